@@ -1,0 +1,262 @@
+"""Annotations, text to values: the only file that knows an annotation's name.
+
+The contract is Kube-OVN's: keys are ``<provider>.kubernetes.io/<name>``, lists are comma separated
+with IPv4 first.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+from ovnlet.core.attachment import Pod
+from ovnlet.core.errors import Invalid, NotReady
+
+MIRROR_UID = "kubernetes.io/config.mirror"
+_FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
+_LIVE = ("gateway", "routes")
+_READY = ("allocated", "routed")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_MAX_ROUTES = 256
+_MAX_VALUE = 64 * 1024
+
+Interface = IPv4Interface | IPv6Interface
+Address = IPv4Address | IPv6Address
+Destination = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class CustomRoute:
+    """An entry of ``routes``; ``destination`` is never a default route here."""
+
+    destination: Destination
+    via: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a pod's annotations say of one attachment. ``problems`` are values that were not used."""
+
+    addresses: tuple[Interface, ...]
+    mac: str
+    logical_switch: str
+    gateways: tuple[Address, ...]
+    default_route: bool
+    routes: tuple[CustomRoute, ...] = ()
+    problems: tuple[Invalid, ...] = ()
+
+
+def key(provider: str, name: str) -> str:
+    return f"{provider}.kubernetes.io/{name}"
+
+
+def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
+    """The annotations that shape this attachment: what a record remembers."""
+    names = (key(provider, name) for name in (*_FIXED, *_LIVE, *_READY))
+    return {name: annotations[name] for name in names if name in annotations}
+
+
+def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
+    """The UID that kubelet passes to the runtime: a static pod's is the hash in its mirror's annotation."""
+    return annotations.get(MIRROR_UID, pod_uid)
+
+
+def wait_reason(pod: Pod, provider: str) -> str | None:
+    """What an ADD still waits for, in words; None when the annotations are complete."""
+    for name, meaning in (("ip_address", "no address"), ("mac_address", "no MAC"), ("cidr", "no prefix")):
+        if not pod.annotations.get(key(provider, name)):
+            return f"{meaning} yet: annotation {key(provider, name)} is missing"
+    for name in _READY:
+        if pod.annotations.get(key(provider, name)) != "true":
+            return f"annotation {key(provider, name)} is not yet 'true'"
+    return None
+
+
+def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocation:
+    """Read an attachment's annotations.
+
+    Raises NotReady where the address is not there yet, Invalid where a value that the interface
+    cannot do without is wrong. A wrong value elsewhere becomes one of the ``problems``.
+    """
+    read = _Reader(annotations, provider)
+    addresses = _addresses(read)
+    problems: list[Invalid] = []
+    gateways = _tolerate(problems, lambda: _gateways(read, addresses), ())
+    routes = _tolerate(problems, lambda: _routes(read, addresses), ())
+    defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
+    families = {gateway.version for gateway in defaults}
+    return Allocation(
+        addresses=addresses,
+        mac=_mac(read),
+        logical_switch=read.text("logical_switch"),
+        gateways=(*defaults, *(g for g in gateways if g.version not in families)),
+        default_route=_flag(read, "default_route", default=ifname == "eth0"),
+        routes=tuple(route for route in routes if route.destination.prefixlen),
+        problems=tuple(problems),
+    )
+
+
+def settle(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> Allocation:
+    """The allocation in force: what is fixed from ``good``, what is live from ``now`` where it is valid."""
+    if good is None:
+        return parse(now, provider, ifname)
+    last = parse(good, provider, ifname)
+    problems = []
+    for name in _FIXED:
+        before, after = good.get(key(provider, name)), now.get(key(provider, name))
+        if before != after:
+            allowed = f"{before!r}, fixed for this sandbox; another value takes effect in a new pod"
+            problems.append(Invalid(key(provider, name), after, allowed))
+    merged = {**good, **{key(provider, name): now.get(key(provider, name), "") for name in _LIVE}}
+    live = parse(merged, provider, ifname)
+    wrong = {problem.key for problem in live.problems}
+    return replace(
+        live,
+        gateways=last.gateways if key(provider, "gateway") in wrong else live.gateways,
+        routes=last.routes if key(provider, "routes") in wrong else live.routes,
+        problems=(*problems, *live.problems),
+    )
+
+
+def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> dict[str, str]:
+    """The text to remember: ``now`` with every value that could not be used put back to ``good``."""
+    before = dict(good or {})
+    allocation = settle(good, now, provider, ifname)
+    wrong = {problem.key for problem in allocation.problems}
+    merged = relevant(now, provider)
+    for name in wrong:
+        merged.pop(name, None)
+        if name in before:
+            merged[name] = before[name]
+    return merged
+
+
+class _Reader:
+    """Values by their short name, with the full key at hand for the error."""
+
+    def __init__(self, annotations: Mapping[str, str], provider: str) -> None:
+        self._annotations, self._provider = annotations, provider
+
+    def text(self, name: str) -> str:
+        value = self._annotations.get(key(self._provider, name), "")
+        if len(value) > _MAX_VALUE:
+            raise self.invalid(name, f"at most {_MAX_VALUE} characters")
+        return value.strip()
+
+    def invalid(self, name: str, allowed: str) -> Invalid:
+        full = key(self._provider, name)
+        return Invalid(full, self._annotations.get(full), allowed)
+
+
+def _addresses(read: _Reader) -> tuple[Interface, ...]:
+    texts, prefixes = _split(read.text("ip_address")), _split(read.text("cidr"))
+    if not texts:
+        raise NotReady("no address yet: annotation ip_address is missing")
+    networks = {network.version: network for network in (_network(read, text) for text in prefixes)}
+    found = []
+    for text in texts:
+        try:
+            address = ip_address(text.partition("/")[0])
+        except ValueError as error:
+            raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
+        network = networks.get(address.version)
+        if network is None or address not in network:
+            raise read.invalid("ip_address", f"an address inside {read.text('cidr') or 'cidr, which is missing'}")
+        found.append(ip_interface(f"{address}/{network.prefixlen}"))
+    if len({address.version for address in found}) != len(found):
+        raise read.invalid("ip_address", "at most one address of each family")
+    return tuple(found)
+
+
+def _network(read: _Reader, text: str) -> Destination:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError as error:
+        raise read.invalid("cidr", "one prefix of each family of ip_address, comma separated") from error
+
+
+def _mac(read: _Reader) -> str:
+    text = read.text("mac_address").lower()
+    if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
+        raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
+    return text
+
+
+def _flag(read: _Reader, name: str, *, default: bool) -> bool:
+    match read.text(name):
+        case "":
+            return default
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise read.invalid(name, "'true' or 'false'")
+
+
+def _gateways(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
+    try:
+        gateways = [ip_address(text) for text in _split(read.text("gateway"))]
+    except ValueError as error:
+        raise read.invalid("gateway", "one address of each family of ip_address, comma separated") from error
+    return tuple(_reachable(read, "gateway", g, addresses) for g in gateways if _family(g, addresses))
+
+
+def _routes(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[CustomRoute, ...]:
+    shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
+    try:
+        entries = json.loads(read.text("routes") or "[]")
+        if not isinstance(entries, list) or len(entries) > _MAX_ROUTES:
+            raise read.invalid("routes", f"{shape}, at most {_MAX_ROUTES}")
+        routes = [_route(entry) for entry in entries]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise read.invalid("routes", shape) from error
+    if len({route.destination for route in routes}) != len(routes):
+        raise read.invalid("routes", f"{shape}, each destination once")
+    for route in routes:
+        _reachable(read, "routes", route.via, addresses)
+    return tuple(routes)
+
+
+def _route(entry: Mapping[str, str]) -> CustomRoute:
+    via = ip_address(str(entry["gw"]))
+    text = entry.get("dst") or ("0.0.0.0/0" if via.version == 4 else "::/0")
+    destination = ip_network(str(text), strict=False)
+    if destination.version != via.version:
+        raise ValueError("destination and gateway of two families")
+    return CustomRoute(destination, via)
+
+
+def _reachable(read: _Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
+    """The kernel refuses a gateway that no connected route covers, and one that is the pod itself."""
+    if any(gateway in a.network and gateway != a.ip for a in addresses if a.version == gateway.version):
+        return gateway
+    networks = ", ".join(str(a.network) for a in addresses)
+    raise read.invalid(name, f"a gateway inside {networks} that is not the pod's own address")
+
+
+def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
+    return any(address.version == gateway.version for address in addresses)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _tolerate[T](problems: list[Invalid], read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except Invalid as problem:
+        problems.append(problem)
+        return otherwise

@@ -1,0 +1,73 @@
+"""The identity of an attachment, and the memory the agent keeps of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+AttachmentKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One interface of one sandbox, as the runtime asked for it at ADD.
+
+    ``netns`` is the path the runtime gave, ``uid`` the pod's UID or None where the runtime sent none,
+    ``sequence`` the order in which ADDs were received on this node since ``boot_id``.
+    """
+
+    container_id: str
+    ifname: str
+    netns: str
+    namespace: str
+    pod: str
+    uid: str | None
+    provider: str
+    boot_id: str
+    sequence: int
+
+    @property
+    def key(self) -> AttachmentKey:
+        return (self.container_id, self.ifname)
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return (self.namespace, self.pod)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An attachment and the last good annotations that its network was made from.
+
+    Enough to keep the network right with the API server away. ``good`` is None between the receipt
+    of an ADD and its first valid annotations.
+    """
+
+    attachment: Attachment
+    good: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the agent keeps of a pod object; nothing else of it stays in memory.
+
+    ``uid`` is ``metadata.uid`` or, for a static pod, its annotation ``kubernetes.io/config.mirror``:
+    that is the UID which kubelet gives to the runtime.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    object_uid: str = ""
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Facts of this node that shape every pod's network. ``mtu`` is for pods, in bytes."""
+
+    bridge: str
+    mtu: int
+    userspace: bool

@@ -1,0 +1,34 @@
+"""Names made from identities: link names, `iface-id`, the mark."""
+
+from hashlib import sha256
+
+# IFNAMSIZ is 16 with the terminating zero.
+_LONGEST_CONTRACT_IFNAME = 4
+
+
+def host_link(container_id: str, ifname: str) -> str:
+    """The name of the node's end, at most 15 characters.
+
+    Kube-OVN's form where it keeps at least eight characters of the container ID; a hash of both
+    where the interface name is longer, since fewer characters would soon collide.
+    """
+    if ifname == "eth0":
+        return f"{container_id[:12]}_h"
+    if len(ifname) <= _LONGEST_CONTRACT_IFNAME and len(container_id) > 12:
+        return f"{container_id[: 12 - len(ifname)]}_{ifname}_h"
+    return f"{sha256(mark(container_id, ifname).encode()).hexdigest()[:13]}_h"
+
+
+def iface_id(namespace: str, pod: str, provider: str) -> str:
+    """The logical switch port's name, as Kube-OVN's controller makes it."""
+    return f"{pod}.{namespace}" if provider == "ovn" else f"{pod}.{namespace}.{provider}"
+
+
+def mark(container_id: str, ifname: str) -> str:
+    """The value of our key in external_ids: what a restarted agent knows its ports by."""
+    return f"{container_id}/{ifname}"
+
+
+def alias(container_id: str, ifname: str) -> str:
+    """Our mark on the link inside the pod (IFLA_IFALIAS, at most 255 bytes)."""
+    return f"ovnlet:{mark(container_id, ifname)}"[:255]

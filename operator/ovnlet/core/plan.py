@@ -1,0 +1,87 @@
+"""From what is to what should be: ``diff`` and the two verbs.
+
+Both verbs are idempotent. ENSURE makes a thing so, whether it is missing or different; REMOVE makes
+it absent, whether it is there or not. A plan cut short anywhere is just drift for the next one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from ovnlet.core.resources import ORDER, Key, Network, Resource, Route
+
+_RANK = {kind: rank for rank, kind in enumerate(ORDER)}
+
+
+class Verb(StrEnum):
+    ENSURE = "ensure"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``was`` is the observed value that ENSURE changes, None where it creates."""
+
+    verb: Verb
+    resource: Resource
+    was: Resource | None = None
+
+    def __str__(self) -> str:
+        kind = type(self.resource).__name__
+        if self.verb is Verb.REMOVE:
+            return f"- {kind} {_words(self.resource)}"
+        if self.was is None:
+            return f"+ {kind} {_words(self.resource)}"
+        return f"~ {kind} {_words(self.resource)}: {', '.join(_changes(self.was, self.resource))}"
+
+
+Plan = tuple[Step, ...]
+
+
+def diff(desired: Network, observed: Network) -> Plan:
+    """The steps that turn ``observed`` into ``desired``: removals downwards, then ensures upwards.
+
+    What lies within a removed thing goes with it: it is neither removed by a step of its own nor
+    counted as present.
+    """
+    wanted = {resource.key: resource for resource in desired}
+    doomed = {resource.key for resource in observed if resource.key not in wanted}
+    present = {resource.key: resource for resource in observed if resource.within not in doomed}
+    removes = sorted((r for key, r in present.items() if key not in wanted), key=_order, reverse=True)
+    ensures = sorted((r for key, r in wanted.items() if present.get(key) != r), key=_order)
+    return (
+        *(Step(Verb.REMOVE, resource) for resource in removes),
+        *(Step(Verb.ENSURE, resource, present.get(resource.key)) for resource in ensures),
+    )
+
+
+def _order(resource: Resource) -> tuple[int, bool, str]:
+    indirect = isinstance(resource, Route) and resource.via is not None
+    return _RANK[type(resource)], indirect, str(resource.key)
+
+
+def _words(resource: Resource) -> str:
+    _, *rest = resource.key
+    return " ".join(str(part) for part in rest if part is not False and part is not True)
+
+
+def _changes(was: Resource, now: Resource) -> Iterator[str]:
+    for field in fields(now):
+        before, after = getattr(was, field.name), getattr(now, field.name)
+        if before == after:
+            continue
+        if isinstance(before, frozenset) and isinstance(after, frozenset):
+            yield from _key_changes(dict(before), dict(after))
+        else:
+            yield f"{field.name} {before} -> {after}"
+
+
+def _key_changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield f"{name} {before.get(name)} -> {after.get(name)}"
+
+
+def keys(network: Network) -> frozenset[Key]:
+    """The keys of a network: what it has, whatever the attributes."""
+    return frozenset(resource.key for resource in network)

@@ -1,0 +1,35 @@
+"""The kinds of thing a pod's network is made of, one file per subsystem.
+
+Each is a frozen value with a ``key``. Attributes that can only be set at creation are part of the
+key, so a change of them becomes remove and ensure; all others are compared and set in place.
+``within`` names the key of the thing whose removal takes this one with it.
+"""
+
+from ovnlet.core.resources.netlink import Address, Offload, Route, Veth
+from ovnlet.core.resources.ovs import Claim, Port
+from ovnlet.core.resources.sysctl import Sysctl
+
+Resource = Claim | Port | Veth | Sysctl | Offload | Address | Route
+Key = tuple[object, ...]
+Network = frozenset[Resource]
+
+ABSENT: Network = frozenset()
+
+# ENSURE walks it forwards, REMOVE backwards. The OVS port comes before the veth: vswitchd
+# reconfigures everything at each link event, and so does it once for both (75 -> 49 ms at 250 ports).
+ORDER: tuple[type[Resource], ...] = (Claim, Port, Veth, Sysctl, Offload, Address, Route)
+
+__all__ = [
+    "ABSENT",
+    "ORDER",
+    "Address",
+    "Claim",
+    "Key",
+    "Network",
+    "Offload",
+    "Port",
+    "Resource",
+    "Route",
+    "Sysctl",
+    "Veth",
+]

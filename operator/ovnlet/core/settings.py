@@ -1,0 +1,43 @@
+"""The agent's settings: names, defaults, bounds. Read once at start, never changed."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_Path = Annotated[str, Field(pattern=r"^/[^\0]*$")]
+
+
+class Settings(BaseModel):
+    """Each is a flag (``--node-name``), an environment variable (``OVNLET_NODE_NAME``) or a key of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    node_name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")] = Field(
+        description="the Node object this agent serves"
+    )
+    bridge: Annotated[str, Field(min_length=1, max_length=15)] = Field("br-int", description="OVN's integration bridge")
+    mtu: Annotated[int, Field(ge=0, le=65535)] = Field(
+        0, description="MTU of pods in bytes; 0 takes that of the tunnel's link less the encapsulation"
+    )
+    chassis: Literal["manage", "observe"] = Field(
+        "observe", description="ensure OVN's keys of Open_vSwitch.external_ids and br-int, or only report them"
+    )
+    ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
+    run_dir: _Path = Field("/run/ovnlet", description="sandbox records; must be a tmpfs of the host")
+    cni_socket: _Path = Field("/run/ovnlet/cni.sock", description="socket the CNI plugin calls")
+    cni_bin_dir: _Path | None = Field(None, description="host directory to install the plugin into; none to leave it")
+    cni_conf_dir: _Path | None = Field(None, description="host directory to write the CNI configuration into")
+    plugin: _Path = Field("/opt/ovnlet/bin/ovnlet", description="the plugin executable to install")
+    kubeconfig: _Path | None = Field(None, description="credentials; the pod's service account where none is given")
+    sysctl_dir: _Path = Field("/proc/sys/net", description="where the node's /proc/sys/net is mounted")
+    add_budget: Annotated[float, Field(ge=1, le=200)] = Field(110, description="seconds an ADD may take in all")
+    resync: Annotated[float, Field(ge=1, le=86400)] = Field(60, description="seconds between full looks")
+    log_format: Literal["text", "json"] = Field("text", description="lines for people or for a collector")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity shown")
+
+    @field_validator("bridge")
+    @classmethod
+    def _is_a_link_name(cls, value: str) -> str:
+        if "/" in value or value.split() != [value]:
+            raise ValueError("a link's name: no slash, no white space")
+        return value
