@@ -19,6 +19,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from typing import TypeVar
 
 from ovnlet.core.attachment import Pod
 from ovnlet.core.errors import Invalid, NotReady
@@ -31,6 +32,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MAX_ROUTES = 256
 _MAX_VALUE = 64 * 1024
 
+_T = TypeVar("_T")
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
 Destination = IPv4Network | IPv6Network
@@ -92,8 +94,8 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
     read = _Reader(annotations, provider)
     addresses = _addresses(read)
     problems: list[Invalid] = []
-    gateways = _tolerate(problems, lambda: _gateways(read, addresses), ())
-    routes = _tolerate(problems, lambda: _routes(read, addresses), ())
+    gateways = _tolerate(problems, lambda: _gateways(read, addresses))
+    routes = _tolerate(problems, lambda: _routes(read, addresses))
     defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
     families = {gateway.version for gateway in defaults}
     return Allocation(
@@ -254,9 +256,9 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _tolerate[T](problems: list[Invalid], read: Callable[[], T], otherwise: T) -> T:
+def _tolerate(problems: list[Invalid], read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:
     try:
         return read()
     except Invalid as problem:
         problems.append(problem)
-        return otherwise
+        return ()
