@@ -1,0 +1,80 @@
+"""A Debian archive beside the machine's own: the same mirror, another suite, lists and cache of its own.
+
+The machine's configuration of apt (mirror, proxy, certificates) is honoured and never changed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from testbed import progress
+
+KEYRINGS = (
+    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
+    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+)
+
+
+def mirror() -> str:
+    """The URI this machine takes Debian from."""
+    told = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT) $(LABEL)", "Created-By: Packages"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    rows = [line.split(" ", 2) for line in told.splitlines()]
+    # The label is Debian's own word for its main archive; it is only known once the lists were fetched.
+    for wanted in ("Debian", "$(LABEL)", ""):
+        for uri, component, label in rows:
+            if component == "main" and label == wanted and not uri.startswith("file:"):
+                return uri
+    raise SystemExit("apt knows no Debian mirror: `apt-get indextargets` lists none")
+
+
+def keyring() -> Path:
+    for path in KEYRINGS:
+        if path.exists():
+            return path
+    raise SystemExit("no Debian archive keyring is installed (package debian-archive-keyring)")
+
+
+class Archive:
+    """One suite of the mirror, with all of apt's state in `directory`."""
+
+    def __init__(self, directory: Path, suite: str) -> None:
+        self.directory = directory
+        sources = directory / "debian.sources"
+        (directory / "lists" / "partial").mkdir(parents=True)
+        (directory / "archives" / "partial").mkdir(parents=True)
+        sources.write_text(
+            f"Types: deb deb-src\nURIs: {mirror()}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring()}\n"
+        )
+        self.options = {
+            "Dir::Etc::SourceList": sources,
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State::Lists": directory / "lists",
+            "Dir::Cache": directory,
+            "Acquire::Languages": "none",
+            "APT::Sandbox::User": "root",
+            "Acquire::Retries": "3",
+        }
+        self._apt("update")
+
+    def source(self, package: str) -> Path:
+        """Fetch a source package, apt having verified it; the path of its .dsc."""
+        self._apt("source", "--download-only", package)
+        return next(self.directory.glob(f"{package}_*.dsc"))
+
+    def unpack(self, packages: list[str], target: Path) -> None:
+        """Fetch binary packages and unpack them under `target`, installing nothing."""
+        self._apt("download", *packages)
+        for package in packages:
+            progress.run(["dpkg-deb", "-x", next(self.directory.glob(f"{package}_*.deb")), target])
+
+    def _apt(self, *words: str) -> None:
+        options = [f"-o{key}={value}" for key, value in self.options.items()]
+        progress.run(["apt-get", "-q", *options, *words], cwd=self.directory)

@@ -1,0 +1,131 @@
+"""kube-apiserver, kubelet and their kin: given by KUBEBUILDER_ASSETS, found in the cache, or built once.
+
+The build takes Debian bookworm's source package (later ones hold only kubectl) and bookworm's Go, since an API server
+built by a newer Go dies in a map iterator after a few hundred pods. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from testbed import cache, progress
+from testbed.apt import Archive
+
+VERSION = "1.20.2"
+SUITE = "bookworm"
+GO_PACKAGES = ["golang-1.19-go", "golang-1.19-src"]
+GO_ROOT = "usr/lib/go-1.19"
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
+PROJECT = "k8s.io/kubernetes"
+VERSION_FACTS = {"gitVersion": f"v{VERSION}", "gitMajor": "1", "gitMinor": "20", "gitTreeState": "archive"}
+VERSION_PACKAGES = ("component-base/version", "client-go/pkg/version")
+LINK = " ".join(
+    ["-s -w"] + [f"-X {PROJECT}/vendor/k8s.io/{p}.{k}={v}" for p in VERSION_PACKAGES for k, v in VERSION_FACTS.items()]
+)
+# The one generated file that the source package lacks, and the packages it describes besides the marked ones.
+OPENAPI = "pkg/generated/openapi"
+OPENAPI_MARK = re.compile(rb"^//\s*\+k8s:openapi-gen=true", re.MULTILINE)
+OPENAPI_EXTRA = tuple(
+    f"vendor/k8s.io/apimachinery/pkg/{part}" for part in ("api/resource", "util/intstr", "runtime", "version")
+)
+OPENAPI_NOT = ("pkg/apis/abac",)
+RECIPE = [VERSION, SUITE, GO_ROOT, LINK, *GO_PACKAGES, *PROGRAMS, *OPENAPI_EXTRA, *OPENAPI_NOT]
+
+
+def assets() -> Path:
+    """The directory that holds the five programs, built now if need be."""
+    given = os.environ.get("KUBEBUILDER_ASSETS")
+    if given and _complete(Path(given)):
+        return Path(given)
+    if given:
+        progress.say(f"  KUBEBUILDER_ASSETS={given} lacks some of {', '.join(PROGRAMS)}: not used")
+    room = cache.room("kubernetes")
+    built = room / f"{VERSION}-{cache.digest(RECIPE)}"
+    if not _complete(built):
+        with cache.locked(room):
+            if not _complete(built):
+                _build(room, built)
+    return built
+
+
+def _complete(directory: Path) -> bool:
+    return all(os.access(directory / program, os.X_OK) for program in PROGRAMS)
+
+
+def _build(room: Path, built: Path) -> None:
+    progress.say(f"Kubernetes {VERSION}: built once from Debian's source, several minutes")
+    with cache.workshop(room) as shop:
+        source, env = _fetch(shop)
+        with progress.step("generate the OpenAPI definitions"):
+            _generate(source, env)
+        _compile(source, env, shop / "bin")
+        (shop / "bin").rename(built)
+
+
+def _fetch(shop: Path) -> tuple[Path, dict[str, str]]:
+    """The source in a GOPATH and the environment to build it in."""
+    with progress.step("fetch the source and the Go tool chain"):
+        (shop / "apt").mkdir()
+        archive = Archive(shop / "apt", SUITE)
+        description = archive.source("kubernetes")
+        archive.unpack(GO_PACKAGES, shop / "go")
+    with progress.step("unpack the source"):
+        source = shop / "gopath/src" / PROJECT
+        source.parent.mkdir(parents=True)
+        progress.run(["dpkg-source", "--no-check", "-x", description, source])
+    go_root = shop / "go" / GO_ROOT
+    return source, os.environ | {
+        "GOROOT": str(go_root),
+        "GOPATH": str(shop / "gopath"),
+        "GOCACHE": str(shop / "gocache"),
+        "GOTMPDIR": str(shop),
+        "GO111MODULE": "off",
+        "CGO_ENABLED": "0",
+        "PATH": f"{go_root}/bin:{os.environ['PATH']}",
+    }
+
+
+def _generate(source: Path, env: dict[str, str]) -> None:
+    generator = source / "_openapi-gen"
+    progress.run(["go", "build", "-o", generator, "./vendor/k8s.io/kube-openapi/cmd/openapi-gen"], cwd=source, env=env)
+    marked = {f"{PROJECT}/{path}" for path in [*_marked(source), *OPENAPI_EXTRA]}
+    header = source / "_header.txt"
+    header.touch()
+    options = {
+        "--go-header-file": header,
+        "--input-dirs": ",".join(sorted(marked)),
+        "--output-base": source.parents[1],
+        "--output-package": f"{PROJECT}/{OPENAPI}",
+        "--output-file-base": "zz_generated.openapi",
+        "--report-filename": source / "_violations",
+    }
+    progress.run([generator, *(f"{key}={value}" for key, value in options.items())], cwd=source, env=env)
+
+
+def _marked(source: Path) -> set[str]:
+    """Packages that ask for definitions, as they are seen through vendor/."""
+    files = (path for top in ("pkg", "staging/src/k8s.io") for path in (source / top).rglob("*.go"))
+    marked = {str(path.parent.relative_to(source)) for path in files if OPENAPI_MARK.search(path.read_bytes())}
+    return {path.replace("staging/src", "vendor") for path in marked if not path.startswith(OPENAPI_NOT)}
+
+
+def _compile(source: Path, env: dict[str, str], out: Path) -> None:
+    out.mkdir()
+    commands = [f"./cmd/{program}" for program in PROGRAMS]
+    total = len(progress.run(["go", "list", "-deps", *commands], cwd=source, env=env).split())
+    done = 0
+    with progress.step("compile") as step:
+
+        def count(_: str) -> None:
+            nonlocal done
+            done += 1
+            step.note(f"{done} of {total} packages")
+
+        build = ["go", "build", "-v", "-ldflags", LINK, "-o", f"{out}/"]
+        progress.run([*build, *commands], cwd=source, env=env, on_line=count)
+
+
+if __name__ == "__main__":
+    print(assets())

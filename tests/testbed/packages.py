@@ -1,0 +1,154 @@
+"""The Debian packages a bed is made of: `python -m testbed.packages [--kernel]`.
+
+The first program that runs on a fresh machine, so it needs nothing but /usr/bin/python3. Installing starts, enables
+and reconfigures no service: the machine's own Open vSwitch, containerd and etcd stay as they were, or stay off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from testbed import cache, progress
+
+# What each one is for, so that none outlives its use.
+BED = {
+    "openvswitch-switch": "ovsdb-server, ovs-vswitchd and their tools",
+    "ovn-central": "northd and the two databases",
+    "ovn-host": "ovn-controller",
+    "etcd-server": "the API server's store",
+    "kubernetes-client": "kubectl",
+    "containerd": "the runtime, and ctr to import images",
+    "runc": "starts containers",
+    "containernetworking-plugins": "reference plugins: the loopback, portmap, the bridge to compare with",
+    "iproute2": "ip, tc, bridge",
+    "iptables": "kube-proxy's and kubelet's rules",
+    "nftables": "the inventory's view of rules",
+    "ethtool": "checksum offload on underlay links",
+    "conntrack": "kube-proxy flushes entries with it",
+    "iputils-ping": "pings that count losses",
+    "iperf3": "throughput",
+    "tcpdump": "what is really on the wire",
+    "procps": "sysctl for the inventory",
+    "util-linux": "nsenter, unshare",
+    "mount": "private run and log directories",
+    "busybox-static": "the pause image and the test pods",
+    "mmdebstrap": "the root of the agent's image",
+    "debian-archive-keyring": "apt verifies with it",
+    "dpkg-dev": "unpacks the Kubernetes source",
+    "xz-utils": "unpacks the Kubernetes source",
+    "zstd": "packs image layers",
+    "gcc": "compiles the plugin",
+    "make": "runs every target",
+    "musl-tools": "a static plugin without glibc's weight",
+    "python3-venv": "the project's environment",
+}
+KERNEL = {
+    "qemu-system-x86": "boots a stock kernel",
+    "virtiofsd": "gives it this machine's files",
+}
+POLICY = Path("/usr/sbin/policy-rc.d")
+SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")
+DENY = "#!/bin/sh\n# Written by ovnlet's testbed.packages while it installs; gone when it ends.\nexit 101\n"
+OPTIONS = (
+    "APT::Get::Assume-Yes=true",
+    "APT::Get::Upgrade=false",
+    "APT::Install-Recommends=false",
+    "Acquire::Retries=3",
+    "DPkg::Lock::Timeout=300",
+    "Dpkg::Options::=--force-confold",
+    "Dpkg::Use-Pty=0",
+    "quiet=1",
+)
+UNITS = Path("/etc/systemd/system")
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Those that dpkg does not have installed; one look for all of them."""
+    told = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n", *names],
+        capture_output=True,
+        text=True,
+        check=False,  # 1 says that some are unknown, which is an answer
+    ).stdout
+    there = {line.split(" ")[1] for line in told.splitlines() if line.startswith("installed ")}
+    return [name for name in names if name not in there]
+
+
+def ensure(*, kernel: bool = False) -> list[str]:
+    """Install what is missing; the names of what was."""
+    names = [*BED, *(KERNEL if kernel else ())]
+    if not missing(names):
+        return []
+    # /usr/sbin is where policy-rc.d lives, and so what two runs must not share.
+    with cache.locked(POLICY.parent):
+        wanted = missing(names)
+        if wanted:
+            _install(wanted)
+        return wanted
+
+
+def _install(names: list[str]) -> None:
+    if os.geteuid():
+        raise SystemExit(f"these packages are missing and only root installs them: {' '.join(names)}")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1", "NEEDRESTART_SUSPEND": "1"}
+    with progress.step("update apt's lists"):
+        progress.run(["apt-get", "-q", "update"], env=env)
+    with progress.step(f"install {len(names)} packages") as step, _services_stay_off():
+        progress.run(
+            ["apt-get", *(f"-o{option}" for option in OPTIONS), "install", *names],
+            env=env,
+            on_line=lambda line: step.note(line.strip()[:60]),
+        )
+
+
+@contextmanager
+def _services_stay_off() -> Iterator[None]:
+    """No service starts (policy-rc.d) and none is left enabled for the next boot."""
+    before = _enabled()
+    with _policy_denies():
+        try:
+            yield
+        finally:
+            for unit in sorted(_enabled() - before):
+                # Debian's own bookkeeping: a later upgrade then does not enable it again.
+                progress.run(["deb-systemd-helper", "disable", unit])
+
+
+def _enabled() -> set[str]:
+    """Units that some target wants: what enabling leaves behind."""
+    return {path.name for path in UNITS.glob("*.wants/*")}
+
+
+@contextmanager
+def _policy_denies() -> Iterator[None]:
+    """A policy-rc.d that denies everything; the machine's own one comes back, after a killed run too."""
+    if SAVED.exists():
+        SAVED.replace(POLICY)
+    if POLICY.exists() and POLICY.read_text() == DENY:
+        POLICY.unlink()
+    if POLICY.exists():
+        POLICY.rename(SAVED)
+    try:
+        POLICY.write_text(DENY)
+        POLICY.chmod(0o755)
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+        if SAVED.exists():
+            SAVED.rename(POLICY)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="testbed.packages", description=__doc__)
+    parser.add_argument("--kernel", action="store_true", help="also what boots a stock kernel: " + ", ".join(KERNEL))
+    installed = ensure(kernel=parser.parse_args().kernel)
+    print(f"installed: {' '.join(installed)}" if installed else "all packages are there")
+
+
+if __name__ == "__main__":
+    main()
