@@ -1,0 +1,89 @@
+"""The record of attachments: one small file each, on a tmpfs that vanishes when the namespaces do.
+
+Written before the first step of an ADD and removed after the last of a DEL. A torn or foreign file
+is reported and skipped, never fatal: the mark in OVSDB and the alias in the pod rebuild it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+
+from ovnlet.core.attachment import Attachment, AttachmentKey, Record
+
+log = structlog.get_logger("sandboxes")
+_VERSION = 1
+_SUFFIX = ".json"
+
+
+class Sandboxes:
+    """The records of this boot, in memory and under ``directory``; a write returns when it is in place."""
+
+    def __init__(self, directory: Path, boot_id: str) -> None:
+        self._directory, self._boot_id = directory, boot_id
+        self._records: dict[AttachmentKey, Record] = {}
+        self._sequence = 0
+
+    def load(self) -> None:
+        """Read what an earlier agent left. Records of an earlier boot are dropped: their namespaces are gone."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in sorted(self._directory.iterdir()):
+            if path.suffix != _SUFFIX:
+                continue
+            try:
+                record = _decode(path.read_text())
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                log.warning("record skipped: not readable as one", path=str(path), error=str(error))
+                continue
+            if record.attachment.boot_id != self._boot_id:
+                path.unlink(missing_ok=True)
+                continue
+            self._records[record.attachment.key] = record
+            self._sequence = max(self._sequence, record.attachment.sequence)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(tuple(self._records.values()))
+
+    def get(self, key: AttachmentKey) -> Record | None:
+        return self._records.get(key)
+
+    def next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    @property
+    def boot_id(self) -> str:
+        return self._boot_id
+
+    def put(self, record: Record) -> None:
+        """Remember; an unchanged record writes nothing."""
+        if self._records.get(record.attachment.key) == record:
+            return
+        path = self._path(record.attachment.key)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+        fresh.rename(path)
+        self._records[record.attachment.key] = record
+
+    def remove(self, key: AttachmentKey) -> None:
+        self._records.pop(key, None)
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: AttachmentKey) -> Path:
+        name = ".".join(key)
+        if os.sep in name or name.startswith("."):
+            raise ValueError(f"not an attachment's key: {key!r}")
+        return self._directory / f"{name}{_SUFFIX}"
+
+
+def _decode(text: str) -> Record:
+    fields = json.loads(text)
+    if fields["version"] != _VERSION:
+        raise ValueError(f"version {fields['version']!r}, this agent writes {_VERSION}")
+    good = fields["good"]
+    if good is not None and not all(isinstance(value, str) for value in good.values()):
+        raise ValueError("annotations are not text")
+    return Record(Attachment(**fields["attachment"]), good)

@@ -1,0 +1,211 @@
+"""ADD, DEL and CHECK as callers of the loop: what each waits for, and what undoes an ADD that fails."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+
+import structlog
+
+from ovnlet.core import annotations
+from ovnlet.core.attachment import Attachment, AttachmentKey, Record
+from ovnlet.core.errors import NotConverged, NotReady, OvnletError, UnknownSandbox
+from ovnlet.core.plan import diff
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
+from ovnlet.reconcile.state import Owner, State
+
+log = structlog.get_logger("attaching")
+
+
+class _Adding:
+    """An ADD under way: what it waits for, in words, and what overtook it, if anything did."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.attachment = attachment
+        self.waits_for = "nothing yet"
+        self.overtaken: str | None = None
+        self.seen = False
+        self.finished = asyncio.Event()
+        self.task: asyncio.Task[Outcome] | None = None
+
+    def overtake(self, reason: str) -> None:
+        self.overtaken = reason
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Attaching:
+    """The synchronous side of the loop.
+
+    ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
+    ``budget`` is in seconds, for one ADD in all.
+    """
+
+    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
+        self,
+        *,
+        host: Host,
+        state: State,
+        records: Records,
+        reconciler: Reconciler,
+        queue: Queue[AttachmentKey, Outcome | None],
+        refresh: Callable[[], Coroutine[None, None, None]],
+        budget: float,
+    ) -> None:
+        self._host, self._state, self._records = host, state, records
+        self._reconciler, self._queue, self._refresh, self._budget = reconciler, queue, refresh, budget
+        self._adding: dict[AttachmentKey, _Adding] = {}
+
+    async def add(self, attachment: Attachment) -> Outcome:
+        """Attach; returns what was observed once OVN has installed the port.
+
+        An ADD that fails, is cancelled, or whose pod goes away is undone before this raises; one that
+        repeats an attachment already made leaves it as it was.
+        """
+        await self._overtake(attachment.key, "the same ADD came again")
+        adding = self._adding[attachment.key] = _Adding(attachment)
+        try:
+            return await self._guarded(adding)
+        finally:
+            del self._adding[attachment.key]
+            adding.finished.set()
+
+    async def delete(self, attachment: Attachment) -> None:
+        """Detach by container ID and interface name alone; success when nothing is there."""
+        await self._overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
+        await self._detach(attachment)
+
+    async def check(self, key: AttachmentKey) -> None:
+        """The first half of the loop: raises NotConverged with the plan that is left, and changes nothing."""
+        record = self._records.get(key)
+        if record is None:
+            raise UnknownSandbox("no such attachment on this node")
+        desired, _ = self._reconciler.desired(record)
+        plan = diff(desired, await self._host.observe(record.attachment, desired))
+        if plan:
+            raise NotConverged(plan)
+
+    def pod_changed(self, owner: Owner) -> None:
+        """End the ADDs whose pod is no longer the one they were for."""
+        pod = self._state.get(owner)
+        for adding in self._adding.values():
+            attachment = adding.attachment
+            if attachment.owner == owner and adding.seen and (pod is None or attachment.uid not in (None, pod.uid)):
+                adding.overtake("the pod was deleted while its sandbox was being attached")
+
+    async def stop(self, grace: float) -> None:
+        """Let ADDs under way finish for ``grace`` seconds, then have them undone."""
+        finishing = [asyncio.ensure_future(adding.finished.wait()) for adding in self._adding.values()]
+        if finishing:
+            await asyncio.wait(finishing, timeout=grace)
+        for key in tuple(self._adding):
+            await self._overtake(key, "the agent is stopping")
+
+    async def _guarded(self, adding: _Adding) -> Outcome:
+        attachment = adding.attachment
+        known = self._records.get(attachment.key)
+        if known is None:
+            self._records.put(Record(attachment))
+        self._displace(attachment)
+        adding.task = asyncio.ensure_future(self._attach(adding))
+        try:
+            async with asyncio.timeout(self._budget):
+                return await adding.task
+        except BaseException as error:
+            if known is None or known.good is None:
+                await self._undo(attachment)
+            if isinstance(error, TimeoutError):
+                raise NotReady(f"gave up after {self._budget:g} s: {adding.waits_for}") from error
+            if isinstance(error, asyncio.CancelledError) and adding.overtaken:
+                raise UnknownSandbox(adding.overtaken) from error
+            raise
+
+    async def _attach(self, adding: _Adding) -> Outcome:
+        attachment = adding.attachment
+        await self._annotated(adding)
+        adding.waits_for = "the node's kernel or OVS did not take the port"
+        outcome = await self._pass(attachment)
+        adding.waits_for = "ovn-controller has not set ovn-installed: is the logical switch port there?"
+        await self._host.installed(attachment)
+        if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
+            outcome = await self._pass(attachment)
+        return outcome
+
+    async def _pass(self, attachment: Attachment) -> Outcome:
+        outcome = await self._queue.run(attachment.key)
+        if outcome is None or not outcome.desired:
+            raise UnknownSandbox("this sandbox was deleted or replaced by a newer one while it was being attached")
+        return outcome
+
+    async def _annotated(self, adding: _Adding) -> None:
+        """Wait, on events alone, for the very pod the runtime means to have its annotations."""
+        attachment = adding.attachment
+        proving: asyncio.Task[None] | None = None
+        with self._state.watching(attachment.owner) as changed:
+            try:
+                while reason := self._reason_to_wait(adding):
+                    adding.waits_for = reason
+                    if not adding.seen and proving is None:
+                        proving = asyncio.create_task(self._prove_deleted(attachment, changed))
+                    await changed.wait()
+                    changed.clear()
+                    if proving is not None and proving.done() and not adding.seen:
+                        proving.result()
+            finally:
+                if proving is not None:
+                    proving.cancel()
+                    with suppress(asyncio.CancelledError, OvnletError):
+                        await proving
+
+    def _reason_to_wait(self, adding: _Adding) -> str | None:
+        attachment = adding.attachment
+        pod = self._state.get(attachment.owner)
+        if pod is None or attachment.uid not in (None, pod.uid):
+            return "the pod is not known: the API server has not told of it"
+        adding.seen = True
+        return annotations.wait_reason(pod, attachment.provider)
+
+    async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
+        """A pod that a list begun after its ADD does not hold is deleted.
+
+        Not so a static pod: its mirror may come after its sandbox. Its UID is a hash without dashes.
+        """
+        try:
+            await self._refresh()
+            pod = self._state.get(attachment.owner)
+            if attachment.uid and "-" in attachment.uid and (pod is None or pod.uid != attachment.uid):
+                raise UnknownSandbox(f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted")
+        finally:
+            changed.set()
+
+    async def _overtake(self, key: AttachmentKey, reason: str) -> None:
+        while adding := self._adding.get(key):
+            adding.overtake(reason)
+            await adding.finished.wait()
+
+    def _displace(self, attachment: Attachment) -> None:
+        """The newest sandbox of a pod's interface takes over: end the ADDs of the others, look at all of them."""
+        for record in self._records:
+            other = record.attachment
+            if other.owner != attachment.owner or other.key == attachment.key:
+                continue
+            if other.key in self._adding and self._reconciler.superseded(other):
+                self._adding[other.key].overtake("a newer sandbox of this pod took over")
+            self._queue.add(other.key)
+
+    async def _detach(self, attachment: Attachment) -> None:
+        record = self._records.get(attachment.key)
+        self._reconciler.leave(record.attachment if record else attachment)
+        await self._queue.run(attachment.key)
+        self._displace(attachment)
+
+    async def _undo(self, attachment: Attachment) -> None:
+        """Runs to its end even if the caller is cancelled again: nothing must be left."""
+        undoing = asyncio.ensure_future(self._detach(attachment))
+        while not undoing.done():
+            try:
+                await asyncio.shield(undoing)
+            except asyncio.CancelledError:
+                continue
+            except OvnletError as error:
+                log.warning("ADD not undone yet, tried again", attachment=attachment.key, error=str(error))

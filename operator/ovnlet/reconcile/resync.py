@@ -1,0 +1,12 @@
+"""The safety net: at intervals, a fresh list of pods and a look at every attachment."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+
+
+async def resync(every: float, look: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Call ``look`` for ever, ``every`` seconds apart give or take a tenth, so that nodes drift apart."""
+    while True:
+        await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
+        await look()
