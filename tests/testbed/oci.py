@@ -38,7 +38,8 @@ class Layer:
 class Config:
     """How a container of the image starts."""
 
-    entrypoint: Sequence[str]
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, architecture: str, layers: Sequence[Layer]) -> dict[str, object]:
@@ -48,6 +49,7 @@ class Config:
             "os": "linux",
             "config": {
                 "Entrypoint": list(self.entrypoint),
+                "Cmd": list(self.command),
                 "Env": [f"{name}={value}" for name, value in self.environment.items()],
                 "WorkingDir": "/",
             },

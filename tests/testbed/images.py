@@ -1,0 +1,115 @@
+"""The images of a bed, as OCI archives in the cache: `python -m testbed.images` builds them all.
+
+Each archive is named by the hash of what it is made of, so it is written once and again only when that has changed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from testbed import cache, layers, oci, progress
+
+PAUSE = "localhost/pause:1"
+BUSYBOX = "localhost/busybox:1"
+BUSYBOX_PROGRAM = Path("/usr/bin/busybox")
+PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+ACCOUNTS = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+}
+SMALL = {
+    # One process, no shell: the runtime ends a sandbox with SIGKILL, so nothing need handle a signal.
+    PAUSE: oci.Config(entrypoint=("/bin/sleep", "2147483647"), environment=PATH),
+    # What a pod without a command does: stay, and leave at once when told to.
+    BUSYBOX: oci.Config(command=("sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483647 & wait"), environment=PATH),
+}
+AGENT = "localhost/ovnlet"
+AGENT_CONFIG = oci.Config(
+    entrypoint=(str(layers.PYTHON), "-P", "-m", "ovnlet"),
+    environment=PATH | {"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+)
+
+
+def archives() -> list[Path]:
+    """The pause image and the test pods' busybox."""
+    return [_small(reference) for reference in SMALL]
+
+
+def agent_image(project: Path) -> tuple[str, Path]:
+    """The agent of this checkout: the reference that names exactly this code, and the archive."""
+    checkout = layers.Project(project.resolve())
+    plugin = _plugin(checkout)
+    room = cache.room(layers.CACHE)
+    with cache.locked(room):
+        layered = [layers.base(), layers.dependencies(checkout)]
+        inputs: list[str | bytes] = [plugin, repr(AGENT_CONFIG), *(layer.digest for layer in layered)]
+        for path in checkout.files():
+            inputs += [str(path.relative_to(checkout.root)), path.read_bytes()]
+        tag = cache.digest(inputs)
+        archive = room / f"ovnlet-{tag}.tar"
+        if not archive.exists():
+            with progress.step("layer: code"), cache.workshop(room) as shop:
+                layered.append(layers.code(checkout, shop))
+                oci.write(shop / "archive", f"{AGENT}:{tag}", layered, AGENT_CONFIG)
+                (shop / "archive").rename(archive)
+        cache.keep_newest(room, "ovnlet-*.tar", used=archive)
+    return f"{AGENT}:{tag}", archive
+
+
+def _plugin(checkout: layers.Project) -> bytes:
+    """The plugin's executable, made up to date."""
+    if (checkout.plugin.parent / "Makefile").exists():
+        progress.run(["make", "--silent", "-C", checkout.plugin.parent])
+    if not checkout.plugin.exists():
+        progress.say(f"  {checkout.plugin} is not built: the image comes without it")
+        return b""
+    return checkout.plugin.read_bytes()
+
+
+def _small(reference: str) -> Path:
+    """An image of one layer, busybox."""
+    if not BUSYBOX_PROGRAM.exists():
+        raise SystemExit("busybox-static is not installed: python -m testbed.packages")
+    room = cache.room(layers.CACHE)
+    program = BUSYBOX_PROGRAM.read_bytes()
+    name = reference.partition("/")[2].partition(":")[0]
+    archive = room / f"{name}-{cache.digest([program, reference, repr(SMALL[reference]), repr(ACCOUNTS)])}.tar"
+    if not archive.exists():
+        with cache.locked(room), progress.step(f"image: {reference}"), cache.workshop(room) as shop:
+            busybox_tree(program, shop / "tree")
+            layer = oci.pack(shop / "tree", shop / "blob")
+            oci.write(shop / "archive", reference, [layer], SMALL[reference])
+            (shop / "archive").rename(archive)
+    cache.keep_newest(room, f"{name}-*.tar", used=archive)
+    return archive
+
+
+def busybox_tree(program: bytes, tree: Path) -> None:
+    """A root of busybox alone, every applet under its own name."""
+    for folder in ("bin", "etc", "root", "tmp", "var/www"):
+        (tree / folder).mkdir(parents=True)
+    (tree / "tmp").chmod(0o1777)
+    for name, text in ACCOUNTS.items():
+        (tree / name).write_text(text)
+    busybox = tree / "bin/busybox"
+    busybox.write_bytes(program)
+    busybox.chmod(0o755)
+    for applet in subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split():
+        if applet != busybox.name:
+            (busybox.parent / applet).symlink_to(busybox.name)
+
+
+def main() -> None:
+    project = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    began = time.monotonic()
+    small = list(zip(SMALL, archives(), strict=True))
+    for reference, archive in [*small, agent_image(project)]:
+        print(f"{reference}  {archive.stat().st_size / 1e6:.1f} MB  {archive}")
+    print(f"{time.monotonic() - began:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
