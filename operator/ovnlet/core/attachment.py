@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 AttachmentKey = tuple[str, str]
 
@@ -31,6 +32,14 @@ class Attachment:
     @property
     def owner(self) -> tuple[str, str]:
         return (self.namespace, self.pod)
+
+
+class Life(StrEnum):
+    """Whether a sandbox lives. DEAD is proved by the kernel; HIDDEN cannot be seen while its veth lives."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    HIDDEN = "hidden"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-_Path = Annotated[str, Field(pattern=r"^/[^\0]*$")]
+_Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
 
 
 class Settings(BaseModel):

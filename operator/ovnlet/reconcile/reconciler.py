@@ -5,12 +5,11 @@ ADD, an edited annotation, drift, a restart and a reboot all end here; DEL is de
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Protocol
 
 from ovnlet.core import annotations
 from ovnlet.core.annotations import Allocation
-from ovnlet.core.attachment import Attachment, AttachmentKey, Node, Record
+from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.plan import Plan, Step, diff
@@ -19,14 +18,6 @@ from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
 PASSES = 3
-
-
-class Life(StrEnum):
-    """DEAD is proved by the kernel; HIDDEN is a namespace that cannot be seen while its veth lives."""
-
-    ALIVE = "alive"
-    DEAD = "dead"
-    HIDDEN = "hidden"
 
 
 class Host(Protocol):

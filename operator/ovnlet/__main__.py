@@ -1,0 +1,77 @@
+"""The command line. Heavy imports wait for the command that needs them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from ovnlet.core.settings import Settings
+
+
+def _file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """The settings file fills in whatever neither a flag nor the environment says."""
+    if path is None:
+        return None
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise click.BadParameter(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"{path} is not a mapping of settings")
+    known = {str(name).replace("-", "_"): value for name, value in content.items()}
+    if unknown := known.keys() - Settings.model_fields.keys():
+        raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
+    click.get_current_context().default_map = known
+    return path
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Every setting as a flag ``--name`` and a variable ``OVNLET_NAME``; the file is read first."""
+    for name, field in reversed(Settings.model_fields.items()):
+        flag = f"--{name.replace('_', '-')}"
+        default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
+        command = click.option(flag, name, envvar=f"OVNLET_{name.upper()}", help=f"{field.description}{default}")(
+            command
+        )
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        envvar="OVNLET_CONFIG",
+        callback=_file,
+        is_eager=True,
+        expose_value=False,
+        help="YAML file of settings; a flag or a variable OVNLET_<NAME> goes before it",
+    )(command)
+
+
+def read(given: dict[str, Any]) -> Settings:
+    """Validate; every wrong setting is named at once, with what is allowed."""
+    try:
+        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="ovnlet")
+def main() -> None:
+    """A node's networking agent for Kubernetes on OVS/OVN."""
+
+
+@main.command()
+@with_settings
+def agent(**given: Any) -> None:
+    """Serve the pods of this node until stopped."""
+    settings = read(given)
+    from ovnlet.agent import serve  # noqa: PLC0415 - a wrong setting is told before half a second of imports
+
+    sys.exit(serve(settings))
+
+
+if __name__ == "__main__":
+    main(prog_name="ovnlet")

@@ -1,0 +1,61 @@
+"""The node: what the kernel and OVSDB show of an attachment, and each step sent to the driver it belongs to."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from ovnlet.core import ids
+from ovnlet.core.attachment import Attachment, Life, Node
+from ovnlet.core.plan import Plan, Step
+from ovnlet.core.resources import Claim, Network, Port, Resource, Veth
+from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.ovs import Ovs
+
+
+class LocalHost:
+    """Fulfils ``reconcile.reconciler.Host`` with the real kernel and the real OVSDB."""
+
+    def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
+        self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
+
+    @property
+    def node(self) -> Node:
+        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace)
+
+    def life(self, attachment: Attachment) -> Life:
+        return self._netlink.life(attachment)
+
+    async def observe(self, attachment: Attachment, desired: Network) -> Network:
+        """All that is ours of this attachment, and nothing else."""
+        kernel = self._netlink.observe(attachment, desired)
+        linked = any(isinstance(resource, Veth) for resource in kernel)
+        rows = self._ovs.observe(attachment, desired)
+        return kernel | frozenset(self._orphaned(row, linked) for row in rows)
+
+    async def apply(self, attachment: Attachment, plan: Plan) -> None:
+        for driver, steps in groupby(plan, key=self._driver(attachment)):
+            await driver(tuple(steps))
+
+    async def installed(self, attachment: Attachment) -> None:
+        """Return when ovs-vswitchd has the port and ovn-controller its flows."""
+        name = ids.host_link(*attachment.key)
+        await self._ovs.plugged(name)
+        await self._ovs.installed(name)
+
+    def _orphaned(self, row: Resource, linked: bool) -> Resource:
+        """A row still held for installed with its link gone would lend the next link a stale `ovn-installed`."""
+        if isinstance(row, Port) and not linked and self._ovs.is_installed(row.name):
+            return replace(row, orphaned=True)
+        return row
+
+    def _driver(self, attachment: Attachment) -> Callable[[Step], Callable[[Sequence[Step]], Awaitable[None]]]:
+        async def kernel(steps: Sequence[Step]) -> None:
+            await self._netlink.apply(attachment, steps)
+
+        return lambda step: self._ovs.apply if isinstance(step.resource, Port | Claim) else kernel
+
+    def _tunnel_mtu(self) -> int:
+        """The tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
+        address = self._ovs.encap_ip
+        mtu = self._netlink.mtu_of(address) if address else None
+        return mtu - (120 if ":" in str(address) else 100) if mtu else 1400

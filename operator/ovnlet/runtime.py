@@ -1,0 +1,106 @@
+"""What a container runtime asks, answered by the loop: fulfils the Protocol of ``ovnlet_cni``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import Invalid, NodeFault, NotConverged, NotReady, OvnletError, Taken, UnknownSandbox
+from ovnlet.core.resources import Address, Network, Route, Veth
+from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.reconciler import Records
+from ovnlet_cni.errors import CniError, Code
+from ovnlet_cni.request import Attach, Detach
+from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
+
+_CODES: dict[type[OvnletError], Code] = {
+    Invalid: Code.INVALID_CONFIG,
+    NotReady: Code.TRY_AGAIN,
+    UnknownSandbox: Code.UNKNOWN_CONTAINER,
+    Taken: Code.INVALID_CONFIG,
+    NodeFault: Code.IO_FAILURE,
+    NotConverged: Code.INTERNAL,
+}
+
+
+class Runtime:
+    """``verdict`` names what keeps this node from attaching pods, or is None."""
+
+    def __init__(self, attaching: Attaching, records: Records, verdict: Callable[[], str | None]) -> None:
+        self._attaching, self._records, self._verdict = attaching, records, verdict
+
+    async def add(self, request: Attach) -> Attached:
+        attachment = Attachment(
+            container_id=request.container_id,
+            ifname=request.ifname,
+            netns=request.netns,
+            namespace=request.namespace,
+            pod=request.pod,
+            uid=request.uid,
+            provider=request.provider,
+            boot_id=self._records.boot_id,
+            sequence=self._records.next_sequence(),
+        )
+        with _as_cni_error("ADD"):
+            outcome = await self._attaching.add(attachment)
+        return rendered(outcome.observed, request.netns).after(request.prev_result)
+
+    async def delete(self, request: Detach) -> None:
+        attachment = Attachment(
+            container_id=request.container_id,
+            ifname=request.ifname,
+            netns=request.netns or "",
+            namespace="",
+            pod="",
+            uid=None,
+            provider="ovn",
+            boot_id=self._records.boot_id,
+            sequence=0,
+        )
+        with _as_cni_error("DEL"):
+            await self._attaching.delete(attachment)
+
+    async def check(self, request: Attach) -> None:
+        with _as_cni_error("CHECK"):
+            await self._attaching.check((request.container_id, request.ifname))
+
+    async def status(self) -> None:
+        if reason := self._verdict():
+            raise CniError(Code.UNAVAILABLE, reason, "new pods wait until this is over; running ones go on")
+
+
+def rendered(observed: Network, netns: str) -> Attached:
+    """The CNI result of what was observed: both ends of the pair, addresses with their gateways, routes."""
+    veth = next(resource for resource in observed if isinstance(resource, Veth))
+    routes = sorted((r for r in observed if isinstance(r, Route)), key=_route_order)
+    gateways = {route.destination.version: route.via for route in routes if route.destination.prefixlen == 0}
+    addresses = sorted((r.ip for r in observed if isinstance(r, Address)), key=lambda ip: ip.version)
+    return Attached(
+        interfaces=(
+            AttachedInterface(veth.pod, veth.mac, veth.mtu, netns),
+            AttachedInterface(veth.host, "", veth.mtu),
+        ),
+        ips=tuple(AttachedIp(address, gateways.get(address.version), 0) for address in addresses),
+        routes=tuple(AttachedRoute(route.destination, route.via) for route in routes if route.via is not None),
+    )
+
+
+def _route_order(route: Route) -> tuple[int, int, str]:
+    return route.destination.version, route.destination.prefixlen, str(route.destination)
+
+
+@contextmanager
+def _as_cni_error(verb: str) -> Iterator[None]:
+    try:
+        yield
+    except OvnletError as error:
+        raise CniError(_CODES[type(error)], f"{verb}: {error}", _ADVICE[type(error)]) from error
+
+
+_ADVICE: dict[type[OvnletError], str] = {
+    Invalid: "correct the annotation; kubelet tries again by itself",
+    NotReady: "kubelet tries again by itself; `ovnlet pods` on the node shows what is awaited",
+    UnknownSandbox: "nothing of this sandbox is left on the node",
+    Taken: "another plugin or person made the interface; remove it, or the plugin that makes it",
+    NodeFault: "the kernel or OVS refused; the agent's log has the step",
+    NotConverged: "the agent's log has the plan that is left; report it",
+}
