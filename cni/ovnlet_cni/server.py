@@ -1,0 +1,196 @@
+"""The agent's front door: HTTP/1.1 on a unix socket, one POST for each call of the plugin.
+
+`POST /cni` takes `{"env": {"CNI_COMMAND": …}, "config": "<stdin>"}`. 200 carries the plugin's stdout for exit code 0,
+everything else the specification's error object for exit code 1. A client that hangs up cancels its request: the
+runtime has given up, and what was begun is to be undone by the agent.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from aiohttp import web
+
+from ovnlet_cni import listener, netns, request
+from ovnlet_cni.errors import NEWEST_VERSION, SUPPORTED_VERSIONS, CniError, Code
+from ovnlet_cni.netconf import stated_version
+from ovnlet_cni.notes import Notes
+from ovnlet_cni.request import Attach, Check, Collect, Detach, Status, Version
+from ovnlet_cni.result import Attached
+
+MAX_BODY = 3 << 20  # 1 MiB of stdin, each byte escaped, and the environment
+LOOK_EVERY = 2.0
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_log = structlog.get_logger(__name__)
+
+
+class Agent(Protocol):
+    """What the server needs of an agent. Every method may raise CniError, and is cancelled when its caller is gone."""
+
+    async def add(self, attach: Attach, /) -> Attached: ...
+    async def delete(self, detach: Detach, /) -> None: ...
+    async def check(self, attach: Attach, /) -> None: ...
+    async def status(self) -> None: ...
+    async def gc(self, valid: frozenset[tuple[str, str]], /) -> None: ...
+
+
+class Server:
+    """Listens from `start` to `stop`, and again when its socket file was taken away under it."""
+
+    def __init__(self, agent: Agent, socket_path: Path, routes: Iterable[web.RouteDef] = ()) -> None:
+        self._agent = agent
+        self._path = socket_path
+        self._notes = Notes.beside(socket_path)
+        self._running: set[asyncio.Task[object]] = set()
+        self._bound: tuple[int, int] | None = None
+        self._site: web.SockSite | None = None
+        self._watch: asyncio.Task[None] | None = None
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admit])
+        app.add_routes([web.post("/cni", self._cni), *routes])
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self) -> None:
+        """Listen. UnusableSocket or OSError if the path cannot be ours."""
+        await self._runner.setup()
+        await self._listen()
+        self._watch = asyncio.create_task(self._keep_listening(), name="cni socket")
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Take no more requests; those under way end by themselves within `grace` seconds, or cancelled and undone."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._bound is not None and listener.identity(self._path) == self._bound:
+            self._path.unlink(missing_ok=True)
+        if self._site is not None:
+            await self._site.stop()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._runner.cleanup()
+
+    async def _listen(self) -> None:
+        listener.prepare_directory(self._path.parent)
+        site, old = web.SockSite(self._runner, listener.listen(self._path)), self._site
+        await site.start()
+        self._site, self._bound = site, listener.identity(self._path)
+        if old is not None:
+            await old.stop()
+
+    async def _keep_listening(self) -> None:
+        yielded = False
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            there = listener.identity(self._path)
+            if there == self._bound:
+                continue
+            if there is not None and listener.is_answered(self._path):
+                if not yielded:
+                    _log.error("another server took the CNI socket over", socket=str(self._path))
+                yielded = True
+                continue
+            _log.warning("CNI socket was removed, listening again", socket=str(self._path))
+            with suppress(OSError):  # such as a full file system: tried again at the next look
+                await self._listen()
+                yielded = False
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Root or our own user only, by the kernel's word; and remember who is being served."""
+        uid = _peer_uid(request)
+        if uid not in (0, os.geteuid()):
+            _log.warning("refused a caller of the CNI socket", uid=uid)
+            refusal = CniError(
+                Code.INVALID_ENVIRONMENT, f"user {uid} may not use this socket", "call the plugin as root"
+            )
+            return web.Response(status=403, body=refusal.render(), content_type="application/json")
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of aiohttp's always runs in a task
+        self._running.add(task)
+        try:
+            return await handler(request)
+        finally:
+            self._running.discard(task)
+
+    async def _cni(self, http: web.Request) -> web.StreamResponse:
+        env: Mapping[str, str] = {}
+        config = ""
+        try:
+            env, config = await _read_body(http)
+            return web.Response(body=await self._answer(request.read(env, config)), content_type="application/json")
+        except CniError as error:
+            failure = error
+            if env.get("CNI_COMMAND") != "STATUS":  # polled for ever, and the verdict has its own log line
+                _log.warning("CNI request failed", **_subject(env), code=int(error.code), reason=error.message)
+        except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
+            failure = CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log")
+            _log.exception("CNI request failed unexpectedly", **_subject(env))
+        body = failure.render(stated_version(config))
+        return web.Response(status=failure.http_status, body=body, content_type="application/json")
+
+    async def _answer(self, call: request.Request) -> bytes:
+        match call:
+            case Attach():
+                return await self._add(call)
+            case Check(attach):
+                netns.require_foreign(attach.netns, attach.netns_override)
+                await self._agent.check(attach)
+            case Detach():
+                await self._agent.delete(call)
+                self._notes.remove(call.container_id, call.ifname)
+            case Collect():
+                await self._agent.gc(call.valid)
+            case Status():
+                await self._agent.status()
+            case Version():
+                answer = {"cniVersion": NEWEST_VERSION, "supportedVersions": SUPPORTED_VERSIONS}
+                return json.dumps(answer).encode() + b"\n"
+        return b""
+
+    async def _add(self, attach: Attach) -> bytes:
+        netns.require_foreign(attach.netns, attach.netns_override)
+        # A runtime never runs two verbs of one container at once: a note is older than this ADD, and done with.
+        self._notes.remove(attach.container_id, attach.ifname)
+        attached = await self._agent.add(attach)
+        return attached.after(attach.prev_result).render(attach.version)
+
+
+def _peer_uid(http: web.Request) -> int:
+    if http.transport is None:  # it hung up already
+        return -1
+    peer: socket.socket = http.transport.get_extra_info("socket")
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
+    try:
+        body = json.loads(await http.read())
+    except web.HTTPRequestEntityTooLarge as error:
+        raise CniError(
+            Code.DECODE, f"the request is larger than {MAX_BODY} bytes", "shorten the configuration"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CniError(Code.DECODE, f"the request is not JSON: {error}") from error
+    match body:
+        case {"env": dict(env), "config": str(config)} if all(isinstance(value, str) for value in env.values()):
+            return env, config
+    raise CniError(Code.DECODE, 'the request is not {"env": {"CNI_…": "…"}, "config": "…"}')
+
+
+def _subject(env: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "verb": env.get("CNI_COMMAND", ""),
+        "container": env.get("CNI_CONTAINERID", ""),
+        "ifname": env.get("CNI_IFNAME", ""),
+    }
