@@ -1,19 +1,60 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-BED    ?= default
+FLOORS ?= unit node cluster cni e2e
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv
+.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo docs format clean
+
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+include tests/testbed/bed.mk
 
 # Debian splits venv out of python3; a machine that has it already is left alone.
 .venv: .venv/.ready
 .venv/.ready: pyproject.toml
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends python3-venv; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (cd tests && $(PYTHON) -m testbed.packages)
+	@test -x $(BIN)/python || { echo 'making .venv'; $(PYTHON) -m venv .venv; }
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --upgrade 'pip>=25.1'
-	$(BIN)/pip install --disable-pip-version-check -q --group dev --editable .
+	@echo 'installing the Python dependencies'
+	@$(BIN)/pip install --disable-pip-version-check -q --group dev --editable .
 	@touch $@
+
+plugin: packages  ## build the CNI plugin, a static executable
+	@$(MAKE) -s -C cni/plugin
+
+setup: packages .venv plugin  ## install and build everything that the tests and the demo need
+	@cd tests && ../$(BIN)/python -m testbed.kubernetes > /dev/null && ../$(BIN)/python -m testbed.images > /dev/null
+
+demo: setup  ## the main job on an embedded node: kubelet, OVN, pods, repair; about a minute when warm
+	@cd tests && ../$(BIN)/python -m testbed.demo
+
+check: .venv  ## lint, types, import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
+
+test: setup  ## all floors: unit node cluster cni e2e
+	@$(BIN)/python tests/floors.py $(FLOORS)
+
+test-unit: .venv  ## the floor that needs nothing
+	@$(BIN)/python tests/floors.py unit
+
+test-node test-cluster test-cni test-e2e: setup  ## one floor
+	@$(BIN)/python tests/floors.py $(@:test-%=%)
+
+test-long: setup  ## tests that wait for minutes: the API server refused for 12 minutes, then 503 for 3
+	@$(BIN)/python tests/floors.py --long cluster e2e
+
+docs: .venv  ## build the documentation as a site, strictly
+	@$(BIN)/mkdocs build --strict -q
+
+format: .venv  ## let ruff put the code in order
+	@$(BIN)/ruff check --fix -q
+	@$(BIN)/ruff format -q
+
+clean:  ## remove what was built in this checkout; the cache and .venv stay
+	@rm -rf build site dist cni/plugin/ovnlet .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

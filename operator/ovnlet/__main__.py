@@ -53,7 +53,11 @@ def read(given: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        wrong = [f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        wrong = [
+            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}"
+            + ("" if e["type"] == "missing" else f" (it is {e['input']!r})")
+            for e in error.errors()
+        ]
         raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 

@@ -42,7 +42,7 @@ class Runtime:
         )
         with _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment)
-        return rendered(outcome.observed, request.netns).after(request.prev_result)
+        return rendered(outcome.observed, request.netns)
 
     async def delete(self, request: Detach) -> None:
         attachment = Attachment(

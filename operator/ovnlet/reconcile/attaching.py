@@ -93,14 +93,6 @@ class Attaching:
             if attachment.owner == owner and adding.seen and (pod is None or attachment.uid not in (None, pod.uid)):
                 adding.overtake("the pod was deleted while its sandbox was being attached")
 
-    async def stop(self, grace: float) -> None:
-        """Let ADDs under way finish for ``grace`` seconds, then have them undone."""
-        finishing = [asyncio.ensure_future(adding.finished.wait()) for adding in self._adding.values()]
-        if finishing:
-            await asyncio.wait(finishing, timeout=grace)
-        for key in tuple(self._adding):
-            await self._overtake(key, "the agent is stopping")
-
     async def _guarded(self, adding: _Adding) -> Outcome:
         attachment = adding.attachment
         known = self._records.get(attachment.key)
