@@ -82,7 +82,7 @@ def _small(reference: str) -> Path:
             busybox_tree(program, shop / "tree")
             layer = oci.pack(shop / "tree", shop / "blob")
             oci.write(shop / "archive", reference, [layer], SMALL[reference])
-            (shop / "archive").rename(archive)
+            (shop / "archive").rename(archive)  # whoever waited for the lock writes the same again
     cache.keep_newest(room, f"{name}-*.tar", used=archive)
     return archive
 

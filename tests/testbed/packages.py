@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,10 +83,11 @@ def missing(names: Sequence[str]) -> list[str]:
 def ensure(*, kernel: bool = False) -> list[str]:
     """Install what is missing; the names of what was."""
     names = [*BED, *(KERNEL if kernel else ())]
-    if not missing(names):
+    if not missing(names) and not _killed_run():
         return []
     # /usr/sbin is where policy-rc.d lives, and so what two runs must not share.
     with cache.locked(POLICY.parent):
+        _recover()
         wanted = missing(names)
         if wanted:
             _install(wanted)
@@ -114,23 +116,20 @@ def _services_stay_off() -> Iterator[None]:
         try:
             yield
         finally:
-            for unit in sorted(_enabled() - before):
-                # Debian's own bookkeeping: a later upgrade then does not enable it again.
-                progress.run(["deb-systemd-helper", "disable", unit])
+            new = sorted(_enabled() - before)
+            if new and shutil.which("systemctl"):
+                # As an administrator would: the packages' later upgrades respect it.
+                progress.run(["systemctl", "disable", *new], env=os.environ | {"SYSTEMD_OFFLINE": "1"})
 
 
 def _enabled() -> set[str]:
-    """Units that some target wants: what enabling leaves behind."""
-    return {path.name for path in UNITS.glob("*.wants/*")}
+    """Units that another one pulls in: what enabling leaves behind."""
+    return {path.name for kind in ("wants", "requires") for path in UNITS.glob(f"*.{kind}/*")}
 
 
 @contextmanager
 def _policy_denies() -> Iterator[None]:
-    """A policy-rc.d that denies everything; the machine's own one comes back, after a killed run too."""
-    if SAVED.exists():
-        SAVED.replace(POLICY)
-    if POLICY.exists() and POLICY.read_text() == DENY:
-        POLICY.unlink()
+    """A policy-rc.d that denies everything; the machine's own one comes back."""
     if POLICY.exists():
         POLICY.rename(SAVED)
     try:
@@ -138,9 +137,20 @@ def _policy_denies() -> Iterator[None]:
         POLICY.chmod(0o755)
         yield
     finally:
-        POLICY.unlink(missing_ok=True)
-        if SAVED.exists():
-            SAVED.rename(POLICY)
+        _recover()
+
+
+def _recover() -> None:
+    """Put the machine's own policy-rc.d back, or none if it had none."""
+    if SAVED.exists():
+        SAVED.replace(POLICY)
+    elif _killed_run():
+        POLICY.unlink()
+
+
+def _killed_run() -> bool:
+    """Has a run that was killed left its policy-rc.d?"""
+    return SAVED.exists() or (POLICY.exists() and POLICY.read_text() == DENY)
 
 
 def main() -> None:
