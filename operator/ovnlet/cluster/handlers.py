@@ -1,0 +1,68 @@
+"""What kopf is told to do: log in as we say, and hand each pod event on. The only module that imports kopf."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import aiohttp
+import kopf
+
+from ovnlet.cluster.pods import Seen, read
+
+BACKOFFS = (0.25, 0.5, 1.0, 2.0)
+LONGEST_BACKOFF = 3.0
+
+
+def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, bool], None]) -> kopf.OperatorRegistry:
+    """The handlers; ``tell`` gets each pod and whether it was deleted. Other kinds than ``on.event`` write."""
+    handlers = kopf.OperatorRegistry()
+    sessions = iter([kopf.AiohttpSession(server=server, aiohttp_session=http)])
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: Any) -> kopf.AiohttpSession | None:
+        """The second time the API server has refused us: None ends kopf, and it is started anew."""
+        return next(sessions, None)
+
+    @kopf.on.event("", "v1", "pods", registry=handlers)
+    async def pod(event: kopf.RawEvent, **_: Any) -> None:
+        if (known := read(event["object"])) is not None:
+            tell(known, event["type"] == "DELETED")
+
+    return handlers
+
+
+def settings(node: str) -> kopf.OperatorSettings:
+    chosen = kopf.OperatorSettings()
+    chosen.process.ultimate_exiting_timeout = None  # or it kills the whole process
+    chosen.posting.enabled = False
+    chosen.scanning.disabled = True
+    chosen.watching.field_selectors["", "v1", "pods"] = f"spec.nodeName={node}"
+    chosen.watching.chunk_size = 100
+    chosen.networking.error_backoffs = Forever()
+    chosen.networking.request_timeout = 30
+    chosen.networking.connect_timeout = 3
+    chosen.queueing.idle_timeout = 1
+    chosen.queueing.exit_timeout = 0.5
+    chosen.persistence.diffbase_storage = NoDiffs()
+    return chosen
+
+
+class Forever:
+    """Back-offs, in seconds, without an end: kopf gives up after the last one."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from BACKOFFS
+        while True:
+            yield LONGEST_BACKOFF
+
+
+class NoDiffs(kopf.DiffBaseStorage):
+    """Remembers nothing. By default kopf copies every object at every event to find out what changed."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None

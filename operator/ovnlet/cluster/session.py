@@ -1,0 +1,163 @@
+"""The way to the API server: where it is, whom to trust, who we are.
+
+A session is opened for a purpose and closed after it, so that each starts with the files as they are now.
+"""
+
+import base64
+import binascii
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+
+from ovnlet.core.errors import NotReady, OvnletError
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+CONNECT, TOTAL = 3, 30
+
+
+class BadCredentials(OvnletError):
+    """The administrator must act: the kubeconfig or the service account cannot be used."""
+
+
+class ApiFault(NotReady):
+    """The API server did not do what was asked. ``status`` is 0 where it did not answer at all."""
+
+    def __init__(self, what: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(what)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """``certificate`` is our own with its key; all certificates are PEM text."""
+
+    server: str
+    ca: str
+    token: str | None = None
+    certificate: str | None = None
+
+
+class Access:
+    """Opens sessions by a kubeconfig or, without one, by the pod's service account."""
+
+    def __init__(
+        self, kubeconfig: str | None = None, *, server: str | None = None, account: Path = SERVICE_ACCOUNT
+    ) -> None:
+        self._kubeconfig = Path(kubeconfig) if kubeconfig else None
+        self._account = account
+        self.server = (server or self.read().server).rstrip("/")
+        tls(self.read())
+
+    def read(self) -> Credentials:
+        """The credentials as they are now. Raises BadCredentials."""
+        try:
+            return from_kubeconfig(self._kubeconfig) if self._kubeconfig else from_account(self._account)
+        except (OSError, ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+            raise BadCredentials(f"{self._kubeconfig or self._account}: {error!r}") from error
+
+    def session(self, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
+        """The caller closes it. Raises ApiFault: credentials that were good at start will be so again."""
+        try:
+            context = tls(self.read())
+        except BadCredentials as error:
+            raise ApiFault(str(error)) from error
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context),
+            headers={"User-Agent": "ovnlet"},
+            timeout=aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT),
+            middlewares=(self._identify(), *middlewares),
+        )
+
+    def _identify(self) -> ClientMiddlewareType:
+        """Put the token on each request, read again when its file has changed: kubelet renews it every hour."""
+        path, seen, token = self._kubeconfig or self._account / "token", (0, 0), ""
+
+        async def identify(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+            nonlocal seen, token
+            try:
+                now = path.stat()
+                if (now.st_mtime_ns, now.st_ino) != seen:
+                    seen, token = (now.st_mtime_ns, now.st_ino), self.read().token or ""
+            except (OSError, BadCredentials) as error:  # one that kopf tries again after
+                raise aiohttp.ClientConnectionError(f"no credentials: {error}") from error
+            if token:
+                request.headers["Authorization"] = f"Bearer {token}"
+            return await handler(request)
+
+        return identify
+
+
+async def call(http: aiohttp.ClientSession, method: str, url: str, **options: Any) -> Any:
+    """One request and its JSON answer. Raises ApiFault whatever goes wrong."""
+    what = f"{method} {url.partition('?')[0]}"
+    try:
+        async with http.request(method, url, **options) as answer:
+            if not answer.ok:
+                text = (await answer.text(errors="replace"))[:300]
+                raise ApiFault(f"{what}: {answer.status} {answer.reason}: {text}", answer.status)
+            return await answer.json()
+    except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+        raise ApiFault(f"{what}: {error!r}") from error
+
+
+def tls(credentials: Credentials) -> ssl.SSLContext:
+    """Trust the cluster's CA and nobody else."""
+    try:
+        context = ssl.create_default_context(cadata=credentials.ca)
+        if credentials.certificate:  # the ssl module loads it from files only
+            with tempfile.NamedTemporaryFile(buffering=0) as file:
+                file.write(credentials.certificate.encode())
+                context.load_cert_chain(file.name)
+    except (OSError, ValueError) as error:
+        raise BadCredentials(f"certificates: {error}") from error
+    # On by default since Python 3.13; the CAs of many clusters lack the extensions it asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def from_account(directory: Path) -> Credentials:
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
+    token = (directory / "token").read_text().strip()
+    return Credentials(f"https://{host}:{port}", (directory / "ca.crt").read_text(), token)
+
+
+def from_kubeconfig(path: Path) -> Credentials:
+    config = yaml.safe_load(path.read_text())
+    context = _named(config, "context", config["current-context"])
+    cluster = _named(config, "cluster", context["cluster"])
+    user = _named(config, "user", context["user"])
+    if not str(cluster["server"]).startswith("https://"):
+        raise ValueError(f"server {cluster['server']!r} is not https://")
+    if "exec" in user or "auth-provider" in user:
+        raise ValueError("credential plugins are not supported: use a token or a client certificate")
+    token = user.get("token")
+    if "tokenFile" in user:
+        token = (path.parent / user["tokenFile"]).read_text().strip()
+    certificate = None
+    if "client-certificate" in user or "client-certificate-data" in user:
+        certificate = _pem(path, user, "client-certificate") + "\n" + _pem(path, user, "client-key")
+    return Credentials(cluster["server"], _pem(path, cluster, "certificate-authority"), token, certificate)
+
+
+def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(entry[kind] for entry in config[f"{kind}s"] if entry["name"] == name)
+    return found
+
+
+def _pem(path: Path, entry: Mapping[str, Any], name: str) -> str:
+    """Inline or in a file, which may be named relative to the kubeconfig."""
+    if f"{name}-data" in entry:
+        try:
+            return base64.b64decode(entry[f"{name}-data"], validate=True).decode()
+        except binascii.Error as error:
+            raise ValueError(f"{name}-data: {error}") from error
+    return (path.parent / str(entry[name])).read_text()
