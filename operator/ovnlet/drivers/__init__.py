@@ -1,0 +1,1 @@
+"""The node: the only rooms that touch netlink, OVSDB, nftables and /proc."""

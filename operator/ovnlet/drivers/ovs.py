@@ -1,0 +1,265 @@
+"""Ports of Open vSwitch, by its own database: what is ours there, and the steps to make it right.
+
+Ours is what bears our mark in the external_ids of its Port or its Interface. The name that an
+attachment's port has to have is ours too, if its rows bear the labels of that attachment's pod
+(kube-ovn-cni made it, and it is adopted). Maps are written key by key: `ovn-installed` and the keys
+of strangers stand in them too.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from ovnlet.core import ids
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.plan import Step
+from ovnlet.core.resources import Claim, Network, Port
+from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from ovnlet.drivers import ovsops
+from ovnlet.drivers.commits import Commits
+from ovnlet.drivers.ovsdb import Change, Database, Row
+from ovnlet.drivers.rows import Switch
+
+# `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
+_TABLES = {
+    "Open_vSwitch": ("external_ids",),
+    "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
+    "Port": ("name", "interfaces", "external_ids"),
+    "Interface": ("name", "external_ids", "ofport", "error"),
+}
+CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
+INSTALLED = "ovn-installed"
+_SILENCE = 4.0
+
+
+def _link_exists(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+class Ovs:
+    """One node's Open vSwitch.
+
+    ``changed(mark, name)`` is a hint that a port or interface changed in what is compared (an empty
+    mark: it has none). ``lost()`` asks for a look at everything: a new session, or the bridge or the
+    chassis changed. Both are called in the event loop and must not wait.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        bridge: str,
+        *,
+        changed: Callable[[str, str], None] = lambda _mark, _name: None,
+        lost: Callable[[], None] = lambda: None,
+        link_exists: Callable[[str], bool] = _link_exists,
+    ) -> None:
+        self.bridge = bridge
+        self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
+        self._database = Database(path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed)
+        self._commits = Commits(self._database)
+        self._switch = Switch()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def start(self) -> None:
+        self._database.start()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ready(self) -> None:
+        """Return once the rows are known."""
+        await self._database.connected.wait()
+
+    def health(self) -> str | None:
+        """What is wrong with OVSDB; None if nothing is."""
+        if not self._database.connected.is_set():
+            return f"OVSDB at {self._path}: {self._database.fault}"
+        silent = asyncio.get_running_loop().time() - self._database.last_answer
+        return f"OVSDB at {self._path} has not answered for {silent:.1f} s" if silent > _SILENCE else None
+
+    @property
+    def userspace(self) -> bool:
+        bridge = self._switch.bridge(self.bridge)
+        return bridge is not None and bridge["datapath_type"] == "netdev"
+
+    @property
+    def chassis(self) -> dict[str, str]:
+        """OVN's keys of Open_vSwitch.external_ids, as far as they are set."""
+        root = self._switch.root()
+        return {k: v for k, v in root[1]["external_ids"].items() if k in CHASSIS_IDS} if root else {}
+
+    @property
+    def encap_ip(self) -> IPv4Address | IPv6Address | None:
+        """The tunnels' own address; of several, the first."""
+        first = self.chassis.get("ovn-encap-ip", "").split(",")[0].strip()
+        try:
+            return ip_address(first)
+        except ValueError:
+            return None
+
+    def is_installed(self, name: str) -> bool:
+        """Whether OVN holds this interface for installed."""
+        row = self._switch.interface(name)
+        return row is not None and row["external_ids"].get(INSTALLED) == "true"
+
+    def owned(self) -> frozenset[Port]:
+        """Every port that bears a mark, on whichever bridge: what start-up and the sweep begin with."""
+        self._require()
+        marks = {*self._switch.marks, *self._switch.port_marks}
+        return frozenset(self._switch.resource(name) for mark in marks for name in self._switch.marked(mark))
+
+    def observe(self, attachment: Attachment, desired: Network) -> Network:
+        """This attachment's ports, and the other interfaces that claim the desired `iface-id`.
+
+        Raises Taken where a stranger's port has the desired name, NotReady without a connection.
+        """
+        self._require()
+        mine = self._switch.marked(ids.mark(*attachment.key))
+        wanted = {port for port in desired if isinstance(port, Port)}
+        for name in {ids.host_link(*attachment.key), *(port.name for port in wanted)} - mine:
+            if self._switch.port(name) is None:
+                continue
+            if self._adoptable(name, attachment):
+                mine.add(name)
+            elif name in {port.name for port in wanted}:
+                raise Taken(f"OVS has a port {name} on {self._switch.bridge_of(name)} that is not ovnlet's")
+        iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
+        return frozenset(
+            (
+                *(self._switch.resource(name) for name in mine),
+                *(Claim(name, claimed) for claimed in iface_ids for name in self._switch.claimants(claimed) - mine),
+            )
+        )
+
+    def _require(self) -> None:
+        """Rows of a lost connection would be believed for the present ones."""
+        if not self._database.connected.is_set():
+            raise NotReady(f"OVSDB connection lost: {self._database.fault}")
+
+    def _adoptable(self, name: str, attachment: Attachment) -> bool:
+        """Whether kube-ovn-cni, or we with our mark lost, made the port of that name for this pod."""
+        labels = (self._switch.interface(name) or {"external_ids": {}})["external_ids"]
+        pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
+        return self._switch.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        """Commit steps of Port and Claim, together with whatever else is being committed.
+
+        Raises NodeFault with the server's text: nothing of these steps was done. NotReady, a
+        time-out and a cancelled wait say nothing of the outcome.
+        """
+        try:
+            await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
+        except NodeFault as error:
+            raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
+
+    async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
+        """Make OVN's chassis keys and the bridge so, key by key; nothing is written that is so already."""
+        if unknown := external_ids.keys() - CHASSIS_IDS:
+            raise ValueError(f"not keys of a chassis: {', '.join(sorted(unknown))}")
+        wanted = dict(external_ids)
+        await self._commits.commit(lambda: ovsops.chassis(wanted, self.bridge, datapath_type, self._switch))
+
+    async def plugged(self, name: str) -> None:
+        """Return when ovs-vswitchd has the port in its datapath; NodeFault if it tells that it cannot."""
+
+        def is_plugged(row: Row) -> bool:
+            if (row["ofport"] or 0) > 0:
+                return True
+            # Rows come before their links, so a missing device may only be the state before.
+            if row["error"] and "No such device" not in row["error"] and self._link_exists(name):
+                raise NodeFault(f"ovs-vswitchd on {name}: {row['error']}")
+            return False
+
+        await self._until(name, is_plugged)
+
+    async def installed(self, name: str) -> None:
+        """Return when ovn-controller has installed the flows of this interface."""
+        await self._until(name, lambda row: bool(row["external_ids"].get(INSTALLED) == "true"))
+
+    async def _until(self, name: str, so: Callable[[Row], bool]) -> None:
+        """Wait for a row's change, through lost connections: only the caller knows how long."""
+        with self._watching(name) as event:
+            while True:
+                row = self._switch.interface(name) if self._database.connected.is_set() else None
+                if row is not None and so(row):
+                    return
+                await event.wait()
+                event.clear()
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._waiting.setdefault(name, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[name].discard(event)
+            if not self._waiting[name]:
+                del self._waiting[name]
+
+    def _renewed(self) -> None:
+        self._switch.renew(self._database.rows)
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+        self._lost()
+
+    def _changed(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._switch.change(*change)
+        for table, _, old, new in changes:
+            self._tell(table, old, new)
+
+    def _tell(self, table: str, old: Row | None, new: Row | None) -> None:
+        match table:
+            case "Interface":
+                for event in self._waiting.get((new or old or {})["name"], ()):
+                    event.set()
+                self._interface_changed(old, new)
+            case "Port":
+                self._hint_of(old, new)
+            case "Bridge":
+                self._bridge_changed(old, new)
+            case _ if _chassis(old) != _chassis(new):
+                self._lost()
+
+    def _interface_changed(self, old: Row | None, new: Row | None) -> None:
+        if _compared(old) == _compared(new):
+            return
+        self._hint_of(old, new)
+        for row in (old, new):
+            claimed = row["external_ids"].get("iface-id") if row else None
+            for name in self._switch.claimants(claimed) if claimed else ():
+                self._hint(self._switch.owner(name) or "", name)
+
+    def _hint_of(self, *rows: Row | None) -> None:
+        for name, mark in {(row["name"], row["external_ids"].get(MARK)) for row in rows if row}:
+            self._hint(mark or self._switch.owner(name) or "", name)
+
+    def _bridge_changed(self, old: Row | None, new: Row | None) -> None:
+        facts = [{**row, "ports": None} if row else None for row in (old, new)]
+        if facts[0] != facts[1] and self.bridge in {row["name"] for row in (old, new) if row}:
+            self._lost()
+        moved = (old["ports"] if old else frozenset()) ^ (new["ports"] if new else frozenset())
+        for row in (self._database.rows["Port"].get(port) for port in moved):
+            self._hint_of(row)
+
+
+def _compared(row: Row | None) -> Any:
+    """What of an Interface a look compares."""
+    if row is None:
+        return None
+    return row["name"], {k: v for k, v in row["external_ids"].items() if k in OWNED_IDS or k == INSTALLED}
+
+
+def _chassis(row: Row | None) -> dict[str, str] | None:
+    return {k: v for k, v in row["external_ids"].items() if k in CHASSIS_IDS} if row else None

@@ -1,0 +1,141 @@
+"""From steps to OVSDB operations, against the rows as they are when the transaction is built."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from ovnlet.core.errors import NotReady
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import Claim, Port
+from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from ovnlet.drivers.ovsdb import Op
+from ovnlet.drivers.rows import Switch
+
+_NAMES = count(1)  # of rows within their transaction; several callers' operations share one
+
+
+def ops(steps: Sequence[Step], switch: Switch) -> list[Op]:
+    """The operations of these steps; none for what is so already."""
+    result: list[Op] = []
+    gone: set[str] = set()
+    for step in steps:
+        match step:
+            case Step(Verb.ENSURE, Port() as port):
+                there = switch.port(port.name) is not None and port.name not in gone
+                result += _relabel(port, switch) if there else _insert(port, switch)
+            case Step(Verb.REMOVE, Port() as port):
+                result += _remove(port, switch)
+                gone.add(port.name)
+            case Step(Verb.REMOVE, Claim() as claim):
+                pair = ["map", [["iface-id", claim.iface_id]]]
+                result.append(_mutate("Interface", claim.interface, [["external_ids", "delete", pair]]))
+            case _:
+                raise TypeError(f"not a step of OVS: {step}")
+    return result
+
+
+def chassis(external_ids: Mapping[str, str], bridge: str, datapath_type: str, switch: Switch) -> list[Op]:
+    """What OVN's chassis keys and the integration bridge lack."""
+    result: list[Op] = []
+    root = switch.root()
+    if root is None:  # a new conf.db, without the row that `ovs-vsctl init` makes
+        result.append({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": _map(external_ids)}})
+    elif mutations := _mutations(root[1]["external_ids"], external_ids, frozenset(external_ids)):
+        result.append({"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations})
+    wanted = {"datapath_type": datapath_type, "fail_mode": "secure"}
+    there = switch.bridge(bridge)
+    if there is None:
+        result += _insert_bridge(bridge, wanted)
+    elif any(there[column] != value for column, value in wanted.items()):
+        result.append({"op": "update", "table": "Bridge", "where": [["name", "==", bridge]], "row": wanted})
+    return result
+
+
+def _insert_bridge(name: str, columns: Mapping[str, str]) -> list[Op]:
+    """A bridge and its local port."""
+    interface, port, bridge = (f"row{next(_NAMES)}" for _ in range(3))
+    local = {"name": name, "type": "internal"}
+    ports = {**columns, "name": name, "ports": ["named-uuid", port]}
+    return [
+        {"op": "insert", "table": "Interface", "uuid-name": interface, "row": local},
+        {"op": "insert", "table": "Port", "uuid-name": port, "row": {"name": name, "interfaces": _named(interface)}},
+        {"op": "insert", "table": "Bridge", "uuid-name": bridge, "row": ports},
+        {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["bridges", "insert", _named(bridge)]]},
+    ]
+
+
+def _insert(port: Port, switch: Switch) -> list[Op]:
+    """New rows, if the bridge is there and the name is free at the moment of the commit."""
+    if switch.bridge(port.bridge) is None:
+        raise NotReady(f"OVS has no bridge {port.bridge} yet")
+    interface, row = f"row{next(_NAMES)}", f"row{next(_NAMES)}"
+    mark = {key: value for key, value in port.external_ids if key == MARK}
+    labels = {"name": port.name, "external_ids": _map(port.ids)}
+    columns = {"name": port.name, "interfaces": _named(interface), "external_ids": _map(mark)}
+    return [
+        _guard("Bridge", port.bridge, [{"name": port.bridge}]),
+        _guard("Port", port.name, []),
+        {"op": "insert", "table": "Interface", "uuid-name": interface, "row": labels},
+        {"op": "insert", "table": "Port", "uuid-name": row, "row": columns},
+        _mutate("Bridge", port.bridge, [["ports", "insert", _named(row)]]),
+    ]
+
+
+def _relabel(port: Port, switch: Switch) -> list[Op]:
+    there, interface = switch.port(port.name), switch.interface(port.name)
+    mark = {key: value for key, value in port.external_ids if key == MARK}
+    changes = {
+        "Port": _mutations(there[1]["external_ids"], mark, frozenset({MARK})) if there else [],
+        "Interface": _mutations(interface["external_ids"], port.ids, OWNED_IDS) if interface else [],
+    }
+    return [_mutate(table, port.name, mutations) for table, mutations in changes.items() if mutations]
+
+
+def _remove(port: Port, switch: Switch) -> list[Op]:
+    """Off its bridge and out of the database; rows of a port that moved meanwhile are left for the next look.
+
+    Its rows would be collected at the commit, but until then their name is taken for a successor in the same
+    transaction.
+    """
+    there = switch.port(port.name)
+    if there is None or switch.bridge_of(port.name) != port.bridge:
+        return []
+    uuid, row = there
+    return [
+        _mutate("Bridge", port.bridge, [["ports", "delete", ["uuid", uuid]]]),
+        *({"op": "delete", "table": "Interface", "where": _is(interface)} for interface in sorted(row["interfaces"])),
+        {"op": "delete", "table": "Port", "where": _is(uuid)},
+    ]
+
+
+def _mutations(present: Mapping[str, str], wanted: Mapping[str, str], owned: frozenset[str]) -> list[Any]:
+    """Of the owned keys, only those that differ. An insert does not overwrite, so the old value goes first."""
+    stale = sorted(key for key in owned & present.keys() if present[key] != wanted.get(key))
+    new = {key: value for key, value in wanted.items() if present.get(key) != value}
+    return [
+        *([["external_ids", "delete", ["set", stale]]] if stale else []),
+        *([["external_ids", "insert", _map(new)]] if new else []),
+    ]
+
+
+def _mutate(table: str, name: str, mutations: list[Any]) -> Op:
+    return {"op": "mutate", "table": table, "where": [["name", "==", name]], "mutations": mutations}
+
+
+def _guard(table: str, name: str, rows: list[Any]) -> Op:
+    where = [["name", "==", name]]
+    return {
+        "op": "wait", "table": table, "where": where, "columns": ["name"], "until": "==", "rows": rows, "timeout": 0
+    }  # fmt: skip
+
+
+def _named(row: str) -> list[str]:
+    return ["named-uuid", row]
+
+
+def _is(uuid: str) -> list[Any]:
+    return [["_uuid", "==", ["uuid", uuid]]]
+
+
+def _map(values: Mapping[str, str]) -> list[Any]:
+    return ["map", sorted(values.items())]
