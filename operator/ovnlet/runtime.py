@@ -45,23 +45,17 @@ class Runtime:
         return rendered(outcome.observed, request.netns)
 
     async def delete(self, request: Detach) -> None:
-        attachment = Attachment(
-            container_id=request.container_id,
-            ifname=request.ifname,
-            netns=request.netns or "",
-            namespace="",
-            pod="",
-            uid=None,
-            provider="ovn",
-            boot_id=self._records.boot_id,
-            sequence=0,
-        )
+        attachment = Attachment.of_deletion(request.container_id, request.ifname, self._records.boot_id)
         with _as_cni_error("DEL"):
             await self._attaching.delete(attachment)
 
     async def check(self, request: Attach) -> None:
         with _as_cni_error("CHECK"):
             await self._attaching.check((request.container_id, request.ifname))
+
+    async def gc(self, valid: frozenset[tuple[str, str]]) -> None:
+        with _as_cni_error("GC"):
+            await self._attaching.collect(valid)
 
     async def status(self) -> None:
         if reason := self._verdict():

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 AttachmentKey = tuple[str, str]
 
@@ -24,6 +25,11 @@ class Attachment:
     provider: str
     boot_id: str
     sequence: int
+
+    @classmethod
+    def of_deletion(cls, container_id: str, ifname: str, boot_id: str) -> Self:
+        """All that a DEL names: enough to find what is ours of it."""
+        return cls(container_id, ifname, "", "", "", None, "ovn", boot_id, 0)
 
     @property
     def key(self) -> AttachmentKey:

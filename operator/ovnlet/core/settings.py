@@ -23,6 +23,7 @@ class Settings(BaseModel):
         "observe", description="ensure OVN's keys of Open_vSwitch.external_ids and br-int, or only report them"
     )
     ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
+    ovn_run_dir: _Path = Field("/run/ovn", description="where ovn-controller's control socket is")
     run_dir: _Path = Field("/run/ovnlet", description="sandbox records; must be a tmpfs of the host")
     cni_socket: _Path = Field("/run/ovnlet/cni.sock", description="socket the CNI plugin calls")
     cni_bin_dir: _Path | None = Field(None, description="host directory to install the plugin into; none to leave it")

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from ovnlet.core import annotations
-from ovnlet.core.attachment import Attachment, AttachmentKey, Record
+from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.errors import NotConverged, NotReady, OvnletError, UnknownSandbox
 from ovnlet.core.plan import diff
 from ovnlet.reconcile.queue import Queue
@@ -84,6 +84,20 @@ class Attaching:
         plan = diff(desired, await self._host.observe(record.attachment, desired))
         if plan:
             raise NotConverged(plan)
+
+    async def collect(self, valid: frozenset[AttachmentKey]) -> None:
+        """Remove what the runtime no longer lists and whose sandbox is proved dead.
+
+        One that is not listed but lives is only told: an empty list must not clear a node.
+        """
+        for record in self._records:
+            attachment = record.attachment
+            if attachment.key in valid:
+                continue
+            if self._host.life(attachment) is Life.DEAD:
+                await self._queue.run(attachment.key)
+            else:
+                log.warning("not listed by the runtime, but alive: kept", attachment=attachment.key)
 
     def pod_changed(self, owner: Owner) -> None:
         """End the ADDs whose pod is no longer the one they were for."""
@@ -163,7 +177,8 @@ class Attaching:
         Not so a static pod: its mirror may come after its sandbox. Its UID is a hash without dashes.
         """
         try:
-            await self._refresh()
+            with suppress(NotReady):  # the API server is away: no proof, and the wait goes on
+                await self._refresh()
             pod = self._state.get(attachment.owner)
             if attachment.uid and "-" in attachment.uid and (pod is None or pod.uid != attachment.uid):
                 raise UnknownSandbox(f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted")

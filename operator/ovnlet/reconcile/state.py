@@ -19,13 +19,21 @@ class State:
         self._pods: dict[Owner, Pod] = {}
         self._changed = changed
         self._waiting: dict[Owner, set[asyncio.Event]] = {}
-        self.complete = False
+        self._complete = asyncio.Event()
 
     def get(self, owner: Owner) -> Pod | None:
         return self._pods.get(owner)
 
     def __iter__(self) -> Iterator[Pod]:
         return iter(tuple(self._pods.values()))
+
+    @property
+    def complete(self) -> bool:
+        return self._complete.is_set()
+
+    async def listed(self) -> None:
+        """Return once a complete list was taken."""
+        await self._complete.wait()
 
     def put(self, pod: Pod) -> None:
         """Take a pod as it is now. A hint that changes nothing wakes nobody."""
@@ -43,7 +51,7 @@ class State:
     def replace(self, pods: Iterable[Pod]) -> None:
         """Take a complete list: what it lacks is gone."""
         listed = {pod.owner: pod for pod in pods}
-        self.complete = True
+        self._complete.set()
         for pod in tuple(self._pods.values()):
             if pod.owner not in listed:
                 self.gone(pod.owner, pod.object_uid)

@@ -1,0 +1,187 @@
+"""The agent's wiring: which part is given to which, and in which order they start and stop."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from ovnlet import logs
+from ovnlet.cluster.events import Recorder
+from ovnlet.cluster.guest import Guest
+from ovnlet.cluster.listing import Listing
+from ovnlet.cluster.pods import Pods
+from ovnlet.cluster.session import Access
+from ovnlet.core import ids
+from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.settings import Settings
+from ovnlet.drivers.health import Health
+from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.namespaces import boot_id
+from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.sandboxes import Sandboxes
+from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.reconciler import Outcome, Reconciler
+from ovnlet.reconcile.resync import resync
+from ovnlet.reconcile.state import Owner, State
+from ovnlet.reconcile.status import Status
+from ovnlet.runtime import Runtime
+from ovnlet_cni import installer
+from ovnlet_cni.notes import Notes
+from ovnlet_cni.server import Server
+
+log = structlog.get_logger("agent")
+
+# kubelet gives a pod 30 s to end; an ADD that is cut short is undone within that.
+GRACE = 10.0
+
+
+def serve(settings: Settings) -> int:
+    """Run the agent until SIGTERM or SIGINT; returns the exit code."""
+    logs.configure(settings)
+    try:
+        asyncio.run(_serve(settings))
+    except OvnletError as error:
+        log.critical("cannot start", error=str(error))
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    agent = Agent(settings)
+    running = asyncio.create_task(agent.run(), name="agent")
+    waiting = asyncio.create_task(stopping.wait(), name="signals")
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+class Agent:
+    """Every part of one node's agent, built from the settings alone."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = State(self._pod_changed)
+        self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
+        self.ovs = Ovs(settings.ovsdb, settings.bridge, changed=self._row_changed, lost=self._everything)
+        self.host = LocalHost(Netlink(Path(settings.sysctl_dir)), self.ovs, settings.mtu)
+        self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
+        access = Access(settings.kubeconfig)
+        pods = Pods(self.state)
+        self.listing = Listing(access, settings.node_name, pods)
+        self.guest = Guest(access, settings.node_name, pods, self.listing.request)
+        self.recorder = Recorder(access, settings.node_name)
+        self.status = Status(self._record)
+        self.reconciler = Reconciler(self.host, self.state, self.records, self.status)
+        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
+        self.attaching = Attaching(
+            host=self.host,
+            state=self.state,
+            records=self.records,
+            reconciler=self.reconciler,
+            queue=self.queue,
+            refresh=self.listing.refresh,
+            budget=settings.add_budget,
+        )
+        self._starting: str | None = "the agent is starting: it has not looked at the pods of this node yet"
+        self.server = Server(Runtime(self.attaching, self.records, self.verdict), Path(settings.cni_socket))
+
+    def verdict(self) -> str | None:
+        """Why this node cannot attach pods now; None if it can."""
+        return self._starting or self.health.verdict
+
+    async def run(self) -> None:
+        """Start in the order of the design, then run until cancelled; what was started is stopped in reverse."""
+        self.records.load()
+        async with AsyncExitStack() as stack:
+            self.ovs.start()
+            stack.push_async_callback(self.ovs.close)
+            stack.push_async_callback(self.queue.close)
+            await self.server.start()
+            stack.push_async_callback(self.server.stop, GRACE)
+            async with asyncio.TaskGroup() as tasks:
+                for part in self._parts():
+                    tasks.create_task(part)
+                await self._become_ready()
+
+    def _parts(self) -> list[Coroutine[None, None, None]]:
+        return [
+            self.guest.run(),
+            self.listing.run(),
+            self.recorder.run(),
+            self.health.run(),
+            resync(self.settings.resync, self._resync),
+        ]
+
+    async def _become_ready(self) -> None:
+        """First make right what runs; only then tell the runtime that new pods may come."""
+        await self.ovs.ready()
+        await self._settle()
+        await self.state.listed()
+        await self._settle()
+        await self._install()
+        self._starting = None
+        log.info("serving", node=self.settings.node_name, attachments=len(list(self.records)))
+
+    async def _settle(self) -> None:
+        """One pass for every attachment that is known, and the deletions that were noted meanwhile."""
+        passes = [self.queue.run(record.attachment.key) for record in self.records]
+        await asyncio.gather(*passes, *self._noted(), return_exceptions=True)
+
+    def _noted(self) -> list[Coroutine[None, None, None]]:
+        notes = Notes.beside(Path(self.settings.cni_socket))
+        listing = notes.read()
+        if listing.skipped:
+            log.warning("not notes of deletions, skipped", files=listing.skipped)
+
+        async def honour(container_id: str, ifname: str) -> None:
+            await self.attaching.delete(Attachment.of_deletion(container_id, ifname, self.records.boot_id))
+            notes.remove(container_id, ifname)
+
+        return [honour(note.container_id, note.ifname) for note in listing.notes]
+
+    async def _install(self) -> None:
+        """The plugin, then the configuration: its appearance is what makes the node ready."""
+        bin_dir, conf_dir = self.settings.cni_bin_dir, self.settings.cni_conf_dir
+        if bin_dir:
+            await asyncio.to_thread(installer.install_plugin, Path(self.settings.plugin), Path(bin_dir))
+        if conf_dir:
+            text = await installer.conflist(Path(bin_dir or "/opt/cni/bin"), Path(self.settings.cni_socket))
+            if await asyncio.to_thread(installer.install_conflist, Path(conf_dir), text):
+                log.info("CNI configuration written", directory=conf_dir)
+
+    async def _resync(self) -> None:
+        self.listing.request()
+        await self._settle()
+
+    def _pod_changed(self, owner: Owner) -> None:
+        self.attaching.pod_changed(owner)
+        for record in self.records:
+            if record.attachment.owner == owner:
+                self.queue.add(record.attachment.key)
+
+    def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        pod = self.state.get(attachment.owner)
+        if pod is not None and attachment.uid in (None, pod.uid):
+            self.recorder.record(pod, kind, reason, message)
+
+    def _row_changed(self, mark: str, name: str) -> None:
+        """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
+        for record in self.records:
+            key = record.attachment.key
+            if mark == ids.mark(*key) or name == ids.host_link(*key):
+                self.queue.add(key)
+
+    def _everything(self) -> None:
+        for record in self.records:
+            self.queue.add(record.attachment.key)

@@ -1,0 +1,63 @@
+"""What became of each attachment, and who is told: one log line and, where a person should know, an Event."""
+
+from typing import Literal, Protocol
+
+import structlog
+
+from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.errors import Invalid
+from ovnlet.reconcile.reconciler import Outcome
+
+log = structlog.get_logger("reconcile")
+
+
+class Record(Protocol):
+    """Makes an Event on a pod; returns at once."""
+
+    def __call__(
+        self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str, /
+    ) -> None: ...
+
+
+class Status:
+    """Remembers the last outcome of each attachment, so that nothing is told twice."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._last: dict[AttachmentKey, Outcome] = {}
+
+    def __call__(self, outcome: Outcome) -> None:
+        attachment = outcome.attachment
+        before = self._last.get(attachment.key)
+        self._tell_problems(outcome, before.problems if before else ())
+        if outcome.steps:
+            self._tell_steps(outcome, settled=before is not None and bool(before.desired))
+        if outcome.desired:
+            self._last[attachment.key] = outcome
+        else:
+            self._last.pop(attachment.key, None)
+
+    def _tell_problems(self, outcome: Outcome, before: tuple[Invalid, ...]) -> None:
+        told = {str(problem) for problem in before}
+        for problem in outcome.problems:
+            if str(problem) not in told:
+                log.warning("annotation not used", pod="/".join(outcome.attachment.owner), reason=str(problem))
+                self._record(outcome.attachment, "Warning", "InvalidAnnotation", str(problem))
+
+    def _tell_steps(self, outcome: Outcome, *, settled: bool) -> None:
+        attachment = outcome.attachment
+        steps = [str(step) for step in outcome.steps]
+        what = _what(outcome, settled=settled)
+        log.info(what, pod="/".join(attachment.owner), container=attachment.container_id[:12], steps=steps)
+        if what == "repaired":
+            self._record(attachment, "Warning", "NetworkRepaired", "drift was found and repaired: " + "; ".join(steps))
+        elif what == "updated":
+            self._record(attachment, "Normal", "NetworkUpdated", "annotations were applied: " + "; ".join(steps))
+
+
+def _what(outcome: Outcome, *, settled: bool) -> str:
+    if not outcome.desired:
+        return "detached"
+    if not settled:
+        return "attached"
+    return "updated" if outcome.edited else "repaired"
