@@ -1,0 +1,110 @@
+"""Bringing a bed up: what waits for what, everything else at the same time."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed import clean, layout, switch, underlay
+from testbed.node import Node
+from testbed.space import Space
+
+if TYPE_CHECKING:
+    from testbed.bed import Bed
+
+TESTS = Path(__file__).parents[1]
+
+
+def start(bed: Bed) -> None:
+    """Start every part of the bed. The first failure takes all of it down: then nobody goes on waiting."""
+    with ThreadPoolExecutor(16) as pool:
+        tasks = _tasks(bed, pool)
+        done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+        if failed := [task for task in done if task.exception()]:
+            clean.remove(bed.name)
+            raise failed[0].exception() or RuntimeError
+
+
+def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
+    tasks: list[Future[Any]] = []
+
+    def soon(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        tasks.append(pool.submit(work, *arguments))
+        return tasks[-1]
+
+    spaces = soon(_spaces, bed)
+    if bed.parts & layout.CONTROL_PARTS:
+        keys = soon(bed.ids.create, [f"n{index}" for index in range(bed.node_count)])
+        soon(_control_plane, bed, spaces, keys)
+    if layout.OVN in bed.parts:
+        central = soon(_central, bed, spaces)
+    for index in range(bed.node_count):
+        if bed.parts & {layout.OVS, layout.OVN}:
+            switched = soon(_switch, bed, spaces, index)
+        if layout.OVN in bed.parts:
+            soon(_chassis, bed, switched, central, index)
+    return tasks
+
+
+def _spaces(bed: Bed) -> None:
+    """All namespaces and the wires between them."""
+    cgroups = layout.KUBELET in bed.parts
+    tunnels = bed.node_count > 1
+    if bed.parts & layout.CONTROL_PARTS or bed.networked:
+        bed.control = Space.create(bed.name, layout.CONTROL, network=bed.networked)
+    bed.nodes = [Node.create(bed.name, f"n{index}", cgroups=cgroups) for index in range(bed.node_count)]
+    if bed.control and bed.networked:
+        underlay.lay_control(bed.control, tunnels=tunnels)
+        for node in bed.nodes:
+            underlay.lay_node(bed.control, node, node.index, tunnel=tunnels)
+    bed.say(f"{len(bed.nodes)} node space(s)" + ", control space" * bool(bed.control))
+
+
+def _control_plane(bed: Bed, spaces: Future[None], keys: Future[None]) -> None:
+    keys.result()
+    spaces.result()
+    plane = bed.control_plane
+    if layout.ETCD in bed.parts:
+        plane.start_etcd()
+    if layout.APISERVER in bed.parts:
+        service = plane.start_apiserver(service_accounts=layout.MANAGER in bed.parts)
+        if bed.networked:
+            words = [sys.executable, "-m", "testbed.forward", str(bed.api_port)]
+            plane.space.spawn("forward", words, env={"PYTHONPATH": str(TESTS)}, network=False)
+        service.wait_ready(lambda: plane.answers(bed.api_url), timeout=60)
+        bed.say("API server ready")
+    if layout.MANAGER in bed.parts:
+        plane.start_manager()
+    if layout.SCHEDULER in bed.parts:
+        plane.start_scheduler()
+
+
+def _central(bed: Bed, spaces: Future[None]) -> Space:
+    spaces.result()
+    assert bed.control
+    switch.start_central(bed.control)
+    bed.say("OVN central ready")
+    return bed.control
+
+
+def _switch(bed: Bed, spaces: Future[None], index: int) -> Node:
+    spaces.result()
+    node = bed.nodes[index]
+    node.start_switch(tunnel=bed.node_count > 1)
+    bed.say(f"{node.role}: Open vSwitch ready")
+    return node
+
+
+def _chassis(bed: Bed, switched: Future[Node], central: Future[Space], index: int) -> None:
+    switch.start_controller(switched.result(), central.result())
+    bed.say(f"n{index}: chassis registered")
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports of the loopback that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
