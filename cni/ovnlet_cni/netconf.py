@@ -97,7 +97,9 @@ def _pairs(items: list[object]) -> frozenset[tuple[str, str]] | None:
 
 def provider(config: Config) -> str:
     """The prefix of this attachment's annotations."""
-    stated = config.get("provider") or "ovn"
+    stated = config.get("provider")
+    if stated in (None, ""):
+        return "ovn"
     if not isinstance(stated, str) or not _PROVIDER.fullmatch(stated):
         message = f"provider={stated!r} in the network configuration is not the prefix of an annotation"
         raise CniError(Code.INVALID_CONFIG, message, 'leave it out, or write "<name>.<namespace>.ovn"')
@@ -106,7 +108,9 @@ def provider(config: Config) -> str:
 
 def routes(config: Config) -> tuple[AttachedRoute, ...]:
     """Routes that the configuration gives to every pod."""
-    items = config.get("routes") or []
+    items = config.get("routes")
+    if items is None:
+        return ()
     if not isinstance(items, list):
         raise CniError(Code.INVALID_CONFIG, "routes in the network configuration is not a list", _ROUTES_LOOK)
     return tuple(_route(item) for item in items)
@@ -116,10 +120,11 @@ def _route(item: object) -> AttachedRoute:
     """A route without `dst` is the default route of the gateway's family."""
     if not isinstance(item, dict) or not isinstance(item.get("gw"), str):
         raise CniError(Code.INVALID_CONFIG, f"routes in the network configuration: {item!r} has no gw", _ROUTES_LOOK)
+    dst = item.get("dst", "")
     try:
         if ":" in item["gw"]:
-            return AttachedRoute(IPv6Network(item.get("dst") or "::/0"), IPv6Address(item["gw"]))
-        return AttachedRoute(IPv4Network(item.get("dst") or "0.0.0.0/0"), IPv4Address(item["gw"]))
+            return AttachedRoute(IPv6Network("::/0" if dst == "" else dst), IPv6Address(item["gw"]))
+        return AttachedRoute(IPv4Network("0.0.0.0/0" if dst == "" else dst), IPv4Address(item["gw"]))
     except (ValueError, TypeError) as error:
         raise CniError(Code.INVALID_CONFIG, f"routes in the network configuration: {error}", _ROUTES_LOOK) from error
 

@@ -89,7 +89,7 @@ class Attached:
 
 def parse(body: Mapping[str, object]) -> Attached:
     """Read a result of any version (a `prevResult`); a ValueError says what is wrong with it."""
-    dns = body.get("dns") or {}
+    dns = {} if body.get("dns") is None else body["dns"]
     if not isinstance(dns, dict):
         raise NotAResult("dns is not an object")
     attached = Attached(
@@ -129,7 +129,7 @@ def _route(route: AttachedRoute, rich: bool) -> Json:
 
 
 def _items(body: Mapping[str, object], key: str) -> list[Json]:
-    items = body.get(key) or []
+    items = [] if body.get(key) is None else body[key]  # Go writes null for an empty list
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise NotAResult(f"{key} is not a list of objects")
     return items

@@ -69,7 +69,8 @@ class Server:
         if self._bound is not None and listener.identity(self._path) == self._bound:
             self._path.unlink(missing_ok=True)
         if self._site is not None:
-            await self._site.stop()
+            site, self._site = self._site, None
+            await site.stop()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:

@@ -1,0 +1,63 @@
+"""The parts that these tests run on: the plugin as it is shipped, the real server, a namespace of the kernel."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cni.agents import StagedAgent
+from cni.runtime import Runtime
+from ovnlet_cni.server import Server
+
+SOURCE = Path(__file__).resolve().parents[2] / "cni" / "plugin"
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built plugin, in a CNI directory of its own."""
+    subprocess.run(["make", "-s", "-C", SOURCE], check=True)
+    return Path(shutil.copy2(SOURCE / "ovnlet", tmp_path_factory.mktemp("bin")))
+
+
+@pytest.fixture(scope="session")
+def netns() -> Iterator[str]:
+    """The path of a network namespace that is not ours."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as holder:
+        path, own = f"/proc/{holder.pid}/ns/net", os.readlink("/proc/self/ns/net")
+        deadline = time.monotonic() + 5
+        while os.readlink(path) == own:
+            assert time.monotonic() < deadline, "unshare makes no namespace: these tests need root"
+            time.sleep(0.01)
+        yield path
+        holder.kill()
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """Where the server is to listen; pytest's own directories can be too long for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as directory:
+        yield Path(directory) / "run" / "cni.sock"
+
+
+@pytest.fixture
+def runtime(plugin: Path, socket_path: Path, netns: str) -> Runtime:
+    return Runtime(plugin, socket_path, netns)
+
+
+@pytest_asyncio.fixture
+async def agent() -> StagedAgent:
+    return StagedAgent()
+
+
+@pytest_asyncio.fixture
+async def server(agent: StagedAgent, socket_path: Path) -> AsyncIterator[Server]:
+    server = Server(agent, socket_path)
+    await server.start()
+    yield server
+    await server.stop(0.1)
