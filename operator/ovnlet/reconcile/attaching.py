@@ -177,8 +177,10 @@ class Attaching:
         Not so a static pod: its mirror may come after its sandbox. Its UID is a hash without dashes.
         """
         try:
-            with suppress(NotReady):  # the API server is away: no proof, and the wait goes on
+            try:
                 await self._refresh()
+            except NotReady:  # the API server is away: no proof, and the wait goes on
+                return
             pod = self._state.get(attachment.owner)
             if attachment.uid and "-" in attachment.uid and (pod is None or pod.uid != attachment.uid):
                 raise UnknownSandbox(f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted")

@@ -58,7 +58,7 @@ class Outcome:
 class Listener(Protocol):
     """Who is told of each pass's outcome: status, Events, metrics."""
 
-    def __call__(self, outcome: Outcome) -> None: ...
+    def __call__(self, outcome: Outcome, /) -> None: ...
 
 
 class Reconciler:

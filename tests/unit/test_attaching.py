@@ -1,0 +1,380 @@
+"""ADD, DEL and CHECK as callers of the loop, on a node in memory and a fake clock: what is awaited, what is undone."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Pod, Record
+from ovnlet.core.errors import NotConverged, NotReady, UnknownSandbox
+from ovnlet.core.plan import Plan, Verb
+from ovnlet.core.resources import ABSENT, Network, Port
+from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.reconciler import Outcome, Reconciler
+from ovnlet.reconcile.state import State
+
+pytestmark = pytest.mark.looptime
+
+BUDGET = 110.0
+UID = "8a3b2f64-0000-4000-8000-000000000001"
+COMPLETE = {
+    "ovn.kubernetes.io/ip_address": "10.16.0.5",
+    "ovn.kubernetes.io/cidr": "10.16.0.0/16",
+    "ovn.kubernetes.io/gateway": "10.16.0.1",
+    "ovn.kubernetes.io/mac_address": "0a:00:00:00:00:05",
+    "ovn.kubernetes.io/logical_switch": "ovn-default",
+    "ovn.kubernetes.io/allocated": "true",
+    "ovn.kubernetes.io/routed": "true",
+}
+
+
+@dataclass
+class MemoryHost:
+    """Each attachment's network as a set; OVN installs whatever bears an `iface-id`, unless told not to."""
+
+    networks: dict[AttachmentKey, Network] = field(default_factory=dict)
+    dead: set[AttachmentKey] = field(default_factory=set)
+    installs: asyncio.Event = field(default_factory=asyncio.Event)
+    node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+
+    def life(self, attachment: Attachment) -> Life:
+        return Life.DEAD if attachment.key in self.dead else Life.ALIVE
+
+    async def observe(self, attachment: Attachment, desired: Network) -> Network:
+        await asyncio.sleep(0)
+        return self.networks.get(attachment.key, ABSENT)
+
+    async def apply(self, attachment: Attachment, plan: Plan) -> None:
+        for step in plan:
+            await asyncio.sleep(0.001)
+            now = {r.key: r for r in self.networks.get(attachment.key, ABSENT)}
+            now.pop(step.resource.key, None)
+            if step.verb is Verb.ENSURE:
+                now[step.resource.key] = step.resource
+            self.networks[attachment.key] = frozenset(now.values())
+
+    async def installed(self, attachment: Attachment) -> None:
+        await self.installs.wait()
+
+
+class MemoryRecords:
+    """Records without a disk."""
+
+    boot_id = "boot"
+
+    def __init__(self) -> None:
+        self.kept: dict[AttachmentKey, Record] = {}
+        self._sequence = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(tuple(self.kept.values()))
+
+    def get(self, key: AttachmentKey) -> Record | None:
+        return self.kept.get(key)
+
+    def put(self, record: Record) -> None:
+        self.kept[record.attachment.key] = record
+
+    def remove(self, key: AttachmentKey) -> None:
+        self.kept.pop(key, None)
+
+    def next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+
+class World:
+    """The loop with all its parts, on the node in memory."""
+
+    def __init__(self) -> None:
+        self.host, self.records = MemoryHost(), MemoryRecords()
+        self.host.installs.set()
+        self.api: dict[tuple[str, str], Pod] | None = {}
+        self.outcomes: list[Outcome] = []
+        self.state = State(self._changed)
+        self.reconciler = Reconciler(self.host, self.state, self.records, self.outcomes.append)
+        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
+        self.attaching = Attaching(
+            host=self.host,
+            state=self.state,
+            records=self.records,
+            reconciler=self.reconciler,
+            queue=self.queue,
+            refresh=self.refresh,
+            budget=BUDGET,
+        )
+
+    def _changed(self, owner: tuple[str, str]) -> None:
+        self.attaching.pod_changed(owner)
+        for record in self.records:
+            if record.attachment.owner == owner:
+                self.queue.add(record.attachment.key)
+
+    async def refresh(self) -> None:
+        await asyncio.sleep(0.01)
+        if self.api is None:
+            raise NotReady("no API server")
+        self.state.replace(self.api.values())
+
+    def tell(self, pod: Pod) -> None:
+        if self.api is not None:
+            self.api[pod.owner] = pod
+        self.state.put(pod)
+
+    def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
+        sequence = self.records.next_sequence()
+        netns = f"/run/netns/{container_id}"
+        return Attachment(container_id, "eth0", netns, "default", "web", uid, "ovn", "boot", sequence)
+
+    def nothing_left(self) -> bool:
+        return not any(self.host.networks.values()) and not self.records.kept
+
+
+def pod(annotations: dict[str, str] = COMPLETE, uid: str = UID) -> Pod:
+    return Pod("default", "web", uid, annotations, uid)
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize("after", [0.1, 5.0, 25.0, 100.0])
+async def test_add_ends_with_the_event_that_brings_the_annotations(world: World, after: float) -> None:
+    """On a fake clock: an ADD that polled would end at its next tick, not at the event."""
+    loop = asyncio.get_running_loop()
+    world.tell(pod({}))
+    began = loop.time()
+    loop.call_later(after, world.tell, pod())
+    await world.attaching.add(world.attachment())
+    assert loop.time() - began == pytest.approx(after, abs=0.05)
+
+
+async def test_while_an_add_waits_no_timer_but_its_budget_is_pending(world: World) -> None:
+    world.tell(pod({}))
+    adding = asyncio.create_task(world.attaching.add(world.attachment()))
+    await asyncio.sleep(1)
+    loop = asyncio.get_running_loop()
+    pending = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+    due = [handle.when() - loop.time() for handle in pending]
+    assert [pytest.approx(BUDGET - 1, abs=0.1)] == due
+    adding.cancel()
+    with suppress(asyncio.CancelledError):
+        await adding
+
+
+async def test_add_waits_for_routed_after_the_address(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    world.tell(pod({key: value for key, value in COMPLETE.items() if not key.endswith("routed")}))
+    loop.call_later(10, world.tell, pod())
+    await world.attaching.add(world.attachment())
+    assert loop.time() == pytest.approx(10, abs=0.05)
+
+
+async def test_add_waits_for_a_pod_not_yet_seen_while_the_api_server_is_away(world: World) -> None:
+    world.api = None
+    asyncio.get_running_loop().call_later(30, world.tell, pod())
+    outcome = await world.attaching.add(world.attachment())
+    assert any(isinstance(resource, Port) for resource in outcome.observed)
+
+
+async def test_a_pod_that_a_fresh_list_lacks_is_answered_at_once(world: World) -> None:
+    with pytest.raises(UnknownSandbox, match="deleted"):
+        await world.attaching.add(world.attachment())
+    assert asyncio.get_running_loop().time() < 1
+    assert world.nothing_left()
+
+
+async def test_a_pod_replaced_by_one_of_the_same_name_is_answered_at_once(world: World) -> None:
+    world.tell(pod(uid="8a3b2f64-0000-4000-8000-000000000002"))
+    with pytest.raises(UnknownSandbox, match="deleted"):
+        await world.attaching.add(world.attachment())
+    assert world.nothing_left()
+
+
+async def test_a_static_pod_may_come_before_its_mirror(world: World) -> None:
+    static = "0123456789abcdef0123456789abcdef"
+    asyncio.get_running_loop().call_later(3, world.tell, pod(uid=static))
+    await world.attaching.add(world.attachment(uid=static))
+
+
+async def test_a_pod_deleted_meanwhile_is_answered_at_once(world: World) -> None:
+    loop = asyncio.get_running_loop()
+    world.tell(pod({}))
+    loop.call_later(7, world.state.gone, ("default", "web"), UID)
+    with pytest.raises(UnknownSandbox, match="deleted"):
+        await world.attaching.add(world.attachment())
+    assert loop.time() == pytest.approx(7, abs=0.05)
+    assert world.nothing_left()
+
+
+async def test_a_pod_deleted_while_ovn_is_awaited_undoes_the_add(world: World) -> None:
+    world.host.installs.clear()
+    world.tell(pod())
+    asyncio.get_running_loop().call_later(7, world.state.gone, ("default", "web"), UID)
+    with pytest.raises(UnknownSandbox, match="deleted"):
+        await world.attaching.add(world.attachment())
+    assert world.nothing_left()
+
+
+async def test_an_add_that_gives_up_says_what_was_missing_and_leaves_nothing(world: World) -> None:
+    world.host.installs.clear()
+    world.tell(pod())
+    with pytest.raises(NotReady, match="ovn-installed"):
+        await world.attaching.add(world.attachment())
+    assert asyncio.get_running_loop().time() == pytest.approx(BUDGET, abs=1)
+    assert world.nothing_left()
+
+
+async def test_a_client_that_hangs_up_undoes_the_add_even_if_it_is_cancelled_twice(world: World) -> None:
+    world.host.installs.clear()
+    world.tell(pod())
+    adding = asyncio.create_task(world.attaching.add(world.attachment()))
+    await asyncio.sleep(1)
+    adding.cancel()
+    await asyncio.sleep(0)
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+    assert world.nothing_left()
+
+
+async def test_a_repeated_add_is_success_and_takes_no_step(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    outcome = await world.attaching.add(attachment)
+    assert outcome.steps == ()
+
+
+async def test_a_repeated_add_that_fails_leaves_the_attachment_as_it_was(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    world.host.installs.clear()
+    with pytest.raises(NotReady):
+        await world.attaching.add(attachment)
+    assert world.host.networks[attachment.key]
+
+
+async def test_del_is_success_for_the_unknown_and_twice(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    for _ in range(2):
+        await world.attaching.delete(Attachment.of_deletion("c1", "eth0", "boot"))
+    assert world.nothing_left()
+
+
+async def test_del_while_its_add_runs_ends_the_add_with_nothing_left(world: World) -> None:
+    world.host.installs.clear()
+    world.tell(pod())
+    adding = asyncio.create_task(world.attaching.add(world.attachment()))
+    await asyncio.sleep(1)
+    await world.attaching.delete(Attachment.of_deletion("c1", "eth0", "boot"))
+    with pytest.raises(UnknownSandbox, match="DEL"):
+        await adding
+    assert world.nothing_left()
+
+
+async def test_the_newest_sandbox_wins_and_the_older_gives_its_port_up(world: World) -> None:
+    world.tell(pod())
+    old, new = world.attachment("old"), world.attachment("new")
+    await world.attaching.add(old)
+    await world.attaching.add(new)
+    await asyncio.sleep(1)
+    assert not world.host.networks[old.key]
+    assert world.host.networks[new.key]
+    await world.attaching.delete(old)
+    assert world.host.networks[new.key]
+
+
+async def test_a_stalled_add_that_is_overtaken_ends_with_code_3_after_its_own_clean_up(world: World) -> None:
+    world.host.installs.clear()
+    world.tell(pod())
+    old, new = world.attachment("old"), world.attachment("new")
+    stalled = asyncio.create_task(world.attaching.add(old))
+    await asyncio.sleep(1)
+    newer = asyncio.create_task(world.attaching.add(new))
+    with pytest.raises(UnknownSandbox, match="newer"):
+        await stalled
+    assert old.key not in world.records.kept
+    assert not world.host.networks[old.key]
+    world.host.installs.set()
+    await newer
+    assert world.host.networks[new.key]
+
+
+async def test_an_older_add_that_comes_last_loses(world: World) -> None:
+    world.tell(pod())
+    old, new = world.attachment("old"), world.attachment("new")
+    await world.attaching.add(new)
+    with pytest.raises(UnknownSandbox):
+        await world.attaching.add(old)
+    assert world.host.networks[new.key]
+    assert old.key not in world.records.kept
+
+
+async def test_if_the_newer_sandbox_is_dead_the_older_takes_the_port_back(world: World) -> None:
+    world.tell(pod())
+    old, new = world.attachment("old"), world.attachment("new")
+    await world.attaching.add(old)
+    await world.attaching.add(new)
+    world.host.dead.add(new.key)
+    await world.queue.run(new.key)
+    await world.queue.run(old.key)
+    assert world.host.networks[old.key]
+    assert not world.host.networks[new.key]
+
+
+async def test_check_is_the_plan_that_is_left_and_changes_nothing(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    await world.attaching.check(attachment.key)
+    broken = frozenset(r for r in world.host.networks[attachment.key] if not isinstance(r, Port))
+    world.host.networks[attachment.key] = broken
+    with pytest.raises(NotConverged, match=r"\+ Port"):
+        await world.attaching.check(attachment.key)
+    assert world.host.networks[attachment.key] == broken
+
+
+async def test_gc_removes_the_unlisted_dead_and_keeps_the_unlisted_living(world: World) -> None:
+    world.tell(pod())
+    living = world.attachment("living")
+    await world.attaching.add(living)
+    dead = world.attachment("dead", uid=None)
+    world.records.put(Record(dead, COMPLETE))
+    world.host.networks[dead.key] = world.host.networks[living.key]
+    world.host.dead.add(dead.key)
+    await world.attaching.collect(frozenset())
+    assert world.host.networks[living.key]
+    assert not world.host.networks[dead.key]
+    assert dead.key not in world.records.kept
+
+
+async def test_an_edited_route_is_applied_and_an_edited_address_is_not(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    before = world.host.networks[attachment.key]
+    route = {"ovn.kubernetes.io/routes": '[{"dst":"192.0.2.0/24","gw":"10.16.0.9"}]'}
+    world.tell(pod({**COMPLETE, **route, "ovn.kubernetes.io/ip_address": "10.16.0.77"}))
+    await asyncio.sleep(1)
+    added = world.host.networks[attachment.key] - before
+    assert [str(getattr(resource, "destination", "")) for resource in added] == ["192.0.2.0/24"]
+    assert before < world.host.networks[attachment.key]
+    assert [problem.key for problem in world.outcomes[-1].problems] == ["ovn.kubernetes.io/ip_address"]
+
+
+async def test_with_the_pod_gone_from_the_list_the_record_keeps_its_network(world: World) -> None:
+    world.tell(pod())
+    attachment = world.attachment()
+    await world.attaching.add(attachment)
+    before = world.host.networks[attachment.key]
+    world.state.gone(("default", "web"), UID)
+    await world.queue.run(attachment.key)
+    assert world.host.networks[attachment.key] == before
