@@ -1,0 +1,29 @@
+"""Kernel settings of the calling thread's network namespace, as files.
+
+``directory`` is where the node's /proc/sys/net is mounted: in an unprivileged container /proc/sys itself
+is read-only. Whose settings a file shows is decided by the namespace of the thread that opens it.
+"""
+
+from errno import errorcode
+from pathlib import Path
+
+from ovnlet.core.errors import NodeFault
+
+
+def read(directory: str, name: str) -> str | None:
+    """The value with single spaces; None where there is no such setting."""
+    try:
+        return " ".join(Path(directory, name).read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        return None
+
+
+def write(directory: str, name: str, value: str) -> None:
+    try:
+        with Path(directory, name).open("r+", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError as error:
+        raise NodeFault(f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)") from error
+    except OSError as error:
+        name_of = errorcode.get(error.errno or 0, "")
+        raise NodeFault(f"cannot set {directory}/{name} to {value}: {name_of} {error.strerror}") from error
