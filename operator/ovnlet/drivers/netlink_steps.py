@@ -1,0 +1,132 @@
+"""Steps carried out in one sandbox, in their order; consecutive messages go out in one send.
+
+Everything here is done between entering a namespace and leaving it: nothing may await.
+"""
+
+import errno
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import NodeFault, Taken
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import Address, Offload, Route, Sysctl, Veth
+from ovnlet.drivers import ethtool, sysctl, veths
+from ovnlet.drivers.netlink_socket import Refused, Request, Socket
+from ovnlet.drivers.rtnetlink import (
+    delete_address,
+    delete_route,
+    make_veth,
+    no_link_local,
+    put_address,
+    put_route,
+    set_link,
+)
+
+# Answers that say: what should go is not there.
+GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+# No IPv6 in this kernel, or on a link of such an MTU: then there is nothing to switch off.
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT})
+
+
+def fault(step: Step, error: Refused) -> NodeFault:
+    return NodeFault(f"{step}: {error}")
+
+
+class Run:
+    def __init__(self, sandbox: veths.Sandbox, attachment: Attachment, settings: str) -> None:
+        self._sandbox, self._attachment, self._settings = sandbox, attachment, settings
+        self._batch: list[tuple[Step, Request, frozenset[int]]] = []
+        self._indices: dict[str, int] = {}
+
+    def carry_out(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if step.verb is Verb.REMOVE:
+                self._remove(step)
+            else:
+                self._ensure(step)
+        self._flush()
+
+    def _remove(self, step: Step) -> None:
+        match step.resource:
+            case Address() as address:
+                if index := self._index(address.pod):
+                    self._batch.append((step, delete_address(index, address.ip), GONE))
+            case Route() as route:
+                if index := self._index(route.pod):
+                    self._batch.append((step, delete_route(index, route.destination), GONE))
+            case Sysctl() | Offload():
+                pass  # go with their link
+            case _:
+                raise NodeFault(f"{step}: not for netlink")
+
+    def _ensure(self, step: Step) -> None:
+        match step.resource:
+            case Address() as address:
+                request = put_address(self._existing(step, address.pod), address.ip, address.noprefixroute)
+                self._batch.append((step, request, frozenset()))
+            case Route() as route:
+                index = self._existing(step, route.pod)
+                request = put_route(index, route.destination, route.via, route.source)
+                self._batch.append((step, request, frozenset()))
+            case Veth() as veth:
+                self._flush()
+                self._ensure_veth(step, veth)
+            case Sysctl() as setting:
+                self._flush()
+                sysctl.write(self._settings, setting.name, setting.value)
+            case Offload() as offload:
+                self._flush()
+                ethtool.set_tx_checksum(self._sandbox.pod, offload.pod, offload.tx_checksum)
+            case _:
+                raise NodeFault(f"{step}: not for netlink")
+
+    def _ensure_veth(self, step: Step, veth: Veth) -> None:
+        was = step.was if isinstance(step.was, Veth) else self._make(step, veth)
+        host, pod = self._sandbox.host, self._sandbox.pod
+        mtu = veth.mtu if veth.mtu != was.mtu else None
+        alias = veth.alias if veth.alias != was.alias else None
+        up = veth.host_up if veth.host_up != was.host_up else None
+        requests = [(step, set_link(veth.host, up=up, mtu=mtu, alias=alias), frozenset[int]())]
+        if up:
+            requests.insert(0, (step, no_link_local(veth.host), _NO_IPV6))
+        self._send(host, requests)
+        up = veth.pod_up if veth.pod_up != was.pod_up else None
+        mac = veth.mac if veth.mac != was.mac else None
+        self._send(pod, [(step, set_link(veth.pod, up=up, mtu=mtu, mac=mac, alias=alias), frozenset())])
+
+    def _make(self, step: Step, veth: Veth) -> Veth:
+        """The pair as it is thereafter: new and down, or one of ours that was there already."""
+        self._indices.pop(veth.pod, None)
+        (answer,) = self._sandbox.host.ask(make_veth(veth.host, veth.pod, veth.mac, veth.mtu, self._sandbox.netns))
+        if answer.error is None:
+            return replace(veth, alias="", host_up=False, pod_up=False)
+        if answer.error.errno != errno.EEXIST:
+            raise fault(step, answer.error)
+        found = veths.find(self._sandbox, self._attachment)
+        for pair in found.pairs:
+            if (value := pair.value(veth)).key == veth.key:
+                return value
+        raise Taken(f"{step}: {found.taken or answer.error}")
+
+    def _index(self, pod: str) -> int:
+        """0 where there is no such link."""
+        if pod not in self._indices:
+            found = veths.named(self._sandbox.pod, pod)
+            self._indices[pod] = found.index if found else 0
+        return self._indices[pod]
+
+    def _existing(self, step: Step, pod: str) -> int:
+        if index := self._index(pod):
+            return index
+        raise NodeFault(f"{step}: ENODEV: there is no link {pod}")
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        self._send(self._sandbox.pod, batch)
+
+    def _send(self, socket: Socket, batch: list[tuple[Step, Request, frozenset[int]]]) -> None:
+        answers = socket.ask(*(request for _, request, _ in batch))
+        for (step, _, tolerated), answer in zip(batch, answers, strict=True):
+            if answer.error and answer.error.errno not in tolerated:
+                raise fault(step, answer.error)
