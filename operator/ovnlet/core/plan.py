@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from ovnlet.core.resources import ORDER, Key, Network, Resource, Route
+from ovnlet.core.resources import ORDER, Key, Network, Port, Resource, Route, Veth
 
 _RANK = {kind: rank for rank, kind in enumerate(ORDER)}
 
@@ -42,12 +42,15 @@ def diff(desired: Network, observed: Network) -> Plan:
     """The steps that turn ``observed`` into ``desired``: removals downwards, then ensures upwards.
 
     What lies within a removed thing goes with it: it is neither removed by a step of its own nor
-    counted as present.
+    counted as present. A port of a removed link is removed too, lest the next link inherit its `ovn-installed`.
     """
     wanted = {resource.key: resource for resource in desired}
     doomed = {resource.key for resource in observed if resource.key not in wanted}
-    present = {resource.key: resource for resource in observed if resource.within not in doomed}
-    removes = sorted((r for key, r in present.items() if key not in wanted), key=_order, reverse=True)
+    bereft = {resource.host for resource in observed if isinstance(resource, Veth) and resource.key in doomed}
+    doomed |= {resource.key for resource in observed if isinstance(resource, Port) and resource.name in bereft}
+    remaining = {resource.key: resource for resource in observed if resource.within not in doomed}
+    present = {key: resource for key, resource in remaining.items() if key not in doomed}
+    removes = sorted((r for key, r in remaining.items() if key in doomed), key=_order, reverse=True)
     ensures = sorted((r for key, r in wanted.items() if present.get(key) != r), key=_order)
     return (
         *(Step(Verb.REMOVE, resource) for resource in removes),
