@@ -95,7 +95,7 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
     addresses = _addresses(read)
     problems: list[Invalid] = []
     gateways = _tolerate(problems, lambda: _gateways(read, addresses))
-    routes = _tolerate(problems, lambda: _routes(read, addresses))
+    routes = _tolerate(problems, lambda: _routes(read, addresses, gateways))
     defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
     families = {gateway.version for gateway in defaults}
     return Allocation(
@@ -215,7 +215,7 @@ def _gateways(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[Address,
     return tuple(_reachable(read, "gateway", g, addresses) for g in gateways if _family(g, addresses))
 
 
-def _routes(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[CustomRoute, ...]:
+def _routes(read: _Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> tuple[CustomRoute, ...]:
     shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
     try:
         entries = json.loads(read.text("routes") or "[]")
@@ -228,6 +228,8 @@ def _routes(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[CustomRout
         raise read.invalid("routes", f"{shape}, each destination once")
     for route in routes:
         _reachable(read, "routes", route.via, addresses)
+    if _shadowed(routes, addresses, (*gateways, *(route.via for route in routes))):
+        raise read.invalid("routes", f"{shape}, no destination inside the pod's own prefix that holds a gateway")
     return tuple(routes)
 
 
@@ -246,6 +248,13 @@ def _reachable(read: _Reader, name: str, gateway: Address, addresses: tuple[Inte
         return gateway
     networks = ", ".join(str(a.network) for a in addresses)
     raise read.invalid(name, f"a gateway inside {networks} that is not the pod's own address")
+
+
+def _shadowed(routes: list[CustomRoute], addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> bool:
+    """IPv6 refuses a gateway whose longest match is a route through another one; IPv4 finds the connected one."""
+    own = {address.version: address.network.prefixlen for address in addresses}
+    inner = [r.destination for r in routes if r.via.version == 6 and r.destination.prefixlen > own[6]]
+    return any(gateway in destination for destination in inner for gateway in gateways)
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
