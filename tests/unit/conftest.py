@@ -1,0 +1,11 @@
+"""How the property tests draw: the same examples every time, or new and many with ``--hypothesis-profile=nightly``."""
+
+from hypothesis import HealthCheck, settings
+
+_SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "steady", max_examples=300, derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW_DRAWS
+)
+settings.register_profile("nightly", max_examples=5000, deadline=None, suppress_health_check=_SLOW_DRAWS)
+settings.load_profile("steady")

@@ -1,0 +1,196 @@
+"""What others do to a node: each function is one foreign operation, ``n`` chooses among its forms."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address, ip_interface, ip_network
+
+from ovnlet.core import ids
+from ovnlet.core.resources.netlink import PROTOCOL
+from ovnlet.core.resources.ovs import OWNED_IDS
+from unit.strict_kernel import NODE, POD, STATIC, Entry, Link, Refused
+from unit.strict_node import Row, StrictNode
+
+Drift = Callable[[StrictNode, int], None]
+
+_ADDRESSES = ("10.16.0.9/16", "10.16.0.9/24", "10.77.0.1/24", "fd00::9/64", "fd77::1/64", "10.16.0.5/20", "fd00::5/80")
+_ROUTES = (
+    ("198.51.100.0/24", None),
+    ("203.0.113.0/24", "10.16.0.1"),
+    ("0.0.0.0/0", "10.16.0.2"),
+    ("10.16.0.0/16", None),
+    ("2001:db8:1::/48", None),
+    ("2001:db8:2::/48", "fd00::1"),
+)
+_OURS = (
+    *_ROUTES,
+    ("192.0.2.0/24", "10.16.0.2"),
+    ("10.16.5.0/24", "10.16.0.1"),
+    ("::/0", "fd00::2"),
+    ("fd00::100/120", "fd00::1"),
+    ("fd00::/64", None),
+)
+
+
+def down_and_up(node: StrictNode, n: int) -> None:
+    link = _end(node, n)
+    if link:
+        node.kernel.set_down(link)
+        if n // 2 % 2:
+            node.kernel.set_up(link)
+
+
+def change_link(node: StrictNode, n: int) -> None:
+    link = _end(node, n)
+    if link:
+        match n // 2 % 4:
+            case 0:
+                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 8 % 3])
+            case 1:
+                link.mac = "02:00:00:00:00:99"
+            case 2:
+                link.alias = "mine"
+            case _:
+                node.kernel.rename(link, f"other{n // 8 % 2}")
+
+
+def delete_link(node: StrictNode, n: int) -> None:
+    link = _end(node, n)
+    if link:
+        node.kernel.delete(link)
+
+
+def change_address(node: StrictNode, n: int) -> None:
+    """Delete one; half of the time it returns with the kernel's own route."""
+    link = _end(node, 1)
+    if link and link.addresses:
+        held = link.addresses[n // 2 % len(link.addresses)]
+        node.kernel.delete_address(link, held.ip)
+        if n % 2:
+            node.kernel.add_address(link, held.ip, noprefixroute=False)
+
+
+def add_address(node: StrictNode, n: int) -> None:
+    link = _end(node, 1)
+    if link:
+        ip = ip_interface(_ADDRESSES[n // 2 % len(_ADDRESSES)])
+        node.kernel.add_address(link, ip, noprefixroute=bool(n % 2))
+
+
+def lose_routes(node: StrictNode, n: int) -> None:
+    link = _end(node, 1)
+    if link and link.routes:
+        if n % 3 == 0:
+            link.routes.clear()
+        else:
+            node.kernel.delete_route(link, link.routes[n // 3 % len(link.routes)])
+
+
+def add_foreign_route(node: StrictNode, n: int) -> None:
+    link = _end(node, 1)
+    if link:
+        destination, via = _ROUTES[n % len(_ROUTES)]
+        node.kernel.add_route(link, _entry(destination, via, STATIC))
+
+
+def change_our_route(node: StrictNode, n: int) -> None:
+    """A route of our protocol where there should be none, or through another gateway."""
+    link = _end(node, 1)
+    if link:
+        destination, via = _OURS[n % len(_OURS)]
+        entry = _entry(destination, via, PROTOCOL)
+        for old in [r for r in link.routes if (r.protocol, r.destination) == (PROTOCOL, entry.destination)]:
+            node.kernel.delete_route(link, old)
+        node.kernel.add_route(link, entry)
+
+
+def change_setting(node: StrictNode, n: int) -> None:
+    link = _end(node, 1)
+    if link:
+        if n % 3 == 0:
+            link.tx_checksum = True
+        else:
+            node.kernel.set_setting(link, "disable_ipv6" if n % 3 == 1 else "accept_ra", "1")
+
+
+def change_row(node: StrictNode, n: int) -> None:
+    row = node.rows.get(ids.host_link(*node.attachment.key))
+    names = sorted(OWNED_IDS)
+    if row:
+        match n % 4:
+            case 0:
+                del node.rows[row.name]
+            case 1:
+                row.external_ids.pop(names[n // 4 % len(names)], None)
+            case 2:
+                row.external_ids[names[n // 4 % len(names)]] = "else"
+            case _:
+                row.external_ids["theirs"] = str(n)
+
+
+def add_foreign_row(node: StrictNode, n: int) -> None:
+    """A port of another vendor; one that claims our iface-id; one with our mark elsewhere or under another name."""
+    ours = ids.mark(*node.attachment.key)
+    iface_id = ids.iface_id(node.attachment.namespace, node.attachment.pod, node.attachment.provider)
+    for row in (
+        Row("br-int", "patch0", {"vendor": "else"}),
+        Row("br-int", "rival", {"iface-id": iface_id, "theirs": "1"}),
+        Row("br-int", "strayed", {"ovnlet": ours, "iface-id": iface_id}),
+        Row("br-ext", "uplink", {"ovnlet": ours}),
+        Row("br-ext", "uplink2", {"theirs": "2"}),
+    )[n % 5 : n % 5 + 1]:
+        node.rows.setdefault(row.name, row)
+
+
+def add_foreign_link(node: StrictNode, n: int) -> None:
+    netns, name = ((NODE, "uplink"), (POD, "net1"))[n % 2]
+    node.kernel.add_single(netns, name)
+
+
+def obstruct(node: StrictNode, n: int) -> None:
+    """Something foreign under a name that should be ours."""
+    host = ids.host_link(*node.attachment.key)
+    match n % 3:
+        case 0:
+            node.kernel.add_single(NODE, host)
+        case 1:
+            node.kernel.add_single(POD, node.attachment.ifname)
+        case _:
+            node.rows.setdefault(host, Row("br-ext", host, {"theirs": "3"}))
+
+
+def ovn(node: StrictNode, _: int) -> None:
+    node.ovn()
+
+
+GENTLE: tuple[Drift, ...] = (
+    down_and_up,
+    change_link,
+    delete_link,
+    change_address,
+    add_address,
+    lose_routes,
+    add_foreign_route,
+    change_our_route,
+    change_setting,
+    change_row,
+    add_foreign_row,
+    add_foreign_link,
+    ovn,
+)
+ALL = (*GENTLE, obstruct)
+
+
+def happen(node: StrictNode, drift: Drift, n: int) -> None:
+    """Do it, as far as the kernel lets others do it."""
+    with suppress(Refused):
+        drift(node, n)
+
+
+def _end(node: StrictNode, n: int) -> Link | None:
+    for host, pod in node.pairs():
+        return (host, pod)[n % 2]
+    return None
+
+
+def _entry(destination: str, via: str | None, protocol: int) -> Entry:
+    return Entry(ip_network(destination), ip_address(via) if via else None, None, protocol)

@@ -1,0 +1,210 @@
+"""The five laws of the core, each a function of a ``diff``, so that wrong ones can be put to the test too."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from ovnlet.core import ids
+from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.plan import diff as real_diff
+from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Sysctl, Veth
+from ovnlet.core.resources.netlink import PROTOCOL
+from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from unit import drift, pods
+from unit.strict_kernel import NODE, POD, Refused
+from unit.strict_node import StrictNode
+
+Diff = Callable[[Network, Network], Plan]
+Facts = frozenset[tuple[object, ...]]
+PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something in the life of a node: a foreign operation, or a pass cut off after ``steps``."""
+
+    drift: drift.Drift | None
+    n: int
+
+    def __repr__(self) -> str:
+        return f"{self.drift.__name__ if self.drift else 'pass'}({self.n})"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    life: pods.Life
+    happenings: tuple[Happening, ...]
+    cut: int
+    ipv6_off: bool = False
+
+    def __repr__(self) -> str:
+        """Readable: the steps that the life stands for, not the values."""
+        asked = "; ".join(str(step) for step in real_diff(self.life.before, ABSENT))
+        edit = "; ".join(str(step) for step in real_diff(self.life.after, self.life.before))
+        return (
+            f"World(\n  asked: {asked}\n  edit: {edit}\n  {self.happenings}, cut={self.cut}, ipv6_off={self.ipv6_off})"
+        )
+
+    def node(self, diff: Diff) -> StrictNode:
+        """The state that all of it leads to."""
+        node = StrictNode(pods.ATTACHMENT)
+        node.kernel.defaults["disable_ipv6"] = "1" if self.ipv6_off else "0"
+        for happening in self.happenings:
+            if happening.drift:
+                drift.happen(node, happening.drift, happening.n)
+            else:
+                run(node, diff(self.life.before, node.observe(self.life.before))[: happening.n])
+        return node
+
+
+def worlds(*, drifts: tuple[drift.Drift, ...] = drift.GENTLE) -> st.SearchStrategy[World]:
+    """Mostly a whole network with a few things done to it, sometimes half of one."""
+    happenings = st.one_of(
+        st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),
+        st.builds(Happening, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
+    )
+    whole = st.sampled_from(((), (Happening(None, 99),), (Happening(None, 99), Happening(drift.ovn, 0))))
+    stories = st.builds(lambda first, rest: (*first, *rest), whole, st.lists(happenings, max_size=5))
+    return st.builds(World, pods.lives(), stories, st.integers(0, 20), st.booleans())
+
+
+def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
+    """One pass as the drivers make it: up to the first refusal. Returns the steps that were made."""
+    for count, step in enumerate(plan):
+        try:
+            node.apply(step)
+        except Refused:
+            return plan[:count]
+    return plan
+
+
+def reconcile(node: StrictNode, desired: Network, diff: Diff) -> tuple[Step, ...]:
+    """As many passes as the law allows; the steps that were made."""
+    done: list[Step] = []
+    for _ in range(PASSES):
+        done += run(node, diff(desired, node.observe(desired)))
+    node.ovn()
+    return tuple(done)
+
+
+def nothing_to_do(world: World, diff: Diff) -> None:
+    """Law 1: what is as it should be needs no step, whatever it is."""
+    node = world.node(diff)
+    for network in (world.life.after, node.observe(world.life.after), ABSENT):
+        assert diff(network, network) == ()
+
+
+def arrives(world: World, diff: Diff) -> None:
+    """Law 2: from any state CHECK is empty after three passes, and OVN holds no dead link for installed."""
+    node = world.node(diff)
+    reconcile(node, world.life.after, diff)
+    assert node.observe(world.life.after) == world.life.after
+    name = ids.host_link(*node.attachment.key)
+    assert node.rows[name].installed == node.kernel.link(NODE, name).born
+
+
+def says_what_is_left(world: World, diff: Diff) -> None:
+    """Law 2, the rest: where something foreign stands in the way it stays as it is, and the plan is not empty."""
+    node = world.node(diff)
+    before = others(node)
+    reconcile(node, world.life.after, diff)
+    left = diff(world.life.after, node.observe(world.life.after))
+    assert bool(left) == obstructed(node)
+    assert without_claims(before) <= others(node)
+
+
+def leaves_nothing(world: World, diff: Diff) -> None:
+    """Law 3: ABSENT ends with nothing of ours and everything of others."""
+    node = world.node(diff)
+    before = others(node)
+    reconcile(node, ABSENT, diff)
+    assert node.inventory() == before
+
+
+def spares_others(world: World, diff: Diff) -> None:
+    """Law 3, on the way: what others put beside and into ours stays, unless it lay within a removed thing."""
+    node = world.node(diff)
+    before, guests = others(node), guests_of(node)
+    done = reconcile(node, world.life.after, diff)
+    assert others(node) == without_claims(before)
+    removed = [step.resource for step in done if step.verb is Verb.REMOVE]
+    ports = {resource.name for resource in removed if isinstance(resource, Port)}
+    if not any(isinstance(resource, Address | Veth) for resource in removed):
+        assert {fact for fact in guests if fact[1] not in ports} <= guests_of(node)
+
+
+def survives_a_crash(world: World, diff: Diff) -> None:
+    """Law 4: cut off after any prefix of a plan, it arrives all the same."""
+    node = world.node(diff)
+    run(node, diff(world.life.after, node.observe(world.life.after))[: world.cut])
+    reconcile(node, world.life.after, diff)
+    assert node.observe(world.life.after) == world.life.after
+
+
+def wastes_nothing(world: World, diff: Diff) -> None:
+    """Law 5: each step changes the node and none is refused, until a removed address has taken routes along."""
+    node = world.node(diff)
+    plan = diff(world.life.after, node.observe(world.life.after))
+    for step in plan:
+        before = node.inventory()
+        node.apply(step)
+        # What a link is born with depends on the namespace's defaults, so a setting not seen before is always written.
+        by_default = step.was is None and isinstance(step.resource, Sysctl | Offload)
+        assert by_default or node.inventory() != before, f"wasted: {step}"
+        if step.verb is Verb.REMOVE and isinstance(step.resource, Address):
+            break
+    reconcile(node, world.life.after, diff)
+    before = node.inventory()
+    assert reconcile(node, world.life.after, diff) == ()
+    assert node.inventory() == before
+
+
+Law = Callable[[World, Diff], None]
+ALL: tuple[Law, ...] = (nothing_to_do, arrives, leaves_nothing, spares_others, survives_a_crash, wastes_nothing)
+
+
+def others(node: StrictNode) -> Facts:
+    """All that is neither ours nor within ours."""
+    mine = {(link.netns, link.name) for pair in node.pairs() for link in pair}
+    name, mark = ids.host_link(*node.attachment.key), ids.mark(*node.attachment.key)
+    rows = {
+        row.name
+        for row in node.rows.values()
+        if row.bridge == node.bridge and (row.name == name or row.external_ids.get(MARK) == mark)
+    }
+    return frozenset(
+        fact
+        for fact in node.inventory()
+        if not (fact[0] in {"link", "setting", "address", "route"} and fact[1:3] in mine)
+        and not (fact[0] == "row" and fact[2] in rows)
+        and not (fact[0] == "external_id" and fact[1] in rows)
+    )
+
+
+def without_claims(facts: Facts) -> Facts:
+    """Without the one thing taken from a foreign row: its claim on our `iface-id`."""
+    ours = ids.iface_id(pods.ATTACHMENT.namespace, pods.ATTACHMENT.pod, pods.ATTACHMENT.provider)
+    return frozenset(fact for fact in facts if fact[2:] != ("iface-id", ours))
+
+
+def guests_of(node: StrictNode) -> Facts:
+    """What others put into ours: keys of the row, addresses and routes on the link, by the row's or link's name."""
+    facts: set[tuple[object, ...]] = set()
+    for _, pod in node.pairs():
+        facts |= {("route", pod.born, entry) for entry in pod.routes if entry.protocol != PROTOCOL}
+        facts |= {
+            ("address", pod.born, held) for held in pod.addresses if str(held.ip.ip) not in ("10.16.0.5", "fd00::5")
+        }
+    for row in node.rows.values():
+        facts |= {("external_id", row.name, k, v) for k, v in row.external_ids.items() if k not in OWNED_IDS}
+    return frozenset(facts)
+
+
+def obstructed(node: StrictNode) -> bool:
+    """Whether a foreign thing bears a name that should be ours."""
+    name = ids.host_link(*node.attachment.key)
+    host, pod = node.kernel.find(NODE, name), node.kernel.find(POD, node.attachment.ifname)
+    row = node.rows.get(name)
+    ours = {link for pair in node.pairs() for link in pair}
+    return bool((host and host not in ours) or (pod and pod not in ours) or (row and row.bridge != node.bridge))

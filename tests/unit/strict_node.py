@@ -1,0 +1,200 @@
+"""A node in memory: the strict kernel, the rows of an Open_vSwitch database, and an OVN that catches up.
+
+``observe`` and ``apply`` do what the drivers do, by the same marks of ownership. ``inventory`` shows
+everything there is, ours and others'.
+"""
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ovnlet.core import ids
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import Address, Claim, Network, Offload, Port, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources.netlink import PROTOCOL
+from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth."""
+
+    bridge: str
+    name: str
+    external_ids: dict[str, str] = field(default_factory=dict)
+    installed: int | None = None
+
+
+class StrictNode:
+    """The node of one attachment. ``writes`` counts the operations that changed anything."""
+
+    def __init__(self, attachment: Attachment, bridge: str = "br-int") -> None:
+        self.attachment, self.bridge = attachment, bridge
+        self.kernel = StrictKernel()
+        self.rows: dict[str, Row] = {}
+
+    # What is ours
+
+    def observe(self, desired: Network) -> Network:
+        """All that is ours, and no more; settings and claims only where they are wanted."""
+        found: set[Resource] = {*self._ports(), *self._claims(desired)}
+        for host, pod in self.pairs():
+            veth = _veth(host, pod, desired)
+            found |= {veth, *self._within(veth, pod, desired)}
+        return frozenset(found)
+
+    def pairs(self) -> list[tuple[Link, Link]]:
+        """Our veth, known by its recorded name on the node or by the alias in the pod."""
+        name, alias = ids.host_link(*self.attachment.key), ids.alias(*self.attachment.key)
+        pods = (link for link in self.kernel if link.netns == POD and link.peer)
+        return [(pod.peer, pod) for pod in pods if pod.peer and (pod.peer.name == name or pod.alias == alias)]
+
+    def _within(self, veth: Veth, pod: Link, desired: Network) -> set[Resource]:
+        ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
+        wanted = {resource.name.rpartition("/")[2] for resource in desired if isinstance(resource, Sysctl)}
+        found: set[Resource] = {
+            Address(veth.key, pod.name, held.ip, held.noprefixroute) for held in pod.addresses if held.ip.ip in ours
+        }
+        found |= {
+            Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
+            for entry in pod.routes
+            if entry.protocol == PROTOCOL
+        }
+        found |= {
+            Sysctl(veth.key, f"ipv6/conf/{pod.name}/{name}", pod.settings[name]) for name in wanted & set(pod.settings)
+        }
+        if any(isinstance(resource, Offload) for resource in desired):
+            found.add(Offload(veth.key, pod.name, pod.tx_checksum))
+        return found
+
+    def _ports(self) -> Iterable[Port]:
+        name, mark = ids.host_link(*self.attachment.key), ids.mark(*self.attachment.key)
+        for row in self.rows.values():
+            if row.bridge == self.bridge and (row.name == name or row.external_ids.get(MARK) == mark):
+                ours = frozenset((k, v) for k, v in row.external_ids.items() if k in OWNED_IDS)
+                orphaned = row.installed is not None and self.kernel.find(NODE, row.name) is None
+                yield Port(row.bridge, row.name, ours, orphaned)
+
+    def _claims(self, desired: Network) -> Iterable[Claim]:
+        wanted = {r.ids["iface-id"]: r.name for r in desired if isinstance(r, Port)}
+        mark = ids.mark(*self.attachment.key)
+        for row in self.rows.values():
+            iface_id = row.external_ids.get("iface-id", "")
+            if wanted.get(iface_id, row.name) != row.name and row.external_ids.get(MARK) != mark:
+                yield Claim(row.name, iface_id)
+
+    # The two verbs
+
+    def apply(self, step: Step) -> None:
+        if step.verb is Verb.REMOVE:
+            self._remove(step.resource)
+        else:
+            self._ensure(step.resource)
+
+    def _ensure(self, resource: Resource) -> None:
+        match resource:
+            case Veth():
+                self._ensure_veth(resource)
+            case Port():
+                self._ensure_port(resource)
+            case Sysctl(name=name, value=value):
+                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
+            case Offload(tx_checksum=tx_checksum):
+                self._end(resource).tx_checksum = tx_checksum
+            case Address(ip=ip, noprefixroute=flag):
+                self.kernel.add_address(self._end(resource), ip, noprefixroute=flag)
+            case Route():
+                self._ensure_route(resource)
+            case Claim():
+                raise AssertionError("a claim is never desired")
+
+    def _remove(self, resource: Resource) -> None:
+        match resource:
+            case Veth():
+                self._remove_veth(resource)
+            case Port(name=name):
+                self.rows.pop(name, None)
+            case Claim(interface=name):
+                self.rows[name].external_ids.pop("iface-id", None)
+            case Address(ip=ip):
+                self.kernel.delete_address(self._end(resource), ip)
+            case Route():
+                self._remove_route(resource)
+            case _:
+                raise AssertionError("settings go with their link")
+
+    def _remove_veth(self, veth: Veth) -> None:
+        for host, pod in self.pairs():
+            if (host.name, pod.name) == (veth.host, veth.pod):
+                self.kernel.delete(host)
+
+    def _ensure_veth(self, veth: Veth) -> None:
+        host = self.kernel.find(NODE, veth.host)
+        if host is None or host.peer is None or host.peer.name != veth.pod:
+            self.kernel.add_veth(veth.host, veth.pod, veth.mac, veth.mtu, veth.alias)
+            host = self.kernel.link(NODE, veth.host)
+        assert host.peer is not None
+        host.peer.mac, host.peer.alias = veth.mac, veth.alias
+        for link in (host, host.peer):
+            self.kernel.set_mtu(link, veth.mtu)
+            self.kernel.set_up(link)
+
+    def _ensure_port(self, port: Port) -> None:
+        row = self.rows.setdefault(port.name, Row(port.bridge, port.name))
+        if row.bridge != port.bridge:
+            raise Refused(errno.EEXIST, port.name)
+        before = row.external_ids
+        row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
+        if before.get("iface-id") != row.external_ids["iface-id"]:
+            row.installed = None
+
+    def _ensure_route(self, route: Route) -> None:
+        self._remove_route(route)
+        entry = Entry(route.destination, route.via, route.source, PROTOCOL)
+        self.kernel.add_route(self._end(route), entry)
+
+    def _remove_route(self, route: Route) -> None:
+        link = self._end(route)
+        for entry in [e for e in link.routes if e.protocol == PROTOCOL and e.destination == route.destination]:
+            self.kernel.delete_route(link, entry)
+
+    def _end(self, resource: Sysctl | Offload | Address | Route) -> Link:
+        """The pod's end that this lies within: nothing is ever put on a foreign link of that name."""
+        _, host, pod = resource.veth
+        for near, far in self.pairs():
+            if (near.name, far.name) == (host, pod):
+                return far
+        raise Refused(errno.ENODEV, pod)
+
+    # The others
+
+    def ovn(self) -> None:
+        """ovn-controller installs what has a link and an unrivalled `iface-id`; it never takes that back."""
+        names = [row.external_ids.get("iface-id") for row in self.rows.values()]
+        for row in self.rows.values():
+            link = self.kernel.find(NODE, row.name)
+            iface_id = row.external_ids.get("iface-id")
+            if row.bridge == self.bridge and link and iface_id and row.installed is None and names.count(iface_id) == 1:
+                row.installed = link.born
+
+    def inventory(self) -> frozenset[tuple[object, ...]]:
+        """Everything there is, as comparable facts."""
+        facts: set[tuple[object, ...]] = set()
+        for link in self.kernel:
+            here = (link.netns, link.name)
+            facts.add(("link", *here, link.mac, link.mtu, link.up, link.alias, link.tx_checksum, link.born))
+            facts |= {("setting", *here, *item) for item in link.settings.items()}
+            facts |= {("address", *here, held) for held in link.addresses}
+            facts |= {("route", *here, entry) for entry in link.routes}
+        for row in self.rows.values():
+            facts.add(("row", row.bridge, row.name))
+            facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
+        return frozenset(facts)
+
+
+def _veth(host: Link, pod: Link, desired: Network) -> Veth:
+    wanted = {resource.mtu for resource in desired if isinstance(resource, Veth)}
+    mtu = host.mtu if pod.mtu in wanted else pod.mtu
+    return Veth(host.name, pod.name, pod.mac, mtu, pod.alias, host.up, pod.up)
