@@ -23,10 +23,15 @@ def test_services_are_denied_for_the_installation_only(policy: Path, own: str | 
     if own:
         policy.write_text(own)
         policy.chmod(0o755)
-    with pytest.raises(SystemExit), packages._policy_denies():
-        assert policy.read_text() == packages.DENY
-        assert policy.stat().st_mode & 0o777 == 0o755
-        raise SystemExit("the installation failed")
+
+    def install() -> None:
+        with packages._policy_denies():
+            assert policy.read_text() == packages.DENY
+            assert policy.stat().st_mode & 0o777 == 0o755
+            raise SystemExit("the installation failed")
+
+    with pytest.raises(SystemExit, match="the installation failed"):
+        install()
     assert (policy.read_text() if policy.exists() else None) == own
     assert not packages.SAVED.exists()
 
