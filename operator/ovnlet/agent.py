@@ -74,7 +74,7 @@ class Agent:
         self.state = State(self._pod_changed)
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
         self.ovs = Ovs(settings.ovsdb, settings.bridge, changed=self._row_changed, lost=self._everything)
-        self.host = LocalHost(Netlink(Path(settings.sysctl_dir)), self.ovs, settings.mtu)
+        self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig)
         pods = Pods(self.state)

@@ -53,8 +53,11 @@ class Access:
     ) -> None:
         self._kubeconfig = Path(kubeconfig) if kubeconfig else None
         self._account = account
-        self.server = (server or self.read().server).rstrip("/")
-        tls(self.read())
+        credentials = self.read()
+        tls(credentials)
+        self.server = (server or credentials.server).rstrip("/")
+        if not self.server:
+            raise BadCredentials("no kubeconfig is given and KUBERNETES_SERVICE_HOST is not set: this is no pod")
 
     def read(self) -> Credentials:
         """The credentials as they are now. Raises BadCredentials."""
@@ -124,10 +127,9 @@ def tls(credentials: Credentials) -> ssl.SSLContext:
 
 
 def from_account(directory: Path) -> Credentials:
-    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
-    host = f"[{host}]" if ":" in host else host
-    token = (directory / "token").read_text().strip()
-    return Credentials(f"https://{host}:{port}", (directory / "ca.crt").read_text(), token)
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}" if host else ""
+    return Credentials(server, (directory / "ca.crt").read_text(), (directory / "token").read_text().strip())
 
 
 def from_kubeconfig(path: Path) -> Credentials:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
 
 from ovnlet.core import ids
@@ -17,6 +18,7 @@ class LocalHost:
 
     def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
         self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
+        self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
 
     @property
     def node(self) -> Node:
@@ -57,5 +59,7 @@ class LocalHost:
     def _tunnel_mtu(self) -> int:
         """The tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
         address = self._ovs.encap_ip
-        mtu = self._netlink.mtu_of(address) if address else None
-        return mtu - (120 if ":" in str(address) else 100) if mtu else 1400
+        if address not in self._tunnel:
+            mtu = self._netlink.mtu_of(address) if address else None
+            self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
+        return self._tunnel[address]

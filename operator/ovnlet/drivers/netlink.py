@@ -10,11 +10,11 @@ import errno
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment
+from ovnlet.core.attachment import Attachment, Life
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Route, Sysctl, Veth
@@ -35,19 +35,20 @@ from ovnlet.drivers.rtnetlink import (
 )
 
 
-class Life(StrEnum):
-    """HIDDEN: its path leads to no namespace, yet its link on the node is there, for a moment or for good."""
-
-    ALIVE = "alive"
-    DEAD = "dead"
-    HIDDEN = "hidden"
-
-
 class Netlink:
     """``sysctl_dir`` is where the node's /proc/sys/net is mounted."""
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
         self._sysctl_dir = sysctl_dir
+
+    @staticmethod
+    def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
+        """The MTU of the node's link that has this address; None if no link has it."""
+        with Socket() as host:
+            entries = (address(body) for body in host.dump(get_addresses(0)))
+            index = next((entry.link for entry in entries if entry.ip.ip == ip), None)
+            end = veths.named(host, index) if index else None
+        return end.mtu if end else None
 
     def life(self, attachment: Attachment) -> Life:
         """Dead is only what the kernel knows no more; a path alone proves nothing."""
@@ -146,7 +147,7 @@ def _addresses(pod: Socket, link: Link, veth: Veth, desired: Network, owned: fro
     ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
     for body in pod.dump(get_addresses(link.index)):
         entry = address(body)
-        if entry.link == link.index and (entry.ip.ip in ours or entry.ip in owned or entry.protocol == PROTOCOL):
+        if entry.protocol == PROTOCOL or entry.ip.ip in ours or entry.ip in owned:
             yield Address(veth.key, veth.pod, entry.ip, bool(entry.flags & NOPREFIXROUTE))
 
 

@@ -19,6 +19,7 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _MULTI, _INTERRUPTED, _CAPPED, _TLVS = 0x1, 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
 # More acknowledgements than this at once could overrun a receive buffer of the default size (208 KiB).
 _BATCH = 100
 
@@ -124,12 +125,13 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
     """By type without its two flag bits; the last of several of a type."""
     found = {}
-    while at < len(data):
-        if len(data) - at < 4:
-            raise Garbled(f"{len(data) - at} bytes where an attribute should be")
-        size, kind = struct.unpack_from("=HH", data, at)
-        if not 4 <= size <= len(data) - at:
-            raise Garbled(f"an attribute of {size} bytes in {len(data) - at}")
+    end = len(data)
+    while at < end:
+        if end - at < 4:
+            raise Garbled(f"{end - at} bytes where an attribute should be")
+        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        if not 4 <= size <= end - at:
+            raise Garbled(f"an attribute of {size} bytes in {end - at}")
         found[kind & 0x3FFF] = data[at + 4 : at + size]
         at += (size + 3) & ~3
     return found

@@ -217,41 +217,39 @@ class Ovs:
         for change in changes:
             self._switch.change(*change)
         for table, _, old, new in changes:
-            self._tell(table, old, new)
-
-    def _tell(self, table: str, old: Row | None, new: Row | None) -> None:
-        match table:
-            case "Interface":
+            if table == "Interface":
                 for event in self._waiting.get((new or old or {})["name"], ()):
                     event.set()
-                self._interface_changed(old, new)
-            case "Port":
-                self._hint_of(old, new)
-            case "Bridge":
-                self._bridge_changed(old, new)
-            case _ if _chassis(old) != _chassis(new):
-                self._lost()
-
-    def _interface_changed(self, old: Row | None, new: Row | None) -> None:
-        if _compared(old) == _compared(new):
-            return
-        self._hint_of(old, new)
-        for row in (old, new):
-            claimed = row["external_ids"].get("iface-id") if row else None
-            for name in self._switch.claimants(claimed) if claimed else ():
-                self._hint(self._switch.owner(name) or "", name)
-
-    def _hint_of(self, *rows: Row | None) -> None:
-        for name, mark in {(row["name"], row["external_ids"].get(MARK)) for row in rows if row}:
-            self._hint(mark or self._switch.owner(name) or "", name)
-
-    def _bridge_changed(self, old: Row | None, new: Row | None) -> None:
-        facts = [{**row, "ports": None} if row else None for row in (old, new)]
-        if facts[0] != facts[1] and self.bridge in {row["name"] for row in (old, new) if row}:
+        for mark, name in {hint for table, _, old, new in changes for hint in self._hints(table, old, new)}:
+            self._hint(mark, name)
+        if any(self._affects_all(table, old, new) for table, _, old, new in changes):
             self._lost()
-        moved = (old["ports"] if old else frozenset()) ^ (new["ports"] if new else frozenset())
-        for row in (self._database.rows["Port"].get(port) for port in moved):
-            self._hint_of(row)
+
+    def _hints(self, table: str, old: Row | None, new: Row | None) -> Iterator[tuple[str, str]]:
+        """Whose port is to be looked at after this change of a row."""
+        rows = [row for row in (old, new) if row is not None]
+        if table == "Port":
+            yield from self._hints_of(*rows)
+        elif table == "Interface" and _compared(old) != _compared(new):
+            yield from self._hints_of(*rows)
+            for claimed in {row["external_ids"].get("iface-id", "") for row in rows}:
+                yield from ((self._switch.owner(name) or "", name) for name in self._switch.claimants(claimed))
+        elif table == "Bridge":
+            moved = (old["ports"] if old else frozenset()) ^ (new["ports"] if new else frozenset())
+            ports = self._database.rows["Port"]
+            yield from self._hints_of(*(ports[port] for port in moved if port in ports))
+
+    def _hints_of(self, *rows: Row) -> Iterator[tuple[str, str]]:
+        for row in rows:
+            yield row["external_ids"].get(MARK) or self._switch.owner(row["name"]) or "", row["name"]
+
+    def _affects_all(self, table: str, old: Row | None, new: Row | None) -> bool:
+        if table == "Open_vSwitch":
+            return _chassis(old) != _chassis(new)
+        if table != "Bridge" or self.bridge not in {row["name"] for row in (old, new) if row}:
+            return False
+        before, after = ({**row, "ports": None} if row else None for row in (old, new))
+        return before != after
 
 
 def _compared(row: Row | None) -> Any:

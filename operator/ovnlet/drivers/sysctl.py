@@ -5,7 +5,6 @@ is read-only. Whose settings a file shows is decided by the namespace of the thr
 """
 
 from errno import errorcode
-from pathlib import Path
 
 from ovnlet.core.errors import NodeFault
 
@@ -13,15 +12,16 @@ from ovnlet.core.errors import NodeFault
 def read(directory: str, name: str) -> str | None:
     """The value with single spaces; None where there is no such setting."""
     try:
-        return " ".join(Path(directory, name).read_text(encoding="ascii").split())
+        with open(f"{directory}/{name}", "rb", buffering=0) as file:
+            return b" ".join(file.read().split()).decode("ascii")
     except FileNotFoundError:
         return None
 
 
 def write(directory: str, name: str, value: str) -> None:
     try:
-        with Path(directory, name).open("r+", encoding="ascii") as file:
-            file.write(value)
+        with open(f"{directory}/{name}", "wb", buffering=0) as file:
+            file.write(value.encode("ascii"))
     except FileNotFoundError as error:
         raise NodeFault(f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)") from error
     except OSError as error:
