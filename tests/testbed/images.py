@@ -61,11 +61,7 @@ def agent_image(project: Path) -> tuple[str, Path]:
 
 def _plugin(checkout: layers.Project) -> bytes:
     """The plugin's executable, made up to date."""
-    if (checkout.plugin.parent / "Makefile").exists():
-        progress.run(["make", "--silent", "-C", checkout.plugin.parent])
-    if not checkout.plugin.exists():
-        progress.say(f"  {checkout.plugin} is not built: the image comes without it")
-        return b""
+    progress.run(["make", "--silent", "-C", checkout.plugin.parent])
     return checkout.plugin.read_bytes()
 
 
@@ -103,7 +99,7 @@ def busybox_tree(program: bytes, tree: Path) -> None:
 
 
 def main() -> None:
-    project = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    project = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2]
     began = time.monotonic()
     small = list(zip(SMALL, archives(), strict=True))
     for reference, archive in [*small, agent_image(project)]:

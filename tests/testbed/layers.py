@@ -94,10 +94,9 @@ def code(project: Project, shop: Path) -> oci.Layer:
     _pip(table, "--no-deps", "--no-index", "--find-links", wheels, "--target", site, table["project"]["name"])
     _commands(site / "bin", tree / "usr/local/bin")
     _byte_compile(tree)
-    if project.plugin.exists():
-        (tree / PLUGIN).parent.mkdir(parents=True)
-        shutil.copy(project.plugin, tree / PLUGIN)
-        (tree / PLUGIN).chmod(0o755)
+    (tree / PLUGIN).parent.mkdir(parents=True)
+    shutil.copy(project.plugin, tree / PLUGIN)
+    (tree / PLUGIN).chmod(0o755)
     return oci.pack(tree, shop / "blob")
 
 
