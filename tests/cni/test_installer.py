@@ -1,0 +1,176 @@
+"""Putting the plugin and its configuration where a runtime looks, over what may be there already."""
+
+import asyncio
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cni.agents import StagedAgent
+from cni.runtime import Json, Runtime, ended
+from ovnlet_cni import installer
+from ovnlet_cni.installer import InstallError
+from ovnlet_cni.server import Server
+
+PORTMAP = Path("/usr/lib/cni/portmap")
+SOCKET = Path("/run/ovnlet/cni.sock")
+
+
+@pytest.fixture
+def bin_dir(plugin: Path, tmp_path: Path) -> Path:
+    directory = tmp_path / "bin"
+    installer.install_plugin(plugin, directory)
+    return directory
+
+
+@pytest.fixture
+def fake(bin_dir: Path) -> Callable[[str], None]:
+    """Puts a portmap into the directory of plugins that answers VERSION with this shell command."""
+
+    def put(command: str) -> None:
+        (bin_dir / "portmap").write_text(f"#!/bin/sh\ncat > /dev/null\n{command}\n")
+        (bin_dir / "portmap").chmod(0o755)
+
+    return put
+
+
+async def _conflist(bin_dir: Path) -> Json:
+    body = json.loads(await installer.conflist(bin_dir, SOCKET))
+    assert isinstance(body, dict)
+    return body
+
+
+async def test_alone_it_speaks_its_newest_version(bin_dir: Path) -> None:
+    assert await _conflist(bin_dir) == {
+        "cniVersion": "1.1.0",
+        "name": "ovnlet",
+        "plugins": [{"type": "ovnlet", "server_socket": "/run/ovnlet/cni.sock"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        (["0.1.0", "0.3.1", "0.4.0"], "0.4.0"),
+        (["0.3.0", "0.3.1"], "0.3.1"),
+        (["0.3.1", "0.4.0", "1.0.0", "1.1.0", "2.0.0"], "1.1.0"),
+    ],
+    ids=repr,
+)
+async def test_with_portmap_it_speaks_what_both_know(
+    bin_dir: Path, fake: Callable[[str], None], versions: list[str], chosen: str
+) -> None:
+    fake(f"echo '{json.dumps({'cniVersion': '1.0.0', 'supportedVersions': versions})}'")
+    body = await _conflist(bin_dir)
+    assert body["cniVersion"] == chosen
+    plugins = body["plugins"]
+    assert isinstance(plugins, list)
+    assert plugins[1] == {"type": "portmap", "capabilities": {"portMappings": True}}
+
+
+@pytest.mark.skipif(not PORTMAP.exists(), reason="containernetworking-plugins is not installed")
+async def test_with_debians_portmap(bin_dir: Path) -> None:
+    shutil.copy2(PORTMAP, bin_dir)
+    known = await installer.supported_versions(PORTMAP)
+    body = await _conflist(bin_dir)
+    assert body["cniVersion"] == max(known & {"0.3.1", "0.4.0", "1.0.0", "1.1.0"})
+    assert "portmap" in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "command", ["exit 1", "echo '[]'", "echo nonsense", 'echo \'{"supportedVersions":["0.1.0"]}\'', "echo '{}'"]
+)
+async def test_a_portmap_that_does_not_fit_is_left_out(
+    bin_dir: Path, fake: Callable[[str], None], command: str
+) -> None:
+    fake(command)
+    body = await _conflist(bin_dir)
+    assert (body["cniVersion"], len(list(body["plugins"] if isinstance(body["plugins"], list) else []))) == ("1.1.0", 1)
+
+
+async def test_a_portmap_that_hangs_is_killed_and_left_out(
+    bin_dir: Path, fake: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer, "_ASK_SECONDS", 0.2)
+    fake("exec sleep 60")
+    assert "portmap" not in json.dumps(await _conflist(bin_dir))
+
+
+async def test_without_our_plugin_there_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="install it first"):
+        await installer.conflist(tmp_path, SOCKET)
+
+
+def test_the_configuration_is_written_once(tmp_path: Path) -> None:
+    assert installer.install_conflist(tmp_path, "{}\n")
+    path = tmp_path / "01-ovnlet.conflist"
+    before = path.stat()
+    assert stat.S_IMODE(before.st_mode) == 0o600
+    assert not installer.install_conflist(tmp_path, "{}\n")
+    assert path.stat() == before
+    assert installer.install_conflist(tmp_path, '{"new": 1}\n')
+    assert path.read_text() == '{"new": 1}\n'
+    assert path.stat().st_ino != before.st_ino, "written in place: a runtime can read half of it"
+    assert os.listdir(tmp_path) == ["01-ovnlet.conflist"]
+
+
+def test_a_configuration_that_all_can_read_is_closed_again(tmp_path: Path) -> None:
+    installer.install_conflist(tmp_path, "{}\n")
+    (tmp_path / "01-ovnlet.conflist").chmod(0o644)
+    assert installer.install_conflist(tmp_path, "{}\n")
+    assert stat.S_IMODE((tmp_path / "01-ovnlet.conflist").stat().st_mode) == 0o600
+
+
+async def test_a_running_plugin_is_replaced(bin_dir: Path, netns: str, socket_path: Path, tmp_path: Path) -> None:
+    runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), StagedAgent()
+    server = Server(agent, socket_path)
+    await server.start()
+    agent.held = True
+    process = await runtime.hang("ADD")
+    await asyncio.wait_for(agent.entered.wait(), 5)
+    with pytest.raises(OSError, match="Text file busy"):
+        (bin_dir / "ovnlet").open("r+b")
+    newer = tmp_path / "newer"
+    newer.write_bytes((bin_dir / "ovnlet").read_bytes() + b"\0")
+    assert installer.install_plugin(newer, bin_dir)
+    assert not installer.install_plugin(newer, bin_dir)
+    assert (bin_dir / "ovnlet").read_bytes() == newer.read_bytes()
+    assert stat.S_IMODE((bin_dir / "ovnlet").stat().st_mode) == 0o755
+    agent.released.set()
+    assert (await ended(process)).code == 0
+    agent.held = False
+    assert (await runtime.call("ADD")).code == 0
+    await server.stop()
+
+
+def test_something_else_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "ovnlet").write_text("#!/bin/sh\n")
+    with pytest.raises(InstallError, match="not the ovnlet plugin"):
+        installer.install_plugin(tmp_path / "ovnlet", tmp_path / "bin")
+    assert not (tmp_path / "bin").exists()
+
+
+async def test_ours_is_taken_away_and_nothing_else(bin_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "10-other.conflist").write_text("{}")
+    installer.install_conflist(tmp_path, await installer.conflist(bin_dir, SOCKET))
+    assert installer.remove_conflist(tmp_path)
+    assert not installer.remove_conflist(tmp_path)
+    assert installer.remove_plugin(bin_dir)
+    assert not installer.remove_plugin(bin_dir)
+    assert os.listdir(bin_dir) == []
+    assert (tmp_path / "10-other.conflist").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "torn {", '{"name":"ovnlet","plugins":[]}', '{"name":"x","plugins":[{"type":"ovnlet"}]}']
+)
+def test_what_only_has_our_name_stays(tmp_path: Path, text: str) -> None:
+    for path in (tmp_path / "01-ovnlet.conflist", tmp_path / "ovnlet"):
+        path.write_text(text)
+    assert not installer.remove_conflist(tmp_path)
+    assert not installer.remove_plugin(tmp_path)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {text}
