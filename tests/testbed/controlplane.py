@@ -81,6 +81,7 @@ class ControlPlane:
                 *(*listen, f"--advertise-address={layout.CONTROL_IP}"),
                 *(f"--tls-cert-file={keys}/server.crt", f"--tls-private-key-file={keys}/server.key"),
                 *(f"--kubelet-client-certificate={keys}/server.crt", f"--kubelet-client-key={keys}/server.key"),
+                "--kubelet-preferred-address-types=InternalIP",
                 *(f"--client-ca-file={self.ids.ca}", f"--token-auth-file={self.ids.tokens}"),
                 *(*accounts, f"--service-account-issuer={issuer}", f"--api-audiences={issuer}"),
                 *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed import clean, layout, switch, underlay
+from testbed import clean, images, layout, runtime, switch, underlay
 from testbed.node import Node
 from testbed.space import Space
 
@@ -30,24 +30,32 @@ def start(bed: Bed) -> None:
 
 
 def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
+    """Everything that is to be done, each piece waiting for those that it is given."""
     tasks: list[Future[Any]] = []
 
-    def soon(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        tasks.append(pool.submit(work, *arguments))
+    def soon(wanted: bool, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        tasks.append(pool.submit(work, *arguments) if wanted else _nothing())
         return tasks[-1]
 
-    spaces = soon(_spaces, bed)
-    if bed.parts & layout.CONTROL_PARTS:
-        keys = soon(bed.ids.create, [f"n{index}" for index in range(bed.node_count)])
-        soon(_control_plane, bed, spaces, keys)
-    if layout.OVN in bed.parts:
-        central = soon(_central, bed, spaces)
+    parts = bed.parts
+    spaces = soon(True, _spaces, bed)
+    keys = soon(bool(parts & layout.CONTROL_PARTS), bed.ids.create, [f"n{index}" for index in range(bed.node_count)])
+    api = soon(bool(parts & layout.CONTROL_PARTS), _control_plane, bed, spaces, keys)
+    central = soon(layout.OVN in parts, _central, bed, spaces)
     for index in range(bed.node_count):
-        if bed.parts & {layout.OVS, layout.OVN}:
-            switched = soon(_switch, bed, spaces, index)
-        if layout.OVN in bed.parts:
-            soon(_chassis, bed, switched, central, index)
+        switched = soon(bool(parts & {layout.OVS, layout.OVN}), _switch, bed, spaces, index)
+        soon(layout.OVN in parts, _chassis, bed, switched, central, index)
+        contained = soon(layout.KUBELET in parts, _containerd, bed, spaces, index)
+        registered = soon(layout.KUBELET in parts, _kubelet, bed, contained, api, index)
+        soon(layout.PROXY in parts, _proxy, bed, api, registered, index)
     return tasks
+
+
+def _nothing() -> Future[Any]:
+    """What a part that was not asked for has already done."""
+    done: Future[Any] = Future()
+    done.set_result(None)
+    return done
 
 
 def _spaces(bed: Bed) -> None:
@@ -102,6 +110,35 @@ def _switch(bed: Bed, spaces: Future[None], index: int) -> Node:
 def _chassis(bed: Bed, switched: Future[Node], central: Future[Space], index: int) -> None:
     switch.start_controller(switched.result(), central.result())
     bed.say(f"n{index}: chassis registered")
+
+
+def _containerd(bed: Bed, spaces: Future[None], index: int) -> Node:
+    spaces.result()
+    node = bed.nodes[index]
+    runtime.start_containerd(node)
+    for archive in images.archives():
+        runtime.import_image(node, archive)
+    bed.say(f"{node.role}: containerd ready, images imported")
+    return node
+
+
+def _kubelet(bed: Bed, contained: Future[Node], api: Future[None], index: int) -> None:
+    api.result()
+    node = contained.result()
+    service = runtime.start_kubelet(node, bed.control_plane, node.ip)
+    asked = ("get", "node", node.role, "--ignore-not-found", "--output=name")
+    service.wait_ready(lambda: bed.kubectl(*asked), timeout=60)
+    bed.say(f"{node.role}: kubelet registered")
+
+
+def _proxy(bed: Bed, api: Future[None], registered: Future[None], index: int) -> None:
+    """It asks for its Node at growing intervals, so the Node had better be there."""
+    api.result()
+    registered.result()
+    node = bed.nodes[index]
+    service = runtime.start_proxy(node, bed.control_plane)
+    service.wait_ready(lambda: layout.API_SERVICE_IP in node.run(["iptables-save", "--table=nat"]), timeout=60)
+    bed.say(f"{node.role}: kube-proxy ready")
 
 
 def free_ports() -> tuple[int, int]:

@@ -12,7 +12,10 @@ MANAGEMENT, TUNNEL = "eth0", "eth1"
 
 
 def lay_control(control: Space, *, tunnels: bool) -> None:
+    # A router without an uplink says "unreachable"; a host that does not forward says nothing, and kubelet then waits
+    # seconds for clouds that are not there.
     script = (
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1;"
         "ip link add underlay type bridge; ip link set underlay up;"
         f"ip addr add {layout.CONTROL_IP}/24 dev underlay; ip addr add {layout.CONTROL_IP6}/64 dev underlay nodad;"
     )

@@ -1,0 +1,105 @@
+"""containerd, kubelet and kube-proxy of one node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from testbed import identities, images, kubernetes, layout
+from testbed.controlplane import DUAL_STACK, ControlPlane
+from testbed.service import Service
+from testbed.space import Space
+
+SOCKET = "/run/containerd/containerd.sock"
+CONTAINERD = f"""
+version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "{SOCKET}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{images.PAUSE}"
+  # Whoever lacks CAP_SYS_RESOURCE, as in many virtual machines and containers, may not lower a score.
+  restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+  conf_dir = "/etc/cni/net.d"
+  bin_dir = "/opt/cni/bin"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  SystemdCgroup = false
+"""
+REFERENCE_PLUGINS = Path("/usr/lib/cni")
+PLUGINS = ("bridge", "host-local", "loopback", "portmap")
+MANIFESTS = "/etc/kubernetes/manifests"
+
+
+def kubelet_config(ca: Path) -> dict[str, object]:
+    """Quick to report, and content with a node that is a directory of a bigger machine."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(ca)}},
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs",
+        "enforceNodeAllocatable": [],
+        "evictionHard": {"memory.available": "64Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "failSwapOn": False,
+        "featureGates": {"IPv6DualStack": True},
+        "fileCheckFrequency": "1s",
+        "imageGCHighThresholdPercent": 100,
+        "nodeStatusReportFrequency": "5m",
+        "nodeStatusUpdateFrequency": "1s",
+        "resolvConf": "/etc/kubernetes/resolv.conf",
+        "staticPodPath": MANIFESTS,
+        "volumePluginDir": "/var/lib/kubelet/plugins/volume",
+    }
+
+
+def start_containerd(space: Space) -> Service:
+    """The runtime, with the reference plugins in place as a distribution would install them."""
+    config = space.directory / "containerd.toml"
+    config.write_text(CONTAINERD)
+    programs = " ".join(str(REFERENCE_PLUGINS / plugin) for plugin in PLUGINS)
+    space.sh(f"mkdir -p /opt/cni/bin /etc/cni/net.d; cp {programs} /opt/cni/bin")
+    service = space.spawn("containerd", ["containerd", f"--config={config}", "--log-level=info"])
+    asked = ["ctr", f"--address={SOCKET}", "--connect-timeout=1s", "version"]
+    service.wait_ready(lambda: space.path(SOCKET).exists() and space.result(asked).returncode == 0)
+    return service
+
+
+def import_image(space: Space, archive: Path) -> None:
+    space.run(["ctr", f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", archive], timeout=300)
+
+
+def start_kubelet(space: Space, plane: ControlPlane, ip: str) -> Service:
+    config = space.directory / "kubelet.json"
+    config.write_text(json.dumps(kubelet_config(plane.ids.ca), indent=1))
+    access = plane.ids.kubeconfig(identities.kubelet_of(space.role), plane.url)
+    space.sh(f"mkdir -p {MANIFESTS}; : >/etc/kubernetes/resolv.conf")
+    return space.spawn(
+        "kubelet",
+        [
+            kubernetes.assets() / "kubelet",
+            *(f"--config={config}", f"--kubeconfig={access}", f"--hostname-override={space.role}", f"--node-ip={ip}"),
+            *("--container-runtime=remote", f"--container-runtime-endpoint=unix://{SOCKET}"),
+            f"--pod-infra-container-image={images.PAUSE}",
+        ],
+        env={"AWS_EC2_METADATA_DISABLED": "true"},  # else it waits ten seconds for a cloud that is not there
+    )
+
+
+def start_proxy(space: Space, plane: ControlPlane) -> Service:
+    """iptables mode. Connection tracking's limits are the machine's: zeros mean to leave them alone."""
+    access = plane.ids.kubeconfig(identities.PROXY, plane.url)
+    untouched = (f"--conntrack-{limit}=0" for limit in ("max-per-core", "min"))
+    timeouts = (f"--conntrack-tcp-timeout-{kind}=0s" for kind in ("established", "close-wait"))
+    return space.spawn(
+        "kube-proxy",
+        [
+            kubernetes.assets() / "kube-proxy",
+            *(f"--kubeconfig={access}", f"--hostname-override={space.role}", "--proxy-mode=iptables"),
+            *(f"--cluster-cidr={layout.PODS}", DUAL_STACK, "--bind-address=0.0.0.0"),
+            *(*untouched, *timeouts),
+        ],
+    )
