@@ -25,6 +25,7 @@ from ovnlet.drivers.namespaces import boot_id
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
+from ovnlet.drivers.watch import Watch
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -82,8 +83,9 @@ class Agent:
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.status = Status(self._record)
-        self.reconciler = Reconciler(self.host, self.state, self.records, self.status)
+        self.reconciler = Reconciler(self.host, self.state, self.records, self._tell)
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
+        self.watch = Watch(self.queue.add, self._everything)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
@@ -104,6 +106,8 @@ class Agent:
         """Start in the order of the design, then run until cancelled; what was started is stopped in reverse."""
         self.records.load()
         async with AsyncExitStack() as stack:
+            self.watch.start()
+            stack.callback(self.watch.close)
             self.ovs.start()
             stack.push_async_callback(self.ovs.close)
             stack.push_async_callback(self.queue.close)
@@ -169,6 +173,15 @@ class Agent:
         for record in self.records:
             if record.attachment.owner == owner:
                 self.queue.add(record.attachment.key)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.desired:
+            # A pair that was made anew has another index, and its namespace another id.
+            if outcome.steps or not self.watch.follows(outcome.attachment.key):
+                self.watch.follow(outcome.attachment)
+        else:
+            self.watch.forget(outcome.attachment.key)
+        self.status(outcome)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         pod = self.state.get(attachment.owner)

@@ -107,7 +107,7 @@ class Chatter(logging.Handler):
         place = (record.pathname, record.lineno)
         if monotonic() - self._told.get(place, -STEADY) >= STEADY:
             self._told[place] = monotonic()
-            log.warning("kopf: " + record.getMessage(), exc_info=record.exc_info)
+            log.warning("kopf: " + record.getMessage(), error=repr(record.exc_info[1]) if record.exc_info else None)
 
 
 def hush() -> None:

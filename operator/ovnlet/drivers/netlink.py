@@ -153,7 +153,8 @@ def _addresses(pod: Socket, link: Link, veth: Veth, desired: Network, owned: fro
 
 def _routes(pod: Socket, link: Link, veth: Veth) -> Iterator[Route]:
     for family in (socket.AF_INET, socket.AF_INET6):
-        for body in pod.dump(get_routes(link.index, family)):
+        # ENOENT: a namespace has no main table before its first route.
+        for body in pod.dump(get_routes(link.index, family), empty=frozenset({errno.ENOENT})):
             if (entry := route(body)).plain:
                 yield Route(veth.key, veth.pod, entry.destination, entry.via, entry.source)
 

@@ -80,10 +80,11 @@ class Socket:
             for answer in self._exchange(requests[start : start + _BATCH])
         ]
 
-    def dump(self, request: Request) -> list[bytes]:
+    def dump(self, request: Request, empty: frozenset[int] = frozenset()) -> list[bytes]:
+        """All replies; a refusal with one of the numbers in ``empty`` says that there are none."""
         for _ in range(5):
             (answer,) = self.ask(request)
-            if answer.error:
+            if answer.error and answer.error.errno not in empty:
                 raise answer.error
             if not answer.interrupted:
                 return answer.replies

@@ -128,7 +128,7 @@ class Database:
             try:
                 await self._serve()
             except (OSError, OvnletError) as error:
-                self.fault = str(error) or f"{self._name} did not answer for {PROBE:g} s"
+                self.fault = str(error) or f"{self._name} does not answer"
             pause = _FIRST_PAUSE if self.session != session else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 

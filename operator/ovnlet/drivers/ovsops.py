@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Claim, Port
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
@@ -138,4 +138,8 @@ def _is(uuid: str) -> list[Any]:
 
 
 def _map(values: Mapping[str, str]) -> list[Any]:
+    for value in values.values():
+        # ovsdb-server does not refuse these, it hangs up; nobody's transaction would get through.
+        if "\0" in value or value.encode(errors="ignore").decode() != value:
+            raise NodeFault(f"OVSDB cannot hold the text {value!r}")
     return ["map", sorted(values.items())]

@@ -20,7 +20,7 @@ def read(directory: str, name: str) -> str | None:
 
 def write(directory: str, name: str, value: str) -> None:
     try:
-        with open(f"{directory}/{name}", "wb", buffering=0) as file:
+        with open(f"{directory}/{name}", "r+b", buffering=0) as file:
             file.write(value.encode("ascii"))
     except FileNotFoundError as error:
         raise NodeFault(f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)") from error

@@ -1,0 +1,129 @@
+"""The kernel's notifications, turned into hints: which attachment to look at, never what is true.
+
+One socket on the node hears every pod's namespace (NETLINK_LISTEN_ALL_NSID): each datagram carries the id of the
+namespace it is of, or none for the node's own. Silent in the kernel, and left to the resync: sysctls.
+"""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+from ovnlet.core import ids
+from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.drivers import veths
+from ovnlet.drivers.namespaces import opened
+from ovnlet.drivers.netlink_socket import Garbled, Socket, attributes, messages
+from ovnlet.drivers.rtnetlink import DELLINK, NEWLINK, get_nsid, nsid
+
+# Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
+_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_SO_RCVBUFFORCE = 33
+# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
+_BUFFER = 8 << 20
+_DATAGRAMS = 200
+_IFNAME = 3
+_TRAFFIC_CONTROL = range(36, 48)
+
+
+class Watch:
+    """``changed(key)`` for an attachment it was told to follow, ``lost()`` where the kernel dropped notifications."""
+
+    def __init__(self, changed: Callable[[AttachmentKey], None], lost: Callable[[], None]) -> None:
+        self._changed, self._lost = changed, lost
+        self._pods: dict[int, AttachmentKey] = {}
+        self._indices: dict[int, AttachmentKey] = {}
+        self._names: dict[str, AttachmentKey] = {}
+        self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Raises NodeFault without the right to hear other namespaces."""
+        listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+            listener.bind((0, _GROUPS))
+        except OSError as error:
+            listener.close()
+            needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
+            raise NodeFault(f"cannot hear the pods' namespaces: {error.strerror}; {needed}") from error
+        self._socket = listener
+        asyncio.get_running_loop().add_reader(listener, self._read)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def follow(self, attachment: Attachment) -> None:
+        """From now on, tell of what happens to this attachment's namespace and to the node's end of its pair."""
+        self.forget(attachment.key)
+        name = ids.host_link(*attachment.key)
+        self._names[name] = attachment.key
+        with Socket() as host:
+            if (end := veths.named(host, name)) is not None:
+                self._indices[end.index] = attachment.key
+            try:
+                with opened(attachment.netns) as netns:
+                    (answer,) = host.ask(get_nsid(netns))
+            except UnknownSandbox:
+                return
+        # A namespace that no link of the node's leads to has no id yet: -1.
+        if answer.error is None and (known_as := nsid(answer.replies[0])) >= 0:
+            self._pods[known_as] = attachment.key
+
+    def follows(self, key: AttachmentKey) -> bool:
+        return key in self._names.values()
+
+    def forget(self, key: AttachmentKey) -> None:
+        self._pods = {known_as: other for known_as, other in self._pods.items() if other != key}
+        self._indices = {index: other for index, other in self._indices.items() if other != key}
+        self._names = {name: other for name, other in self._names.items() if other != key}
+
+    def _read(self) -> None:
+        """A bounded number of datagrams a turn: a storm of notifications must not hold up the loop."""
+        assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
+        touched: set[AttachmentKey] = set()
+        for _ in range(_DATAGRAMS):
+            try:
+                data, ancillary, _, _ = self._socket.recvmsg(1 << 16, 64)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._lost()
+                continue
+            touched.update(self._keys(data, _namespace(ancillary)))
+        for key in touched:
+            self._changed(key)
+
+    def _keys(self, data: bytes, namespace: int | None) -> Iterator[AttachmentKey]:
+        if namespace is not None:
+            if namespace in self._pods:
+                yield self._pods[namespace]
+            return
+        try:
+            for kind, _, _, body in messages(data):
+                if (kind in (NEWLINK, DELLINK) or kind in _TRAFFIC_CONTROL) and (key := self._of_link(kind, body)):
+                    yield key
+        except (Garbled, struct.error):
+            self._lost()
+
+    def _of_link(self, kind: int, body: bytes) -> AttachmentKey | None:
+        (index,) = struct.unpack_from("=i", body, 4)
+        if index in self._indices or kind not in (NEWLINK, DELLINK):
+            return self._indices.get(index)
+        name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+        return self._names.get(name)
+
+
+def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
+            return int.from_bytes(data[:4], "little", signed=True)
+    return None
