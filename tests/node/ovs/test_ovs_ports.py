@@ -1,0 +1,286 @@
+"""Ports go into a real Open vSwitch and come back equal, and nothing of others is touched."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from ovsdbapp.backend.ovs_idl import connection
+from ovsdbapp.schema.open_vswitch import impl_idl
+
+from node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, eventually, remove
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.plan import diff
+from ovnlet.core.resources import ABSENT, Claim, Port
+from ovnlet.core.resources.ovs import MARK
+from ovnlet.drivers.ovs import Ovs
+
+
+async def settled(ovs: Ovs) -> None:
+    """Everything that foreign peers committed before is in our rows: a session's messages keep their order."""
+    await ovs._database.transact([{"op": "comment", "comment": "settled"}])
+
+
+async def test_a_port_comes_back_as_it_was_put_in(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    assert switch.vsctl("iface-to-br", port.name) == "br-int"
+    assert switch.ids(port.name) == port.ids
+    assert port in ovs.owned()
+
+    await ovs.apply(remove(port))
+    assert ovs.observe(attachment, ABSENT) == ABSENT
+    assert switch.vsctl("--columns=name", "find", "Interface", f"name={port.name}") == ""
+
+
+async def test_what_is_so_already_is_not_written(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    eventually(lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1")
+    before = switch.log.stat().st_size
+    await ovs.apply(ensure(port))
+    await ovs.apply(remove(replace(port, name="never_there_h")))
+    await ovs.apply(())
+    assert switch.log.stat().st_size == before
+    await ovs.apply(remove(port))
+    await ovs.apply(remove(port))
+
+
+async def test_keys_of_others_survive_each_of_our_writes(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:stranger=a b")
+    switch.vsctl("set", "Port", port.name, "external_ids:stranger=p")
+    await settled(ovs)
+    changed = replace(port, external_ids=port.external_ids - {("ip", port.ids["ip"])} | {("pod_netns", "/run/netns/y")})
+    changed = replace(changed, external_ids=frozenset(changed.ids.items()))
+    await ovs.apply(ensure(changed))
+    theirs = {"ovn-installed": "true", "stranger": "a b"}
+    assert switch.ids(port.name) == {**changed.ids, **theirs}
+    assert "ip" not in switch.ids(port.name)
+    await ovs.apply(ensure(port))
+    assert switch.ids(port.name) == {**port.ids, **theirs}
+    assert switch.vsctl("get", "Port", port.name, "external_ids:stranger") == "p"
+    await ovs.apply(remove(port))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("remove", "Interface", "NAME", "external_ids", "iface-id"),
+        ("set", "Interface", "NAME", "external_ids:iface-id=someone.else"),
+        ("remove", "Interface", "NAME", "external_ids", MARK),
+        ("set", "Interface", "NAME", f"external_ids:{MARK}=another/eth0"),
+        ("remove", "Port", "NAME", "external_ids", MARK),
+        ("clear", "Interface", "NAME", "external_ids"),
+        ("clear", "Port", "NAME", "external_ids"),
+    ],
+)
+async def test_altered_labels_are_hinted_seen_and_repaired(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, hints: Hints, damage: tuple[str, ...]
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    hints.told.clear()
+    switch.vsctl(*(port.name if word == "NAME" else word for word in damage))
+    await settled(ovs)
+    assert port.name in {name for _, name in hints.told}
+    plan = diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
+    assert len(plan) == 1
+    await ovs.apply(plan)
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    assert switch.ids(port.name) == port.ids
+    await ovs.apply(remove(port))
+
+
+async def test_a_port_of_a_stranger_is_taken_and_left(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    switch.vsctl("add-port", "br-int", port.name, "--", "set", "Interface", port.name, "external_ids:vendor=acme")
+    await settled(ovs)
+    with pytest.raises(Taken, match=port.name):
+        ovs.observe(attachment, frozenset({port}))
+    assert ovs.observe(attachment, ABSENT) == ABSENT
+    assert switch.ids(port.name) == {"vendor": "acme"}
+    switch.vsctl("del-port", port.name)
+
+
+async def test_a_port_of_kube_ovn_for_this_pod_is_adopted(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    labels = {"vendor": "kube-ovn", "pod_name": attachment.pod, "pod_namespace": attachment.namespace}
+    settings = [f"external_ids:{key}={value}" for key, value in labels.items()]
+    switch.vsctl("add-port", "br-int", port.name, "--", "set", "Interface", port.name, *settings)
+    await settled(ovs)
+    assert ovs.observe(attachment, ABSENT) == {Port("br-int", port.name, frozenset(labels.items()))}
+    await ovs.apply(diff(frozenset({port}), ovs.observe(attachment, frozenset({port}))))
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    other = replace(attachment, pod="another-pod", container_id=attachment.container_id[:12] + "f" * 52)
+    assert ovs.observe(other, ABSENT) == ABSENT
+    await ovs.apply(remove(port))
+
+
+async def test_a_port_on_another_bridge_is_moved(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    switch.vsctl("--may-exist", "add-br", "br-x", "--", "set", "Bridge", "br-x", "datapath_type=netdev")
+    mark = f"external_ids:{MARK}={port.ids[MARK]}"
+    switch.vsctl("del-port", port.name, "--", "add-port", "br-x", port.name, "--", "set", "Interface", port.name, mark)
+    await settled(ovs)
+    observed = ovs.observe(attachment, frozenset({port}))
+    assert {found.bridge for found in observed if isinstance(found, Port)} == {"br-x"}
+    await ovs.apply(diff(frozenset({port}), observed))
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    assert switch.vsctl("iface-to-br", port.name) == "br-int"
+    await ovs.apply(remove(port))
+    switch.vsctl("del-br", "br-x")
+
+
+async def test_another_claim_on_the_iface_id_is_taken_away(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, hints: Hints
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    iface_id = port.ids["iface-id"]
+    hints.told.clear()
+    rows = ("external_ids:stranger=1", f"external_ids:iface-id={iface_id}")
+    switch.vsctl("add-port", "br-int", "dup", "--", "set", "Interface", "dup", *rows)
+    await settled(ovs)
+    assert (port.ids[MARK], port.name) in hints.told
+    observed = ovs.observe(attachment, frozenset({port}))
+    assert observed == {port, Claim("dup", iface_id)}
+    await ovs.apply(diff(frozenset({port}), observed))
+    assert switch.ids("dup") == {"stranger": "1"}
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    await ovs.apply(remove(port))
+    switch.vsctl("del-port", "dup")
+
+
+async def test_a_port_with_qos_is_removed(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    switch.vsctl("set", "Port", port.name, "qos=@q", "--", "--id=@q", "create", "QoS", "type=linux-htb")
+    await ovs.apply(remove(port))
+    assert ovs.observe(attachment, ABSENT) == ABSENT
+    switch.vsctl("--all", "destroy", "QoS")
+
+
+async def test_a_port_removed_by_others_is_hinted(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, hints: Hints
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    hints.told.clear()
+    switch.vsctl("del-port", port.name)
+    await settled(ovs)
+    assert set(hints.told) == {(port.ids[MARK], port.name)}
+    assert len(hints.told) == 1
+
+
+async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    plugged = asyncio.create_task(ovs.plugged(port.name))
+    await asyncio.to_thread(eventually, lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1")
+    await settled(ovs)
+    row = ovs._switch.interface(port.name)
+    assert row is not None
+    assert row["ofport"] == -1
+    assert "No such device" in row["error"]
+    assert not plugged.done()
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
+    async with asyncio.timeout(5):
+        await plugged
+        await ovs.plugged(port.name)  # at once, when already so
+    row = ovs._switch.interface(port.name)
+    assert row is not None
+    assert row["ofport"] == int(switch.vsctl("get", "Interface", port.name, "ofport")) > 0
+    assert row["error"] is None
+
+    # A row made anew for the same link, in one transaction: vswitchd serves the new row.
+    before = switch.vsctl("get", "Interface", port.name, "_uuid")
+    await ovs.apply([*remove(port), *ensure(port)])
+    async with asyncio.timeout(5):
+        await ovs.plugged(port.name)
+    assert switch.vsctl("get", "Interface", port.name, "_uuid") != before
+    switch.ip("link", "del", port.name)
+    await ovs.apply(remove(port))
+
+
+async def test_a_device_that_cannot_be_opened_is_a_fault_of_the_node(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
+    await ovs.apply(ensure(port))
+    switch.vsctl("set", "Interface", port.name, "type=no-such-type")
+    async with asyncio.timeout(5):
+        with pytest.raises(NodeFault, match="could not open network device"):
+            await until_error(ovs, port.name)
+    switch.ip("link", "del", port.name)
+    await ovs.apply(remove(port))
+
+
+async def until_error(ovs: Ovs, name: str) -> None:
+    """vswitchd may plug the first, right type before it sees the wrong one."""
+    while True:
+        await ovs.plugged(name)
+        await asyncio.sleep(0.01)
+
+
+async def test_installed_is_awaited_on_the_row(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    port = desired_port(attachment)
+    waiting = asyncio.create_task(ovs.installed(port.name))  # before there is a row at all
+    await ovs.apply(ensure(port))
+    switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=false")
+    await settled(ovs)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not ovs.is_installed(port.name)
+    switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true")
+    async with asyncio.timeout(2):
+        await waiting
+        await ovs.installed(port.name)
+    assert ovs.is_installed(port.name)
+    await ovs.apply(remove(port))
+    late = asyncio.create_task(ovs.installed(port.name))
+    await asyncio.sleep(0)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    assert not ovs._waiting
+
+
+async def test_without_the_bridge_it_is_not_ready(ovs: Ovs, attachment: Attachment) -> None:
+    with pytest.raises(NotReady, match="br-none"):
+        await ovs.apply(ensure(desired_port(attachment, bridge="br-none")))
+
+
+async def test_ovsdbapp_and_we_see_and_repair_the_same(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+    """A foreign client with its own schema reader and its own transactions."""
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+
+    def foreign() -> tuple[dict[str, str], str]:
+        idl = connection.OvsdbIdl.from_server(f"unix:{switch.socket}", "Open_vSwitch")
+        link = connection.Connection(idl, timeout=5)
+        api = impl_idl.OvsdbIdl(link)
+        try:
+            seen = dict(api.db_get("Interface", port.name, "external_ids").execute(check_error=True))
+            bridge = str(api.iface_to_br(port.name).execute(check_error=True))
+            theirs = ("external_ids", {"iface-id": "moved", "theirs": "1"})
+            api.db_set("Interface", port.name, theirs).execute(check_error=True)
+            return seen, bridge
+        finally:
+            link.stop()
+
+    assert await asyncio.to_thread(foreign) == (port.ids, "br-int")
+    await settled(ovs)
+    await ovs.apply(diff(frozenset({port}), ovs.observe(attachment, frozenset({port}))))
+    assert switch.ids(port.name) == {**port.ids, "theirs": "1"}
+    await ovs.apply(remove(port))
