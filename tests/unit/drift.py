@@ -73,7 +73,8 @@ def add_address(node: StrictNode, n: int) -> None:
     link = _end(node, 1)
     if link:
         ip = ip_interface(_ADDRESSES[n // 2 % len(_ADDRESSES)])
-        node.kernel.add_address(link, ip, noprefixroute=bool(n % 2))
+        protocol = PROTOCOL if n // 14 % 3 == 0 else 0
+        node.kernel.add_address(link, ip, noprefixroute=bool(n % 2), protocol=protocol)
 
 
 def lose_routes(node: StrictNode, n: int) -> None:
@@ -113,16 +114,18 @@ def change_setting(node: StrictNode, n: int) -> None:
 
 
 def change_row(node: StrictNode, n: int) -> None:
-    row = node.rows.get(ids.host_link(*node.attachment.key))
+    row = node.rows.get(node.host)
     names = sorted(OWNED_IDS)
-    if row:
-        match n % 4:
+    if row and row in node.our_rows():
+        match n % 5:
             case 0:
                 del node.rows[row.name]
             case 1:
-                row.external_ids.pop(names[n // 4 % len(names)], None)
+                row.external_ids.pop(names[n // 5 % len(names)], None)
             case 2:
-                row.external_ids[names[n // 4 % len(names)]] = "else"
+                row.external_ids[names[n // 5 % len(names)]] = "else"
+            case 3:
+                row.mark = None
             case _:
                 row.external_ids["theirs"] = str(n)
 
@@ -135,10 +138,10 @@ def add_foreign_row(node: StrictNode, n: int) -> None:
         Row("br-int", "patch0", {"vendor": "else"}),
         Row("br-int", "rival", {"iface-id": iface_id, "theirs": "1"}),
         Row("br-int", "strayed", {"ovnlet": ours, "iface-id": iface_id}),
-        Row("br-ext", "uplink", {"ovnlet": ours}),
-        Row("br-ext", "uplink2", {"theirs": "2"}),
+        Row("br-ext", "strayed2", {}, ours),
+        Row("br-ext", "uplink", {"theirs": "2"}),
     )[n % 5 : n % 5 + 1]:
-        node.rows.setdefault(row.name, row)
+        node.add_row(row)
 
 
 def add_foreign_link(node: StrictNode, n: int) -> None:
@@ -148,14 +151,13 @@ def add_foreign_link(node: StrictNode, n: int) -> None:
 
 def obstruct(node: StrictNode, n: int) -> None:
     """Something foreign under a name that should be ours."""
-    host = ids.host_link(*node.attachment.key)
     match n % 3:
         case 0:
-            node.kernel.add_single(NODE, host)
+            node.kernel.add_single(NODE, node.host)
         case 1:
             node.kernel.add_single(POD, node.attachment.ifname)
         case _:
-            node.rows.setdefault(host, Row("br-ext", host, {"theirs": "3"}))
+            node.add_row(Row(("br-ext", "br-int")[n // 3 % 2], node.host, {"theirs": "3"}))
 
 
 def ovn(node: StrictNode, _: int) -> None:

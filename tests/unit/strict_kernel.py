@@ -8,7 +8,6 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from itertools import count
 
 Ip = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -30,11 +29,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An address on a link. ``secondary`` is the kernel's flag: it dies with the first of its subnet."""
+    """An address on a link. ``secondary`` is the kernel's flag: it dies with the first of its subnet.
+
+    ``protocol`` is IFA_PROTO, whose mark it is.
+    """
 
     ip: Interface
     noprefixroute: bool
     secondary: bool = False
+    protocol: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class StrictKernel:
 
     def __init__(self) -> None:
         self._links: list[Link] = []
-        self._births = count(1)
+        self._births = 0
         self.defaults = {"disable_ipv6": "0", "accept_ra": "1"}
 
     def __iter__(self) -> Iterator[Link]:
@@ -97,7 +100,7 @@ class StrictKernel:
         for netns, name in ((NODE, host), (POD, pod)):
             if self.find(netns, name):
                 raise Refused(errno.EEXIST, name)
-        near = Link(NODE, host, "02:00:00:00:00:01", mtu, next(self._births))
+        near = Link(NODE, host, "02:00:00:00:00:01", mtu, self.birth(), alias)
         far = Link(POD, pod, mac, mtu, near.born, alias, peer=near)
         near.peer = far
         for link in (near, far):
@@ -107,7 +110,12 @@ class StrictKernel:
     def add_single(self, netns: str, name: str) -> None:
         if self.find(netns, name):
             raise Refused(errno.EEXIST, name)
-        self._links.append(Link(netns, name, "02:00:00:00:00:02", 1500, next(self._births), settings={**self.defaults}))
+        self._links.append(Link(netns, name, "02:00:00:00:00:02", 1500, self.birth(), settings={**self.defaults}))
+
+    def birth(self) -> int:
+        """A number that no other thing has: one made anew is another one."""
+        self._births += 1
+        return self._births
 
     def delete(self, link: Link) -> None:
         self._links = [other for other in self._links if other is not link and other is not link.peer]
@@ -143,13 +151,13 @@ class StrictKernel:
             self._drop_ipv6(link)
         link.settings[name] = value
 
-    def add_address(self, link: Link, ip: Interface, *, noprefixroute: bool) -> None:
+    def add_address(self, link: Link, ip: Interface, *, noprefixroute: bool, protocol: int = 0) -> None:
         if ip.version == 6:
             self._refuse_without_ipv6(link, errno.EINVAL)
         if any(held.ip == ip or (ip.version == 6 and held.ip.ip == ip.ip) for held in link.addresses):
             raise Refused(errno.EEXIST, ip)
         first = next((held for held in link.addresses if held.ip.network == ip.network), None)
-        held = Held(ip, noprefixroute, secondary=ip.version == 4 and first is not None)
+        held = Held(ip, noprefixroute, secondary=ip.version == 4 and first is not None, protocol=protocol)
         link.addresses.append(held)
         if link.up:
             self._connect(link, held)

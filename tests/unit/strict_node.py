@@ -5,11 +5,12 @@ everything there is, ours and others'.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Address, Claim, Network, Offload, Port, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
@@ -19,12 +20,21 @@ from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth."""
+    """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth.
+
+    ``external_ids`` are the Interface's, ``mark`` is the one in the Port's.
+    """
 
     bridge: str
     name: str
     external_ids: dict[str, str] = field(default_factory=dict)
+    mark: str | None = None
     installed: int | None = None
+    born: int = 0
+
+    @property
+    def owner(self) -> str | None:
+        return self.mark or self.external_ids.get(MARK)
 
 
 class StrictNode:
@@ -32,57 +42,64 @@ class StrictNode:
 
     def __init__(self, attachment: Attachment, bridge: str = "br-int") -> None:
         self.attachment, self.bridge = attachment, bridge
+        self.host = ids.host_link(*attachment.key)
         self.kernel = StrictKernel()
         self.rows: dict[str, Row] = {}
 
     # What is ours
 
     def observe(self, desired: Network) -> Network:
-        """All that is ours, and no more; settings and claims only where they are wanted."""
+        """All that is ours, and no more; settings and claims only where they are wanted. Raises Taken."""
+        if desired and (taken := self.taken()):
+            raise Taken(taken)
         found: set[Resource] = {*self._ports(), *self._claims(desired)}
         for host, pod in self.pairs():
             veth = _veth(host, pod, desired)
-            found |= {veth, *self._within(veth, pod, desired)}
+            found |= {veth, *_addresses(veth, pod, desired), *_routes(veth, pod), *_settings(veth, pod, desired)}
         return frozenset(found)
 
     def pairs(self) -> list[tuple[Link, Link]]:
         """Our veth, known by its recorded name on the node or by the alias in the pod."""
-        name, alias = ids.host_link(*self.attachment.key), ids.alias(*self.attachment.key)
+        alias = ids.alias(*self.attachment.key)
         pods = (link for link in self.kernel if link.netns == POD and link.peer)
-        return [(pod.peer, pod) for pod in pods if pod.peer and (pod.peer.name == name or pod.alias == alias)]
+        return [(pod.peer, pod) for pod in pods if pod.peer and (pod.peer.name == self.host or pod.alias == alias)]
 
-    def _within(self, veth: Veth, pod: Link, desired: Network) -> set[Resource]:
-        ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
-        wanted = {resource.name.rpartition("/")[2] for resource in desired if isinstance(resource, Sysctl)}
-        found: set[Resource] = {
-            Address(veth.key, pod.name, held.ip, held.noprefixroute) for held in pod.addresses if held.ip.ip in ours
-        }
-        found |= {
-            Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
-            for entry in pod.routes
-            if entry.protocol == PROTOCOL
-        }
-        found |= {
-            Sysctl(veth.key, f"ipv6/conf/{pod.name}/{name}", pod.settings[name]) for name in wanted & set(pod.settings)
-        }
-        if any(isinstance(resource, Offload) for resource in desired):
-            found.add(Offload(veth.key, pod.name, pod.tx_checksum))
-        return found
+    def our_rows(self) -> list[Row]:
+        """Those with our mark; the one of our name that has lost it, known by the labels of this pod."""
+        mark = ids.mark(*self.attachment.key)
+        labels = {"vendor": "kube-ovn", "pod_name": self.attachment.pod, "pod_namespace": self.attachment.namespace}
+        return [
+            row
+            for row in self.rows.values()
+            if row.owner == mark
+            or (row.owner is None and row.name == self.host and labels.items() <= row.external_ids.items())
+        ]
+
+    def taken(self) -> str:
+        """Which foreign thing bears a name that should be ours; empty if none does."""
+        ours = {link for pair in self.pairs() for link in pair}
+        host, pod = self.kernel.find(NODE, self.host), self.kernel.find(POD, self.attachment.ifname)
+        row = self.rows.get(self.host)
+        if host and host not in ours:
+            return f"link {self.host} on the node"
+        if pod and pod not in ours:
+            return f"link {self.attachment.ifname} in the pod"
+        return f"port {self.host}" if row and row not in self.our_rows() else ""
 
     def _ports(self) -> Iterable[Port]:
-        name, mark = ids.host_link(*self.attachment.key), ids.mark(*self.attachment.key)
-        for row in self.rows.values():
-            if row.bridge == self.bridge and (row.name == name or row.external_ids.get(MARK) == mark):
-                ours = frozenset((k, v) for k, v in row.external_ids.items() if k in OWNED_IDS)
-                orphaned = row.installed is not None and self.kernel.find(NODE, row.name) is None
-                yield Port(row.bridge, row.name, ours, orphaned)
+        linked = bool(self.pairs())
+        for row in self.our_rows():
+            ours = {k: v for k, v in row.external_ids.items() if k in OWNED_IDS}
+            if row.mark != ours.get(MARK):
+                ours.pop(MARK, None)
+            yield Port(row.bridge, row.name, frozenset(ours.items()), row.installed is not None and not linked)
 
     def _claims(self, desired: Network) -> Iterable[Claim]:
-        wanted = {r.ids["iface-id"]: r.name for r in desired if isinstance(r, Port)}
-        mark = ids.mark(*self.attachment.key)
+        wanted = {r.ids["iface-id"] for r in desired if isinstance(r, Port)}
+        ours = self.our_rows()
         for row in self.rows.values():
             iface_id = row.external_ids.get("iface-id", "")
-            if wanted.get(iface_id, row.name) != row.name and row.external_ids.get(MARK) != mark:
+            if iface_id in wanted and row not in ours:
                 yield Claim(row.name, iface_id)
 
     # The two verbs
@@ -104,7 +121,7 @@ class StrictNode:
             case Offload(tx_checksum=tx_checksum):
                 self._end(resource).tx_checksum = tx_checksum
             case Address(ip=ip, noprefixroute=flag):
-                self.kernel.add_address(self._end(resource), ip, noprefixroute=flag)
+                self.kernel.add_address(self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL)
             case Route():
                 self._ensure_route(resource)
             case Claim():
@@ -114,8 +131,9 @@ class StrictNode:
         match resource:
             case Veth():
                 self._remove_veth(resource)
-            case Port(name=name):
-                self.rows.pop(name, None)
+            case Port(name=name, bridge=bridge):
+                if name in self.rows and self.rows[name].bridge == bridge:
+                    del self.rows[name]
             case Claim(interface=name):
                 self.rows[name].external_ids.pop("iface-id", None)
             case Address(ip=ip):
@@ -136,19 +154,26 @@ class StrictNode:
             self.kernel.add_veth(veth.host, veth.pod, veth.mac, veth.mtu, veth.alias)
             host = self.kernel.link(NODE, veth.host)
         assert host.peer is not None
-        host.peer.mac, host.peer.alias = veth.mac, veth.alias
+        host.peer.mac, host.peer.alias, host.alias = veth.mac, veth.alias, veth.alias
         for link in (host, host.peer):
             self.kernel.set_mtu(link, veth.mtu)
             self.kernel.set_up(link)
 
     def _ensure_port(self, port: Port) -> None:
-        row = self.rows.setdefault(port.name, Row(port.bridge, port.name))
-        if row.bridge != port.bridge:
-            raise Refused(errno.EEXIST, port.name)
+        row = self.rows.get(port.name) or self.add_row(Row(port.bridge, port.name))
         before = row.external_ids
         row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
+        row.mark = port.ids[MARK]
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
+
+    def add_row(self, row: Row) -> Row:
+        """The index of Port.name knows no bridges: a name is taken once for all of them."""
+        if row.name in self.rows:
+            raise Refused(errno.EEXIST, row.name)
+        row.born = self.kernel.birth()
+        self.rows[row.name] = row
+        return row
 
     def _ensure_route(self, route: Route) -> None:
         self._remove_route(route)
@@ -189,12 +214,37 @@ class StrictNode:
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name))
+            facts.add(("row", row.bridge, row.name, row.mark, row.born))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)
 
 
 def _veth(host: Link, pod: Link, desired: Network) -> Veth:
-    wanted = {resource.mtu for resource in desired if isinstance(resource, Veth)}
-    mtu = host.mtu if pod.mtu in wanted else pod.mtu
-    return Veth(host.name, pod.name, pod.mac, mtu, pod.alias, host.up, pod.up)
+    """Where the ends differ, what deviates from the wanted."""
+    wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
+    mtu = host.mtu if wanted and pod.mtu == wanted.mtu else pod.mtu
+    alias = host.alias if wanted and pod.alias == wanted.alias else pod.alias
+    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up)
+
+
+def _addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:
+    wanted = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
+    for held in pod.addresses:
+        if held.ip.ip in wanted or held.protocol == PROTOCOL:
+            yield Address(veth.key, pod.name, held.ip, held.noprefixroute)
+
+
+def _routes(veth: Veth, pod: Link) -> Iterator[Route]:
+    for entry in pod.routes:
+        if entry.protocol == PROTOCOL:
+            yield Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
+
+
+def _settings(veth: Veth, pod: Link, desired: Network) -> Iterator[Sysctl | Offload]:
+    for resource in desired:
+        if isinstance(resource, Offload) and resource.pod == pod.name:
+            yield Offload(veth.key, pod.name, pod.tx_checksum)
+        if isinstance(resource, Sysctl):
+            *_, link, name = resource.name.split("/")
+            if link == pod.name and name in pod.settings:
+                yield Sysctl(veth.key, resource.name, pod.settings[name])
