@@ -62,7 +62,7 @@ class Notes:
         try:
             with os.scandir(self._directory) as entries:
                 yield from (entry.name for entry in entries)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
 
     def _note(self, name: str) -> Note | None:

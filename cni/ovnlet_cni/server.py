@@ -66,6 +66,7 @@ class Server:
         """Take no more requests; those under way end by themselves within `grace` seconds, or cancelled and undone."""
         if self._watch is not None:
             self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         if self._bound is not None and listener.identity(self._path) == self._bound:
             self._path.unlink(missing_ok=True)
         if self._site is not None:
@@ -100,7 +101,7 @@ class Server:
                 yielded = True
                 continue
             _log.warning("CNI socket was removed, listening again", socket=str(self._path))
-            with suppress(OSError):  # such as a full file system: tried again at the next look
+            with suppress(OSError, listener.UnusableSocket):  # such as a full file system: tried again at the next look
                 await self._listen()
                 yielded = False
 
