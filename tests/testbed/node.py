@@ -19,6 +19,10 @@ class Node(Space):
     def ip(self) -> str:
         return layout.node_ip(self.index)
 
+    @property
+    def ip6(self) -> str:
+        return layout.node_ip6(self.index)
+
     def start_switch(self, *, tunnel: bool) -> None:
         switch.start_switch(self, layout.tunnel_ip(self.index) if tunnel else self.ip)
         if tunnel:

@@ -42,6 +42,7 @@ def kubelet_config(ca: Path) -> dict[str, object]:
         "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(ca)}},
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
+        "clusterDNS": [layout.DNS_SERVICE_IP],
         "enforceNodeAllocatable": [],
         "evictionHard": {"memory.available": "64Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "failSwapOn": False,
@@ -72,7 +73,7 @@ def import_image(space: Space, archive: Path) -> None:
     space.run(["ctr", f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", archive], timeout=300)
 
 
-def start_kubelet(space: Space, plane: ControlPlane, ip: str) -> Service:
+def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
     config = space.directory / "kubelet.json"
     config.write_text(json.dumps(kubelet_config(plane.ids.ca), indent=1))
     access = plane.ids.kubeconfig(identities.kubelet_of(space.role), plane.url)
@@ -81,7 +82,12 @@ def start_kubelet(space: Space, plane: ControlPlane, ip: str) -> Service:
         "kubelet",
         [
             kubernetes.assets() / "kubelet",
-            *(f"--config={config}", f"--kubeconfig={access}", f"--hostname-override={space.role}", f"--node-ip={ip}"),
+            *(
+                f"--config={config}",
+                f"--kubeconfig={access}",
+                f"--hostname-override={space.role}",
+                f"--node-ip={addresses}",
+            ),
             *("--container-runtime=remote", f"--container-runtime-endpoint=unix://{SOCKET}"),
             f"--pod-infra-container-image={images.PAUSE}",
         ],

@@ -46,7 +46,7 @@ def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
         switched = soon(bool(parts & {layout.OVS, layout.OVN}), _switch, bed, spaces, index)
         soon(layout.OVN in parts, _chassis, bed, switched, central, index)
         contained = soon(layout.KUBELET in parts, _containerd, bed, spaces, index)
-        registered = soon(layout.KUBELET in parts, _kubelet, bed, contained, api, index)
+        registered = soon(layout.KUBELET in parts, _kubelet, bed, contained, keys, api, index)
         soon(layout.PROXY in parts, _proxy, bed, api, registered, index)
     return tasks
 
@@ -122,10 +122,12 @@ def _containerd(bed: Bed, spaces: Future[None], index: int) -> Node:
     return node
 
 
-def _kubelet(bed: Bed, contained: Future[Node], api: Future[None], index: int) -> None:
-    api.result()
+def _kubelet(bed: Bed, contained: Future[Node], keys: Future[None], api: Future[None], index: int) -> None:
+    """Started before there is an API server: it first spends five seconds on asking for a Docker that is not there."""
+    keys.result()
     node = contained.result()
-    service = runtime.start_kubelet(node, bed.control_plane, node.ip)
+    service = runtime.start_kubelet(node, bed.control_plane, f"{node.ip},{node.ip6}")
+    api.result()
     asked = ("get", "node", node.role, "--ignore-not-found", "--output=name")
     service.wait_ready(lambda: bed.kubectl(*asked), timeout=60)
     bed.say(f"{node.role}: kubelet registered")
