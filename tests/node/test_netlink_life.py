@@ -1,0 +1,207 @@
+"""Alive, dead, hidden: proved by the kernel. And a look leaves nothing open, nothing made, nobody elsewhere."""
+
+import asyncio
+import gc
+import os
+import resource
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.spaces import DUAL, Bed, network
+from ovnlet.core.attachment import Life
+from ovnlet.core.errors import NodeFault, NotReady, UnknownSandbox
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import ABSENT, Address, Veth
+from ovnlet.drivers import namespaces
+
+WANTED = network(*DUAL)
+VETH = next(each for each in WANTED if isinstance(each, Veth))
+
+
+def _hide(bed: Bed) -> None:
+    """The path goes, as where a mount is not propagated; a process keeps the namespace alive."""
+    subprocess.run(["umount", bed.pod.path], check=True)
+
+
+@pytest.fixture
+def keeper(bed: Bed) -> Iterator[None]:
+    """A process of the pod's."""
+    process = subprocess.Popen(["nsenter", f"--net={bed.pod.path}", "cat"], stdin=subprocess.PIPE)
+    own = _identity(bed.node.path)
+    while _identity(f"/proc/{process.pid}/ns/net") == own:
+        time.sleep(0.005)
+    yield
+    assert process.poll() is None, "nothing kept the namespace alive"
+    process.communicate()
+
+
+async def _until_dead(bed: Bed) -> None:
+    deadline = time.monotonic() + 5
+    while bed.netlink.life(bed.attachment) is not Life.DEAD:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_a_living_sandbox(bed: Bed) -> None:
+    assert bed.netlink.life(bed.attachment) is Life.ALIVE
+    await bed.converge(WANTED)
+    assert bed.netlink.life(bed.attachment) is Life.ALIVE
+
+
+async def test_a_dead_sandbox_has_nothing_and_can_be_given_nothing(bed: Bed) -> None:
+    await bed.converge(WANTED)
+    bed.pod.delete()
+    await _until_dead(bed)
+    assert bed.netlink.observe(bed.attachment, WANTED) == ABSENT
+    assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
+    with pytest.raises(UnknownSandbox, match="no network namespace"):
+        await bed.netlink.apply(bed.attachment, [Step(Verb.ENSURE, VETH)])
+    await bed.netlink.apply(bed.attachment, [Step(Verb.REMOVE, each) for each in WANTED])
+    await bed.netlink.apply(bed.attachment, [Step(Verb.REMOVE, replace(VETH, host="elsewhere:7"))])
+    assert not Path(bed.pod.path).exists()
+
+
+async def test_nothing_of_ours_lives_on_with_a_namespace_after_our_looks(bed: Bed) -> None:
+    """A socket or descriptor inside would pin the namespace, and its veth with it."""
+    await bed.converge(WANTED)
+    for _ in range(20):
+        bed.netlink.observe(bed.attachment, WANTED)
+    bed.pod.delete()
+    await _until_dead(bed)
+    assert bed.node.links() == set()
+
+
+async def test_a_hidden_sandbox_is_no_dead_one(bed: Bed, keeper: None) -> None:
+    await bed.converge(WANTED)
+    _hide(bed)
+    assert bed.netlink.life(bed.attachment) is Life.HIDDEN
+    with pytest.raises(NotReady, match=f"{bed.pod.path}.*mount propagation"):
+        bed.netlink.observe(bed.attachment, WANTED)
+    address = next(each for each in WANTED if isinstance(each, Address))
+    for verb in Verb:
+        with pytest.raises(NotReady, match="mount propagation"):
+            await bed.netlink.apply(bed.attachment, [Step(verb, address)])
+    assert bed.node.links() == {bed.host}
+
+
+async def test_a_hidden_sandbox_can_be_removed_where_nothing_is_desired(bed: Bed, keeper: None) -> None:
+    """The runtime's DEL needs no namespace: the host end takes the other with it."""
+    await bed.converge(WANTED)
+    _hide(bed)
+    await bed.converge(ABSENT)
+    assert bed.node.links() == set()
+    assert bed.netlink.life(bed.attachment) is Life.DEAD
+
+
+async def test_another_links_name_keeps_no_sandbox_alive(bed: Bed) -> None:
+    bed.pod.delete()
+    bed.node.ip("link", "add", bed.host, "type", "bridge")
+    assert bed.netlink.life(bed.attachment) is Life.DEAD
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "directory", "fifo", "user namespace", "device", "below a file"])
+async def test_a_path_that_is_no_network_namespace(bed: Bed, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "netns"
+    match kind:
+        case "file":
+            path.write_text("")
+        case "directory":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "user namespace":
+            path = Path("/proc/self/ns/user")
+        case "device":
+            path = Path("/dev/null")
+        case "below a file":
+            path = Path("/proc/version/ns/net")
+        case _:
+            assert kind == "missing"
+    attachment = replace(bed.attachment, netns=str(path))
+    assert bed.netlink.life(attachment) is Life.DEAD
+    assert bed.netlink.observe(attachment, WANTED) == ABSENT
+    with pytest.raises(UnknownSandbox):
+        await bed.netlink.apply(attachment, [Step(Verb.ENSURE, VETH)])
+    assert path.exists() == (kind not in ("missing", "below a file"))
+    assert bed.node.links() == set()
+
+
+async def test_the_nodes_own_namespace_is_no_sandbox(bed: Bed) -> None:
+    attachment = replace(bed.attachment, netns=bed.node.path)
+    assert bed.netlink.life(attachment) is Life.DEAD
+    with pytest.raises(UnknownSandbox, match="node's own"):
+        await bed.netlink.apply(attachment, [Step(Verb.ENSURE, VETH)])
+    assert bed.node.links() == set()
+
+
+async def test_an_agent_out_of_descriptors_finds_nobody_dead(bed: Bed) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+    held = []
+    try:
+        with pytest.raises(OSError, match="Too many open files"):  # noqa: PT012
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        with pytest.raises(NodeFault):
+            bed.netlink.life(bed.attachment)
+        with pytest.raises(NodeFault):
+            bed.netlink.observe(bed.attachment, WANTED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    assert bed.netlink.life(bed.attachment) is Life.ALIVE
+
+
+async def test_an_error_inside_leads_back_to_the_node(bed: Bed) -> None:
+    seen = None
+    with suppress(ZeroDivisionError), namespaces.opened(bed.pod.path) as fd, namespaces.entered(fd):
+        seen = namespaces.own_identity()
+        raise ZeroDivisionError
+    assert seen == _identity(bed.pod.path)
+    assert namespaces.own_identity() == _identity(bed.node.path)
+
+
+def _identity(path: str) -> namespaces.Identity:
+    with open(path, "rb") as file:
+        return namespaces.identity(file.fileno())
+
+
+def test_a_thread_that_cannot_come_back_takes_the_process_with_it(bed: Bed) -> None:
+    program = f"""
+from ovnlet.drivers import namespaces
+with namespaces.opened({bed.pod.path!r}) as fd, namespaces.entered(fd):
+    namespaces._setns = lambda fd: -1
+print("lived on in the wrong namespace")
+"""
+    python = Path(__file__).parents[2] / ".venv/bin/python"
+    ended = subprocess.run([python, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    assert (ended.returncode, ended.stdout) == (70, "")
+    assert "cannot return" in ended.stderr
+
+
+async def test_a_thousand_looks_leave_nothing_behind(bed: Bed) -> None:
+    await bed.converge(WANTED)
+
+    def open_now() -> tuple[object, ...]:
+        gc.collect()
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        return len(os.listdir("/proc/self/fd")), threading.active_count(), children
+
+    bed.netlink.observe(bed.attachment, WANTED)
+    before = open_now()
+    for _ in range(1000):
+        with namespaces.opened(bed.pod.path):
+            assert bed.plan(WANTED) == ()
+    assert open_now() == before
+
+
+def test_boot_id_is_the_kernels() -> None:
+    assert namespaces.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,233 @@
+"""A pod's network made, seen by a foreign observer, made again without a trace, and taken away."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import threading
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from pyroute2 import AsyncIPRoute
+
+from node.spaces import DUAL, MAC, Bed, Listener, network
+from ovnlet.core import ids
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import ABSENT, Address, Network, Route, Sysctl, Veth
+from ovnlet.drivers import netlink as driver
+
+FAMILIES = {"IPv4": DUAL[:1], "IPv6": DUAL[1:], "dual": DUAL}
+
+
+@pytest.fixture(params=list(FAMILIES.values()), ids=list(FAMILIES))
+def desired(request: pytest.FixtureRequest) -> Network:
+    return network(*request.param)
+
+
+def _veth(desired: Network) -> Veth:
+    return next(each for each in desired if isinstance(each, Veth))
+
+
+async def test_what_iproute2_sees_is_what_was_desired(bed: Bed, desired: Network) -> None:
+    await bed.converge(desired)
+    host, pod = bed.node.link(bed.host), bed.pod.link("eth0")
+    assert (host["mtu"], pod["mtu"], pod["address"]) == (1400, 1400, MAC)
+    assert "UP" in host["flags"]
+    assert "UP" in pod["flags"]
+    assert host["ifalias"] == pod["ifalias"] == _veth(desired).alias
+    assert host["inet6_addr_gen_mode"] == "none"
+    assert bed.node.addresses(bed.host) == {}
+    wanted = {str(each.ip) for each in desired if isinstance(each, Address)}
+    assert bed.pod.addresses().keys() == wanted
+    routes = [each for each in desired if isinstance(each, Route)]
+    seen = bed.pod.routes()
+    assert len(seen) == len(routes)
+    for route in routes:
+        prefix = ":" if route.destination.version == 6 else ""
+        name = "default" if route.destination.prefixlen == 0 else str(route.destination)
+        entry = seen[prefix + name]
+        assert entry["protocol"] == "157"
+        assert entry["prefsrc"] == str(route.source)
+        assert entry["gateway"] == ("" if route.via is None else str(route.via))
+    for each in desired:
+        if isinstance(each, Sysctl):
+            assert bed.pod.setting(each.name) == each.value
+
+
+async def test_pyroute2_sees_the_same(bed: Bed) -> None:
+    await bed.converge(network(*DUAL))
+    with bed.pod.inside():
+        async with AsyncIPRoute() as foreign:
+            (index,) = await foreign.link_lookup(ifname="eth0")
+            addresses = [each async for each in await foreign.get_addr(index=index)]
+            routes = [each async for each in await foreign.get_routes(oif=index) if each["proto"] == 157]
+    marked = [each for each in addresses if each.get_attr("IFA_PROTO") == 157]
+    assert {f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}" for each in marked} == set(DUAL)
+    assert {each.get_attr("IFA_BROADCAST") for each in marked} == {None}
+    assert len(routes) == 4
+
+
+async def test_a_second_run_writes_nothing(bed: Bed, desired: Network, ears: tuple[Listener, Listener]) -> None:
+    bed.pod.set("ipv6/conf/default/addr_gen_mode", "1")  # the kernel's own address would be heard, too
+    await bed.converge(desired)
+    for ear in ears:
+        assert ear.heard(), "the ear is deaf"
+        while ear.heard():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # the carrier's change is told late
+    for _ in range(3):
+        assert await bed.converge(desired) == ()
+    assert [ear.heard() for ear in ears] == [[], []]
+
+
+async def test_each_step_twice_is_as_good_as_once(bed: Bed, desired: Network) -> None:
+    plan = bed.plan(desired)
+    for step in plan:
+        await bed.netlink.apply(bed.attachment, [step])
+        await bed.netlink.apply(bed.attachment, [step])
+    assert bed.plan(desired) == ()
+
+
+async def test_stopped_after_any_step_it_arrives(bed: Bed, desired: Network) -> None:
+    plan = bed.plan(desired)
+    for end in range(len(plan)):
+        await bed.netlink.apply(bed.attachment, plan[:end])
+        await bed.converge(desired)
+        await bed.converge(ABSENT)
+    assert bed.node.links() == set()
+
+
+async def test_removed_it_leaves_nothing(bed: Bed, desired: Network) -> None:
+    await bed.converge(desired)
+    plan = await bed.converge(ABSENT)
+    assert [str(step) for step in plan] == [f"- Veth {bed.host} eth0"]
+    assert bed.node.links() == bed.pod.links() == set()
+    assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
+
+
+async def test_removing_what_is_not_there_is_success(bed: Bed, desired: Network) -> None:
+    gone = [Step(Verb.REMOVE, resource) for resource in desired]
+    await bed.netlink.apply(bed.attachment, gone)
+    await bed.converge(desired)
+    singly = [Step(Verb.REMOVE, each) for each in desired if isinstance(each, Address | Route)]
+    await bed.netlink.apply(bed.attachment, singly)
+    await bed.netlink.apply(bed.attachment, singly)
+    assert bed.pod.addresses() == bed.pod.routes() == {}
+
+
+async def test_an_ipv6_address_is_usable_at_once(bed: Bed) -> None:
+    """Without IFA_F_NODAD it would be tentative for a second or more, and bind would fail."""
+    await bed.netlink.apply(bed.attachment, bed.plan(network(*DUAL[1:])))
+    with bed.pod.inside(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
+        bound.bind(("fd00::5", 0))
+    assert "tentative" not in bed.pod.addresses()[DUAL[1]]
+
+
+async def test_the_kernel_adds_no_connected_route_of_its_own(bed: Bed) -> None:
+    desired = network(*DUAL)
+    plan = [step for step in bed.plan(desired) if not isinstance(step.resource, Route)]
+    await bed.netlink.apply(bed.attachment, plan)
+    assert bed.pod.addresses().keys() == set(DUAL)
+    assert bed.pod.routes() == {}
+
+
+async def test_two_pods_reach_each_other_over_ipv6_and_ipv4(bed: Bed) -> None:
+    """The host end takes the gateway's part; a pod's datagram arrives with the right source."""
+    await bed.converge(network(*DUAL))
+    bed.node.ip("addr", "add", "10.16.0.1/16", "dev", bed.host)
+    bed.node.ip("addr", "add", "fd00::1/64", "dev", bed.host, "nodad")
+    for family, gateway in ((socket.AF_INET, "10.16.0.1"), (socket.AF_INET6, "fd00::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as node:
+            node.bind((gateway, 5300))
+            node.settimeout(3)
+            with bed.pod.inside():
+                sender = socket.socket(family, socket.SOCK_DGRAM)
+            with sender:
+                sender.sendto(b"hello", (gateway, 5300))
+                assert node.recvfrom(9)[1][0] in ("10.16.0.5", "fd00::5")
+
+
+async def test_custom_routes_come_and_change_and_go_while_the_pod_runs(bed: Bed) -> None:
+    first = (("192.0.2.0/24", "10.16.0.9"), ("2001:db8::/32", "fd00::9"))
+    second = (("192.0.2.0/24", "10.16.0.8"), ("198.51.100.0/24", "10.16.0.9"))
+    await bed.converge(network(*DUAL, routes=first))
+    assert bed.pod.routes()["192.0.2.0/24"]["gateway"] == "10.16.0.9"
+    assert bed.pod.routes()[":2001:db8::/32"]["gateway"] == "fd00::9"
+    plan = await bed.converge(network(*DUAL, routes=second))
+    assert len(plan) == 3
+    assert bed.pod.routes()["192.0.2.0/24"]["gateway"] == "10.16.0.8"
+    assert ":2001:db8::/32" not in bed.pod.routes()
+    await bed.converge(network(*DUAL))
+    assert len(bed.pod.routes()) == 4
+
+
+async def test_hundreds_of_routes_go_out_in_one_run(bed: Bed) -> None:
+    routes = tuple((f"100.{64 + each // 250}.{each % 250}.0/24", "10.16.0.9") for each in range(250))
+    await bed.converge(network(*DUAL, routes=routes))
+    assert len(bed.pod.routes()) == 254
+    await bed.converge(network(*DUAL))
+    assert len(bed.pod.routes()) == 4
+
+
+async def test_the_mtu_changes_at_both_ends_and_nothing_else_does(bed: Bed) -> None:
+    await bed.converge(network(*DUAL))
+    index = bed.pod.link("eth0")["ifindex"]
+    plan = await bed.converge(network(*DUAL, mtu=1300))
+    assert [str(step) for step in plan] == [f"~ Veth {bed.host} eth0: mtu 1400 -> 1300"]
+    assert bed.node.link(bed.host)["mtu"] == bed.pod.link("eth0")["mtu"] == 1300
+    assert bed.pod.link("eth0")["ifindex"] == index
+    assert len(bed.pod.routes()) == 4
+
+
+async def test_transmit_checksums_are_off_and_only_where_desired(bed: Bed) -> None:
+    def checksum() -> str:
+        with bed.pod.inside():
+            shown = subprocess.run(["ethtool", "-k", "eth0"], check=True, capture_output=True, text=True).stdout
+        return next(line.split()[1] for line in shown.splitlines() if line.startswith("tx-checksumming"))
+
+    everything = network(*DUAL)
+    kernel = frozenset(each for each in everything if type(each).__name__ != "Offload")
+    await bed.converge(kernel)
+    assert checksum() == "on"
+    assert len(await bed.converge(everything)) == 1
+    assert checksum() == "off"
+    assert await bed.converge(kernel) == ()
+
+
+async def test_deleting_a_veth_does_not_hold_up_the_loop(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bed.converge(network(*DUAL))
+    threads = []
+    real = driver._ask_and_close
+
+    def spy(*words: object) -> object:
+        threads.append(threading.current_thread())
+        return real(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(driver, "_ask_and_close", spy)
+    await bed.converge(ABSENT)
+    assert threads
+    assert threading.main_thread() not in threads
+    assert os.stat("/proc/thread-self/ns/net").st_ino == os.stat(bed.node.path).st_ino
+
+
+async def test_an_interface_that_is_not_eth0(bed: Bed) -> None:
+    attachment = replace(bed.attachment, ifname="net-storage1")
+    key = attachment.key
+    veth = Veth(ids.host_link(*key), "net-storage1", "00:00:00:53:00:77", 9000, ids.alias(*key))
+    desired: Network = frozenset(
+        {
+            veth,
+            Address(veth.key, veth.pod, ip_interface("10.99.0.7/24")),
+            Route(veth.key, veth.pod, ip_network("10.99.0.0/24"), None, ip_address("10.99.0.7")),
+        }
+    )
+    await bed.converge(network(*DUAL))
+    await bed.netlink.apply(attachment, [Step(Verb.ENSURE, each) for each in sorted(desired, key=_rank)])
+    assert bed.netlink.observe(attachment, desired) == desired
+    assert bed.plan(network(*DUAL)) == ()
+    await bed.netlink.apply(attachment, [Step(Verb.REMOVE, veth)])
+    assert bed.pod.links() == {"eth0"}
+
+
+def _rank(resource: object) -> int:
+    return [Veth, Address, Route].index(type(resource))
