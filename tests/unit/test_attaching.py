@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Pod, Record
-from ovnlet.core.errors import NotConverged, NotReady, UnknownSandbox
+from ovnlet.core.errors import Invalid, NotConverged, NotReady, UnknownSandbox
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Network, Port
 from ovnlet.reconcile.attaching import Attaching
@@ -166,6 +166,14 @@ async def test_while_an_add_waits_no_timer_but_its_budget_is_pending(world: Worl
         await adding
 
 
+async def test_an_address_that_cannot_be_used_fails_the_add_at_once_and_is_told(world: World) -> None:
+    world.tell(pod({**COMPLETE, "ovn.kubernetes.io/ip_address": "10.17.0.5"}))
+    with pytest.raises(Invalid, match=r"ip_address is '10.17.0.5'; allowed: an address inside 10.16.0.0/16"):
+        await world.attaching.add(world.attachment())
+    assert [p.key for outcome in world.outcomes for p in outcome.problems] == ["ovn.kubernetes.io/ip_address"]
+    assert world.nothing_left()
+
+
 async def test_add_waits_for_routed_after_the_address(world: World) -> None:
     loop = asyncio.get_running_loop()
     world.tell(pod({key: value for key, value in COMPLETE.items() if not key.endswith("routed")}))
@@ -179,6 +187,21 @@ async def test_add_waits_for_a_pod_not_yet_seen_while_the_api_server_is_away(wor
     asyncio.get_running_loop().call_later(30, world.tell, pod())
     outcome = await world.attaching.add(world.attachment())
     assert any(isinstance(resource, Port) for resource in outcome.observed)
+
+
+async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(world: World) -> None:
+    """The agent was started anew, and the sandbox of a running pod died: its record tells the annotations."""
+    world.api = None
+    world.records.put(Record(world.attachment("old"), COMPLETE))
+    outcome = await world.attaching.add(world.attachment("new"))
+    assert any(isinstance(resource, Port) for resource in outcome.observed)
+
+
+async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
+    world.records.put(Record(world.attachment("old"), COMPLETE))
+    world.state.replace([])
+    with pytest.raises(UnknownSandbox, match="deleted"):
+        await world.attaching.add(world.attachment("new"))
 
 
 async def test_a_pod_that_a_fresh_list_lacks_is_answered_at_once(world: World) -> None:

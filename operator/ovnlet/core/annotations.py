@@ -21,7 +21,6 @@ from ipaddress import (
 )
 from typing import TypeVar
 
-from ovnlet.core.attachment import Pod
 from ovnlet.core.errors import Invalid, NotReady
 
 MIRROR_UID = "kubernetes.io/config.mirror"
@@ -74,13 +73,13 @@ def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
     return annotations.get(MIRROR_UID, pod_uid)
 
 
-def wait_reason(pod: Pod, provider: str) -> str | None:
+def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
     """What an ADD still waits for, in words; None when the annotations are complete."""
     for name, meaning in (("ip_address", "no address"), ("mac_address", "no MAC"), ("cidr", "no prefix")):
-        if not pod.annotations.get(key(provider, name)):
+        if not annotations.get(key(provider, name)):
             return f"{meaning} yet: annotation {key(provider, name)} is missing"
     for name in _READY:
-        if pod.annotations.get(key(provider, name)) != "true":
+        if annotations.get(key(provider, name)) != "true":
             return f"annotation {key(provider, name)} is not yet 'true'"
     return None
 

@@ -164,12 +164,11 @@ class Attaching:
                         await proving
 
     def _reason_to_wait(self, adding: _Adding) -> str | None:
-        attachment = adding.attachment
-        pod = self._state.get(attachment.owner)
-        if pod is None or attachment.uid not in (None, pod.uid):
+        text = self._reconciler.text(adding.attachment)
+        if text is None:
             return "the pod is not known: the API server has not told of it"
         adding.seen = True
-        return annotations.wait_reason(pod, attachment.provider)
+        return annotations.wait_reason(text, adding.attachment.provider)
 
     async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
         """A pod that a list begun after its ADD does not hold is deleted.

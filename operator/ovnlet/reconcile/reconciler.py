@@ -3,7 +3,7 @@
 ADD, an edited annotation, drift, a restart and a reboot all end here; DEL is desired ABSENT.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -97,19 +97,39 @@ class Reconciler:
     def desired(self, record: Record) -> tuple[Network, Allocation]:
         """The network this attachment should have now; raises NotReady or Invalid without a usable allocation."""
         attachment = record.attachment
-        now = self.text(record)
-        allocation = annotations.settle(record.good, now, attachment.provider, attachment.ifname)
+        allocation = annotations.settle(record.good, self._now(record), attachment.provider, attachment.ifname)
         return network(attachment, allocation, self._host.node), allocation
 
-    def text(self, record: Record) -> dict[str, str]:
-        """The pod's annotations that matter, or the remembered ones where this very pod is not known."""
-        attachment = record.attachment
+    def _now(self, record: Record) -> Mapping[str, str]:
+        now = self.text(record.attachment)
+        if now is not None:
+            return now
+        if record.good is None:
+            raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
+        return record.good
+
+    def text(self, attachment: Attachment) -> dict[str, str] | None:
+        """The annotations of the very pod the runtime means; None while it is not known.
+
+        Before the first complete list, what any record remembers of that pod is good enough: with the API server
+        away, a sandbox that dies can still be replaced.
+        """
         pod = self._state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             return annotations.relevant(pod.annotations, attachment.provider)
-        if record.good is None:
-            raise NotReady(f"pod {attachment.namespace}/{attachment.pod} is not known yet")
-        return dict(record.good)
+        if self._state.complete:
+            return None
+        remembered = (
+            record
+            for record in self._records
+            if record.good is not None
+            and record.attachment.owner == attachment.owner
+            and record.attachment.uid == attachment.uid
+            and record.attachment.ifname == attachment.ifname
+            and record.attachment.provider == attachment.provider
+        )
+        newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
+        return dict(newest.good) if newest and newest.good else None
 
     def superseded(self, attachment: Attachment) -> bool:
         """Whether a newer sandbox of the same pod and interface lives: OVN binds a port but once."""
@@ -125,8 +145,12 @@ class Reconciler:
 
     async def _present(self, record: Record) -> Outcome:
         attachment = record.attachment
-        desired, allocation = self.desired(record)
-        good = annotations.usable(record.good, self.text(record), attachment.provider, attachment.ifname)
+        try:
+            desired, allocation = self.desired(record)
+        except Invalid as problem:
+            self._tell(Outcome(attachment, ABSENT, ABSENT, problems=(problem,)))
+            raise
+        good = annotations.usable(record.good, self._now(record), attachment.provider, attachment.ifname)
         edited = good != record.good
         if edited:
             self._records.put(replace(record, good=good))
