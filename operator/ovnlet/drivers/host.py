@@ -30,7 +30,7 @@ class LocalHost:
     async def observe(self, attachment: Attachment, desired: Network) -> Network:
         """All that is ours of this attachment, and nothing else."""
         kernel = self._netlink.observe(attachment, desired)
-        linked = any(isinstance(resource, Veth) for resource in kernel)
+        linked = {resource.host for resource in kernel if isinstance(resource, Veth)}
         rows = self._ovs.observe(attachment, desired)
         return kernel | frozenset(self._orphaned(row, linked) for row in rows)
 
@@ -44,9 +44,9 @@ class LocalHost:
         await self._ovs.plugged(name)
         await self._ovs.installed(name)
 
-    def _orphaned(self, row: Resource, linked: bool) -> Resource:
+    def _orphaned(self, row: Resource, linked: set[str]) -> Resource:
         """A row still held for installed with its link gone would lend the next link a stale `ovn-installed`."""
-        if isinstance(row, Port) and not linked and self._ovs.is_installed(row.name):
+        if isinstance(row, Port) and row.name not in linked and self._ovs.is_installed(row.name):
             return replace(row, orphaned=True)
         return row
 
