@@ -46,9 +46,9 @@ def change_link(node: StrictNode, n: int) -> None:
             case 0:
                 node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 8 % 3])
             case 1:
-                link.mac = "02:00:00:00:00:99"
+                node.kernel.set_mac(link, "02:00:00:00:00:99")
             case 2:
-                link.alias = "mine"
+                node.kernel.set_alias(link, "mine")
             case _:
                 node.kernel.rename(link, f"other{n // 8 % 2}")
 
@@ -81,7 +81,8 @@ def lose_routes(node: StrictNode, n: int) -> None:
     link = _end(node, 1)
     if link and link.routes:
         if n % 3 == 0:
-            link.routes.clear()
+            for entry in tuple(link.routes):
+                node.kernel.delete_route(link, entry)
         else:
             node.kernel.delete_route(link, link.routes[n // 3 % len(link.routes)])
 
@@ -108,7 +109,7 @@ def change_setting(node: StrictNode, n: int) -> None:
     link = _end(node, 1)
     if link:
         if n % 3 == 0:
-            link.tx_checksum = True
+            node.kernel.set_tx_checksum(link, True)
         else:
             node.kernel.set_setting(link, "disable_ipv6" if n % 3 == 1 else "accept_ra", "1")
 
@@ -119,15 +120,15 @@ def change_row(node: StrictNode, n: int) -> None:
     if row and row in node.our_rows():
         match n % 5:
             case 0:
-                del node.rows[row.name]
+                node.delete_row(row)
             case 1:
-                row.external_ids.pop(names[n // 5 % len(names)], None)
+                node.label(row, names[n // 5 % len(names)], None)
             case 2:
-                row.external_ids[names[n // 5 % len(names)]] = "else"
+                node.label(row, names[n // 5 % len(names)], "else")
             case 3:
-                row.mark = None
+                node.unmark(row)
             case _:
-                row.external_ids["theirs"] = str(n)
+                node.label(row, "theirs", str(n))
 
 
 def add_foreign_row(node: StrictNode, n: int) -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from ovnlet.core import ids
@@ -61,6 +62,12 @@ class World:
                     run(node, diff(self.life.before, node.observe(self.life.before))[: happening.n])
         return node
 
+    def open_node(self, diff: Diff) -> StrictNode:
+        """The same, as long as nothing foreign stands in the way."""
+        node = self.node(diff)
+        assume(not node.taken())
+        return node
+
 
 _WHOLE = (Happening(None, 99), Happening(drift.ovn, 0))
 _BEGINNINGS = (
@@ -105,14 +112,14 @@ def reconcile(node: StrictNode, desired: Network, diff: Diff) -> tuple[Step, ...
 
 def nothing_to_do(world: World, diff: Diff) -> None:
     """Law 1: what is as it should be needs no step, whatever it is."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     for network in (world.life.after, node.observe(world.life.after), ABSENT):
         assert diff(network, network) == ()
 
 
 def arrives(world: World, diff: Diff) -> None:
     """Law 2: from any state CHECK is empty after three passes, and OVN holds no dead link for installed."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     reconcile(node, world.life.after, diff)
     assert node.observe(world.life.after) == world.life.after
     assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).born
@@ -133,7 +140,7 @@ def says_what_is_left(world: World, diff: Diff) -> None:
 
 def leaves_nothing(world: World, diff: Diff) -> None:
     """Law 3: ABSENT ends with nothing of ours and everything of others."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     before = others(node)
     reconcile(node, ABSENT, diff)
     assert node.inventory() == before
@@ -141,7 +148,7 @@ def leaves_nothing(world: World, diff: Diff) -> None:
 
 def spares_others(world: World, diff: Diff) -> None:
     """Law 3, on the way: what others put beside and into ours stays, unless it lay within a removed thing."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     before, guests = others(node), guests_of(node)
     done = reconcile(node, world.life.after, diff)
     assert others(node) == without_claims(before)
@@ -153,7 +160,7 @@ def spares_others(world: World, diff: Diff) -> None:
 
 def survives_a_crash(world: World, diff: Diff) -> None:
     """Law 4: cut off after any prefix of a plan, it arrives all the same."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     run(node, diff(world.life.after, node.observe(world.life.after))[: world.cut])
     reconcile(node, world.life.after, diff)
     assert node.observe(world.life.after) == world.life.after
@@ -161,7 +168,7 @@ def survives_a_crash(world: World, diff: Diff) -> None:
 
 def changes_something(world: World, diff: Diff) -> None:
     """Law 5: each step changes the node. None is refused, unless a removed address took routes along."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     flushed = False
     for step in diff(world.life.after, node.observe(world.life.after)):
         before = node.inventory()
@@ -177,7 +184,7 @@ def changes_something(world: World, diff: Diff) -> None:
 def needs_each_step(world: World, diff: Diff) -> None:
     """Law 5, from the other side: without any one of its steps a plan leads elsewhere."""
     for desired in (world.life.after, ABSENT):
-        node = world.node(diff)
+        node = world.open_node(diff)
         plan = diff(desired, node.observe(desired))
         if not plan or any(step.verb is Verb.REMOVE and isinstance(step.resource, Address) for step in plan):
             continue
@@ -190,7 +197,7 @@ def needs_each_step(world: World, diff: Diff) -> None:
 
 def rests(world: World, diff: Diff) -> None:
     """Law 5, the end: a second run has no step to make."""
-    node = world.node(diff)
+    node = world.open_node(diff)
     reconcile(node, world.life.after, diff)
     before = node.inventory()
     assert reconcile(node, world.life.after, diff) == ()

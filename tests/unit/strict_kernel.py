@@ -144,6 +144,15 @@ class StrictKernel:
         link.mtu = mtu
         self._settle(link)
 
+    def set_mac(self, link: Link, mac: str) -> None:
+        link.mac = mac
+
+    def set_alias(self, link: Link, alias: str) -> None:
+        link.alias = alias
+
+    def set_tx_checksum(self, link: Link, on: bool) -> None:
+        link.tx_checksum = on
+
     def set_setting(self, link: Link, name: str, value: str) -> None:
         if name not in link.settings:
             raise Refused(errno.ENOENT, name)
@@ -167,7 +176,7 @@ class StrictKernel:
         if held is None:
             raise Refused(errno.EADDRNOTAVAIL, ip)
         link.addresses.remove(held)
-        if ip.version == 4:
+        if isinstance(ip, IPv4Interface):
             self._lose_ipv4(link, held)
         else:
             self._lose_ipv6(link, held)
@@ -231,7 +240,8 @@ class StrictKernel:
         if not held.secondary:
             self._forget_connected(link, Entry(held.ip.network, None, held.ip.ip, KERNEL))
             for other in [o for o in link.addresses if o.secondary and o.ip.network == held.ip.network]:
-                self.delete_address(link, other.ip)
+                link.addresses.remove(other)
+                self._lose_ipv4(link, other)
         if not any(other.ip.version == 4 for other in link.addresses):
             link.routes = [route for route in link.routes if route.destination.version == 6]
         elif not link.holds(held.ip.ip):

@@ -87,12 +87,13 @@ class StrictNode:
         return f"port {self.host}" if row and row not in self.our_rows() else ""
 
     def _ports(self) -> Iterable[Port]:
-        linked = bool(self.pairs())
+        linked = {host.name for host, _ in self.pairs()}
         for row in self.our_rows():
             ours = {k: v for k, v in row.external_ids.items() if k in OWNED_IDS}
             if row.mark != ours.get(MARK):
                 ours.pop(MARK, None)
-            yield Port(row.bridge, row.name, frozenset(ours.items()), row.installed is not None and not linked)
+            orphaned = row.installed is not None and row.name not in linked
+            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned)
 
     def _claims(self, desired: Network) -> Iterable[Claim]:
         wanted = {r.ids["iface-id"] for r in desired if isinstance(r, Port)}
@@ -166,6 +167,18 @@ class StrictNode:
         row.mark = port.ids[MARK]
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
+
+    def delete_row(self, row: Row) -> None:
+        del self.rows[row.name]
+
+    def label(self, row: Row, name: str, value: str | None) -> None:
+        """A key of the Interface's external_ids, None to take it away."""
+        row.external_ids.pop(name, None)
+        if value is not None:
+            row.external_ids[name] = value
+
+    def unmark(self, row: Row) -> None:
+        row.mark = None
 
     def add_row(self, row: Row) -> Row:
         """The index of Port.name knows no bridges: a name is taken once for all of them."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from ovnlet.core import plan
+from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import Network, Port
 from unit import drift, laws
@@ -108,6 +109,6 @@ def _broken(law: laws.Law, wrong: laws.Diff) -> bool:
 
     try:
         probe()
-    except (AssertionError, Refused, KeyError):
+    except (AssertionError, Refused, Taken, KeyError):
         return True
     return False
