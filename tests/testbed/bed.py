@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from testbed import clean, identities, layout, progress, startup
+from testbed.api import Api
 from testbed.controlplane import ControlPlane
 from testbed.identities import Identities
 from testbed.node import Node
@@ -119,6 +120,11 @@ class Bed:
     @property
     def token(self) -> str:
         return self.ids.token(identities.ADMIN)
+
+    @property
+    def api(self) -> Api:
+        """A client of the administrator's, outside the bed."""
+        return Api(self.api_url, self.ids.ca, self.token)
 
     @property
     def kubeconfig(self) -> Path:

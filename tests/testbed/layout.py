@@ -20,10 +20,10 @@ API_SERVICE_IP = "10.96.0.1"
 PODS = "10.16.0.0/16,fd00:10:16::/64"
 
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
-OVS, OVN, KUBELET, PROXY = "ovs", "ovn", "kubelet", "proxy"
+OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
 CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER})
 NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY})
-ALL_PARTS = CONTROL_PARTS | NODE_PARTS
+ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
 
 
 def directory(bed: str) -> Path:

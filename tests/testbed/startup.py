@@ -16,7 +16,7 @@ from testbed.space import Space
 if TYPE_CHECKING:
     from testbed.bed import Bed
 
-TESTS = Path(__file__).parents[1]
+OWN_CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def start(bed: Bed) -> None:
@@ -42,6 +42,7 @@ def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
     keys = soon(bool(parts & layout.CONTROL_PARTS), bed.ids.create, [f"n{index}" for index in range(bed.node_count)])
     api = soon(bool(parts & layout.CONTROL_PARTS), _control_plane, bed, spaces, keys)
     central = soon(layout.OVN in parts, _central, bed, spaces)
+    soon(layout.ASSIGN in parts, _assign, bed, api, central)
     for index in range(bed.node_count):
         switched = soon(bool(parts & {layout.OVS, layout.OVN}), _switch, bed, spaces, index)
         soon(layout.OVN in parts, _chassis, bed, switched, central, index)
@@ -82,7 +83,7 @@ def _control_plane(bed: Bed, spaces: Future[None], keys: Future[None]) -> None:
         service = plane.start_apiserver(service_accounts=layout.MANAGER in bed.parts)
         if bed.networked:
             words = [sys.executable, "-m", "testbed.forward", str(bed.api_port)]
-            plane.space.spawn("forward", words, env={"PYTHONPATH": str(TESTS)}, network=False)
+            plane.space.spawn("forward", words, env=OWN_CODE, network=False)
         service.wait_ready(lambda: plane.answers(bed.api_url), timeout=60)
         bed.say("API server ready")
     if layout.MANAGER in bed.parts:
@@ -97,6 +98,12 @@ def _central(bed: Bed, spaces: Future[None]) -> Space:
     switch.start_central(bed.control)
     bed.say("OVN central ready")
     return bed.control
+
+
+def _assign(bed: Bed, api: Future[None], central: Future[Space]) -> None:
+    """Whoever plays the controller; a test that wants to be slower stops it and starts its own."""
+    api.result()
+    central.result().spawn("assign", [sys.executable, "-m", "testbed.assign", bed.name], env=OWN_CODE)
 
 
 def _switch(bed: Bed, spaces: Future[None], index: int) -> Node:

@@ -1,0 +1,98 @@
+"""Plays the controller of a Kube-OVN cluster: a logical switch port for every pod, then its annotations, `routed` last.
+
+A pod's own annotation `ovnlet-bed/assign` overrides: `no` (the test does it), or the seconds to wait first.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from itertools import count
+
+from testbed import identities, layout
+from testbed.api import Api, Object
+
+SWITCH, ROUTER, DOMAIN = "ovn-default", "ovn-cluster", "ovn.kubernetes.io"
+NETWORK = f"""
+--may-exist ls-add {SWITCH} -- --may-exist lr-add {ROUTER}
+-- --may-exist lrp-add {ROUTER} {ROUTER}-{SWITCH} 0a:00:00:00:00:01 10.16.0.1/16 fd00:10:16::1/64
+-- --may-exist lsp-add {SWITCH} {SWITCH}-{ROUTER} -- lsp-set-type {SWITCH}-{ROUTER} router
+-- lsp-set-addresses {SWITCH}-{ROUTER} router -- lsp-set-options {SWITCH}-{ROUTER} router-port={ROUTER}-{SWITCH}
+"""
+FIRST = IPv4Address("10.16.0.0")
+SUBNET = {"cidr": layout.PODS, "gateway": "10.16.0.1,fd00:10:16::1", "logical_switch": SWITCH}
+
+
+@dataclass
+class Assigner:
+    """`serve` runs for ever; a test may call `add` and `remove` itself."""
+
+    api: Api
+    nbctl: Callable[..., object]
+    delay: float = 0
+    ports: bool = True  # False: annotations alone, nothing in OVN
+    numbers: Iterator[int] = field(default_factory=lambda: count(2))
+    taken: set[str] = field(default_factory=set)
+    known: dict[str, Object] = field(default_factory=dict)  # pods by UID
+
+    def serve(self) -> None:
+        self.nbctl(*NETWORK.split())
+        while True:
+            with suppress(OSError):  # the API server went away
+                for kind, thing in self.api.watch("/api/v1/pods"):
+                    self._see(kind, thing)
+            time.sleep(0.2)
+
+    def add(self, pod: Object) -> None:
+        """Make the pod's port, then tell its node."""
+        meta = pod["metadata"]
+        port, (mac, addresses) = f"{meta['name']}.{meta['namespace']}", self._choose(meta.get("annotations", {}))
+        if self.ports:
+            all_of_it = f"{mac} {addresses.replace(',', ' ')}"
+            made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
+            self.nbctl(*made, "--", "lsp-set-port-security", port, all_of_it)
+        facts = SUBNET | {"ip_address": addresses, "mac_address": mac, "pod_nic_type": "veth-pair", "allocated": "true"}
+        for part in (facts, {"routed": "true"}):
+            patch = {"uid": meta["uid"], "annotations": {f"{DOMAIN}/{key}": value for key, value in part.items()}}
+            self.api.patch(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", {"metadata": patch})
+
+    def remove(self, pod: Object) -> None:
+        self.known.pop(pod["metadata"]["uid"], None)
+        self.nbctl("--if-exists", "lsp-del", f"{pod['metadata']['name']}.{pod['metadata']['namespace']}")
+
+    def _choose(self, annotations: dict[str, str]) -> tuple[str, str]:
+        """What the pod was told before, or else the next free number."""
+        number = next(number for number in self.numbers if str(FIRST + number) not in self.taken)
+        addresses = annotations.get(f"{DOMAIN}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}")
+        return annotations.get(f"{DOMAIN}/mac_address", f"0a:00:00:01:{number >> 8:02x}:{number & 255:02x}"), addresses
+
+    def _see(self, kind: str, pod: Object) -> None:
+        if kind == "BOOKMARK":  # the end of the list: what it lacks was deleted while nobody looked
+            there = {item["metadata"]["uid"] for item in pod["items"]}
+            for gone in [known for uid, known in self.known.items() if uid not in there]:
+                self.remove(gone)
+        elif kind == "DELETED":
+            self.remove(pod)
+        elif kind in ("ADDED", "MODIFIED") and not pod["spec"].get("hostNetwork"):
+            annotations, uid = pod["metadata"].get("annotations", {}), pod["metadata"]["uid"]
+            self.taken |= set(annotations.get(f"{DOMAIN}/ip_address", "").split(","))
+            wish = annotations.get("ovnlet-bed/assign", str(self.delay))
+            if wish != "no" and self.known.setdefault(uid, pod) is pod:
+                threading.Timer(float(wish), self._add_if_there, [pod]).start()
+
+    def _add_if_there(self, pod: Object) -> None:
+        with suppress(OSError):  # deleted meanwhile
+            if pod["metadata"]["uid"] in self.known:
+                self.add(pod)
+
+
+if __name__ == "__main__":  # python -m testbed.assign BED, in the control space, beside the northbound database
+    ids = identities.Identities(layout.directory(sys.argv[1]) / "ids")
+    server = Api(f"https://{layout.CONTROL_IP}:{layout.API_PORT}", ids.ca, ids.token(identities.ADMIN))
+    Assigner(server, lambda *words: subprocess.run(["ovn-nbctl", *words], check=True)).serve()
