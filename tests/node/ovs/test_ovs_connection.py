@@ -29,6 +29,8 @@ async def test_rows_changed_while_the_server_was_down(
     port = desired_port(attachment)
     await driver.apply(ensure(port))
     waiting = asyncio.create_task(driver.installed(port.name))
+    server.vsctl("set", "Interface", port.name, "ofport=5")
+    await driver.plugged(port.name)
     session, lost = driver._database.session, hints.lost
     server.kill("ovsdb-server")
     await until(driver.health)
@@ -36,6 +38,9 @@ async def test_rows_changed_while_the_server_was_down(
         driver.observe(attachment, ABSENT)
     with pytest.raises(NotReady):
         await driver.apply(ensure(desired_port(attachment, ip="10.0.0.9")))
+    with pytest.raises(TimeoutError):  # what was so before the loss is not known to be so now
+        async with asyncio.timeout(0.05):
+            await driver.plugged(port.name)
     server.start_server()
     server.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:ip=1.2.3.4")
     async with asyncio.timeout(3):
