@@ -24,7 +24,10 @@ log = structlog.get_logger("guest")
 
 
 class Guest:
-    """Feeds ``pods`` from kopf's watch. ``relisted`` is called when kopf had to list anew: events may be lost."""
+    """Feeds ``pods`` from kopf's watch.
+
+    ``relisted`` is called when kopf had to list anew or ended: events may be lost.
+    """
 
     def __init__(self, access: Access, node: str, pods: Pods, relisted: Callable[[], None]) -> None:
         self._access, self._node, self._pods, self._relisted = access, node, pods, relisted
@@ -36,6 +39,7 @@ class Guest:
         while True:
             began = loop.time()
             error = await self._life()
+            self._relisted()
             pause = SHORTEST_PAUSE if loop.time() - began > STEADY else min(pause * 2, LONGEST_PAUSE)
             log.warning("kopf ended and is started again", error=repr(error), pause=pause)
             await asyncio.sleep(pause)

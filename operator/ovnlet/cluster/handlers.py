@@ -1,5 +1,6 @@
 """What kopf is told to do: log in as we say, and hand each pod event on. The only module that imports kopf."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ LONGEST_BACKOFF = 3.0
 def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, bool], None]) -> kopf.OperatorRegistry:
     """The handlers; ``tell`` gets each pod and whether it was deleted. Other kinds than ``on.event`` write."""
     handlers = kopf.OperatorRegistry()
+    before = asyncio.all_tasks()
     sessions = iter([kopf.AiohttpSession(server=server, aiohttp_session=http)])
 
     @kopf.on.login(registry=handlers)
@@ -26,6 +28,12 @@ def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, boo
     async def pod(event: kopf.RawEvent, **_: Any) -> None:
         if (known := read(event["object"])) is not None:
             tell(known, event["type"] == "DELETED")
+
+    @kopf.on.cleanup(registry=handlers)
+    async def cleanup(**_: Any) -> None:
+        """What kopf leaves running, such as requests tried again for ever, it would now wait 5 s for."""
+        for task in asyncio.all_tasks() - before - {asyncio.current_task()}:
+            task.cancel()
 
     return handlers
 

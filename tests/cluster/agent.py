@@ -1,0 +1,85 @@
+"""The cluster room as the agent runs it, fed by the real API server through the front."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from ovnlet.cluster.events import Recorder
+from ovnlet.cluster.guest import Guest
+from ovnlet.cluster.listing import Listing
+from ovnlet.cluster.pods import Pods
+from ovnlet.cluster.session import Access
+from ovnlet.core.attachment import Pod
+from ovnlet.reconcile.state import State
+
+NODE = "n0"
+# What the issue grants from the API server's return until an edit made meanwhile is in force.
+IN_FORCE = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    state: State
+    listing: Listing
+    guest: Guest
+    recorder: Recorder
+
+    def pod(self, name: str) -> Pod | None:
+        return self.state.get(("default", name))
+
+    def note(self, name: str) -> str | None:
+        pod = self.pod(name)
+        return pod.annotations.get("ovn.kubernetes.io/note") if pod else None
+
+
+def room(account: Path, server: str) -> Room:
+    access = Access(server=server, account=account)
+    state = State()
+    pods = Pods(state)
+    listing = Listing(access, NODE, pods)
+    return Room(state, listing, Guest(access, NODE, pods, listing.request), Recorder(access, NODE))
+
+
+@asynccontextmanager
+async def running(account: Path, server: str) -> AsyncIterator[Room]:
+    """As the agent does: three tasks, stopped by cancelling them."""
+    one = room(account, server)
+    tasks = [asyncio.create_task(part.run()) for part in (one.listing, one.guest, one.recorder)]
+    try:
+        yield one
+        assert not any(task.done() for task in tasks), "a part of the room ended"
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(look: Callable[[], object], within: float, what: str) -> float:
+    """Wait for a state; returns how long it took."""
+    began = monotonic()
+    while not look():
+        assert monotonic() - began < within, f"{what}: not within {within:g} s"
+        await asyncio.sleep(0.005)
+    return monotonic() - began
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a leak would add to."""
+
+    tasks: int
+    threads: int
+    descriptors: int
+    resident: int
+
+    @classmethod
+    def now(cls) -> "Weight":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return cls(
+            len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd")), pages * 4096 >> 20
+        )

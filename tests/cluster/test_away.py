@@ -1,0 +1,131 @@
+"""The API server away, broken or hostile: the agent waits, keeps what it knows, and is soon in force again."""
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from cluster.agent import IN_FORCE, Weight, running, until
+from cluster.conftest import USER, Api, Audit, grant, token
+from cluster.front import Front, fails_watches, unavailable
+from testbed.bed import Bed
+
+
+@pytest.mark.parametrize(
+    ("refused", "broken"),
+    [pytest.param(20, 8, id="short"), pytest.param(720, 180, id="issue", marks=pytest.mark.long)],
+)
+async def test_an_api_server_that_comes_late_and_then_answers_503(
+    refused: float, broken: float, account: Path, front: Front, api: Api
+) -> None:
+    await api.create("early")
+    await front.close()
+    process, began = os.getpid(), monotonic()
+    async with running(account, front.url) as room:
+        await asyncio.sleep(refused)
+        assert not room.state.complete
+        weight = Weight.now()
+        await front.open()
+        first = await until(lambda: room.pod("early"), IN_FORCE, "the pod")
+        await front.open(unavailable)
+        await api.note("early", "edited meanwhile")
+        await asyncio.sleep(broken)
+        assert room.pod("early")
+        assert room.note("early") is None
+        asked = len(front.requests)
+        await front.open()
+        second = await until(lambda: room.note("early") == "edited meanwhile", IN_FORCE, "the edit")
+        after = Weight.now()
+    print(
+        f"refused {refused:g} s: pod known {first:.1f} s after; 503 for {broken:g} s ({asked} requests): "
+        f"edit in force {second:.1f} s after; one process {process} for {monotonic() - began:.0f} s; {weight} {after}"
+    )
+    assert os.getpid() == process
+    assert after.threads <= weight.threads + 1
+
+
+async def test_connections_cut_again_and_again(account: Path, front: Front, api: Api) -> None:
+    await api.create("cut")
+    async with running(account, front.url) as room:
+        await until(lambda: room.pod("cut"), 5, "the pod")
+        for number in range(5):
+            await front.close()
+            await api.note("cut", str(number))
+            await front.open()
+            await until(lambda number=number: room.note("cut") == str(number), IN_FORCE, "the edit")  # type: ignore[misc]
+
+
+async def test_an_impostor_learns_nothing_and_ends_nothing(
+    account: Path, front: Front, api: Api, tmp_path: Path
+) -> None:
+    await api.create("trusted")
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    )
+    files = (tmp_path / "x.crt", tmp_path / "x.key")
+    subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    await front.open(certificate=files)
+    async with running(account, front.url) as room:
+        await asyncio.sleep(3)
+        assert front.requests == []
+        await front.open()
+        await until(lambda: room.pod("trusted"), IN_FORCE, "the pod")
+
+
+async def test_the_role_bound_only_after_the_agents_start(bed: Bed, account: Path, front: Front, api: Api) -> None:
+    await api.create("granted")
+    bed.kubectl("delete", "clusterrolebinding", "ovnlet")
+    try:
+        async with running(account, front.url) as room:
+            await asyncio.sleep(3)
+            assert not room.state.complete
+            grant(bed)
+            await until(lambda: room.pod("granted"), IN_FORCE, "the pod")
+    finally:
+        grant(bed)
+
+
+async def test_a_token_that_is_refused_and_renewed(bed: Bed, account: Path, front: Front, api: Api) -> None:
+    await api.create("renewed")
+    (account / "token").write_text("expired")
+    async with running(account, front.url) as room:
+        await asyncio.sleep(2)
+        assert not room.state.complete
+        (account / "token").write_text(token(bed))
+        await until(lambda: room.pod("renewed"), IN_FORCE, "the pod")
+
+
+async def test_a_token_that_is_renewed_in_time_is_never_refused(
+    bed: Bed, account: Path, front: Front, api: Api, audit: Audit
+) -> None:
+    await api.create("renewed")
+    async with running(account, front.url) as room:
+        await until(lambda: any("watch=true" in line for line in front.requests), 5, "the watch")
+        fresh = token(bed)
+        used: list[str] = []
+
+        async def note(request: object) -> None:
+            used.append(request.headers["Authorization"])  # type: ignore[attr-defined]
+
+        (account / "token").write_text(fresh)
+        await front.open(note)
+        await until(lambda: used, IN_FORCE, "the watch again")
+        await room.listing.refresh()
+    assert set(used) == {f"Bearer {fresh}"}
+    assert not [entry for entry in audit.asked() if entry["responseStatus"]["code"] == 401]
+    assert all(entry["user"]["username"] == USER for entry in audit.asked())
+
+
+async def test_an_error_in_the_watch_ends_kopf_and_nothing_else(account: Path, front: Front, api: Api) -> None:
+    await api.create("survivor")
+    await front.open(fails_watches)
+    async with running(account, front.url) as room:
+        await until(lambda: room.pod("survivor"), 5, "the pod")
+        await asyncio.sleep(2)
+        await api.note("survivor", "by our own list")
+        await until(lambda: room.note("survivor") == "by our own list", IN_FORCE, "the edit, without any watch")
+        await front.open()
+        await until(lambda: any("watch=true" in line for line in front.requests[-3:]), IN_FORCE, "a watch")

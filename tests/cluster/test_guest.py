@@ -1,0 +1,110 @@
+"""kopf as a guest: it may end as often as it likes, it takes no signal and leaves nothing behind."""
+
+import asyncio
+import gc
+import os
+import signal
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from cluster.agent import Weight, room, running, until
+from cluster.conftest import Api
+from cluster.front import Front, fails_watches
+from ovnlet.cluster import guest
+
+RESTARTS = 50
+
+
+async def test_restarts_leave_nothing_behind(
+    account: Path, front: Front, api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each life ends by an error that kopf takes as fatal."""
+    monkeypatch.setattr(guest, "SHORTEST_PAUSE", 0.0)
+    monkeypatch.setattr(guest, "LONGEST_PAUSE", 0.0)
+    for number in range(5):
+        await api.create(f"pod{number}")
+    one = room(account, front.url)
+    signs = 0
+
+    def sign() -> None:
+        nonlocal signs
+        signs += 1  # one at kopf's list, one at its end
+
+    monkeypatch.setattr(one.guest, "_relisted", sign)
+
+    async def live(times: int) -> Weight:
+        target = signs + 2 * times
+        await front.open(fails_watches)
+        task = asyncio.create_task(one.guest.run())
+        await until(lambda: signs >= target, 60, f"{times} lives")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await front.close()
+        await asyncio.sleep(0.1)
+        caplog.clear()  # each traceback holds a whole kopf
+        gc.collect()
+        return Weight.now()
+
+    before, began = await live(20), monotonic()
+    after = await live(RESTARTS)
+    print(f"{RESTARTS} restarts in {monotonic() - began:.1f} s: {before} then {after}")
+    assert (after.tasks, after.threads) == (before.tasks, before.threads)
+    assert after.descriptors <= before.descriptors
+    assert after.resident <= before.resident + 6
+
+
+async def test_our_signals_stay_ours_and_our_tasks_alive(account: Path, front: Front, api: Api) -> None:
+    await api.create("calm")
+    loop, caught = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, caught.set)
+    try:
+        async with running(account, front.url) as one:
+            await until(lambda: any("watch=true" in line for line in front.requests), 5, "the watch")
+            ours = asyncio.create_task(asyncio.sleep(60))
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(caught.wait(), 1)
+            await asyncio.sleep(0.2)
+            await api.note("calm", "still watched")
+            await until(lambda: one.note("calm") == "still watched", 2, "the edit")
+        assert not ours.done()
+        ours.cancel()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def test_stopping_takes_no_time(account: Path, front: Front, api: Api) -> None:
+    one = room(account, front.url)
+    for wait in (0.0, 0.02, 0.2, 1.0):
+        task = asyncio.create_task(one.guest.run())
+        await asyncio.sleep(wait)
+        began = monotonic()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        print(f"stopped {wait:g} s after its start: {(monotonic() - began) * 1000:.0f} ms")
+        assert monotonic() - began < 2
+
+
+async def test_our_loop_is_not_held_up(account: Path, front: Front, api: Api) -> None:
+    """The start of kopf and its first list of 100 pods, seen from the loop that serves the runtime."""
+    for number in range(100):
+        await api.create(f"pod{number}", annotations={"example.com/ballast": "x" * 4096})
+    longest = 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            began = monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, monotonic() - began - 0.001)
+
+    one = room(account, front.url)
+    ticking = asyncio.create_task(tick())
+    task = asyncio.create_task(one.guest.run())
+    await until(lambda: len(list(one.state)) == 100, 10, "the pods")
+    for each in (ticking, task):
+        each.cancel()
+    await asyncio.gather(ticking, task, return_exceptions=True)
+    print(f"longest hold-up of our loop: {longest * 1000:.1f} ms (the front's work for 100 pods included)")
+    assert longest < 0.2
