@@ -121,9 +121,11 @@ async def test_the_same_index_in_another_namespace_is_not_taken_for_the_peer(bed
     await bed.converge(WANTED)
     bed.node.ip("link", "set", bed.host, "netns", other.name)
     index = other.link(bed.host)["ifindex"]
-    bed.node.ip("link", "add", "bystander", "index", str(index), "type", "veth", "peer", "name", "bystander2")
+    bed.node.ip("link", "add", "bystander", "index", str(index), "type", "veth", "peer", "name", "by2")
+    bed.node.ip("link", "set", "by2", "netns", bed.pod.name)
     await bed.converge(WANTED)
-    assert bed.node.links() == {bed.host, "bystander", "bystander2"}
+    assert bed.node.links() == {bed.host, "bystander"}
+    assert bed.pod.links() == {"eth0", "by2"}
 
 
 async def test_foreign_things_stay(bed: Bed) -> None:
@@ -152,6 +154,15 @@ async def test_foreign_things_stay(bed: Bed) -> None:
     await bed.converge(ABSENT)
     assert bed.node.links() == {"net1_h"}
     assert bed.pod.links() == {"net1"}
+
+
+async def test_a_route_beside_ours_that_differs_in_metric_or_service_is_no_drift(bed: Bed) -> None:
+    """Same destination, our number: the kernel keeps them apart, and what is made here has neither."""
+    await bed.converge(WANTED)
+    for extra in (("metric", "9"), ("tos", "0x10")):
+        bed.pod.ip("route", "add", "192.0.2.0/24", "via", "10.16.0.7", "proto", "157", *extra)
+    bed.pod.ip("-6", "route", "add", "fd00::/64", "via", "fd00::7", "proto", "157", "metric", "9")
+    assert bed.plan(WANTED) == ()
 
 
 async def test_addresses_that_the_record_names_are_ours_without_a_mark(bed: Bed) -> None:
