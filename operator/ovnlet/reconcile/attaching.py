@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import structlog
 
-from ovnlet.core import annotations
 from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.errors import NotConverged, NotReady, OvnletError, UnknownSandbox
 from ovnlet.core.plan import diff
@@ -164,11 +163,8 @@ class Attaching:
                         await proving
 
     def _reason_to_wait(self, adding: _Adding) -> str | None:
-        text = self._reconciler.text(adding.attachment)
-        if text is None:
-            return "the pod is not known: the API server has not told of it"
-        adding.seen = True
-        return annotations.wait_reason(text, adding.attachment.provider)
+        adding.seen = adding.seen or self._reconciler.text(adding.attachment) is not None
+        return self._reconciler.awaits(adding.attachment)
 
     async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
         """A pod that a list begun after its ADD does not hold is deleted.

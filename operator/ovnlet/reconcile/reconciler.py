@@ -76,7 +76,7 @@ class Reconciler:
         return key in self._leaving
 
     async def reconcile(self, key: AttachmentKey) -> Outcome | None:
-        """One pass. None where nothing of that key is known.
+        """One pass. None where nothing of that key is known, or not yet all that a first one needs.
 
         Raises NotReady, NodeFault, Taken, UnknownSandbox or NotConverged; a pass that is repeated arrives.
         """
@@ -87,6 +87,8 @@ class Reconciler:
         if key in self._leaving or self._host.life(attachment) is Life.DEAD:
             return await self._absent(attachment)
         assert record is not None  # noqa: S101 - not leaving, so the attachment came from it
+        if record.good is None and self.awaits(attachment):
+            return None
         if self.superseded(attachment):
             outcome = await self._converge(attachment, ABSENT)
         else:
@@ -107,6 +109,13 @@ class Reconciler:
         if record.good is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
         return record.good
+
+    def awaits(self, attachment: Attachment) -> str | None:
+        """What must come before a network can be made for this attachment, in words; None if nothing must."""
+        text = self.text(attachment)
+        if text is None:
+            return "the pod is not known: the API server has not told of it"
+        return annotations.wait_reason(text, attachment.provider)
 
     def text(self, attachment: Attachment) -> dict[str, str] | None:
         """The annotations of the very pod the runtime means; None while it is not known.

@@ -1,0 +1,24 @@
+"""One whole node for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.workloads import Cluster
+from testbed import deploy
+from testbed.bed import Bed
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    with Bed.up("floor-e2e") as bed:
+        deploy.apply(bed)
+        yield bed
+
+
+@pytest.fixture
+def cluster(bed: Bed) -> Iterator[Cluster]:
+    """A namespace's worth of pods; all are gone, with what the node had of them, before the next test."""
+    cluster = Cluster(bed)
+    yield cluster
+    cluster.clear()

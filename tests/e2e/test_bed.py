@@ -1,0 +1,141 @@
+"""The bed itself: a node that runs pods with the reference plugin, and a machine that is as it was afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from testbed import clean, layout
+from testbed.bed import Bed
+from testbed.inventory import Inventory, compare, inventory
+from testbed.machine import machine
+from testbed.service import BedError, wait_for
+
+IMAGE = "localhost/busybox:1"
+CONFLIST = {
+    "cniVersion": "0.4.0",
+    "name": "reference",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": True,
+            "ipMasq": True,
+            "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]},
+        },
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+OBSERVER = {
+    "metadata": {"name": "observer"},
+    "spec": {
+        "hostNetwork": True,
+        "containers": [
+            {
+                "name": "main",
+                "image": IMAGE,
+                "imagePullPolicy": "Never",
+                "volumeMounts": [{"name": "netns", "mountPath": "/run/netns", "mountPropagation": "HostToContainer"}],
+            }
+        ],
+        "volumes": [{"name": "netns", "hostPath": {"path": "/run/netns"}}],
+    },
+}
+ASK = """
+import json, ssl, sys, urllib.request
+url, ca, token = sys.argv[1:]
+request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+print(urllib.request.urlopen(request, context=ssl.create_default_context(cafile=ca)).read().decode())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A bed with every part, its node Ready; how the machine was before."""
+
+    bed: Bed
+    before: Inventory
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Whole]:
+    name = f"e2e-{os.getpid()}"
+    before = machine(name)
+    with Bed.up(name, parts=layout.ALL_PARTS - {layout.ASSIGN}) as bed:
+        bed.node().path("/etc/cni/net.d/10-reference.conflist").write_text(json.dumps(CONFLIST))
+        bed.kubectl("wait", "--for=condition=Ready", "node/n0", "--timeout=30s")
+        yield Whole(bed, before)
+
+
+def test_kubelet_starts_a_deployment(whole: Whole) -> None:
+    kubectl = whole.bed.kubectl
+    kubectl("create", "deployment", "pair", f"--image={IMAGE}", "--replicas=2")
+    kubectl("rollout", "status", "deployment/pair", "--timeout=60s", timeout=70)
+    addresses = kubectl("get", "pods", "-lapp=pair", "-ojsonpath={.items[*].status.podIP}").split()
+    assert len(addresses) == 2
+    for address in addresses:
+        kubectl("exec", "deployment/pair", "--", "ping", "-c1", "-W2", address)
+
+
+def test_a_host_network_pod_sees_new_namespaces_and_reaches_the_api_server(whole: Whole) -> None:
+    bed, node = whole.bed, whole.bed.node()
+    bed.api.create("/api/v1/namespaces/default/pods", OBSERVER)
+    bed.kubectl("wait", "--for=condition=Ready", "pod/observer", "--timeout=30s")
+    node.run(["ip", "netns", "add", "made-later"])
+    assert "made-later" in bed.kubectl("exec", "observer", "--", "cat", "/proc/self/mountinfo")
+    node.run(["ip", "netns", "del", "made-later"])
+    # As a client in the cluster does it: the service's address, the pod's own token.
+    token = bed.kubectl("exec", "observer", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    url = f"https://{layout.API_SERVICE_IP}/version"
+    assert json.loads(node.run([sys.executable, "-c", ASK, url, bed.ids.ca, token]))["gitVersion"]
+
+
+def test_a_static_pod_runs(whole: Whole) -> None:
+    container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fixed"}, "spec": {"containers": [container]}}
+    whole.bed.node().path("/etc/kubernetes/manifests/fixed.json").write_text(json.dumps(pod))
+    asked = ("get", "pod", "fixed-n0", "--ignore-not-found", "-ojsonpath={.status.phase}")
+    wait_for(lambda: whole.bed.kubectl(*asked) == "Running", "the static pod to run", every=0.2)
+
+
+def test_two_looks_are_equal_and_a_change_is_named(whole: Whole) -> None:
+    node = whole.bed.node()
+    before = inventory(node)
+    assert compare(before, inventory(node)) == []
+    node.run(["ip", "route", "add", "192.0.2.0/24", "via", layout.CONTROL_IP])
+    node.vsctl("set", "bridge", "br-int", "external-ids:foreign=yes")
+    told = compare(before, inventory(node))
+    assert [line.partition(":")[0] for line in told] == ["ovsdb", "routes"]
+    assert "192.0.2.0/24" in told[1]
+
+
+def test_a_service_is_restarted_with_the_same_words(whole: Whole) -> None:
+    node = whole.bed.node()
+    before = node.service("kubelet")
+    after = node.restart("kubelet")
+    assert not before.alive
+    assert after.alive
+    assert after.pid != before.pid
+
+
+def test_down_leaves_the_machine_as_it_was(whole: Whole) -> None:
+    whole.bed.down()
+    assert compare(whole.before, machine(whole.bed.name)) == []
+
+
+def test_a_bed_that_lost_a_process_is_found_by_its_name_and_removed() -> None:
+    name = f"dead-{os.getpid()}"
+    before = machine(name)
+    bed = Bed.up(name, parts={layout.OVS, layout.OVN}, nodes=2)
+    with pytest.raises(BedError, match="up already"):
+        Bed.up(name)
+    assert name not in clean.clean(), "a living bed is left alone"
+    os.kill(bed.node(1).pid, signal.SIGKILL)
+    assert name in clean.clean()
+    assert compare(before, machine(name)) == []

@@ -1,0 +1,171 @@
+"""kubelet starts pods through ovnlet: addresses, late annotations, deletions meanwhile, static pods, live edits."""
+
+import json
+import statistics
+import time
+from datetime import datetime
+from typing import Any
+
+from e2e.workloads import OVN, SANDBOXES, Cluster, Running, deployment, pod
+from testbed.bed import Bed
+from testbed.service import wait_for
+
+AGENT = "system:serviceaccount:ovnlet-system:ovnlet"
+SLACK = 1.0  # seconds; 50 ms are meant, on a machine that does other work as well
+
+
+def test_pods_of_two_deployments_reach_each_other_by_both_families(cluster: Cluster) -> None:
+    cluster.apply(deployment("one", 2), deployment("two", 2))
+    pods = cluster.running(4)
+    assert len({address for each in pods for address in each.ips}) == 8
+    for here in pods:
+        shown = [address["local"] for link in here.ip("address", "show", "eth0") for address in link["addr_info"]]
+        assert set(here.ips) <= set(shown)
+        for there in pods:
+            assert all(here.reaches(address) for address in there.ips), (here.name, there.name)
+
+
+def test_an_add_ends_with_the_annotations_that_come_late(cluster: Cluster) -> None:
+    """From the API server's stamp on `routed` to OVN's own stamp on the port: both foreign to the agent."""
+    delays = {"0.1": 3, "5": 3, "25": 3}
+    names = [f"late-{delay.replace('.', '-')}-{number}" for delay, many in delays.items() for number in range(many)]
+    cluster.apply(*(pod(name, assign=name.split("-")[1].replace("0", "0.1")) for name in names))
+    pods = cluster.running(len(names), timeout=90)
+    lateness = {each.name: _installed(each) - _routed(cluster.bed, each.name) for each in pods}
+    for delay in delays:
+        mine = [s for name, s in lateness.items() if name.startswith(f"late-{delay.replace('.', '-')}-")]
+        print(f"annotated after {delay:>3} s: ADD in force {statistics.median(mine) * 1000:.0f} ms later (median)")
+    assert all(0 < seconds < SLACK for seconds in lateness.values()), lateness
+
+
+def _routed(bed: Bed, name: str) -> float:
+    """When the API server took the patch that says `routed`, the last of this pod's two."""
+    stamps = []
+    for line in bed.audit_log.read_text().splitlines():
+        event = json.loads(line)
+        reference = event.get("objectRef", {})
+        patched = event["verb"] == "patch" and reference.get("resource") == "pods" and not reference.get("subresource")
+        if patched and reference["name"] == name and event["stage"] == "ResponseComplete":
+            stamps.append(datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp())
+    return max(stamps)
+
+
+def _installed(each: Running) -> float:
+    text = each.space.run(["ovs-vsctl", "get", "Interface", each.port, "external_ids:ovn-installed-ts"])
+    return int(text.strip().strip('"')) / 1000
+
+
+def test_a_pod_deleted_while_its_add_waits_is_answered_within_a_second(cluster: Cluster) -> None:
+    cluster.apply(pod("doomed", assign="no"))
+    wait_for(cluster.records, "an ADD that waits", timeout=30)
+    cluster.bed.kubectl("delete", "pod", "doomed", "--force", "--grace-period=0")
+    began = time.monotonic()
+    wait_for(lambda: not cluster.records(), "the ADD's answer", timeout=10)
+    seconds = time.monotonic() - began
+    print(f"answered {seconds * 1000:.0f} ms after the deletion")
+    assert seconds < 1
+
+
+def test_a_static_pod_gets_its_network(cluster: Cluster) -> None:
+    manifest = "/etc/kubernetes/manifests/fixed.json"
+    body = json.dumps(pod("fixed"))
+    cluster.node.run(["tee", manifest], stdin=body)
+    try:
+        (fixed,) = cluster.running(1)
+        assert fixed.name == "fixed-n0"
+        assert "kubernetes.io/config.mirror" in fixed.body["metadata"]["annotations"]
+        assert fixed.reaches("10.16.0.1")
+        assert fixed.reaches("fd00:10:16::1")
+        # kubelet 1.20 starts a static pod anew that is removed while its first status is on the way.
+        wait_for(lambda: _is_ready(cluster.pods()[0]), "kubelet's status", timeout=30)
+    finally:
+        cluster.node.run(["rm", manifest])
+
+
+def _is_ready(body: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in body["status"].get("conditions", []))
+
+
+def test_a_custom_route_is_edited_live_and_a_bad_one_is_told(cluster: Cluster) -> None:
+    cluster.apply(pod("routed"))
+    (routed,) = cluster.running(1)
+
+    def route() -> list[dict[str, Any]]:
+        return [r for r in routed.ip("route", "show") if r["dst"] == "192.0.2.0/24"]
+
+    assert not route()
+    cluster.annotate("routed", routes='[{"dst":"192.0.2.0/24","gw":"10.16.0.1"}]')
+    began = time.monotonic()
+    assert wait_for(route, "the route", timeout=5)[0]["gateway"] == "10.16.0.1"
+    print(f"in force {1000 * (time.monotonic() - began):.0f} ms after kubectl returned")
+    cluster.annotate("routed", routes='[{"dst":"192.0.2.0/24","gw":"172.16.0.1"}]')
+
+    def warning() -> list[dict[str, Any]]:
+        return [event for event in cluster.events("routed") if event["reason"] == "InvalidAnnotation"]
+
+    (event,) = wait_for(warning, "the Event", timeout=5)
+    assert f"{OVN}/routes" in event["message"]
+    assert "172.16.0.1" in event["message"]
+    assert "a gateway inside 10.16.0.0/16" in event["message"]
+    assert route()[0]["gateway"] == "10.16.0.1"
+    cluster.bed.kubectl("annotate", "pod", "routed", f"{OVN}/routes-")
+    wait_for(lambda: not route(), "the route's removal", timeout=5)
+
+
+def test_an_edited_address_is_told_and_not_followed(cluster: Cluster) -> None:
+    cluster.apply(pod("steady"))
+    (steady,) = cluster.running(1)
+    ping = steady.ping("10.16.0.1")
+    cluster.annotate("steady", ip_address="10.16.77.77,fd00:10:16::7777")
+
+    def told() -> bool:
+        return any("takes effect in a new pod" in event["message"] for event in cluster.events("steady"))
+
+    wait_for(told, "the Event", timeout=5)
+    sent, received = ping.stop()
+    assert sent == received
+    shown = [address["local"] for link in steady.ip("address", "show", "eth0") for address in link["addr_info"]]
+    assert set(steady.ips) <= set(shown)
+
+
+def test_a_deleted_port_comes_back(cluster: Cluster) -> None:
+    cluster.apply(pod("broken"))
+    (broken,) = cluster.running(1)
+    cluster.node.run(["ovs-vsctl", "del-port", "br-int", broken.port])
+    began = time.monotonic()
+    wait_for(lambda: broken.reaches("10.16.0.1"), "traffic again", timeout=10)
+    print(f"traffic {1000 * (time.monotonic() - began):.0f} ms after ovs-vsctl returned")
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in cluster.events("broken") if event["reason"] == "NetworkRepaired"]
+
+    assert broken.port in wait_for(told, "the Event", timeout=5)[0]["message"]
+
+
+def test_deleted_pods_leave_nothing(cluster: Cluster) -> None:
+    look = (
+        f"ip -br link | awk '{{print $1}}' | sort; ovs-vsctl --columns=name,external_ids list Interface; ls {SANDBOXES}"
+    )
+    before = cluster.node.sh(look)
+    cluster.apply(deployment("gone", 3))
+    cluster.running(3)
+    assert cluster.node.sh(look) != before
+    cluster.clear()
+    assert cluster.node.sh(look) == before
+
+
+def test_the_agent_wrote_nothing_to_any_pod(bed: Bed) -> None:
+    """By the API server's own log: Events are all it writes, and it was refused nothing."""
+    ours: set[tuple[str, str, int]] = set()
+    for line in bed.audit_log.read_text().splitlines():
+        event = json.loads(line)
+        if (
+            event["user"]["username"] == "system:serviceaccount:ovnlet-system:ovnlet"
+            and event["stage"] != "RequestReceived"
+        ):
+            reference = event.get("objectRef", {})
+            code = event.get("responseStatus", {}).get("code", 0)
+            ours.add((event["verb"], reference.get("resource", event["requestURI"]), code // 100))
+    writes = {(verb, what) for verb, what, _ in ours if verb not in ("get", "list", "watch")}
+    assert writes <= {("create", "events"), ("patch", "events")}
+    assert not [entry for entry in ours if entry[2] == 4 and entry[1] in ("pods", "events")], ours

@@ -1,0 +1,146 @@
+"""Pods and Deployments of the floor, and what is seen of them from outside: annotations, namespaces, pings."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.space import Inside, Space
+
+OVN = "ovn.kubernetes.io"
+SANDBOXES = "/run/ovnlet/sandboxes"
+IMAGE = "localhost/busybox:1"
+
+
+def pod_spec() -> dict[str, Any]:
+    container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
+    return {"containers": [container], "terminationGracePeriodSeconds": 1, "dnsPolicy": "Default"}
+
+
+def pod(name: str, **annotations: str) -> dict[str, Any]:
+    """``assign`` stands for the assigner's own annotation; others are given by their full key."""
+    keys = {key.replace("assign", "ovnlet-bed/assign") if key == "assign" else key: v for key, v in annotations.items()}
+    meta = {"name": name, "labels": {"floor": "e2e"}, "annotations": keys}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
+
+
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    labels = {"floor": "e2e", "app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec()}
+    spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running pod: its object, and its sandbox as the record names it."""
+
+    body: dict[str, Any]
+    container_id: str
+    netns: str
+    space: Space
+
+    @property
+    def name(self) -> str:
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def ips(self) -> list[str]:
+        return str(self.body["metadata"]["annotations"][f"{OVN}/ip_address"]).split(",")
+
+    @property
+    def port(self) -> str:
+        return f"{self.container_id[:12]}_h"
+
+    def ip(self, *words: str) -> Any:
+        """`ip -j` inside the pod."""
+        text = self.space.run(["ip", "-n", self.netns.rpartition("/")[2], "-j", *words])
+        return json.loads(text or "[]")
+
+    def inside(self, *words: str) -> str:
+        return self.space.run(["nsenter", f"--net={self.netns}", *words])
+
+    def reaches(self, address: str) -> bool:
+        words = ["nsenter", f"--net={self.netns}", "ping", "-c1", "-W2", address]
+        return self.space.result(words).returncode == 0
+
+    def ping(self, address: str) -> Ping:
+        """One packet each 20 ms until it is stopped."""
+        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-q", "-i", "0.02", address]
+        return Ping(self.space.popen(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    process: Inside
+
+    def stop(self) -> tuple[int, int]:
+        """Packets sent and received."""
+        self.process.send_signal(signal.SIGINT)
+        text, _ = self.process.communicate(timeout=10)
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        assert found, text
+        return int(found[1]), int(found[2])
+
+
+@dataclass
+class Cluster:
+    """What a test makes in the cluster, by kubectl, and looks at on node n0."""
+
+    bed: Bed
+    made: list[str] = field(default_factory=list)
+
+    @property
+    def node(self) -> Space:
+        return self.bed.node(0)
+
+    def apply(self, *bodies: dict[str, Any]) -> None:
+        self.made += [f"{body['kind'].lower()}/{body['metadata']['name']}" for body in bodies]
+        self.bed.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
+
+    def pods(self) -> list[dict[str, Any]]:
+        listed = json.loads(self.bed.kubectl("get", "pods", "-l", "floor=e2e", "-o", "json"))
+        return list(listed["items"])
+
+    def running(self, count: int, timeout: float = 60) -> list[Running]:
+        """All pods of the test, once ``count`` of them run."""
+
+        def look() -> list[dict[str, Any]] | None:
+            pods = [pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]]
+            up = len(pods) == count and all(pod["status"]["phase"] == "Running" for pod in pods)
+            return pods if up else None
+
+        pods = wait_for(look, f"{count} pods running", timeout, every=0.1)
+        records = self.records()
+        return [self._running(pod, records) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
+
+    def records(self) -> list[dict[str, Any]]:
+        texts = self.node.sh(f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :")
+        return [json.loads(line) for line in texts.splitlines() if line]
+
+    def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
+        name = pod["metadata"]["name"]
+        mine = [record["attachment"] for record in records if record["attachment"]["pod"] == name]
+        newest = max(mine, key=lambda attachment: int(attachment["sequence"]))
+        return Running(pod, newest["container_id"], newest["netns"], self.node)
+
+    def annotate(self, name: str, **values: str) -> None:
+        self.bed.kubectl("annotate", "--overwrite", "pod", name, *(f"{OVN}/{key}={v}" for key, v in values.items()))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        listed = json.loads(
+            self.bed.kubectl("get", "events", f"--field-selector=involvedObject.name={name}", "-o", "json")
+        )
+        return list(listed["items"])
+
+    def clear(self) -> None:
+        if self.made:
+            self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", *self.made)
+        wait_for(lambda: not self.pods(), "pods gone", timeout=60, every=0.1)
+        # kubelet looks once a minute for sandboxes that it lost sight of.
+        wait_for(lambda: not self.records(), "records gone", timeout=90, every=0.1)
