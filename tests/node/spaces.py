@@ -58,8 +58,8 @@ class Space:
         return {f"{each['local']}/{each['prefixlen']}": each for each in info if not each["local"].startswith("fe80")}
 
     def routes(self) -> dict[str, dict[str, Any]]:
-        """Of the main tables, but multicast and link-local ones."""
-        found = [*self.json("route"), *self.json("-6", "route")]
+        """Of the main tables, but multicast and link-local ones; of several to one destination the one in force."""
+        found = [*self.json("route"), *self.json("-6", "route")][::-1]
         return {
             (":" if ":" in each["gateway"] + each["prefsrc"] else "") + each["dst"]: each
             for each in ({"gateway": "", "prefsrc": "", **route} for route in found)

@@ -96,7 +96,7 @@ def test_an_address_there_and_back(index: int, ip: rtnetlink.Interface, noprefix
 @given(indices, interfaces, st.booleans(), st.booleans())
 def test_a_route_there_and_back(index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool) -> None:
     via, source = (ip.network[0] if has_via else None), (ip.ip if has_source else None)
-    message = _foreign(rtmsg, rtnetlink.put_route(index, ip.network, via, source))
+    message = _foreign(rtmsg, rtnetlink.add_route(index, ip.network, via, source))
     assert (message["table"], message["proto"], message["type"]) == (254, 157, 1)
     assert message["scope"] == (253 if via is None and ip.version == 4 else 0)
     assert message["dst_len"] == ip.network.prefixlen

@@ -14,12 +14,12 @@ from ovnlet.core.resources import Address, Offload, Route, Sysctl, Veth
 from ovnlet.drivers import ethtool, sysctl, veths
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.rtnetlink import (
+    add_route,
     delete_address,
     delete_route,
     make_veth,
     no_link_local,
     put_address,
-    put_route,
     set_link,
 )
 
@@ -31,6 +31,10 @@ _NO_IPV6 = frozenset({errno.EAFNOSUPPORT})
 
 def fault(step: Step, error: Refused) -> NodeFault:
     return NodeFault(f"{step}: {error}")
+
+
+def _removal(step: Step, index: int, route: Route) -> tuple[Step, Request, frozenset[int]]:
+    return step, delete_route(index, route.destination, route.via, route.source), GONE
 
 
 class Run:
@@ -54,7 +58,7 @@ class Run:
                     self._batch.append((step, delete_address(index, address.ip), GONE))
             case Route() as route:
                 if index := self._index(route.pod):
-                    self._batch.append((step, delete_route(index, route.destination), GONE))
+                    self._batch.append(_removal(step, index, route))
             case Sysctl() | Offload():
                 pass  # go with their link
             case _:
@@ -66,9 +70,7 @@ class Run:
                 request = put_address(self._existing(step, address.pod), address.ip, address.noprefixroute)
                 self._batch.append((step, request, frozenset()))
             case Route() as route:
-                index = self._existing(step, route.pod)
-                request = put_route(index, route.destination, route.via, route.source)
-                self._batch.append((step, request, frozenset()))
+                self._ensure_route(step, self._existing(step, route.pod), route)
             case Veth() as veth:
                 self._flush()
                 self._ensure_veth(step, veth)
@@ -80,6 +82,19 @@ class Run:
                 ethtool.set_tx_checksum(self._sandbox.pod, offload.pod, offload.tx_checksum)
             case _:
                 raise NodeFault(f"{step}: not for netlink")
+
+    def _ensure_route(self, step: Step, index: int, route: Route) -> None:
+        """Added beside, never instead of, what others have to the same destination; then ours of before goes.
+
+        Two with one next hop cannot be told apart in a removal, so there the old one goes first.
+        """
+        new = (step, add_route(index, route.destination, route.via, route.source), frozenset({errno.EEXIST}))
+        if not isinstance(step.was, Route):
+            self._batch.append(new)
+        elif step.was.via in (None, route.via) or route.via is None:
+            self._batch += [_removal(step, index, step.was), new]
+        else:
+            self._batch += [new, _removal(step, index, step.was)]
 
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
         was = step.was if isinstance(step.was, Veth) else self._make(step, veth)

@@ -21,6 +21,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 GETNSID = 90
 _MAKE = ACK | 0x400 | 0x200  # NLM_F_CREATE, NLM_F_EXCL
 _PUT = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE
+_ADD = ACK | 0x400  # NLM_F_CREATE
 
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
@@ -127,19 +128,15 @@ def get_addresses(index: int) -> Request:
     return Request(GETADDR, DUMP, _ADDRESS.pack(0, 0, 0, 0, index))
 
 
-def put_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
+def add_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
+    """In front of others to that destination. NLM_F_REPLACE would overwrite whichever comes first, whose ever it is."""
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
-    body = _route(index, destination, scope)
-    if via is not None:
-        body += _attribute(5, via.packed)
-    if source is not None:
-        body += _attribute(7, source.packed)
-    return Request(NEWROUTE, _PUT, body)
+    return Request(NEWROUTE, _ADD, _route(index, destination, scope) + _hop(via, source))
 
 
-def delete_route(index: int, destination: Destination) -> Request:
-    """Ours only: the kernel compares the protocol."""
-    return Request(DELROUTE, ACK, _route(index, destination, _SCOPE_NOWHERE))
+def delete_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
+    """Ours only: the kernel compares the protocol, and the next hop and the source where they are given."""
+    return Request(DELROUTE, ACK, _route(index, destination, _SCOPE_NOWHERE) + _hop(via, source))
 
 
 def get_routes(index: int, family: int) -> Request:
@@ -229,6 +226,11 @@ def _route(index: int, destination: Destination, scope: int) -> bytes:
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     head = _ROUTE.pack(family, destination.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, _UNICAST, 0)
     return head + _attribute(1, destination.network_address.packed) + _attribute(4, _u32(index))
+
+
+def _hop(via: Gateway | None, source: Gateway | None) -> bytes:
+    gateway = _attribute(5, via.packed) if via is not None else b""
+    return gateway + (_attribute(7, source.packed) if source is not None else b"")
 
 
 def _text(data: bytes) -> str:
