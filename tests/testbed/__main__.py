@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
 from testbed import clean, layout, progress
 from testbed.bed import Bed
+from testbed.inventory import inventory
+from testbed.machine import machine
 from testbed.service import BedError
 from testbed.space import CLEAN
 
@@ -40,6 +43,11 @@ def _enter(told: argparse.Namespace, command: list[str]) -> None:
     os.execvpe(words[0], words, CLEAN | facts)  # noqa: S606 - this process becomes the shell
 
 
+def look(told: argparse.Namespace) -> None:
+    seen = machine() if told.name == "-" else inventory(Bed.attach(told.name).space(told.node))
+    print(json.dumps(seen, indent=1, sort_keys=True))
+
+
 def listing(_: argparse.Namespace) -> None:
     for name in sorted(clean.names()):
         print(f"{name}\t{'up' if Bed.is_alive(name) else 'dead'}")
@@ -69,6 +77,7 @@ def main() -> None:
     verb("down", down, "end and remove a bed")
     verb("shell", shell, "a shell in one of its spaces", node=True)
     verb("exec", execute, "run a command there: exec NAME [NODE] -- COMMAND ...", node=True)
+    verb("inventory", look, "what is there, as JSON (the name `-`: outside all beds)", node=True)
     verb("list", listing, "every bed that left a trace", bed=False)
     verb("clean", sweep, "remove the dead ones", bed=False).add_argument(
         "--all", action="store_true", help="the living too"

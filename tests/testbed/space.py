@@ -248,8 +248,12 @@ def _setup(bed: str, name: str, directory: Path, *, network: bool, groups: list[
     """The shell lines that turn a copy of the machine's mounts into the space's own."""
     home = layout.directory(bed)
     lines = [f"hostname {name}"]
-    # Another bed's tmpfs would stay alive in our copy of the mounts for as long as we do.
-    lines += [f'for other in {layout.ROOT}/*; do [ "$other" = {home} ] || umount -l "$other" 2>/dev/null || :; done']
+    # Our copy of another bed's tmpfs or of somebody's named network namespace would keep it alive after its end.
+    lines += [
+        "for point in $(cut -d' ' -f5 /proc/self/mountinfo); do case $point in",
+        f"  {home}) ;; /run/*) umount -nl $point 2>/dev/null || : ;;",
+        "esac; done",
+    ]
     for top in ("etc", "opt", "var"):
         upper, work = directory / top / "upper", directory / top / "work"
         lines += [f"mkdir -p {upper} {work}"]

@@ -1,0 +1,28 @@
+# Named test beds: BED=name chooses one, NODES=2 makes it a pair, PARTS=ovs,ovn only some of it.
+BED   ?= default
+NODES ?= 1
+NODE  ?=
+PARTS ?=
+TESTBED = PYTHONPATH=tests $(BIN)/python -m testbed
+
+.PHONY: packages bed bed-shell bed-down bed-clean bed-list bed-inventory
+packages:  ## install the Debian packages of the test bed
+	PYTHONPATH=tests $(PYTHON) -m testbed.packages
+
+bed: .venv packages  ## bring a bed up: BED=name NODES=1|2 PARTS=...
+	$(TESTBED) up $(BED) --nodes $(NODES) $(if $(PARTS),--parts $(PARTS))
+
+bed-shell: .venv  ## a shell in a bed: BED=name NODE=n0|n1|ctl
+	$(TESTBED) shell $(BED) $(NODE)
+
+bed-inventory: .venv  ## what is there in a bed, as JSON: BED=name NODE=n0
+	$(TESTBED) inventory $(BED) $(NODE)
+
+bed-down: .venv  ## end and remove a bed: BED=name
+	$(TESTBED) down $(BED)
+
+bed-clean: .venv  ## remove what killed beds left
+	$(TESTBED) clean
+
+bed-list: .venv  ## list the beds
+	$(TESTBED) list
