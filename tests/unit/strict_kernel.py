@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from ovnlet.core.resources.netlink import PROTOCOL
+
 Ip = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Prefix = IPv4Network | IPv6Network
@@ -16,7 +18,8 @@ Prefix = IPv4Network | IPv6Network
 NODE, POD = "node", "pod"
 KERNEL, STATIC = 2, 4
 _MIN_MTU_OF_IPV6 = 1280
-_METRIC = {(4, False): 0, (4, True): 0, (6, False): 1024, (6, True): 256}
+# Of IPv6; anybody else's routes have 1024, and those of IPv4 none.
+_METRIC = {KERNEL: 256, PROTOCOL: 512}
 
 
 class Refused(Exception):
@@ -51,7 +54,7 @@ class Entry:
 
     @property
     def metric(self) -> int:
-        return _METRIC[self.destination.version, self.protocol == KERNEL]
+        return _METRIC.get(self.protocol, 1024) if self.destination.version == 6 else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -226,9 +229,10 @@ class StrictKernel:
             raise Refused(errno.EINVAL, via)
 
     def _connect(self, link: Link, held: Held) -> None:
-        """The kernel's own connected route, which an address without ``noprefixroute`` brings along."""
+        """The kernel's own connected route, which comes with an address; for IPv6 even a /128."""
         network = held.ip.network
-        if held.noprefixroute or held.secondary or network.prefixlen == network.max_prefixlen:
+        single = network.version == 4 and network.prefixlen == network.max_prefixlen
+        if held.noprefixroute or held.secondary or single:
             return
         source = held.ip.ip if held.ip.version == 4 else None
         entry = Entry(network, None, source, KERNEL)

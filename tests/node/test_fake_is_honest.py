@@ -1,0 +1,165 @@
+"""The strict node of the unit tests against a real kernel and a real ovsdb-server.
+
+A fake alone encodes its author's beliefs. The same stories, foreign hands and plans alike, happen to both;
+after each turn both hold the same, show the same as ours, and have refused the same.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from node.ovs.vswitch import PrivateSwitch
+from node.spaces import Bed
+from node.twin import TwinNode
+from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.errors import NodeFault, Taken
+from ovnlet.core.plan import Step, diff
+from ovnlet.core.resources import ABSENT, Network
+from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.ovs import Ovs
+from unit import drift, laws, pods
+from unit.strict_kernel import Refused
+
+STORIES = 40
+_TEXT = {
+    pods.key("ip_address"): "10.16.0.5,fd00::5",
+    pods.key("cidr"): "10.16.0.0/16,fd00::/64",
+    pods.key("gateway"): "10.16.0.1,fd00::1",
+    pods.key("mac_address"): "00:00:00:53:00:01",
+    pods.key("routes"): '[{"dst":"192.0.2.0/24","gw":"10.16.0.1"},{"dst":"2001:db8::/32","gw":"fd00::1"}]',
+}
+_DUAL = pods.network(_TEXT, Node("br-int", 1400, userspace=True))
+_MOVED = pods.network(_TEXT | {pods.key("gateway"): "10.16.0.2,fd00::2"}, Node("br-int", 1500, userspace=True))
+# How many forms of each foreign operation there are.
+_FORMS = {
+    drift.down_and_up: 4,
+    drift.change_link: 16,
+    drift.delete_link: 2,
+    drift.change_address: 6,
+    drift.add_address: 18,
+    drift.lose_routes: 12,
+    drift.add_foreign_route: 6,
+    drift.change_our_route: 11,
+    drift.change_setting: 3,
+    drift.change_row: 10,
+    drift.add_foreign_row: 5,
+    drift.add_foreign_link: 2,
+    drift.ovn: 1,
+}
+_PASS = laws.Happening(None, 99)
+_OVN = laws.Happening(drift.ovn, 0)
+
+
+def _each_once() -> laws.World:
+    """Every form of every foreign operation, each done to a whole network that is mended thereafter."""
+    turns = [(_PASS, _OVN, laws.Happening(what, n)) for what, forms in _FORMS.items() for n in range(forms)]
+    return laws.World(pods.Life(_DUAL, _MOVED), tuple(turn for each in turns for turn in each), 0)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Iterator[PrivateSwitch]:
+    private = PrivateSwitch(tmp_path)
+    try:
+        private.start_server()
+        for bridge in ("br-int", "br-ext"):
+            private.vsctl("add-br", bridge, "--", "set", "Bridge", bridge, "datapath_type=netdev")
+        yield private
+    finally:
+        private.stop()
+
+
+class Play:
+    """One story on a pair of nodes."""
+
+    def __init__(self, host: LocalHost, node: TwinNode, attachment: Attachment) -> None:
+        self.host, self.node, self.attachment = host, node, attachment
+
+    async def act(self, world: laws.World) -> None:
+        self.node.twin.bed.pod.set("ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0")
+        self.node.kernel.defaults["disable_ipv6"] = "1" if world.ipv6_off else "0"
+        for happening in world.happenings:
+            if happening.drift:
+                drift.happen(self.node, happening.drift, happening.n)
+            else:
+                await self._reconcile(world.life.before, happening.n)
+            await self._compare(world.life.before, happening)
+        for desired in (world.life.after, world.life.after, ABSENT):
+            await self._reconcile(desired, 99)
+            await self._compare(desired, "at the end")
+
+    async def _reconcile(self, desired: Network, count: int) -> None:
+        try:
+            plan = diff(desired, self.node.observe(desired))
+        except Taken:
+            return
+        self.node.twin.live = False
+        try:
+            for step in plan[:count]:
+                if not await self._step(step):
+                    break
+        finally:
+            self.node.twin.live = True
+
+    async def _step(self, step: Step) -> bool:
+        """On both; whether they took it."""
+        try:
+            self.node.apply(step)
+        except Refused as refused:
+            with pytest.raises(NodeFault, match=errno.errorcode[refused.errno]):
+                await self.host.apply(self.attachment, (step,))
+            return False
+        await self.host.apply(self.attachment, (step,))
+        return True
+
+    async def _compare(self, desired: Network, turn: object) -> None:
+        self.node.speak_for_ovn()
+        assert self.node.told() == self.node.seen(), turn
+        try:
+            expected = self.node.observe(desired)
+        except Taken:
+            with pytest.raises(Taken):
+                await self.host.observe(self.attachment, desired)
+            return
+        for _ in range(100):  # ovsdb-server has yet to tell of the last commit
+            if (shown := await self.host.observe(self.attachment, desired)) == expected:
+                break
+            await asyncio.sleep(0.01)
+        assert shown == expected, turn
+
+
+@pytest.fixture
+def play(bed: Bed, rows: PrivateSwitch) -> Iterator[Callable[[laws.World], None]]:
+    attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
+    with asyncio.Runner() as runner:
+        ovs = Ovs(str(rows.socket), "br-int")
+        runner.run(_start(ovs))
+        host = LocalHost(bed.netlink, ovs, 1400)
+
+        def act(world: laws.World) -> None:
+            node = TwinNode(attachment, bed, rows)
+            node.clean()
+            runner.run(Play(host, node, attachment).act(world))
+
+        yield act
+        runner.run(ovs.close())
+
+
+async def _start(ovs: Ovs) -> None:
+    ovs.start()
+    await ovs.ready()
+
+
+def test_each_foreign_operation_does_the_same_to_both(play: Callable[[laws.World], None]) -> None:
+    assert set(_FORMS) == set(drift.GENTLE)
+    play(_each_once())
+
+
+@settings(max_examples=STORIES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(world=laws.worlds(drifts=drift.ALL))
+def test_random_stories_end_equal(play: Callable[[laws.World], None], world: laws.World) -> None:
+    play(world)
