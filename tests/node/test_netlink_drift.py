@@ -48,7 +48,8 @@ DISTURBANCES: dict[str, Disturb] = {
     "connected route deleted": _script("pod", "route del 10.16.0.0/16 dev eth0"),
     "default route deleted": _script("pod", "route del default"),
     "default route replaced": _script("pod", "route replace default via 10.16.0.77"),
-    "IPv6 default route replaced": _script("pod", "-6 route replace default via fd00::77 proto 157"),
+    "IPv6 default route of ours replaced": _script("pod", "-6 route replace default via fd00::77 proto 157 metric 512"),
+    "IPv6 next hop joined to ours": _script("pod", "-6 route append default via fd00::77 proto 157 metric 512"),
     "next hop of ours changed": _script("pod", "route replace 192.0.2.0/24 via 10.16.0.8 proto 157"),
     "source of ours changed": _script(
         "pod", "addr add 10.16.0.6/16 dev eth0", "route replace 192.0.2.0/24 via 10.16.0.9 proto 157 src 10.16.0.6"
@@ -154,6 +155,16 @@ async def test_foreign_things_stay(bed: Bed) -> None:
     await bed.converge(ABSENT)
     assert bed.node.links() == {"net1_h"}
     assert bed.pod.links() == {"net1"}
+
+
+async def test_a_foreign_default_route_stays_behind_ours(bed: Bed) -> None:
+    """IPv6 would join two routes of one metric into one with two next hops, and half the traffic would go astray."""
+    await bed.converge(WANTED)
+    bed.pod.ip("-6", "route", "replace", "default", "via", "fd00::77")
+    bed.pod.ip("route", "append", "default", "via", "10.16.0.77")
+    await bed.converge(WANTED)
+    for family, gateways in (("-4", ["10.16.0.1", "10.16.0.77"]), ("-6", ["fd00::1", "fd00::77"])):
+        assert [each["gateway"] for each in bed.pod.json(family, "route") if each["dst"] == "default"] == gateways
 
 
 async def test_a_route_beside_ours_that_differs_in_metric_or_service_is_no_drift(bed: Bed) -> None:

@@ -30,8 +30,9 @@ _BLANK = bytes(_LINK.size)
 _IFF_UP = 1
 _NODAD, NOPREFIXROUTE = 0x02, 0x200
 _MAIN, _UNICAST, _SCOPE_LINK, _SCOPE_NOWHERE = 254, 1, 253, 255
-# The metrics the kernel gives where none is asked for: a route with another one was not made here.
-_METRIC = {socket.AF_INET: 0, socket.AF_INET6: 1024}
+# A route with another metric was not made here. IPv6 joins routes of one destination and metric into one of several
+# next hops, foreign ones with ours: a metric of our own, before the kernel's usual 1024, keeps them apart.
+_METRIC = {socket.AF_INET: 0, socket.AF_INET6: 512}
 _Body = TypeVar("_Body")
 
 
@@ -225,7 +226,8 @@ def _address(index: int, ip: Interface) -> bytes:
 def _route(index: int, destination: Destination, scope: int) -> bytes:
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
     head = _ROUTE.pack(family, destination.prefixlen, 0, 0, _MAIN, PROTOCOL, scope, _UNICAST, 0)
-    return head + _attribute(1, destination.network_address.packed) + _attribute(4, _u32(index))
+    where = _attribute(1, destination.network_address.packed) + _attribute(4, _u32(index))
+    return head + where + _attribute(6, _u32(_METRIC[family]))
 
 
 def _hop(via: Gateway | None, source: Gateway | None) -> bytes:
