@@ -20,6 +20,8 @@ from testbed.node import Node
 from testbed.service import BedError, start_time
 from testbed.space import CLEAN, Space
 
+NEWBORN = 3.0  # seconds in which a directory may not yet say whose it is
+
 
 @dataclass(slots=True)
 class Bed:
@@ -70,7 +72,8 @@ class Bed:
     def is_alive(cls, name: str) -> bool:
         """Whether it is up with every space, or being brought up by a process that still runs."""
         if not (memory := _memory(name)):
-            return False
+            directory = layout.directory(name)
+            return directory.exists() and time.time() - directory.stat().st_mtime < NEWBORN
         if not memory["ready"]:
             return bool(start_time(memory["pid"]) == memory["began"])
         roles = [path.parent.name for path in layout.directory(name).glob("*/space.json")]

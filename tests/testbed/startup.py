@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,12 @@ def start(bed: Bed) -> None:
     """Start every part of the bed. The first failure takes all of it down: then nobody goes on waiting."""
     with ThreadPoolExecutor(16) as pool:
         tasks = _tasks(bed, pool)
-        done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
-        if failed := [task for task in done if task.exception()]:
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:  # an interrupt too
             clean.remove(bed.name)
-            raise failed[0].exception() or RuntimeError
+            raise
 
 
 def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
