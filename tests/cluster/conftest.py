@@ -1,6 +1,7 @@
 """A real kube-apiserver and etcd for the floor, the agent's own identity in it, and a front that can break."""
 
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,20 +11,22 @@ import aiohttp
 import pytest
 
 from cluster.front import Front
+from testbed import clean, layout
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests" / "base"
-NAME = "floor-cluster"
+NAME = "cluster"
 SYSTEM = "ovnlet-system"
 USER = f"system:serviceaccount:{SYSTEM}:ovnlet"
 
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    if Bed.is_alive(NAME):  # of a run that was killed
-        Bed.attach(NAME).down()
-    with Bed.up(NAME, parts={"etcd", "apiserver"}) as bed:
+    for left in layout.ROOT.glob(f"{NAME}-*"):  # by a run that was killed
+        if not Path("/proc", left.name.removeprefix(f"{NAME}-")).exists():
+            clean.remove(left.name)
+    with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver"}) as bed:
         bed.kubectl("apply", f"--filename={MANIFESTS / 'namespace.yaml'}")
         grant(bed)
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")

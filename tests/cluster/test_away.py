@@ -16,7 +16,7 @@ from testbed.bed import Bed
 
 @pytest.mark.parametrize(
     ("refused", "broken"),
-    [pytest.param(20, 8, id="short"), pytest.param(720, 180, id="issue", marks=pytest.mark.long)],
+    [pytest.param(20, 4, id="short"), pytest.param(720, 180, id="issue", marks=pytest.mark.long)],
 )
 async def test_an_api_server_that_comes_late_and_then_answers_503(
     refused: float, broken: float, account: Path, front: Front, api: Api
@@ -69,7 +69,7 @@ async def test_an_impostor_learns_nothing_and_ends_nothing(
     subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
     await front.open(certificate=files)
     async with running(account, front.url) as room:
-        await asyncio.sleep(3)
+        await asyncio.sleep(1.5)
         assert front.requests == []
         await front.open()
         await until(lambda: room.pod("trusted"), IN_FORCE, "the pod")
@@ -80,7 +80,7 @@ async def test_the_role_bound_only_after_the_agents_start(bed: Bed, account: Pat
     bed.kubectl("delete", "clusterrolebinding", "ovnlet")
     try:
         async with running(account, front.url) as room:
-            await asyncio.sleep(3)
+            await asyncio.sleep(1.5)
             assert not room.state.complete
             grant(bed)
             await until(lambda: room.pod("granted"), IN_FORCE, "the pod")
@@ -92,7 +92,7 @@ async def test_a_token_that_is_refused_and_renewed(bed: Bed, account: Path, fron
     await api.create("renewed")
     (account / "token").write_text("expired")
     async with running(account, front.url) as room:
-        await asyncio.sleep(2)
+        await asyncio.sleep(1.5)
         assert not room.state.complete
         (account / "token").write_text(token(bed))
         await until(lambda: room.pod("renewed"), IN_FORCE, "the pod")
@@ -124,7 +124,7 @@ async def test_an_error_in_the_watch_ends_kopf_and_nothing_else(account: Path, f
     await front.open(fails_watches)
     async with running(account, front.url) as room:
         await until(lambda: room.pod("survivor"), 5, "the pod")
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
         await api.note("survivor", "by our own list")
         await until(lambda: room.note("survivor") == "by our own list", IN_FORCE, "the edit, without any watch")
         await front.open()

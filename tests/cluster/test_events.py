@@ -60,7 +60,7 @@ async def test_recorded_while_the_api_server_is_away_and_told_after(account: Pat
         await front.close()
         for _ in range(4):
             room.recorder.record(pod, "Warning", "NotConverged", "the same")
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
         await front.open()
         await sent(room)
         assert [event["count"] for event in await api.events("later")] == [4]

@@ -177,7 +177,7 @@ def _passes(error: BaseException) -> bool:
 
 def _remember(known: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None:
     """Keep the latest ones. One that is known keeps its place in the queue it waits in."""
-    known.setdefault(key, value)
+    known[key] = value
     if len(known) > most:
         known.popitem(last=False)
 

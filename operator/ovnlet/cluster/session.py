@@ -64,7 +64,7 @@ class Access:
         try:
             return from_kubeconfig(self._kubeconfig) if self._kubeconfig else from_account(self._account)
         except (OSError, ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
-            raise BadCredentials(f"{self._kubeconfig or self._account}: {error!r}") from error
+            raise BadCredentials(f"{self._kubeconfig or self._account}: {type(error).__name__}: {error}") from error
 
     def session(self, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
         """The caller closes it. Raises ApiFault: credentials that were good at start will be so again."""

@@ -1,0 +1,127 @@
+"""Waiting for an API server, on a fake clock: for ever, never long at a time, and at rest for nothing."""
+
+import asyncio
+from itertools import islice
+from typing import cast
+
+import pytest
+
+from ovnlet.cluster.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
+from ovnlet.cluster.handlers import Forever
+from ovnlet.cluster.listing import Listing, _read_page
+from ovnlet.cluster.pods import Pods
+from ovnlet.cluster.session import Access, ApiFault
+from ovnlet.core.attachment import Pod
+from ovnlet.reconcile.state import State
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+class Away:
+    """Credentials whose every session fails until ``back``."""
+
+    server = "https://192.0.2.1"
+
+    def __init__(self) -> None:
+        self.tries: list[float] = []
+
+    def session(self) -> None:
+        self.tries.append(asyncio.get_running_loop().time())
+        raise ApiFault("no answer")
+
+
+def pod(name: str = "a") -> Pod:
+    return Pod("shop", name, name, {}, name)
+
+
+async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> None:
+    away = Away()
+    listing = Listing(cast("Access", away), "n0", Pods(State()))
+    task = asyncio.create_task(listing.run())
+    await asyncio.sleep(12 * 60)
+    assert not task.done()
+    task.cancel()
+    gaps = [after - before for before, after in zip(away.tries, away.tries[1:], strict=False)]
+    assert max(gaps) <= 5
+    assert len(gaps) < 12 * 60, "too eager"
+
+
+async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
+    made = 0
+
+    class Here(Listing):
+        async def refresh(self) -> None:
+            nonlocal made
+            made += 1
+
+    listing = Here(cast("Access", Away()), "n0", Pods(State()))
+    task = asyncio.create_task(listing.run())
+    await asyncio.sleep(3600)
+    assert made == 1
+    listing.request()
+    listing.request()
+    await asyncio.sleep(1)
+    assert made == 2
+    task.cancel()
+
+
+async def test_kopfs_back_off_never_ends_and_can_be_begun_again() -> None:
+    forever = Forever()
+    for _ in range(2):
+        waits = list(islice(forever, 1000))
+        assert max(waits) <= 5
+        assert waits[0] < 1
+    assert not hasattr(forever, "__len__"), "kopf would take its length for the number of tries"
+
+
+async def test_events_wait_in_a_bounded_queue_that_drops_the_oldest() -> None:
+    away = Away()
+    recorder = Recorder(cast("Access", away), "n0")
+    task = asyncio.create_task(recorder.run())
+    for number in range(2 * MEMORY):
+        recorder.record(pod(str(number)), "Normal", "Repaired", "x")
+        recorder.record(pod(str(number)), "Normal", "Repaired", "x")
+    await asyncio.sleep(600)
+    assert not task.done()
+    task.cancel()
+    assert (len(recorder._queue), len(recorder._told), len(recorder._allowances)) == (QUEUE, MEMORY, MEMORY)
+    assert next(iter(recorder._queue)).pod == str(2 * MEMORY - QUEUE)
+    assert {told.count for told in recorder._queue.values()} == {2}
+    assert max(after - before for before, after in zip(away.tries, away.tries[1:], strict=False)) <= 6
+
+
+async def test_a_pod_gets_a_burst_and_then_one_event_a_minute() -> None:
+    recorder = Recorder(cast("Access", Away()), "n0")
+    for number in range(100):
+        recorder.record(pod(), "Warning", "NotConverged", f"{number}" + "x" * 2 * MESSAGE)
+    assert len(recorder._queue) == BURST
+    assert all(len(key.message) == MESSAGE for key in recorder._queue)
+    await asyncio.sleep(REFILL)
+    recorder.record(pod(), "Warning", "NotConverged", "later")
+    recorder.record(pod(), "Warning", "NotConverged", "too much")
+    assert len(recorder._queue) == BURST + 1
+
+
+async def test_the_same_after_an_hour_is_a_new_event() -> None:
+    recorder = Recorder(cast("Access", Away()), "n0")
+    recorder.record(pod(), "Normal", "Repaired", "x")
+    (first,) = recorder._told.values()
+    await asyncio.sleep(1800)
+    recorder.record(pod(), "Normal", "Repaired", "x")
+    assert (first.count, *recorder._told.values()) == (2, first)
+    await asyncio.sleep(3601)
+    recorder.record(pod(), "Normal", "Repaired", "x")
+    (second,) = recorder._told.values()
+    assert (second.count, second.name != first.name) == (1, True)
+
+
+NO_ITEMS: tuple[object, ...] = ("ab", [None], [{}], [{"metadata": {}}], 3)
+NO_LISTS: tuple[object, ...] = (None, [], {}, {"metadata": {}, "items": []}, {"metadata": {"resourceVersion": "x"}})
+
+
+@pytest.mark.parametrize(
+    "page", [*NO_LISTS, *({"metadata": {"resourceVersion": "1"}, "items": items} for items in NO_ITEMS)]
+)
+async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
+    with pytest.raises(ApiFault):
+        _read_page(page)

@@ -1,0 +1,119 @@
+"""Whatever order the watch and the list are heard in, the newest news of a pod stands."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovnlet.cluster.pods import Pods, Seen, read
+from ovnlet.core.attachment import Pod
+from ovnlet.reconcile.state import State
+
+
+def body(name: str = "a", version: int = 1, **more: Any) -> dict[str, Any]:
+    metadata = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version), **more}
+    return {"metadata": metadata, "spec": {}, "status": {"phase": "Running"}}
+
+
+def seen(name: str, version: int, uid: str = "") -> Seen:
+    return Seen(Pod("shop", name, uid or name, {"v": str(version)}, uid or name), version)
+
+
+def names(state: State) -> dict[str, str]:
+    return {pod.name: pod.annotations["v"] for pod in state}
+
+
+def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
+    wanted = {"ovn.kubernetes.io/ip_address": "10.16.0.5", "net1.shop.kubernetes.io/routes": "[]", "ovnlet.io/x": "1"}
+    others = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "fakekubernetes.io/x": "", "plain": ""}
+    pod = read(body(version=7, annotations={**wanted, **others}))
+    assert pod == Seen(Pod("shop", "a", "uid-a", wanted, "uid-a"), 7)
+
+
+def test_a_pod_on_the_nodes_own_network_is_none_of_ours() -> None:
+    assert read({**body(), "spec": {"hostNetwork": True}}) is None
+
+
+def test_a_static_pod_goes_by_the_uid_that_the_runtime_knows() -> None:
+    pod = read(body(annotations={"kubernetes.io/config.mirror": "0123"}))
+    assert pod
+    assert (pod.pod.uid, pod.pod.object_uid) == ("0123", "uid-a")
+
+
+def test_a_list_begun_before_newer_events_rolls_nothing_back() -> None:
+    state = State()
+    pods = Pods(state)
+    pods.seen(seen("edited", 5))
+    pods.seen(seen("deleted", 4))
+    pods.gone(seen("deleted", 12))
+    pods.seen(seen("edited", 13))
+    pods.seen(seen("created", 14))
+    assert pods.listed([seen("edited", 5), seen("deleted", 4), seen("quiet", 2)], 10)
+    assert names(state) == {"edited": "13", "created": "14", "quiet": "2"}
+
+
+def test_what_a_list_lacks_is_gone_and_forgotten() -> None:
+    state = State()
+    pods = Pods(state)
+    pods.seen(seen("lost", 5))
+    pods.listed([seen("stays", 6)], 10)
+    assert names(state) == {"stays": "6"}
+    assert pods._newest.keys() == {("shop", "stays")}
+
+
+def test_an_old_deletion_spares_the_successor() -> None:
+    state = State()
+    pods = Pods(state)
+    pods.seen(seen("web-0", 5, "first"))
+    pods.seen(seen("web-0", 9, "second"))
+    pods.gone(seen("web-0", 8, "first"))
+    assert [pod.uid for pod in state] == ["second"]
+
+
+def test_a_cluster_restored_from_a_backup_is_believed() -> None:
+    state = State()
+    pods = Pods(state)
+    pods.listed([seen("a", 900), seen("b", 901)], 1000)
+    assert not pods.listed([seen("a", 90)], 100)
+    pods.seen(seen("a", 101))
+    assert names(state) == {"a": "101"}
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Seen]], list[tuple[list[Seen], int]]]:
+    """What truly happened, as events in order, and what a list would have said after each."""
+    alive: dict[str, Seen] = {}
+    events: list[tuple[str, Seen]] = []
+    lists: list[tuple[list[Seen], int]] = [([], 1)]
+    for version in range(2, draw(st.integers(2, 14))):
+        name = draw(st.sampled_from("abc"))
+        if name in alive and draw(st.booleans()):
+            events.append(("gone", seen(name, version, alive.pop(name).pod.uid)))
+        else:
+            uid = alive[name].pod.uid if name in alive else f"{name}{version}"
+            alive[name] = seen(name, version, uid)
+            events.append(("seen", alive[name]))
+        lists.append((list(alive.values()), version))
+    return events, lists
+
+
+@given(histories(), st.data())
+def test_any_interleaving_ends_with_the_truth(
+    history: tuple[list[tuple[str, Seen]], list[tuple[list[Seen], int]]], data: st.DataObject
+) -> None:
+    """Lists come in order, each at any delay; events are lost or late; the last list is the last word."""
+    events, lists = history
+    state = State()
+    pods = Pods(state)
+    told = data.draw(st.permutations([event for event in events if data.draw(st.booleans())]))
+    chosen = sorted(data.draw(st.lists(st.sampled_from(range(len(lists))), max_size=4)))
+    turns = data.draw(st.permutations(["event"] * len(told) + ["list"] * len(chosen)))
+    told, chosen = list(told), list(chosen)
+    for turn in turns:
+        if turn == "event":
+            kind, pod = told.pop(0)
+            (pods.seen if kind == "seen" else pods.gone)(pod)
+        else:
+            pods.listed(*lists[chosen.pop(0)])
+    pods.listed(*lists[-1])
+    assert {pod.owner: pod for pod in state} == {each.pod.owner: each.pod for each in lists[-1][0]}
