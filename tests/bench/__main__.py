@@ -1,0 +1,49 @@
+"""`python -m bench`: the whole contest, or with --profile where the agent spends its time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+from bench import contest, profile, report, rows
+from bench.contenders import everyone
+from bench.stage import ROOT, BenchError, build, staged
+from testbed import progress
+from testbed.service import BedError
+
+PLUGIN = ROOT / "cni" / "plugin" / "ovnlet"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds, for development")
+    parser.add_argument("--seed", type=int, default=1, help="of the order in which contenders play")
+    parser.add_argument("--profile", action="store_true", help="run the agent under cProfile instead")
+    parser.add_argument("--ports", type=int, default=100, help="of the profile (default: %(default)s)")
+    told = parser.parse_args()
+    name = f"bench-{os.getpid()}"
+    try:
+        if told.profile:
+            profile.run(name, told.ports, told.seed)
+        else:
+            _compare(name, contest.QUICK if told.quick else contest.FULL, told.seed)
+    except (BedError, BenchError, subprocess.CalledProcessError) as error:
+        progress.say(f"the run failed: {error}")
+        return 1
+    return 0
+
+
+def _compare(name: str, size: contest.Size, seed: int) -> None:
+    floor, empty = build()
+    head = report.facts(seed, size)
+    with staged(name, size.pods, seed) as stage:
+        samples = contest.play(stage, everyone(PLUGIN, floor), empty, size)
+    result, aims = samples.rows(), rows.aims(samples)
+    report.write(ROOT / "build", head, result, aims)
+    report.show(head, result, aims)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

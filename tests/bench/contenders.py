@@ -1,0 +1,108 @@
+"""Who attaches pods: how each is told to, and what it has to leave behind."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import pods
+from bench.pods import Pod
+
+MTU = "1400"
+AGENT, FLOOR, RIVAL, REFERENCE = "ovnlet", "floor", "rival", "bridge"
+BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
+
+
+class Contender(Protocol):
+    """One way to attach. `ADD` and `DEL` are orders for the driver; `sandbox` is a new container ID for each ADD."""
+
+    name: str
+    in_ovn: bool
+
+    @abstractmethod
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+    @abstractmethod
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+
+
+def link(sandbox: str) -> str:
+    """The node's end of the pair: one rule for all that make one."""
+    return f"{sandbox[:12]}_h"
+
+
+class Plugin(Contender):
+    """A CNI plugin, started as a runtime starts it."""
+
+    def __init__(self, name: str, path: Path, config: dict[str, Any], *, in_ovn: bool) -> None:
+        self.name, self.in_ovn = name, in_ovn
+        self._path, self._config = path, json.dumps({"cniVersion": "1.0.0", **config})
+
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return self._order("ADD", pods)
+
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return self._order("DEL", pods)
+
+    def version(self) -> list[Any]:
+        return [[str(self._path)], {"CNI_COMMAND": "VERSION"}, '{"cniVersion":"1.0.0"}']
+
+    def _order(self, verb: str, those: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return {"kind": "run", "jobs": [[[str(self._path)], self._env(verb, *each), self._config] for each in those]}
+
+    def _env(self, verb: str, pod: Pod, sandbox: str) -> dict[str, str]:
+        facts = {"NAMESPACE": pods.NAMESPACE, "NAME": pod.name, "INFRA_CONTAINER_ID": sandbox, "UID": pod.uid}
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": sandbox,
+            "CNI_NETNS": pod.netns,
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": str(self._path.parent),
+            "CNI_ARGS": ";".join(["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in facts.items())]),
+        }
+
+
+class Floor(Contender):
+    """tests/bench/floor.c; its DEL cleans up after the rival too."""
+
+    name, in_ovn = FLOOR, True
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return {"kind": "run", "jobs": [[self._words(*each), {}, ""] for each in pods]}
+
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return {"kind": "run", "jobs": [[[self._path, "del", link(sandbox)], {}, ""] for _, sandbox in pods]}
+
+    def _words(self, pod: Pod, sandbox: str) -> list[str]:
+        inner = [pod.netns, link(sandbox), "eth0", pod.mac, pod.address]
+        return [self._path, "add", *inner, pods.GATEWAY, MTU, pod.iface_id]
+
+
+class Rival(Floor):
+    """bench.rival, by threads of the driver."""
+
+    name, in_ovn = RIVAL, True
+
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        return {"kind": "rival", "jobs": [self._told(*each) for each in pods]}
+
+    @staticmethod
+    def _told(pod: Pod, sandbox: str) -> list[str]:
+        return [pod.netns, link(sandbox), pod.mac, pod.address, pods.GATEWAY, MTU, pod.iface_id]
+
+
+def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
+    subnet = {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    reference = {"name": "reference", "type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": subnet}
+    all_of_them: list[Contender] = [
+        Plugin(AGENT, plugin, {"name": "ovnlet", "type": "ovnlet"}, in_ovn=True),
+        Floor(floor),
+        Rival(floor),
+        Plugin(REFERENCE, BRIDGE_PLUGIN, reference, in_ovn=False),
+    ]
+    return {each.name: each for each in all_of_them}

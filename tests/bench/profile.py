@@ -1,0 +1,38 @@
+"""Where the agent spends its time during 100 ADDs, one at a time and then at once."""
+
+from __future__ import annotations
+
+import pstats
+import signal
+import sys
+
+from bench.contenders import AGENT, everyone
+from bench.contest import GROW
+from bench.stage import BUILD, ROOT, build, staged
+from testbed import progress
+
+ADDS, TOP = 100, 25
+
+
+def run(name: str, ports: int, seed: int) -> None:
+    """cProfile slows the agent by half: read the shares and the counts, not the times."""
+    floor, _ = build()
+    plugin = everyone(ROOT / "cni" / "plugin" / "ovnlet", floor)[AGENT]
+    path = BUILD / "agent.profile"
+    path.unlink(missing_ok=True)
+    words = [sys.executable, "-m", "cProfile", "-o", str(path), "-m", "ovnlet"]
+    with staged(name, ports + ADDS, seed, python=words) as stage:
+        rest = stage.pods[:ports]
+        for start in range(0, ports, GROW):
+            stage.play(plugin.add([(pod, stage.sandbox()) for pod in rest[start : start + GROW]]))
+        with progress.step(f"{ADDS} ADDs and DELs at {ports} ports") as step:
+            for number, pod in enumerate(stage.pods[ports:]):
+                step.note(str(number))
+                alone = [(pod, stage.sandbox())]
+                stage.play(plugin.add(alone))
+                stage.play(plugin.delete(alone))
+        stage.agent.stop(signal.SIGTERM, timeout=20)
+    stats = pstats.Stats(str(path))
+    print(f"{ports} ADDs in bursts of {GROW}, then {ADDS} ADDs and DELs one at a time")
+    stats.strip_dirs().sort_stats("tottime").print_stats(TOP)
+    stats.sort_stats("cumulative").print_stats("ovnlet|attaching|reconcil|host|netlink|ovs|queue|watch|server", TOP)

@@ -1,0 +1,119 @@
+"""The calls that kube-ovn-cni makes for one ADD in its veth path, in their order, without its ARP probe.
+
+`ovs-vsctl` is the same program with the same words. Links are made with `ip`, where kube-ovn-cni has netlink in Go,
+which is faster: hence the share of `ovs-vsctl` is counted apart. Its API calls, QoS rates and checks of the gateway
+are left out; what it asks of OVSDB for a pod without any of these is here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+from bench import processes
+from bench.processes import Done, Job
+
+POLL = 0.5  # seconds between two looks for ovn-installed, as written there
+POLLS = 60
+AT_ONCE = 100  # its --ovs-vsctl-concurrency
+
+
+@dataclass(slots=True)
+class Pod:
+    """What it is told of a pod; `vsctl_ms` grows with each call."""
+
+    netns: str
+    link: str
+    mac: str
+    address: str
+    gateway: str
+    mtu: str
+    iface_id: str
+    vsctl_ms: float = 0
+
+    def vsctl(self, *words: str) -> str:
+        """One call. With a hundred at once ovsdb-server's queue of callers overflows; there the ADD fails by it."""
+        for _ in range(100):
+            done = processes.one(Job(["ovs-vsctl", "--timeout=30", *words]))
+            self.vsctl_ms += done.ms
+            if done.code == 0:
+                return done.out.strip()
+            if "connection failed" not in done.out:
+                break
+            time.sleep(0.01)
+        raise RuntimeError(f"ovs-vsctl {' '.join(words)}: status {done.code}: {done.out.strip()}")
+
+    def add(self) -> None:
+        link, inner = self.link, f"{self.link[:-2]}_c"
+        mine = f"external-ids:iface-id={self.iface_id}"
+        _checked(["ip", "link", "add", link, "mtu", self.mtu, "type", "veth", "peer", "name", inner, "mtu", self.mtu])
+        self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", "Interface", mine, f'name!="{link}"')
+        self._port()
+        _checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
+        self._rates(mine)
+        if self.vsctl("--bare", "--columns=datapath_type", "find", "bridge", "name=br-int") == "netdev":
+            _checked(["ethtool", "-K", inner, "tx", "off"])
+        self._wait_installed()
+        self._mirror(mine)
+        self._inside(inner)
+
+    def _port(self) -> None:
+        pod, _, namespace = self.iface_id.partition(".")
+        labels = [f"iface-id={self.iface_id}", "vendor=kube-ovn", f"pod_name={pod}", f"pod_namespace={namespace}"]
+        labels += [f"pod_netns={self.netns}", f"ip={self.address.partition('/')[0]}"]
+        settings = [f"external_ids:{label}" for label in labels]
+        self.vsctl("--may-exist", "add-port", "br-int", self.link, "--", "set", "interface", self.link, *settings)
+
+    def _rates(self, mine: str) -> None:
+        """Bandwidth: find the interface, look for QoS and Queue, set policing; then netem: two looks."""
+        for table in ("interface", "qos", "queue"):
+            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+        self.vsctl("set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0")
+        for table in ("interface", "qos"):
+            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+
+    def _wait_installed(self) -> None:
+        for _ in range(POLLS):
+            if self.vsctl("--if-exists", "get", "interface", self.link, "external-ids:ovn-installed") == '"true"':
+                return
+            time.sleep(POLL)
+        raise RuntimeError(f"{self.link}: no ovn-installed")
+
+    def _mirror(self, mine: str) -> None:
+        """Without a mirror for this pod: three looks."""
+        for table in ("interface", "port", "mirror"):
+            condition = mine if table == "interface" else f'name="{self.link}"'
+            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, condition)
+
+    def _inside(self, inner: str) -> None:
+        netns = self.netns.rpartition("/")[2]
+        _checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
+        steps = [f"link set {inner} name eth0 address {self.mac} mtu {self.mtu} up"]
+        steps += [f"address add {self.address} dev eth0", f"route replace default via {self.gateway}"]
+        _checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
+
+
+def together(pods: Sequence[Sequence[str]]) -> list[Done]:
+    """Attach all of them at once, each in a thread as each request has a goroutine there."""
+    with ThreadPoolExecutor(min(len(pods), AT_ONCE)) as pool:
+        return list(pool.map(_timed, pods))
+
+
+def _timed(words: Sequence[str]) -> Done:
+    netns, link, mac, address, gateway, mtu, iface_id = words
+    pod, began = Pod(netns, link, mac, address, gateway, mtu, iface_id), perf_counter()
+    try:
+        pod.add()
+    except RuntimeError as error:
+        return Done(0, 1, str(error))
+    return Done((perf_counter() - began) * 1000, 0, "", pod.vsctl_ms)
+
+
+def _checked(argv: Sequence[str], stdin: str = "") -> Done:
+    done = processes.one(Job(argv, stdin=stdin))
+    if done.code:
+        raise RuntimeError(f"{' '.join(argv)}: status {done.code}: {done.out.strip()}")
+    return done

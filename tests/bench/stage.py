@@ -1,0 +1,159 @@
+"""The stage: a private bed without kubelet, the real agent on its node, and the driver in the node's namespaces."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from bench import pods
+from bench.contenders import Contender
+from bench.pods import Pod
+from bench.processes import Done
+from testbed import progress
+from testbed.bed import Bed
+from testbed.service import Service, wait_for
+from testbed.space import Inside
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "bench"
+PARTS = ("ovs", "ovn", "etcd", "apiserver")
+# Quiet is: less than 2 ms of processor in 40 ms, all parts together. No round begins before.
+LOOK, QUIET, PATIENCE = 0.04, 0.002, 10.0
+
+
+class BenchError(RuntimeError):
+    """The run itself failed; no figure is worth anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One order to the driver: how each member and all of them together ended. `cpu_ms` is the agent's, until quiet."""
+
+    wall_ms: float
+    done: list[Done]
+    cpu_ms: float
+
+
+@dataclass(slots=True)
+class Stage:
+    """What the contest plays on."""
+
+    bed: Bed
+    agent: Service
+    driver: Inside
+    pods: list[Pod]
+    random: random.Random
+    watched: list[int] = field(default_factory=list)
+    sandboxes: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def sandbox(self) -> str:
+        return f"{next(self.sandboxes):012x}".ljust(64, "0")
+
+    def play(self, order: dict[str, Any]) -> Outcome:
+        """Give an order when all is quiet, and wait until it is quiet again."""
+        self.settle()
+        before = cpu(self.agent.pid)
+        wall_ms, done = self.command(order)
+        self.settle()
+        return Outcome(wall_ms, done, (cpu(self.agent.pid) - before) * 1000)
+
+    def command(self, order: dict[str, Any]) -> tuple[float, list[Done]]:
+        """The same at once, for what does not touch the network."""
+        assert self.driver.stdin
+        assert self.driver.stdout
+        self.driver.stdin.write(json.dumps(order) + "\n")
+        self.driver.stdin.flush()
+        if not (line := self.driver.stdout.readline()):
+            raise BenchError("the driver ended")
+        answer = json.loads(line)
+        done = [Done(*each) for each in answer["done"]]
+        if bad := [each for each in done if each.code]:
+            raise BenchError(f"{len(bad)} of {len(done)} failed: {order['jobs'][0]}: {bad[0].out}\n{self.agent.tail()}")
+        return answer["wall_ms"], done
+
+    def settle(self) -> None:
+        """Wait until nobody works: what one contender left to do must not be the next one's load."""
+
+        def quiet() -> bool:
+            before = sum(map(cpu, self.watched))
+            time.sleep(LOOK)
+            return sum(map(cpu, self.watched)) - before < QUIET
+
+        wait_for(quiet, "the node to become quiet", PATIENCE, every=0)
+
+    def verify(self, contender: Contender, attached: Sequence[tuple[Pod, str]]) -> None:
+        """Whoever says that it attached a pod has to have done so."""
+        node = self.bed.node()
+        installed = node.vsctl(
+            "--bare", "--columns=external_ids", "find", "interface", "external_ids:ovn-installed=true"
+        )
+        for pod, _ in attached:
+            inside = node.run(["ip", "-n", pod.name, "address", "show", "eth0"])
+            if "inet " not in inside or (contender.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "):
+                raise BenchError(f"{contender.name} did not attach {pod.name}: {inside}")
+
+    @property
+    def agent_mib(self) -> float:
+        status = Path(f"/proc/{self.agent.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def cpu(pid: int) -> float:
+    """The processor's seconds of all threads of a process: utime + stime of /proc/PID/stat, without its ticks."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def build() -> tuple[Path, Path]:
+    """The floor and a program that does nothing, with the plugin's own compiler; their paths."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    triple = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
+    headers = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{triple}"]  # musl-gcc hides the kernel's
+    (BUILD / "empty.c").write_text("int main(void) { return 0; }\n")
+    made = []
+    for source in (Path(__file__).with_name("floor.c"), BUILD / "empty.c"):
+        made.append(BUILD / source.stem)
+        flags = ["-std=gnu17", "-Os", "-Wall", "-Wextra", "-Werror", "-static", "-s", *headers]
+        subprocess.run(["musl-gcc", *flags, "-o", made[-1], source], check=True)
+    return made[0], made[1]
+
+
+@contextmanager
+def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> Iterator[Stage]:
+    """A bed with everything prepared and the agent serving; gone afterwards. `python` starts the agent differently."""
+    with Bed.up(name, parts=PARTS) as bed:
+        with progress.step(f"{pod_count} pods, logical ports and namespaces"):
+            made = pods.create(bed, pod_count)
+        agent = start_agent(bed, python)
+        node = bed.node()
+        words = [sys.executable, "-m", "bench.driver"]
+        driver = node.popen(words, env={"PYTHONPATH": str(ROOT / "tests")}, stderr=sys.stderr.fileno())
+        parts = ("ovs-vswitchd", "ovsdb-server", "ovn-controller")
+        stage = Stage(bed, agent, driver, made, random.Random(seed))
+        stage.watched = [agent.pid, *(node.service(part).pid for part in parts)]
+        stage.watched += [bed.space("ctl").service(part).pid for part in ("ovn-northd", "ovn-sb", "ovn-nb")]
+        try:
+            yield stage
+        finally:
+            driver.terminate()
+            driver.wait(10)
+
+
+def start_agent(bed: Bed, python: Sequence[str] = ()) -> Service:
+    """The agent as its image runs it, but for where the socket's directory and the credentials are."""
+    words = [*python, "agent", "--node-name", pods.NODE, "--kubeconfig", str(bed.inner_kubeconfig)]
+    agent = bed.node().spawn("ovnlet", words if python else [str(ROOT / ".venv" / "bin" / "ovnlet"), *words])
+    agent.wait_ready(_serving(agent), timeout=60)
+    return agent
+
+
+def _serving(agent: Service) -> Callable[[], bool]:
+    return lambda: "serving" in agent.log.read_text()
