@@ -14,6 +14,10 @@ from cluster.front import Front, fails_watches, unavailable
 from testbed.bed import Bed
 
 
+def watched(front: Front) -> bool:
+    return any("watch=true" in line for line in front.requests)
+
+
 @pytest.mark.parametrize(
     ("refused", "broken"),
     [pytest.param(20, 4, id="short"), pytest.param(720, 180, id="issue", marks=pytest.mark.long)],
@@ -58,21 +62,42 @@ async def test_connections_cut_again_and_again(account: Path, front: Front, api:
             await until(lambda number=number: room.note("cut") == str(number), IN_FORCE, "the edit")  # type: ignore[misc]
 
 
-async def test_an_impostor_learns_nothing_and_ends_nothing(
-    account: Path, front: Front, api: Api, tmp_path: Path
-) -> None:
-    await api.create("trusted")
+@pytest.fixture
+def foreign(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for the same address, by nobody that the cluster trusts, and its key."""
     words = (
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
     )
     files = (tmp_path / "x.crt", tmp_path / "x.key")
     subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
-    await front.open(certificate=files)
+    return files
+
+
+async def test_an_impostor_learns_nothing_and_ends_nothing(
+    account: Path, front: Front, api: Api, foreign: tuple[Path, Path]
+) -> None:
+    await api.create("trusted")
+    await front.open(certificate=foreign)
     async with running(account, front.url) as room:
         await asyncio.sleep(1.5)
         assert front.requests == []
         await front.open()
         await until(lambda: room.pod("trusted"), IN_FORCE, "the pod")
+
+
+async def test_a_new_ca_is_learned_while_kopf_runs(
+    bed: Bed, account: Path, front: Front, api: Api, foreign: tuple[Path, Path]
+) -> None:
+    await api.create("rotated")
+    async with running(account, front.url) as room:
+        await until(lambda: watched(front), 5, "the watch")
+        (account / "ca.crt").write_text((account / "ca.crt").read_text() + foreign[0].read_text())
+        (account / "token").write_text(token(bed))
+        front.requests.clear()
+        await front.open(certificate=foreign)
+        await until(lambda: watched(front), IN_FORCE, "the watch again")
+        await api.note("rotated", "after it")
+        await until(lambda: room.note("rotated") == "after it", 2, "the edit")
 
 
 async def test_the_role_bound_only_after_the_agents_start(bed: Bed, account: Path, front: Front, api: Api) -> None:
@@ -103,7 +128,7 @@ async def test_a_token_that_is_renewed_in_time_is_never_refused(
 ) -> None:
     await api.create("renewed")
     async with running(account, front.url) as room:
-        await until(lambda: any("watch=true" in line for line in front.requests), 5, "the watch")
+        await until(lambda: watched(front), 5, "the watch")
         fresh = token(bed)
         used: list[str] = []
 

@@ -35,14 +35,15 @@ class Guest:
     async def run(self) -> None:
         """Keep kopf running. Ends only when cancelled."""
         loop = asyncio.get_running_loop()
-        pause = SHORTEST_PAUSE
+        row = 0
         while True:
             began = loop.time()
             error = await self._life()
             self._relisted()
-            pause = SHORTEST_PAUSE if loop.time() - began > STEADY else min(pause * 2, LONGEST_PAUSE)
-            log.warning("kopf ended and is started again", error=repr(error), pause=pause)
-            await asyncio.sleep(pause)
+            row = 0 if loop.time() - began > STEADY else row + 1
+            if row % 20 <= 1:
+                log.warning("kopf ended and is started again", error=repr(error), row=row)
+            await asyncio.sleep(min(SHORTEST_PAUSE * 2 ** min(row, 10), LONGEST_PAUSE))
 
     async def _life(self) -> BaseException | None:
         """Run kopf until it ends by itself; end it when cancelled. Returns what it ended with."""

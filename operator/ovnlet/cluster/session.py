@@ -76,10 +76,10 @@ class Access:
             connector=aiohttp.TCPConnector(ssl=context),
             headers={"User-Agent": "ovnlet"},
             timeout=aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT),
-            middlewares=(self._identify(), *middlewares),
+            middlewares=(self._identify(context), *middlewares),
         )
 
-    def _identify(self) -> ClientMiddlewareType:
+    def _identify(self, context: ssl.SSLContext) -> ClientMiddlewareType:
         """Put the token on each request, read again when its file has changed: kubelet renews it every hour."""
         path, seen, token = self._kubeconfig or self._account / "token", (0, 0), ""
 
@@ -88,7 +88,9 @@ class Access:
             try:
                 now = path.stat()
                 if (now.st_mtime_ns, now.st_ino) != seen:
-                    seen, token = (now.st_mtime_ns, now.st_ino), self.read().token or ""
+                    credentials = self.read()
+                    context.load_verify_locations(cadata=credentials.ca)  # the CA's successor, if there is one
+                    seen, token = (now.st_mtime_ns, now.st_ino), credentials.token or ""
             except (OSError, BadCredentials) as error:  # one that kopf tries again after
                 raise aiohttp.ClientConnectionError(f"no credentials: {error}") from error
             if token:
@@ -108,7 +110,7 @@ async def call(http: aiohttp.ClientSession, method: str, url: str, **options: An
                 raise ApiFault(f"{what}: {answer.status} {answer.reason}: {text}", answer.status)
             return await answer.json()
     except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-        raise ApiFault(f"{what}: {error!r}") from error
+        raise ApiFault(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def tls(credentials: Credentials) -> ssl.SSLContext:
