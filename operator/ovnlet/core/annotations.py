@@ -6,7 +6,7 @@ with IPv4 first.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
@@ -110,37 +110,40 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
 
 def settle(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> Allocation:
     """The allocation in force: what is fixed from ``good``, what is live from ``now`` where it is valid."""
-    if good is None:
+    if good is None or good == relevant(now, provider):
         return parse(now, provider, ifname)
-    last = parse(good, provider, ifname)
-    problems = []
+    wrong = []
     for name in _FIXED:
         before, after = good.get(key(provider, name)), now.get(key(provider, name))
         if before != after:
             allowed = f"{before!r}, fixed for this sandbox; another value takes effect in a new pod"
-            problems.append(Invalid(key(provider, name), after, allowed))
-    merged = {**good, **{key(provider, name): now.get(key(provider, name), "") for name in _LIVE}}
-    live = parse(merged, provider, ifname)
-    wrong = {problem.key for problem in live.problems}
-    return replace(
-        live,
-        gateways=last.gateways if key(provider, "gateway") in wrong else live.gateways,
-        routes=last.routes if key(provider, "routes") in wrong else live.routes,
-        problems=(*problems, *live.problems),
-    )
+            wrong.append(Invalid(key(provider, name), after, allowed))
+    live = parse(_merged(good, now, provider, _FIXED), provider, ifname)
+    force = parse(usable(good, now, provider, ifname), provider, ifname)
+    return replace(force, problems=(*wrong, *live.problems))
 
 
 def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> dict[str, str]:
     """The text to remember: ``now`` with every value that could not be used put back to ``good``."""
-    before = dict(good or {})
-    allocation = settle(good, now, provider, ifname)
-    wrong = {problem.key for problem in allocation.problems}
-    merged = relevant(now, provider)
-    for name in wrong:
-        merged.pop(name, None)
-        if name in before:
-            merged[name] = before[name]
-    return merged
+    if good == relevant(now, provider):
+        return relevant(now, provider)
+    before, fixed = dict(good or {}), () if good is None else _FIXED
+    problems = parse(_merged(before, now, provider, fixed), provider, ifname).problems
+    wrong = [name for name in _LIVE if key(provider, name) in {problem.key for problem in problems}]
+    for back in ((), wrong, _LIVE):  # one put back may not fit a new other one
+        text = _merged(before, now, provider, (*fixed, *back))
+        if not parse(text, provider, ifname).problems:
+            break
+    return text
+
+
+def _merged(good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]) -> dict[str, str]:
+    """``now`` but for the ``kept`` names, which are as they are in ``good``."""
+    names = {key(provider, name) for name in kept}
+    return {
+        **{name: value for name, value in relevant(now, provider).items() if name not in names},
+        **{name: value for name, value in good.items() if name in names},
+    }
 
 
 class _Reader:
@@ -168,9 +171,11 @@ def _addresses(read: _Reader) -> tuple[Interface, ...]:
     found = []
     for text in texts:
         try:
-            address = ip_address(text.partition("/")[0])
+            address = _address(text.partition("/")[0])
         except ValueError as error:
             raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
+        if address.is_multicast or address.is_unspecified or address.is_loopback:
+            raise read.invalid("ip_address", "an address of a host")
         network = networks.get(address.version)
         if network is None or address not in network:
             raise read.invalid("ip_address", f"an address inside {read.text('cidr') or 'cidr, which is missing'}")
@@ -182,9 +187,12 @@ def _addresses(read: _Reader) -> tuple[Interface, ...]:
 
 def _network(read: _Reader, text: str) -> Destination:
     try:
-        return ip_network(text, strict=False)
+        network = _prefix(text)
     except ValueError as error:
         raise read.invalid("cidr", "one prefix of each family of ip_address, comma separated") from error
+    if network.prefixlen == 0:
+        raise read.invalid("cidr", "a prefix that is not everything")
+    return network
 
 
 def _mac(read: _Reader) -> str:
@@ -208,7 +216,7 @@ def _flag(read: _Reader, name: str, *, default: bool) -> bool:
 
 def _gateways(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
     try:
-        gateways = [ip_address(text) for text in _split(read.text("gateway"))]
+        gateways = [_address(text) for text in _split(read.text("gateway"))]
     except ValueError as error:
         raise read.invalid("gateway", "one address of each family of ip_address, comma separated") from error
     return tuple(_reachable(read, "gateway", g, addresses) for g in gateways if _family(g, addresses))
@@ -233,9 +241,9 @@ def _routes(read: _Reader, addresses: tuple[Interface, ...], gateways: tuple[Add
 
 
 def _route(entry: Mapping[str, str]) -> CustomRoute:
-    via = ip_address(str(entry["gw"]))
+    via = _address(str(entry["gw"]))
     text = entry.get("dst") or ("0.0.0.0/0" if via.version == 4 else "::/0")
-    destination = ip_network(str(text), strict=False)
+    destination = _prefix(str(text))
     if destination.version != via.version:
         raise ValueError("destination and gateway of two families")
     return CustomRoute(destination, via)
@@ -254,6 +262,21 @@ def _shadowed(routes: list[CustomRoute], addresses: tuple[Interface, ...], gatew
     own = {address.version: address.network.prefixlen for address in addresses}
     inner = [r.destination for r in routes if r.via.version == 6 and r.destination.prefixlen > own[6]]
     return any(gateway in destination for destination in inner for gateway in gateways)
+
+
+def _address(text: str) -> Address:
+    return ip_address(_without_zone(text))
+
+
+def _prefix(text: str) -> Destination:
+    return ip_network(_without_zone(text), strict=False)
+
+
+def _without_zone(text: str) -> str:
+    """What the kernel shows never bears one, so that it would differ for ever."""
+    if "%" in text:
+        raise ValueError("an address with a zone")
+    return text
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
