@@ -146,6 +146,12 @@ class Bed:
     def node(self, index: int = 0) -> Node:
         return self.nodes[index]
 
+    def reboot(self, index: int = 0) -> Node:
+        """Cut the node's power and start it again; the new node, as its space is another one now."""
+        startup.reboot(self, index)
+        self.say(f"n{index}: rebooted")
+        return self.nodes[index]
+
     def space(self, role: str | None) -> Space:
         """By role: a node's name, or the control space's; without one the first that there is."""
         spaces = [*self.nodes, *([self.control] if self.control else [])]

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from testbed import layout
+from testbed.mounts import CGROUPS
 from testbed.service import BedError, start_time, wait_for
-from testbed.space import CGROUPS, argv0
+from testbed.space import argv0
 
 SPACE = re.compile(rf"{layout.PREFIX}({layout.NAME.pattern})-(?:ctl|n\d+)")
 

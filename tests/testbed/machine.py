@@ -9,8 +9,9 @@ from pathlib import Path
 
 from testbed import clean, inventory, layout
 from testbed.inventory import Inventory, Section
+from testbed.mounts import SHIELDED
 from testbed.service import start_time
-from testbed.space import SHIELDED, argv0
+from testbed.space import argv0
 
 
 def machine(bed: str | None = None) -> Inventory:

@@ -1,7 +1,7 @@
 """A space: one set of namespaces (network, mount, PID, UTS, IPC, cgroup) whose every process dies with its init.
 
 The init is `sleep` with SIGCHLD ignored, so that the kernel itself reaps orphans. Its argv[0] is the space's name:
-that is how a stranger finds it. Mounts: /etc, /opt and /var are overlays over the machine's, /run is a tmpfs.
+that is how a stranger finds it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from testbed import layout
+from testbed import layout, mounts
+from testbed.mounts import BOOT_ID, CGROUPS
 from testbed.service import BedError, Service, children, start_time, wait_for
 
-CGROUPS = Path("/sys/fs/cgroup")
 Words = Iterable[str | Path]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLEAN = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
-# Empty at first, whatever the machine has there: state of its own OVS, containerd or Kubernetes.
-FRESH = (
-    *("/etc/cni", "/etc/kubernetes", "/etc/openvswitch", "/opt/cni", "/var/log"),
-    *("/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/openvswitch", "/var/lib/ovn"),
-)
-# kubelet sets these for the whole machine if they differ: it gets files that already hold what it wants.
-SHIELDED = {
-    "vm/overcommit_memory": "1",
-    "vm/panic_on_oom": "0",
-    "kernel/panic": "10",
-    "kernel/panic_on_oops": "1",
-    "kernel/keys/root_maxkeys": "1000000",
-    "kernel/keys/root_maxbytes": "25000000",
-}
 JOIN = 'for c in $1; do echo 0 >"$c/cgroup.procs"; done; shift; exec "$@"'
 SPAWN = (
     'for c in $OVNLET_BED_GROUPS; do echo 0 >$c/cgroup.procs; done; "$@" </dev/null >>"$OVNLET_BED_LOG" 2>&1 & echo $!'
@@ -70,8 +56,8 @@ class Space:
         (directory / "log").mkdir(parents=True, exist_ok=True)
         kinds = ["--fork", "--pid", "--mount", "--mount-proc", "--uts", "--ipc"]
         kinds += ["--net"] * network + ["--cgroup"] * cgroups
-        groups = _make_cgroups(name) if cgroups else []
-        script = "\n".join(_setup(bed, name, directory, network=network, groups=groups))
+        groups = mounts.make_cgroups(name) if cgroups else []
+        script = "\n".join(mounts.setup(bed, name, directory, network=network, groups=groups))
         log = directory / "log" / "init"
         with log.open("w") as out:
             outer = subprocess.Popen(
@@ -115,6 +101,11 @@ class Space:
     @property
     def netns_path(self) -> Path:
         return Path(f"/proc/{self.pid}/ns/net")
+
+    @property
+    def boot_id(self) -> str:
+        """Another one after each boot, for programs that see the space's own /proc."""
+        return self.path(f"/proc/sys/{BOOT_ID}").read_text().strip()
 
     def path(self, inside: str | Path) -> Path:
         """Where a file of the space lies for those outside (its unix sockets can be connected to as well)."""
@@ -229,63 +220,3 @@ def argv0(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def _make_cgroups(name: str) -> list[Path]:
-    """One group per v1 controller; a cpuset accepts nobody before it has processors and memory."""
-    groups = []
-    for controller in sorted(path for path in CGROUPS.iterdir() if path.name != "unified"):
-        group = controller / name
-        group.mkdir(exist_ok=True)
-        for fact in ("cpuset.cpus", "cpuset.mems"):
-            if (group / fact).exists():
-                (group / fact).write_text((controller / fact).read_text())
-        groups.append(group)
-    return groups
-
-
-def _setup(bed: str, name: str, directory: Path, *, network: bool, groups: list[Path]) -> list[str]:
-    """The shell lines that turn a copy of the machine's mounts into the space's own."""
-    home = layout.directory(bed)
-    lines = [f"hostname {name}"]
-    # Our copy of another bed's tmpfs or of somebody's named network namespace would keep it alive after its end.
-    lines += [
-        "for point in $(cut -d' ' -f5 /proc/self/mountinfo); do case $point in",
-        f"  {home}) ;; /run/*) umount -nl $point 2>/dev/null || : ;;",
-        "esac; done",
-    ]
-    for top in ("etc", "opt", "var"):
-        upper, work = directory / top / "upper", directory / top / "work"
-        lines += [f"mkdir -p {upper} {work}"]
-        lines += [f"mount -n -t overlay {name} -o lowerdir=/{top},upperdir={upper},workdir={work} /{top}"]
-    for fresh in FRESH:
-        lines += [f"mkdir -p {directory}/fresh{fresh} {fresh}", f"mount -n --bind {directory}/fresh{fresh} {fresh}"]
-    run = directory / "run"
-    lines += [f"mkdir -p {run}", f"mount -n -t tmpfs {name} {run}", f"mkdir -p {run}/{home.relative_to('/run')}"]
-    lines += [f"mount -n --bind {home} {run}/{home.relative_to('/run')}", f"mount -n --move {run} /run"]
-    lines += ["mkdir -p /run/lock /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn"]
-    if network:
-        lines += ["mount -n -t sysfs sysfs /sys", "ip link set lo up"]
-    lines += _cgroup_mounts(name, groups) + _shields(directory)
-    # Whoever asks for HostToContainer or runs kubelet needs shared mounts; nothing reaches the machine's.
-    lines += ["mount -n --make-rshared /", f"exec env --ignore-signal=CHLD --argv0={name} sleep infinity"]
-    return lines
-
-
-def _cgroup_mounts(name: str, groups: list[Path]) -> list[str]:
-    if not groups:
-        return []
-    lines = [f"mount -n -t tmpfs {name} {CGROUPS}"]
-    for group in groups:
-        controller = group.parent.name
-        options = "none,name=systemd" if controller == "systemd" else controller
-        lines += [f"mkdir {CGROUPS}/{controller}", f"mount -n -t cgroup -o {options} cgroup {CGROUPS}/{controller}"]
-    return lines
-
-
-def _shields(directory: Path) -> list[str]:
-    lines = [f"mkdir -p {directory}/shield"]
-    for number, (path, value) in enumerate(SHIELDED.items()):
-        shield = f"{directory}/shield/{number}"
-        lines += [f"echo {value} >{shield}", f"mount -n --bind {shield} /proc/sys/{path}"]
-    return lines

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,46 +20,82 @@ if TYPE_CHECKING:
 OWN_CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
+class Tasks:
+    """Work handed to threads; the first failure or an interrupt takes the bed down, so that nobody goes on waiting."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.pool = ThreadPoolExecutor(16)
+        self.all: list[Future[Any]] = []
+
+    def soon(self, wanted: bool, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Start it now; it waits itself for the futures it is given. What is not wanted is done at once."""
+        self.all.append(self.pool.submit(work, self.bed, *arguments) if wanted else _done(None))
+        return self.all[-1]
+
+    def finish(self) -> None:
+        with self.pool:
+            try:
+                for task in as_completed(self.all):
+                    task.result()
+            except BaseException:
+                clean.remove(self.bed.name)
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the parts of a node wait for."""
+
+    spaces: Future[None]
+    keys: Future[None]
+    api: Future[None]
+    central: Future[Space]
+
+
 def start(bed: Bed) -> None:
-    """Start every part of the bed. The first failure takes all of it down: then nobody goes on waiting."""
-    with ThreadPoolExecutor(16) as pool:
-        tasks = _tasks(bed, pool)
-        try:
-            for task in as_completed(tasks):
-                task.result()
-        except BaseException:  # an interrupt too
-            clean.remove(bed.name)
-            raise
-
-
-def _tasks(bed: Bed, pool: ThreadPoolExecutor) -> list[Future[Any]]:
-    """Everything that is to be done, each piece waiting for those that it is given."""
-    tasks: list[Future[Any]] = []
-
-    def soon(wanted: bool, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        tasks.append(pool.submit(work, *arguments) if wanted else _nothing())
-        return tasks[-1]
-
-    parts = bed.parts
-    spaces = soon(True, _spaces, bed)
-    keys = soon(bool(parts & layout.CONTROL_PARTS), bed.ids.create, [f"n{index}" for index in range(bed.node_count)])
-    api = soon(bool(parts & layout.CONTROL_PARTS), _control_plane, bed, spaces, keys)
-    central = soon(layout.OVN in parts, _central, bed, spaces)
-    soon(layout.ASSIGN in parts, _assign, bed, api, central)
+    """Start every part of the bed."""
+    tasks, parts = Tasks(bed), bed.parts
+    controlled = bool(parts & layout.CONTROL_PARTS)
+    spaces = tasks.soon(True, _spaces)
+    keys = tasks.soon(controlled, _keys)
+    api = tasks.soon(controlled, _control_plane, spaces, keys)
+    central = tasks.soon(layout.OVN in parts, _central, spaces)
+    tasks.soon(layout.ASSIGN in parts, _assign, api, central)
     for index in range(bed.node_count):
-        switched = soon(bool(parts & {layout.OVS, layout.OVN}), _switch, bed, spaces, index)
-        soon(layout.OVN in parts, _chassis, bed, switched, central, index)
-        contained = soon(layout.KUBELET in parts, _containerd, bed, spaces, index)
-        registered = soon(layout.KUBELET in parts, _kubelet, bed, contained, keys, api, index)
-        soon(layout.PROXY in parts, _proxy, bed, api, registered, index)
-    return tasks
+        _node(tasks, index, Ground(spaces, keys, api, central))
+    tasks.finish()
 
 
-def _nothing() -> Future[Any]:
-    """What a part that was not asked for has already done."""
+def reboot(bed: Bed, index: int) -> None:
+    """Cut a node's power and start it again: all namespaces and what lay under /run are gone, its disks are not."""
+    bed.nodes[index].destroy()
+    node = bed.nodes[index] = Node.create(bed.name, f"n{index}", cgroups=layout.KUBELET in bed.parts)
+    if bed.control and bed.networked:
+        underlay.lay_node(bed.control, node, index, tunnel=bed.node_count > 1)
+    tasks = Tasks(bed)
+    _node(tasks, index, Ground(_done(None), _done(None), _done(None), _done(bed.control)))
+    tasks.finish()
+
+
+def _node(tasks: Tasks, index: int, ground: Ground) -> None:
+    """All of one node."""
+    parts = tasks.bed.parts
+    switched = tasks.soon(bool(parts & {layout.OVS, layout.OVN}), _switch, ground.spaces, index)
+    tasks.soon(layout.OVN in parts, _chassis, switched, ground.central, index)
+    contained = tasks.soon(layout.KUBELET in parts, _containerd, ground.spaces, index)
+    registered = tasks.soon(layout.KUBELET in parts, _kubelet, ground, contained, index)
+    tasks.soon(layout.PROXY in parts, _proxy, ground.api, registered, index)
+
+
+def _done(result: Any) -> Future[Any]:
     done: Future[Any] = Future()
-    done.set_result(None)
+    done.set_result(result)
     return done
+
+
+def _keys(bed: Bed) -> None:
+    bed.ids.create([f"n{index}" for index in range(bed.node_count)])
 
 
 def _spaces(bed: Bed) -> None:
@@ -131,14 +168,14 @@ def _containerd(bed: Bed, spaces: Future[None], index: int) -> Node:
     return node
 
 
-def _kubelet(bed: Bed, contained: Future[Node], keys: Future[None], api: Future[None], index: int) -> None:
+def _kubelet(bed: Bed, ground: Ground, contained: Future[Node], index: int) -> None:
     """Started before there is an API server: it first spends five seconds on asking for a Docker that is not there."""
-    keys.result()
+    ground.keys.result()
     node = contained.result()
     service = runtime.start_kubelet(node, bed.control_plane, f"{node.ip},{node.ip6}")
-    api.result()
-    asked = ("get", "node", node.role, "--ignore-not-found", "--output=name")
-    service.wait_ready(lambda: bed.kubectl(*asked), timeout=60)
+    ground.api.result()
+    asked = ("get", "node", node.role, "--ignore-not-found", "--output=jsonpath={.status.nodeInfo.bootID}")
+    service.wait_ready(lambda: bed.kubectl(*asked) == node.boot_id, timeout=60)
     bed.say(f"{node.role}: kubelet registered")
 
 

@@ -38,9 +38,12 @@ def lay_node(control: Space, node: Space, index: int, *, tunnel: bool) -> None:
 
 def _link(control: Space, node: Space, name: str, bridge: str, peer: str) -> None:
     """Made in the control space's network, from the machine's PID namespace: there `netns PID` is the node's pid."""
+    entered = ["nsenter", f"--target={control.pid}", "--net", "ip", "link"]
+    # A node that died a moment ago: the kernel is perhaps still taking its end of the wire away.
+    subprocess.run([*entered, "delete", name], env=CLEAN, capture_output=True, check=False)
     veth = ["type", "veth", "peer", "name", peer, "netns", str(node.pid)]
     done = subprocess.run(
-        ["nsenter", f"--target={control.pid}", "--net", "ip", "link", "add", name, "master", bridge, "up", *veth],
+        [*entered, "add", name, "master", bridge, "up", *veth],
         env=CLEAN,
         capture_output=True,
         text=True,
