@@ -1,0 +1,54 @@
+"""A bed of three nodes for the whole floor, and an agent on one of them for each test."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cni.agent import hands
+from cni.agent.node import TESTS, AgentNode
+from testbed.assign import NETWORK
+from testbed.bed import Bed
+from testbed.service import wait_for
+
+NAME = "floor-cni"
+# Two more nodes than one: what is broken on each of them at the same time is waited for only once.
+NODES = 3
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    if Bed.is_alive(NAME):  # of a run that was killed
+        Bed.attach(NAME).down()
+    with Bed.up(NAME, nodes=NODES, parts={"ovs", "ovn", "etcd", "apiserver"}) as bed:
+        bed.nbctl(*NETWORK.split())
+        for node in bed.nodes:
+            words = [sys.executable, "-m", "cni.agent.hands"]
+            service = node.spawn("hands", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"})
+            service.wait_ready(node.path(hands.SOCKET).exists)
+        wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
+        yield bed
+
+
+@pytest_asyncio.fixture
+async def nodes(bed: Bed, plugin: Path) -> AsyncIterator[list[AgentNode]]:
+    """All of them, without agents; `forget` gives each back as it was."""
+    nodes = [AgentNode(bed, node, plugin) for node in bed.nodes]
+    yield nodes
+    await asyncio.gather(*(node.forget() for node in nodes))
+
+
+@pytest_asyncio.fixture
+async def bare(nodes: list[AgentNode]) -> AgentNode:
+    """One node, the test starts its agent itself."""
+    return nodes[0]
+
+
+@pytest_asyncio.fixture
+async def node(bare: AgentNode) -> AgentNode:
+    """One node with an agent that serves."""
+    bare.start()
+    return bare

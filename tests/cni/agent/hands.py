@@ -1,0 +1,78 @@
+"""A node's hands: runs programs inside its space for tests that are outside. One connection, one request.
+
+One process that stays in the space costs a fork for each program; nsenter would cost three.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from testbed import inventory
+
+SOCKET = "/run/hands.sock"
+LIMIT = 64 << 20
+# What an attachment consists of, and what an agent keeps of it.
+SECTIONS = ("links", "addresses", "routes", "ovsdb", "files")
+FOLDERS = ("/run/netns", "/run/ovnlet")
+
+
+async def _run(request: dict[str, Any]) -> dict[str, Any]:
+    """A program's end. Programs of a caller who hung up are killed."""
+    pipe = asyncio.subprocess.PIPE
+    env = {os.fsencode(key): os.fsencode(value) for key, value in request["env"].items()}
+    begun = time.monotonic()
+    process = await asyncio.create_subprocess_exec(*request["argv"], stdin=pipe, stdout=pipe, stderr=pipe, env=env)
+    try:
+        stdout, stderr = await process.communicate(base64.b64decode(request["stdin"]))
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    seconds = time.monotonic() - begun
+    answer = {"stdout": base64.b64encode(stdout).decode(), "stderr": base64.b64encode(stderr).decode()}
+    return answer | {"exit_code": process.returncode, "seconds": seconds}
+
+
+def _look() -> dict[str, Any]:
+    sections = {name: inventory.SECTIONS[name]() for name in SECTIONS if name != "files"}
+    return sections | {"files": inventory.files(FOLDERS)}
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    request = json.loads(await reader.readline())
+    work = asyncio.ensure_future(_run(request) if "argv" in request else asyncio.to_thread(_look))
+    hung_up = asyncio.ensure_future(reader.read())
+    await asyncio.wait({work, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+        writer.write(json.dumps(await work).encode() + b"\n")
+        await writer.drain()
+    hung_up.cancel()
+    writer.close()
+
+
+async def main() -> None:
+    async with await asyncio.start_unix_server(_serve, SOCKET, limit=LIMIT, backlog=1024) as server:
+        await server.serve_forever()
+
+
+async def ask(space: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """From outside; `space` is where its files lie here."""
+    reader, writer = await asyncio.open_unix_connection(str(space) + SOCKET, limit=LIMIT)
+    try:
+        writer.write(json.dumps(request).encode() + b"\n")
+        answer = await reader.readline()
+        assert answer, f"the hands of {space} dropped {request}"
+        return dict(json.loads(answer))
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

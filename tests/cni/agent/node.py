@@ -1,0 +1,253 @@
+"""A real agent on a node of a bed, the pods it is asked for, and the built plugin in front of it. No kubelet."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from cni.agent import hands
+from cni.agent.pods import Pod, Sandbox
+from cni.runtime import Json, Outcome, Runtime
+from testbed.api import Api
+from testbed.assign import SWITCH
+from testbed.bed import Bed
+from testbed.inventory import Inventory, compare
+from testbed.node import Node
+from testbed.service import Service
+from testbed.space import Space
+
+TESTS = Path(__file__).resolve().parents[2]
+PODS = "/api/v1/namespaces/default/pods"
+SOCKET = "/run/ovnlet/cni.sock"
+OWN = ("/run/ovnlet", SOCKET, "/run/ovnlet/sandboxes", "/run/ovnlet/deleted")
+_NUMBERS = count(2)
+_SANDBOXES = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class InsideRuntime(Runtime):
+    """Runs the plugin in a space."""
+
+    space: Path = Path("/")
+
+    async def call(
+        self,
+        verb: str = "ADD",
+        config: Json | bytes | None = None,
+        env: dict[str, str] | None = None,
+        user: int | None = None,
+    ) -> Outcome:
+        assert user is None, "everybody is root in a space"
+        stdin = config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
+        return await run(self.space, [str(self.plugin)], env or self.env(verb), stdin)
+
+
+async def run(space: Path, argv: list[str], env: Mapping[str, str], stdin: bytes = b"") -> Outcome:
+    request = {"argv": argv, "env": dict(env), "stdin": base64.b64encode(stdin).decode()}
+    told = await hands.ask(space, request)
+    stdout, stderr = (base64.b64decode(told[stream]) for stream in ("stdout", "stderr"))
+    return Outcome(told["exit_code"], stdout, stderr, told["seconds"])
+
+
+@dataclass(slots=True)
+class AgentNode:
+    """A node with an agent on it. `forget` ends the agent and takes away whatever the test made."""
+
+    bed: Bed
+    space: Node
+    plugin: Path
+    api: Api = field(init=False)
+    runtime: InsideRuntime = field(init=False)
+    agent: Service | None = None
+    pods: list[Pod] = field(default_factory=list)
+    sandboxes: list[Sandbox] = field(default_factory=list)
+    _log_from: int = 0
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.bed.api_url, self.bed.ids.ca, self.bed.token)
+        self.runtime = InsideRuntime(self.plugin, Path(SOCKET), "/nonexistent", self.space.path("/"))
+
+    # ---- the agent
+
+    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
+        """Start it; with `killed_at` the one that kills itself (see killing.py)."""
+        log = self.space.log("agent")
+        self._log_from = log.stat().st_size if log.exists() else 0
+        module = "cni.agent.killing" if killed_at else "ovnlet"
+        paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
+        env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
+        words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}", "--resync=3600"]
+        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
+        self.agent = self.space.spawn("agent", words, env=env)
+        if ready:
+            self.agent.wait_ready(lambda: "serving" in self.told(), timeout=60)
+        return self.agent
+
+    def kill(self) -> None:
+        """SIGKILL, and see it gone."""
+        if self.agent is not None:
+            self.agent.stop(signal.SIGKILL)
+            self.agent = None
+
+    def told(self) -> str:
+        """What the present agent has logged."""
+        with self.space.log("agent").open() as file:
+            file.seek(self._log_from)
+            return file.read()
+
+    # ---- pods and sandboxes
+
+    def pod(self, name: str = "", *, annotated: bool = True, port: bool = True) -> Pod:
+        (pod,) = self.make_pods([name], annotated=annotated, port=port)
+        return pod
+
+    def make_pods(self, names: list[str], *, annotated: bool = True, port: bool = True) -> list[Pod]:
+        """Objects in the API and, with `port`, ports in OVN."""
+        pods = []
+        for name in names:
+            number = next(_NUMBERS)
+            meta: dict[str, Any] = {"name": name or f"p{number}"}
+            draft = Pod(meta["name"], "", number)
+            meta["annotations"] = draft.annotations if annotated else {}
+            spec = {"nodeName": self.space.role, "containers": [{"name": "c", "image": "x"}]}
+            made = self.api.create(PODS, {"metadata": meta, "spec": spec})
+            pods.append(Pod(draft.name, made["metadata"]["uid"], number))
+        if port:
+            self.make_ports(pods)
+        self.pods += pods
+        return pods
+
+    def make_ports(self, pods: list[Pod]) -> None:
+        words = []
+        for pod in pods:
+            words += ["--", "--may-exist", "lsp-add", SWITCH, pod.port]
+            words += ["--", "lsp-set-addresses", pod.port, f"{pod.mac} {pod.v4} {pod.v6}"]
+        self.bed.nbctl(*words[1:])
+
+    def annotate(self, pod: Pod, annotations: Mapping[str, str | None]) -> None:
+        body = {"metadata": {"uid": pod.uid, "annotations": dict(annotations)}}
+        self.api.patch(f"{PODS}/{pod.name}", body)
+
+    def delete_pod(self, pod: Pod) -> None:
+        with contextlib.suppress(OSError):
+            self.api.delete(f"{PODS}/{pod.name}?gracePeriodSeconds=0")
+        self.pods.remove(pod)
+
+    async def sandbox(self, pod: Pod | None = None) -> Sandbox:
+        (sandbox,) = await self.make_sandboxes([pod or self.pod()])
+        return sandbox
+
+    async def make_sandboxes(self, pods: list[Pod]) -> list[Sandbox]:
+        """A container ID of 64 hexadecimal digits each, and a namespace."""
+        made = [Sandbox(pod, f"{next(_SANDBOXES):012x}{uuid.uuid4().hex}{0:020x}") for pod in pods]
+        await self.sh("".join(f"ip netns add {each.container_id}\n" for each in made))
+        self.sandboxes += made
+        return made
+
+    async def end_sandboxes(self, sandboxes: list[Sandbox]) -> None:
+        """As a reboot of the sandbox's holder does: the namespace dies, and its links with it."""
+        await self.sh("".join(f"ip netns del {each.container_id}\n" for each in sandboxes))
+        self.sandboxes = [each for each in self.sandboxes if each not in sandboxes]
+
+    # ---- the runtime's calls
+
+    async def call(self, verb: str, sandbox: Sandbox, config: Json | None = None, **env: str | None) -> Outcome:
+        return await self.runtime.call(verb, config, self.runtime.env(verb, **(sandbox.env | env)))
+
+    async def add(self, sandbox: Sandbox) -> Outcome:
+        outcome = await self.call("ADD", sandbox)
+        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        return outcome
+
+    async def delete(self, sandbox: Sandbox, **env: str | None) -> Outcome:
+        outcome = await self.call("DEL", sandbox, None, **env)
+        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        return outcome
+
+    async def check(self, sandbox: Sandbox, result: Json) -> Outcome:
+        return await self.call("CHECK", sandbox, self.runtime.config(prevResult=result))
+
+    async def status(self) -> Outcome:
+        return await self.runtime.call("STATUS")
+
+    async def gc(self, *valid: Sandbox) -> Outcome:
+        listed = [{"containerID": each.container_id, "ifname": "eth0"} for each in valid]
+        keys: Json = {"cni.dev/valid-attachments": listed}
+        return await self.runtime.call("GC", self.runtime.config(**keys))
+
+    # ---- foreign hands and eyes
+
+    async def run(self, *argv: str) -> str:
+        outcome = await run(self.space.path("/"), list(argv), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        assert outcome.exit_code == 0, (argv, outcome)
+        return outcome.stdout.decode()
+
+    async def sh(self, script: str) -> str:
+        return await self.run("sh", "-euc", script)
+
+    async def inside(self, sandbox: Sandbox, *argv: str) -> str:
+        return await self.run("ip", "netns", "exec", sandbox.container_id, *argv)
+
+    async def iface_id(self, sandbox: Sandbox) -> str:
+        """What OVSDB says of the node's end; empty where there is no such row."""
+        words = ["ovs-vsctl", "--if-exists", "get", "Interface", sandbox.link, "external_ids:iface-id"]
+        return (await self.run(*words)).strip().strip('"')
+
+    async def addresses(self, sandbox: Sandbox) -> set[str]:
+        rows = json.loads(await self.inside(sandbox, "ip", "-j", "address", "show", "dev", "eth0"))
+        return {info["local"] for row in rows for info in row.get("addr_info", []) if info["scope"] == "global"}
+
+    async def look(self) -> Inventory:
+        """What is there, without the agent's own socket and directories."""
+        seen = await hands.ask(self.space.path("/"), {})
+        seen["files"] = {path: facts for path, facts in seen["files"].items() if path not in OWN}
+        kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
+        # ovn-controller's own notes; it keeps those of a switch whose last port has gone.
+        seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+        return seen
+
+    async def same(self, before: Inventory, within: float = 10) -> None:
+        """Nothing was added or lost. What OVS and OVN keep of a port is gone a moment after it."""
+        begun = time.monotonic()
+        while lines := compare(before, await self.look()):
+            assert time.monotonic() - begun < within, "\n".join([*lines, self.told()[-3000:]])
+            await asyncio.sleep(0.1)
+
+    @contextlib.contextmanager
+    def stopped(self, service: str, space: Space | None = None) -> Iterator[None]:
+        """A daemon that SIGSTOP holds for a while."""
+        held = (space or self.space).service(service)
+        held.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            held.send(signal.SIGCONT)
+
+    async def forget(self) -> None:
+        self.kill()
+        await self.sh(
+            "for port in $(ovs-vsctl list-ports br-int | grep _h$ || :); do ovs-vsctl del-port $port; done\n"
+            "for end in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :); do ip link del ${end%@}; done\n"
+            "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space; done\n"
+            "rm -rf /run/ovnlet"
+        )
+        for pod in list(self.pods):
+            self.delete_pod(pod)
+
+
+async def until(look: Callable[[], Awaitable[Any]], what: str, within: float = 20) -> float:
+    """Wait for a state; returns how long it took."""
+    begun = time.monotonic()
+    while not await look():
+        assert time.monotonic() - begun < within, f"{what}: not within {within:g} s"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - begun
