@@ -19,7 +19,7 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.health import Health
+from ovnlet.drivers.health import Health, Verdict
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.namespaces import boot_id
 from ovnlet.drivers.netlink import Netlink
@@ -83,7 +83,7 @@ class Agent:
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.status = Status(self._record)
-        self.reconciler = Reconciler(self.host, self.state, self.records, self._tell)
+        self.reconciler = Reconciler(self.host, self.state, self.records, self._tell, repair=settings.repair)
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
         self.watch = Watch(self.queue.add, self._everything)
         self.attaching = Attaching(
@@ -95,10 +95,10 @@ class Agent:
             refresh=self.listing.refresh,
             budget=settings.add_budget,
         )
-        self._starting: str | None = "the agent is starting: it has not looked at the pods of this node yet"
+        self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         self.server = Server(Runtime(self.attaching, self.records, self.verdict), Path(settings.cni_socket))
 
-    def verdict(self) -> str | None:
+    def verdict(self) -> Verdict | None:
         """Why this node cannot attach pods now; None if it can."""
         return self._starting or self.health.verdict
 

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Invalid, NodeFault, NotConverged, NotReady, OvnletError, Taken, UnknownSandbox
+from ovnlet.core.plan import Step
 from ovnlet.core.resources import Address, Network, Route, Veth
+from ovnlet.drivers.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.reconciler import Records
 from ovnlet_cni.errors import CniError, Code
@@ -25,7 +27,7 @@ _CODES: dict[type[OvnletError], Code] = {
 class Runtime:
     """``verdict`` names what keeps this node from attaching pods, or is None."""
 
-    def __init__(self, attaching: Attaching, records: Records, verdict: Callable[[], str | None]) -> None:
+    def __init__(self, attaching: Attaching, records: Records, verdict: Callable[[], Verdict | None]) -> None:
         self._attaching, self._records, self._verdict = attaching, records, verdict
 
     async def add(self, request: Attach) -> Attached:
@@ -51,15 +53,16 @@ class Runtime:
 
     async def check(self, request: Attach) -> None:
         with _as_cni_error("CHECK"):
-            await self._attaching.check((request.container_id, request.ifname))
+            await self._attaching.check((request.container_id, request.ifname), _listed(request))
 
     async def gc(self, valid: frozenset[tuple[str, str]]) -> None:
         with _as_cni_error("GC"):
             await self._attaching.collect(valid)
 
     async def status(self) -> None:
-        if reason := self._verdict():
-            raise CniError(Code.UNAVAILABLE, reason, "new pods wait until this is over; running ones go on")
+        if verdict := self._verdict():
+            code, running = (Code.LIMITED, "may be cut off") if verdict.limited else (Code.UNAVAILABLE, "go on")
+            raise CniError(code, verdict.reason, f"new pods wait until this is over; running ones {running}")
 
 
 def rendered(observed: Network, netns: str) -> Attached:
@@ -76,6 +79,30 @@ def rendered(observed: Network, netns: str) -> Attached:
         ips=tuple(AttachedIp(address, gateways.get(address.version), 0) for address in addresses),
         routes=tuple(AttachedRoute(route.destination, route.via) for route in routes if route.via is not None),
     )
+
+
+def _listed(request: Attach) -> Callable[[Step], bool]:
+    """Whether a step is about something that prevResult lists.
+
+    The port and the links always are; a plugin later in the chain may have taken an address or a route away.
+    """
+    previous = request.prev_result or Attached()
+    ours = {index for index, link in enumerate(previous.interfaces) if link.sandbox and link.name == request.ifname}
+    if not ours:
+        raise CniError(Code.INVALID_CONFIG, f"prevResult does not list {request.ifname}", "pass the result of its ADD")
+    addresses = {ip.address for ip in previous.ips if ip.interface is None or ip.interface in ours}
+    networks = {address.network for address in addresses} | {route.dst for route in previous.routes}
+
+    def listed(step: Step) -> bool:
+        match step.resource:
+            case Address(ip=ip):
+                return ip in addresses
+            case Route(destination=destination):
+                return destination in networks
+            case _:
+                return True
+
+    return listed
 
 
 def _route_order(route: Route) -> tuple[int, int, str]:

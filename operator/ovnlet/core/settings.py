@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
 
 
@@ -33,6 +34,10 @@ class Settings(BaseModel):
     sysctl_dir: _Path = Field("/proc/sys/net", description="where the node's /proc/sys/net is mounted")
     add_budget: Annotated[float, Field(ge=1, le=200)] = Field(110, description="seconds an ADD may take in all")
     resync: Annotated[float, Field(ge=1, le=86400)] = Field(60, description="seconds between full looks")
+    repair: Repair = Field(
+        "fix",
+        description="drift on a running pod: repair it, only tell of it, or do not look; calls and edits always act",
+    )
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for a collector")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity shown")
 

@@ -7,13 +7,16 @@ from contextlib import suppress
 import structlog
 
 from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
-from ovnlet.core.errors import NotConverged, NotReady, OvnletError, UnknownSandbox
-from ovnlet.core.plan import diff
+from ovnlet.core.errors import NodeFault, NotConverged, NotReady, OvnletError, UnknownSandbox
+from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.state import Owner, State
 
 log = structlog.get_logger("attaching")
+
+# A CHECK must not call a moment's unrest, such as a restart of ovs-vswitchd, a failure.
+SETTLING = 1.0
 
 
 class _Adding:
@@ -74,29 +77,40 @@ class Attaching:
         await self._overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
         await self._detach(attachment)
 
-    async def check(self, key: AttachmentKey) -> None:
-        """The first half of the loop: raises NotConverged with the plan that is left, and changes nothing."""
+    async def check(self, key: AttachmentKey, concerns: Callable[[Step], bool] = lambda _: True) -> None:
+        """The first half of the loop: changes nothing, and asks nobody but the node.
+
+        Raises NotConverged with what is left of the plan and ``concerns`` the caller, NotReady where OVS and OVN do not
+        serve the port.
+        """
         record = self._records.get(key)
         if record is None:
             raise UnknownSandbox("no such attachment on this node")
         desired, _ = self._reconciler.desired(record)
         plan = diff(desired, await self._host.observe(record.attachment, desired))
-        if plan:
-            raise NotConverged(plan)
+        if left := tuple(step for step in plan if concerns(step)):
+            raise NotConverged(left)
+        try:
+            async with asyncio.timeout(SETTLING):
+                await self._host.installed(record.attachment)
+        except TimeoutError:
+            raise NotReady("OVS has not plugged the port, or OVN has not installed it (ovn-installed)") from None
 
     async def collect(self, valid: frozenset[AttachmentKey]) -> None:
         """Remove what the runtime no longer lists and whose sandbox is proved dead.
 
         One that is not listed but lives is only told: an empty list must not clear a node.
         """
-        for record in self._records:
-            attachment = record.attachment
-            if attachment.key in valid:
-                continue
-            if self._host.life(attachment) is Life.DEAD:
-                await self._queue.run(attachment.key)
-            else:
-                log.warning("not listed by the runtime, but alive: kept", attachment=attachment.key)
+        unlisted = [record.attachment for record in self._records if record.attachment.key not in valid]
+        ends = await asyncio.gather(*map(self._collect, unlisted), return_exceptions=True)
+        if failures := [end for end in ends if isinstance(end, BaseException)]:
+            raise NodeFault(f"{len(failures)} of {len(unlisted)} stay: " + "; ".join(map(str, failures)))
+
+    async def _collect(self, attachment: Attachment) -> None:
+        if self._host.life(attachment) is Life.DEAD:
+            await self._queue.run(attachment.key)
+        else:
+            log.warning("not listed by the runtime, but alive: kept", attachment=attachment.key)
 
     def pod_changed(self, owner: Owner) -> None:
         """End the ADDs whose pod is no longer the one they were for."""
@@ -137,6 +151,7 @@ class Attaching:
         return outcome
 
     async def _pass(self, attachment: Attachment) -> Outcome:
+        self._reconciler.ask(attachment.key)
         outcome = await self._queue.run(attachment.key)
         if outcome is None or not outcome.desired:
             raise UnknownSandbox("this sandbox was deleted or replaced by a newer one while it was being attached")
@@ -195,6 +210,7 @@ class Attaching:
                 continue
             if other.key in self._adding and self._reconciler.superseded(other):
                 self._adding[other.key].overtake("a newer sandbox of this pod took over")
+            self._reconciler.ask(other.key)
             self._queue.add(other.key)
 
     async def _detach(self, attachment: Attachment) -> None:

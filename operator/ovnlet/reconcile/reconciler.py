@@ -14,6 +14,7 @@ from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.settings import Repair
 from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
@@ -45,7 +46,10 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a pass ended with. ``steps`` were applied; ``edited`` tells that new annotations asked for them."""
+    """What a pass ended with. ``steps`` were applied; ``edited`` tells that new annotations asked for them.
+
+    ``left`` are those that are not to be applied, since repair is switched off.
+    """
 
     attachment: Attachment
     desired: Network
@@ -53,6 +57,7 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     problems: tuple[Invalid, ...] = ()
     edited: bool = False
+    left: Plan = ()
 
 
 class Listener(Protocol):
@@ -62,11 +67,19 @@ class Listener(Protocol):
 
 
 class Reconciler:
-    """Turns keys into outcomes. It keeps no state but the attachments that are leaving."""
+    """Turns keys into outcomes. It keeps no state but the attachments that are leaving, and whom a pass is owed.
 
-    def __init__(self, host: Host, state: State, records: Records, tell: Listener) -> None:
-        self._host, self._state, self._records, self._tell = host, state, records, tell
+    ``repair`` is what a pass does about drift that nobody asked it to undo.
+    """
+
+    def __init__(self, host: Host, state: State, records: Records, tell: Listener, *, repair: Repair = "fix") -> None:
+        self._host, self._state, self._records, self._tell, self._repair = host, state, records, tell, repair
         self._leaving: dict[AttachmentKey, Attachment] = {}
+        self._asked: set[AttachmentKey] = set()
+
+    def ask(self, key: AttachmentKey) -> None:
+        """Passes of this attachment act, whatever ``repair`` says, until one has succeeded: a call or an edit waits."""
+        self._asked.add(key)
 
     def leave(self, attachment: Attachment) -> None:
         """From now on the desired network of this attachment is ABSENT, whether it has a record or not."""
@@ -163,13 +176,24 @@ class Reconciler:
         edited = good != record.good
         if edited:
             self._records.put(replace(record, good=good))
-        outcome = await self._converge(attachment, desired)
+            self.ask(attachment.key)
+        if self._repair == "fix" or attachment.key in self._asked:
+            outcome = await self._converge(attachment, desired)
+            self._asked.discard(attachment.key)
+        else:
+            outcome = await self._unrepaired(attachment, desired)
         return replace(outcome, problems=allocation.problems, edited=edited)
+
+    async def _unrepaired(self, attachment: Attachment, desired: Network) -> Outcome:
+        """Drift is told of and stays; switched off, it is not even looked for."""
+        observed = desired if self._repair == "off" else await self._host.observe(attachment, desired)
+        return Outcome(attachment, desired, observed, left=diff(desired, observed))
 
     async def _absent(self, attachment: Attachment) -> Outcome:
         outcome = await self._converge(attachment, ABSENT)
         self._records.remove(attachment.key)
         self._leaving.pop(attachment.key, None)
+        self._asked.discard(attachment.key)
         self._tell(outcome)
         return outcome
 

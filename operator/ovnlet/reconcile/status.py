@@ -30,6 +30,8 @@ class Status:
         attachment = outcome.attachment
         before = self._last.get(attachment.key)
         self._tell_problems(outcome, before.problems if before else ())
+        if outcome.left and outcome.left != (before.left if before else ()):
+            self._tell_left(outcome)
         if outcome.steps:
             self._tell_steps(outcome, settled=before is not None and bool(before.desired))
         if outcome.desired:
@@ -43,6 +45,11 @@ class Status:
             if str(problem) not in told:
                 log.warning("annotation not used", pod="/".join(outcome.attachment.owner), reason=str(problem))
                 self._record(outcome.attachment, "Warning", "InvalidAnnotation", str(problem))
+
+    def _tell_left(self, outcome: Outcome) -> None:
+        steps = [str(step) for step in outcome.left]
+        log.warning("drift is not repaired, as set", pod="/".join(outcome.attachment.owner), steps=steps)
+        self._record(outcome.attachment, "Warning", "NetworkDrifted", "not repaired, as set: " + "; ".join(steps))
 
     def _tell_steps(self, outcome: Outcome, *, settled: bool) -> None:
         attachment = outcome.attachment
