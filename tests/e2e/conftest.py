@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.workloads import Cluster
 from testbed import deploy
 from testbed.bed import Bed
+from testbed.workloads import Cluster
 
 
 @pytest.fixture(scope="session")

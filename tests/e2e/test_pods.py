@@ -6,9 +6,9 @@ import time
 from datetime import datetime
 from typing import Any
 
-from e2e.workloads import OVN, SANDBOXES, Cluster, Running, deployment, pod
 from testbed.bed import Bed
 from testbed.service import wait_for
+from testbed.workloads import OVN, SANDBOXES, Cluster, Running, deployment, pod
 
 AGENT = "system:serviceaccount:ovnlet-system:ovnlet"
 SLACK = 1.0  # seconds; 50 ms are meant, on a machine that does other work as well

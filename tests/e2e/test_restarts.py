@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.workloads import Cluster, Running, deployment, pod
 from testbed import deploy
 from testbed.service import wait_for
+from testbed.workloads import Cluster, Running, deployment, pod
 
 NAMESPACE = deploy.NAMESPACE
 
@@ -64,7 +64,9 @@ def test_running_pods_lose_nothing_and_new_ones_start(cluster: Cluster, restart:
 
 
 def _state(each: Running) -> object:
-    """What a restart must not touch: the pod's own network and its row."""
+    """What a restart must not touch: the pod's own network and its row. Link-local addresses are the kernel's."""
     columns = "--columns=_uuid,name,external_ids,ofport"
     row = each.space.run(["ovs-vsctl", columns, "list", "Interface", each.port])
-    return each.ip("address"), each.ip("route"), each.ip("-6", "route"), row
+    (link,) = each.ip("address", "show", "eth0")
+    addresses = [entry for entry in link.pop("addr_info") if entry["scope"] == "global"]
+    return link, addresses, each.ip("route"), each.ip("-6", "route", "show", "proto", "157"), row

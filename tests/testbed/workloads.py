@@ -1,4 +1,4 @@
-"""Pods and Deployments of the floor, and what is seen of them from outside: annotations, namespaces, pings."""
+"""Pods and Deployments of a test or the demo, and what is seen of them from outside: annotations, namespaces, pings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ IMAGE = "localhost/busybox:1"
 
 def pod_spec() -> dict[str, Any]:
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
-    return {"containers": [container], "terminationGracePeriodSeconds": 1, "dnsPolicy": "Default"}
+    # A token is a volume, and kubelet takes seconds to unmount one.
+    quick = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "dnsPolicy": "Default"}
+    return {"containers": [container], **quick}
 
 
 def pod(name: str, **annotations: str) -> dict[str, Any]:
     """``assign`` stands for the assigner's own annotation; others are given by their full key."""
     keys = {key.replace("assign", "ovnlet-bed/assign") if key == "assign" else key: v for key, v in annotations.items()}
-    meta = {"name": name, "labels": {"floor": "e2e"}, "annotations": keys}
+    meta = {"name": name, "labels": {"made-by": "test"}, "annotations": keys}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
 
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
-    labels = {"floor": "e2e", "app": name}
+    labels = {"made-by": "test", "app": name}
     template = {"metadata": {"labels": labels}, "spec": pod_spec()}
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
@@ -66,7 +68,7 @@ class Running:
         return self.space.run(["nsenter", f"--net={self.netns}", *words])
 
     def reaches(self, address: str) -> bool:
-        words = ["nsenter", f"--net={self.netns}", "ping", "-c1", "-W2", address]
+        words = ["nsenter", f"--net={self.netns}", "ping", "-c1", "-W0.3", address]
         return self.space.result(words).returncode == 0
 
     def ping(self, address: str) -> Ping:
@@ -104,7 +106,7 @@ class Cluster:
         self.bed.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
 
     def pods(self) -> list[dict[str, Any]]:
-        listed = json.loads(self.bed.kubectl("get", "pods", "-l", "floor=e2e", "-o", "json"))
+        listed = json.loads(self.bed.kubectl("get", "pods", "-l", "made-by=test", "-o", "json"))
         return list(listed["items"])
 
     def running(self, count: int, timeout: float = 60) -> list[Running]:
