@@ -150,6 +150,31 @@ def test_down_leaves_the_machine_as_it_was(whole: Whole) -> None:
     assert compare(whole.before, machine(whole.bed.name)) == []
 
 
+PORT = """
+ip netns add pod
+ip link add host type veth peer name eth0 netns pod
+ip link set host up
+ip -n pod link set eth0 address {mac} mtu 1400 up
+ip -n pod address add {ip}/24 dev eth0
+ip netns exec pod ethtool -K eth0 tx off
+ovs-vsctl add-port br-int host -- set interface host external-ids:iface-id={name}
+ovs-vsctl --timeout=10 wait-until interface host external_ids:ovn-installed=true
+"""
+
+
+def test_ports_of_two_nodes_reach_each_other_through_the_tunnel() -> None:
+    with Bed.up(f"pair-{os.getpid()}", parts={layout.OVS, layout.OVN}, nodes=2) as bed:
+        bed.nbctl("ls-add", "switch")
+        for number, node in enumerate(bed.nodes, start=1):
+            name, mac, ip = f"port{number}", f"0a:00:00:00:00:0{number}", f"10.9.0.{number}"
+            bed.nbctl("lsp-add", "switch", name, "--", "lsp-set-addresses", name, f"{mac} {ip}")
+            node.sh(PORT.format(name=name, mac=mac, ip=ip))
+        ping = ["ip", "netns", "exec", "pod", "ping", "-W1", "10.9.0.2"]
+        wait_for(lambda: bed.node(0).result([*ping, "-c1"]).returncode == 0, "the tunnel", every=0.1)
+        # The biggest packet that a pod may send arrives whole.
+        assert ", 0% packet loss" in bed.node(0).run([*ping, "-c5", "-i0.1", "-s1372", "-Mdo"])
+
+
 def test_a_bed_that_lost_a_process_is_found_by_its_name_and_removed() -> None:
     name = f"dead-{os.getpid()}"
     before = machine(name)
