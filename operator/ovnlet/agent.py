@@ -85,7 +85,7 @@ class Agent:
         self.status = Status(self._record)
         self.reconciler = Reconciler(self.host, self.state, self.records, self._tell, repair=settings.repair)
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
-        self.watch = Watch(self.queue.add, self._everything)
+        self.watch = Watch(self.queue.hint, self._everything)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
@@ -190,10 +190,9 @@ class Agent:
 
     def _row_changed(self, mark: str, name: str) -> None:
         """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
-        for record in self.records:
-            key = record.attachment.key
-            if mark == ids.mark(*key) or name == ids.host_link(*key):
-                self.queue.add(key)
+        for key in {ids.marked(mark), self.records.linked(name)}:
+            if key is not None and self.records.get(key):
+                self.queue.hint(key)
 
     def _everything(self) -> None:
         for record in self.records:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ovnlet.core.errors import NotReady
-from ovnlet.reconcile.queue import FIRST_RETRY, LAST_RETRY, Queue
+from ovnlet.reconcile.queue import CALM, FIRST_RETRY, LAST_RETRY, Queue
 
 pytestmark = pytest.mark.looptime
 
@@ -145,3 +145,58 @@ async def test_close_lets_passes_end_and_begins_none() -> None:
     queue.add("b")
     await asyncio.sleep(5)
     assert done == ["a"]
+
+
+async def test_hints_of_the_node_wait_in_a_calm_key_until_a_look_answers_them() -> None:
+    passes: list[str] = []
+
+    async def work(key: str) -> None:
+        passes.append(key)
+
+    queue: Queue[str, None] = Queue(work)
+    with queue.calm("a"):
+        await queue.run("a")
+        queue.hint("a")
+        queue.hint("b")
+        await asyncio.sleep(CALM / 2)
+        assert passes == ["a", "b"]
+        queue.answer("a")
+        await asyncio.sleep(2 * CALM)
+    await asyncio.sleep(1)
+    assert passes == ["a", "b"]
+    queue.hint("a")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert passes == ["a", "b", "a"]
+
+
+async def test_a_hint_that_no_look_answers_is_a_pass_after_half_a_second_or_at_the_end() -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def work(_: str) -> None:
+        times.append(loop.time())
+
+    queue: Queue[str, None] = Queue(work)
+    began = loop.time()
+    with queue.calm("a"):
+        queue.hint("a")
+        queue.hint("a")
+        await asyncio.sleep(3 * CALM)
+        assert times == [pytest.approx(began + CALM, abs=0.05)]
+        queue.hint("a")
+    await asyncio.sleep(10)
+    assert times[1:] == [pytest.approx(began + 3 * CALM, abs=0.05)]
+
+
+async def test_what_is_not_a_hint_of_the_node_does_not_wait_in_a_calm_key() -> None:
+    passes: list[str] = []
+
+    async def work(key: str) -> None:
+        passes.append(key)
+
+    queue: Queue[str, None] = Queue(work)
+    with queue.calm("a"):
+        queue.add("a")
+        await asyncio.sleep(CALM / 10)
+        assert passes == ["a"]

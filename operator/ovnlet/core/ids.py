@@ -29,6 +29,12 @@ def mark(container_id: str, ifname: str) -> str:
     return f"{container_id}/{ifname}"
 
 
+def marked(text: str) -> tuple[str, str] | None:
+    """Container ID and interface of a mark; None where the text is none."""
+    container_id, slash, ifname = text.partition("/")
+    return (container_id, ifname) if slash else None
+
+
 def alias(container_id: str, ifname: str) -> str:
     """Our mark on the link inside the pod (IFLA_IFALIAS, at most 255 bytes)."""
     return f"ovnlet:{mark(container_id, ifname)}"[:255]

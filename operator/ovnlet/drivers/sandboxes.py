@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, AttachmentKey, Record
 
 log = structlog.get_logger("sandboxes")
@@ -25,6 +26,7 @@ class Sandboxes:
     def __init__(self, directory: Path, boot_id: str) -> None:
         self._directory, self._boot_id = directory, boot_id
         self._records: dict[AttachmentKey, Record] = {}
+        self._links: dict[str, AttachmentKey] = {}
         self._sequence = 0
 
     def load(self) -> None:
@@ -41,7 +43,7 @@ class Sandboxes:
             if record.attachment.boot_id != self._boot_id:
                 path.unlink(missing_ok=True)
                 continue
-            self._records[record.attachment.key] = record
+            self._keep(record)
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
@@ -49,6 +51,10 @@ class Sandboxes:
 
     def get(self, key: AttachmentKey) -> Record | None:
         return self._records.get(key)
+
+    def linked(self, name: str) -> AttachmentKey | None:
+        """The attachment whose host end has to bear this name."""
+        return self._links.get(name)
 
     def next_sequence(self) -> int:
         self._sequence += 1
@@ -66,11 +72,17 @@ class Sandboxes:
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
         fresh.rename(path)
-        self._records[record.attachment.key] = record
+        self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        self._records.pop(key, None)
+        if self._records.pop(key, None):
+            self._links.pop(ids.host_link(*key), None)
         self._path(key).unlink(missing_ok=True)
+
+    def _keep(self, record: Record) -> None:
+        key = record.attachment.key
+        self._records[key] = record
+        self._links[ids.host_link(*key)] = key
 
     def _path(self, key: AttachmentKey) -> Path:
         name = ".".join(key)

@@ -9,6 +9,8 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, AttachmentKey
@@ -26,6 +28,7 @@ _SO_RCVBUFFORCE = 33
 _BUFFER = 8 << 20
 _DATAGRAMS = 200
 _IFNAME = 3
+_Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 
 
@@ -37,6 +40,7 @@ class Watch:
         self._pods: dict[int, AttachmentKey] = {}
         self._indices: dict[int, AttachmentKey] = {}
         self._names: dict[str, AttachmentKey] = {}
+        self._known: dict[AttachmentKey, tuple[str, int, int]] = {}
         self._socket: socket.socket | None = None
 
     def start(self) -> None:
@@ -61,28 +65,29 @@ class Watch:
 
     def follow(self, attachment: Attachment) -> None:
         """From now on, tell of what happens to this attachment's namespace and to the node's end of its pair."""
-        self.forget(attachment.key)
-        name = ids.host_link(*attachment.key)
-        self._names[name] = attachment.key
+        key = attachment.key
+        self.forget(key)
+        name, index, pod = ids.host_link(*key), 0, -1
         with Socket() as host:
             if (end := veths.named(host, name)) is not None:
-                self._indices[end.index] = attachment.key
-            try:
-                with opened(attachment.netns) as netns:
-                    (answer,) = host.ask(get_nsid(netns))
-            except UnknownSandbox:
-                return
-        # A namespace that no link of the node's leads to has no id yet: -1.
-        if answer.error is None and (known_as := nsid(answer.replies[0])) >= 0:
-            self._pods[known_as] = attachment.key
+                index = end.index
+                self._indices[index] = key
+            with suppress(UnknownSandbox), opened(attachment.netns) as netns:
+                (answer,) = host.ask(get_nsid(netns))
+                # A namespace that no link of the node's leads to has no id yet: -1.
+                if answer.error is None and (pod := nsid(answer.replies[0])) >= 0:
+                    self._pods[pod] = key
+        self._names[name] = key
+        self._known[key] = (name, index, pod)
 
     def follows(self, key: AttachmentKey) -> bool:
-        return key in self._names.values()
+        return key in self._known
 
     def forget(self, key: AttachmentKey) -> None:
-        self._pods = {known_as: other for known_as, other in self._pods.items() if other != key}
-        self._indices = {index: other for index, other in self._indices.items() if other != key}
-        self._names = {name: other for name, other in self._names.items() if other != key}
+        name, index, pod = self._known.pop(key, ("", 0, -1))
+        _drop(self._names, name, key)
+        _drop(self._indices, index, key)
+        _drop(self._pods, pod, key)
 
     def _read(self) -> None:
         """A bounded number of datagrams a turn: a storm of notifications must not hold up the loop."""
@@ -120,6 +125,12 @@ class Watch:
             return self._indices.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
         return self._names.get(name)
+
+
+def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:
+    """An index or an id that the kernel handed on is another's by now."""
+    if table.get(entry) == key:
+        del table[entry]
 
 
 def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:

@@ -142,12 +142,14 @@ class Attaching:
     async def _attach(self, adding: _Adding) -> Outcome:
         attachment = adding.attachment
         await self._annotated(adding)
-        adding.waits_for = "the node's kernel or OVS did not take the port"
-        outcome = await self._pass(attachment)
-        adding.waits_for = "ovn-controller has not set ovn-installed: is the logical switch port there?"
-        await self._host.installed(attachment)
-        if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
+        with self._queue.calm(attachment.key):
+            adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
+            adding.waits_for = "ovn-controller has not set ovn-installed: is the logical switch port there?"
+            await self._host.installed(attachment)
+            self._queue.answer(attachment.key)
+            if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
+                outcome = await self._pass(attachment)
         return outcome
 
     async def _pass(self, attachment: Attachment) -> Outcome:

@@ -1,10 +1,12 @@
 """Keys that need a look: one worker per key, bursts coalesced, callers may wait for their look.
 
-A hint while a key is being worked on makes exactly one more pass, which begins after the hint.
+A hint while a key is being worked on makes exactly one more pass, which begins after the hint. During an ADD,
+hints of the node wait: nearly all of them are echoes of its own steps, and its last look answers them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -17,6 +19,8 @@ R = TypeVar("R")
 log = structlog.get_logger("queue")
 
 FIRST_RETRY, LAST_RETRY = 0.2, 30.0
+# How long a hint of the node may wait during an ADD: one that is stuck must not miss what would free it.
+CALM = 0.5
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Queue(Generic[K, R]):
     def __init__(self, work: Callable[[K], Awaitable[R]]) -> None:
         self._work = work
         self._entries: dict[K, _Entry[R]] = {}
+        self._calm: dict[K, asyncio.TimerHandle | None] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -50,6 +55,34 @@ class Queue(Generic[K, R]):
             entry.retry = None
         if entry.task is None:
             entry.task = asyncio.create_task(self._worker(key, entry), name=f"reconcile {key}")
+
+    def hint(self, key: K) -> None:
+        """Ask for a pass because the node changed: at once, or in a calm key after half a second."""
+        if key not in self._calm:
+            self.add(key)
+        elif self._calm[key] is None:
+            self._calm[key] = asyncio.get_running_loop().call_later(CALM, self._late, key)
+
+    @contextmanager
+    def calm(self, key: K) -> Iterator[None]:
+        """Hints of the node wait meanwhile; those that nothing has answered by the end make a pass."""
+        self._calm[key] = None
+        try:
+            yield
+        finally:
+            if (waiting := self._calm.pop(key)) is not None:
+                waiting.cancel()
+                self.add(key)
+
+    def answer(self, key: K) -> None:
+        """The look that begins now answers every hint that waits."""
+        if (waiting := self._calm.get(key)) is not None:
+            waiting.cancel()
+            self._calm[key] = None
+
+    def _late(self, key: K) -> None:
+        self._calm[key] = None
+        self.add(key)
 
     async def run(self, key: K) -> R:
         """The result of a pass that begins after this call, or its error. Cancelling the caller stops no pass."""
