@@ -31,7 +31,7 @@ class Step:
         if self.verb is Verb.REMOVE:
             return f"- {kind} {_words(self.resource)}"
         if self.was is None:
-            return f"+ {kind} {_words(self.resource)}"
+            return " ".join((f"+ {kind} {_words(self.resource)}", *_attributes(self.resource)))
         return f"~ {kind} {_words(self.resource)}: {', '.join(_changes(self.was, self.resource))}"
 
 
@@ -66,6 +66,15 @@ def _order(resource: Resource) -> tuple[int, bool, str]:
 def _words(resource: Resource) -> str:
     _, *rest = resource.key
     return " ".join(str(part) for part in rest if part is not False and part is not True)
+
+
+def _attributes(resource: Resource) -> Iterator[str]:
+    """What a new thing has besides its key; our marks and labels on it are not news."""
+    for field in fields(resource):
+        value = getattr(resource, field.name)
+        plain = isinstance(value, tuple | frozenset) or field.name == "alias"
+        if not plain and value is not None and value != field.default and value not in resource.key:
+            yield f"{field.name} {value}"
 
 
 def _changes(was: Resource, now: Resource) -> Iterator[str]:
