@@ -1,0 +1,124 @@
+"""Golden stories: what a pod should have, what there is, and the plan between them, in files to be read aloud.
+
+``desired`` are annotations by their short names, or ``absent``. ``observed`` begins ``like`` something, then
+things are ``lost``, ``changed`` or ``added``; things are named as a plan names them.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ovnlet.core import annotations, desired
+from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.plan import Plan, Step, Verb, diff
+from ovnlet.core.resources import ABSENT, Address, Claim, Network, Port, Resource, Route, Veth
+
+STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
+ATTACHMENT = Attachment("c0ffee5b1e55" + "0" * 52, "eth0", "/run/netns/cni-1", "shop", "web-0", "u-1", "ovn", "boot", 1)
+Facts = Mapping[str, Any]
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_story(path: Path) -> None:
+    check(yaml.safe_load(path.read_text()))
+
+
+def test_a_wrong_plan_fails_with_a_readable_difference() -> None:
+    story = yaml.safe_load((Path(__file__).parent / "default-route-lost.yaml").read_text())
+    wrong = [line.replace("via 10.16.0.1", "via 10.16.0.9") for line in story["plan"]]
+    with pytest.raises(pytest.fail.Exception) as caught:
+        check(story | {"plan": wrong})
+    assert "-+ Route eth0 0.0.0.0/0 via 10.16.0.9 source 10.16.0.5\n++ Route" in str(caught.value)
+
+
+def test_there_are_enough_of_them_and_each_has_its_own_words() -> None:
+    told = [yaml.safe_load(path.read_text())["story"] for path in STORIES]
+    assert len(set(told)) == len(told) >= 12
+
+
+def check(story: Facts) -> None:
+    wanted = network(story["desired"], story.get("node", {}))
+    plan = [str(step) for step in between(story, wanted)]
+    if told := "\n".join(difflib.unified_diff(story["plan"], plan, "the story's plan", "the real plan", lineterm="")):
+        pytest.fail(f"{story['story']}\n{told}", pytrace=False)
+
+
+def between(story: Facts, wanted: Network) -> Plan:
+    return diff(wanted, observed(story.get("observed", {}), story, wanted))
+
+
+def network(facts: Facts | str, node: Facts) -> Network:
+    if facts == "absent":
+        return ABSENT
+    assert isinstance(facts, Mapping)
+    text = {annotations.key("ovn", name): str(value) for name, value in facts.items()}
+    where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace")
+    return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
+
+
+def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
+    things = {words(resource): resource for resource in _beginning(facts, story, wanted)}
+    for name in facts.get("lost", ()):
+        del things[name]
+    for name, changes in facts.get("changed", {}).items():
+        things[name] = changed(things[name], changes)
+    return frozenset((*things.values(), *(added(line, wanted) for line in facts.get("added", ()))))
+
+
+def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:
+    match facts["like"]:
+        case "desired":
+            return wanted
+        case "nothing":
+            return ABSENT
+        case {"node": node}:
+            return network(story["desired"], node)
+        case before:
+            return network(
+                {**(story["desired"] if story["desired"] != "absent" else {}), **before}, story.get("node", {})
+            )
+
+
+def words(resource: Resource) -> str:
+    return str(Step(Verb.REMOVE, resource)).removeprefix("- ")
+
+
+def changed(resource: Resource, changes: Facts) -> Resource:
+    if isinstance(resource, Port):
+        orphaned = changes.get("orphaned", False)
+        labels = {**resource.ids, **{name: value for name, value in changes.items() if name != "orphaned"}}
+        kept = frozenset((name, value) for name, value in labels.items() if value is not None)
+        return replace(resource, external_ids=kept, orphaned=orphaned)
+    return replace(resource, **dict(_typed(changes)))
+
+
+def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        match name:
+            case "via" | "source":
+                yield name, ip_address(value) if value else None
+            case "ip":
+                yield name, ip_interface(value)
+            case _:
+                yield name, value
+
+
+def added(line: str, wanted: Network) -> Resource:
+    veth = next((resource.key for resource in wanted if isinstance(resource, Veth)), ())
+    match line.split():
+        case ["Claim", interface, iface_id]:
+            return Claim(interface, iface_id)
+        case ["Route", pod, destination, "via", via]:
+            return Route(veth, pod, ip_network(destination), ip_address(via), None)
+        case ["Address", pod, ip]:
+            return Address(veth, pod, ip_interface(ip))
+        case ["Port", bridge, name]:
+            return Port(bridge, name, frozenset())
+        case _:
+            raise ValueError(line)
