@@ -1,5 +1,6 @@
 """The node: what the kernel and OVSDB show of an attachment, and each step sent to the driver it belongs to."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -18,6 +19,7 @@ class LocalHost:
 
     def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
         self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
+        self._turns = asyncio.Lock()
         self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
 
     @property
@@ -29,6 +31,7 @@ class LocalHost:
 
     async def observe(self, attachment: Attachment, desired: Network) -> Network:
         """All that is ours of this attachment, and nothing else."""
+        await self._turn()
         kernel = self._netlink.observe(attachment, desired)
         linked = {resource.host for resource in kernel if isinstance(resource, Veth)}
         rows = self._ovs.observe(attachment, desired)
@@ -44,6 +47,11 @@ class LocalHost:
         await self._ovs.plugged(name)
         await self._ovs.installed(name)
 
+    async def _turn(self) -> None:
+        """Work on one sandbox for each turn of the loop: in a burst, STATUS and everyone else get in between."""
+        async with self._turns:
+            await asyncio.sleep(0)
+
     def _orphaned(self, row: Resource, linked: set[str]) -> Resource:
         """A row still held for installed with its link gone would lend the next link a stale `ovn-installed`."""
         if isinstance(row, Port) and row.name not in linked and self._ovs.is_installed(row.name):
@@ -52,6 +60,7 @@ class LocalHost:
 
     def _driver(self, attachment: Attachment) -> Callable[[Step], Callable[[Sequence[Step]], Awaitable[None]]]:
         async def kernel(steps: Sequence[Step]) -> None:
+            await self._turn()
             await self._netlink.apply(attachment, steps)
 
         return lambda step: self._ovs.apply if isinstance(step.resource, Port | Claim) else kernel

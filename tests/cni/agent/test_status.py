@@ -1,0 +1,117 @@
+"""STATUS against the real agent: which daemon is gone or stuck, how soon it is told and taken back, and never late."""
+
+import asyncio
+import signal
+import statistics
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from cni.agent.node import AgentNode, until
+from cni.runtime import Outcome
+from ovnlet_cni.errors import Code
+
+# Two looks, two seconds apart, each of which waits a second for an answer; the rest is the machine's.
+TOLD_WITHIN = 15.0
+# daemon, code, the words that the reason begins with
+PARTS = [
+    ("ovsdb-server", Code.UNAVAILABLE, "OVSDB at "),
+    ("ovs-vswitchd", Code.LIMITED, "ovs-vswitchd: "),
+    ("ovn-controller", Code.UNAVAILABLE, "ovn-controller: "),
+]
+
+
+@pytest_asyncio.fixture
+async def serving(nodes: list[AgentNode]) -> AsyncIterator[list[AgentNode]]:
+    """A node with an agent for each part; every daemon is back at the end."""
+    for node in nodes:
+        node.start()
+    yield nodes
+    for node, (daemon, _, _) in zip(nodes, PARTS, strict=True):
+        service = node.space.service(daemon)
+        service.send(signal.SIGCONT)
+        if not service.alive:
+            node.space.restart(daemon)
+
+
+async def _is_good(node: AgentNode) -> bool:
+    return (await node.status()).exit_code == 0
+
+
+async def _failure(node: AgentNode, what: str) -> Outcome:
+    async def failing() -> bool:
+        return not await _is_good(node)
+
+    seconds = await until(failing, f"{what}: STATUS fails", TOLD_WITHIN)
+    outcome = await node.status()
+    print(f"{what}: told after {seconds:.1f} s: {outcome.error}")
+    return outcome
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
+async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
+    serving: list[AgentNode], number: signal.Signals
+) -> None:
+    """Each on a node of its own, at the same time."""
+
+    async def one(node: AgentNode, daemon: str, code: Code, words: str) -> None:
+        assert await _is_good(node)
+        service = node.space.service(daemon)
+        service.send(number)
+        outcome = await _failure(node, f"{daemon} {number.name}")
+        assert outcome.code == code, outcome
+        assert words in str(outcome.error["msg"]), outcome
+        if number == signal.SIGKILL:
+            await asyncio.to_thread(node.space.restart, daemon)
+        else:
+            service.send(signal.SIGCONT)
+        seconds = await until(lambda: _is_good(node), f"{daemon}: STATUS succeeds again", TOLD_WITHIN)
+        print(f"{daemon}: taken back after {seconds:.1f} s")
+        sandbox = await node.sandbox()
+        await node.add(sandbox)
+
+    await asyncio.gather(*(one(node, *part) for node, part in zip(serving, PARTS, strict=True)))
+
+
+async def test_a_southbound_database_that_is_away_is_told_and_taken_back(node: AgentNode) -> None:
+    assert node.bed.control is not None
+    node.bed.control.service("ovn-sb").stop(signal.SIGKILL)
+    try:
+        outcome = await _failure(node, "southbound database killed")
+        assert outcome.code == Code.UNAVAILABLE
+        assert "ovn-controller: southbound database" in str(outcome.error["msg"])
+    finally:
+        await asyncio.to_thread(node.bed.control.restart, "ovn-sb")
+    await until(lambda: _is_good(node), "STATUS succeeds again", 30)
+
+
+async def test_one_late_answer_is_no_outage(node: AgentNode) -> None:
+    """ovs-vswitchd held for less than the time between two looks: at most one of them meets it."""
+    for _ in range(2):
+        with node.stopped("ovs-vswitchd"):
+            end = time.monotonic() + 1.8
+            while time.monotonic() < end:
+                assert await _is_good(node)
+                await asyncio.sleep(0.1)
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert await _is_good(node)
+            await asyncio.sleep(0.1)
+
+
+async def test_it_is_never_late_not_even_during_100_adds(node: AgentNode) -> None:
+    sandboxes = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * 100))
+    quiet = [(await node.status()).seconds for _ in range(50)]
+    adding = asyncio.gather(*map(node.add, sandboxes))
+    busy = []
+    while not adding.done():
+        outcome = await node.status()
+        assert outcome.exit_code == 0, outcome
+        busy.append(outcome.seconds)
+    await adding
+    for when, seconds in (("at rest", quiet), ("during 100 ADDs", busy)):
+        median, worst = statistics.median(seconds) * 1000, max(seconds) * 1000
+        print(f"STATUS {when}: {len(seconds)} answers, median {median:.1f} ms, slowest {worst:.1f} ms")
+        assert worst < 500, "the runtime waits for it under the lock that its ADDs take"
