@@ -14,13 +14,20 @@ from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
 
-_CODES: dict[type[OvnletError], Code] = {
-    Invalid: Code.INVALID_CONFIG,
-    NotReady: Code.TRY_AGAIN,
-    UnknownSandbox: Code.UNKNOWN_CONTAINER,
-    Taken: Code.INVALID_CONFIG,
-    NodeFault: Code.IO_FAILURE,
-    NotConverged: Code.INTERNAL,
+# Each stands for its subclasses too. The words say who must do what.
+_ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
+    Invalid: (Code.INVALID_CONFIG, "correct the annotation; kubelet tries again by itself"),
+    NotReady: (
+        Code.TRY_AGAIN,
+        "kubelet tries again by itself; `ovnlet pods` on the node shows what is awaited",
+    ),
+    UnknownSandbox: (Code.UNKNOWN_CONTAINER, "nothing of this sandbox is left on the node"),
+    Taken: (
+        Code.INVALID_CONFIG,
+        "another plugin or person made the interface; remove it, or the plugin that makes it",
+    ),
+    NodeFault: (Code.IO_FAILURE, "the kernel or OVS refused; the agent's log has the step"),
+    NotConverged: (Code.INTERNAL, "the agent's log has the plan that is left; report it"),
 }
 
 
@@ -114,14 +121,5 @@ def _as_cni_error(verb: str) -> Iterator[None]:
     try:
         yield
     except OvnletError as error:
-        raise CniError(_CODES[type(error)], f"{verb}: {error}", _ADVICE[type(error)]) from error
-
-
-_ADVICE: dict[type[OvnletError], str] = {
-    Invalid: "correct the annotation; kubelet tries again by itself",
-    NotReady: "kubelet tries again by itself; `ovnlet pods` on the node shows what is awaited",
-    UnknownSandbox: "nothing of this sandbox is left on the node",
-    Taken: "another plugin or person made the interface; remove it, or the plugin that makes it",
-    NodeFault: "the kernel or OVS refused; the agent's log has the step",
-    NotConverged: "the agent's log has the plan that is left; report it",
-}
+        code, advice = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
+        raise CniError(code, f"{verb}: {error}", advice) from error

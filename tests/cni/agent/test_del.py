@@ -1,0 +1,231 @@
+"""DEL and GC against the real agent: whatever is missing by then, nothing of the attachment is left."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from cni.agent.node import AgentNode, until
+from cni.agent.pods import Sandbox
+from ovnlet_cni.errors import Code
+
+Deleting = Callable[[AgentNode, Sandbox], Coroutine[None, None, None]]
+RECORDS, NOTES = "/run/ovnlet/sandboxes", "/run/ovnlet/deleted"
+
+
+async def _plainly(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.delete(sandbox)
+
+
+async def _by_container_id_alone(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.delete(sandbox, CNI_NETNS=None, CNI_ARGS=None)
+
+
+async def _with_an_empty_namespace(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.delete(sandbox, CNI_NETNS="")
+
+
+async def _with_a_missing_namespace(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.delete(sandbox, CNI_NETNS="/run/netns/nowhere")
+
+
+async def _with_the_namespace_of_another(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.run("ip", "netns", "add", "another")
+    await node.sh("ip -n another link add eth0 type veth peer name other")
+    await node.delete(sandbox, CNI_NETNS="/run/netns/another")
+    assert "eth0" in await node.sh("ip -n another link")
+    await node.run("ip", "netns", "del", "another")
+
+
+async def _after_its_namespace_has_gone(node: AgentNode, sandbox: Sandbox) -> None:
+    """Held by a process until then: the links live on where nobody finds them by the path."""
+    await node.sh(f"ip netns exec {sandbox.container_id} sleep 1 & sleep 0.1; ip netns del {sandbox.container_id}")
+    await node.delete(sandbox)
+    await node.run("ip", "netns", "add", sandbox.container_id)
+
+
+async def _after_its_pod_has_gone(node: AgentNode, sandbox: Sandbox) -> None:
+    node.delete_pod(sandbox.pod)
+    await node.delete(sandbox)
+
+
+async def _after_its_annotations_have_gone(node: AgentNode, sandbox: Sandbox) -> None:
+    node.annotate(sandbox.pod, dict.fromkeys(sandbox.pod.annotations))
+    await node.delete(sandbox)
+
+
+async def _with_the_api_server_away(node: AgentNode, sandbox: Sandbox) -> None:
+    assert node.bed.control is not None
+    with node.stopped("kube-apiserver", node.bed.control):
+        assert (await node.delete(sandbox)).seconds < 5
+
+
+async def _twice(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.delete(sandbox)
+    await node.delete(sandbox)
+
+
+async def _twice_at_once(node: AgentNode, sandbox: Sandbox) -> None:
+    await asyncio.gather(node.delete(sandbox), node.delete(sandbox))
+
+
+async def _after_a_restart_without_its_record(node: AgentNode, sandbox: Sandbox) -> None:
+    node.kill()
+    await node.sh(f"rm {RECORDS}/*")
+    node.start()
+    await node.delete(sandbox)
+
+
+async def _with_a_torn_record(node: AgentNode, sandbox: Sandbox) -> None:
+    node.kill()
+    await node.sh(f"for record in {RECORDS}/*; do echo '{{' >$record; done")
+    node.start()
+    await node.delete(sandbox)
+
+
+async def _after_its_record_was_deleted_by_hand(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.sh(f"rm {RECORDS}/*")
+    await node.delete(sandbox)
+
+
+async def _after_its_port_and_link_were_deleted_by_hand(node: AgentNode, sandbox: Sandbox) -> None:
+    await node.sh(f"ovs-vsctl del-port {sandbox.link}; ip link del {sandbox.link} || :")
+    await node.delete(sandbox)
+
+
+async def _with_the_agent_down_and_honoured_at_start(node: AgentNode, sandbox: Sandbox) -> None:
+    node.kill()
+    outcome = await node.delete(sandbox)
+    assert outcome.stdout == b""
+    assert sandbox.container_id in await node.sh(f"cat {NOTES}/*")
+    node.start()
+
+
+async def _with_a_note_honoured_at_a_resync(node: AgentNode, sandbox: Sandbox) -> None:
+    """Left while an agent runs, such as by a plugin that met it as it hung."""
+    node.kill()
+    node.start("--resync=1")
+    await node.sh(f"mkdir -p {NOTES}; echo '{sandbox.container_id} eth0' >{NOTES}/{sandbox.container_id}.eth0")
+
+
+DELETIONS: list[Deleting] = [
+    _plainly,
+    _by_container_id_alone,
+    _with_an_empty_namespace,
+    _with_a_missing_namespace,
+    _with_the_namespace_of_another,
+    _after_its_namespace_has_gone,
+    _after_its_pod_has_gone,
+    _after_its_annotations_have_gone,
+    _with_the_api_server_away,
+    _twice,
+    _twice_at_once,
+    _after_a_restart_without_its_record,
+    _with_a_torn_record,
+    _after_its_record_was_deleted_by_hand,
+    _after_its_port_and_link_were_deleted_by_hand,
+    _with_the_agent_down_and_honoured_at_start,
+    _with_a_note_honoured_at_a_resync,
+]
+
+
+@pytest.mark.parametrize("delete", DELETIONS, ids=lambda delete: delete.__name__.strip("_"))
+async def test_nothing_is_left(node: AgentNode, delete: Deleting) -> None:
+    sandbox = await node.sandbox()
+    before = await node.look()
+    await node.add(sandbox)
+    await delete(node, sandbox)
+    await node.same(before)
+    assert "pass crashed" not in node.told()
+
+
+async def test_of_what_never_was(node: AgentNode) -> None:
+    sandbox = await node.sandbox()
+    before = await node.look()
+    await node.delete(sandbox)
+    await node.same(before)
+
+
+async def test_while_its_add_waits(node: AgentNode) -> None:
+    sandbox = await node.sandbox(node.pod(annotated=False))
+    before = await node.look()
+    adding = asyncio.create_task(node.call("ADD", sandbox))
+    await until(lambda: _has_record(node, sandbox), "the ADD to be received")
+    await node.delete(sandbox)
+    outcome = await adding
+    assert outcome.code == Code.UNKNOWN_CONTAINER, outcome
+    await node.same(before)
+
+
+async def test_while_its_add_waits_for_ovn(node: AgentNode) -> None:
+    sandbox = await node.sandbox()
+    before = await node.look()
+    with node.stopped("ovn-controller"):
+        adding = asyncio.create_task(node.call("ADD", sandbox))
+        await until(lambda: _has_link(node, sandbox), "the link")
+        await node.delete(sandbox)
+        assert (await adding).code == Code.UNKNOWN_CONTAINER
+    await node.same(before)
+
+
+async def test_of_the_old_after_the_add_of_the_new(node: AgentNode) -> None:
+    old, new = await node.make_sandboxes([pod := node.pod(), pod])
+    before = await node.look()
+    await node.add(old)
+    await node.add(new)
+    await node.delete(old)
+    assert await node.iface_id(new) == pod.port
+    assert await node.addresses(new) == {pod.v4, pod.v6}
+    await node.delete(new)
+    await node.delete(old)
+    await node.same(before)
+
+
+async def test_while_ovsdb_is_stuck_is_told_in_time_and_done_later(node: AgentNode) -> None:
+    sandbox = await node.sandbox()
+    before = await node.look()
+    await node.add(sandbox)
+    with node.stopped("ovsdb-server"):
+        outcome = await node.call("DEL", sandbox)
+        assert outcome.code == Code.TRY_AGAIN, outcome
+        assert outcome.seconds < 6
+    await node.same(before, within=40)
+
+
+async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> None:
+    """Unlisted and dead is gone when it answers, unlisted and alive stays; an empty list clears nothing that lives."""
+    nothing = await node.look()
+    living, unlisted, *dead = await node.make_sandboxes(node.make_pods([""] * 5))
+    for sandbox in (living, unlisted, *dead):
+        await node.add(sandbox)
+    assert node.agent is not None
+    node.agent.send(signal.SIGSTOP)  # or it would hear of the deaths long before the runtime tells
+    await node.end_sandboxes(dead)
+    collecting = asyncio.create_task(node.gc(living))
+    await asyncio.sleep(0.1)
+    node.agent.send(signal.SIGCONT)
+    assert (await collecting).exit_code == 0
+    assert await _ports(node) == {living.link, unlisted.link}
+    told = [line for line in node.told().splitlines() if "not listed by the runtime, but alive" in line]
+    assert len(told) == 1
+    assert unlisted.container_id in told[0]
+    assert (await node.gc()).exit_code == 0
+    assert await _ports(node) == {living.link, unlisted.link}
+    for sandbox in (living, unlisted):
+        assert await node.addresses(sandbox) == {sandbox.pod.v4, sandbox.pod.v6}
+        await node.delete(sandbox)
+    await node.end_sandboxes([living, unlisted])
+    await node.same(nothing)
+
+
+async def _ports(node: AgentNode) -> set[str]:
+    return {name for name in (await node.run("ovs-vsctl", "list-ports", "br-int")).split() if name.endswith("_h")}
+
+
+async def _has_record(node: AgentNode, sandbox: Sandbox) -> bool:
+    return sandbox.container_id in await node.sh(f"ls {RECORDS}")
+
+
+async def _has_link(node: AgentNode, sandbox: Sandbox) -> bool:
+    return sandbox.link in await node.run("ip", "-o", "link")
