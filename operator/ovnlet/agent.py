@@ -19,6 +19,7 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
+from ovnlet.drivers.binding import Recompute
 from ovnlet.drivers.health import Health, Verdict
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.namespaces import boot_id
@@ -74,7 +75,13 @@ class Agent:
         self.settings = settings
         self.state = State(self._pod_changed)
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
-        self.ovs = Ovs(settings.ovsdb, settings.bridge, changed=self._row_changed, lost=self._everything)
+        self.ovs = Ovs(
+            settings.ovsdb,
+            settings.bridge,
+            changed=self._row_changed,
+            lost=self._everything,
+            recompute=Recompute(Path(settings.ovn_run_dir)),
+        )
         self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig)

@@ -8,18 +8,20 @@ of strangers stand in them too.
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.plan import Step
+from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Claim, Network, Port
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
 from ovnlet.drivers import ovsops
+from ovnlet.drivers.binding import INSTALLED, Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
 from ovnlet.drivers.rows import Switch
@@ -32,8 +34,8 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error"),
 }
 CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
-INSTALLED = "ovn-installed"
 _SILENCE = 4.0
+_PATIENCE = 2.0
 
 
 def _link_exists(name: str) -> bool:
@@ -44,6 +46,10 @@ def _link_exists(name: str) -> bool:
     return True
 
 
+async def _no_recompute() -> None:
+    raise NodeFault("there is no ovn-controller to ask for a recompute")
+
+
 class Ovs:
     """One node's Open vSwitch.
 
@@ -52,7 +58,7 @@ class Ovs:
     chassis changed. Both are called in the event loop and must not wait.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
         self,
         path: str,
         bridge: str,
@@ -60,12 +66,15 @@ class Ovs:
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
         lost: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = _link_exists,
+        recompute: Callable[[], Awaitable[None]] = _no_recompute,
     ) -> None:
         self.bridge = bridge
         self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
+        self._recompute = recompute
         self._database = Database(path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed)
         self._commits = Commits(self._database)
         self._switch = Switch()
+        self._bindings = Bindings(changed)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def start(self) -> None:
@@ -107,8 +116,7 @@ class Ovs:
 
     def is_installed(self, name: str) -> bool:
         """Whether OVN holds this interface for installed."""
-        row = self._switch.interface(name)
-        return row is not None and row["external_ids"].get(INSTALLED) == "true"
+        return installed(self._switch.interface(name))
 
     def owned(self) -> frozenset[Port]:
         """Every port that bears a mark, on whichever bridge: what start-up and the sweep begin with."""
@@ -134,10 +142,13 @@ class Ovs:
         iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
         return frozenset(
             (
-                *(self._switch.resource(name) for name in mine),
+                *(self._resource(name) for name in mine),
                 *(Claim(name, claimed) for claimed in iface_ids for name in self._switch.claimants(claimed) - mine),
             )
         )
+
+    def _resource(self, name: str) -> Port:
+        return replace(self._switch.resource(name), uninstalled=self._bindings.is_lost(name))
 
     def _require(self) -> None:
         """Rows of a lost connection would be believed for the present ones."""
@@ -160,6 +171,16 @@ class Ovs:
             await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
+        await self._rebind({name for step in steps for name in _rebinding(step)})
+
+    async def _rebind(self, names: set[str]) -> None:
+        """Have OVN install anew what it lost sight of; the look that follows tells whether it did."""
+        if not names:
+            return
+        await self._recompute()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.gather(*map(self.installed, names))
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
         """Make OVN's chassis keys and the bridge so, key by key; nothing is written that is so already."""
@@ -183,7 +204,7 @@ class Ovs:
 
     async def installed(self, name: str) -> None:
         """Return when ovn-controller has installed the flows of this interface."""
-        await self._until(name, lambda row: bool(row["external_ids"].get(INSTALLED) == "true"))
+        await self._until(name, installed)
 
     async def _until(self, name: str, so: Callable[[Row], bool]) -> None:
         """Wait for a row's change, through lost connections: only the caller knows how long."""
@@ -208,6 +229,9 @@ class Ovs:
 
     def _renewed(self) -> None:
         self._switch.renew(self._database.rows)
+        self._bindings.forget()
+        for row in self._database.rows["Interface"].values():
+            self._bindings.change(None, row)
         for events in self._waiting.values():
             for event in events:
                 event.set()
@@ -218,6 +242,7 @@ class Ovs:
             self._switch.change(*change)
         for table, _, old, new in changes:
             if table == "Interface":
+                self._bindings.change(old, new)
                 for event in self._waiting.get((new or old or {})["name"], ()):
                     event.set()
         for mark, name in {hint for table, _, old, new in changes for hint in self._hints(table, old, new)}:
@@ -250,6 +275,11 @@ class Ovs:
             return False
         before, after = ({**row, "ports": None} if row else None for row in (old, new))
         return before != after
+
+
+def _rebinding(step: Step) -> Iterator[str]:
+    if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
+        yield step.was.name
 
 
 def _compared(row: Row | None) -> Any:

@@ -14,13 +14,15 @@ class Port:
 
     ``orphaned`` is only ever observed: OVN holds the Interface for installed, but its link is gone.
     A link made anew under such a row would keep the stale `ovn-installed`, so the row must go first;
-    therefore it is part of the key.
+    therefore it is part of the key. ``uninstalled`` is only ever observed too: OVN's `ovn-installed` was lost on a port
+    that is plugged.
     """
 
     bridge: str
     name: str
     external_ids: frozenset[tuple[str, str]]
     orphaned: bool = False
+    uninstalled: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -1,0 +1,83 @@
+"""OVN's hold on a port: `ovn-installed`, lost by whoever overwrites external_ids, and what brings it back.
+
+ovn-controller writes the key when it has installed a port's flows and never looks at it again; the port goes on
+forwarding without it. Until a recompute or a change of `iface-id` the key stays lost.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from ovnlet.core.resources.ovs import MARK
+from ovnlet.drivers import unixctl
+from ovnlet.drivers.ovsdb import Row
+
+INSTALLED = "ovn-installed"
+# A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
+# one that never had it is still being installed, which takes seconds in a large cluster or a burst.
+_LOST_AFTER, _NEVER_AFTER = 0.1, 30.0
+# A recompute is of the whole node, and costly in a large cluster: one serves all that wait.
+_RECOMPUTE_EVERY = 10.0
+
+
+def installed(row: Row | None) -> bool:
+    return row is not None and row["external_ids"].get(INSTALLED) == "true"
+
+
+class Bindings:
+    """Which ports have been plugged without being installed, and for how long. ``hint(mark, name)`` asks for a look."""
+
+    def __init__(self, hint: Callable[[str, str], None]) -> None:
+        self._hint = hint
+        self._due: dict[str, asyncio.TimerHandle] = {}
+        self._lost: set[str] = set()
+
+    def change(self, old: Row | None, new: Row | None) -> None:
+        """Follow a row of Interface."""
+        if old is not None and (new is None or new["name"] != old["name"]):
+            self._settle(old["name"])
+        if new is None or MARK not in new["external_ids"]:
+            return
+        if installed(new) or (new["ofport"] or 0) <= 0:
+            self._settle(new["name"])
+        elif new["name"] not in self._due and new["name"] not in self._lost:
+            pause = _LOST_AFTER if installed(old) else _NEVER_AFTER
+            loop = asyncio.get_running_loop()
+            self._due[new["name"]] = loop.call_later(pause, self._lose, new["name"], new["external_ids"][MARK])
+
+    def is_lost(self, name: str) -> bool:
+        return name in self._lost
+
+    def forget(self) -> None:
+        """A new session tells all rows anew."""
+        for name in tuple(self._due):
+            self._settle(name)
+        self._lost.clear()
+
+    def _settle(self, name: str) -> None:
+        self._lost.discard(name)
+        if (due := self._due.pop(name, None)) is not None:
+            due.cancel()
+
+    def _lose(self, name: str, mark: str) -> None:
+        del self._due[name]
+        self._lost.add(name)
+        self._hint(mark, name)
+
+
+class Recompute:
+    """Has ovn-controller compute everything once more."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._last = float("-inf")
+        self._alone = asyncio.Lock()
+
+    async def __call__(self) -> None:
+        """Raises NotReady without an ovn-controller that answers; at most one in ten seconds is asked for."""
+        async with self._alone:
+            now = asyncio.get_running_loop().time()
+            if now - self._last < _RECOMPUTE_EVERY:
+                return
+            await unixctl.call(unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute")
+            self._last = now
