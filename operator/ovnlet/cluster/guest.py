@@ -89,6 +89,8 @@ class Guest:
             await kopf.operator(
                 registry=handlers.registry(self._access.server, http, tell),
                 settings=handlers.settings(self._node),
+                # By itself it asks DNS for the node's full name, and where none answers that takes 5 s.
+                identity=self._node,  # type: ignore[arg-type]
                 standalone=True,
                 clusterwide=True,
                 stop_flag=stop,
