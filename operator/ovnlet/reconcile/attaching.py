@@ -217,9 +217,10 @@ class Attaching:
 
     async def _detach(self, attachment: Attachment) -> None:
         record = self._records.get(attachment.key)
-        self._reconciler.leave(record.attachment if record else attachment)
-        await self._queue.run(attachment.key)
-        self._displace(attachment)
+        leaving = record.attachment if record else attachment  # a DEL does not say whose it is
+        self._reconciler.leave(leaving)
+        await self._queue.run(leaving.key)
+        self._displace(leaving)
 
     async def _undo(self, attachment: Attachment) -> None:
         """Runs to its end even if the caller is cancelled again: nothing must be left."""

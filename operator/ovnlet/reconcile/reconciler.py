@@ -159,11 +159,16 @@ class Reconciler:
             other.attachment.owner == attachment.owner
             and other.attachment.ifname == attachment.ifname
             and other.attachment.provider == attachment.provider
-            and other.attachment.sequence > attachment.sequence
+            and self._rank(other.attachment) > self._rank(attachment)
             and not self.leaving(other.attachment.key)
             and self._host.life(other.attachment) is not Life.DEAD
             for other in self._records
         )
+
+    def _rank(self, attachment: Attachment) -> tuple[bool, int]:
+        """The last ADD received has the port; but not one for a pod whose name another has taken meanwhile."""
+        pod = self._state.get(attachment.owner)
+        return pod is None or attachment.uid in (None, pod.uid), attachment.sequence
 
     async def _present(self, record: Record) -> Outcome:
         attachment = record.attachment
