@@ -76,6 +76,10 @@ class Runtime:
         }
         return {key: value for key, value in (config | changes).items() if value is not None}
 
+    def good(self, verb: str, **changes: object) -> Json:
+        """A configuration that is good for this verb, but for the changes."""
+        return self.config(**{"prevResult": {} if verb == "CHECK" else None, **changes})
+
     async def call(
         self,
         verb: str = "ADD",

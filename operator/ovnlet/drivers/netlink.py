@@ -160,10 +160,12 @@ def _routes(pod: Socket, link: Link, veth: Veth) -> Iterator[Route]:
 
 
 def _host_end(attachment: Attachment) -> Link | None:
-    """By name only, since nothing can be seen of the pod's end: a veth, or it is no host end."""
+    """By name, since nothing can be seen of the pod's end; by its mark too where no record says that we made it."""
     with Socket() as host:
         end = veths.named(host, ids.host_link(*attachment.key))
-    return end if end and end.kind == "veth" else None
+    if end is None or end.kind != "veth":
+        return None
+    return end if attachment.netns or end.alias == ids.alias(*attachment.key) else None
 
 
 def _hidden(attachment: Attachment, end: Link) -> NotReady:

@@ -1,17 +1,21 @@
-"""An agent that kills itself: its host applies each plan step by step, and after so many of them comes SIGKILL.
+"""An agent that kills itself: each plan is applied step by step, and SIGKILL comes after so many of them.
 
-Run like `ovnlet`; the number of steps is in OVNLET_KILLED_AT.
+Run like `ovnlet`. OVNLET_KILLED_AT is `<steps>,<attachments>`: so many attachments wait for each other at that step.
 """
 
+import asyncio
 import os
 import signal
-from typing import NoReturn
+from collections import Counter
+from typing import ClassVar, NoReturn
 
 import ovnlet.agent
 from ovnlet.__main__ import main
-from ovnlet.core.attachment import Attachment
+from ovnlet.core.attachment import Attachment, AttachmentKey
 from ovnlet.core.plan import Plan
 from ovnlet.drivers.host import LocalHost
+
+STEPS, ATTACHMENTS = map(int, os.environ["OVNLET_KILLED_AT"].split(","))
 
 
 def die() -> NoReturn:
@@ -22,18 +26,24 @@ def die() -> NoReturn:
 class KillingHost(LocalHost):
     """The real one but for its end."""
 
-    steps_left = int(os.environ["OVNLET_KILLED_AT"])
+    steps: ClassVar = Counter[AttachmentKey]()
+    waiting: ClassVar = set[AttachmentKey]()
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         for step in plan:
-            if self.steps_left == 0:
-                die()
+            await self._survive(attachment.key)
             await super().apply(attachment, (step,))
-            self.steps_left -= 1
-        if self.steps_left == 0:
-            die()
+            self.steps[attachment.key] += 1
+        await self._survive(attachment.key)
+
+    async def _survive(self, key: AttachmentKey) -> None:
+        if self.steps[key] == STEPS:
+            self.waiting.add(key)
+            if len(self.waiting) == ATTACHMENTS:
+                die()
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    ovnlet.agent.LocalHost = KillingHost  # type: ignore[misc]
+    ovnlet.agent.__dict__["LocalHost"] = KillingHost
     main(prog_name="ovnlet")
