@@ -33,6 +33,7 @@ from ovnlet.reconcile.reconciler import Outcome, Reconciler
 from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
+from ovnlet.reconcile.sweep import Sweep
 from ovnlet.runtime import Runtime
 from ovnlet_cni import installer
 from ovnlet_cni.notes import Notes
@@ -42,6 +43,8 @@ log = structlog.get_logger("agent")
 
 # kubelet gives a pod 30 s to end; an ADD that is cut short is undone within that.
 GRACE = 10.0
+# What start-up suspects to be garbage is looked at again soon, since it is removed only when seen twice.
+SECOND_LOOK = 2.0
 
 
 def serve(settings: Settings) -> int:
@@ -102,6 +105,15 @@ class Agent:
             refresh=self.listing.refresh,
             budget=settings.add_budget,
         )
+        self.sweep = Sweep(
+            marked=self.host,
+            host=self.host,
+            state=self.state,
+            records=self.records,
+            reconciler=self.reconciler,
+            queue=self.queue,
+            refresh=self.listing.refresh,
+        )
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         self.server = Server(Runtime(self.attaching, self.records, self.verdict), Path(settings.cni_socket))
 
@@ -131,7 +143,7 @@ class Agent:
             self.listing.run(),
             self.recorder.run(),
             self.health.run(),
-            resync(self.settings.resync, self._resync),
+            resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
 
     async def _become_ready(self) -> None:
@@ -140,6 +152,7 @@ class Agent:
         await self._settle()
         await self.state.listed()
         await self._settle()
+        await self.sweep.round()
         await self._install()
         self._starting = None
         log.info("serving", node=self.settings.node_name, attachments=len(list(self.records)))
@@ -172,8 +185,9 @@ class Agent:
                 log.info("CNI configuration written", directory=conf_dir)
 
     async def _resync(self) -> None:
-        self.listing.request()
+        self.records.restore()
         await self._settle()
+        await self.sweep.round()
 
     def _pod_changed(self, owner: Owner) -> None:
         self.attaching.pod_changed(owner)

@@ -38,3 +38,20 @@ def marked(text: str) -> tuple[str, str] | None:
 def alias(container_id: str, ifname: str) -> str:
     """Our mark on the link inside the pod (IFLA_IFALIAS, at most 255 bytes)."""
     return f"ovnlet:{mark(container_id, ifname)}"[:255]
+
+
+def aliased(text: str) -> tuple[str, str] | None:
+    """Container ID and interface of an alias of ours; None where it is none."""
+    prefix, _, rest = text.partition(":")
+    return marked(rest) if prefix == "ovnlet" else None
+
+
+def of_host_link(name: str) -> tuple[str, str] | None:
+    """What Kube-OVN's form of a host link's name tells: the start of the container ID, and the interface."""
+    match name.split("_"):
+        case [start, "h"]:
+            return start, "eth0"
+        case [start, ifname, "h"]:
+            return start, ifname
+        case _:
+            return None

@@ -1,7 +1,7 @@
 """The node: what the kernel and OVSDB show of an attachment, and each step sent to the driver it belongs to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
@@ -47,6 +47,13 @@ class LocalHost:
         await self._ovs.plugged(name)
         await self._ovs.installed(name)
 
+    def found(self) -> list[tuple[Attachment, bool]]:
+        """What marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
+        ports = [(each, bool(label[1])) for label in self._ovs.labelled() if (each := _labelled(*label))]
+        keys = {attachment.key for attachment, _ in ports}
+        aliased = {key for alias in self._netlink.aliases() if (key := ids.aliased(alias))}
+        return [*ports, *((Attachment.of_deletion(*key, ""), True) for key in sorted(aliased - keys))]
+
     async def _turn(self) -> None:
         """Work on one sandbox for each turn of the loop: in a burst, STATUS and everyone else get in between."""
         async with self._turns:
@@ -72,3 +79,14 @@ class LocalHost:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
+    """The attachment as a port's labels tell of it; kube-ovn-cni's own bear only a part of the container ID."""
+    key = ids.marked(mark) if mark else ids.of_host_link(name)
+    if key is None:
+        return None
+    namespace, pod = labels.get("pod_namespace", ""), labels.get("pod_name", "")
+    provider = labels.get("iface-id", "").removeprefix(f"{pod}.{namespace}").removeprefix(".") or "ovn"
+    uid = labels.get("iface-id-ver")
+    return Attachment(*key, labels.get("pod_netns", ""), namespace, pod, uid, provider, boot_id="", sequence=0)

@@ -30,7 +30,9 @@ from ovnlet.drivers.rtnetlink import (
     address,
     delete_link,
     get_addresses,
+    get_links,
     get_routes,
+    link,
     route,
 )
 
@@ -49,6 +51,12 @@ class Netlink:
             index = next((entry.link for entry in entries if entry.ip.ip == ip), None)
             end = veths.named(host, index) if index else None
         return end.mtu if end else None
+
+    @staticmethod
+    def aliases() -> list[str]:
+        """The aliases of the node's links: ours tell of attachments that nothing else may remember."""
+        with Socket() as host:
+            return [link(body).alias for body in host.dump(get_links())]
 
     def life(self, attachment: Attachment) -> Life:
         """Dead is only what the kernel knows no more; a path alone proves nothing."""

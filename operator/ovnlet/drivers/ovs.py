@@ -118,11 +118,15 @@ class Ovs:
         """Whether OVN holds this interface for installed."""
         return installed(self._switch.interface(name))
 
-    def owned(self) -> frozenset[Port]:
-        """Every port that bears a mark, on whichever bridge: what start-up and the sweep begin with."""
+    def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+        """Name, mark and labels of each port that bears our mark or kube-ovn-cni's labels, on whichever bridge."""
         self._require()
-        marks = {*self._switch.marks, *self._switch.port_marks}
-        return frozenset(self._switch.resource(name) for mark in marks for name in self._switch.marked(mark))
+        for name in self._switch.interfaces:
+            interface = self._switch.interface(name)
+            mark = self._switch.owner(name)
+            labels = interface["external_ids"] if interface else {}
+            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
+                yield name, mark, labels
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
         """This attachment's ports, and the other interfaces that claim the desired `iface-id`.

@@ -50,7 +50,23 @@ class Sandboxes:
         return iter(tuple(self._records.values()))
 
     def get(self, key: AttachmentKey) -> Record | None:
-        return self._records.get(key)
+        """By the whole key, or by the part of a container ID that an adopted port's name told."""
+        if record := self._records.get(key):
+            return record
+        adopted = self._records.get(self._links.get(ids.host_link(*key), key))
+        return adopted if adopted and key[0].startswith(adopted.attachment.container_id) else None
+
+    def restore(self) -> None:
+        """Write anew what somebody removed or tore; the memory is what holds."""
+        for record in self:
+            path = self._path(record.attachment.key)
+            try:
+                intact = _decode(path.read_text()) == record
+            except (OSError, ValueError, TypeError, KeyError):
+                intact = False
+            if not intact:
+                log.warning("record written anew", path=str(path))
+                self._write(path, record)
 
     def linked(self, name: str) -> AttachmentKey | None:
         """The attachment whose host end has to bear this name."""
@@ -69,15 +85,19 @@ class Sandboxes:
         if self._records.get(record.attachment.key) == record:
             return
         path = self._path(record.attachment.key)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
-        fresh.rename(path)
+        self._write(path, record)
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
         if self._records.pop(key, None):
             self._links.pop(ids.host_link(*key), None)
         self._path(key).unlink(missing_ok=True)
+
+    @staticmethod
+    def _write(path: Path, record: Record) -> None:
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+        fresh.rename(path)
 
     def _keep(self, record: Record) -> None:
         key = record.attachment.key

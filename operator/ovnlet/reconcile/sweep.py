@@ -1,0 +1,113 @@
+"""What marks on the node tell of and no record does: lost records are rebuilt, garbage of ours is removed.
+
+Garbage is of sandboxes or pods that are gone, told by container ID and UID, never by name. It is only judged in a round
+whose own complete list of pods succeeded and began after the node was read, and only removed when seen in two rounds.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+
+from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
+from ovnlet.core.errors import NotReady
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
+from ovnlet.reconcile.state import State
+
+log = structlog.get_logger("sweep")
+
+# One wrong judgement must not clear a node before somebody notices.
+CAP = 50
+
+
+class Marked(Protocol):
+    """The attachments that marks on the node tell of. ``drivers.host`` fulfils it."""
+
+    def found(self) -> Iterable[tuple[Attachment, bool]]:
+        """As far as the marks say, ``netns``, ``pod`` and ``uid`` may be empty; and whether the mark is ours.
+
+        One without our mark was made by kube-ovn-cni: adopted while its pod lives, never removed. Raises NotReady
+        without OVSDB.
+        """
+        ...
+
+
+class Sweep:
+    """``refresh`` returns when a complete list of pods that began after the call is in ``state``."""
+
+    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
+        self,
+        *,
+        marked: Marked,
+        host: Host,
+        state: State,
+        records: Records,
+        reconciler: Reconciler,
+        queue: Queue[AttachmentKey, Outcome | None],
+        refresh: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        self._marked, self._host, self._state, self._records = marked, host, state, records
+        self._reconciler, self._queue, self._refresh = reconciler, queue, refresh
+        self._suspects: set[AttachmentKey] = set()
+
+    async def round(self) -> None:
+        """Look once. With OVSDB or the API server away nothing is judged, and what was suspected is forgotten."""
+        try:
+            found = [each for each in self._marked.found() if self._is_unknown(each[0])]
+            known = [record.attachment for record in self._records]
+            await self._refresh()
+        except NotReady as reason:
+            self._suspects.clear()
+            log.info("nothing is swept", reason=str(reason))
+            return
+        left = [(each, ours) for each, ours in found if self._is_unknown(each) and not self._rebuild(each)]
+        suspects = {attachment.key: attachment for attachment, ours in left if ours and self._is_garbage(attachment)}
+        suspects |= {attachment.key: attachment for attachment in known if self._is_orphan(attachment)}
+        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
+            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
+            self._reconciler.leave(suspects[key])
+            self._queue.add(key)
+        self._suspects = set(suspects)
+
+    def _is_unknown(self, attachment: Attachment) -> bool:
+        return self._records.get(attachment.key) is None and not self._reconciler.leaving(attachment.key)
+
+    def _rebuild(self, attachment: Attachment) -> bool:
+        """Make a lost record anew, or adopt what kube-ovn-cni made, if the sandbox lives and its pod is known."""
+        pod = self._state.get(attachment.owner)
+        if pod is None or attachment.uid not in (None, pod.uid) or self._host.life(attachment) is not Life.ALIVE:
+            return False
+        log.warning("record rebuilt", pod="/".join(attachment.owner), container=attachment.container_id)
+        rebuilt = replace(
+            attachment, uid=pod.uid, boot_id=self._records.boot_id, sequence=self._records.next_sequence()
+        )
+        self._records.put(Record(rebuilt))
+        self._queue.add(rebuilt.key)
+        return True
+
+    def _is_garbage(self, attachment: Attachment) -> bool:
+        """Dead by the kernel's word, or of a pod that is gone; HIDDEN is a matter of mounts, and left alone."""
+        match self._host.life(attachment):
+            case Life.DEAD:
+                return True
+            case Life.ALIVE:
+                return self._is_gone(attachment)
+            case Life.HIDDEN:
+                log.warning("a sandbox of ours cannot be seen, left alone", container=attachment.container_id)
+                return False
+
+    def _is_orphan(self, attachment: Attachment) -> bool:
+        """A recorded sandbox, dead or of a pod that is gone: the runtime's DEL never came."""
+        record = self._records.get(attachment.key)
+        if record is None or record.good is None or self._reconciler.leaving(attachment.key):
+            return False
+        return self._is_garbage(attachment)
+
+    def _is_gone(self, attachment: Attachment) -> bool:
+        """No UID, no judgement. A static pod's, without dashes, may live while its mirror does not."""
+        if not attachment.uid or "-" not in attachment.uid:
+            return False
+        pod = self._state.get(attachment.owner)
+        return pod is None or pod.uid != attachment.uid
