@@ -1,18 +1,21 @@
 """The parts that these tests run on: the plugin as it is shipped, the real server, a namespace of the kernel."""
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from cni.agents import StagedAgent
-from cni.runtime import Runtime
+from cni.runtime import Outcome, Runtime
 from ovnlet_cni.server import Server
 
 SOURCE = Path(__file__).resolve().parents[2] / "cni" / "plugin"
@@ -43,6 +46,40 @@ def socket_path() -> Iterator[Path]:
     """Where the server is to listen; pytest's own directories can be too long for a socket's name."""
     with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as directory:
         yield Path(directory) / "run" / "cni.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Plugins that look for an agent that never comes: verb, and the end of each."""
+
+    socket: Path
+    ends: dict[str, Future[Outcome]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience(plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str) -> Iterator[Patience]:
+    """Started with the floor, since each waits for 20 s."""
+    runtime = Runtime(plugin, tmp_path_factory.mktemp("away") / "run" / "cni.sock", netns)
+    started = [(verb, _start(runtime, verb)) for verb in ("ADD", "CHECK", "GC")]
+    with ThreadPoolExecutor(len(started)) as pool:
+        yield Patience(runtime.socket, {verb: pool.submit(_end, process) for verb, process in started})
+        for _, process in started:
+            process.kill()
+
+
+def _start(runtime: Runtime, verb: str) -> "subprocess.Popen[bytes]":
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([runtime.plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=runtime.env(verb))
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(runtime.good(verb)).encode())
+    process.stdin.flush()
+    return process
+
+
+def _end(process: "subprocess.Popen[bytes]") -> Outcome:
+    begun = time.monotonic()
+    stdout, stderr = process.communicate()
+    return Outcome(process.returncode, stdout, stderr, time.monotonic() - begun)
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ from ovnlet_cni.server import Server
 NOBODY = 65534
 
 
+@pytest.fixture
+def keen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that looks after its socket five times a second; how often it really does, one test shows."""
+    monkeypatch.setattr("ovnlet_cni.server.LOOK_EVERY", 0.2)
+
+
 @pytest_asyncio.fixture
 async def open_runtime(agent: StagedAgent, plugin: Path, netns: str) -> AsyncIterator[Runtime]:
     """A server whose directory and plugin everyone can reach, to show the fence behind that one."""
@@ -127,21 +133,24 @@ async def test_an_unexpected_exception_is_code_999_and_logged_once(
     assert [(entry["log_level"], entry["container"]) for entry in logs] == [("error", "c0ffee")]
 
 
-@pytest.mark.parametrize("removed", ["the file", "the directory"])
-async def test_a_removed_socket_comes_back(server: Server, runtime: Runtime, removed: str) -> None:
-    if removed == "the file":
-        runtime.socket.unlink()
-    else:
-        shutil.rmtree(runtime.socket.parent)
+async def test_a_removed_socket_comes_back_in_3_seconds(server: Server, runtime: Runtime) -> None:
+    runtime.socket.unlink()
     outcome = await runtime.call("ADD")
     assert outcome.code == 0, outcome
     assert outcome.seconds <= 3
     assert stat.S_IMODE(runtime.socket.stat().st_mode) == 0o600
 
 
-async def test_a_request_under_way_outlives_its_socket_file(
-    server: Server, runtime: Runtime, agent: StagedAgent
-) -> None:
+@pytest.mark.usefixtures("keen", "server")
+async def test_a_removed_directory_comes_back(runtime: Runtime) -> None:
+    shutil.rmtree(runtime.socket.parent)
+    assert (await runtime.call("ADD")).code == 0
+    assert stat.S_IMODE(runtime.socket.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(runtime.socket.stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("keen", "server")
+async def test_a_request_under_way_outlives_its_socket_file(runtime: Runtime, agent: StagedAgent) -> None:
     agent.held = True
     process = await runtime.hang("ADD")
     await asyncio.wait_for(agent.entered.wait(), 5)
@@ -153,21 +162,21 @@ async def test_a_request_under_way_outlives_its_socket_file(
     assert len(agent.calls) == 2, "the ADD was sent again"
 
 
-async def test_a_socket_replaced_by_a_dead_one_comes_back(server: Server, runtime: Runtime) -> None:
+@pytest.mark.usefixtures("keen", "server")
+async def test_a_socket_replaced_by_a_dead_one_comes_back(runtime: Runtime) -> None:
     runtime.socket.unlink()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(runtime.socket))
-    outcome = await runtime.call("ADD")
-    assert outcome.code == 0
-    assert outcome.seconds <= 3
+    assert (await runtime.call("ADD")).code == 0
 
 
+@pytest.mark.usefixtures("keen")
 async def test_a_newer_agent_is_not_fought(server: Server, runtime: Runtime) -> None:
     newer_agent = StagedAgent()
     newer = Server(newer_agent, runtime.socket)
     await newer.start()
     inode = runtime.socket.stat().st_ino
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(1)
     assert runtime.socket.stat().st_ino == inode
     await server.stop()
     assert (await runtime.call("ADD")).code == 0, "the old agent's end took the new one's socket away"
