@@ -16,11 +16,11 @@ from node.ovs.vswitch import PrivateSwitch
 from node.spaces import Bed, Space
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.resources.ovs import MARK
-from ovnlet.drivers.ovs import INSTALLED
 from unit.strict_kernel import KERNEL, NODE, POD, STATIC, Entry, Held, Link, Refused, StrictKernel
 from unit.strict_node import Row, StrictNode
 
 Facts = frozenset[tuple[object, ...]]
+INSTALLED = "ovn-installed"
 _BRIDGES = ("br-int", "br-ext")
 _PROTOCOLS = {"kernel": KERNEL, "static": STATIC}
 
