@@ -61,7 +61,24 @@ def read(given: dict[str, Any]) -> Settings:
         raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Lazy(click.Group):
+    """Commands whose libraries take a while to import are imported when they are asked for."""
+
+    asking = ("pods", "show", "plan")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.asking])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.asking:
+            return super().get_command(ctx, cmd_name)
+        from ovnlet import commands  # noqa: PLC0415
+
+        command: click.Command = getattr(commands, cmd_name)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="ovnlet")
 def main() -> None:
     """A node's networking agent for Kubernetes on OVS/OVN."""

@@ -27,6 +27,7 @@ from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
+from ovnlet.inspection import Inspection
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -115,7 +116,9 @@ class Agent:
             refresh=self.listing.refresh,
         )
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
-        self.server = Server(Runtime(self.attaching, self.records, self.verdict), Path(settings.cni_socket))
+        inspection = Inspection(self.host, self.records, self.reconciler, self.status)
+        runtime = Runtime(self.attaching, self.records, self.verdict)
+        self.server = Server(runtime, Path(settings.cni_socket), inspection.routes())
 
     def verdict(self) -> Verdict | None:
         """Why this node cannot attach pods now; None if it can."""

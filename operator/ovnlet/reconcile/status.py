@@ -39,6 +39,13 @@ class Status:
         else:
             self._last.pop(attachment.key, None)
 
+    def state(self, key: AttachmentKey) -> tuple[str, list[str]]:
+        """In a word, and the annotations that could not be used."""
+        last = self._last.get(key)
+        if last is None:
+            return "not looked at yet", []
+        return ("drifted" if last.left else "attached"), [str(problem) for problem in last.problems]
+
     def _tell_problems(self, outcome: Outcome, before: tuple[Invalid, ...]) -> None:
         told = {str(problem) for problem in before}
         for problem in outcome.problems:

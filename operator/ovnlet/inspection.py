@@ -1,0 +1,100 @@
+"""What the agent knows and sees, for people: routes on its own socket, read only, in JSON.
+
+``ovnlet pods``, ``show`` and ``plan`` ask here; so can curl.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from aiohttp import web
+
+from ovnlet.core.attachment import Record
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.plan import diff
+from ovnlet.core.resources import Network, Resource
+from ovnlet.reconcile.reconciler import Host, Reconciler, Records
+from ovnlet.reconcile.status import Status
+
+Json = dict[str, Any]
+
+
+class Inspection:
+    """Looks as CHECK does: one observation an attachment, no step, no API call."""
+
+    def __init__(self, host: Host, records: Records, reconciler: Reconciler, status: Status) -> None:
+        self._host, self._records, self._reconciler, self._status = host, records, reconciler, status
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1/attachments", self._attachments),
+            web.get("/v1/attachments/{namespace}/{pod}", self._attachment),
+            web.get("/v1/plan", self._plan),
+        ]
+
+    async def _attachments(self, _: web.Request) -> web.Response:
+        return web.json_response([self._summary(record) for record in self._sorted()])
+
+    async def _attachment(self, request: web.Request) -> web.Response:
+        shown = [
+            {**self._summary(record), **await self._look(record)}
+            for record in self._of(request.match_info["namespace"], request.match_info["pod"])
+        ]
+        return web.json_response(shown, status=200 if shown else 404)
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        pod = request.query.get("pod")
+        chosen = self._of(*pod.partition("/")[::2]) if pod else self._sorted()
+        plans = [{**self._name(record), **await self._look(record, steps_only=True)} for record in chosen]
+        return web.json_response(plans, status=200 if plans or not pod else 404)
+
+    def _sorted(self) -> list[Record]:
+        return sorted(self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence))
+
+    def _of(self, namespace: str, pod: str) -> list[Record]:
+        return [record for record in self._sorted() if record.attachment.owner == (namespace, pod)]
+
+    @staticmethod
+    def _name(record: Record) -> Json:
+        attachment = record.attachment
+        names = ("namespace", "pod", "container_id", "ifname", "netns", "uid")
+        return {name: getattr(attachment, name) for name in names}
+
+    def _summary(self, record: Record) -> Json:
+        attachment = record.attachment
+        state, problems = self._status.state(attachment.key)
+        if self._reconciler.leaving(attachment.key):
+            state = "leaving"
+        elif record.good is None:
+            state = f"waiting: {self._reconciler.awaits(attachment) or 'for its first pass'}"
+        ips = (record.good or {}).get(f"{attachment.provider}.kubernetes.io/ip_address", "")
+        return {**self._name(record), "ips": ips, "state": state, "problems": problems}
+
+    async def _look(self, record: Record, *, steps_only: bool = False) -> Json:
+        try:
+            desired, _ = self._reconciler.desired(record)
+            observed = await self._host.observe(record.attachment, desired)
+        except OvnletError as error:
+            return {"error": str(error), "steps": []}
+        steps = {"steps": [str(step) for step in diff(desired, observed)]}
+        return steps if steps_only else {**steps, "resources": list(_side_by_side(desired, observed))}
+
+
+def _side_by_side(desired: Network, observed: Network) -> Iterable[Json]:
+    wanted, seen = ({r.key: r for r in network} for network in (desired, observed))
+    for key in sorted(wanted.keys() | seen.keys(), key=str):
+        kind = type(wanted.get(key) or seen.get(key)).__name__
+        yield {"kind": kind, "desired": _facts(wanted.get(key)), "observed": _facts(seen.get(key))}
+
+
+def _facts(resource: Resource | None) -> Json | None:
+    """A value as words; where it lies within its veth goes without saying."""
+    if resource is None:
+        return None
+    return {f.name: _plain(getattr(resource, f.name)) for f in fields(resource) if f.name != "veth"}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, frozenset):
+        return dict(sorted(value))
+    return value if isinstance(value, bool | int | str | None) else str(value)
