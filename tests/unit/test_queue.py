@@ -170,7 +170,7 @@ async def test_hints_of_the_node_wait_in_a_calm_key_until_a_look_answers_them() 
     assert passes == ["a", "b", "a"]
 
 
-async def test_a_hint_that_no_look_answers_is_a_pass_after_half_a_second_or_at_the_end() -> None:
+async def test_a_hint_that_no_look_answers_is_a_pass_after_a_while_or_at_the_end() -> None:
     times: list[float] = []
     loop = asyncio.get_running_loop()
 

@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NamedTuple, TypeVar
 
@@ -188,21 +188,36 @@ def address(body: bytes) -> AddressEntry:
     family, length, flags, _, index = _ADDRESS.unpack_from(body)
     found = attributes(body, _ADDRESS.size)
     packed = found[2] if 2 in found else found[1]
-    ip = (IPv4Interface if family == socket.AF_INET else IPv6Interface)((packed, length))
-    return AddressEntry(index, ip, _number(found[8]) if 8 in found else flags, found.get(11, b"\0")[0])
+    flags = _number(found[8]) if 8 in found else flags
+    return AddressEntry(index, _interface(family, packed, length), flags, found.get(11, b"\0")[0])
 
 
 @_checked
 def route(body: bytes) -> RouteEntry:
     family, length, _, service, *_ = _ROUTE.unpack_from(body)
     found = attributes(body, _ROUTE.size)
-    network, ip = (IPv4Network, IPv4Address) if family == socket.AF_INET else (IPv6Network, IPv6Address)
     return RouteEntry(
-        destination=network((found.get(1, bytes(4 if family == socket.AF_INET else 16)), length)),
-        via=ip(found[5]) if 5 in found else None,
-        source=ip(found[7]) if 7 in found else None,
+        destination=_network(family, found.get(1, bytes(4 if family == socket.AF_INET else 16)), length),
+        via=_ip(family, found[5]) if 5 in found else None,
+        source=_ip(family, found[7]) if 7 in found else None,
         plain=service == 0 and _number(found.get(6, bytes(4))) == _METRIC[family],
     )
+
+
+# The pods of a node share most of these, and each look reads them again: making one costs more than its message.
+@lru_cache(maxsize=4096)
+def _ip(family: int, packed: bytes) -> Gateway:
+    return (IPv4Address if family == socket.AF_INET else IPv6Address)(packed)
+
+
+@lru_cache(maxsize=4096)
+def _interface(family: int, packed: bytes, length: int) -> Interface:
+    return (IPv4Interface if family == socket.AF_INET else IPv6Interface)((packed, length))
+
+
+@lru_cache(maxsize=4096)
+def _network(family: int, packed: bytes, length: int) -> Destination:
+    return (IPv4Network if family == socket.AF_INET else IPv6Network)((packed, length))
 
 
 def _attribute(kind: int, payload: bytes) -> bytes:

@@ -18,7 +18,7 @@ from ovnlet.core.errors import NodeFault, UnknownSandbox
 from ovnlet.drivers import veths
 from ovnlet.drivers.namespaces import opened
 from ovnlet.drivers.netlink_socket import Garbled, Socket, attributes, messages
-from ovnlet.drivers.rtnetlink import DELLINK, NEWLINK, get_nsid, nsid
+from ovnlet.drivers.rtnetlink import DELADDR, DELLINK, DELROUTE, NEWADDR, NEWLINK, NEWROUTE, get_nsid, nsid
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
@@ -28,6 +28,7 @@ _SO_RCVBUFFORCE = 33
 _BUFFER = 8 << 20
 _DATAGRAMS = 200
 _IFNAME = 3
+_SCOPE_LINK, _BY_KERNEL, _REPLACE = 253, 2, 0x100
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 
@@ -108,13 +109,14 @@ class Watch:
             self._changed(key)
 
     def _keys(self, data: bytes, namespace: int | None) -> Iterator[AttachmentKey]:
-        if namespace is not None:
-            if namespace in self._pods:
-                yield self._pods[namespace]
+        if namespace is not None and namespace not in self._pods:
             return
         try:
-            for kind, _, _, body in messages(data):
-                if (kind in (NEWLINK, DELLINK) or kind in _TRAFFIC_CONTROL) and (key := self._of_link(kind, body)):
+            for kind, flags, _, body in messages(data):
+                if namespace is not None:
+                    if not _is_the_kernels(kind, flags, body):
+                        yield self._pods[namespace]
+                elif (kind in (NEWLINK, DELLINK) or kind in _TRAFFIC_CONTROL) and (key := self._of_link(kind, body)):
                     yield key
         except (Garbled, struct.error):
             self._lost()
@@ -125,6 +127,16 @@ class Watch:
             return self._indices.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
         return self._names.get(name)
+
+
+def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
+    """Addresses of a link's own (duplicate address detection ends a second after every ADD) and routes it made itself.
+
+    They are none of ours, and come in nobody's place; what replaces something is a hint whoever made it.
+    """
+    if kind in (NEWADDR, DELADDR):
+        return body[3] == _SCOPE_LINK
+    return kind in (NEWROUTE, DELROUTE) and body[5] == _BY_KERNEL and not flags & _REPLACE
 
 
 def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:

@@ -20,7 +20,7 @@ log = structlog.get_logger("queue")
 
 FIRST_RETRY, LAST_RETRY = 0.2, 30.0
 # How long a hint of the node may wait during an ADD: one that is stuck must not miss what would free it.
-CALM = 0.5
+CALM = 2.0
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Queue(Generic[K, R]):
             entry.task = asyncio.create_task(self._worker(key, entry), name=f"reconcile {key}")
 
     def hint(self, key: K) -> None:
-        """Ask for a pass because the node changed: at once, or in a calm key after half a second."""
+        """Ask for a pass because the node changed: at once, or in a calm key after two seconds."""
         if key not in self._calm:
             self.add(key)
         elif self._calm[key] is None:
