@@ -25,7 +25,7 @@ from ovnlet.drivers.ovs import Ovs
 from unit import drift, laws, pods
 from unit.strict_kernel import Refused
 
-STORIES = 40
+STORIES = 30
 _TEXT = {
     pods.key("ip_address"): "10.16.0.5,fd00::5",
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
@@ -40,11 +40,11 @@ _FORMS = {
     drift.down_and_up: 4,
     drift.change_link: 16,
     drift.delete_link: 2,
-    drift.change_address: 6,
     drift.add_address: 18,
+    drift.change_address: 10,
     drift.lose_routes: 12,
-    drift.add_foreign_route: 6,
-    drift.change_our_route: 11,
+    drift.add_foreign_route: 8,
+    drift.change_our_route: 14,
     drift.change_setting: 3,
     drift.change_row: 10,
     drift.add_foreign_row: 5,

@@ -20,6 +20,8 @@ _ROUTES = (
     ("10.16.0.0/16", None),
     ("2001:db8:1::/48", None),
     ("2001:db8:2::/48", "fd00::1"),
+    ("198.18.0.0/15", "10.99.0.1"),
+    ("2001:db8:3::/48", "fd99::1"),
 )
 _OURS = (
     *_ROUTES,
@@ -27,6 +29,7 @@ _OURS = (
     ("10.16.5.0/24", "10.16.0.1"),
     ("::/0", "fd00::2"),
     ("fd00::100/120", "fd00::1"),
+    ("2001:db8:4::/48", "fd00::105"),
     ("fd00::/64", None),
 )
 
@@ -131,6 +134,13 @@ def change_row(node: StrictNode, n: int) -> None:
                 node.label(row, "theirs", str(n))
 
 
+def overwrite_labels(node: StrictNode, _: int) -> None:
+    """`set Interface external_ids=...` as a whole takes OVN's own key along."""
+    row = node.rows.get(node.host)
+    if row and row.installed is not None:
+        row.installed, row.lost = None, True
+
+
 def add_foreign_row(node: StrictNode, n: int) -> None:
     """A port of another vendor; one that claims our iface-id; one with our mark elsewhere or under another name."""
     ours = ids.mark(*node.attachment.key)
@@ -180,6 +190,8 @@ GENTLE: tuple[Drift, ...] = (
     add_foreign_link,
     ovn,
 )
+# A lost `ovn-installed` needs an ovn-controller to show.
+WITH_OVN = (*GENTLE, overwrite_labels)
 ALL = (*GENTLE, obstruct)
 
 

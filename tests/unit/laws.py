@@ -79,7 +79,7 @@ _BEGINNINGS = (
 )
 
 
-def worlds(*, drifts: tuple[drift.Drift, ...] = drift.GENTLE) -> st.SearchStrategy[World]:
+def worlds(*, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN) -> st.SearchStrategy[World]:
     """Mostly a whole network with a few things done to it, sometimes half of one."""
     happenings = st.one_of(
         st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),

@@ -22,7 +22,8 @@ from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
 class Row:
     """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth.
 
-    ``external_ids`` are the Interface's, ``mark`` is the one in the Port's.
+    ``external_ids`` are the Interface's, ``mark`` is the one in the Port's. ``lost`` is an `ovn-installed` that
+    somebody overwrote: OVN does not bring it back unless asked.
     """
 
     bridge: str
@@ -30,6 +31,7 @@ class Row:
     external_ids: dict[str, str] = field(default_factory=dict)
     mark: str | None = None
     installed: int | None = None
+    lost: bool = False
     born: int = 0
 
     @property
@@ -93,7 +95,8 @@ class StrictNode:
             if row.mark != ours.get(MARK):
                 ours.pop(MARK, None)
             orphaned = row.installed is not None and row.name not in linked
-            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned)
+            uninstalled = row.lost and row.name in linked
+            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
 
     def _claims(self, desired: Network) -> Iterable[Claim]:
         wanted = {r.ids["iface-id"] for r in desired if isinstance(r, Port)}
@@ -164,7 +167,7 @@ class StrictNode:
         row = self.rows.get(port.name) or self.add_row(Row(port.bridge, port.name))
         before = row.external_ids
         row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
-        row.mark = port.ids[MARK]
+        row.mark, row.lost = port.ids[MARK], False
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
 
@@ -214,7 +217,8 @@ class StrictNode:
         for row in self.rows.values():
             link = self.kernel.find(NODE, row.name)
             iface_id = row.external_ids.get("iface-id")
-            if row.bridge == self.bridge and link and iface_id and row.installed is None and names.count(iface_id) == 1:
+            awaited = row.bridge == self.bridge and row.installed is None and not row.lost
+            if awaited and link and iface_id and names.count(iface_id) == 1:
                 row.installed = link.born
 
     def inventory(self) -> frozenset[tuple[object, ...]]:
@@ -227,7 +231,7 @@ class StrictNode:
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name, row.mark, row.born))
+            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.born))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)
 
