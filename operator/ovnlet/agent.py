@@ -94,7 +94,14 @@ class Agent:
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.status = Status(self._record)
-        self.reconciler = Reconciler(self.host, self.state, self.records, self._tell, repair=settings.repair)
+        self.reconciler = Reconciler(
+            self.host,
+            self.state,
+            self.records,
+            self._tell,
+            repair=settings.repair,
+            again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+        )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
         self.watch = Watch(self.queue.hint, self._everything)
         self.attaching = Attaching(

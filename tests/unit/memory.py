@@ -90,7 +90,13 @@ class World:
         self.api: dict[tuple[str, str], Pod] | None = {}
         self.outcomes: list[Outcome] = []
         self.state = State(self._changed)
-        self.reconciler = Reconciler(self.host, self.state, self.records, self.outcomes.append)
+        self.reconciler = Reconciler(
+            self.host,
+            self.state,
+            self.records,
+            self.outcomes.append,
+            again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+        )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
         self.attaching = Attaching(
             host=self.host,

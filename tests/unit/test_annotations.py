@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovnlet.core import annotations
-from ovnlet.core.annotations import Allocation, CustomRoute, parse, relevant, settle, usable, wait_reason
+from ovnlet.core.allocation import Allocation, CustomRoute
+from ovnlet.core.annotations import parse, relevant, settle, usable, wait_reason
 from ovnlet.core.errors import Invalid, NotReady
 from unit import pods
 from unit.pods import Text, key

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovnlet.core import annotations, desired, ids
+from ovnlet.core.allocation import Allocation
 from ovnlet.core.attachment import Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
@@ -66,7 +67,7 @@ def test_an_iface_id_bears_the_provider_unless_it_is_the_default_one() -> None:
 
 
 @st.composite
-def _pods(draw: st.DrawFn) -> tuple[annotations.Allocation, Node]:
+def _pods(draw: st.DrawFn) -> tuple[Allocation, Node]:
     text = draw(pods.fixed())
     return annotations.parse(text | draw(pods.live(text)), "ovn", "eth0"), draw(pods.nodes())
 
@@ -76,7 +77,7 @@ def _kinds(network: Network, kind: type[Address] | type[Route] | type[Sysctl] | 
 
 
 @given(_pods())
-def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[annotations.Allocation, Node]) -> None:
+def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[Allocation, Node]) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
     (veth,) = [resource for resource in network if isinstance(resource, Veth)]
@@ -89,7 +90,7 @@ def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[ann
 
 
 @given(_pods())
-def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(pair: tuple[annotations.Allocation, Node]) -> None:
+def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(pair: tuple[Allocation, Node]) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
     assert len(_kinds(network, Offload)) == node.userspace
@@ -98,7 +99,7 @@ def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(pair: tuple[an
 
 @given(_pods())
 def test_every_route_has_a_source_and_every_gateway_a_connected_route(
-    pair: tuple[annotations.Allocation, Node],
+    pair: tuple[Allocation, Node],
 ) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
@@ -113,7 +114,7 @@ def test_every_route_has_a_source_and_every_gateway_a_connected_route(
 
 @given(_pods(), st.sampled_from((None, "u-2")))
 def test_a_port_bears_our_labels_and_a_uid_only_if_one_was_given(
-    pair: tuple[annotations.Allocation, Node], uid: str | None
+    pair: tuple[Allocation, Node], uid: str | None
 ) -> None:
     allocation, node = pair
     port = desired.port(replace(pods.ATTACHMENT, uid=uid), allocation, node, "x_h")
@@ -125,9 +126,7 @@ def test_a_port_bears_our_labels_and_a_uid_only_if_one_was_given(
 
 
 @given(_pods(), st.data())
-def test_an_edit_of_what_is_live_touches_nothing_but_routes(
-    pair: tuple[annotations.Allocation, Node], data: st.DataObject
-) -> None:
+def test_an_edit_of_what_is_live_touches_nothing_but_routes(pair: tuple[Allocation, Node], data: st.DataObject) -> None:
     allocation, node = pair
     edited = replace(allocation, routes=data.draw(st.sampled_from(((), allocation.routes[:1]))), gateways=())
     before, after = (desired.network(pods.ATTACHMENT, each, node) for each in (allocation, edited))

@@ -7,23 +7,22 @@ with IPv4 first.
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
     ip_address,
     ip_interface,
     ip_network,
 )
 from typing import TypeVar
 
+from ovnlet.core.allocation import Address, Allocation, CustomRoute, Destination, Interface
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.settings import Repair
 
 MIRROR_UID = "kubernetes.io/config.mirror"
+# What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
+REPAIR = "ovnlet.io/repair"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 _LIVE = ("gateway", "routes")
 _READY = ("allocated", "routed")
@@ -32,30 +31,6 @@ _MAX_ROUTES = 256
 _MAX_VALUE = 64 * 1024
 
 _T = TypeVar("_T")
-Interface = IPv4Interface | IPv6Interface
-Address = IPv4Address | IPv6Address
-Destination = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class CustomRoute:
-    """An entry of ``routes``; ``destination`` is never a default route here."""
-
-    destination: Destination
-    via: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """What a pod's annotations say of one attachment. ``problems`` are values that were not used."""
-
-    addresses: tuple[Interface, ...]
-    mac: str
-    logical_switch: str
-    gateways: tuple[Address, ...]
-    default_route: bool
-    routes: tuple[CustomRoute, ...] = ()
-    problems: tuple[Invalid, ...] = ()
 
 
 def key(provider: str, name: str) -> str:
@@ -64,7 +39,7 @@ def key(provider: str, name: str) -> str:
 
 def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
     """The annotations that shape this attachment: what a record remembers."""
-    names = (key(provider, name) for name in (*_FIXED, *_LIVE, *_READY))
+    names = (REPAIR, *(key(provider, name) for name in (*_FIXED, *_LIVE, *_READY)))
     return {name: annotations[name] for name in names if name in annotations}
 
 
@@ -90,7 +65,13 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
     Raises NotReady where the address is not there yet, Invalid where a value that the interface
     cannot do without is wrong. A wrong value elsewhere becomes one of the ``problems``.
     """
-    read = _Reader(annotations, provider)
+    return _parse(frozenset(relevant(annotations, provider).items()), provider, ifname)
+
+
+@lru_cache(maxsize=1024)
+def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) -> Allocation:
+    """Each look at an attachment needs the same text again: reading it took as long as reading the kernel."""
+    read = _Reader(dict(annotations), provider)
     addresses = _addresses(read)
     problems: list[Invalid] = []
     gateways = _tolerate(problems, lambda: _gateways(read, addresses))
@@ -104,6 +85,7 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
         gateways=(*defaults, *(g for g in gateways if g.version not in families)),
         default_route=_flag(read, "default_route", default=ifname == "eth0"),
         routes=tuple(route for route in routes if route.destination.prefixlen),
+        repair=next(iter(_tolerate(problems, lambda: _repair(annotations))), None),
         problems=tuple(problems),
     )
 
@@ -200,6 +182,17 @@ def _mac(read: _Reader) -> str:
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
         raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
     return text
+
+
+def _repair(annotations: Collection[tuple[str, str]]) -> tuple[Repair, ...]:
+    value = dict(annotations).get(REPAIR)
+    match value:
+        case None:
+            return ()
+        case "fix" | "report" | "off":
+            return (value,)
+        case _:
+            raise Invalid(REPAIR, value, "'fix', 'report' or 'off'")
 
 
 def _flag(read: _Reader, name: str, *, default: bool) -> bool:

@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 from ovnlet.core import ids
-from ovnlet.core.annotations import Allocation, Interface
+from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK

@@ -3,18 +3,19 @@
 ADD, an edited annotation, drift, a restart and a reboot all end here; DEL is desired ABSENT.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ovnlet.core import annotations
-from ovnlet.core.annotations import Allocation
+from ovnlet.core.allocation import Allocation
 from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
+from ovnlet.reconcile.patience import Patience
 from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
@@ -46,9 +47,8 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a pass ended with. ``steps`` were applied; ``edited`` tells that new annotations asked for them.
-
-    ``left`` are those that are not to be applied, since repair is switched off.
+    """What a pass ended with. ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh``
+    that the attachment had no network before. ``left`` are those that are not to be applied, and ``why_left``.
     """
 
     attachment: Attachment
@@ -57,7 +57,9 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     problems: tuple[Invalid, ...] = ()
     edited: bool = False
+    fresh: bool = False
     left: Plan = ()
+    why_left: str = ""
 
 
 class Listener(Protocol):
@@ -69,11 +71,21 @@ class Listener(Protocol):
 class Reconciler:
     """Turns keys into outcomes. It keeps no state but the attachments that are leaving, and whom a pass is owed.
 
-    ``repair`` is what a pass does about drift that nobody asked it to undo.
+    ``repair`` is what a pass does about drift that nobody asked it to undo; ``again`` asks for a pass after a rest.
     """
 
-    def __init__(self, host: Host, state: State, records: Records, tell: Listener, *, repair: Repair = "fix") -> None:
+    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
+        self,
+        host: Host,
+        state: State,
+        records: Records,
+        tell: Listener,
+        *,
+        repair: Repair = "fix",
+        again: Callable[[AttachmentKey], None] = lambda _: None,
+    ) -> None:
         self._host, self._state, self._records, self._tell, self._repair = host, state, records, tell, repair
+        self._patience = Patience(again)
         self._leaving: dict[AttachmentKey, Attachment] = {}
         self._asked: set[AttachmentKey] = set()
 
@@ -156,7 +168,8 @@ class Reconciler:
     def superseded(self, attachment: Attachment) -> bool:
         """Whether a newer sandbox of the same pod and interface lives: OVN binds a port but once."""
         return any(
-            other.attachment.owner == attachment.owner
+            other.attachment.pod == attachment.pod  # of 250 records nearly all end here
+            and other.attachment.owner == attachment.owner
             and other.attachment.ifname == attachment.ifname
             and other.attachment.provider == attachment.provider
             and self._rank(other.attachment) > self._rank(attachment)
@@ -182,23 +195,37 @@ class Reconciler:
         if edited:
             self._records.put(replace(record, good=good))
             self.ask(attachment.key)
-        if self._repair == "fix" or attachment.key in self._asked:
-            outcome = await self._converge(attachment, desired)
-            self._asked.discard(attachment.key)
+        fresh, mode = record.good is None, allocation.repair or self._repair
+        if mode == "fix" or attachment.key in self._asked:
+            outcome = await self._repaired(attachment, desired)
+        elif mode == "report":
+            outcome = await self._unrepaired(attachment, desired, "as set")
         else:
-            outcome = await self._unrepaired(attachment, desired)
-        return replace(outcome, problems=allocation.problems, edited=edited)
+            outcome = Outcome(attachment, desired, desired)
+        return replace(outcome, problems=allocation.problems, edited=edited, fresh=fresh)
 
-    async def _unrepaired(self, attachment: Attachment, desired: Network) -> Outcome:
-        """Drift is told of and stays; switched off, it is not even looked for."""
-        observed = desired if self._repair == "off" else await self._host.observe(attachment, desired)
-        return Outcome(attachment, desired, observed, left=diff(desired, observed))
+    async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
+        """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
+        asked = attachment.key in self._asked
+        if not asked and (rest := self._patience.rest(attachment.key)):
+            return await self._unrepaired(attachment, desired, f"undone at once again and again, next in {rest:.0f} s")
+        outcome = await self._converge(attachment, desired)
+        if outcome.steps and not asked:
+            self._patience.took(attachment.key)
+        self._asked.discard(attachment.key)
+        return outcome
+
+    async def _unrepaired(self, attachment: Attachment, desired: Network, why: str) -> Outcome:
+        """Drift is told of and stays."""
+        observed = await self._host.observe(attachment, desired)
+        return Outcome(attachment, desired, observed, left=diff(desired, observed), why_left=why)
 
     async def _absent(self, attachment: Attachment) -> Outcome:
         outcome = await self._converge(attachment, ABSENT)
         self._records.remove(attachment.key)
         self._leaving.pop(attachment.key, None)
         self._asked.discard(attachment.key)
+        self._patience.forget(attachment.key)
         self._tell(outcome)
         return outcome
 

@@ -4,6 +4,7 @@ from typing import Literal, Protocol
 
 import structlog
 
+from ovnlet.core.annotations import REPAIR
 from ovnlet.core.attachment import Attachment, AttachmentKey
 from ovnlet.core.errors import Invalid
 from ovnlet.reconcile.reconciler import Outcome
@@ -33,7 +34,7 @@ class Status:
         if outcome.left and outcome.left != (before.left if before else ()):
             self._tell_left(outcome)
         if outcome.steps:
-            self._tell_steps(outcome, settled=before is not None and bool(before.desired))
+            self._tell_steps(outcome)
         if outcome.desired:
             self._last[attachment.key] = outcome
         else:
@@ -55,23 +56,25 @@ class Status:
 
     def _tell_left(self, outcome: Outcome) -> None:
         steps = [str(step) for step in outcome.left]
-        log.warning("drift is not repaired, as set", pod="/".join(outcome.attachment.owner), steps=steps)
-        self._record(outcome.attachment, "Warning", "NetworkDrifted", "not repaired, as set: " + "; ".join(steps))
+        log.warning("drift is left", pod="/".join(outcome.attachment.owner), why=outcome.why_left, steps=steps)
+        message = f"not repaired ({outcome.why_left}): {'; '.join(steps)}"
+        self._record(outcome.attachment, "Warning", "NetworkDrifted", message)
 
-    def _tell_steps(self, outcome: Outcome, *, settled: bool) -> None:
+    def _tell_steps(self, outcome: Outcome) -> None:
         attachment = outcome.attachment
         steps = [str(step) for step in outcome.steps]
-        what = _what(outcome, settled=settled)
+        what = _what(outcome)
         log.info(what, pod="/".join(attachment.owner), container=attachment.container_id[:12], steps=steps)
         if what == "repaired":
-            self._record(attachment, "Warning", "NetworkRepaired", "drift was found and repaired: " + "; ".join(steps))
+            told = f"drift was found and repaired: {'; '.join(steps)} (annotation {REPAIR}: off exempts this pod)"
+            self._record(attachment, "Warning", "NetworkRepaired", told)
         elif what == "updated":
             self._record(attachment, "Normal", "NetworkUpdated", "annotations were applied: " + "; ".join(steps))
 
 
-def _what(outcome: Outcome, *, settled: bool) -> str:
+def _what(outcome: Outcome) -> str:
     if not outcome.desired:
         return "detached"
-    if not settled:
+    if outcome.fresh:
         return "attached"
     return "updated" if outcome.edited else "repaired"

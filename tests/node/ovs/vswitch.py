@@ -12,7 +12,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 
 from ovnlet.core import desired
-from ovnlet.core.annotations import Allocation
+from ovnlet.core.allocation import Allocation
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.ids import host_link
 from ovnlet.core.plan import Step, Verb
