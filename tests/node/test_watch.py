@@ -1,0 +1,75 @@
+"""Which of the kernel's notifications are hints: what others do to a pod, not what the kernel does by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from node.spaces import DUAL, Bed, network
+from ovnlet.core.attachment import AttachmentKey
+from ovnlet.drivers.watch import Watch
+
+
+class Hints:
+    """A watch that follows the bed's attachment, and what it told."""
+
+    def __init__(self) -> None:
+        self.keys: list[AttachmentKey] = []
+        self.watch = Watch(self.keys.append, lambda: self.keys.append(("everything", "")))
+
+    async def settled(self) -> list[AttachmentKey]:
+        """All hints until nothing has come for a while."""
+        before = -1
+        while before != len(self.keys):
+            before = len(self.keys)
+            await asyncio.sleep(0.1)
+        return self.keys
+
+
+@pytest_asyncio.fixture
+async def hints(bed: Bed) -> AsyncIterator[Hints]:
+    await bed.converge(network(*DUAL))
+    hints = Hints()
+    hints.watch.start()
+    hints.watch.follow(bed.attachment)
+    await hints.settled()  # the carrier's coming is told a moment late
+    hints.keys.clear()
+    yield hints
+    hints.watch.close()
+
+
+def _tentative(bed: Bed) -> bool:
+    return "tentative" in bed.pod.ip("-6", "address", "show", "dev", "eth0")
+
+
+async def test_duplicate_address_detection_is_no_hint(bed: Bed, hints: Hints) -> None:
+    assert _tentative(bed), "the link-local address is still being detected, or this shows nothing"
+    while _tentative(bed):  # noqa: ASYNC110 - iproute2 is the observer
+        await asyncio.sleep(0.05)
+    assert await hints.settled() == []
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    [
+        "address del 10.16.0.5/16 dev eth0",
+        "address del fd00::5/64 dev eth0",
+        "route del default",
+        "route replace default via 10.16.0.1 dev eth0 proto kernel",
+        "route replace 192.0.2.0/24 via 10.16.0.1 proto 157",
+        "link set eth0 down",
+        "link set eth0 mtu 1300",
+    ],
+)
+async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturbance: str) -> None:
+    bed.pod.ip(*disturbance.split())
+    assert set(await hints.settled()) == {bed.attachment.key}
+
+
+async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
+    hints.watch.forget(bed.attachment.key)
+    bed.pod.ip("link", "set", "eth0", "down")
+    bed.node.ip("link", "set", bed.host, "down")
+    assert await hints.settled() == []
+    assert not hints.watch.follows(bed.attachment.key)
