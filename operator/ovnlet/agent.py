@@ -20,6 +20,7 @@ from ovnlet.core.attachment import Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.binding import Recompute
+from ovnlet.drivers.chassis import Chassis
 from ovnlet.drivers.health import Health, Verdict
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.namespaces import boot_id
@@ -86,6 +87,9 @@ class Agent:
             lost=self._everything,
             recompute=Recompute(Path(settings.ovn_run_dir)),
         )
+        self.chassis = Chassis(
+            self.ovs, Path(settings.run_dir) / "chassis.json", settings.chassis_ids, settings.chassis
+        )
         self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig)
@@ -122,6 +126,7 @@ class Agent:
             queue=self.queue,
             refresh=self.listing.refresh,
         )
+        self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         inspection = Inspection(self.host, self.records, self.reconciler, self.status)
         runtime = Runtime(self.attaching, self.records, self.verdict)
@@ -153,12 +158,14 @@ class Agent:
             self.listing.run(),
             self.recorder.run(),
             self.health.run(),
+            self._keep_chassis(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
 
     async def _become_ready(self) -> None:
         """First make right what runs; only then tell the runtime that new pods may come."""
         await self.ovs.ready()
+        await self.chassis.look()
         await self._settle()
         await self.state.listed()
         await self._settle()
@@ -195,6 +202,7 @@ class Agent:
                 log.info("CNI configuration written", directory=conf_dir)
 
     async def _resync(self) -> None:
+        await self.chassis.look()
         self.records.restore()
         await self._settle()
         await self.sweep.round()
@@ -226,5 +234,13 @@ class Agent:
                 self.queue.hint(key)
 
     def _everything(self) -> None:
+        """Something that concerns every attachment changed, or nobody knows what did."""
+        self._overdue.set()
         for record in self.records:
             self.queue.add(record.attachment.key)
+
+    async def _keep_chassis(self) -> None:
+        while True:
+            await self._overdue.wait()
+            self._overdue.clear()
+            await self.chassis.look()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validator
 
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
@@ -21,8 +21,11 @@ class Settings(BaseModel):
         0, description="MTU of pods in bytes; 0 takes that of the tunnel's link less the encapsulation"
     )
     chassis: Literal["manage", "observe"] = Field(
-        "observe", description="ensure OVN's keys of Open_vSwitch.external_ids and br-int, or only report them"
+        "observe", description="bring OVN's keys of Open_vSwitch.external_ids and the bridge back, or only tell"
     )
+    ovn_remote: str | None = Field(None, description="OVN's southbound database; without it, what is set in OVSDB")
+    encap_type: Literal["geneve", "vxlan", "stt"] | None = Field(None, description="the tunnels' kind; likewise")
+    encap_ip: IPvAnyAddress | None = Field(None, description="the tunnels' own address; likewise")
     ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
     ovn_run_dir: _Path = Field("/run/ovn", description="where ovn-controller's control socket is")
     run_dir: _Path = Field("/run/ovnlet", description="sandbox records; must be a tmpfs of the host")
@@ -47,3 +50,9 @@ class Settings(BaseModel):
         if "/" in value or value.split() != [value]:
             raise ValueError("a link's name: no slash, no white space")
         return value
+
+    @property
+    def chassis_ids(self) -> dict[str, str]:
+        """The chassis keys that are given, by OVN's names for them."""
+        given = {"ovn-remote": self.ovn_remote, "ovn-encap-type": self.encap_type, "ovn-encap-ip": self.encap_ip}
+        return {key: str(value) for key, value in given.items() if value is not None}

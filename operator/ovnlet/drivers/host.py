@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 
 from ovnlet.core import ids
@@ -74,11 +74,19 @@ class LocalHost:
 
     def _tunnel_mtu(self) -> int:
         """The tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
-        address = self._ovs.encap_ip
+        address = _first_address(self._ovs.chassis.get("ovn-encap-ip", ""))
         if address not in self._tunnel:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+def _first_address(text: str) -> IPv4Address | IPv6Address | None:
+    """`ovn-encap-ip` may list several; the first is the tunnels' own."""
+    try:
+        return ip_address(text.partition(",")[0].strip())
+    except ValueError:
+        return None
 
 
 def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from ovnlet.core import ids
@@ -95,24 +94,20 @@ class Ovs:
         return f"OVSDB at {self._path} has not answered for {silent:.1f} s" if silent > _SILENCE else None
 
     @property
-    def userspace(self) -> bool:
+    def datapath_type(self) -> str | None:
+        """Of the integration bridge: empty for the kernel's, `netdev` for userspace; None without a bridge."""
         bridge = self._switch.bridge(self.bridge)
-        return bridge is not None and bridge["datapath_type"] == "netdev"
+        return str(bridge["datapath_type"]) if bridge else None
+
+    @property
+    def userspace(self) -> bool:
+        return self.datapath_type == "netdev"
 
     @property
     def chassis(self) -> dict[str, str]:
         """OVN's keys of Open_vSwitch.external_ids, as far as they are set."""
         root = self._switch.root()
         return {k: v for k, v in root[1]["external_ids"].items() if k in CHASSIS_IDS} if root else {}
-
-    @property
-    def encap_ip(self) -> IPv4Address | IPv6Address | None:
-        """The tunnels' own address; of several, the first."""
-        first = self.chassis.get("ovn-encap-ip", "").split(",")[0].strip()
-        try:
-            return ip_address(first)
-        except ValueError:
-            return None
 
     def is_installed(self, name: str) -> bool:
         """Whether OVN holds this interface for installed."""

@@ -142,11 +142,11 @@ async def test_the_chassis_is_ensured_key_by_key(driver: Ovs, server: PrivateSwi
         "ovn-encap-ip": "192.0.2.1,192.0.2.2",
         "ovn-bridge-datapath-type": "netdev",
     }
-    assert driver.encap_ip is None
+    assert "ovn-encap-ip" not in driver.chassis
     assert not driver.userspace
     await driver.ensure_chassis(keys, "netdev")
     assert driver.chassis == keys
-    assert str(driver.encap_ip) == "192.0.2.1"
+    assert driver.chassis["ovn-encap-ip"] == "192.0.2.1"
     assert driver.userspace
     assert server.vsctl("get", "Bridge", "br-int", "fail_mode") == "secure"
     assert server.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings") == '"a:b"'
