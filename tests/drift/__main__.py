@@ -1,0 +1,63 @@
+"""`python -m drift`: the whole proof; parts of it and smaller beds for development."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from drift import control, trials
+from drift.report import Book
+from drift.stage import BUILD, EVIDENCE, Stage, staged
+from testbed import progress
+from testbed.service import BedError
+
+
+def main() -> int:
+    told = _arguments()
+    seed = told.seed if told.seed is not None else random.randrange(1_000_000)
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    book, began = Book(EVIDENCE), time.monotonic()
+    try:
+        with staged(told.pods, told.bed, keep=told.keep) as stage:
+            _table(stage, book, told, seed)
+    except BedError as error:
+        progress.say(f"stopped: {error}")
+        book.prove("the run came to its end", False, str(error)[:300])
+    minutes = (time.monotonic() - began) / 60
+    head = f"{told.pods} pods, seed {seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
+    book.write(BUILD, head)
+    book.show(Console(), head)
+    return 0 if book.good else 1
+
+
+def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> None:
+    kinds = trials.all_kinds(told.only)
+    chosen = trials.draw(kinds, told.pairs, seed)
+    trials.fast(stage, book, kinds, told.repeats, seed)
+    trials.pairs(stage, book, chosen, seed)
+    trials.slow(stage, book, kinds, told.repeats, seed)
+    if not told.no_control:
+        control.run(stage, book, kinds, chosen)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="drift", description=__doc__)
+    parser.add_argument("--pods", type=int, default=50, help="on the node (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=10, help="of each fast kind (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=100, help="random pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
+    parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="kinds whose name contains this")
+    parser.add_argument("--no-control", action="store_true", help="leave the control run out; then nothing counts")
+    parser.add_argument("--bed", help="name of the bed; one that is up is used")
+    parser.add_argument("--keep", action="store_true", help="leave the bed up")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`python -m drift.hand`, in the node's space: runs foreign tools and times what follows, told by lines of JSON.
+
+One process for a whole run, since a door opened anew for every tool would cost more than a repair. It waits for
+notifications of the kernel and of OVSDB and looks after each, and every few milliseconds without one.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from drift import cni, rtnl, witnesses
+from drift.look import Facts, Target, differences, look
+from drift.rows import Rows
+
+HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
+IDLE = 0.01
+TOOL_SECONDS = 60
+Request = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Patient:
+    """A pod that was broken, under observation."""
+
+    target: Target
+    keeps: bool
+    since: float
+    first: Facts = field(default_factory=dict)
+    detected: float | None = None
+    right: float | None = None
+    wrong: list[str] = field(default_factory=list)
+
+    def see(self, facts: Facts, baseline: Facts) -> None:
+        now = time.monotonic()
+        self.first = self.first or facts
+        if self.detected is None and facts != self.first:
+            self.detected = now
+        self.wrong = differences(baseline, facts, keeps=self.keeps)
+        if self.wrong:
+            self.right = None
+        elif self.right is None:
+            self.right = now
+
+    @property
+    def healed(self) -> bool:
+        return self.right is not None and time.monotonic() - self.right >= HOLD
+
+    def report(self) -> Request:
+        repaired = _ms(self.right, self.since)
+        detected = _ms(self.detected, self.since)
+        return {"repaired_ms": repaired, "detected_ms": repaired if detected is None else detected, "wrong": self.wrong}
+
+
+class Hand:
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.heard = rtnl.listener()
+        self.baselines: dict[str, Facts] = {}
+        self.rows.pump()
+
+    def look(self, target: Target) -> Facts:
+        return look(target, self.rows)
+
+    def baseline(self, request: Request) -> Request:
+        """From now on, this is right."""
+        self._settle()
+        for target in _targets(request):
+            self.baselines[target.pod] = self.look(target)
+        return {"facts": self.baselines}
+
+    def compare(self, request: Request) -> Request:
+        """What differs from the baseline now."""
+        self._settle()
+        keeps = bool(request.get("keeps"))
+        told = {t.pod: differences(self.baselines[t.pod], self.look(t), keeps=keeps) for t in _targets(request)}
+        return {"wrong": told}
+
+    def tools(self, request: Request) -> Request:
+        """Run foreign tools one after another; what each answered."""
+        return {"exits": [_run(argv) for argv in request["tools"]]}
+
+    def trial(self, request: Request) -> Request:
+        """Break each pod, then watch all of them until they are right or the time is over."""
+        patients, exits = [], []
+        for item in request["items"]:
+            answers = [_run(argv) for argv in item["tools"]]
+            exits.append(answers)
+            since = item.get("since") or time.monotonic()
+            patients.append(Patient(_target(item["target"]), item["keeps"], since))
+        self._settle()
+        self._watch(patients, time.monotonic() + request["timeout"])
+        return {"results": [patient.report() | {"exits": told} for patient, told in zip(patients, exits, strict=True)]}
+
+    def _watch(self, patients: list[Patient], deadline: float) -> None:
+        waiting = list(patients)
+        while waiting and time.monotonic() < deadline:
+            for patient in waiting:
+                patient.see(self.look(patient.target), self.baselines[patient.target.pod])
+            waiting = [patient for patient in waiting if not patient.healed]
+            doors = [self.heard] + [self.rows] * (self.rows.fileno() >= 0)
+            select.select(doors, [], [], IDLE)
+            rtnl.drain(self.heard)
+            self.rows.pump()
+
+    def _settle(self) -> None:
+        self.rows.pump()
+        self.rows.barrier()
+
+    def traffic(self, request: Request) -> Request:
+        """How long until both families of each pod reach the gateways, and each other pod that is named."""
+        began, silent = time.monotonic(), {t.pod: list(request["addresses"]) for t in _targets(request)}
+        netns = {t.pod: t.netns for t in _targets(request)}
+        while any(silent.values()) and time.monotonic() - began < request["timeout"]:
+            for pod, addresses in silent.items():
+                silent[pod] = [address for address in addresses if not _ping(netns[pod], address)]
+        return {"silent": {pod: left for pod, left in silent.items() if left}, "ms": _ms(time.monotonic(), began)}
+
+    def check(self, request: Request) -> Request:
+        """CNI CHECK through the installed plugin; what it said where it failed."""
+        told = {target.pod: cni.check(target) for target in _targets(request)}
+        return {"failed": {pod: words for pod, words in told.items() if words}}
+
+    def witnesses(self, request: Request) -> Request:
+        return {"inventory": witnesses.inventory(request.get("netns"))}
+
+    def heard_events(self, request: Request) -> Request:
+        """Notifications since the last call: of the kernel, and rows of OVSDB that changed."""
+        self._settle()
+        changes, self.rows.changes = self.rows.changes, 0
+        return {"kernel": rtnl.drain(self.heard), "ovsdb": changes}
+
+
+def _target(told: Request) -> Target:
+    return Target(**(told | {"ips": tuple(told["ips"])}))
+
+
+def _targets(request: Request) -> list[Target]:
+    return [_target(told) for told in request["targets"]]
+
+
+def _run(argv: list[str]) -> Request:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {"argv": argv, "status": -1, "said": f"still running after {TOOL_SECONDS} s"}
+    return {"argv": argv, "status": done.returncode, "said": (done.stderr or done.stdout).strip()[-2000:]}
+
+
+def _ping(netns: str, address: str) -> bool:
+    words = ["nsenter", f"--net={netns}", "ping", "-n", "-c1", "-W0.3", address]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def _ms(moment: float | None, since: float) -> float | None:
+    return None if moment is None else round((moment - since) * 1000, 2)
+
+
+def main() -> None:
+    hand = Hand()
+    verbs: dict[str, Callable[[Request], Request]] = {
+        "baseline": hand.baseline,
+        "compare": hand.compare,
+        "tools": hand.tools,
+        "trial": hand.trial,
+        "traffic": hand.traffic,
+        "check": hand.check,
+        "witnesses": hand.witnesses,
+        "heard": hand.heard_events,
+    }
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(verbs[request["verb"]](request)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The table: each way in which a foreign tool breaks one pod's network, as command lines for the node."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from drift.look import Target
+
+Class = Literal["event", "restart", "resync"]
+Where = Literal["ovs", "link", "pod", "record"]
+Tools = list[list[str]]
+
+CUSTOM = ("192.0.2.0/24", "2001:db8:77::/64")
+GATEWAYS = ("10.16.0.1", "fd00:10:16::1")
+ELSEWHERE = "br-else"  # a bridge for ports that are moved off br-int
+STRANGE = "strange"  # a namespace for links that are moved off the node
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`tools` break it. With `keeps`, what the stranger added may stay beside what is ours again.
+
+    `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
+    may strike the pod that holds a stranger's addresses.
+    """
+
+    name: str
+    where: Where
+    tools: Callable[[Target], Tools]
+    klass: Class = "event"
+    keeps: bool = False
+    tidy: Callable[[Target], Tools] = lambda _target: []
+
+    @property
+    def fast(self) -> bool:
+        return self.klass == "event"
+
+
+def _words(template: str, target: Target) -> list[str]:
+    known = {
+        "port": target.port,
+        "ns": target.netns.rpartition("/")[2],
+        "path": target.netns,
+        "record": str(target.record),
+        "id": target.iface_id,
+        "pod": target.pod,
+        "mac": target.mac,
+        "v4": target.ips[0],
+        "v6": target.ips[-1],
+        "else": ELSEWHERE,
+        "strange": STRANGE,
+        "gw4": GATEWAYS[0],
+        "gw6": GATEWAYS[1],
+    }
+    return [word.format(**known) for word in shlex.split(template)]
+
+
+def tools(*lines: str) -> Callable[[Target], Tools]:
+    return lambda target: [_words(line, target) for line in lines]
+
+
+def _batch(*lines: str) -> Callable[[Target], Tools]:
+    """Several changes by one process, so that little time lies between them."""
+    script = "\\n".join(lines)
+    return tools(f"sh -c 'printf \"{script}\\n\" | ip -n {{ns}} -batch -'")
+
+
+OVS = [
+    Kind("port removed from br-int", "ovs", tools("ovs-vsctl del-port br-int {port}")),
+    Kind(
+        "port on another bridge",
+        "ovs",
+        tools(
+            "sh -c 'u=$(ovs-vsctl get port {port} _uuid);"
+            " ovs-vsctl remove bridge br-int ports $u -- add bridge {else} ports $u'"
+        ),
+        tidy=tools("ovs-vsctl --if-exists del-port {else} {port}"),
+    ),
+    Kind("iface-id removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids iface-id")),
+    Kind("iface-id changed", "ovs", tools("ovs-vsctl set interface {port} external_ids:iface-id=other.{pod}")),
+    Kind(
+        "iface-id on another row too",
+        "ovs",
+        tools("ovs-vsctl add-port br-int dup{pod} -- set interface dup{pod} type=internal external_ids:iface-id={id}"),
+        tidy=tools("ovs-vsctl --if-exists del-port br-int dup{pod}"),
+    ),
+    Kind("our mark removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovnlet")),
+    Kind("our mark altered", "ovs", tools("ovs-vsctl set interface {port} external_ids:ovnlet=c0ffee/eth0")),
+    Kind(
+        "other external_ids altered",
+        "ovs",
+        tools(
+            "ovs-vsctl set interface {port} external_ids:pod_name=x external_ids:ip=10.9.9.9 external_ids:pod_netns=/x"
+        ),
+    ),
+    Kind(
+        "all external_ids cleared",
+        "ovs",
+        tools("ovs-vsctl clear interface {port} external_ids"),
+    ),
+    Kind("ovn-installed lost", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovn-installed")),
+]
+LINK = [
+    Kind("host veth deleted", "link", tools("ip link del {port}")),
+    Kind("host veth set down", "ovs", tools("ip link set {port} down")),
+    Kind("host veth renamed", "link", tools("ip link set {port} name was{pod}")),
+    Kind("host veth's MTU changed", "ovs", tools("ip link set {port} mtu 1280")),
+    Kind(
+        "host veth moved to another namespace",
+        "link",
+        tools("ip link set {port} netns {strange}"),
+        tidy=tools("sh -c 'ip -n {strange} link del {port} 2>/dev/null || :'"),
+    ),
+]
+POD = [
+    Kind("pod link set down", "pod", tools("ip -n {ns} link set eth0 down")),
+    Kind("pod link renamed", "pod", tools("ip -n {ns} link set eth0 name lan0")),
+    Kind("pod MAC changed", "pod", tools("ip -n {ns} link set eth0 address 0a:66:66:66:66:66")),
+    Kind("pod MTU changed", "pod", tools("ip -n {ns} link set eth0 mtu 1300")),
+    Kind("pod IPv4 address removed", "pod", tools("ip -n {ns} address del {v4}/16 dev eth0")),
+    Kind("pod IPv6 address removed", "pod", tools("ip -n {ns} address del {v6}/64 dev eth0")),
+    Kind("pod addresses flushed", "pod", tools("ip -n {ns} address flush dev eth0 scope global")),
+    Kind(
+        "a foreign address of the subnet before ours",
+        "pod",
+        _batch("address del {v4}/16 dev eth0", "address add 10.16.222.7/16 dev eth0"),
+        keeps=True,
+        tidy=tools("sh -c 'ip -n {ns} address del 10.16.222.7/16 dev eth0 2>/dev/null || :'"),
+    ),
+    Kind("connected route removed", "pod", tools("ip -n {ns} route del 10.16.0.0/16 dev eth0")),
+    Kind("connected IPv6 route removed", "pod", tools("ip -n {ns} -6 route del fd00:10:16::/64 dev eth0 proto 157")),
+    Kind("default route removed", "pod", tools("ip -n {ns} route del default")),
+    Kind("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
+    Kind(
+        "default route replaced",
+        "pod",
+        tools("ip -n {ns} route replace default via 10.16.0.99"),
+        keeps=True,
+        tidy=tools("sh -c 'ip -n {ns} route del default via 10.16.0.99 2>/dev/null || :'"),
+    ),
+    Kind("custom route removed", "pod", tools(f"ip -n {{ns}} route del {CUSTOM[0]}")),
+    Kind("custom IPv6 route removed", "pod", tools(f"ip -n {{ns}} -6 route del {CUSTOM[1]}")),
+    Kind(
+        "all routes flushed",
+        "pod",
+        tools("ip -n {ns} route flush dev eth0", "ip -n {ns} -6 route flush dev eth0 proto 157"),
+    ),
+    Kind("link flapped, IPv6 address gone", "pod", _batch("link set eth0 down", "link set eth0 up")),
+    Kind(
+        "disable_ipv6 set",
+        "pod",
+        tools("nsenter --net={path} sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6'"),
+    ),
+    Kind("tx-checksum switched on", "pod", tools("nsenter --net={path} ethtool -K eth0 tx on")),
+    Kind(
+        "accept_ra altered",
+        "pod",
+        tools("nsenter --net={path} sh -c 'echo 2 >/proc/sys/net/ipv6/conf/eth0/accept_ra'"),
+        klass="resync",
+    ),
+]
+RECORD = [
+    Kind("sandbox record deleted", "record", tools("rm {record}"), klass="resync"),
+    Kind("sandbox record torn", "record", tools("truncate -s 40 {record}"), klass="resync"),
+]
+KINDS = [*OVS, *LINK, *POD, *RECORD]

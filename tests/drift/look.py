@@ -1,0 +1,102 @@
+"""One look at one pod: every fact of its network as text, so that right again means equal to the look before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from drift import rtnl
+from drift.rows import Rows
+
+Facts = dict[str, str]
+RECORDS = Path("/run/ovnlet/sandboxes")
+SETTINGS = ("disable_ipv6", "accept_ra")
+# In the pod's own subnet, beyond the gateway, and behind the custom routes.
+WAYS = ("10.16.200.1", "198.51.100.1", "192.0.2.1", "fd00:10:16::dead", "2001:db8:1::1", "2001:db8:77::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pod as the foreign hand knows it."""
+
+    pod: str
+    container_id: str
+    netns: str
+    port: str
+    iface_id: str
+    ips: tuple[str, ...]
+    mac: str
+    ifname: str = "eth0"
+
+    @property
+    def record(self) -> Path:
+        return RECORDS / f"{self.container_id}.{self.ifname}.json"
+
+
+@contextmanager
+def inside(netns: str) -> Iterator[None]:
+    """The calling thread in another network namespace; nothing in there outlives it."""
+    home, door = os.open("/proc/self/ns/net", os.O_RDONLY), -1
+    try:
+        door = os.open(netns, os.O_RDONLY)
+        os.setns(door, os.CLONE_NEWNET)
+        yield
+    finally:
+        os.setns(home, os.CLONE_NEWNET)
+        os.close(home)
+        if door >= 0:
+            os.close(door)
+
+
+def look(target: Target, rows: Rows) -> Facts:
+    """Everything that is compared. A namespace that is gone is a fact too."""
+    facts = dict(rows.facts(target.port, target.iface_id))
+    facts["record"] = _record(target.record)
+    with rtnl.Kernel() as kernel:
+        end = kernel.link(target.port)
+        if end is not None:
+            facts["host link"] = rtnl.link_facts(end)[1].partition(" mac")[0]
+            facts["host link's peer"] = "elsewhere" if rtnl.has_peer_elsewhere(end) else "here"
+    try:
+        with inside(target.netns):
+            facts |= dict(_pod(target.ifname))
+    except OSError as error:
+        facts["namespace"] = str(error.strerror)
+    return facts
+
+
+def _pod(ifname: str) -> Iterator[tuple[str, str]]:
+    with rtnl.Kernel() as kernel:
+        yield from rtnl.pod_facts(kernel)
+        for target in WAYS:
+            yield f"way to {target}", rtnl.way(kernel, target)
+    for name in SETTINGS:
+        with suppress(OSError):
+            yield f"sysctl {name}", Path(f"/proc/sys/net/ipv6/conf/{ifname}/{name}").read_text().strip()
+    yield "tx-checksum", rtnl.tx_checksum(ifname)
+
+
+def _record(path: Path) -> str:
+    """What it says; a rebuilt one may stand at another place in the order of ADDs."""
+    try:
+        body = json.loads(path.read_text())
+        body["attachment"].pop("sequence")
+        return json.dumps([body["attachment"], body["good"]], sort_keys=True)
+    except FileNotFoundError:
+        return "missing"
+    except (ValueError, LookupError, TypeError):
+        return "torn"
+
+
+def differences(baseline: Facts, facts: Facts, *, keeps: bool) -> list[str]:
+    """What is not as it was; with `keeps`, what a stranger added may stay."""
+    wrong = [
+        f"{key}: {value} -> {facts.get(key, 'missing')}" for key, value in baseline.items() if facts.get(key) != value
+    ]
+    if not keeps:
+        wrong += [f"{key}: new {value}" for key, value in facts.items() if key not in baseline]
+    return wrong

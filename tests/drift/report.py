@@ -1,0 +1,165 @@
+"""What a run found: rows for machines, a table for the documentation, a table for the terminal, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drift.kinds import Class
+
+AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
+PAIR = "pair: "
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trial. ``repaired``: right again, still right afterwards, and CHECK says so too."""
+
+    kind: str
+    klass: Class
+    seed: int
+    detected_ms: float | None
+    repaired_ms: float | None
+    repaired: bool
+    traffic_ok: bool
+    witnesses_ok: bool
+    control_broken: bool = False
+
+    def told(self) -> dict[str, Any]:
+        body = asdict(self)
+        return {"kind": body.pop("kind"), "class": body.pop("klass"), **body}
+
+    @property
+    def good(self) -> bool:
+        return self.repaired and self.traffic_ok and self.witnesses_ok and self.control_broken
+
+
+@dataclass
+class Book:
+    """Rows of a run, raw dumps beside them, and what else must hold."""
+
+    evidence: Path
+    rows: list[Row] = field(default_factory=list)
+    outages: dict[str, str] = field(default_factory=dict)
+    proofs: list[tuple[str, bool, str]] = field(default_factory=list)
+
+    def dump(self, name: str, **facts: Any) -> None:
+        """A line of raw findings."""
+        self.evidence.mkdir(parents=True, exist_ok=True)
+        with (self.evidence / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(facts, sort_keys=True, default=str) + "\n")
+
+    def prove(self, title: str, holds: bool, figures: str) -> None:
+        self.proofs.append((title, holds, figures))
+        self.dump("proofs", title=title, holds=holds, figures=figures)
+
+    def broken_without(self, broken: dict[str, bool]) -> None:
+        """What the control run says of each kind goes into its rows."""
+        self.rows = [replace(row, control_broken=broken.get(row.kind, row.control_broken)) for row in self.rows]
+
+    @property
+    def good(self) -> bool:
+        return all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
+
+    def write(self, build: Path, head: str) -> None:
+        build.mkdir(parents=True, exist_ok=True)
+        (build / "drift.json").write_text(json.dumps([row.told() for row in self.rows], indent=1) + "\n")
+        (build / "drift.md").write_text(f"{head}\n\n{markdown(self)}")
+
+    def show(self, console: Console, head: str) -> None:
+        console.print(head, highlight=False)
+        console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
+        console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
+        if self.outages:
+            console.print(_table(("node-wide kind", "outage"), list(self.outages.items()), "outage windows, all pods"))
+        if self.proofs:
+            told = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
+            console.print(_table(("shown", "holds", "figures"), told, "besides"))
+
+
+COLUMNS = ("kind", "class", "trials", "repaired", "p50 ms", "max ms", "traffic", "witnesses", "broken without ovnlet")
+CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "aim", "met")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, -(-int(len(ranked) * share * 1000) // 1000) - 1)] if ranked else float("nan")
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """A line for each kind; all pairs share one."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
+    return [(name, mine[0].klass, *_figures(mine), *_flags(mine)) for name, mine in kinds.items()]
+
+
+def _figures(rows: Sequence[Row]) -> tuple[str, ...]:
+    times = [row.repaired_ms for row in rows if row.repaired_ms is not None]
+    done = sum(row.repaired for row in rows)
+    return (
+        str(len(rows)),
+        f"{done}/{len(rows)}",
+        _number(percentile(times, 0.5)),
+        _number(max(times, default=float("nan"))),
+    )
+
+
+def _flags(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(
+        _yes(all(flags))
+        for flags in zip(*((r.traffic_ok, r.witnesses_ok, r.control_broken) for r in rows), strict=True)
+    )
+
+
+def _classes(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(f"{row.klass}, pairs" if row.kind.startswith(PAIR) else row.klass, []).append(row)
+    return [_class(name, mine) for name, mine in groups.items()]
+
+
+def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    times = [row.repaired_ms for row in rows if row.repaired_ms is not None]
+    found = {"p50": percentile(times, 0.5), "p99": percentile(times, 0.99), "max": max(times, default=float("nan"))}
+    aims = AIMS.get(name.partition(",")[0], {})
+    aim = ", ".join(f"{key} <= {bound:.0f} ms" for key, bound in aims.items())
+    met = all(found[key] <= bound for key, bound in aims.items()) and all(row.repaired for row in rows)
+    done = f"{sum(row.repaired for row in rows)}/{len(rows)}"
+    return (name, str(len(rows)), done, *(_number(value) for value in found.values()), aim, _yes(met))
+
+
+def markdown(book: Book) -> str:
+    parts = [_markdown(COLUMNS, _lines(book.rows)), _markdown(CLASS_COLUMNS, _classes(book.rows))]
+    if book.outages:
+        parts.append(_markdown(("node-wide kind", "outage over the sampled pods"), list(book.outages.items())))
+    if book.proofs:
+        parts.append(_markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in book.proofs]))
+    return "\n".join(parts)
+
+
+def _markdown(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+
+
+def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str) -> Table:
+    table = Table(*columns, title=title)
+    for line in lines:
+        table.add_row(*line, style="red" if "NO" in line else None)
+    return table
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.0f}" if value >= 10 else f"{value:.1f}"  # noqa: PLR0124 - NaN
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else "NO"

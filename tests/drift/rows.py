@@ -1,0 +1,155 @@
+"""The foreign eye on OVSDB: an own monitor over the unix socket, kept up to date, connected again when it is cut."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+SOCKET = "/run/openvswitch/db.sock"
+_COLUMNS = {
+    "Open_vSwitch": ["external_ids"],
+    "Bridge": ["name", "ports"],
+    "Port": ["name", "interfaces"],
+    "Interface": ["name", "external_ids", "ofport", "type"],
+}
+Row = dict[str, Any]
+_NOISE = ("ovn-installed-ts",)
+
+
+class Rows:
+    """`tables` holds rows by UUID, as of the last `pump`."""
+
+    def __init__(self, path: str = SOCKET) -> None:
+        self._path = path
+        self._door: socket.socket | None = None
+        self._buffer = ""
+        self._tried = 0.0
+        self._marks = 0
+        self._answered = 0
+        self.tables: dict[str, dict[str, Row]] = {}
+        self.changes = 0
+
+    def fileno(self) -> int:
+        return self._door.fileno() if self._door else -1
+
+    def pump(self) -> None:
+        """Take in what has arrived; connect where there is no connection."""
+        if self._door is None:
+            self._connect()
+            return
+        while True:
+            try:
+                data = self._door.recv(1 << 18)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self._cut()
+                return
+            self._buffer += data.decode()
+        self._decode()
+
+    def barrier(self, patience: float = 0.5) -> None:
+        """Until all that was committed before has arrived; a server that is silent is not waited for."""
+        if self._door is None:
+            return
+        self._marks += 1
+        self._send({"method": "echo", "id": f"mark {self._marks}", "params": []})
+        end = time.monotonic() + patience
+        while self._answered < self._marks and time.monotonic() < end and self._door is not None:
+            time.sleep(0.0005)
+            self.pump()
+
+    def interfaces(self, name: str) -> list[Row]:
+        return [row for row in self.tables.get("Interface", {}).values() if row["name"] == name]
+
+    def facts(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
+        """What is compared of one port, its interface, and those that claim the same logical port."""
+        if self._door is None:
+            yield "ovsdb", "away"
+            return
+        ports = {uuid for uuid, row in self.tables["Port"].items() if row["name"] == port}
+        bridges = [row["name"] for row in self.tables["Bridge"].values() if ports & _set(row["ports"])]
+        yield "port on", " ".join(sorted(bridges))
+        for row in self.interfaces(port):
+            for key, value in _map(row["external_ids"]).items():
+                if key not in _NOISE:
+                    yield f"external_ids {key}", value
+            plugged = [number for number in _set(row["ofport"]) if number > 0]
+            yield "ofport", "yes" if plugged else "no"
+        rows = self.tables["Interface"].values()
+        yield "claims", str(sum(_map(row["external_ids"]).get("iface-id") == iface_id for row in rows))
+
+    def _connect(self) -> None:
+        if time.monotonic() - self._tried < 0.02:
+            return
+        self._tried = time.monotonic()
+        door = socket.socket(socket.AF_UNIX)
+        try:
+            door.settimeout(0.2)
+            door.connect(self._path)
+        except OSError:
+            door.close()
+            return
+        door.setblocking(False)
+        self._door, self._buffer, self.tables = door, "", {table: {} for table in _COLUMNS}
+        self._marks = self._answered = 0
+        wish = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
+        self._send({"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", wish]})
+        self.barrier(2.0)
+
+    def _cut(self) -> None:
+        if self._door is not None:
+            self._door.close()
+        self._door = None
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._door is not None
+        try:
+            self._door.sendall(json.dumps(message).encode())
+        except OSError:
+            self._cut()
+
+    def _decode(self) -> None:
+        decoder, at = json.JSONDecoder(), 0
+        while at < len(self._buffer):
+            try:
+                message, at = decoder.raw_decode(self._buffer, at)
+            except ValueError:
+                break
+            self._take(message)
+        self._buffer = self._buffer[at:]
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "echo":
+            self._send({"id": message["id"], "result": message["params"], "error": None})
+        elif message.get("method") == "update":
+            self._update(message["params"][1])
+        elif message.get("id") == "monitor":
+            self._update(message["result"])
+        elif str(message.get("id")).startswith("mark"):
+            self._answered += 1
+
+    def _update(self, tables: dict[str, dict[str, dict[str, Row]]]) -> None:
+        for table, rows in tables.items():
+            for uuid, change in rows.items():
+                self.changes += 1
+                if "new" in change:
+                    self.tables[table][uuid] = change["new"]
+                else:
+                    self.tables[table].pop(uuid, None)
+
+
+def _set(value: Any) -> set[Any]:
+    """OVSDB writes a set of one as the thing itself, and a reference as a pair."""
+    if isinstance(value, list) and value[0] == "set":
+        return {item[1] if isinstance(item, list) else item for item in value[1]}
+    return {value[1] if isinstance(value, list) else value}
+
+
+def _map(value: Any) -> dict[str, str]:
+    return dict(value[1])

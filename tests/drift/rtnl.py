@@ -1,0 +1,171 @@
+"""The foreign eye on the kernel: own rtnetlink messages, so that no error of the agent's decoder is shared."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+GETLINK, GETADDR, GETROUTE = 18, 22, 26
+_REQUEST, _DUMP = 0x001, 0x300
+_ERROR, _DONE = 2, 3
+IFF_UP, IFF_RUNNING = 0x1, 0x40
+_IFNAME, _MTU, _ADDRESS, _ALIAS, _NETNSID = 3, 4, 1, 20, 37
+_IFA_FLAGS = 8
+_DST, _OIF, _GATEWAY, _PREFSRC, _TABLE = 1, 4, 5, 7, 15
+_KERNEL, _MAIN = 2, 254
+_TENTATIVE, _NOPREFIXROUTE = 0x40, 0x200
+_SIOCETHTOOL, _GTXCSUM = 0x8946, 0x16
+_SOL_NETLINK, _LISTEN_ALL_NSID, _SO_RCVBUFFORCE = 270, 8, 33
+_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
+
+Attributes = dict[int, bytes]
+
+
+def attributes(body: bytes, at: int) -> Attributes:
+    found: Attributes = {}
+    while at + 4 <= len(body):
+        size, kind = struct.unpack_from("=HH", body, at)
+        if size < 4:
+            break
+        found[kind & 0x3FFF] = body[at + 4 : at + size]
+        at += (size + 3) & ~3
+    return found
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 16 <= len(data):
+        size, kind = struct.unpack_from("=IH", data, at)
+        yield kind, data[at + 16 : at + size]
+        at += (size + 3) & ~3
+
+
+class Kernel:
+    """One socket in the namespace where it was made."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.settimeout(2)
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, kind: int, body: bytes, *, dump: bool = False) -> list[bytes]:
+        """The replies' bodies; none where the kernel refuses."""
+        flags = _REQUEST | (_DUMP if dump else 0)
+        self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+        found: list[bytes] = []
+        while True:
+            for answer, reply in messages(self._socket.recv(1 << 17)):
+                if answer in (_ERROR, _DONE):
+                    return found
+                found.append(reply)
+            if not dump:
+                return found
+
+    def link(self, name: str) -> bytes | None:
+        text = name.encode() + b"\0"
+        wish = struct.pack("=HH", 4 + len(text), _IFNAME) + text + bytes(-len(text) % 4)
+        return next(iter(self.ask(GETLINK, bytes(16) + wish)), None)
+
+
+def link_facts(body: bytes) -> tuple[str, str]:
+    """Name, and what is compared of it."""
+    (flags,) = struct.unpack_from("=I", body, 8)
+    found = attributes(body, 16)
+    name = found[_IFNAME].rstrip(b"\0").decode()
+    words = [f"mtu {struct.unpack('=I', found[_MTU])[0]}", "up" if flags & IFF_UP else "down"]
+    words += ["running"] * bool(flags & IFF_RUNNING) + [f"mac {found.get(_ADDRESS, b'').hex(':')}"]
+    words += [f"alias {found.get(_ALIAS, b'').rstrip(bytes(1)).decode()}"]
+    return name, " ".join(words)
+
+
+def has_peer_elsewhere(body: bytes) -> bool:
+    return _NETNSID in attributes(body, 16)
+
+
+def pod_facts(kernel: Kernel) -> Iterator[tuple[str, str]]:
+    """Links, global addresses, routes of the main table and what they lead to, seen inside one namespace."""
+    for body in kernel.ask(GETLINK, bytes(16), dump=True):
+        name, facts = link_facts(body)
+        if name != "lo":
+            yield f"pod link {name}", facts
+    for body in kernel.ask(GETADDR, bytes(8), dump=True):
+        yield from _address(body)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for body in kernel.ask(GETROUTE, struct.pack("=B11x", family), dump=True):
+            yield from _route(body)
+
+
+def _address(body: bytes) -> Iterator[tuple[str, str]]:
+    """Those of the link's own scope are the kernel's."""
+    family, prefix, flags, scope = struct.unpack_from("=BBBB", body)
+    found = attributes(body, 8)
+    if scope == 0:
+        if _IFA_FLAGS in found:
+            (flags,) = struct.unpack("=I", found[_IFA_FLAGS])
+        words = ["noprefixroute"] * bool(flags & _NOPREFIXROUTE) + ["tentative"] * bool(flags & _TENTATIVE)
+        yield f"address {socket.inet_ntop(family, found[1])}/{prefix}", " ".join(words)
+
+
+def _route(body: bytes) -> Iterator[tuple[str, str]]:
+    family, prefix, _, _, table, protocol, _, kind = struct.unpack_from("=BBBBBBBB", body)
+    found = attributes(body, 12)
+    if _TABLE in found:
+        (table,) = struct.unpack("=I", found[_TABLE])
+    if table == _MAIN and kind == 1 and not (family == socket.AF_INET6 and protocol == _KERNEL):
+        zero = "0.0.0.0" if family == socket.AF_INET else "::"
+        target = socket.inet_ntop(family, found[_DST]) if _DST in found else zero
+        yield f"route {target}/{prefix} {_hop(family, found)} proto {protocol}", ""
+
+
+def _hop(family: int, found: Attributes) -> str:
+    words = [("via", _GATEWAY), ("src", _PREFSRC)]
+    return " ".join(f"{word} {socket.inet_ntop(family, found[key])}" for word, key in words if key in found)
+
+
+def way(kernel: Kernel, target: str) -> str:
+    """Gateway and source that the kernel would use for this address now."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    packed = socket.inet_pton(family, target)
+    body = struct.pack("=BB10x", family, len(packed) * 8) + struct.pack("=HH", 4 + len(packed), _DST) + packed
+    reply = next(iter(kernel.ask(GETROUTE, body)), None)
+    return "none" if reply is None else _hop(family, attributes(reply, 12))
+
+
+def tx_checksum(name: str) -> str:
+    """ethtool's word on transmit checksums, asked inside the namespace."""
+    value = array.array("B", struct.pack("=II", _GTXCSUM, 0))
+    request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door, suppress(OSError):
+        fcntl.ioctl(door, _SIOCETHTOOL, request)
+        return "on" if struct.unpack("=II", value.tobytes())[1] else "off"
+    return "no link"
+
+
+def listener() -> socket.socket:
+    """Hears links, addresses, routes and traffic control of every namespace that this one knows."""
+    heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    heard.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    heard.bind((0, _GROUPS))
+    return heard
+
+
+def drain(heard: socket.socket) -> int:
+    """How many messages wait; ENOBUFS counts as one."""
+    count = 0
+    while True:
+        try:
+            count += len(list(messages(heard.recv(1 << 17))))
+        except BlockingIOError:
+            return count
+        except OSError:
+            count += 1

@@ -1,0 +1,191 @@
+"""The bed of a run: one node with ovnlet as a DaemonSet, pods, witnesses, and the hand that reaches into its space."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from drift import kinds, witnesses
+from drift.look import Facts, Target
+from testbed import deploy, workloads
+from testbed.bed import Bed
+from testbed.inventory import Inventory, compare
+from testbed.service import BedError, wait_for
+from testbed.space import Inside
+from testbed.workloads import OVN, Cluster, Running
+
+CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
+BUILD = deploy.PROJECT / "build"
+EVIDENCE = BUILD / "evidence" / "drift"
+KEEPER = "keeper"  # holds a stranger's addresses and routes
+AWAY = {"spec": {"template": {"spec": {"nodeSelector": {"nowhere": "true"}}}}}
+BACK = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
+NS = ("-n", deploy.NAMESPACE)
+
+
+@dataclass
+class Hand:
+    """The process in the node's space, spoken to by lines of JSON."""
+
+    process: Inside
+
+    @classmethod
+    def reach(cls, bed: Bed) -> Hand:
+        errors = EVIDENCE / "hand.log"
+        errors.parent.mkdir(parents=True, exist_ok=True)
+        process = bed.node().popen([sys.executable, "-m", "drift.hand"], env=CODE, stderr=errors.open("a").fileno())
+        hand = cls(process)
+        hand._hear()
+        return hand
+
+    def ask(self, verb: str, **request: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
+        self.process.stdin.flush()
+        return self._hear()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+    def _hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise BedError(f"the hand ended: {(EVIDENCE / 'hand.log').read_text()[-2000:]}")
+        return dict(json.loads(line))
+
+
+@dataclass
+class Stage:
+    bed: Bed
+    hand: Hand
+    cluster: Cluster
+    targets: list[Target] = field(default_factory=list)
+    reference: Inventory = field(default_factory=dict)
+
+    @property
+    def keeper(self) -> Target:
+        return next(target for target in self.targets if target.pod == KEEPER)
+
+    def told(self, targets: Sequence[Target]) -> list[dict[str, Any]]:
+        return [asdict(target) for target in targets]
+
+    def tools(self, lines: kinds.Tools) -> None:
+        """Foreign tools that must succeed."""
+        for answer in self.hand.ask("tools", tools=lines)["exits"]:
+            if answer["status"]:
+                raise BedError(f"{' '.join(answer['argv'])}: {answer['said']}")
+
+    def facts(self) -> dict[str, Facts]:
+        """All pods as they are become the baseline."""
+        return dict(self.hand.ask("baseline", targets=self.told(self.targets))["facts"])
+
+    def wrong(self, targets: Sequence[Target] | None = None) -> dict[str, list[str]]:
+        """The pods that are not as they were, and in what."""
+        told = self.hand.ask("compare", targets=self.told(targets or self.targets))["wrong"]
+        return {pod: lines for pod, lines in told.items() if lines}
+
+    def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
+        """Pods with the gateways' addresses that they do not reach, after waiting for it."""
+        asked = self.hand.ask("traffic", targets=self.told(targets), addresses=kinds.GATEWAYS, timeout=timeout)
+        return dict(asked["silent"])
+
+    def check(self, targets: Sequence[Target]) -> dict[str, str]:
+        return dict(self.hand.ask("check", targets=self.told(targets))["failed"])
+
+    def witnesses(self) -> Inventory:
+        return dict(self.hand.ask("witnesses", netns=self.keeper.netns)["inventory"])
+
+    def harmed(self, patience: float = 0) -> list[str]:
+        """What of the witnesses is not as it was, once it has had `patience` seconds to settle."""
+        left = compare(self.reference, self.witnesses())
+        try:
+            if left and patience:
+                wait_for(lambda: not compare(self.reference, self.witnesses()), "witnesses", patience, every=0.3)
+                left = []
+        except BedError:
+            left = compare(self.reference, self.witnesses())
+        return left
+
+    def agent_away(self) -> None:
+        """The DaemonSet leaves the node: the agent ends as in an uninstallation, nothing restarts it."""
+        self.bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(AWAY))
+        wait_for(lambda: not deploy.agent_pods(self.bed), "the agent's end", timeout=60, every=0.1)
+
+    def agent_back(self) -> None:
+        """Return as soon as its process is there."""
+        self.bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(BACK))
+        wait_for(self.agent_pids, "the agent's process", timeout=60, every=0.05)
+
+    def agent_pids(self) -> list[int]:
+        return [int(word) for word in self.bed.node().sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+
+    def agent_log(self) -> str:
+        return self.bed.kubectl(*NS, "logs", deploy.DAEMONSET, "--tail=-1")
+
+    def lay_witnesses(self, *, pods: bool = True) -> None:
+        self.tools(witnesses.IN_KERNEL + witnesses.IN_OVS)
+        self.lay_workshop()
+        if pods:
+            self.tools(witnesses.in_pod(self.keeper.netns))
+        wait_for(lambda: not witnesses.unsettled(self.witnesses()), "witnesses at rest", every=0.2)
+        self.reference = self.witnesses()
+
+    def lay_workshop(self) -> None:
+        """Where the foreign hand puts what it takes away."""
+        self.tools(
+            [
+                f"ovs-vsctl --may-exist add-br {kinds.ELSEWHERE}".split(),
+                f"ovs-vsctl set bridge {kinds.ELSEWHERE} datapath_type=netdev".split(),
+                ["sh", "-c", f"ip netns add {kinds.STRANGE} 2>/dev/null || :"],
+            ]
+        )
+
+
+def body(name: str) -> dict[str, Any]:
+    routes = [{"dst": target, "gw": gateway} for target, gateway in zip(kinds.CUSTOM, kinds.GATEWAYS, strict=True)]
+    return workloads.pod(name, **{f"{OVN}/routes": json.dumps(routes)})
+
+
+def target(pod: Running) -> Target:
+    notes = pod.body["metadata"]["annotations"]
+    mac, namespace = notes[f"{OVN}/mac_address"], pod.body["metadata"]["namespace"]
+    return Target(pod.name, pod.container_id, pod.netns, pod.port, f"{pod.name}.{namespace}", tuple(pod.ips), mac)
+
+
+@contextmanager
+def staged(pods: int, name: str | None = None, *, keep: bool = False) -> Iterator[Stage]:
+    """A whole bed with `pods` pods, one of them the keeper, all of them right."""
+    name = name or f"drift-{os.getpid()}"
+    bed = Bed.attach(name) if Bed.is_alive(name) else Bed.up(name)
+    try:
+        deploy.apply(bed)
+        cluster = Cluster(bed)
+        stage = Stage(bed, Hand.reach(bed), cluster)
+        try:
+            people(stage, pods)
+            stage.lay_witnesses()
+            stage.facts()
+            yield stage
+        finally:
+            stage.hand.close()
+    finally:
+        if not keep:
+            bed.down()
+
+
+def people(stage: Stage, pods: int) -> None:
+    """All pods run and are reachable before anything is broken."""
+    names = [KEEPER, *(f"p{number:02d}" for number in range(1, pods))]
+    stage.cluster.apply(*(body(name) for name in names))
+    stage.targets = [target(pod) for pod in stage.cluster.running(pods, timeout=60 + 4 * pods)]
+    if silent := stage.traffic(stage.targets, timeout=30):
+        raise BedError(f"not reachable before anything was broken: {silent}")
+    stage.bed.say(f"{pods} pods run and reach their gateways")

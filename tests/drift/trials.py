@@ -1,0 +1,111 @@
+"""The table carried out on single pods: each kind alone on several pods, those the resync finds, and random pairs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from drift.kinds import KINDS, Kind
+from drift.look import Target
+from drift.report import PAIR, Book, Row
+from drift.stage import KEEPER, Stage
+from testbed import progress
+
+FAST_SECONDS = 10
+RESYNC_SECONDS = 200  # three intervals of the agent's default
+Note = Callable[[str], None]
+
+
+def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
+    """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
+    spared = any(kind.where in ("pod", "link") for kind in kinds)
+    return [target for target in stage.targets if not (spared and target.pod == KEEPER)]
+
+
+def item(target: Target, *kinds: Kind) -> dict[str, Any]:
+    lines = [line for kind in kinds for line in kind.tools(target)]
+    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds)}
+
+
+def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
+    """Each kind of class event, one pod at a time, several pods."""
+    wanted = [kind for kind in kinds if kind.fast]
+    with progress.step(f"class event: {len(wanted)} kinds, {repeats} times each, seed {seed}") as step:
+        for number, kind in enumerate(wanted):
+            for repeat in range(repeats):
+                step.note(f"{number + 1}/{len(wanted)} {kind.name}")
+                own = seed + 1000 * number + repeat
+                target = random.Random(own).choice(candidates(stage, kind))
+                book.rows += _tried(stage, book, [(kind.name, target, (kind,))], own, FAST_SECONDS)
+
+
+def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: int) -> None:
+    """Two kinds at once on one pod: the second often strikes while the first is being repaired."""
+    with progress.step(f"{len(chosen)} random pairs of the fast kinds, seed {seed}") as step:
+        for number, pair in enumerate(chosen):
+            step.note(f"{number + 1}/{len(chosen)}")
+            target = random.Random(seed + number).choice(candidates(stage, *pair))
+            book.rows += _tried(stage, book, [(pair_name(pair), target, pair)], seed + number, FAST_SECONDS)
+
+
+def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
+    """What no notification tells of: all at the same time, as each waits for a resync."""
+    wanted = [kind for kind in kinds if kind.klass == "resync"]
+    if not wanted:
+        return
+    pods = [target for target in stage.targets if target.pod != KEEPER]
+    random.Random(seed).shuffle(pods)
+    repeats = max(1, min(repeats, len(pods) // len(wanted)))
+    struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
+    with progress.step(f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"):
+        book.rows += _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS)
+
+
+def draw(kinds: Sequence[Kind], count: int, seed: int) -> list[tuple[Kind, Kind]]:
+    """Random pairs of different fast kinds."""
+    chance, wanted = random.Random(seed), [kind for kind in kinds if kind.fast]
+    return [(one, other) for one, other in (chance.sample(wanted, 2) for _ in range(count))] if len(wanted) > 1 else []
+
+
+def pair_name(pair: tuple[Kind, Kind]) -> str:
+    return PAIR + " + ".join(kind.name for kind in pair)
+
+
+Struck = tuple[str, Target, tuple[Kind, ...]]
+
+
+def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float) -> Iterator[Row]:
+    """Break, watch, then traffic, CHECK, another look, and the witnesses."""
+    items = [item(target, *kinds) for _, target, kinds in struck]
+    results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
+    targets = [target for _, target, _ in struck]
+    silent, failed = stage.traffic(targets), stage.check(targets)
+    for _, target, kinds in struck:
+        stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
+    left, harmed = stage.wrong(targets), stage.harmed(2)
+    for (name, target, kinds), result in zip(struck, results, strict=True):
+        pod = target.pod
+        fooled = len(kinds) == 1 and any(answer["status"] for answer in result["exits"])
+        repaired = result["repaired_ms"] is not None and pod not in failed and pod not in left and not fooled
+        row = Row(
+            kind=name,
+            klass=kinds[0].klass,
+            seed=seed,
+            detected_ms=result["detected_ms"],
+            repaired_ms=result["repaired_ms"] if repaired else None,
+            repaired=repaired,
+            traffic_ok=pod not in silent,
+            witnesses_ok=not harmed,
+        )
+        book.dump("trials", pod=pod, **row.told(), result=result, silent=silent, check=failed, left=left, harmed=harmed)
+        if not (row.repaired and row.traffic_ok and row.witnesses_ok):
+            why = [*result["wrong"], *left.get(pod, []), *silent.get(pod, []), failed.get(pod, ""), *harmed]
+            progress.say(f"    {name} on {pod}: {'; '.join(filter(None, why))[:400]}")
+        yield row
+
+
+def all_kinds(wanted: Sequence[str]) -> list[Kind]:
+    """Those whose name contains one of the words; without words all."""
+    return [kind for kind in KINDS if not wanted or any(word in kind.name for word in wanted)]
