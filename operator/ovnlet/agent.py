@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
+from aiohttp import web
 
 from ovnlet import logs
 from ovnlet.cluster.events import Recorder
@@ -29,6 +30,7 @@ from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
 from ovnlet.inspection import Inspection
+from ovnlet.metrics import Metrics
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -98,6 +100,7 @@ class Agent:
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.status = Status(self._record)
+        self.metrics = Metrics(self.status.states)
         self.reconciler = Reconciler(
             self.host,
             self.state,
@@ -130,7 +133,8 @@ class Agent:
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         inspection = Inspection(self.host, self.records, self.reconciler, self.status)
         runtime = Runtime(self.attaching, self.records, self.verdict)
-        self.server = Server(runtime, Path(settings.cni_socket), inspection.routes())
+        routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
+        self.server = Server(runtime, Path(settings.cni_socket), routes)
 
     def verdict(self) -> Verdict | None:
         """Why this node cannot attach pods now; None if it can."""
@@ -221,6 +225,7 @@ class Agent:
         else:
             self.watch.forget(outcome.attachment.key)
         self.status(outcome)
+        self.metrics.count(outcome)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         pod = self.state.get(attachment.owner)

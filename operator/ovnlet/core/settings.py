@@ -44,6 +44,13 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for a collector")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity shown")
 
+    @field_validator("mtu")
+    @classmethod
+    def _carries_ipv6(cls, value: int) -> int:
+        if 0 < value < 1280:
+            raise ValueError("0, or at least 1280: the kernel takes IPv6 off a link with less")
+        return value
+
     @field_validator("bridge")
     @classmethod
     def _is_a_link_name(cls, value: str) -> str:

@@ -3,6 +3,7 @@
 ADD, an edited annotation, drift, a restart and a reboot all end here; DEL is desired ABSENT.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -47,8 +48,10 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a pass ended with. ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh``
-    that the attachment had no network before. ``left`` are those that are not to be applied, and ``why_left``.
+    """What a pass ended with.
+
+    ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh`` that there was no network
+    before. ``left`` are those that are not to be applied, and ``why_left``. ``seconds`` are from first to last look.
     """
 
     attachment: Attachment
@@ -60,6 +63,16 @@ class Outcome:
     fresh: bool = False
     left: Plan = ()
     why_left: str = ""
+    seconds: float = 0.0
+
+    @property
+    def what(self) -> str:
+        """In a word: attached, updated, repaired or detached."""
+        if not self.desired:
+            return "detached"
+        if self.fresh:
+            return "attached"
+        return "updated" if self.edited else "repaired"
 
 
 class Listener(Protocol):
@@ -230,15 +243,18 @@ class Reconciler:
         return outcome
 
     async def _converge(self, attachment: Attachment, desired: Network) -> Outcome:
+        began = asyncio.get_running_loop().time()
         steps: list[Step] = []
         observed = await self._host.observe(attachment, desired)
         for _ in range(PASSES):
             plan = diff(desired, observed)
             if not plan:
-                return Outcome(attachment, desired, observed, tuple(steps))
+                seconds = asyncio.get_running_loop().time() - began
+                return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
             await self._host.apply(attachment, plan)
             steps += plan
             observed = await self._host.observe(attachment, desired)
         if plan := diff(desired, observed):
             raise NotConverged(plan)
-        return Outcome(attachment, desired, observed, tuple(steps))
+        seconds = asyncio.get_running_loop().time() - began
+        return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)

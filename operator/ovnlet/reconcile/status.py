@@ -40,6 +40,10 @@ class Status:
         else:
             self._last.pop(attachment.key, None)
 
+    def states(self) -> list[str]:
+        """Of every attachment that has a network."""
+        return [self.state(key)[0] for key in self._last]
+
     def state(self, key: AttachmentKey) -> tuple[str, list[str]]:
         """In a word, and the annotations that could not be used."""
         last = self._last.get(key)
@@ -63,18 +67,10 @@ class Status:
     def _tell_steps(self, outcome: Outcome) -> None:
         attachment = outcome.attachment
         steps = [str(step) for step in outcome.steps]
-        what = _what(outcome)
+        what = outcome.what
         log.info(what, pod="/".join(attachment.owner), container=attachment.container_id[:12], steps=steps)
         if what == "repaired":
             told = f"drift was found and repaired: {'; '.join(steps)} (annotation {REPAIR}: off exempts this pod)"
             self._record(attachment, "Warning", "NetworkRepaired", told)
         elif what == "updated":
             self._record(attachment, "Normal", "NetworkUpdated", "annotations were applied: " + "; ".join(steps))
-
-
-def _what(outcome: Outcome) -> str:
-    if not outcome.desired:
-        return "detached"
-    if outcome.fresh:
-        return "attached"
-    return "updated" if outcome.edited else "repaired"
