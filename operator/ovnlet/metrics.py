@@ -17,12 +17,12 @@ class Metrics:
     def __init__(self, attachments: Callable[[], Iterable[str]]) -> None:
         self.registry = CollectorRegistry()
         self._attachments = attachments
-        here, by = {"registry": self.registry}, ["outcome"]
-        self._passes = Counter("ovnlet_passes_total", "Passes that changed a network", by, **here)
-        self._seconds = Histogram("ovnlet_pass_seconds", "Time of such a pass", by, buckets=BUCKETS, **here)
-        self._steps = Counter("ovnlet_repaired_total", "Things of a running pod that were repaired", ["kind"], **here)
-        self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], **here)
-        self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], **here)
+        at, by = self.registry, ["outcome"]
+        self._passes = Counter("ovnlet_passes_total", "Passes that changed a network", by, registry=at)
+        self._seconds = Histogram("ovnlet_pass_seconds", "Time of such a pass", by, buckets=BUCKETS, registry=at)
+        self._steps = Counter("ovnlet_repaired_total", "Things of running pods that were repaired", ["kind"], registry=at)
+        self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at)
+        self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], registry=at)
 
     def count(self, outcome: Outcome) -> None:
         if outcome.steps:
