@@ -20,7 +20,7 @@ class Metrics:
         at, by = self.registry, ["outcome"]
         self._passes = Counter("ovnlet_passes_total", "Passes that changed a network", by, registry=at)
         self._seconds = Histogram("ovnlet_pass_seconds", "Time of such a pass", by, buckets=BUCKETS, registry=at)
-        self._steps = Counter("ovnlet_repaired_total", "Things of running pods that were repaired", ["kind"], registry=at)
+        self._steps = Counter("ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at)
         self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at)
         self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], registry=at)
 

@@ -23,11 +23,12 @@ from ovnlet.drivers import ovsops
 from ovnlet.drivers.binding import INSTALLED, Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
+from ovnlet.drivers.pace import ASK, Pace, made_anew
 from ovnlet.drivers.rows import Switch
 
 # `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
 _TABLES = {
-    "Open_vSwitch": ("external_ids",),
+    "Open_vSwitch": ("external_ids", "cur_cfg", "next_cfg"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
     "Port": ("name", "interfaces", "external_ids"),
     "Interface": ("name", "external_ids", "ofport", "error"),
@@ -73,6 +74,7 @@ class Ovs:
         self._database = Database(path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed)
         self._commits = Commits(self._database)
         self._switch = Switch()
+        self._pace = Pace(self._switch, lambda name: changed("", name))
         self._bindings = Bindings(changed)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
@@ -167,10 +169,20 @@ class Ovs:
         time-out and a cancelled wait say nothing of the outcome.
         """
         try:
-            await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
+            await self._commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
         await self._rebind({name for step in steps for name in _rebinding(step)})
+
+    async def _commit(self, steps: Sequence[Step]) -> None:
+        if made_anew(steps):
+            removals = [step for step in steps if step.verb is Verb.REMOVE]
+            await self._commits.commit(lambda: [*ovsops.ops(removals, self._switch), ASK])
+            steps = steps[len(removals) :]
+        new = {step.resource.name for step in steps if isinstance(step.resource, Port)} - set(self._switch.ports)
+        if new:
+            await self._pace.caught_up(new)
+        await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
 
     async def _rebind(self, names: set[str]) -> None:
         """Have OVN install anew what it lost sight of; the look that follows tells whether it did."""
@@ -234,6 +246,7 @@ class Ovs:
         for events in self._waiting.values():
             for event in events:
                 event.set()
+        self._pace.changed()
         self._lost()
 
     def _changed(self, changes: Sequence[Change]) -> None:
@@ -246,6 +259,8 @@ class Ovs:
                     event.set()
         for mark, name in {hint for table, _, old, new in changes for hint in self._hints(table, old, new)}:
             self._hint(mark, name)
+        if any(table == "Open_vSwitch" for table, *_ in changes):
+            self._pace.changed()
         if any(self._affects_all(table, old, new) for table, _, old, new in changes):
             self._lost()
 
