@@ -60,8 +60,10 @@ class LocalHost:
             await asyncio.sleep(0)
 
     def _orphaned(self, row: Resource, linked: set[str]) -> Resource:
-        """A row still held for installed with its link gone would lend the next link a stale `ovn-installed`."""
-        if isinstance(row, Port) and row.name not in linked and self._ovs.is_installed(row.name):
+        """A row that outlived its link would lend the next one a stale `ovn-installed`, or the old link's socket."""
+        if not isinstance(row, Port) or row.name in linked:
+            return row
+        if self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name):
             return replace(row, orphaned=True)
         return row
 

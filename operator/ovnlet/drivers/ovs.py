@@ -23,7 +23,7 @@ from ovnlet.drivers import ovsops
 from ovnlet.drivers.binding import INSTALLED, Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
-from ovnlet.drivers.pace import ASK, Pace, made_anew
+from ovnlet.drivers.pace import Pace
 from ovnlet.drivers.rows import Switch
 
 # `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
@@ -74,7 +74,7 @@ class Ovs:
         self._database = Database(path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed)
         self._commits = Commits(self._database)
         self._switch = Switch()
-        self._pace = Pace(self._switch, lambda name: changed("", name))
+        self._pace = Pace(self._switch, self._commits, changed)
         self._bindings = Bindings(changed)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
@@ -114,6 +114,9 @@ class Ovs:
     def is_installed(self, name: str) -> bool:
         """Whether OVN holds this interface for installed."""
         return installed(self._switch.interface(name))
+
+    def is_plugged(self, name: str) -> bool:
+        return ((self._switch.interface(name) or {}).get("ofport") or 0) > 0
 
     def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
         """Name, mark and labels of each port that bears our mark or kube-ovn-cni's labels, on whichever bridge."""
@@ -169,20 +172,10 @@ class Ovs:
         time-out and a cancelled wait say nothing of the outcome.
         """
         try:
-            await self._commit(steps)
+            await self._pace.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
         await self._rebind({name for step in steps for name in _rebinding(step)})
-
-    async def _commit(self, steps: Sequence[Step]) -> None:
-        if made_anew(steps):
-            removals = [step for step in steps if step.verb is Verb.REMOVE]
-            await self._commits.commit(lambda: [*ovsops.ops(removals, self._switch), ASK])
-            steps = steps[len(removals) :]
-        new = {step.resource.name for step in steps if isinstance(step.resource, Port)} - set(self._switch.ports)
-        if new:
-            await self._pace.caught_up(new)
-        await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
 
     async def _rebind(self, names: set[str]) -> None:
         """Have OVN install anew what it lost sight of; the look that follows tells whether it did."""

@@ -1,0 +1,61 @@
+"""A port made anew waits until ovs-vswitchd saw the old one go: else it keeps the socket on a link that is gone."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, eventually, remove, until
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import NotReady
+from ovnlet.core.resources import ABSENT
+from ovnlet.drivers.ovs import Ovs
+
+
+@contextmanager
+def frozen(switch: PrivateSwitch) -> Iterator[None]:
+    switch.signal("ovs-vswitchd", signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        switch.signal("ovs-vswitchd", signal.SIGCONT)
+
+
+async def test_a_port_made_anew_is_another_one_to_vswitchd(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
+    await ovs.apply(ensure(port))
+    await ovs.plugged(port.name)
+    added = _additions(switch, port.name)
+    switch.ip("link", "del", port.name)
+    await ovs.apply((*remove(port), *ensure(port)))
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
+    await ovs.plugged(port.name)
+    eventually(lambda: _additions(switch, port.name) == added + 1)
+    switch.ip("link", "del", port.name)
+    await ovs.apply(remove(port))
+
+
+def _additions(switch: PrivateSwitch, name: str) -> int:
+    return (switch.directory / "ovs-vswitchd.log").read_text().count(f"added interface {name} ")
+
+
+async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
+    ovs: Ovs, switch: PrivateSwitch, hints: Hints, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    with frozen(switch):
+        with pytest.raises(NotReady, match="ovs-vswitchd"):
+            await ovs.apply((*remove(port), *ensure(port)))
+        assert ovs.observe(attachment, ABSENT) == ABSENT
+        with pytest.raises(NotReady, match=port.name):  # a later pass, or a restarted agent, has only the ENSURE left
+            await ovs.apply(ensure(port))
+        hints.told.clear()
+    await until(lambda: ("", port.name) in hints.told)
+    await ovs.apply(ensure(port))
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    await ovs.apply(remove(port))
