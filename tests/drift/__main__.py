@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from drift import control, parts, trials
+from drift import control, exams, parts, trials
 from drift.report import Book
 from drift.stage import BUILD, EVIDENCE, Stage, staged
 from testbed import progress
@@ -44,9 +44,14 @@ def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> Non
     trials.slow(stage, book, kinds, told.repeats, seed)
     wanted = [part for part in parts.PARTS if not told.only or any(word in part.name for word in told.only)]
     parts.run(stage, book, wanted, seed)
+    played = [exam for exam in exams.EXAMS if not told.only or any(word in exam.name for word in told.only)]
+    if not told.only:
+        exams.restart(stage, book)
+    exams.run(stage, book, played, seed)
     if not told.no_control:
         control.run(stage, book, kinds, chosen)
         parts.control(stage, book, wanted, seed)
+        exams.control(stage, book, played, seed)
 
 
 def _arguments() -> argparse.Namespace:

@@ -136,6 +136,11 @@ def _database_wiped(stage: Stage, seconds: float) -> Iterator[None]:
     switch.start_vswitchd(node)
 
 
+@contextmanager
+def nothing(_stage: Stage, _seconds: float) -> Iterator[None]:
+    yield
+
+
 PARTS = [
     Part("ovs-vswitchd restarted", _vswitchd_stopped, IN_KERNEL),
     Part("ovs-vswitchd frozen for 60 s", _frozen("ovs-vswitchd"), IN_KERNEL, seconds=60),
@@ -203,8 +208,8 @@ def _through(stage: Stage, part: Part, struck: list[tuple[Target, Kind]]) -> lis
     with part.away(stage, part.seconds):
         inflict(stage, struck)
         if part.meanwhile:
-            results = _watched(stage, time.monotonic())
-    return results or _watched(stage, time.monotonic())
+            results = watched(stage, time.monotonic())
+    return results or watched(stage, time.monotonic())
 
 
 def inflict(stage: Stage, struck: list[tuple[Target, Kind]]) -> None:
@@ -214,7 +219,7 @@ def inflict(stage: Stage, struck: list[tuple[Target, Kind]]) -> None:
         stage.tools([[word, *["--no-wait"] * (word == "ovs-vsctl"), *rest] for word, *rest in lines])
 
 
-def _watched(stage: Stage, since: float) -> list[dict[str, Any]]:
+def watched(stage: Stage, since: float) -> list[dict[str, Any]]:
     items = [trials.item(target) | {"since": since} for target in stage.targets]
     return list(stage.hand.ask("trial", items=items, timeout=RIGHT_WITHIN)["results"])
 
@@ -236,7 +241,7 @@ def control(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
 
 def _healed(stage: Stage, book: Book, part: Part) -> None:
     stage.agent_back()
-    results = _watched(stage, time.monotonic())
+    results = watched(stage, time.monotonic())
     if not part.keeps_ovsdb:
         stage.lay_witnesses_in_ovs()
     ill = [t.pod for t, result in zip(stage.targets, results, strict=True) if result["repaired_ms"] is None]
