@@ -236,6 +236,10 @@ class Agent:
         self.status(outcome)
         self.metrics.count(outcome)
 
+    def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
+        if record := self.records.get(key):
+            self.status.failed(record.attachment, error)
+
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         pod = self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
