@@ -190,9 +190,17 @@ def deletion(stage: Stage, book: Book, seed: int) -> Row:
     victim = _victim(stage, seed)
     with _unheard(stage):
         _delete_and_forget(stage, victim)
-    since = time.monotonic()
+    since = beat = time.monotonic()
+
+    def collected() -> bool:
+        nonlocal beat
+        if time.monotonic() - beat > 10:
+            beat = time.monotonic()
+            stage.heartbeat()
+        return not _traces(stage, victim)
+
     try:
-        wait_for(lambda: not _traces(stage, victim), "garbage collection", timeout=GC_SECONDS, every=0.05)
+        wait_for(collected, "garbage collection", timeout=GC_SECONDS, every=0.05)
         repaired: float | None = (time.monotonic() - since) * 1000
     except BedError:
         repaired = None
@@ -227,21 +235,30 @@ def _mount(stage: Stage, path: str) -> None:
     stage.bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=json", "-p", change)
 
 
+@contextmanager
+def _blind(stage: Stage) -> Iterator[None]:
+    """The agent runs with an empty directory in the place of /run/netns."""
+    _mount(stage, INVISIBLE)
+    try:
+        stage.agent_back()
+        yield
+    finally:
+        stage.agent_away()
+        _mount(stage, VISIBLE)
+
+
 def invisible(stage: Stage, book: Book, seed: int) -> Row:
     """It writes nothing, wounds or not, and says clearly why; once it can see, all is repaired."""
     stage.agent_away()
-    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.IN_OVS), seed)
+    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
     parts.inflict(stage, struck)
-    _mount(stage, INVISIBLE)
     writes, since = Writes(stage), time.monotonic()
-    stage.agent_back()
-    wait_for(lambda: "mount propagation" in stage.agent_log(), "the agent's complaint", timeout=30, every=0.2)
-    told = (time.monotonic() - since) * 1000
-    time.sleep(parts.GENEROUS)
-    written = writes.so_far()
-    book.dump("invisible", written=str(written), log=stage.agent_log()[-4000:])
-    stage.agent_away()
-    _mount(stage, VISIBLE)
+    with _blind(stage):
+        wait_for(lambda: "mount propagation" in stage.agent_log(), "the agent's complaint", timeout=30, every=0.2)
+        told = (time.monotonic() - since) * 1000
+        time.sleep(parts.GENEROUS)
+        written = writes.so_far()
+        book.dump("invisible", written=str(written), log=stage.agent_log()[-4000:])
     stage.agent_back()
     results = parts.watched(stage, time.monotonic())
     ill = [result["wrong"] for result in results if result["repaired_ms"] is None]
@@ -254,7 +271,7 @@ def invisible(stage: Stage, book: Book, seed: int) -> Row:
 
 
 def still_blind(stage: Stage, _book: Book, seed: int) -> bool:
-    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.IN_OVS), seed)
+    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
     stage.agent_away()
     parts.inflict(stage, struck)
     time.sleep(parts.GENEROUS)

@@ -28,6 +28,7 @@ SAMPLE = 6
 BY_NAME = {kind.name: kind for kind in KINDS}
 IN_KERNEL = ("host veth deleted", "pod addresses flushed", "pod link set down")
 IN_OVS = ("iface-id removed", "port removed from br-int", "host veth deleted")
+UNPLUGGED = ("iface-id removed", "port removed from br-int")
 Away = Callable[[Stage, float], AbstractContextManager[None]]
 
 
