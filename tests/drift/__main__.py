@@ -72,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="kinds whose name contains this")
     parser.add_argument("--no-control", action="store_true", help="leave the control run out; then nothing counts")
-    parser.add_argument("--bed", help="name of the bed; one that is up is used")
+    parser.add_argument("--bed", help="name of the bed")
     parser.add_argument("--keep", action="store_true", help="leave the bed up")
     return parser.parse_args()
 

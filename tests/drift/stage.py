@@ -201,8 +201,7 @@ def target(pod: Running) -> Target:
 @contextmanager
 def staged(pods: int, evidence: Path, name: str | None = None, *, keep: bool = False) -> Iterator[Stage]:
     """A whole bed with `pods` pods, one of them the keeper, all of them right."""
-    name = name or f"drift-{os.getpid()}"
-    bed = Bed.attach(name) if Bed.is_alive(name) else Bed.up(name)
+    bed = Bed.up(name or f"drift-{os.getpid()}")
     try:
         deploy.apply(bed)
         manage_chassis(bed)
