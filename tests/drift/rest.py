@@ -7,8 +7,9 @@ import os
 import time
 from typing import Any
 
+from drift import parts, trials
 from drift.report import Book
-from drift.stage import BUILD, Stage
+from drift.stage import BUILD, KEEPER, Stage
 from drift.writes import Writes
 from testbed import progress
 from testbed.service import BedError, wait_for
@@ -33,7 +34,19 @@ def run(stage: Stage, book: Book, minutes: float) -> None:
     (BUILD / "drift-rest.json").write_text(json.dumps(body, indent=1) + "\n")
     book.dump("rest", **body)
     book.prove(f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written))
+    _counters_count(stage, book)
     book.prove("the agent ran through", same, f"{share:.2f} % of a core (aim: under {AIM} %)")
+
+
+def _counters_count(stage: Stage, book: Book) -> None:
+    """A counter that never moves proves nothing: a repair moves each of them."""
+    writes, kinds = Writes(stage), [parts.BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")]
+    victim = next(each for each in stage.targets if each.pod != KEEPER)
+    stage.hand.ask("trial", items=[trials.item(victim, *kinds)], timeout=10)
+    time.sleep(5)  # the Event is posted
+    written = writes.so_far()
+    moved = all((written.api, written.commits, written.rows, written.kernel))
+    book.prove("the same counters see a repair", moved, str(written))
 
 
 def _calm(stage: Stage) -> None:
