@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -94,7 +95,7 @@ CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "a
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least this share of all does not exceed."""
     ranked = sorted(values)
-    return ranked[max(0, -(-int(len(ranked) * share * 1000) // 1000) - 1)] if ranked else float("nan")
+    return ranked[max(0, math.ceil(len(ranked) * share) - 1)] if ranked else float("nan")
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
