@@ -1,17 +1,19 @@
 """The node: what the kernel and OVSDB show of an attachment, and each step sent to the driver it belongs to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
-from ovnlet.core.plan import Plan, Step
+from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import Claim, Network, Port, Resource, Veth
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
+
+_Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class LocalHost:
@@ -38,8 +40,13 @@ class LocalHost:
         return kernel | frozenset(self._orphaned(row, linked) for row in rows)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
-        for driver, steps in groupby(plan, key=self._driver(attachment)):
-            await driver(tuple(steps))
+        runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
+        if len(runs) == 2 and all(step.verb is Verb.ENSURE for step in plan):
+            (drive_rows, rows), (drive_links, links) = runs
+            await _together(drive_rows(rows), drive_links(links))
+        else:
+            for drive, steps in runs:
+                await drive(steps)
 
     async def installed(self, attachment: Attachment) -> None:
         """Return when ovs-vswitchd has the port and ovn-controller its flows."""
@@ -67,7 +74,9 @@ class LocalHost:
             return replace(row, orphaned=True)
         return row
 
-    def _driver(self, attachment: Attachment) -> Callable[[Step], Callable[[Sequence[Step]], Awaitable[None]]]:
+    def _driver(
+        self, attachment: Attachment
+    ) -> Callable[[Step], Callable[[Sequence[Step]], Coroutine[None, None, None]]]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
             await self._netlink.apply(attachment, steps)
@@ -81,6 +90,16 @@ class LocalHost:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
+    """The transaction is on its way before the link is made, and ovsdb-server works while the kernel does."""
+    ahead = asyncio.ensure_future(rows)
+    await asyncio.sleep(0)
+    try:
+        await links
+    finally:
+        await ahead
 
 
 def _first_address(text: str) -> IPv4Address | IPv6Address | None:
