@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from ovnlet.core.errors import NotReady
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.drivers import unixctl
 from ovnlet.drivers.ovsdb import Row
@@ -16,8 +17,8 @@ INSTALLED = "ovn-installed"
 # A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
 # one that never had it is still being installed, which takes seconds in a large cluster or a burst.
 _LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
-# A recompute is of the whole node, and costly in a large cluster: one serves all that wait.
-_RECOMPUTE_EVERY = 10.0
+# A recompute is of the whole node, and costly in a large cluster: twenty at once, then one each ten seconds.
+_BURST, _REFILL = 20.0, 10.0
 
 
 def installed(row: Row | None) -> bool:
@@ -70,14 +71,14 @@ class Recompute:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._last = float("-inf")
-        self._alone = asyncio.Lock()
+        self._left, self._since = _BURST, float("-inf")
 
     async def __call__(self) -> None:
-        """Raises NotReady without an ovn-controller that answers; at most one in ten seconds is asked for."""
-        async with self._alone:
-            now = asyncio.get_running_loop().time()
-            if now - self._last < _RECOMPUTE_EVERY:
-                return
-            await unixctl.call(unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute")
-            self._last = now
+        """Raises NotReady without an ovn-controller that answers, or where it was asked too often."""
+        now = asyncio.get_running_loop().time()
+        self._left = min(_BURST, self._left + (now - self._since) / _REFILL)
+        self._since = now
+        if self._left < 1:
+            raise NotReady("ovn-installed is lost again and again; ovn-controller was asked often enough for now")
+        self._left -= 1
+        await unixctl.call(unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute")
