@@ -18,7 +18,7 @@ INSTALLED = "ovn-installed"
 # one that never had it is still being installed, which takes seconds in a large cluster or a burst.
 _LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
 # A recompute is of the whole node, and costly in a large cluster: twenty at once, then one each ten seconds.
-_BURST, _REFILL = 20.0, 10.0
+_BURST, _REFILL, _SHARED = 20.0, 10.0, 0.5
 
 
 def installed(row: Row | None) -> bool:
@@ -71,14 +71,20 @@ class Recompute:
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._left, self._since = _BURST, float("-inf")
+        self._left, self._since, self._asked = _BURST, float("-inf"), float("-inf")
 
     async def __call__(self) -> None:
-        """Raises NotReady without an ovn-controller that answers, or where it was asked too often."""
+        """Raises NotReady without an ovn-controller that answers, or where it was asked too often.
+
+        One serves all ports that lost it within half a second; who comes just too late for it comes again.
+        """
         now = asyncio.get_running_loop().time()
+        if now - self._asked < _SHARED:
+            return
         self._left = min(_BURST, self._left + (now - self._since) / _REFILL)
         self._since = now
         if self._left < 1:
             raise NotReady("ovn-installed is lost again and again; ovn-controller was asked often enough for now")
         self._left -= 1
+        self._asked = now
         await unixctl.call(unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute")
