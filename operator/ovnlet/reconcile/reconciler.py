@@ -51,7 +51,8 @@ class Outcome:
     """What a pass ended with.
 
     ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh`` that there was no network
-    before. ``left`` are those that are not to be applied, and ``why_left``. ``seconds`` are from first to last look.
+    before, ``asked`` that a call waits for it: in an ADD ovs-vswitchd may undo a flag that it did not see come.
+    ``left`` are those that are not to be applied, and ``why_left``. ``seconds`` are from first to last look.
     """
 
     attachment: Attachment
@@ -61,6 +62,7 @@ class Outcome:
     problems: tuple[Invalid, ...] = ()
     edited: bool = False
     fresh: bool = False
+    asked: bool = False
     left: Plan = ()
     why_left: str = ""
     seconds: float = 0.0
@@ -70,9 +72,9 @@ class Outcome:
         """In a word: attached, updated, repaired or detached."""
         if not self.desired:
             return "detached"
-        if self.fresh:
-            return "attached"
-        return "updated" if self.edited else "repaired"
+        if self.edited and not self.fresh:
+            return "updated"
+        return "attached" if self.fresh or self.asked else "repaired"
 
 
 class Listener(Protocol):
@@ -204,13 +206,14 @@ class Reconciler:
             self._records.put(replace(record, good=good))
             self.ask(attachment.key)
         fresh, mode = record.good is None, allocation.repair or self._repair
+        asked = attachment.key in self._asked
         if mode == "fix" or attachment.key in self._asked:
             outcome = await self._repaired(attachment, desired)
         elif mode == "report":
             outcome = await self._unrepaired(attachment, desired, "as set")
         else:
             outcome = Outcome(attachment, desired, desired)
-        return replace(outcome, problems=allocation.problems, edited=edited, fresh=fresh)
+        return replace(outcome, problems=allocation.problems, edited=edited, fresh=fresh, asked=asked)
 
     async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
         """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
