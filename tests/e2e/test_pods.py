@@ -66,26 +66,6 @@ def test_a_pod_deleted_while_its_add_waits_is_answered_within_a_second(cluster: 
     assert seconds < 1
 
 
-def test_a_static_pod_gets_its_network(cluster: Cluster) -> None:
-    manifest = "/etc/kubernetes/manifests/fixed.json"
-    body = json.dumps(pod("fixed"))
-    cluster.node.run(["tee", manifest], stdin=body)
-    try:
-        (fixed,) = cluster.running(1)
-        assert fixed.name == "fixed-n0"
-        assert "kubernetes.io/config.mirror" in fixed.body["metadata"]["annotations"]
-        assert fixed.reaches("10.16.0.1")
-        assert fixed.reaches("fd00:10:16::1")
-        # kubelet 1.20 starts a static pod anew that is removed while its first status is on the way.
-        wait_for(lambda: _is_ready(cluster.pods()[0]), "kubelet's status", timeout=30)
-    finally:
-        cluster.node.run(["rm", manifest])
-
-
-def _is_ready(body: dict[str, Any]) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in body["status"].get("conditions", []))
-
-
 def test_a_custom_route_is_edited_live_and_a_bad_one_is_told(cluster: Cluster) -> None:
     cluster.apply(pod("routed"))
     (routed,) = cluster.running(1)
@@ -152,6 +132,26 @@ def test_deleted_pods_leave_nothing(cluster: Cluster) -> None:
     assert cluster.node.sh(look) != before
     cluster.clear()
     assert cluster.node.sh(look) == before
+
+
+def test_a_static_pod_gets_its_network(cluster: Cluster) -> None:
+    manifest = "/etc/kubernetes/manifests/fixed.json"
+    body = json.dumps(pod("fixed"))
+    cluster.node.run(["tee", manifest], stdin=body)
+    try:
+        (fixed,) = cluster.running(1)
+        assert fixed.name == "fixed-n0"
+        assert "kubernetes.io/config.mirror" in fixed.body["metadata"]["annotations"]
+        assert fixed.reaches("10.16.0.1")
+        assert fixed.reaches("fd00:10:16::1")
+        # kubelet 1.20 starts a static pod anew that is removed while its first status is on the way.
+        wait_for(lambda: _is_ready(cluster.pods()[0]), "kubelet's status", timeout=30)
+    finally:
+        cluster.node.run(["rm", manifest])
+
+
+def _is_ready(body: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in body["status"].get("conditions", []))
 
 
 def test_the_agent_wrote_nothing_to_any_pod(bed: Bed) -> None:
