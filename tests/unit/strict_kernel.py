@@ -70,6 +70,9 @@ class Link:
     up: bool = False
     peer: "Link | None" = None
     tx_checksum: bool = True
+    htb: int | None = None
+    leaf: tuple[int, int, int, int] | None = None
+    shaper: tuple[int, int] | None = None
     settings: dict[str, str] = field(default_factory=dict)
     addresses: list[Held] = field(default_factory=list)
     routes: list[Entry] = field(default_factory=list)
