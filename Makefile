@@ -5,7 +5,7 @@ FLOORS ?= unit node cluster cni e2e
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo docs format clean
+.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench drift drift-rest soak docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,20 @@ test-unit: .venv  ## the floor that needs nothing
 test-node test-cluster test-cni test-e2e: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(@:test-%=%)
 
-test-long: setup  ## tests that wait for minutes: the API server refused for 12 minutes, then 503 for 3
-	@$(BIN)/python tests/floors.py --long cluster e2e
+test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server refused for 12 minutes, then 503 for 3
+	@$(BIN)/python tests/floors.py --long cni cluster e2e
+
+bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
+	@cd tests && ../$(BIN)/python -m bench
+
+drift: setup  ## break every kind of thing on running pods and time its repair, with a control run: build/drift.json
+	@cd tests && ../$(BIN)/python -m drift
+
+drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
+	@cd tests && ../$(BIN)/python -m drift --rest
+
+soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
+	@cd tests && ../$(BIN)/python -m drift --soak 10
 
 docs: .venv  ## build the documentation as a site, strictly
 	@$(BIN)/mkdocs build --strict -q

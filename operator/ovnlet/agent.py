@@ -47,6 +47,8 @@ log = structlog.get_logger("agent")
 
 # kubelet gives a pod 30 s to end; an ADD that is cut short is undone within that.
 GRACE = 10.0
+# OVSDB is asked for again within a second; a DEL must be answered within five.
+CONNECTING = 3.0
 # What start-up suspects to be garbage is looked at again soon, since it is removed only when seen twice.
 SECOND_LOOK = 2.0
 
@@ -109,7 +111,7 @@ class Agent:
             repair=settings.repair,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
         )
-        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
+        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile)
         self.watch = Watch(self.queue.hint, self._everything)
         self.attaching = Attaching(
             host=self.host,
@@ -211,6 +213,13 @@ class Agent:
         await self._settle()
         await self.sweep.round()
 
+    async def _reconcile(self, key: AttachmentKey) -> Outcome | None:
+        """What is desired follows from OVSDB too: a call that meets the agent as it connects waits for that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONNECTING):
+                await self.ovs.ready()
+        return await self.reconciler.reconcile(key)
+
     def _pod_changed(self, owner: Owner) -> None:
         self.attaching.pod_changed(owner)
         for record in self.records:
@@ -226,6 +235,10 @@ class Agent:
             self.watch.forget(outcome.attachment.key)
         self.status(outcome)
         self.metrics.count(outcome)
+
+    def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
+        if record := self.records.get(key):
+            self.status.failed(record.attachment, error)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         pod = self.state.get(attachment.owner)

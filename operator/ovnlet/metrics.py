@@ -22,7 +22,8 @@ class Metrics:
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
         self._passes = Counter("ovnlet_passes_total", "Passes that changed a network", by, registry=at)
-        self._seconds = Histogram("ovnlet_pass_seconds", "Time of such a pass", by, buckets=BUCKETS, registry=at)
+        told = "Time of a pass that changed a network"
+        self._seconds = Histogram("ovnlet_pass_seconds", told, by, buckets=BUCKETS, registry=at)
         self._steps = Counter("ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at)
         self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at)
         self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], registry=at)

@@ -48,6 +48,7 @@ class Runtime:
             provider=request.provider,
             boot_id=self._records.boot_id,
             sequence=self._records.next_sequence(),
+            routes=tuple((str(route.dst), str(route.gw)) for route in request.routes if route.gw),
         )
         with _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment)

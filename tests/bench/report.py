@@ -21,8 +21,8 @@ HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio"
 NOTES = (
     "floor: tests/bench/floor.c. An empty static program is the floor of `plugin start`; CPU has none.",
     "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling ovn-installed each"
-    " 500 ms as it does; a call that found ovsdb-server's queue full was repeated,"
-    " where its whole ADD fails. Its links are made by `ip`, where netlink in Go is faster: see the rows of ovs-vsctl alone.",
+    " 500 ms as it does; a call that found ovsdb-server's queue full was repeated, where its whole ADD fails."
+    " Its links are made by `ip`, where netlink in Go is faster: see the rows of ovs-vsctl alone.",
     "bridge: the reference plugins bridge and host-local; another kind of network, only for comparison.",
     "CPU is the agent's until it is quiet again, its own looks at its own changes included.",
 )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from drift import control, trials
+from drift import control, exams, parts, trials
 from drift.report import Book
 from drift.stage import BUILD, EVIDENCE, Stage, staged
 from testbed import progress
@@ -32,7 +32,7 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     head = f"{told.pods} pods, seed {seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
     book.write(BUILD, head)
-    book.show(Console(), head)
+    book.show(Console(width=None if sys.stdout.isatty() else 150), head)
     return 0 if book.good else 1
 
 
@@ -42,8 +42,16 @@ def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> Non
     trials.fast(stage, book, kinds, told.repeats, seed)
     trials.pairs(stage, book, chosen, seed)
     trials.slow(stage, book, kinds, told.repeats, seed)
+    wanted = [part for part in parts.PARTS if not told.only or any(word in part.name for word in told.only)]
+    parts.run(stage, book, wanted, seed)
+    played = [exam for exam in exams.EXAMS if not told.only or any(word in exam.name for word in told.only)]
+    if not told.only:
+        exams.restart(stage, book)
+    exams.run(stage, book, played, seed)
     if not told.no_control:
         control.run(stage, book, kinds, chosen)
+        parts.control(stage, book, wanted, seed)
+        exams.control(stage, book, played, seed)
 
 
 def _arguments() -> argparse.Namespace:

@@ -136,6 +136,11 @@ class Hand:
         changes, self.rows.changes = self.rows.changes, 0
         return {"kernel": rtnl.drain(self.heard), "ovsdb": changes}
 
+    def names(self, _request: Request) -> Request:
+        """The interfaces that OVSDB knows."""
+        self._settle()
+        return {"names": sorted({row["name"] for row in self.rows.tables.get("Interface", {}).values()})}
+
 
 def _target(told: Request) -> Target:
     return Target(**(told | {"ips": tuple(told["ips"])}))
@@ -173,6 +178,7 @@ def main() -> None:
         "check": hand.check,
         "witnesses": hand.witnesses,
         "heard": hand.heard_events,
+        "names": hand.names,
     }
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -69,6 +69,7 @@ class Stage:
     cluster: Cluster
     targets: list[Target] = field(default_factory=list)
     reference: Inventory = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)  # pods that nothing brings back: no trial begins with one
 
     @property
     def keeper(self) -> Target:
@@ -97,11 +98,17 @@ class Stage:
         asked = self.hand.ask("traffic", targets=self.told(targets), addresses=kinds.GATEWAYS, timeout=timeout)
         return dict(asked["silent"])
 
+    def revive(self, silent: dict[str, list[str]], targets: Sequence[Target]) -> None:
+        """One failure is told once: a pod without traffic is plugged anew, or left out from then on."""
+        for one in [one for one in targets if one.pod in silent]:
+            self.hand.ask("tools", tools=[["ovs-vsctl", "--if-exists", "del-port", "br-int", one.port]])
+            self.silent |= set(self.traffic([one]))
+
     def check(self, targets: Sequence[Target]) -> dict[str, str]:
         return dict(self.hand.ask("check", targets=self.told(targets))["failed"])
 
-    def witnesses(self) -> Inventory:
-        return dict(self.hand.ask("witnesses", netns=self.keeper.netns)["inventory"])
+    def witnesses(self, *, inside: bool = True) -> Inventory:
+        return dict(self.hand.ask("witnesses", netns=self.keeper.netns if inside else None)["inventory"])
 
     def harmed(self, patience: float = 0) -> list[str]:
         """What of the witnesses is not as it was, once it has had `patience` seconds to settle."""
@@ -135,8 +142,21 @@ class Stage:
         self.lay_workshop()
         if pods:
             self.tools(witnesses.in_pod(self.keeper.netns))
+        self.refer()
+
+    def refer(self) -> None:
+        """The witnesses as they are, once the kernel has taken their addresses for its own."""
         wait_for(lambda: not witnesses.unsettled(self.witnesses()), "witnesses at rest", every=0.2)
         self.reference = self.witnesses()
+
+    def harmed_rows(self) -> list[str]:
+        """What of the witnesses' rows alone is not as it was."""
+        return compare({"ovsdb": self.reference["ovsdb"]}, {"ovsdb": self.witnesses(inside=False)["ovsdb"]})
+
+    def lay_witnesses_in_ovs(self) -> None:
+        """After their rows were lost with the whole database, which is not ovnlet's doing."""
+        self.tools(witnesses.IN_OVS)
+        self.lay_workshop()
 
     def lay_workshop(self) -> None:
         """Where the foreign hand puts what it takes away."""
@@ -167,6 +187,7 @@ def staged(pods: int, name: str | None = None, *, keep: bool = False) -> Iterato
     bed = Bed.attach(name) if Bed.is_alive(name) else Bed.up(name)
     try:
         deploy.apply(bed)
+        manage_chassis(bed)
         cluster = Cluster(bed)
         stage = Stage(bed, Hand.reach(bed), cluster)
         try:
@@ -179,6 +200,12 @@ def staged(pods: int, name: str | None = None, *, keep: bool = False) -> Iterato
     finally:
         if not keep:
             bed.down()
+
+
+def manage_chassis(bed: Bed) -> None:
+    """The node stands alone: nobody else brings a wiped database's chassis back."""
+    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage")
+    bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
 
 
 def people(stage: Stage, pods: int) -> None:

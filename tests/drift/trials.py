@@ -20,8 +20,8 @@ Note = Callable[[str], None]
 
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
     """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
-    spared = any(kind.where in ("pod", "link") for kind in kinds)
-    return [target for target in stage.targets if not (spared and target.pod == KEEPER)]
+    spared = {KEEPER} if any(kind.where in ("pod", "link") for kind in kinds) else set()
+    return [target for target in stage.targets if target.pod not in spared | stage.silent] or stage.targets
 
 
 def item(target: Target, *kinds: Kind) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
     results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
     targets = [target for _, target, _ in struck]
     silent, failed = stage.traffic(targets), stage.check(targets)
+    stage.revive(silent, targets)
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
     left, harmed = stage.wrong(targets), stage.harmed(2)

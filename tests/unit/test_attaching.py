@@ -76,6 +76,15 @@ async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(worl
     assert any(isinstance(resource, Port) for resource in outcome.observed)
 
 
+async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(world: World) -> None:
+    """kubelet stops the dead sandbox before it starts another: the DEL comes first."""
+    world.api = None
+    world.records.put(Record(world.attachment("old"), COMPLETE))
+    await world.attaching.delete(Attachment.of_deletion("old", "eth0", "boot"))
+    outcome = await world.attaching.add(world.attachment("new"))
+    assert any(isinstance(resource, Port) for resource in outcome.observed)
+
+
 async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
     world.records.put(Record(world.attachment("old"), COMPLETE))
     world.state.replace([])

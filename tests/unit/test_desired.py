@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from ovnlet.core import annotations, desired, ids
 from ovnlet.core.allocation import Allocation
-from ovnlet.core.attachment import Node
+from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
 from unit import pods
+from unit.memory import COMPLETE
 
 CONTAINER = "c0ffee5b1e55" + "0" * 52
 _CONTAINERS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -131,3 +132,13 @@ def test_an_edit_of_what_is_live_touches_nothing_but_routes(pair: tuple[Allocati
     edited = replace(allocation, routes=data.draw(st.sampled_from(((), allocation.routes[:1]))), gateways=())
     before, after = (desired.network(pods.ATTACHMENT, each, node) for each in (allocation, edited))
     assert all(isinstance(resource, Route) for resource in before ^ after)
+
+
+def test_the_configurations_routes_come_after_the_pods_own_and_only_where_they_can_be_reached() -> None:
+    own = {"ovn.kubernetes.io/routes": '[{"dst":"192.0.2.0/24","gw":"10.16.0.9"}]'}
+    allocation = annotations.parse({**COMPLETE, **own}, "ovn", "eth0")
+    configured = (("192.0.2.0/24", "10.16.0.7"), ("198.51.100.0/24", "10.16.0.7"), ("203.0.113.0/24", "172.16.0.1"))
+    attachment = Attachment(CONTAINER, "eth0", "/run/netns/x", "default", "web", None, "ovn", "boot", 1, configured)
+    made = desired.network(attachment, allocation, Node("br-int", 1400, True))
+    routes = {str(r.destination): str(r.via) for r in made if isinstance(r, Route) and r.via}
+    assert routes == {"0.0.0.0/0": "10.16.0.1", "192.0.2.0/24": "10.16.0.9", "198.51.100.0/24": "10.16.0.7"}

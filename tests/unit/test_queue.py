@@ -79,6 +79,21 @@ async def test_a_failed_pass_tells_its_caller_and_is_repeated_ever_more_slowly()
     await queue.close()
 
 
+async def test_a_failure_that_no_caller_waits_for_is_told() -> None:
+    told: list[str] = []
+
+    async def work(_: str) -> None:
+        raise NotReady("not yet")
+
+    queue: Queue[str, None] = Queue(work, lambda key, error: told.append(f"{key}: {error}"))
+    with pytest.raises(NotReady):
+        await queue.run("a")
+    assert told == []
+    await asyncio.sleep(1)
+    assert set(told) == {"a: not yet"}
+    await queue.close()
+
+
 async def test_a_hint_does_not_wait_for_the_back_off() -> None:
     failing = True
     loop = asyncio.get_running_loop()

@@ -13,7 +13,8 @@ class Attachment:
     """One interface of one sandbox, as the runtime asked for it at ADD.
 
     ``netns`` is the path the runtime gave, ``uid`` the pod's UID or None where the runtime sent none,
-    ``sequence`` the order in which ADDs were received on this node since ``boot_id``.
+    ``sequence`` the order in which ADDs were received on this node since ``boot_id``, ``routes`` the destinations and
+    gateways that the network's configuration adds for every pod.
     """
 
     container_id: str
@@ -25,6 +26,7 @@ class Attachment:
     provider: str
     boot_id: str
     sequence: int
+    routes: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_deletion(cls, container_id: str, ifname: str, boot_id: str) -> Self:

@@ -1,6 +1,6 @@
 """The pure function at the heart: pod + node + sandbox -> the network it should have."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from ovnlet.core import ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
@@ -23,7 +23,7 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
         veth,
         plug,
         *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
-        *_routes(veth, allocation),
+        *_routes(veth, allocation, attachment.routes),
         *_settings(veth, allocation.addresses),
         *shaping.things(attachment, allocation.qos, plug, veth, node),
     }
@@ -48,10 +48,11 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
     return Port(node.bridge, name, frozenset(external_ids.items()))
 
 
-def _routes(veth: Veth, allocation: Allocation) -> set[Route]:
+def _routes(veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str], ...]) -> set[Route]:
     """Connected routes of our own, then the default and custom ones; each with its source.
 
-    Without a source, a foreign address that was put before ours would become it.
+    Without a source, a foreign address that was put before ours would become it. The pod's own go before those of the
+    network's configuration.
     """
     sources = {address.version: address for address in allocation.addresses}
     routes = {
@@ -65,6 +66,10 @@ def _routes(veth: Veth, allocation: Allocation) -> set[Route]:
     for custom in allocation.routes:
         source = sources[custom.via.version].ip
         routes.setdefault(custom.destination, Route(veth.key, veth.pod, custom.destination, custom.via, source))
+    for destination, gateway in ((ip_network(to), ip_address(via)) for to, via in configured):
+        address = sources.get(gateway.version)
+        if address is not None and gateway in address.network:  # any other the kernel would refuse
+            routes.setdefault(destination, Route(veth.key, veth.pod, destination, gateway, address.ip))
     return set(routes.values())
 
 

@@ -118,4 +118,6 @@ def _decode(text: str) -> Record:
     good = fields["good"]
     if good is not None and not all(isinstance(value, str) for value in good.values()):
         raise ValueError("annotations are not text")
-    return Record(Attachment(**fields["attachment"]), good)
+    attachment = fields["attachment"]
+    routes = tuple((str(to), str(via)) for to, via in attachment.pop("routes", ()))
+    return Record(Attachment(**attachment, routes=routes), good)

@@ -33,10 +33,15 @@ class _Entry(Generic[R]):
 
 
 class Queue(Generic[K, R]):
-    """Runs ``work(key)``; a pass that fails is repeated after 0.2 s, doubling up to 30 s, until one succeeds."""
+    """Runs ``work(key)``; a pass that fails is repeated after 0.2 s, doubling up to 30 s, until one succeeds.
 
-    def __init__(self, work: Callable[[K], Awaitable[R]]) -> None:
-        self._work = work
+    ``failed(key, error)`` is told of a failure that no caller waits for.
+    """
+
+    def __init__(
+        self, work: Callable[[K], Awaitable[R]], failed: Callable[[K, OvnletError], None] = lambda _key, _error: None
+    ) -> None:
+        self._work, self._told_failed = work, failed
         self._entries: dict[K, _Entry[R]] = {}
         self._calm: dict[K, asyncio.TimerHandle | None] = {}
         self._closed = False
@@ -134,3 +139,4 @@ class Queue(Generic[K, R]):
             log.error("pass crashed", key=key, exc_info=error)
         elif not listening:
             log.warning("pass failed", key=key, error=str(error), kind=type(error).__name__)
+            self._told_failed(key, error)

@@ -105,6 +105,7 @@ class Reconciler:
         self._patience = Patience(again)
         self._leaving: dict[AttachmentKey, Attachment] = {}
         self._asked: set[AttachmentKey] = set()
+        self._departed: dict[tuple[tuple[str, str], str | None, str, str], Mapping[str, str]] = {}
 
     def ask(self, key: AttachmentKey) -> None:
         """Passes of this attachment act, whatever ``repair`` says, until one has succeeded: a call or an edit waits."""
@@ -159,28 +160,22 @@ class Reconciler:
             return "the pod is not known: the API server has not told of it"
         return annotations.wait_reason(text, attachment.provider)
 
-    def text(self, attachment: Attachment) -> dict[str, str] | None:
+    def text(self, attachment: Attachment) -> Mapping[str, str] | None:
         """The annotations of the very pod the runtime means; None while it is not known.
 
-        Before the first complete list, what any record remembers of that pod is good enough: with the API server
-        away, a sandbox that dies can still be replaced.
+        Before the first complete list, what a record of that pod said is good enough, also one that a DEL has removed:
+        with the API server away, a sandbox that dies is still replaced.
         """
         pod = self._state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             return annotations.relevant(pod.annotations, attachment.provider)
         if self._state.complete:
+            self._departed.clear()
             return None
-        remembered = (
-            record
-            for record in self._records
-            if record.good is not None
-            and record.attachment.owner == attachment.owner
-            and record.attachment.uid == attachment.uid
-            and record.attachment.ifname == attachment.ifname
-            and record.attachment.provider == attachment.provider
-        )
+        remembered = [record for record in self._records if _same_pod(record.attachment, attachment) and record.good]
         newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
-        return dict(newest.good) if newest and newest.good else None
+        departed = self._departed.get((attachment.owner, attachment.uid, attachment.ifname, attachment.provider))
+        return newest.good if newest else departed
 
     def superseded(self, attachment: Attachment) -> bool:
         """Whether a newer sandbox of the same pod and interface lives: OVN binds a port but once."""
@@ -241,6 +236,10 @@ class Reconciler:
 
     async def _absent(self, attachment: Attachment) -> Outcome:
         outcome = await self._converge(attachment, ABSENT)
+        record = self._records.get(attachment.key)
+        if record and record.good and not self._state.complete:
+            pod = (attachment.owner, attachment.uid, attachment.ifname, attachment.provider)
+            self._departed[pod] = record.good
         self._records.remove(attachment.key)
         self._leaving.pop(attachment.key, None)
         self._asked.discard(attachment.key)
@@ -264,3 +263,7 @@ class Reconciler:
             raise NotConverged(plan)
         seconds = asyncio.get_running_loop().time() - began
         return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
+
+
+def _same_pod(one: Attachment, other: Attachment) -> bool:
+    return (one.owner, one.uid, one.ifname, one.provider) == (other.owner, other.uid, other.ifname, other.provider)

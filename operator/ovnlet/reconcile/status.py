@@ -6,7 +6,7 @@ import structlog
 
 from ovnlet.core.annotations import REPAIR
 from ovnlet.core.attachment import Attachment, AttachmentKey
-from ovnlet.core.errors import Invalid
+from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.reconcile.reconciler import Outcome
 
 log = structlog.get_logger("reconcile")
@@ -41,6 +41,11 @@ class Status:
             self._last[attachment.key] = outcome
         else:
             self._last.pop(attachment.key, None)
+
+    def failed(self, attachment: Attachment, error: OvnletError) -> None:
+        """A pass that nobody waits for failed; what only takes time is not told."""
+        if not isinstance(error, NotReady):
+            self._record(attachment, "Warning", "NetworkRepairFailed", f"{type(error).__name__}: {error}; tried again")
 
     def states(self) -> list[str]:
         """Of every attachment that has a network."""

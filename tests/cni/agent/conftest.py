@@ -1,4 +1,4 @@
-"""A bed of three nodes for the whole floor, and an agent on one of them for each test."""
+"""A bed for the whole floor, and an agent on one of its nodes for each test."""
 
 import asyncio
 import sys
@@ -15,8 +15,8 @@ from testbed.bed import Bed
 from testbed.service import wait_for
 
 NAME = "floor-cni"
-# Two more nodes than one: what is broken on each of them at the same time is waited for only once.
-NODES = 3
+# More nodes than one: what is broken on each of them at the same time is waited for only once.
+NODES = 7
 
 
 @pytest.fixture(scope="session")

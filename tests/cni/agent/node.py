@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cni.agent import hands
+from cni.agent.api import Api
 from cni.agent.pods import Pod, Sandbox
 from cni.runtime import Json, Outcome, Runtime
-from testbed.api import Api
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare
@@ -26,9 +26,8 @@ from testbed.service import Service
 from testbed.space import Space
 
 TESTS = Path(__file__).resolve().parents[2]
-PODS = "/api/v1/namespaces/default/pods"
 SOCKET = "/run/ovnlet/cni.sock"
-OWN = ("/run/ovnlet", SOCKET, "/run/ovnlet/sandboxes", "/run/ovnlet/deleted")
+OWN = ("/run/ovnlet", SOCKET, "/run/ovnlet/sandboxes", "/run/ovnlet/deleted", "/run/ovnlet/chassis.json")
 _NUMBERS = count(2)
 _SANDBOXES = count(1)
 
@@ -73,7 +72,7 @@ class AgentNode:
     _log_from: int = 0
 
     def __post_init__(self) -> None:
-        self.api = Api(self.bed.api_url, self.bed.ids.ca, self.bed.token)
+        self.api = Api(self.bed)
         self.runtime = InsideRuntime(self.plugin, Path(SOCKET), "/nonexistent", self.space.path("/"))
 
     # ---- the agent
@@ -89,8 +88,12 @@ class AgentNode:
         words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)
         if ready:
-            self.agent.wait_ready(lambda: "serving" in self.told(), timeout=60)
+            self.wait_ready()
         return self.agent
+
+    def wait_ready(self) -> None:
+        assert self.agent is not None
+        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=60)
 
     def kill(self) -> None:
         """SIGKILL, and see it gone."""
@@ -119,7 +122,7 @@ class AgentNode:
             draft = Pod(meta["name"], "", number)
             meta["annotations"] = draft.annotations if annotated else {}
             spec = {"nodeName": self.space.role, "containers": [{"name": "c", "image": "x"}]}
-            made = self.api.create(PODS, {"metadata": meta, "spec": spec})
+            made = self.api.create({"metadata": meta, "spec": spec})
             pods.append(Pod(draft.name, made["metadata"]["uid"], number))
         if port:
             self.make_ports(pods)
@@ -134,12 +137,10 @@ class AgentNode:
         self.bed.nbctl(*words[1:])
 
     def annotate(self, pod: Pod, annotations: Mapping[str, str | None]) -> None:
-        body = {"metadata": {"uid": pod.uid, "annotations": dict(annotations)}}
-        self.api.patch(f"{PODS}/{pod.name}", body)
+        self.api.annotate(pod.name, pod.uid, annotations)
 
     def delete_pod(self, pod: Pod) -> None:
-        with contextlib.suppress(OSError):
-            self.api.delete(f"{PODS}/{pod.name}?gracePeriodSeconds=0")
+        self.api.delete(pod.name)
         self.pods.remove(pod)
 
     async def sandbox(self, pod: Pod | None = None) -> Sandbox:
@@ -233,15 +234,18 @@ class AgentNode:
             held.send(signal.SIGCONT)
 
     async def forget(self) -> None:
+        """The node as it was before the test, however that ended."""
+        if self.agent is None and not self.sandboxes and not self.pods:
+            return
         self.kill()
         await self.sh(
-            "for port in $(ovs-vsctl list-ports br-int | grep _h$ || :); do ovs-vsctl del-port $port; done\n"
+            "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space || :; done\n"
+            "set -- $(ovs-vsctl list-ports br-int | grep -E '_h$|^thief$' | sed 's/^/-- --if-exists del-port /' || :)\n"
+            '[ $# = 0 ] || ovs-vsctl "$@"\n'
             "for end in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :); do ip link del ${end%@}; done\n"
-            "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space; done\n"
             "rm -rf /run/ovnlet"
         )
-        for pod in list(self.pods):
-            self.delete_pod(pod)
+        self.api.delete_all(self.space.role)
 
 
 async def until(look: Callable[[], Awaitable[Any]], what: str, within: float = 20) -> float:

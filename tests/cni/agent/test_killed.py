@@ -63,16 +63,23 @@ async def kill_deletion(node: AgentNode, steps: int) -> bool:
     return killed
 
 
-async def _every_prefix(node: AgentNode, one: Round) -> int:
-    for steps in count():
+async def _every_prefix(node: AgentNode, one: Round, first: int = 0, stride: int = 1) -> int:
+    """The first number of steps, of those that are counted here, that the agent survives."""
+    for steps in count(first, stride):
         if not await one(node, steps):
             return steps
     raise AssertionError
 
 
 async def test_after_each_single_step(nodes: list[AgentNode]) -> None:
-    """On two nodes at the same time."""
-    added, deleted = await asyncio.gather(_every_prefix(nodes[0], kill_adds), _every_prefix(nodes[1], kill_deletion))
+    """On three nodes at the same time."""
+    even, odd, deleted = await asyncio.gather(
+        _every_prefix(nodes[0], kill_adds, 0, 2),
+        _every_prefix(nodes[1], kill_adds, 1, 2),
+        _every_prefix(nodes[2], kill_deletion),
+    )
+    added = min(even, odd)
+    assert max(even, odd) == added + 1
     print(f"killed after each of {added} prefixes of an ADD and {deleted} of a DEL")
     assert added > 10
     assert deleted >= 3
@@ -96,3 +103,18 @@ async def test_while_an_add_waits_for_its_annotations(node: AgentNode) -> None:
     assert outcome.seconds < 20
     await node.delete(sandbox)
     await node.same(before)
+
+
+async def test_an_add_that_meets_the_agent_as_it_connects(bare: AgentNode) -> None:
+    """OVSDB does not answer yet when the call comes."""
+    sandbox = await bare.sandbox()
+    before = await bare.look()
+    with bare.stopped("ovsdb-server"):
+        bare.start(ready=False)
+        adding = asyncio.create_task(bare.call("ADD", sandbox))
+        await asyncio.sleep(1.5)
+        assert not adding.done(), adding.result()
+    outcome = await adding
+    assert outcome.code == 0, outcome
+    await bare.delete(sandbox)
+    await bare.same(before)

@@ -1,0 +1,72 @@
+"""A packet every 20 ms on a sample of pods, and the longest time without an answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from drift.kinds import GATEWAYS
+from drift.look import Target
+from testbed.bed import Bed
+from testbed.space import Inside
+
+EVERY = 0.02
+_ANSWER = re.compile(r"icmp_seq=(\d+) ttl")
+_SENT = re.compile(r"(\d+) packets transmitted")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Of one pod and address: packets sent, not answered, and the longest outage in milliseconds."""
+
+    pod: str
+    address: str
+    sent: int
+    lost: int
+    outage_ms: float
+
+
+class Pings:
+    """Both families from each pod of the sample, until `stop`."""
+
+    def __init__(self, bed: Bed, targets: Sequence[Target], evidence: Path) -> None:
+        self._running: list[tuple[Target, str, Path, Inside]] = []
+        evidence.mkdir(parents=True, exist_ok=True)
+        for target in targets:
+            for address in GATEWAYS:
+                log = evidence / f"ping-{target.pod}-{'6' if ':' in address else '4'}.txt"
+                words = ["nsenter", f"--net={target.netns}", "ping", "-n", "-i", str(EVERY), address]
+                door = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                process = bed.node().popen(words, stdout=door, stderr=door)
+                os.close(door)
+                self._running.append((target, address, log, process))
+
+    def stop(self) -> list[Window]:
+        for *_, process in self._running:
+            process.send_signal(signal.SIGINT)
+        for *_, process in self._running:
+            process.wait(timeout=10)
+        return [_window(target.pod, address, log.read_text()) for target, address, log, _ in self._running]
+
+
+def _window(pod: str, address: str, text: str) -> Window:
+    """A packet that was sent last may still be under way: it is not counted."""
+    answered = [int(number) for number in _ANSWER.findall(text)]
+    told = _SENT.search(text)
+    sent = int(told[1]) if told else 0
+    last = max(sent - 1, *answered) if answered else sent
+    gaps = [later - earlier - 1 for earlier, later in pairwise([0, *answered, last + 1])]
+    return Window(pod, address, sent, sum(gaps), max(gaps) * EVERY * 1000)
+
+
+def summary(windows: Sequence[Window]) -> str:
+    """The outage of all pods in words."""
+    longest = sorted(window.outage_ms for window in windows)
+    lost, sent = sum(window.lost for window in windows), sum(window.sent for window in windows)
+    outage = f"median {longest[len(longest) // 2]:.0f} ms, longest {longest[-1]:.0f} ms"
+    return f"{outage}; {lost} of {sent} packets lost on {len(windows)} pings"

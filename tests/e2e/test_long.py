@@ -1,0 +1,123 @@
+"""The agent's life without an API server: refused for its first twelve minutes, then three of 503."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.test_restarts import agent_pids
+from testbed import deploy, layout
+from testbed.service import wait_for
+from testbed.workloads import Cluster, Running, pod
+
+PORT = 7443
+IN_FORCE = 6.0
+
+
+class Gate:
+    """The bed's gate, told by a file what to do."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        control = cluster.bed.control
+        assert control
+        self._mode = cluster.bed.directory / "gate.mode"
+        self.turn("refuse", wait=False)
+        tests = str(Path(__file__).parents[1])
+        arguments = [layout.CONTROL_IP, PORT, layout.API_PORT, cluster.bed.ids.directory, self._mode]
+        words = [sys.executable, "-m", "testbed.gate", *map(str, arguments)]
+        self.service = control.spawn("gate", words, env={"PYTHONPATH": tests})
+
+    def turn(self, mode: str, *, wait: bool = True) -> None:
+        self._mode.write_text(mode)
+        done = self._mode.with_suffix(".done")
+        if wait:
+            wait_for(lambda: done.exists() and done.read_text() == mode, f"the gate to {mode}")
+
+
+@pytest.fixture
+def gate(cluster: Cluster) -> Iterator[Gate]:
+    """The agent behind the gate, and back on the straight way afterwards."""
+    gate = Gate(cluster)
+    yield gate
+    gate.turn("pass")
+    _send_agent_to(cluster, "KUBERNETES_SERVICE_HOST-", "KUBERNETES_SERVICE_PORT-")
+    gate.service.stop()
+
+
+def _send_agent_to(cluster: Cluster, *env: str) -> None:
+    before = agent_pids(cluster)
+    cluster.bed.kubectl("-n", deploy.NAMESPACE, "set", "env", deploy.DAEMONSET, *env)
+    wait_for(lambda: agent_pids(cluster) not in (before, []), "the agent's new life", timeout=60, every=0.2)
+
+
+@pytest.mark.long
+def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate) -> None:
+    cluster.apply(pod("one"), pod("two"))
+    one, two = cluster.running(2)
+    ping = one.ping(two.ips[0])
+    gate.turn("refuse")
+    _send_agent_to(cluster, f"KUBERNETES_SERVICE_HOST={layout.CONTROL_IP}", f"KUBERNETES_SERVICE_PORT={PORT}")
+    (pid,) = agent_pids(cluster)
+    born = time.monotonic()
+    time.sleep(60)
+    two = _new_sandbox(cluster, two)
+    assert one.reaches(two.ips[0])
+    _sleep_until(born + 720)
+    gate.turn("pass")
+    print(f"refused {time.monotonic() - born:.0f} s; an edit in force {_edit(cluster, one, 1):.2f} s after it was made")
+    gate.turn("unavailable")
+    broken = time.monotonic()
+    _annotate(cluster, one, 2)
+    two = _new_sandbox(cluster, two)
+    assert one.reaches(two.ips[0])
+    _sleep_until(broken + 180)
+    assert not _routed(one, 2)
+    gate.turn("pass")
+    back = time.monotonic()
+    wait_for(lambda: _routed(one, 2), "the edit made meanwhile", timeout=30)
+    seconds = time.monotonic() - back
+    sent, received = ping.stop()
+    print(
+        f"503 for 180 s; the edit made meanwhile in force {seconds:.2f} s after; ping {sent} sent, {received} received"
+    )
+    assert seconds <= IN_FORCE
+    assert agent_pids(cluster) == [pid]
+    assert sent - received <= 200  # `two` had no sandbox for a moment, twice
+
+
+def _sleep_until(end: float) -> None:
+    time.sleep(max(0.0, end - time.monotonic()))
+
+
+def _new_sandbox(cluster: Cluster, old: Running) -> Running:
+    """Kill the pause process: kubelet, which needs no API server for it, makes another sandbox of the same pod."""
+    ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io"]
+    cluster.node.run([*ctr, "tasks", "kill", "--signal=SIGKILL", old.container_id])
+
+    def another() -> Running | None:
+        mine = [r["attachment"] for r in cluster.records() if r["attachment"]["pod"] == old.name and r["good"]]
+        fresh = [attachment for attachment in mine if attachment["container_id"] != old.container_id]
+        return Running(old.body, fresh[0]["container_id"], fresh[0]["netns"], cluster.node) if fresh else None
+
+    new = wait_for(another, "another sandbox", timeout=90, every=0.2)
+    wait_for(lambda: new.reaches("10.16.0.1"), "its network", timeout=30)
+    return new
+
+
+def _annotate(cluster: Cluster, each: Running, number: int) -> None:
+    cluster.annotate(each.name, routes=json.dumps([{"dst": f"192.0.2.{number}/32", "gw": "10.16.0.1"}]))
+
+
+def _routed(each: Running, number: int) -> list[Any]:
+    return [route for route in each.ip("route") if route["dst"] == f"192.0.2.{number}"]
+
+
+def _edit(cluster: Cluster, each: Running, number: int) -> float:
+    _annotate(cluster, each, number)
+    made = time.monotonic()
+    wait_for(lambda: _routed(each, number), "the edit", timeout=30)
+    return time.monotonic() - made

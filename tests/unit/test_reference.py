@@ -1,0 +1,93 @@
+"""The reference pages are what the code says. `UPDATE_DOCS=1 make test-unit` writes them anew."""
+
+import os
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ovnlet.__main__ import main
+from ovnlet.core.settings import Settings
+from ovnlet.metrics import Metrics
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+def settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of the YAML file that",
+        "`--config` names; a flag goes before a variable, a variable before the file. They are read once, at start; a",
+        "wrong one is named, with what is allowed, and the agent does not start.",
+        "",
+        "| setting | values | default | what it is |",
+        "|---|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def values(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if origin is Annotated:
+        return values(get_args(annotation)[0])
+    if origin in (types.UnionType, Union):
+        return ", ".join(values(part) for part in get_args(annotation) if part is not type(None))
+    return {"str": "text", "int": "number", "float": "seconds"}.get(annotation.__name__, "address")
+
+
+def command_line() -> str:
+    lines = [
+        "# Command line",
+        "",
+        "Exit codes: 0 done, 1 an error, 2 a wrong flag or setting; `plan` ends with 2 where there are steps to take.",
+    ]
+    context = click.Context(main, info_name="ovnlet")
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
+        if name == "agent":
+            lines.append("Flags: the [settings](settings.md), and `--config` for a YAML file of them.")
+            continue
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                shown = ", ".join(f"`{word}`" for word in parameter.opts)
+                lines.append(f"- {shown}: {parameter.help} (default `{parameter.default}`)")
+            else:
+                lines.append(f"- `{parameter.make_metavar(context)}`")
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    registry: CollectorRegistry = Metrics(lambda: []).registry
+    lines = [
+        "# Metrics",
+        "",
+        "Served on the agent's socket: `curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`.",
+        "",
+        "| name | type | what it is |",
+        "|---|---|---|",
+    ]
+    for family in sorted(registry.collect(), key=lambda family: family.name):
+        suffix = "_total" if family.type == "counter" else ""
+        lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "text"), [("settings.md", settings()), ("cli.md", command_line()), ("metrics.md", metrics())]
+)
+def test_a_reference_page_says_what_the_code_says(page: str, text: str) -> None:
+    path = REFERENCE / page
+    if os.environ.get("UPDATE_DOCS"):
+        path.write_text(text)
+    assert path.read_text() == text
