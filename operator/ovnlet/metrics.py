@@ -17,7 +17,7 @@ class Metrics:
     ``unenforced`` counts the limits that this node cannot enforce.
     """
 
-    def __init__(self, attachments: Callable[[], Iterable[str]], unenforced: Callable[[], int]) -> None:
+    def __init__(self, attachments: Callable[[], Iterable[str]], unenforced: Callable[[], int] = lambda: 0) -> None:
         self.registry = CollectorRegistry()
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
