@@ -2,13 +2,11 @@
 
 import errno
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ovnlet.core.resources import Netem, Network, Policing, Qdisc, Resource, Shaper, Shaping
+from ovnlet.core.resources import Leaf, Network, Policing, Qdisc, Resource, Shaper, Shaping
 from ovnlet.core.resources.ovs import MARK
 from unit.strict_kernel import NODE, Link, Refused, StrictKernel
-
-Impaired = tuple[int, int, int, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +61,7 @@ class StrictTraffic:
                 pod.shaper = (rate, burst)
             case Qdisc():
                 self._enforce(wanted)
-            case Netem():
+            case Leaf():
                 self._impair(wanted)
             case _:
                 raise AssertionError(wanted)
@@ -76,7 +74,7 @@ class StrictTraffic:
                 self.plugs[name].policing = None
             case Shaper() if pod:
                 pod.shaper = None
-            case Netem(host=host):
+            case Leaf(host=host):
                 self.kernel.link(NODE, host).leaf = None
             case _:
                 raise AssertionError("settings go with their link, a qdisc with its rows")
@@ -120,11 +118,11 @@ class StrictTraffic:
             plug.qos = bound
             self.vswitchd()
 
-    def _impair(self, wanted: Netem) -> None:
+    def _impair(self, wanted: Leaf) -> None:
         link = self.kernel.link(NODE, wanted.host)
         if link.htb is None:
             raise Refused(errno.ENOENT, wanted.host)
-        link.leaf = (wanted.latency, wanted.jitter, wanted.limit, wanted.loss)
+        link.leaf = wanted
 
     def facts(self) -> Iterator[tuple[object, ...]]:
         for name, plug in self.plugs.items():
@@ -133,7 +131,7 @@ class StrictTraffic:
             yield "limit", limit.mark, limit.uuid, frozenset(limit.labels.items()), limit.rate, limit.burst, limit.told
 
 
-def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Qdisc | Netem | Shaper]:
+def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Qdisc | Leaf | Shaper]:
     if pod.shaper:
         yield Shaper(veth, pod.name, *pod.shaper)
     if host.htb is None:
@@ -142,4 +140,4 @@ def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> I
         if isinstance(wanted, Qdisc) and wanted.host == host.name:
             yield Qdisc(veth, host.name, None if wanted.rate is None else host.htb)
     if host.leaf:
-        yield Netem(veth, host.name, *host.leaf)
+        yield replace(host.leaf, veth=veth, host=host.name)

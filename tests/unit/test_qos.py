@@ -12,7 +12,7 @@ from ovnlet.core import annotations, desired, qos, shaping
 from ovnlet.core.annotations import parse, settle, usable
 from ovnlet.core.attachment import Node
 from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
-from ovnlet.core.resources import Netem, Policing, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.core.resources import Leaf, Policing, Qdisc, Resource, Shaper, Shaping, Veth
 from ovnlet.drivers import qosrows, traffic
 from unit import pods
 from unit.pods import Text, key
@@ -29,7 +29,7 @@ def read(text: Text, provider: str = "ovn") -> Qos:
 
 def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
     network = desired.network(pods.ATTACHMENT, parse(DUAL | text, "ovn", "eth0"), node)
-    kinds = (Shaping, Policing, Qdisc, Shaper, Netem)
+    kinds = (Shaping, Policing, Qdisc, Shaper, Leaf)
     return {type(each): each for each in network if isinstance(each, kinds)}
 
 
@@ -166,13 +166,12 @@ def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
         assert traffic.shaper(sent, shaper.veth, shaper.pod, shaper) == shaper
         assert wanted.egress
         assert shaper.rate == wanted.egress.rate
-    if isinstance(netem := found.get(Netem), Netem):
-        sent = traffic.entry(traffic.put_netem(7, netem).body)
+    if isinstance(netem := found.get(Leaf), Leaf) and wanted.impairment:
+        sent = traffic.entry(traffic.put_leaf(7, netem).body)
         assert traffic.netem(sent, netem.veth, netem.host) == netem
     assert set(found) == {
-        *((Shaping, Qdisc) if wanted.ingress or wanted.impairment else ()),
+        *((Shaping, Qdisc, Leaf) if wanted.ingress or wanted.impairment else ()),
         *((Policing, Shaper) if wanted.egress else ()),
-        *((Netem,) if wanted.impairment else ()),
     }
 
 
@@ -195,10 +194,10 @@ def test_a_bucket_holds_the_largest_packet() -> None:
 @pytest.mark.parametrize(
     ("lacks", "kinds", "told"),
     [
-        ((), {Shaping, Qdisc, Policing, Shaper, Netem}, []),
-        (("netem",), {Shaping, Qdisc, Policing, Shaper}, ["latency"]),
+        ((), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
+        (("netem",), {Shaping, Qdisc, Policing, Shaper, Leaf}, ["latency"]),
         (("htb", "netem"), {Shaping, Policing, Shaper}, ["ingress rate", "latency"]),
-        (("tbf",), {Shaping, Qdisc, Policing, Netem}, ["egress rate"]),
+        (("tbf",), {Shaping, Qdisc, Policing, Leaf}, ["egress rate"]),
     ],
 )
 def test_what_the_kernel_lacks_is_told_and_not_tried(

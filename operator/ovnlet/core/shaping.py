@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.qos import Impairment, Limit, Qos, shown
-from ovnlet.core.resources import Netem, Policing, Port, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.core.resources import Leaf, Policing, Port, Qdisc, Resource, Shaper, Shaping, Veth
 from ovnlet.core.resources.ovs import MARK
-from ovnlet.core.resources.qos import HTB, NETEM, TBF
+from ovnlet.core.resources.qos import HTB, NETEM, PFIFO, SHORT, TBF
 
 # A packet that is larger than the bucket never leaves it. Headers of Ethernet and VLAN, and what tc rounds away.
 _ROOM = 64
@@ -21,6 +21,8 @@ def things(attachment: Attachment, qos: Qos, port: Port, veth: Veth, node: Node)
             yield Qdisc(veth.key, veth.host, qos.ingress.rate if qos.ingress else None)
             if qos.impairment and NETEM not in node.lacks:
                 yield _netem(veth, qos.impairment)
+            elif qos.ingress:
+                yield Leaf(veth.key, veth.host, PFIFO, SHORT)
     if qos.egress:
         yield _policing(port, qos.egress, veth.mtu)
         if TBF not in node.lacks:
@@ -69,9 +71,9 @@ def _policing(port: Port, limit: Limit, mtu: int) -> Policing:
     return Policing(port.key, port.name, limit.rate // 1000, -(-max(burst, _bucket(limit, mtu)) // 1000))
 
 
-def _netem(veth: Veth, impairment: Impairment) -> Netem:
+def _netem(veth: Veth, impairment: Impairment) -> Leaf:
     limit = impairment.limit or _PACKETS
-    return Netem(veth.key, veth.host, impairment.latency, impairment.jitter, limit, impairment.loss)
+    return Leaf(veth.key, veth.host, NETEM, limit, impairment.latency, impairment.jitter, impairment.loss)
 
 
 def _bucket(limit: Limit, mtu: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Netem, Offload, Route, Shaper, Sysctl, Veth
+from ovnlet.core.resources import Address, Leaf, Offload, Route, Shaper, Sysctl, Veth
 from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.rtnetlink import (
@@ -64,9 +64,9 @@ class Run:
             case Address() | Route() | Shaper() as inside:
                 if index := self._index(inside.pod):
                     self._batch.append(_removal(step, index, inside))
-            case Netem() as netem:
-                if end := veths.named(self._sandbox.host, netem.host):
-                    self._send(self._sandbox.host, [(step, traffic.delete_netem(end.index), _NOT_OURS)])
+            case Leaf() as leaf:
+                if end := veths.named(self._sandbox.host, leaf.host):
+                    self._send(self._sandbox.host, [(step, traffic.delete_leaf(end.index, leaf), _NOT_OURS)])
             case Sysctl() | Offload():
                 pass  # go with their link
             case _:
@@ -84,8 +84,8 @@ class Run:
                 self._ensure_veth(step, veth)
             case Shaper() as shaper:
                 self._batch.append((step, traffic.put_shaper(self._existing(step, shaper.pod), shaper), frozenset()))
-            case Netem() as netem:
-                self._ensure_netem(step, netem)
+            case Leaf() as leaf:
+                self._ensure_leaf(step, leaf)
             case Sysctl() as setting:
                 self._flush()
                 sysctl.write(self._settings, setting.name, setting.value)
@@ -108,11 +108,11 @@ class Run:
         else:
             self._batch += [new, _removal(step, index, step.was)]
 
-    def _ensure_netem(self, step: Step, netem: Netem) -> None:
-        end = veths.named(self._sandbox.host, netem.host)
+    def _ensure_leaf(self, step: Step, leaf: Leaf) -> None:
+        end = veths.named(self._sandbox.host, leaf.host)
         if end is None:
-            raise NodeFault(f"{step}: ENODEV: there is no link {netem.host}")
-        self._send(self._sandbox.host, [(step, traffic.put_netem(end.index, netem), frozenset())])
+            raise NodeFault(f"{step}: ENODEV: there is no link {leaf.host}")
+        self._send(self._sandbox.host, [(step, traffic.put_leaf(end.index, leaf), frozenset())])
 
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
         was = step.was if isinstance(step.was, Veth) else self._make(step, veth)

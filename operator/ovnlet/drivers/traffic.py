@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ovnlet.core.resources import Netem, Network, Qdisc, Shaper, Veth
-from ovnlet.core.resources.qos import HANDLE, HTB, LEAF, NETEM, OVS_CLASS, TBF
+from ovnlet.core.resources import Leaf, Network, Qdisc, Shaper, Veth
+from ovnlet.core.resources.qos import HANDLE, HTB, LEAVES, NETEM, OVS_CLASS, PFIFO, SHORT, TBF
 from ovnlet.drivers import veths
 from ovnlet.drivers.netlink_socket import ACK, DUMP, Garbled, Request, Socket, attributes
 from ovnlet.drivers.rtnetlink import Link
@@ -72,17 +72,22 @@ def delete_shaper(index: int) -> Request:
     return Request(DELQDISC, ACK, _TC.pack(0, index, HANDLE, ROOT, 0))
 
 
-def put_netem(index: int, netem: Netem) -> Request:
-    loss = round(netem.loss * _FULL / _MILLIONTHS)
-    latency, jitter = (us * 1000 // _TICK for us in (netem.latency, netem.jitter))
-    options = _NETEM.pack(min(latency, _FULL), netem.limit, loss, 0, 0, min(jitter, _FULL))
-    options += _attribute(10, struct.pack("=q", netem.latency * 1000))
-    options += _attribute(11, struct.pack("=q", netem.jitter * 1000))
-    return Request(NEWQDISC, _MAKE, _qdisc(index, LEAF, OVS_CLASS, NETEM, options))
+def put_leaf(index: int, leaf: Leaf) -> Request:
+    options = _u32(leaf.limit) if leaf.kind == PFIFO else _netem(leaf)
+    return Request(NEWQDISC, _MAKE, _qdisc(index, LEAVES[leaf.kind], OVS_CLASS, leaf.kind, options))
 
 
-def delete_netem(index: int) -> Request:
-    return Request(DELQDISC, ACK, _TC.pack(0, index, LEAF, OVS_CLASS, 0))
+def delete_leaf(index: int, leaf: Leaf) -> Request:
+    return Request(DELQDISC, ACK, _TC.pack(0, index, LEAVES[leaf.kind], OVS_CLASS, 0))
+
+
+def _netem(leaf: Leaf) -> bytes:
+    """The ticks are for kernels before 4.16, which do not know the nanoseconds behind them."""
+    loss = round(leaf.loss * _FULL / _MILLIONTHS)
+    latency, jitter = (min(us * 1000 // _TICK, _FULL) for us in (leaf.latency, leaf.jitter))
+    exact = (struct.pack("=q", us * 1000) for us in (leaf.latency, leaf.jitter))
+    options = _NETEM.pack(latency, leaf.limit, loss, 0, 0, jitter)
+    return options + b"".join(_attribute(kind, each) for kind, each in zip((10, 11), exact, strict=True))
 
 
 def shaper(found: Entry, veth: tuple[object, ...], pod: str, wanted: Shaper | None) -> Shaper:
@@ -102,14 +107,14 @@ def qdisc(found: Entry, veth: tuple[object, ...], host: str, wanted: Qdisc) -> Q
     return Qdisc(veth, host, None if wanted.rate is None else rate)
 
 
-def netem(found: Entry, veth: tuple[object, ...], host: str) -> Netem:
+def netem(found: Entry, veth: tuple[object, ...], host: str) -> Leaf:
     latency, limit, loss, _, _, jitter = _NETEM.unpack_from(found.options)
     parts = attributes(found.options, _NETEM.size)
     exact = [
         struct.unpack("=q", parts[kind])[0] if kind in parts else ticks * _TICK
         for kind, ticks in ((10, latency), (11, jitter))
     ]
-    return Netem(veth, host, exact[0] // 1000, exact[1] // 1000, limit, round(loss * _MILLIONTHS / _FULL))
+    return Leaf(veth, host, NETEM, limit, exact[0] // 1000, exact[1] // 1000, round(loss * _MILLIONTHS / _FULL))
 
 
 class Kinds:
@@ -134,7 +139,7 @@ def _has(host: Socket, kind: str) -> bool:
     return answer.error is not None and answer.error.errno != errno.ENOENT
 
 
-def look(sandbox: veths.Sandbox, pair: veths.Pair, veth: Veth, desired: Network) -> Iterator[Qdisc | Shaper | Netem]:
+def look(sandbox: veths.Sandbox, pair: veths.Pair, veth: Veth, desired: Network) -> Iterator[Qdisc | Shaper | Leaf]:
     """Asks the kernel only where there is something to see: a link tells the kind at its root unasked."""
     wanted = {resource.key: resource for resource in desired if isinstance(resource, Qdisc | Shaper)}
     if pair.pod and pair.pod.qdisc == TBF:
@@ -153,14 +158,16 @@ def is_in_force(wanted: Qdisc) -> bool:
         return wanted in found
 
 
-def _of_ovs(host: Socket, link: Link, veth: Veth | None, wanted: object) -> Iterator[Qdisc | Netem]:
+def _of_ovs(host: Socket, link: Link, veth: Veth | None, wanted: object) -> Iterator[Qdisc | Leaf]:
     """What ovs-vswitchd made, as far as it is wanted, and our leaf on it."""
     for found in map(entry, host.dump(get_classes(link.index))):
         if (found.kind, found.handle) != (HTB, OVS_CLASS):
             continue
         if isinstance(wanted, Qdisc):
             yield qdisc(found, veth.key if veth else wanted.veth, link.name, wanted)
-        if veth and found.info == LEAF:
+        if veth and found.info == LEAVES[PFIFO]:
+            yield Leaf(veth.key, link.name, PFIFO, SHORT)
+        elif veth and found.info == LEAVES[NETEM]:
             leaves = _qdiscs(host, link, OVS_CLASS)
             yield from (netem(leaf, veth.key, link.name) for leaf in leaves if leaf.kind == NETEM)
 

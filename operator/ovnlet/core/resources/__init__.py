@@ -7,10 +7,10 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 
 from ovnlet.core.resources.netlink import Address, Offload, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
-from ovnlet.core.resources.qos import Netem, Policing, Qdisc, Shaper, Shaping
+from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
-Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Shaper | Qdisc | Netem
+Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Shaper | Qdisc | Leaf
 Key = tuple[object, ...]
 Network = frozenset[Resource]
 
@@ -31,7 +31,7 @@ ORDER: tuple[type[Resource], ...] = (
     Route,
     Shaper,
     Qdisc,
-    Netem,
+    Leaf,
 )
 
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
     "Address",
     "Claim",
     "Key",
-    "Netem",
+    "Leaf",
     "Network",
     "Offload",
     "Policing",

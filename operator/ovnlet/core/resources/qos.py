@@ -5,11 +5,15 @@ Rates are in bit/s of whole Ethernet frames and bursts in bits. What OVSDB says 
 
 from dataclasses import dataclass
 
-HTB, TBF, NETEM = "htb", "tbf", "netem"
+HTB, TBF, NETEM, PFIFO = "htb", "tbf", "netem", "pfifo"
 # ovs-vswitchd turns queue N of a linux-htb into class 1:(N+1); all packets go to queue 0.
 OVS_CLASS = 0x0001_0001
-# Root qdiscs with this handle inside a pod are ours, and so are leaves on the node with the second.
-HANDLE, LEAF = 0x0157_0000, 0x0158_0000
+# A root qdisc with this handle inside a pod is ours, and so are leaves with these on the node, each of its kind.
+HANDLE = 0x0157_0000
+LEAVES = {NETEM: 0x0158_0000, PFIFO: 0x0159_0000}
+# Of a pfifo, in packets. The kernel's own queue holds a thousand: seconds at a low rate. And in a bridge in userspace
+# all ports send by one socket, whose buffer holds some ninety: a pod that is sent too much would starve all the others.
+SHORT = 20
 _Key = tuple[object, ...]
 
 
@@ -93,19 +97,23 @@ class Shaper:
 
 
 @dataclass(frozen=True, slots=True)
-class Netem:
-    """Delay and loss on the way to the pod, a leaf of ovs-vswitchd's class. Microseconds, packets and millionths."""
+class Leaf:
+    """The queue in ovs-vswitchd's class: netem, which delays and loses, or else a pfifo, which is only short.
+
+    In microseconds, packets and millionths.
+    """
 
     veth: _Key
     host: str
-    latency: int
-    jitter: int
+    kind: str
     limit: int
-    loss: int
+    latency: int = 0
+    jitter: int = 0
+    loss: int = 0
 
     @property
     def key(self) -> _Key:
-        return ("netem", self.host)
+        return ("leaf", self.host)
 
     @property
     def within(self) -> _Key:
