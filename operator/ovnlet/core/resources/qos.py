@@ -13,7 +13,7 @@ HANDLE = 0x0157_0000
 LEAVES = {NETEM: 0x0158_0000, PFIFO: 0x0159_0000}
 # Of a pfifo, in packets. The kernel's own queue holds a thousand: seconds at a low rate. And in a bridge in userspace
 # all ports send by one socket, whose buffer holds some ninety: a pod that is sent too much would starve all the others.
-SHORT = 20
+SHORT = 30
 _Key = tuple[object, ...]
 
 
