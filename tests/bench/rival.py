@@ -62,7 +62,8 @@ class Pod:
 
     def _port(self) -> None:
         pod, _, namespace = self.iface_id.partition(".")
-        labels = [f"iface-id={self.iface_id}", "vendor=kube-ovn", f"pod_name={pod}", f"pod_namespace={namespace}"]
+        # It says vendor=kube-ovn, and the agent would adopt that: it takes over where kube-ovn-cni was.
+        labels = [f"iface-id={self.iface_id}", "vendor=the-rival", f"pod_name={pod}", f"pod_namespace={namespace}"]
         labels += [f"pod_netns={self.netns}", f"ip={self.address.partition('/')[0]}"]
         settings = [f"external_ids:{label}" for label in labels]
         self.vsctl("--may-exist", "add-port", "br-int", self.link, "--", "set", "interface", self.link, *settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -152,6 +153,7 @@ def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> 
         finally:
             driver.terminate()
             driver.wait(10)
+            shutil.copyfile(agent.log, BUILD / "agent.log")
 
 
 def start_agent(bed: Bed, python: Sequence[str] = ()) -> Service:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from drift import control, exams, parts, trials
+from drift import control, exams, parts, rest, soak, trials
 from drift.report import Book
 from drift.stage import BUILD, EVIDENCE, Stage, staged
 from testbed import progress
@@ -21,17 +21,25 @@ from testbed.service import BedError
 def main() -> int:
     told = _arguments()
     seed = told.seed if told.seed is not None else random.randrange(1_000_000)
-    shutil.rmtree(EVIDENCE, ignore_errors=True)
-    book, began = Book(EVIDENCE), time.monotonic()
+    mode = "rest" if told.rest else "soak" if told.soak else ""
+    evidence = EVIDENCE / "-".join(filter(None, ("drift", mode)))
+    shutil.rmtree(evidence, ignore_errors=True)
+    book, began = Book(evidence), time.monotonic()
+    pods = told.pods or (100 if told.rest else 30 if told.soak else 50)
     try:
-        with staged(told.pods, told.bed, keep=told.keep) as stage:
-            _table(stage, book, told, seed)
+        with staged(pods, evidence, told.bed, keep=told.keep) as stage:
+            if told.rest:
+                rest.run(stage, book, told.rest)
+            elif told.soak:
+                soak.run(stage, book, told.soak, seed)
+            else:
+                _table(stage, book, told, seed)
     except BedError as error:
         progress.say(f"stopped: {error}")
         book.prove("the run came to its end", False, str(error)[:300])
     minutes = (time.monotonic() - began) / 60
-    head = f"{told.pods} pods, seed {seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
-    book.write(BUILD, head)
+    head = f"{pods} pods, seed {seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
+    book.write(BUILD, mode, head)
     book.show(Console(width=None if sys.stdout.isatty() else 150), head)
     return 0 if book.good else 1
 
@@ -56,13 +64,15 @@ def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> Non
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="drift", description=__doc__)
-    parser.add_argument("--pods", type=int, default=50, help="on the node (default: %(default)s)")
+    parser.add_argument("--pods", type=int, help="on the node (default: 50, at rest 100, in a soak 30)")
+    parser.add_argument("--rest", type=float, nargs="?", const=5, metavar="MINUTES", help="look who writes at rest")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="chaos instead of the table")
     parser.add_argument("--repeats", type=int, default=10, help="of each fast kind (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=100, help="random pairs (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="kinds whose name contains this")
     parser.add_argument("--no-control", action="store_true", help="leave the control run out; then nothing counts")
-    parser.add_argument("--bed", help="name of the bed; one that is up is used")
+    parser.add_argument("--bed", help="name of the bed")
     parser.add_argument("--keep", action="store_true", help="leave the bed up")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The kinds that need a play of their own: a reboot, a deletion nobody told of, an agent that cannot see the pods."""
+"""The kinds that need a play of their own: a deletion nobody told of, an agent that cannot see the pods, a reboot."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drift import parts, witnesses
+from drift import parts, reboot
 from drift.kinds import Class
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
-from drift.stage import EVIDENCE, KEEPER, NS, Hand, Stage, body, target
+from drift.stage import KEEPER, NS, Stage, body, target
 from drift.writes import Writes
 from testbed import deploy, progress
 from testbed.service import BedError, wait_for
@@ -55,89 +55,6 @@ def control(stage: Stage, book: Book, exams: Sequence[Exam], seed: int) -> None:
                 progress.say(f"    {exam.name}: {error}")
 
 
-def names(stage: Stage) -> set[str]:
-    """The interfaces of OVSDB, as a foreign client sees them."""
-    return set(stage.hand.ask("names")["names"])
-
-
-# --- a node that loses its power -------------------------------------------------------------------------------------
-
-
-def _reboot(stage: Stage) -> set[str]:
-    """The ports of the dead sandboxes."""
-    old = {each.port for each in stage.targets}
-    stage.hand.close()
-    stage.bed.reboot()
-    stage.hand = Hand.reach(stage.bed)
-    return old
-
-
-def _resettle(stage: Stage, old: Sequence[Target]) -> None:
-    """All pods in new sandboxes, reachable; they and the witnesses become the new baseline."""
-    before, count = {each.container_id for each in old}, len(old)
-
-    def renewed() -> list[Target] | None:
-        found = [target(pod) for pod in stage.cluster.running(count, timeout=5)]
-        return None if any(each.container_id in before for each in found) else found
-
-    def look() -> list[Target] | None:
-        try:
-            return renewed()
-        except (BedError, ValueError, LookupError):  # some have no record yet
-            return None
-
-    stage.targets = wait_for(look, "all pods in new sandboxes", 120 + 4 * count, every=0.5)
-    if silent := stage.traffic(stage.targets, 60):
-        raise BedError(f"silent after the reboot: {silent}")
-    stage.facts()
-
-
-def _relay(stage: Stage) -> list[str]:
-    """What the reboot took of the strangers' things is laid anew; what of their rows ovnlet harmed."""
-    harmed = stage.harmed_rows()
-    stage.tools(witnesses.IN_KERNEL)
-    stage.lay_workshop()
-    stage.tools(witnesses.in_pod(stage.keeper.netns))
-    stage.refer()
-    stage.facts()
-    return harmed
-
-
-def reboot(stage: Stage, book: Book, seed: int) -> Row:
-    """Timed is ovnlet's own part: from its process to the last dead port's end. How fast pods start is kubelet's."""
-    old_targets, began = list(stage.targets), time.monotonic()
-    old = _reboot(stage)
-    booted = time.monotonic()
-    wait_for(stage.agent_pids, "the agent's process", timeout=120, every=0.05)
-    since = time.monotonic()
-    wait_for(lambda: not old & names(stage), "the dead sandboxes' ports to go", timeout=60, every=0.01)
-    repaired = (time.monotonic() - since) * 1000
-    _resettle(stage, old_targets)
-    reachable = time.monotonic() - booted
-    book.outages["node rebooted"] = (
-        f"all {len(old)} pods reachable {reachable:.1f} s after a boot of {booted - began:.1f} s"
-    )
-    harmed = _relay(stage)
-    failed = stage.check(stage.targets)
-    done = not failed and not old & names(stage)
-    book.dump("reboot", old=sorted(old), failed=failed, harmed=harmed, reachable_s=reachable)
-    return Row("node rebooted", "restart", seed, repaired, repaired if done else None, done, True, not harmed)
-
-
-def no_reboot(stage: Stage, book: Book, _seed: int) -> bool:
-    """Without an agent no pod comes back, and every dead port stays."""
-    old_targets = list(stage.targets)
-    stage.agent_away()
-    old = _reboot(stage)
-    time.sleep(15)
-    broken = old <= names(stage) and not stage.cluster.records()
-    stage.agent_back()
-    wait_for(lambda: not old & names(stage), "the dead sandboxes' ports to go", timeout=60, every=0.1)
-    _resettle(stage, old_targets)
-    _relay(stage)
-    return broken
-
-
 # --- a deletion that nobody tells of ----------------------------------------------------------------------------------
 
 
@@ -172,7 +89,7 @@ def _traces(stage: Stage, victim: Target) -> bool:
     """Whether anything of that sandbox is left: a port, a link, a record."""
     node = stage.bed.node()
     linked = node.result(["ip", "link", "show", victim.port]).returncode == 0
-    return linked or victim.port in names(stage) or node.path(victim.record).exists()
+    return linked or victim.port in stage.names() or node.path(victim.record).exists()
 
 
 def _replace(stage: Stage, victim: Target) -> None:
@@ -190,10 +107,18 @@ def deletion(stage: Stage, book: Book, seed: int) -> Row:
     victim = _victim(stage, seed)
     with _unheard(stage):
         _delete_and_forget(stage, victim)
-    since = time.monotonic()
+    since = beat = time.monotonic()
+
+    def collected() -> bool:
+        nonlocal beat
+        if time.monotonic() - beat > 10:
+            beat = time.monotonic()
+            stage.heartbeat()
+        return not _traces(stage, victim)
+
     try:
-        wait_for(lambda: not _traces(stage, victim), "garbage collection", timeout=GC_SECONDS, every=0.05)
-        repaired: float | None = (time.monotonic() - since) * 1000
+        wait_for(collected, "garbage collection", timeout=GC_SECONDS, every=0.05)
+        repaired: float | None = round((time.monotonic() - since) * 1000, 2)
     except BedError:
         repaired = None
     harmed = stage.harmed(2)
@@ -227,21 +152,30 @@ def _mount(stage: Stage, path: str) -> None:
     stage.bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=json", "-p", change)
 
 
+@contextmanager
+def _blind(stage: Stage) -> Iterator[None]:
+    """The agent runs with an empty directory in the place of /run/netns."""
+    _mount(stage, INVISIBLE)
+    try:
+        stage.agent_back()
+        yield
+    finally:
+        stage.agent_away()
+        _mount(stage, VISIBLE)
+
+
 def invisible(stage: Stage, book: Book, seed: int) -> Row:
     """It writes nothing, wounds or not, and says clearly why; once it can see, all is repaired."""
     stage.agent_away()
-    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.IN_OVS), seed)
+    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
     parts.inflict(stage, struck)
-    _mount(stage, INVISIBLE)
     writes, since = Writes(stage), time.monotonic()
-    stage.agent_back()
-    wait_for(lambda: "mount propagation" in stage.agent_log(), "the agent's complaint", timeout=30, every=0.2)
-    told = (time.monotonic() - since) * 1000
-    time.sleep(parts.GENEROUS)
-    written = writes.so_far()
-    book.dump("invisible", written=str(written), log=stage.agent_log()[-4000:])
-    stage.agent_away()
-    _mount(stage, VISIBLE)
+    with _blind(stage):
+        wait_for(lambda: "mount propagation" in stage.agent_log(), "the agent's complaint", timeout=30, every=0.2)
+        told = round((time.monotonic() - since) * 1000, 2)
+        time.sleep(parts.GENEROUS)
+        written = writes.so_far()
+        book.dump("invisible", written=str(written), log=stage.agent_log()[-4000:])
     stage.agent_back()
     results = parts.watched(stage, time.monotonic())
     ill = [result["wrong"] for result in results if result["repaired_ms"] is None]
@@ -254,7 +188,7 @@ def invisible(stage: Stage, book: Book, seed: int) -> Row:
 
 
 def still_blind(stage: Stage, _book: Book, seed: int) -> bool:
-    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.IN_OVS), seed)
+    struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
     stage.agent_away()
     parts.inflict(stage, struck)
     time.sleep(parts.GENEROUS)
@@ -270,7 +204,7 @@ def still_blind(stage: Stage, _book: Book, seed: int) -> bool:
 def restart(stage: Stage, book: Book) -> None:
     """Under a 20 ms ping on a sample: nothing is lost, and nothing is written."""
     with progress.step("agent restart under a 20 ms ping"):
-        pings = Pings(stage.bed, stage.targets[: 2 * parts.SAMPLE], EVIDENCE / "pings" / "agent-restart")
+        pings = Pings(stage.bed, stage.targets[: 2 * parts.SAMPLE], stage.evidence / "pings" / "agent-restart")
         writes = Writes(stage)
         old = set(stage.agent_pids())
         stage.bed.kubectl(*NS, "delete", "pod", *deploy.agent_pods(stage.bed), timeout=90)
@@ -288,5 +222,5 @@ UNSEEN = "/run/netns invisible to the agent at its start"
 EXAMS = [
     Exam(UNSEEN, "restart", invisible, still_blind),
     Exam(DELETION, "resync", deletion, no_deletion),
-    Exam("node rebooted", "restart", reboot, no_reboot),
+    Exam(reboot.NAME, "restart", reboot.play, reboot.without),
 ]

@@ -62,6 +62,7 @@ class Hand:
     def __init__(self) -> None:
         self.rows = Rows()
         self.heard = rtnl.listener()
+        self.events = 0
         self.baselines: dict[str, Facts] = {}
         self.rows.pump()
 
@@ -106,7 +107,7 @@ class Hand:
             waiting = [patient for patient in waiting if not patient.healed]
             doors = [self.heard] + [self.rows] * (self.rows.fileno() >= 0)
             select.select(doors, [], [], IDLE)
-            rtnl.drain(self.heard)
+            self.events += rtnl.drain(self.heard)
             self.rows.pump()
 
     def _settle(self) -> None:
@@ -133,8 +134,9 @@ class Hand:
     def heard_events(self, request: Request) -> Request:
         """Notifications since the last call: of the kernel, and rows of OVSDB that changed."""
         self._settle()
-        changes, self.rows.changes = self.rows.changes, 0
-        return {"kernel": rtnl.drain(self.heard), "ovsdb": changes}
+        events, changes = self.events + rtnl.drain(self.heard), self.rows.changes
+        self.events = self.rows.changes = 0
+        return {"kernel": events, "ovsdb": changes}
 
     def names(self, _request: Request) -> Request:
         """The interfaces that OVSDB knows."""

@@ -24,7 +24,7 @@ class Kind:
     """`tools` break it. With `keeps`, what the stranger added may stay beside what is ours again.
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
-    may strike the pod that holds a stranger's addresses.
+    may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Kind:
     klass: Class = "event"
     keeps: bool = False
     tidy: Callable[[Target], Tools] = lambda _target: []
+    apart: float = 0.0
 
     @property
     def fast(self) -> bool:
@@ -96,12 +97,11 @@ OVS = [
             "ovs-vsctl set interface {port} external_ids:pod_name=x external_ids:ip=10.9.9.9 external_ids:pod_netns=/x"
         ),
     ),
+    Kind("all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")),
+    # It takes a recompute of the whole node, which the agent asks of ovn-controller once in ten seconds at most.
     Kind(
-        "all external_ids cleared",
-        "ovs",
-        tools("ovs-vsctl clear interface {port} external_ids"),
+        "ovn-installed lost", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovn-installed"), apart=10.5
     ),
-    Kind("ovn-installed lost", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovn-installed")),
 ]
 LINK = [
     Kind("host veth deleted", "link", tools("ip link del {port}")),

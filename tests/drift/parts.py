@@ -18,7 +18,7 @@ from drift.kinds import KINDS, Kind
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
-from drift.stage import EVIDENCE, KEEPER, Stage
+from drift.stage import KEEPER, Stage
 from testbed import progress, switch
 from testbed.service import wait_for
 
@@ -28,6 +28,7 @@ SAMPLE = 6
 BY_NAME = {kind.name: kind for kind in KINDS}
 IN_KERNEL = ("host veth deleted", "pod addresses flushed", "pod link set down")
 IN_OVS = ("iface-id removed", "port removed from br-int", "host veth deleted")
+UNPLUGGED = ("iface-id removed", "port removed from br-int")
 Away = Callable[[Stage, float], AbstractContextManager[None]]
 
 
@@ -170,7 +171,7 @@ def wounded(stage: Stage, part: Part, seed: int) -> list[tuple[Target, Kind]]:
 def _tried(stage: Stage, book: Book, part: Part, seed: int) -> Row:
     struck = wounded(stage, part, seed)
     spared = [target for target in stage.targets if target not in [hurt for hurt, _ in struck]]
-    pings = Pings(stage.bed, spared[:SAMPLE], EVIDENCE / "pings" / part.name.replace(" ", "-"))
+    pings = Pings(stage.bed, spared[:SAMPLE], stage.evidence / "pings" / part.name.replace(" ", "-"))
     time.sleep(1)
     results = _through(stage, part, struck)
     silent, failed = stage.traffic(stage.targets, 10), stage.check(stage.targets)

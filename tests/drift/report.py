@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -67,15 +68,19 @@ class Book:
     def good(self) -> bool:
         return all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
 
-    def write(self, build: Path, head: str) -> None:
+    def write(self, build: Path, mode: str, head: str) -> None:
+        """Rows only where there was a table; what was shown besides stands in the text."""
         build.mkdir(parents=True, exist_ok=True)
-        (build / "drift.json").write_text(json.dumps([row.told() for row in self.rows], indent=1) + "\n")
-        (build / "drift.md").write_text(f"{head}\n\n{markdown(self)}")
+        if self.rows or not mode:
+            (build / "drift.json").write_text(json.dumps([row.told() for row in self.rows], indent=1) + "\n")
+        name = f"drift-{mode}" if mode else "drift"
+        (build / f"{name}.md").write_text(f"{head}\n\n{markdown(self)}")
 
     def show(self, console: Console, head: str) -> None:
         console.print(head, highlight=False)
-        console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
-        console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
+        if self.rows:
+            console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
+            console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
         if self.outages:
             console.print(_table(("node-wide kind", "outage"), list(self.outages.items()), "outage windows, all pods"))
         if self.proofs:
@@ -90,7 +95,7 @@ CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "a
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least this share of all does not exceed."""
     ranked = sorted(values)
-    return ranked[max(0, -(-int(len(ranked) * share * 1000) // 1000) - 1)] if ranked else float("nan")
+    return ranked[max(0, math.ceil(len(ranked) * share) - 1)] if ranked else float("nan")
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -137,7 +142,9 @@ def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def markdown(book: Book) -> str:
-    parts = [_markdown(COLUMNS, _lines(book.rows)), _markdown(CLASS_COLUMNS, _classes(book.rows))]
+    parts = []
+    if book.rows:
+        parts += [_markdown(COLUMNS, _lines(book.rows)), _markdown(CLASS_COLUMNS, _classes(book.rows))]
     if book.outages:
         parts.append(_markdown(("node-wide kind", "outage over the sampled pods"), list(book.outages.items())))
     if book.proofs:

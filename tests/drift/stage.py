@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from testbed.workloads import OVN, Cluster, Running
 
 CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 BUILD = deploy.PROJECT / "build"
-EVIDENCE = BUILD / "evidence" / "drift"
+EVIDENCE = BUILD / "evidence"
 KEEPER = "keeper"  # holds a stranger's addresses and routes
 AWAY = {"spec": {"template": {"spec": {"nodeSelector": {"nowhere": "true"}}}}}
 BACK = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
@@ -34,13 +35,15 @@ class Hand:
     """The process in the node's space, spoken to by lines of JSON."""
 
     process: Inside
+    errors: Path
 
     @classmethod
-    def reach(cls, bed: Bed) -> Hand:
-        errors = EVIDENCE / "hand.log"
-        errors.parent.mkdir(parents=True, exist_ok=True)
-        process = bed.node().popen([sys.executable, "-m", "drift.hand"], env=CODE, stderr=errors.open("a").fileno())
-        hand = cls(process)
+    def reach(cls, bed: Bed, evidence: Path) -> Hand:
+        errors = evidence / "hand.log"
+        evidence.mkdir(parents=True, exist_ok=True)
+        with errors.open("a") as file:
+            process = bed.node().popen([sys.executable, "-m", "drift.hand"], env=CODE, stderr=file.fileno())
+        hand = cls(process, errors)
         hand._hear()
         return hand
 
@@ -58,7 +61,7 @@ class Hand:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise BedError(f"the hand ended: {(EVIDENCE / 'hand.log').read_text()[-2000:]}")
+            raise BedError(f"the hand ended: {self.errors.read_text()[-2000:]}")
         return dict(json.loads(line))
 
 
@@ -67,6 +70,7 @@ class Stage:
     bed: Bed
     hand: Hand
     cluster: Cluster
+    evidence: Path
     targets: list[Target] = field(default_factory=list)
     reference: Inventory = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)  # pods that nothing brings back: no trial begins with one
@@ -107,6 +111,10 @@ class Stage:
     def check(self, targets: Sequence[Target]) -> dict[str, str]:
         return dict(self.hand.ask("check", targets=self.told(targets))["failed"])
 
+    def names(self) -> set[str]:
+        """The interfaces of OVSDB, as a foreign client sees them."""
+        return set(self.hand.ask("names")["names"])
+
     def witnesses(self, *, inside: bool = True) -> Inventory:
         return dict(self.hand.ask("witnesses", netns=self.keeper.netns if inside else None)["inventory"])
 
@@ -135,7 +143,17 @@ class Stage:
         return [int(word) for word in self.bed.node().sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
 
     def agent_log(self) -> str:
-        return self.bed.kubectl(*NS, "logs", deploy.DAEMONSET, "--tail=-1")
+        """Empty while its container is being made."""
+        try:
+            return self.bed.kubectl(*NS, "logs", deploy.DAEMONSET, "--tail=-1")
+        except BedError:
+            return ""
+
+    def heartbeat(self) -> None:
+        """In the name of a frozen kubelet: a node that is silent for 40 s is taken for lost."""
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n0"
+        self.bed.api.patch(lease, {"spec": {"renewTime": now}})
 
     def lay_witnesses(self, *, pods: bool = True) -> None:
         self.tools(witnesses.IN_KERNEL + witnesses.IN_OVS)
@@ -181,15 +199,14 @@ def target(pod: Running) -> Target:
 
 
 @contextmanager
-def staged(pods: int, name: str | None = None, *, keep: bool = False) -> Iterator[Stage]:
+def staged(pods: int, evidence: Path, name: str | None = None, *, keep: bool = False) -> Iterator[Stage]:
     """A whole bed with `pods` pods, one of them the keeper, all of them right."""
-    name = name or f"drift-{os.getpid()}"
-    bed = Bed.attach(name) if Bed.is_alive(name) else Bed.up(name)
+    bed = Bed.up(name or f"drift-{os.getpid()}")
     try:
         deploy.apply(bed)
         manage_chassis(bed)
         cluster = Cluster(bed)
-        stage = Stage(bed, Hand.reach(bed), cluster)
+        stage = Stage(bed, Hand.reach(bed, evidence), cluster, evidence)
         try:
             people(stage, pods)
             stage.lay_witnesses()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,6 @@ from testbed import progress
 
 FAST_SECONDS = 10
 RESYNC_SECONDS = 200  # three intervals of the agent's default
-Note = Callable[[str], None]
 
 
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
@@ -73,11 +73,19 @@ def pair_name(pair: tuple[Kind, Kind]) -> str:
     return PAIR + " + ".join(kind.name for kind in pair)
 
 
+def _keep_apart(kinds: Iterable[Kind]) -> None:
+    for kind in kinds:
+        time.sleep(max(0.0, _last.get(kind.name, 0.0) + kind.apart - time.monotonic()))
+        _last[kind.name] = time.monotonic()
+
+
+_last: dict[str, float] = {}
 Struck = tuple[str, Target, tuple[Kind, ...]]
 
 
 def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float) -> Iterator[Row]:
     """Break, watch, then traffic, CHECK, another look, and the witnesses."""
+    _keep_apart(kind for _, _, kinds in struck for kind in kinds)
     items = [item(target, *kinds) for _, target, kinds in struck]
     results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
     targets = [target for _, target, _ in struck]

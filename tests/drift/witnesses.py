@@ -27,7 +27,8 @@ _INSIDE = ("addresses", "routes")
 _IN_OVS = (
     "ovs-vsctl add-port br-int vendor0 -- set interface vendor0 type=internal mac='\"0a:77:00:00:00:01\"'"
     " external_ids:vendor=other external_ids:pod_name=alien external_ids:pod_namespace=default",
-    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type=netdev -- add-port br-up up0",
+    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type=netdev other_config:hwaddr=0a:77:00:00:00:02"
+    " -- add-port br-up up0",
     "ovs-vsctl add-port br-int to-up -- set interface to-up type=patch options:peer=to-int"
     " -- add-port br-up to-int -- set interface to-int type=patch options:peer=to-up",
     "ovs-vsctl add-port br-int foreign-tun"

@@ -60,6 +60,12 @@ def remove(bed: str) -> None:
         wait_for(partial(_group_gone, group), f"{group} to be empty", timeout=10)
 
 
+def remove_groups(space: str) -> None:
+    """The control groups of a space whose processes are dead: a machine without power keeps none."""
+    for group in CGROUPS.glob(f"*/{space}"):
+        wait_for(partial(_group_gone, group), f"{group} to be empty", timeout=10)
+
+
 def _ended(pid: int, began: int) -> bool:
     return start_time(pid) != began
 

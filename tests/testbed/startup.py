@@ -70,6 +70,7 @@ def start(bed: Bed) -> None:
 def reboot(bed: Bed, index: int) -> None:
     """Cut a node's power and start it again: all namespaces and what lay under /run are gone, its disks are not."""
     bed.nodes[index].destroy()
+    clean.remove_groups(bed.nodes[index].name)
     node = bed.nodes[index] = Node.create(bed.name, f"n{index}", cgroups=layout.KUBELET in bed.parts)
     if bed.control and bed.networked:
         underlay.lay_node(bed.control, node, index, tunnel=bed.node_count > 1)

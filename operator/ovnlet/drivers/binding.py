@@ -15,7 +15,7 @@ from ovnlet.drivers.ovsdb import Row
 INSTALLED = "ovn-installed"
 # A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
 # one that never had it is still being installed, which takes seconds in a large cluster or a burst.
-_LOST_AFTER, _NEVER_AFTER = 0.1, 30.0
+_LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
 # A recompute is of the whole node, and costly in a large cluster: one serves all that wait.
 _RECOMPUTE_EVERY = 10.0
 

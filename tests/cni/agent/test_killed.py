@@ -19,7 +19,10 @@ async def _killed(node: AgentNode, *calls: "asyncio.Task[Outcome]") -> bool:
     async def over() -> bool:
         return all(call.done() for call in calls) or not agent.alive
 
-    await until(over, "the calls to end one way or the other")
+    try:
+        await until(over, "the calls to end one way or the other")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the agent says: {node.told()[-3000:]}") from error
     return not agent.alive
 
 

@@ -1,0 +1,70 @@
+"""A node at rest: for minutes nobody writes anything, and the agent's share of a processor is a figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from drift import parts, trials
+from drift.report import Book
+from drift.stage import BUILD, KEEPER, Stage
+from drift.writes import Writes
+from testbed import progress
+from testbed.service import BedError, wait_for
+
+CALM = 20.0  # seconds without a write by anybody, before rest begins
+AIM = 0.5  # percent of a core
+
+
+def run(stage: Stage, book: Book, minutes: float) -> None:
+    _calm(stage)
+    pods, (pid,) = len(stage.targets), stage.agent_pids()
+    writes, used, began = Writes(stage), _seconds(stage, pid), time.monotonic()
+    with progress.step(f"{pods} pods at rest for {minutes:g} minutes") as step:
+        while (gone := time.monotonic() - began) < minutes * 60:
+            step.note(f"{gone:.0f} s")
+            time.sleep(min(5.0, minutes * 60 - gone) + 0.01)
+    written, gone = writes.so_far(), time.monotonic() - began
+    same = stage.agent_pids() == [pid]
+    share = 100 * (_seconds(stage, pid) - used) / gone if same else float("nan")
+    body: dict[str, Any] = {"pods": pods, "seconds": round(gone, 1), "agent_cpu_percent": round(share, 3)}
+    body |= {"api": written.api, "ovsdb_commits": written.commits, "ovsdb_rows": written.rows, "kernel": written.kernel}
+    (BUILD / "drift-rest.json").write_text(json.dumps(body, indent=1) + "\n")
+    book.dump("rest", **body)
+    book.prove(f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written))
+    _counters_count(stage, book)
+    book.prove("the agent ran through", same, f"{share:.2f} % of a core (aim: under {AIM} %)")
+
+
+def _counters_count(stage: Stage, book: Book) -> None:
+    """A counter that never moves proves nothing: a repair moves each of them."""
+    writes, kinds = Writes(stage), [parts.BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")]
+    victim = next(each for each in stage.targets if each.pod != KEEPER)
+    stage.hand.ask("trial", items=[trials.item(victim, *kinds)], timeout=10)
+    time.sleep(5)  # the Event is posted
+    written = writes.so_far()
+    moved = all((written.api, written.commits, written.rows, written.kernel))
+    book.prove("the same counters see a repair", moved, str(written))
+
+
+def _calm(stage: Stage) -> None:
+    """What the pods' start brought about is over: events are posted, addresses are checked."""
+
+    def calm() -> bool:
+        writes = Writes(stage)
+        time.sleep(CALM)
+        return writes.so_far().none
+
+    with progress.step(f"waiting for {CALM:g} s without a write"):
+        try:
+            wait_for(calm, "a calm node", timeout=180)
+        except BedError:  # then the run itself will tell
+            progress.say("    no such time within three minutes")
+
+
+def _seconds(stage: Stage, pid: int) -> float:
+    """Processor time of a process of the node."""
+    fields = stage.bed.node().path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
