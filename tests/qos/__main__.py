@@ -67,7 +67,7 @@ def _burst(pair: Pair, direction: Direction, rate: int) -> Row:
             if not first and mbit > 0.1:
                 first = now
             most = max(most, mbit - rate * (now - first)) if first else 0.0
-    return Row("host", f"{direction} burst", "udp", BURST, round(most, 2), round(most / BURST, 3), asserted=False)
+    return Row("host", f"{direction} burst", "udp", BURST, round(most, 2), round(most / BURST, 3), asserted=True)
 
 
 if __name__ == "__main__":
