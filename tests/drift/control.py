@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from drift.kinds import Kind
 from drift.look import Target
@@ -53,7 +52,7 @@ def _batch(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[K
     broken = {}
     for name, target, kinds in struck:
         keeps = any(kind.keeps for kind in kinds)
-        told = stage.hand.ask("compare", targets=[asdict(target)], keeps=keeps)["wrong"][target.pod]
+        told = stage.wrong([target], keeps=keeps).get(target.pod, [])
         broken[name] = bool(told)
         book.dump("control", kind=name, pod=target.pod, wrong=told)
     heal(stage, book, struck, f"control: {len(struck)} broken pods are right by the agent's start")
@@ -65,10 +64,7 @@ def heal(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kin
     began = time.monotonic()
     stage.agent_back()
     since = time.monotonic()
-    items = [
-        {"target": asdict(t), "tools": [], "keeps": any(k.keeps for k in kinds), "since": since}
-        for _, t, kinds in struck
-    ]
+    items = [item(target, *kinds) | {"tools": [], "since": since} for _, target, kinds in struck]
     results = stage.hand.ask("trial", items=items, timeout=START_SECONDS)["results"]
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])

@@ -135,6 +135,7 @@ def no_deletion(stage: Stage, _book: Book, seed: int) -> bool:
         _delete_and_forget(stage, victim)
     time.sleep(parts.GENEROUS)
     broken = _traces(stage, victim)
+    stage.bed.node().service("kubelet").send(signal.SIGCONT)
     stage.agent_back()
     _replace(stage, victim)
     return broken

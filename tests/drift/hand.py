@@ -32,6 +32,7 @@ class Patient:
     target: Target
     keeps: bool
     since: float
+    unsure: tuple[str, ...] = ()
     first: Facts = field(default_factory=dict)
     detected: float | None = None
     right: float | None = None
@@ -42,7 +43,8 @@ class Patient:
         self.first = self.first or facts
         if self.detected is None and facts != self.first:
             self.detected = now
-        self.wrong = differences(baseline, facts, keeps=self.keeps)
+        wrong = differences(baseline, facts, keeps=self.keeps)
+        self.wrong = [line for line in wrong if not line.startswith(self.unsure)] if self.unsure else wrong
         if self.wrong:
             self.right = None
         elif self.right is None:
@@ -94,7 +96,7 @@ class Hand:
             answers = [_run(argv) for argv in item["tools"]]
             exits.append(answers)
             since = item.get("since") or time.monotonic()
-            patients.append(Patient(_target(item["target"]), item["keeps"], since))
+            patients.append(Patient(_target(item["target"]), item["keeps"], since, tuple(item["unsure"])))
         self._settle()
         self._watch(patients, time.monotonic() + request["timeout"])
         return {"results": [patient.report() | {"exits": told} for patient, told in zip(patients, exits, strict=True)]}

@@ -25,6 +25,7 @@ class Kind:
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
     may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
+    Facts that are `unsure` are only asked for after traffic.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Kind:
     keeps: bool = False
     tidy: Callable[[Target], Tools] = lambda _target: []
     apart: float = 0.0
+    unsure: tuple[str, ...] = ()
 
     @property
     def fast(self) -> bool:
@@ -134,12 +136,14 @@ POD = [
     Kind("connected IPv6 route removed", "pod", tools("ip -n {ns} -6 route del fd00:10:16::/64 dev eth0 proto 157")),
     Kind("default route removed", "pod", tools("ip -n {ns} route del default")),
     Kind("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
+    # Between two default routes of one metric, Linux chooses by what it knows of the gateways as neighbours.
     Kind(
         "default route replaced",
         "pod",
         tools("ip -n {ns} route replace default via 10.16.0.99"),
         keeps=True,
         tidy=tools("sh -c 'ip -n {ns} route del default via 10.16.0.99 2>/dev/null || :'"),
+        unsure=("way to 198.51.100.1",),
     ),
     Kind("custom route removed", "pod", tools(f"ip -n {{ns}} route del {CUSTOM[0]}")),
     Kind("custom IPv6 route removed", "pod", tools(f"ip -n {{ns}} -6 route del {CUSTOM[1]}")),

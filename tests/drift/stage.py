@@ -92,9 +92,10 @@ class Stage:
         """All pods as they are become the baseline."""
         return dict(self.hand.ask("baseline", targets=self.told(self.targets))["facts"])
 
-    def wrong(self, targets: Sequence[Target] | None = None) -> dict[str, list[str]]:
+    def wrong(self, targets: Sequence[Target] | None = None, *, keeps: bool = False) -> dict[str, list[str]]:
         """The pods that are not as they were, and in what."""
-        told = self.hand.ask("compare", targets=self.told(targets or self.targets))["wrong"]
+        asked = self.told(self.targets if targets is None else targets)
+        told = self.hand.ask("compare", targets=asked, keeps=keeps)["wrong"]
         return {pod: lines for pod, lines in told.items() if lines}
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:

@@ -26,7 +26,8 @@ def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
 
 def item(target: Target, *kinds: Kind) -> dict[str, Any]:
     lines = [line for kind in kinds for line in kind.tools(target)]
-    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds)}
+    unsure = [fact for kind in kinds for fact in kind.unsure]
+    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds), "unsure": unsure}
 
 
 def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
@@ -90,10 +91,11 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
     results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
     targets = [target for _, target, _ in struck]
     silent, failed = stage.traffic(targets), stage.check(targets)
+    beside = stage.wrong([target for _, target, kinds in struck if any(kind.unsure for kind in kinds)], keeps=True)
     stage.revive(silent, targets)
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
-    left, harmed = stage.wrong(targets), stage.harmed(2)
+    left, harmed = beside | stage.wrong(targets), stage.harmed(2)
     for (name, target, kinds), result in zip(struck, results, strict=True):
         pod = target.pod
         fooled = len(kinds) == 1 and any(answer["status"] for answer in result["exits"])

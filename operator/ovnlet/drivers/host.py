@@ -1,7 +1,7 @@
 """The node: what the kernel and OVSDB show of an attachment, and each step sent to the driver it belongs to."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
@@ -13,6 +13,8 @@ from ovnlet.core.resources import Claim, Key, Network, Policing, Port, Qdisc, Re
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.traffic import Kinds, is_in_force
+
+_Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class LocalHost:
@@ -42,8 +44,14 @@ class LocalHost:
         return kernel | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
-        for driver, steps in groupby(plan, key=self._driver(attachment)):
-            await driver(tuple(steps))
+        runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
+        free = all(step.verb is Verb.ENSURE and not isinstance(step.resource, Qdisc) for step in plan)
+        if len(runs) == 2 and free:
+            (drive_rows, rows), (drive_links, links) = runs
+            await _together(drive_rows(rows), drive_links(links))
+        else:
+            for drive, steps in runs:
+                await drive(steps)
 
     async def installed(self, attachment: Attachment) -> None:
         """Return when ovs-vswitchd has the port and ovn-controller its flows."""
@@ -69,7 +77,7 @@ class LocalHost:
         stale = row.name not in linked and (self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name))
         return replace(row, orphaned=stale)
 
-    def _driver(self, attachment: Attachment) -> Callable[[Step], Callable[[Sequence[Step]], Awaitable[None]]]:
+    def _driver(self, attachment: Attachment) -> Callable[[Step], _Drive]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
             await self._netlink.apply(attachment, steps)
@@ -79,7 +87,7 @@ class LocalHost:
                 if step.verb is Verb.ENSURE and isinstance(step.resource, Qdisc):
                     await self._enforce(step.resource)
 
-        def driver(step: Step) -> Callable[[Sequence[Step]], Awaitable[None]]:
+        def driver(step: Step) -> _Drive:
             if isinstance(step.resource, Port | Claim | Shaping | Policing):
                 return self._ovs.apply
             return switch if isinstance(step.resource, Qdisc) else kernel
@@ -106,6 +114,16 @@ def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
     if isinstance(row, Shaping | Policing):
         return replace(row, port=known[row.port].key) if row.port in known else row
     return known[row.key] if isinstance(row, Port) else row
+
+
+async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
+    """The transaction is on its way before the link is made, and ovsdb-server works while the kernel does."""
+    ahead = asyncio.ensure_future(rows)
+    await asyncio.sleep(0)
+    try:
+        await links
+    finally:
+        await ahead
 
 
 def _first_address(text: str) -> IPv4Address | IPv6Address | None:
