@@ -51,7 +51,8 @@ def _floor(name: str, long: bool) -> Floor:
     folders = [str(ROOT / "tests" / folder) for folder in FOLDERS[name]]
     marks = ["-m", "long", "-o", "timeout=1500"] if long else ["-m", "not long"]
     begun = time.monotonic()
-    command = [sys.executable, "-m", "pytest", *folders, *marks, f"--junitxml={report}", "--durations=5"]
+    # Not captured: the figures that tests print are part of what they show.
+    command = [sys.executable, "-m", "pytest", *folders, *marks, f"--junitxml={report}", "--durations=5", "-s"]
     code = run(command, cwd=ROOT, check=False).returncode
     seconds = time.monotonic() - begun
     if not report.exists():

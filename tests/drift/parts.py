@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drift import trials
-from drift.kinds import KINDS, Kind
+from drift.kinds import ELSEWHERE, KINDS, Kind
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
@@ -63,6 +63,8 @@ def _ovsdb_stopped(stage: Stage, seconds: float) -> Iterator[None]:
     yield
     time.sleep(seconds)
     switch.start_ovsdb(node)
+    # ovs-vswitchd tries again after 1, 2, 4 and 8 seconds; until then no port can be made by anybody.
+    node.run(["ovs-vsctl", "--timeout=20", "set", "bridge", ELSEWHERE, f"other_config:back={time.monotonic_ns()}"])
 
 
 @contextmanager
