@@ -5,7 +5,7 @@ FLOORS ?= unit node cluster cni e2e
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench drift drift-rest soak docs format clean
+.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench qos drift drift-rest soak docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server re
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
 	@cd tests && ../$(BIN)/python -m bench
+
+qos: setup  ## limits by annotation, measured with traffic: build/qos.json
+	@cd tests && ../$(BIN)/python -m qos
 
 drift: setup  ## break every kind of thing on running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m drift

@@ -102,7 +102,7 @@ class Agent:
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.status = Status(self._record)
-        self.metrics = Metrics(self.status.states)
+        self.metrics = Metrics(self.status.states, self.status.unenforced)
         self.reconciler = Reconciler(
             self.host,
             self.state,

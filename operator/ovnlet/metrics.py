@@ -12,9 +12,12 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """``attachments`` gives the state of each, when asked: a gauge that cannot be forgotten to be set."""
+    """``attachments`` gives the state of each, when asked: a gauge that cannot be forgotten to be set.
 
-    def __init__(self, attachments: Callable[[], Iterable[str]]) -> None:
+    ``unenforced`` counts the limits that this node cannot enforce.
+    """
+
+    def __init__(self, attachments: Callable[[], Iterable[str]], unenforced: Callable[[], int] = lambda: 0) -> None:
         self.registry = CollectorRegistry()
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
@@ -24,6 +27,9 @@ class Metrics:
         self._steps = Counter("ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at)
         self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at)
         self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], registry=at)
+
+        lacking = Gauge("ovnlet_limits_not_enforced", "Limits this node's kernel cannot enforce", registry=at)
+        lacking.set_function(unenforced)
 
     def count(self, outcome: Outcome) -> None:
         if outcome.steps:

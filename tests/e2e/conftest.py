@@ -1,5 +1,6 @@
 """One whole node for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from testbed.workloads import Cluster
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    with Bed.up("floor-e2e") as bed:
+    with Bed.up(os.environ.get("OVNLET_E2E_BED", "floor-e2e")) as bed:  # two checkouts at once need two names
         deploy.apply(bed)
         yield bed
 

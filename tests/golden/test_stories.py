@@ -58,7 +58,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
         return ABSENT
     assert isinstance(facts, Mapping)
     text = {annotations.key("ovn", name): str(value) for name, value in facts.items()}
-    where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace")
+    lacks = frozenset(node.get("lacks", ()))
+    where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 

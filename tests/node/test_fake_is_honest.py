@@ -160,6 +160,6 @@ def test_each_foreign_operation_does_the_same_to_both(play: Callable[[laws.World
 
 
 @settings(max_examples=STORIES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(world=laws.worlds(drifts=drift.ALL))
+@given(world=laws.worlds(drifts=drift.ALL, limited=False))
 def test_random_stories_end_equal(play: Callable[[laws.World], None], world: laws.World) -> None:
     play(world)

@@ -165,7 +165,7 @@ class TwinNode(StrictNode):
 
     def told(self) -> Facts:
         """What the fake says there is, without what only it can know."""
-        facts = {fact for fact in self.inventory() if fact[0] not in {"link", "row", "setting"}}
+        facts = {fact for fact in self.inventory() if fact[0] not in {"link", "row", "setting", "qdisc", "plug"}}
         for link in self.kernel:
             if link.peer:
                 facts.add(("link", link.netns, link.name, link.mtu, link.up, link.alias))

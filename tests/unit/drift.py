@@ -9,6 +9,7 @@ from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import OWNED_IDS
 from unit.strict_kernel import NODE, POD, STATIC, Entry, Link, Refused
 from unit.strict_node import Row, StrictNode
+from unit.strict_traffic import Limit
 
 Drift = Callable[[StrictNode, int], None]
 
@@ -160,6 +161,40 @@ def add_foreign_link(node: StrictNode, n: int) -> None:
     node.kernel.add_single(netns, name)
 
 
+def change_rows_of_limits(node: StrictNode, n: int) -> None:
+    """The binding, the row, the figures, the queue, the policing."""
+    traffic, plug = node.traffic, node.traffic.plugs.get(node.host)
+    limit = next((each for each in traffic.limits.values() if each.mark == ids.mark(*node.attachment.key)), None)
+    if plug and n % 5 == 0:
+        plug.policing = (None, (77, 77))[n // 5 % 2]
+    elif plug and limit:
+        match n % 5:
+            case 1:
+                plug.qos = None
+            case 2:
+                plug.qos = None
+                del traffic.limits[limit.uuid]
+            case 3:
+                limit.rate, limit.burst = 1_000_000, 7
+            case _:
+                limit.whole = False
+
+
+def change_traffic_control(node: StrictNode, n: int) -> None:
+    host, pod = _end(node, 0), _end(node, 1)
+    if host and host.htb is not None and n % 2:
+        host.htb, host.leaf = ((None, None), (3_000_000, host.leaf), (host.htb, None))[n // 2 % 3]
+    elif pod and n % 2 == 0:
+        pod.shaper = (None, (3_000_000, 99_000))[n // 2 % 2]
+
+
+def add_foreign_limit(node: StrictNode, n: int) -> None:
+    """A QoS row of a stranger's, and one more with our mark."""
+    mark = {"ovnlet": ids.mark(*node.attachment.key)} if n % 2 else {"theirs": "1"}
+    uuid = node.kernel.birth()
+    node.traffic.limits[uuid] = Limit(uuid, mark, 5_000_000, 1)
+
+
 def obstruct(node: StrictNode, n: int) -> None:
     """Something foreign under a name that should be ours."""
     match n % 3:
@@ -190,8 +225,9 @@ GENTLE: tuple[Drift, ...] = (
     add_foreign_link,
     ovn,
 )
+LIMITS: tuple[Drift, ...] = (change_rows_of_limits, change_traffic_control, add_foreign_limit)
 # A lost `ovn-installed` needs an ovn-controller to show.
-WITH_OVN = (*GENTLE, overwrite_labels)
+WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels)
 ALL = (*GENTLE, obstruct)
 
 

@@ -79,7 +79,7 @@ _BEGINNINGS = (
 )
 
 
-def worlds(*, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN) -> st.SearchStrategy[World]:
+def worlds(*, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN, limited: bool = True) -> st.SearchStrategy[World]:
     """Mostly a whole network with a few things done to it, sometimes half of one."""
     happenings = st.one_of(
         st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),
@@ -88,7 +88,7 @@ def worlds(*, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN) -> st.SearchStra
     stories = st.builds(
         lambda first, rest: (*first, *rest), st.sampled_from(_BEGINNINGS), st.lists(happenings, max_size=5)
     )
-    return st.builds(World, pods.lives(), stories, st.integers(0, 20), st.booleans())
+    return st.builds(World, pods.lives(limited), stories, st.integers(0, 20), st.booleans())
 
 
 def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
@@ -229,7 +229,9 @@ def others(node: StrictNode) -> Facts:
     return frozenset(
         fact
         for fact in node.inventory()
-        if not (fact[0] in {"link", "setting", "address", "route"} and fact[1:3] in mine)
+        if not (fact[0] in {"link", "setting", "address", "route", "qdisc"} and fact[1:3] in mine)
+        and not (fact[0] == "limit" and fact[1] == ids.mark(*node.attachment.key))
+        and not (fact[0] == "plug" and fact[1] in rows)
         and not (fact[0] == "row" and fact[2] in rows)
         and not (fact[0] == "external_id" and fact[1] in rows)
     )

@@ -73,17 +73,36 @@ def families(text: Text) -> tuple[int, ...]:
 
 
 @st.composite
-def live(draw: st.DrawFn, text: Text) -> Text:
+def live(draw: st.DrawFn, text: Text, limited: bool = True) -> Text:
     """What may change while the pod runs."""
     versions = families(text)
     gateways = [draw(st.sampled_from(_GATEWAYS[version])) for version in versions]
-    return {key("gateway"): ",".join(gateways), key("routes"): draw(routes(versions))}
+    routing = {key("gateway"): ",".join(gateways), key("routes"): draw(routes(versions))}
+    return routing | draw(limits()) if limited else routing
+
+
+_LIMITS = {
+    "ingress_rate": ("0", "5", "20"),
+    "ingress_burst": ("1",),
+    "egress_rate": ("0", "5", "20"),
+    "egress_burst": ("1",),
+    "latency": ("10", "20"),
+    "loss": ("0.5",),
+}
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> Text:
+    """Half of the pods have none."""
+    names = draw(st.lists(st.sampled_from(tuple(_LIMITS)), max_size=3)) if draw(st.booleans()) else []
+    return {key(name): draw(st.sampled_from(_LIMITS[name])) for name in names}
 
 
 @st.composite
 def nodes(draw: st.DrawFn) -> Node:
     """MTUs that can carry IPv6, which wants 1280."""
-    return Node("br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()))
+    lacks = draw(st.sampled_from(((), (), ("netem",), ("htb", "tbf"))))
+    return Node("br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()), frozenset(lacks))
 
 
 def network(text: Text, node: Node) -> Network:
@@ -100,9 +119,9 @@ class Life:
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> Life:
+def lives(draw: st.DrawFn, limited: bool = True) -> Life:
     text = draw(fixed())
-    first = network(text | draw(live(text)), draw(nodes()))
+    first = network(text | draw(live(text, limited)), draw(nodes()))
     if draw(st.booleans()):
         return Life(first, first)
-    return Life(first, network(text | draw(live(text)), draw(nodes())))
+    return Life(first, network(text | draw(live(text, limited)), draw(nodes())))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from ovnlet.core.resources import Leaf
 from ovnlet.core.resources.netlink import PROTOCOL
 
 Ip = IPv4Address | IPv6Address
@@ -70,6 +71,9 @@ class Link:
     up: bool = False
     peer: "Link | None" = None
     tx_checksum: bool = True
+    htb: int | None = None
+    leaf: Leaf | None = None
+    shaper: tuple[int, int] | None = None
     settings: dict[str, str] = field(default_factory=dict)
     addresses: list[Held] = field(default_factory=list)
     routes: list[Entry] = field(default_factory=list)

@@ -12,10 +12,25 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Claim, Network, Offload, Port, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources import (
+    Address,
+    Claim,
+    Network,
+    Offload,
+    Policing,
+    Port,
+    Resource,
+    Route,
+    Shaper,
+    Shaping,
+    Sysctl,
+    Veth,
+)
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from unit import strict_traffic
 from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
+from unit.strict_traffic import Plug, StrictTraffic
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +61,7 @@ class StrictNode:
         self.attachment, self.bridge = attachment, bridge
         self.host = ids.host_link(*attachment.key)
         self.kernel = StrictKernel()
+        self.traffic = StrictTraffic(self.kernel)
         self.rows: dict[str, Row] = {}
 
     # What is ours
@@ -54,10 +70,12 @@ class StrictNode:
         """All that is ours, and no more; settings and claims only where they are wanted. Raises Taken."""
         if desired and (taken := self.taken()):
             raise Taken(taken)
-        found: set[Resource] = {*self._ports(), *self._claims(desired)}
+        ports = list(self._ports())
+        found: set[Resource] = {*ports, *self._claims(desired), *self._limits(ports)}
         for host, pod in self.pairs():
             veth = _veth(host, pod, desired)
             found |= {veth, *_addresses(veth, pod, desired), *_routes(veth, pod), *_settings(veth, pod, desired)}
+            found |= set(strict_traffic.seen(veth.key, host, pod, desired))
         return frozenset(found)
 
     def pairs(self) -> list[tuple[Link, Link]]:
@@ -98,6 +116,10 @@ class StrictNode:
             uninstalled = row.lost and row.name in linked
             yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
 
+    def _limits(self, ports: list[Port]) -> Iterable[Shaping | Policing]:
+        port = next((port.key for port in ports if port.name == self.host), ("port", "", self.host, False))
+        return self.traffic.observe(self.host, ids.mark(*self.attachment.key), port)
+
     def _claims(self, desired: Network) -> Iterable[Claim]:
         wanted = {r.ids["iface-id"] for r in desired if isinstance(r, Port)}
         ours = self.our_rows()
@@ -130,6 +152,8 @@ class StrictNode:
                 self._ensure_route(resource)
             case Claim():
                 raise AssertionError("a claim is never desired")
+            case _:
+                self.traffic.put(resource, self._end(resource) if isinstance(resource, Shaper) else None)
 
     def _remove(self, resource: Resource) -> None:
         match resource:
@@ -137,7 +161,9 @@ class StrictNode:
                 self._remove_veth(resource)
             case Port(name=name, bridge=bridge):
                 if name in self.rows and self.rows[name].bridge == bridge:
-                    del self.rows[name]
+                    if name == self.host:
+                        self.traffic.forget(ids.mark(*self.attachment.key))
+                    self.delete_row(self.rows[name])
             case Claim(interface=name):
                 self.rows[name].external_ids.pop("iface-id", None)
             case Address(ip=ip):
@@ -145,7 +171,7 @@ class StrictNode:
             case Route():
                 self._remove_route(resource)
             case _:
-                raise AssertionError("settings go with their link")
+                self.traffic.lift(resource, self._end(resource) if isinstance(resource, Shaper) else None)
 
     def _remove_veth(self, veth: Veth) -> None:
         for host, pod in self.pairs():
@@ -172,7 +198,9 @@ class StrictNode:
             row.installed = None
 
     def delete_row(self, row: Row) -> None:
+        """As `ovs-vsctl del-port`: what it refers to stays."""
         del self.rows[row.name]
+        del self.traffic.plugs[row.name]
 
     def label(self, row: Row, name: str, value: str | None) -> None:
         """A key of the Interface's external_ids, None to take it away."""
@@ -189,6 +217,7 @@ class StrictNode:
             raise Refused(errno.EEXIST, row.name)
         row.born = self.kernel.birth()
         self.rows[row.name] = row
+        self.traffic.plugs[row.name] = Plug()
         return row
 
     def _ensure_route(self, route: Route) -> None:
@@ -201,7 +230,7 @@ class StrictNode:
         for entry in [e for e in link.routes if e.protocol == PROTOCOL and e.destination == route.destination]:
             self.kernel.delete_route(link, entry)
 
-    def _end(self, resource: Sysctl | Offload | Address | Route) -> Link:
+    def _end(self, resource: Sysctl | Offload | Address | Route | Shaper) -> Link:
         """The pod's end that this lies within: nothing is ever put on a foreign link of that name."""
         _, host, pod = resource.veth
         for near, far in self.pairs():
@@ -213,6 +242,7 @@ class StrictNode:
 
     def ovn(self) -> None:
         """ovn-controller installs what has a link and an unrivalled `iface-id`; it never takes that back."""
+        self.traffic.vswitchd()
         names = [row.external_ids.get("iface-id") for row in self.rows.values()]
         for row in self.rows.values():
             link = self.kernel.find(NODE, row.name)
@@ -223,9 +253,10 @@ class StrictNode:
 
     def inventory(self) -> frozenset[tuple[object, ...]]:
         """Everything there is, as comparable facts."""
-        facts: set[tuple[object, ...]] = set()
+        facts: set[tuple[object, ...]] = set(self.traffic.facts())
         for link in self.kernel:
             here = (link.netns, link.name)
+            facts.add(("qdisc", *here, link.htb, link.leaf, link.shaper))
             facts.add(("link", *here, link.mac, link.mtu, link.up, link.alias, link.tx_checksum, link.born))
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}

@@ -84,7 +84,7 @@ def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[All
     (veth,) = [resource for resource in network if isinstance(resource, Veth)]
     (port,) = [resource for resource in network if isinstance(resource, Port)]
     assert len({resource.key for resource in network}) == len(network)
-    assert {resource.within for resource in network - {veth, port}} <= {veth.key}
+    assert {resource.within for resource in network - {veth, port}} <= {veth.key, port.key}
     assert (veth.within, port.within) == (None, None)
     assert (veth.mtu, veth.mac, veth.pod) == (node.mtu, allocation.mac, "eth0")
     assert (port.name, port.bridge, port.orphaned) == (veth.host, node.bridge, False)

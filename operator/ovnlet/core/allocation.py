@@ -1,9 +1,10 @@
 """What a pod's annotations say of one attachment, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from ovnlet.core.errors import Invalid
+from ovnlet.core.qos import Qos
 from ovnlet.core.settings import Repair
 
 Interface = IPv4Interface | IPv6Interface
@@ -21,7 +22,10 @@ class CustomRoute:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """``repair`` exempts this pod from the agent's own setting; ``problems`` are values that were not used."""
+    """``repair`` exempts this pod from the agent's own setting; ``problems`` are values that were not used.
+
+    ``notices`` tell of values that are not used to the last digit.
+    """
 
     addresses: tuple[Interface, ...]
     mac: str
@@ -30,4 +34,6 @@ class Allocation:
     default_route: bool
     routes: tuple[CustomRoute, ...] = ()
     repair: Repair | None = None
+    qos: Qos = field(default_factory=Qos)
     problems: tuple[Invalid, ...] = ()
+    notices: tuple[str, ...] = ()

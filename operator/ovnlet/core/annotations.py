@@ -9,26 +9,28 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from ipaddress import (
-    ip_address,
-    ip_interface,
-    ip_network,
-)
+from ipaddress import ip_interface
 from typing import TypeVar
 
+from ovnlet.core import qos, values
 from ovnlet.core.allocation import Address, Allocation, CustomRoute, Destination, Interface
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.qos import Impairment, Limit, Qos
+from ovnlet.core.reader import Reader
 from ovnlet.core.settings import Repair
 
 MIRROR_UID = "kubernetes.io/config.mirror"
 # What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
 REPAIR = "ovnlet.io/repair"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
-_LIVE = ("gateway", "routes")
+_ROUTING = ("gateway", "routes")
+_QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
 _READY = ("allocated", "routed")
+# Kubernetes' own, of the pod's first interface; the provider's `*_rate` comes before it.
+_BANDWIDTH = {"ingress": "kubernetes.io/ingress-bandwidth", "egress": "kubernetes.io/egress-bandwidth"}
+_FIRST = "ovn"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _MAX_ROUTES = 256
-_MAX_VALUE = 64 * 1024
 
 _T = TypeVar("_T")
 
@@ -39,8 +41,21 @@ def key(provider: str, name: str) -> str:
 
 def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
     """The annotations that shape this attachment: what a record remembers."""
-    names = (REPAIR, *(key(provider, name) for name in (*_FIXED, *_LIVE, *_READY)))
-    return {name: annotations[name] for name in names if name in annotations}
+    return {name: annotations[name] for name in _relevant(provider) if name in annotations}
+
+
+@lru_cache(maxsize=64)
+def _relevant(provider: str) -> tuple[str, ...]:
+    return (REPAIR, *_keys(provider, (*_FIXED, *_READY)), *_live(provider))
+
+
+def _live(provider: str) -> tuple[str, ...]:
+    """What is followed while the pod runs."""
+    return (*_keys(provider, (*_ROUTING, *_QOS)), *(_BANDWIDTH.values() if provider == _FIRST else ()))
+
+
+def _keys(provider: str, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(key(provider, name) for name in names)
 
 
 def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
@@ -71,9 +86,9 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
 @lru_cache(maxsize=1024)
 def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) -> Allocation:
     """Each look at an attachment needs the same text again: reading it took as long as reading the kernel."""
-    read = _Reader(dict(annotations), provider)
+    read = Reader(dict(annotations), lambda name: key(provider, name))
     addresses = _addresses(read)
-    problems: list[Invalid] = []
+    problems = read.problems
     gateways = _tolerate(problems, lambda: _gateways(read, addresses))
     routes = _tolerate(problems, lambda: _routes(read, addresses, gateways))
     defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
@@ -86,7 +101,9 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
         default_route=_flag(read, "default_route", default=ifname == "eth0"),
         routes=tuple(route for route in routes if route.destination.prefixlen),
         repair=next(iter(_tolerate(problems, lambda: _repair(annotations))), None),
+        qos=Qos(_limit(read, provider, "ingress"), _limit(read, provider, "egress"), _impairment(read)),
         problems=tuple(problems),
+        notices=tuple(read.notices),
     )
 
 
@@ -100,7 +117,7 @@ def settle(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
         if before != after:
             allowed = f"{before!r}, fixed for this sandbox; another value takes effect in a new pod"
             wrong.append(Invalid(key(provider, name), after, allowed))
-    live = parse(_merged(good, now, provider, _FIXED), provider, ifname)
+    live = parse(_merged(good, now, provider, _keys(provider, _FIXED)), provider, ifname)
     force = parse(usable(good, now, provider, ifname), provider, ifname)
     return replace(force, problems=(*wrong, *live.problems))
 
@@ -109,10 +126,10 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
     """The text to remember: ``now`` with every value that could not be used put back to ``good``."""
     if good == relevant(now, provider):
         return relevant(now, provider)
-    before, fixed = dict(good or {}), () if good is None else _FIXED
-    problems = parse(_merged(before, now, provider, fixed), provider, ifname).problems
-    wrong = [name for name in _LIVE if key(provider, name) in {problem.key for problem in problems}]
-    for back in ((), wrong, _LIVE):  # one put back may not fit a new other one
+    before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
+    problems = {problem.key for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems}
+    wrong = [name for name in _live(provider) if name in problems]
+    for back in ((), wrong, (*wrong, *_keys(provider, _ROUTING))):  # one put back may not fit a new other one
         text = _merged(before, now, provider, (*fixed, *back))
         if not parse(text, provider, ifname).problems:
             break
@@ -120,40 +137,40 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
 
 
 def _merged(good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]) -> dict[str, str]:
-    """``now`` but for the ``kept`` names, which are as they are in ``good``."""
-    names = {key(provider, name) for name in kept}
+    """``now`` but for the ``kept`` keys, which are as they are in ``good``."""
     return {
-        **{name: value for name, value in relevant(now, provider).items() if name not in names},
-        **{name: value for name, value in good.items() if name in names},
+        **{name: value for name, value in relevant(now, provider).items() if name not in kept},
+        **{name: value for name, value in good.items() if name in kept},
     }
 
 
-class _Reader:
-    """Values by their short name, with the full key at hand for the error."""
-
-    def __init__(self, annotations: Mapping[str, str], provider: str) -> None:
-        self._annotations, self._provider = annotations, provider
-
-    def text(self, name: str) -> str:
-        value = self._annotations.get(key(self._provider, name), "")
-        if len(value) > _MAX_VALUE:
-            raise self.invalid(name, f"at most {_MAX_VALUE} characters")
-        return value.strip()
-
-    def invalid(self, name: str, allowed: str) -> Invalid:
-        full = key(self._provider, name)
-        return Invalid(full, self._annotations.get(full), allowed)
+def _limit(read: Reader, provider: str, direction: str) -> Limit | None:
+    """The provider's rate where there is one, 0 included; else Kubernetes' own."""
+    rate = read.number(f"{direction}_rate", qos.megabits)
+    bandwidth = read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == _FIRST else None
+    burst = read.number(f"{direction}_burst", qos.burst) or None
+    rate = bandwidth if rate is None else rate
+    if rate and burst and burst > rate * qos.LONGEST:
+        read.problems.append(read.invalid(f"{direction}_burst", f"at most what passes in {qos.LONGEST} s at the rate"))
+        burst = None
+    return Limit(rate, burst) if rate else None
 
 
-def _addresses(read: _Reader) -> tuple[Interface, ...]:
-    texts, prefixes = _split(read.text("ip_address")), _split(read.text("cidr"))
+def _impairment(read: Reader) -> Impairment | None:
+    latency, jitter = (read.number(name, qos.milliseconds) or 0 for name in ("latency", "jitter"))
+    found = Impairment(latency, jitter, read.number("limit", qos.packets) or 0, read.percent("loss") or 0)
+    return None if found == Impairment() else found
+
+
+def _addresses(read: Reader) -> tuple[Interface, ...]:
+    texts, prefixes = values.split(read.text("ip_address")), values.split(read.text("cidr"))
     if not texts:
         raise NotReady("no address yet: annotation ip_address is missing")
     networks = {network.version: network for network in (_network(read, text) for text in prefixes)}
     found = []
     for text in texts:
         try:
-            address = _address(text.partition("/")[0])
+            address = values.address(text.partition("/")[0])
         except ValueError as error:
             raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
         if address.is_multicast or address.is_unspecified or address.is_loopback:
@@ -167,9 +184,9 @@ def _addresses(read: _Reader) -> tuple[Interface, ...]:
     return tuple(found)
 
 
-def _network(read: _Reader, text: str) -> Destination:
+def _network(read: Reader, text: str) -> Destination:
     try:
-        network = _prefix(text)
+        network = values.prefix(text)
     except ValueError as error:
         raise read.invalid("cidr", "one prefix of each family of ip_address, comma separated") from error
     if network.prefixlen == 0:
@@ -177,7 +194,7 @@ def _network(read: _Reader, text: str) -> Destination:
     return network
 
 
-def _mac(read: _Reader) -> str:
+def _mac(read: Reader) -> str:
     text = read.text("mac_address").lower()
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
         raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
@@ -195,7 +212,7 @@ def _repair(annotations: Collection[tuple[str, str]]) -> tuple[Repair, ...]:
             raise Invalid(REPAIR, value, "'fix', 'report' or 'off'")
 
 
-def _flag(read: _Reader, name: str, *, default: bool) -> bool:
+def _flag(read: Reader, name: str, *, default: bool) -> bool:
     match read.text(name):
         case "":
             return default
@@ -207,42 +224,33 @@ def _flag(read: _Reader, name: str, *, default: bool) -> bool:
             raise read.invalid(name, "'true' or 'false'")
 
 
-def _gateways(read: _Reader, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
+def _gateways(read: Reader, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
     try:
-        gateways = [_address(text) for text in _split(read.text("gateway"))]
+        gateways = [values.address(text) for text in values.split(read.text("gateway"))]
     except ValueError as error:
         raise read.invalid("gateway", "one address of each family of ip_address, comma separated") from error
     return tuple(_reachable(read, "gateway", g, addresses) for g in gateways if _family(g, addresses))
 
 
-def _routes(read: _Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> tuple[CustomRoute, ...]:
+def _routes(read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> tuple[CustomRoute, ...]:
     shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
     try:
         entries = json.loads(read.text("routes") or "[]")
         if not isinstance(entries, list) or len(entries) > _MAX_ROUTES:
             raise read.invalid("routes", f"{shape}, at most {_MAX_ROUTES}")
-        routes = [_route(entry) for entry in entries]
+        routes = [values.route(entry) for entry in entries]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise read.invalid("routes", shape) from error
     if len({route.destination for route in routes}) != len(routes):
         raise read.invalid("routes", f"{shape}, each destination once")
     for route in routes:
         _reachable(read, "routes", route.via, addresses)
-    if _shadowed(routes, addresses, (*gateways, *(route.via for route in routes))):
+    if values.shadowed(routes, addresses, (*gateways, *(route.via for route in routes))):
         raise read.invalid("routes", f"{shape}, no destination inside the pod's own prefix that holds a gateway")
     return tuple(routes)
 
 
-def _route(entry: Mapping[str, str]) -> CustomRoute:
-    via = _address(str(entry["gw"]))
-    text = entry.get("dst") or ("0.0.0.0/0" if via.version == 4 else "::/0")
-    destination = _prefix(str(text))
-    if destination.version != via.version:
-        raise ValueError("destination and gateway of two families")
-    return CustomRoute(destination, via)
-
-
-def _reachable(read: _Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
+def _reachable(read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
     """The kernel refuses a gateway that no connected route covers, and one that is the pod itself."""
     if any(gateway in a.network and gateway != a.ip for a in addresses if a.version == gateway.version):
         return gateway
@@ -250,34 +258,8 @@ def _reachable(read: _Reader, name: str, gateway: Address, addresses: tuple[Inte
     raise read.invalid(name, f"a gateway inside {networks} that is not the pod's own address")
 
 
-def _shadowed(routes: list[CustomRoute], addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> bool:
-    """IPv6 refuses a gateway whose longest match is a route through another one; IPv4 finds the connected one."""
-    own = {address.version: address.network.prefixlen for address in addresses}
-    inner = [r.destination for r in routes if r.via.version == 6 and r.destination.prefixlen > own[6]]
-    return any(gateway in destination for destination in inner for gateway in gateways)
-
-
-def _address(text: str) -> Address:
-    return ip_address(_without_zone(text))
-
-
-def _prefix(text: str) -> Destination:
-    return ip_network(_without_zone(text), strict=False)
-
-
-def _without_zone(text: str) -> str:
-    """What the kernel shows never bears one, so that it would differ for ever."""
-    if "%" in text:
-        raise ValueError("an address with a zone")
-    return text
-
-
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
     return any(address.version == gateway.version for address in addresses)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _tolerate(problems: list[Invalid], read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:

@@ -83,8 +83,12 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Facts of this node that shape every pod's network. ``mtu`` is for pods, in bytes."""
+    """Facts of this node that shape every pod's network.
+
+    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc that its kernel does not have.
+    """
 
     bridge: str
     mtu: int
     userspace: bool
+    lacks: frozenset[str] = frozenset()

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_network
 
-from ovnlet.core import ids
+from ovnlet.core import ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
@@ -18,12 +18,14 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
         mtu=node.mtu,
         alias=ids.alias(*attachment.key),
     )
+    plug = port(attachment, allocation, node, veth.host)
     things: set[Resource] = {
         veth,
-        port(attachment, allocation, node, veth.host),
+        plug,
         *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
         *_routes(veth, allocation, attachment.routes),
         *_settings(veth, allocation.addresses),
+        *shaping.things(attachment, allocation.qos, plug, veth, node),
     }
     if node.userspace:
         things.add(Offload(veth.key, veth.pod, tx_checksum=False))

@@ -9,9 +9,10 @@ from itertools import groupby
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import Claim, Network, Port, Resource, Veth
+from ovnlet.core.resources import Claim, Key, Network, Policing, Port, Qdisc, Resource, Shaping, Veth
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.traffic import Kinds, is_in_force
 
 _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
@@ -21,12 +22,13 @@ class LocalHost:
 
     def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
         self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
+        self._kinds = Kinds()
         self._turns = asyncio.Lock()
         self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
 
     @property
     def node(self) -> Node:
-        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace)
+        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace, self._kinds.lacking)
 
     def life(self, attachment: Attachment) -> Life:
         return self._netlink.life(attachment)
@@ -37,11 +39,14 @@ class LocalHost:
         kernel = self._netlink.observe(attachment, desired)
         linked = {resource.host for resource in kernel if isinstance(resource, Veth)}
         rows = self._ovs.observe(attachment, desired)
-        return kernel | frozenset(self._orphaned(row, linked) for row in rows)
+        ports = [row for row in rows if isinstance(row, Port)]
+        known: dict[Key, Port] = {port.key: self._orphaned(port, linked) for port in ports}
+        return kernel | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
-        if len(runs) == 2 and all(step.verb is Verb.ENSURE for step in plan):
+        free = all(step.verb is Verb.ENSURE and not isinstance(step.resource, Qdisc) for step in plan)
+        if len(runs) == 2 and free:
             (drive_rows, rows), (drive_links, links) = runs
             await _together(drive_rows(rows), drive_links(links))
         else:
@@ -58,30 +63,42 @@ class LocalHost:
         """What marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
         ports = [(each, bool(label[1])) for label in self._ovs.labelled() if (each := _labelled(*label))]
         keys = {attachment.key for attachment, _ in ports}
-        aliased = {key for alias in self._netlink.aliases() if (key := ids.aliased(alias))}
-        return [*ports, *((Attachment.of_deletion(*key, ""), True) for key in sorted(aliased - keys))]
+        others = {key for alias in self._netlink.aliases() if (key := ids.aliased(alias))}
+        others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
+        return [*ports, *((Attachment.of_deletion(*key, ""), True) for key in sorted(others - keys))]
 
     async def _turn(self) -> None:
         """Work on one sandbox for each turn of the loop: in a burst, STATUS and everyone else get in between."""
         async with self._turns:
             await asyncio.sleep(0)
 
-    def _orphaned(self, row: Resource, linked: set[str]) -> Resource:
+    def _orphaned(self, row: Port, linked: set[str]) -> Port:
         """A row that outlived its link would lend the next one a stale `ovn-installed`, or the old link's socket."""
-        if not isinstance(row, Port) or row.name in linked:
-            return row
-        if self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name):
-            return replace(row, orphaned=True)
-        return row
+        stale = row.name not in linked and (self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name))
+        return replace(row, orphaned=stale)
 
-    def _driver(
-        self, attachment: Attachment
-    ) -> Callable[[Step], Callable[[Sequence[Step]], Coroutine[None, None, None]]]:
+    def _driver(self, attachment: Attachment) -> Callable[[Step], _Drive]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
             await self._netlink.apply(attachment, steps)
 
-        return lambda step: self._ovs.apply if isinstance(step.resource, Port | Claim) else kernel
+        async def switch(steps: Sequence[Step]) -> None:
+            for step in steps:
+                if step.verb is Verb.ENSURE and isinstance(step.resource, Qdisc):
+                    await self._enforce(step.resource)
+
+        def driver(step: Step) -> _Drive:
+            if isinstance(step.resource, Port | Claim | Shaping | Policing):
+                return self._ovs.apply
+            return switch if isinstance(step.resource, Qdisc) else kernel
+
+        return driver
+
+    async def _enforce(self, qdisc: Qdisc) -> None:
+        """ovs-vswitchd makes its qdisc when it takes the rows in; one that was deleted behind its back it does not."""
+        await self._ovs.caught_up()
+        if not is_in_force(qdisc):
+            await self._ovs.shape_anew(qdisc.host)
 
     def _tunnel_mtu(self) -> int:
         """The tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
@@ -90,6 +107,13 @@ class LocalHost:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
+    """The row as it is known with its link in view; limits lie within their port, and bear its key."""
+    if isinstance(row, Shaping | Policing):
+        return replace(row, port=known[row.port].key) if row.port in known else row
+    return known[row.key] if isinstance(row, Port) else row
 
 
 async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:

@@ -19,7 +19,7 @@ from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers import ethtool, sysctl, veths
+from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.namespaces import entered, opened
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.netlink_steps import GONE, Run, fault
@@ -122,6 +122,7 @@ class Netlink:
                 things.update(_addresses(sandbox.pod, pair.pod, veth, desired, owned))
                 things.update(_routes(sandbox.pod, pair.pod, veth))
                 things.update(self._settings(sandbox.pod, veth, desired))
+            things.update(traffic.look(sandbox, pair, veth, desired))
         return frozenset(things)
 
     def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Offload, Route, Sysctl, Veth
-from ovnlet.drivers import ethtool, sysctl, veths
+from ovnlet.core.resources import Address, Leaf, Offload, Route, Shaper, Sysctl, Veth
+from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.rtnetlink import (
     add_route,
@@ -27,14 +27,22 @@ from ovnlet.drivers.rtnetlink import (
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 # No IPv6 in this kernel, or on a link of such an MTU: then there is nothing to switch off.
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT})
+# Another qdisc stands there, or none.
+_NOT_OURS = GONE | {errno.EINVAL}
 
 
 def fault(step: Step, error: Refused) -> NodeFault:
     return NodeFault(f"{step}: {error}")
 
 
-def _removal(step: Step, index: int, route: Route) -> tuple[Step, Request, frozenset[int]]:
-    return step, delete_route(index, route.destination, route.via, route.source), GONE
+def _removal(step: Step, index: int, thing: Address | Route | Shaper) -> tuple[Step, Request, frozenset[int]]:
+    match thing:
+        case Address():
+            return step, delete_address(index, thing.ip), GONE
+        case Route():
+            return step, delete_route(index, thing.destination, thing.via, thing.source), GONE
+        case Shaper():
+            return step, traffic.delete_shaper(index), _NOT_OURS
 
 
 class Run:
@@ -53,12 +61,12 @@ class Run:
 
     def _remove(self, step: Step) -> None:
         match step.resource:
-            case Address() as address:
-                if index := self._index(address.pod):
-                    self._batch.append((step, delete_address(index, address.ip), GONE))
-            case Route() as route:
-                if index := self._index(route.pod):
-                    self._batch.append(_removal(step, index, route))
+            case Address() | Route() | Shaper() as inside:
+                if index := self._index(inside.pod):
+                    self._batch.append(_removal(step, index, inside))
+            case Leaf() as leaf:
+                if end := veths.named(self._sandbox.host, leaf.host):
+                    self._send(self._sandbox.host, [(step, traffic.delete_leaf(end.index, leaf), _NOT_OURS)])
             case Sysctl() | Offload():
                 pass  # go with their link
             case _:
@@ -74,6 +82,10 @@ class Run:
             case Veth() as veth:
                 self._flush()
                 self._ensure_veth(step, veth)
+            case Shaper() as shaper:
+                self._batch.append((step, traffic.put_shaper(self._existing(step, shaper.pod), shaper), frozenset()))
+            case Leaf() as leaf:
+                self._ensure_leaf(step, leaf)
             case Sysctl() as setting:
                 self._flush()
                 sysctl.write(self._settings, setting.name, setting.value)
@@ -95,6 +107,12 @@ class Run:
             self._batch += [_removal(step, index, step.was), new]
         else:
             self._batch += [new, _removal(step, index, step.was)]
+
+    def _ensure_leaf(self, step: Step, leaf: Leaf) -> None:
+        end = veths.named(self._sandbox.host, leaf.host)
+        if end is None:
+            raise NodeFault(f"{step}: ENODEV: there is no link {leaf.host}")
+        self._send(self._sandbox.host, [(step, traffic.put_leaf(end.index, leaf), frozenset())])
 
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
         was = step.was if isinstance(step.was, Veth) else self._make(step, veth)

@@ -11,16 +11,14 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Claim, Network, Port
-from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from ovnlet.drivers import ovsops
-from ovnlet.drivers.binding import INSTALLED, Bindings, installed
+from ovnlet.drivers import hints, ovsops, qosrows
+from ovnlet.drivers.binding import Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
 from ovnlet.drivers.pace import Pace
@@ -30,8 +28,9 @@ from ovnlet.drivers.rows import Switch
 _TABLES = {
     "Open_vSwitch": ("external_ids", "cur_cfg", "next_cfg"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
-    "Port": ("name", "interfaces", "external_ids"),
-    "Interface": ("name", "external_ids", "ofport", "error"),
+    "Port": ("name", "interfaces", "external_ids", "qos"),
+    "Interface": ("name", "external_ids", "ofport", "error", *qosrows.POLICING),
+    **qosrows.TABLES,
 }
 CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
 _SILENCE = 4.0
@@ -128,15 +127,20 @@ class Ovs:
             if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
                 yield name, mark, labels
 
+    def shaped(self) -> set[str]:
+        """The marks of the QoS and Queue rows: ours, whether their port is there or not."""
+        return {*self._switch.qos_marks, *self._switch.queue_marks}
+
     def observe(self, attachment: Attachment, desired: Network) -> Network:
-        """This attachment's ports, and the other interfaces that claim the desired `iface-id`.
+        """This attachment's ports and their limits, and the other interfaces that claim the desired `iface-id`.
 
         Raises Taken where a stranger's port has the desired name, NotReady without a connection.
         """
         self._require()
-        mine = self._switch.marked(ids.mark(*attachment.key))
+        mark, own = ids.mark(*attachment.key), ids.host_link(*attachment.key)
+        mine = self._switch.marked(mark)
         wanted = {port for port in desired if isinstance(port, Port)}
-        for name in {ids.host_link(*attachment.key), *(port.name for port in wanted)} - mine:
+        for name in {own, *(port.name for port in wanted)} - mine:
             if self._switch.port(name) is None:
                 continue
             if self._adoptable(name, attachment):
@@ -147,6 +151,7 @@ class Ovs:
         return frozenset(
             (
                 *(self._resource(name) for name in mine),
+                *(qosrows.observed(own, mark, self._switch)),
                 *(Claim(name, claimed) for claimed in iface_ids for name in self._switch.claimants(claimed) - mine),
             )
         )
@@ -166,7 +171,7 @@ class Ovs:
         return self._switch.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit steps of Port and Claim, together with whatever else is being committed.
+        """Commit steps of Port, Claim, Shaping and Policing, together with whatever else is being committed.
 
         Raises NodeFault with the server's text: nothing of these steps was done. NotReady, a
         time-out and a cancelled wait say nothing of the outcome.
@@ -185,6 +190,19 @@ class Ovs:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
                 await asyncio.gather(*map(self.installed, names))
+
+    async def caught_up(self) -> None:
+        """Return once ovs-vswitchd has taken in the rows and links there are; NotReady if that takes too long."""
+        await self._pace.ask()
+
+    async def shape_anew(self, name: str) -> None:
+        """Have ovs-vswitchd make a port's qdisc once more: it remembers what it made, and never looks again."""
+        port = self._switch.port(name)
+        if port is None or port[1]["qos"] is None:
+            raise NotReady(f"the port {name} has lost its QoS meanwhile")
+        for reference in (["set", []], ["uuid", port[1]["qos"]]):
+            await self._commits.commit(lambda to=reference: [qosrows.bind(name, to)])  # type: ignore[misc]
+            await self._pace.ask()
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
         """Make OVN's chassis keys and the bridge so, key by key; nothing is written that is so already."""
@@ -250,30 +268,12 @@ class Ovs:
                 self._bindings.change(old, new)
                 for event in self._waiting.get((new or old or {})["name"], ()):
                     event.set()
-        for mark, name in {hint for table, _, old, new in changes for hint in self._hints(table, old, new)}:
+        for mark, name in {hint for change in changes for hint in hints.of(self._switch, *change)}:
             self._hint(mark, name)
         if any(table == "Open_vSwitch" for table, *_ in changes):
             self._pace.changed()
         if any(self._affects_all(table, old, new) for table, _, old, new in changes):
             self._lost()
-
-    def _hints(self, table: str, old: Row | None, new: Row | None) -> Iterator[tuple[str, str]]:
-        """Whose port is to be looked at after this change of a row."""
-        rows = [row for row in (old, new) if row is not None]
-        if table == "Port":
-            yield from self._hints_of(*rows)
-        elif table == "Interface" and _compared(old) != _compared(new):
-            yield from self._hints_of(*rows)
-            for claimed in {row["external_ids"].get("iface-id", "") for row in rows}:
-                yield from ((self._switch.owner(name) or "", name) for name in self._switch.claimants(claimed))
-        elif table == "Bridge":
-            moved = (old["ports"] if old else frozenset()) ^ (new["ports"] if new else frozenset())
-            ports = self._database.rows["Port"]
-            yield from self._hints_of(*(ports[port] for port in moved if port in ports))
-
-    def _hints_of(self, *rows: Row) -> Iterator[tuple[str, str]]:
-        for row in rows:
-            yield row["external_ids"].get(MARK) or self._switch.owner(row["name"]) or "", row["name"]
 
     def _affects_all(self, table: str, old: Row | None, new: Row | None) -> bool:
         if table == "Open_vSwitch":
@@ -287,13 +287,6 @@ class Ovs:
 def _rebinding(step: Step) -> Iterator[str]:
     if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
         yield step.was.name
-
-
-def _compared(row: Row | None) -> Any:
-    """What of an Interface a look compares."""
-    if row is None:
-        return None
-    return row["name"], {k: v for k, v in row["external_ids"].items() if k in OWNED_IDS or k == INSTALLED}
 
 
 def _chassis(row: Row | None) -> dict[str, str] | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Claim, Port
+from ovnlet.core.resources import Claim, Policing, Port, Shaping
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from ovnlet.drivers import qosrows
 from ovnlet.drivers.ovsdb import Op
 from ovnlet.drivers.rows import Switch
 
@@ -29,6 +30,10 @@ def ops(steps: Sequence[Step], switch: Switch) -> list[Op]:
             case Step(Verb.REMOVE, Claim() as claim):
                 pair = ["map", [["iface-id", claim.iface_id]]]
                 result.append(_mutate("Interface", claim.interface, [["external_ids", "delete", pair]]))
+            case Step(Verb.ENSURE, Shaping() | Policing() as limit):
+                result += qosrows.ensure(limit, switch)
+            case Step(Verb.REMOVE, Shaping() | Policing() as limit):
+                result += qosrows.remove(limit, switch)
             case _:
                 raise TypeError(f"not a step of OVS: {step}")
     return result
@@ -105,6 +110,7 @@ def _remove(port: Port, switch: Switch) -> list[Op]:
         _mutate("Bridge", port.bridge, [["ports", "delete", ["uuid", uuid]]]),
         *({"op": "delete", "table": "Interface", "where": _is(interface)} for interface in sorted(row["interfaces"])),
         {"op": "delete", "table": "Port", "where": _is(uuid)},
+        *qosrows.forget(port.name, switch),
     ]
 
 

@@ -48,6 +48,11 @@ class Pace:
         for name in late:
             self._hint("", name)
 
+    async def ask(self) -> None:
+        """Return once ovs-vswitchd has taken in all that is in the database now."""
+        await self._commits.commit(lambda: [ASK])
+        await self._caught_up(())
+
     async def commit(self, steps: Sequence[Step]) -> None:
         """In one transaction, or in two where a port goes and comes back; before a new port nothing is owed."""
         if made_anew(steps):
@@ -68,5 +73,5 @@ class Pace:
                     await self._moved.wait()
         except TimeoutError:
             self._late.update(names)
-            late = ", ".join(sorted(names))
+            late = ", ".join(sorted(names)) or "a port's limits"
             raise NotReady(f"ovs-vswitchd has taken in nothing for {_PATIENCE:g} s; {late} must wait for it") from None

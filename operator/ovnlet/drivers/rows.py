@@ -49,10 +49,14 @@ class Switch:
         self.ports_of = Index(lambda row: row["interfaces"])
         self.bridges = Index(lambda row: (row["name"],))
         self.bridges_of = Index(lambda row: row["ports"])
+        self.qos_marks = Index(lambda row: (row["external_ids"].get(MARK),))
+        self.queue_marks = Index(lambda row: (row["external_ids"].get(MARK),))
         self._indices = {
             "Interface": (self.interfaces, self.marks, self.claims),
             "Port": (self.ports, self.port_marks, self.ports_of),
             "Bridge": (self.bridges, self.bridges_of),
+            "QoS": (self.qos_marks,),
+            "Queue": (self.queue_marks,),
         }
 
     def renew(self, rows: Rows) -> None:
@@ -80,6 +84,10 @@ class Switch:
     def bridge_of(self, port: str) -> str:
         """The name of the bridge that has the port of this name; empty if none has."""
         return next((self._rows["Bridge"][b]["name"] for p in self.ports[port] for b in self.bridges_of[p]), "")
+
+    def row(self, table: str, uuid: str) -> Row:
+        """Empty if there is none."""
+        return self._rows[table].get(uuid, {})
 
     def root(self) -> tuple[str, Row] | None:
         return next(iter(self._rows.get("Open_vSwitch", {}).items()), None)

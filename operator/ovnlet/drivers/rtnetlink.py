@@ -38,7 +38,10 @@ _Body = TypeVar("_Body")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """``peer`` is IFLA_LINK: the index of a veth's other end, in the namespace of that id (None: the same one)."""
+    """``peer`` is IFLA_LINK: the index of a veth's other end, in the namespace of that id (None: the same one).
+
+    ``qdisc`` is the kind at its root.
+    """
 
     index: int
     name: str
@@ -49,6 +52,7 @@ class Link:
     alias: str
     peer: int
     peer_nsid: int | None
+    qdisc: str = ""
 
 
 class AddressEntry(NamedTuple):
@@ -174,6 +178,7 @@ def link(body: bytes) -> Link:
         alias=_text(found.get(20, b"")),
         peer=_number(found.get(5, bytes(4))),
         peer_nsid=_signed(found[37]) if 37 in found else None,
+        qdisc=_text(found.get(6, b"")),
     )
 
 

@@ -16,6 +16,7 @@ from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
+from ovnlet.core.shaping import unenforced
 from ovnlet.reconcile.patience import Patience
 from ovnlet.reconcile.state import State
 
@@ -53,6 +54,7 @@ class Outcome:
     ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh`` that there was no network
     before, ``asked`` that a call waits for it: in an ADD ovs-vswitchd may undo a flag that it did not see come.
     ``left`` are those that are not to be applied, and ``why_left``. ``seconds`` are from first to last look.
+    ``notices`` are of values that were rounded, ``unenforced`` of limits that this node cannot enforce.
     """
 
     attachment: Attachment
@@ -66,6 +68,8 @@ class Outcome:
     left: Plan = ()
     why_left: str = ""
     seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    unenforced: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -213,7 +217,9 @@ class Reconciler:
             outcome = await self._unrepaired(attachment, desired, "as set")
         else:
             outcome = Outcome(attachment, desired, desired)
-        return replace(outcome, problems=allocation.problems, edited=edited, fresh=fresh, asked=asked)
+        lacking = tuple(unenforced(allocation.qos, self._host.node))
+        told = replace(outcome, problems=allocation.problems, notices=allocation.notices, unenforced=lacking)
+        return replace(told, edited=edited, fresh=fresh, asked=asked)
 
     async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
         """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""

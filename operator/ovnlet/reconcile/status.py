@@ -31,6 +31,8 @@ class Status:
         attachment = outcome.attachment
         before = self._last.get(attachment.key)
         self._tell_problems(outcome, before.problems if before else ())
+        self._tell_new(outcome, "AnnotationRounded", outcome.notices, before.notices if before else ())
+        self._tell_new(outcome, "RateNotEnforced", outcome.unenforced, before.unenforced if before else ())
         if outcome.left and outcome.left != (before.left if before else ()):
             self._tell_left(outcome)
         if outcome.steps:
@@ -49,12 +51,17 @@ class Status:
         """Of every attachment that has a network."""
         return [self.state(key)[0] for key in self._last]
 
+    def unenforced(self) -> int:
+        """How many limits this node cannot enforce."""
+        return sum(len(outcome.unenforced) for outcome in self._last.values())
+
     def state(self, key: AttachmentKey) -> tuple[str, list[str]]:
-        """In a word, and the annotations that could not be used."""
+        """In a word, and the annotations that could not be used or are not in force to the letter."""
         last = self._last.get(key)
         if last is None:
             return "not looked at yet", []
-        return ("drifted" if last.left else "attached"), [str(problem) for problem in last.problems]
+        told = [*(str(problem) for problem in last.problems), *last.notices, *last.unenforced]
+        return ("drifted" if last.left else "attached"), told
 
     def _tell_problems(self, outcome: Outcome, before: tuple[Invalid, ...]) -> None:
         told = {str(problem) for problem in before}
@@ -62,6 +69,12 @@ class Status:
             if str(problem) not in told:
                 log.warning("annotation not used", pod="/".join(outcome.attachment.owner), reason=str(problem))
                 self._record(outcome.attachment, "Warning", "InvalidAnnotation", str(problem))
+
+    def _tell_new(self, outcome: Outcome, reason: str, texts: tuple[str, ...], before: tuple[str, ...]) -> None:
+        for text in texts:
+            if text not in before:
+                log.warning(text, pod="/".join(outcome.attachment.owner), reason=reason)
+                self._record(outcome.attachment, "Warning", reason, text)
 
     def _tell_left(self, outcome: Outcome) -> None:
         steps = [str(step) for step in outcome.left]

@@ -7,9 +7,10 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 
 from ovnlet.core.resources.netlink import Address, Offload, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
+from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
-Resource = Claim | Port | Veth | Sysctl | Offload | Address | Route
+Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Shaper | Qdisc | Leaf
 Key = tuple[object, ...]
 Network = frozenset[Resource]
 
@@ -17,7 +18,21 @@ ABSENT: Network = frozenset()
 
 # ENSURE walks it forwards, REMOVE backwards. The OVS port comes before the veth: vswitchd
 # reconfigures everything at each link event, and so does it once for both (75 -> 49 ms at 250 ports).
-ORDER: tuple[type[Resource], ...] = (Claim, Port, Veth, Sysctl, Offload, Address, Route)
+# What tc has comes last: ovs-vswitchd makes its part once the link is there.
+ORDER: tuple[type[Resource], ...] = (
+    Claim,
+    Port,
+    Shaping,
+    Policing,
+    Veth,
+    Sysctl,
+    Offload,
+    Address,
+    Route,
+    Shaper,
+    Qdisc,
+    Leaf,
+)
 
 __all__ = [
     "ABSENT",
@@ -25,11 +40,16 @@ __all__ = [
     "Address",
     "Claim",
     "Key",
+    "Leaf",
     "Network",
     "Offload",
+    "Policing",
     "Port",
+    "Qdisc",
     "Resource",
     "Route",
+    "Shaper",
+    "Shaping",
     "Sysctl",
     "Veth",
 ]

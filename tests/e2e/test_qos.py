@@ -1,0 +1,147 @@
+"""Limits by annotation on a whole node: measured where traffic arrives, edited under it, broken and repaired."""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from qos import measure
+from qos.measure import ceiling, shaper
+from testbed.service import wait_for
+from testbed.workloads import OVN, Cluster, Running, pod
+
+RATES = (1, 5, 20)
+SOON = 5.0
+
+
+def test_what_arrives_is_what_was_asked_for(cluster: Cluster) -> None:
+    """Limited from the first packet: tc says so the moment kubelet calls the pod running."""
+    pairs = measure.pairs(cluster, RATES)
+    for rate, pair in pairs.items():
+        assert (ceiling(pair.limited), shaper(pair.limited)) == (f"{rate}Mbit", f"{rate}Mbit")
+        assert (ceiling(pair.peer), shaper(pair.peer)) == ("", "")
+    rows = measure.table(pairs, asserted=RATES, together=True)
+    print("", *rows, sep="\n")
+    assert len(rows) == 12
+    assert all(row.holds for row in rows), [str(row) for row in rows if not row.holds]
+
+
+def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(cluster: Cluster) -> None:
+    cluster.apply(pod("edited", **{f"{OVN}/ingress_rate": "20"}), pod("peer"))
+    edited, peer = cluster.running(2)
+    delays = []
+    with measure.flow(peer, edited) as client:
+        for number in range(50):
+            rate = 10 + number % 7
+            cluster.annotate("edited", ingress_rate=str(rate))
+            began = time.monotonic()
+            wait_for(partial(_is, edited, f"{rate}Mbit"), "the rate", timeout=SOON, every=0.005)
+            delays.append(1000 * (time.monotonic() - began))
+        assert client.poll() is None, "the connection was lost"
+        assert measure.rate(edited, 2) == pytest.approx(rate, rel=0.15)
+        cluster.bed.kubectl("annotate", "pod", "edited", f"{OVN}/ingress_rate-")
+        wait_for(lambda: not ceiling(edited), "the removal", timeout=SOON)
+        assert measure.rate(edited, 1) > 50
+        assert client.poll() is None, "the connection was lost"
+    print(f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), at most {max(delays):.0f}")
+    assert statistics.median(delays) <= 500
+    mark = f"external_ids:ovnlet={edited.container_id}/eth0"
+    assert not any(edited.space.run(["ovs-vsctl", "find", table, mark]).strip() for table in ("QoS", "Queue"))
+
+
+def _is(each: Running, rate: str) -> bool:
+    return ceiling(each) == rate
+
+
+def _delete_qdisc(each: Running) -> None:
+    each.space.run(["tc", "qdisc", "del", "dev", each.port, "root"])
+
+
+def _change_class(each: Running) -> None:
+    each.space.run(
+        ["tc", "class", "change", "dev", each.port, "classid", "1:1", "htb", "rate", "1gbit", "ceil", "1gbit"]
+    )
+
+
+def _delete_rows(each: Running) -> None:
+    rows = "$(ovs-vsctl --bare --columns=_uuid find {} external_ids:ovnlet={}/eth0)"
+    queue, qos = (rows.format(table, each.container_id) for table in ("Queue", "QoS"))
+    each.space.sh(f"ovs-vsctl clear Port {each.port} qos -- destroy QoS {qos} -- destroy Queue {queue}")
+
+
+def _change_queue(each: Running) -> None:
+    queue = f"$(ovs-vsctl --bare --columns=_uuid find Queue external_ids:ovnlet={each.container_id}/eth0)"
+    each.space.sh(f"ovs-vsctl set Queue {queue} other_config:max-rate=77000000")
+
+
+def _unbind(each: Running) -> None:
+    each.space.run(["ovs-vsctl", "clear", "Port", each.port, "qos"])
+
+
+def _delete_shaper(each: Running) -> None:
+    each.inside("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+def _delete_port(each: Running) -> None:
+    each.space.run(["ovs-vsctl", "del-port", each.port])
+
+
+DAMAGES: tuple[Callable[[Running], None], ...] = (
+    _delete_qdisc,
+    _change_class,
+    _delete_rows,
+    _change_queue,
+    _unbind,
+    _delete_shaper,
+    _delete_port,
+)
+
+
+def test_damage_is_repaired(cluster: Cluster) -> None:
+    cluster.apply(pod("single", **{f"{OVN}/ingress_rate": "5", f"{OVN}/egress_rate": "5"}))
+    (single,) = cluster.running(1)
+    rows = "for t in QoS Queue; do ovs-vsctl --bare --columns=_uuid list $t; done"
+
+    def whole() -> bool:
+        counted = len(single.space.sh(rows).split())
+        return (ceiling(single), shaper(single), counted) == ("5Mbit", "5Mbit", 2)
+
+    for damage in DAMAGES:
+        wait_for(whole, "limits", timeout=SOON)
+        damage(single)
+        began = time.monotonic()
+        wait_for(whole, "the repair", timeout=SOON, every=0.005)
+        print(f"{damage.__name__}: in force again {1000 * (time.monotonic() - began):.0f} ms later")
+
+
+def test_a_wrong_rate_is_told_and_the_last_good_one_stays(cluster: Cluster) -> None:
+    """ADD does not wait for it either."""
+    cluster.apply(pod("typo", **{f"{OVN}/ingress_rate": "5Mbit", f"{OVN}/egress_rate": "5", f"{OVN}/loss": "0.5"}))
+    (typo,) = cluster.running(1)
+
+    def told(reason: str) -> str:
+        found = [event["message"] for event in cluster.events("typo") if event["reason"] == reason]
+        return wait_for(lambda: " | ".join(found) or None, reason, timeout=SOON) if found else ""
+
+    assert f"{OVN}/ingress_rate is '5Mbit'" in wait_for(lambda: told("InvalidAnnotation"), "the Event", timeout=SOON)
+    assert (ceiling(typo), shaper(typo)) == ("10Gbit", "5Mbit")
+    cluster.annotate("typo", egress_rate="-1")
+    wait_for(lambda: f"{OVN}/egress_rate is '-1'" in told("InvalidAnnotation"), "the Event", timeout=SOON)
+    assert shaper(typo) == "5Mbit"
+    if "netem" not in typo.space.run(["tc", "qdisc", "show", "dev", typo.port]):
+        lacking = wait_for(lambda: told("RateNotEnforced"), "the Event", timeout=SOON)
+        assert "no sch_netem" in lacking
+
+
+def test_a_direction_without_a_limit_is_untouched(cluster: Cluster) -> None:
+    """50 Mbit/s of UDP towards a pod whose egress alone is limited, and from one whose ingress alone is."""
+    cluster.apply(pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"}))
+    ingress, egress = cluster.running(2)
+    with measure.flow(ingress, egress, "-u", "-b", "50M", "-l", "1300"):
+        time.sleep(1)
+        mbit = measure.rate(egress, 3)
+    offered = 50 * (1300 + 42) / 1300
+    print(f"{mbit:.1f} of {offered:.1f} Mbit/s arrive")
+    assert mbit >= 0.99 * offered

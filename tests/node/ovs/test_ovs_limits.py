@@ -1,0 +1,197 @@
+"""Limits in a real Open vSwitch: rows in one transaction with their port, the qdisc that tc shows, and repairs."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from node.ovs.vswitch import PrivateSwitch, desired_port, ensure, eventually, remove, until
+from ovnlet.core import shaping
+from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.plan import Step, Verb, diff
+from ovnlet.core.qos import Impairment, Limit, Qos
+from ovnlet.core.resources import ABSENT, Network, Policing, Port, Resource, Shaping, Veth
+from ovnlet.drivers.ovs import Ovs
+
+MBIT = 1_000_000
+BOTH = Qos(Limit(5 * MBIT), Limit(3 * MBIT, 2 * MBIT))
+NODE = Node("br-int", 1400, userspace=True)
+
+
+def limits(port: Port, attachment: Attachment, qos: Qos = BOTH) -> frozenset[Shaping | Policing]:
+    veth = Veth(port.name, "eth0", "02:00:00:00:00:01", 1400, "")
+    made = shaping.things(attachment, qos, port, veth, NODE)
+    return frozenset(each for each in made if isinstance(each, Shaping | Policing))
+
+
+def steps(*resources: Resource) -> list[Step]:
+    return [Step(Verb.ENSURE, resource) for resource in resources]
+
+
+async def settled(ovs: Ovs) -> None:
+    await ovs._database.transact([{"op": "comment", "comment": "settled"}])
+
+
+def rows(switch: PrivateSwitch, table: str, attachment: Attachment) -> list[Any]:
+    mark = f"external_ids:ovnlet={attachment.container_id}/eth0"
+    told = switch.vsctl("--format=json", "--columns=_uuid,other_config,external_ids", "find", table, mark)
+    return list(json.loads(told)["data"])
+
+
+@pytest.fixture
+async def port(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> AsyncIterator[Port]:
+    """With limits both ways, made in one transaction; nothing of it is left after its removal."""
+    port = desired_port(attachment)
+    before = switch.commits()
+    await ovs.apply([*ensure(port), *steps(*limits(port, attachment))])
+    assert switch.commits() - before <= 2  # ours, and ovs-vswitchd's answer to it
+    yield port
+    await ovs.apply([Step(Verb.REMOVE, each) for each in ovs.observe(attachment, ABSENT) if isinstance(each, Port)])
+    await settled(ovs)
+    assert ovs.observe(attachment, ABSENT) == ABSENT
+    assert (rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)) == ([], [])
+
+
+def wanted(port: Port, attachment: Attachment, qos: Qos = BOTH) -> Network:
+    return frozenset({port, *limits(port, attachment, qos)})
+
+
+async def test_limits_come_back_as_they_were_put_in(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    assert ovs.observe(attachment, ABSENT) == wanted(port, attachment)
+    assert (
+        switch.vsctl("get", "Interface", port.name, "ingress_policing_rate", "ingress_policing_burst") == "3000\n2000"
+    )
+    ((_, queue, labels),) = rows(switch, "Queue", attachment)
+    assert dict(queue[1]) == {"max-rate": "5000000", "burst": "500000"}
+    assert dict(labels[1])["pod"] == f"{attachment.namespace}/{attachment.pod}"
+    assert dict(labels[1])["iface-id"] == f"{attachment.pod}.{attachment.namespace}"
+
+
+DAMAGE = [
+    ("clear", "Port", "NAME", "qos"),
+    ("clear", "Port", "NAME", "qos", "--", "destroy", "QoS", "QOS"),
+    ("clear", "Port", "NAME", "qos", "--", "destroy", "QoS", "QOS", "--", "destroy", "Queue", "QUEUE"),
+    ("clear", "QoS", "QOS", "queues", "--", "destroy", "Queue", "QUEUE"),
+    ("set", "Queue", "QUEUE", "other_config:max-rate=1"),
+    ("set", "QoS", "QOS", "other_config:max-rate=1"),
+    ("set", "QoS", "QOS", "type=linux-noop"),
+    ("remove", "QoS", "QOS", "external_ids", "ovnlet"),
+    ("remove", "Queue", "QUEUE", "external_ids", "ovnlet"),
+    ("set", "Interface", "NAME", "ingress_policing_rate=0"),
+    ("set", "Interface", "NAME", "ingress_policing_burst=1"),
+    ("--id=@q", "create", "QoS", "type=linux-htb", "--", "set", "Port", "NAME", "qos=@q"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda words: " ".join(words)[:60])
+async def test_damage_is_seen_and_repaired(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port, damage: tuple[str, ...]
+) -> None:
+    ((qos, *_),), ((queue, *_),) = rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)
+    names = {"NAME": port.name, "QOS": qos[1], "QUEUE": queue[1]}
+    switch.vsctl(*(names.get(word, word) for word in damage))
+    await settled(ovs)
+    desired = wanted(port, attachment)
+    plan = diff(desired, ovs.observe(attachment, desired))
+    assert len(plan) == 1
+    await ovs.apply(plan)
+    await settled(ovs)
+    assert ovs.observe(attachment, desired) == desired
+    assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (1, 1)
+    for stranger in switch.vsctl("--bare", "--columns=_uuid", "find", "QoS", "external_ids={}").split():
+        switch.vsctl("destroy", "QoS", stranger)
+
+
+async def test_an_edit_and_a_withdrawal(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
+    for qos in (Qos(Limit(20 * MBIT)), Qos(impairment=Impairment(10_000)), Qos(egress=Limit(MBIT)), Qos()):
+        desired = wanted(port, attachment, qos)
+        await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+        await settled(ovs)
+        assert ovs.observe(attachment, desired) == desired
+        shaped = bool(qos.ingress or qos.impairment)
+        assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (shaped, shaped)
+    assert switch.vsctl("get", "Port", port.name, "qos") == "[]"
+
+
+async def test_rows_of_a_port_that_somebody_deleted_are_found(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    switch.vsctl("del-port", port.name)
+    await settled(ovs)
+    (stray,) = ovs.observe(attachment, ABSENT)
+    assert isinstance(stray, Shaping)
+    assert f"{attachment.container_id}/eth0" in ovs.shaped()
+    await ovs.apply(diff(ABSENT, frozenset({stray})))
+    await settled(ovs)
+    assert ovs.observe(attachment, ABSENT) == ABSENT
+    assert rows(switch, "QoS", attachment) == []
+
+
+async def test_rows_that_kube_ovn_made_are_taken_over(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    """Its port is adopted, and its rows must not outlive that."""
+    labels = f"external_ids:iface-id={port.ids['iface-id']}"
+    queue = ("--id=@k", "create", "Queue", "other_config:max-rate=1", labels)
+    qos = ("--id=@q", "create", "QoS", "type=linux-htb", "queues:0=@k", labels)
+    made = switch.vsctl(*queue, "--", *qos, "--", "set", "Port", port.name, "qos=@q").split()
+    await settled(ovs)
+    desired = wanted(port, attachment)
+    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    left = switch.vsctl("--bare", "--columns=_uuid", "list", "QoS") + switch.vsctl(
+        "--bare", "--columns=_uuid", "list", "Queue"
+    )
+    assert not any(uuid in listed for uuid in made for listed in left)
+
+
+async def test_a_hundred_races_of_add_and_del_leave_no_row(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    """Each ADD and its DEL are on their way together, in whatever order they are committed."""
+
+    async def life(number: int) -> None:
+        one = replace(attachment, container_id=f"{number:012x}".ljust(64, "f"), pod=f"race-{number}")
+        port = desired_port(one)
+        adding = asyncio.ensure_future(ovs.apply([*ensure(port), *steps(*limits(port, one))]))
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        await ovs.apply(remove(port))
+        await adding
+        await ovs.apply(diff(ABSENT, ovs.observe(one, ABSENT)))
+
+    await asyncio.gather(*map(life, range(100)))
+    await settled(ovs)
+    assert not [mark for mark in ovs.shaped() if mark.partition("/")[0].endswith("f")]
+    assert "ffff/eth0" not in switch.vsctl("--columns=external_ids", "list", "QoS")
+    assert "ffff/eth0" not in switch.vsctl("--columns=external_ids", "list", "Queue")
+    assert "referential integrity" not in (switch.directory / "ovs-vswitchd.log").read_text()
+
+
+def classes(switch: PrivateSwitch, name: str) -> str:
+    enter = ["nsenter", f"--net=/proc/{switch.pid('ovs-vswitchd')}/ns/net"]
+    return subprocess.run(
+        [*enter, "tc", "class", "show", "dev", name], capture_output=True, text=True, check=True
+    ).stdout
+
+
+async def test_a_deleted_qdisc_comes_back(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
+    """By a binding taken away and given back, with ovs-vswitchd looking in between: ten times of ten."""
+    switch.ip("link", "add", "name", port.name, "type", "veth", "peer", "name", f"p{port.name[-8:]}")
+    try:
+        await until(lambda: "ceil 5Mbit" in classes(switch, port.name))
+        for _ in range(10):
+            enter = ["nsenter", f"--net=/proc/{switch.pid('ovs-vswitchd')}/ns/net"]
+            subprocess.run([*enter, "tc", "qdisc", "del", "dev", port.name, "root"], check=True)
+            await ovs.caught_up()
+            assert "ceil 5Mbit" not in classes(switch, port.name)
+            await ovs.shape_anew(port.name)
+            assert "ceil 5Mbit" in classes(switch, port.name)
+    finally:
+        switch.ip("link", "del", port.name)
+    eventually(lambda: not switch.has_link(port.name))

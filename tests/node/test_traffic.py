@@ -1,0 +1,136 @@
+"""A shaper in a real pod: what tc says of it, what others do to it, and what a look at pods without one costs."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from node.spaces import DUAL, Bed, network
+from ovnlet.core.plan import Verb
+from ovnlet.core.resources import ABSENT, Network, Qdisc, Shaper, Veth
+from ovnlet.core.resources.qos import HTB, TBF
+from ovnlet.drivers import traffic
+from ovnlet.drivers.netlink_socket import Request, Socket
+
+PLAIN = network(*DUAL)
+VETH = next(each for each in PLAIN if isinstance(each, Veth))
+SHAPER = Shaper(VETH.key, "eth0", 5_000_000, 500_000)
+WANTED: Network = PLAIN | {SHAPER}
+
+
+def tc(bed: Bed, *words: str, netns: str = "") -> str:
+    command = ["tc", "-n", netns or bed.pod.name, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+@pytest.mark.parametrize("rate", [12_000, 1_000_000, 20_000_000, 10**10, 10**11, 10**12])
+async def test_tc_says_what_was_asked_for(bed: Bed, rate: int) -> None:
+    wanted = PLAIN | {Shaper(VETH.key, "eth0", rate, min(max(rate // 10, 100_000), 32 * 10**9))}
+    await bed.converge(wanted)
+    shown = tc(bed, "qdisc", "show", "dev", "eth0", "root")
+    assert shown.startswith("qdisc tbf 157: root")
+    assert bed.netlink.observe(bed.attachment, wanted) == wanted
+
+
+async def test_an_edit_changes_it_in_place_and_a_withdrawal_leaves_nothing(bed: Bed) -> None:
+    await bed.converge(WANTED)
+    before = tc(bed, "-s", "qdisc", "show", "dev", "eth0")
+    edited = PLAIN | {replace(SHAPER, rate=20_000_000, burst=2_000_000)}
+    (step,) = await bed.converge(edited)
+    assert str(step) == "~ Shaper eth0: rate 5000000 -> 20000000, burst 500000 -> 2000000"
+    after = tc(bed, "-s", "qdisc", "show", "dev", "eth0")
+    assert "rate 20Mbit burst 250000b" in after
+    assert after.partition("Sent")[2].split()[0] >= before.partition("Sent")[2].split()[0]
+    (step,) = await bed.converge(PLAIN)
+    assert step.verb is Verb.REMOVE
+    assert "noqueue" in tc(bed, "qdisc", "show", "dev", "eth0")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("del", "dev", "eth0", "root"),
+        ("change", "dev", "eth0", "handle", "157:", "root", "tbf", "rate", "1gbit", "burst", "1m", "limit", "1m"),
+        ("replace", "dev", "eth0", "root", "handle", "9:", "htb"),
+        ("replace", "dev", "eth0", "root", "handle", "9:", "tbf", "rate", "5mbit", "burst", "62500", "limit", "1m"),
+    ],
+    ids=lambda words: words[0] + words[-1],
+)
+async def test_damage_is_seen_and_repaired(bed: Bed, damage: tuple[str, ...]) -> None:
+    await bed.converge(WANTED)
+    tc(bed, "qdisc", *damage)
+    (step,) = await bed.converge(WANTED)
+    assert step.resource == SHAPER
+    assert await bed.converge(WANTED) == ()
+
+
+async def test_what_a_pod_has_of_its_own_is_left(bed: Bed) -> None:
+    await bed.converge(PLAIN)
+    tc(
+        bed,
+        "qdisc",
+        "replace",
+        "dev",
+        "eth0",
+        "root",
+        "handle",
+        "9:",
+        "tbf",
+        "rate",
+        "5mbit",
+        "burst",
+        "9k",
+        "limit",
+        "1m",
+    )
+    assert await bed.converge(PLAIN) == ()
+    assert "qdisc tbf 9:" in tc(bed, "qdisc", "show", "dev", "eth0")
+
+
+async def test_a_class_of_htb_on_the_node_is_seen(bed: Bed) -> None:
+    """As ovs-vswitchd makes it; the ceiling counts, and what is deleted is gone."""
+    await bed.converge(PLAIN)
+    wanted = PLAIN | {Qdisc(VETH.key, VETH.host, 5_000_000)}
+    assert [step.resource for step in bed.plan(wanted)] == [Qdisc(VETH.key, VETH.host, 5_000_000)]
+    node = bed.node.name
+    tc(bed, "qdisc", "add", "dev", VETH.host, "root", "handle", "1:", "htb", "default", "1", netns=node)
+    assert len(bed.plan(wanted)) == 1
+    kind = ("parent", "1:", "classid", "1:1", "htb", "rate", "12kbit", "ceil")
+    tc(bed, "class", "add", "dev", VETH.host, *kind, "5mbit", netns=node)
+    assert bed.plan(wanted) == ()
+    assert bed.plan(PLAIN) == ()
+    assert traffic.is_in_force(Qdisc(VETH.key, VETH.host, 5_000_000))
+    assert not traffic.is_in_force(Qdisc(VETH.key, VETH.host, 6_000_000))
+    tc(bed, "class", "change", "dev", VETH.host, *kind, "6mbit", netns=node)
+    (step,) = bed.plan(wanted)
+    assert str(step) == f"~ Qdisc {VETH.host}: rate 6000000 -> 5000000"
+
+
+async def test_this_kernel_is_asked_what_it_has_and_nothing_is_made(bed: Bed) -> None:
+    lacking = traffic.Kinds((HTB, TBF, "no-such-kind")).lacking
+    assert lacking == {"no-such-kind"}
+    assert "157:" not in tc(bed, "qdisc", "show", "dev", "lo", netns=bed.node.name)
+
+
+async def test_a_pod_without_limits_costs_no_request_more(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    ask = Socket.ask
+
+    def count(self: Socket, *requests: Request) -> list[object]:
+        asked.extend(request.kind for request in requests)
+        return ask(self, *requests)  # type: ignore[return-value]
+
+    await bed.converge(WANTED)
+    monkeypatch.setattr(Socket, "ask", count)
+    bed.plan(WANTED)
+    assert traffic.GETQDISC in asked
+    await bed.netlink.apply(bed.attachment, bed.plan(PLAIN))
+    asked.clear()
+    assert bed.plan(PLAIN) == ()
+    assert not {traffic.GETQDISC, traffic.GETTCLASS} & set(asked)
+
+
+async def test_it_goes_with_its_link(bed: Bed) -> None:
+    await bed.converge(WANTED)
+    await bed.netlink.apply(bed.attachment, bed.plan(ABSENT))
+    assert bed.plan(ABSENT) == ()

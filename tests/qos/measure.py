@@ -1,0 +1,150 @@
+"""Traffic between two pods, counted where it arrives: bytes of whole frames at the receiver's interface."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal
+
+from testbed.service import wait_for
+from testbed.space import Inside
+from testbed.workloads import OVN, Cluster, Running, pod
+
+Direction = Literal["ingress", "egress"]
+Protocol = Literal["tcp", "udp"]
+# Seconds until a burst is spent and TCP has found its rate, and those that are counted.
+SPENT, COUNTED = 2.5, 4.0
+TOLERANCE = 0.1
+_PORTS = count(5300)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of build/qos.json. Without a limit ``asked_mbit`` is what was offered, or None where TCP took all."""
+
+    lane: str
+    direction: str
+    protocol: str
+    asked_mbit: float | None
+    received_mbit: float
+    ratio: float | None
+    asserted: bool
+
+    @property
+    def holds(self) -> bool:
+        return not self.asserted or (self.ratio is not None and abs(self.ratio - 1) <= TOLERANCE)
+
+    def __str__(self) -> str:
+        asked = f"{self.asked_mbit:g}" if self.asked_mbit is not None else "-"
+        ratio = f"{self.ratio:.3f}" if self.ratio is not None else "-"
+        return f"{self.lane:>5} {self.direction:>9} {self.protocol} {asked:>5} {self.received_mbit:>7.2f} {ratio:>6}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A pod with limits, and one without that it talks to."""
+
+    limited: Running
+    peer: Running
+
+    def ends(self, direction: Direction) -> tuple[Running, Running]:
+        """Sender and receiver."""
+        return (self.peer, self.limited) if direction == "ingress" else (self.limited, self.peer)
+
+
+def pods(rates: Sequence[int]) -> list[dict[str, Any]]:
+    """A pair for each rate in Mbit/s, limited in both directions."""
+    return [
+        body
+        for rate in rates
+        for body in (
+            pod(f"limited-{rate}", **{f"{OVN}/ingress_rate": str(rate), f"{OVN}/egress_rate": str(rate)}),
+            pod(f"peer-{rate}"),
+        )
+    ]
+
+
+def pairs(cluster: Cluster, rates: Sequence[int]) -> dict[int, Pair]:
+    cluster.apply(*pods(rates))
+    running = {each.name: each for each in cluster.running(2 * len(rates), timeout=120)}
+    return {rate: Pair(running[f"limited-{rate}"], running[f"peer-{rate}"]) for rate in rates}
+
+
+@contextmanager
+def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Inside]:
+    """iperf3 from one pod to another, for as long as the block lasts."""
+    port = str(next(_PORTS))
+    server = _inside(receiver, "iperf3", "-s", "-p", port)
+    try:
+        wait_for(lambda: f":{port} " in receiver.inside("ss", "-Hltn"), "iperf3 to listen", timeout=5)
+        client = _inside(sender, "iperf3", "-c", receiver.ips[0], "-p", port, "-t", "60", *words)
+        try:
+            yield client
+        finally:
+            _end(client)
+    finally:
+        _end(server)
+
+
+def received(each: Running) -> int:
+    """Bytes that have come in at the pod's interface so far, frames' headers included."""
+    (link,) = each.ip("-s", "link", "show", "eth0")
+    return int(link["stats64"]["rx"]["bytes"])
+
+
+def rate(each: Running, seconds: float = COUNTED) -> float:
+    """Mbit/s that come in there now."""
+    began, before = time.monotonic(), received(each)
+    time.sleep(seconds)
+    after = received(each)
+    return (after - before) * 8 / (time.monotonic() - began) / 1e6
+
+
+def limited(pair: Pair, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True) -> Row:
+    """What arrives of more than may pass."""
+    sender, receiver = pair.ends(direction)
+    words = ["-u", "-b", f"{asked * 1.5}M", "-l", "1300"] if protocol == "udp" else []
+    with flow(sender, receiver, *words):
+        time.sleep(SPENT)
+        mbit = rate(receiver)
+    return Row("host", direction, protocol, asked, round(mbit, 3), round(mbit / asked, 3), asserted)
+
+
+def table(found: dict[int, Pair], *, asserted: Sequence[int], together: bool) -> list[Row]:
+    """Every rate, direction and protocol; the pairs at once, or one after the other where they would hinder."""
+
+    def one(rate: int) -> list[Row]:
+        # What UDP leaves in the queue towards the pod is in the way of what follows, so it comes last.
+        order: list[tuple[Direction, Protocol]] = [
+            ("ingress", "tcp"), ("egress", "tcp"), ("egress", "udp"), ("ingress", "udp"),
+        ]  # fmt: skip
+        return [limited(found[rate], *each, rate, asserted=rate in asserted) for each in order]
+
+    with ThreadPoolExecutor(len(found) if together else 1) as pool:
+        return [row for rows in pool.map(one, found) for row in rows]
+
+
+def ceiling(each: Running) -> str:
+    """What tc says of the pod's ingress: the ceiling of ovs-vswitchd's class, empty if there is none."""
+    shown = each.space.run(["tc", "class", "show", "dev", each.port])
+    lines = [line for line in shown.splitlines() if "class htb 1:1 " in line]
+    return lines[0].partition("ceil ")[2].split()[0] if lines else ""
+
+
+def shaper(each: Running) -> str:
+    """The same of its egress: the rate of the bucket in the pod."""
+    shown = each.inside("tc", "qdisc", "show", "dev", "eth0", "root")
+    return shown.partition(" rate ")[2].split()[0] if "tbf 157:" in shown else ""
+
+
+def _inside(each: Running, *words: str) -> Inside:
+    return each.space.popen(["nsenter", f"--net={each.netns}", *words])
+
+
+def _end(process: Inside) -> None:
+    process.kill()
+    process.communicate(timeout=10)

@@ -1,0 +1,143 @@
+"""Limits of a node in memory: QoS rows that nobody collects, an ovs-vswitchd that never looks at its qdisc again."""
+
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from ovnlet.core.resources import Leaf, Network, Policing, Qdisc, Resource, Shaper, Shaping
+from ovnlet.core.resources.ovs import MARK
+from unit.strict_kernel import NODE, Link, Refused, StrictKernel
+
+
+@dataclass(slots=True, eq=False)
+class Limit:
+    """A QoS row with its Queue; ``whole`` is False where the queue was taken from it."""
+
+    uuid: int
+    labels: dict[str, str]
+    rate: int | None
+    burst: int
+    told: frozenset[tuple[str, str]] = frozenset()
+    whole: bool = True
+
+    @property
+    def mark(self) -> str | None:
+        return self.labels.get(MARK)
+
+
+@dataclass(slots=True, eq=False)
+class Plug:
+    """A port's QoS row and policing, and the link whose qdisc ovs-vswitchd remembers to have made."""
+
+    qos: int | None = None
+    policing: tuple[int, int] | None = None
+    made: int | None = None
+
+
+@dataclass
+class StrictTraffic:
+    """``plugs`` go with their ports, ``limits`` do not."""
+
+    kernel: StrictKernel
+    plugs: dict[str, Plug] = field(default_factory=dict)
+    limits: dict[int, Limit] = field(default_factory=dict)
+
+    def observe(self, name: str, mark: str, port: tuple[object, ...]) -> Iterator[Shaping | Policing]:
+        plug = self.plugs.get(name)
+        if plug and plug.policing:
+            yield Policing(port, name, *plug.policing)
+        if ours := [limit for limit in self.limits.values() if limit.mark == mark]:
+            bound = plug is not None and len(ours) == 1 and plug.qos == ours[0].uuid and ours[0].whole
+            labels = frozenset(ours[0].labels.items())
+            yield Shaping(port, name, ours[0].rate, ours[0].burst, labels, ours[0].told, bound)
+
+    def put(self, wanted: Resource, pod: Link | None) -> None:
+        match wanted:
+            case Shaping():
+                self._shape(wanted)
+            case Policing(name=name, rate=rate, burst=burst):
+                self.plugs[name].policing = (rate, burst)
+            case Shaper(rate=rate, burst=burst) if pod:
+                pod.shaper = (rate, burst)
+            case Qdisc():
+                self._enforce(wanted)
+            case Leaf():
+                self._impair(wanted)
+            case _:
+                raise AssertionError(wanted)
+
+    def lift(self, unwanted: Resource, pod: Link | None) -> None:
+        match unwanted:
+            case Shaping(labels=labels):
+                self.forget(dict(labels)[MARK])
+            case Policing(name=name):
+                self.plugs[name].policing = None
+            case Shaper() if pod:
+                pod.shaper = None
+            case Leaf(host=host):
+                self.kernel.link(NODE, host).leaf = None
+            case _:
+                raise AssertionError("settings go with their link, a qdisc with its rows")
+
+    def _shape(self, wanted: Shaping) -> None:
+        if wanted.name not in self.plugs:
+            raise Refused(errno.ENOENT, wanted.name)
+        labels = dict(wanted.labels)
+        self.forget(labels[MARK])
+        uuid = self.kernel.birth()
+        self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.told)
+        self.plugs[wanted.name].qos = uuid
+
+    def forget(self, mark: str) -> None:
+        """OVSDB refuses to delete a row that somebody still refers to, so the reference goes with it."""
+        gone = {uuid for uuid, limit in self.limits.items() if limit.mark == mark}
+        for plug in self.plugs.values():
+            plug.qos = None if plug.qos in gone else plug.qos
+        self.limits = {uuid: limit for uuid, limit in self.limits.items() if uuid not in gone}
+
+    def vswitchd(self) -> None:
+        """Takes the rows in. Of what it made it changes the class; a root that was deleted it believes to be there."""
+        for name, plug in self.plugs.items():
+            link = self.kernel.find(NODE, name)
+            limit = self.limits.get(plug.qos or 0)
+            if link is None:
+                continue
+            if limit is None or not limit.whole:
+                if plug.made == link.born:
+                    link.htb, link.leaf, plug.made = None, None, None
+            elif plug.made != link.born or link.htb is not None:
+                link.htb, plug.made = limit.rate or 10_000_000_000, link.born
+
+    def _enforce(self, wanted: Qdisc) -> None:
+        self.vswitchd()
+        link, plug = self.kernel.link(NODE, wanted.host), self.plugs[wanted.host]
+        if plug.qos and (link.htb is None or wanted.rate not in (None, link.htb)):
+            plug.qos, bound = None, plug.qos
+            self.vswitchd()
+            link.leaf = None
+            plug.qos = bound
+            self.vswitchd()
+
+    def _impair(self, wanted: Leaf) -> None:
+        link = self.kernel.link(NODE, wanted.host)
+        if link.htb is None:
+            raise Refused(errno.ENOENT, wanted.host)
+        link.leaf = wanted
+
+    def facts(self) -> Iterator[tuple[object, ...]]:
+        for name, plug in self.plugs.items():
+            yield "plug", name, plug.qos, plug.policing
+        for limit in self.limits.values():
+            yield "limit", limit.mark, limit.uuid, frozenset(limit.labels.items()), limit.rate, limit.burst, limit.told
+
+
+def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Qdisc | Leaf | Shaper]:
+    if pod.shaper:
+        yield Shaper(veth, pod.name, *pod.shaper)
+    if host.htb is None:
+        return
+    for wanted in desired:
+        if isinstance(wanted, Qdisc) and wanted.host == host.name:
+            yield Qdisc(veth, host.name, None if wanted.rate is None else host.htb)
+    if host.leaf:
+        yield replace(host.leaf, veth=veth, host=host.name)

@@ -1,0 +1,247 @@
+"""Limits: what is read of their annotations, and that it is the same thing at every hop."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovnlet.core import annotations, desired, qos, shaping
+from ovnlet.core.annotations import parse, settle, usable
+from ovnlet.core.attachment import Node
+from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
+from ovnlet.core.resources import Leaf, Policing, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.drivers import qosrows, traffic
+from unit import pods
+from unit.pods import Text, key
+from unit.test_annotations import DUAL
+
+INGRESS, EGRESS = "kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth"
+NODE = Node("br-int", 1400, userspace=True)
+MBIT = 1_000_000
+
+
+def read(text: Text, provider: str = "ovn") -> Qos:
+    return parse(DUAL | text, provider, "eth0").qos
+
+
+def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
+    network = desired.network(pods.ATTACHMENT, parse(DUAL | text, "ovn", "eth0"), node)
+    kinds = (Shaping, Policing, Qdisc, Shaper, Leaf)
+    return {type(each): each for each in network if isinstance(each, kinds)}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ({}, Qos()),
+        ({key("ingress_rate"): "", key("latency"): " "}, Qos()),
+        ({key("ingress_rate"): "0", key("egress_burst"): "5"}, Qos()),
+        ({key("ingress_rate"): "5"}, Qos(ingress=Limit(5 * MBIT))),
+        ({key("egress_rate"): "5", key("egress_burst"): "2"}, Qos(egress=Limit(5 * MBIT, 2 * MBIT))),
+        ({key("egress_rate"): "5", key("egress_burst"): "0"}, Qos(egress=Limit(5 * MBIT))),
+        ({INGRESS: "10M", EGRESS: "500k"}, Qos(Limit(10 * MBIT), Limit(500_000))),
+        ({INGRESS: "1Mi"}, Qos(Limit(1_048_000))),
+        ({INGRESS: "12e3", EGRESS: ".5G"}, Qos(Limit(12_000), Limit(500 * MBIT))),
+        ({INGRESS: "10M", key("ingress_rate"): "5"}, Qos(Limit(5 * MBIT))),
+        ({INGRESS: "10M", key("ingress_rate"): "0"}, Qos()),
+        ({INGRESS: "10M", key("ingress_rate"): "five"}, Qos(Limit(10 * MBIT))),
+        ({INGRESS: "10M", key("ingress_burst"): "3"}, Qos(Limit(10 * MBIT, 3 * MBIT))),
+        ({key("latency"): "10", key("jitter"): "2"}, Qos(impairment=Impairment(10_000, 2_000))),
+        ({key("loss"): "0.5", key("limit"): "50"}, Qos(impairment=Impairment(limit=50, loss=5_000))),
+        ({key("loss"): "0"}, Qos()),
+    ],
+)
+def test_what_is_read(text: Text, found: Qos) -> None:
+    assert read(text) == found
+
+
+def test_only_the_first_interface_heeds_the_bandwidth_of_kubernetes() -> None:
+    text = {annotations.key("net1.shop.ovn", name.partition("/")[2]): value for name, value in DUAL.items()}
+    assert parse(text | {INGRESS: "10M"}, "net1.shop.ovn", "net1").qos == Qos()
+
+
+WRONG = [
+    *(
+        (key(f"{way}_{what}"), bad)
+        for way in ("ingress", "egress")
+        for what in ("rate", "burst")
+        for bad in ("-1", "1.5")
+    ),
+    *((key("ingress_rate"), bad) for bad in ("5M", "1000001", "٣", "9" * 5000, "x" * 70_000)),
+    *(
+        (name, bad)
+        for name in (INGRESS, EGRESS)
+        for bad in ("0", "100m", "11999", "2T", "5K", "M", "1e99", "-1M", "1 M")
+    ),
+    *((key(name), bad) for name in ("latency", "jitter", "limit") for bad in ("-1", "0.5", "5ms", "9999999")),
+    *((key("loss"), bad) for bad in ("-0.1", "100.1", "0.00001", "NaN", "Infinity", "1%", "1" * 50)),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda text: text.rpartition("/")[2][:20])
+def test_a_wrong_value_is_told_and_the_last_good_one_stays(name: str, value: str) -> None:
+    good = {INGRESS: "7M", EGRESS: "7M", **{key(each): "7" for each in ("ingress_burst", "latency", "jitter", "limit")}}
+    before = annotations.relevant(DUAL | good | {key("loss"): "7"}, "ovn")
+    now = before | {name: value}
+    (problem,) = parse(now, "ovn", "eth0").problems
+    assert (problem.key, problem.value) == (name, value)
+    assert name in str(problem)
+    assert len(str(problem)) < 600
+    assert settle(before, now, "ovn", "eth0").qos == parse(before, "ovn", "eth0").qos
+    assert usable(before, now, "ovn", "eth0") == before
+    assert name not in usable(None, DUAL | {name: value}, "ovn", "eth0")
+
+
+def test_a_burst_that_lasts_longer_than_can_be_counted_is_refused() -> None:
+    found = parse(DUAL | {key("egress_rate"): "1", key("egress_burst"): "271"}, "ovn", "eth0")
+    assert [problem.key for problem in found.problems] == [key("egress_burst")]
+    assert found.qos == Qos(egress=Limit(MBIT))
+
+
+def test_what_is_rounded_is_told() -> None:
+    found = parse(DUAL | {INGRESS: "1000500", key("loss"): "0.123456"}, "ovn", "eth0")
+    assert found.problems == ()
+    assert found.qos == Qos(Limit(1_000_000), impairment=Impairment(loss=1235))
+    assert [notice.partition(":")[2].strip() for notice in found.notices] == [
+        "1000k is in force: only whole kbit/s can be set",
+        "0.1235 is in force: four decimals can be set",
+    ]
+
+
+@given(
+    st.text(max_size=12)
+    | st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,2})?([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?", fullmatch=True)
+)
+def test_every_quantity_is_a_rate_or_a_named_error(text: str) -> None:
+    try:
+        found = qos.quantity(text)
+    except Wrong:
+        pass
+    else:
+        assert qos.LEAST <= found.value <= qos.MOST
+        assert found.value % 1000 == 0
+
+
+@given(st.text(max_size=8) | st.decimals(-1, 101, places=6).map(str))
+def test_every_percentage_is_a_share_or_a_named_error(text: str) -> None:
+    try:
+        found = qos.percent(text)
+    except Wrong:
+        return
+    assert abs(Decimal(found.value) / 10_000 - Decimal(text)) <= Decimal("0.00005")
+    assert (found.value == 0) == (Decimal(text) == 0)
+
+
+_RATES = st.integers(1, qos.MOST // MBIT)
+_TEXTS = st.fixed_dictionaries(
+    {},
+    optional={
+        key("ingress_rate"): _RATES.map(str),
+        key("egress_rate"): _RATES.map(str),
+        key("ingress_burst"): st.integers(1, 32_000).map(str),
+        key("egress_burst"): st.integers(1, 32_000).map(str),
+        key("latency"): st.integers(0, 60_000).map(str),
+        key("jitter"): st.integers(0, 60_000).map(str),
+        key("limit"): st.integers(0, qos.MEGA).map(str),
+        key("loss"): st.decimals(0, 100, places=4).map(str),
+        INGRESS: st.integers(12, qos.MOST // 1000).map(lambda kbit: f"{kbit}k"),
+        EGRESS: st.integers(12, qos.MOST // 1000).map(lambda kbit: f"{kbit}k"),
+    },
+)
+
+
+@given(_TEXTS)
+def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
+    """To the rows and messages, and back from them."""
+    wanted, found = read(text), things(text)
+    assert {problem.key.rpartition("_")[2] for problem in parse(DUAL | text, "ovn", "eth0").problems} <= {"burst"}
+    if isinstance(shaped := found.get(Shaping), Shaping):
+        assert qosrows.value(shaped.port, shaped.name, *qosrows.columns(shaped)) == shaped
+        assert shaped.rate == (wanted.ingress.rate if wanted.ingress else None)
+    if isinstance(shaper := found.get(Shaper), Shaper):
+        sent = traffic.entry(traffic.put_shaper(7, shaper).body)
+        assert traffic.shaper(sent, shaper.veth, shaper.pod, shaper) == shaper
+        assert wanted.egress
+        assert shaper.rate == wanted.egress.rate
+    if isinstance(netem := found.get(Leaf), Leaf) and wanted.impairment:
+        sent = traffic.entry(traffic.put_leaf(7, netem).body)
+        assert traffic.netem(sent, netem.veth, netem.host) == netem
+    assert set(found) == {
+        *((Shaping, Qdisc, Leaf) if wanted.ingress or wanted.impairment else ()),
+        *((Policing, Shaper) if wanted.egress else ()),
+    }
+
+
+@given(_TEXTS)
+def test_policing_lets_pass_what_the_shaper_does(text: Text) -> None:
+    found = things(text)
+    policing, shaper = found.get(Policing), found.get(Shaper)
+    if isinstance(policing, Policing) and isinstance(shaper, Shaper):
+        assert policing.rate * 1000 == shaper.rate
+        assert policing.burst * 1000 >= shaper.burst
+
+
+def test_a_bucket_holds_the_largest_packet() -> None:
+    small = things({EGRESS: "12k", INGRESS: "12k"}, replace(NODE, mtu=9000))
+    assert isinstance(shaper := small[Shaper], Shaper)
+    assert isinstance(shaped := small[Shaping], Shaping)
+    assert shaper.burst == shaped.burst >= 8 * 9018
+
+
+@pytest.mark.parametrize(
+    ("lacks", "kinds", "told"),
+    [
+        ((), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
+        (("netem",), {Shaping, Qdisc, Policing, Shaper, Leaf}, ["latency"]),
+        (("htb", "netem"), {Shaping, Policing, Shaper}, ["ingress rate", "latency"]),
+        (("tbf",), {Shaping, Qdisc, Policing, Leaf}, ["egress rate"]),
+    ],
+)
+def test_what_the_kernel_lacks_is_told_and_not_tried(
+    lacks: tuple[str, ...], kinds: set[type[Resource]], told: list[str]
+) -> None:
+    text = {key("ingress_rate"): "5", key("egress_rate"): "5", key("latency"): "10"}
+    node = replace(NODE, lacks=frozenset(lacks))
+    assert set(things(text, node)) == kinds
+    words = list(shaping.unenforced(read(text), node))
+    assert [line.partition(" not")[0].partition(",")[0] for line in words] == told
+    assert all("kernel has no sch_" in line for line in words)
+    assert list(shaping.unenforced(Qos(), node)) == []
+
+
+def _alter_type(qos_row: dict[str, object], _: dict[str, object]) -> None:
+    qos_row["type"] = "linux-noop"
+
+
+def _alter_speed(qos_row: dict[str, object], _: dict[str, object]) -> None:
+    qos_row["other_config"] = {"max-rate": "1"}
+
+
+def _alter_label(_: dict[str, object], queue: dict[str, object]) -> None:
+    queue["external_ids"] = {}
+
+
+def _alter_queue(_: dict[str, object], queue: dict[str, object]) -> None:
+    queue["other_config"] = {"max-rate": "fast", "burst": "1"}
+
+
+@pytest.mark.parametrize("alter", [_alter_type, _alter_speed, _alter_label, _alter_queue])
+def test_rows_that_say_something_else_are_not_intact(
+    alter: Callable[[dict[str, object], dict[str, object]], None],
+) -> None:
+    shaped = things({key("ingress_rate"): "5"})[Shaping]
+    assert isinstance(shaped, Shaping)
+    rows = qosrows.columns(shaped)
+    alter(*rows)
+    assert not qosrows.value(shaped.port, shaped.name, *rows).intact
+
+
+def test_limits_lie_within_what_takes_them_along() -> None:
+    network = desired.network(pods.ATTACHMENT, parse(DUAL | {key("egress_rate"): "5"}, "ovn", "eth0"), NODE)
+    (veth,) = [each for each in network if isinstance(each, Veth)]
+    found = {type(each): each for each in network}
+    assert found[Policing].within == ("port", "br-int", veth.host, False)
+    assert found[Shaper].within == veth.key
