@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -73,3 +74,14 @@ async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(bed: 
     bed.node.ip("link", "set", bed.host, "down")
     assert await hints.settled() == []
     assert not hints.watch.follows(bed.attachment.key)
+
+
+async def test_every_interface_of_a_pod_hears_of_its_namespace(bed: Bed, hints: Hints) -> None:
+    second = replace(bed.attachment, ifname="net1")
+    hints.watch.follow(second)
+    bed.pod.ip("address", "del", "10.16.0.5/16", "dev", "eth0")
+    assert {bed.attachment.key, second.key} <= set(await hints.settled())
+    hints.keys.clear()
+    hints.watch.forget(second.key)
+    bed.pod.ip("address", "del", "fd00::5/64", "dev", "eth0")
+    assert set(await hints.settled()) == {bed.attachment.key}

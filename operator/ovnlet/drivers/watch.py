@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, changed: Callable[[AttachmentKey], None], lost: Callable[[], None]) -> None:
         self._changed, self._lost = changed, lost
-        self._pods: dict[int, AttachmentKey] = {}
+        self._pods: dict[int, set[AttachmentKey]] = {}
         self._indices: dict[int, AttachmentKey] = {}
         self._names: dict[str, AttachmentKey] = {}
         self._known: dict[AttachmentKey, tuple[str, int, int]] = {}
@@ -77,7 +77,7 @@ class Watch:
                 (answer,) = host.ask(get_nsid(netns))
                 # A namespace that no link of the node's leads to has no id yet: -1.
                 if answer.error is None and (pod := nsid(answer.replies[0])) >= 0:
-                    self._pods[pod] = key
+                    self._pods.setdefault(pod, set()).add(key)
         self._names[name] = key
         self._known[key] = (name, index, pod)
 
@@ -88,7 +88,10 @@ class Watch:
         name, index, pod = self._known.pop(key, ("", 0, -1))
         _drop(self._names, name, key)
         _drop(self._indices, index, key)
-        _drop(self._pods, pod, key)
+        if pod in self._pods:
+            self._pods[pod].discard(key)
+            if not self._pods[pod]:
+                del self._pods[pod]
 
     def _read(self) -> None:
         """A bounded number of datagrams a turn: a storm of notifications must not hold up the loop."""
@@ -115,7 +118,7 @@ class Watch:
             for kind, flags, _, body in messages(data):
                 if namespace is not None:
                     if not _is_the_kernels(kind, flags, body):
-                        yield self._pods[namespace]
+                        yield from self._pods[namespace]
                 elif (kind in (NEWLINK, DELLINK) or kind in _TRAFFIC_CONTROL) and (key := self._of_link(kind, body)):
                     yield key
         except (Garbled, struct.error):
