@@ -42,8 +42,17 @@ async def test_a_port_that_ovn_rebinds_is_left_alone() -> None:
 
 async def test_a_port_that_never_had_it_is_given_time() -> None:
     bindings = Bindings(lambda _mark, _name: None)
-    bindings.change(None, row(installed=False))
+    bindings.change(row(installed=False, ofport=-1), row(installed=False))
     await asyncio.sleep(29)
+    assert not bindings.is_lost("c1_h")
+    await asyncio.sleep(2)
+    assert bindings.is_lost("c1_h")
+
+
+async def test_a_port_that_a_new_session_finds_without_it_is_looked_at_sooner() -> None:
+    bindings = Bindings(lambda _mark, _name: None)
+    bindings.change(None, row(installed=False))
+    await asyncio.sleep(2)
     assert not bindings.is_lost("c1_h")
     await asyncio.sleep(2)
     assert bindings.is_lost("c1_h")

@@ -17,6 +17,8 @@ INSTALLED = "ovn-installed"
 # A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
 # one that never had it is still being installed, which takes seconds in a large cluster or a burst.
 _LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
+# A row that was plugged before this session began: whoever made it has long been answered, or is gone.
+_FOUND_AFTER = 3.0
 # A recompute is of the whole node, and costly in a large cluster: twenty at once, then one each ten seconds.
 _BURST, _REFILL, _SHARED = 20.0, 10.0, 0.5
 
@@ -42,7 +44,7 @@ class Bindings:
         if installed(new) or (new["ofport"] or 0) <= 0:
             self._settle(new["name"])
         elif new["name"] not in self._due and new["name"] not in self._lost:
-            pause = _LOST_AFTER if installed(old) else _NEVER_AFTER
+            pause = _FOUND_AFTER if old is None else _LOST_AFTER if installed(old) else _NEVER_AFTER
             loop = asyncio.get_running_loop()
             self._due[new["name"]] = loop.call_later(pause, self._lose, new["name"], new["external_ids"][MARK])
 
