@@ -144,7 +144,7 @@ class Cluster:
         """Delete what was made, and see it gone from the node: not only from the API server."""
         if self.made:
             self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", *self.made)
-        wait_for(lambda: not self.pods(), "pods gone", timeout=60, every=0.1)
+        wait_for(lambda: not self.pods(), "pods gone", timeout=200, every=0.1)
         wait_for(lambda: not self._left(), "records gone", timeout=90, every=0.1)
 
     def _left(self) -> list[str]:
