@@ -72,7 +72,6 @@ async def test_with_portmap_it_speaks_what_both_know(
     assert plugins[1] == {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
-@pytest.mark.skipif(not PORTMAP.exists(), reason="containernetworking-plugins is not installed")
 async def test_with_debians_portmap(bin_dir: Path) -> None:
     shutil.copy2(PORTMAP, bin_dir)
     known = await installer.supported_versions(PORTMAP)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from ovnlet.core.resources import ORDER, Key, Network, Port, Resource, Route, Veth
+from ovnlet.core.resources import ORDER, Network, Port, Resource, Route, Veth
 
 _RANK = {kind: rank for rank, kind in enumerate(ORDER)}
 
@@ -92,8 +92,3 @@ def _key_changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             yield f"{name} {before.get(name)} -> {after.get(name)}"
-
-
-def keys(network: Network) -> frozenset[Key]:
-    """The keys of a network: what it has, whatever the attributes."""
-    return frozenset(resource.key for resource in network)
