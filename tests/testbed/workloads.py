@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import tempfile
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -73,21 +74,30 @@ class Running:
 
     def ping(self, address: str) -> Ping:
         """One packet each 20 ms until it is stopped."""
-        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-q", "-i", "0.02", address]
-        return Ping(self.space.popen(words))
+        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-i", "0.02", address]
+        said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the ping's own; a pipe would fill up
+        return Ping(self.space.popen(words, stdout=said.fileno()), said)
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
     process: Inside
+    said: IO[str]
 
     def stop(self) -> tuple[int, int]:
-        """Packets sent and received."""
+        """Packets sent and received. One that was sent last may still be under way: it is not counted."""
         self.process.send_signal(signal.SIGINT)
-        text, _ = self.process.communicate(timeout=10)
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        self.process.wait(timeout=10)
+        self.said.seek(0)
+        text = self.said.read()
+        self.said.close()
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
+        found = re.search(r"(\d+) packets transmitted", text)
         assert found, text
-        return int(found[1]), int(found[2])
+        sent = max(int(found[1]) - 1, *answered, 0)
+        if lost := sorted(set(range(1, sent + 1)) - answered):
+            print(f"of {sent} packets these were lost: {lost}")
+        return sent, len(answered)
 
 
 @dataclass
