@@ -1,7 +1,7 @@
 """A bed for the whole floor, and an agent on one of its nodes for each test."""
 
-import os
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
