@@ -52,10 +52,10 @@ class RouteEntry(NamedTuple):
     def ours(self) -> bool:
         return self.plain and self.protocol == PROTOCOL and self.metric == _METRIC[_family(self.destination)]
 
-    @property
-    def competes(self) -> bool:
-        """With a route of ours to the same destination, if there is one."""
-        return self.plain and not self.ours and self.metric <= _METRIC[_family(self.destination)]
+    def competes(self, link: int) -> bool:
+        """With a route of ours to the same destination by that link, if there is one."""
+        better = self.plain and not self.ours and self.metric <= _METRIC[_family(self.destination)]
+        return better and {index for index, _ in self.hops} == {link}
 
 
 def add_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
@@ -140,15 +140,13 @@ def look(pod: Socket, link: int, veth: Veth, desired: Network, addresses: Sequen
             entry = route(body)
             if entry.ours:
                 yield Route(veth.key, veth.pod, entry.destination, entry.via, entry.source)
-            elif entry.competes and entry.destination in contested and not _goes_with_an_address(entry, addresses):
-                if {index for index, _ in entry.hops} == {link}:
-                    via = tuple(gateway for _, gateway in entry.hops)
-                    where = veth.key, veth.pod, entry.destination
-                    yield Rival(*where, via, entry.source, entry.protocol, entry.metric)
+            elif entry.destination in contested and entry.competes(link) and not _is_of_one(entry, addresses):
+                via, where = tuple(gateway for _, gateway in entry.hops), (veth.key, veth.pod, entry.destination)
+                yield Rival(*where, via, entry.source, entry.protocol, entry.metric)
 
 
-def _goes_with_an_address(entry: RouteEntry, addresses: Sequence[Address]) -> bool:
-    """The kernel's own connected route of an address of ours, which cannot stay as it is."""
+def _is_of_one(entry: RouteEntry, addresses: Sequence[Address]) -> bool:
+    """The kernel's own connected route of an address of ours goes with it: such an address cannot stay as it is."""
     return entry.protocol == BY_KERNEL and any(
         not address.noprefixroute and address.ip.network == entry.destination and entry.source in (None, address.ip.ip)
         for address in addresses
