@@ -13,6 +13,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from ovnlet.core.resources import Rival
 from ovnlet.drivers import netlink_socket, routes, rtnetlink
 from ovnlet.drivers.netlink_socket import Garbled, Request, attributes, messages, refusal
 
@@ -105,6 +106,23 @@ def test_a_route_there_and_back(index: int, ip: rtnetlink.Interface, has_via: bo
         assert message.get_attr(f"RTA_{name}") == (None if value is None else str(value))
     ours = routes.route(_ours(message))
     assert (ours.destination, ours.via, ours.source) == (ip.network, via, source)
+    assert (ours.hops, ours.ours, ours.competes(index)) == (((index, via),), True, False)
+
+
+@settings(deadline=None)
+@given(indices, interfaces, st.integers(1, 3), st.integers(0, 255), st.integers(0, 512))
+def test_a_rival_there_and_back(index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int) -> None:
+    via = tuple(ip.network[0] + number for number in range(hops)) if ip.network[0].packed[0] < 255 else (None,)
+    rival = Rival((), "eth0", ip.network, via, None, protocol, metric)
+    message = _foreign(rtmsg, routes.delete_rival(index, rival))
+    assert (message["table"], message["proto"], message["dst_len"]) == (254, protocol, ip.network.prefixlen)
+    assert message.get_attr("RTA_PRIORITY") == metric
+    assert message.get_attr("RTA_OIF") == (index if len(via) == 1 else None)
+    if len(via) > 1:
+        told = [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")]
+        assert told == [(index, str(each)) for each in via]
+        seen = routes.route(_ours(message))
+        assert (seen.hops, seen.metric, seen.protocol) == (tuple((index, each) for each in via), metric, protocol)
 
 
 @settings(deadline=None)
