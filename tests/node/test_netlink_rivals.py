@@ -60,10 +60,10 @@ def _second_link(bed: Bed) -> None:
 
 
 def _routes(bed: Bed) -> list[dict[str, Any]]:
-    """Of all tables, but what a link's coming up adds a moment late."""
+    """Of all tables but the local one; that and link-local routes are filled a moment late."""
     found = [*bed.pod.json("route", "show", "table", "all"), *bed.pod.json("-6", "route", "show", "table", "all")]
     late = ("fe80", "ff00", "multicast")
-    kept = [each for each in found if not each["dst"].startswith(late)]
+    kept = [each for each in found if each.get("table") != "local" and not each["dst"].startswith(late)]
     return sorted(kept, key=str)
 
 
