@@ -43,7 +43,7 @@ def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(clus
         assert measure.rate(edited, 2) == pytest.approx(rate, rel=0.15)
         cluster.bed.kubectl("annotate", "pod", "edited", f"{OVN}/ingress_rate-")
         wait_for(lambda: not ceiling(edited), "the removal", timeout=SOON)
-        assert measure.rate(edited, 1) > 50
+        wait_for(lambda: measure.rate(edited, 0.5) > 50, "TCP to use what it may", timeout=20)
         assert client.poll() is None, "the connection was lost"
     print(f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), at most {max(delays):.0f}")
     assert statistics.median(delays) <= 500
