@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from drift import trials
-from drift.kinds import ELSEWHERE, KINDS, Kind
+from drift.kinds import ELSEWHERE, Kind
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
 from drift.stage import KEEPER, Stage
+from drift.table import KINDS
 from testbed import progress, switch
 from testbed.service import wait_for
 

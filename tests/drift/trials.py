@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from drift.kinds import KINDS, Kind
+from drift.kinds import Kind
 from drift.look import Target
 from drift.report import PAIR, Book, Row
 from drift.stage import KEEPER, Stage
+from drift.table import KINDS
 from testbed import progress
 
 FAST_SECONDS = 10
@@ -21,7 +22,8 @@ RESYNC_SECONDS = 200  # three intervals of the agent's default
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
     """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
     spared = {KEEPER} if any(kind.where in ("pod", "link") for kind in kinds) else set()
-    return [target for target in stage.targets if target.pod not in spared | stage.silent] or stage.targets
+    fit = [target for target in stage.targets if target.limited or not any(kind.limited for kind in kinds)]
+    return [target for target in fit if target.pod not in spared | stage.silent] or fit
 
 
 def item(target: Target, *kinds: Kind) -> dict[str, Any]:

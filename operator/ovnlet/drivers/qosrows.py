@@ -1,7 +1,8 @@
 """QoS and Queue rows, and the policing columns: from OVSDB to values and back.
 
 Both tables are root tables: a row stays until somebody deletes it, so ours go in the transaction that takes away what
-refers to them. A repair makes them anew: ovs-vswitchd compares what they say, not who they are.
+refers to them. A repair makes them anew: ovs-vswitchd compares what they say, not who they are. What a stranger's row
+refers to cannot be deleted, and would make every transaction fail: it loses our labels instead, and is the stranger's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -108,17 +109,29 @@ def bind(name: str, qos: list[Any]) -> Op:
 
 
 def _deletions(name: str, mark: str, switch: Switch) -> list[Op]:
-    rows = zip(("QoS", "Queue"), _ours(name, mark, switch), strict=True)
-    return [
-        {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
-        for table, uuids in rows
-        for uuid in uuids
-    ]
+    qos, queues = _ours(name, mark, switch)
+    kept = {uuid for uuid in qos if set(switch.bound_to[uuid]) - set(switch.ports[name])}
+    kept |= {uuid for uuid in queues if set(switch.qos_of[uuid]) - (set(qos) - kept)}
+    rows = [("QoS", uuid) for uuid in qos] + [("Queue", uuid) for uuid in queues]
+    return [_let_go(table, uuid) if uuid in kept else _deletion(table, uuid) for table, uuid in rows]
+
+
+def _deletion(table: str, uuid: str) -> Op:
+    return {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
+
+
+def _let_go(table: str, uuid: str) -> Op:
+    labels = [["external_ids", "delete", ["set", sorted(_LABELS)]]]
+    return {"op": "mutate", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]], "mutations": labels}
 
 
 def _ours(name: str, mark: str, switch: Switch) -> tuple[list[str], list[str]]:
-    """The rows that bear the mark, and those the port is bound to if they bear its `iface-id`, as Kube-OVN's do."""
+    """The rows that bear the mark, and those the port is bound to if they bear its `iface-id`, as Kube-OVN's do.
+
+    A row around our queue that bears no label at all has lost ours.
+    """
     qos, queues = list(switch.qos_marks[mark]), list(switch.queue_marks[mark])
+    qos += [uuid for queue in queues for uuid in switch.qos_of[queue] if not switch.row("QoS", uuid)["external_ids"]]
     port, interface = switch.port(name), switch.interface(name)
     bound: str = (port[1]["qos"] if port else None) or ""
     row = switch.row("QoS", bound) if bound not in qos else {}

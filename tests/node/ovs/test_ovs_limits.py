@@ -81,6 +81,8 @@ DAMAGE = [
     ("set", "Queue", "QUEUE", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "type=linux-noop"),
+    ("clear", "QoS", "QOS", "external_ids"),
+    ("clear", "Queue", "QUEUE", "external_ids"),
     ("remove", "QoS", "QOS", "external_ids", "ovnlet"),
     ("remove", "Queue", "QUEUE", "external_ids", "ovnlet"),
     ("set", "Interface", "NAME", "ingress_policing_rate=0"),
@@ -106,6 +108,28 @@ async def test_damage_is_seen_and_repaired(
     assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (1, 1)
     for stranger in switch.vsctl("--bare", "--columns=_uuid", "find", "QoS", "external_ids={}").split():
         switch.vsctl("destroy", "QoS", stranger)
+
+
+async def test_what_a_stranger_refers_to_is_let_go(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    """A row that is referred to cannot be deleted: it stays, without our labels, and the port gets new ones."""
+    ((qos, *_),), ((queue, *_),) = rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)
+    switch.vsctl("--may-exist", "add-port", "br-int", "other", "--", "set", "Port", "other", f"qos={qos[1]}")
+    row = ("create", "QoS", "type=linux-htb", f"queues:7={queue[1]}", "external_ids:vendor=other")
+    stranger = switch.vsctl(*row)
+    switch.vsctl("set", "Queue", queue[1], "other_config:max-rate=1")
+    await settled(ovs)
+    desired = wanted(port, attachment)
+    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await settled(ovs)
+    assert ovs.observe(attachment, desired) == desired
+    assert switch.vsctl("get", "Port", "other", "qos") == qos[1]
+    assert queue[1] in switch.vsctl("get", "QoS", stranger, "queues")
+    for table, uuid in (("QoS", qos[1]), ("Queue", queue[1])):
+        assert switch.vsctl("get", table, uuid, "external_ids") == "{}"
+    switch.vsctl("del-port", "other")
+    switch.vsctl("destroy", "QoS", qos[1], stranger, "--", "destroy", "Queue", queue[1])
 
 
 async def test_an_edit_and_a_withdrawal(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
