@@ -9,7 +9,7 @@ from typing import Literal
 
 from drift.look import Target
 
-Class = Literal["event", "restart", "resync"]
+Class = Literal["event", "restart", "resync", "rule"]
 Where = Literal["ovs", "link", "pod", "record"]
 Tools = list[list[str]]
 

@@ -14,6 +14,7 @@ from drift.rows import Rows
 
 Facts = dict[str, str]
 RECORDS = Path("/run/ovnlet/sandboxes")
+NOTES = Path("/run/ovnlet/deleted")
 SETTINGS = ("disable_ipv6", "accept_ra")
 # In the pod's own subnet, beyond the gateway, and behind the custom routes.
 WAYS = ("10.16.200.1", "198.51.100.1", "192.0.2.1", "fd00:10:16::dead", "2001:db8:1::1", "2001:db8:77::1")

@@ -16,6 +16,11 @@ from drift.kinds import Class
 
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
+SPOILT = 12
+
+
+class Spoilt(Exception):
+    """Nothing succeeds any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,12 @@ class Book:
     rows: list[Row] = field(default_factory=list)
     outages: dict[str, str] = field(default_factory=dict)
     proofs: list[tuple[str, bool, str]] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Raises Spoilt where nothing succeeds any more: then the bed is broken, and each row would take minutes."""
+        self.rows.append(row)
+        if len(self.rows) >= SPOILT and not any(each.repaired for each in self.rows[-SPOILT:]):
+            raise Spoilt(f"{SPOILT} rows in a row failed; the rest is left out")
 
     def dump(self, name: str, **facts: Any) -> None:
         """A line of raw findings."""

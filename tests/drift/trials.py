@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from drift.guard import surviving
 from drift.kinds import Kind
 from drift.look import Target
 from drift.report import PAIR, Book, Row
@@ -41,7 +42,7 @@ def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
                 step.note(f"{number + 1}/{len(wanted)} {kind.name}")
                 own = seed + 1000 * number + repeat
                 target = random.Random(own).choice(candidates(stage, kind))
-                book.rows += _tried(stage, book, [(kind.name, target, (kind,))], own, FAST_SECONDS)
+                _guarded(stage, book, (kind.name, target, (kind,)), own)
 
 
 def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: int) -> None:
@@ -50,7 +51,7 @@ def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: i
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
             target = random.Random(seed + number).choice(candidates(stage, *pair))
-            book.rows += _tried(stage, book, [(pair_name(pair), target, pair)], seed + number, FAST_SECONDS)
+            _guarded(stage, book, (pair_name(pair), target, pair), seed + number)
 
 
 def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
@@ -62,8 +63,10 @@ def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
     random.Random(seed).shuffle(pods)
     repeats = max(1, min(repeats, len(pods) // len(wanted)))
     struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
-    with progress.step(f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"):
-        book.rows += _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS)
+    title = f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"
+    with progress.step(title), surviving(stage, book, "class resync", "resync", seed):
+        for row in _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS):
+            book.add(row)
 
 
 def draw(kinds: Sequence[Kind], count: int, seed: int) -> list[tuple[Kind, Kind]]:
@@ -84,6 +87,12 @@ def _keep_apart(kinds: Iterable[Kind]) -> None:
 
 _last: dict[str, float] = {}
 Struck = tuple[str, Target, tuple[Kind, ...]]
+
+
+def _guarded(stage: Stage, book: Book, struck: Struck, seed: int) -> None:
+    with surviving(stage, book, struck[0], struck[2][0].klass, seed):
+        for row in _tried(stage, book, [struck], seed, FAST_SECONDS):
+            book.add(row)
 
 
 def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float) -> Iterator[Row]:
