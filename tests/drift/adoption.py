@@ -85,7 +85,7 @@ def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     except BedError:
         repaired = None
     wrong, silent, failed = stage.wrong([victim], keeps=True), stage.traffic([victim]), stage.check([victim])
-    stage.bed.kubectl("delete", "pod", victim.pod, "--wait=false")
+    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
     replace(stage, victim)
     harmed = stage.harmed(2)
     book.dump("adoption", victim=victim.pod, repaired_ms=repaired, wrong=wrong, check=failed, harmed=harmed)
@@ -99,6 +99,6 @@ def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
     time.sleep(parts.GENEROUS)
     broken = victim.pod in stage.wrong([victim], keeps=True)
     stage.agent_back()
-    stage.bed.kubectl("delete", "pod", victim.pod, "--wait=false")
+    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
     replace(stage, victim)
     return {NAME: broken}
