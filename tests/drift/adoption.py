@@ -68,22 +68,27 @@ def _disguised(stage: Stage, seed: int) -> Target:
     return victim
 
 
+def _adopted(stage: Stage, victim: Target, since: float) -> float | None:
+    """Milliseconds until all but the marks is as before."""
+
+    def left() -> list[str]:
+        wrong = stage.wrong([victim], keeps=True).get(victim.pod, [])
+        return [line for line in wrong if not line.startswith(OTHERWISE)]
+
+    try:
+        wait_for(lambda: not left(), "the adoption", timeout=30, every=0.02)
+    except BedError:
+        return None
+    return round((time.monotonic() - since) * 1000, 2)
+
+
 def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     """And its deletion, which names the whole container ID, finds all of it."""
     victim = _disguised(stage, seed)
     stage.agent_back()
     since = time.monotonic()
 
-    def left() -> list[str]:
-        return [
-            line for line in stage.wrong([victim], keeps=True).get(victim.pod, []) if not line.startswith(OTHERWISE)
-        ]
-
-    try:
-        wait_for(lambda: not left(), "the adoption", timeout=60, every=0.02)
-        repaired: float | None = round((time.monotonic() - since) * 1000, 2)
-    except BedError:
-        repaired = None
+    repaired = _adopted(stage, victim, since)
     wrong, silent, failed = stage.wrong([victim], keeps=True), stage.traffic([victim]), stage.check([victim])
     stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
     replace(stage, victim)
@@ -99,6 +104,7 @@ def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
     time.sleep(parts.GENEROUS)
     broken = victim.pod in stage.wrong([victim], keeps=True)
     stage.agent_back()
+    _adopted(stage, victim, time.monotonic())
     stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
     replace(stage, victim)
     return {NAME: broken}

@@ -157,14 +157,17 @@ async def test_rows_of_a_port_that_somebody_deleted_are_found(
     assert rows(switch, "QoS", attachment) == []
 
 
+@pytest.mark.parametrize("claimed", [True, False])
 async def test_rows_that_kube_ovn_made_are_taken_over(
-    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port, claimed: bool
 ) -> None:
-    """Its port is adopted, and its rows must not outlive that."""
+    """Its port is adopted, and its rows must not outlive that, even if the port has lost its `iface-id`."""
     labels = f"external_ids:iface-id={port.ids['iface-id']}"
     queue = ("--id=@k", "create", "Queue", "other_config:max-rate=1", labels)
     qos = ("--id=@q", "create", "QoS", "type=linux-htb", "queues:0=@k", labels)
     made = switch.vsctl(*queue, "--", *qos, "--", "set", "Port", port.name, "qos=@q").split()
+    if not claimed:
+        switch.vsctl("remove", "Interface", port.name, "external_ids", "iface-id")
     await settled(ovs)
     desired = wanted(port, attachment)
     await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
