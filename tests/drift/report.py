@@ -77,7 +77,9 @@ class Book:
 
     @property
     def good(self) -> bool:
-        return all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
+        """The last column of a class says whether its aim is met."""
+        aims = all(line[-1] != _yes(False) for line in _classes(self.rows))
+        return aims and all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
 
     def write(self, build: Path, mode: str, head: str) -> None:
         """Rows only where there was a table; what was shown besides stands in the text."""
