@@ -17,7 +17,7 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.namespaces import entered, opened
@@ -60,7 +60,7 @@ class Netlink:
 
     def life(self, attachment: Attachment) -> Life:
         """Dead is only what the kernel knows no more; a path alone proves nothing."""
-        with _faults(attachment):
+        with faults(attachment):
             try:
                 with opened(attachment.netns):
                     return Life.ALIVE
@@ -73,7 +73,7 @@ class Netlink:
         Where nothing is desired, the host end of a sandbox that cannot be seen is shown and can be removed.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
-        with _faults(attachment):
+        with faults(attachment):
             try:
                 with _inside(attachment) as sandbox:
                     return self._look(sandbox, attachment, wanted, desired, owned)
@@ -87,7 +87,7 @@ class Netlink:
 
     async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         for veth, run in groupby(steps, key=_doomed_veth):
-            with _faults(attachment):
+            with faults(attachment):
                 if veth is None:
                     self._carry_out(attachment, tuple(run))
                 else:
@@ -119,8 +119,8 @@ class Netlink:
             veth = pair.value(wanted)
             things.add(veth)
             if pair.pod:
-                things.update(_addresses(sandbox.pod, pair.pod, veth, desired, owned))
-                things.update(_routes(sandbox.pod, pair.pod, veth))
+                things.update(addresses_of(sandbox.pod, pair.pod, veth, desired, owned))
+                things.update(routes_of(sandbox.pod, pair.pod, veth))
                 things.update(self._settings(sandbox.pod, veth, desired))
             things.update(traffic.look(sandbox, pair, veth, desired))
         return frozenset(things)
@@ -143,7 +143,7 @@ def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
 
 
 @contextmanager
-def _faults(attachment: Attachment) -> Iterator[None]:
+def faults(attachment: Attachment) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -151,21 +151,23 @@ def _faults(attachment: Attachment) -> Iterator[None]:
         raise NodeFault(f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}") from error
 
 
-def _addresses(pod: Socket, link: Link, veth: Veth, desired: Network, owned: frozenset[Interface]) -> Iterator[Address]:
+def addresses_of(
+    pod: Socket, link: Link, end: Veth | Nic, desired: Network, owned: frozenset[Interface]
+) -> Iterator[Address]:
     # By IP, not by prefix: IPv6 knows an IP once only, so the wrong prefix has to go for the right one to come.
     ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
     for body in pod.dump(get_addresses(link.index)):
         entry = address(body)
         if entry.protocol == PROTOCOL or entry.ip.ip in ours or entry.ip in owned:
-            yield Address(veth.key, veth.pod, entry.ip, bool(entry.flags & NOPREFIXROUTE))
+            yield Address(end.key, link.name, entry.ip, bool(entry.flags & NOPREFIXROUTE))
 
 
-def _routes(pod: Socket, link: Link, veth: Veth) -> Iterator[Route]:
+def routes_of(pod: Socket, link: Link, end: Veth | Nic) -> Iterator[Route]:
     for family in (socket.AF_INET, socket.AF_INET6):
         # ENOENT: a namespace has no main table before its first route.
         for body in pod.dump(get_routes(link.index, family), empty=frozenset({errno.ENOENT})):
             if (entry := route(body)).plain:
-                yield Route(veth.key, veth.pod, entry.destination, entry.via, entry.source)
+                yield Route(end.key, link.name, entry.destination, entry.via, entry.source)
 
 
 def _host_end(attachment: Attachment) -> Link | None:
