@@ -7,7 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from testbed import images, runtime
+from testbed import images, layout, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
 
@@ -25,16 +25,24 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
 
 
 def overlay(bed: Bed, reference: str, project: Path = PROJECT) -> Path:
-    """A kustomization over the project's manifests that only names the image."""
+    """A kustomization over the project's manifests that names the image and the pods' prefixes."""
     home = bed.directory / "manifests"
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
     body = {
         "resources": ["ovnlet/base"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
+        "patches": [
+            {"target": {"kind": "DaemonSet"}, "patch": json.dumps(_settings(OVNLET_CLUSTER_CIDRS=layout.PODS))}
+        ],
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
+
+
+def _settings(**variables: str) -> list[dict[str, object]]:
+    where = "/spec/template/spec/containers/0/env/-"
+    return [{"op": "add", "path": where, "value": {"name": name, "value": v}} for name, v in variables.items()]
 
 
 def apply(bed: Bed, project: Path = PROJECT) -> str:

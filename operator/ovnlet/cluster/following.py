@@ -84,4 +84,6 @@ def _take(line: bytes, there: dict[str, Object]) -> bool:
             there.pop(name, None)
         case "ERROR":  # usually 410: history was compacted
             return False
+        case _:  # a BOOKMARK
+            pass
     return True

@@ -32,7 +32,7 @@ class Memory(Protocol):
 
 
 class NodeNic:
-    """Without an address in the Node's annotations, now or before, there is nothing to do: Kube-OVN's agent may be here.
+    """Without an address in the Node's annotations, now or before, there is nothing to do: others may do it.
 
     Annotations that vanish or go bad change nothing: probes of running pods need the rest.
     """
