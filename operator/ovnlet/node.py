@@ -69,13 +69,20 @@ class NodeSide:
             if outcome.steps:
                 log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
             if outcome.left:
-                raise NotReady(f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}")
+                self._leave(outcome)
+                return outcome
             await self._installed()
         except OvnletError as error:
             self._failed(str(error))
             raise
         self._well(outcome)
         return outcome
+
+    def _leave(self, outcome: Outcome) -> None:
+        why = f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
+        if self._failing is None:
+            log.warning("drift is left", interface=NODE_NIC[1], why=why)
+        self._failed(why)
 
     async def _installed(self) -> None:
         try:

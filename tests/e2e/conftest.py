@@ -1,4 +1,4 @@
-"""One whole node for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on it."""
+"""A bed of two whole nodes for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on them."""
 
 import os
 from collections.abc import Iterator
@@ -12,8 +12,10 @@ from testbed.workloads import Cluster
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    with Bed.up(os.environ.get("OVNLET_E2E_BED", "floor-e2e")) as bed:  # two checkouts at once need two names
+    name = os.environ.get("OVNLET_E2E_BED", "floor-e2e")  # two checkouts at once need two
+    with Bed.up(name, nodes=2) as bed:
         deploy.apply(bed)
+        bed.kubectl("cordon", "n1")  # pods are on one node, but for those that name the other
         yield bed
 
 

@@ -65,6 +65,7 @@ def all_ready(bed: Bed) -> bool:
     return len(ready) == len(bed.nodes) and all(ready)
 
 
-def agent_pods(bed: Bed) -> list[str]:
-    text = bed.kubectl("-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=ovnlet", "-o", "name")
+def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
+    where = ("-l", "app.kubernetes.io/name=ovnlet", f"--field-selector=spec.nodeName={node}")
+    text = bed.kubectl("-n", NAMESPACE, "get", "pods", *where, "-o", "name")
     return [line.removeprefix("pod/") for line in text.split()]

@@ -102,7 +102,7 @@ class Ping:
 
 @dataclass
 class Cluster:
-    """What a test makes in the cluster, by kubectl, and looks at on node n0."""
+    """What a test makes in the cluster, by kubectl, and looks at on the nodes; `node` is the first."""
 
     bed: Bed
     made: list[str] = field(default_factory=list)
@@ -132,14 +132,15 @@ class Cluster:
         return [self._running(pod, records) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
 
     def records(self) -> list[dict[str, Any]]:
-        texts = self.node.sh(f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :")
-        return [json.loads(line) for line in texts.splitlines() if line]
+        """Of all nodes."""
+        look = f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :"
+        return [json.loads(line) for node in self.bed.nodes for line in node.sh(look).splitlines() if line]
 
     def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
         name = pod["metadata"]["name"]
         mine = [record["attachment"] for record in records if record["attachment"]["pod"] == name]
         newest = max(mine, key=lambda attachment: int(attachment["sequence"]))
-        return Running(pod, newest["container_id"], newest["netns"], self.node)
+        return Running(pod, newest["container_id"], newest["netns"], self.bed.space(pod["spec"]["nodeName"]))
 
     def annotate(self, name: str, **values: str) -> None:
         self.bed.kubectl("annotate", "--overwrite", "pod", name, *(f"{OVN}/{key}={v}" for key, v in values.items()))

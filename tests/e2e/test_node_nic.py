@@ -1,0 +1,162 @@
+"""The node's own interface: kubelet's probes, host and pod, hostPort, what repairs it, and what the Node says of it."""
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from testbed import layout
+from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.workloads import Cluster, Running, pod
+
+PORT, HOST_PORT = 8080, 18080
+SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
+SOON = 20.0
+DAMAGES = (
+    "ip link del ovn0",
+    "ip link set ovn0 down",
+    "ip link set ovn0 address 0a:0a:0a:00:00:01",
+    "ip addr flush dev ovn0",
+    "ip route del 10.16.0.0/16",
+    "ip -6 route del fd00:10:16::/64 dev ovn0",
+    "ovs-vsctl del-port ovn0",
+    "ovs-vsctl clear Interface ovn0 external_ids",
+)
+
+
+def web(name: str, node: str = "n0") -> dict[str, Any]:
+    """A web server that is Ready by HTTP, alive by TCP and started by a command."""
+    body = pod(name)
+    body["spec"]["nodeName"] = node
+    body["spec"]["containers"][0] |= {
+        "command": ["sh", "-c", SERVE],
+        "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
+        "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
+        "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
+    }
+    return body
+
+
+def ready(cluster: Cluster, *names: str) -> list[Running]:
+    pods = [f"pod/{name}" for name in names]
+    cluster.bed.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s", timeout=70)
+    return cluster.running(len(names))
+
+
+def reaches(cluster: Cluster, each: Running) -> bool:
+    """From the node itself, by both families."""
+    words = " && ".join(f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in each.ips)
+    return cluster.node.result(["sh", "-c", words]).returncode == 0
+
+
+def test_probes_turn_ready_and_host_and_pod_meet(cluster: Cluster) -> None:
+    began = time.monotonic()
+    cluster.apply(web("web"))
+    (each,) = ready(cluster, "web")
+    print(f"Ready by HTTP, TCP and exec {time.monotonic() - began:.1f} s after kubectl apply began")
+    assert reaches(cluster, each)
+    node = cluster.bed.node()
+    for address in (*_global(cluster), node.ip, node.ip6):
+        assert each.reaches(address), address
+    looked = time.monotonic()
+    wait_for(lambda: time.monotonic() - looked > 3, "three periods of the probes")
+    (status,) = cluster.pods()[0]["status"]["containerStatuses"]
+    assert (status["ready"], status["restartCount"]) == (True, 0)
+
+
+def test_a_forwarded_port_and_a_host_port_answer(cluster: Cluster) -> None:
+    cluster.apply(web("web"))
+    (each,) = ready(cluster, "web")
+    outside = cluster.bed.control_plane.space
+    with _forwarded(cluster.bed, each) as port:
+        assert outside.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/"]) == "well\n"
+    url = f"http://{cluster.bed.node().ip}:{HOST_PORT}/index.html"
+    assert outside.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", url]) == "well\n"
+
+
+@contextmanager
+def _forwarded(bed: Bed, each: Running) -> Iterator[int]:
+    words = ["kubectl", f"--kubeconfig={bed.inner_kubeconfig}", "port-forward", f"pod/{each.name}", f":{PORT}"]
+    process = bed.control_plane.space.popen([*words, "--address=127.0.0.1"])
+    try:
+        assert process.stdout is not None
+        found = re.search(r":(\d+) ->", process.stdout.readline())
+        assert found
+        yield int(found[1])
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
+    cluster.apply(web("web"))
+    (each,) = ready(cluster, "web")
+    before = _agents(cluster)
+    times = []
+    for damage in DAMAGES:
+        cluster.node.sh(damage)
+        began = time.monotonic()
+        wait_for(
+            lambda: _whole(cluster) and reaches(cluster, each), f"the repair of {damage}", timeout=SOON, every=0.01
+        )
+        times.append(time.monotonic() - began)
+        print(f"{damage}: whole again {1000 * times[-1]:.0f} ms later")
+    assert statistics.median(times) < 1, times
+    assert _agents(cluster) == before, "the agent is not restarted for it"
+
+
+def _whole(cluster: Cluster) -> bool:
+    shown = cluster.node.result(["ip", "-j", "link", "show", "ovn0"]).stdout
+    (link,) = json.loads(shown or "[{}]")
+    if not link or "UP" not in link["flags"] or (link["mtu"], link["address"]) != (1400, "0a:00:00:02:00:02"):
+        return False
+    routes = cluster.node.sh("ip route show dev ovn0 proto 157; ip -6 route show dev ovn0 proto 157").splitlines()
+    ids = cluster.node.sh("ovs-vsctl --if-exists get Interface ovn0 external_ids")
+    return len(routes) == 4 and len(_global(cluster)) == 2 and "iface-id=node-n0" in ids
+
+
+def _global(cluster: Cluster) -> list[str]:
+    (link,) = json.loads(cluster.node.run(["ip", "-j", "address", "show", "ovn0"]))
+    return [entry["local"] for entry in link["addr_info"] if entry["scope"] == "global"]
+
+
+def _agents(cluster: Cluster) -> str:
+    return cluster.node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent'")
+
+
+def test_the_node_says_whether_its_network_is_there(cluster: Cluster) -> None:
+    assert _unavailable(cluster)["status"] == "False"
+    facts = cluster.bed.nbctl("--bare", "--columns=addresses", "list", "Logical_Switch_Port", "node-n0").strip()
+    cluster.bed.nbctl("lsp-del", "node-n0")
+    try:
+        wait_for(lambda: _unavailable(cluster)["status"] == "True", "the condition", timeout=SOON)
+        assert _unavailable(cluster)["reason"] == "NodeInterfaceFailed"
+    finally:
+        cluster.bed.nbctl("lsp-add", "join", "node-n0", "--", "lsp-set-addresses", "node-n0", facts)
+    wait_for(lambda: _unavailable(cluster)["status"] == "False", "the condition", timeout=60)
+
+
+def _unavailable(cluster: Cluster) -> dict[str, str]:
+    node = json.loads(cluster.bed.kubectl("get", "node", "n0", "-o", "json"))
+    (found,) = [each for each in node["status"]["conditions"] if each["type"] == "NetworkUnavailable"]
+    return dict(found)
+
+
+def test_pods_of_two_nodes_meet_through_the_tunnel(cluster: Cluster) -> None:
+    cluster.apply(web("here", "n0"), web("there", "n1"))
+    here, there = ready(cluster, "here", "there")
+    assert (here.space.role, there.space.role) == ("n0", "n1")
+    for one, other in ((here, there), (there, here)):
+        assert all(one.reaches(address) for address in other.ips)
+        for address, size in zip(other.ips, (1372, 1352), strict=True):  # the biggest packet that a pod may send
+            one.inside("ping", "-n", "-q", "-c3", "-i0.1", "-W1", f"-s{size}", "-Mdo", address)
+        url = f"http://{other.ips[0]}:{PORT}/index.html"
+        assert one.inside("busybox", "wget", "-q", "-T", "5", "-O", "-", url) == "well\n"
+    assert reaches(cluster, there), "a node reaches the pods of the other"
+    tunnels = cluster.node.sh("ovs-vsctl --bare --columns=options find Interface type=geneve")
+    assert layout.tunnel_ip(1) in tunnels
