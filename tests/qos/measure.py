@@ -92,8 +92,12 @@ def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Inside]:
 
 def received(each: Running) -> int:
     """Bytes that have come in at the pod's interface so far, frames' headers included."""
-    (link,) = each.ip("-s", "link", "show", "eth0")
-    return int(link["stats64"]["rx"]["bytes"])
+    return _bytes(each, "rx")
+
+
+def sent(each: Running) -> int:
+    """The same of what has gone out there."""
+    return _bytes(each, "tx")
 
 
 def rate(each: Running, seconds: float = COUNTED) -> float:
@@ -139,6 +143,11 @@ def shaper(each: Running) -> str:
     """The same of its egress: the rate of the bucket in the pod."""
     shown = each.inside("tc", "qdisc", "show", "dev", "eth0", "root")
     return shown.partition(" rate ")[2].split()[0] if "tbf 157:" in shown else ""
+
+
+def _bytes(each: Running, way: Literal["rx", "tx"]) -> int:
+    (link,) = each.ip("-s", "link", "show", "eth0")
+    return int(link["stats64"][way]["bytes"])
 
 
 def _inside(each: Running, *words: str) -> Inside:

@@ -152,11 +152,25 @@ class Cluster:
         return list(listed["items"])
 
     def clear(self) -> None:
-        """Delete what was made, and see it gone from the node: not only from the API server."""
+        """Delete what was made, and see it gone from the node: not only from the API server.
+
+        By force: else kubelet 1.20 keeps a pod until its containers are removed, and one that it missed as it ended
+        it removes only in a round that it makes once a minute.
+        """
         if self.made:
-            self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", *self.made)
-        wait_for(lambda: not self.pods(), "pods gone", timeout=200, every=0.1)
+            self._delete(*self.made)
+        wait_for(self._gone, "pods gone", timeout=200, every=0.1)
         wait_for(lambda: not self._left(), "records gone", timeout=90, every=0.1)
+
+    def _gone(self) -> bool:
+        """Whether no pod is left; those that a Deployment's end deletes are helped along."""
+        pods = self.pods()
+        if leaving := [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]:
+            self._delete(*(f"pod/{name}" for name in leaving))
+        return not pods
+
+    def _delete(self, *names: str) -> None:
+        self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", "--force", "--grace-period=0", *names)
 
     def _left(self) -> list[str]:
         """Records of pods of ours. kubelet 1.20 may start a removed static pod once more, and its ADD waits."""

@@ -1,7 +1,7 @@
 """The node's own interface, an internal port of OVS: its link, addresses, routes and settings, in the node's namespace.
 
 Ours are the link by its name, if ovs-vswitchd made it; addresses that are desired or bear our mark; routes of our
-protocol by that link. Nothing else of the node is looked at.
+protocol by that link, and rivals of those by the same link. Nothing else of the node is looked at.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,8 @@ from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Sysctl
-from ovnlet.drivers import ethtool, sysctl, veths
-from ovnlet.drivers.netlink import addresses_of, faults, routes_of
+from ovnlet.drivers import ethtool, routes, sysctl, veths
+from ovnlet.drivers.netlink import addresses_of, faults
 from ovnlet.drivers.netlink_socket import Socket
 from ovnlet.drivers.netlink_steps import Run
 
@@ -38,11 +38,12 @@ class NodeLinks:
                     raise Taken(f"a foreign link {link.name} stands on the node")
                 return ABSENT
             nic = Nic(wanted.port if wanted else (), link.name, link.mac, link.mtu, link.up)
+            addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))
             return frozenset(
                 (
                     nic,
-                    *addresses_of(host, link, nic, desired, frozenset()),
-                    *routes_of(host, link, nic),
+                    *addresses,
+                    *routes.look(host, link.index, nic, desired, addresses),
                     *self._settings(host, nic, desired),
                 )
             )

@@ -34,7 +34,7 @@ async def test_a_port_made_anew_is_another_one_to_vswitchd(
     await ovs.apply((*remove(port), *ensure(port)))
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
     await ovs.plugged(port.name)
-    eventually(lambda: _additions(switch, port.name) == added + 1)
+    eventually(lambda: _additions(switch, port.name) > added)
     switch.ip("link", "del", port.name)
     await ovs.apply(remove(port))
 
