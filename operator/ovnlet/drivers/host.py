@@ -10,7 +10,7 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
 from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import Claim, Key, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
+from ovnlet.core.resources import ABSENT, Claim, Key, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
@@ -46,7 +46,7 @@ class LocalHost:
         rows = self._ovs.observe(attachment, desired)
         ports = [row for row in rows if isinstance(row, Port)]
         known: dict[Key, Port] = {port.key: self._orphaned(port, linked) for port in ports}
-        return kernel | frozenset(_of_port(row, known) for row in rows)
+        return _on_ports(kernel, desired, known) | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
@@ -127,6 +127,17 @@ class LocalHost:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
+    """The node's own interface lies within its port as it is; without one, ovs-vswitchd is about to take it away."""
+    nic = next((resource for resource in kernel if isinstance(resource, Nic)), None)
+    if nic is None:
+        return kernel
+    ports = [key for key, port in known.items() if port.name == nic.name]
+    if not ports and not desired:
+        return ABSENT
+    return kernel - {nic} | {replace(nic, port=known[ports[0]].key if ports else nic.port)}
 
 
 def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:

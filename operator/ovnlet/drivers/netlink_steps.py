@@ -68,8 +68,8 @@ class Run:
             case Leaf() as leaf:
                 if end := veths.named(self._sandbox.host, leaf.host):
                     self._send(self._sandbox.host, [(step, traffic.delete_leaf(end.index, leaf), _NOT_OURS)])
-            case Sysctl() | Offload():
-                pass  # go with their link
+            case Sysctl() | Offload() | Nic():
+                pass  # go with their link, and that with its port
             case _:
                 raise NodeFault(f"{step}: not for netlink")
 
