@@ -9,7 +9,7 @@ from typing import Literal
 
 from drift.look import Target
 
-Class = Literal["event", "restart", "resync"]
+Class = Literal["event", "restart", "resync", "rule"]
 Where = Literal["ovs", "link", "pod", "record"]
 Tools = list[list[str]]
 
@@ -25,7 +25,7 @@ class Kind:
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
     may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
-    Facts that are `unsure` are only asked for after traffic.
+    Facts that are `unsure` are only asked for after traffic. What is `limited` strikes pods with limits.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Kind:
     tidy: Callable[[Target], Tools] = lambda _target: []
     apart: float = 0.0
     unsure: tuple[str, ...] = ()
+    limited: bool = False
 
     @property
     def fast(self) -> bool:
