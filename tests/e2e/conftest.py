@@ -1,4 +1,4 @@
-"""A bed of two whole nodes for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on them."""
+"""One whole node for the floor: kubelet, containerd, OVN, and ovnlet as a DaemonSet on it."""
 
 import os
 from collections.abc import Iterator
@@ -13,9 +13,8 @@ from testbed.workloads import Cluster
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
     name = os.environ.get("OVNLET_E2E_BED", "floor-e2e")  # two checkouts at once need two
-    with Bed.up(name, nodes=2) as bed:
+    with Bed.up(name) as bed:
         deploy.apply(bed)
-        bed.kubectl("cordon", "n1")  # pods are on one node, but for those that name the other
         yield bed
 
 

@@ -6,15 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from testbed import layout
 from testbed.bed import Bed
 from testbed.service import wait_for
-from testbed.workloads import Cluster, Running, pod
+from testbed.workloads import HOST_PORT, PORT, Cluster, Running, web
 
-PORT, HOST_PORT = 8080, 18080
-SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
 SOON = 20.0
 DAMAGES = (
     "ip link del ovn0",
@@ -28,26 +24,6 @@ DAMAGES = (
 )
 
 
-def web(name: str, node: str = "n0") -> dict[str, Any]:
-    """A web server that is Ready by HTTP, alive by TCP and started by a command."""
-    body = pod(name)
-    body["spec"]["nodeName"] = node
-    body["spec"]["containers"][0] |= {
-        "command": ["sh", "-c", SERVE],
-        "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
-        "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
-        "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-        "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
-    }
-    return body
-
-
-def ready(cluster: Cluster, *names: str) -> list[Running]:
-    pods = [f"pod/{name}" for name in names]
-    cluster.bed.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s", timeout=70)
-    return cluster.running(len(names))
-
-
 def reaches(cluster: Cluster, each: Running) -> bool:
     """From the node itself, by both families."""
     words = " && ".join(f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in each.ips)
@@ -57,7 +33,7 @@ def reaches(cluster: Cluster, each: Running) -> bool:
 def test_probes_turn_ready_and_host_and_pod_meet(cluster: Cluster) -> None:
     began = time.monotonic()
     cluster.apply(web("web"))
-    (each,) = ready(cluster, "web")
+    (each,) = cluster.ready("web")
     print(f"Ready by HTTP, TCP and exec {time.monotonic() - began:.1f} s after kubectl apply began")
     assert reaches(cluster, each)
     node = cluster.bed.node()
@@ -71,7 +47,7 @@ def test_probes_turn_ready_and_host_and_pod_meet(cluster: Cluster) -> None:
 
 def test_a_forwarded_port_and_a_host_port_answer(cluster: Cluster) -> None:
     cluster.apply(web("web"))
-    (each,) = ready(cluster, "web")
+    (each,) = cluster.ready("web")
     outside = cluster.bed.control_plane.space
     with _forwarded(cluster.bed, each) as port:
         assert outside.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/"]) == "well\n"
@@ -95,7 +71,7 @@ def _forwarded(bed: Bed, each: Running) -> Iterator[int]:
 
 def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
     cluster.apply(web("web"))
-    (each,) = ready(cluster, "web")
+    (each,) = cluster.ready("web")
     before = _agents(cluster)
     times = []
     for damage in DAMAGES:
@@ -145,18 +121,3 @@ def _unavailable(cluster: Cluster) -> dict[str, str]:
     node = json.loads(cluster.bed.kubectl("get", "node", "n0", "-o", "json"))
     (found,) = [each for each in node["status"]["conditions"] if each["type"] == "NetworkUnavailable"]
     return dict(found)
-
-
-def test_pods_of_two_nodes_meet_through_the_tunnel(cluster: Cluster) -> None:
-    cluster.apply(web("here", "n0"), web("there", "n1"))
-    here, there = ready(cluster, "here", "there")
-    assert (here.space.role, there.space.role) == ("n0", "n1")
-    for one, other in ((here, there), (there, here)):
-        assert all(one.reaches(address) for address in other.ips)
-        for address, size in zip(other.ips, (1372, 1352), strict=True):  # the biggest packet that a pod may send
-            one.inside("ping", "-n", "-q", "-c3", "-i0.1", "-W1", f"-s{size}", "-Mdo", address)
-        url = f"http://{other.ips[0]}:{PORT}/index.html"
-        assert one.inside("busybox", "wget", "-q", "-T", "5", "-O", "-", url) == "well\n"
-    assert reaches(cluster, there), "a node reaches the pods of the other"
-    tunnels = cluster.node.sh("ovs-vsctl --bare --columns=options find Interface type=geneve")
-    assert layout.tunnel_ip(1) in tunnels

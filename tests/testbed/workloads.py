@@ -16,6 +16,8 @@ from testbed.space import Inside, Space
 OVN = "ovn.kubernetes.io"
 SANDBOXES = "/run/ovnlet/sandboxes"
 IMAGE = "localhost/busybox:1"
+PORT, HOST_PORT = 8080, 18080
+SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
 
 
 def pod_spec() -> dict[str, Any]:
@@ -30,6 +32,20 @@ def pod(name: str, **annotations: str) -> dict[str, Any]:
     keys = {key.replace("assign", "ovnlet-bed/assign") if key == "assign" else key: v for key, v in annotations.items()}
     meta = {"name": name, "labels": {"made-by": "test"}, "annotations": keys}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
+
+
+def web(name: str, node: str = "n0") -> dict[str, Any]:
+    """A web server on that node, which is Ready by HTTP, alive by TCP and started by a command."""
+    body = pod(name)
+    body["spec"]["nodeName"] = node
+    body["spec"]["containers"][0] |= {
+        "command": ["sh", "-c", SERVE],
+        "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
+        "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
+        "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
+    }
+    return body
 
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
@@ -130,6 +146,12 @@ class Cluster:
         pods = wait_for(look, f"{count} pods running", timeout, every=0.1)
         records = self.records()
         return [self._running(pod, records) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
+
+    def ready(self, *names: str) -> list[Running]:
+        """All pods of the test, once these of them are Ready."""
+        pods = [f"pod/{name}" for name in names]
+        self.bed.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s", timeout=70)
+        return self.running(len(names))
 
     def records(self) -> list[dict[str, Any]]:
         """Of all nodes."""
