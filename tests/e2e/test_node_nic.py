@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -35,10 +36,10 @@ def test_probes_turn_ready_and_host_and_pod_meet(cluster: Cluster) -> None:
     cluster.apply(web("web"))
     (each,) = cluster.ready("web")
     print(f"Ready by HTTP, TCP and exec {time.monotonic() - began:.1f} s after kubectl apply began")
-    assert reaches(cluster, each)
+    wait_for(lambda: reaches(cluster, each), "the pod from the node", timeout=SOON)
     node = cluster.bed.node()
     for address in (*_global(cluster), node.ip, node.ip6):
-        assert each.reaches(address), address
+        wait_for(partial(each.reaches, address), f"{address} from the pod", timeout=SOON)
     looked = time.monotonic()
     wait_for(lambda: time.monotonic() - looked > 3, "three periods of the probes")
     (status,) = cluster.pods()[0]["status"]["containerStatuses"]

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from testbed import deploy, layout
 from testbed.bed import Bed
+from testbed.service import wait_for
 from testbed.workloads import PORT, Cluster, web
 
 
@@ -23,7 +25,8 @@ def test_pods_of_two_nodes_meet_through_the_tunnel(pair: Cluster) -> None:
     here, there = pair.ready("here", "there")
     assert (here.space.role, there.space.role) == ("n0", "n1")
     for one, other in ((here, there), (there, here)):
-        assert all(one.reaches(address) for address in other.ips)
+        for address in other.ips:
+            wait_for(partial(one.reaches, address), f"{address} through the tunnel", timeout=20)
         for address, size in zip(other.ips, (1372, 1352), strict=True):  # the biggest packet that a pod may send
             one.inside("ping", "-n", "-q", "-c3", "-i0.1", "-W1", f"-s{size}", "-Mdo", address)
         url = f"http://{other.ips[0]}:{PORT}/index.html"
