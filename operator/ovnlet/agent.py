@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.pods import Pods
 from ovnlet.cluster.session import Access
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.binding import Recompute
@@ -26,11 +27,13 @@ from ovnlet.drivers.health import Health, Verdict
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.namespaces import boot_id
 from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
 from ovnlet.inspection import Inspection
 from ovnlet.metrics import Metrics
+from ovnlet.node import NodeSide
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -94,7 +97,7 @@ class Agent:
         self.chassis = Chassis(
             self.ovs, Path(settings.run_dir) / "chassis.json", settings.chassis_ids, settings.chassis
         )
-        self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
+        self.host = LocalHost(Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir), self.ovs, settings.mtu)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig)
         pods = Pods(self.state)
@@ -113,6 +116,8 @@ class Agent:
         )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile)
         self.watch = Watch(self.queue.hint, self._everything)
+        again = partial(self.queue.add, NODE_NIC)
+        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
@@ -165,6 +170,7 @@ class Agent:
             self.recorder.run(),
             self.health.run(),
             self._keep_chassis(),
+            *self.node.parts(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
 
@@ -182,7 +188,7 @@ class Agent:
 
     async def _settle(self) -> None:
         """One pass for every attachment that is known, and the deletions that were noted meanwhile."""
-        passes = [self.queue.run(record.attachment.key) for record in self.records]
+        passes = [self.queue.run(key) for key in self._keys()]
         await asyncio.gather(*passes, *self._noted(), return_exceptions=True)
 
     def _noted(self) -> list[Coroutine[None, None, None]]:
@@ -218,7 +224,10 @@ class Agent:
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECTING):
                 await self.ovs.ready()
-        return await self.reconciler.reconcile(key)
+        return await (self.node.reconcile() if key == NODE_NIC else self.reconciler.reconcile(key))
+
+    def _keys(self) -> list[AttachmentKey]:
+        return [NODE_NIC, *(record.attachment.key for record in self.records)]
 
     def _pod_changed(self, owner: Owner) -> None:
         self.attaching.pod_changed(owner)
@@ -228,13 +237,20 @@ class Agent:
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.desired:
-            # A pair that was made anew has another index, and its namespace another id.
-            if outcome.steps or not self.watch.follows(outcome.attachment.key):
-                self.watch.follow(outcome.attachment)
+            self._follow(outcome)
         else:
             self.watch.forget(outcome.attachment.key)
         self.status(outcome)
         self.metrics.count(outcome)
+
+    def _tell_node(self, outcome: Outcome) -> None:
+        self._follow(outcome)
+        self.metrics.count(outcome)
+
+    def _follow(self, outcome: Outcome) -> None:
+        """A pair that was made anew has another index, and its namespace another id."""
+        if outcome.steps or not self.watch.follows(outcome.attachment.key):
+            self.watch.follow(outcome.attachment)
 
     def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
         if record := self.records.get(key):
@@ -247,15 +263,16 @@ class Agent:
 
     def _row_changed(self, mark: str, name: str) -> None:
         """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
-        for key in {ids.marked(mark), self.records.linked(name)}:
-            if key is not None and self.records.get(key):
+        linked = NODE_NIC if name == NODE_NIC[1] else self.records.linked(name)
+        for key in {ids.marked(mark), linked}:
+            if key == NODE_NIC or (key is not None and self.records.get(key)):
                 self.queue.hint(key)
 
     def _everything(self) -> None:
         """Something that concerns every attachment changed, or nobody knows what did."""
         self._overdue.set()
-        for record in self.records:
-            self.queue.add(record.attachment.key)
+        for key in self._keys():
+            self.queue.add(key)
 
     async def _keep_chassis(self) -> None:
         while True:

@@ -12,7 +12,8 @@ from testbed.workloads import Cluster
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    with Bed.up(os.environ.get("OVNLET_E2E_BED", "floor-e2e")) as bed:  # two checkouts at once need two names
+    name = os.environ.get("OVNLET_E2E_BED", "floor-e2e")  # two checkouts at once need two
+    with Bed.up(name) as bed:
         deploy.apply(bed)
         yield bed
 

@@ -35,7 +35,8 @@ def _change_image(cluster: Cluster) -> None:
     image = json.loads(shown)["spec"]["template"]["spec"]["containers"][0]["image"]
     other = f"{image.partition(':')[0]}:again-{time.monotonic_ns()}"
     ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io"]
-    cluster.node.run([*ctr, "images", "tag", image, other])
+    for node in cluster.bed.nodes:
+        node.run([*ctr, "images", "tag", image, other])
     cluster.bed.kubectl("-n", NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
     cluster.bed.kubectl("-n", NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ovnlet.core import annotations, desired
+from ovnlet.core import annotations, desired, node_network
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import ABSENT, Address, Claim, Network, Port, Resource, Rival, Route, Veth
@@ -60,6 +60,9 @@ def network(facts: Facts | str, node: Facts) -> Network:
     text = {annotations.key("ovn", name): str(value) for name, value in facts.items()}
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
+    if "cluster" in node:  # the node's own interface, not a pod's
+        prefixes = [ip_network(prefix) for prefix in node["cluster"]]
+        return node_network.network(Attachment.of_node("n0"), text, prefixes, where)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 

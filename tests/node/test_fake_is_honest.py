@@ -21,6 +21,7 @@ from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from unit import drift, laws, pods
 from unit.strict_kernel import Refused
@@ -139,7 +140,7 @@ def play(bed: Bed, rows: PrivateSwitch) -> Iterator[Callable[[laws.World], None]
     with asyncio.Runner() as runner:
         ovs = Ovs(str(rows.socket), "br-int")
         runner.run(_start(ovs))
-        host = LocalHost(bed.netlink, ovs, 1400)
+        host = LocalHost(bed.netlink, NodeLinks(), ovs, 1400)
 
         def act(world: laws.World) -> None:
             node = TwinNode(attachment, bed, rows)

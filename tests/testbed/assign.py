@@ -25,6 +25,17 @@ NETWORK = f"""
 -- --may-exist lsp-add {SWITCH} {SWITCH}-{ROUTER} -- lsp-set-type {SWITCH}-{ROUTER} router
 -- lsp-set-addresses {SWITCH}-{ROUTER} router -- lsp-set-options {SWITCH}-{ROUTER} router-port={ROUTER}-{SWITCH}
 """
+JOIN, JOIN_ADDRESSES = "join", "100.64.0.1/16 fd00:100:64::1/64"
+NETWORK += f"""
+-- --may-exist ls-add {JOIN} -- --may-exist lrp-add {ROUTER} {ROUTER}-{JOIN} 0a:00:00:00:00:02 {JOIN_ADDRESSES}
+-- --may-exist lsp-add {JOIN} {JOIN}-{ROUTER} -- lsp-set-type {JOIN}-{ROUTER} router
+-- lsp-set-addresses {JOIN}-{ROUTER} router -- lsp-set-options {JOIN}-{ROUTER} router-port={ROUTER}-{JOIN}
+"""
+JOIN_NETWORK = {
+    "cidr": "100.64.0.0/16,fd00:100:64::/64",
+    "gateway": "100.64.0.1,fd00:100:64::1",
+    "logical_switch": JOIN,
+}
 FIRST = IPv4Address("10.16.0.0")
 SUBNET = {"cidr": layout.PODS, "gateway": "10.16.0.1,fd00:10:16::1", "logical_switch": SWITCH}
 
@@ -43,11 +54,44 @@ class Assigner:
 
     def serve(self) -> None:
         self.nbctl(*NETWORK.split())
+        threading.Thread(target=self._follow, args=("/api/v1/nodes", self._see_node), daemon=True).start()
+        self._follow("/api/v1/pods", self._see)
+
+    def _follow(self, path: str, see: Callable[[str, Object], None]) -> None:
         while True:
             with suppress(OSError):  # the API server went away
-                for kind, thing in self.api.watch("/api/v1/pods"):
-                    self._see(kind, thing)
+                for kind, thing in self.api.watch(path):
+                    see(kind, thing)
             time.sleep(0.2)
+
+    def add_node(self, node: Object) -> None:
+        """The port of the node's own interface, then its annotations. What leaves the cluster leaves by the first node.
+
+        A pod reaches a node's own addresses by that node.
+        """
+        name = node["metadata"]["name"]
+        number = 2 + int(name.strip("n"))
+        port, mac = f"node-{name}", f"0a:00:00:02:00:{number:02x}"
+        via = [f"100.64.0.{number}", f"fd00:100:64::{number:x}"]
+        made = f"--may-exist lsp-add {JOIN} {port} -- lsp-set-addresses {port}".split()
+        self.nbctl(*made, f"{mac} {' '.join(via)}")
+        self.nbctl("--may-exist", "lr-route-add", ROUTER, "0.0.0.0/0", "100.64.0.2")
+        self.nbctl("--may-exist", "lr-route-add", ROUTER, "::/0", "fd00:100:64::2")
+        for each in node["status"].get("addresses", []):
+            if each["type"] == "InternalIP":
+                family = 6 if ":" in each["address"] else 4
+                rule = f"ip{family}.dst == {each['address']}"
+                self.nbctl("--may-exist", "lr-policy-add", ROUTER, "30000", rule, "reroute", via[family == 6])
+        facts = JOIN_NETWORK | {"ip_address": ",".join(via), "mac_address": mac, "port_name": port, "allocated": "true"}
+        body = {"metadata": {"annotations": {f"{DOMAIN}/{key}": value for key, value in facts.items()}}}
+        self.api.patch(f"/api/v1/nodes/{name}", body)
+
+    def _see_node(self, kind: str, node: Object) -> None:
+        """A Node whose annotations are complete is left alone: tests change them."""
+        annotated = f"{DOMAIN}/ip_address" in node["metadata"].get("annotations", {})
+        if kind in ("ADDED", "MODIFIED") and node["status"].get("addresses") and not annotated:
+            with suppress(OSError):  # away, or deleted meanwhile
+                self.add_node(node)
 
     def add(self, pod: Object) -> None:
         """Make the pod's port, then tell its node."""

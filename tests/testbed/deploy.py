@@ -7,7 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from testbed import images, runtime
+from testbed import images, layout, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
 
@@ -25,16 +25,24 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
 
 
 def overlay(bed: Bed, reference: str, project: Path = PROJECT) -> Path:
-    """A kustomization over the project's manifests that only names the image."""
+    """A kustomization over the project's manifests that names the image and the pods' prefixes."""
     home = bed.directory / "manifests"
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
     body = {
         "resources": ["ovnlet/base"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
+        "patches": [
+            {"target": {"kind": "DaemonSet"}, "patch": json.dumps(_settings(OVNLET_CLUSTER_CIDRS=layout.PODS))}
+        ],
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
+
+
+def _settings(**variables: str) -> list[dict[str, object]]:
+    where = "/spec/template/spec/containers/0/env/-"
+    return [{"op": "add", "path": where, "value": {"name": name, "value": v}} for name, v in variables.items()]
 
 
 def apply(bed: Bed, project: Path = PROJECT) -> str:
@@ -57,6 +65,7 @@ def all_ready(bed: Bed) -> bool:
     return len(ready) == len(bed.nodes) and all(ready)
 
 
-def agent_pods(bed: Bed) -> list[str]:
-    text = bed.kubectl("-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=ovnlet", "-o", "name")
+def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
+    where = ("-l", "app.kubernetes.io/name=ovnlet", f"--field-selector=spec.nodeName={node}")
+    text = bed.kubectl("-n", NAMESPACE, "get", "pods", *where, "-o", "name")
     return [line.removeprefix("pod/") for line in text.split()]

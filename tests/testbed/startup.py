@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed import clean, images, layout, runtime, switch, underlay
+from testbed import clean, images, layout, pki, runtime, switch, underlay
 from testbed.node import Node
 from testbed.space import Space
 
@@ -133,6 +133,7 @@ def _control_plane(bed: Bed, spaces: Future[None], keys: Future[None]) -> None:
 
 
 def _central(bed: Bed, spaces: Future[None]) -> Space:
+    pki.issue(bed.directory, [f"n{index}" for index in range(bed.node_count)])
     spaces.result()
     assert bed.control
     switch.start_central(bed.control)

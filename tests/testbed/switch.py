@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed import layout
+from testbed import layout, pki
 from testbed.service import Service
 from testbed.space import Space
 
@@ -11,12 +11,8 @@ DB = "unix:/run/openvswitch/db.sock"
 REMOTES = "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"
 CONSOLE = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
 SCHEMAS = {
-    "nb": ("OVN_Northbound", "/usr/share/ovn/ovn-nb.ovsschema", ()),
-    "sb": (
-        "OVN_Southbound",
-        "/usr/share/ovn/ovn-sb.ovsschema",
-        (f"--remote=ptcp:{layout.SB_PORT}:{layout.CONTROL_IP}",),
-    ),
+    "nb": ("/usr/share/ovn/ovn-nb.ovsschema", layout.NB_PORT),
+    "sb": ("/usr/share/ovn/ovn-sb.ovsschema", layout.SB_PORT),
 }
 
 
@@ -54,7 +50,7 @@ def chassis(name: str, node: str, encap_ip: str) -> list[str]:
     return [
         f"system-id={name}",
         f"hostname={node}",
-        f'ovn-remote="tcp:{layout.CONTROL_IP}:{layout.SB_PORT}"',
+        f'ovn-remote="ssl:{layout.CONTROL_IP}:{layout.SB_PORT}"',
         "ovn-encap-type=geneve",
         f"ovn-encap-ip={encap_ip}",
         "ovn-bridge-datapath-type=netdev",
@@ -72,16 +68,17 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
 
 
 def start_central(control: Space) -> list[Service]:
-    """Northbound, southbound and northd."""
-    servers = []
-    for short, (_, schema, remotes) in SCHEMAS.items():
+    """Northbound, southbound and northd. Over the network they speak TLS, with those alone who have a certificate."""
+    servers, keys = [], pki.flags(control.directory.parent, pki.SERVER)
+    for short, (schema, port) in SCHEMAS.items():
+        listen = [f"--remote=pssl:{port}:{layout.CONTROL_IP}", *keys]
         db = f"/var/lib/ovn/ovn{short}_db.db"
         control.sh(f"[ -e {db} ] || ovsdb-tool create {db} {schema}")
         run = f"/run/ovn/ovn{short}_db"
         servers += [
             control.spawn(
                 f"ovn-{short}",
-                ["ovsdb-server", db, f"--remote=punix:{run}.sock", f"--unixctl={run}.ctl", *remotes, *CONSOLE],
+                ["ovsdb-server", db, f"--remote=punix:{run}.sock", f"--unixctl={run}.ctl", *listen, *CONSOLE],
             )
         ]
     for server, short in zip(servers, SCHEMAS, strict=True):
@@ -92,7 +89,8 @@ def start_central(control: Space) -> list[Service]:
 
 def start_controller(space: Space, control: Space) -> Service:
     """ovn-controller; ready when the southbound database knows the chassis."""
-    service = space.spawn("ovn-controller", ["ovn-controller", DB, "--pidfile", *CONSOLE])
+    keys = pki.flags(space.directory.parent, space.role)
+    service = space.spawn("ovn-controller", ["ovn-controller", DB, "--pidfile", *keys, *CONSOLE])
     asked = ["ovn-sbctl", "--timeout=1", "--bare", "--columns=name", "find", "chassis", f"name={space.name}"]
     service.wait_ready(lambda: control.run(asked, check=False).strip())
     return service

@@ -16,6 +16,8 @@ from testbed.space import Inside, Space
 OVN = "ovn.kubernetes.io"
 SANDBOXES = "/run/ovnlet/sandboxes"
 IMAGE = "localhost/busybox:1"
+PORT, HOST_PORT = 8080, 18080
+SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
 
 
 def pod_spec() -> dict[str, Any]:
@@ -30,6 +32,20 @@ def pod(name: str, **annotations: str) -> dict[str, Any]:
     keys = {key.replace("assign", "ovnlet-bed/assign") if key == "assign" else key: v for key, v in annotations.items()}
     meta = {"name": name, "labels": {"made-by": "test"}, "annotations": keys}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
+
+
+def web(name: str, node: str = "n0") -> dict[str, Any]:
+    """A web server on that node, which is Ready by HTTP, alive by TCP and started by a command."""
+    body = pod(name)
+    body["spec"]["nodeName"] = node
+    body["spec"]["containers"][0] |= {
+        "command": ["sh", "-c", SERVE],
+        "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
+        "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
+        "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
+    }
+    return body
 
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
@@ -102,7 +118,7 @@ class Ping:
 
 @dataclass
 class Cluster:
-    """What a test makes in the cluster, by kubectl, and looks at on node n0."""
+    """What a test makes in the cluster, by kubectl, and looks at on the nodes; `node` is the first."""
 
     bed: Bed
     made: list[str] = field(default_factory=list)
@@ -131,15 +147,22 @@ class Cluster:
         records = self.records()
         return [self._running(pod, records) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
 
+    def ready(self, *names: str) -> list[Running]:
+        """All pods of the test, once these of them are Ready."""
+        pods = [f"pod/{name}" for name in names]
+        self.bed.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s", timeout=70)
+        return self.running(len(names))
+
     def records(self) -> list[dict[str, Any]]:
-        texts = self.node.sh(f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :")
-        return [json.loads(line) for line in texts.splitlines() if line]
+        """Of all nodes."""
+        look = f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :"
+        return [json.loads(line) for node in self.bed.nodes for line in node.sh(look).splitlines() if line]
 
     def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
         name = pod["metadata"]["name"]
         mine = [record["attachment"] for record in records if record["attachment"]["pod"] == name]
         newest = max(mine, key=lambda attachment: int(attachment["sequence"]))
-        return Running(pod, newest["container_id"], newest["netns"], self.node)
+        return Running(pod, newest["container_id"], newest["netns"], self.bed.space(pod["spec"]["nodeName"]))
 
     def annotate(self, name: str, **values: str) -> None:
         self.bed.kubectl("annotate", "--overwrite", "pod", name, *(f"{OVN}/{key}={v}" for key, v in values.items()))

@@ -26,6 +26,7 @@ _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route"
 _ROUTING = ("gateway", "routes")
 _QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
 _READY = ("allocated", "routed")
+_NODE = ("ip_address", "cidr", "mac_address", "gateway", "logical_switch", "port_name")
 # Kubernetes' own, of the pod's first interface; the provider's `*_rate` comes before it.
 _BANDWIDTH = {"ingress": "kubernetes.io/ingress-bandwidth", "egress": "kubernetes.io/egress-bandwidth"}
 _FIRST = "ovn"
@@ -47,6 +48,16 @@ def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
     return (REPAIR, *_keys(provider, (*_FIXED, *_READY)), *_live(provider))
+
+
+def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
+    """What of a Node's annotations shapes the node's own interface."""
+    return {name: annotations[name] for name in _keys(_FIRST, _NODE) if name in annotations}
+
+
+def node_port(annotations: Mapping[str, str]) -> str:
+    """The logical switch port that a Node's annotations name, or nothing."""
+    return annotations.get(key(_FIRST, "port_name"), "").strip()
 
 
 def _live(provider: str) -> tuple[str, ...]:

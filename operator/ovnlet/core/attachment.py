@@ -7,6 +7,9 @@ from typing import Self
 
 AttachmentKey = tuple[str, str]
 
+# The node's own interface goes through the loop as a pod's does. No container has an empty ID.
+NODE_NIC: AttachmentKey = ("", "ovn0")
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -33,9 +36,18 @@ class Attachment:
         """All that a DEL names: enough to find what is ours of it."""
         return cls(container_id, ifname, "", "", "", None, "ovn", boot_id, 0)
 
+    @classmethod
+    def of_node(cls, node: str) -> Self:
+        """The node's own interface, which lies in the node's own namespace."""
+        return cls(*NODE_NIC, "", "", node, None, "ovn", "", 0)
+
     @property
     def key(self) -> AttachmentKey:
         return (self.container_id, self.ifname)
+
+    @property
+    def is_node(self) -> bool:
+        return self.key == NODE_NIC
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -7,11 +7,13 @@ _LONGEST_CONTRACT_IFNAME = 4
 
 
 def host_link(container_id: str, ifname: str) -> str:
-    """The name of the node's end, at most 15 characters.
+    """The name of the node's end, at most 15 characters; the node's own interface, in no container, has its own name.
 
     Kube-OVN's form where it keeps at least eight characters of the container ID; a hash of both
     where the interface name is longer, since fewer characters would soon collide.
     """
+    if not container_id:
+        return ifname
     if ifname == "eth0":
         return f"{container_id[:12]}_h"
     if len(ifname) <= _LONGEST_CONTRACT_IFNAME and len(container_id) > 12:
@@ -22,6 +24,11 @@ def host_link(container_id: str, ifname: str) -> str:
 def iface_id(namespace: str, pod: str, provider: str) -> str:
     """The logical switch port's name, as Kube-OVN's controller makes it."""
     return f"{pod}.{namespace}" if provider == "ovn" else f"{pod}.{namespace}.{provider}"
+
+
+def node_iface_id(node: str) -> str:
+    """The logical switch port of the node's own interface, where the Node's annotations name no other."""
+    return f"node-{node}"
 
 
 def mark(container_id: str, ifname: str) -> str:

@@ -1,5 +1,6 @@
 """The agent's settings: names, defaults, bounds. Read once at start, never changed."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validator
@@ -26,6 +27,9 @@ class Settings(BaseModel):
     ovn_remote: str | None = Field(None, description="OVN's southbound database; without it, what is set in OVSDB")
     encap_type: Literal["geneve", "vxlan", "stt"] | None = Field(None, description="the tunnels' kind; likewise")
     encap_ip: IPvAnyAddress | None = Field(None, description="the tunnels' own address; likewise")
+    cluster_cidrs: str = Field(
+        "", description="prefixes of the cluster's subnets, comma separated, beside those of Subnet objects"
+    )
     ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
     ovn_run_dir: _Path = Field("/run/ovn", description="where ovn-controller's control socket is")
     run_dir: _Path = Field("/run/ovnlet", description="sandbox records; must be a tmpfs of the host")
@@ -58,8 +62,23 @@ class Settings(BaseModel):
             raise ValueError("a link's name: no slash, no white space")
         return value
 
+    @field_validator("cluster_cidrs")
+    @classmethod
+    def _are_prefixes(cls, value: str) -> str:
+        if any(network.prefixlen == 0 for network in _networks(value)):
+            raise ValueError("prefixes that are not everything")
+        return value
+
+    @property
+    def clusters(self) -> frozenset[IPv4Network | IPv6Network]:
+        return _networks(self.cluster_cidrs)
+
     @property
     def chassis_ids(self) -> dict[str, str]:
         """The chassis keys that are given, by OVN's names for them."""
         given = {"ovn-remote": self.ovn_remote, "ovn-encap-type": self.encap_type, "ovn-encap-ip": self.encap_ip}
         return {key: str(value) for key, value in given.items() if value is not None}
+
+
+def _networks(text: str) -> frozenset[IPv4Network | IPv6Network]:
+    return frozenset(ip_network(part.strip()) for part in text.split(",") if part.strip())

@@ -4,7 +4,6 @@ They live in the local OVSDB alone. Whoever wipes it cuts the node off, and ever
 back, ``observe`` only tells; in a Kube-OVN cluster they are ovs-ovn's to write.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from typing import Literal
 import structlog
 
 from ovnlet.core.errors import OvnletError
+from ovnlet.drivers.memory import Memory
 from ovnlet.drivers.ovs import Ovs
 
 log = structlog.get_logger("chassis")
@@ -26,8 +26,8 @@ class Chassis:
     """
 
     def __init__(self, ovs: Ovs, path: Path, given: Mapping[str, str], mode: Literal["manage", "observe"]) -> None:
-        self._ovs, self._path, self._given, self._mode = ovs, path, dict(given), mode
-        self._remembered = self._read()
+        self._ovs, self._memory, self._given, self._mode = ovs, Memory(path), dict(given), mode
+        self._remembered = self._memory.read()
         self._told: dict[str, str] = {}
         self._anew = False
 
@@ -60,16 +60,4 @@ class Chassis:
         if values == self._remembered:
             return
         self._remembered = values
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(values, sort_keys=True))
-        fresh.rename(self._path)
-
-    def _read(self) -> dict[str, str]:
-        try:
-            values = json.loads(self._path.read_text())
-            return {str(key): str(value) for key, value in values.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, AttributeError) as error:
-            log.warning("what is remembered of the chassis cannot be read", path=str(self._path), error=str(error))
-            return {}
+        self._memory.write(values)

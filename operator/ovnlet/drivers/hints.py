@@ -9,6 +9,8 @@ from ovnlet.drivers.binding import INSTALLED
 from ovnlet.drivers.ovsdb import Row
 from ovnlet.drivers.rows import Switch
 
+LINK = ("type", "mac", "mtu_request")
+
 
 def of(switch: Switch, table: str, _: str, old: Row | None, new: Row | None) -> Iterator[tuple[str, str]]:
     rows = [row for row in (old, new) if row is not None]
@@ -35,4 +37,4 @@ def _compared(row: Row | None) -> Any:
     if row is None:
         return None
     labels = {k: v for k, v in row["external_ids"].items() if k in OWNED_IDS or k == INSTALLED}
-    return row["name"], labels, [row[column] for column in qosrows.POLICING]
+    return row["name"], labels, [row[column] for column in (*LINK, *qosrows.POLICING)]

@@ -8,20 +8,24 @@ from itertools import groupby
 
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
+from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import Claim, Key, Network, Policing, Port, Qdisc, Resource, Shaping, Veth
+from ovnlet.core.resources import ABSENT, Claim, Key, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
 from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.traffic import Kinds, is_in_force
 
+# ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
+_MAKING = 2.0
 _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class LocalHost:
     """Fulfils ``reconcile.reconciler.Host`` with the real kernel and the real OVSDB."""
 
-    def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
-        self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
+    def __init__(self, netlink: Netlink, node_links: NodeLinks, ovs: Ovs, mtu: int) -> None:
+        self._netlink, self._node_links, self._ovs, self._mtu = netlink, node_links, ovs, mtu
         self._kinds = Kinds()
         self._turns = asyncio.Lock()
         self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
@@ -36,12 +40,13 @@ class LocalHost:
     async def observe(self, attachment: Attachment, desired: Network) -> Network:
         """All that is ours of this attachment, and nothing else."""
         await self._turn()
-        kernel = self._netlink.observe(attachment, desired)
+        kernel = (self._node_links if attachment.is_node else self._netlink).observe(attachment, desired)
         linked = {resource.host for resource in kernel if isinstance(resource, Veth)}
+        linked |= {resource.name for resource in kernel if isinstance(resource, Nic)}
         rows = self._ovs.observe(attachment, desired)
         ports = [row for row in rows if isinstance(row, Port)]
         known: dict[Key, Port] = {port.key: self._orphaned(port, linked) for port in ports}
-        return kernel | frozenset(_of_port(row, known) for row in rows)
+        return _on_ports(kernel, desired, known) | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
@@ -61,7 +66,8 @@ class LocalHost:
 
     def found(self) -> list[tuple[Attachment, bool]]:
         """What marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
-        ports = [(each, bool(label[1])) for label in self._ovs.labelled() if (each := _labelled(*label))]
+        labelled = [(each, bool(label[1])) for label in self._ovs.labelled() if (each := _labelled(*label))]
+        ports = [(attachment, ours) for attachment, ours in labelled if not attachment.is_node]
         keys = {attachment.key for attachment, _ in ports}
         others = {key for alias in self._netlink.aliases() if (key := ids.aliased(alias))}
         others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
@@ -80,7 +86,11 @@ class LocalHost:
     def _driver(self, attachment: Attachment) -> Callable[[Step], _Drive]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
-            await self._netlink.apply(attachment, steps)
+            if attachment.is_node:
+                await self._made(steps)
+                self._node_links.apply(attachment, steps)
+            else:
+                await self._netlink.apply(attachment, steps)
 
         async def switch(steps: Sequence[Step]) -> None:
             for step in steps:
@@ -93,6 +103,16 @@ class LocalHost:
             return switch if isinstance(step.resource, Qdisc) else kernel
 
         return driver
+
+    async def _made(self, steps: Sequence[Step]) -> None:
+        """An internal port's link is there once ovs-vswitchd has the port."""
+        for step in steps:
+            if step.verb is Verb.ENSURE and isinstance(step.resource, Nic) and step.was is None:
+                try:
+                    async with asyncio.timeout(_MAKING):
+                        await self._ovs.plugged(step.resource.name)
+                except TimeoutError:
+                    raise NotReady(f"ovs-vswitchd has not made {step.resource.name} for {_MAKING:g} s") from None
 
     async def _enforce(self, qdisc: Qdisc) -> None:
         """ovs-vswitchd makes its qdisc when it takes the rows in; one that was deleted behind its back it does not."""
@@ -107,6 +127,17 @@ class LocalHost:
             mtu = self._netlink.mtu_of(address) if address else None
             self._tunnel = {address: mtu - (120 if address and address.version == 6 else 100) if mtu else 1400}
         return self._tunnel[address]
+
+
+def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
+    """The node's own interface lies within its port as it is; without one, ovs-vswitchd is about to take it away."""
+    nic = next((resource for resource in kernel if isinstance(resource, Nic)), None)
+    if nic is None:
+        return kernel
+    ports = [key for key, port in known.items() if port.name == nic.name]
+    if not ports and not desired:
+        return ABSENT
+    return kernel - {nic} | {replace(nic, port=known[ports[0]].key if ports else nic.port)}
 
 
 def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:

@@ -17,7 +17,7 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Sysctl, Veth
+from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers import ethtool, routes, sysctl, traffic, veths
 from ovnlet.drivers.namespaces import entered, opened
@@ -58,7 +58,7 @@ class Netlink:
 
     def life(self, attachment: Attachment) -> Life:
         """Dead is only what the kernel knows no more; a path alone proves nothing."""
-        with _faults(attachment):
+        with faults(attachment):
             try:
                 with opened(attachment.netns):
                     return Life.ALIVE
@@ -71,7 +71,7 @@ class Netlink:
         Where nothing is desired, the host end of a sandbox that cannot be seen is shown and can be removed.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
-        with _faults(attachment):
+        with faults(attachment):
             try:
                 with _inside(attachment) as sandbox:
                     return self._look(sandbox, attachment, wanted, desired, owned)
@@ -85,7 +85,7 @@ class Netlink:
 
     async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         for veth, run in groupby(steps, key=_doomed_veth):
-            with _faults(attachment):
+            with faults(attachment):
                 if veth is None:
                     self._carry_out(attachment, tuple(run))
                 else:
@@ -117,7 +117,7 @@ class Netlink:
             veth = pair.value(wanted)
             things.add(veth)
             if pair.pod:
-                addresses = tuple(_addresses(sandbox.pod, pair.pod, veth, desired, owned))
+                addresses = tuple(addresses_of(sandbox.pod, pair.pod, veth, desired, owned))
                 things.update(addresses)
                 things.update(routes.look(sandbox.pod, pair.pod.index, veth, desired, addresses))
                 things.update(self._settings(sandbox.pod, veth, desired))
@@ -142,7 +142,7 @@ def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
 
 
 @contextmanager
-def _faults(attachment: Attachment) -> Iterator[None]:
+def faults(attachment: Attachment) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -150,13 +150,15 @@ def _faults(attachment: Attachment) -> Iterator[None]:
         raise NodeFault(f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}") from error
 
 
-def _addresses(pod: Socket, link: Link, veth: Veth, desired: Network, owned: frozenset[Interface]) -> Iterator[Address]:
+def addresses_of(
+    pod: Socket, link: Link, end: Veth | Nic, desired: Network, owned: frozenset[Interface]
+) -> Iterator[Address]:
     # By IP, not by prefix: IPv6 knows an IP once only, so the wrong prefix has to go for the right one to come.
     ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
     for body in pod.dump(get_addresses(link.index)):
         entry = address(body)
         if entry.protocol == PROTOCOL or entry.ip.ip in ours or entry.ip in owned:
-            yield Address(veth.key, veth.pod, entry.ip, bool(entry.flags & NOPREFIXROUTE))
+            yield Address(end.key, link.name, entry.ip, bool(entry.flags & NOPREFIXROUTE))
 
 
 def _host_end(attachment: Attachment) -> Link | None:

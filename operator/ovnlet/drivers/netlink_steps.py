@@ -10,7 +10,7 @@ from dataclasses import replace
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Leaf, Offload, Rival, Route, Shaper, Sysctl, Veth
+from ovnlet.core.resources import Address, Leaf, Nic, Offload, Rival, Route, Shaper, Sysctl, Veth
 from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.routes import add_route, delete_rival, delete_route
@@ -68,8 +68,8 @@ class Run:
             case Leaf() as leaf:
                 if end := veths.named(self._sandbox.host, leaf.host):
                     self._send(self._sandbox.host, [(step, traffic.delete_leaf(end.index, leaf), _NOT_OURS)])
-            case Sysctl() | Offload():
-                pass  # go with their link
+            case Sysctl() | Offload() | Nic():
+                pass  # go with their link, and that with its port
             case _:
                 raise NodeFault(f"{step}: not for netlink")
 
@@ -80,9 +80,9 @@ class Run:
                 self._batch.append((step, request, frozenset()))
             case Route() as route:
                 self._ensure_route(step, self._existing(step, route.pod), route)
-            case Veth() as veth:
+            case Veth() | Nic() as link:
                 self._flush()
-                self._ensure_veth(step, veth)
+                self._ensure_link(step, link)
             case Shaper() as shaper:
                 self._batch.append((step, traffic.put_shaper(self._existing(step, shaper.pod), shaper), frozenset()))
             case Leaf() as leaf:
@@ -115,6 +115,12 @@ class Run:
             raise NodeFault(f"{step}: ENODEV: there is no link {leaf.host}")
         self._send(self._sandbox.host, [(step, traffic.put_leaf(end.index, leaf), frozenset())])
 
+    def _ensure_link(self, step: Step, link: Veth | Nic) -> None:
+        if isinstance(link, Nic):
+            self._ensure_nic(step, link)
+        else:
+            self._ensure_veth(step, link)
+
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
         was = step.was if isinstance(step.was, Veth) else self._make(step, veth)
         host, pod = self._sandbox.host, self._sandbox.pod
@@ -128,6 +134,14 @@ class Run:
         up = veth.pod_up if veth.pod_up != was.pod_up else None
         mac = veth.mac if veth.mac != was.mac else None
         self._send(pod, [(step, set_link(veth.pod, up=up, mtu=mtu, mac=mac, alias=alias), frozenset())])
+
+    def _ensure_nic(self, step: Step, nic: Nic) -> None:
+        """Made by ovs-vswitchd; all in one message, and never down: addresses would go with that."""
+        self._existing(step, nic.name)
+        was = step.was if isinstance(step.was, Nic) else None
+        mac = nic.mac if was is None or was.mac != nic.mac else None
+        request = set_link(nic.name, up=nic.up, mtu=nic.mtu, mac=mac)
+        self._send(self._sandbox.host, [(step, request, frozenset())])
 
     def _make(self, step: Step, veth: Veth) -> Veth:
         """The pair as it is thereafter: new and down, or one of ours that was there already."""

@@ -8,7 +8,7 @@ of strangers stand in them too.
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ _TABLES = {
     "Open_vSwitch": ("external_ids", "cur_cfg", "next_cfg"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
     "Port": ("name", "interfaces", "external_ids", "qos"),
-    "Interface": ("name", "external_ids", "ofport", "error", *qosrows.POLICING),
+    "Interface": ("name", "external_ids", "ofport", "error", "type", "mac", "mtu_request", *qosrows.POLICING),
     **qosrows.TABLES,
 }
 CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
@@ -140,14 +140,14 @@ class Ovs:
         mark, own = ids.mark(*attachment.key), ids.host_link(*attachment.key)
         mine = self._switch.marked(mark)
         wanted = {port for port in desired if isinstance(port, Port)}
+        iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
         for name in {own, *(port.name for port in wanted)} - mine:
             if self._switch.port(name) is None:
                 continue
-            if self._adoptable(name, attachment):
+            if self._adoptable(name, attachment, iface_ids):
                 mine.add(name)
             elif name in {port.name for port in wanted}:
                 raise Taken(f"OVS has a port {name} on {self._switch.bridge_of(name)} that is not ovnlet's")
-        iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
         return frozenset(
             (
                 *(self._resource(name) for name in mine),
@@ -164,9 +164,11 @@ class Ovs:
         if not self._database.connected.is_set():
             raise NotReady(f"OVSDB connection lost: {self._database.fault}")
 
-    def _adoptable(self, name: str, attachment: Attachment) -> bool:
+    def _adoptable(self, name: str, attachment: Attachment, iface_ids: Collection[str]) -> bool:
         """Whether kube-ovn-cni, or we with our mark lost, made the port of that name for this pod."""
         labels = (self._switch.interface(name) or {"external_ids": {}})["external_ids"]
+        if attachment.is_node:
+            return self._switch.owner(name) is None and labels.get("iface-id") in iface_ids
         pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
         return self._switch.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
 

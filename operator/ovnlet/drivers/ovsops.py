@@ -85,7 +85,7 @@ def _insert(port: Port, switch: Switch) -> list[Op]:
         raise NotReady(f"OVS has no bridge {port.bridge} yet")
     interface, row = f"row{next(_NAMES)}", f"row{next(_NAMES)}"
     mark = {key: value for key, value in port.external_ids if key == MARK}
-    labels = {"name": port.name, "external_ids": _map(port.ids)}
+    labels = {"name": port.name, "external_ids": _map(port.ids), **_link(port)}
     columns = {"name": port.name, "interfaces": _named(interface), "external_ids": _map(mark)}
     return [
         _guard("Bridge", port.bridge, [{"name": port.bridge}]),
@@ -103,7 +103,17 @@ def _relabel(port: Port, switch: Switch) -> list[Op]:
         "Port": _mutations(there[1]["external_ids"], mark, frozenset({MARK})) if there else [],
         "Interface": _mutations(interface["external_ids"], port.ids, OWNED_IDS) if interface else [],
     }
-    return [_mutate(table, port.name, mutations) for table, mutations in changes.items() if mutations]
+    link = {column: value for column, value in _link(port).items() if interface and interface[column] != value}
+    update = {"op": "update", "table": "Interface", "where": [["name", "==", port.name]], "row": link}
+    return [
+        *(_mutate(table, port.name, mutations) for table, mutations in changes.items() if mutations),
+        *([update] if link else []),
+    ]
+
+
+def _link(port: Port) -> dict[str, Any]:
+    """What ovs-vswitchd makes an internal port's link of; of any other port nothing."""
+    return {"type": "internal", "mac": port.mac, "mtu_request": port.mtu} if port.internal else {}
 
 
 def _remove(port: Port, switch: Switch) -> list[Op]:

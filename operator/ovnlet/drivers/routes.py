@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ovnlet.core.resources import Address, Network, Rival, Route, Veth
+from ovnlet.core.resources import Address, Network, Nic, Rival, Route, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.netlink_socket import ACK, DUMP, Request, Socket, attributes
 from ovnlet.drivers.rtnetlink import (
@@ -131,17 +131,20 @@ def _family(destination: Destination) -> int:
     return socket.AF_INET if destination.version == 4 else socket.AF_INET6
 
 
-def look(pod: Socket, link: int, veth: Veth, desired: Network, addresses: Sequence[Address]) -> Iterator[Route | Rival]:
+def look(
+    pod: Socket, link: int, end: Veth | Nic, desired: Network, addresses: Sequence[Address]
+) -> Iterator[Route | Rival]:
     """Ours by that link, and who competes with what is desired; ``addresses`` are those of ours that are there."""
+    name = end.pod if isinstance(end, Veth) else end.name
     contested = {resource.destination for resource in desired if isinstance(resource, Route)}
     for family in (socket.AF_INET, socket.AF_INET6):
         # ENOENT: a namespace has no main table before its first route.
         for body in pod.dump(get_routes(link, family), empty=frozenset({errno.ENOENT})):
             entry = route(body)
             if entry.ours:
-                yield Route(veth.key, veth.pod, entry.destination, entry.via, entry.source)
+                yield Route(end.key, name, entry.destination, entry.via, entry.source)
             elif entry.destination in contested and entry.competes(link) and not _is_of_one(entry, addresses):
-                via, where = tuple(gateway for _, gateway in entry.hops), (veth.key, veth.pod, entry.destination)
+                via, where = tuple(gateway for _, gateway in entry.hops), (end.key, name, entry.destination)
                 yield Rival(*where, via, entry.source, entry.protocol, entry.metric)
 
 

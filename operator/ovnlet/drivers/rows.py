@@ -116,4 +116,8 @@ class Switch:
         ids: dict[str, str] = dict(interface["external_ids"]) if interface else {}
         if port is None or port[1]["external_ids"].get(MARK) != ids.get(MARK):
             ids.pop(MARK, None)
-        return Port(self.bridge_of(name), name, frozenset((k, v) for k, v in ids.items() if k in OWNED_IDS))
+        labels = frozenset((k, v) for k, v in ids.items() if k in OWNED_IDS)
+        if interface and interface["type"] == "internal":
+            mac, mtu = interface["mac"], interface["mtu_request"]
+            return Port(self.bridge_of(name), name, labels, internal=True, mac=mac, mtu=mtu)
+        return Port(self.bridge_of(name), name, labels)

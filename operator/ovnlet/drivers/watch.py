@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import NodeFault, UnknownSandbox
 from ovnlet.drivers import veths
 from ovnlet.drivers.namespaces import opened
@@ -32,6 +32,8 @@ _IFNAME = 3
 _SCOPE_LINK, _REPLACE = 253, 0x100
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
+_INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
+_OIF = 4
 
 
 class Watch:
@@ -74,6 +76,7 @@ class Watch:
             if (end := veths.named(host, name)) is not None:
                 index = end.index
                 self._indices[index] = key
+            # The node's own interface has no namespace to follow: its addresses and routes are told by its index.
             with suppress(UnknownSandbox), opened(attachment.netns) as netns:
                 (answer,) = host.ask(get_nsid(netns))
                 # A namespace that no link of the node's leads to has no id yet: -1.
@@ -120,12 +123,25 @@ class Watch:
                 if namespace is not None:
                     if not _is_the_kernels(kind, flags, body):
                         yield from self._pods[namespace]
-                elif (kind in (NEWLINK, DELLINK) or kind in _TRAFFIC_CONTROL) and (key := self._of_link(kind, body)):
+                elif key := self._of_link(kind, body) or self._of_node(kind, flags, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
+    def _of_node(self, kind: int, flags: int, body: bytes) -> AttachmentKey | None:
+        """Of addresses and routes of the node, those by its own interface."""
+        _, index, _ = self._known.get(NODE_NIC, ("", 0, -1))
+        if not index or kind not in _INSIDE or _is_the_kernels(kind, flags, body):
+            return None
+        if kind in (NEWADDR, DELADDR):
+            (link,) = struct.unpack_from("=I", body, 4)
+        else:
+            link = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+        return NODE_NIC if link == index else None
+
     def _of_link(self, kind: int, body: bytes) -> AttachmentKey | None:
+        if kind not in (NEWLINK, DELLINK) and kind not in _TRAFFIC_CONTROL:
+            return None
         (index,) = struct.unpack_from("=i", body, 4)
         if index in self._indices or kind not in (NEWLINK, DELLINK):
             return self._indices.get(index)

@@ -135,7 +135,7 @@ class Reconciler:
         if record.good is None and self.awaits(attachment):
             return None
         if self.superseded(attachment):
-            outcome = await self._converge(attachment, ABSENT)
+            outcome = await converge(self._host, attachment, ABSENT)
         else:
             outcome = await self._present(record)
         self._tell(outcome)
@@ -214,7 +214,7 @@ class Reconciler:
         if mode == "fix" or attachment.key in self._asked:
             outcome = await self._repaired(attachment, desired)
         elif mode == "report":
-            outcome = await self._unrepaired(attachment, desired, "as set")
+            outcome = await unrepaired(self._host, attachment, desired, "as set")
         else:
             outcome = Outcome(attachment, desired, desired)
         lacking = tuple(unenforced(allocation.qos, self._host.node))
@@ -225,20 +225,17 @@ class Reconciler:
         """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
         asked = attachment.key in self._asked
         if not asked and (rest := self._patience.rest(attachment.key)):
-            return await self._unrepaired(attachment, desired, f"undone at once again and again, next in {rest:.0f} s")
-        outcome = await self._converge(attachment, desired)
+            return await unrepaired(
+                self._host, attachment, desired, f"undone at once again and again, next in {rest:.0f} s"
+            )
+        outcome = await converge(self._host, attachment, desired)
         if outcome.steps and not asked:
             self._patience.took(attachment.key)
         self._asked.discard(attachment.key)
         return outcome
 
-    async def _unrepaired(self, attachment: Attachment, desired: Network, why: str) -> Outcome:
-        """Drift is told of and stays."""
-        observed = await self._host.observe(attachment, desired)
-        return Outcome(attachment, desired, observed, left=diff(desired, observed), why_left=why)
-
     async def _absent(self, attachment: Attachment) -> Outcome:
-        outcome = await self._converge(attachment, ABSENT)
+        outcome = await converge(self._host, attachment, ABSENT)
         record = self._records.get(attachment.key)
         if record and record.good and not self._state.complete:
             pod = (attachment.owner, attachment.uid, attachment.ifname, attachment.provider)
@@ -250,22 +247,29 @@ class Reconciler:
         self._tell(outcome)
         return outcome
 
-    async def _converge(self, attachment: Attachment, desired: Network) -> Outcome:
-        began = asyncio.get_running_loop().time()
-        steps: list[Step] = []
-        observed = await self._host.observe(attachment, desired)
-        for _ in range(PASSES):
-            plan = diff(desired, observed)
-            if not plan:
-                seconds = asyncio.get_running_loop().time() - began
-                return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
-            await self._host.apply(attachment, plan)
-            steps += plan
-            observed = await self._host.observe(attachment, desired)
-        if plan := diff(desired, observed):
-            raise NotConverged(plan)
-        seconds = asyncio.get_running_loop().time() - began
-        return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
+
+async def converge(host: Host, attachment: Attachment, desired: Network) -> Outcome:
+    """Make it so, and see that it is."""
+    began = asyncio.get_running_loop().time()
+    steps: list[Step] = []
+    observed = await host.observe(attachment, desired)
+    for _ in range(PASSES):
+        plan = diff(desired, observed)
+        if not plan:
+            break
+        await host.apply(attachment, plan)
+        steps += plan
+        observed = await host.observe(attachment, desired)
+    if plan := diff(desired, observed):
+        raise NotConverged(plan)
+    seconds = asyncio.get_running_loop().time() - began
+    return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
+
+
+async def unrepaired(host: Host, attachment: Attachment, desired: Network, why: str) -> Outcome:
+    """Drift is told of and stays."""
+    observed = await host.observe(attachment, desired)
+    return Outcome(attachment, desired, observed, left=diff(desired, observed), why_left=why)
 
 
 def _same_pod(one: Attachment, other: Attachment) -> bool:

@@ -5,12 +5,14 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 ``within`` names the key of the thing whose removal takes this one with it.
 """
 
-from ovnlet.core.resources.netlink import Address, Offload, Rival, Route, Veth
+from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
 from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
-Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
+Resource = (
+    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
+)
 Key = tuple[object, ...]
 Network = frozenset[Resource]
 
@@ -24,6 +26,7 @@ ORDER: tuple[type[Resource], ...] = (
     Port,
     Shaping,
     Policing,
+    Nic,
     Veth,
     Sysctl,
     Offload,
@@ -43,6 +46,7 @@ __all__ = [
     "Key",
     "Leaf",
     "Network",
+    "Nic",
     "Offload",
     "Policing",
     "Port",

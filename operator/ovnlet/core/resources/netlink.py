@@ -120,3 +120,22 @@ class Rival:
     @property
     def within(self) -> tuple[object, ...]:
         return self.veth
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """The link of an internal port, on the node itself: ovs-vswitchd makes it, and takes it away with its port."""
+
+    port: tuple[object, ...]
+    name: str
+    mac: str
+    mtu: int
+    up: bool = True
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("nic", self.name)
+
+    @property
+    def within(self) -> tuple[object, ...]:
+        return self.port

@@ -16,6 +16,8 @@ class Port:
     A link made anew under such a row would keep the stale `ovn-installed`, so the row must go first;
     therefore it is part of the key. ``uninstalled`` is only ever observed too: OVN's `ovn-installed` was lost on a port
     that is plugged.
+
+    ``internal`` is a port whose link ovs-vswitchd itself makes, with the ``mac`` and the ``mtu`` of its row.
     """
 
     bridge: str
@@ -23,10 +25,13 @@ class Port:
     external_ids: frozenset[tuple[str, str]]
     orphaned: bool = False
     uninstalled: bool = False
+    internal: bool = False
+    mac: str | None = None
+    mtu: int | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
-        return ("port", self.bridge, self.name, self.orphaned)
+        return ("port", self.bridge, self.name, self.orphaned, *([True] if self.internal else []))
 
     @property
     def within(self) -> None:

@@ -1,0 +1,30 @@
+"""Of Kube-OVN's Subnet objects only what a node has to know: which prefixes its pods' network has."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ovnlet.core.allocation import Destination
+from ovnlet.core.values import prefix, split
+
+PATH = "/apis/kubeovn.io/v1/subnets"
+_DEFAULT_VPC = "ovn-cluster"
+
+
+def prefixes(subnets: Mapping[str, Mapping[str, Any]]) -> frozenset[Destination]:
+    """Of the subnets that the cluster's router reaches: not those of other VPCs or on a VLAN of the underlay."""
+    return frozenset(found for body in subnets.values() for found in _of(body))
+
+
+def _of(body: Mapping[str, Any]) -> Iterator[Destination]:
+    spec = body.get("spec") or {}
+    if spec.get("vpc", _DEFAULT_VPC) not in ("", _DEFAULT_VPC):
+        return
+    if spec.get("vlan") and not spec.get("logicalGateway"):
+        return
+    for text in split(str(spec.get("cidrBlock") or "")):
+        try:
+            found = prefix(text)
+        except ValueError:
+            continue  # its controller tells
+        if found.prefixlen:  # never a default route
+            yield found

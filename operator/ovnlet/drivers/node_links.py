@@ -1,0 +1,62 @@
+"""The node's own interface, an internal port of OVS: its link, addresses, routes and settings, in the node's namespace.
+
+Ours are the link by its name, if ovs-vswitchd made it; addresses that are desired or bear our mark; routes of our
+protocol by that link, and rivals of those by the same link. Nothing else of the node is looked at.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ovnlet.core.attachment import Attachment
+from ovnlet.core.errors import Taken
+from ovnlet.core.plan import Step
+from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Sysctl
+from ovnlet.drivers import ethtool, routes, sysctl, veths
+from ovnlet.drivers.netlink import addresses_of, faults
+from ovnlet.drivers.netlink_socket import Socket
+from ovnlet.drivers.netlink_steps import Run
+
+# What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
+_KINDS = frozenset({"tun", "openvswitch"})
+_NO_NAMESPACE = -1
+
+
+class NodeLinks:
+    """``sysctl_dir`` is where the node's /proc/sys/net is mounted."""
+
+    def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
+        self._sysctl_dir = sysctl_dir
+
+    def observe(self, attachment: Attachment, desired: Network) -> Network:
+        """Raises Taken where another link has the name."""
+        wanted = next((resource for resource in desired if isinstance(resource, Nic)), None)
+        with faults(attachment), Socket() as host:
+            link = veths.named(host, attachment.ifname)
+            if link is None:
+                return ABSENT
+            if link.kind not in _KINDS:
+                if wanted:
+                    raise Taken(f"a foreign link {link.name} stands on the node")
+                return ABSENT
+            nic = Nic(wanted.port if wanted else (), link.name, link.mac, link.mtu, link.up)
+            addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))
+            return frozenset(
+                (
+                    nic,
+                    *addresses,
+                    *routes.look(host, link.index, nic, desired, addresses),
+                    *self._settings(host, nic, desired),
+                )
+            )
+
+    def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
+        with faults(attachment), Socket() as host:
+            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(steps)
+
+    def _settings(self, host: Socket, nic: Nic, desired: Network) -> Iterator[Resource]:
+        for resource in desired:
+            if isinstance(resource, Sysctl):
+                value = sysctl.read(self._sysctl_dir, resource.name)
+                if value is not None:
+                    yield Sysctl(nic.key, resource.name, value)
+            elif isinstance(resource, Offload):
+                yield Offload(nic.key, nic.name, ethtool.tx_checksum(host, nic.name))

@@ -1,0 +1,120 @@
+"""The node's side of the cluster's network, wired: its interface, whom it hears of it from, and whom it tells."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ovnlet.cluster import subnets
+from ovnlet.cluster.condition import Condition
+from ovnlet.cluster.following import Following
+from ovnlet.cluster.session import Access
+from ovnlet.core.attachment import NODE_NIC, Attachment
+from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.resources import Address
+from ovnlet.core.settings import Settings
+from ovnlet.drivers.memory import Memory
+from ovnlet.reconcile.node_nic import NodeNic
+from ovnlet.reconcile.patience import Patience
+from ovnlet.reconcile.reconciler import Host, Outcome
+
+log = structlog.get_logger("node")
+
+# OVN installs a port within milliseconds; one whose logical port is missing it never does.
+INSTALLING = 1.0
+# A restart of ovs-vswitchd is no outage worth a taint on the Node.
+LASTING = 3.0
+
+
+class NodeSide:
+    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        access: Access,
+        host: Host,
+        *,
+        again: Callable[[], None],
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        name = settings.node_name
+        self._host, self._again, self._tell = host, again, tell
+        self._name, self._set_prefixes = name, settings.clusters
+        self._attachment = Attachment.of_node(name)
+        memory = Memory(Path(settings.run_dir) / "node.json")
+        patience = Patience(lambda _: again())
+        self.nic = NodeNic(host, memory, self._attachment, patience=patience, repair=settings.repair)
+        self._condition = Condition(access, name)
+        self._node = Following(access, "/api/v1/nodes", self._nodes, f"metadata.name={name}")
+        self._subnets = Following(access, subnets.PATH, self._prefixes)
+        self._used = asyncio.Event()
+        self._failing: asyncio.TimerHandle | None = None
+        if not self.nic.prefixes:
+            self.nic.reach(self._set_prefixes)
+
+    def parts(self) -> list[Coroutine[None, None, None]]:
+        return [self._node.run(), self._condition.run(), self._reach()]
+
+    async def reconcile(self) -> Outcome | None:
+        """One pass, and the Node's condition after it."""
+        try:
+            outcome = await self.nic.reconcile()
+            if outcome is None:
+                return None
+            self._used.set()
+            self._tell(outcome)
+            if outcome.steps:
+                log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
+            if outcome.left:
+                self._leave(outcome)
+                return outcome
+            await self._installed()
+        except OvnletError as error:
+            self._failed(str(error))
+            raise
+        self._well(outcome)
+        return outcome
+
+    def _leave(self, outcome: Outcome) -> None:
+        why = f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
+        if self._failing is None:
+            log.warning("drift is left", interface=NODE_NIC[1], why=why)
+        self._failed(why)
+
+    async def _installed(self) -> None:
+        try:
+            async with asyncio.timeout(INSTALLING):
+                await self._host.installed(self._attachment)
+        except TimeoutError:
+            raise NotReady(
+                "OVN has not installed the node's port: is there a logical switch port of its name?"
+            ) from None
+
+    async def _reach(self) -> None:
+        """Which prefixes to reach is of interest once there is a way."""
+        await self._used.wait()
+        await self._subnets.run()
+
+    def _nodes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
+        body = there.get(self._name)
+        self._condition.seen(body)
+        if body is not None and self.nic.put(body["metadata"].get("annotations") or {}):
+            self._again()
+
+    def _prefixes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
+        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(there)}):
+            self._again()
+
+    def _well(self, outcome: Outcome) -> None:
+        if self._failing is not None:
+            self._failing.cancel()
+            self._failing = None
+        addresses = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
+        self._condition.want(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
+
+    def _failed(self, why: str) -> None:
+        if self._failing is None:
+            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.want, False, why)

@@ -1,0 +1,183 @@
+"""What is desired of the node's own interface, and what its part of the loop makes of news, good and bad."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+import pytest
+
+from ovnlet.core import ids
+from ovnlet.core.attachment import NODE_NIC, Attachment, Life, Node
+from ovnlet.core.errors import Invalid, NotConverged, NotReady
+from ovnlet.core.node_network import network
+from ovnlet.core.plan import Plan, Verb
+from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route
+from ovnlet.core.settings import Repair, Settings
+from ovnlet.reconcile.node_nic import NodeNic
+from ovnlet.reconcile.patience import FREE, Patience
+
+OVN = "ovn.kubernetes.io"
+NODE = Node("br-int", 1400, userspace=False)
+TEXT = {
+    f"{OVN}/ip_address": "100.64.0.2,fd00:100:64::2",
+    f"{OVN}/cidr": "100.64.0.0/16,fd00:100:64::/64",
+    f"{OVN}/gateway": "100.64.0.1,fd00:100:64::1",
+    f"{OVN}/mac_address": "0a:00:00:02:00:02",
+}
+PREFIXES = [ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")]
+SELF = Attachment.of_node("n0")
+
+
+@dataclass
+class Host:
+    """A node that does what it is told."""
+
+    node: Node = NODE
+    things: dict[object, Resource] = field(default_factory=dict)
+    obeys: bool = True
+
+    def life(self, _: Attachment) -> Life:
+        return Life.ALIVE
+
+    async def observe(self, _: Attachment, __: Network) -> Network:
+        return frozenset(self.things.values())
+
+    async def apply(self, _: Attachment, plan: Plan) -> None:
+        for step in plan if self.obeys else ():
+            if step.verb is Verb.ENSURE:
+                self.things[step.resource.key] = step.resource
+            else:
+                del self.things[step.resource.key]
+
+    async def installed(self, _: Attachment) -> None:
+        return
+
+
+@dataclass
+class Memory:
+    values: dict[str, str] = field(default_factory=dict)
+
+    def read(self) -> Mapping[str, str]:
+        return self.values
+
+    def write(self, values: Mapping[str, str]) -> None:
+        self.values = dict(values)
+
+
+def nic(host: Host, memory: Memory | None = None, repair: Repair = "fix") -> NodeNic:
+    return NodeNic(host, memory or Memory(), SELF, patience=Patience(lambda _: None), repair=repair)
+
+
+def test_the_node_is_in_no_container() -> None:
+    assert SELF.key == NODE_NIC
+    assert (ids.host_link(*NODE_NIC), ids.marked(ids.mark(*NODE_NIC))) == ("ovn0", NODE_NIC)
+
+
+@pytest.mark.parametrize(("named", "found"), [({}, "node-n0"), ({f"{OVN}/port_name": "other"}, "other")])
+def test_the_logical_port_is_the_one_that_is_named(named: dict[str, str], found: str) -> None:
+    (port,) = [each for each in network(SELF, TEXT | named, (), NODE) if isinstance(each, Port)]
+    assert port.ids == {"ovnlet": "/ovn0", "iface-id": found, "ip": "100.64.0.2,fd00:100:64::2"}
+    assert port.internal
+
+
+def test_prefixes_that_touch_the_join_network_or_lack_a_gateway_have_no_route() -> None:
+    single = {name: value.partition(",")[0] for name, value in TEXT.items()}
+    wanted = [*PREFIXES, ip_network("100.64.3.0/24"), ip_network("100.0.0.0/8")]
+    routes = {str(r.destination) for r in network(SELF, single, wanted, NODE) if isinstance(r, Route)}
+    assert routes == {"100.64.0.0/16", "10.16.0.0/16"}
+
+
+def test_half_a_way_is_none() -> None:
+    with pytest.raises(NotReady):
+        network(SELF, {}, (), NODE)
+    with pytest.raises(Invalid, match="gateway"):
+        network(SELF, TEXT | {f"{OVN}/gateway": "192.0.2.1"}, (), NODE)
+
+
+async def test_without_annotations_nothing_is_done() -> None:
+    host = Host()
+    idle = nic(host)
+    assert not idle.put({"other": "annotation"})
+    assert not idle.reach(PREFIXES)
+    assert await idle.reconcile() is None
+    assert not host.things
+
+
+async def test_an_address_comes_changes_and_stays_when_its_annotations_go_bad() -> None:
+    host, memory = Host(), Memory()
+    own = nic(host, memory)
+    assert own.put(TEXT)
+    assert not own.put(TEXT), "no news"
+    assert own.reach(PREFIXES)
+    outcome = await own.reconcile()
+    assert outcome is not None
+    assert outcome.what == "attached"
+    for bad in ({}, TEXT | {f"{OVN}/ip_address": "nonsense"}, TEXT | {f"{OVN}/gateway": "192.0.2.1"}):
+        assert not own.put(bad)
+    again = await own.reconcile()
+    assert again is not None
+    assert not again.steps
+    assert own.put(TEXT | {f"{OVN}/ip_address": "100.64.0.9,fd00:100:64::9"})
+    await own.reconcile()
+    assert {str(a.ip.ip) for a in host.things.values() if isinstance(a, Address)} == {"100.64.0.9", "fd00:100:64::9"}
+
+
+async def test_what_was_last_good_survives_a_restart_without_the_api_server() -> None:
+    host, memory = Host(), Memory()
+    first = nic(host, memory)
+    first.put(TEXT)
+    first.reach(PREFIXES)
+    outcome = await first.reconcile()
+    host.things.clear()
+    repaired = await nic(host, memory).reconcile()
+    assert outcome is not None
+    assert repaired is not None
+    assert repaired.desired == outcome.desired
+    assert repaired.what == "repaired"
+    assert frozenset(host.things.values()) == outcome.desired
+
+
+@pytest.mark.parametrize(("mode", "left"), [("report", True), ("off", False)])
+async def test_drift_is_left_where_it_is_not_to_be_repaired(mode: Repair, left: bool) -> None:
+    host = Host()
+    own = nic(host, repair=mode)
+    own.put(TEXT)
+    await own.reconcile()
+    assert host.things, "what the annotations ask for is made in any mode"
+    host.things.clear()
+    outcome = await own.reconcile()
+    assert outcome is not None
+    assert not outcome.steps
+    assert bool(outcome.left) is left
+    assert frozenset(host.things.values()) == ABSENT
+
+
+async def test_repairs_that_are_undone_at_once_rest() -> None:
+    host = Host()
+    own = nic(host)
+    own.put(TEXT)
+    for _ in range(FREE + 2):
+        await own.reconcile()
+        host.things.clear()
+    outcome = await own.reconcile()
+    assert outcome is not None
+    assert outcome.left
+    assert "again and again" in outcome.why_left
+
+
+async def test_a_node_that_does_not_obey_is_told_of() -> None:
+    own = nic(Host(obeys=False))
+    own.put(TEXT)
+    with pytest.raises(NotConverged):
+        await own.reconcile()
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "10.16.0.0/33", "0.0.0.0/0", "10.16.0.1/16"])
+def test_wrong_prefixes_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="cluster_cidrs"):
+        Settings(node_name="n0", cluster_cidrs=wrong)  # type: ignore[call-arg]
+
+
+def test_prefixes_are_read() -> None:
+    found = Settings(node_name="n0", cluster_cidrs="10.16.0.0/16, fd00:10:16::/64")  # type: ignore[call-arg]
+    assert found.clusters == frozenset(PREFIXES)
