@@ -133,7 +133,7 @@ class Agent:
         )
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
-        inspection = Inspection(self.host, self.records, self.reconciler, self.status)
+        inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
         runtime = Runtime(self.attaching, self.records, self.verdict)
         routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
         self.server = Server(runtime, Path(settings.cni_socket), routes)

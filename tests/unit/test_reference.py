@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ovnlet.__main__ import main
+from ovnlet.commands.output import DIFFERENT, FAULTY
 from ovnlet.core.settings import Settings
 from ovnlet.metrics import Metrics
 
@@ -48,17 +49,27 @@ def command_line() -> str:
     lines = [
         "# Command line",
         "",
-        "Exit codes: 0 done, 1 an error, 2 a wrong flag or setting; `plan` ends with 2 where there are steps to take.",
+        "| exit code | means |",
+        "|---|---|",
+        "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
+        "| 1 | an error, told on standard error: no agent answers, no such pod |",
+        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
+        f"| {FAULTY} | `doctor`: there is a fault |",
+        "",
+        "A command prints a table with colours on a terminal, lines with tabs where its output is no terminal, and JSON or",
+        "YAML when asked (`-o json`, `-o yaml`).",
     ]
     context = click.Context(main, info_name="ovnlet")
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None
         lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        if name == "agent":
-            lines.append("Flags: the [settings](settings.md), and `--config` for a YAML file of them.")
-            continue
+        with_settings = any(parameter.name == "node_name" for parameter in command.params)
+        if with_settings:
+            lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
         for parameter in command.params:
+            if with_settings and parameter.name in {*Settings.model_fields, "config"}:
+                continue
             if isinstance(parameter, click.Option):
                 shown = ", ".join(f"`{word}`" for word in parameter.opts)
                 lines.append(f"- {shown}: {parameter.help} (default `{parameter.default}`)")
