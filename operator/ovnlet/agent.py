@@ -31,6 +31,7 @@ from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
 from ovnlet.inspection import Inspection
 from ovnlet.metrics import Metrics
+from ovnlet.probes import Probes
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -96,7 +97,7 @@ class Agent:
         )
         self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
-        access = Access(settings.kubeconfig)
+        access = Access(settings.kubeconfig, server=settings.api_server)
         pods = Pods(self.state)
         self.listing = Listing(access, settings.node_name, pods)
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
@@ -136,6 +137,7 @@ class Agent:
         inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
         runtime = Runtime(self.attaching, self.records, self.verdict)
         routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
+        self.probes = Probes(settings.http, self.verdict, self.metrics.show)
         self.server = Server(runtime, Path(settings.cni_socket), routes)
 
     def verdict(self) -> Verdict | None:
@@ -164,6 +166,7 @@ class Agent:
             self.listing.run(),
             self.recorder.run(),
             self.health.run(),
+            self.probes.run(),
             self._keep_chassis(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]

@@ -56,7 +56,7 @@ def command_line() -> str:
         f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
         f"| {FAULTY} | `doctor`: there is a fault |",
         "",
-        "A command prints a table with colours on a terminal, lines with tabs where its output is no terminal, and JSON or",
+        "A command prints a table with colours on a terminal, lines with tabs where its output is none, and JSON or",
         "YAML when asked (`-o json`, `-o yaml`).",
     ]
     context = click.Context(main, info_name="ovnlet")

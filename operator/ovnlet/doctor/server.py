@@ -16,7 +16,7 @@ _REACH = (
 
 async def examine(settings: Settings) -> list[Finding]:
     try:
-        access = Access(settings.kubeconfig)
+        access = Access(settings.kubeconfig, server=settings.api_server)
     except BadCredentials as error:
         return [fault("API", str(error), "give --kubeconfig, or run in a pod with a service account")]
     try:
