@@ -20,7 +20,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
 
 def everything() -> Iterator[dict[str, Any]]:
     for path in sorted(MANIFESTS.rglob("*.yaml")):
-        if path.name != "kustomization.yaml":
+        if path.name != "kustomization.yaml" and path.parent.name != "uninstall":  # a patch is not whole
             yield from objects(path)
 
 

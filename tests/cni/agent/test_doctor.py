@@ -1,9 +1,7 @@
 """`ovnlet doctor` on a real node: nothing to complain about while it is well, and each planted fault with its fix."""
 
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -12,23 +10,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cni.agent.node import SOCKET, TESTS, AgentNode, run, until
+from cni.agent.cli import BIN, CONF, ovnlet
+from cni.agent.node import SOCKET, AgentNode, until
 from testbed import identities, layout
 
 Finding = dict[str, str]
 Flags = AsyncIterator[list[str]]
-BIN, CONF, NOTES = "/opt/cni/bin", "/etc/cni/net.d", "/run/doctor"
+NOTES = "/run/doctor"
 HEALTHY = 0
 FAULTY = 3
 
 
 async def examine(node: AgentNode, *flags: str, through: tuple[str, ...] = ()) -> tuple[int, list[Finding]]:
     """The exit code and the findings of a doctor in the node's space, told where things are as the agent is."""
-    env = {"PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}", "PATH": os.environ["PATH"]}
-    places = [f"--kubeconfig={node.bed.inner_kubeconfig}", f"--plugin={node.plugin}"]
-    places += [f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}"]
-    words = [*through, sys.executable, "-m", "ovnlet", "doctor", "-o", "json", *places, *flags]
-    outcome = await run(node.space.path("/"), words, env)
+    outcome = await ovnlet(node, "doctor", "-o", "json", *flags, through=through)
     assert outcome.exit_code in (HEALTHY, FAULTY), outcome
     return outcome.exit_code, json.loads(outcome.stdout)
 
