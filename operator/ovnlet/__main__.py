@@ -112,15 +112,16 @@ def doctor(output: str, **given: Any) -> None:
 @main.command()
 @with_settings
 @click.option("--cut-off", is_flag=True, help="also where pods are running: they lose their network")
-def uninstall(cut_off: bool, **given: Any) -> None:
-    """Remove everything of ours from this node, once its agent has gone. Nothing of others is touched.
+@click.option("--wait", is_flag=True, help="where an agent or pods are there, wait until they have gone")
+def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
+    """Remove everything of ours from this node, once its agent and pods have gone. Nothing of others is touched.
 
-    With pods running it refuses, and removes nothing. It may be repeated.
+    While they are there it refuses, and removes nothing. It may be repeated.
     """
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
     from ovnlet.commands.uninstallation import uninstalled  # noqa: PLC0415
 
-    uninstalled(settings, cut_off=cut_off)
+    uninstalled(settings, cut_off=cut_off, wait=wait)
 
 
 if __name__ == "__main__":

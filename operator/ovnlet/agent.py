@@ -84,6 +84,10 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State(self._pod_changed)
+        self.status = Status(self._record)
+        self.metrics = Metrics(
+            self.status.states, self.status.unenforced, lambda: len(self.queue), lambda: self.verdict() is None
+        )
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
         self.ovs = Ovs(
             settings.ovsdb,
@@ -91,19 +95,18 @@ class Agent:
             changed=self._row_changed,
             lost=self._everything,
             recompute=Recompute(Path(settings.ovn_run_dir)),
+            took=self.metrics.installed,
         )
         self.chassis = Chassis(
             self.ovs, Path(settings.run_dir) / "chassis.json", settings.chassis_ids, settings.chassis
         )
-        self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu)
+        self.host = LocalHost(Netlink(settings.sysctl_dir), self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig, server=settings.api_server)
         pods = Pods(self.state)
         self.listing = Listing(access, settings.node_name, pods)
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
-        self.status = Status(self._record)
-        self.metrics = Metrics(self.status.states, self.status.unenforced)
         self.reconciler = Reconciler(
             self.host,
             self.state,
@@ -122,6 +125,7 @@ class Agent:
             queue=self.queue,
             refresh=self.listing.refresh,
             budget=settings.add_budget,
+            clock=self.metrics.stage,
         )
         self.sweep = Sweep(
             marked=self.host,
@@ -138,7 +142,7 @@ class Agent:
         runtime = Runtime(self.attaching, self.records, self.verdict)
         routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
-        self.server = Server(runtime, Path(settings.cni_socket), routes)
+        self.server = Server(runtime, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:
         """Why this node cannot attach pods now; None if it can."""
@@ -211,10 +215,11 @@ class Agent:
                 log.info("CNI configuration written", directory=conf_dir)
 
     async def _resync(self) -> None:
-        await self.chassis.look()
-        self.records.restore()
-        await self._settle()
-        await self.sweep.round()
+        with self.metrics.resync():
+            await self.chassis.look()
+            self.records.restore()
+            await self._settle()
+            await self.sweep.round()
 
     async def _reconcile(self, key: AttachmentKey) -> Outcome | None:
         """What is desired follows from OVSDB too: a call that meets the agent as it connects waits for that."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ovnlet.cluster.session import Access, ApiFault, BadCredentials, call
 from ovnlet.core.attachment import Attachment, AttachmentKey, Life
 from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.core.settings import Settings
@@ -43,8 +44,10 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         records = Sandboxes(run_dir / "sandboxes", boot_id())
         records.load()
         known = _known(host, records, Notes.beside(socket))
-        if not cut_off and (living := sorted({"/".join(each.owner) for each in known.values() if _lives(host, each)})):
-            raise InUse(f"pods are running: {', '.join(living)}; delete or drain them, or give --cut-off")
+        if not cut_off:
+            living = {"/".join(each.owner) for each in known.values() if _lives(host, each)}
+            if living := living | await _expected(settings):
+                raise InUse(f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off")
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
             say("removed the CNI configuration")
         await _take_down(known, Reconciler(host, State(), records, lambda _: None), say)
@@ -74,6 +77,23 @@ def _known(host: LocalHost, records: Sandboxes, notes: Notes) -> dict[Attachment
 
 def _lives(host: LocalHost, attachment: Attachment) -> bool:
     return bool(attachment.netns) and host.life(attachment) is not Life.DEAD
+
+
+async def _expected(settings: Settings) -> set[str]:
+    """Pods that the API server has on this node. None where it cannot be asked: the node's own look must do.
+
+    One whose network is gone may still be here: until it is deleted, the runtime calls DEL again and again, and cannot
+    delete a pod without a CNI configuration.
+    """
+    query = {"fieldSelector": f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"}
+    try:
+        access = Access(settings.kubeconfig, server=settings.api_server)
+        async with access.session() as http:
+            pods = (await call(http, "GET", f"{access.server}/api/v1/pods", params=query))["items"]
+    except (BadCredentials, ApiFault):
+        return set()
+    metas = [pod["metadata"] for pod in pods if not pod["spec"].get("hostNetwork")]
+    return {f"{meta['namespace']}/{meta['name']}" for meta in metas}
 
 
 async def _take_down(

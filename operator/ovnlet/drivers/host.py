@@ -13,6 +13,7 @@ from ovnlet.core.resources import Claim, Key, Network, Policing, Port, Qdisc, Re
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.traffic import Kinds, is_in_force
+from ovnlet.reconcile.stages import Clock, untimed
 
 _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
@@ -20,7 +21,8 @@ _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 class LocalHost:
     """Fulfils ``reconcile.reconciler.Host`` with the real kernel and the real OVSDB."""
 
-    def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int) -> None:
+    def __init__(self, netlink: Netlink, ovs: Ovs, mtu: int, clock: Clock = untimed) -> None:
+        self._clock = clock
         self._netlink, self._ovs, self._mtu = netlink, ovs, mtu
         self._kinds = Kinds()
         self._turns = asyncio.Lock()
@@ -80,7 +82,12 @@ class LocalHost:
     def _driver(self, attachment: Attachment) -> Callable[[Step], _Drive]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
-            await self._netlink.apply(attachment, steps)
+            with self._clock("kernel"):
+                await self._netlink.apply(attachment, steps)
+
+        async def rows(steps: Sequence[Step]) -> None:
+            with self._clock("ovsdb"):
+                await self._ovs.apply(steps)
 
         async def switch(steps: Sequence[Step]) -> None:
             for step in steps:
@@ -89,7 +96,7 @@ class LocalHost:
 
         def driver(step: Step) -> _Drive:
             if isinstance(step.resource, Port | Claim | Shaping | Policing):
-                return self._ovs.apply
+                return rows
             return switch if isinstance(step.resource, Qdisc) else kernel
 
         return driver

@@ -66,6 +66,7 @@ class Ovs:
         lost: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = _link_exists,
         recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        took: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.bridge = bridge
         self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
@@ -74,7 +75,7 @@ class Ovs:
         self._commits = Commits(self._database)
         self._switch = Switch()
         self._pace = Pace(self._switch, self._commits, changed)
-        self._bindings = Bindings(changed)
+        self._bindings = Bindings(changed, took)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def start(self) -> None:
@@ -265,7 +266,7 @@ class Ovs:
             self._switch.change(*change)
         for table, _, old, new in changes:
             if table == "Interface":
-                self._bindings.change(old, new)
+                self._bindings.follow(old, new)
                 for event in self._waiting.get((new or old or {})["name"], ()):
                     event.set()
         for mark, name in {hint for change in changes for hint in hints.of(self._switch, *change)}:

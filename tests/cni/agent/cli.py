@@ -14,6 +14,7 @@ async def ovnlet(node: AgentNode, command: str, *flags: str, through: tuple[str,
     places: list[str] = []
     if command in ("doctor", "uninstall", "bundle"):
         places = [f"--kubeconfig={node.bed.inner_kubeconfig}", f"--plugin={node.plugin}"]
+        places.append(f"--node-name={node.space.role}")
         places += [f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}"]
     words = [*through, sys.executable, "-m", "ovnlet", command, *places, *flags]
     return await run(node.space.path("/"), words, env)
