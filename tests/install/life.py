@@ -89,6 +89,8 @@ def look(bed: Bed) -> Inventory:
     seen = inventory(bed.node())
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
     seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+    del seen["files"]["/var/lib/cni"]  # containerd's cache of results, made at the first pod
+    seen["files"].pop("/var/lib/cni/results", None)
     return seen
 
 

@@ -11,6 +11,8 @@ from ovnlet.doctor.kernel import CAPABILITIES
 from ovnlet.doctor.server import NEEDED
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
+# Patches are not whole, and rules are for Prometheus.
+NO_OBJECTS = {"uninstall", "alerts"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
 
@@ -20,7 +22,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
 
 def everything() -> Iterator[dict[str, Any]]:
     for path in sorted(MANIFESTS.rglob("*.yaml")):
-        if path.name != "kustomization.yaml" and path.parent.name != "uninstall":  # a patch is not whole
+        if path.name != "kustomization.yaml" and path.parent.name not in NO_OBJECTS:
             yield from objects(path)
 
 
