@@ -1,5 +1,6 @@
 """The command line. Heavy imports wait for the command that needs them."""
 
+import asyncio
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -66,7 +67,14 @@ def read(given: dict[str, Any]) -> Settings:
 class _Lazy(click.Group):
     """Commands whose libraries take a while to import are imported when they are asked for."""
 
-    elsewhere: Mapping[str, str] = {"pods": "asking", "show": "asking", "plan": "asking", "apply": "asking"}
+    elsewhere: Mapping[str, str] = {
+        "pods": "asking",
+        "show": "asking",
+        "plan": "asking",
+        "apply": "asking",
+        "events": "events",
+        "completion": "completion",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -107,6 +115,26 @@ def doctor(output: str, **given: Any) -> None:
     from ovnlet.commands.examination import report  # noqa: PLC0415
 
     sys.exit(report(settings, output))
+
+
+@main.command()
+@with_settings
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="ovnlet-bundle.tar.gz")
+def bundle(file: Path, **given: Any) -> None:
+    """Write one archive for a bug report; credentials are left out.
+
+    Versions, settings, the doctor's findings, attachments, plans, the log's tail, records, our rows of OVSDB.
+    """
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    from ovnlet.bundle import collect  # noqa: PLC0415
+
+    try:
+        content, names = asyncio.run(collect(settings))
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{file}: {', '.join(names)}")
 
 
 @main.command()

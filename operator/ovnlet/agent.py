@@ -30,6 +30,7 @@ from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
 from ovnlet.inspection import Inspection
+from ovnlet.journal import Journal
 from ovnlet.metrics import Metrics
 from ovnlet.probes import Probes
 from ovnlet.reconcile.attaching import Attaching
@@ -138,9 +139,10 @@ class Agent:
         )
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
+        self.journal = Journal()
         inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
         runtime = Runtime(self.attaching, self.records, self.verdict)
-        routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
+        routes = [*inspection.routes(), *self.journal.routes(), web.get("/metrics", self.metrics.show)]
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
         self.server = Server(runtime, Path(settings.cni_socket), routes, self.metrics.served)
 
@@ -159,6 +161,7 @@ class Agent:
             stack.push_async_callback(self.queue.close)
             await self.server.start()
             stack.push_async_callback(self.server.stop, GRACE)
+            stack.callback(self.journal.close)
             async with asyncio.TaskGroup() as tasks:
                 for part in self._parts():
                     tasks.create_task(part)
@@ -249,6 +252,7 @@ class Agent:
             self.status.failed(record.attachment, error)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        self.journal.record(*attachment.owner, kind, reason, message)
         pod = self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             self.recorder.record(pod, kind, reason, message)

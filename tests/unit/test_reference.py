@@ -52,7 +52,7 @@ def command_line() -> str:
         "| exit code | means |",
         "|---|---|",
         "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
-        "| 1 | an error, told on standard error: no agent answers, no such pod |",
+        "| 1 | an error, told on standard error: no agent answers, no such pod; `uninstall`: pods are there |",
         f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
         f"| {FAULTY} | `doctor`: there is a fault |",
         "",
@@ -83,7 +83,8 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket: `curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`.",
+        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the setting",
+        "`http` names an address, there. Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
         "|---|---|---|",
