@@ -13,6 +13,8 @@ from ovnlet.__main__ import main
 from ovnlet.commands.output import DIFFERENT, FAULTY
 from ovnlet.core.settings import Settings
 from ovnlet.metrics import Metrics
+from ovnlet.runtime import ANSWERS
+from ovnlet_cni.errors import Code
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -83,8 +85,8 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the setting",
-        "`http` names an address, there. Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
+        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
+        "setting `http` names an address, there. Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
         "|---|---|---|",
@@ -95,8 +97,26 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
+def errors() -> str:
+    """The family, and what each class becomes for a runtime."""
+    lines = [
+        "# Errors",
+        "",
+        "Each class says who must act. A runtime gets its code, the message and the advice; kubelet shows them in the",
+        "event `FailedCreatePodSandBox`.",
+        "",
+        "| error | who acts | CNI code | advice |",
+        "|---|---|---|---|",
+    ]
+    for kind, (code, advice) in ANSWERS.items():
+        lines.append(f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |")
+    lines += ["", "The server's own, and the specification's:", "", "| CNI code | name |", "|---|---|"]
+    lines += [f"| {int(code)} | `{code.name}` |" for code in Code]
+    return "\n".join(lines) + "\n"
+
+
 @pytest.mark.parametrize(
-    ("page", "text"), [("settings.md", settings()), ("cli.md", command_line()), ("metrics.md", metrics())]
+    ("page", "text"), [("errors.md", errors()), ("settings.md", settings()), ("cli.md", command_line()), ("metrics.md", metrics())]
 )
 def test_a_reference_page_says_what_the_code_says(page: str, text: str) -> None:
     path = REFERENCE / page
