@@ -71,7 +71,7 @@ async def test_root_in_a_pods_user_namespace_is_refused(open_runtime: Runtime, a
         *words, stdin=pipe, stdout=pipe, stderr=pipe, env=open_runtime.env("STATUS") | {"PATH": os.environ["PATH"]}
     )
     async with asyncio.timeout(20):
-        while os.readlink(f"/proc/{process.pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+        while os.readlink(f"/proc/{process.pid}/ns/user") == os.readlink("/proc/self/ns/user"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for kind in ("uid", "gid"):
         Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 {SHIFTED} 1")
