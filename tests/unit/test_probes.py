@@ -31,7 +31,7 @@ def port() -> int:
 @pytest.fixture
 async def node(port: int) -> AsyncIterator[Node]:
     node = Node()
-    metrics = Metrics(lambda: ["attached"])
+    metrics = Metrics(lambda: ["attached"], queued=lambda: 3)
     running = asyncio.create_task(Probes(f"127.0.0.1:{port}", lambda: node.verdict, metrics.show).run())
     yield node
     running.cancel()
@@ -61,6 +61,7 @@ async def test_metrics_are_served_there_too(node: Node, port: int) -> None:
     status, text = await ask(port, "/metrics")
     assert status == 200
     assert 'ovnlet_attachments{state="attached"} 1.0' in text
+    assert "ovnlet_queue_depth 3.0" in text
 
 
 async def test_a_port_that_is_taken_is_tried_again(port: int) -> None:

@@ -57,10 +57,16 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
     print(done.stdout.decode())
     assert b"nothing of ovnlet is left" in done.stdout
 
-    async def same() -> bool:
-        return compare(before, await whole(node)) == []
+    different: list[str] = []
 
-    await until(same, "the node to be as it was")
+    async def same() -> bool:
+        different[:] = compare(before, await whole(node))
+        return not different
+
+    try:
+        await until(same, "the node to be as it was", 40)
+    finally:
+        print("\n".join(different))
     assert await node.inside(alive, "ip", "-o", "link", "show", "type", "veth") == ""
 
     refused = await ovnlet(node, "uninstall")
