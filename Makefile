@@ -5,10 +5,10 @@ FLOORS ?= unit node cluster cni e2e
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench qos drift drift-rest soak docs format clean
+.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench qos drift drift-rest soak e2e-install docs format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 include tests/testbed/bed.mk
 
@@ -63,6 +63,10 @@ drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
 
 soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
 	@cd tests && ../$(BIN)/python -m drift --soak 10
+
+e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability is for: build/install.json
+	@cd tests && ../$(BIN)/python -m install
+	@cd tests && ../$(BIN)/python -m install --capabilities
 
 docs: .venv  ## build the documentation as a site, strictly
 	@$(BIN)/mkdocs build --strict -q

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -44,8 +45,14 @@ class Agent(Protocol):
 class Server:
     """Listens from `start` to `stop`, and again when its socket file was taken away under it."""
 
-    def __init__(self, agent: Agent, socket_path: Path, routes: Iterable[web.RouteDef] = ()) -> None:
-        self._agent = agent
+    def __init__(
+        self,
+        agent: Agent,
+        socket_path: Path,
+        routes: Iterable[web.RouteDef] = (),
+        served: Callable[[str, int, float], None] = lambda _verb, _code, _seconds: None,
+    ) -> None:
+        self._agent, self._served = agent, served
         self._path = socket_path
         self._notes = Notes.beside(socket_path)
         self._running: set[asyncio.Task[object]] = set()
@@ -125,10 +132,12 @@ class Server:
 
     async def _cni(self, http: web.Request) -> web.StreamResponse:
         env: Mapping[str, str] = {}
-        config = ""
+        config, began = "", time.monotonic()
         try:
             env, config = await _read_body(http)
-            return web.Response(body=await self._answer(request.read(env, config)), content_type="application/json")
+            body = await self._answer(request.read(env, config))
+            self._served(env["CNI_COMMAND"], 0, time.monotonic() - began)
+            return web.Response(body=body, content_type="application/json")
         except CniError as error:
             failure = error
             if env.get("CNI_COMMAND") != "STATUS":  # polled for ever, and the verdict has its own log line
@@ -136,6 +145,7 @@ class Server:
         except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
             failure = CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log")
             _log.exception("CNI request failed unexpectedly", **_subject(env))
+        self._served(env.get("CNI_COMMAND", ""), int(failure.code), time.monotonic() - began)
         body = failure.render(stated_version(config))
         return web.Response(status=failure.http_status, body=body, content_type="application/json")
 

@@ -1,7 +1,10 @@
 """The command line. Heavy imports wait for the command that needs them."""
 
+import asyncio
+import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +67,23 @@ def read(given: dict[str, Any]) -> Settings:
 class _Lazy(click.Group):
     """Commands whose libraries take a while to import are imported when they are asked for."""
 
-    asking = ("pods", "show", "plan")
+    elsewhere: Mapping[str, str] = {
+        "pods": "asking",
+        "show": "asking",
+        "plan": "asking",
+        "apply": "asking",
+        "events": "events",
+        "completion": "completion",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self.asking])
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.asking:
+        if cmd_name not in self.elsewhere:
             return super().get_command(ctx, cmd_name)
-        from ovnlet import commands  # noqa: PLC0415
-
-        command: click.Command = getattr(commands, cmd_name)
+        room = import_module(f"ovnlet.commands.{self.elsewhere[cmd_name]}")
+        command: click.Command = getattr(room, cmd_name)
         return command
 
 
@@ -92,6 +101,55 @@ def agent(**given: Any) -> None:
     from ovnlet.agent import serve  # noqa: PLC0415 - a wrong setting is told before half a second of imports
 
     sys.exit(serve(settings))
+
+
+@main.command()
+@with_settings
+@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="for whom")
+def doctor(output: str, **given: Any) -> None:
+    """Look at this node and name each fault with its fix. Exit code 3 if there is one.
+
+    It needs no agent, and asks it where there is one. The settings are the agent's: in its container they are set.
+    """
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    from ovnlet.commands.examination import report  # noqa: PLC0415
+
+    sys.exit(report(settings, output))
+
+
+@main.command()
+@with_settings
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="ovnlet-bundle.tar.gz")
+def bundle(file: Path, **given: Any) -> None:
+    """Write one archive for a bug report; credentials are left out.
+
+    Versions, settings, the doctor's findings, attachments, plans, the log's tail, records, our rows of OVSDB.
+    """
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    from ovnlet.bundle import collect  # noqa: PLC0415
+
+    try:
+        content, names = asyncio.run(collect(settings))
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{file}: {', '.join(names)}")
+
+
+@main.command()
+@with_settings
+@click.option("--cut-off", is_flag=True, help="also where pods are running: they lose their network")
+@click.option("--wait", is_flag=True, help="where an agent or pods are there, wait until they have gone")
+def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
+    """Remove everything of ours from this node, once its agent and pods have gone. Nothing of others is touched.
+
+    While they are there it refuses, and removes nothing. It may be repeated.
+    """
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    from ovnlet.commands.uninstallation import uninstalled  # noqa: PLC0415
+
+    uninstalled(settings, cut_off=cut_off, wait=wait)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,10 @@ from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
 from ovnlet.drivers.watch import Watch
 from ovnlet.inspection import Inspection
+from ovnlet.journal import Journal
 from ovnlet.metrics import Metrics
 from ovnlet.node import NodeSide
+from ovnlet.probes import Probes
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Outcome, Reconciler
@@ -86,6 +88,10 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State(self._pod_changed)
+        self.status = Status(self._record)
+        self.metrics = Metrics(
+            self.status.states, self.status.unenforced, lambda: len(self.queue), lambda: self.verdict() is None
+        )
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
         self.ovs = Ovs(
             settings.ovsdb,
@@ -93,19 +99,19 @@ class Agent:
             changed=self._row_changed,
             lost=self._everything,
             recompute=Recompute(Path(settings.ovn_run_dir)),
+            took=self.metrics.installed,
         )
         self.chassis = Chassis(
             self.ovs, Path(settings.run_dir) / "chassis.json", settings.chassis_ids, settings.chassis
         )
-        self.host = LocalHost(Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir), self.ovs, settings.mtu)
+        links, node_links = Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
+        self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
-        access = Access(settings.kubeconfig)
+        access = Access(settings.kubeconfig, server=settings.api_server)
         pods = Pods(self.state)
         self.listing = Listing(access, settings.node_name, pods)
         self.guest = Guest(access, settings.node_name, pods, self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
-        self.status = Status(self._record)
-        self.metrics = Metrics(self.status.states, self.status.unenforced)
         self.reconciler = Reconciler(
             self.host,
             self.state,
@@ -126,6 +132,7 @@ class Agent:
             queue=self.queue,
             refresh=self.listing.refresh,
             budget=settings.add_budget,
+            clock=self.metrics.stage,
         )
         self.sweep = Sweep(
             marked=self.host,
@@ -138,10 +145,12 @@ class Agent:
         )
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
-        inspection = Inspection(self.host, self.records, self.reconciler, self.status)
+        self.journal = Journal()
+        inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
         runtime = Runtime(self.attaching, self.records, self.verdict)
-        routes = [*inspection.routes(), web.get("/metrics", self.metrics.show)]
-        self.server = Server(runtime, Path(settings.cni_socket), routes)
+        routes = [*inspection.routes(), *self.journal.routes(), web.get("/metrics", self.metrics.show)]
+        self.probes = Probes(settings.http, self.verdict, self.metrics.show)
+        self.server = Server(runtime, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:
         """Why this node cannot attach pods now; None if it can."""
@@ -158,6 +167,7 @@ class Agent:
             stack.push_async_callback(self.queue.close)
             await self.server.start()
             stack.push_async_callback(self.server.stop, GRACE)
+            stack.callback(self.journal.close)
             async with asyncio.TaskGroup() as tasks:
                 for part in self._parts():
                     tasks.create_task(part)
@@ -169,6 +179,7 @@ class Agent:
             self.listing.run(),
             self.recorder.run(),
             self.health.run(),
+            self.probes.run(),
             self._keep_chassis(),
             *self.node.parts(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
@@ -214,10 +225,11 @@ class Agent:
                 log.info("CNI configuration written", directory=conf_dir)
 
     async def _resync(self) -> None:
-        await self.chassis.look()
-        self.records.restore()
-        await self._settle()
-        await self.sweep.round()
+        with self.metrics.resync():
+            await self.chassis.look()
+            self.records.restore()
+            await self._settle()
+            await self.sweep.round()
 
     async def _reconcile(self, key: AttachmentKey) -> Outcome | None:
         """What is desired follows from OVSDB too: a call that meets the agent as it connects waits for that."""
@@ -257,6 +269,7 @@ class Agent:
             self.status.failed(record.attachment, error)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        self.journal.record(*attachment.owner, kind, reason, message)
         pod = self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             self.recorder.record(pod, kind, reason, message)

@@ -1,6 +1,6 @@
-"""What the agent knows and sees, for people: routes on its own socket, read only, in JSON.
+"""What the agent knows and sees, for people: routes on its own socket, in JSON. All but `apply` only read.
 
-``ovnlet pods``, ``show`` and ``plan`` ask here; so can curl.
+``ovnlet pods``, ``show``, ``plan`` and ``apply`` ask here; so can curl.
 """
 
 from collections.abc import Iterable
@@ -9,11 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ovnlet.core.attachment import Record
+from ovnlet.core.attachment import AttachmentKey, Record
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
-from ovnlet.reconcile.reconciler import Host, Reconciler, Records
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.status import Status
 
 Json = dict[str, Any]
@@ -22,14 +23,23 @@ Json = dict[str, Any]
 class Inspection:
     """Looks as CHECK does: one observation an attachment, no step, no API call."""
 
-    def __init__(self, host: Host, records: Records, reconciler: Reconciler, status: Status) -> None:
+    def __init__(
+        self,
+        host: Host,
+        records: Records,
+        reconciler: Reconciler,
+        status: Status,
+        queue: Queue[AttachmentKey, Outcome | None],
+    ) -> None:
         self._host, self._records, self._reconciler, self._status = host, records, reconciler, status
+        self._queue = queue
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/v1/attachments", self._attachments),
             web.get("/v1/attachments/{namespace}/{pod}", self._attachment),
             web.get("/v1/plan", self._plan),
+            web.post("/v1/apply/{namespace}/{pod}", self._apply),
         ]
 
     async def _attachments(self, _: web.Request) -> web.Response:
@@ -47,6 +57,22 @@ class Inspection:
         chosen = self._of(*pod.partition("/")[::2]) if pod else self._sorted()
         plans = [{**self._name(record), **await self._look(record, steps_only=True)} for record in chosen]
         return web.json_response(plans, status=200 if plans or not pod else 404)
+
+    async def _apply(self, request: web.Request) -> web.Response:
+        """A pass that acts, as an edit makes one: what drifted is repaired whatever the settings say of drift."""
+        records = self._of(request.match_info["namespace"], request.match_info["pod"])
+        told = [{**self._name(record), **await self._pass(record)} for record in records]
+        return web.json_response(told, status=200 if told else 404)
+
+    async def _pass(self, record: Record) -> Json:
+        key = record.attachment.key
+        self._reconciler.ask(key)
+        try:
+            outcome = await self._queue.run(key)
+        except OvnletError as error:
+            return {"error": str(error), "steps": [], "left": []}
+        steps, left = (outcome.steps, outcome.left) if outcome else ((), ())
+        return {"steps": [str(step) for step in steps], "left": [str(step) for step in left]}
 
     def _sorted(self) -> list[Record]:
         return sorted(self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence))

@@ -7,6 +7,7 @@ import structlog
 from structlog.typing import Processor
 
 from ovnlet.core.settings import Settings
+from ovnlet.journal import Tail
 
 
 def configure(settings: Settings) -> None:
@@ -35,8 +36,19 @@ def configure(settings: Settings) -> None:
             ],
         )
     )
+    tail = Tail()
+    tail.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [handler, tail]
     root.setLevel(settings.log_level.upper())
     for chatty in ("kopf", "aiohttp.access", "asyncio", "kubernetes"):
         logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))

@@ -1,23 +1,34 @@
 """Figures for Prometheus: what was repaired, how long passes and CNI requests take, what state attachments are in."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import get_args
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ovnlet.reconcile.reconciler import Outcome
+from ovnlet.reconcile.stages import Stage
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+VERBS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 
 
 class Metrics:
     """``attachments`` gives the state of each, when asked: a gauge that cannot be forgotten to be set.
 
-    ``unenforced`` counts the limits that this node cannot enforce.
+    ``unenforced`` counts the limits that this node cannot enforce, ``queued`` the keys being worked on; ``ready`` tells
+    whether pods can be attached. No label is of a pod: their number is bounded by the code.
     """
 
-    def __init__(self, attachments: Callable[[], Iterable[str]], unenforced: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        attachments: Callable[[], Iterable[str]],
+        unenforced: Callable[[], int] = lambda: 0,
+        queued: Callable[[], int] = lambda: 0,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
@@ -30,6 +41,37 @@ class Metrics:
 
         lacking = Gauge("ovnlet_limits_not_enforced", "Limits this node's kernel cannot enforce", registry=at)
         lacking.set_function(unenforced)
+        Gauge("ovnlet_queue_depth", "Attachments being worked on", registry=at).set_function(queued)
+        told = "1 if pods can be attached, by the last look at OVS and OVN"
+        Gauge("ovnlet_ready", told, registry=at).set_function(lambda: float(ready()))
+        told = "Time of a call of the CNI plugin; code 0 is success"
+        self._requests = Histogram("ovnlet_cni_seconds", told, ["verb", "code"], buckets=BUCKETS, registry=at)
+        told = "Time of attaching by stage: annotation is waited for, kernel and ovsdb are written, flows are OVN's"
+        self._stages = Histogram("ovnlet_stage_seconds", told, ["stage"], buckets=BUCKETS, registry=at)
+        told = "From a port's row in OVSDB to OVN's ovn-installed-ts"
+        self._installed = Histogram("ovnlet_ovn_installed_seconds", told, buckets=BUCKETS, registry=at)
+        told = "Time of a resync, a look at everything"
+        self._resyncs = Histogram("ovnlet_resync_seconds", told, buckets=BUCKETS, registry=at)
+        for stage in get_args(Stage):
+            self._stages.labels(stage)
+
+    def served(self, verb: str, code: int, seconds: float) -> None:
+        """A call was answered. A verb that is none counts as one: callers do not make labels."""
+        self._requests.labels(verb if verb in VERBS else "other", str(code)).observe(seconds)
+
+    def installed(self, seconds: float) -> None:
+        self._installed.observe(seconds)
+
+    @contextmanager
+    def resync(self) -> Iterator[None]:
+        with self._resyncs.time():
+            yield
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Whatever ends it: a stage that failed took its time too."""
+        with self._stages.labels(stage).time():
+            yield
 
     def count(self, outcome: Outcome) -> None:
         if outcome.steps:

@@ -15,7 +15,7 @@ from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
 
 # Each stands for its subclasses too. The words say who must do what.
-_ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
+ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
     Invalid: (Code.INVALID_CONFIG, "correct the annotation; kubelet tries again by itself"),
     NotReady: (
         Code.TRY_AGAIN,
@@ -122,5 +122,5 @@ def _as_cni_error(verb: str) -> Iterator[None]:
     try:
         yield
     except OvnletError as error:
-        code, advice = next(answer for kind, answer in _ANSWERS.items() if isinstance(error, kind))
+        code, advice = next(answer for kind, answer in ANSWERS.items() if isinstance(error, kind))
         raise CniError(code, f"{verb}: {error}", advice) from error

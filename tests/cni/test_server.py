@@ -1,6 +1,7 @@
 """The socket and the life of a request: who may call, what hanging up does, how the server comes and goes."""
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ from ovnlet_cni.listener import UnusableSocket
 from ovnlet_cni.server import Server
 
 NOBODY = 65534
+SHIFTED = 1_000_000  # root of a pod's user namespace, as the node sees it
 
 
 @pytest.fixture
@@ -56,6 +58,28 @@ async def test_another_user_is_refused_by_the_kernels_word(open_runtime: Runtime
     outcome = await open_runtime.call("STATUS", config, user=NOBODY)
     assert outcome.code == Code.INVALID_ENVIRONMENT
     assert str(NOBODY) in str(outcome.error["msg"])
+    assert agent.calls == []
+
+
+async def test_root_in_a_pods_user_namespace_is_refused(open_runtime: Runtime, agent: StagedAgent) -> None:
+    """It is user 0 to itself, and to the kernel somebody without a name."""
+    agent.calls.clear()
+    wait = "read mapped; exec setpriv --reuid=0 --regid=0 --clear-groups "
+    words = ["unshare", "--user", "--keep-caps", "sh", "-c", f"{wait} {open_runtime.plugin}"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *words, stdin=pipe, stdout=pipe, stderr=pipe, env=open_runtime.env("STATUS") | {"PATH": os.environ["PATH"]}
+    )
+    async with asyncio.timeout(20):
+        while os.readlink(f"/proc/{process.pid}/ns/user") == os.readlink("/proc/self/ns/user"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for kind in ("uid", "gid"):
+        Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 {SHIFTED} 1")
+    stdout, stderr = await process.communicate(b"\n" + json.dumps(open_runtime.config()).encode())
+    assert stdout, stderr
+    told = json.loads(stdout)
+    assert told["code"] == Code.INVALID_ENVIRONMENT
+    assert str(SHIFTED) in told["msg"]
     assert agent.calls == []
 
 

@@ -24,13 +24,13 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
     return reference
 
 
-def overlay(bed: Bed, reference: str, project: Path = PROJECT) -> Path:
-    """A kustomization over the project's manifests that names the image and the pods' prefixes."""
-    home = bed.directory / "manifests"
+def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base") -> Path:
+    """A kustomization over one of the project's that names the image and the pods' prefixes."""
+    home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
     body = {
-        "resources": ["ovnlet/base"],
+        "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
         "patches": [
             {"target": {"kind": "DaemonSet"}, "patch": json.dumps(_settings(OVNLET_CLUSTER_CIDRS=layout.PODS))}

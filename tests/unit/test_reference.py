@@ -10,8 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ovnlet.__main__ import main
+from ovnlet.commands.output import DIFFERENT, FAULTY
 from ovnlet.core.settings import Settings
 from ovnlet.metrics import Metrics
+from ovnlet.runtime import ANSWERS
+from ovnlet_cni.errors import Code
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -48,17 +51,27 @@ def command_line() -> str:
     lines = [
         "# Command line",
         "",
-        "Exit codes: 0 done, 1 an error, 2 a wrong flag or setting; `plan` ends with 2 where there are steps to take.",
+        "| exit code | means |",
+        "|---|---|",
+        "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
+        "| 1 | an error, told on standard error: no agent answers, no such pod; `uninstall`: pods are there |",
+        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
+        f"| {FAULTY} | `doctor`: there is a fault |",
+        "",
+        "A command prints a table with colours on a terminal, lines with tabs where its output is none, and JSON or",
+        "YAML when asked (`-o json`, `-o yaml`).",
     ]
     context = click.Context(main, info_name="ovnlet")
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None
         lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        if name == "agent":
-            lines.append("Flags: the [settings](settings.md), and `--config` for a YAML file of them.")
-            continue
+        with_settings = any(parameter.name == "node_name" for parameter in command.params)
+        if with_settings:
+            lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
         for parameter in command.params:
+            if with_settings and parameter.name in {*Settings.model_fields, "config"}:
+                continue
             if isinstance(parameter, click.Option):
                 shown = ", ".join(f"`{word}`" for word in parameter.opts)
                 lines.append(f"- {shown}: {parameter.help} (default `{parameter.default}`)")
@@ -72,7 +85,8 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket: `curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`.",
+        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
+        "setting `http` names an address, there. Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
         "|---|---|---|",
@@ -83,11 +97,30 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize(
-    ("page", "text"), [("settings.md", settings()), ("cli.md", command_line()), ("metrics.md", metrics())]
-)
-def test_a_reference_page_says_what_the_code_says(page: str, text: str) -> None:
-    path = REFERENCE / page
+def errors() -> str:
+    """The family, and what each class becomes for a runtime."""
+    lines = [
+        "# Errors",
+        "",
+        "Each class says who must act. A runtime gets its code, the message and the advice; kubelet shows them in the",
+        "event `FailedCreatePodSandBox`.",
+        "",
+        "| error | who acts | CNI code | advice |",
+        "|---|---|---|---|",
+    ]
+    for kind, (code, advice) in ANSWERS.items():
+        lines.append(f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |")
+    lines += ["", "The server's own, and the specification's:", "", "| CNI code | name |", "|---|---|"]
+    lines += [f"| {int(code)} | `{code.name}` |" for code in Code]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"errors.md": errors(), "settings.md": settings(), "cli.md": command_line(), "metrics.md": metrics()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_reference_page_says_what_the_code_says(page: str) -> None:
+    path, text = REFERENCE / page, PAGES[page]
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(text)
     assert path.read_text() == text

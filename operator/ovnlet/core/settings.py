@@ -37,7 +37,13 @@ class Settings(BaseModel):
     cni_bin_dir: _Path | None = Field(None, description="host directory to install the plugin into; none to leave it")
     cni_conf_dir: _Path | None = Field(None, description="host directory to write the CNI configuration into")
     plugin: _Path = Field("/opt/ovnlet/bin/ovnlet", description="the plugin executable to install")
+    http: Annotated[str, Field(pattern=r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$")] | None = Field(
+        None, description="address and port of probes and metrics, such as 127.0.0.1:9441; none to serve no HTTP"
+    )
     kubeconfig: _Path | None = Field(None, description="credentials; the pod's service account where none is given")
+    api_server: Annotated[str, Field(pattern=r"^https://[^/\s]+$")] | None = Field(
+        None, description="URL of the API server, for a node where its Service is not reachable (no kube-proxy yet)"
+    )
     sysctl_dir: _Path = Field("/proc/sys/net", description="where the node's /proc/sys/net is mounted")
     add_budget: Annotated[float, Field(ge=1, le=200)] = Field(110, description="seconds an ADD may take in all")
     resync: Annotated[float, Field(ge=1, le=86400)] = Field(60, description="seconds between full looks")

@@ -5,6 +5,7 @@ forwarding without it. Until a recompute or a change of `iface-id` the key stays
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,25 +29,42 @@ def installed(row: Row | None) -> bool:
 
 
 class Bindings:
-    """Which ports have been plugged without being installed, and for how long. ``hint(mark, name)`` asks for a look."""
+    """Which ports have been plugged without being installed, and for how long. ``hint(mark, name)`` asks for a look.
 
-    def __init__(self, hint: Callable[[str, str], None]) -> None:
-        self._hint = hint
+    ``took(seconds)`` is told how long OVN needed for a port that was made meanwhile.
+    """
+
+    def __init__(self, hint: Callable[[str, str], None], took: Callable[[float], None] = lambda _: None) -> None:
+        self._hint, self._took = hint, took
+        self._made: dict[str, float] = {}
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._lost: set[str] = set()
+
+    def follow(self, old: Row | None, new: Row | None) -> None:
+        """A change during a session: a row that comes now was not there at its first dump."""
+        if new is not None and old is None:
+            self._made[new["name"]] = time.time()
+        self.change(old, new)
 
     def change(self, old: Row | None, new: Row | None) -> None:
         """Follow a row of Interface."""
         if old is not None and (new is None or new["name"] != old["name"]):
             self._settle(old["name"])
+            self._made.pop(old["name"], None)
         if new is None or MARK not in new["external_ids"]:
             return
+        self._measure(new)
         if installed(new) or (new["ofport"] or 0) <= 0:
             self._settle(new["name"])
         elif new["name"] not in self._due and new["name"] not in self._lost:
             pause = _FOUND_AFTER if old is None else _LOST_AFTER if installed(old) else _NEVER_AFTER
             loop = asyncio.get_running_loop()
             self._due[new["name"]] = loop.call_later(pause, self._lose, new["name"], new["external_ids"][MARK])
+
+    def _measure(self, new: Row) -> None:
+        stamp = new["external_ids"].get(f"{INSTALLED}-ts", "")
+        if installed(new) and stamp.isdecimal() and (began := self._made.pop(new["name"], None)) is not None:
+            self._took(max(0.0, int(stamp) / 1000 - began))
 
     def is_lost(self, name: str) -> bool:
         return name in self._lost
@@ -56,6 +74,7 @@ class Bindings:
         for name in tuple(self._due):
             self._settle(name)
         self._lost.clear()
+        self._made.clear()
 
     def _settle(self, name: str) -> None:
         self._lost.discard(name)

@@ -15,6 +15,7 @@ from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.traffic import Kinds, is_in_force
+from ovnlet.reconcile.stages import Clock, untimed
 
 # ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
 _MAKING = 2.0
@@ -24,7 +25,8 @@ _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 class LocalHost:
     """Fulfils ``reconcile.reconciler.Host`` with the real kernel and the real OVSDB."""
 
-    def __init__(self, netlink: Netlink, node_links: NodeLinks, ovs: Ovs, mtu: int) -> None:
+    def __init__(self, netlink: Netlink, node_links: NodeLinks, ovs: Ovs, mtu: int, clock: Clock = untimed) -> None:
+        self._clock = clock
         self._netlink, self._node_links, self._ovs, self._mtu = netlink, node_links, ovs, mtu
         self._kinds = Kinds()
         self._turns = asyncio.Lock()
@@ -86,11 +88,12 @@ class LocalHost:
     def _driver(self, attachment: Attachment) -> Callable[[Step], _Drive]:
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
-            if attachment.is_node:
-                await self._made(steps)
-                self._node_links.apply(attachment, steps)
-            else:
-                await self._netlink.apply(attachment, steps)
+            with self._clock("kernel"):
+                await self._apply_links(attachment, steps)
+
+        async def rows(steps: Sequence[Step]) -> None:
+            with self._clock("ovsdb"):
+                await self._ovs.apply(steps)
 
         async def switch(steps: Sequence[Step]) -> None:
             for step in steps:
@@ -99,10 +102,17 @@ class LocalHost:
 
         def driver(step: Step) -> _Drive:
             if isinstance(step.resource, Port | Claim | Shaping | Policing):
-                return self._ovs.apply
+                return rows
             return switch if isinstance(step.resource, Qdisc) else kernel
 
         return driver
+
+    async def _apply_links(self, attachment: Attachment, steps: Sequence[Step]) -> None:
+        if attachment.is_node:
+            await self._made(steps)
+            self._node_links.apply(attachment, steps)
+        else:
+            await self._netlink.apply(attachment, steps)
 
     async def _made(self, steps: Sequence[Step]) -> None:
         """An internal port's link is there once ovs-vswitchd has the port."""

@@ -66,6 +66,7 @@ class Ovs:
         lost: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = _link_exists,
         recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        took: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.bridge = bridge
         self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
@@ -74,7 +75,7 @@ class Ovs:
         self._commits = Commits(self._database)
         self._switch = Switch()
         self._pace = Pace(self._switch, self._commits, changed)
-        self._bindings = Bindings(changed)
+        self._bindings = Bindings(changed, took)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def start(self) -> None:
@@ -224,7 +225,7 @@ class Ovs:
         def is_plugged(row: Row) -> bool:
             if (row["ofport"] or 0) > 0:
                 return True
-            # Rows come before their links, so a missing device may only be the state before.
+            # Rows come before their links: a missing device may be the state before.
             if row["error"] and "No such device" not in row["error"] and self._link_exists(name):
                 raise NodeFault(f"ovs-vswitchd on {name}: {row['error']}")
             return False
@@ -261,9 +262,8 @@ class Ovs:
         self._bindings.forget()
         for row in self._database.rows["Interface"].values():
             self._bindings.change(None, row)
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
+        for event in (event for events in self._waiting.values() for event in events):
+            event.set()
         self._pace.changed()
         self._lost()
 
@@ -272,12 +272,12 @@ class Ovs:
             self._switch.change(*change)
         for table, _, old, new in changes:
             if table == "Interface":
-                self._bindings.change(old, new)
+                self._bindings.follow(old, new)
                 for event in self._waiting.get((new or old or {})["name"], ()):
                     event.set()
         for mark, name in {hint for change in changes for hint in hints.of(self._switch, *change)}:
             self._hint(mark, name)
-        if any(table == "Open_vSwitch" for table, *_ in changes):
+        if "Open_vSwitch" in {table for table, *_ in changes}:
             self._pace.changed()
         if any(self._affects_all(table, old, new) for table, _, old, new in changes):
             self._lost()

@@ -36,7 +36,7 @@ class Sandboxes:
             if path.suffix != _SUFFIX:
                 continue
             try:
-                record = _decode(path.read_text())
+                record = decode(path.read_text())
             except (OSError, ValueError, TypeError, KeyError) as error:
                 log.warning("record skipped: not readable as one", path=str(path), error=str(error))
                 continue
@@ -61,7 +61,7 @@ class Sandboxes:
         for record in self:
             path = self._path(record.attachment.key)
             try:
-                intact = _decode(path.read_text()) == record
+                intact = decode(path.read_text()) == record
             except (OSError, ValueError, TypeError, KeyError):
                 intact = False
             if not intact:
@@ -111,7 +111,7 @@ class Sandboxes:
         return self._directory / f"{name}{_SUFFIX}"
 
 
-def _decode(text: str) -> Record:
+def decode(text: str) -> Record:
     fields = json.loads(text)
     if fields["version"] != _VERSION:
         raise ValueError(f"version {fields['version']!r}, this agent writes {_VERSION}")

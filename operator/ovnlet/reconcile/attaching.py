@@ -11,6 +11,7 @@ from ovnlet.core.errors import NodeFault, NotConverged, NotReady, OvnletError, U
 from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
+from ovnlet.reconcile.stages import Clock, untimed
 from ovnlet.reconcile.state import Owner, State
 
 log = structlog.get_logger("attaching")
@@ -53,7 +54,9 @@ class Attaching:
         queue: Queue[AttachmentKey, Outcome | None],
         refresh: Callable[[], Coroutine[None, None, None]],
         budget: float,
+        clock: Clock = untimed,
     ) -> None:
+        self._clock = clock
         self._host, self._state, self._records = host, state, records
         self._reconciler, self._queue, self._refresh, self._budget = reconciler, queue, refresh, budget
         self._adding: dict[AttachmentKey, _Adding] = {}
@@ -141,12 +144,14 @@ class Attaching:
 
     async def _attach(self, adding: _Adding) -> Outcome:
         attachment = adding.attachment
-        await self._annotated(adding)
+        with self._clock("annotation"):
+            await self._annotated(adding)
         with self._queue.calm(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
             adding.waits_for = "ovn-controller has not set ovn-installed: is the logical switch port there?"
-            await self._host.installed(attachment)
+            with self._clock("flows"):
+                await self._host.installed(attachment)
             self._queue.answer(attachment.key)
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)

@@ -1,0 +1,1 @@
+"""The commands for people: they ask the running agent, or look for themselves."""

@@ -1,0 +1,115 @@
+"""The commands that ask a running agent: what it has, what it sees, what it would do; and: do it now."""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import click
+
+from ovnlet import client
+from ovnlet.commands.output import DIFFERENT, dumped, output_option, rows
+from ovnlet.core.errors import NotReady
+
+
+def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
+    """The agent's answer; a ClickException says what is wrong where there is none."""
+    try:
+        status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
+    except NotReady as error:
+        raise click.ClickException(str(error)) from error
+    if status == HTTPStatus.NOT_FOUND:
+        raise click.ClickException("no such pod on this node")
+    if status != HTTPStatus.OK:
+        raise click.ClickException(f"the agent answers {status}: {told}")
+    return told
+
+
+socket_option = click.option(
+    "--socket", default=client.SOCKET, envvar="OVNLET_CNI_SOCKET", show_default=True, help="the agent's socket"
+)
+
+
+@click.command()
+@socket_option
+@output_option
+def pods(socket: str, output: str) -> None:
+    """The attachments of this node, and what state each is in."""
+    found = _ask(socket, "/v1/attachments")
+    if not dumped(found, output):
+        cells = [
+            (
+                *(each[name] for name in ("namespace", "pod", "ifname", "ips")),
+                each["container_id"][:12],
+                each["state"],
+                "\n".join(each["problems"]),
+            )
+            for each in found
+        ]
+        rows(("namespace", "pod", "interface", "addresses", "container", "state", "problems"), cells)
+
+
+@click.command()
+@click.argument("pod", metavar="NAMESPACE/POD")
+@socket_option
+@output_option
+def show(pod: str, socket: str, output: str) -> None:
+    """One pod's network, desired and observed side by side."""
+    found = _ask(socket, f"/v1/attachments/{pod}")
+    if dumped(found, output):
+        return
+    for each in found:
+        cells = [("=" if r["desired"] == r["observed"] else "!", *_sides(r)) for r in each.get("resources", [])]
+        title = f"{pod} {each['ifname']}: {each['state']}"
+        rows(("", "kind", "desired", "observed"), cells, title=title, style=lambda mark: "red" if mark == "!" else "")
+        for line in [*each.get("steps", []), *([each["error"]] if "error" in each else [])]:
+            click.echo(line)
+
+
+@click.command()
+@click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
+@socket_option
+@output_option
+def plan(pod: str | None, socket: str, output: str) -> None:
+    """The steps that a pass would take now. Exit code 2 if there are any, or if a look failed."""
+    found = _ask(socket, "/v1/plan", **({"pod": pod} if pod else {}))
+    _print_steps(found, output)
+    if any(each["steps"] or "error" in each for each in found):
+        sys.exit(DIFFERENT)
+
+
+@click.command()
+@click.argument("pod", metavar="NAMESPACE/POD")
+@socket_option
+@output_option
+def apply(pod: str, socket: str, output: str) -> None:
+    """Take the steps of one pod's plan now, whatever the setting `repair` says. Exit code 2 if some are left."""
+    found = _ask(socket, f"/v1/apply/{pod}", method="POST")
+    _print_steps(found, output)
+    if any(each["left"] or "error" in each for each in found):
+        sys.exit(DIFFERENT)
+
+
+def _print_steps(found: Iterable[dict[str, Any]], output: str) -> None:
+    if dumped(found, output):
+        return
+    for each in found:
+        for line in [*each["steps"], *([each["error"]] if "error" in each else [])]:
+            click.echo(f"{each['namespace']}/{each['pod']} {line}")
+
+
+def _sides(resource: dict[str, Any]) -> tuple[str, str, str]:
+    return resource["kind"], _lines(resource["desired"]), _lines(resource["observed"])
+
+
+def _lines(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "-"
+    return "\n".join(f"{name} {_words(value)}" for name, value in facts.items())
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={text}" for key, text in value.items())
+    return str(value)

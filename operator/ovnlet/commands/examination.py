@@ -1,0 +1,19 @@
+"""`ovnlet doctor`: the examination, told to people or to programs."""
+
+import asyncio
+from dataclasses import asdict
+
+from ovnlet.commands.output import FAULTY, dumped, rows
+from ovnlet.core.settings import Settings
+from ovnlet.doctor.examination import examine
+
+_STYLES = {"fault": "bold red", "note": "yellow", "ok": "green"}
+
+
+def report(settings: Settings, output: str) -> int:
+    """The exit code: 3 if there is a fault."""
+    findings = asyncio.run(examine(settings))
+    if not dumped([asdict(finding) for finding in findings], output):
+        cells = [(each.level, each.area, each.what, each.fix) for each in findings]
+        rows(("", "area", "finding", "fix"), cells, style=lambda level: _STYLES[level])
+    return FAULTY if any(each.level == "fault" for each in findings) else 0

@@ -1,0 +1,33 @@
+"""`ovnlet uninstall`: the removal, told line by line."""
+
+import asyncio
+
+import click
+
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.settings import Settings
+from ovnlet.removal import InUse, remove
+
+_PAUSE = 2.0
+
+
+def uninstalled(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+    try:
+        asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait))
+    except (OvnletError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("nothing of ovnlet is left on this node")
+
+
+async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+    told = ""
+    while True:
+        try:
+            return await remove(settings, cut_off=cut_off, say=click.echo)
+        except InUse as reason:
+            if not wait:
+                raise
+            if str(reason) != told:
+                click.echo(f"waiting: {reason}")
+            told = str(reason)
+            await asyncio.sleep(_PAUSE)

@@ -1,0 +1,58 @@
+"""What a container runtime finds: the plugin and the network configuration, ours and of this release."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from ovnlet.core.settings import Settings
+from ovnlet.doctor.findings import Finding, fault, note, ok
+from ovnlet_cni import installer
+
+_RESTART = "restart the agent's pod: it installs what belongs to it"
+_READ = (".conf", ".conflist", ".json")
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    if settings.cni_bin_dir is None or settings.cni_conf_dir is None:
+        yield note("CNI", "cni_bin_dir or cni_conf_dir is not set: what the runtime reads is not looked at")
+        return
+    bin_dir, conf_dir = Path(settings.cni_bin_dir), Path(settings.cni_conf_dir)
+    broken = list(_plugin(bin_dir, Path(settings.plugin)))
+    for found in broken:
+        yield found
+    if broken:
+        return
+    yield ok("CNI", "the plugin is this release's")
+    try:
+        expected = await installer.conflist(bin_dir, Path(settings.cni_socket))
+    except installer.InstallError as error:
+        yield fault("CNI", str(error), _RESTART)
+        return
+    for found in _configuration(conf_dir, expected):
+        yield found
+
+
+def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
+    path = bin_dir / installer.PLUGIN
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        yield fault("CNI", f"no plugin at {path}: {error.strerror}", _RESTART)
+        return
+    if own.exists() and own.read_bytes() != content:
+        yield fault("CNI", f"the plugin {path} is not the one of this release", _RESTART)
+
+
+def _configuration(conf_dir: Path, expected: str) -> Iterator[Finding]:
+    ours = conf_dir / installer.CONFLIST
+    try:
+        content = ours.read_text()
+        files = sorted(path for path in conf_dir.iterdir() if path.suffix in _READ)
+    except (OSError, UnicodeDecodeError) as error:
+        yield fault("CNI", f"no network configuration at {ours}: {error}", f"{_RESTART}, when it serves")
+        return
+    if content != expected:
+        yield fault("CNI", f"{ours} is stale: it is not what this release writes", _RESTART)
+    elif files[0] != ours:
+        yield fault("CNI", f"the runtime takes {files[0]}, which sorts before ours", f"remove {files[0]}")
+    else:
+        yield ok("CNI", f"{ours} is the first that the runtime reads")

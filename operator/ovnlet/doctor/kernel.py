@@ -1,0 +1,71 @@
+"""Kernel features, the rights of this process, and settings of the node."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.resources.qos import HTB, NETEM, TBF
+from ovnlet.core.settings import Settings
+from ovnlet.doctor.findings import Finding, fault, note, ok
+from ovnlet.drivers import sysctl
+from ovnlet.drivers.traffic import Kinds
+
+# What the agent cannot do its work without, by the kernel's numbers. tests/e2e/test_install.py shows it of each.
+CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
+_LIMITS = {
+    HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
+    TBF: "rates from pods (egress_rate, kubernetes.io/egress-bandwidth)",
+    NETEM: "latency, jitter, limit and loss",
+}
+_FULL = 0.9
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    yield from _rights()
+    yield from _kinds()
+    yield from _settings(settings.sysctl_dir)
+
+
+def _rights() -> Iterator[Finding]:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+    lacking = [name for number, name in CAPABILITIES.items() if not effective >> number & 1]
+    if lacking:
+        names = ", ".join(lacking)
+        yield fault("rights", f"capability {names} is missing", f"add {names} to securityContext.capabilities.add")
+    else:
+        yield ok("rights", f"capabilities {', '.join(CAPABILITIES.values())}")
+
+
+def _kinds() -> Iterator[Finding]:
+    """No fault by itself: a pod that asks for what cannot be had here is one, and the agent tells of it."""
+    try:
+        lacking = Kinds().lacking
+    except OvnletError as error:
+        yield fault("kernel", f"kinds of qdisc cannot be asked for: {error}", "run the doctor with NET_ADMIN")
+        return
+    for kind in sorted(lacking):
+        yield note("kernel", f"no sch_{kind}: {_LIMITS[kind]} cannot be enforced", install(kind))
+    for kind in sorted(_LIMITS.keys() - lacking):
+        yield ok("kernel", f"sch_{kind}: {_LIMITS[kind]}")
+
+
+def install(kind: str) -> str:
+    """How a kernel comes by a qdisc."""
+    release = os.uname().release
+    return (
+        f"modprobe sch_{kind} on the node; if it has no such module, a kernel or modules package for {release} with it"
+    )
+
+
+def _settings(directory: str) -> Iterator[Finding]:
+    if not Path(directory, "ipv6").exists():
+        yield note("sysctl", "IPv6 is switched off in this kernel", "boot without ipv6.disable=1 for pods with IPv6")
+    if sysctl.read(directory, "ipv4/ip_forward") == "0":
+        yield note("sysctl", "net.ipv4.ip_forward is 0", "sysctl -w net.ipv4.ip_forward=1 if hostPort is used")
+    count, most = (sysctl.read(directory, f"netfilter/nf_conntrack_{name}") for name in ("count", "max"))
+    if count and most and int(count) > _FULL * int(most) > 0:
+        yield fault(
+            "sysctl", f"{count} of {most} tracked connections are in use", "sysctl -w net.netfilter.nf_conntrack_max"
+        )

@@ -1,0 +1,126 @@
+"""Open vSwitch and OVN: their daemons, the bridge, the chassis, the tunnel and its MTU."""
+
+import asyncio
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.settings import Settings
+from ovnlet.doctor.findings import Finding, fault, ok
+from ovnlet.drivers import unixctl
+from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.ovsdb import Database, Row
+
+Tables = dict[str, dict[str, Row]]
+
+_TABLES = {
+    "Open_vSwitch": ("external_ids", "datapath_types"),
+    "Bridge": ("name", "ports", "datapath_type"),
+    "Port": ("name", "interfaces"),
+    "Interface": ("name", "error"),
+}
+_PATIENCE = 3.0
+_GENEVE = {4: 100, 6: 120}
+_REQUIRED = ("system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip")
+_RESTART = {
+    "ovs-vswitchd": "systemctl restart openvswitch-switch, or the pod that runs OVS; its log is ovs-vswitchd.log",
+    "ovn-controller": "systemctl restart ovn-host, or the pod that runs it (ovs-ovn with Kube-OVN)",
+}
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    rows, health = await asyncio.gather(_rows(settings.ovsdb), _daemons(settings))
+    if isinstance(rows, Finding):
+        return [rows, *health]
+    (root,) = rows["Open_vSwitch"].values()
+    found = [ok("OVS", "ovsdb-server answers"), *health]
+    return [*found, *_bridge(rows, root, settings.bridge), *_chassis(root), *_tunnel(root, settings.mtu)]
+
+
+async def _rows(path: str) -> Tables | Finding:
+    database = Database(path, "Open_vSwitch", _TABLES, changed=lambda _: None, renewed=lambda: None)
+    database.start()
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await database.connected.wait()
+        return dict(database.rows)
+    except TimeoutError:
+        fix = "start ovsdb-server (systemctl start openvswitch-switch); in a pod, mount its directory as a hostPath"
+        return fault("OVS", f"ovsdb-server at {path}: {database.fault}", fix)
+    finally:
+        await database.close()
+
+
+async def _daemons(settings: Settings) -> list[Finding]:
+    complaints = await unixctl.part_health(Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
+    by_part = {complaint.partition(":")[0]: complaint for complaint in complaints}
+    found = []
+    for part, fix in _RESTART.items():
+        area = part[:3].upper()
+        if part not in by_part:
+            found.append(ok(area, f"{part} answers"))
+        elif "southbound" in by_part[part]:
+            connect = "ovs-vsctl get open . external_ids:ovn-remote: is that address right, and the database reachable?"
+            found.append(fault(area, by_part[part], connect))
+        else:
+            found.append(fault(area, by_part[part], fix))
+    return found
+
+
+def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
+    bridge = next((row for row in rows["Bridge"].values() if row["name"] == name), None)
+    wanted = root["external_ids"].get("ovn-bridge-datapath-type", "")
+    if bridge is None:
+        yield fault(
+            "OVS", f"there is no bridge {name}", f"ovs-vsctl --may-exist add-br {name}; ovn-controller makes it"
+        )
+        return
+    datapath = bridge["datapath_type"] or "system"
+    if wanted and wanted != datapath:
+        fix = f"ovs-vsctl set Bridge {name} datapath_type={wanted}, or correct external_ids:ovn-bridge-datapath-type"
+        yield fault("OVS", f"bridge {name} is of datapath {datapath}, OVN wants {wanted}", fix)
+    elif datapath not in root["datapath_types"]:
+        known = ", ".join(sorted(root["datapath_types"]))
+        fix = "modprobe openvswitch, or ovs-vsctl set open . external_ids:ovn-bridge-datapath-type=netdev"
+        yield fault("OVS", f"ovs-vswitchd knows no datapath {datapath}, only {known}", fix)
+    else:
+        yield ok("OVS", f"bridge {name}, datapath {datapath}")
+    for port in bridge["ports"]:
+        for interface in rows["Port"].get(port, {"interfaces": ()})["interfaces"]:
+            row = rows["Interface"].get(interface, {})
+            if row.get("error"):
+                fix = f"ovs-vsctl list Interface {row['name']}; a link that is gone for good: ovs-vsctl del-port"
+                yield fault("OVS", f"interface {row['name']}: {row['error']}", fix)
+
+
+def _chassis(root: Row) -> Iterator[Finding]:
+    missing = [key for key in _REQUIRED if not root["external_ids"].get(key)]
+    if missing:
+        keys = ", ".join(missing)
+        fix = "ovs-vsctl set open . external_ids:KEY=VALUE; with --chassis=manage the agent does it"
+        yield fault("OVN", f"Open_vSwitch.external_ids lacks {keys}", fix)
+    else:
+        yield ok("OVN", f"chassis {root['external_ids']['system-id']}")
+
+
+def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
+    text = root["external_ids"].get("ovn-encap-ip", "").partition(",")[0].strip()
+    if not text:
+        return
+    try:
+        address = ip_address(text)
+        link = Netlink.mtu_of(address)
+    except (ValueError, OvnletError) as error:
+        yield fault("MTU", f"ovn-encap-ip {text}: {error}", "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS")
+        return
+    if link is None:
+        fix = "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS with an address of this node"
+        yield fault("MTU", f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up", fix)
+        return
+    most = link - _GENEVE[address.version]
+    if mtu > most:
+        fix = f"set mtu to {most} or less, or to 0, or the MTU of the tunnel's link to {mtu + link - most}"
+        yield fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} of theirs", fix)
+    else:
+        yield ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")

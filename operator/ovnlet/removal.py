@@ -1,0 +1,126 @@
+"""What `ovnlet uninstall` does: takes away everything of ours from a node, and nothing of others.
+
+The configuration goes first, so that no pod comes any more; then the network of each sandbox, by the same loop that
+made it (desired is ABSENT); then the plugin and the files.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ovnlet.cluster.session import Access, ApiFault, BadCredentials, call
+from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey, Life
+from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.settings import Settings
+from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.namespaces import boot_id
+from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.node_links import NodeLinks
+from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.sandboxes import Sandboxes
+from ovnlet.reconcile.reconciler import Reconciler
+from ovnlet.reconcile.state import State
+from ovnlet_cni import installer, listener
+from ovnlet_cni.notes import Notes
+
+BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
+_PATIENCE = 10.0
+
+
+class InUse(OvnletError):
+    """The administrator must act: an agent runs, or pods do."""
+
+
+async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None]) -> None:
+    """Raises InUse before anything is removed; whatever is left after another error, a second run takes away."""
+    socket, run_dir = Path(settings.cni_socket), Path(settings.run_dir)
+    if listener.is_answered(socket):
+        raise InUse(f"an agent answers on {socket}: delete the DaemonSet first, it would bring everything back")
+    ovs = Ovs(settings.ovsdb, settings.bridge)
+    ovs.start()
+    try:
+        await _connected(ovs)
+        links, node_links = Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
+        host = LocalHost(links, node_links, ovs, settings.mtu)
+        records = Sandboxes(run_dir / "sandboxes", boot_id())
+        records.load()
+        known = _known(host, records, Notes.beside(socket))
+        if not cut_off:
+            living = {"/".join(each.owner) for each in known.values() if _lives(host, each)}
+            if living := living | await _expected(settings):
+                raise InUse(f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off")
+        if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
+            say("removed the CNI configuration")
+        known[NODE_NIC] = Attachment.of_node(settings.node_name)
+        await _take_down(known, Reconciler(host, State(), records, lambda _: None), say)
+    finally:
+        await ovs.close()
+    if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):
+        say("removed the plugin")
+    for path in _files(socket, run_dir):
+        say(f"removed {path}")
+
+
+async def _connected(ovs: Ovs) -> None:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await ovs.ready()
+    except TimeoutError:
+        raise NotReady(f"{ovs.health()}: ports could not be removed, so nothing was") from None
+
+
+def _known(host: LocalHost, records: Sandboxes, notes: Notes) -> dict[AttachmentKey, Attachment]:
+    """By record, by mark on the node, by a note of a deletion."""
+    marked = [attachment for attachment, ours in host.found() if ours]
+    noted = [Attachment.of_deletion(note.container_id, note.ifname, records.boot_id) for note in notes.read().notes]
+    recorded = [record.attachment for record in records]
+    return {each.key: each for each in (*noted, *marked, *recorded)}
+
+
+def _lives(host: LocalHost, attachment: Attachment) -> bool:
+    return bool(attachment.netns) and host.life(attachment) is not Life.DEAD
+
+
+async def _expected(settings: Settings) -> set[str]:
+    """Pods that the API server has on this node. None where it cannot be asked: the node's own look must do.
+
+    One whose network is gone may still be here: until it is deleted, the runtime calls DEL again and again, and cannot
+    delete a pod without a CNI configuration.
+    """
+    query = {"fieldSelector": f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"}
+    try:
+        access = Access(settings.kubeconfig, server=settings.api_server)
+        async with access.session() as http:
+            pods = (await call(http, "GET", f"{access.server}/api/v1/pods", params=query))["items"]
+    except (BadCredentials, ApiFault):
+        return set()
+    metas = [pod["metadata"] for pod in pods if not pod["spec"].get("hostNetwork")]
+    return {f"{meta['namespace']}/{meta['name']}" for meta in metas}
+
+
+async def _take_down(
+    known: dict[AttachmentKey, Attachment], reconciler: Reconciler, say: Callable[[str], None]
+) -> None:
+    for key, attachment in sorted(known.items()):
+        reconciler.leave(attachment)
+        outcome = await reconciler.reconcile(key)
+        for step in outcome.steps if outcome else ():
+            say(f"{'/'.join(attachment.owner)} {step}")
+
+
+def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
+    """Those that an agent makes, by their names; then directories, as far as nothing of others is in them.
+
+    A directory that is a mount of the container's stays, empty: kubelet made it.
+    """
+    notes = socket.parent / "deleted"
+    ours = [socket, *socket.parent.glob(f".{socket.name}.*"), *run_dir.glob("chassis.*"), *run_dir.glob("node.*")]
+    ours += [*run_dir.glob("sandboxes/*.json"), *run_dir.glob("sandboxes/*.new"), *notes.glob("*"), *notes.glob(".*")]
+    for path in dict.fromkeys(ours):
+        if path.exists(follow_symlinks=False):
+            path.unlink()
+            yield path
+    for directory in (notes, run_dir / "sandboxes", socket.parent, run_dir):
+        with suppress(OSError):
+            directory.rmdir()

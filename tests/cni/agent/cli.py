@@ -1,0 +1,20 @@
+"""The command line, run in a node's space with the settings of the agent there."""
+
+import os
+import sys
+
+from cni.agent.node import TESTS, AgentNode, run
+from cni.runtime import Outcome
+
+BIN, CONF = "/opt/cni/bin", "/etc/cni/net.d"
+
+
+async def ovnlet(node: AgentNode, command: str, *flags: str, through: tuple[str, ...] = ()) -> Outcome:
+    env = {"PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}", "PATH": os.environ["PATH"]}
+    places: list[str] = []
+    if command in ("doctor", "uninstall", "bundle"):
+        places = [f"--kubeconfig={node.bed.inner_kubeconfig}", f"--plugin={node.plugin}"]
+        places.append(f"--node-name={node.space.role}")
+        places += [f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}"]
+    words = [*through, sys.executable, "-m", "ovnlet", command, *places, *flags]
+    return await run(node.space.path("/"), words, env)

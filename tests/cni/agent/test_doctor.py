@@ -1,0 +1,222 @@
+"""`ovnlet doctor` on a real node: nothing to complain about while it is well, and each planted fault with its fix."""
+
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from cni.agent.cli import BIN, CONF, ovnlet
+from cni.agent.node import SOCKET, AgentNode, until
+from testbed import identities, layout
+
+Finding = dict[str, str]
+Flags = AsyncIterator[list[str]]
+NOTES = "/run/doctor"
+HEALTHY = 0
+FAULTY = 3
+
+
+async def examine(node: AgentNode, *flags: str, through: tuple[str, ...] = ()) -> tuple[int, list[Finding]]:
+    """The exit code and the findings of a doctor in the node's space, told where things are as the agent is."""
+    outcome = await ovnlet(node, "doctor", "-o", "json", *flags, through=through)
+    assert outcome.exit_code in (HEALTHY, FAULTY), outcome
+    return outcome.exit_code, json.loads(outcome.stdout)
+
+
+async def faults(node: AgentNode, *flags: str, through: tuple[str, ...] = ()) -> list[Finding]:
+    code, findings = await examine(node, *flags, through=through)
+    found = [finding for finding in findings if finding["level"] == "fault"]
+    assert (code == FAULTY) == bool(found)
+    assert all(finding["fix"] for finding in found)
+    return found
+
+
+async def is_well(node: AgentNode) -> bool:
+    return not await faults(node)
+
+
+@pytest_asyncio.fixture
+async def installed(bare: AgentNode) -> AsyncIterator[AgentNode]:
+    """A node whose agent has installed the plugin and the configuration."""
+    bare.start(f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}", f"--plugin={bare.plugin}")
+    yield bare
+    await bare.sh(f"rm -rf {BIN}/ovnlet {CONF}/*ovnlet* {NOTES}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``plant`` breaks something, says what the doctor is told besides, and mends it; ``fix`` must be advised."""
+
+    area: str
+    what: str
+    fix: str
+    plant: Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]
+
+
+def with_flags(*flags: str) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
+    """A fault that lies in what the agent is set to."""
+
+    @asynccontextmanager
+    async def plant(node: AgentNode) -> Flags:
+        yield [*flags]
+
+    return plant
+
+
+def with_script(
+    break_it: str, mend_it: str, *flags: str
+) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
+    @asynccontextmanager
+    async def plant(node: AgentNode) -> Flags:
+        await node.sh(break_it)
+        yield [*flags]
+        await node.sh(mend_it)
+
+    return plant
+
+
+def stopped(daemon: str) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
+    @asynccontextmanager
+    async def plant(node: AgentNode) -> Flags:
+        node.space.service(daemon).send(signal.SIGSTOP)
+        yield []
+        node.space.service(daemon).send(signal.SIGCONT)
+
+    return plant
+
+
+@asynccontextmanager
+async def no_rights(node: AgentNode) -> Flags:
+    """kube-proxy's token: known to the API server, and not allowed what we need."""
+    config = node.bed.ids.kubeconfig(identities.PROXY, node.bed.control_plane.url, "doctor-denied")
+    yield [f"--kubeconfig={config}"]
+
+
+@asynccontextmanager
+async def nobody_there(node: AgentNode) -> Flags:
+    config = node.bed.ids.kubeconfig(identities.ADMIN, f"https://{layout.CONTROL_IP}:1", "doctor-away")
+    yield [f"--kubeconfig={config}"]
+
+
+@asynccontextmanager
+async def no_agent(node: AgentNode) -> Flags:
+    node.kill()
+    yield []
+    node.start(f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}", f"--plugin={node.plugin}")
+
+
+@asynccontextmanager
+async def unenforceable(node: AgentNode) -> Flags:
+    """This kernel has no sch_netem; where one has it, latency is enforced and there is no fault to find."""
+    sandbox = await node.sandbox()
+    node.annotate(sandbox.pod, {"ovn.kubernetes.io/latency": "5"})
+    await node.add(sandbox)
+    yield []
+    await node.delete(sandbox)
+
+
+@asynccontextmanager
+async def unusable(node: AgentNode) -> Flags:
+    sandbox = await node.sandbox()
+    node.annotate(sandbox.pod, {"ovn.kubernetes.io/ingress_rate": "fast"})
+    await node.add(sandbox)
+    yield []
+    await node.delete(sandbox)
+
+
+@asynccontextmanager
+async def away_encap(node: AgentNode) -> Flags:
+    old = (await node.run("ovs-vsctl", "get", "open", ".", "external_ids:ovn-encap-ip")).strip()
+    await node.run("ovs-vsctl", "set", "open", ".", "external_ids:ovn-encap-ip=198.51.100.7")
+    yield []
+    await node.run("ovs-vsctl", "set", "open", ".", f"external_ids:ovn-encap-ip={old}")
+
+
+NO_CHASSIS = (
+    "ovs-vsctl remove open . external_ids ovn-encap-type",
+    "ovs-vsctl set open . external_ids:ovn-encap-type=geneve",
+)
+PRIVATE = (
+    "mountpoint -q /run/netns || mount --bind /run/netns /run/netns; mount --make-private /run/netns",
+    "mount --make-shared /run/netns",
+)
+READ_ONLY = (
+    f"mkdir -p {NOTES}/net && mount --bind /proc/sys/net {NOTES}/net && mount -o remount,bind,ro {NOTES}/net",
+    f"umount {NOTES}/net",
+)
+STALE_PLUGIN = (f"cp {BIN}/ovnlet {BIN}/saved && echo x >> {BIN}/ovnlet", f"mv {BIN}/saved {BIN}/ovnlet")
+STALE_CONF = (
+    f"cd {CONF} && cp 01-ovnlet.conflist saved && sed -i s/cni.sock/old.sock/ 01-ovnlet.conflist",
+    f"mv {CONF}/saved {CONF}/01-ovnlet.conflist",
+)
+FIRST = (f"echo '{{}}' > {CONF}/00-other.conf", f"rm {CONF}/00-other.conf")
+OPEN = ("chmod 755 /run/ovnlet", "chmod 700 /run/ovnlet")
+TORN = ("echo torn > /run/ovnlet/sandboxes/torn.json", "rm /run/ovnlet/sandboxes/torn.json")
+BROKEN_PORT = ("ovs-vsctl add-port br-int nowhere", "ovs-vsctl del-port nowhere")
+
+PLANTED = {
+    "ovsdb-server hangs": Fault(
+        "OVS", "ovsdb-server at /run/openvswitch/db.sock", "start ovsdb-server", stopped("ovsdb-server")
+    ),
+    "ovs-vswitchd hangs": Fault("OVS", "ovs-vswitchd", "systemctl restart openvswitch-switch", stopped("ovs-vswitchd")),
+    "ovn-controller hangs": Fault("OVN", "ovn-controller", "systemctl restart ovn-host", stopped("ovn-controller")),
+    "no bridge": Fault("OVS", "no bridge br-lost", "add-br br-lost", with_flags("--bridge=br-lost")),
+    "a port without a link": Fault("OVS", "interface nowhere", "ovs-vsctl del-port", with_script(*BROKEN_PORT)),
+    "a chassis key lost": Fault(
+        "OVN", "lacks ovn-encap-type", "ovs-vsctl set open . external_ids", with_script(*NO_CHASSIS)
+    ),
+    "tunnel address elsewhere": Fault("MTU", "198.51.100.7 is on no link", "external_ids:ovn-encap-ip=", away_encap),
+    "MTU too large": Fault("MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")),
+    "API server away": Fault("API", ":1/apis", "is the API server up", nobody_there),
+    "no permission": Fault("API", "does not let us", "rbac.yaml", no_rights),
+    "no propagation": Fault("mounts", "/run/netns", "HostToContainer", with_script(*PRIVATE)),
+    "sysctls read-only": Fault("mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={NOTES}/net")),
+    "records on a disk": Fault("mounts", "not on a tmpfs", "/run", with_flags("--run-dir=/etc")),
+    "a torn record": Fault("records", "torn.json", "remove the file", with_script(*TORN)),
+    "another release's plugin": Fault(
+        "CNI", "not the one of this release", "restart the agent", with_script(*STALE_PLUGIN)
+    ),
+    "a stale configuration": Fault("CNI", "is stale", "restart the agent", with_script(*STALE_CONF)),
+    "another configuration first": Fault("CNI", "00-other.conf", "remove", with_script(*FIRST)),
+    "no agent": Fault("agent", f"no agent answers on {SOCKET}", "get pods", no_agent),
+    "socket open to others": Fault("agent", "/run/ovnlet is open to others", "chmod 700", with_script(*OPEN)),
+    "an annotation in error": Fault("annotations", "ingress_rate", "correct the annotation", unusable),
+    "a limit not enforced": Fault("limits", "no sch_netem", "modprobe sch_netem", unenforceable),
+}
+
+
+async def test_a_healthy_node_has_no_fault(installed: AgentNode) -> None:
+    await installed.add(await installed.sandbox())
+    code, findings = await examine(installed)
+    assert code == HEALTHY, findings
+    assert {"rights", "kernel", "mounts", "records", "OVS", "OVN", "MTU", "API", "CNI", "agent"} <= {
+        finding["area"] for finding in findings if finding["level"] == "ok"
+    }
+
+
+async def test_every_planted_fault_is_found_with_its_fix(installed: AgentNode) -> None:
+    missed: list[Any] = []
+    for name, fault in PLANTED.items():
+        async with fault.plant(installed) as flags:
+            found = await faults(installed, *flags)
+        mine = [f for f in found if f["area"] == fault.area and fault.what in f["what"] and fault.fix in f["fix"]]
+        print(f"{name}: {[(f['what'], f['fix']) for f in found]}")
+        if not mine:
+            missed.append((name, found))
+
+        await until(lambda: is_well(installed), f"{name} to be mended", 30)
+    assert not missed
+
+
+@pytest.mark.parametrize("name", ["net_admin", "sys_admin", "net_broadcast"])
+async def test_a_missing_capability_is_found(installed: AgentNode, name: str) -> None:
+    through = ("setpriv", f"--bounding-set=-{name}", f"--inh-caps=-{name}")
+    found = await faults(installed, through=through)
+    assert [f["fix"] for f in found if f["area"] == "rights"] == [
+        f"add {name.upper()} to securityContext.capabilities.add"
+    ]

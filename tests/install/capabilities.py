@@ -1,0 +1,51 @@
+"""Each capability taken from the agent's pod in turn: what fails without it."""
+
+import json
+
+from install.report import Report
+from ovnlet.doctor.kernel import CAPABILITIES
+from testbed import deploy
+from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.workloads import Cluster, pod
+
+ADD = "/spec/template/spec/containers/0/securityContext/capabilities/add"
+
+
+def run(bed: Bed) -> None:
+    report, cluster = Report("capabilities.json"), Cluster(bed)
+    with report.step("all of them"):
+        deploy.apply(bed)
+        cluster.apply(pod("all"))
+        cluster.running(1)
+        cluster.clear()
+    for name in CAPABILITIES.values():
+        with report.step(f"without {name}") as step:
+            give(bed, [each for each in CAPABILITIES.values() if each != name])
+            cluster.apply(pod(f"without-{name.lower().replace('_', '-')}"))
+            told = wait_for(lambda: failure(bed, cluster), f"a failure without {name}", timeout=120, every=0.5)
+            step.saw(told)
+        give(bed, list(CAPABILITIES.values()))
+        with report.step(f"{name} given back: the same pod runs") as step:
+            cluster.running(1, timeout=120)
+            cluster.clear()
+
+
+def give(bed: Bed, names: list[str]) -> None:
+    """Delete first: an agent that cannot start would hold the rollout up."""
+    patch = json.dumps([{"op": "replace", "path": ADD, "value": names}])
+    bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=json", f"--patch={patch}")
+    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
+
+
+def failure(bed: Bed, cluster: Cluster) -> str:
+    """Why the agent ended, or why the pod's sandbox could not be made."""
+    for event in cluster.events(cluster.made[-1].partition("/")[2]):
+        if event["reason"] == "FailedCreatePodSandBox" and "not permitted" in event["message"].lower():
+            return str(event["message"])
+    for name in deploy.agent_pods(bed):
+        log = bed.kubectl("-n", deploy.NAMESPACE, "logs", name, "--tail=20", "--ignore-errors")
+        for line in log.splitlines():
+            if "critical" in line or "Operation not permitted" in line:
+                return line
+    return ""

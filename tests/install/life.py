@@ -1,0 +1,158 @@
+"""From an empty node to one that runs pods, through an update, and back to the empty node."""
+
+import json
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from install.report import Report, Step
+from testbed import deploy
+from testbed.bed import Bed
+from testbed.inventory import Inventory, compare, inventory
+from testbed.service import BedError, wait_for
+from testbed.workloads import Cluster, deployment, pod
+
+REPLICAS = 10
+SOCKET = "/run/ovnlet/cni.sock"
+LATER = 1.0
+# Connects each 20 ms until told to end, and prints the longest time without an agent.
+WATCH = f"""
+import signal, socket, time
+worst, since, going = 0.0, time.monotonic(), True
+def end(*_):
+    global going
+    going = False
+signal.signal(signal.SIGINT, end)
+while going:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect("{SOCKET}")
+            since = time.monotonic()
+        except OSError:
+            worst = max(worst, time.monotonic() - since)
+    time.sleep(0.02)
+print(worst)
+"""
+
+
+def run(bed: Bed) -> None:
+    report, cluster = Report("install.json"), Cluster(bed)
+    with report.step("inventory of the empty node") as step:
+        before = settled(bed)
+        step.saw(*(f"{name}: {len(section)}" for name, section in before.items()))
+    with report.step("kubectl apply -k manifests/base, node Ready") as step:
+        assert not deploy.all_ready(bed), "a node without a CNI configuration is not ready"
+        reference = deploy.apply(bed)
+        step.saw(reference, *deploy.agent_pods(bed))
+    with report.step(f"a Deployment of {REPLICAS} Ready by probe") as step:
+        cluster.apply(probed("ten"))
+        bed.kubectl("rollout", "status", "deployment/ten", "--timeout=120s", timeout=130)
+        step.saw(bed.kubectl("get", "deployment/ten", "--no-headers").strip())
+    with report.step("image changed, rollout under a 20 ms ping") as step:
+        update(bed, cluster, reference, step)
+    with report.step("ovnlet doctor finds no fault") as step:
+        step.saw(*doctor(bed))
+    with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
+        bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
+        step.saw(wait_for(lambda: waiting(bed), "a wait", timeout=60, every=0.5))
+    with report.step("pods deleted: everything is removed") as step:
+        cluster.clear()
+        bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
+        step.saw(*bed.kubectl("-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines())
+    with report.step("kubectl delete -k manifests/uninstall") as step:
+        bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
+        step.saw(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
+    with report.step("inventory of the node identical") as step:
+        difference: list[str] = []
+
+        def same() -> bool:
+            difference[:] = compare(before, look(bed))
+            return not difference
+
+        try:
+            wait_for(same, "the node to be as it was", timeout=60, every=1)
+        finally:
+            step.saw(*difference)
+
+
+def probed(name: str) -> dict[str, Any]:
+    body = deployment(name, REPLICAS)
+    probe = {"exec": {"command": ["ping", "-c1", "-W1", "10.16.0.1"]}, "periodSeconds": 1, "timeoutSeconds": 3}
+    body["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+    return body
+
+
+def look(bed: Bed) -> Inventory:
+    """Without what comes and goes by itself: OVN's notes about switches, mounts of pods, rules of kube-proxy."""
+    seen = inventory(bed.node())
+    kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
+    seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+    del seen["files"]["/var/lib/cni"]  # containerd's cache of results, made at the first pod
+    seen["files"].pop("/var/lib/cni/results", None)
+    return seen
+
+
+def settled(bed: Bed) -> Inventory:
+    """kubelet and kube-proxy have written their rules."""
+
+    def twice() -> Inventory | None:
+        first = look(bed)
+        time.sleep(2)
+        second = look(bed)
+        return second if first == second else None
+
+    return wait_for(twice, "a node at rest", timeout=90)
+
+
+def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
+    running = cluster.running(REPLICAS)
+    began = time.monotonic()
+    cluster.apply(pod("usual"))
+    usual_running = cluster.running(REPLICAS + 1)
+    usual = time.monotonic() - began
+    pings = [running[0].ping(each.ips[0]) for each in usual_running[1:4]]
+    watch = bed.node().popen(["python3", "-c", WATCH])
+    other = f"{reference.rpartition(':')[0]}:again"
+    ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io"]
+    bed.node().run([*ctr, "images", "tag", reference, other])
+    bed.kubectl("-n", deploy.NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
+    seconds: list[float] = []
+    starter = threading.Thread(target=lambda: seconds.append(started(cluster)))
+    starter.start()
+    bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
+    starter.join(timeout=120)
+    counts = [ping.stop() for ping in pings]
+    watch.send_signal(2)
+    downtime = float(watch.communicate(timeout=10)[0])
+    lost = sum(sent - received for sent, received in counts)
+    step.saw(f"{lost} of {sum(sent for sent, _ in counts)} packets lost", f"no agent for {downtime:.2f} s")
+    step.saw(f"a pod made meanwhile ran after {seconds[0]:.2f} s, usual {usual:.2f} s")
+    assert lost == 0
+    assert seconds[0] <= usual + downtime + LATER
+
+
+def started(cluster: Cluster) -> float:
+    began = time.monotonic()
+    cluster.apply(pod("meanwhile"))
+    cluster.running(REPLICAS + 2, timeout=100)
+    return time.monotonic() - began
+
+
+def doctor(bed: Bed) -> list[str]:
+    """kubectl exec fails where the doctor does."""
+    words = ["-n", deploy.NAMESPACE, "exec", deploy.DAEMONSET, "--", "ovnlet", "doctor", "-o", "json"]
+    findings = json.loads(bed.kubectl(*words))
+    return [f"{each['level']} {each['what']}" for each in findings]
+
+
+def waiting(bed: Bed) -> str:
+    """What the uninstalling container says as long as pods are there."""
+    for name in deploy.agent_pods(bed):
+        words = ["-n", deploy.NAMESPACE, "logs", name, "--container=uninstall", "--ignore-errors"]
+        with suppress(BedError):  # the agent's last moments: it has no such container
+            log = bed.kubectl(*words)
+            if "waiting: pods are there" in log:
+                return log.strip()
+    return ""

@@ -1,0 +1,65 @@
+"""The manifests grant what the code needs, no more, and are valid for the newest Kubernetes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import yaml
+
+from ovnlet.doctor.kernel import CAPABILITIES
+from ovnlet.doctor.server import NEEDED
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+# Patches are not whole, and rules are for Prometheus.
+NO_OBJECTS = {"uninstall", "alerts"}
+GROUPS = {"apps", "batch", "policy", "autoscaling"}
+
+
+def objects(path: Path) -> list[dict[str, Any]]:
+    return [body for body in yaml.safe_load_all(path.read_text()) if body]
+
+
+def everything() -> Iterator[dict[str, Any]]:
+    for path in sorted(MANIFESTS.rglob("*.yaml")):
+        if path.name != "kustomization.yaml" and path.parent.name not in NO_OBJECTS:
+            yield from objects(path)
+
+
+def is_kubernetes(version: str) -> bool:
+    """Of custom resources there are no schemas here."""
+    group = version.partition("/")[0]
+    return "/" not in version or group in GROUPS or group.endswith(".k8s.io")
+
+
+def test_every_object_is_valid_for_the_newest_kubernetes() -> None:
+    newest = kubernetes_validate.latest_version()
+    checked = set()
+    for body in everything():
+        if is_kubernetes(body["apiVersion"]):
+            kubernetes_validate.validate(body, newest, strict=True)
+            checked.add(body["kind"])
+    assert {"DaemonSet", "ClusterRole", "ValidatingAdmissionPolicy"} <= checked
+
+
+def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
+    (role,) = [body for body in objects(MANIFESTS / "base/rbac.yaml") if body["kind"] == "ClusterRole"]
+    granted = {
+        (verb, ".".join(filter(None, (what, group))))
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for what in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert set(NEEDED) == granted
+
+
+def test_the_agent_has_the_capabilities_that_the_doctor_looks_for_and_no_other() -> None:
+    (daemonset,) = objects(MANIFESTS / "base/daemonset.yaml")
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    context = container["securityContext"]
+    assert set(context["capabilities"]["add"]) == set(CAPABILITIES.values())
+    assert context["capabilities"]["drop"] == ["ALL"]
+    assert context["readOnlyRootFilesystem"]
+    assert not context["allowPrivilegeEscalation"]
+    assert "privileged" not in context

@@ -1,0 +1,79 @@
+"""Probes: answered from memory, over a port that may be taken for a while."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import aiohttp
+import pytest
+
+from ovnlet.drivers.health import Verdict
+from ovnlet.metrics import Metrics
+from ovnlet.probes import Probes
+
+Answer = tuple[int, str]
+
+
+class Node:
+    """What the probes are told of the node."""
+
+    verdict: Verdict | None = None
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+async def node(port: int) -> AsyncIterator[Node]:
+    node = Node()
+    metrics = Metrics(lambda: ["attached"], queued=lambda: 3)
+    running = asyncio.create_task(Probes(f"127.0.0.1:{port}", lambda: node.verdict, metrics.show).run())
+    yield node
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def ask(port: int, path: str) -> Answer:
+    """As soon as the port is served."""
+    async with asyncio.timeout(20), aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(f"http://127.0.0.1:{port}{path}") as answer:
+                    return answer.status, await answer.text()
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_node_in_trouble_is_alive_and_not_ready(node: Node, port: int) -> None:
+    assert await ask(port, "/readyz") == (200, "ok\n")
+    node.verdict = Verdict("ovs-vswitchd: no answer")
+    assert await ask(port, "/readyz") == (503, "ovs-vswitchd: no answer\n")
+    assert await ask(port, "/healthz") == (200, "ok\n")
+
+
+async def test_metrics_are_served_there_too(node: Node, port: int) -> None:
+    status, text = await ask(port, "/metrics")
+    assert status == 200
+    assert 'ovnlet_attachments{state="attached"} 1.0' in text
+    assert "ovnlet_queue_depth 3.0" in text
+
+
+async def test_a_port_that_is_taken_is_tried_again(port: int) -> None:
+    taken = socket.create_server(("127.0.0.1", port))
+    running = asyncio.create_task(Probes(f"127.0.0.1:{port}", lambda: None, Metrics(lambda: []).show).run())
+    try:
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        taken.close()
+        assert (await ask(port, "/healthz"))[0] == 200
+    finally:
+        taken.close()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
