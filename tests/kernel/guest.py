@@ -34,7 +34,8 @@ MEMORY, PROCESSORS = "2G", "2"
 class Booted:
     """What a boot was."""
 
-    kernel: str
+    of: Kernel
+    release: str
     accelerator: Accelerator
     seconds: float
 
@@ -54,7 +55,7 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     machine.wait_ready(lambda: bed.sbctl(*find).strip(), timeout=CHASSIS)
     seconds = time.monotonic() - began
     progress.say(f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered")
-    return Booted(release, accelerator, round(seconds, 1))
+    return Booted(kernel, release, accelerator, round(seconds, 1))
 
 
 def run(bed: Bed, script: str, timeout: float = 120) -> str:

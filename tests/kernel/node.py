@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cni.agent.node import AgentNode
+from cni.agent.node import AgentNode, until
 from cni.agent.pods import Pod
 from kernel import guest
 from testbed.assign import DOMAIN
@@ -19,8 +19,7 @@ from testbed.service import BedError, Service, wait_for
 
 T = TypeVar("T")
 # An emulated interpreter imports the agent in 16 s on a machine that does nothing else.
-STARTING, ANSWER = 150.0, 120.0
-NOTHING_YET = 0
+STARTING = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,14 @@ class GuestNode(AgentNode):
 
     def limit(self, pod: Pod, **limits: str | None) -> None:
         self.annotate(pod, {f"{DOMAIN}/{key}": value for key, value in limits.items()})
+
+    async def until_run(self, argv: list[str], good: Callable[[str], bool], what: str, within: float = 60) -> None:
+        """Until a program says what is wanted."""
+
+        async def look() -> bool:
+            return good(await self.run(*argv))
+
+        await until(look, what, within)
 
     async def measure(self, *words: str) -> dict[str, Any]:
         """One measurement of kernel.traffic."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from node.ovs.vswitch import PrivateSwitch
+from node.ovs.vswitch import PATIENCE, PrivateSwitch
 from node.spaces import Bed
 from node.twin import TwinNode
 from ovnlet.core.attachment import Attachment, Node
@@ -25,7 +25,7 @@ from ovnlet.drivers.ovs import Ovs
 from unit import drift, laws, pods
 from unit.strict_kernel import Refused
 
-STORIES = 30
+STORIES = int(30 / PATIENCE)
 _TEXT = {
     pods.key("ip_address"): "10.16.0.5,fd00::5",
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
