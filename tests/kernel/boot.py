@@ -18,7 +18,17 @@ from testbed.space import CLEAN, Space, Words
 
 # What outlives a cut of the power; the space's own disks, which it has no use for itself.
 DISKS = ("/etc/openvswitch", "/var/lib/openvswitch", "/var/lib/ovn")
-MODULES = ("openvswitch", "geneve", "act_police", "cls_matchall", "sch_htb", "sch_tbf", "sch_netem", "sch_ingress")
+MODULES = (
+    "openvswitch",
+    "geneve",
+    "tun",
+    "act_police",
+    "cls_matchall",
+    "sch_htb",
+    "sch_tbf",
+    "sch_netem",
+    "sch_ingress",
+)
 # QEMU's user network: the guest, its gateway, and the port of the hands.
 ADDRESS, GATEWAY, LINK, PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000
 
