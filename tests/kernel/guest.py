@@ -77,6 +77,7 @@ def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
         *(["--disable-kvm"] if accelerator == "emulation" else []),
         *("--cpus", PROCESSORS, "--memory", MEMORY, "--name", bed.node().role, "--cwd", str(PROJECT)),
         *("--rwdir", str(bed.directory), "--rodir", str(kernel.directory), "--rodir", str(PROJECT)),
+        "--append=net.ifnames=0",  # with or without an udevd in the machine's files
         *(f"--qemu-opts={word}" for word in qemu),
         *("--", inside),
     ]

@@ -1,7 +1,5 @@
 """Limits on a stock kernel, all of them, measured by traffic; rows of the lane `kernel` in build/qos.json."""
 
-import statistics
-
 import pytest
 
 from kernel import limits
@@ -40,21 +38,22 @@ async def test_the_police_action_holds_alone(node: GuestNode, asked: int) -> Non
 
 
 async def test_latency_and_jitter(node: GuestNode) -> None:
-    """Edited while the pod runs; taken from the median round trip, less what it was without."""
+    """Edited while the pod runs; taken from the least round trip, less what it was without."""
     pair = await Pair.make(node, "late")
-    base = statistics.median(await pair.round_trips())
+    base = (await pair.round_trips())[0]
     for latency, jitter in ((50, 0), (20, 0), (100, 20)):
         node.limit(pair.limited.pod, latency=str(latency), jitter=str(jitter))
         shown = f"delay {latency}ms" + f"  {jitter}ms" * bool(jitter)
         await _says(pair, shown)
         trips = await pair.round_trips(60 if jitter else 20)
-        extra = statistics.median(trips) - base
-        print(f"latency {latency} jitter {jitter} ms: +{extra:.1f} ms, from {trips[0]:.1f} to {trips[-1]:.1f}")
-        assert extra == pytest.approx(latency, rel=0.1)
-        assert trips[0] >= latency - jitter
-        if jitter:  # uniform: half of it is as good as never missed by sixty
-            assert trips[0] < base + latency - jitter / 2
-            assert trips[-1] > base + latency + jitter / 2
+        # The least round trip, since a busy machine only adds to what netem does; jitter takes as much off it at most.
+        least = trips[0] - base
+        print(f"latency {latency} jitter {jitter} ms: +{least:.1f} to {trips[-1] - base:.1f} ms")
+        if jitter:  # uniform, so that sixty of them as good as surely come into its outer quarters
+            assert latency - jitter - 1 <= least < latency - jitter / 2
+            assert trips[-1] - base > latency + jitter / 2
+        else:
+            assert least == pytest.approx(latency, rel=0.1)
     node.limit(pair.limited.pod, latency=None, jitter=None)
     await _says(pair, "netem", there=False)
 
@@ -86,7 +85,7 @@ async def test_rate_and_netem_together_survive_an_edit_of_either(node: GuestNode
         await _says(pair, f"delay {latency}ms")
         await _says(pair, f"ceil {rate}Mbit", "class")
         trips = await pair.round_trips(10)
-        assert statistics.median(trips) == pytest.approx(latency, rel=0.1)
+        assert trips[0] == pytest.approx(latency, rel=0.1)
         limits.keep([await pair.row("ingress", "udp", rate, label=f" with {latency} ms")])
 
 

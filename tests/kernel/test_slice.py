@@ -20,8 +20,9 @@ async def test_limits_of_a_pod_on_a_stock_kernel(node: GuestNode) -> None:
     assert "tbf 157: root" in await node.inside(pair.limited, "tc", "qdisc", "show", "dev", "eth0")
     for words in (await node.run("ethtool", "-k", link), await node.inside(pair.limited, "ethtool", "-k", "eth0")):
         assert "tx-checksumming: on" in words
-    trips = await pair.round_trips(10)
-    assert MILLISECONDS * 0.9 <= trips[len(trips) // 2] <= MILLISECONDS * 1.1, trips
+    trips = await pair.round_trips(20)
+    # The least one: a busy machine only adds to what netem does.
+    assert MILLISECONDS * 0.9 <= trips[0] <= MILLISECONDS * 1.1, trips
     # The egress shows the shaper, which counts UDP in whole frames, and the ingress HTB with netem as its leaf.
     limits.keep([await pair.row("egress", "udp", MBIT), await pair.row("ingress", "tcp", MBIT, label=" with netem")])
     for sandbox in (pair.limited, pair.peer):
