@@ -20,6 +20,7 @@ from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
+from ovnlet.drivers import ovsdb
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.ovs import Ovs
 from unit import drift, laws, pods
@@ -133,7 +134,9 @@ class Play:
 
 
 @pytest.fixture
-def play(bed: Bed, rows: PrivateSwitch) -> Iterator[Callable[[laws.World], None]]:
+def play(bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[laws.World], None]]:
+    """The twin's programs hold the loop up, and answers to the driver's probe with it: on a slow machine, for long."""
+    monkeypatch.setattr(ovsdb, "PROBE", ovsdb.PROBE * PATIENCE)
     attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
     with asyncio.Runner() as runner:
         ovs = Ovs(str(rows.socket), "br-int")
