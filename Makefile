@@ -1,11 +1,11 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-FLOORS ?= unit node cluster cni e2e
+FLOORS ?= unit node cluster cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup check test test-unit test-node test-cluster test-cni test-e2e test-long demo bench qos drift drift-rest soak e2e-install docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ plugin: packages  ## build the CNI plugin, a static executable
 setup: packages .venv plugin  ## install and build everything that the tests and the demo need
 	@cd tests && ../$(BIN)/python -m testbed.kubernetes > /dev/null && ../$(BIN)/python -m testbed.images > /dev/null
 
+kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
+	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --kernel
+	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
+
 demo: setup  ## the main job on an embedded node: kubelet, OVN, pods, repair; about a minute when warm
 	@cd tests && ../$(BIN)/python -m testbed.demo
 
@@ -37,7 +41,7 @@ check: .venv  ## lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
 
-test: setup  ## all floors: unit node cluster cni e2e
+test: setup kernel  ## all floors: unit node cluster cni e2e, and a slice of kernel
 	@$(BIN)/python tests/floors.py $(FLOORS)
 
 test-unit: .venv  ## the floor that needs nothing
@@ -45,6 +49,9 @@ test-unit: .venv  ## the floor that needs nothing
 
 test-node test-cluster test-cni test-e2e: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(@:test-%=%)
+
+test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
+	@$(BIN)/python tests/floors.py --whole kernel
 
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server refused for 12 minutes, then 503 for 3
 	@$(BIN)/python tests/floors.py --long cni cluster e2e

@@ -17,6 +17,13 @@ FOLDERS = {
     "cluster": ("cluster",),
     "cni": ("cni",),
     "e2e": ("e2e",),
+    "kernel": ("kernel",),
+}
+# Which tests of a floor: those of every run, those of many minutes alone, or the whole floor but for these.
+MARKS = {
+    "": ("-m", "not long and not whole"),
+    "--long": ("-m", "long", "-o", "timeout=1500"),
+    "--whole": ("-m", "not long", "-o", "timeout=1500"),
 }
 
 
@@ -31,9 +38,9 @@ class Floor:
 
 def main(arguments: list[str]) -> int:
     """Returns 0 only if every floor ran at least one test and none failed."""
-    long = "--long" in arguments
+    marks = next((MARKS[argument] for argument in arguments if argument in MARKS), MARKS[""])
     names = [argument for argument in arguments if not argument.startswith("-")] or list(FOLDERS)
-    floors = [_floor(name, long) for name in names]
+    floors = [_floor(name, marks) for name in names]
     table = Table("floor", "passed", "failed", "skipped", "seconds", title="test floors")
     for floor in floors:
         table.add_row(floor.name, str(floor.passed), str(floor.failed), str(floor.skipped), f"{floor.seconds:.0f}")
@@ -43,13 +50,12 @@ def main(arguments: list[str]) -> int:
     return 0 if failed == 0 and all(floor.passed for floor in floors) else 1
 
 
-def _floor(name: str, long: bool) -> Floor:
+def _floor(name: str, marks: tuple[str, ...]) -> Floor:
     print(f"── floor {name}", flush=True)
     report = ROOT / "build" / "junit" / f"{name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     folders = [str(ROOT / "tests" / folder) for folder in FOLDERS[name]]
-    marks = ["-m", "long", "-o", "timeout=1500"] if long else ["-m", "not long"]
     begun = time.monotonic()
     # Not captured: the figures that tests print are part of what they show.
     command = [sys.executable, "-m", "pytest", *folders, *marks, f"--junitxml={report}", "--durations=5", "-s"]

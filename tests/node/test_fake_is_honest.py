@@ -13,20 +13,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from node.ovs.vswitch import PrivateSwitch
+from node.ovs.vswitch import PATIENCE, PrivateSwitch
 from node.spaces import Bed
 from node.twin import TwinNode
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
+from ovnlet.drivers import ovsdb
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from unit import drift, laws, pods
 from unit.strict_kernel import Refused
 
-STORIES = 30
+STORIES = int(30 / PATIENCE)
 _TEXT = {
     pods.key("ip_address"): "10.16.0.5,fd00::5",
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
@@ -135,7 +136,9 @@ class Play:
 
 
 @pytest.fixture
-def play(bed: Bed, rows: PrivateSwitch) -> Iterator[Callable[[laws.World], None]]:
+def play(bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[laws.World], None]]:
+    """The twin's programs hold the loop up, and answers to the driver's probe with it: on a slow machine, for long."""
+    monkeypatch.setattr(ovsdb, "PROBE", ovsdb.PROBE * PATIENCE)
     attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
     with asyncio.Runner() as runner:
         ovs = Ovs(str(rows.socket), "br-int")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 
-from qos import measure, unlimited
+from qos import measure, record, unlimited
 from qos.measure import Direction, Pair, Row
 from testbed import deploy, progress
 from testbed.bed import Bed
@@ -34,9 +32,7 @@ def main() -> int:
         rows += [_burst(pairs[5], direction, 5) for direction in ("ingress", "egress")]
         rows += unlimited.rows(cluster)
         cluster.clear()
-    build = deploy.PROJECT / "build"
-    build.mkdir(exist_ok=True)
-    (build / "qos.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    record.keep(rows)
     progress.say(" lane direction prot asked received ratio, in Mbit/s of whole frames")
     for row in rows:
         progress.say(f"{row}{'' if row.holds else '  NOT AS ASKED'}")

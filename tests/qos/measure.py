@@ -47,7 +47,7 @@ class Row:
     def __str__(self) -> str:
         asked = f"{self.asked_mbit:g}" if self.asked_mbit is not None else "-"
         ratio = f"{self.ratio:.3f}" if self.ratio is not None else "-"
-        return f"{self.lane:>5} {self.direction:>24} {self.protocol} {asked:>5} {self.received_mbit:>7.2f} {ratio:>6}"
+        return f"{self.lane:>6} {self.direction:>24} {self.protocol} {asked:>5} {self.received_mbit:>7.2f} {ratio:>6}"
 
 
 @dataclass(frozen=True, slots=True)

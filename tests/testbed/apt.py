@@ -69,12 +69,17 @@ class Archive:
         self._apt("source", "--download-only", package)
         return next(self.directory.glob(f"{package}_*.dsc"))
 
+    def depends(self, package: str) -> list[str]:
+        """What a package, such as one that only names the newest version of another, depends on."""
+        told = self._apt("depends", package, program="apt-cache")
+        return [line.split()[1] for line in told.splitlines() if line.strip().startswith("Depends:")]
+
     def unpack(self, packages: list[str], target: Path) -> None:
         """Fetch binary packages and unpack them under `target`, installing nothing."""
         self._apt("download", *packages)
         for package in packages:
             progress.run(["dpkg-deb", "-x", next(self.directory.glob(f"{package}_*.deb")), target])
 
-    def _apt(self, *words: str) -> None:
+    def _apt(self, *words: str, program: str = "apt-get") -> str:
         options = [f"-o{key}={value}" for key, value in self.options.items()]
-        progress.run(["apt-get", "-q", *options, *words], cwd=self.directory)
+        return progress.run([program, "-q", *options, *words], cwd=self.directory)

@@ -16,7 +16,7 @@ from testbed import layout
 CHUNK = 1 << 16
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while data := await source.read(CHUNK):
             sink.write(data)
@@ -30,7 +30,7 @@ async def _serve(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> 
     except OSError:
         answer.transport.abort()
         return
-    await asyncio.gather(_pump(client, request), _pump(server, answer))
+    await asyncio.gather(pump(client, request), pump(server, answer))
 
 
 async def _run(listener: socket.socket) -> None:

@@ -52,6 +52,7 @@ BED = {
 KERNEL = {
     "qemu-system-x86": "boots a stock kernel",
     "virtiofsd": "gives it this machine's files",
+    "kmod": "lists its modules' dependencies",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")

@@ -1,4 +1,4 @@
-"""Open vSwitch and OVN: a userspace switch per node, one set of central databases in the control space."""
+"""Open vSwitch and OVN: a switch per node, in userspace unless it has a kernel of its own; one set of databases."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def start_vswitchd(space: Space) -> Service:
     return service
 
 
-def start_switch(space: Space, encap_ip: str) -> list[Service]:
+def start_switch(space: Space, encap_ip: str, datapath: str = "netdev") -> list[Service]:
     """Both daemons, the integration bridge and the facts of the chassis."""
     ovsdb = start_ovsdb(space)
     space.run(
         ["ovs-vsctl", "--no-wait", "--", "init", "--", "set", "Open_vSwitch", "."]
-        + [f"external-ids:{key}" for key in chassis(space.name, space.role, encap_ip)]
+        + [f"external-ids:{key}" for key in chassis(space.name, space.role, encap_ip, datapath)]
         + ["--", "--may-exist", "add-br", INTEGRATION]
-        + ["--", "set", "bridge", INTEGRATION, "datapath_type=netdev", "fail-mode=secure"]
+        + ["--", "set", "bridge", INTEGRATION, f"datapath_type={datapath}", "fail-mode=secure"]
     )
     return [ovsdb, start_vswitchd(space)]
 
 
-def chassis(name: str, node: str, encap_ip: str) -> list[str]:
+def chassis(name: str, node: str, encap_ip: str, datapath: str = "netdev") -> list[str]:
     return [
         f"system-id={name}",
         f"hostname={node}",
         f'ovn-remote="ssl:{layout.CONTROL_IP}:{layout.SB_PORT}"',
         "ovn-encap-type=geneve",
         f"ovn-encap-ip={encap_ip}",
-        "ovn-bridge-datapath-type=netdev",
+        f"ovn-bridge-datapath-type={datapath}",
     ]
 
 
@@ -87,10 +87,14 @@ def start_central(control: Space) -> list[Service]:
     return [*servers, northd]
 
 
+def spawn_controller(space: Space) -> Service:
+    keys = pki.flags(space.directory.parent, space.role)
+    return space.spawn("ovn-controller", ["ovn-controller", DB, "--pidfile", *keys, *CONSOLE])
+
+
 def start_controller(space: Space, control: Space) -> Service:
     """ovn-controller; ready when the southbound database knows the chassis."""
-    keys = pki.flags(space.directory.parent, space.role)
-    service = space.spawn("ovn-controller", ["ovn-controller", DB, "--pidfile", *keys, *CONSOLE])
+    service = spawn_controller(space)
     asked = ["ovn-sbctl", "--timeout=1", "--bare", "--columns=name", "find", "chassis", f"name={space.name}"]
     service.wait_ready(lambda: control.run(asked, check=False).strip())
     return service

@@ -1,6 +1,7 @@
 """A node's hands: runs programs inside its space for tests that are outside. One connection, one request.
 
-One process that stays in the space costs a fork for each program; nsenter would cost three.
+One process that stays in the space costs a fork for each program; nsenter would cost three. With a port as its
+argument it listens on TCP: in a guest, where a unix socket does not reach.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -58,7 +60,11 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def main() -> None:
-    async with await asyncio.start_unix_server(_serve, SOCKET, limit=LIMIT, backlog=1024) as server:
+    if len(sys.argv) > 1:
+        started = asyncio.start_server(_serve, "0.0.0.0", int(sys.argv[1]), limit=LIMIT, backlog=1024)
+    else:
+        started = asyncio.start_unix_server(_serve, SOCKET, limit=LIMIT, backlog=1024)
+    async with await started as server:
         await server.serve_forever()
 
 
@@ -72,6 +78,22 @@ async def ask(space: Path, request: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(answer))
     finally:
         writer.close()
+
+
+def text(stream: str) -> str:
+    return base64.b64decode(stream).decode()
+
+
+def ask_now(space: Path, request: dict[str, Any], timeout: float = 300) -> dict[str, Any]:
+    """The same for those who are not in a loop."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(timeout)
+        door.connect(str(space) + SOCKET)
+        door.sendall(json.dumps(request).encode() + b"\n")
+        with door.makefile() as answer:
+            line = answer.readline()
+    assert line, f"the hands of {space} dropped {request}"
+    return dict(json.loads(line))
 
 
 if __name__ == "__main__":

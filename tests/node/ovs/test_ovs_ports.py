@@ -7,7 +7,7 @@ import pytest
 from ovsdbapp.backend.ovs_idl import connection
 from ovsdbapp.schema.open_vswitch import impl_idl
 
-from node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, eventually, remove
+from node.ovs.vswitch import PATIENCE, Hints, PrivateSwitch, desired_port, ensure, eventually, remove
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.plan import diff
@@ -194,7 +194,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     assert "No such device" in row["error"]
     assert not plugged.done()
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * PATIENCE):
         await plugged
         await ovs.plugged(port.name)  # at once, when already so
     row = ovs._switch.interface(port.name)
@@ -205,7 +205,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     # A row made anew for the same link, in one transaction: vswitchd serves the new row.
     before = switch.vsctl("get", "Interface", port.name, "_uuid")
     await ovs.apply([*remove(port), *ensure(port)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * PATIENCE):
         await ovs.plugged(port.name)
     assert switch.vsctl("get", "Interface", port.name, "_uuid") != before
     switch.ip("link", "del", port.name)
@@ -219,7 +219,7 @@ async def test_a_device_that_cannot_be_opened_is_a_fault_of_the_node(
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
     await ovs.apply(ensure(port))
     switch.vsctl("set", "Interface", port.name, "type=no-such-type")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5 * PATIENCE):
         with pytest.raises(NodeFault, match="could not open network device"):
             await until_error(ovs, port.name)
     switch.ip("link", "del", port.name)

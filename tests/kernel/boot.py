@@ -1,0 +1,79 @@
+"""The guest's first program: mounts its disks, starts its switch and chassis, and serves as its hands.
+
+`python -m kernel.boot BED ROLE`, as root of a kernel that has just booted. Everything of the machine's but the bed's
+directory is read-only in here or forgotten with the guest's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from testbed import layout, switch
+from testbed.service import Service, start_time
+from testbed.space import CLEAN, Space, Words
+
+# What outlives a cut of the power; the space's own disks, which it has no use for itself.
+DISKS = ("/etc/openvswitch", "/var/lib/openvswitch", "/var/lib/ovn")
+MODULES = (
+    "openvswitch",
+    "geneve",
+    "tun",
+    "act_police",
+    "cls_matchall",
+    "sch_htb",
+    "sch_tbf",
+    "sch_netem",
+    "sch_ingress",
+)
+# QEMU's user network: the guest, its gateway, and the port of the hands.
+ADDRESS, GATEWAY, LINK, PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000
+
+
+class Guest(Space):
+    """The whole guest in the role of a node's space: nothing needs to be entered."""
+
+    __slots__ = ()
+
+    def path(self, inside: str | Path) -> Path:
+        return Path(inside)
+
+    def enter(self, argv: Words) -> list[str]:
+        return list(map(str, argv))
+
+    def spawn(self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True) -> Service:
+        with self.log(name).open("ab") as log:
+            process = subprocess.Popen(
+                list(map(str, argv)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=CLEAN | dict(env),
+                start_new_session=True,
+            )
+        return Service(name, process.pid, start_time(process.pid), self.log(name))
+
+
+def main(bed: str, role: str) -> None:
+    directory = layout.directory(bed) / role
+    guest = Guest(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
+    disks = "".join(f"mkdir -p {disk}; mount --bind {directory}/fresh{disk} {disk}\n" for disk in DISKS)
+    guest.sh(
+        f"hostname {guest.name}\n{disks}"
+        "mkdir -p /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn\n"
+        f"modprobe -a virtio_net {' '.join(MODULES)}\n"
+        f"ip addr replace {ADDRESS}/24 dev {LINK}; ip link set {LINK} up; ip link set lo up\n"
+        f"ip route replace default via {GATEWAY}",
+        timeout=120,
+    )
+    switch.start_switch(guest, ADDRESS, datapath="system")
+    switch.spawn_controller(guest)
+    (directory / "booted").write_text(os.uname().release)
+    os.execv(sys.executable, [sys.executable, "-m", "cni.agent.hands", str(PORT)])  # noqa: S606 - takes its place
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

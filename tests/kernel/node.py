@@ -1,0 +1,96 @@
+"""The agent, its pods and the runtime's calls on a node that is a guest: the CNI floor's node, but further in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cni.agent.node import AgentNode, until
+from cni.agent.pods import Pod
+from kernel import guest
+from testbed.assign import DOMAIN
+from testbed.bed import Bed
+from testbed.service import BedError, Service, wait_for
+
+T = TypeVar("T")
+# An emulated interpreter imports the agent in 16 s on a machine that does nothing else.
+STARTING = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestService(Service):
+    """A process of the guest's, known by the guest's pid."""
+
+    bed: Bed
+
+    @property
+    def alive(self) -> bool:
+        return self._sent("0")
+
+    def send(self, number: signal.Signals) -> None:
+        self._sent(str(int(number)))
+
+    def wait_ready(self, look: Callable[[], T | None], timeout: float = STARTING) -> T:
+        """The look is cheap and at the log, whether it lives is asked when that took too long."""
+        try:
+            return wait_for(look, f"{self.name} ready", timeout, every=0.2)
+        except BedError as error:
+            raise BedError(f"{error}; alive: {self.alive}\n{self.tail()}") from error
+
+    def _sent(self, number: str) -> bool:
+        state = f"[ $(cut -d' ' -f3 /proc/{self.pid}/stat) != Z ] && kill -{number} {self.pid}"
+        return guest.run(self.bed, f"{{ {state}; }} 2>/dev/null && echo y || echo n") == "y\n"
+
+
+@dataclass(slots=True)
+class GuestNode(AgentNode):
+    """Of the guest that a bed's first node is now."""
+
+    @classmethod
+    def of(cls, bed: Bed) -> GuestNode:
+        return cls(bed, bed.node(), guest.PROJECT / "cni" / "plugin" / "ovnlet")
+
+    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
+        assert not killed_at, "an agent that kills itself is for the CNI floor"
+        log = self.space.log("agent")
+        self._log_from = log.stat().st_size if log.exists() else 0
+        words = [sys.executable, "-m", "ovnlet", "agent", f"--node-name={self.space.role}", "--resync=3600"]
+        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
+        env = f"env PYTHONPATH={guest.PYTHONPATH}"
+        pid = int(guest.run(self.bed, f"setsid {env} {shlex.join(words)} </dev/null >>{log} 2>&1 & echo $!"))
+        self.agent = GuestService("agent", pid, 1, log, self.bed)
+        if ready:
+            self.wait_ready()
+        return self.agent
+
+    def wait_ready(self) -> None:
+        assert self.agent is not None
+        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=STARTING)
+
+    def make_limited(self, name: str, **limits: str) -> Pod:
+        """A pod with limits from the first."""
+        pod = self.pod(name)
+        if limits:
+            self.limit(pod, **limits)
+        return pod
+
+    def limit(self, pod: Pod, **limits: str | None) -> None:
+        self.annotate(pod, {f"{DOMAIN}/{key}": value for key, value in limits.items()})
+
+    async def until_run(self, argv: list[str], good: Callable[[str], bool], what: str, within: float = 60) -> None:
+        """Until a program says what is wanted."""
+
+        async def look() -> bool:
+            return good(await self.run(*argv))
+
+        await until(look, what, within)
+
+    async def measure(self, *words: str) -> dict[str, Any]:
+        """One measurement of kernel.traffic."""
+        argv = [sys.executable, "-m", "kernel.traffic", *words]
+        return dict(json.loads(await self.run("env", f"PYTHONPATH={guest.PYTHONPATH}", *argv)))

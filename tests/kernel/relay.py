@@ -1,0 +1,27 @@
+"""The way to a guest's hands: a unix socket where those of a space would be, each connection passed on to a port."""
+
+import asyncio
+import sys
+from functools import partial
+
+from cni.agent import hands
+from testbed.forward import pump
+
+
+async def _serve(port: int, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+    try:
+        server, request = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        answer.transport.abort()
+        return
+    await asyncio.gather(pump(client, request), pump(server, answer))
+
+
+async def main() -> None:
+    serve = partial(_serve, int(sys.argv[1]))
+    async with await asyncio.start_unix_server(serve, hands.SOCKET, backlog=1024) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

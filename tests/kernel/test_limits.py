@@ -1,0 +1,108 @@
+"""Limits on a stock kernel, all of them, measured by traffic; rows of the lane `kernel` in build/qos.json."""
+
+import pytest
+
+from kernel import limits
+from kernel.limits import LANE, Pair
+from kernel.node import GuestNode
+from qos.measure import Row
+
+pytestmark = pytest.mark.whole
+
+# As many datagrams a second as an emulated machine surely carries, of 100 bytes, for so long.
+OFFERED, LENGTH, LONG = "1.6M", "100", 20.0
+SIGMAS = 4.5
+
+
+@pytest.mark.parametrize("asked", [1, 5, 20, 50])
+async def test_what_arrives_is_what_was_asked_for(node: GuestNode, asked: int) -> None:
+    """HTB towards the pod, the shaper from it, with the police action behind it; 50 is printed."""
+    pair = await Pair.make(node, f"rate-{asked}", ingress_rate=str(asked), egress_rate=str(asked))
+    limits.keep(await pair.rows(asked, asserted=asked <= 20))
+
+
+@pytest.mark.parametrize("asked", [1, 5, 20])
+async def test_the_police_action_holds_alone(node: GuestNode, asked: int) -> None:
+    """A pod that takes its own shaper off, while no agent is there to put it back."""
+    pair = await Pair.make(node, f"police-{asked}", egress_rate=str(asked))
+    node.kill()
+    try:
+        await node.inside(pair.limited, "tc", "qdisc", "del", "dev", "eth0", "root")
+        row = await pair.row("egress", "udp", asked, label=" policed")
+        # TCP finds less than what is policed, and how much less is its own affair.
+        tcp = await pair.row("egress", "tcp", asked, asserted=False, label=" policed")
+        limits.keep([row, tcp])
+        assert tcp.received_mbit <= asked * 1.1
+    finally:
+        node.start()
+
+
+async def test_latency_and_jitter(node: GuestNode) -> None:
+    """Edited while the pod runs; taken from the least round trip, less what it was without."""
+    pair = await Pair.make(node, "late")
+    base = (await pair.round_trips())[0]
+    for latency, jitter in ((50, 0), (20, 0), (100, 20)):
+        node.limit(pair.limited.pod, latency=str(latency), jitter=str(jitter))
+        shown = f"delay {latency}ms" + f"  {jitter}ms" * bool(jitter)
+        await _says(pair, shown)
+        trips = await pair.round_trips(60 if jitter else 20)
+        # The least round trip, since a busy machine only adds to what netem does; jitter takes as much off it at most.
+        least = trips[0] - base
+        print(f"latency {latency} jitter {jitter} ms: +{least:.1f} to {trips[-1] - base:.1f} ms")
+        if jitter:  # uniform, so that sixty of them as good as surely come into its outer quarters
+            assert latency - jitter - 1 <= least < latency - jitter / 2
+            assert trips[-1] - base > latency + jitter / 2
+        else:
+            assert least == pytest.approx(latency, rel=0.1)
+    node.limit(pair.limited.pod, latency=None, jitter=None)
+    await _says(pair, "netem", there=False)
+
+
+@pytest.mark.parametrize("share", ["0.5", "5"])
+async def test_loss(node: GuestNode, share: str) -> None:
+    """Within the error of counting; without loss nothing is lost."""
+    pair = await Pair.make(node, f"loss-{share.replace('.', '-')}")
+    ends = (pair.peer.container_id, pair.limited.container_id, pair.limited.pod.v4)
+    words = ("loss", *ends, f"--udp={OFFERED}", f"--length={LENGTH}", f"--seconds={LONG}")
+    node.limit(pair.limited.pod, loss=share)
+    await _says(pair, f"loss {share}%")
+    told = await node.measure(*words)
+    sent, lost, part = told["left"], told["left"] - told["came"], float(share) / 100
+    error = SIGMAS * (sent * part * (1 - part)) ** 0.5
+    print(f"loss {share} %: {lost} of {sent}, expected {sent * part:.0f} ± {error:.0f}")
+    assert sent > 20_000
+    assert abs(lost - sent * part) <= error
+    node.limit(pair.limited.pod, loss=None)
+    await _says(pair, "loss", there=False)
+    told = await node.measure(*words[:-1], "--seconds=3")
+    assert told["left"] - told["came"] <= 0.001 * told["left"]
+
+
+async def test_rate_and_netem_together_survive_an_edit_of_either(node: GuestNode) -> None:
+    pair = await Pair.make(node, "both", ingress_rate="5", latency="50")
+    for rate, latency in ((5, 50), (20, 50), (20, 30)):
+        node.limit(pair.limited.pod, ingress_rate=str(rate), latency=str(latency))
+        await _says(pair, f"delay {latency}ms")
+        await _says(pair, f"ceil {rate}Mbit", "class")
+        trips = await pair.round_trips(10)
+        assert trips[0] == pytest.approx(latency, rel=0.1)
+        limits.keep([await pair.row("ingress", "udp", rate, label=f" with {latency} ms")])
+
+
+async def test_a_direction_without_a_limit(node: GuestNode) -> None:
+    """Printed: an emulated processor is what limits it."""
+    pair = await Pair.make(node, "free")
+    for direction in ("ingress", "egress"):
+        mbit = await pair.mbit(direction, "--udp=50M")
+        offered = round(50 * (1300 + 42) / 1300, 2)
+        limits.keep(
+            [Row(LANE, f"{direction} unlimited", "udp", offered, round(mbit, 2), round(mbit / offered, 3), False)]
+        )
+
+
+async def _says(pair: Pair, text: str, kind: str = "qdisc", *, there: bool = True) -> None:
+    """Until tc says so of the node's end."""
+    shown = ["tc", kind, "show", "dev", pair.limited.link]
+    await pair.node.until_run(
+        shown, lambda told: (text in told) is there, f"{text!r} {'in' if there else 'gone from'} tc"
+    )

@@ -1,0 +1,39 @@
+"""The node floor's own tests, on a stock kernel: run in the guest, each counted there, its report kept as evidence."""
+
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from kernel import guest
+from kernel.conftest import EVIDENCE
+from kernel.node import GuestNode
+
+pytestmark = pytest.mark.whole
+
+# These compute and ask no kernel: nothing new is learnt of them here.
+COMPUTING = ("tests/node/test_netlink_codec.py", "tests/node/ovs/test_ovs_framing.py")
+MINUTES = 20
+
+
+def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
+    """Not one of them fails, and none is skipped for want of something that a stock kernel has."""
+    report, said = node.space.directory / "node-floor.xml", node.space.log("node-floor")
+    words = [sys.executable, "-m", "pytest", "tests/node", "-m", "'not long'", "-v", "-p no:cacheprovider"]
+    words += [f"--ignore={path}" for path in COMPUTING] + [f"--junitxml={report}", "--durations=10"]
+    env = "PYTHONDONTWRITEBYTECODE=1 OVNLET_TEST_PATIENCE=10"
+    node.kill()  # the tests have switches of their own, and the processor's whole attention
+    try:
+        script = f"cd {guest.PROJECT}; {env} {' '.join(words)} >{said} 2>&1 || :"
+        guest.run(node.bed, script, timeout=60 * MINUTES)
+    finally:
+        node.start()
+    assert report.exists(), said.read_text()[-5000:]
+    EVIDENCE.mkdir(parents=True, exist_ok=True)
+    (EVIDENCE / "node-floor.xml").write_bytes(report.read_bytes())
+    suite = next(ElementTree.parse(report).iter("testsuite"))
+    counted = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    print(f"the node floor in the guest: {counted}, {float(suite.get('time', 0)):.0f} s")
+    wrong = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert (counted["failures"], counted["errors"], counted["skipped"]) == (0, 0, 0), (wrong, said.read_text()[-8000:])
+    assert counted["tests"] > 50

@@ -1,0 +1,63 @@
+"""A true reboot: the power of a node with limited pods is cut, and another kernel boots over the same disks."""
+
+import pytest
+
+from cni.agent.pods import Sandbox
+from kernel import conftest, guest, limits
+from kernel.guest import Booted
+from kernel.limits import Pair
+from kernel.node import GuestNode
+
+pytestmark = pytest.mark.whole
+
+MBIT = 5
+ROWS = "for t in QoS Queue; do ovs-vsctl --bare --columns=_uuid list $t; done; ovs-vsctl list-ports br-int"
+TRACES = f"{ROWS}; ls /run/ovnlet/sandboxes /run/netns || :; ip -br link show type veth"
+
+
+async def test_nothing_is_left_and_limits_hold_from_the_first_packet(
+    node: GuestNode, serving: list[GuestNode], booted: Booted
+) -> None:
+    bed, wishes = node.bed, {"ingress_rate": str(MBIT), "egress_rate": str(MBIT), "latency": "20"}
+    first = await Pair.make(node, "first", **wishes)
+    boot_id = await node.run("cat", "/proc/sys/kernel/random/boot_id")
+    rows = (await node.sh(ROWS)).split()
+    assert {first.limited.link, first.peer.link} <= set(rows)
+    node.agent = None
+
+    bed.reboot()  # kills QEMU with its space: no program of the guest's is told
+    conftest.remember("reboot", guest.boot_node(bed, booted.of, booted.accelerator))
+    serving[0] = again = GuestNode.of(bed)
+    assert await again.run("cat", "/proc/sys/kernel/random/boot_id") != boot_id
+    assert (await again.sh(ROWS)).split() == rows, "the first boot's rows are what the second one finds"
+    assert await again.sh("ls -A /run/netns; ls -d /run/ovnlet 2>/dev/null || :; ip -br link show type veth") == ""
+
+    again.start()
+    await again.until_run(["sh", "-c", ROWS], lambda told: not told.split(), "rows of dead sandboxes to go", within=120)
+    before = await again.look()
+    made = await again.make_sandboxes([first.limited.pod, first.peer.pod])
+    again.pods += node.pods
+    pair = Pair(again, *made)
+    for sandbox in (pair.peer, pair.limited):
+        await again.add(sandbox)
+    await _in_force(again, pair.limited)
+    early = await pair.mbit("ingress", f"--udp={MBIT * 3}M", "--spent=0", "--seconds=5")
+    print(f"first five seconds after the reboot's ADD: {early:.2f} Mbit/s")
+    assert early <= MBIT * 1.1
+    limits.keep(
+        [await pair.row(direction, "udp", MBIT, label=" after a reboot") for direction in ("ingress", "egress")]
+    )
+    for sandbox in made:
+        await again.delete(sandbox)
+    await again.end_sandboxes(made)
+    traces = await again.sh(TRACES)
+    assert not [each.container_id for each in (*made, first.limited, first.peer) if each.container_id[:12] in traces]
+    await again.same(before, within=60)
+
+
+async def _in_force(node: GuestNode, sandbox: Sandbox) -> None:
+    """When the plugin says so, not some time later."""
+    told = await node.sh(f"tc class show dev {sandbox.link}; tc qdisc show dev {sandbox.link}")
+    assert f"ceil {MBIT}Mbit" in told
+    assert "delay 20ms" in told
+    assert "tbf 157: root" in await node.inside(sandbox, "tc", "qdisc", "show", "dev", "eth0")

@@ -1,0 +1,112 @@
+"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|ping|loss ...`.
+
+Standard library only: it is started for each measurement, by an emulated processor. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PORT = "5201"
+LISTENS = 60.0
+# The sender's and the receiver's namespace, and the receiver's address.
+Ends = tuple[str, str, str]
+
+
+def enter(netns: str, *words: str) -> list[str]:
+    return ["nsenter", f"--net=/run/netns/{netns}", *words]
+
+
+@contextmanager
+def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]:
+    """iperf3 between two namespaces; gives the pid of a process in the receiver's."""
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen(enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet)
+    try:
+        end = time.monotonic() + LISTENS
+        while PORT not in subprocess.run(enter(receiver, "ss", "-Hltn"), capture_output=True, text=True).stdout:  # noqa: PLW1510
+            if time.monotonic() > end:
+                raise SystemExit("iperf3 does not listen")
+            time.sleep(0.1)
+        command = enter(sender, "iperf3", "-c", address, "-p", PORT, "-t", "600", *words)
+        client = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        try:
+            yield server.pid
+        finally:
+            client.kill()
+            client.wait()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def counted(pid: int) -> dict[str, int]:
+    """What eth0 has counted where this process is; bytes are of whole frames."""
+    with open(f"/proc/{pid}/net/dev") as file:
+        fields = next(line for line in file if line.strip().startswith("eth0:")).partition(":")[2].split()
+    return {"rx_bytes": int(fields[0]), "rx_packets": int(fields[1]), "tx_packets": int(fields[9])}
+
+
+def received(pid: int) -> int:
+    return counted(pid)["rx_bytes"]
+
+
+def rate(ends: Ends, spent: float, seconds: float, words: list[str]) -> dict[str, float]:
+    """Mbit/s that come in, once so many seconds have been spent on bursts."""
+    with flow(*ends, *words) as pid:
+        first, end = received(pid), time.monotonic() + LISTENS
+        while received(pid) - first < 20_000:  # the connection for control is some 3 kB
+            if time.monotonic() > end:
+                raise SystemExit("no traffic arrives")
+            time.sleep(0.05)
+        time.sleep(spent)
+        began, before = time.monotonic(), received(pid)
+        time.sleep(seconds)
+        after, ended = received(pid), time.monotonic()
+    return {"mbit": (after - before) * 8 / (ended - began) / 1e6}
+
+
+def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
+    """Packets that left one interface and came in at the other until the flow had ended and nothing was under way."""
+    sender, receiver, _ = ends
+    holder = subprocess.Popen(enter(sender, "sleep", "600"))
+    try:
+        with flow(*ends, *words) as pid:
+            left, came = counted(holder.pid)["tx_packets"], counted(pid)["rx_packets"]
+            time.sleep(seconds)
+        watcher = subprocess.Popen(enter(receiver, "sleep", "600"))
+        try:
+            time.sleep(2)
+            return {"left": counted(holder.pid)["tx_packets"] - left, "came": counted(watcher.pid)["rx_packets"] - came}
+        finally:
+            watcher.kill()
+            watcher.wait()
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="kernel.traffic", description=__doc__)
+    parser.add_argument("what", choices=("rate", "loss"))
+    parser.add_argument("sender")
+    parser.add_argument("receiver")
+    parser.add_argument("address", help="the receiver's")
+    parser.add_argument("--spent", type=float, default=2.5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--udp", default="", help="offered, as iperf3 has it; without it TCP")
+    parser.add_argument("--length", default="1300", help="of a datagram of UDP")
+    told = parser.parse_args()
+    words = ["-u", "-b", told.udp, "-l", told.length] if told.udp else []
+    ends = (told.sender, told.receiver, told.address)
+    found = loss(ends, told.seconds, words) if told.what == "loss" else rate(ends, told.spent, told.seconds, words)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
