@@ -21,7 +21,8 @@ PODS = "10.16.0.0/16,fd00:10:16::/64"
 
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
 OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
-CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER})
+CENTRAL = "central"  # of OVN: comes with `ovn` by itself
+CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL})
 NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY})
 ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
 

@@ -60,7 +60,7 @@ def start(bed: Bed) -> None:
     spaces = tasks.soon(True, _spaces)
     keys = tasks.soon(controlled, _keys)
     api = tasks.soon(controlled, _control_plane, spaces, keys)
-    central = tasks.soon(layout.OVN in parts, _central, spaces)
+    central = tasks.soon(bool(parts & {layout.OVN, layout.CENTRAL}), _central, spaces)
     tasks.soon(layout.ASSIGN in parts, _assign, api, central)
     for index in range(bed.node_count):
         _node(tasks, index, Ground(spaces, keys, api, central))
@@ -135,7 +135,7 @@ def _control_plane(bed: Bed, spaces: Future[None], keys: Future[None]) -> None:
 def _central(bed: Bed, spaces: Future[None]) -> Space:
     spaces.result()
     assert bed.control
-    switch.start_central(bed.control)
+    switch.start_central(bed.control, reachable=bed.networked)
     bed.say("OVN central ready")
     return bed.control
 

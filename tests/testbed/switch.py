@@ -71,8 +71,8 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     )
 
 
-def start_central(control: Space) -> list[Service]:
-    """Northbound, southbound and northd."""
+def start_central(control: Space, *, reachable: bool) -> list[Service]:
+    """Northbound, southbound and northd; ``reachable`` for chassis, which are in other spaces."""
     servers = []
     for short, (_, schema, remotes) in SCHEMAS.items():
         db = f"/var/lib/ovn/ovn{short}_db.db"
@@ -81,7 +81,14 @@ def start_central(control: Space) -> list[Service]:
         servers += [
             control.spawn(
                 f"ovn-{short}",
-                ["ovsdb-server", db, f"--remote=punix:{run}.sock", f"--unixctl={run}.ctl", *remotes, *CONSOLE],
+                [
+                    "ovsdb-server",
+                    db,
+                    f"--remote=punix:{run}.sock",
+                    f"--unixctl={run}.ctl",
+                    *(remotes if reachable else ()),
+                    *CONSOLE,
+                ],
             )
         ]
     for server, short in zip(servers, SCHEMAS, strict=True):
