@@ -9,7 +9,7 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.claims import bound
 from ovnlet.core.decide import Seen
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.plan import Step
+from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.drivers import nbrows
@@ -122,10 +122,16 @@ class Northbound:
             await self._commits.commit(lambda: list(self._ops(plan, guard)))
 
     def _ops(self, plan: Sequence[Step[Row]], guard: str | None) -> Iterator[Op]:
+        moved: set[str] = set()  # a port that leaves one switch for another is a new row
         for step in plan:
             resource = step.resource
             parent = self._uuid(*resource.within[:2]) if resource.within else None
-            yield from nbrows.ops(step, self._find(resource), parent, nbrows.new_name(resource.key), guard)
+            uuid = self._find(resource)
+            if step.verb is Verb.REMOVE:
+                moved.add(uuid or "")
+            elif uuid in moved:
+                uuid = None
+            yield from nbrows.ops(step, uuid, parent, nbrows.new_name(resource.key), guard)
 
     def _uuid(self, kind: object, name: object) -> str | None:
         return self._named.get((SWITCH if kind == "switch" else ROUTER, str(name)))
