@@ -222,7 +222,7 @@ class Controller:
         if self._ready:
             self.restoring.set()
 
-    def _row_changed(self, name: str, switch: str) -> None:
+    def _row_changed(self, name: str, switch: str, freed: bool) -> None:
         if not self._ready:
             return
         if not name:  # a switch or the router
@@ -234,7 +234,7 @@ class Controller:
         key = _owner(name, port.port.label("pod")) if port is not None else self._guess(name)
         if key[0] == "pod":
             self.ports.account(key[1:])
-        if port is None:
+        if freed:
             self.ports.freed(switch)
         self._add(key)
         if switch != self.settings.join_switch:

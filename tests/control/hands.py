@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
 
@@ -12,6 +13,7 @@ from testbed.bed import Bed
 
 OVN = "ovn.kubernetes.io"
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
+SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 PODS = "/api/v1/namespaces/default/pods"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 Object = dict[str, Any]
@@ -73,6 +75,25 @@ class Hands:
 
     async def pods(self, names: Iterable[str], nodes: tuple[str, ...] = ("n0", "n1")) -> None:
         await asyncio.gather(*(self.pod(name, nodes[number % len(nodes)]) for number, name in enumerate(names)))
+
+    async def stateful_set(self, name: str, replicas: int) -> Object:
+        """Nobody makes its pods here; what a pod of it names as its owner."""
+        labels = {"app": name}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+        spec = {"replicas": replicas, "serviceName": name, "selector": {"matchLabels": labels}, "template": template}
+        made = await self.do("POST", SETS, json={"metadata": {"name": name}, "spec": spec})
+        uid = made["metadata"]["uid"]
+        return {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name, "uid": uid, "controller": True}
+
+    async def scale(self, name: str, replicas: int) -> None:
+        await self.do("PATCH", f"{SETS}/{name}", json={"spec": {"replicas": replicas}}, headers=MERGE)
+
+    @asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+        """What happens there from now on, a line each."""
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._http.get(path, params={"watch": "true"}, timeout=timeout) as answer:
+            yield answer.content
 
     async def delete(self, name: str) -> None:
         await self.do("DELETE", f"{PODS}/{name}", params={"gracePeriodSeconds": "0"})
@@ -138,7 +159,7 @@ class Hands:
 
     async def sweep(self) -> None:
         grace = {"gracePeriodSeconds": "0"}
-        for path in (PODS, "/apis/apps/v1/namespaces/default/statefulsets", "/api/v1/namespaces/default/events"):
+        for path in (PODS, SETS, "/api/v1/namespaces/default/events"):
             await self.do("DELETE", path, params=grace)
         await self.do("DELETE", "/api/v1/nodes")
         await self.do("DELETE", "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases")

@@ -50,11 +50,8 @@ class StrictNorthbound:
         found = next((r for r in self.rows.values() if isinstance(r, SwitchPort) and r.name == name), None)
         return Seen(found, self.answers.get(name, "")) if found is not None else None
 
-    def holder(self, address: Address) -> str | None:
-        return next((name for name, text in self._held() if str(address) in text.split()), None)
-
-    def held_mac(self, mac: str) -> str | None:
-        return next((name for name, text in self._held() if mac in text.split()), None)
+    def holder(self, address: Address | str, besides: str = "") -> str | None:
+        return next((n for n, text in self._held() if n != besides and str(address) in text.split()), None)
 
     def _held(self) -> list[tuple[str, str]]:
         ports = [row for row in self.rows.values() if isinstance(row, SwitchPort)]

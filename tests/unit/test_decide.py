@@ -29,7 +29,7 @@ class World:
 
     def decide(self, claim: Claim) -> Decision:
         seen = self.database.port(claim.port)
-        return decide.decide(claim, seen, self.subnet, self.database.holder, self.database.held_mac)
+        return decide.decide(claim, seen, self.subnet, self.database.holder)
 
     def once(self, claim: Claim) -> Decision:
         decision, seen = self.decide(claim), self.database.port(claim.port)

@@ -8,7 +8,6 @@ import structlog
 
 from ovnlet.control.desk import NETWORK, Desk, Key
 from ovnlet.core import claims, decide
-from ovnlet.core.allocation import Address
 from ovnlet.core.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
 from ovnlet.core.decide import Decision, Seen
 from ovnlet.core.errors import NotReady
@@ -18,6 +17,8 @@ from ovnlet.core.subnets import Subnet
 
 # Pinned, annotated, and a look between: more passes only where OVN or somebody else moved meanwhile.
 PASSES = 5
+# One address that is free is for one; a second tries in case the first has gone meanwhile.
+FULL, AT_ONCE = "SubnetFull", 2
 log = structlog.get_logger("ports")
 
 
@@ -33,7 +34,7 @@ class Ports:
 
     def __init__(self, desk: Desk, count: Count, clock: Callable[[], float] = time.time) -> None:
         self._desk, self._count, self._clock = desk, count, clock
-        self._waiting: dict[Key, str] = {}
+        self._waiting: dict[Key, tuple[str, str]] = {}
         self._owed: set[Owner] = set()
         self._behind: set[Key] = set()
         self._patched: dict[Key, Claim] = {}
@@ -49,8 +50,10 @@ class Ports:
         self._desk.add(("pod", *pod.owner))
 
     def freed(self, switch: str) -> None:
-        """A port of that subnet is gone or another's: who waits for an address tries again."""
-        for key in [key for key, waits in self._waiting.items() if waits == switch]:
+        """A port gave its addresses up: who waits for just these tries again, and the first who wait for any."""
+        here = [(key, reason) for key, (waits, reason) in self._waiting.items() if waits == switch]
+        full = [key for key, reason in here if reason == FULL]
+        for key in [*(key for key, reason in here if reason != FULL), *full[:AT_ONCE]]:
             self._desk.add(key)
 
     def account_all(self) -> None:
@@ -98,7 +101,7 @@ class Ports:
             raise NotReady(f"logical switch {subnet.name} is not there yet")
         for _ in range(PASSES):
             seen = northbound.port(claim.port)
-            decision = decide.decide(claim, seen, subnet, self._holder, northbound.held_mac)
+            decision = decide.decide(claim, seen, subnet, northbound.holder)
             if decision.fresh:  # what it was told of cannot be restored
                 self._owed.discard(claim.owner)
                 if not self._may_choose(key):
@@ -113,7 +116,7 @@ class Ports:
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         if decision.waits:
-            self._waiting[key] = subnet.name
+            self._waiting[key] = (subnet.name, decision.tell[0] if decision.tell else "")
         elif decision.binding is not None:
             self._waiting.pop(key, None)
         if decision.tell is not None:
@@ -173,9 +176,6 @@ class Ports:
             found = found or next((s for s in usable.values() if s.default), None)
         body = self._desk.subnets.get(("", found.name)) if found is not None else None
         return None if body is None or (body.deleting and claims.ALLOCATED not in pod.annotations) else found
-
-    def _holder(self, address: Address) -> str | None:
-        return self._desk.northbound.holder(address)
 
     def _may_choose(self, key: Key) -> bool:
         """Not while a living pod lacks the port that it was told of: OVN would hand its address to another."""

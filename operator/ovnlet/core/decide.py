@@ -38,15 +38,15 @@ class Decision:
     tell: tuple[str, str] | None = None
 
 
-Holder = Callable[[Address], str | None]
-HeldMac = Callable[[str], str | None]
+# Another port than the one named that has this address, or this MAC.
+Holder = Callable[[Address | str, str], str | None]
 
 
-def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, held_mac: HeldMac) -> Decision:
-    """``holder`` names the port that has an address, ``held_mac`` the one that has a MAC, if there is one."""
+def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder) -> Decision:
+    """``holder`` names another port that has an address or a MAC, if there is one."""
     if seen is not None and (binding := settled(claim, seen)):
         return Decision(_pinned(claim, subnet, binding), binding)
-    conflict = _Conflict(claim.port, holder, held_mac)
+    conflict = _Conflict(claim.port, holder)
     given = told(claim, subnet)
     if given is not None and not conflict.of(given.addresses, given.mac):
         return Decision(_pinned(claim, subnet, given), given)
@@ -110,15 +110,12 @@ def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, 
 class _Conflict:
     port: str
     holder: Holder
-    held_mac: HeldMac
 
     def of(self, addresses: tuple[Address, ...], mac: str) -> str | None:
         """Who has what is asked for, in words."""
-        for address in addresses:
-            if (other := self.holder(address)) not in (None, self.port):
-                return f"{address} is of {other}"
-        if mac and (other := self.held_mac(mac)) not in (None, self.port):
-            return f"{mac} is of {other}"
+        for each in (*addresses, *([mac] if mac else [])):
+            if other := self.holder(each, self.port):
+                return f"{each} is of {other}"
         return None
 
 
@@ -133,15 +130,14 @@ def _ask(claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: 
     answer = bound(seen.answer) if seen is not None and asked else None
     if answer is None:
         return Decision(port, fresh=True)
-    return _answered(port, wish, answer, claim, subnet, conflict)
+    return _answered(wish, answer, claim, subnet, conflict)
 
 
-def _answered(  # noqa: PLR0913, PLR0917 - the same few values, one step further
-    port: SwitchPort, wish: Wish, answer: Binding, claim: Claim, subnet: Subnet, conflict: "_Conflict"
-) -> Decision:
+def _answered(wish: Wish, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict) -> Decision:
     if lacking := subnet.families - {address.version for address in answer.addresses}:
         words = " and ".join(f"IPv{family}" for family in sorted(lacking))
-        return Decision(port, waits=True, tell=("SubnetFull", f"subnet {subnet.name} has no {words} address left"))
+        # OVN gives such a port nothing when an address becomes free: another one is made then.
+        return Decision(None, waits=True, tell=("SubnetFull", f"subnet {subnet.name} has no {words} address left"))
     if not set(wish.addresses) <= set(answer.addresses):
         given = f"OVN gave {answer.ips} where {', '.join(map(str, wish.addresses))} was asked for"
         return Decision(None, waits=True, tell=("AddressTaken", given))

@@ -2,7 +2,7 @@
 
 import ssl
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ovnlet.core.allocation import Address
@@ -25,13 +25,14 @@ LOCK = "ovnlet-controller"
 
 
 class Northbound:
-    """``changed`` is told of each port of ours by its name and switch, or of anything else by two empty strings.
+    """``changed`` is told of each port of ours by its name and switch, and whether it gave addresses up; of anything
+    else by two empty strings.
 
     ``renewed`` follows the first dump of each session.
     """
 
     def __init__(
-        self, settings: ControllerSettings, changed: Callable[[str, str], None], renewed: Callable[[], None]
+        self, settings: ControllerSettings, changed: Callable[[str, str, bool], None], renewed: Callable[[], None]
     ) -> None:
         self._changed, self._renewed = changed, renewed
         self._database = Database(
@@ -110,11 +111,9 @@ class Northbound:
         own = self._value(ROUTER, router)
         return frozenset({*([own] if own else []), *self._routed(router, _ROUTED[1], _POLICY)})
 
-    def holder(self, address: Address) -> str | None:
-        return next(iter(self._holders.get(str(address), ())), None)
-
-    def held_mac(self, mac: str) -> str | None:
-        return next(iter(self._holders.get(mac, ())), None)
+    def holder(self, address: Address | str, besides: str) -> str | None:
+        """Another port that has this address or MAC: under load OVN gives one to two."""
+        return next((name for name in self._holders.get(str(address), ()) if name != besides), None)
 
     async def apply(self, plan: Sequence[Step[Row]], guard: str | None = None) -> None:
         """In one transaction, together with whatever else is asked for at this time."""
@@ -183,23 +182,23 @@ class Northbound:
         self._renewed()
 
     def _take(self, changes: Sequence[Change]) -> None:
-        told: set[tuple[str, str]] = set()
+        told: set[tuple[str, str, bool]] = set()
         for change in sorted(changes, key=lambda change: change[0]):  # a switch before its ports
             table, uuid, old, new = change
             parent = self._parents.get(uuid, "")
             self._index(table, uuid, old, new)
             told.update(self._affected(table, uuid, parent, (old, new)))
-        for name, switch in told:
-            self._changed(name, switch)
+        for name, switch, freed in told:
+            self._changed(name, switch, freed)
 
     def _affected(
-        self, table: str, uuid: str, parent: str, rows: Iterable[Columns | None]
-    ) -> Iterator[tuple[str, str]]:
+        self, table: str, uuid: str, parent: str, rows: tuple[Columns | None, Columns | None]
+    ) -> Iterator[tuple[str, str, bool]]:
         ours = [row for row in rows if row is not None and nbrows.is_ours(row)]
         if table == PORT and any(row["type"] != "router" for row in ours):
-            yield ours[0]["name"], parent or self._parents.get(uuid, "")
+            yield ours[0]["name"], parent or self._parents.get(uuid, ""), _gave_up(*rows)
         elif ours and not (table == SWITCH and len(ours) == 2 and _same_but_ports(*ours)):
-            yield "", ""
+            yield "", "", False
 
     def _index(self, table: str, uuid: str, old: Columns | None, new: Columns | None) -> None:
         name = (new or old or {}).get("name")
@@ -234,6 +233,14 @@ def _held(row: Columns) -> Iterator[str]:
         if binding := bound(text):
             yield binding.mac
             yield from map(str, binding.addresses)
+
+
+def _gave_up(old: Columns | None, new: Columns | None) -> bool:
+    """Whether another may now have an address: those of IPv6 that nobody was told of never run short."""
+    if old is None or new is not None:
+        return False
+    pinned = any(bound(text) for text in old["addresses"])
+    return pinned or any("." in word for word in _held(old))
 
 
 def _same_but_ports(old: Columns, new: Columns) -> bool:
