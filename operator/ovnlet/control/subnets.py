@@ -122,9 +122,10 @@ class Subnets:
         else:
             self._told.pop(body.name, None)
         ready = subnet is not None and self._desk.northbound.has(switch=body.name)
+        there = f"logical switch {body.name} is {'there' if ready else 'not there'}"
         conditions = {
-            "Validated": (not why, "Invalid" if why else "Valid", why),
-            "Ready": (ready, "SwitchMade" if ready else "NoSwitch", "" if ready else why),
+            "Validated": (not why, "Invalid" if why else "Valid", why or "the specification can be used"),
+            "Ready": (ready, "SwitchMade" if ready else "NoSwitch", there),
         }
         await self._conditions(body, conditions, ports, subnet)
 

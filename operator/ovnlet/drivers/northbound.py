@@ -21,7 +21,7 @@ SWITCH, PORT, ROUTER = "Logical_Switch", "Logical_Switch_Port", "Logical_Router"
 _ROUTED = (("Logical_Router_Port", "ports"), ("Logical_Router_Static_Route", "static_routes"))
 _POLICY = ("Logical_Router_Policy", "policies")
 # Whoever leads takes it: a former leader that has not noticed yet can write nothing more.
-LOCK = "ovnlet-controller"
+LOCK = "ovnlet_controller"
 
 
 class Northbound:
