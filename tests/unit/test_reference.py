@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ovnlet.__main__ import main
-from ovnlet.core.settings import Settings
+from ovnlet.core.settings import ControllerSettings, Settings
+from ovnlet.front import Front
 from ovnlet.metrics import Metrics
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -23,13 +24,12 @@ def settings() -> str:
         "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of the YAML file that",
         "`--config` names; a flag goes before a variable, a variable before the file. They are read once, at start; a",
         "wrong one is named, with what is allowed, and the agent does not start.",
-        "",
-        "| setting | values | default | what it is |",
-        "|---|---|---|---|",
     ]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
+    for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
+        lines += ["", f"## {title}", "", "| setting | values | default | what it is |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
+            lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +55,7 @@ def command_line() -> str:
         command = main.get_command(context, name)
         assert command is not None
         lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        if name == "agent":
+        if name in ("agent", "controller"):
             lines.append("Flags: the [settings](settings.md), and `--config` for a YAML file of them.")
             continue
         for parameter in command.params:
@@ -68,16 +68,17 @@ def command_line() -> str:
 
 
 def metrics() -> str:
-    registry: CollectorRegistry = Metrics(lambda: []).registry
+    registries: list[CollectorRegistry] = [Metrics(lambda: []).registry, Front("127.0.0.1:0").registry]
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket: `curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`.",
+        "Served on the agent's socket: `curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`;",
+        "the controller's own at its setting `listen`.",
         "",
         "| name | type | what it is |",
         "|---|---|---|",
     ]
-    for family in sorted(registry.collect(), key=lambda family: family.name):
+    for family in sorted((f for r in registries for f in r.collect()), key=lambda family: family.name):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"
