@@ -34,6 +34,7 @@ log = structlog.get_logger("controller")
 
 # A Subnet's figures follow its ports, once a burst has passed.
 COUNTED = 1.0
+AWAY = 10.0
 SECOND_LOOK = 10.0
 
 
@@ -132,6 +133,7 @@ class Controller:
             *(listing.run() for listing in self.listings),
             self._follow(),
             self._restore(),
+            self._tell_away(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
@@ -163,6 +165,16 @@ class Controller:
                 log.info("restored", ports=len(owed), pods=len(list(self.pods)))
             self._everything()
             self.front.ready = True
+
+    async def _tell_away(self) -> None:
+        """A database that cannot be reached is the administrator's to mend, and to know of."""
+        while True:
+            try:
+                async with asyncio.timeout(AWAY):
+                    await self.northbound.ready()
+            except TimeoutError:
+                log.warning("the northbound database is away; trying for ever", error=self.northbound.fault)
+            await asyncio.sleep(AWAY)
 
     async def _resync(self) -> None:
         self._relist()

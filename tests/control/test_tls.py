@@ -23,7 +23,7 @@ def remote(bed: Bed, tmp_path: Path) -> Iterator[str]:
     database = tmp_path / "nb.db"
     subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True)
     identity = [f"--private-key={keys}/server.key", f"--certificate={keys}/server.crt", f"--ca-cert={keys}/ca.crt"]
-    words = ["ovsdb-server", database, f"--remote=pssl:{port}:127.0.0.1", f"--unixctl={tmp_path}/ctl", *identity]
+    words = ["ovsdb-server", str(database), f"--remote=pssl:{port}:127.0.0.1", f"--unixctl={tmp_path}/ctl", *identity]
     with (tmp_path / "server.log").open("wb") as log:
         server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
