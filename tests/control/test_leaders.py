@@ -9,6 +9,7 @@ from control.hands import Hands, until
 from control.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases/ovnlet-controller"
 NAMES = [f"p{number}" for number in range(120)]
 
 
@@ -35,22 +36,23 @@ async def test_the_leader_is_killed_in_the_middle(hands: Hands, replicas: Replic
 
     await until(begun, 20, "some pods told")
     replicas.kill("a")
+
+    async def taken_over() -> bool:
+        return (await hands.do("GET", LEASE))["spec"]["holderIdentity"] == "b"
+
+    took = await until(taken_over, 20, "another leader")
     await creating
-    loop = asyncio.get_running_loop()
-    killed = loop.time()
     await settled(hands, NAMES)
-    took = loop.time() - killed
-    print(f"killed with the work half done: all was done {took:.1f} s later")
-    assert took < 20 + 5
+    print(f"killed with the work half done: another led {took:.1f} s later, and all was done")
 
 
 async def test_a_leader_that_was_asleep_writes_nothing_more(hands: Hands, replicas: Replicas) -> None:
     """It believes that it leads until it looks; the database's lock is another's by then."""
-    replicas.start("a", lease_seconds=2)
+    replicas.start("a", lease_seconds=3)
     await hands.subnet("ovn-default", DUAL, default=True)
     await hands.ready("ovn-default")
     replicas.send("a", signal.SIGSTOP)
-    replicas.start("b", lease_seconds=2)
+    replicas.start("b", lease_seconds=3)
     await hands.pods(NAMES[:20])
     before = await settled(hands, NAMES[:20])
     replicas.send("a", signal.SIGCONT)
