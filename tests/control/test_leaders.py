@@ -38,7 +38,7 @@ async def test_the_leader_is_killed_in_the_middle(hands: Hands, replicas: Replic
     replicas.kill("a")
 
     async def taken_over() -> bool:
-        return (await hands.do("GET", LEASE))["spec"]["holderIdentity"] == "b"
+        return bool((await hands.do("GET", LEASE))["spec"]["holderIdentity"] == "b")
 
     took = await until(taken_over, 20, "another leader")
     await creating
