@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Invalid, NodeFault, NotConverged, NotReady, OvnletError, Taken, UnknownSandbox
 from ovnlet.core.plan import Step
-from ovnlet.core.resources import Address, Network, Route, Veth
+from ovnlet.core.resources import Address, Network, Rival, Route, Veth
 from ovnlet.drivers.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.reconciler import Records
@@ -105,7 +105,7 @@ def _listed(request: Attach) -> Callable[[Step], bool]:
         match step.resource:
             case Address(ip=ip):
                 return ip in addresses
-            case Route(destination=destination):
+            case Route(destination=destination) | Rival(destination=destination):
                 return destination in networks
             case _:
                 return True

@@ -98,6 +98,8 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
             await until(lambda: not room.recorder._queue, 5, f"Event {count}")
         await api.delete("watched")
         await until(lambda: room.pod("watched") is None, 5, "the deletion")
+    # A watch is written down when it is over.
+    await until(lambda: ("watch", "pods") in audit.verbs(), 10, "the watch's audit")
     asked = audit.asked()
     assert not [entry for entry in asked if entry["responseStatus"]["code"] >= 400]
     assert audit.verbs() == {("list", "pods"), ("watch", "pods"), ("create", "events"), ("patch", "events")}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from drift import control, exams, parts, rest, soak, trials
-from drift.report import Book
+from drift.report import Book, Spoilt
 from drift.stage import BUILD, EVIDENCE, Stage, staged
 from testbed import progress
 from testbed.service import BedError
@@ -34,7 +34,7 @@ def main() -> int:
                 soak.run(stage, book, told.soak, seed)
             else:
                 _table(stage, book, told, seed)
-    except BedError as error:
+    except (BedError, Spoilt) as error:
         progress.say(f"stopped: {error}")
         book.prove("the run came to its end", False, str(error)[:300])
     minutes = (time.monotonic() - began) / 60

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from drift.guard import surviving
 from drift.kinds import Kind
 from drift.look import Target
 from drift.report import Book
@@ -24,12 +25,14 @@ def run(stage: Stage, book: Book, kinds: Sequence[Kind], chosen: Sequence[tuple[
     """Each kind and each pair on a pod of its own, as many at a time as there are pods."""
     waiting: list[Named] = [(kind.name, (kind,)) for kind in kinds]
     waiting += [(pair_name(pair), pair) for pair in chosen]
+    waiting.sort(key=lambda named: not any(kind.limited for kind in named[1]))  # fewer pods are fit for those
     broken: dict[str, bool] = {}
     with progress.step(f"control run without an agent: {len(waiting)} kinds and pairs") as step:
         while waiting:
             step.note(f"{len(waiting)} to go")
             struck = _assign(stage, waiting)
-            broken |= _batch(stage, book, struck)
+            with surviving(stage, book, f"control: {', '.join(name for name, *_ in struck)}"):
+                broken |= _batch(stage, book, struck)
     book.broken_without(broken)
 
 

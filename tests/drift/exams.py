@@ -1,144 +1,49 @@
-"""The kinds that need a play of their own: a deletion nobody told of, an agent that cannot see the pods, a reboot."""
+"""The kinds that need a play of their own: here an agent that cannot see the pods, or that is replaced."""
 
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drift import parts, reboot
+from drift import adoption, deletion, garbage, parts, reboot, rules
+from drift.guard import surviving
 from drift.kinds import Class
-from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
-from drift.stage import KEEPER, NS, Stage, body, target
+from drift.stage import NS, Stage
 from drift.writes import Writes
 from testbed import deploy, progress
-from testbed.service import BedError, wait_for
+from testbed.service import wait_for
 
 INVISIBLE = "/run/nothing-here"
 VISIBLE = "/run/netns"
-CUT = ("add table inet cut", "add chain inet cut output { type filter hook output priority 10; }")
-REFUSE = "add rule inet cut output tcp dport 6443 reject with tcp reset"
-GC_SECONDS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
     name: str
     klass: Class
-    play: Callable[[Stage, Book, int], Row]
-    without: Callable[[Stage, Book, int], bool]  # the same without an agent: whether all stays broken
+    play: Callable[[Stage, Book, int], list[Row]]
+    without: Callable[[Stage, Book, int], dict[str, bool]]  # the same without an agent: what stays broken
 
 
 def run(stage: Stage, book: Book, exams: Sequence[Exam], seed: int) -> None:
     for exam in exams:
-        with progress.step(f"class {exam.klass}: {exam.name}"):
-            try:
-                row = exam.play(stage, book, seed)
-            except BedError as error:
-                progress.say(f"    {exam.name}: {error}")
-                row = Row(exam.name, exam.klass, seed, None, None, repaired=False, traffic_ok=False, witnesses_ok=False)
-        book.rows.append(row)
-        book.dump("exams", **row.told())
+        title = f"class {exam.klass}: {exam.name}"
+        with progress.step(title), surviving(stage, book, exam.name, exam.klass, seed):
+            for row in exam.play(stage, book, seed):
+                book.add(row)
+                book.dump("exams", **row.told())
 
 
 def control(stage: Stage, book: Book, exams: Sequence[Exam], seed: int) -> None:
     for exam in exams:
-        with progress.step(f"control run without an agent: {exam.name}"):
-            try:
-                book.broken_without({exam.name: exam.without(stage, book, seed)})
-            except BedError as error:
-                progress.say(f"    {exam.name}: {error}")
-
-
-# --- a deletion that nobody tells of ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _unheard(stage: Stage) -> Iterator[None]:
-    """The node cannot speak to the API server, and kubelet calls no DEL."""
-    kubelet = stage.bed.node().service("kubelet")
-    kubelet.send(signal.SIGSTOP)
-    stage.tools([["nft", line] for line in (*CUT, REFUSE)])
-    try:
-        yield
-    finally:
-        stage.tools([["nft", "delete table inet cut"]])
-
-
-def _delete_and_forget(stage: Stage, victim: Target) -> None:
-    """The pod's object goes, and with it every revision that could tell of it."""
-    stage.bed.kubectl("delete", "pod", victim.pod, "--force", "--grace-period=0")
-    control = stage.bed.control
-    assert control
-    etcdctl = ["etcdctl", f"--endpoints={stage.bed.control_plane.etcd_url}"]
-    status = json.loads(control.run([*etcdctl, "endpoint", "status", "--write-out=json"]))
-    control.run([*etcdctl, "compact", str(status[0]["Status"]["header"]["revision"])])
-
-
-def _victim(stage: Stage, seed: int) -> Target:
-    pods = [each for each in stage.targets if each.pod != KEEPER]
-    return pods[seed % len(pods)]
-
-
-def _traces(stage: Stage, victim: Target) -> bool:
-    """Whether anything of that sandbox is left: a port, a link, a record."""
-    node = stage.bed.node()
-    linked = node.result(["ip", "link", "show", victim.port]).returncode == 0
-    return linked or victim.port in stage.names() or node.path(victim.record).exists()
-
-
-def _replace(stage: Stage, victim: Target) -> None:
-    """kubelet goes on; a new pod of the same name takes the victim's place."""
-    stage.bed.node().service("kubelet").send(signal.SIGCONT)
-    wait_for(lambda: not _traces(stage, victim), "the deleted pod's traces to go", timeout=90, every=0.2)
-    stage.cluster.apply(body(victim.pod))
-    count = len(stage.targets)
-    stage.targets = [target(pod) for pod in stage.cluster.running(count, timeout=90)]
-    stage.traffic(stage.targets, 20)
-    stage.facts()
-
-
-def deletion(stage: Stage, book: Book, seed: int) -> Row:
-    victim = _victim(stage, seed)
-    with _unheard(stage):
-        _delete_and_forget(stage, victim)
-    since = beat = time.monotonic()
-
-    def collected() -> bool:
-        nonlocal beat
-        if time.monotonic() - beat > 10:
-            beat = time.monotonic()
-            stage.heartbeat()
-        return not _traces(stage, victim)
-
-    try:
-        wait_for(collected, "garbage collection", timeout=GC_SECONDS, every=0.05)
-        repaired: float | None = round((time.monotonic() - since) * 1000, 2)
-    except BedError:
-        repaired = None
-    harmed = stage.harmed(2)
-    _replace(stage, victim)
-    silent = stage.traffic(stage.targets)
-    book.dump("deletion", victim=victim.pod, repaired_ms=repaired, harmed=harmed, silent=silent)
-    return Row(DELETION, "resync", seed, repaired, repaired, repaired is not None, not silent, not harmed)
-
-
-def no_deletion(stage: Stage, _book: Book, seed: int) -> bool:
-    victim = _victim(stage, seed)
-    stage.agent_away()
-    with _unheard(stage):
-        _delete_and_forget(stage, victim)
-    time.sleep(parts.GENEROUS)
-    broken = _traces(stage, victim)
-    stage.bed.node().service("kubelet").send(signal.SIGCONT)
-    stage.agent_back()
-    _replace(stage, victim)
-    return broken
+        title = f"control run without an agent: {exam.name}"
+        with progress.step(title), surviving(stage, book, title):
+            book.broken_without(exam.without(stage, book, seed))
 
 
 # --- an agent that cannot see the pods --------------------------------------------------------------------------------
@@ -165,7 +70,7 @@ def _blind(stage: Stage) -> Iterator[None]:
         _mount(stage, VISIBLE)
 
 
-def invisible(stage: Stage, book: Book, seed: int) -> Row:
+def invisible(stage: Stage, book: Book, seed: int) -> list[Row]:
     """It writes nothing, wounds or not, and says clearly why; once it can see, all is repaired."""
     stage.agent_away()
     struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
@@ -185,10 +90,10 @@ def invisible(stage: Stage, book: Book, seed: int) -> Row:
     book.prove(f"{UNSEEN}: {len(stage.targets)} pods, no write to the node", quiet, str(written))
     slowest = max(result["repaired_ms"] or 0 for result in results)
     done = not ill and quiet
-    return Row(UNSEEN, "restart", seed, told, slowest if done else None, done, not silent, not harmed)
+    return [Row(UNSEEN, "restart", seed, told, slowest if done else None, done, not silent, not harmed)]
 
 
-def still_blind(stage: Stage, _book: Book, seed: int) -> bool:
+def still_blind(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
     struck = parts.wounded(stage, parts.Part(UNSEEN, parts.nothing, parts.UNPLUGGED), seed)
     stage.agent_away()
     parts.inflict(stage, struck)
@@ -196,7 +101,7 @@ def still_blind(stage: Stage, _book: Book, seed: int) -> bool:
     wrong = stage.wrong()
     stage.agent_back()
     parts.watched(stage, time.monotonic())
-    return all(hurt.pod in wrong for hurt, _ in struck)
+    return {UNSEEN: all(hurt.pod in wrong for hurt, _ in struck)}
 
 
 # --- an agent that is replaced ----------------------------------------------------------------------------------------
@@ -218,10 +123,14 @@ def restart(stage: Stage, book: Book) -> None:
     book.prove("agent restart: no write", written.none, str(written))
 
 
-DELETION = "pod deleted while the watch is cut and history compacted"
 UNSEEN = "/run/netns invisible to the agent at its start"
 EXAMS = [
     Exam(UNSEEN, "restart", invisible, still_blind),
-    Exam(DELETION, "resync", deletion, no_deletion),
+    Exam(rules.EXEMPTION, "rule", rules.exemption, rules.never_lifted),
+    Exam(rules.PATIENCE, "rule", rules.patience, rules.undone),
+    Exam(garbage.NAME, "resync", garbage.laid_under, garbage.stays),
+    Exam(garbage.AT_START, "restart", garbage.laid_before, garbage.stays_before),
+    Exam(adoption.NAME, "restart", adoption.play, adoption.without),
+    Exam(deletion.NAME, "resync", deletion.play, deletion.without),
     Exam(reboot.NAME, "restart", reboot.play, reboot.without),
 ]

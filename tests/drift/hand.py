@@ -7,6 +7,7 @@ notifications of the kernel and of OVSDB and looks after each, and every few mil
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drift import cni, rtnl, witnesses
-from drift.look import Facts, Target, differences, look
+from drift.look import NOTES, RECORDS, Facts, Target, differences, look
 from drift.rows import Rows
 
 HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
 IDLE = 0.01
 TOOL_SECONDS = 60
+RATES = "rates"
 Request = dict[str, Any]
 
 
@@ -74,6 +76,7 @@ class Hand:
     def baseline(self, request: Request) -> Request:
         """From now on, this is right."""
         self._settle()
+        self.baselines |= request.get("facts", {})
         for target in _targets(request):
             self.baselines[target.pod] = self.look(target)
         return {"facts": self.baselines}
@@ -117,12 +120,12 @@ class Hand:
         self.rows.barrier()
 
     def traffic(self, request: Request) -> Request:
-        """How long until both families of each pod reach the gateways, and each other pod that is named."""
-        began, silent = time.monotonic(), {t.pod: list(request["addresses"]) for t in _targets(request)}
-        netns = {t.pod: t.netns for t in _targets(request)}
+        """How long until each pod reaches both gateways, and `tc` says the rates that were asked for."""
+        targets = {target.pod: target for target in _targets(request)}
+        silent = {pod: [*request["addresses"], *[RATES] * target.limited] for pod, target in targets.items()}
+        began = time.monotonic()
         while any(silent.values()) and time.monotonic() - began < request["timeout"]:
-            for pod, addresses in silent.items():
-                silent[pod] = [address for address in addresses if not _ping(netns[pod], address)]
+            silent = {pod: [w for w in left if not _granted(targets[pod], w)] for pod, left in silent.items()}
         return {"silent": {pod: left for pod, left in silent.items() if left}, "ms": _ms(time.monotonic(), began)}
 
     def check(self, request: Request) -> Request:
@@ -139,6 +142,17 @@ class Hand:
         events, changes = self.events + rtnl.drain(self.heard), self.rows.changes
         self.events = self.rows.changes = 0
         return {"kernel": events, "ovsdb": changes}
+
+    def traces(self, request: Request) -> Request:
+        """Where each of these container IDs, or a name made of it, is still found."""
+        self._settle()
+        places = {
+            **{table: json.dumps(list(rows.values())) for table, rows in self.rows.tables.items()},
+            "links": " ".join(os.listdir("/sys/class/net")),
+            **{str(path): " ".join(map(str, path.glob("*"))) for path in (RECORDS, NOTES)},
+        }
+        ids = request["container_ids"]
+        return {"traces": {each: [name for name, text in places.items() if each[:12] in text] for each in ids}}
 
     def names(self, _request: Request) -> Request:
         """The interfaces that OVSDB knows."""
@@ -162,6 +176,20 @@ def _run(argv: list[str]) -> Request:
     return {"argv": argv, "status": done.returncode, "said": (done.stderr or done.stdout).strip()[-2000:]}
 
 
+def _granted(target: Target, wish: str) -> bool:
+    return _limited(target) if wish == RATES else _ping(target.netns, wish)
+
+
+def _limited(target: Target) -> bool:
+    """By the words of `tc`, which has a decoder of its own."""
+    inside = ["nsenter", f"--net={target.netns}"]
+    looks = (
+        (f" ceil {target.ingress}Mbit ", ["tc", "-s", "class", "show", "dev", target.port, "classid", "1:1"]),
+        (f" rate {target.egress}Mbit ", [*inside, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"]),
+    )
+    return all(word in subprocess.run(argv, capture_output=True, text=True, check=False).stdout for word, argv in looks)
+
+
 def _ping(netns: str, address: str) -> bool:
     words = ["nsenter", f"--net={netns}", "ping", "-n", "-c1", "-W0.3", address]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
@@ -183,6 +211,7 @@ def main() -> None:
         "witnesses": hand.witnesses,
         "heard": hand.heard_events,
         "names": hand.names,
+        "traces": hand.traces,
     }
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from drift.look import Target
 
-Class = Literal["event", "restart", "resync"]
+Class = Literal["event", "restart", "resync", "rule"]
 Where = Literal["ovs", "link", "pod", "record"]
 Tools = list[list[str]]
 
@@ -25,7 +25,7 @@ class Kind:
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
     may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
-    Facts that are `unsure` are only asked for after traffic.
+    Facts that are `unsure` are only asked for after traffic. What is `limited` strikes pods with limits.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Kind:
     tidy: Callable[[Target], Tools] = lambda _target: []
     apart: float = 0.0
     unsure: tuple[str, ...] = ()
+    limited: bool = False
 
     @property
     def fast(self) -> bool:
@@ -137,13 +138,17 @@ POD = [
     Kind("default route removed", "pod", tools("ip -n {ns} route del default")),
     Kind("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
     # Between two default routes of one metric, Linux chooses by what it knows of the gateways as neighbours.
+    Kind("default route replaced", "pod", tools("ip -n {ns} route replace default via 10.16.0.99")),
+    Kind("a foreign default route beside ours", "pod", tools("ip -n {ns} route append default via 10.16.0.99")),
     Kind(
-        "default route replaced",
+        "IPv6 default route replaced",
         "pod",
-        tools("ip -n {ns} route replace default via 10.16.0.99"),
-        keeps=True,
-        tidy=tools("sh -c 'ip -n {ns} route del default via 10.16.0.99 2>/dev/null || :'"),
-        unsure=("way to 198.51.100.1",),
+        tools("ip -n {ns} -6 route replace default via fd00:10:16::99 metric 512"),
+    ),
+    Kind(
+        "a foreign IPv6 default route before ours",
+        "pod",
+        tools("ip -n {ns} -6 route add default via fd00:10:16::99 metric 100"),
     ),
     Kind("custom route removed", "pod", tools(f"ip -n {{ns}} route del {CUSTOM[0]}")),
     Kind("custom IPv6 route removed", "pod", tools(f"ip -n {{ns}} -6 route del {CUSTOM[1]}")),

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from drift import rtnl
+from drift import rtnl, tc
 from drift.rows import Rows
 
 Facts = dict[str, str]
 RECORDS = Path("/run/ovnlet/sandboxes")
+NOTES = Path("/run/ovnlet/deleted")
 SETTINGS = ("disable_ipv6", "accept_ra")
 # In the pod's own subnet, beyond the gateway, and behind the custom routes.
 WAYS = ("10.16.200.1", "198.51.100.1", "192.0.2.1", "fd00:10:16::dead", "2001:db8:1::1", "2001:db8:77::1")
@@ -31,6 +32,12 @@ class Target:
     ips: tuple[str, ...]
     mac: str
     ifname: str = "eth0"
+    ingress: int = 0  # Mbit/s; 0 is no limit
+    egress: int = 0
+
+    @property
+    def limited(self) -> bool:
+        return bool(self.ingress and self.egress)
 
     @property
     def record(self) -> Path:
@@ -61,23 +68,30 @@ def look(target: Target, rows: Rows) -> Facts:
         if end is not None:
             facts["host link"] = rtnl.link_facts(end)[1].partition(" mac")[0]
             facts["host link's peer"] = "elsewhere" if rtnl.has_peer_elsewhere(end) else "here"
+            facts |= _queues(kernel, end, "host") if target.limited else {}
     try:
         with inside(target.netns):
-            facts |= dict(_pod(target.ifname))
+            facts |= dict(_pod(target))
     except OSError as error:
         facts["namespace"] = str(error.strerror)
     return facts
 
 
-def _pod(ifname: str) -> Iterator[tuple[str, str]]:
+def _pod(target: Target) -> Iterator[tuple[str, str]]:
     with rtnl.Kernel() as kernel:
         yield from rtnl.pod_facts(kernel)
-        for target in WAYS:
-            yield f"way to {target}", rtnl.way(kernel, target)
+        for address in WAYS:
+            yield f"way to {address}", rtnl.way(kernel, address)
+        if target.limited and (end := kernel.link(target.ifname)):
+            yield from _queues(kernel, end, "pod").items()
     for name in SETTINGS:
         with suppress(OSError):
-            yield f"sysctl {name}", Path(f"/proc/sys/net/ipv6/conf/{ifname}/{name}").read_text().strip()
-    yield "tx-checksum", rtnl.tx_checksum(ifname)
+            yield f"sysctl {name}", Path(f"/proc/sys/net/ipv6/conf/{target.ifname}/{name}").read_text().strip()
+    yield "tx-checksum", rtnl.tx_checksum(target.ifname)
+
+
+def _queues(kernel: rtnl.Kernel, end: bytes, whose: str) -> Facts:
+    return {f"{whose} {name}": text for name, text in tc.facts(kernel, rtnl.index(end))}
 
 
 def _record(path: Path) -> str:

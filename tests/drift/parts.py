@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from drift import trials
-from drift.kinds import ELSEWHERE, KINDS, Kind
+from drift.guard import surviving
+from drift.kinds import ELSEWHERE, Kind
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book, Row
 from drift.stage import KEEPER, Stage
+from drift.table import KINDS
 from testbed import progress, switch
 from testbed.service import wait_for
 
@@ -159,8 +161,8 @@ PARTS = [
 
 def run(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
     for number, part in enumerate(parts):
-        with progress.step(f"class restart: {part.name}"):
-            book.rows.append(_tried(stage, book, part, seed + number))
+        with progress.step(f"class restart: {part.name}"), surviving(stage, book, part.name, "restart", seed + number):
+            book.add(_tried(stage, book, part, seed + number))
 
 
 def wounded(stage: Stage, part: Part, seed: int) -> list[tuple[Target, Kind]]:
@@ -230,7 +232,8 @@ def watched(stage: Stage, since: float) -> list[dict[str, Any]]:
 def control(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
     """The same without an agent and with short absences: what was wounded must stay so; then the agent is started."""
     for number, part in enumerate(parts):
-        with progress.step(f"control run without an agent: {part.name}"):
+        title = f"control run without an agent: {part.name}"
+        with progress.step(title), surviving(stage, book, title):
             struck = wounded(stage, part, seed + number)
             stage.agent_away()
             with part.away(stage, min(part.seconds, 3)):

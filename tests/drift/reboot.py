@@ -54,7 +54,7 @@ def _relay(stage: Stage) -> list[str]:
     return harmed
 
 
-def play(stage: Stage, book: Book, seed: int) -> Row:
+def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     """Timed is ovnlet's own part: from its process to the last dead port's end. How fast pods start is kubelet's."""
     old_targets, began = list(stage.targets), time.monotonic()
     old = _cut_power(stage)
@@ -70,10 +70,10 @@ def play(stage: Stage, book: Book, seed: int) -> Row:
     failed = stage.check(stage.targets)
     done = not failed and not old & stage.names()
     book.dump("reboot", old=sorted(old), failed=failed, harmed=harmed, reachable_s=reachable)
-    return Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not harmed)
+    return [Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not harmed)]
 
 
-def without(stage: Stage, book: Book, _seed: int) -> bool:
+def without(stage: Stage, book: Book, _seed: int) -> dict[str, bool]:
     """Without an agent no pod comes back, and every dead port stays."""
     old_targets = list(stage.targets)
     stage.agent_away()
@@ -84,4 +84,4 @@ def without(stage: Stage, book: Book, _seed: int) -> bool:
     wait_for(lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.1)
     _resettle(stage, old_targets)
     _relay(stage)
-    return broken
+    return {NAME: broken}

@@ -12,8 +12,10 @@ SOCKET = "/run/openvswitch/db.sock"
 _COLUMNS = {
     "Open_vSwitch": ["external_ids"],
     "Bridge": ["name", "ports"],
-    "Port": ["name", "interfaces"],
-    "Interface": ["name", "external_ids", "ofport", "type"],
+    "Port": ["name", "interfaces", "qos"],
+    "Interface": ["name", "external_ids", "ofport", "type", "ingress_policing_rate", "ingress_policing_burst"],
+    "QoS": ["type", "queues", "other_config", "external_ids"],
+    "Queue": ["other_config", "external_ids"],
 }
 Row = dict[str, Any]
 _NOISE = ("ovn-installed-ts",)
@@ -81,8 +83,23 @@ class Rows:
                     yield f"external_ids {key}", value
             plugged = [number for number in _set(row["ofport"]) if number > 0]
             yield "ofport", "yes" if plugged else "no"
-        rows = self.tables["Interface"].values()
-        yield "claims", str(sum(_map(row["external_ids"]).get("iface-id") == iface_id for row in rows))
+            yield "policing", f"{row['ingress_policing_rate']} burst {row['ingress_policing_burst']}"
+        yield "claims", str(len(self._labelled("Interface", iface_id)))
+        yield from self._limits(port, iface_id)
+
+    def _limits(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
+        """What the port is bound to, and how many rows are labelled as this port's, bound or not."""
+        bound = {uuid for row in self.tables["Port"].values() if row["name"] == port for uuid in _set(row["qos"])}
+        for uuid in bound:
+            row = self.tables["QoS"].get(uuid, {})
+            yield "qos", f"{row.get('type')} {_words(row)}"
+            for number, queue in _map(row.get("queues", ["map", []])).items():
+                yield f"queue {number}", _words(self.tables["Queue"].get(queue[1], {}))
+        for table in ("QoS", "Queue"):
+            yield f"{table} rows", str(len(self._labelled(table, iface_id)))
+
+    def _labelled(self, table: str, iface_id: str) -> list[Row]:
+        return [r for r in self.tables[table].values() if _map(r["external_ids"]).get("iface-id") == iface_id]
 
     def _connect(self) -> None:
         if time.monotonic() - self._tried < 0.02:
@@ -151,5 +168,10 @@ def _set(value: Any) -> set[Any]:
     return {value[1] if isinstance(value, list) else value}
 
 
-def _map(value: Any) -> dict[str, str]:
+def _map(value: Any) -> dict[Any, Any]:
     return dict(value[1])
+
+
+def _words(row: Row) -> str:
+    """Both maps of a QoS or a Queue row."""
+    return str([sorted(_map(row[column]).items()) for column in ("other_config", "external_ids") if column in row])

@@ -13,7 +13,8 @@ GETLINK, GETADDR, GETROUTE = 18, 22, 26
 _REQUEST, _DUMP = 0x001, 0x300
 _ERROR, _DONE = 2, 3
 IFF_UP, IFF_RUNNING = 0x1, 0x40
-_IFNAME, _MTU, _ADDRESS, _ALIAS, _NETNSID = 3, 4, 1, 20, 37
+_IFNAME, _MTU, _ADDRESS, _QDISC, _ALIAS, _NETNSID = 3, 4, 1, 6, 20, 37
+_NAMED = (("qdisc", _QDISC), ("alias", _ALIAS))
 _IFA_FLAGS = 8
 _DST, _OIF, _GATEWAY, _PREFSRC, _TABLE = 1, 4, 5, 7, 15
 _KERNEL, _MAIN = 2, 254
@@ -83,8 +84,12 @@ def link_facts(body: bytes) -> tuple[str, str]:
     name = found[_IFNAME].rstrip(b"\0").decode()
     words = [f"mtu {struct.unpack('=I', found[_MTU])[0]}", "up" if flags & IFF_UP else "down"]
     words += ["running"] * bool(flags & IFF_RUNNING) + [f"mac {found.get(_ADDRESS, b'').hex(':')}"]
-    words += [f"alias {found.get(_ALIAS, b'').rstrip(bytes(1)).decode()}"]
+    words += [f"{key} {found.get(number, b'').rstrip(bytes(1)).decode()}" for key, number in _NAMED]
     return name, " ".join(words)
+
+
+def index(body: bytes) -> int:
+    return int(struct.unpack_from("=i", body, 4)[0])
 
 
 def has_peer_elsewhere(body: bytes) -> bool:

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, field
 from threading import Event, Thread
 
 from drift import parts, trials
-from drift.kinds import CUSTOM, GATEWAYS, KINDS
+from drift.kinds import CUSTOM, GATEWAYS
 from drift.look import Target
 from drift.pings import Pings, summary
 from drift.report import Book
 from drift.stage import NS, Stage, body, target
+from drift.table import KINDS
 from testbed import deploy, progress
 from testbed.inventory import inventory
 from testbed.service import BedError, wait_for
@@ -68,7 +69,8 @@ class Chaos:
         return thread
 
     def fault(self, chance: random.Random) -> None:
-        kind, victim = chance.choice(FAST), chance.choice(self.struck)
+        kind = chance.choice(FAST)
+        victim = chance.choice([each for each in self.struck if each.limited or not kind.limited])
         self.stage.hand.ask("tools", tools=trials.item(victim, kind)["tools"])
         if cleaning := kind.tidy(victim):
             time.sleep(0.5)

@@ -73,6 +73,7 @@ class Stage:
     evidence: Path
     targets: list[Target] = field(default_factory=list)
     reference: Inventory = field(default_factory=dict)
+    baseline: dict[str, Facts] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)  # pods that nothing brings back: no trial begins with one
 
     @property
@@ -90,7 +91,15 @@ class Stage:
 
     def facts(self) -> dict[str, Facts]:
         """All pods as they are become the baseline."""
-        return dict(self.hand.ask("baseline", targets=self.told(self.targets))["facts"])
+        self.baseline = dict(self.hand.ask("baseline", targets=self.told(self.targets))["facts"])
+        return self.baseline
+
+    def recover(self) -> None:
+        """After trouble: a hand that ended is replaced by one that knows the same baseline, and an agent runs."""
+        if self.hand.process.poll() is not None:
+            self.hand = Hand.reach(self.bed, self.evidence)
+            self.hand.ask("baseline", targets=[], facts=self.baseline)
+        self.agent_back()
 
     def wrong(self, targets: Sequence[Target] | None = None, *, keeps: bool = False) -> dict[str, list[str]]:
         """The pods that are not as they were, and in what."""
@@ -111,6 +120,15 @@ class Stage:
 
     def check(self, targets: Sequence[Target]) -> dict[str, str]:
         return dict(self.hand.ask("check", targets=self.told(targets))["failed"])
+
+    def traces(self, *container_ids: str) -> dict[str, list[str]]:
+        """What the node still has of each: rows, links, records, notes of its deletion."""
+        return dict(self.hand.ask("traces", container_ids=container_ids)["traces"])
+
+    def right(self, one: Target, since: float, timeout: float, *, keeps: bool = False) -> dict[str, Any]:
+        """How long after `since` a pod that was broken is right."""
+        item = {"target": asdict(one), "tools": [], "keeps": keeps, "unsure": [], "since": since}
+        return dict(self.hand.ask("trial", items=[item], timeout=timeout)["results"][0])
 
     def names(self) -> set[str]:
         """The interfaces of OVSDB, as a foreign client sees them."""
@@ -189,14 +207,22 @@ class Stage:
 
 
 def body(name: str) -> dict[str, Any]:
+    """Every pod has custom routes, and every second one limits, of a rate of its own."""
     routes = [{"dst": target, "gw": gateway} for target, gateway in zip(kinds.CUSTOM, kinds.GATEWAYS, strict=True)]
-    return workloads.pod(name, **{f"{OVN}/routes": json.dumps(routes)})
+    number = int("".join(filter(str.isdecimal, name)) or "0")
+    limits = {"ingress_rate": 20 + number, "egress_rate": 10 + number} if number and not number % 2 else {}
+    notes = {"routes": json.dumps(routes), **{key: str(value) for key, value in limits.items()}}
+    return workloads.pod(name, **{f"{OVN}/{key}": value for key, value in notes.items()})
 
 
 def target(pod: Running) -> Target:
     notes = pod.body["metadata"]["annotations"]
     mac, namespace = notes[f"{OVN}/mac_address"], pod.body["metadata"]["namespace"]
-    return Target(pod.name, pod.container_id, pod.netns, pod.port, f"{pod.name}.{namespace}", tuple(pod.ips), mac)
+    ingress, egress = (int(notes.get(f"{OVN}/{key}_rate", 0)) for key in ("ingress", "egress"))
+    iface_id = f"{pod.name}.{namespace}"
+    return Target(
+        pod.name, pod.container_id, pod.netns, pod.port, iface_id, tuple(pod.ips), mac, ingress=ingress, egress=egress
+    )
 
 
 @contextmanager

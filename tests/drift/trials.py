@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from drift.kinds import KINDS, Kind
+from drift.guard import surviving
+from drift.kinds import Kind
 from drift.look import Target
 from drift.report import PAIR, Book, Row
 from drift.stage import KEEPER, Stage
+from drift.table import KINDS
 from testbed import progress
 
 FAST_SECONDS = 10
@@ -21,7 +23,8 @@ RESYNC_SECONDS = 200  # three intervals of the agent's default
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
     """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
     spared = {KEEPER} if any(kind.where in ("pod", "link") for kind in kinds) else set()
-    return [target for target in stage.targets if target.pod not in spared | stage.silent] or stage.targets
+    fit = [target for target in stage.targets if target.limited or not any(kind.limited for kind in kinds)]
+    return [target for target in fit if target.pod not in spared | stage.silent] or fit
 
 
 def item(target: Target, *kinds: Kind) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
                 step.note(f"{number + 1}/{len(wanted)} {kind.name}")
                 own = seed + 1000 * number + repeat
                 target = random.Random(own).choice(candidates(stage, kind))
-                book.rows += _tried(stage, book, [(kind.name, target, (kind,))], own, FAST_SECONDS)
+                _guarded(stage, book, (kind.name, target, (kind,)), own)
 
 
 def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: int) -> None:
@@ -48,7 +51,7 @@ def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: i
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
             target = random.Random(seed + number).choice(candidates(stage, *pair))
-            book.rows += _tried(stage, book, [(pair_name(pair), target, pair)], seed + number, FAST_SECONDS)
+            _guarded(stage, book, (pair_name(pair), target, pair), seed + number)
 
 
 def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
@@ -60,8 +63,10 @@ def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
     random.Random(seed).shuffle(pods)
     repeats = max(1, min(repeats, len(pods) // len(wanted)))
     struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
-    with progress.step(f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"):
-        book.rows += _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS)
+    title = f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"
+    with progress.step(title), surviving(stage, book, "class resync", "resync", seed):
+        for row in _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS):
+            book.add(row)
 
 
 def draw(kinds: Sequence[Kind], count: int, seed: int) -> list[tuple[Kind, Kind]]:
@@ -82,6 +87,12 @@ def _keep_apart(kinds: Iterable[Kind]) -> None:
 
 _last: dict[str, float] = {}
 Struck = tuple[str, Target, tuple[Kind, ...]]
+
+
+def _guarded(stage: Stage, book: Book, struck: Struck, seed: int) -> None:
+    with surviving(stage, book, struck[0], struck[2][0].klass, seed):
+        for row in _tried(stage, book, [struck], seed, FAST_SECONDS):
+            book.add(row)
 
 
 def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float) -> Iterator[Row]:

@@ -17,7 +17,7 @@ import yaml
 from ovnlet.core import annotations, desired
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.plan import Plan, Step, Verb, diff
-from ovnlet.core.resources import ABSENT, Address, Claim, Network, Port, Resource, Route, Veth
+from ovnlet.core.resources import ABSENT, Address, Claim, Network, Port, Resource, Rival, Route, Veth
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 ATTACHMENT = Attachment("c0ffee5b1e55" + "0" * 52, "eth0", "/run/netns/cni-1", "shop", "web-0", "u-1", "ovn", "boot", 1)
@@ -117,6 +117,9 @@ def added(line: str, wanted: Network) -> Resource:
             return Claim(interface, iface_id)
         case ["Route", pod, destination, "via", via]:
             return Route(veth, pod, ip_network(destination), ip_address(via), None)
+        case ["Rival", pod, destination, "via", via, "proto", protocol, "metric", metric]:
+            hops = (ip_address(via),)
+            return Rival(veth, pod, ip_network(destination), hops, None, int(protocol), int(metric))
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
         case ["Port", bridge, name]:

@@ -13,7 +13,8 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from ovnlet.drivers import netlink_socket, rtnetlink
+from ovnlet.core.resources import Rival
+from ovnlet.drivers import netlink_socket, routes, rtnetlink
 from ovnlet.drivers.netlink_socket import Garbled, Request, attributes, messages, refusal
 
 # Bytes only: this file needs no namespace, and hypothesis runs it hundreds of times.
@@ -96,15 +97,32 @@ def test_an_address_there_and_back(index: int, ip: rtnetlink.Interface, noprefix
 @given(indices, interfaces, st.booleans(), st.booleans())
 def test_a_route_there_and_back(index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool) -> None:
     via, source = (ip.network[0] if has_via else None), (ip.ip if has_source else None)
-    message = _foreign(rtmsg, rtnetlink.add_route(index, ip.network, via, source))
+    message = _foreign(rtmsg, routes.add_route(index, ip.network, via, source))
     assert (message["table"], message["proto"], message["type"]) == (254, 157, 1)
     assert message["scope"] == (253 if via is None and ip.version == 4 else 0)
     assert message["dst_len"] == ip.network.prefixlen
     assert message.get_attr("RTA_OIF") == index
     for name, value in (("GATEWAY", via), ("PREFSRC", source), ("DST", ip.network.network_address)):
         assert message.get_attr(f"RTA_{name}") == (None if value is None else str(value))
-    ours = rtnetlink.route(_ours(message))
+    ours = routes.route(_ours(message))
     assert (ours.destination, ours.via, ours.source) == (ip.network, via, source)
+    assert (ours.hops, ours.ours, ours.competes(index)) == (((index, via),), True, False)
+
+
+@settings(deadline=None)
+@given(indices, interfaces, st.integers(1, 3), st.integers(0, 255), st.integers(0, 512))
+def test_a_rival_there_and_back(index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int) -> None:
+    via = tuple(ip.network[0] + number for number in range(hops)) if ip.network[0].packed[0] < 255 else (None,)
+    rival = Rival((), "eth0", ip.network, via, None, protocol, metric)
+    message = _foreign(rtmsg, routes.delete_rival(index, rival))
+    assert (message["table"], message["proto"], message["dst_len"]) == (254, protocol, ip.network.prefixlen)
+    assert message.get_attr("RTA_PRIORITY") == metric
+    assert message.get_attr("RTA_OIF") == (index if len(via) == 1 else None)
+    if len(via) > 1:
+        told = [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")]
+        assert told == [(index, str(each)) for each in via]
+        seen = routes.route(_ours(message))
+        assert (seen.hops, seen.metric, seen.protocol) == (tuple((index, each) for each in via), metric, protocol)
 
 
 @settings(deadline=None)
@@ -141,7 +159,7 @@ def test_a_link_as_another_encodes_it(link: rtnetlink.Link) -> None:
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "link": rtnetlink.link,
     "address": rtnetlink.address,
-    "route": rtnetlink.route,
+    "route": routes.route,
     "nsid": rtnetlink.nsid,
     "attributes": attributes,
     "messages": lambda data: list(messages(data)),
@@ -153,7 +171,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
 bodies = st.one_of(
     st.binary(max_size=200),
     st.builds(
-        lambda head, attrs: head + b"".join(rtnetlink._attribute(kind, payload) for kind, payload in attrs),
+        lambda head, attrs: head + b"".join(rtnetlink.attribute(kind, payload) for kind, payload in attrs),
         st.sampled_from((16, 8, 12, 4)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
         | st.sampled_from((bytes([2]), bytes([10]))).map(lambda family: family + b"\x18" + bytes(10)),
         st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=20))),
@@ -185,7 +203,7 @@ def _padded(message: bytes) -> bytes:
 
 
 def test_a_refusal_bears_the_kernels_words() -> None:
-    words = rtnetlink._attribute(1, b"Device does not exist\0")
+    words = rtnetlink.attribute(1, b"Device does not exist\0")
     error = refusal(2, 0x300, (-19).to_bytes(4, "little", signed=True) + bytes(16) + words)
     assert error is not None
     assert (error.errno, str(error)) == (19, "ENODEV: Device does not exist")
@@ -193,7 +211,7 @@ def test_a_refusal_bears_the_kernels_words() -> None:
 
 
 def test_a_namespace_without_an_id() -> None:
-    assert rtnetlink.nsid(bytes(4) + rtnetlink._attribute(1, b"\xff" * 4)) == -1
+    assert rtnetlink.nsid(bytes(4) + rtnetlink.attribute(1, b"\xff" * 4)) == -1
 
 
 def test_an_unmapped_address_stays_what_it_is() -> None:

@@ -157,25 +157,6 @@ async def test_foreign_things_stay(bed: Bed) -> None:
     assert bed.pod.links() == {"net1"}
 
 
-async def test_a_foreign_default_route_stays_behind_ours(bed: Bed) -> None:
-    """IPv6 would join two routes of one metric into one with two next hops, and half the traffic would go astray."""
-    await bed.converge(WANTED)
-    bed.pod.ip("-6", "route", "replace", "default", "via", "fd00::77")
-    bed.pod.ip("route", "append", "default", "via", "10.16.0.77")
-    await bed.converge(WANTED)
-    for family, gateways in (("-4", ["10.16.0.1", "10.16.0.77"]), ("-6", ["fd00::1", "fd00::77"])):
-        assert [each["gateway"] for each in bed.pod.json(family, "route") if each["dst"] == "default"] == gateways
-
-
-async def test_a_route_beside_ours_that_differs_in_metric_or_service_is_no_drift(bed: Bed) -> None:
-    """Same destination, our number: the kernel keeps them apart, and what is made here has neither."""
-    await bed.converge(WANTED)
-    for extra in (("metric", "9"), ("tos", "0x10")):
-        bed.pod.ip("route", "add", "192.0.2.0/24", "via", "10.16.0.7", "proto", "157", *extra)
-    bed.pod.ip("-6", "route", "add", "fd00::/64", "via", "fd00::7", "proto", "157", "metric", "9")
-    assert bed.plan(WANTED) == ()
-
-
 async def test_addresses_that_the_record_names_are_ours_without_a_mark(bed: Bed) -> None:
     await bed.converge(WANTED)
     bed.pod.ip("addr", "add", "10.16.0.44/16", "dev", "eth0")

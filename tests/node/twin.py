@@ -16,7 +16,7 @@ from node.ovs.vswitch import PrivateSwitch
 from node.spaces import Bed, Space
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.resources.ovs import MARK
-from unit.strict_kernel import KERNEL, NODE, POD, STATIC, Entry, Held, Link, Refused, StrictKernel
+from unit.strict_kernel import KERNEL, NODE, POD, STATIC, Entry, Held, Link, Refused, StrictKernel, usual_metric
 from unit.strict_node import Row, StrictNode
 
 Facts = frozenset[tuple[object, ...]]
@@ -232,9 +232,9 @@ def _routes(pod: Space) -> Iterator[tuple[object, ...]]:
 def _entry(destination: str, each: dict[str, Any]) -> Entry:
     via, source = each.get("gateway"), each.get("prefsrc")
     protocol = _PROTOCOLS.get(each["protocol"]) or int(each["protocol"])
-    return Entry(
-        ip_network(destination), ip_address(via) if via else None, ip_address(source) if source else None, protocol
-    )
+    prefix, metric = ip_network(destination), each.get("metric", 0)
+    chosen = None if metric == usual_metric(prefix, protocol) else metric
+    return Entry(prefix, ip_address(via) if via else None, ip_address(source) if source else None, protocol, chosen)
 
 
 def _route(verb: str, link: Link, entry: Entry) -> tuple[str, ...]:

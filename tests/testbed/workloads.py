@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import tempfile
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -73,21 +74,30 @@ class Running:
 
     def ping(self, address: str) -> Ping:
         """One packet each 20 ms until it is stopped."""
-        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-q", "-i", "0.02", address]
-        return Ping(self.space.popen(words))
+        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-i", "0.02", address]
+        said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the ping's own; a pipe would fill up
+        return Ping(self.space.popen(words, stdout=said.fileno()), said)
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
     process: Inside
+    said: IO[str]
 
     def stop(self) -> tuple[int, int]:
-        """Packets sent and received."""
+        """Packets sent and received. One that was sent last may still be under way: it is not counted."""
         self.process.send_signal(signal.SIGINT)
-        text, _ = self.process.communicate(timeout=10)
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+        self.process.wait(timeout=10)
+        self.said.seek(0)
+        text = self.said.read()
+        self.said.close()
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
+        found = re.search(r"(\d+) packets transmitted", text)
         assert found, text
-        return int(found[1]), int(found[2])
+        sent = max(int(found[1]) - 1, *answered, 0)
+        if lost := sorted(set(range(1, sent + 1)) - answered):
+            print(f"of {sent} packets these were lost: {lost}")
+        return sent, len(answered)
 
 
 @dataclass
@@ -141,11 +151,25 @@ class Cluster:
         return list(listed["items"])
 
     def clear(self) -> None:
-        """Delete what was made, and see it gone from the node: not only from the API server."""
+        """Delete what was made, and see it gone from the node: not only from the API server.
+
+        By force: else kubelet 1.20 keeps a pod until its containers are removed, and one that it missed as it ended
+        it removes only in a round that it makes once a minute.
+        """
         if self.made:
-            self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", *self.made)
-        wait_for(lambda: not self.pods(), "pods gone", timeout=200, every=0.1)
+            self._delete(*self.made)
+        wait_for(self._gone, "pods gone", timeout=200, every=0.1)
         wait_for(lambda: not self._left(), "records gone", timeout=90, every=0.1)
+
+    def _gone(self) -> bool:
+        """Whether no pod is left; those that a Deployment's end deletes are helped along."""
+        pods = self.pods()
+        if leaving := [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]:
+            self._delete(*(f"pod/{name}" for name in leaving))
+        return not pods
+
+    def _delete(self, *names: str) -> None:
+        self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", "--force", "--grace-period=0", *names)
 
     def _left(self) -> list[str]:
         """Records of pods of ours. kubelet 1.20 may start a removed static pod once more, and its ADD waits."""

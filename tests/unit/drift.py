@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from ovnlet.core import ids
@@ -23,6 +24,14 @@ _ROUTES = (
     ("2001:db8:2::/48", "fd00::1"),
     ("198.18.0.0/15", "10.99.0.1"),
     ("2001:db8:3::/48", "fd99::1"),
+)
+_FOREIGN: tuple[tuple[str, str | None, int | None], ...] = (
+    *((destination, via, None) for destination, via in _ROUTES),
+    ("0.0.0.0/0", "10.16.0.2", 50),
+    ("::/0", "fd00::2", None),
+    ("::/0", "fd00::2", 100),
+    ("2001:db8::/32", "fd00::2", 511),
+    ("192.0.2.0/24", "10.16.0.2", None),
 )
 _OURS = (
     *_ROUTES,
@@ -94,8 +103,21 @@ def lose_routes(node: StrictNode, n: int) -> None:
 def add_foreign_route(node: StrictNode, n: int) -> None:
     link = _end(node, 1)
     if link:
-        destination, via = _ROUTES[n % len(_ROUTES)]
-        node.kernel.add_route(link, _entry(destination, via, STATIC))
+        destination, via, metric = _FOREIGN[n % len(_FOREIGN)]
+        node.kernel.add_route(link, replace(_entry(destination, via, STATIC), chosen=metric))
+
+
+def put_in_place_of_ours(node: StrictNode, n: int) -> None:
+    """`ip route replace`, by which somebody's own comes where ours was.
+
+    At a metric of its own for IPv6, which joins routes of one metric into one.
+    """
+    link = _end(node, 1)
+    if link:
+        for ours in [r for r in link.routes if r.protocol == PROTOCOL and r.via][n % 3 : n % 3 + 1]:
+            node.kernel.delete_route(link, ours)
+            via, metric = ("10.16.0.3", None) if ours.destination.version == 4 else ("fd00::3", 510)
+            node.kernel.add_route(link, Entry(ours.destination, ip_address(via), None, STATIC, metric))
 
 
 def change_our_route(node: StrictNode, n: int) -> None:
@@ -218,6 +240,7 @@ GENTLE: tuple[Drift, ...] = (
     add_address,
     lose_routes,
     add_foreign_route,
+    put_in_place_of_ours,
     change_our_route,
     change_setting,
     change_row,

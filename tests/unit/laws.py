@@ -12,11 +12,11 @@ from ovnlet.core import ids
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.plan import diff as real_diff
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Sysctl, Veth
+from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Route, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import OWNED_IDS
 from unit import drift, pods
-from unit.strict_kernel import NODE, Refused
+from unit.strict_kernel import NODE, Entry, Refused
 from unit.strict_node import StrictNode
 
 Diff = Callable[[Network, Network], Plan]
@@ -76,6 +76,7 @@ _BEGINNINGS = (
     _WHOLE,
     (*_WHOLE, Happening(drift.change_address, 1), Happening(drift.change_our_route, 1)),
     (*_WHOLE, Happening(drift.change_link, 7)),
+    (*_WHOLE, Happening(drift.add_foreign_route, 2), Happening(drift.put_in_place_of_ours, 1)),
 )
 
 
@@ -123,6 +124,7 @@ def arrives(world: World, diff: Diff) -> None:
     reconcile(node, world.life.after, diff)
     assert node.observe(world.life.after) == world.life.after
     assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).born
+    assert not [fact for fact in guests_of(node) if _competes(fact, world.life.after)]
 
 
 def says_what_is_left(world: World, diff: Diff) -> None:
@@ -147,9 +149,13 @@ def leaves_nothing(world: World, diff: Diff) -> None:
 
 
 def spares_others(world: World, diff: Diff) -> None:
-    """Law 3, on the way: what others put beside and into ours stays, unless it lay within a removed thing."""
+    """Law 3, on the way: what others put beside and into ours stays, unless it lay within a removed thing.
+
+    Their routes to the destinations of ours do not, where Linux may prefer them.
+    """
     node = world.open_node(diff)
-    before, guests = others(node), guests_of(node)
+    before = others(node)
+    guests = {fact for fact in guests_of(node) if not _competes(fact, world.life.after)}
     done = reconcile(node, world.life.after, diff)
     assert others(node) == without_claims(before)
     removed = [step.resource for step in done if step.verb is Verb.REMOVE]
@@ -235,6 +241,15 @@ def others(node: StrictNode) -> Facts:
         and not (fact[0] == "row" and fact[2] in rows)
         and not (fact[0] == "external_id" and fact[1] in rows)
     )
+
+
+def _competes(fact: tuple[object, ...], desired: Network) -> bool:
+    """A guest's route to where one of ours leads, at its metric or a better one."""
+    entry = fact[-1]
+    if fact[0] != "route" or not isinstance(entry, Entry):
+        return False
+    ours = {resource.destination for resource in desired if isinstance(resource, Route)}
+    return entry.destination in ours and entry.metric <= (512 if entry.destination.version == 6 else 0)
 
 
 def without_claims(facts: Facts) -> Facts:

@@ -6,7 +6,7 @@ Only what a pod's network is made of: veth pairs, addresses, routes of the main 
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from ovnlet.core.resources import Leaf
@@ -46,16 +46,21 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A route of the main table."""
+    """A route of the main table. ``chosen`` is a metric that somebody asked for, None the usual one."""
 
     destination: Prefix
     via: Ip | None
     source: Ip | None
     protocol: int
+    chosen: int | None = None
 
     @property
     def metric(self) -> int:
-        return _METRIC.get(self.protocol, 1024) if self.destination.version == 6 else 0
+        return usual_metric(self.destination, self.protocol) if self.chosen is None else self.chosen
+
+
+def usual_metric(destination: Prefix, protocol: int) -> int:
+    return _METRIC.get(protocol, 1024) if destination.version == 6 else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -257,9 +262,7 @@ class StrictKernel:
 
     def _lose_ipv6(self, link: Link, held: Held) -> None:
         """Routes that named the address stay, without a source. Its connected route goes, or one like it."""
-        link.routes = [
-            Entry(r.destination, r.via, None, r.protocol) if r.source == held.ip.ip else r for r in link.routes
-        ]
+        link.routes = [replace(route, source=None) if route.source == held.ip.ip else route for route in link.routes]
         shared = any(other.ip.network == held.ip.network for other in link.addresses)
         if not held.noprefixroute and not shared:
             alike = [r for r in link.routes if r.destination == held.ip.network and r.via is None]

@@ -20,6 +20,7 @@ from ovnlet.core.resources import (
     Policing,
     Port,
     Resource,
+    Rival,
     Route,
     Shaper,
     Shaping,
@@ -28,7 +29,7 @@ from ovnlet.core.resources import (
 )
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from unit import strict_traffic
+from unit import strict_routes, strict_traffic
 from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
 from unit.strict_traffic import Plug, StrictTraffic
 
@@ -74,7 +75,8 @@ class StrictNode:
         found: set[Resource] = {*ports, *self._claims(desired), *self._limits(ports)}
         for host, pod in self.pairs():
             veth = _veth(host, pod, desired)
-            found |= {veth, *_addresses(veth, pod, desired), *_routes(veth, pod), *_settings(veth, pod, desired)}
+            found |= {veth, *_addresses(veth, pod, desired), *_settings(veth, pod, desired)}
+            found |= set(strict_routes.seen(veth, pod, desired))
             found |= set(strict_traffic.seen(veth.key, host, pod, desired))
         return frozenset(found)
 
@@ -150,8 +152,8 @@ class StrictNode:
                 self.kernel.add_address(self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL)
             case Route():
                 self._ensure_route(resource)
-            case Claim():
-                raise AssertionError("a claim is never desired")
+            case Claim() | Rival():
+                raise AssertionError("never desired")
             case _:
                 self.traffic.put(resource, self._end(resource) if isinstance(resource, Shaper) else None)
 
@@ -168,8 +170,8 @@ class StrictNode:
                 self.rows[name].external_ids.pop("iface-id", None)
             case Address(ip=ip):
                 self.kernel.delete_address(self._end(resource), ip)
-            case Route():
-                self._remove_route(resource)
+            case Route() | Rival():
+                strict_routes.remove(self.kernel, self._end(resource), resource)
             case _:
                 self.traffic.lift(resource, self._end(resource) if isinstance(resource, Shaper) else None)
 
@@ -221,16 +223,11 @@ class StrictNode:
         return row
 
     def _ensure_route(self, route: Route) -> None:
-        self._remove_route(route)
-        entry = Entry(route.destination, route.via, route.source, PROTOCOL)
-        self.kernel.add_route(self._end(route), entry)
-
-    def _remove_route(self, route: Route) -> None:
         link = self._end(route)
-        for entry in [e for e in link.routes if e.protocol == PROTOCOL and e.destination == route.destination]:
-            self.kernel.delete_route(link, entry)
+        strict_routes.remove(self.kernel, link, route)
+        self.kernel.add_route(link, Entry(route.destination, route.via, route.source, PROTOCOL))
 
-    def _end(self, resource: Sysctl | Offload | Address | Route | Shaper) -> Link:
+    def _end(self, resource: Sysctl | Offload | Address | Route | Rival | Shaper) -> Link:
         """The pod's end that this lies within: nothing is ever put on a foreign link of that name."""
         _, host, pod = resource.veth
         for near, far in self.pairs():
@@ -280,12 +277,6 @@ def _addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:
     for held in pod.addresses:
         if held.ip.ip in wanted or held.protocol == PROTOCOL:
             yield Address(veth.key, pod.name, held.ip, held.noprefixroute)
-
-
-def _routes(veth: Veth, pod: Link) -> Iterator[Route]:
-    for entry in pod.routes:
-        if entry.protocol == PROTOCOL:
-            yield Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
 
 
 def _settings(veth: Veth, pod: Link, desired: Network) -> Iterator[Sysctl | Offload]:

@@ -100,6 +100,8 @@ async def test_a_pod_gets_a_burst_and_then_one_event_a_minute() -> None:
     recorder.record(pod(), "Warning", "NotConverged", "later")
     recorder.record(pod(), "Warning", "NotConverged", "too much")
     assert len(recorder._queue) == BURST + 1
+    recorder.record(pod(), "Warning", "NetworkDrifted", "of another reason")
+    assert len(recorder._queue) == BURST + 2
 
 
 async def test_the_same_after_an_hour_is_a_new_event() -> None:

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from ovnlet.core import plan
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb, diff
-from ovnlet.core.resources import Network, Port
+from ovnlet.core.resources import Network, Port, Rival
 from unit import drift, laws
 from unit.strict_kernel import Refused
 
@@ -78,6 +78,10 @@ def ensures_all_always(desired: Network, observed: Network) -> Plan:
     return (*removes, *(Step(Verb.ENSURE, resource) for resource in sorted(desired, key=plan._order)))
 
 
+def lives_with_rivals(desired: Network, observed: Network) -> Plan:
+    return tuple(step for step in diff(desired, observed) if not isinstance(step.resource, Rival))
+
+
 def forgets_the_last_step(desired: Network, observed: Network) -> Plan:
     return diff(desired, observed)[:-1]
 
@@ -92,6 +96,7 @@ WRONG = (
     sees_no_orphans,
     compares_keys_only,
     ensures_all_always,
+    lives_with_rivals,
     forgets_the_last_step,
 )
 

@@ -16,7 +16,7 @@ from ovnlet.cluster.session import Access, ApiFault, call
 
 COMPONENT = "ovnlet"
 AGAIN = 3600.0  # seconds in which the same is told by raising its count
-BURST, REFILL = 10, 60.0  # Events of one pod at once, and seconds until one more is allowed
+BURST, REFILL = 10, 60.0  # Events of one pod and reason at once, and seconds until one more is allowed
 QUEUE, MEMORY = 256, 1024
 MESSAGE = 1024
 LONGEST_WAIT = 5.0
@@ -88,7 +88,7 @@ class Recorder:
         self._access, self._node = access, node
         self._queue: OrderedDict[Key, Told] = OrderedDict()
         self._told: OrderedDict[Key, Told] = OrderedDict()
-        self._allowances: OrderedDict[str, Allowance] = OrderedDict()
+        self._allowances: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
         self._filled = asyncio.Event()
 
     def record(self, pod: Subject, kind: Kind, reason: str, message: str) -> None:
@@ -102,8 +102,10 @@ class Recorder:
             _remember(self._told, key, told, MEMORY)
         told.count += 1
         told.last = datetime.now(UTC)
-        allowance = self._allowances.get(pod.object_uid) or Allowance(now)
-        _remember(self._allowances, pod.object_uid, allowance, MEMORY)
+        # By reason: that repairs are held back must not be lost among the repairs.
+        whose = (pod.object_uid, reason)
+        allowance = self._allowances.get(whose) or Allowance(now)
+        _remember(self._allowances, whose, allowance, MEMORY)
         if key in self._queue or allowance.take(now):
             _remember(self._queue, key, told, QUEUE)
             self._filled.set()

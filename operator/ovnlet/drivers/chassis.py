@@ -29,6 +29,7 @@ class Chassis:
         self._ovs, self._path, self._given, self._mode = ovs, path, dict(given), mode
         self._remembered = self._read()
         self._told: dict[str, str] = {}
+        self._anew = False
 
     async def look(self) -> None:
         """Compare, and bring back what is missing. Raises nothing: the next look comes with the next change."""
@@ -39,11 +40,15 @@ class Chassis:
             if missing and self._mode == "manage":
                 log.warning("chassis brought back", missing=missing)
                 keys = {key: value for key, value in wanted.items() if key != _DATAPATH}
+                self._anew |= _DATAPATH not in seen
                 await self._ovs.ensure_chassis(keys, wanted.get(_DATAPATH, ""))
             elif missing and missing != self._told:
                 log.warning("chassis differs from what it was; not ours to mend", missing=missing)
             self._told = missing
             self._remember(wanted if self._mode == "manage" else {**self._remembered, **seen})
+            if self._anew:
+                await self._ovs.call_controller()
+                self._anew = False
         except (OvnletError, OSError) as error:
             log.warning("chassis not looked at", error=str(error))
 

@@ -2,12 +2,12 @@
 
 Ours are, and nothing else is shown or touched: the pair by the host end's name or our alias; addresses with
 an IP that is desired, that the record names, or that bear our mark (IFA_PROTO); routes of our protocol in the
-main table by our link. Settings and offloads are only compared where desired, and never removed.
+main table by our link, and those that compete with a desired one. Settings and offloads are only compared where
+desired, and never removed.
 """
 
 import asyncio
 import errno
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
@@ -17,9 +17,9 @@ from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources import ABSENT, Address, Network, Offload, Resource, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers import ethtool, sysctl, traffic, veths
+from ovnlet.drivers import ethtool, routes, sysctl, traffic, veths
 from ovnlet.drivers.namespaces import entered, opened
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
 from ovnlet.drivers.netlink_steps import GONE, Run, fault
@@ -31,9 +31,7 @@ from ovnlet.drivers.rtnetlink import (
     delete_link,
     get_addresses,
     get_links,
-    get_routes,
     link,
-    route,
 )
 
 
@@ -119,8 +117,9 @@ class Netlink:
             veth = pair.value(wanted)
             things.add(veth)
             if pair.pod:
-                things.update(_addresses(sandbox.pod, pair.pod, veth, desired, owned))
-                things.update(_routes(sandbox.pod, pair.pod, veth))
+                addresses = tuple(_addresses(sandbox.pod, pair.pod, veth, desired, owned))
+                things.update(addresses)
+                things.update(routes.look(sandbox.pod, pair.pod.index, veth, desired, addresses))
                 things.update(self._settings(sandbox.pod, veth, desired))
             things.update(traffic.look(sandbox, pair, veth, desired))
         return frozenset(things)
@@ -158,14 +157,6 @@ def _addresses(pod: Socket, link: Link, veth: Veth, desired: Network, owned: fro
         entry = address(body)
         if entry.protocol == PROTOCOL or entry.ip.ip in ours or entry.ip in owned:
             yield Address(veth.key, veth.pod, entry.ip, bool(entry.flags & NOPREFIXROUTE))
-
-
-def _routes(pod: Socket, link: Link, veth: Veth) -> Iterator[Route]:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        # ENOENT: a namespace has no main table before its first route.
-        for body in pod.dump(get_routes(link.index, family), empty=frozenset({errno.ENOENT})):
-            if (entry := route(body)).plain:
-                yield Route(veth.key, veth.pod, entry.destination, entry.via, entry.source)
 
 
 def _host_end(attachment: Attachment) -> Link | None:

@@ -10,13 +10,12 @@ from dataclasses import replace
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Leaf, Offload, Route, Shaper, Sysctl, Veth
+from ovnlet.core.resources import Address, Leaf, Offload, Rival, Route, Shaper, Sysctl, Veth
 from ovnlet.drivers import ethtool, sysctl, traffic, veths
 from ovnlet.drivers.netlink_socket import Refused, Request, Socket
+from ovnlet.drivers.routes import add_route, delete_rival, delete_route
 from ovnlet.drivers.rtnetlink import (
-    add_route,
     delete_address,
-    delete_route,
     make_veth,
     no_link_local,
     put_address,
@@ -35,12 +34,14 @@ def fault(step: Step, error: Refused) -> NodeFault:
     return NodeFault(f"{step}: {error}")
 
 
-def _removal(step: Step, index: int, thing: Address | Route | Shaper) -> tuple[Step, Request, frozenset[int]]:
+def _removal(step: Step, index: int, thing: Address | Route | Rival | Shaper) -> tuple[Step, Request, frozenset[int]]:
     match thing:
         case Address():
             return step, delete_address(index, thing.ip), GONE
         case Route():
             return step, delete_route(index, thing.destination, thing.via, thing.source), GONE
+        case Rival():
+            return step, delete_rival(index, thing), GONE
         case Shaper():
             return step, traffic.delete_shaper(index), _NOT_OURS
 
@@ -61,7 +62,7 @@ class Run:
 
     def _remove(self, step: Step) -> None:
         match step.resource:
-            case Address() | Route() | Shaper() as inside:
+            case Address() | Route() | Rival() | Shaper() as inside:
                 if index := self._index(inside.pod):
                     self._batch.append(_removal(step, index, inside))
             case Leaf() as leaf:

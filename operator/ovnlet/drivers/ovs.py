@@ -211,6 +211,11 @@ class Ovs:
         wanted = dict(external_ids)
         await self._commits.commit(lambda: ovsops.chassis(wanted, self.bridge, datapath_type, self._switch))
 
+    async def call_controller(self) -> None:
+        """Have ovn-controller connect to a bridge made anew: by itself it tries at intervals of up to 8 s."""
+        await self._pace.ask()
+        await self._commits.commit(lambda: ovsops.respell_remote(self.bridge, self._switch))
+
     async def plugged(self, name: str) -> None:
         """Return when ovs-vswitchd has the port in its datapath; NodeFault if it tells that it cannot."""
 

@@ -12,6 +12,7 @@ from ovnlet.drivers import qosrows
 from ovnlet.drivers.ovsdb import Op
 from ovnlet.drivers.rows import Switch
 
+_REMOTE = "ovn-bridge-remote"
 _NAMES = count(1)  # of rows within their transaction; several callers' operations share one
 
 
@@ -54,6 +55,15 @@ def chassis(external_ids: Mapping[str, str], bridge: str, datapath_type: str, sw
     elif any(there[column] != value for column, value in wanted.items()):
         result.append({"op": "update", "table": "Bridge", "where": [["name", "==", bridge]], "row": wanted})
     return result
+
+
+def respell_remote(bridge: str, switch: Switch) -> list[Op]:
+    """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09)."""
+    root = switch.root()
+    now = root[1]["external_ids"].get(_REMOTE, "") if root else ""
+    other = f"unix:{bridge}.mgmt" if now != f"unix:{bridge}.mgmt" else f"unix:./{bridge}.mgmt"
+    changes = [["external_ids", "delete", ["set", [_REMOTE]]], ["external_ids", "insert", _map({_REMOTE: other})]]
+    return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": changes}]
 
 
 def _insert_bridge(name: str, columns: Mapping[str, str]) -> list[Op]:

@@ -1,7 +1,8 @@
 """QoS and Queue rows, and the policing columns: from OVSDB to values and back.
 
 Both tables are root tables: a row stays until somebody deletes it, so ours go in the transaction that takes away what
-refers to them. A repair makes them anew: ovs-vswitchd compares what they say, not who they are.
+refers to them. A repair makes them anew: ovs-vswitchd compares what they say, not who they are. What a stranger's row
+refers to cannot be deleted, and would make every transaction fail: it loses our labels instead, and is the stranger's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,12 +77,12 @@ def columns(shaping: Shaping) -> tuple[Row, Row]:
 def ensure(resource: Shaping | Policing, switch: Switch) -> list[Op]:
     if isinstance(resource, Policing):
         return [_police(resource.name, resource.rate, resource.burst)]
-    number = next(_NAMES)
+    number, labels = next(_NAMES), dict(resource.labels)
     names = f"qos{number}", f"queue{number}"
     qos, queue = (_encoded(row) for row in columns(resource))
     qos["queues"] = ["map", [[0, ["named-uuid", names[1]]]]]
     return [
-        *_deletions(resource.name, dict(resource.labels)[MARK], switch),
+        *_deletions(resource.name, labels[MARK], switch, labels.get("iface-id")),
         {"op": "insert", "table": "Queue", "uuid-name": names[1], "row": queue},
         {"op": "insert", "table": "QoS", "uuid-name": names[0], "row": qos},
         bind(resource.name, ["named-uuid", names[0]]),
@@ -107,22 +108,34 @@ def bind(name: str, qos: list[Any]) -> Op:
     return {"op": "update", "table": "Port", "where": [["name", "==", name]], "row": {"qos": qos}}
 
 
-def _deletions(name: str, mark: str, switch: Switch) -> list[Op]:
-    rows = zip(("QoS", "Queue"), _ours(name, mark, switch), strict=True)
-    return [
-        {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
-        for table, uuids in rows
-        for uuid in uuids
-    ]
+def _deletions(name: str, mark: str, switch: Switch, iface_id: str | None = None) -> list[Op]:
+    qos, queues = _ours(name, mark, switch, iface_id)
+    kept = {uuid for uuid in qos if set(switch.bound_to[uuid]) - set(switch.ports[name])}
+    kept |= {uuid for uuid in queues if set(switch.qos_of[uuid]) - (set(qos) - kept)}
+    rows = [("QoS", uuid) for uuid in qos] + [("Queue", uuid) for uuid in queues]
+    return [_let_go(table, uuid) if uuid in kept else _deletion(table, uuid) for table, uuid in rows]
 
 
-def _ours(name: str, mark: str, switch: Switch) -> tuple[list[str], list[str]]:
-    """The rows that bear the mark, and those the port is bound to if they bear its `iface-id`, as Kube-OVN's do."""
+def _deletion(table: str, uuid: str) -> Op:
+    return {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
+
+
+def _let_go(table: str, uuid: str) -> Op:
+    labels = [["external_ids", "delete", ["set", sorted(_LABELS)]]]
+    return {"op": "mutate", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]], "mutations": labels}
+
+
+def _ours(name: str, mark: str, switch: Switch, iface_id: str | None = None) -> tuple[list[str], list[str]]:
+    """The rows that bear the mark, and those the port is bound to if they bear its `iface-id`, as Kube-OVN's do.
+
+    A row around our queue that bears no label at all has lost ours.
+    """
     qos, queues = list(switch.qos_marks[mark]), list(switch.queue_marks[mark])
+    qos += [uuid for queue in queues for uuid in switch.qos_of[queue] if not switch.row("QoS", uuid)["external_ids"]]
     port, interface = switch.port(name), switch.interface(name)
     bound: str = (port[1]["qos"] if port else None) or ""
     row = switch.row("QoS", bound) if bound not in qos else {}
-    iface_id = interface["external_ids"].get("iface-id") if interface else None
+    iface_id = iface_id or (interface["external_ids"].get("iface-id") if interface else None)
     if row and iface_id and row["external_ids"].get("iface-id") == iface_id:
         qos.append(bound)
         labelled = {uuid for uuid in row["queues"].values() if _claimed(switch.row("Queue", uuid), iface_id)}

@@ -51,11 +51,13 @@ class Switch:
         self.bridges_of = Index(lambda row: row["ports"])
         self.qos_marks = Index(lambda row: (row["external_ids"].get(MARK),))
         self.queue_marks = Index(lambda row: (row["external_ids"].get(MARK),))
+        self.bound_to = Index(lambda row: (row["qos"],))
+        self.qos_of = Index(lambda row: row["queues"].values())
         self._indices = {
             "Interface": (self.interfaces, self.marks, self.claims),
-            "Port": (self.ports, self.port_marks, self.ports_of),
+            "Port": (self.ports, self.port_marks, self.ports_of, self.bound_to),
             "Bridge": (self.bridges, self.bridges_of),
-            "QoS": (self.qos_marks,),
+            "QoS": (self.qos_marks, self.qos_of),
             "Queue": (self.queue_marks,),
         }
 

@@ -18,6 +18,7 @@ from ovnlet.core.errors import NodeFault, UnknownSandbox
 from ovnlet.drivers import veths
 from ovnlet.drivers.namespaces import opened
 from ovnlet.drivers.netlink_socket import Garbled, Socket, attributes, messages
+from ovnlet.drivers.routes import BY_KERNEL
 from ovnlet.drivers.rtnetlink import DELADDR, DELLINK, DELROUTE, NEWADDR, NEWLINK, NEWROUTE, get_nsid, nsid
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
@@ -28,7 +29,7 @@ _SO_RCVBUFFORCE = 33
 _BUFFER = 8 << 20
 _DATAGRAMS = 200
 _IFNAME = 3
-_SCOPE_LINK, _BY_KERNEL, _REPLACE = 253, 2, 0x100
+_SCOPE_LINK, _REPLACE = 253, 0x100
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 
@@ -139,7 +140,7 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
     """
     if kind in (NEWADDR, DELADDR):
         return body[3] == _SCOPE_LINK
-    return kind in (NEWROUTE, DELROUTE) and body[5] == _BY_KERNEL and not flags & _REPLACE
+    return kind in (NEWROUTE, DELROUTE) and body[5] == BY_KERNEL and not flags & _REPLACE
 
 
 def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:

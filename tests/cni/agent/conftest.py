@@ -1,6 +1,7 @@
 """A bed for the whole floor, and an agent on one of its nodes for each test."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from testbed.assign import NETWORK
 from testbed.bed import Bed
 from testbed.service import wait_for
 
-NAME = "floor-cni"
+NAME = os.environ.get("OVNLET_CNI_BED", "floor-cni")  # two checkouts at once need two names
 # More nodes than one: what is broken on each of them at the same time is waited for only once.
 NODES = 7
 

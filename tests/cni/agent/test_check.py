@@ -40,6 +40,7 @@ BROKEN: list[tuple[str, Breaking, str]] = [
     ("default route", ip("route", "del", "default"), "+ Route eth0 0.0.0.0/0"),
     ("IPv6 default route", ip("-6", "route", "del", "default"), "+ Route eth0 ::/0"),
     ("gateway", ip("route", "replace", "default", "via", "10.16.0.9", "proto", "157"), "~ Route eth0 0.0.0.0/0: via"),
+    ("rival", ip("route", "append", "default", "via", "10.16.0.9"), "- Rival eth0 0.0.0.0/0 via 10.16.0.9"),
     ("connected route", ip("route", "del", "10.16.0.0/16"), "+ Route eth0 10.16.0.0/16"),
     ("address", ip("-4", "address", "flush", "dev", "eth0"), "+ Address eth0 10.16."),
     ("link down", ip("link", "set", "eth0", "down"), "pod_up False -> True"),
@@ -133,6 +134,8 @@ async def test_it_is_narrowed_to_what_the_result_lists(idle: AgentNode) -> None:
     (v4,) = [route for route in json.loads(json.dumps(result["routes"])) if ":" not in route["dst"]]
     taken = result | {"routes": [v4], "ips": json.loads(json.dumps(result["ips"]))}
     assert (await idle.check(sandbox, taken)).code == 0, "a chained plugin took it away and said so"
+    await idle.inside(sandbox, "ip", "-6", "route", "add", "default", "via", "fd00:10:16::9", "metric", "9")
+    assert (await idle.check(sandbox, taken)).code == 0, "and put its own there"
     assert (await idle.check(sandbox, {})).code == Code.INVALID_CONFIG
 
 

@@ -81,6 +81,8 @@ DAMAGE = [
     ("set", "Queue", "QUEUE", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "type=linux-noop"),
+    ("clear", "QoS", "QOS", "external_ids"),
+    ("clear", "Queue", "QUEUE", "external_ids"),
     ("remove", "QoS", "QOS", "external_ids", "ovnlet"),
     ("remove", "Queue", "QUEUE", "external_ids", "ovnlet"),
     ("set", "Interface", "NAME", "ingress_policing_rate=0"),
@@ -108,6 +110,28 @@ async def test_damage_is_seen_and_repaired(
         switch.vsctl("destroy", "QoS", stranger)
 
 
+async def test_what_a_stranger_refers_to_is_let_go(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    """A row that is referred to cannot be deleted: it stays, without our labels, and the port gets new ones."""
+    ((qos, *_),), ((queue, *_),) = rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)
+    switch.vsctl("--may-exist", "add-port", "br-int", "other", "--", "set", "Port", "other", f"qos={qos[1]}")
+    row = ("create", "QoS", "type=linux-htb", f"queues:7={queue[1]}", "external_ids:vendor=other")
+    stranger = switch.vsctl(*row)
+    switch.vsctl("set", "Queue", queue[1], "other_config:max-rate=1")
+    await settled(ovs)
+    desired = wanted(port, attachment)
+    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await settled(ovs)
+    assert ovs.observe(attachment, desired) == desired
+    assert switch.vsctl("get", "Port", "other", "qos") == qos[1]
+    assert queue[1] in switch.vsctl("get", "QoS", stranger, "queues")
+    for table, uuid in (("QoS", qos[1]), ("Queue", queue[1])):
+        assert switch.vsctl("get", table, uuid, "external_ids") == "{}"
+    switch.vsctl("del-port", "other")
+    switch.vsctl("destroy", "QoS", qos[1], stranger, "--", "destroy", "Queue", queue[1])
+
+
 async def test_an_edit_and_a_withdrawal(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
     for qos in (Qos(Limit(20 * MBIT)), Qos(impairment=Impairment(10_000)), Qos(egress=Limit(MBIT)), Qos()):
         desired = wanted(port, attachment, qos)
@@ -133,14 +157,17 @@ async def test_rows_of_a_port_that_somebody_deleted_are_found(
     assert rows(switch, "QoS", attachment) == []
 
 
+@pytest.mark.parametrize("claimed", [True, False])
 async def test_rows_that_kube_ovn_made_are_taken_over(
-    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port, claimed: bool
 ) -> None:
-    """Its port is adopted, and its rows must not outlive that."""
+    """Its port is adopted, and its rows must not outlive that, even if the port has lost its `iface-id`."""
     labels = f"external_ids:iface-id={port.ids['iface-id']}"
     queue = ("--id=@k", "create", "Queue", "other_config:max-rate=1", labels)
     qos = ("--id=@q", "create", "QoS", "type=linux-htb", "queues:0=@k", labels)
     made = switch.vsctl(*queue, "--", *qos, "--", "set", "Port", port.name, "qos=@q").split()
+    if not claimed:
+        switch.vsctl("remove", "Interface", port.name, "external_ids", "iface-id")
     await settled(ovs)
     desired = wanted(port, attachment)
     await ovs.apply(diff(desired, ovs.observe(attachment, desired)))

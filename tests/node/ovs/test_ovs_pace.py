@@ -34,7 +34,7 @@ async def test_a_port_made_anew_is_another_one_to_vswitchd(
     await ovs.apply((*remove(port), *ensure(port)))
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
     await ovs.plugged(port.name)
-    eventually(lambda: _additions(switch, port.name) == added + 1)
+    eventually(lambda: _additions(switch, port.name) > added)
     switch.ip("link", "del", port.name)
     await ovs.apply(remove(port))
 
@@ -59,3 +59,13 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
     await ovs.apply(ensure(port))
     assert ovs.observe(attachment, frozenset({port})) == {port}
     await ovs.apply(remove(port))
+
+
+async def test_each_call_of_ovn_controller_spells_the_bridges_socket_anew(ovs: Ovs, switch: PrivateSwitch) -> None:
+    """Only a remote in other words makes it connect at once; both name the same socket."""
+    spelled = []
+    for _ in range(3):
+        await ovs.call_controller()
+        spelled.append(switch.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-remote").strip('"'))
+    assert spelled == ["unix:br-int.mgmt", "unix:./br-int.mgmt", "unix:br-int.mgmt"]
+    switch.vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-bridge-remote")

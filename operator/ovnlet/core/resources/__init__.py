@@ -7,12 +7,12 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 
 from typing import Protocol
 
-from ovnlet.core.resources.netlink import Address, Offload, Route, Veth
+from ovnlet.core.resources.netlink import Address, Offload, Rival, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
 from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
-Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Shaper | Qdisc | Leaf
+Resource = Claim | Port | Shaping | Policing | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
 Key = tuple[object, ...]
 Network = frozenset[Resource]
 
@@ -41,6 +41,7 @@ ORDER: tuple[type[Resource], ...] = (
     Offload,
     Address,
     Route,
+    Rival,
     Shaper,
     Qdisc,
     Leaf,
@@ -59,6 +60,7 @@ __all__ = [
     "Port",
     "Qdisc",
     "Resource",
+    "Rival",
     "Route",
     "Shaper",
     "Shaping",

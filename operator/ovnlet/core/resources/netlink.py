@@ -94,3 +94,29 @@ class Route:
     @property
     def within(self) -> tuple[object, ...]:
         return self.veth
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Somebody else's route to the destination of one of ours, by our link and of no worse metric.
+
+    Never desired: Linux may prefer it to ours. ``via`` has each of its next hops, None being the link itself.
+    """
+
+    veth: tuple[object, ...]
+    pod: str
+    destination: IPv4Network | IPv6Network
+    via: tuple[IPv4Address | IPv6Address | None, ...]
+    source: IPv4Address | IPv6Address | None
+    protocol: int
+    metric: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        source = (f"src {self.source}",) if self.source else ()
+        words = (*(f"via {via}" for via in self.via if via), *source, f"proto {self.protocol}", f"metric {self.metric}")
+        return ("rival", self.pod, self.destination, *words)
+
+    @property
+    def within(self) -> tuple[object, ...]:
+        return self.veth

@@ -1,0 +1,110 @@
+"""A pod that kube-ovn-cni made, by its names and labels, without a record: taken over as it runs, and mended.
+
+The pod is rewritten to what that agent leaves behind while no agent is there; then ovnlet comes for the first time.
+"""
+
+from __future__ import annotations
+
+import time
+
+from drift import parts
+from drift.deletion import replace, traces, victim_of
+from drift.kinds import CUSTOM, GATEWAYS, Tools
+from drift.look import Target
+from drift.report import Book, Row
+from drift.stage import Stage
+from testbed.service import BedError, wait_for
+
+NAME = "pod made by kube-ovn-cni, broken"
+# Its container ID is known by its first twelve characters only, so the mark and the record are other ones.
+OTHERWISE = ("record", "external_ids ovnlet", "pod link eth0", "qos", "queue 0")
+
+
+def _inside(victim: Target) -> list[str]:
+    """What the kernel and netlink's defaults make of its calls: prefix routes, no protocol, no source."""
+    v4, v6 = victim.ips
+    return [
+        "address flush dev eth0 scope global",
+        "route flush dev eth0",
+        "-6 route flush dev eth0 proto 157",
+        f"address add {v4}/16 dev eth0",
+        f"address add {v6}/64 dev eth0 nodad",
+        *(f"route replace default via {gateway} dev eth0" for gateway in GATEWAYS),
+        *(f"route replace {to} via {gateway} dev eth0" for to, gateway in zip(CUSTOM, GATEWAYS, strict=True)),
+        f"link set eth0 alias {victim.container_id[:12]}_c",
+    ]
+
+
+def disguise(victim: Target) -> Tools:
+    """Kube-OVN has no mark, no `iface-id-ver`, no queue of its own in the class, and nothing in the pod but routes."""
+    name, port = victim.netns.rpartition("/")[2], victim.port
+    rows = f"external_ids:iface-id={victim.iface_id}"
+    unmark = [
+        ["sh", "-ec", f"for u in $(ovs-vsctl --bare --columns=_uuid find {table} {rows}); do"
+         f" ovs-vsctl remove {table} $u external_ids ovnlet; done"]
+        for table in ("qos", "queue")
+    ]  # fmt: skip
+    limits = [f"tc qdisc del dev {port} parent 1:1".split(), f"tc -n {name} qdisc del dev eth0 root".split()]
+    return [
+        *unmark,
+        ["ovs-vsctl", "remove", "interface", port, "external_ids", "ovnlet", "iface-id-ver"],
+        ["ovs-vsctl", "remove", "port", port, "external_ids", "ovnlet"],
+        *(limits if victim.limited else []),
+        ["ip", "link", "set", port, "alias", ""],
+        *(["ip", "-n", name, *line.split()] for line in _inside(victim)),
+        ["rm", str(victim.record)],
+    ]
+
+
+def _wound(victim: Target) -> Tools:
+    wounds = ("iface-id removed", "pod MTU changed", "default route removed", "host veth set down")
+    return [line for wound in wounds for line in parts.BY_NAME[wound].tools(victim)]
+
+
+def _disguised(stage: Stage, seed: int) -> Target:
+    stage.agent_away()
+    victim = victim_of(stage, seed)
+    stage.tools(disguise(victim) + _wound(victim))
+    return victim
+
+
+def _adopted(stage: Stage, victim: Target, since: float) -> float | None:
+    """Milliseconds until all but the marks is as before."""
+
+    def left() -> list[str]:
+        wrong = stage.wrong([victim], keeps=True).get(victim.pod, [])
+        return [line for line in wrong if not line.startswith(OTHERWISE)]
+
+    try:
+        wait_for(lambda: not left(), "the adoption", timeout=30, every=0.02)
+    except BedError:
+        return None
+    return round((time.monotonic() - since) * 1000, 2)
+
+
+def play(stage: Stage, book: Book, seed: int) -> list[Row]:
+    """And its deletion, which names the whole container ID, finds all of it."""
+    victim = _disguised(stage, seed)
+    stage.agent_back()
+    since = time.monotonic()
+
+    repaired = _adopted(stage, victim, since)
+    wrong, silent, failed = stage.wrong([victim], keeps=True), stage.traffic([victim]), stage.check([victim])
+    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    replace(stage, victim)
+    harmed = stage.harmed(2)
+    book.dump("adoption", victim=victim.pod, repaired_ms=repaired, wrong=wrong, check=failed, harmed=harmed)
+    gone = not traces(stage, victim)
+    done = repaired is not None and not failed and gone
+    return [Row(NAME, "restart", seed, None, repaired if done else None, done, not silent, not harmed)]
+
+
+def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
+    victim = _disguised(stage, seed)
+    time.sleep(parts.GENEROUS)
+    broken = victim.pod in stage.wrong([victim], keeps=True)
+    stage.agent_back()
+    _adopted(stage, victim, time.monotonic())
+    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    replace(stage, victim)
+    return {NAME: broken}

@@ -1,0 +1,31 @@
+"""A row that cannot be carried out is a row that failed: it is told, and the run goes on."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from drift.kinds import Class
+from drift.report import Book, Row
+from drift.stage import Stage
+from testbed import progress
+from testbed.service import BedError
+
+_TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subprocess.SubprocessError)
+
+
+@contextmanager
+def surviving(stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0) -> Iterator[None]:
+    """Without a class it is no row, but a proof, that failed."""
+    try:
+        yield
+    except _TROUBLE as error:
+        why = f"{type(error).__name__}: {error}"[:600]
+        progress.say(f"    {kind}: {why}")
+        book.dump("trouble", kind=kind, why=why)
+        if klass:
+            book.add(Row(kind, klass, seed, None, None, repaired=False, traffic_ok=False, witnesses_ok=False))
+        else:
+            book.prove(kind, False, why[:200])
+        stage.recover()

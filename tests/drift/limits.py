@@ -1,0 +1,67 @@
+"""The table's part on limits: what a foreign tool does to QoS rows, to columns of a port, and to queues by `tc`."""
+
+from __future__ import annotations
+
+from drift.kinds import Kind, Tools, Where, tools
+from drift.look import Target
+
+_QOS = "q=$(ovs-vsctl get port {port} qos); "
+_QUEUE = _QOS + "u=$(ovs-vsctl get qos $q queues:0); "
+
+
+def _shell(*lines: str) -> str:
+    return f"sh -ec '{'; '.join(lines)}'"
+
+
+def _rows(name: str, *lines: str, tidy: str = "") -> Kind:
+    """`$q` is the port's QoS row and `$u` its queue."""
+    return _kind(name, "ovs", _shell(_QUEUE + lines[0], *lines[1:]), tidy)
+
+
+def _kind(name: str, where: Where, line: str, tidy: str = "") -> Kind:
+    def cleaned(target: Target) -> Tools:
+        return tools(tidy)(target) if tidy else []
+
+    return Kind(name, where, tools(line), limited=True, tidy=cleaned)
+
+
+ROWS = [
+    _kind("Port.qos cleared", "ovs", "ovs-vsctl clear port {port} qos"),
+    _rows("QoS row destroyed", "ovs-vsctl clear port {port} qos -- destroy qos $q"),
+    _rows("QoS and Queue rows destroyed", "ovs-vsctl clear port {port} qos -- destroy qos $q -- destroy queue $u"),
+    _rows("Queue row destroyed", "ovs-vsctl clear qos $q queues -- destroy queue $u"),
+    _rows("Queue taken from its QoS row", "ovs-vsctl clear qos $q queues"),
+    _rows("Queue's max-rate altered", "ovs-vsctl set queue $u other_config:max-rate=77000000"),
+    _rows("Queue's max-rate removed", "ovs-vsctl remove queue $u other_config max-rate"),
+    _rows("QoS type altered", "ovs-vsctl set qos $q type=linux-noop"),
+    _rows("QoS row's labels cleared", "ovs-vsctl clear qos $q external_ids"),
+    _rows("Queue row's labels cleared", "ovs-vsctl clear queue $u external_ids"),
+    _rows(
+        "a foreign QoS row bound",
+        "ovs-vsctl set port {port} qos=@new"
+        " -- --id=@new create qos type=linux-htb other_config:max-rate=90000000 external_ids:stranger={pod}",
+        tidy=_shell("ovs-vsctl destroy qos $(ovs-vsctl --bare --columns=_uuid find qos external_ids:stranger={pod})"),
+    ),
+    _kind(
+        "ingress_policing cleared",
+        "ovs",
+        "ovs-vsctl set interface {port} ingress_policing_rate=0 ingress_policing_burst=0",
+    ),
+    _kind("ingress_policing altered", "ovs", "ovs-vsctl set interface {port} ingress_policing_rate=77000"),
+]
+QUEUES = [
+    _kind("host qdisc deleted", "ovs", "tc qdisc del dev {port} root"),
+    _kind("host qdisc replaced", "ovs", "tc qdisc replace dev {port} root pfifo limit 99"),
+    _kind(
+        "host class altered", "ovs", "tc class change dev {port} parent 1:fffe classid 1:1 htb rate 1gbit ceil 1gbit"
+    ),
+    _kind("host class's queue deleted", "ovs", "tc qdisc del dev {port} parent 1:1"),
+    _kind("pod's shaper deleted", "pod", "tc -n {ns} qdisc del dev eth0 root"),
+    _kind(
+        "pod's shaper altered",
+        "pod",
+        "tc -n {ns} qdisc change dev eth0 handle 157: root tbf rate 1gbit burst 1mb latency 50ms",
+    ),
+    _kind("pod's shaper replaced", "pod", "tc -n {ns} qdisc replace dev eth0 root pfifo limit 99"),
+]
+LIMITS = [*ROWS, *QUEUES]

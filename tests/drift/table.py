@@ -1,0 +1,7 @@
+"""The whole table."""
+
+from __future__ import annotations
+
+from drift import kinds, limits
+
+KINDS = [*kinds.KINDS, *limits.LIMITS]

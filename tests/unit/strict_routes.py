@@ -1,0 +1,48 @@
+"""Routes in the strict kernel, ours and those that compete with ours: what the driver shows and removes."""
+
+from collections.abc import Iterator
+
+from ovnlet.core.resources import Address, Network, Rival, Route, Veth
+from ovnlet.core.resources.netlink import PROTOCOL
+from unit.strict_kernel import KERNEL, Entry, Link, StrictKernel, usual_metric
+
+
+def seen(veth: Veth, pod: Link, desired: Network) -> Iterator[Route | Rival]:
+    contested = {resource.destination for resource in desired if isinstance(resource, Route)}
+    for entry in pod.routes:
+        if is_ours(entry):
+            yield Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
+        elif entry.destination in contested and competes(entry) and not _is_of_an_address(entry, pod, desired):
+            where = veth.key, pod.name, entry.destination
+            yield Rival(*where, (entry.via,), entry.source, entry.protocol, entry.metric)
+
+
+def remove(kernel: StrictKernel, link: Link, doomed: Route | Rival) -> None:
+    """Whatever of ours leads there; of a stranger's just that one."""
+    for entry in [entry for entry in link.routes if entry.destination == doomed.destination]:
+        if is_ours(entry) if isinstance(doomed, Route) else _is(entry, doomed):
+            kernel.delete_route(link, entry)
+
+
+def _is(entry: Entry, rival: Rival) -> bool:
+    own = ((entry.via,), entry.source, entry.protocol, entry.metric)
+    return own == (rival.via, rival.source, rival.protocol, rival.metric)
+
+
+def is_ours(entry: Entry) -> bool:
+    return entry.protocol == PROTOCOL and entry.chosen is None
+
+
+def competes(entry: Entry) -> bool:
+    """With a route of ours to the same destination: not ours, and of no worse metric."""
+    return not is_ours(entry) and entry.metric <= usual_metric(entry.destination, PROTOCOL)
+
+
+def _is_of_an_address(entry: Entry, pod: Link, desired: Network) -> bool:
+    """The kernel's own connected route of an address of ours, which goes with it."""
+    wanted = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
+    return entry.protocol == KERNEL and any(
+        not held.noprefixroute and held.ip.network == entry.destination and entry.source in (None, held.ip.ip)
+        for held in pod.addresses
+        if held.ip.ip in wanted or held.protocol == PROTOCOL
+    )
