@@ -1,11 +1,11 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-FLOORS ?= unit node cluster cni e2e kernel
+FLOORS ?= unit node cluster control cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-control test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,20 +41,20 @@ check: .venv  ## lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
 
-test: setup kernel  ## all floors: unit node cluster cni e2e, and a slice of kernel
+test: setup kernel  ## all floors: unit node cluster control cni e2e, and a slice of kernel
 	@$(BIN)/python tests/floors.py $(FLOORS)
 
 test-unit: .venv  ## the floor that needs nothing
 	@$(BIN)/python tests/floors.py unit
 
-test-node test-cluster test-cni test-e2e: setup  ## one floor
+test-node test-cluster test-control test-cni test-e2e: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
 	@$(BIN)/python tests/floors.py --whole kernel
 
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server refused for 12 minutes, then 503 for 3
-	@$(BIN)/python tests/floors.py --long cni cluster e2e
+	@$(BIN)/python tests/floors.py --long cni cluster control e2e
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
 	@cd tests && ../$(BIN)/python -m bench

@@ -15,6 +15,7 @@ FOLDERS = {
     "unit": ("unit", "golden", "architecture"),
     "node": ("node",),
     "cluster": ("cluster",),
+    "control": ("control",),
     "cni": ("cni",),
     "e2e": ("e2e",),
     "kernel": ("kernel",),

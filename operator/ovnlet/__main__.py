@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from ovnlet.core.settings import Settings
+from ovnlet.core.settings import ControllerSettings, Settings
+
+_M = TypeVar("_M", bound=BaseModel)
 
 
-def _file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+def _file(model: type[BaseModel], path: Path | None) -> Path | None:
     """The settings file fills in whatever neither a flag nor the environment says."""
     if path is None:
         return None
@@ -26,35 +28,39 @@ def _file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | No
     if not isinstance(content, dict):
         raise click.BadParameter(f"{path} is not a mapping of settings")
     known = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := known.keys() - Settings.model_fields.keys():
+    if unknown := known.keys() - model.model_fields.keys():
         raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
     click.get_current_context().default_map = known
     return path
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_settings(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Every setting as a flag ``--name`` and a variable ``OVNLET_NAME``; the file is read first."""
-    for name, field in reversed(Settings.model_fields.items()):
-        flag = f"--{name.replace('_', '-')}"
-        default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
-        command = click.option(flag, name, envvar=f"OVNLET_{name.upper()}", help=f"{field.description}{default}")(
-            command
-        )
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        envvar="OVNLET_CONFIG",
-        callback=_file,
-        is_eager=True,
-        expose_value=False,
-        help="YAML file of settings; a flag or a variable OVNLET_<NAME> goes before it",
-    )(command)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for name, field in reversed(model.model_fields.items()):
+            flag = f"--{name.replace('_', '-')}"
+            default = "" if field.is_required() or field.default is None else f" [default: {field.default}]"
+            command = click.option(flag, name, envvar=f"OVNLET_{name.upper()}", help=f"{field.description}{default}")(
+                command
+            )
+        return click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            envvar="OVNLET_CONFIG",
+            callback=lambda _context, _parameter, path: _file(model, path),
+            is_eager=True,
+            expose_value=False,
+            help="YAML file of settings; a flag or a variable OVNLET_<NAME> goes before it",
+        )(command)
+
+    return decorate
 
 
-def read(given: dict[str, Any]) -> Settings:
+def read(given: dict[str, Any], model: type[_M]) -> _M:
     """Validate; every wrong setting is named at once, with what is allowed."""
     try:
-        return Settings.model_validate({name: value for name, value in given.items() if value is not None})
+        return model.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         wrong = [
             f"  {'.'.join(map(str, e['loc']))}: {e['msg']}"
@@ -90,42 +96,42 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="ovnlet")
 def main() -> None:
-    """A node's networking agent for Kubernetes on OVS/OVN."""
+    """A node's networking agent for Kubernetes on OVS/OVN, and the controller of a cluster that stands alone."""
 
 
 @main.command()
-@with_settings
+@with_settings(Settings)
 def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
-    settings = read(given)
+    settings = read(given, Settings)
     from ovnlet.agent import serve  # noqa: PLC0415 - a wrong setting is told before half a second of imports
 
     sys.exit(serve(settings))
 
 
 @main.command()
-@with_settings
+@with_settings(Settings)
 @click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="for whom")
 def doctor(output: str, **given: Any) -> None:
     """Look at this node and name each fault with its fix. Exit code 3 if there is one.
 
     It needs no agent, and asks it where there is one. The settings are the agent's: in its container they are set.
     """
-    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.commands.examination import report  # noqa: PLC0415
 
     sys.exit(report(settings, output))
 
 
 @main.command()
-@with_settings
+@with_settings(Settings)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="ovnlet-bundle.tar.gz")
 def bundle(file: Path, **given: Any) -> None:
     """Write one archive for a bug report; credentials are left out.
 
     Versions, settings, the doctor's findings, attachments, plans, the log's tail, records, our rows of OVSDB.
     """
-    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.bundle import collect  # noqa: PLC0415
 
     try:
@@ -138,7 +144,7 @@ def bundle(file: Path, **given: Any) -> None:
 
 
 @main.command()
-@with_settings
+@with_settings(Settings)
 @click.option("--cut-off", is_flag=True, help="also where pods are running: they lose their network")
 @click.option("--wait", is_flag=True, help="where an agent or pods are there, wait until they have gone")
 def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
@@ -146,10 +152,20 @@ def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
 
     While they are there it refuses, and removes nothing. It may be repeated.
     """
-    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()})
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.commands.uninstallation import uninstalled  # noqa: PLC0415
 
     uninstalled(settings, cut_off=cut_off, wait=wait)
+
+
+@main.command()
+@with_settings(ControllerSettings)
+def controller(**given: Any) -> None:
+    """Turn Subnets and pods into OVN's northbound database until stopped; of several replicas one leads."""
+    settings = read(given, ControllerSettings)
+    from ovnlet.controller import serve  # noqa: PLC0415
+
+    sys.exit(serve(settings))
 
 
 if __name__ == "__main__":

@@ -108,9 +108,9 @@ class Agent:
         self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig, server=settings.api_server)
-        pods = Pods(self.state)
-        self.listing = Listing(access, settings.node_name, pods)
-        self.guest = Guest(access, settings.node_name, pods, self.listing.request)
+        pods = Pods(self.state, settings.node_name)
+        self.listing = Listing(access, pods)
+        self.guest = Guest(access, settings.node_name, [pods], self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.reconciler = Reconciler(
             self.host,

@@ -6,11 +6,11 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from ovnlet.core.settings import Settings
+from ovnlet.core.settings import ControllerSettings, Settings
 from ovnlet.journal import Tail
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: Settings | ControllerSettings) -> None:
     """Send structlog and the standard library's logging to standard error in the asked form."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,

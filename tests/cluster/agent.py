@@ -12,7 +12,7 @@ from time import monotonic
 from ovnlet.cluster.events import Recorder
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.pods import Pods
+from ovnlet.cluster.pods import Pods, Seen
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import Pod
 from ovnlet.reconcile.state import State
@@ -25,7 +25,7 @@ IN_FORCE = 6.0
 @dataclass(frozen=True, slots=True)
 class Room:
     state: State
-    listing: Listing
+    listing: Listing[Seen]
     guest: Guest
     recorder: Recorder
 
@@ -40,9 +40,9 @@ class Room:
 def room(account: Path, server: str) -> Room:
     access = Access(server=server, account=account)
     state = State()
-    pods = Pods(state)
-    listing = Listing(access, NODE, pods)
-    return Room(state, listing, Guest(access, NODE, pods, listing.request), Recorder(access, NODE))
+    pods = Pods(state, NODE)
+    listing = Listing(access, pods)
+    return Room(state, listing, Guest(access, NODE, [pods], listing.request), Recorder(access, NODE))
 
 
 @asynccontextmanager

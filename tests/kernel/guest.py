@@ -23,7 +23,7 @@ from testbed.service import BedError, Service
 from testbed.space import CLEAN
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL}
+PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
 # An emulated processor beside a busy machine; a boot takes 15 s on an idle one.
 BOOT, CHASSIS = 240.0, 90.0

@@ -1,7 +1,8 @@
 """kube-apiserver, kubelet and their kin: given by KUBEBUILDER_ASSETS, found in the cache, or built once.
 
-The build takes Debian bookworm's source package (later ones hold only kubectl) and bookworm's Go, since an API server
-built by a newer Go dies in a map iterator after a few hundred pods. Nothing is installed.
+The build takes Debian bookworm's source package (later ones hold only kubectl) and bookworm's Go. The source's reflect2
+is older than Go 1.18, which hands map iterators over in another way: unmended, the API server dies as it writes out
+the maps of a custom resource's definition, or of a few hundred pods. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,36 @@ OPENAPI_EXTRA = tuple(
     f"vendor/k8s.io/apimachinery/pkg/{part}" for part in ("api/resource", "util/intstr", "runtime", "version")
 )
 OPENAPI_NOT = ("pkg/apis/abac",)
-RECIPE = [VERSION, SUITE, GO_ROOT, LINK, *GO_PACKAGES, *PROGRAMS, *OPENAPI_EXTRA, *OPENAPI_NOT]
+REFLECT2 = "vendor/github.com/modern-go/reflect2"
+ITERATOR = """type hiter struct {
+	key, value, t, h, buckets, bptr unsafe.Pointer
+	overflow, oldoverflow           *[]unsafe.Pointer
+	startBucket                     uintptr
+	offset                          uint8
+	wrapped                         bool
+	b, i                            uint8
+	bucket, checkBucket             uintptr
+	room                            [4]uintptr
+}
+
+func iterate(rtype unsafe.Pointer, m unsafe.Pointer) *hiter {
+	it := new(hiter)
+	mapiterinit(rtype, m, it)
+	return it
+}
+"""
+# File, what is found there exactly once, what stands there instead.
+MENDED = (
+    ("unsafe_link.go", r"type hiter struct \{.*?\n\}\n", ITERATOR),
+    (
+        "unsafe_link.go",
+        r"(func mapiterinit\(rtype unsafe.Pointer, m unsafe.Pointer)\) \(?(?:val )?\*hiter\)?",
+        r"\1, it *hiter)",
+    ),
+    ("unsafe_map.go", r"mapiterinit\(type2\.rtype, ", "iterate(type2.rtype, "),
+)
+_MENDS = [part for mend in MENDED for part in mend]
+RECIPE = [VERSION, SUITE, GO_ROOT, LINK, *GO_PACKAGES, *PROGRAMS, *OPENAPI_EXTRA, *OPENAPI_NOT, *_MENDS]
 
 
 def assets() -> Path:
@@ -75,6 +105,7 @@ def _fetch(shop: Path) -> tuple[Path, dict[str, str]]:
         source = shop / "gopath/src" / PROJECT
         source.parent.mkdir(parents=True)
         progress.run(["dpkg-source", "--no-check", "-x", description, source])
+        _mend(source / REFLECT2)
     go_root = shop / "go" / GO_ROOT
     return source, os.environ | {
         "GOROOT": str(go_root),
@@ -85,6 +116,14 @@ def _fetch(shop: Path) -> tuple[Path, dict[str, str]]:
         "CGO_ENABLED": "0",
         "PATH": f"{go_root}/bin:{os.environ['PATH']}",
     }
+
+
+def _mend(reflect2: Path) -> None:
+    for name, found, instead in MENDED:
+        text, count = re.subn(found, instead, (reflect2 / name).read_text(), flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"reflect2/{name} is another one than the build knows: {found}")
+        (reflect2 / name).write_text(text)
 
 
 def _generate(source: Path, env: dict[str, str]) -> None:

@@ -21,10 +21,10 @@ PODS = "10.16.0.0/16,fd00:10:16::/64"
 
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
 OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
-# OVN's databases and northd alone, for nodes that bring a chassis of their own; part of `ovn`.
-CENTRAL = "central"
-CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER})
-NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY, CENTRAL})
+CENTRAL = "central"  # of OVN: comes with `ovn` by itself
+BARE = "bare"  # a node's empty space, for a guest that brings its own
+CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL})
+NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY, BARE})
 ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
 
 

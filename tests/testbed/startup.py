@@ -136,7 +136,7 @@ def _central(bed: Bed, spaces: Future[None]) -> Space:
     pki.issue(bed.directory, [f"n{index}" for index in range(bed.node_count)])
     spaces.result()
     assert bed.control
-    switch.start_central(bed.control)
+    switch.start_central(bed.control, reachable=bed.networked)
     bed.say("OVN central ready")
     return bed.control
 

@@ -67,11 +67,11 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     )
 
 
-def start_central(control: Space) -> list[Service]:
-    """Northbound, southbound and northd. Over the network they speak TLS, with those alone who have a certificate."""
+def start_central(control: Space, *, reachable: bool) -> list[Service]:
+    """Northbound, southbound and northd; ``reachable`` for those in other spaces, over TLS and with a certificate."""
     servers, keys = [], pki.flags(control.directory.parent, pki.SERVER)
     for short, (schema, port) in SCHEMAS.items():
-        listen = [f"--remote=pssl:{port}:{layout.CONTROL_IP}", *keys]
+        listen = [f"--remote=pssl:{port}:{layout.CONTROL_IP}", *keys] if reachable else []
         db = f"/var/lib/ovn/ovn{short}_db.db"
         control.sh(f"[ -e {db} ] || ovsdb-tool create {db} {schema}")
         run = f"/run/ovn/ovn{short}_db"

@@ -8,8 +8,8 @@ import pytest
 
 from ovnlet.cluster.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
 from ovnlet.cluster.handlers import Forever
-from ovnlet.cluster.listing import Listing, _read_page
-from ovnlet.cluster.pods import Pods
+from ovnlet.cluster.listing import Listing
+from ovnlet.cluster.pods import Pods, Seen
 from ovnlet.cluster.session import Access, ApiFault
 from ovnlet.core.attachment import Pod
 from ovnlet.reconcile.state import State
@@ -36,7 +36,7 @@ def pod(name: str = "a") -> Pod:
 
 async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> None:
     away = Away()
-    listing = Listing(cast("Access", away), "n0", Pods(State()))
+    listing = Listing(cast("Access", away), Pods(State(), "n0"))
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(12 * 60)
     assert not task.done()
@@ -49,12 +49,12 @@ async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> N
 async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
     made = 0
 
-    class Here(Listing):
+    class Here(Listing[Seen]):
         async def refresh(self) -> None:
             nonlocal made
             made += 1
 
-    listing = Here(cast("Access", Away()), "n0", Pods(State()))
+    listing = Here(cast("Access", Away()), Pods(State(), "n0"))
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(3600)
     assert made == 1
@@ -126,4 +126,4 @@ NO_LISTS: tuple[object, ...] = (None, [], {}, {"metadata": {}, "items": []}, {"m
 )
 async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
     with pytest.raises(ApiFault):
-        _read_page(page)
+        Listing(cast("Access", Away()), Pods(State(), "n0"))._read_page(page)

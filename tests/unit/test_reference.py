@@ -8,14 +8,18 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 
 from ovnlet.__main__ import main
 from ovnlet.commands.output import DIFFERENT, FAULTY
-from ovnlet.core.settings import Settings
+from ovnlet.core.settings import ControllerSettings, Settings
+from ovnlet.front import Front
 from ovnlet.metrics import Metrics
 from ovnlet.runtime import ANSWERS
 from ovnlet_cni.errors import Code
 
+# Whose settings a command takes, by one of them that the other has not.
+MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
@@ -26,13 +30,12 @@ def settings() -> str:
         "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of the YAML file that",
         "`--config` names; a flag goes before a variable, a variable before the file. They are read once, at start; a",
         "wrong one is named, with what is allowed, and the agent does not start.",
-        "",
-        "| setting | values | default | what it is |",
-        "|---|---|---|---|",
     ]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
+    for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
+        lines += ["", f"## {title}", "", "| setting | values | default | what it is |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
+            lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 
@@ -66,11 +69,12 @@ def command_line() -> str:
         command = main.get_command(context, name)
         assert command is not None
         lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        with_settings = any(parameter.name == "node_name" for parameter in command.params)
-        if with_settings:
+        named = {parameter.name for parameter in command.params}
+        model = next((each for each, key in MODELS.items() if key in named), None)
+        if model:
             lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
         for parameter in command.params:
-            if with_settings and parameter.name in {*Settings.model_fields, "config"}:
+            if model and parameter.name in {*model.model_fields, "config"}:
                 continue
             if isinstance(parameter, click.Option):
                 shown = ", ".join(f"`{word}`" for word in parameter.opts)
@@ -81,17 +85,18 @@ def command_line() -> str:
 
 
 def metrics() -> str:
-    registry: CollectorRegistry = Metrics(lambda: []).registry
+    registries: list[CollectorRegistry] = [Metrics(lambda: []).registry, Front("127.0.0.1:0").registry]
     lines = [
         "# Metrics",
         "",
         "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
-        "setting `http` names an address, there. Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
+        "setting `http` names an address, there; the controller's own at its setting `listen`.",
+        "Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
         "|---|---|---|",
     ]
-    for family in sorted(registry.collect(), key=lambda family: family.name):
+    for family in sorted((f for r in registries for f in r.collect()), key=lambda family: family.name):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"

@@ -3,8 +3,8 @@
 How the agent starts it, each ``run()`` a task that is stopped by cancelling it::
 
     access = Access(settings.kubeconfig)  # raises BadCredentials: refuse to start
-    pods = Pods(state)
-    listing = Listing(access, settings.node_name, pods)
-    guest = Guest(access, settings.node_name, pods, listing.request)
+    pods = Pods(state, settings.node_name)
+    listing = Listing(access, pods)
+    guest = Guest(access, settings.node_name, [pods], listing.request)
     recorder = Recorder(access, settings.node_name)
 """

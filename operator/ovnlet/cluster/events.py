@@ -1,4 +1,4 @@
-"""Outcomes told to people: Kubernetes Events on pods, seldom enough that nobody has to filter them."""
+"""Outcomes told to people: Kubernetes Events on pods and others, seldom enough that nobody has to filter them."""
 
 import asyncio
 import secrets
@@ -6,14 +6,13 @@ from collections import OrderedDict
 from collections.abc import Coroutine, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import aiohttp
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from ovnlet.cluster.session import Access, ApiFault, call
-from ovnlet.core.attachment import Pod
 
 COMPONENT = "ovnlet"
 AGAIN = 3600.0  # seconds in which the same is told by raising its count
@@ -26,6 +25,21 @@ log = structlog.get_logger("events")
 Kind = Literal["Normal", "Warning"]
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
+
+
+class Subject(Protocol):
+    """What an Event is about; of an object without a namespace, the Event is in `default`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def api_version(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def object_uid(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,7 @@ class Key:
 class Told:
     """One Event. ``there``: the API server has it; ``since`` is the loop's time of the first."""
 
-    owner: Pod
+    owner: Subject
     kind: Kind
     name: str
     since: float
@@ -77,7 +91,7 @@ class Recorder:
         self._allowances: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
         self._filled = asyncio.Event()
 
-    def record(self, pod: Pod, kind: Kind, reason: str, message: str) -> None:
+    def record(self, pod: Subject, kind: Kind, reason: str, message: str) -> None:
         """Tell of ``pod`` what happened. The same within an hour is counted, not repeated."""
         key = Key(pod.object_uid, reason, message[:MESSAGE])
         now = asyncio.get_running_loop().time()
@@ -125,7 +139,7 @@ class Recorder:
     async def _send(self, http: aiohttp.ClientSession, key: Key, told: Told) -> None:
         """PATCH what the API server has, create what it has not or has forgotten."""
         sent = told.count
-        url = f"{self._access.server}/api/v1/namespaces/{told.owner.namespace}/events"
+        url = f"{self._access.server}/api/v1/namespaces/{told.owner.namespace or 'default'}/events"
         if told.there:
             change = {"count": sent, "lastTimestamp": _time(told.last)}
             headers = {"Content-Type": "application/merge-patch+json"}
@@ -141,11 +155,11 @@ class Recorder:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": told.name, "namespace": pod.namespace},
+            "metadata": {"name": told.name, "namespace": pod.namespace or "default"},
             "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": pod.namespace,
+                "apiVersion": pod.api_version,
+                "kind": pod.kind,
+                **({"namespace": pod.namespace} if pod.namespace else {}),
                 "name": pod.name,
                 "uid": pod.object_uid,
             },

@@ -7,14 +7,15 @@ hold up the loop that serves the runtime. What it tells arrives as calls in our 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from ovnlet.cluster.pods import Pods, Seen
+from ovnlet.cluster.feeds import Feed
 from ovnlet.cluster.session import Access
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
@@ -24,13 +25,13 @@ log = structlog.get_logger("guest")
 
 
 class Guest:
-    """Feeds ``pods`` from kopf's watch.
+    """Feeds the ``feeds`` from kopf's watches. ``identity`` is what kopf is to call itself.
 
     ``relisted`` is called when kopf had to list anew or ended: events may be lost.
     """
 
-    def __init__(self, access: Access, node: str, pods: Pods, relisted: Callable[[], None]) -> None:
-        self._access, self._node, self._pods, self._relisted = access, node, pods, relisted
+    def __init__(self, access: Access, identity: str, feeds: Sequence[Feed[Any]], relisted: Callable[[], None]) -> None:
+        self._access, self._identity, self._feeds, self._relisted = access, identity, feeds, relisted
 
     async def run(self) -> None:
         """Keep kopf running. Ends only when cancelled."""
@@ -75,22 +76,24 @@ class Guest:
 
         from ovnlet.cluster import handlers  # noqa: PLC0415
 
+        paths = {feed.kind.path for feed in self._feeds}
+
         async def notice(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
             answer = await send(request)
-            if request.url.path.endswith("/pods") and "watch" not in request.url.query:
+            if request.url.path in paths and "watch" not in request.url.query:
                 ours.call_soon_threadsafe(self._relisted)
             return answer
 
-        def tell(seen: Seen, deleted: bool) -> None:
-            ours.call_soon_threadsafe(self._pods.gone if deleted else self._pods.seen, seen)
+        def tell(feed: Feed[Any], seen: Any, deleted: bool) -> None:
+            ours.call_soon_threadsafe(feed.gone if deleted else feed.seen, seen)
 
         hush()
         async with self._access.session(notice) as http:
             await kopf.operator(
-                registry=handlers.registry(self._access.server, http, tell),
-                settings=handlers.settings(self._node),
+                registry=handlers.registry(self._access.server, http, self._feeds, tell),
+                settings=handlers.settings(self._feeds),
                 # By itself it asks DNS for the node's full name, and where none answers that takes 5 s.
-                identity=self._node,  # type: ignore[arg-type]
+                identity=self._identity,  # type: ignore[arg-type]
                 standalone=True,
                 clusterwide=True,
                 stop_flag=stop,

@@ -1,20 +1,22 @@
-"""What kopf is told to do: log in as we say, and hand each pod event on. The only module that imports kopf."""
+"""What kopf is told to do: log in as we say, and hand each event on. The only module that imports kopf."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
 import kopf
 
-from ovnlet.cluster.pods import Seen, read
+from ovnlet.cluster.feeds import Feed
 
 BACKOFFS = (0.25, 0.5, 1.0, 2.0)
 LONGEST_BACKOFF = 3.0
 
 
-def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, bool], None]) -> kopf.OperatorRegistry:
-    """The handlers; ``tell`` gets each pod and whether it was deleted. Other kinds than ``on.event`` write."""
+def registry(
+    server: str, http: aiohttp.ClientSession, feeds: Sequence[Feed[Any]], tell: Callable[[Feed[Any], Any, bool], None]
+) -> kopf.OperatorRegistry:
+    """The handlers; ``tell`` gets each object and whether it was deleted. Other kinds than ``on.event`` write."""
     handlers = kopf.OperatorRegistry()
     before = asyncio.all_tasks()
     sessions = iter([kopf.AiohttpSession(server=server, aiohttp_session=http)])
@@ -24,10 +26,14 @@ def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, boo
         """The second time the API server has refused us: None ends kopf, and it is started anew."""
         return next(sessions, None)
 
-    @kopf.on.event("", "v1", "pods", registry=handlers)
-    async def pod(event: kopf.RawEvent, **_: Any) -> None:
-        if (known := read(event["object"])) is not None:
-            tell(known, event["type"] == "DELETED")
+    def follow(feed: Feed[Any]) -> None:
+        @kopf.on.event(feed.kind.group, feed.kind.version, feed.kind.plural, registry=handlers)
+        async def happened(event: kopf.RawEvent, **_: Any) -> None:
+            if (known := feed.read(event["object"])) is not None:
+                tell(feed, known, event["type"] == "DELETED")
+
+    for feed in feeds:
+        follow(feed)
 
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
@@ -38,12 +44,14 @@ def registry(server: str, http: aiohttp.ClientSession, tell: Callable[[Seen, boo
     return handlers
 
 
-def settings(node: str) -> kopf.OperatorSettings:
+def settings(feeds: Sequence[Feed[Any]]) -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.process.ultimate_exiting_timeout = None  # or it kills the whole process
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
-    chosen.watching.field_selectors["", "v1", "pods"] = f"spec.nodeName={node}"
+    for kind in (feed.kind for feed in feeds):
+        if kind.selector:
+            chosen.watching.field_selectors[kind.group, kind.version, kind.plural] = kind.selector
     chosen.watching.chunk_size = 100
     chosen.networking.error_backoffs = Forever()
     chosen.networking.request_timeout = 30

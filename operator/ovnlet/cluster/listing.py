@@ -1,27 +1,29 @@
-"""Our own LIST of this node's pods: the only thing that tells that a pod is gone for sure."""
+"""Our own LIST of a kind, such as this node's pods: the only thing that tells that an object is gone for sure."""
 
 import asyncio
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from ovnlet.cluster.pods import Pods, Seen, read
+from ovnlet.cluster.feeds import Feed
 from ovnlet.cluster.session import Access, ApiFault, call
 from ovnlet.core.errors import NotReady
 
 CHUNK = 100
 LONGEST_WAIT = 4.0
 log = structlog.get_logger("listing")
+S = TypeVar("S")
 
 
-class Listing:
+class Listing(Generic[S]):
     """Lists when asked, and until it succeeds. One list at a time, so that none overtakes another."""
 
-    def __init__(self, access: Access, node: str, pods: Pods) -> None:
-        self._access, self._pods = access, pods
-        self._query = {"fieldSelector": f"spec.nodeName={node}", "limit": str(CHUNK)}
+    def __init__(self, access: Access, feed: Feed[S]) -> None:
+        self._access, self._feed = access, feed
+        selector = feed.kind.selector
+        self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(CHUNK)}
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._alone = asyncio.Lock()
@@ -38,7 +40,7 @@ class Listing:
             async for attempt in AsyncRetrying(
                 wait=wait_random_exponential(multiplier=0.25, max=LONGEST_WAIT, min=0.1),
                 retry=retry_if_exception_type(NotReady),
-                before_sleep=_tell,
+                before_sleep=self._tell,
             ):
                 with attempt:
                     await self.refresh()
@@ -47,34 +49,33 @@ class Listing:
         """Put a complete list that began after this call into the state. Raises NotReady."""
         async with self._alone, self._access.session() as http:
             listed, version = await self._list(http)
-        if not self._pods.listed(listed, version):
+        if not self._feed.listed(listed, version):
             log.warning("the cluster was restored: resource versions run anew", version=version)
 
-    async def _list(self, http: aiohttp.ClientSession) -> tuple[list[Seen], int]:
+    async def _list(self, http: aiohttp.ClientSession) -> tuple[list[S], int]:
         """Without a resourceVersion the answer is the most recent state, not what a cache remembers."""
-        url = f"{self._access.server}/api/v1/pods"
-        listed: list[Seen] = []
+        url = f"{self._access.server}{self._feed.kind.path}"
+        listed: list[S] = []
         query = self._query
         while True:
             page = await call(http, "GET", url, params=query)
-            seen, version, more = _read_page(page)
+            seen, version, more = self._read_page(page)
             listed += seen
             if not more:
                 return listed, version
             query = {**self._query, "continue": more}
 
+    def _read_page(self, page: Any) -> tuple[list[S], int, str]:
+        try:
+            metadata = page["metadata"]
+            seen = [one for one in map(self._feed.read, page["items"] or ()) if one is not None]
+            return seen, int(metadata["resourceVersion"]), metadata.get("continue") or ""
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ApiFault(f"not a list of {self._feed.kind.plural}: {error!r}") from error
 
-def _read_page(page: Any) -> tuple[list[Seen], int, str]:
-    try:
-        metadata = page["metadata"]
-        seen = [pod for pod in map(read, page["items"] or ()) if pod is not None]
-        return seen, int(metadata["resourceVersion"]), metadata.get("continue") or ""
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ApiFault(f"not a list of pods: {error!r}") from error
-
-
-def _tell(attempt: RetryCallState) -> None:
-    """The first failure of a row and then one in twenty: the API server may be away for hours."""
-    if attempt.attempt_number % 20 == 1:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        log.warning("cannot list pods; trying for ever", attempt=attempt.attempt_number, error=str(error))
+    def _tell(self, attempt: RetryCallState) -> None:
+        """The first failure of a row and then one in twenty: the API server may be away for hours."""
+        if attempt.attempt_number % 20 == 1:
+            error = attempt.outcome.exception() if attempt.outcome else None
+            what = f"cannot list {self._feed.kind.plural}; trying for ever"
+            log.warning(what, attempt=attempt.attempt_number, error=str(error))

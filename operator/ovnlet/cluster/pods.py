@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ovnlet.cluster.feeds import Kind
 from ovnlet.core import annotations
 from ovnlet.core.attachment import Pod
 from ovnlet.reconcile.state import Owner, State
@@ -49,10 +50,14 @@ def _needed(key: str) -> bool:
 class Pods:
     """Feeds ``state``. Remembers of each pod, also of one deleted since the last list, its newest version."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, node: str = "") -> None:
+        self.kind = Kind("", "v1", "pods", f"spec.nodeName={node}" if node else "")
         self._state = state
         self._newest: dict[Owner, int] = {}
         self._listed = 0
+
+    def read(self, body: Mapping[str, Any]) -> Seen | None:
+        return read(body)
 
     def seen(self, seen: Seen) -> None:
         if self._is_news(seen):

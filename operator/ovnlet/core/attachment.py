@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Self
+from typing import ClassVar, Self
 
 AttachmentKey = tuple[str, str]
 
@@ -81,6 +81,9 @@ class Pod:
     ``uid`` is ``metadata.uid`` or, for a static pod, its annotation ``kubernetes.io/config.mirror``:
     that is the UID which kubelet gives to the runtime.
     """
+
+    kind: ClassVar[str] = "Pod"
+    api_version: ClassVar[str] = "v1"
 
     namespace: str
     name: str

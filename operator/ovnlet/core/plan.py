@@ -7,10 +7,16 @@ it absent, whether it is there or not. A plan cut short anywhere is just drift f
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, Generic
 
-from ovnlet.core.resources import ORDER, Network, Port, Resource, Route, Veth
+from typing_extensions import TypeVar
 
-_RANK = {kind: rank for rank, kind in enumerate(ORDER)}
+from ovnlet.core.resources import ORDER, Port, Resource, Route, Thing, Veth, northbound
+
+_RANK: dict[type, int] = {kind: rank for rank, kind in enumerate((*ORDER, *northbound.ORDER))}
+# A node's things where nothing else is said; the controller's are of the northbound database.
+R = TypeVar("R", bound=Thing, default=Resource)
+R_co = TypeVar("R_co", bound=Thing, default=Resource, covariant=True)
 
 
 class Verb(StrEnum):
@@ -19,12 +25,12 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Generic[R_co]):
     """One step. ``was`` is the observed value that ENSURE changes, None where it creates."""
 
     verb: Verb
-    resource: Resource
-    was: Resource | None = None
+    resource: R_co
+    was: R_co | None = None
 
     def __str__(self) -> str:
         kind = type(self.resource).__name__
@@ -38,7 +44,7 @@ class Step:
 Plan = tuple[Step, ...]
 
 
-def diff(desired: Network, observed: Network) -> Plan:
+def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     """The steps that turn ``observed`` into ``desired``: removals downwards, then ensures upwards.
 
     What lies within a removed thing goes with it: it is neither removed by a step of its own nor
@@ -58,17 +64,17 @@ def diff(desired: Network, observed: Network) -> Plan:
     )
 
 
-def _order(resource: Resource) -> tuple[int, bool, str]:
+def _order(resource: Thing) -> tuple[int, bool, str]:
     indirect = isinstance(resource, Route) and resource.via is not None
     return _RANK[type(resource)], indirect, str(resource.key)
 
 
-def _words(resource: Resource) -> str:
+def _words(resource: Thing) -> str:
     _, *rest = resource.key
     return " ".join(str(part) for part in rest if part is not False and part is not True)
 
 
-def _attributes(resource: Resource) -> Iterator[str]:
+def _attributes(resource: Any) -> Iterator[str]:
     """What a new thing has besides its key; our marks and labels on it are not news."""
     for field in fields(resource):
         value = getattr(resource, field.name)
@@ -77,7 +83,7 @@ def _attributes(resource: Resource) -> Iterator[str]:
             yield f"{field.name} {value}"
 
 
-def _changes(was: Resource, now: Resource) -> Iterator[str]:
+def _changes(was: Any, now: Any) -> Iterator[str]:
     for field in fields(now):
         before, after = getattr(was, field.name), getattr(now, field.name)
         if before == after:

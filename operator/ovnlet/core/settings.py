@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validato
 
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+_REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
 
 
 class Settings(BaseModel):
@@ -84,6 +86,40 @@ class Settings(BaseModel):
         """The chassis keys that are given, by OVN's names for them."""
         given = {"ovn-remote": self.ovn_remote, "ovn-encap-type": self.encap_type, "ovn-encap-ip": self.encap_ip}
         return {key: str(value) for key, value in given.items() if value is not None}
+
+
+class ControllerSettings(BaseModel):
+    """Of `ovnlet controller`; each likewise a flag, a variable and a key of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    identity: _Name = Field(description="this replica's own name among those that may lead, such as its pod's")
+    ovn_nb: Annotated[str, Field(pattern=rf"^{_REMOTE}(,{_REMOTE})*$")] = Field(
+        "unix:/run/ovn/ovnnb_db.sock", description="OVN's northbound database: unix:, tcp: or ssl:, several by commas"
+    )
+    ovn_key: _Path | None = Field(None, description="private key for ssl:, PEM")
+    ovn_cert: _Path | None = Field(None, description="client certificate for ssl:, PEM")
+    ovn_ca: _Path | None = Field(None, description="who signed the database's certificate, PEM")
+    kubeconfig: _Path | None = Field(None, description="credentials; the pod's service account where none is given")
+    namespace: _Name = Field("ovnlet-system", description="where the Lease is kept")
+    lease: _Name = Field("ovnlet-controller", description="the Lease by which one replica leads")
+    lease_seconds: Annotated[float, Field(ge=2, le=60)] = Field(
+        10, description="seconds without a sign of the leader after which another takes over"
+    )
+    cluster_router: _Name = Field("ovn-cluster", description="the logical router that joins all subnets")
+    join_switch: _Name = Field("join", description="the logical switch of the nodes' own ports")
+    join_cidr: str = Field(
+        "100.64.0.0/16,fd00:100:64::/64", description="addresses of the nodes' own ports: one prefix of each family"
+    )
+    cool_down: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60, description="seconds before the address of a pod that ended is given to another"
+    )
+    resync: Annotated[float, Field(ge=1, le=86400)] = Field(60, description="seconds between full looks")
+    listen: Annotated[str, Field(pattern=r"^\S+:\d+$")] = Field(
+        "127.0.0.1:10661", description="address and port of /metrics, /healthz and /readyz"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="lines for people or for a collector")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity shown")
 
 
 def _networks(text: str) -> frozenset[IPv4Network | IPv6Network]:

@@ -1,10 +1,11 @@
-"""JSON-RPC over a unix socket, as ovsdb-server and the control sockets of OVS and OVN speak it."""
+"""JSON-RPC over a unix socket, TCP or TLS, as ovsdb-server and the control sockets of OVS and OVN speak it."""
 
 import asyncio
 import codecs
 import itertools
 import json
 import re
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -154,13 +155,28 @@ class Peer(asyncio.Protocol):
             self._transport.write(json.dumps(message, separators=(",", ":")).encode())
 
 
-async def connect(path: str, name: str, notified: Callable[[str, Any], None] = lambda _method, _params: None) -> Peer:
-    """A connection to the unix socket at that path."""
+async def connect(
+    remote: str,
+    name: str,
+    notified: Callable[[str, Any], None] = lambda _method, _params: None,
+    tls: ssl.SSLContext | None = None,
+) -> Peer:
+    """A connection to a socket's path, or to `unix:PATH`, `tcp:HOST:PORT` or `ssl:HOST:PORT`."""
     loop = asyncio.get_running_loop()
+    kind, _, where = remote.partition(":")
     try:
-        _, peer = await loop.create_unix_connection(lambda: Peer(name, notified), path)
-    except OSError as error:
-        raise Disconnected(f"cannot connect to {name} at {path}: {error.strerror or error}") from error
+        if kind in ("tcp", "ssl"):
+            host, _, port = where.rpartition(":")
+            # OVN's own clients check the chain and not the name, which its certificates do not bear.
+            options: dict[str, Any] = {"ssl": tls, "server_hostname": ""} if kind == "ssl" else {}
+            _, peer = await loop.create_connection(
+                lambda: Peer(name, notified), host.strip("[]"), int(port or 0), **options
+            )
+        else:
+            _, peer = await loop.create_unix_connection(lambda: Peer(name, notified), remote.removeprefix("unix:"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Disconnected(f"cannot connect to {name} at {remote}: {reason}") from error
     return peer
 
 

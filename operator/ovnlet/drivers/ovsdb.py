@@ -5,6 +5,8 @@ nothing else notices a server that hangs behind a unix socket.
 """
 
 import asyncio
+import itertools
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -76,18 +78,26 @@ class Database:
     ``changed`` is given the changes of one message, which often is one transaction, once all its
     rows are in place. ``renewed()`` follows the first dump of each session: everything may have
     changed, and nothing is told of single rows.
+
+    ``remotes`` are tried in turn, separated by commas. With a ``lock``, a session takes the database's lock of that
+    name from whoever has it, and every transaction fails once another has taken it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a session needs to know
         self,
-        path: str,
+        remotes: str,
         name: str,
         tables: Mapping[str, Sequence[str]],
         *,
         changed: Callable[[Sequence[Change]], None],
         renewed: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+        lock: str | None = None,
     ) -> None:
-        self._path, self._name, self._tables = path, name, tables
+        self._remotes = itertools.cycle(remotes.split(","))
+        self._name, self._tables, self._tls = name, tables, tls
+        self._lock = lock
+        self._guard: list[Op] = [{"op": "assert", "lock": lock}] if lock else []
         self._changed, self._renewed = changed, renewed
         self._columns: dict[str, dict[str, Column]] = {}
         self._peer: Peer | None = None
@@ -114,12 +124,13 @@ class Database:
         """
         if self._peer is None or not self.connected.is_set():
             raise Disconnected(self.fault)
+        ops = [*self._guard, *ops]
         results: list[dict[str, Any] | None] = await self._peer.call("transact", [self._name, *ops])
         self.last_answer = asyncio.get_running_loop().time()
         for number, result in enumerate(results):
             if result and "error" in result:
                 raise Refused(_why(ops[number] if number < len(ops) else {}, result))
-        return [result or {} for result in results]
+        return [result or {} for result in results[len(self._guard) :]]
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -135,7 +146,7 @@ class Database:
     async def _serve(self) -> None:
         """One session, from connecting to its loss; it ends by raising."""
         self._early = []
-        peer = await jsonrpc.connect(self._path, self._name, self._notified)
+        peer = await jsonrpc.connect(next(self._remotes), self._name, self._notified, self._tls)
         try:
             async with asyncio.timeout(_OPENING):
                 await self._load(peer)
@@ -158,6 +169,8 @@ class Database:
             }
         except KeyError as missing:
             raise NodeFault(f"{self._name} {schema.get('version')} has no table or column {missing}") from None
+        if self._lock:
+            await peer.call("steal", [self._lock])
         wanted = {table: {"columns": list(columns)} for table, columns in self._tables.items()}
         dump = await peer.call("monitor_cond", [self._name, None, wanted])
         # What changed since may have come in the same read as the dump, before this line runs.

@@ -5,6 +5,8 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 ``within`` names the key of the thing whose removal takes this one with it.
 """
 
+from typing import Protocol
+
 from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
 from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
@@ -17,6 +19,16 @@ Key = tuple[object, ...]
 Network = frozenset[Resource]
 
 ABSENT: Network = frozenset()
+
+
+class Thing(Protocol):
+    """What ``diff`` knows of any kind of thing, on a node or in the northbound database."""
+
+    @property
+    def key(self) -> Key: ...
+    @property
+    def within(self) -> Key | None: ...
+
 
 # ENSURE walks it forwards, REMOVE backwards. The OVS port comes before the veth: vswitchd
 # reconfigures everything at each link event, and so does it once for both (75 -> 49 ms at 250 ports).
@@ -57,5 +69,6 @@ __all__ = [
     "Shaper",
     "Shaping",
     "Sysctl",
+    "Thing",
     "Veth",
 ]

@@ -1,0 +1,196 @@
+"""Who needs a logical switch port: pods and nodes, and which addresses they ask for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ovnlet.core import ids, values
+from ovnlet.core.allocation import Address
+from ovnlet.core.annotations import key
+from ovnlet.core.errors import Invalid
+from ovnlet.core.subnets import Subnet
+
+PROVIDER = "ovn"
+IP, MAC, POOL, SWITCH, ALLOCATED = (
+    key(PROVIDER, name) for name in ("ip_address", "mac_address", "ip_pool", "logical_switch", "allocated")
+)
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
+_ORDINAL = re.compile(r"-(\d+)$")
+
+Owner = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a port is bound to: its MAC and one address of each family, IPv4 first."""
+
+    mac: str
+    addresses: tuple[Address, ...]
+
+    def __str__(self) -> str:
+        return " ".join((self.mac, *map(str, self.addresses)))
+
+    @property
+    def ips(self) -> str:
+        return ",".join(map(str, self.addresses))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for; where nothing is, OVN chooses."""
+
+    addresses: tuple[Address, ...] = ()
+    mac: str = ""
+
+    def met_by(self, binding: Binding) -> bool:
+        return set(self.addresses) <= set(binding.addresses) and self.mac in ("", binding.mac)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the controller keeps of a pod. ``workload`` is the StatefulSet it is of, or empty."""
+
+    kind: ClassVar[str] = "Pod"
+    api_version: ClassVar[str] = "v1"
+
+    namespace: str
+    name: str
+    object_uid: str
+    node: str
+    finished: bool = False
+    workload: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Owner:
+        return (self.namespace, self.name)
+
+    @property
+    def port(self) -> str:
+        return ids.iface_id(self.namespace, self.name, PROVIDER)
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"iface-id-ver": self.object_uid, "requested-chassis": self.node}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        found = {"ovnlet": "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
+        return {**found, **({"ovnlet-workload": self.workload} if self.workload else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClaim:
+    """What the controller keeps of a Node; ``internal`` are its own addresses."""
+
+    kind: ClassVar[str] = "Node"
+    api_version: ClassVar[str] = "v1"
+    namespace: ClassVar[str] = ""
+
+    name: str
+    object_uid: str
+    internal: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Owner:
+        return ("", self.name)
+
+    @property
+    def port(self) -> str:
+        return f"node-{self.name}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"ovnlet": "node", "vendor": "kube-ovn"}
+
+
+Claim = Workload | NodeClaim
+
+
+@dataclass(frozen=True, slots=True)
+class StatefulSet:
+    namespace: str
+    name: str
+    object_uid: str
+    first: int
+    replicas: int
+
+    @property
+    def owner(self) -> Owner:
+        return (self.namespace, self.name)
+
+    def wants(self, pod: str) -> bool:
+        number = ordinal(pod)
+        return number is not None and self.first <= number < self.first + self.replicas
+
+
+def ordinal(pod: str) -> int | None:
+    found = _ORDINAL.search(pod)
+    return int(found[1]) if found else None
+
+
+def bound(text: str) -> Binding | None:
+    """A port's `addresses` or `dynamic_addresses` as values; None where OVN is still to choose."""
+    mac, *rest = text.lower().split() or [""]
+    if not _MAC.fullmatch(mac) or "dynamic" in rest:
+        return None
+    try:
+        return Binding(mac, tuple(sorted((values.address(word) for word in rest), key=lambda each: each.version)))
+    except ValueError:
+        return None
+
+
+def told(claim: Claim, subnet: Subnet) -> Binding | None:
+    """What its annotations say that it was given, if they say all of it and it lies in the subnet."""
+    if claim.annotations.get(ALLOCATED) != "true":
+        return None
+    binding = bound(f"{claim.annotations.get(MAC, '')} {claim.annotations.get(IP, '').replace(',', ' ')}")
+    if binding is None or {address.version for address in binding.addresses} != subnet.families:
+        return None
+    return binding if all(subnet.holds(address) for address in binding.addresses) else None
+
+
+def wishes(claim: Claim, subnet: Subnet) -> tuple[Wish, ...]:
+    """What is asked for, in the order in which it is tried. Raises Invalid."""
+    mac = claim.annotations.get(MAC, "").strip().lower()
+    if mac and not _MAC.fullmatch(mac):
+        raise Invalid(MAC, mac, "a unicast MAC address such as 00:00:00:53:00:01")
+    if text := claim.annotations.get(IP, "").strip():
+        return (Wish(_asked(IP, text, subnet), mac),)
+    if text := claim.annotations.get(POOL, "").strip():
+        return tuple(Wish(addresses, mac) for addresses in _pool(claim, text, subnet))
+    return (Wish(mac=mac),)
+
+
+def _pool(claim: Claim, text: str, subnet: Subnet) -> tuple[tuple[Address, ...], ...]:
+    """Sets of addresses between semicolons, or single ones between commas. A StatefulSet's pod has its ordinal's."""
+    parts = text.split(";") if ";" in text or _is_pair(text) else text.split(",")
+    pool = tuple(_asked(POOL, part, subnet) for part in parts if part.strip())
+    number = ordinal(claim.name) if isinstance(claim, Workload) and claim.workload else None
+    if number is None:
+        return pool
+    if number >= len(pool):
+        raise Invalid(POOL, text, f"at least {number + 1} entries, one for each pod of the StatefulSet")
+    return (pool[number],)
+
+
+def _is_pair(text: str) -> bool:
+    parts = values.split(text)
+    return len(parts) == 2 and (":" in parts[0]) != (":" in parts[1])
+
+
+def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
+    allowed = f"at most one address of each family inside {subnet.cidr} that is not the gateway's"
+    try:
+        found = [values.address(part.partition("/")[0]) for part in values.split(text)]
+    except ValueError as error:
+        raise Invalid(name, text, allowed) from error
+    if len({address.version for address in found}) != len(found) or not all(map(subnet.holds, found)):
+        raise Invalid(name, text, allowed)
+    return tuple(sorted(found, key=lambda address: address.version))

@@ -1,0 +1,198 @@
+"""`Subnet` objects as values: what can be used of a specification, and why not where nothing can.
+
+The schema of the CRD refuses what a pattern can see; the rest is said here, in words for the person who wrote it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, ClassVar
+
+from ovnlet.core.allocation import Address, Destination
+from ovnlet.core.errors import OvnletError
+
+# OVN makes the host's half of an IPv6 address out of the MAC, so that there is no other length.
+_V6_LENGTH = 64
+_V4_LENGTHS = range(8, 31)
+
+
+class Unusable(OvnletError):
+    """The administrator must act: a Subnet cannot be used as it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    first: IPv4Address
+    last: IPv4Address
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """``networks``, at most one of each family, IPv4 first; ``gateways`` in the same order."""
+
+    name: str
+    networks: tuple[Destination, ...]
+    gateways: tuple[Address, ...]
+    excluded: tuple[Range, ...] = ()
+    namespaces: frozenset[str] = frozenset()
+    default: bool = False
+    mtu: int = 0
+    nat_outgoing: bool = False
+
+    @property
+    def families(self) -> frozenset[int]:
+        return frozenset(network.version for network in self.networks)
+
+    @property
+    def cidr(self) -> str:
+        return ",".join(map(str, self.networks))
+
+    @property
+    def gateway(self) -> str:
+        return ",".join(map(str, self.gateways))
+
+    def holds(self, address: Address) -> bool:
+        """Whether a pod may have it: inside, and neither the network's own, the broadcast's nor the gateway's."""
+        return any(
+            address in network and address not in (network.network_address, network.broadcast_address)
+            for network in self.networks
+            if network.version == address.version
+        ) and (address not in self.gateways)
+
+    @property
+    def capacity(self) -> int:
+        """IPv4 addresses that OVN may give: without the first, which it keeps for a router, and what is excluded."""
+        v4 = next((network for network in self.networks if isinstance(network, IPv4Network)), None)
+        if v4 is None:
+            return 0
+        taken = {(int(v4.network_address) + 1, int(v4.network_address) + 1)}
+        taken |= {(int(each.first), int(each.last)) for each in self.excluded}
+        taken |= {(int(g), int(g)) for g in self.gateways if g.version == 4}
+        return max(
+            v4.num_addresses - 2 - _covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1), 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubnetObject:
+    """A Subnet as the API server tells of it; ``made`` orders those that contend for the same addresses."""
+
+    kind: ClassVar[str] = "Subnet"
+    api_version: ClassVar[str] = "kubeovn.io/v1"
+    namespace: ClassVar[str] = ""
+
+    name: str
+    object_uid: str
+    made: str
+    generation: int
+    deleting: bool
+    finalizers: tuple[str, ...]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return ("", self.name)
+
+
+def read(name: str, spec: Mapping[str, Any]) -> Subnet:
+    """Raises Unusable, which names the field and what is allowed."""
+    networks = _networks(str(spec.get("cidrBlock", "")))
+    protocol = {4: "IPv4", 6: "IPv6"}[networks[0].version] if len(networks) == 1 else "Dual"
+    if spec.get("protocol") not in (None, "", protocol):
+        raise Unusable(f"protocol is {spec['protocol']!r}, but cidrBlock is {protocol}")
+    return Subnet(
+        name=name,
+        networks=networks,
+        gateways=_gateways(str(spec.get("gateway") or ""), networks),
+        excluded=_excluded(spec.get("excludeIps") or (), networks),
+        namespaces=frozenset(spec.get("namespaces") or ()),
+        default=bool(spec.get("default")),
+        mtu=int(spec.get("mtu") or 0),
+        nat_outgoing=bool(spec.get("natOutgoing")),
+    )
+
+
+def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
+    """Why it cannot stand beside those that were there before; None if it can."""
+    for other in others:
+        for network in subnet.networks:
+            for theirs in other.networks:
+                if network.version == theirs.version and network.overlaps(theirs):
+                    return f"cidrBlock {network} overlaps {theirs} of subnet {other.name}"
+        if both := subnet.namespaces & other.namespaces:
+            return f"namespace {min(both)} is of subnet {other.name} already"
+        if subnet.default and other.default:
+            return f"subnet {other.name} is the default already"
+    return None
+
+
+def _networks(text: str) -> tuple[Destination, ...]:
+    try:
+        networks = [ip_network(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise Unusable(f"cidrBlock is {text!r}: {error}") from error
+    if len({network.version for network in networks}) != len(networks):
+        raise Unusable(f"cidrBlock is {text!r}: at most one prefix of each family")
+    for network in networks:
+        if network.version == 6 and network.prefixlen != _V6_LENGTH:
+            raise Unusable(f"cidrBlock has {network}: OVN gives addresses out of an IPv6 /{_V6_LENGTH} only")
+        if network.version == 4 and network.prefixlen not in _V4_LENGTHS:
+            raise Unusable(f"cidrBlock has {network}: an IPv4 prefix is from /8 to /30")
+        if network.is_multicast or network.is_loopback or network.is_link_local:
+            raise Unusable(f"cidrBlock has {network}: not addresses of hosts")
+    return tuple(sorted(networks, key=lambda network: network.version))
+
+
+def _gateways(text: str, networks: tuple[Destination, ...]) -> tuple[Address, ...]:
+    """The first host of each family for which none is given."""
+    try:
+        given = {address.version: address for address in (ip_address(p.strip()) for p in text.split(",") if p.strip())}
+    except ValueError as error:
+        raise Unusable(f"gateway is {text!r}: {error}") from error
+    if extra := given.keys() - {network.version for network in networks}:
+        raise Unusable(f"gateway is {text!r}: cidrBlock has no IPv{min(extra)}")
+    found: list[Address] = []
+    for network in networks:
+        gateway = given.get(network.version, network.network_address + 1)
+        inside = gateway in network and gateway != network.network_address
+        if not inside or (network.version == 4 and gateway == network.broadcast_address):
+            raise Unusable(f"gateway {gateway} is no host's address in {network}")
+        found.append(gateway)
+    return tuple(found)
+
+
+def _excluded(entries: Iterable[Any], networks: tuple[Destination, ...]) -> tuple[Range, ...]:
+    """OVN excludes IPv4 addresses only: those of IPv6 follow from MACs and are never handed out in turn."""
+    found = []
+    for entry in map(str, entries):
+        first, dots, last = entry.partition("..")
+        try:
+            ends = ip_address(first.strip()), ip_address((last if dots else first).strip())
+        except ValueError as error:
+            raise Unusable(f"excludeIps has {entry!r}: {error}") from error
+        if not any(all(end in network for end in ends) for network in networks):
+            raise Unusable(f"excludeIps has {entry!r}: not inside {', '.join(map(str, networks))}")
+        if int(ends[0]) > int(ends[1]):
+            raise Unusable(f"excludeIps has {entry!r}: it ends before it begins")
+        if isinstance(ends[0], IPv4Address) and isinstance(ends[1], IPv4Address):
+            found.append(Range(ends[0], ends[1]))
+    return tuple(sorted(set(found), key=lambda each: (each.first, each.last)))
+
+
+def _covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
+    """How many numbers from ``low`` to ``high`` lie in any of the ranges."""
+    count, reached = 0, low - 1
+    for first, last in sorted(ranges):
+        begin, end = max(first, reached + 1, low), min(last, high)
+        if end >= begin:
+            count += end - begin + 1
+            reached = end
+    return count
+
+
+def prefix6(subnet: Subnet) -> IPv6Network | None:
+    return next((network for network in subnet.networks if isinstance(network, IPv6Network)), None)

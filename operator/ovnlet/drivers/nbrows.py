@@ -1,0 +1,187 @@
+"""Rows of the northbound database as values, and values as the operations that make them so."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import northbound as nb
+from ovnlet.core.resources.northbound import MARK, Policy, Router, RouterPort, Row, StaticRoute, Switch, SwitchPort
+from ovnlet.drivers.ovsdb import Op
+from ovnlet.drivers.ovsdb import Row as Columns
+
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "Logical_Router": ("name", "ports", "static_routes", "policies", "external_ids"),
+    "Logical_Router_Port": ("name", "mac", "networks", "external_ids"),
+    "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "external_ids"),
+    "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
+    "Logical_Switch": ("name", "ports", "other_config", "external_ids"),
+    "Logical_Switch_Port": (
+        "name",
+        "type",
+        "addresses",
+        "dynamic_addresses",
+        "port_security",
+        "enabled",
+        "options",
+        "external_ids",
+    ),
+}
+TABLE_OF: Mapping[type[Row], str] = {
+    Router: "Logical_Router",
+    RouterPort: "Logical_Router_Port",
+    StaticRoute: "Logical_Router_Static_Route",
+    Policy: "Logical_Router_Policy",
+    Switch: "Logical_Switch",
+    SwitchPort: "Logical_Switch_Port",
+}
+# What is in which column of what: the parent's table, and its column of references.
+PARENT: Mapping[type[Row], tuple[str, str]] = {
+    RouterPort: ("Logical_Router", "ports"),
+    StaticRoute: ("Logical_Router", "static_routes"),
+    Policy: ("Logical_Router", "policies"),
+    SwitchPort: ("Logical_Switch", "ports"),
+}
+_MARKED = {MARK: "ovnlet"}
+
+
+def is_ours(columns: Columns) -> bool:
+    return MARK in columns["external_ids"]
+
+
+def read(table: str, parent: str, columns: Columns) -> Row:
+    """A row's value, as far as it is compared."""
+    match table:
+        case "Logical_Router":
+            return Router(columns["name"])
+        case "Logical_Router_Port":
+            return RouterPort(parent, columns["name"], columns["mac"], columns["networks"])
+        case "Logical_Router_Static_Route":
+            return StaticRoute(parent, columns["ip_prefix"], columns["nexthop"])
+        case "Logical_Router_Policy":
+            return Policy(parent, columns["priority"], columns["match"], columns["action"], columns["nexthops"])
+        case "Logical_Switch":
+            return Switch(columns["name"], _only(columns["other_config"], nb.SWITCH_CONFIG))
+        case _:
+            return SwitchPort(
+                parent,
+                columns["name"],
+                addresses=" ".join(sorted(columns["addresses"])),
+                port_security=" ".join(sorted(columns["port_security"])),
+                type=columns["type"],
+                enabled=columns["enabled"] is not False,
+                options=_only(columns["options"], nb.PORT_OPTIONS),
+                labels=_only(columns["external_ids"], nb.PORT_LABELS),
+            )
+
+
+def ops(step: Step[Row], uuid: str | None, parent: str | None, named: str, guard: str | None) -> Iterator[Op]:
+    """``uuid`` is the row's where there is one, ``parent`` its parent's, ``named`` a name for a new row.
+
+    ``guard`` is the answer of OVN's that a port is pinned by: another one makes the transaction fail.
+    """
+    resource = step.resource
+    table = TABLE_OF[type(resource)]
+    if step.verb is Verb.REMOVE:
+        if uuid is not None:
+            yield from _remove(resource, table, uuid, parent)
+    elif uuid is None:
+        yield from _insert(resource, table, parent, named)
+    else:
+        where = [["_uuid", "==", ["uuid", uuid]]]
+        if guard is not None:
+            rows = [{"dynamic_addresses": guard}]
+            columns = ["dynamic_addresses"]
+            yield {"op": "wait", "table": table, "where": where, "columns": columns, "until": "==", "rows": rows} | {
+                "timeout": 0
+            }
+        yield from _update(resource, table, where)
+
+
+def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterator[Op]:
+    """A row that nothing refers to is collected by the server; a switch or a router is a root."""
+    if type(resource) not in PARENT:
+        yield {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
+    elif parent is not None:
+        yield _refer(resource, parent, "delete", ["uuid", uuid])
+
+
+def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterator[Op]:
+    columns: dict[str, Any] = {"external_ids": _map(_MARKED), **_columns(resource)}
+    for name, (value, _) in _maps(resource).items():
+        columns[name] = _map(value)
+    if isinstance(resource, Router | Switch | RouterPort | SwitchPort):
+        columns["name"] = resource.name
+    if isinstance(resource, Router | Switch):  # the schema lets two have one name
+        nobody = {"op": "wait", "table": table, "where": [["name", "==", resource.name]], "timeout": 0}
+        yield nobody | {"columns": ["name"], "until": "==", "rows": []}
+    yield {"op": "insert", "table": table, "uuid-name": named, "row": columns}
+    if type(resource) in PARENT:
+        # A parent made in the same transaction is known by its name there.
+        reference = ["uuid", parent] if parent is not None else ["named-uuid", parent_name(resource)]
+        yield _refer(resource, reference, "insert", ["named-uuid", named])
+
+
+def _update(resource: Row, table: str, where: list[Any]) -> Iterator[Op]:
+    """Maps key by key, ours only; the rest as it should be."""
+    if columns := _columns(resource):
+        yield {"op": "update", "table": table, "where": where, "row": columns}
+    for name, (value, owned) in _maps(resource).items():
+        mutations = [[name, "delete", ["set", sorted(owned)]], [name, "insert", _map(value)]]
+        yield {"op": "mutate", "table": table, "where": where, "mutations": mutations}
+
+
+def parent_name(resource: Row) -> str:
+    """The name, within a transaction, of the parent that it makes."""
+    return new_name(resource.within or ())
+
+
+def new_name(key: tuple[object, ...]) -> str:
+    """OVSDB takes letters, digits and underscores."""
+    return "row_" + "".join(c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in "/".join(map(str, key)))
+
+
+def _refer(resource: Row, parent: Any, verb: str, reference: list[str]) -> Op:
+    table, column = PARENT[type(resource)]
+    where = [["_uuid", "==", parent if isinstance(parent, list) else ["uuid", parent]]]
+    return {"op": "mutate", "table": table, "where": where, "mutations": [[column, verb, ["set", [reference]]]]}
+
+
+def _columns(resource: Row) -> dict[str, Any]:
+    match resource:
+        case RouterPort(mac=mac, networks=networks):
+            return {"mac": mac, "networks": _set(networks)}
+        case StaticRoute(prefix=prefix, nexthop=nexthop):
+            return {"ip_prefix": prefix, "nexthop": nexthop}
+        case Policy(priority=priority, match=match, action=action, nexthops=nexthops):
+            return {"priority": priority, "match": match, "action": action, "nexthops": _set(nexthops)}
+        case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=enabled):
+            allowed = _set({security} if security else ())
+            return {"addresses": _set({addresses}), "port_security": allowed, "type": kind, "enabled": enabled}
+        case Router() | Switch():
+            return {}
+
+
+def _maps(resource: Row) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
+    """Columns that are maps: our part of the value, and the keys that are ours."""
+    match resource:
+        case Switch(config=config):
+            return {"other_config": (dict(config), nb.SWITCH_CONFIG)}
+        case SwitchPort(options=options, labels=labels):
+            return {
+                "options": (dict(options), nb.PORT_OPTIONS),
+                "external_ids": (dict(labels), nb.PORT_LABELS),
+            }
+        case _:
+            return {}
+
+
+def _only(value: Mapping[str, str], owned: frozenset[str]) -> nb.Pairs:
+    return frozenset((name, text) for name, text in value.items() if name in owned)
+
+
+def _set(values: Any) -> list[Any]:
+    return ["set", sorted(values)]
+
+
+def _map(value: Mapping[str, str]) -> list[Any]:
+    return ["map", sorted([name, text] for name, text in value.items())]

@@ -1,0 +1,57 @@
+"""A real API server and a real OVN central, and replicas of the controller as programs of their own."""
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from control.hands import Hands
+from control.replicas import SYSTEM, Replicas
+from testbed import clean, layout
+from testbed.bed import Bed
+from testbed.service import wait_for
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+NAME = "control"
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    for left in layout.ROOT.glob(f"{NAME}-*"):  # by a run that was killed
+        if not Path("/proc", left.name.removeprefix(f"{NAME}-")).exists():
+            clean.remove(left.name)
+    with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
+        bed.kubectl("apply", f"--filename={MANIFESTS / 'base/namespace.yaml'}")
+        for file in ("subnet.yaml", "rbac.yaml"):
+            bed.kubectl("apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}")
+        wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
+        asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
+        wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
+        yield bed
+
+
+@pytest.fixture
+async def hands(bed: Bed) -> AsyncIterator[Hands]:
+    """The administrator's; when a test is over, nothing of it is left in the API server or in OVN."""
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(bed.ids.ca)), limit=16)
+    headers = {"Authorization": f"Bearer {bed.token}"}
+    async with aiohttp.ClientSession(bed.api_url, connector=connector, headers=headers) as http:
+        hands = Hands(http, bed)
+        yield hands
+        await hands.sweep()
+
+
+@pytest.fixture
+async def replicas(bed: Bed, hands: Hands, tmp_path: Path) -> AsyncIterator[Replicas]:
+    """With the rights that the manifests grant, and nothing more."""
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/ovnlet-controller/token"
+    answer = await asyncio.to_thread(bed.kubectl, "create", f"--raw={path}", "--filename=-", stdin=json.dumps(request))
+    replicas = Replicas(bed, tmp_path, json.loads(answer)["status"]["token"])
+    yield replicas
+    await asyncio.to_thread(replicas.stop)

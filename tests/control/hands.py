@@ -1,0 +1,185 @@
+"""What a test does to the API server and to OVN, and what it sees there."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+import aiohttp
+
+from testbed.bed import Bed
+
+OVN = "ovn.kubernetes.io"
+SUBNETS = "/apis/kubeovn.io/v1/subnets"
+SETS = "/apis/apps/v1/namespaces/default/statefulsets"
+PODS = "/api/v1/namespaces/default/pods"
+MERGE = {"Content-Type": "application/merge-patch+json"}
+Object = dict[str, Any]
+
+
+async def until(look: Callable[[], Awaitable[Any]], within: float, what: str, every: float = 0.05) -> float:
+    """Wait for a state; returns how long it took."""
+    began = monotonic()
+    while not await look():
+        assert monotonic() - began < within, f"{what}: not within {within:g} s"
+        await asyncio.sleep(every)
+    return monotonic() - began
+
+
+class Hands:
+    """Quick ones, without a kubectl for each call."""
+
+    def __init__(self, http: aiohttp.ClientSession, bed: Bed) -> None:
+        self._http, self.bed = http, bed
+
+    async def do(self, method: str, path: str, **options: Any) -> Object:
+        async with self._http.request(method, path, **options) as answer:
+            body: Object = await answer.json()
+            assert answer.ok, body
+            return body
+
+    async def subnet(self, name: str, cidr: str, **spec: Any) -> Object:
+        body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name}}
+        return await self.do("POST", SUBNETS, json={**body, "spec": {"cidrBlock": cidr, **spec}})
+
+    async def edit_subnet(self, name: str, **spec: Any) -> None:
+        await self.do("PATCH", f"{SUBNETS}/{name}", json={"spec": spec}, headers=MERGE)
+
+    async def subnet_status(self, name: str) -> Object:
+        status: Object = (await self.do("GET", f"{SUBNETS}/{name}")).get("status") or {}
+        return status
+
+    async def condition(self, name: str, kind: str) -> Object:
+        conditions = (await self.subnet_status(name)).get("conditions") or []
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    async def ready(self, name: str) -> None:
+        async def look() -> bool:
+            return (await self.condition(name, "Ready")).get("status") == "True"
+
+        await until(look, 20, f"subnet {name} ready")
+
+    async def node(self, name: str, *internal: str) -> None:
+        addresses = [{"type": "InternalIP", "address": address} for address in internal]
+        await self.do("POST", "/api/v1/nodes", json={"metadata": {"name": name}})
+        await self.do("PATCH", f"/api/v1/nodes/{name}/status", json={"status": {"addresses": addresses}}, headers=MERGE)
+
+    async def pod(self, name: str, node: str = "n0", owner: Object | None = None, **annotations: str) -> Object:
+        meta: Object = {"name": name, "annotations": {f"{OVN}/{key}": value for key, value in annotations.items()}}
+        if owner is not None:
+            meta["ownerReferences"] = [owner]
+        spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}]}
+        return await self.do("POST", PODS, json={"metadata": meta, "spec": spec})
+
+    async def pods(self, names: Iterable[str], nodes: tuple[str, ...] = ("n0", "n1")) -> None:
+        await asyncio.gather(*(self.pod(name, nodes[number % len(nodes)]) for number, name in enumerate(names)))
+
+    async def stateful_set(self, name: str, replicas: int) -> Object:
+        """Nobody makes its pods here; what a pod of it names as its owner."""
+        labels = {"app": name}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+        spec = {"replicas": replicas, "serviceName": name, "selector": {"matchLabels": labels}, "template": template}
+        made = await self.do("POST", SETS, json={"metadata": {"name": name}, "spec": spec})
+        uid = made["metadata"]["uid"]
+        return {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name, "uid": uid, "controller": True}
+
+    async def scale(self, name: str, replicas: int) -> None:
+        await self.do("PATCH", f"{SETS}/{name}", json={"spec": {"replicas": replicas}}, headers=MERGE)
+
+    @asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+        """What happens there from now on, a line each."""
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._http.get(path, params={"watch": "true"}, timeout=timeout) as answer:
+            yield answer.content
+
+    async def delete(self, name: str) -> None:
+        await self.do("DELETE", f"{PODS}/{name}", params={"gracePeriodSeconds": "0"})
+
+    async def finish(self, name: str) -> None:
+        await self.do("PATCH", f"{PODS}/{name}/status", json={"status": {"phase": "Succeeded"}}, headers=MERGE)
+
+    async def annotate(self, name: str, **annotations: str | None) -> None:
+        change = {"metadata": {"annotations": {f"{OVN}/{key}": value for key, value in annotations.items()}}}
+        await self.do("PATCH", f"{PODS}/{name}", json=change, headers=MERGE)
+
+    async def told(self, name: str) -> dict[str, str]:
+        """Its annotations of our domain, without it."""
+        return _annotations(await self.do("GET", f"{PODS}/{name}"))
+
+    async def all_told(self) -> dict[str, dict[str, str]]:
+        return {pod["metadata"]["name"]: _annotations(pod) for pod in (await self.do("GET", PODS))["items"]}
+
+    async def allocated(self, *names: str, within: float = 20) -> dict[str, str]:
+        """The addresses of these pods, once each has some."""
+
+        async def look() -> bool:
+            told = await self.all_told()
+            return all(told.get(name, {}).get("routed") == "true" for name in names)
+
+        await until(look, within, f"{', '.join(names[:3])} allocated")
+        told = await self.all_told()
+        return {name: told[name]["ip_address"] for name in names}
+
+    async def events(self, name: str) -> list[tuple[str, str]]:
+        selector = {"fieldSelector": f"involvedObject.name={name}"}
+        found = (await self.do("GET", "/api/v1/namespaces/default/events", params=selector))["items"]
+        return [(event["reason"], event["message"]) for event in found]
+
+    async def event(self, name: str, reason: str, *words: str, within: float = 10) -> str:
+        """The message of the first such Event that says all of these words."""
+        found: list[str] = []
+
+        async def look() -> bool:
+            found[:] = [m for r, m in await self.events(name) if r == reason and all(word in m for word in words)]
+            return bool(found)
+
+        await until(look, within, f"an Event {reason} of {name} with {words}")
+        return found[0]
+
+    async def nbctl(self, *words: str) -> str:
+        return await asyncio.to_thread(self.bed.nbctl, *words)
+
+    async def ports(self) -> dict[str, Object]:
+        """Logical switch ports by name, as far as they are pods'."""
+        columns = "name,addresses,dynamic_addresses,port_security,enabled,options,external_ids,type"
+        listed = json.loads(await self.nbctl("--format=json", f"--columns={columns}", "list", "logical_switch_port"))
+        rows = [dict(zip(listed["headings"], map(_plain, row), strict=True)) for row in listed["data"]]
+        return {row["name"]: row for row in rows if row["type"] == ""}
+
+    async def wipe(self) -> None:
+        """Everything in the northbound database goes, in one transaction."""
+        tables = ("Logical_Switch", "Logical_Router")
+        ops = [{"op": "delete", "table": table, "where": []} for table in tables]
+        assert self.bed.control is not None
+        words = ["ovsdb-client", "transact", "unix:/run/ovn/ovnnb_db.sock", json.dumps(["OVN_Northbound", *ops])]
+        await asyncio.to_thread(self.bed.control.run, words)
+
+    async def sweep(self) -> None:
+        grace = {"gracePeriodSeconds": "0"}
+        for path in (PODS, SETS, "/api/v1/namespaces/default/events"):
+            await self.do("DELETE", path, params=grace)
+        await self.do("DELETE", "/api/v1/nodes")
+        await self.do("DELETE", "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases")
+        for subnet in (await self.do("GET", SUBNETS))["items"]:
+            name = subnet["metadata"]["name"]
+            await self.do("PATCH", f"{SUBNETS}/{name}", json={"metadata": {"finalizers": None}}, headers=MERGE)
+        await self.do("DELETE", SUBNETS)
+        await self.wipe()
+
+
+def _annotations(body: Object) -> dict[str, str]:
+    every: dict[str, str] = body["metadata"].get("annotations") or {}
+    return {key.removeprefix(f"{OVN}/"): value for key, value in every.items() if key.startswith(f"{OVN}/")}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case ["set", items]:
+            return items
+        case ["map", pairs]:
+            return dict(pairs)
+        case _:
+            return value

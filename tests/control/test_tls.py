@@ -1,0 +1,79 @@
+"""The northbound database over TLS: with a client's certificate of its CA, and not at all without."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovnlet.core.settings import ControllerSettings
+from ovnlet.drivers.northbound import Northbound
+from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.startup import free_ports
+
+SCHEMA = "/usr/share/ovn/ovn-nb.ovsschema"
+
+
+@pytest.fixture
+def remote(bed: Bed, tmp_path: Path) -> Iterator[str]:
+    """A northbound database that speaks nothing but TLS."""
+    keys, port = bed.ids.directory, free_ports()[0]
+    database = tmp_path / "nb.db"
+    subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True)
+    identity = [f"--private-key={keys}/server.key", f"--certificate={keys}/server.crt", f"--ca-cert={keys}/ca.crt"]
+    words = ["ovsdb-server", str(database), f"--remote=pssl:{port}:127.0.0.1", f"--unixctl={tmp_path}/ctl", *identity]
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_for((tmp_path / "ctl").exists, "the server")
+        yield f"ssl:127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def northbound(remote: str, key: Path, certificate: Path, ca: Path) -> Northbound:
+    files = {"ovn_key": str(key), "ovn_cert": str(certificate), "ovn_ca": str(ca)}
+    settings = ControllerSettings.model_validate({"identity": "a", "ovn_nb": remote, **files})
+    return Northbound(settings, lambda _name, _switch, _freed: None, lambda: None)
+
+
+async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
+    keys = bed.ids.directory
+    database = northbound(remote, keys / "server.key", keys / "server.crt", bed.ids.ca)
+    database.start()
+    async with asyncio.timeout(20):
+        await database.ready()
+    assert list(database.every_port()) == []
+    await database.close()
+
+
+async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Path) -> None:
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    subprocess.run(
+        [*make, "-subj", "/CN=stranger", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
+        check=True,
+        capture_output=True,
+    )
+    database = northbound(remote, tmp_path / "k", tmp_path / "c", bed.ids.ca)
+    database.start()
+    await asyncio.to_thread(wait_for, lambda: database.fault != "not connected yet", "a try")
+    assert not database.connected
+    await database.close()
+
+
+async def test_a_server_of_another_ca_is_not_believed(bed: Bed, remote: str, tmp_path: Path) -> None:
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    subprocess.run(
+        [*make, "-subj", "/CN=other", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
+        check=True,
+        capture_output=True,
+    )
+    keys = bed.ids.directory
+    database = northbound(remote, keys / "server.key", keys / "server.crt", tmp_path / "c")
+    database.start()
+    await asyncio.to_thread(wait_for, lambda: "certificate" in database.fault.lower(), "a refusal")
+    assert not database.connected
+    await database.close()
