@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ovnlet.cluster.session import Access, ApiFault, BadCredentials, call
-from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey, Life
+from ovnlet.core.attachment import Attachment, AttachmentKey, Life
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.namespaces import boot_id
@@ -19,7 +20,7 @@ from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
 from ovnlet.drivers.sandboxes import Sandboxes
-from ovnlet.reconcile.reconciler import Reconciler
+from ovnlet.reconcile.reconciler import Reconciler, converge
 from ovnlet.reconcile.state import State
 from ovnlet_cni import installer, listener
 from ovnlet_cni.notes import Notes
@@ -52,8 +53,9 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
                 raise InUse(f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off")
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
             say("removed the CNI configuration")
-        known[NODE_NIC] = Attachment.of_node(settings.node_name)
         await _take_down(known, Reconciler(host, State(), records, lambda _: None), say)
+        for step in (await converge(host, Attachment.of_node(settings.node_name), ABSENT)).steps:
+            say(f"node {step}")
     finally:
         await ovs.close()
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):

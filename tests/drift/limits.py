@@ -52,9 +52,6 @@ ROWS = [
 QUEUES = [
     _kind("host qdisc deleted", "ovs", "tc qdisc del dev {port} root"),
     _kind("host qdisc replaced", "ovs", "tc qdisc replace dev {port} root pfifo limit 99"),
-    _kind(
-        "host class altered", "ovs", "tc class change dev {port} parent 1:fffe classid 1:1 htb rate 1gbit ceil 1gbit"
-    ),
     _kind("host class's queue deleted", "ovs", "tc qdisc del dev {port} parent 1:1"),
     _kind("pod's shaper deleted", "pod", "tc -n {ns} qdisc del dev eth0 root"),
     _kind(

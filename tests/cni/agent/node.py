@@ -243,7 +243,7 @@ class AgentNode:
             "set -- $(ovs-vsctl list-ports br-int | grep -E '_h$|^thief$' | sed 's/^/-- --if-exists del-port /' || :)\n"
             '[ $# = 0 ] || ovs-vsctl "$@"\n'
             "ovs-vsctl -- --all destroy QoS -- --all destroy Queue\n"
-            "for end in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :); do ip link del ${end%@}; done\n"
+            "for x in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :); do ip link del ${x%@} || :; done\n"
             "rm -rf /run/ovnlet"
         )
         self.api.delete_all(self.space.role)
