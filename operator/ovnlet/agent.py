@@ -1,7 +1,6 @@
 """The agent's wiring: which part is given to which, and in which order they start and stop."""
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -44,6 +43,7 @@ from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 from ovnlet.reconcile.sweep import Sweep
 from ovnlet.runtime import Runtime
+from ovnlet.serving import until_stopped
 from ovnlet_cni import installer
 from ovnlet_cni.notes import Notes
 from ovnlet_cni.server import Server
@@ -61,25 +61,7 @@ SECOND_LOOK = 2.0
 def serve(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; returns the exit code."""
     logs.configure(settings)
-    try:
-        asyncio.run(_serve(settings))
-    except OvnletError as error:
-        log.critical("cannot start", error=str(error))
-        return 1
-    return 0
-
-
-async def _serve(settings: Settings) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    agent = Agent(settings)
-    running = asyncio.create_task(agent.run(), name="agent")
-    waiting = asyncio.create_task(stopping.wait(), name="signals")
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    return until_stopped(lambda: Agent(settings).run())
 
 
 class Agent:

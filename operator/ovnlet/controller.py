@@ -1,7 +1,6 @@
 """The controller's wiring: a replica waits to lead, and while it leads every key has its pass in one loop."""
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -29,6 +28,7 @@ from ovnlet.drivers.northbound import Northbound
 from ovnlet.front import Front
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.resync import resync
+from ovnlet.serving import until_stopped
 
 log = structlog.get_logger("controller")
 
@@ -41,24 +41,7 @@ SECOND_LOOK = 10.0
 def serve(settings: ControllerSettings) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     logs.configure(settings)
-    try:
-        asyncio.run(_serve(settings))
-    except OvnletError as error:
-        log.critical("cannot start", error=str(error))
-        return 1
-    return 0
-
-
-async def _serve(settings: ControllerSettings) -> None:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    running = asyncio.create_task(replica(settings), name="replica")
-    waiting = asyncio.create_task(stopping.wait(), name="signals")
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    return until_stopped(lambda: replica(settings))
 
 
 async def replica(settings: ControllerSettings) -> None:

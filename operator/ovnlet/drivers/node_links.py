@@ -4,6 +4,7 @@ Ours are the link by its name, if ovs-vswitchd made it; addresses that are desir
 protocol by that link, and rivals of those by the same link. Nothing else of the node is looked at.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 
 from ovnlet.core.attachment import Attachment
@@ -12,8 +13,9 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Sysctl
 from ovnlet.drivers import ethtool, routes, sysctl, veths
 from ovnlet.drivers.netlink import addresses_of, faults
-from ovnlet.drivers.netlink_socket import Socket
+from ovnlet.drivers.netlink_socket import Refused, Socket
 from ovnlet.drivers.netlink_steps import Run
+from ovnlet.drivers.rtnetlink import Link
 
 # What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
 _KINDS = frozenset({"tun", "openvswitch"})
@@ -38,15 +40,17 @@ class NodeLinks:
                     raise Taken(f"a foreign link {link.name} stands on the node")
                 return ABSENT
             nic = Nic(wanted.port if wanted else (), link.name, link.mac, link.mtu, link.up)
-            addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))
-            return frozenset(
-                (
-                    nic,
-                    *addresses,
-                    *routes.look(host, link.index, nic, desired, addresses),
-                    *self._settings(host, nic, desired),
-                )
-            )
+            try:
+                return self._look(host, link, nic, desired)
+            except (OSError, Refused) as error:
+                if error.errno != errno.ENODEV:
+                    raise
+                return ABSENT  # it went in the middle of the look
+
+    def _look(self, host: Socket, link: Link, nic: Nic, desired: Network) -> Network:
+        addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))
+        found = routes.look(host, link.index, nic, desired, addresses)
+        return frozenset((nic, *addresses, *found, *self._settings(host, nic, desired)))
 
     def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         with faults(attachment), Socket() as host:
