@@ -17,9 +17,18 @@ from drift.table import KINDS
 from testbed import progress
 
 FAST_SECONDS = 10
+TIDY_SECONDS = 2
 RESYNC_SECONDS = 200  # three intervals of the agent's default
 # `ip address flush` looks again after each round, and gives up after ten: what it removes is back by then.
 _OUTRUN = "Flush remains incomplete"
+
+
+def _left(stage: Stage, targets: Sequence[Target]) -> dict[str, list[str]]:
+    """What is wrong in the end. To tidy up is a fault too, of tools whose end the repair need not precede."""
+    end = time.monotonic() + TIDY_SECONDS
+    while (wrong := stage.wrong(targets)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return wrong
 
 
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
@@ -108,7 +117,7 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
     stage.revive(silent, targets)
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
-    left, harmed = beside | stage.wrong(targets), stage.harmed(2)
+    left, harmed = beside | _left(stage, targets), stage.harmed(2)
     for (name, target, kinds), result in zip(struck, results, strict=True):
         pod = target.pod
         failures = [answer for answer in result["exits"] if answer["status"] and _OUTRUN not in answer["said"]]

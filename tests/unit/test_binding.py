@@ -31,6 +31,15 @@ async def test_a_port_that_had_it_is_looked_at_soon() -> None:
     assert not bindings.is_lost("c1_h")
 
 
+async def test_one_that_lost_it_together_with_our_mark_is_looked_at_as_soon() -> None:
+    bindings = Bindings(lambda _mark, _name: None)
+    cleared = {**row(installed=False), "external_ids": {}}
+    bindings.change(row(installed=True), cleared)
+    bindings.change(cleared, row(installed=False))
+    await asyncio.sleep(0.4)
+    assert bindings.is_lost("c1_h")
+
+
 async def test_a_port_that_ovn_rebinds_is_left_alone() -> None:
     bindings = Bindings(lambda _mark, _name: None)
     bindings.change(row(installed=True), row(installed=False))

@@ -39,6 +39,7 @@ class Bindings:
         self._made: dict[str, float] = {}
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._lost: set[str] = set()
+        self._had: set[str] = set()
 
     def follow(self, old: Row | None, new: Row | None) -> None:
         """A change during a session: a row that comes now was not there at its first dump."""
@@ -51,13 +52,21 @@ class Bindings:
         if old is not None and (new is None or new["name"] != old["name"]):
             self._settle(old["name"])
             self._made.pop(old["name"], None)
-        if new is None or MARK not in new["external_ids"]:
+            self._had.discard(old["name"])
+        if new is None:
+            return
+        if (new["ofport"] or 0) <= 0:
+            self._had.discard(new["name"])
+        elif installed(old) or installed(new):
+            self._had.add(new["name"])
+        if MARK not in new["external_ids"]:
             return
         self._measure(new)
         if installed(new) or (new["ofport"] or 0) <= 0:
             self._settle(new["name"])
         elif new["name"] not in self._due and new["name"] not in self._lost:
-            pause = _FOUND_AFTER if old is None else _LOST_AFTER if installed(old) else _NEVER_AFTER
+            # Whoever clears all external_ids takes our mark too: it comes back to a row that has neither.
+            pause = _FOUND_AFTER if old is None else _LOST_AFTER if new["name"] in self._had else _NEVER_AFTER
             loop = asyncio.get_running_loop()
             self._due[new["name"]] = loop.call_later(pause, self._lose, new["name"], new["external_ids"][MARK])
 
@@ -74,6 +83,7 @@ class Bindings:
         for name in tuple(self._due):
             self._settle(name)
         self._lost.clear()
+        self._had.clear()
         self._made.clear()
 
     def _settle(self, name: str) -> None:
