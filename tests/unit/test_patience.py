@@ -6,7 +6,8 @@ import pytest
 
 from ovnlet.core.annotations import REPAIR
 from ovnlet.core.attachment import Attachment
-from ovnlet.core.resources import Network, Route
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import Network, Port, Route
 from ovnlet.reconcile.patience import FREE, Patience
 from unit.memory import COMPLETE, World, pod
 
@@ -14,16 +15,23 @@ pytestmark = pytest.mark.looptime
 KEY = ("c1", "eth0")
 
 
+def step(name: str) -> Step:
+    return Step(Verb.ENSURE, Port("br-int", name, frozenset()))
+
+
+SAME = step("c1_h")
+
+
 async def test_the_first_repairs_are_immediate_and_the_next_rest_ever_longer() -> None:
     over: list[float] = []
     loop = asyncio.get_running_loop()
     patience = Patience(lambda _: over.append(loop.time()))
     for _ in range(FREE):
-        patience.took(KEY)
+        patience.took(KEY, [SAME])
         assert patience.rest(KEY) == 0
     rests = []
     for _ in range(8):
-        patience.took(KEY)
+        patience.took(KEY, [SAME])
         rests.append(patience.rest(KEY))
         await asyncio.sleep(rests[-1] + 0.01)
     assert rests == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.02)
@@ -33,10 +41,22 @@ async def test_the_first_repairs_are_immediate_and_the_next_rest_ever_longer() -
 async def test_a_quiet_time_is_forgiven() -> None:
     patience = Patience(lambda _: None)
     for _ in range(FREE + 1):
-        patience.took(KEY)
+        patience.took(KEY, [SAME])
     await asyncio.sleep(12)
-    patience.took(KEY)
+    patience.took(KEY, [SAME])
     assert patience.rest(KEY) == 0
+
+
+async def test_many_things_that_are_broken_once_each_have_nothing_wait() -> None:
+    patience = Patience(lambda _: None)
+    for number in range(3 * FREE):
+        patience.took(KEY, [step(f"other{number}_h")])
+    assert patience.rest(KEY) == 0
+    for _ in range(FREE):
+        patience.took(KEY, [SAME, step("another")])
+    assert patience.rest(KEY) == 0
+    patience.took(KEY, [SAME])
+    assert patience.rest(KEY) == 1
 
 
 @pytest.fixture

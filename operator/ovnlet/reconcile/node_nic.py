@@ -95,7 +95,7 @@ class NodeNic:
             outcome = await converge(self._host, self._attachment, desired)
             self._fresh = False
             if outcome.steps and not asked:
-                self._patience.took(NODE_NIC)
+                self._patience.took(NODE_NIC, outcome.steps)
             return replace(outcome, asked=asked)
         if self._repair == "off":
             return Outcome(self._attachment, desired, desired)

@@ -1,13 +1,16 @@
 """Repairs that are undone at once: somebody changes the same thing again and again, and the loop must not spin.
 
-A pod's first repairs are immediate. Those that follow hard on each other rest, 1 s and doubling up to a minute.
+A thing's first repairs are immediate. Those that follow hard on each other have its pod rest, 1 s and doubling up to a
+minute. Many things that are each broken once, as by a clumsy hand, have nothing wait.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from ovnlet.core.attachment import AttachmentKey
+from ovnlet.core.plan import Step
+from ovnlet.core.resources import Key
 
 FREE = 10
 WINDOW = 10.0
@@ -16,10 +19,9 @@ LONGEST = 60.0
 
 @dataclass(slots=True)
 class _Row:
-    """Repairs in a row: how many, when the last was, and the end of the rest with its timer."""
+    """Of each thing how many repairs in a row, and when the last was; the end of the rest with its timer."""
 
-    count: int = 0
-    last: float = float("-inf")
+    things: dict[Key, tuple[int, float]] = field(default_factory=dict)
     until: float = float("-inf")
     timer: asyncio.TimerHandle | None = None
 
@@ -31,14 +33,16 @@ class Patience:
         self._again = again
         self._rows: dict[AttachmentKey, _Row] = {}
 
-    def took(self, key: AttachmentKey) -> None:
-        """A repair was made. Of those within ten seconds of the one before, or of its rest, ten are free."""
+    def took(self, key: AttachmentKey, steps: Iterable[Step]) -> None:
+        """A repair was made. Of a thing's within ten seconds of the one before, or of the rest, ten are free."""
         now = asyncio.get_running_loop().time()
         row = self._rows.setdefault(key, _Row())
-        row.count = row.count + 1 if now - max(row.last, row.until) < WINDOW else 1
-        row.last = now
-        if row.count > FREE:
-            row.until = now + min(2.0 ** (row.count - FREE - 1), LONGEST)
+        row.things = {thing: seen for thing, seen in row.things.items() if now - max(seen[1], row.until) < WINDOW}
+        mended = {_thing(step): (row.things.get(_thing(step), (0, now))[0] + 1, now) for step in steps}
+        row.things |= mended
+        most = max((count for count, _ in mended.values()), default=0)
+        if most > FREE:
+            row.until = now + min(2.0 ** (most - FREE - 1), LONGEST)
 
     def rest(self, key: AttachmentKey) -> float:
         """Seconds until this key may be repaired again; if there are any, ``again`` is called after them."""
@@ -58,3 +62,8 @@ class Patience:
     def _over(self, key: AttachmentKey, row: _Row) -> None:
         row.timer = None
         self._again(key)
+
+
+def _thing(step: Step) -> Key:
+    """Its kind, place and name: what else a key has may be another each time in a fight over one thing."""
+    return step.resource.key[:3]

@@ -230,7 +230,7 @@ class Reconciler:
             )
         outcome = await converge(self._host, attachment, desired)
         if outcome.steps and not asked:
-            self._patience.took(attachment.key)
+            self._patience.took(attachment.key, outcome.steps)
         self._asked.discard(attachment.key)
         return outcome
 
