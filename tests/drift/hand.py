@@ -34,7 +34,6 @@ class Patient:
     target: Target
     keeps: bool
     since: float
-    unsure: tuple[str, ...] = ()
     first: Facts = field(default_factory=dict)
     detected: float | None = None
     right: float | None = None
@@ -45,8 +44,7 @@ class Patient:
         self.first = self.first or facts
         if self.detected is None and facts != self.first:
             self.detected = now
-        wrong = differences(baseline, facts, keeps=self.keeps)
-        self.wrong = [line for line in wrong if not line.startswith(self.unsure)] if self.unsure else wrong
+        self.wrong = differences(baseline, facts, keeps=self.keeps)
         if self.wrong:
             self.right = None
         elif self.right is None:
@@ -99,7 +97,7 @@ class Hand:
             answers = [_run(argv) for argv in item["tools"]]
             exits.append(answers)
             since = item.get("since") or time.monotonic()
-            patients.append(Patient(_target(item["target"]), item["keeps"], since, tuple(item["unsure"])))
+            patients.append(Patient(_target(item["target"]), item["keeps"], since))
         self._settle()
         self._watch(patients, time.monotonic() + request["timeout"])
         return {"results": [patient.report() | {"exits": told} for patient, told in zip(patients, exits, strict=True)]}

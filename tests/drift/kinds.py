@@ -25,7 +25,7 @@ class Kind:
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
     may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
-    Facts that are `unsure` are only asked for after traffic. What is `limited` strikes pods with limits.
+    What is `limited` strikes pods with limits.
     """
 
     name: str
@@ -35,7 +35,6 @@ class Kind:
     keeps: bool = False
     tidy: Callable[[Target], Tools] = lambda _target: []
     apart: float = 0.0
-    unsure: tuple[str, ...] = ()
     limited: bool = False
 
     @property

@@ -127,7 +127,7 @@ class Stage:
 
     def right(self, one: Target, since: float, timeout: float, *, keeps: bool = False) -> dict[str, Any]:
         """How long after `since` a pod that was broken is right."""
-        item = {"target": asdict(one), "tools": [], "keeps": keeps, "unsure": [], "since": since}
+        item = {"target": asdict(one), "tools": [], "keeps": keeps, "since": since}
         return dict(self.hand.ask("trial", items=[item], timeout=timeout)["results"][0])
 
     def names(self) -> set[str]:

@@ -40,8 +40,7 @@ def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
 
 def item(target: Target, *kinds: Kind) -> dict[str, Any]:
     lines = [line for kind in kinds for line in kind.tools(target)]
-    unsure = [fact for kind in kinds for fact in kind.unsure]
-    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds), "unsure": unsure}
+    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds)}
 
 
 def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
@@ -113,11 +112,10 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
     results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
     targets = [target for _, target, _ in struck]
     silent, failed = stage.traffic(targets), stage.check(targets)
-    beside = stage.wrong([target for _, target, kinds in struck if any(kind.unsure for kind in kinds)], keeps=True)
     stage.revive(silent, targets)
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
-    left, harmed = beside | _left(stage, targets), stage.harmed(2)
+    left, harmed = _left(stage, targets), stage.harmed(2)
     for (name, target, kinds), result in zip(struck, results, strict=True):
         pod = target.pod
         failures = [answer for answer in result["exits"] if answer["status"] and _OUTRUN not in answer["said"]]
