@@ -11,7 +11,8 @@ from drift.table import KINDS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "scenarios.md").read_text()
-LINES = {each.name for each in (*KINDS, *PARTS, *EXAMS)} | {"agent restart: no packet lost", "agent restart: no write"}
+LINES = {*(kind.name for kind in KINDS), *(part.name for part in PARTS), *(exam.name for exam in EXAMS)}
+LINES |= {"agent restart: no packet lost", "agent restart: no write"}
 
 
 def _held_by() -> Iterator[str]:
