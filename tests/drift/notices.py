@@ -80,7 +80,7 @@ def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def told(heard: Iterable[Notice]) -> list[dict[str, Any]]:
-    """Each with whose it is: of a process of the node, as far as it is known still, or in a pod, where it may be any."""
+    """Each with whose it is: of a process of the node, if it is known still, or in a pod, where it may be any."""
     known = holders()
     return [asdict(each) | {"whose": _whose(each, known)} for each in heard]
 
