@@ -130,7 +130,7 @@ TEXTS = st.one_of(
     _ROUTES,
     st.sampled_from(LISTS),
     _HUGE,
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=40),
+    st.text(st.characters(codec="utf-8"), max_size=40),
 )
 
 

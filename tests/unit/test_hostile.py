@@ -46,7 +46,7 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
     def each(text: Text, node: Node) -> None:
         before = pods.network(hostile.GOOD, node)
         for allocation in _read(text):
-            for told in (*allocation.problems, *allocation.notices):
+            for told in (*map(str, allocation.problems), *allocation.notices):
                 _is_bearable(told)
             network = desired.network(ATTACHMENT, allocation, node)
             assert len(network) <= MOST_THINGS

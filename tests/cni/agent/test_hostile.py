@@ -73,7 +73,7 @@ def _shown(seconds: list[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.0f} (at most {max(seconds) * 1000:.0f})"
 
 
-def _attack(node: AgentNode, pods: list[Pod], texts: list[hostile.Text]) -> int:
+def _attack(node: AgentNode, pods: list[Pod], texts: list[dict[str, str]]) -> int:
     """How many were taken."""
     return sum(_edit(node, pods[number % len(pods)], text) for number, text in enumerate(texts))
 
