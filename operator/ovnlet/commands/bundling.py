@@ -1,6 +1,7 @@
 """`ovnlet bundle`: the archive, written where it was asked for, and what is in it, told."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ def bundled(settings: Settings, file: Path) -> None:
         with progress("collecting") as say:
             content, names = asyncio.run(collect(settings, say))
         if file == _STDOUT:
-            click.get_binary_stream("stdout").write(content)
+            sys.stdout.buffer.write(content)
         else:
             file.touch(mode=0o600)
             file.write_bytes(content)
