@@ -76,6 +76,7 @@ e2e-install: setup  ## install, update, uninstall on an empty bed; what each cap
 	@cd tests && ../$(BIN)/python -m install --capabilities
 
 docs: .venv  ## build the documentation as a site, strictly
+	@cd tests && ../$(BIN)/python -m bench.figure
 	@$(BIN)/mkdocs build --strict -q
 
 format: .venv  ## let ruff put the code in order
