@@ -97,7 +97,7 @@ class Controller:
         self.networks = Subnets(self.desk)
         self.feeds: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         self.listings: list[Listing[Any]] = [Listing(access, feed) for feed in self.feeds]
-        self.guest = Guest(access, settings.identity, self.feeds, self._relist)
+        self.guest = Guest(access, settings.identity, self.listings)
         self._ready = False
 
     async def run(self) -> None:
@@ -114,18 +114,12 @@ class Controller:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             *(listing.run() for listing in self.listings),
-            self._follow(),
+            self.guest.run(),
             self._restore(),
             self._tell_away(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
-
-    async def _follow(self) -> None:
-        """kopf does not see kinds that are made after it began: it begins when all are there."""
-        for feed in self.feeds:
-            await feed.complete.wait()
-        await self.guest.run()
 
     async def _restore(self) -> None:
         """At the start and after the database was away: first what living pods were told, then everything."""
