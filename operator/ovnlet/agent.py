@@ -177,7 +177,7 @@ class Agent:
     async def _become_ready(self) -> None:
         """First make right what runs; only then tell the runtime that new pods may come."""
         await self.ovs.ready()
-        await self.chassis.look()
+        await self._look_at_chassis()
         await self._settle()
         await self.state.listed()
         await self._settle()
@@ -215,7 +215,7 @@ class Agent:
 
     async def _resync(self) -> None:
         with self.metrics.resync():
-            await self.chassis.look()
+            await self._look_at_chassis()
             for listing in self.listings:
                 listing.request()
             self.records.restore()
@@ -282,6 +282,10 @@ class Agent:
         while True:
             await self._overdue.wait()
             self._overdue.clear()
-            await self.chassis.look()
+            await self._look_at_chassis()
             if self.chassis.owes:
                 asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
+
+    async def _look_at_chassis(self) -> None:
+        await self.chassis.look()
+        self.node.is_chassis(self.ovs.chassis.get("system-id", ""))

@@ -22,6 +22,8 @@ from ovnlet.core.settings import Repair
 MIRROR_UID = "kubernetes.io/config.mirror"
 # What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
 REPAIR = "ovnlet.io/repair"
+# Of a Node: the chassis that it is, for Kube-OVN's controller.
+CHASSIS = "ovn.kubernetes.io/chassis"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 _ROUTING = ("gateway", "routes")
 _QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
