@@ -5,16 +5,17 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
 
 from ovnlet import logs
+from ovnlet.cluster import pods
 from ovnlet.cluster.events import Recorder
+from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.pods import Pods
 from ovnlet.cluster.session import Access
 from ovnlet.core import ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
@@ -90,9 +91,6 @@ class Agent:
         self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig, server=settings.api_server)
-        pods = Pods(self.state, settings.node_name)
-        self.listing = Listing(access, pods)
-        self.guest = Guest(access, settings.node_name, [pods], self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.reconciler = Reconciler(
             self.host,
@@ -106,13 +104,22 @@ class Agent:
         self.watch = Watch(self.queue.hint, self._everything)
         again = partial(self.queue.add, NODE_NIC)
         self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node)
+        self.pods = Listing(
+            access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
+        )
+        self.listings: list[Listing[Any]] = [
+            self.pods,
+            Listing(access, self.node.node),
+            Listing(access, self.node.subnets),
+        ]
+        self.guest = Guest(access, settings.node_name, self.listings)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
             records=self.records,
             reconciler=self.reconciler,
             queue=self.queue,
-            refresh=self.listing.refresh,
+            refresh=self.pods.refresh,
             budget=settings.add_budget,
             clock=self.metrics.stage,
         )
@@ -123,7 +130,7 @@ class Agent:
             records=self.records,
             reconciler=self.reconciler,
             queue=self.queue,
-            refresh=self.listing.refresh,
+            refresh=self.pods.refresh,
         )
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
@@ -158,7 +165,7 @@ class Agent:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             self.guest.run(),
-            self.listing.run(),
+            *(listing.run() for listing in self.listings),
             self.recorder.run(),
             self.health.run(),
             self.probes.run(),
@@ -209,6 +216,8 @@ class Agent:
     async def _resync(self) -> None:
         with self.metrics.resync():
             await self.chassis.look()
+            for listing in self.listings:
+                listing.request()
             self.records.restore()
             await self._settle()
             await self.sweep.round()
@@ -274,3 +283,5 @@ class Agent:
             await self._overdue.wait()
             self._overdue.clear()
             await self.chassis.look()
+            if self.chassis.owes:
+                asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)

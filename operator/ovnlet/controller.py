@@ -51,6 +51,7 @@ async def replica(settings: ControllerSettings) -> None:
     async with Front(settings.listen) as front:
         while True:
             await lease.held()
+            front.leading = True
             term = asyncio.create_task(Controller(settings, access, front).run(), name="term")
             keeping = asyncio.create_task(lease.keep(), name="lease")
             try:
@@ -59,6 +60,7 @@ async def replica(settings: ControllerSettings) -> None:
                 term.cancel()
                 keeping.cancel()
                 await asyncio.wait({term, keeping})
+                front.leading = front.ready = False
                 await lease.release()
             if not term.cancelled() and (error := term.exception()):
                 raise error
@@ -97,7 +99,7 @@ class Controller:
         self.networks = Subnets(self.desk)
         self.feeds: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         self.listings: list[Listing[Any]] = [Listing(access, feed) for feed in self.feeds]
-        self.guest = Guest(access, settings.identity, self.feeds, self._relist)
+        self.guest = Guest(access, settings.identity, self.listings)
         self._ready = False
 
     async def run(self) -> None:
@@ -114,18 +116,12 @@ class Controller:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             *(listing.run() for listing in self.listings),
-            self._follow(),
+            self.guest.run(),
             self._restore(),
             self._tell_away(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
-
-    async def _follow(self) -> None:
-        """kopf does not see kinds that are made after it began: it begins when all are there."""
-        for feed in self.feeds:
-            await feed.complete.wait()
-        await self.guest.run()
 
     async def _restore(self) -> None:
         """At the start and after the database was away: first what living pods were told, then everything."""

@@ -1,20 +1,21 @@
 """The node's side of the cluster's network, wired: its interface, whom it hears of it from, and whom it tells."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from ovnlet.cluster import subnets
+from ovnlet.cluster import bodies, subnets
+from ovnlet.cluster.bodies import OwnNode
 from ovnlet.cluster.condition import Condition
-from ovnlet.cluster.following import Following
+from ovnlet.cluster.feeds import Kind, Store
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.core.resources import Address
 from ovnlet.core.settings import Settings
+from ovnlet.core.subnets import SubnetObject
 from ovnlet.drivers.memory import Memory
 from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.patience import Patience
@@ -48,15 +49,14 @@ class NodeSide:
         patience = Patience(lambda _: again())
         self.nic = NodeNic(host, memory, self._attachment, patience=patience, repair=settings.repair)
         self._condition = Condition(access, name)
-        self._node = Following(access, "/api/v1/nodes", self._nodes, f"metadata.name={name}")
-        self._subnets = Following(access, subnets.PATH, self._prefixes)
-        self._used = asyncio.Event()
+        self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
+        self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
         self._failing: asyncio.TimerHandle | None = None
         if not self.nic.prefixes:
             self.nic.reach(self._set_prefixes)
 
     def parts(self) -> list[Coroutine[None, None, None]]:
-        return [self._node.run(), self._condition.run(), self._reach()]
+        return [self._condition.run(), self._listed()]
 
     async def reconcile(self) -> Outcome | None:
         """One pass, and the Node's condition after it."""
@@ -64,7 +64,6 @@ class NodeSide:
             outcome = await self.nic.reconcile()
             if outcome is None:
                 return None
-            self._used.set()
             self._tell(outcome)
             if outcome.steps:
                 log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
@@ -93,19 +92,22 @@ class NodeSide:
                 "OVN has not installed the node's port: is there a logical switch port of its name?"
             ) from None
 
-    async def _reach(self) -> None:
-        """Which prefixes to reach is of interest once there is a way."""
-        await self._used.wait()
-        await self._subnets.run()
-
-    def _nodes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
-        body = there.get(self._name)
-        self._condition.seen(body)
-        if body is not None and self.nic.put(body["metadata"].get("annotations") or {}):
+    def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
+        self._condition.seen(node)
+        if node is not None and self.nic.put(node.annotations):
             self._again()
 
-    def _prefixes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
-        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(there)}):
+    def _subnet_changed(self, _was: SubnetObject | None, _now: SubnetObject | None) -> None:
+        if self.subnets.complete.is_set():
+            self._reach()
+
+    async def _listed(self) -> None:
+        """What is remembered holds until all Subnets are known: one that is not known yet is not gone."""
+        await self.subnets.complete.wait()
+        self._reach()
+
+    def _reach(self) -> None:
+        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(self.subnets)}):
             self._again()
 
     def _well(self, outcome: Outcome) -> None:

@@ -118,12 +118,23 @@ class World:
         await asyncio.sleep(0.01)
         if self.api is None:
             raise NotReady("no API server")
-        self.state.replace(self.api.values())
+        for owner in {pod.owner for pod in self.state} - self.api.keys():
+            self.gone(owner)
+        for pod in self.api.values():
+            self._hear(pod)
+        self.state.known.set()
 
     def tell(self, pod: Pod) -> None:
         if self.api is not None:
             self.api[pod.owner] = pod
-        self.state.put(pod)
+        self._hear(pod)
+
+    def _hear(self, pod: Pod) -> None:
+        if self.state.get(pod.owner) != pod:
+            self.state.heard(self.state.get(pod.owner), pod)
+
+    def gone(self, owner: tuple[str, str] = ("default", "web")) -> None:
+        self.state.heard(self.state.get(owner), None)
 
     def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
         sequence = self.records.next_sequence()

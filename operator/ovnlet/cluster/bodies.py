@@ -1,7 +1,8 @@
-"""Objects of the API server as the controller keeps them: the few facts it acts on."""
+"""Objects of the API server as the controller, and beside its pods the agent, keep them: the facts they act on."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from ovnlet.cluster.feeds import Kind
 from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
@@ -13,7 +14,26 @@ SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 
 Body = Mapping[str, Any]
+UNAVAILABLE = "NetworkUnavailable"
 _ENDED = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNode:
+    """What an agent keeps of its own Node; ``unavailable`` are status and reason of the condition of that name."""
+
+    kind: ClassVar[str] = "Node"
+    api_version: ClassVar[str] = "v1"
+    namespace: ClassVar[str] = ""
+
+    name: str
+    object_uid: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    unavailable: tuple[str, str] | None = None
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return ("", self.name)
 
 
 def workload(body: Body) -> Workload | None:
@@ -37,6 +57,14 @@ def node(body: Body) -> NodeClaim:
     addresses = body.get("status", {}).get("addresses") or ()
     internal = tuple(sorted(a["address"] for a in addresses if a.get("type") == "InternalIP"))
     return NodeClaim(metadata["name"], metadata["uid"], internal, _annotations(metadata))
+
+
+def own_node(body: Body) -> OwnNode:
+    metadata = body["metadata"]
+    conditions = body.get("status", {}).get("conditions") or ()
+    found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
+    unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
+    return OwnNode(metadata["name"], metadata["uid"], _annotations(metadata), unavailable)
 
 
 def subnet(body: Body) -> SubnetObject:

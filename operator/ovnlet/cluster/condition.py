@@ -5,17 +5,15 @@ Node says, never to refresh it.
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from ovnlet.cluster.bodies import UNAVAILABLE, OwnNode
 from ovnlet.cluster.session import Access, call
 from ovnlet.core.errors import NotReady
 
-KIND = "NetworkUnavailable"
 UP, DOWN = ("False", "NodeInterfaceReady"), ("True", "NodeInterfaceFailed")
 LONGEST_WAIT = 5.0
 log = structlog.get_logger("condition")
@@ -32,12 +30,10 @@ class Condition:
         self._message = ""
         self._stir = asyncio.Event()
 
-    def seen(self, node: Mapping[str, Any] | None) -> None:
+    def seen(self, node: OwnNode | None) -> None:
         """The Node as it is; None where there is none."""
-        conditions = ((node or {}).get("status") or {}).get("conditions") or ()
-        found = next((each for each in conditions if each.get("type") == KIND), None)
         self._there = node is not None
-        self._seen = (found.get("status", ""), found.get("reason", "")) if found else None
+        self._seen = node.unavailable if node else None
         self._stir.set()
 
     def want(self, up: bool, message: str) -> None:
@@ -62,11 +58,11 @@ class Condition:
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status, reason = wanted
-        condition = {"type": KIND, "status": status, "reason": reason, "message": self._message}
+        condition = {"type": UNAVAILABLE, "status": status, "reason": reason, "message": self._message}
         body = {"status": {"conditions": [condition | {"lastTransitionTime": now, "lastHeartbeatTime": now}]}}
         headers = {"Content-Type": "application/strategic-merge-patch+json"}
         url = f"{self._access.server}/api/v1/nodes/{self._node}/status"
         async with self._access.session() as http:
             await call(http, "PATCH", url, json=body, headers=headers)
         self._seen = wanted
-        log.info("condition written", condition=KIND, status=status, reason=reason, message=self._message)
+        log.info("condition written", condition=UNAVAILABLE, status=status, reason=reason, message=self._message)

@@ -1,22 +1,21 @@
 """Of Kube-OVN's Subnet objects only what a node has to know: which prefixes its pods' network has."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from ovnlet.core.allocation import Destination
+from ovnlet.core.subnets import SubnetObject
 from ovnlet.core.values import prefix, split
 
-PATH = "/apis/kubeovn.io/v1/subnets"
 _DEFAULT_VPC = "ovn-cluster"
 
 
-def prefixes(subnets: Mapping[str, Mapping[str, Any]]) -> frozenset[Destination]:
+def prefixes(subnets: Iterable[SubnetObject]) -> frozenset[Destination]:
     """Of the subnets that the cluster's router reaches: not those of other VPCs or on a VLAN of the underlay."""
-    return frozenset(found for body in subnets.values() for found in _of(body))
+    return frozenset(found for subnet in subnets for found in _of(subnet))
 
 
-def _of(body: Mapping[str, Any]) -> Iterator[Destination]:
-    spec = body.get("spec") or {}
+def _of(subnet: SubnetObject) -> Iterator[Destination]:
+    spec = subnet.spec
     if spec.get("vpc", _DEFAULT_VPC) not in ("", _DEFAULT_VPC):
         return
     if spec.get("vlan") and not spec.get("logicalGateway"):
