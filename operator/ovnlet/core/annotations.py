@@ -145,7 +145,7 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
         return relevant(now, provider)
     before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
     problems = {problem.key for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems}
-    wrong = [name for name in _live(provider) if name in problems]
+    wrong = [name for name in (REPAIR, *_live(provider)) if name in problems]
     for back in ((), wrong, (*wrong, *_keys(provider, _ROUTING))):  # one put back may not fit a new other one
         text = _merged(before, now, provider, (*fixed, *back))
         if not parse(text, provider, ifname).problems:
