@@ -17,7 +17,7 @@ from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
-from ovnlet.core import ids
+from ovnlet.core import annotations, ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
@@ -99,11 +99,12 @@ class Agent:
             self._tell,
             repair=settings.repair,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            subnet=lambda name: self.node.facts(name),  # noqa: PLW0108 - which is made later
         )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile)
         self.watch = Watch(self.queue.hint, self._everything)
         again = partial(self.queue.add, NODE_NIC)
-        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node)
+        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node, edited=self._subnet_edited)
         self.pods = Listing(
             access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
         )
@@ -236,6 +237,11 @@ class Agent:
         self.attaching.pod_changed(owner)
         for record in self.records:
             if record.attachment.owner == owner:
+                self.queue.add(record.attachment.key)
+
+    def _subnet_edited(self, name: str) -> None:
+        for record in self.records:
+            if annotations.switch(record.good or {}, record.attachment.provider) == name:
                 self.queue.add(record.attachment.key)
 
     def _tell(self, outcome: Outcome) -> None:

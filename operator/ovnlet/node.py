@@ -1,7 +1,7 @@
 """The node's side of the cluster's network, wired: its interface, whom it hears of it from, and whom it tells."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 import structlog
@@ -30,9 +30,12 @@ LASTING = 3.0
 
 
 class NodeSide:
-    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one."""
+    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one.
 
-    def __init__(
+    ``edited`` is given the name of a Subnet whose pods have something to follow.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         settings: Settings,
         access: Access,
@@ -40,9 +43,10 @@ class NodeSide:
         *,
         again: Callable[[], None],
         tell: Callable[[Outcome], None],
+        edited: Callable[[str], None],
     ) -> None:
         name = settings.node_name
-        self._host, self._again, self._tell = host, again, tell
+        self._host, self._again, self._tell, self._edited = host, again, tell, edited
         self._name, self._set_prefixes = name, settings.clusters
         self._attachment = Attachment.of_node(name)
         memory = Memory(Path(settings.run_dir) / "node.json")
@@ -97,7 +101,12 @@ class NodeSide:
         if node is not None and self.nic.put(node.annotations):
             self._again()
 
-    def _subnet_changed(self, _was: SubnetObject | None, _now: SubnetObject | None) -> None:
+    def facts(self, subnet: str) -> Mapping[str, str] | None:
+        return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
+        if now is not None and subnets.facts(was) != subnets.facts(now):
+            self._edited(now.name)
         if self.subnets.complete.is_set():
             self._reach()
 

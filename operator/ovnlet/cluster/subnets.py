@@ -1,12 +1,28 @@
-"""Of Kube-OVN's Subnet objects only what a node has to know: which prefixes its pods' network has."""
+"""Of Kube-OVN's Subnet objects only what a node has to know."""
 
 from collections.abc import Iterable, Iterator
 
 from ovnlet.core.allocation import Destination
+from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
 from ovnlet.core.subnets import SubnetObject
 from ovnlet.core.values import prefix, split
 
 _DEFAULT_VPC = "ovn-cluster"
+
+
+def facts(subnet: SubnetObject | None) -> dict[str, str] | None:
+    """What its running pods follow, as text; None where there is no such Subnet.
+
+    Where an underlay's pods reach those of the overlay, their gateway is another one, which their annotations tell.
+    """
+    if subnet is None:
+        return None
+    spec, found = subnet.spec, {}
+    if mtu := spec.get("mtu"):
+        found[SUBNET_MTU] = str(mtu)
+    if (gateway := spec.get("gateway")) and not spec.get("u2oInterconnection"):
+        found[SUBNET_GATEWAY] = str(gateway)
+    return found
 
 
 def prefixes(subnets: Iterable[SubnetObject]) -> frozenset[Destination]:
