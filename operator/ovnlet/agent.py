@@ -289,3 +289,5 @@ class Agent:
             await self._overdue.wait()
             self._overdue.clear()
             await self.chassis.look()
+            if self.chassis.owes:
+                asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)

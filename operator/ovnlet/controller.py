@@ -51,6 +51,7 @@ async def replica(settings: ControllerSettings) -> None:
     async with Front(settings.listen) as front:
         while True:
             await lease.held()
+            front.leading = True
             term = asyncio.create_task(Controller(settings, access, front).run(), name="term")
             keeping = asyncio.create_task(lease.keep(), name="lease")
             try:
@@ -59,6 +60,7 @@ async def replica(settings: ControllerSettings) -> None:
                 term.cancel()
                 keeping.cancel()
                 await asyncio.wait({term, keeping})
+                front.leading = front.ready = False
                 await lease.release()
             if not term.cancelled() and (error := term.exception()):
                 raise error

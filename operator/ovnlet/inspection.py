@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ovnlet.core import annotations, values
 from ovnlet.core.attachment import AttachmentKey, Record
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.plan import diff
@@ -93,8 +94,8 @@ class Inspection:
             state = "leaving"
         elif record.good is None:
             state = f"waiting: {self._reconciler.awaits(attachment) or 'for its first pass'}"
-        ips = (record.good or {}).get(f"{attachment.provider}.kubernetes.io/ip_address", "")
-        return {**self._name(record), "ips": ips, "state": state, "problems": problems}
+        ips = values.split((record.good or {}).get(annotations.key(attachment.provider, "ip_address"), ""))
+        return {**self._name(record), "ips": ",".join(ips), "state": state, "problems": problems}
 
     async def _look(self, record: Record, *, steps_only: bool = False) -> Json:
         try:

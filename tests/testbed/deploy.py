@@ -6,14 +6,15 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from testbed import images, layout, runtime
+from testbed import images, layout, pki, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMESPACE = "ovnlet-system"
-DAEMONSET = "daemonset/ovnlet"
+DAEMONSET, CONTROLLER = "daemonset/ovnlet", "deployment/ovnlet-controller"
 
 
 def load(bed: Bed, project: Path = PROJECT) -> str:
@@ -25,32 +26,52 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
 
 
 def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base") -> Path:
-    """A kustomization over one of the project's that names the image and the pods' prefixes."""
+    """A kustomization over one of the project's that names the image and what else is the bed's own."""
     home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
     body = {
+        "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        "patches": [
-            {"target": {"kind": "DaemonSet"}, "patch": json.dumps(_settings(OVNLET_CLUSTER_CIDRS=layout.PODS))}
-        ],
+        **(_database(bed, home) if of == "standalone" else _prefixes()),
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
 
 
-def _settings(**variables: str) -> list[dict[str, object]]:
-    where = "/spec/template/spec/containers/0/env/-"
-    return [{"op": "add", "path": where, "value": {"name": name, "value": v}} for name, v in variables.items()]
+def _prefixes() -> dict[str, Any]:
+    """Where there are no Subnets that say so."""
+    setting = {"name": "OVNLET_CLUSTER_CIDRS", "value": layout.PODS}
+    patch = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": setting}]
+    return {"patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}
+
+
+def _database(bed: Bed, home: Path) -> dict[str, Any]:
+    """Where OVN's northbound is, the controller's keys for it, and no more replicas than there are nodes for."""
+    keys, names = pki.directory(bed.directory), {"tls.key": "controller.key", "tls.crt": "controller.crt"}
+    for name, source in (names | {"ca.crt": "ca.crt"}).items():
+        shutil.copy(keys / source, home / name)
+    where = f"OVNLET_OVN_NB=ssl:{layout.CONTROL_IP}:{layout.NB_PORT}"
+    settings = {"name": "ovnlet-controller-settings", "behavior": "merge", "literals": [where]}
+    return {
+        "configMapGenerator": [settings],
+        "secretGenerator": [{"name": "ovnlet-controller-ovn", "files": [*names, "ca.crt"]}],
+        "replicas": [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}],
+    }
 
 
 def apply(bed: Bed, project: Path = PROJECT) -> str:
-    """The whole installation; returns once every node is Ready, which an agent that serves makes it."""
+    """The whole installation; returns once every node is Ready, which an agent that serves makes it.
+
+    Where nobody plays the controller, ours comes with the agent.
+    """
     reference = load(bed, project)
-    bed.kubectl("apply", "-k", str(overlay(bed, reference, project)))
+    of = "base" if layout.ASSIGN in bed.parts else "standalone"
+    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of)))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
-    bed.kubectl("-n", NAMESPACE, "rollout", "status", DAEMONSET, "--timeout=60s", timeout=70)
+    for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
+        bed.kubectl("-n", NAMESPACE, "rollout", "status", workload, "--timeout=60s", timeout=70)
     return reference
 
 

@@ -159,8 +159,10 @@ class Cluster:
         return [json.loads(line) for node in self.bed.nodes for line in node.sh(look).splitlines() if line]
 
     def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
-        name = pod["metadata"]["name"]
-        mine = [record["attachment"] for record in records if record["attachment"]["pod"] == name]
+        # kubelet 1.20 may start a pod that is deleted by force once more, beside one of the same name that follows it.
+        meta = pod["metadata"]
+        uid = meta["annotations"].get("kubernetes.io/config.mirror", meta["uid"])
+        mine = [record["attachment"] for record in records if record["attachment"]["uid"] == uid]
         newest = max(mine, key=lambda attachment: int(attachment["sequence"]))
         return Running(pod, newest["container_id"], newest["netns"], self.bed.space(pod["spec"]["nodeName"]))
 

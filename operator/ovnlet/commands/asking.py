@@ -10,13 +10,15 @@ import click
 
 from ovnlet import client
 from ovnlet.commands.output import DIFFERENT, dumped, output_option, rows
+from ovnlet.commands.progress import progress
 from ovnlet.core.errors import NotReady
 
 
 def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
     """The agent's answer; a ClickException says what is wrong where there is none."""
     try:
-        status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
+        with progress("asking the agent"):
+            status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
     except NotReady as error:
         raise click.ClickException(str(error)) from error
     if status == HTTPStatus.NOT_FOUND:

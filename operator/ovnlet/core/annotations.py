@@ -33,6 +33,8 @@ _SUBNET = (SUBNET_MTU, SUBNET_GATEWAY)
 _BANDWIDTH = {"ingress": "kubernetes.io/ingress-bandwidth", "egress": "kubernetes.io/egress-bandwidth"}
 _FIRST = "ovn"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Characters of an attachment's annotations that are worth remembering what they mean: as many of a pod's are usual.
+_REMEMBERED = 8192
 
 _T = TypeVar("_T")
 
@@ -106,7 +108,9 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
     Raises NotReady where the address is not there yet, Invalid where a value that the interface
     cannot do without is wrong. A wrong value elsewhere becomes one of the ``problems``.
     """
-    return _parse(frozenset(relevant(annotations, provider).items()), provider, ifname)
+    text = relevant(annotations, provider)
+    read = _parse if sum(map(len, text.values())) <= _REMEMBERED else _parse.__wrapped__
+    return read(frozenset(text.items()), provider, ifname)
 
 
 @lru_cache(maxsize=1024)
@@ -203,7 +207,7 @@ def _addresses(read: Reader) -> tuple[Interface, ...]:
     found = []
     for text in texts:
         try:
-            address = values.address(text.partition("/")[0])
+            address = values.host(text)
         except ValueError as error:
             raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
         if address.is_multicast or address.is_unspecified or address.is_loopback:

@@ -157,7 +157,9 @@ def _kept(seen: Seen | None) -> SwitchPort | None:
 
 
 def _pinned(claim: Claim, subnet: Subnet, binding: Binding) -> SwitchPort:
-    return replace(_port(claim, subnet, str(binding)), port_security=str(binding))
+    """A pod sends nothing but as itself; a node also sends what it forwards and what bears its other addresses."""
+    secured = str(binding) if isinstance(claim, Workload) else ""
+    return replace(_port(claim, subnet, str(binding)), port_security=secured)
 
 
 def _port(claim: Claim, subnet: Subnet, addresses: str) -> SwitchPort:

@@ -1,7 +1,7 @@
 """Addresses, prefixes and routes as annotations spell them."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from ovnlet.core.allocation import Address, CustomRoute, Destination, Interface
 from ovnlet.core.qos import Wrong
@@ -27,6 +27,11 @@ def shadowed(routes: list[CustomRoute], addresses: tuple[Interface, ...], gatewa
 
 def address(text: str) -> Address:
     return ip_address(_without_zone(text))
+
+
+def host(text: str) -> Address:
+    """An address, whatever mask is spelled with it."""
+    return ip_interface(_without_zone(text)).ip
 
 
 def prefix(text: str) -> Destination:

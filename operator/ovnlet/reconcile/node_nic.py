@@ -17,7 +17,7 @@ from ovnlet.core.node_network import network, parse
 from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.values import prefix
-from ovnlet.reconcile.patience import Patience
+from ovnlet.reconcile.patience import UNDONE, Patience
 from ovnlet.reconcile.reconciler import Host, Outcome, converge, unrepaired
 
 log = structlog.get_logger("node")
@@ -99,8 +99,7 @@ class NodeNic:
             return replace(outcome, asked=asked)
         if self._repair == "off":
             return Outcome(self._attachment, desired, desired)
-        why = f"undone at once again and again, next in {rest:.0f} s" if rest else "as set"
-        return await unrepaired(self._host, self._attachment, desired, why)
+        return await unrepaired(self._host, self._attachment, desired, UNDONE if rest else "as set")
 
     def _desired(self) -> Network:
         prefixes = [prefix(text) for text in self._prefixes.split(",") if text]

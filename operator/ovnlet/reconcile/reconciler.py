@@ -17,7 +17,7 @@ from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.shaping import unenforced
-from ovnlet.reconcile.patience import Patience
+from ovnlet.reconcile.patience import UNDONE, Patience
 from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
@@ -228,10 +228,8 @@ class Reconciler:
     async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
         """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
         asked = attachment.key in self._asked
-        if not asked and (rest := self._patience.rest(attachment.key)):
-            return await unrepaired(
-                self._host, attachment, desired, f"undone at once again and again, next in {rest:.0f} s"
-            )
+        if not asked and self._patience.rest(attachment.key):
+            return await unrepaired(self._host, attachment, desired, UNDONE)
         outcome = await converge(self._host, attachment, desired)
         if outcome.steps and not asked:
             self._patience.took(attachment.key, outcome.steps)
