@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import structlog
 
 from ovnlet.cluster import bodies, subnets
 from ovnlet.cluster.bodies import OwnNode
@@ -13,6 +12,7 @@ from ovnlet.cluster.feeds import Kind, Store
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.node_network import Reach
 from ovnlet.core.resources import Address
 from ovnlet.core.settings import Settings
 from ovnlet.core.subnets import SubnetObject
@@ -20,8 +20,6 @@ from ovnlet.drivers.memory import Memory
 from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.patience import Patience
 from ovnlet.reconcile.reconciler import Host, Outcome
-
-log = structlog.get_logger("node")
 
 # OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
@@ -56,8 +54,8 @@ class NodeSide:
         self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
         self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
         self._failing: asyncio.TimerHandle | None = None
-        if not self.nic.prefixes:
-            self.nic.reach(self._set_prefixes)
+        if not self.nic.remembers:
+            self.nic.reach(Reach(self._set_prefixes))
 
     def parts(self) -> list[Coroutine[None, None, None]]:
         return [self._condition.run(), self._listed()]
@@ -69,10 +67,8 @@ class NodeSide:
             if outcome is None:
                 return None
             self._tell(outcome)
-            if outcome.steps:
-                log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
             if outcome.left:
-                self._leave(outcome)
+                self._failed(f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}")
                 return outcome
             await self._installed()
         except OvnletError as error:
@@ -80,12 +76,6 @@ class NodeSide:
             raise
         self._well(outcome)
         return outcome
-
-    def _leave(self, outcome: Outcome) -> None:
-        why = f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
-        if self._failing is None:
-            log.warning("drift is left", interface=NODE_NIC[1], why=why)
-        self._failed(why)
 
     async def _installed(self) -> None:
         try:
@@ -100,6 +90,11 @@ class NodeSide:
         self._condition.seen(node)
         if node is not None and self.nic.put(node.annotations):
             self._again()
+
+    @property
+    def subject(self) -> OwnNode | None:
+        """Whom Events about it are told of."""
+        return self.node.get(("", self._name))
 
     def facts(self, subnet: str) -> Mapping[str, str] | None:
         return subnets.facts(self.subnets.get(("", subnet)))
@@ -116,7 +111,8 @@ class NodeSide:
         self._reach()
 
     def _reach(self) -> None:
-        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(self.subnets)}):
+        found = subnets.reach(self.subnets)
+        if self.nic.reach(replace(found, clusters=found.clusters | self._set_prefixes)):
             self._again()
 
     def _well(self, outcome: Outcome) -> None:

@@ -61,8 +61,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     if "cluster" in node:  # the node's own interface, not a pod's
-        prefixes = [ip_network(prefix) for prefix in node["cluster"]]
-        return node_network.network(Attachment.of_node("n0"), text, prefixes, where)
+        clusters, outgoing = (frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing"))
+        return node_network.network(Attachment.of_node("n0"), text, node_network.Reach(clusters, outgoing), where)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 
