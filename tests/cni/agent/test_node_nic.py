@@ -24,7 +24,7 @@ def joined(bare: AgentNode) -> Iterator[AgentNode]:
     bare.kill()
     bed.kubectl("delete", "node", name)
     bed.kubectl("delete", "events", "--all")
-    bare.space.run(["ovs-vsctl", "--if-exists", "del-port", "ovn0"])
+    bare.space.sh("ovs-vsctl --if-exists del-port ovn0; rm -rf /run/ovnlet")
     bed.nbctl("--if-exists", "lsp-del", f"node-{name}")
 
 
