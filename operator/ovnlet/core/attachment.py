@@ -100,7 +100,7 @@ class Pod:
 class Node:
     """Facts of this node that shape every pod's network.
 
-    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc that its kernel does not have.
+    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc, and the action, that its kernel does not have.
     """
 
     bridge: str

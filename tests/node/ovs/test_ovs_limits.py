@@ -217,7 +217,7 @@ async def test_a_deleted_qdisc_comes_back(ovs: Ovs, switch: PrivateSwitch, attac
             subprocess.run([*enter, "tc", "qdisc", "del", "dev", port.name, "root"], check=True)
             await ovs.caught_up()
             assert "ceil 5Mbit" not in classes(switch, port.name)
-            await ovs.shape_anew(port.name)
+            await ovs.renewal.qdisc(port.name)
             assert "ceil 5Mbit" in classes(switch, port.name)
     finally:
         switch.ip("link", "del", port.name)

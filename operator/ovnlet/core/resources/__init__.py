@@ -9,12 +9,11 @@ from typing import Protocol
 
 from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
 from ovnlet.core.resources.ovs import Claim, Port
-from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
+from ovnlet.core.resources.qos import Leaf, Policer, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
-Resource = (
-    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
-)
+Limited = Shaper | Qdisc | Policer | Leaf
+Resource = Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Limited
 Key = tuple[object, ...]
 Network = frozenset[Resource]
 
@@ -47,6 +46,7 @@ ORDER: tuple[type[Resource], ...] = (
     Rival,
     Shaper,
     Qdisc,
+    Policer,
     Leaf,
 )
 
@@ -57,9 +57,11 @@ __all__ = [
     "Claim",
     "Key",
     "Leaf",
+    "Limited",
     "Network",
     "Nic",
     "Offload",
+    "Policer",
     "Policing",
     "Port",
     "Qdisc",
