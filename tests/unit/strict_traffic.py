@@ -113,7 +113,7 @@ class StrictTraffic:
                 link.htb, plug.made = limit.rate or 10_000_000_000, link.born
 
     def police(self) -> None:
-        """Its other half, the filters, where a figure changed: told apart, so that each step is seen to change something."""
+        """Its other half, the filters: told apart, so that each step is seen to change something."""
         for name, plug in self.plugs.items():
             link = self.kernel.find(NODE, name)
             if link and plug.polices != (link.born, plug.policing):
