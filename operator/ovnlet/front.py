@@ -9,12 +9,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
 class Front:
-    """``ready`` is set by the leader; a replica that waits is healthy too."""
+    """``leading`` and ``ready`` are set by the replica; one that waits is ready to."""
 
     def __init__(self, listen: str) -> None:
         self._listen = listen
         self._runner: web.AppRunner | None = None
-        self.ready = False
+        self.leading = self.ready = False
         at = self.registry = CollectorRegistry()
         self._passes = Counter("ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at)
         self._allocated = Counter("ovnlet_allocations_total", "Objects told of their addresses", ["kind"], registry=at)
@@ -33,7 +33,9 @@ class Front:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.add_routes([web.get("/metrics", self._metrics), web.get("/healthz", _ok), web.get("/readyz", _ok)])
+        app.add_routes(
+            [web.get("/metrics", self._metrics), web.get("/healthz", _ok), web.get("/readyz", self._readiness)]
+        )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         host, _, port = self._listen.rpartition(":")
@@ -48,6 +50,12 @@ class Front:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _readiness(self, _: web.Request) -> web.Response:
+        """A leader is ready once it has restored what living pods were told."""
+        if self.leading and not self.ready:
+            return web.Response(text="restoring", status=503)
+        return web.Response(text="leading" if self.leading else "waiting")
 
 
 async def _ok(_: web.Request) -> web.Response:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from testbed import images, layout, runtime
+from testbed import images, layout, pki, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMESPACE = "ovnlet-system"
-DAEMONSET = "daemonset/ovnlet"
+DAEMONSET, CONTROLLER = "daemonset/ovnlet", "deployment/ovnlet-controller"
 
 
 def load(bed: Bed, project: Path = PROJECT) -> str:
@@ -24,33 +26,58 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
     return reference
 
 
-def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base") -> Path:
-    """A kustomization over one of the project's that names the image and the pods' prefixes."""
+def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str) -> Path:
+    """A kustomization over one of the project's that names the image and what else is the bed's own.
+
+    ``settings`` are the controller's, by their variables' names.
+    """
     home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
     body = {
+        "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        "patches": [
-            {"target": {"kind": "DaemonSet"}, "patch": json.dumps(_settings(OVNLET_CLUSTER_CIDRS=layout.PODS))}
-        ],
+        **(_database(bed, home, settings) if of == "standalone" else _prefixes()),
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
 
 
-def _settings(**variables: str) -> list[dict[str, object]]:
-    where = "/spec/template/spec/containers/0/env/-"
-    return [{"op": "add", "path": where, "value": {"name": name, "value": v}} for name, v in variables.items()]
+def _prefixes() -> dict[str, Any]:
+    """Where there are no Subnets that say so."""
+    setting = {"name": "OVNLET_CLUSTER_CIDRS", "value": layout.PODS}
+    patch = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": setting}]
+    return {"patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}
 
 
-def apply(bed: Bed, project: Path = PROJECT) -> str:
-    """The whole installation; returns once every node is Ready, which an agent that serves makes it."""
+def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Where OVN's northbound is, the controller's keys for it, and no more replicas than there are nodes for."""
+    keys, names = pki.directory(bed.directory), {"tls.key": "controller.key", "tls.crt": "controller.crt"}
+    for name, source in (names | {"ca.crt": "ca.crt"}).items():
+        shutil.copy(keys / source, home / name)
+    chosen = {"OVNLET_OVN_NB": f"ssl:{layout.CONTROL_IP}:{layout.NB_PORT}", **settings}
+    literals = [f"{name}={value}" for name, value in chosen.items()]
+    return {
+        "configMapGenerator": [
+            {"name": "ovnlet-controller-settings", "behavior": "merge", "literals": literals},
+        ],
+        "secretGenerator": [{"name": "ovnlet-controller-ovn", "files": [*names, "ca.crt"]}],
+        "replicas": [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}],
+    }
+
+
+def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
+    """The whole installation; returns once every node is Ready, which an agent that serves makes it.
+
+    Where nobody plays the controller, ours comes with the agent, with these settings.
+    """
     reference = load(bed, project)
-    bed.kubectl("apply", "-k", str(overlay(bed, reference, project)))
+    of = "base" if layout.ASSIGN in bed.parts else "standalone"
+    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
-    bed.kubectl("-n", NAMESPACE, "rollout", "status", DAEMONSET, "--timeout=60s", timeout=70)
+    for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
+        bed.kubectl("-n", NAMESPACE, "rollout", "status", workload, "--timeout=60s", timeout=70)
     return reference
 
 

@@ -26,6 +26,7 @@ BARE = "bare"  # a node's empty space, for a guest that brings its own
 CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL})
 NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY, BARE})
 ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
+STANDALONE = ALL_PARTS - {ASSIGN}  # for `ovnlet controller` to do what `assign` plays
 
 
 def directory(bed: str) -> Path:

@@ -1,11 +1,11 @@
-"""Who may speak to OVN's databases: a CA of their own, which signs the servers and the chassis and nobody else."""
+"""Who may speak to OVN's databases: a CA of their own, which signs the servers, the chassis and the controller."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-SERVER = "central"
+SERVER, CONTROLLER = "central", "controller"
 ISSUE = """
 new() { openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc "$@"; }
 new -x509 -days 3650 -subj /CN=ovn-ca -keyout ca.key -out ca.crt \\
@@ -22,10 +22,12 @@ def directory(bed: Path) -> Path:
 
 
 def issue(bed: Path, chassis: list[str]) -> None:
-    """Keys and certificates of the servers and of each chassis."""
+    """Keys and certificates of the servers, of the controller and of each chassis."""
     home = directory(bed)
     home.mkdir()
-    subprocess.run(["sh", "-euc", ISSUE, "issue", SERVER, *chassis], cwd=home, check=True, capture_output=True)
+    subprocess.run(
+        ["sh", "-euc", ISSUE, "issue", SERVER, CONTROLLER, *chassis], cwd=home, check=True, capture_output=True
+    )
 
 
 def flags(bed: Path, name: str) -> list[str]:

@@ -97,7 +97,10 @@ def test_a_node_is_told_of_its_port() -> None:
     binding = world.settle(claim).binding
     assert binding is not None
     facts = decide.annotations(claim, binding, DUAL, "r")
-    assert (facts["ovn.kubernetes.io/port_name"], world.database.port("node-n0") is not None) == ("node-n0", True)
+    seen = world.database.port("node-n0")
+    assert seen is not None
+    assert facts["ovn.kubernetes.io/port_name"] == "node-n0"
+    assert (seen.port.addresses, seen.port.port_security) == (str(binding), ""), "it forwards what is not its own"
 
 
 def test_a_subnet_without_an_ipv4_address_left_is_full_though_ovn_gives_the_rest() -> None:

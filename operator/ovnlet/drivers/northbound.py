@@ -256,6 +256,9 @@ def tls(settings: ControllerSettings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=Path(settings.ovn_ca).read_text())
-    context.load_cert_chain(settings.ovn_cert, settings.ovn_key)
+    try:
+        context.load_verify_locations(cadata=Path(settings.ovn_ca).read_text())
+        context.load_cert_chain(settings.ovn_cert, settings.ovn_key)
+    except OSError as error:  # of the ssl module's too
+        raise NotReady(f"the keys for ovn_nb cannot be used: {error}") from error
     return context

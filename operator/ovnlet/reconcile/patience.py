@@ -15,6 +15,8 @@ from ovnlet.core.resources import Key
 FREE = 10
 WINDOW = 10.0
 LONGEST = 60.0
+# No number in it: the same words each time make one Event with a count.
+UNDONE = "undone at once again and again, so each repair waits longer, for a minute at most"
 
 
 @dataclass(slots=True)
