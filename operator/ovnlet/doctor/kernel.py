@@ -17,7 +17,7 @@ _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
     TBF: "rates from pods (egress_rate, kubernetes.io/egress-bandwidth)",
     NETEM: "latency, jitter, limit and loss",
-    POLICE: "egress rates of a bridge in the kernel, behind the queue in the pod",
+    POLICE: "a second limit behind the one in the pod (bridge in the kernel)",
 }
 _FULL = 0.9
 
