@@ -28,6 +28,9 @@ def test_what_arrives_is_what_was_asked_for(cluster: Cluster) -> None:
     rows = measure.table(pairs, asserted=RATES, together=True)
     print("", *rows, sep="\n")
     assert len(rows) == 12
+    # Whether the kernel polices or not: a rate from a pod is enforced in the pod, and nothing else is told.
+    told = [event for rate in RATES for event in cluster.events(f"limited-{rate}")]
+    assert not [event for event in told if event["reason"] == "RateNotEnforced"]
     assert all(row.holds for row in rows), [str(row) for row in rows if not row.holds]
 
 

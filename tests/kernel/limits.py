@@ -7,7 +7,7 @@ from typing import get_args
 
 from cni.agent.pods import Sandbox
 from kernel.node import GuestNode
-from qos import record
+from qos import record, steady
 from qos.measure import Direction, Protocol, Row
 
 LANE = "kernel"
@@ -48,7 +48,8 @@ class Pair:
     async def row(
         self, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True, label: str = ""
     ) -> Row:
-        found = await self.rate(direction, *([f"--udp={asked * 1.5}M"] if protocol == "udp" else []))
+        words = [f"--udp={asked * 1.5}M"] if protocol == "udp" else [f"--spent={steady.finding(asked)}"]
+        found = await self.rate(direction, *words)
         row = Row(
             LANE, f"{direction}{label}", protocol, asked, round(found.mbit, 3), round(found.mbit / asked, 3), asserted
         )
@@ -66,6 +67,14 @@ class Pair:
         return sorted(float(line.partition("time=")[2].split()[0]) for line in told.splitlines() if "time=" in line)[
             :-2
         ]
+
+
+async def compared(pair: Pair, rate: int) -> dict[str, float]:
+    """TCP's goodput and retransmits from the limited pod, and what is lost of UDP at 1.2 times the rate."""
+    ends = (pair.limited.container_id, pair.peer.container_id, pair.peer.pod.v4)
+    tcp = await pair.node.measure("told", *ends, "--seconds=6")
+    udp = await pair.node.measure("told", *ends, "--seconds=6", f"--udp={rate * 1.2:g}M")
+    return {**{key: round(value, 2) for key, value in tcp.items()}, "lost_percent": round(udp["lost_percent"], 2)}
 
 
 def keep(rows: list[Row]) -> None:

@@ -1,4 +1,4 @@
-"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|loss ...`.
+"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|loss|told ...`.
 
 Standard library only: it is started for each measurement, by an emulated processor. Prints one JSON object.
 """
@@ -25,26 +25,34 @@ def enter(netns: str, *words: str) -> list[str]:
 
 
 @contextmanager
-def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]:
-    """iperf3 between two namespaces; gives the pid of a process in the receiver's."""
+def server(receiver: str) -> Iterator[int]:
+    """iperf3 that listens; gives its pid."""
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen(enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet)
+    listens = subprocess.Popen(enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet)
     try:
         end = time.monotonic() + LISTENS
         while PORT not in subprocess.run(enter(receiver, "ss", "-Hltn"), capture_output=True, text=True).stdout:  # noqa: PLW1510
             if time.monotonic() > end:
                 raise SystemExit("iperf3 does not listen")
             time.sleep(0.1)
+        yield listens.pid
+    finally:
+        listens.kill()
+        listens.wait()
+
+
+@contextmanager
+def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]:
+    """iperf3 between two namespaces; gives the pid of a process in the receiver's."""
+    quiet = subprocess.DEVNULL
+    with server(receiver) as pid:
         command = enter(sender, "iperf3", "-c", address, "-p", PORT, "-t", "600", *words)
         client = subprocess.Popen(command, stdout=quiet, stderr=quiet)
         try:
-            yield server.pid
+            yield pid
         finally:
             client.kill()
             client.wait()
-    finally:
-        server.kill()
-        server.wait()
 
 
 def rate(ends: Ends, spent: float, seconds: float, words: list[str]) -> dict[str, float]:
@@ -86,9 +94,21 @@ def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
         holder.wait()
 
 
+def told(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
+    """What iperf3 itself tells of a flow that it ended: Mbit/s of payload, segments sent again, datagrams lost."""
+    sender, receiver, address = ends
+    with server(receiver):
+        command = ["iperf3", "-c", address, "-p", PORT, "-J", "-O", "2", "-t", f"{seconds:g}", *words]
+        said = subprocess.run(enter(sender, *command), check=True, capture_output=True, text=True).stdout
+    end = json.loads(said)["end"]
+    came, sent = end.get("sum_received") or end["sum"], end.get("sum_sent") or end["sum"]
+    lost = {"lost_percent": came["lost_percent"]} if "-u" in words else {"retransmits": sent["retransmits"]}
+    return {"goodput_mbit": came["bits_per_second"] / 1e6, **lost}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="kernel.traffic", description=__doc__)
-    parser.add_argument("what", choices=("rate", "loss"))
+    parser.add_argument("what", choices=("rate", "loss", "told"))
     parser.add_argument("sender")
     parser.add_argument("receiver")
     parser.add_argument("address", help="the receiver's")
@@ -96,10 +116,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=steady.COUNTED)
     parser.add_argument("--udp", default="", help="offered, as iperf3 has it; without it TCP")
     parser.add_argument("--length", default="1300", help="of a datagram of UDP")
-    told = parser.parse_args()
-    words = ["-u", "-b", told.udp, "-l", told.length] if told.udp else []
-    ends = (told.sender, told.receiver, told.address)
-    found = loss(ends, told.seconds, words) if told.what == "loss" else rate(ends, told.spent, told.seconds, words)
+    asked = parser.parse_args()
+    words = ["-u", "-b", asked.udp, "-l", asked.length] if asked.udp else []
+    ends = (asked.sender, asked.receiver, asked.address)
+    found: dict[str, float] | dict[str, int]
+    match asked.what:
+        case "rate":
+            found = rate(ends, asked.spent, asked.seconds, words)
+        case "loss":
+            found = loss(ends, asked.seconds, words)
+        case _:
+            found = told(ends, asked.seconds, words)
     print(json.dumps(found))
 
 

@@ -134,7 +134,7 @@ def limited(pair: Pair, direction: Direction, protocol: Protocol, asked: int, *,
     sender, receiver = pair.ends(direction)
     words = ["-u", "-b", f"{asked * 1.5}M", "-l", "1300"] if protocol == "udp" else []
     with flow(sender, receiver, *words) as running:
-        mbit = running.rate()
+        mbit = running.rate(steady.finding(asked) if protocol == "tcp" else steady.SPENT)
     return Row("host", direction, protocol, asked, round(mbit, 3), round(mbit / asked, 3), asserted)
 
 

@@ -34,6 +34,11 @@ class Tick:
     received: int
 
 
+def finding(mbit: float) -> float:
+    """Seconds until TCP has found such a rate: it fills a queue at first, which takes longer the slower that drains."""
+    return SPENT + 4 / mbit
+
+
 def counted(pid: int) -> dict[str, int]:
     """What eth0 has counted where this process is; bytes are of whole frames."""
     with open(f"/proc/{pid}/net/dev") as file:

@@ -105,7 +105,8 @@ class Pod:
 class Node:
     """Facts of this node that shape every pod's network.
 
-    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc that its kernel does not have, and `nf_tables`.
+    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc, the action, and `nf_tables`, as far as its kernel
+    does not have them.
     """
 
     bridge: str

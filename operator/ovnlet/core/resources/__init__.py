@@ -10,25 +10,12 @@ from typing import Protocol
 from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
 from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import Claim, Port
-from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
+from ovnlet.core.resources.qos import Leaf, Policer, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
+Limited = Shaper | Qdisc | Policer | Leaf
 Resource = (
-    Claim
-    | Port
-    | Shaping
-    | Policing
-    | Nic
-    | Veth
-    | Sysctl
-    | Offload
-    | Address
-    | Route
-    | Rival
-    | Masquerade
-    | Shaper
-    | Qdisc
-    | Leaf
+    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Masquerade | Limited
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -63,6 +50,7 @@ ORDER: tuple[type[Resource], ...] = (
     Masquerade,
     Shaper,
     Qdisc,
+    Policer,
     Leaf,
 )
 
@@ -73,10 +61,12 @@ __all__ = [
     "Claim",
     "Key",
     "Leaf",
+    "Limited",
     "Masquerade",
     "Network",
     "Nic",
     "Offload",
+    "Policer",
     "Policing",
     "Port",
     "Qdisc",
