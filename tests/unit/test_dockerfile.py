@@ -1,6 +1,7 @@
 """The Dockerfile makes what `testbed.images` makes without a registry: packages, files, places, start.
 
-No builder runs here: the file is read. What the registry-less image is, the e2e floor runs.
+No builder runs here: the file is read; `make image` builds it and compares file by file. The e2e floor runs the
+registry-less one.
 """
 
 import json
