@@ -1,10 +1,9 @@
 """The node's side of the cluster's network, wired: its interface, whom it hears of it from, and whom it tells."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import structlog
 
 from ovnlet.cluster import bodies, subnets
 from ovnlet.cluster.bodies import OwnNode
@@ -14,6 +13,7 @@ from ovnlet.cluster.feeds import Kind, Store
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.node_network import Reach
 from ovnlet.core.resources import Address
 from ovnlet.core.settings import Settings
 from ovnlet.core.subnets import SubnetObject
@@ -22,8 +22,6 @@ from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.patience import Patience
 from ovnlet.reconcile.reconciler import Host, Outcome
 
-log = structlog.get_logger("node")
-
 # OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
 # A restart of ovs-vswitchd is no outage worth a taint on the Node.
@@ -31,9 +29,12 @@ LASTING = 3.0
 
 
 class NodeSide:
-    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one."""
+    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one.
 
-    def __init__(
+    ``edited`` is given the name of a Subnet whose pods have something to follow.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         settings: Settings,
         access: Access,
@@ -41,9 +42,10 @@ class NodeSide:
         *,
         again: Callable[[], None],
         tell: Callable[[Outcome], None],
+        edited: Callable[[str], None],
     ) -> None:
         name = settings.node_name
-        self._host, self._again, self._tell = host, again, tell
+        self._host, self._again, self._tell, self._edited = host, again, tell, edited
         self._name, self._set_prefixes = name, settings.clusters
         self._attachment = Attachment.of_node(name)
         memory = Memory(Path(settings.run_dir) / "node.json")
@@ -55,8 +57,8 @@ class NodeSide:
         self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
         self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
         self._failing: asyncio.TimerHandle | None = None
-        if not self.nic.prefixes:
-            self.nic.reach(self._set_prefixes)
+        if not self.nic.remembers:
+            self.nic.reach(Reach(self._set_prefixes))
 
     def parts(self) -> list[Coroutine[None, None, None]]:
         return [self._condition.run(), self._chassis_name.run(), self._listed()]
@@ -73,10 +75,8 @@ class NodeSide:
             if outcome is None:
                 return None
             self._tell(outcome)
-            if outcome.steps:
-                log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
             if outcome.left:
-                self._leave(outcome)
+                self._failed(f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}")
                 return outcome
             await self._installed()
         except OvnletError as error:
@@ -84,12 +84,6 @@ class NodeSide:
             raise
         self._well(outcome)
         return outcome
-
-    def _leave(self, outcome: Outcome) -> None:
-        why = f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
-        if self._failing is None:
-            log.warning("drift is left", interface=NODE_NIC[1], why=why)
-        self._failed(why)
 
     async def _installed(self) -> None:
         try:
@@ -106,7 +100,17 @@ class NodeSide:
         if node is not None and self.nic.put(node.annotations):
             self._again()
 
-    def _subnet_changed(self, _was: SubnetObject | None, _now: SubnetObject | None) -> None:
+    @property
+    def subject(self) -> OwnNode | None:
+        """Whom Events about it are told of."""
+        return self.node.get(("", self._name))
+
+    def facts(self, subnet: str) -> Mapping[str, str] | None:
+        return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
+        if now is not None and subnets.facts(was) != subnets.facts(now):
+            self._edited(now.name)
         if self.subnets.complete.is_set():
             self._reach()
 
@@ -116,7 +120,8 @@ class NodeSide:
         self._reach()
 
     def _reach(self) -> None:
-        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(self.subnets)}):
+        found = subnets.reach(self.subnets)
+        if self.nic.reach(replace(found, clusters=found.clusters | self._set_prefixes)):
             self._again()
 
     def _well(self, outcome: Outcome) -> None:

@@ -27,7 +27,7 @@ def bed() -> Iterator[Bed]:
             clean.remove(left.name)
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
         bed.kubectl("apply", f"--filename={MANIFESTS / 'base/namespace.yaml'}")
-        for file in ("subnet.yaml", "rbac.yaml"):
+        for file in ("subnet.yaml", "ippool.yaml", "rbac.yaml"):
             bed.kubectl("apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}")
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
