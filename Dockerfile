@@ -3,7 +3,7 @@
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS plugin
-RUN apt-get update && apt-get install -y --no-install-recommends make musl-tools
+RUN apt-get update && apt-get install -y --no-install-recommends gcc make musl-tools
 COPY pyproject.toml /src/
 COPY cni/plugin/Makefile cni/plugin/ovnlet.c /src/cni/plugin/
 RUN make -C /src/cni/plugin
