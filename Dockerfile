@@ -25,7 +25,8 @@ RUN site=/out/usr/local/lib/python$(python3 -c 'import sys; print("%d.%d" % sys.
 COPY --from=plugin /src/cni/plugin/ovnlet /out/opt/ovnlet/bin/ovnlet
 
 FROM ${BASE}
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=code /out /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -1,7 +1,8 @@
 """The Dockerfile built, with neither docker nor a registry, and laid beside the registry-less image: `make image`.
 
 buildah builds it on a Debian root made by mmdebstrap from this machine's mirror. Both must hold the same files under
-/usr/local and /opt; what pip notes of how it was called may differ. The result is build/image.json.
+/usr/local and /opt. What pip notes of how it was called may differ, and the plugin, which Debian's compiler makes in one
+and this machine's in the other, must answer alike. The result is build/image.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import apt, images, progress
+from testbed import apt, images, layers, progress
 
 PROJECT = Path(__file__).resolve().parents[2]
 REPORT = PROJECT / "build/image.json"
@@ -89,9 +90,17 @@ def files(root: Path) -> Files:
     found = {}
     for path in (path for folder in OURS for path in (root / folder).rglob("*")):
         if path.is_file() and not path.is_symlink() and path.name not in PIPS_OWN:
-            facts = f"{path.stat().st_mode:o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-            found[str(path.relative_to(root))] = facts
+            name = path.relative_to(root)
+            made = answer(path) if name == layers.PLUGIN else hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(name)] = f"{path.stat().st_mode:o} {made}"
     return found
+
+
+def answer(plugin: Path) -> str:
+    """What it says of itself, where it finds no library: its own directory is all there is."""
+    words = ["chroot", plugin.parent, f"/{plugin.name}"]
+    done = subprocess.run(words, env={"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def unpack(archive: Path, tree: Path) -> Path:
