@@ -1,8 +1,8 @@
 """The Dockerfile built, with neither docker nor a registry, and laid beside the registry-less image: `make image`.
 
 buildah builds it on a Debian root made by mmdebstrap from this machine's mirror. Both must hold the same files under
-/usr/local and /opt. What pip notes of how it was called may differ, and the plugin, which Debian's compiler makes in one
-and this machine's in the other, must answer alike. The result is build/image.json.
+/usr/local and /opt. What pip notes of its call may differ; the plugin, which Debian's compiler makes in one and
+this machine's in the other, must answer alike. The result is build/image.json.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def files(root: Path) -> Files:
 
 def answer(plugin: Path) -> str:
     """What it says of itself, where it finds no library: its own directory is all there is."""
-    words = ["chroot", plugin.parent, f"/{plugin.name}"]
+    words: list[str | Path] = ["chroot", plugin.parent, f"/{plugin.name}"]
     done = subprocess.run(words, env={"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True)
     return done.stdout
 
