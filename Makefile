@@ -71,9 +71,10 @@ drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
 soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
 	@cd tests && ../$(BIN)/python -m drift --soak 10
 
-e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability is for: build/install.json
+e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability and right is for: build/install.json
 	@cd tests && ../$(BIN)/python -m install
 	@cd tests && ../$(BIN)/python -m install --capabilities
+	@cd tests && ../$(BIN)/python -m install --alone
 
 docs: .venv  ## build the documentation as a site, strictly
 	@cd tests && ../$(BIN)/python -m bench.figure

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ovnlet.cluster import bodies, subnets
 from ovnlet.cluster.bodies import OwnNode
+from ovnlet.cluster.chassis_name import ChassisName
 from ovnlet.cluster.condition import Condition
 from ovnlet.cluster.feeds import Kind, Store
+from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
@@ -51,14 +54,22 @@ class NodeSide:
         patience = Patience(lambda _: again())
         self.nic = NodeNic(host, memory, self._attachment, patience=patience, repair=settings.repair)
         self._condition = Condition(access, name)
+        self._chassis_name = ChassisName(access, name)
+        self._beside_kube_ovn = settings.chassis == "observe"
         self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
         self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
+        self.listings: list[Listing[Any]] = [Listing(access, self.node), Listing(access, self.subnets)]
         self._failing: asyncio.TimerHandle | None = None
         if not self.nic.remembers:
             self.nic.reach(Reach(self._set_prefixes))
 
     def parts(self) -> list[Coroutine[None, None, None]]:
-        return [self._condition.run(), self._listed()]
+        return [self._condition.run(), self._chassis_name.run(), self._listed()]
+
+    def is_chassis(self, system_id: str) -> None:
+        """OVN knows this node by that name, and Kube-OVN's controller must."""
+        if system_id and self._beside_kube_ovn:
+            self._chassis_name.want(system_id)
 
     async def reconcile(self) -> Outcome | None:
         """One pass, and the Node's condition after it."""
@@ -88,6 +99,7 @@ class NodeSide:
 
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)
+        self._chassis_name.seen(node)
         if node is not None and self.nic.put(node.annotations):
             self._again()
 
@@ -120,8 +132,8 @@ class NodeSide:
             self._failing.cancel()
             self._failing = None
         addresses = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
-        self._condition.want(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
+        self._condition.tell(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
 
     def _failed(self, why: str) -> None:
         if self._failing is None:
-            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.want, False, why)
+            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.tell, False, why)

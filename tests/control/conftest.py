@@ -12,7 +12,7 @@ import pytest
 
 from control.hands import Hands
 from control.replicas import SYSTEM, Replicas
-from testbed import clean, layout
+from testbed import clean, layout, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
 
@@ -33,6 +33,9 @@ def bed() -> Iterator[Bed]:
         asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
         wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
         yield bed
+        used = rights.look(bed, rights.CONTROLLER)
+        rights.record("control floor", used)
+        assert not used.excess, "whatever the floor did, the controller asks for what it is granted"
 
 
 @pytest.fixture

@@ -56,6 +56,23 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
     each()
 
 
+@pytest.mark.parametrize("good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"])
+@given(hostile.annotated())
+def test_what_a_pod_was_given_the_next_pass_leaves(good: Text | None, text: Text) -> None:
+    """One wrong value takes no other one along: what is remembered makes the same network as what was read."""
+    try:
+        first = annotations.settle(good, text, "ovn", "eth0")
+    except (Invalid, NotReady):
+        return
+    kept = annotations.usable(good, text, "ovn", "eth0")
+    again = annotations.settle(kept, text, "ovn", "eth0")
+    assert diff(_network(again), _network(first)) == ()
+
+
+def _network(allocation: Allocation) -> Network:
+    return desired.network(ATTACHMENT, allocation, hostile.NODE)
+
+
 def _planted() -> Iterator[Resource]:
     """What a leak of an annotation into a step would look like."""
     network: Network = pods.network(hostile.GOOD, hostile.NODE)

@@ -21,6 +21,8 @@ from ovnlet.core.settings import Repair
 MIRROR_UID = "kubernetes.io/config.mirror"
 # What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
 REPAIR = "ovnlet.io/repair"
+# Of a Node: the chassis that it is, for Kube-OVN's controller.
+CHASSIS = "ovn.kubernetes.io/chassis"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 _ROUTING = ("gateway", "routes")
 _QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
@@ -161,12 +163,9 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
         return relevant(now, provider)
     before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
     problems = {problem.key for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems}
-    wrong = [name for name in _live(provider) if name in problems]
-    for back in (
-        (),
-        wrong,
-        (*wrong, SUBNET_GATEWAY, *_keys(provider, _ROUTING)),
-    ):  # one put back may not fit a new other one
+    wrong = [name for name in (REPAIR, *_live(provider)) if name in problems]
+    routing = (SUBNET_GATEWAY, *_keys(provider, _ROUTING))
+    for back in ((), wrong, (*wrong, *routing)):  # one put back may not fit a new other one
         text = _merged(before, now, provider, (*fixed, *back))
         if not parse(text, provider, ifname).problems:
             break

@@ -18,22 +18,24 @@ from cni.agent.pods import Pod, Sandbox
 from testbed.inventory import Inventory, compare, inventory
 from unit import hostile
 
-SLOWEST = 2.0  # seconds of a repair; some 20 ms are usual, on a machine that does nothing else
+# Seconds of a repair; some 20 ms are usual on a machine that does nothing else, and 50 under fire on one that does.
+SLOWEST, USUAL = 5.0, 1.0
 ROOM = 64 << 10  # KiB that the agent may grow by
-# Broken and repaired in turn: what is undone at once again and again rests.
-DESTINATIONS = ("default", "10.16.0.0/16")
-WATCH = """
-for round in 1 2 3; do for to in {to}; do
+# Each thing is broken fewer than ten times: what is undone again and again rests.
+VICTIMS, AT_REST, UNDER_FIRE = 4, 2, 7
+BREAK = """
+for to in default 10.16.0.0/16; do
   route=$(ip route show $to); begun=$(date +%s%N); ip route del $to
   until [ "$(ip route show $to)" = "$route" ]; do :; done
   echo $(( ($(date +%s%N) - begun) / 1000 ))
-done; sleep 0.2; done
-""".format(to=" ".join(DESTINATIONS))
+done
+"""
 
 
-async def _repairs(node: AgentNode, victim: Sandbox) -> list[float]:
-    """Seconds from a foreign hand's deletion of a route to its return, by a foreign eye."""
-    return [int(line) / 1e6 for line in (await node.inside(victim, "sh", "-euc", WATCH)).split()]
+async def _repairs(node: AgentNode, victims: list[Sandbox]) -> list[float]:
+    """Seconds from a foreign hand's deletion of a route to its return, by a foreign eye; one pod after the other."""
+    told = [await node.inside(victim, "sh", "-euc", BREAK) for victim in victims]
+    return [int(line) / 1e6 for each in told for line in each.split()]
 
 
 def _outside(node: AgentNode, pods: list[Sandbox]) -> Inventory:
@@ -41,7 +43,11 @@ def _outside(node: AgentNode, pods: list[Sandbox]) -> Inventory:
     seen = inventory(node.space)
     theirs = [word for each in pods for word in (each.container_id, each.link, each.pod.port)]
     bridge = seen["ovsdb"]["Bridge br-int"]
-    kind, pairs = bridge["external_ids"]  # ovn-controller's notes of zones
+    del bridge["ports"]  # which are rows of their own; those of these pods come and go
+    # The switch's own link takes the least MTU of its ports, and ovn-controller notes zones.
+    seen["links"]["br-int"]["mtu"] = seen["ovsdb"]["Interface br-int"]["mtu"] = 0
+    seen["sysctls"]["net/ipv6/conf/br-int/mtu"] = ""
+    kind, pairs = bridge["external_ids"]
     bridge["external_ids"] = [kind, [pair for pair in pairs if not pair[0].startswith("ct-zone-")]]
     return {
         name: {
@@ -80,17 +86,20 @@ def _attack(node: AgentNode, pods: list[Pod], texts: list[dict[str, str]]) -> in
 
 @pytest.mark.parametrize("many", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
 async def test_edits_of_running_pods(node: AgentNode, many: int) -> None:
-    victim, *bad = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * 9))
-    await asyncio.gather(*map(node.add, (victim, *bad)))
-    pods = [each.pod for each in bad]
+    sandboxes = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * (8 + VICTIMS)))
+    await asyncio.gather(*map(node.add, sandboxes))
+    victims, bad = sandboxes[:VICTIMS], sandboxes[VICTIMS:]
     texts = hostile.drawn(many)
-    quiet, memory = await _repairs(node, victim), _memory(node)
+    quiet, memory = [s for _ in range(AT_REST) for s in await _repairs(node, victims)], _memory(node)
     before = await asyncio.to_thread(_outside, node, bad)
     begun = time.monotonic()
-    attack = asyncio.create_task(asyncio.to_thread(_attack, node, pods, texts))
+    attack = asyncio.create_task(asyncio.to_thread(_attack, node, [each.pod for each in bad], texts))
     under_fire: list[float] = []
-    while not attack.done():
-        under_fire += await _repairs(node, victim)
+    for _ in range(UNDER_FIRE):
+        under_fire += await _repairs(node, victims)
+        if attack.done():
+            break
+        await asyncio.sleep(many / 600)
     taken = await attack
     seconds, grown = time.monotonic() - begun, _memory(node) - memory
     print(
@@ -98,6 +107,7 @@ async def test_edits_of_running_pods(node: AgentNode, many: int) -> None:
         f" {_shown(quiet)} ms without; the agent grew by {grown >> 10} MiB"
     )
     assert taken > many // 2
+    assert statistics.median(under_fire) < USUAL
     assert max(under_fire) < SLOWEST
     assert grown < ROOM
     assert (await node.status()).exit_code == 0
