@@ -32,8 +32,8 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --kernel
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
-demo: setup  ## the main job on an embedded node: kubelet, OVN, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m testbed.demo
+demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
+	@cd tests && ../$(BIN)/python -m demo
 
 check: .venv  ## lint, types, import contracts
 	@$(BIN)/ruff check

@@ -158,12 +158,8 @@ class Hands:
         return {row["name"]: row for row in rows if row["type"] == ""}
 
     async def wipe(self) -> None:
-        """Everything in the northbound database goes, in one transaction."""
-        tables = ("Logical_Switch", "Logical_Router")
-        ops = [{"op": "delete", "table": table, "where": []} for table in tables]
-        assert self.bed.control is not None
-        words = ["ovsdb-client", "transact", "unix:/run/ovn/ovnnb_db.sock", json.dumps(["OVN_Northbound", *ops])]
-        await asyncio.to_thread(self.bed.control.run, words)
+        """Everything in the northbound database goes."""
+        await asyncio.to_thread(self.bed.wipe_northbound)
 
     async def sweep(self) -> None:
         grace = {"gracePeriodSeconds": "0"}
