@@ -106,11 +106,29 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
             assert given(now).items() >= before.items(), field
             assert pinned(two.bed).items() >= before.items(), field
             assert all(set(each.ips) <= shown(each) for each in pods), field
+            wait_for(
+                lambda field=field: {_in_force(each, field) for each in pods} == {_wanted(field)}, field, timeout=20
+            )  # type: ignore[misc]
         two.bed.kubectl("delete", "pod", f"after-{field.lower()}", "--force", "--grace-period=0")
         two.running(20)
     sent, received = ping.stop()
     print(f"20 ms ping between nodes over all edits: {sent} sent, {received} received")
     assert sent == received
+
+
+def _wanted(field: str) -> object:
+    return EDITS[field] if field == "mtu" else EDITS["gateway"].split(",")[0] if field == "gateway" else None
+
+
+def _in_force(each: Running, field: str) -> object:
+    """What a running pod has of it."""
+    match field:
+        case "mtu":
+            return each.ip("link", "show", "eth0")[0]["mtu"]
+        case "gateway":
+            return each.ip("route", "show", "default")[0]["gateway"]
+        case _:
+            return None
 
 
 @contextmanager
