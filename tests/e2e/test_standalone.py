@@ -106,9 +106,7 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
             assert given(now).items() >= before.items(), field
             assert pinned(two.bed).items() >= before.items(), field
             assert all(set(each.ips) <= shown(each) for each in pods), field
-            wait_for(
-                lambda field=field: {_in_force(each, field) for each in pods} == {_wanted(field)}, field, timeout=20
-            )  # type: ignore[misc]
+            _are_in_force(pods, field)
         two.bed.kubectl("delete", "pod", f"after-{field.lower()}", "--force", "--grace-period=0")
         two.running(20)
     sent, received = ping.stop()
@@ -116,19 +114,23 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
     assert sent == received
 
 
-def _wanted(field: str) -> object:
-    return EDITS[field] if field == "mtu" else EDITS["gateway"].split(",")[0] if field == "gateway" else None
-
-
-def _in_force(each: Running, field: str) -> object:
-    """What a running pod has of it."""
+def _are_in_force(pods: list[Running], field: str) -> None:
+    """What running pods follow of it, each of them does."""
     match field:
         case "mtu":
-            return each.ip("link", "show", "eth0")[0]["mtu"]
+            wait_for(lambda: {_mtu(each) for each in pods} == {EDITS["mtu"]}, "the MTU of running pods", timeout=20)
         case "gateway":
-            return each.ip("route", "show", "default")[0]["gateway"]
-        case _:
-            return None
+            to = EDITS["gateway"].partition(",")[0]
+            wait_for(lambda: {_gateway(each) for each in pods} == {to}, "the gateway of running pods", timeout=20)
+
+
+def _mtu(each: Running) -> object:
+    return each.ip("link", "show", "eth0")[0]["mtu"]
+
+
+def _gateway(each: Running) -> object:
+    routes = each.ip("route", "show", "default")
+    return routes[0]["gateway"] if routes else ""
 
 
 @contextmanager
