@@ -122,6 +122,8 @@ def _are_in_force(pods: list[Running], field: str) -> None:
         case "gateway":
             to = EDITS["gateway"].partition(",")[0]
             wait_for(lambda: {_gateway(each) for each in pods} == {to}, "the gateway of running pods", timeout=20)
+        case _:  # of later pods only
+            pass
 
 
 def _mtu(each: Running) -> object:
