@@ -108,8 +108,7 @@ class Agent:
         self.pods = Listing(
             access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
         )
-        others: list[Listing[Any]] = [Listing(access, self.node.node), Listing(access, self.node.subnets)]
-        self.listings = [self.pods, *others]
+        self.listings: list[Listing[Any]] = [self.pods, *self.node.listings]
         self.guest = Guest(access, settings.node_name, self.listings)
         self.attaching = Attaching(
             host=self.host,
