@@ -32,8 +32,8 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --kernel
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
-demo: setup  ## the main job on an embedded node: kubelet, OVN, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m testbed.demo
+demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
+	@cd tests && ../$(BIN)/python -m demo
 
 check: .venv  ## lint, types, import contracts
 	@$(BIN)/ruff check
@@ -71,9 +71,10 @@ drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
 soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
 	@cd tests && ../$(BIN)/python -m drift --soak 10
 
-e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability is for: build/install.json
+e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability and right is for: build/install.json
 	@cd tests && ../$(BIN)/python -m install
 	@cd tests && ../$(BIN)/python -m install --capabilities
+	@cd tests && ../$(BIN)/python -m install --alone
 
 docs: .venv  ## build the documentation as a site, strictly
 	@cd tests && ../$(BIN)/python -m bench.figure

@@ -17,7 +17,7 @@ from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
-from ovnlet.core import ids
+from ovnlet.core import annotations, ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
@@ -99,11 +99,12 @@ class Agent:
             self._tell,
             repair=settings.repair,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            subnet=lambda name: self.node.facts(name),  # noqa: PLW0108 - which is made later
         )
-        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile)
+        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile, self._failed)
         self.watch = Watch(self.queue.hint, self._everything)
         again = partial(self.queue.add, NODE_NIC)
-        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node)
+        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell, edited=self._subnet_edited)
         self.pods = Listing(
             access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
         )
@@ -135,7 +136,14 @@ class Agent:
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         self.journal = Journal()
-        inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
+        inspection = Inspection(
+            host=self.host,
+            records=self.records,
+            reconciler=self.reconciler,
+            status=self.status,
+            queue=self.queue,
+            nic=self.node.nic,
+        )
         runtime = Runtime(self.attaching, self.records, self.verdict)
         routes = [*inspection.routes(), *self.journal.routes(), web.get("/metrics", self.metrics.show)]
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
@@ -177,7 +185,7 @@ class Agent:
     async def _become_ready(self) -> None:
         """First make right what runs; only then tell the runtime that new pods may come."""
         await self.ovs.ready()
-        await self.chassis.look()
+        await self._look_at_chassis()
         await self._settle()
         await self.state.listed()
         await self._settle()
@@ -215,7 +223,7 @@ class Agent:
 
     async def _resync(self) -> None:
         with self.metrics.resync():
-            await self.chassis.look()
+            await self._look_at_chassis()
             for listing in self.listings:
                 listing.request()
             self.records.restore()
@@ -238,6 +246,11 @@ class Agent:
             if record.attachment.owner == owner:
                 self.queue.add(record.attachment.key)
 
+    def _subnet_edited(self, name: str) -> None:
+        for record in self.records:
+            if annotations.switch(record.good or {}, record.attachment.provider) == name:
+                self.queue.add(record.attachment.key)
+
     def _tell(self, outcome: Outcome) -> None:
         if outcome.desired:
             self._follow(outcome)
@@ -246,24 +259,22 @@ class Agent:
         self.status(outcome)
         self.metrics.count(outcome)
 
-    def _tell_node(self, outcome: Outcome) -> None:
-        self._follow(outcome)
-        self.metrics.count(outcome)
-
     def _follow(self, outcome: Outcome) -> None:
         """A pair that was made anew has another index, and its namespace another id."""
         if outcome.steps or not self.watch.follows(outcome.attachment.key):
             self.watch.follow(outcome.attachment)
 
     def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
-        if record := self.records.get(key):
+        if record := self.node.nic.record if key == NODE_NIC else self.records.get(key):
             self.status.failed(record.attachment, error)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        self.journal.record(*attachment.owner, kind, reason, message)
-        pod = self.state.get(attachment.owner)
+        self.journal.record(*attachment.called, kind, reason, message)
+        pod = None if attachment.is_node else self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             self.recorder.record(pod, kind, reason, message)
+        elif attachment.is_node and self.node.subject is not None:
+            self.recorder.record(self.node.subject, kind, reason, message)
 
     def _row_changed(self, mark: str, name: str) -> None:
         """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
@@ -282,6 +293,10 @@ class Agent:
         while True:
             await self._overdue.wait()
             self._overdue.clear()
-            await self.chassis.look()
+            await self._look_at_chassis()
             if self.chassis.owes:
                 asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
+
+    async def _look_at_chassis(self) -> None:
+        await self.chassis.look()
+        self.node.is_chassis(self.ovs.chassis.get("system-id", ""))

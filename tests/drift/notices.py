@@ -11,7 +11,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ _SOL_NETLINK, _LISTEN_ALL_NSID, _SO_RCVBUFFORCE = 270, 8, 33
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
 _NAMES = {16: "link", 17: "link gone", 20: "address", 21: "address gone", 24: "route", 25: "route gone"}
 _NAMES |= {36: "qdisc", 37: "qdisc gone", 40: "class", 41: "class gone", 44: "filter", 45: "filter gone"}
-_NAMES |= {48: "action", 49: "action gone"}
+_NAMES |= {48: "action", 49: "action gone", 100: "chain", 101: "chain gone"}
 _WITH_INDEX = {16, 17, 20, 21, 36, 37, 40, 41, 44, 45}
 _HEAD = struct.Struct("=IHHII")
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 LOST = "notifications were lost"
+IN_A_POD = "in a pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,15 @@ def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def told(heard: Iterable[Notice]) -> list[dict[str, Any]]:
-    """Each with the name of the process that asked for it, where that can be known still."""
+    """Each with whose it is: of a process of the node, if it is known still, or in a pod, where it may be any."""
     known = holders()
-    return [asdict(each) | {"by": known.get(each.sender, "") if each.namespace is None else ""} for each in heard]
+    return [asdict(each) | {"whose": _whose(each, known)} for each in heard]
+
+
+def _whose(notice: Notice, known: Mapping[int, str]) -> str:
+    if notice.namespace is not None:
+        return IN_A_POD
+    return known.get(notice.sender, "others") if notice.sender else "the kernel"
 
 
 def holders() -> dict[int, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from drift.notices import IN_A_POD
 from drift.stage import Stage
 from testbed import progress
 from testbed.service import BedError, wait_for
@@ -17,7 +18,6 @@ from testbed.service import BedError, wait_for
 AGENT = "system:serviceaccount:ovnlet-system:ovnlet"
 DATABASE = "/etc/openvswitch/conf.db"
 _READS = ("get", "list", "watch")
-VSWITCHD = "ovs-vswitchd"
 _RECORD = b"OVSDB JSON "
 
 
@@ -25,7 +25,7 @@ _RECORD = b"OVSDB JSON "
 class Written:
     """``api`` by the agent's account; ``commits`` and ``rows`` of OVSDB, ``kernel`` notifications: by anybody.
 
-    ``whose`` tells of the latter which process asked for them, as far as that is known.
+    ``whose`` tells of the latter where they were, and who asked for them.
     """
 
     api: int
@@ -40,9 +40,9 @@ class Written:
 
     @property
     def all(self) -> bool:
-        """Each counter has moved, the kernel's by more than ovs-vswitchd's doing."""
-        others = any(not name.startswith(f"{VSWITCHD}:") for name in self.whose)
-        return bool(self.api and self.commits and self.rows and others)
+        """Each counter has moved, the kernel's by something in a pod, where ovs-vswitchd does nothing."""
+        inside = any(name.startswith(f"{IN_A_POD}:") for name in self.whose)
+        return bool(self.api and self.commits and self.rows and inside)
 
     def __str__(self) -> str:
         told = f"api {self.api}, commits {self.commits}, rows {self.rows}, kernel {self.kernel}"
@@ -65,7 +65,7 @@ class Writes:
         heard = self._stage.hand.ask("heard")
         self.notices += heard["kernel"]
         self._rows += heard["ovsdb"]
-        whose = Counter(f"{each['by'] or 'others'}: {each['what']}" for each in self.notices)
+        whose = Counter(f"{each['whose']}: {each['what']}" for each in self.notices)
         return Written(self._patches(), self._records() - self._commits, self._rows, len(self.notices), whose)
 
     @classmethod

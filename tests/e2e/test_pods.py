@@ -3,12 +3,12 @@
 import json
 import statistics
 import time
-from datetime import datetime
 from typing import Any
 
+from testbed import audit
 from testbed.bed import Bed
 from testbed.service import wait_for
-from testbed.workloads import OVN, SANDBOXES, Cluster, Running, deployment, pod
+from testbed.workloads import OVN, SANDBOXES, Cluster, Running, deployment, pod, subnet
 
 AGENT = "system:serviceaccount:ovnlet-system:ovnlet"
 SLACK = 1.0  # seconds; 50 ms are meant, on a machine that does other work as well
@@ -27,27 +27,32 @@ def test_pods_of_two_deployments_reach_each_other_by_both_families(cluster: Clus
 
 def test_an_add_ends_with_the_annotations_that_come_late(cluster: Cluster) -> None:
     """From the API server's stamp on `routed` to OVN's own stamp on the port: both foreign to the agent."""
-    delays = {"0.1": 3, "5": 3, "25": 3}
-    names = [f"late-{delay.replace('.', '-')}-{number}" for delay, many in delays.items() for number in range(many)]
-    cluster.apply(*(pod(name, assign=name.split("-")[1].replace("0", "0.1")) for name in names))
-    pods = cluster.running(len(names), timeout=90)
+    delays = (0, 5, 25)
+    subnets = {delay: subnet(f"late-{delay}", f"10.20.{delay}.0/24,fd00:10:20:{delay}::/64") for delay in delays}
+    cluster.apply(*(_of(f"late-{delay}", f"late-{delay}-{number}") for delay in delays for number in range(3)))
+    began = time.monotonic()
+    for delay, body in subnets.items():
+        time.sleep(max(0.0, began + delay - time.monotonic()))
+        cluster.make_subnet(body)
+    pods = cluster.running(9, timeout=90)
     lateness = {each.name: _installed(each) - _routed(cluster.bed, each.name) for each in pods}
     for delay in delays:
-        mine = [s for name, s in lateness.items() if name.startswith(f"late-{delay.replace('.', '-')}-")]
+        mine = [seconds for name, seconds in lateness.items() if name.startswith(f"late-{delay}-")]
         print(f"annotated after {delay:>3} s: ADD in force {statistics.median(mine) * 1000:.0f} ms later (median)")
     assert all(0 < seconds < SLACK for seconds in lateness.values()), lateness
+    cluster.clear()
+    cluster.bed.kubectl("delete", "subnet", *(f"late-{delay}" for delay in delays), "--timeout=30s")
+
+
+def _of(switch: str, name: str) -> dict[str, Any]:
+    """A pod that asks for a subnet."""
+    return pod(name, **{f"{OVN}/logical_switch": switch})
 
 
 def _routed(bed: Bed, name: str) -> float:
-    """When the API server took the patch that says `routed`, the last of this pod's two."""
-    stamps = []
-    for line in bed.audit_log.read_text().splitlines():
-        event = json.loads(line)
-        reference = event.get("objectRef", {})
-        patched = event["verb"] == "patch" and reference.get("resource") == "pods" and not reference.get("subresource")
-        if patched and reference["name"] == name and event["stage"] == "ResponseComplete":
-            stamps.append(datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp())
-    return max(stamps)
+    """When the API server took the patch that says `routed`."""
+    writes = audit.annotated(bed, "pods")
+    return max(write.at for write in writes if write.name == name and f"{OVN}/routed" in write.annotations)
 
 
 def _installed(each: Running) -> float:
@@ -56,7 +61,7 @@ def _installed(each: Running) -> float:
 
 
 def test_a_pod_deleted_while_its_add_waits_is_answered_within_a_second(cluster: Cluster) -> None:
-    cluster.apply(pod("doomed", assign="no"))
+    cluster.apply(_of("nowhere", "doomed"))
     wait_for(cluster.records, "an ADD that waits", timeout=30)
     cluster.bed.kubectl("delete", "pod", "doomed", "--force", "--grace-period=0")
     began = time.monotonic()

@@ -1,22 +1,12 @@
 """Two nodes with kubelet and the agent on both: pods meet through OVN's tunnel, and either node reaches them all."""
 
-import os
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
-from testbed import deploy, layout
-from testbed.bed import Bed
+from testbed import layout
 from testbed.service import wait_for
 from testbed.workloads import PORT, Cluster, web
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Cluster]:
-    with Bed.up(f"two-{os.getpid()}", nodes=2) as bed:
-        deploy.apply(bed)
-        yield Cluster(bed)
 
 
 @pytest.mark.long

@@ -1,13 +1,14 @@
 """From an empty node to one that runs pods, through an update, and back to the empty node."""
 
 import json
+import os
 import threading
 import time
 from contextlib import suppress
 from typing import Any
 
 from install.report import Report, Step
-from testbed import deploy
+from testbed import deploy, images, rights
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
 from testbed.service import BedError, wait_for
@@ -50,7 +51,7 @@ def run(bed: Bed) -> None:
     with report.step("kubectl apply -k manifests/base, node Ready") as step:
         assert not deploy.all_ready(bed), "a node without a CNI configuration is not ready"
         reference = deploy.apply(bed)
-        step.saw(reference, *deploy.agent_pods(bed))
+        step.saw(reference, *deploy.agent_pods(bed), *weight(bed))
     with report.step(f"a Deployment of {REPLICAS} Ready by kubelet's HTTP probe") as step:
         cluster.apply(probed("ten"))
         bed.kubectl("rollout", "status", "deployment/ten", "--timeout=120s", timeout=130)
@@ -66,6 +67,8 @@ def run(bed: Bed) -> None:
     with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
         step.saw(wait_for(lambda: waiting(bed), "a wait", timeout=60, every=0.5))
+    with report.step("the agent asked for nothing that it is not granted") as step:
+        step.saw(*asked(bed))
     with report.step("pods deleted: everything is removed") as step:
         cluster.clear()
         bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
@@ -84,6 +87,16 @@ def run(bed: Bed) -> None:
             wait_for(same, "the node to be as it was", timeout=60, every=1)
         finally:
             step.saw(*difference)
+
+
+def weight(bed: Bed) -> list[str]:
+    """Of the image, and of an agent that has just begun to serve; imports are most of its CPU."""
+    _, archive = images.agent_image(deploy.PROJECT)
+    stat = bed.node().sh("cat /proc/$(pgrep -f '^/usr/bin/python3.*ovnlet agent')/stat").rpartition(") ")[2].split()
+    cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    size = f"image {archive.stat().st_size / 1e6:.1f} MB packed"
+    return [size, f"the agent's start until Ready: {cpu:.2f} s of CPU, {resident:.0f} MiB resident"]
 
 
 def probed(name: str) -> dict[str, Any]:
@@ -168,6 +181,14 @@ def doctor(bed: Bed) -> list[str]:
     words = ["-n", deploy.NAMESPACE, "exec", deploy.DAEMONSET, "--", "ovnlet", "doctor", "-o", "json"]
     findings = json.loads(bed.kubectl(*words))
     return [f"{each['level']} {each['what']}" for each in findings]
+
+
+def asked(bed: Bed) -> list[str]:
+    """Which of its rights a life without Subnets uses; `--alone` shows that the rest are used too."""
+    found = rights.look(bed, rights.AGENT)
+    rights.record("install", found)
+    assert not found.excess, found.excess
+    return [f"{right}: {many}" for right, many in sorted(found.used.items())]
 
 
 def waiting(bed: Bed) -> str:

@@ -5,7 +5,7 @@ import pytest
 from kernel import limits
 from kernel.limits import LANE, Pair
 from kernel.node import GuestNode
-from qos.measure import Row
+from qos.measure import FRAME, Row
 
 pytestmark = pytest.mark.whole
 
@@ -93,11 +93,12 @@ async def test_a_direction_without_a_limit(node: GuestNode) -> None:
     """Printed: an emulated processor is what limits it."""
     pair = await Pair.make(node, "free")
     for direction in ("ingress", "egress"):
-        mbit = await pair.mbit(direction, "--udp=50M")
-        offered = round(50 * (1300 + 42) / 1300, 2)
-        limits.keep(
-            [Row(LANE, f"{direction} unlimited", "udp", offered, round(mbit, 2), round(mbit / offered, 3), False)]
+        found, offered = await pair.rate(direction, "--udp=50M"), round(50 * FRAME, 2)
+        row = Row(
+            LANE, f"{direction} unlimited", "udp", offered, round(found.mbit, 2), round(found.mbit / offered, 3), False
         )
+        print(f"\n{row}  {found.meanwhile}")
+        limits.keep([row])
 
 
 async def _says(pair: Pair, text: str, kind: str = "qdisc", *, there: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|ping|loss ...`.
+"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|loss ...`.
 
 Standard library only: it is started for each measurement, by an emulated processor. Prints one JSON object.
 """
@@ -11,6 +11,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from qos import steady
 
 PORT = "5201"
 LISTENS = 60.0
@@ -45,30 +47,20 @@ def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]
         server.wait()
 
 
-def counted(pid: int) -> dict[str, int]:
-    """What eth0 has counted where this process is; bytes are of whole frames."""
-    with open(f"/proc/{pid}/net/dev") as file:
-        fields = next(line for line in file if line.strip().startswith("eth0:")).partition(":")[2].split()
-    return {"rx_bytes": int(fields[0]), "rx_packets": int(fields[1]), "tx_packets": int(fields[9])}
-
-
-def received(pid: int) -> int:
-    return counted(pid)["rx_bytes"]
-
-
 def rate(ends: Ends, spent: float, seconds: float, words: list[str]) -> dict[str, float]:
-    """Mbit/s that come in, once so many seconds have been spent on bursts."""
+    """Mbit/s that come in in steady state, the longest stall meanwhile in ms, and the processors' idle share."""
     with flow(*ends, *words) as pid:
-        first, end = received(pid), time.monotonic() + LISTENS
-        while received(pid) - first < 20_000:  # the connection for control is some 3 kB
-            if time.monotonic() > end:
-                raise SystemExit("no traffic arrives")
-            time.sleep(0.05)
-        time.sleep(spent)
-        began, before = time.monotonic(), received(pid)
-        time.sleep(seconds)
-        after, ended = received(pid), time.monotonic()
-    return {"mbit": (after - before) * 8 / (ended - began) / 1e6}
+        before = idle()
+        found = steady.measure(pid, spent, seconds)
+        spare = [now - then for now, then in zip(idle(), before, strict=True)]
+    return {"mbit": found.mbit, "stall": found.stall * 1000, "idle": spare[0] / sum(spare)}
+
+
+def idle() -> tuple[int, int]:
+    """Ticks that the processors have been idle, and those that they were not."""
+    with open("/proc/stat") as file:
+        spent = list(map(int, file.readline().split()[1:9]))
+    return spent[3], sum(spent) - spent[3]
 
 
 def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
@@ -77,12 +69,15 @@ def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
     holder = subprocess.Popen(enter(sender, "sleep", "600"))
     try:
         with flow(*ends, *words) as pid:
-            left, came = counted(holder.pid)["tx_packets"], counted(pid)["rx_packets"]
+            left, came = steady.counted(holder.pid)["tx_packets"], steady.counted(pid)["rx_packets"]
             time.sleep(seconds)
         watcher = subprocess.Popen(enter(receiver, "sleep", "600"))
         try:
             time.sleep(2)
-            return {"left": counted(holder.pid)["tx_packets"] - left, "came": counted(watcher.pid)["rx_packets"] - came}
+            return {
+                "left": steady.counted(holder.pid)["tx_packets"] - left,
+                "came": steady.counted(watcher.pid)["rx_packets"] - came,
+            }
         finally:
             watcher.kill()
             watcher.wait()
@@ -97,8 +92,8 @@ def main() -> None:
     parser.add_argument("sender")
     parser.add_argument("receiver")
     parser.add_argument("address", help="the receiver's")
-    parser.add_argument("--spent", type=float, default=2.5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--spent", type=float, default=steady.SPENT)
+    parser.add_argument("--seconds", type=float, default=steady.COUNTED)
     parser.add_argument("--udp", default="", help="offered, as iperf3 has it; without it TCP")
     parser.add_argument("--length", default="1300", help="of a datagram of UDP")
     told = parser.parse_args()

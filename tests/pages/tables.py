@@ -162,9 +162,9 @@ def _verbs() -> str:
     return _table(("verb", "since", "needs", "what it does"), rows)
 
 
-def _fields(part: str) -> Callable[[], str]:
+def _fields(part: str, kind: str = "subnet") -> Callable[[], str]:
     def table() -> str:
-        crd = yaml.safe_load((ROOT / "manifests/standalone/subnet.yaml").read_text())
+        crd = yaml.safe_load((ROOT / f"manifests/standalone/{kind}.yaml").read_text())
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part]
         needed = schema.get("required", ())
         rows = [
@@ -188,5 +188,5 @@ def _kind(field: Mapping[str, Any]) -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "annotations.md": {"pods": _pods, "own": _own, "limits": _limits, "bandwidths": _bandwidths, "nodes": _nodes},
     "cni.md": {"verbs": _verbs},
-    "subnet.md": {"spec": _fields("spec"), "status": _fields("status")},
+    "subnet.md": {"spec": _fields("spec"), "status": _fields("status"), "ippool": _fields("spec", "ippool")},
 }

@@ -1,7 +1,4 @@
-"""Plays the controller of a Kube-OVN cluster: a logical switch port for every pod, then its annotations, `routed` last.
-
-A pod's own annotation `ovnlet-bed/assign` overrides: `no` (the test does it), or the seconds to wait first.
-"""
+"""Plays the controller of a Kube-OVN cluster: a port for every pod, then its annotations, `routed` last."""
 
 from __future__ import annotations
 
@@ -46,8 +43,6 @@ class Assigner:
 
     api: Api
     nbctl: Callable[..., object]
-    delay: float = 0
-    ports: bool = True  # False: annotations alone, nothing in OVN
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
     taken: set[str] = field(default_factory=set)
     known: dict[str, Object] = field(default_factory=dict)  # pods by UID
@@ -97,10 +92,9 @@ class Assigner:
         """Make the pod's port, then tell its node."""
         meta = pod["metadata"]
         port, (mac, addresses) = f"{meta['name']}.{meta['namespace']}", self._choose(meta.get("annotations", {}))
-        if self.ports:
-            all_of_it = f"{mac} {addresses.replace(',', ' ')}"
-            made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
-            self.nbctl(*made, "--", "lsp-set-port-security", port, all_of_it)
+        all_of_it = f"{mac} {addresses.replace(',', ' ')}"
+        made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
+        self.nbctl(*made, "--", "lsp-set-port-security", port, all_of_it)
         facts = SUBNET | {"ip_address": addresses, "mac_address": mac, "pod_nic_type": "veth-pair", "allocated": "true"}
         for part in (facts, {"routed": "true"}):
             patch = {"uid": meta["uid"], "annotations": {f"{DOMAIN}/{key}": value for key, value in part.items()}}
@@ -126,9 +120,8 @@ class Assigner:
         elif kind in ("ADDED", "MODIFIED") and not pod["spec"].get("hostNetwork"):
             annotations, uid = pod["metadata"].get("annotations", {}), pod["metadata"]["uid"]
             self.taken |= set(annotations.get(f"{DOMAIN}/ip_address", "").split(","))
-            wish = annotations.get("ovnlet-bed/assign", str(self.delay))
-            if wish != "no" and self.known.setdefault(uid, pod) is pod:
-                threading.Timer(float(wish), self._add_if_there, [pod]).start()
+            if self.known.setdefault(uid, pod) is pod:
+                threading.Thread(target=self._add_if_there, args=[pod]).start()
 
     def _add_if_there(self, pod: Object) -> None:
         with suppress(OSError):  # deleted meanwhile

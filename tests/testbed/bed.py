@@ -181,6 +181,13 @@ class Bed:
     def sbctl(self, *words: str) -> str:
         return self.control_plane.space.run(["ovn-sbctl", "--timeout=10", *words])
 
+    def wipe_northbound(self) -> None:
+        """Everything in OVN's northbound database goes, in one transaction."""
+        tables = ("Logical_Switch", "Logical_Router")
+        ops: list[dict[str, object]] = [{"op": "delete", "table": table, "where": []} for table in tables]
+        words = ["ovsdb-client", "transact", "unix:/run/ovn/ovnnb_db.sock", json.dumps(["OVN_Northbound", *ops])]
+        self.control_plane.space.run(words)
+
     def say(self, text: str) -> None:
         progress.say(f"  [{time.monotonic() - self.began:4.1f} s] {text}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
     return reference
 
 
-def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base") -> Path:
-    """A kustomization over one of the project's that names the image and what else is the bed's own."""
+def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str) -> Path:
+    """A kustomization over one of the project's that names the image and what else is the bed's own.
+
+    ``settings`` are the controller's, by their variables' names.
+    """
     home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
     name, _, tag = reference.rpartition(":")
@@ -34,7 +38,7 @@ def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base")
         "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        **(_database(bed, home) if of == "standalone" else _prefixes()),
+        **(_database(bed, home, settings) if of == "standalone" else _prefixes()),
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
@@ -47,28 +51,30 @@ def _prefixes() -> dict[str, Any]:
     return {"patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}
 
 
-def _database(bed: Bed, home: Path) -> dict[str, Any]:
+def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
     """Where OVN's northbound is, the controller's keys for it, and no more replicas than there are nodes for."""
     keys, names = pki.directory(bed.directory), {"tls.key": "controller.key", "tls.crt": "controller.crt"}
     for name, source in (names | {"ca.crt": "ca.crt"}).items():
         shutil.copy(keys / source, home / name)
-    where = f"OVNLET_OVN_NB=ssl:{layout.CONTROL_IP}:{layout.NB_PORT}"
-    settings = {"name": "ovnlet-controller-settings", "behavior": "merge", "literals": [where]}
+    chosen = {"OVNLET_OVN_NB": f"ssl:{layout.CONTROL_IP}:{layout.NB_PORT}", **settings}
+    literals = [f"{name}={value}" for name, value in chosen.items()]
     return {
-        "configMapGenerator": [settings],
+        "configMapGenerator": [
+            {"name": "ovnlet-controller-settings", "behavior": "merge", "literals": literals},
+        ],
         "secretGenerator": [{"name": "ovnlet-controller-ovn", "files": [*names, "ca.crt"]}],
         "replicas": [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}],
     }
 
 
-def apply(bed: Bed, project: Path = PROJECT) -> str:
+def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
     """The whole installation; returns once every node is Ready, which an agent that serves makes it.
 
-    Where nobody plays the controller, ours comes with the agent.
+    Where nobody plays the controller, ours comes with the agent, with these settings.
     """
     reference = load(bed, project)
     of = "base" if layout.ASSIGN in bed.parts else "standalone"
-    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of)))
+    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
     for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
         bed.kubectl("-n", NAMESPACE, "rollout", "status", workload, "--timeout=60s", timeout=70)

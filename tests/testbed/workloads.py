@@ -18,6 +18,10 @@ SANDBOXES = "/run/ovnlet/sandboxes"
 IMAGE = "localhost/busybox:1"
 PORT, HOST_PORT = 8080, 18080
 SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
+SERVER = {
+    "command": ["sh", "-c", SERVE],
+    "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
+}
 
 
 def pod_spec() -> dict[str, Any]:
@@ -28,9 +32,8 @@ def pod_spec() -> dict[str, Any]:
 
 
 def pod(name: str, **annotations: str) -> dict[str, Any]:
-    """``assign`` stands for the assigner's own annotation; others are given by their full key."""
-    keys = {key.replace("assign", "ovnlet-bed/assign") if key == "assign" else key: v for key, v in annotations.items()}
-    meta = {"name": name, "labels": {"made-by": "test"}, "annotations": keys}
+    """Annotations are given by their full key."""
+    meta = {"name": name, "labels": {"made-by": "test"}, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
 
 
@@ -38,21 +41,39 @@ def web(name: str, node: str = "n0") -> dict[str, Any]:
     """A web server on that node, which is Ready by HTTP, alive by TCP and started by a command."""
     body = pod(name)
     body["spec"]["nodeName"] = node
-    body["spec"]["containers"][0] |= {
-        "command": ["sh", "-c", SERVE],
+    body["spec"]["containers"][0] |= SERVER | {
         "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
         "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
         "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
-        "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
     }
     return body
 
 
+def subnet(name: str, cidr: str, **spec: Any) -> dict[str, Any]:
+    body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name}}
+    return {**body, "spec": {"cidrBlock": cidr, **spec}}
+
+
 def deployment(name: str, replicas: int) -> dict[str, Any]:
     labels = {"made-by": "test", "app": name}
-    template = {"metadata": {"labels": labels}, "spec": pod_spec()}
+    template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": pod_spec()}
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def stateful_set(name: str, replicas: int) -> dict[str, Any]:
+    body = deployment(name, replicas)
+    return body | {"kind": "StatefulSet", "spec": body["spec"] | {"serviceName": name}}
+
+
+def web_deployment(name: str, replicas: int) -> dict[str, Any]:
+    """Web servers, Ready by HTTP, as many on each node as on any other."""
+    body = deployment(name, replicas)
+    spec = body["spec"]["template"]["spec"]
+    spec["containers"][0] |= SERVER
+    even = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    spec["topologySpreadConstraints"] = [even | {"labelSelector": {"matchLabels": {"app": name}}}]
+    return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,10 @@ class Running:
     @property
     def ips(self) -> list[str]:
         return str(self.body["metadata"]["annotations"][f"{OVN}/ip_address"]).split(",")
+
+    @property
+    def mac(self) -> str:
+        return str(self.body["metadata"]["annotations"][f"{OVN}/mac_address"])
 
     @property
     def port(self) -> str:
@@ -130,6 +155,13 @@ class Cluster:
     def apply(self, *bodies: dict[str, Any]) -> None:
         self.made += [f"{body['kind'].lower()}/{body['metadata']['name']}" for body in bodies]
         self.bed.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
+
+    def make_subnet(self, body: dict[str, Any]) -> None:
+        """Applied and Ready."""
+        name = body["metadata"]["name"]
+        self.bed.kubectl("wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s")
+        self.bed.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+        self.bed.kubectl("wait", "--for=condition=Ready", f"subnet/{name}", "--timeout=30s")
 
     def pods(self) -> list[dict[str, Any]]:
         listed = json.loads(self.bed.kubectl("get", "pods", "-l", "made-by=test", "-o", "json"))

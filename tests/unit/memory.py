@@ -90,12 +90,14 @@ class World:
         self.api: dict[tuple[str, str], Pod] | None = {}
         self.outcomes: list[Outcome] = []
         self.state = State(self._changed)
+        self.subnets: dict[str, dict[str, str]] = {}
         self.reconciler = Reconciler(
             self.host,
             self.state,
             self.records,
             self.outcomes.append,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            subnet=self.subnets.get,
         )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
         self.attaching = Attaching(

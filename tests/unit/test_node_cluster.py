@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from ovnlet.cluster.bodies import subnet
-from ovnlet.cluster.subnets import prefixes
+from ovnlet.cluster.subnets import facts, reach
+from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
+from ovnlet.core.subnets import SubnetObject
+
+
+def of(spec: dict[str, Any]) -> SubnetObject:
+    return subnet({"metadata": {"name": "one", "uid": "u"}, "spec": spec})
 
 
 @pytest.mark.parametrize(
@@ -21,6 +27,19 @@ from ovnlet.cluster.subnets import prefixes
     ],
 )
 def test_prefixes_that_the_clusters_router_reaches(spec: dict[str, Any], found: set[str]) -> None:
-    assert {
-        str(prefix) for prefix in prefixes([subnet({"metadata": {"name": "one", "uid": "u"}, "spec": spec})])
-    } == found
+    assert {str(prefix) for prefix in reach([of(spec)]).clusters} == found
+    assert reach([of({**spec, "natOutgoing": True})]).outgoing == reach([of(spec)]).clusters
+    assert not reach([of(spec)]).outgoing
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({"mtu": 1300, "gateway": "10.16.0.1"}, {SUBNET_MTU: "1300", SUBNET_GATEWAY: "10.16.0.1"}),
+        ({"mtu": 0, "gateway": ""}, {}),
+        ({"gateway": "10.16.0.1", "u2oInterconnection": True}, {}),
+    ],
+)
+def test_what_running_pods_follow(spec: dict[str, Any], found: dict[str, str]) -> None:
+    assert facts(of(spec)) == found
+    assert facts(None) is None

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ovnlet.cluster.feeds import Kind
+from ovnlet.core import pools
 from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
+from ovnlet.core.pools import IpPool
 from ovnlet.core.subnets import SubnetObject
 
 PODS = Kind("", "v1", "pods")
 NODES = Kind("", "v1", "nodes")
 SUBNETS = Kind("kubeovn.io", "v1", "subnets")
+IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 
 Body = Mapping[str, Any]
@@ -79,6 +82,11 @@ def subnet(body: Body) -> SubnetObject:
         spec=body.get("spec") or {},
         status=body.get("status") or {},
     )
+
+
+def ip_pool(body: Body) -> IpPool:
+    metadata = body["metadata"]
+    return pools.read(metadata["name"], metadata["uid"], body.get("spec") or {})
 
 
 def stateful_set(body: Body) -> StatefulSet:

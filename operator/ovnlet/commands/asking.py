@@ -37,7 +37,7 @@ socket_option = click.option(
 @socket_option
 @output_option
 def pods(socket: str, output: str) -> None:
-    """The attachments of this node, and what state each is in."""
+    """The attachments of this node, its own `node/ovn0` first, and what state each is in."""
     found = _ask(socket, "/v1/attachments")
     if not dumped(found, output):
         cells = [
@@ -57,7 +57,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """One pod's network, desired and observed side by side."""
+    """One pod's network, or `node/ovn0`, desired and observed side by side."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return

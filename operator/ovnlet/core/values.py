@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
 from ovnlet.core.allocation import Address, CustomRoute, Destination, Interface
+from ovnlet.core.qos import Wrong
+
+_LARGEST = 65535
 
 
 def route(entry: Mapping[str, str]) -> CustomRoute:
@@ -40,6 +43,15 @@ def _without_zone(text: str) -> str:
     if "%" in text:
         raise ValueError("an address with a zone")
     return text
+
+
+def mtu(text: str, addresses: tuple[Interface, ...]) -> int:
+    """In bytes; 0 leaves it to the node. Raises Wrong."""
+    least = 1280 if any(address.version == 6 for address in addresses) else 576
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if value == 0 or least <= value <= _LARGEST:
+        return value
+    raise Wrong(f"0, or {least} to {_LARGEST} bytes{'; the kernel takes IPv6 off a link with less' * (least == 1280)}")
 
 
 def split(text: str) -> list[str]:

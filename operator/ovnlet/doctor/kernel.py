@@ -8,7 +8,7 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.resources.qos import HTB, NETEM, TBF
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers import sysctl
+from ovnlet.drivers import nftables, sysctl
 from ovnlet.drivers.traffic import Kinds
 
 # What the agent cannot do its work without, by the kernel's numbers. tests/e2e/test_install.py shows it of each.
@@ -24,6 +24,7 @@ _FULL = 0.9
 def examine(settings: Settings) -> Iterator[Finding]:
     yield from _rights()
     yield from _kinds()
+    yield from _tables()
     yield from _settings(settings.sysctl_dir)
 
 
@@ -49,6 +50,17 @@ def _kinds() -> Iterator[Finding]:
         yield note("kernel", f"no sch_{kind}: {_LIMITS[kind]} cannot be enforced", install(kind))
     for kind in sorted(_LIMITS.keys() - lacking):
         yield ok("kernel", f"sch_{kind}: {_LIMITS[kind]}")
+
+
+def _tables() -> Iterator[Finding]:
+    what = "nf_tables: source NAT of subnets with natOutgoing"
+    try:
+        if nftables.is_there():
+            yield ok("kernel", what)
+        else:
+            yield note("kernel", f"no {what} is not done", "modprobe nf_tables on the node, or a kernel with it")
+    except OvnletError as error:
+        yield fault("kernel", f"nf_tables cannot be asked for: {error}", "run the doctor with NET_ADMIN")
 
 
 def install(kind: str) -> str:

@@ -24,7 +24,9 @@ class Chassis:
 
     A value that nobody set here is never invented: what was last seen is brought back if it is gone, and if somebody
     changes it, the new one is what was last seen. Of the bridge's datapath type OVN's own key decides: without it, as
-    in a wiped database, ovn-controller makes a bridge of the kernel's before anybody else can.
+    in a wiped database, ovn-controller makes a bridge of the kernel's before anybody else can. The words for that
+    bridge's socket are remembered like the rest: ovn-controller holds on to them when they are wiped, and only other
+    ones have it connect at once.
     """
 
     def __init__(self, ovs: Ovs, path: Path, given: Mapping[str, str], mode: Literal["manage", "observe"]) -> None:

@@ -9,8 +9,9 @@ from itertools import groupby
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
 from ovnlet.core.errors import NotReady
+from ovnlet.core.node_network import NF_TABLES
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import ABSENT, Claim, Key, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
+from ovnlet.core.resources import Claim, Key, Masquerade, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
@@ -34,7 +35,8 @@ class LocalHost:
 
     @property
     def node(self) -> Node:
-        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace, self._kinds.lacking)
+        lacking = self._kinds.lacking if self._node_links.has_tables else self._kinds.lacking | {NF_TABLES}
+        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace, lacking)
 
     def life(self, attachment: Attachment) -> Life:
         return self._netlink.life(attachment)
@@ -146,7 +148,7 @@ def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> N
         return kernel
     ports = [key for key, port in known.items() if port.name == nic.name]
     if not ports and not desired:
-        return ABSENT
+        return frozenset(resource for resource in kernel if isinstance(resource, Masquerade))
     return kernel - {nic} | {replace(nic, port=known[ports[0]].key if ports else nic.port)}
 
 

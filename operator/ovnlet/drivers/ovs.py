@@ -32,7 +32,9 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error", "type", "mac", "mtu_request", *qosrows.POLICING),
     **qosrows.TABLES,
 }
-CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
+CHASSIS_IDS = frozenset(
+    {"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type", ovsops.BRIDGE_REMOTE}
+)
 _SILENCE = 4.0
 _PATIENCE = 2.0
 

@@ -12,7 +12,7 @@ from ovnlet.drivers import qosrows
 from ovnlet.drivers.ovsdb import Op
 from ovnlet.drivers.rows import Switch
 
-_REMOTE = "ovn-bridge-remote"
+BRIDGE_REMOTE = "ovn-bridge-remote"
 _NAMES = count(1)  # of rows within their transaction; several callers' operations share one
 
 
@@ -58,11 +58,17 @@ def chassis(external_ids: Mapping[str, str], bridge: str, datapath_type: str, sw
 
 
 def respell_remote(bridge: str, switch: Switch) -> list[Op]:
-    """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09)."""
+    """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09).
+
+    Nothing, where somebody has named a socket of his own.
+    """
     root = switch.root()
-    now = root[1]["external_ids"].get(_REMOTE, "") if root else ""
-    other = f"unix:{bridge}.mgmt" if now != f"unix:{bridge}.mgmt" else f"unix:./{bridge}.mgmt"
-    changes = [["external_ids", "delete", ["set", [_REMOTE]]], ["external_ids", "insert", _map({_REMOTE: other})]]
+    now = root[1]["external_ids"].get(BRIDGE_REMOTE, "") if root else ""
+    one, other = f"unix:{bridge}.mgmt", f"unix:./{bridge}.mgmt"
+    if now not in ("", one, other):
+        return []
+    new = _map({BRIDGE_REMOTE: other if now == one else one})
+    changes = [["external_ids", "delete", ["set", [BRIDGE_REMOTE]]], ["external_ids", "insert", new]]
     return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": changes}]
 
 

@@ -10,6 +10,7 @@ from node.ovs.vswitch import Hints, PrivateSwitch, eventually, until
 from ovnlet.drivers.chassis import Chassis
 from ovnlet.drivers.ovs import Ovs
 
+REMOTE = "ovn-bridge-remote"
 KEYS = {
     "system-id": "node-1",
     "ovn-remote": "unix:/nowhere",
@@ -40,12 +41,27 @@ async def test_a_bridge_that_ovn_controller_made_without_its_keys_is_put_right(
     server.start_vswitchd()
     chassis = Chassis(driver, tmp_path / "chassis.json", KEYS, "manage")
     await asyncio.gather(chassis.look(), chassis.look())  # the start's and a change's
-    assert driver.chassis == KEYS
     assert _bridge_type(server) == "netdev"
     assert not chassis.owes
     # Spelled anew by one of the two looks: by both, it would be spelled in yet other words.
-    assert server.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-remote").strip('"') == "unix:br-int.mgmt"
+    assert driver.chassis == {**KEYS, REMOTE: "unix:br-int.mgmt"}
     eventually(lambda: "unix:br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text())
+    await chassis.look()
+
+    server.vsctl("--", "del-br", "br-int", "--", "clear", "Open_vSwitch", ".", "external_ids")
+    await until(lambda: driver.datapath_type != "netdev" and not driver.chassis)
+    await chassis.look()
+    # ovn-controller may hold on to the words of before the wipe: the same ones would tell it nothing.
+    assert driver.chassis == {**KEYS, REMOTE: "unix:./br-int.mgmt"}
+    eventually(lambda: "unix:./br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text())
+
+
+async def test_a_remote_of_somebodys_own_is_left(driver: Ovs, server: PrivateSwitch, tmp_path: Path) -> None:
+    server.start_vswitchd()
+    server.vsctl("set", "Open_vSwitch", ".", f"external_ids:{REMOTE}=tcp:127.0.0.1:6633")
+    await until(lambda: REMOTE in driver.chassis)
+    await Chassis(driver, tmp_path / "chassis.json", KEYS, "manage").look()
+    assert driver.chassis == {**KEYS, REMOTE: "tcp:127.0.0.1:6633"}
 
 
 async def test_a_bridge_of_another_type_is_not_remembered_against_ovns_key(

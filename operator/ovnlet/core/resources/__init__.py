@@ -8,12 +8,27 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 from typing import Protocol
 
 from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
+from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import Claim, Port
 from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
 Resource = (
-    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
+    Claim
+    | Port
+    | Shaping
+    | Policing
+    | Nic
+    | Veth
+    | Sysctl
+    | Offload
+    | Address
+    | Route
+    | Rival
+    | Masquerade
+    | Shaper
+    | Qdisc
+    | Leaf
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -45,6 +60,7 @@ ORDER: tuple[type[Resource], ...] = (
     Address,
     Route,
     Rival,
+    Masquerade,
     Shaper,
     Qdisc,
     Leaf,
@@ -57,6 +73,7 @@ __all__ = [
     "Claim",
     "Key",
     "Leaf",
+    "Masquerade",
     "Network",
     "Nic",
     "Offload",

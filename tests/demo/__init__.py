@@ -1,0 +1,1 @@
+"""`make demo`: a cluster of two nodes that stands alone, built, broken and healed on this machine."""

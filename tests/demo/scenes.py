@@ -1,0 +1,174 @@
+"""What is shown of a cluster at work: installed, given a Subnet, pods that start, meet, are edited and go."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from demo.story import Story
+from qos import measure
+from qos.measure import Flow
+from testbed import audit, deploy, layout, workloads
+from testbed.bed import Bed
+from testbed.node import Node
+from testbed.service import BedError, wait_for
+from testbed.workloads import OVN, PORT, Cluster, Running
+
+SUBNET = "ovn-default"
+GATEWAYS = ("10.16.0.1", "fd00:10:16::1")
+PODS = "/api/v1/namespaces/default/pods?labelSelector=made-by%3Dtest"
+CONTROLLER = "system:serviceaccount:ovnlet-system:ovnlet-controller"
+ADDRESSES = frozenset({f"{OVN}/ip_address", f"{OVN}/mac_address"})
+LIMIT = 10
+
+
+def install(story: Story, bed: Bed) -> None:
+    with story.scene("kubectl apply -k manifests/standalone: the agent, two controllers, nodes Ready") as scene:
+        scene.saw(deploy.apply(bed))
+        scene.saw(bed.kubectl("get", "nodes,pods", "-A", "-o", "wide"))
+        for node in bed.nodes:
+            scene.saw(f"{node.role}: {wait_for(partial(_own_nic, node), f'{node.role}: ovn0')}")
+
+
+def _own_nic(node: Node) -> str:
+    return node.result(["ip", "-brief", "address", "show", "dev", "ovn0"]).stdout.strip()
+
+
+def make_subnet(story: Story, cluster: Cluster) -> None:
+    with story.scene("kubectl apply a Subnet: IPv4 and IPv6, the default one") as scene:
+        body = workloads.subnet(SUBNET, layout.PODS, default=True, excludeIps=["10.16.0.2..10.16.0.9"])
+        cluster.make_subnet(body)
+        scene.saw(cluster.bed.kubectl("get", "subnets"), cluster.bed.nbctl("show"))
+
+
+def first_pods(story: Story, cluster: Cluster) -> None:
+    with story.scene("a pod on each node comes and goes: what OVN and containerd set up with it stays") as scene:
+        cluster.apply(workloads.web("first-0", "n0"), workloads.web("first-1", "n1"))
+        scene.saw(*(f"{each.name}  {'  '.join(each.ips)}" for each in cluster.ready("first-0", "first-1")))
+        cluster.clear()
+
+
+def start(story: Story, cluster: Cluster) -> list[Running]:
+    """Two Deployments; the pods that run, those of each node in turn."""
+    with story.scene("kubectl apply two Deployments: addresses, then Ready by an HTTP probe from the node") as scene:
+        bed = cluster.bed
+        cluster.apply(workloads.web_deployment("red", 2), workloads.web_deployment("blue", 2))
+        began = time.monotonic()
+        wait_for(lambda: len(_listed(cluster, _has_address)) == 4, "four pods with addresses", timeout=60)
+        scene.measure("all have addresses after kubectl apply, s", time.monotonic() - began)
+        wait_for(lambda: len(_listed(cluster, _is_ready)) == 4, "four pods Ready", timeout=60)
+        scene.measure("all are Ready after kubectl apply, s", time.monotonic() - began)
+        scene.measure("from a node given to addresses told, at most, s", max(_delays(bed, cluster.pods())))
+        pods = sorted(cluster.running(4), key=lambda each: (each.name.partition("-")[0], each.space.role))
+        scene.saw(*(f"{pod.name}  on {pod.space.role}  {'  '.join(pod.ips)}  port {pod.port}" for pod in pods))
+        scene.check({pod.space.role for pod in pods} == {"n0", "n1"}, "the pods are not on two nodes")
+        scene.check(len({ip for pod in pods for ip in pod.ips}) == 8, "two pods have one address")
+    return pods
+
+
+def _listed(cluster: Cluster, which: Any) -> list[Any]:
+    return [pod for pod in cluster.bed.api.get(PODS)["items"] if which(pod)]
+
+
+def _has_address(pod: dict[str, Any]) -> bool:
+    return bool(pod["metadata"].get("annotations", {}).get(f"{OVN}/routed") == "true")
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+
+
+def _delays(bed: Bed, pods: list[dict[str, Any]]) -> list[float]:
+    """By the API server's log: from when a pod was given its node to when it was told its addresses."""
+    written = [write for write in audit.annotated(bed, "pods") if ADDRESSES & write.annotations.keys()]
+    bound = dict(audit.bound(bed))
+    named = {pod["metadata"]["name"] for pod in pods}
+    return [write.at - bound[write.name] for write in written if write.name in named]
+
+
+def meet(story: Story, cluster: Cluster, pods: list[Running]) -> None:
+    with story.scene("pods of both nodes reach each other and the gateway, IPv4 and IPv6, and by HTTP") as scene:
+        before = tunnelled(cluster)
+        pairs = [(one, other) for one in pods for other in pods if one is not other]
+        asked = [(one, address) for one, other in pairs for address in other.ips]
+        asked += [(pods[0], address) for address in GATEWAYS]
+        with ThreadPoolExecutor(4) as pool:
+            scene.saw(*pool.map(lambda each: ping(*each), asked))
+        here, there = pods[0], next(pod for pod in pods if pod.space is not pods[0].space)
+        for url in (f"http://{there.ips[0]}:{PORT}/index.html", f"http://[{there.ips[1]}]:{PORT}/index.html"):
+            got = here.inside("busybox", "wget", "-q", "-T", "5", "-O", "-", url).strip()
+            scene.saw(f"{url}: {got}")
+            scene.check(got == "well", f"{url} answered {got!r}")
+        crossed = tunnelled(cluster) - before
+        scene.measure("packets through OVN's tunnel", crossed)
+        scene.check(crossed > 0, "nothing went through the tunnel")
+
+
+def tunnelled(cluster: Cluster) -> int:
+    """Packets that the first node has sent to the other one's tunnel end so far."""
+    node = cluster.bed.node(0)
+    name = node.vsctl("--bare", "--columns=name", "find", "Interface", "type=geneve").strip()
+    shown = node.run(["ovs-ofctl", "dump-ports", "br-int", name])
+    return int(shown.partition("tx pkts=")[2].partition(",")[0])
+
+
+def ping(one: Running, address: str) -> str:
+    """Three packets, all of which must be answered; the first may wait for a neighbour to be asked for."""
+    wait_for(lambda: one.reaches(address), f"{address} from {one.name}", timeout=15)
+    text = one.inside("ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", address)
+    if " 3 received" not in text:
+        raise BedError(f"{address} from {one.name}: {text}")
+    return f"{one.name} on {one.space.role} -> {address:<34} {text.strip().splitlines()[-1]}"
+
+
+def edit(story: Story, cluster: Cluster, pods: list[Running]) -> None:
+    here, there = pods[0], next(pod for pod in pods if pod.space is not pods[0].space)
+    with story.scene("kubectl annotate a custom route: in force on the running pod") as scene:
+        cluster.annotate(here.name, routes=f'[{{"dst":"192.0.2.0/24","gw":"{GATEWAYS[0]}"}}]')
+        began = time.monotonic()
+        found = wait_for(lambda: [r for r in here.ip("route") if r["dst"] == "192.0.2.0/24"], "the route", timeout=10)
+        scene.measure("in force after kubectl returned, s", time.monotonic() - began)
+        scene.saw(str(found))
+    with story.scene(f"kubectl annotate a rate of {LIMIT} Mbit/s under a TCP flow between the nodes") as scene:
+        with measure.flow(there, here) as flow:
+            scene.measure("Mbit/s without a limit", _at_least(flow, 2 * LIMIT))
+            cluster.annotate(here.name, ingress_rate=str(LIMIT))
+            began = time.monotonic()
+            wait_for(lambda: measure.ceiling(here) == f"{LIMIT}Mbit", "the rate", timeout=10)
+            scene.measure("in force after kubectl returned, s", time.monotonic() - began)
+            scene.measure(f"Mbit/s with a limit of {LIMIT}", _at_most(flow, 1.15 * LIMIT))
+        cluster.bed.kubectl("annotate", "pod", here.name, f"{OVN}/ingress_rate-")
+
+
+def _at_least(flow: Flow, least: float) -> float:
+    return wait_for(lambda: (found := flow.rate(0, 1)) > least and found, f"{least} Mbit/s", timeout=20)
+
+
+def _at_most(flow: Flow, most: float) -> float:
+    """What was on its way before the limit passes first; nothing at all would be no limit."""
+    return wait_for(lambda: 1 < (found := flow.rate(0, 1)) < most and found, f"{most} Mbit/s", timeout=20)
+
+
+def delete_subnet(story: Story, cluster: Cluster) -> None:
+    with story.scene("kubectl delete the Subnet: its logical switch goes") as scene:
+        cluster.bed.kubectl("delete", "subnet", SUBNET, "--timeout=30s")
+        scene.check(SUBNET not in cluster.bed.nbctl("ls-list"), "the switch is still there")
+        scene.saw(cluster.bed.nbctl("show"))
+
+
+def who_wrote(story: Story, bed: Bed) -> None:
+    with story.scene("the API server's audit log: nobody but the controller wrote an address") as scene:
+        writers = _writers(bed)
+        scene.saw(*(f"{user}: {count} addresses" for user, count in writers.items()))
+        scene.check(writers.keys() == {CONTROLLER}, f"addresses were written by {', '.join(writers)}")
+        scene.measure("writes of addresses, all by the controller", writers[CONTROLLER])
+
+
+def _writers(bed: Bed) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for write in audit.annotated(bed, "pods", "nodes"):
+        if ADDRESSES & write.annotations.keys():
+            found[write.user] = found.get(write.user, 0) + 1
+    return found

@@ -1,0 +1,90 @@
+"""A demo as scenes: each is timed, keeps what it saw as a file, and ends the story if it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from testbed.service import BedError
+
+SHOWN, LONGEST = 12, 16
+PIPED = 140  # columns where nobody says how many there are
+
+
+@dataclass
+class Scene:
+    """``seconds`` are of the whole scene; ``measured`` are figures of what matters in it, by name and unit."""
+
+    title: str
+    seconds: float = 0.0
+    ok: bool = False
+    measured: dict[str, float] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+    evidence: str = ""
+
+    def saw(self, *lines: str) -> None:
+        self.seen += lines
+
+    def measure(self, what: str, value: float) -> None:
+        self.measured[what] = round(value, 3)
+        self.saw(f"{what}: {value:.3g}")
+
+    def check(self, good: bool, what: str) -> None:
+        if not good:
+            raise BedError(what)
+
+
+class Story:
+    """``scene`` runs one; after one that failed there is none."""
+
+    def __init__(self, build: Path) -> None:
+        self._build, self.console = build, Console(width=None if sys.stdout.isatty() else PIPED)
+        self._evidence = build / "evidence" / "demo"
+        self._evidence.mkdir(parents=True, exist_ok=True)
+        self.scenes: list[Scene] = []
+
+    @contextmanager
+    def scene(self, title: str) -> Iterator[Scene]:
+        self.console.print(title, style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True)
+        scene = Scene(title)
+        self.scenes.append(scene)
+        began = time.monotonic()
+        try:
+            yield scene
+            scene.ok = True
+        except BaseException as error:
+            scene.saw(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            scene.seconds = round(time.monotonic() - began, 2)
+            self._keep(scene)
+
+    def _keep(self, scene: Scene) -> None:
+        file = self._evidence / f"{len(self.scenes):02d}.txt"
+        file.write_text("\n".join(scene.seen) + "\n")
+        scene.evidence = str(file.relative_to(self._build.parent))
+        shown = scene.seen[:SHOWN] if scene.ok else [*scene.seen[:SHOWN], *scene.seen[SHOWN:][-1:]]
+        for line in "\n".join(shown).splitlines()[:LONGEST]:
+            self.console.print(f"  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def finish(self) -> bool:
+        """Print the table and write `demo.json`; whether every scene went well."""
+        table = Table("step", "s", "measured", "ok", "evidence", title="ovnlet demo", caption=str(self._evidence))
+        for scene in self.scenes:
+            measured = "\n".join(f"{what}: {value:g}" for what, value in scene.measured.items())
+            file = scene.evidence.rpartition("/")[2]
+            row = (scene.title, f"{scene.seconds:.1f}", measured, "yes" if scene.ok else "NO", file)
+            table.add_row(*map(Text, row))
+        self.console.print(table)
+        kept = [{name: value for name, value in asdict(scene).items() if name != "seen"} for scene in self.scenes]
+        (self._build / "demo.json").write_text(json.dumps(kept, indent=1) + "\n")
+        return all(scene.ok for scene in self.scenes)

@@ -1,0 +1,70 @@
+"""Frames as a pod may send them, honest and forged, and what of them arrives at another pod."""
+
+import re
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import IO
+
+from testbed.service import wait_for
+from testbed.workloads import Running
+
+PORT, COUNT = 9999, 20
+# UDP from one MAC and address to another ones, 20 ms apart. Checksums of UDP are left out: nobody reads them here.
+SEND = """
+import socket, struct, sys, time
+out, inn, source, target, port, count = sys.argv[1:]
+mac = lambda text: bytes.fromhex(text.replace(":", ""))
+family = socket.AF_INET6 if ":" in source else socket.AF_INET
+ends = socket.inet_pton(family, source) + socket.inet_pton(family, target)
+data = struct.pack("!HHHH", int(port), int(port), 16, 0) + b"ovnlet: "
+if family == socket.AF_INET6:
+    head, kind = struct.pack("!IHBB", 6 << 28, len(data), 17, 64) + ends, 0x86DD
+else:
+    head, kind = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 0, 0, 64, 17, 0) + ends, 0x0800
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", 0xFFFF - ((total & 0xFFFF) + (total >> 16))) + head[12:]
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", kind))
+for _ in range(int(count)):
+    link.send(mac(inn) + mac(out) + struct.pack("!H", kind) + head + data)
+    time.sleep(0.02)
+"""
+SEEN = re.compile(r"^\S+ (\S+) > \S+ .*?: (\S+)\.\d+ > ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who a frame says it is from."""
+
+    mac: str
+    address: str
+
+
+def itself(each: Running) -> list[Sender]:
+    """What its port is pinned to, a sender of each family."""
+    return [Sender(each.mac, address) for address in each.ips]
+
+
+def arrived(one: Running, other: Running, senders: list[Sender]) -> dict[Sender, int]:
+    """How many of the frames that one pod sends as each of these senders the other one gets."""
+    said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below; a pipe would fill up
+    words = ["nsenter", f"--net={other.netns}", "tcpdump", "-n", "-e", "-l", "-i", "eth0", "udp", "port", str(PORT)]
+    with said, other.space.popen(words, stdout=said.fileno(), stderr=said.fileno()) as dump:
+        wait_for(lambda: "listening on" in _read(said), "tcpdump to listen", timeout=15)
+        for sender in senders:
+            (target,) = [ip for ip in other.ips if ip_address(ip).version == ip_address(sender.address).version]
+            script = [sys.executable, "-c", SEND, sender.mac, other.mac, sender.address, target, str(PORT), str(COUNT)]
+            one.inside(*script)
+        dump.send_signal(signal.SIGINT)
+        dump.wait(timeout=10)
+        found = SEEN.findall(_read(said))
+    return {sender: found.count((sender.mac, sender.address)) for sender in senders}
+
+
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
