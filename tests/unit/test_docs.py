@@ -69,6 +69,12 @@ def test_every_block_of_yaml_can_be_read() -> None:
         assert list(yaml.safe_load_all(block.text)), block
 
 
+def test_every_page_has_a_place_in_the_site() -> None:
+    told = (ROOT / "mkdocs.yml").read_text()
+    pages = [path for path in blocks.DOCS.rglob("*.md") if path.parent.name != "decisions"]
+    assert not [page for page in pages if str(page.relative_to(blocks.DOCS)) not in told]
+
+
 def _lines(page: Path) -> Iterator[str]:
     """Every command line: of blocks, and what stands in backticks."""
     for block in blocks.blocks(page):
