@@ -67,13 +67,18 @@ def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, An
     }
 
 
+def suitable(bed: Bed) -> str:
+    """Which of the project's kustomizations this bed needs."""
+    return "base" if layout.ASSIGN in bed.parts else "standalone"
+
+
 def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
     """The whole installation; returns once every node is Ready, which an agent that serves makes it.
 
     Where nobody plays the controller, ours comes with the agent, with these settings.
     """
     reference = load(bed, project)
-    of = "base" if layout.ASSIGN in bed.parts else "standalone"
+    of = suitable(bed)
     bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
     for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
