@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ovnlet.cluster.feeds import Kind
+from ovnlet.core.annotations import runtime_uid
 from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
 from ovnlet.core.subnets import SubnetObject
 
@@ -28,6 +29,7 @@ def workload(body: Body) -> Workload | None:
         node=spec.get("nodeName") or "",
         finished=body.get("status", {}).get("phase") in _ENDED,
         workload=_stateful_set(metadata),
+        runtime_uid=runtime_uid("", metadata.get("annotations") or {}),
         annotations=_annotations(metadata),
     )
 
