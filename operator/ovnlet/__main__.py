@@ -1,6 +1,5 @@
 """The command line. Heavy imports wait for the command that needs them."""
 
-import asyncio
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -125,22 +124,18 @@ def doctor(output: str, **given: Any) -> None:
 
 @main.command()
 @with_settings(Settings)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default="ovnlet-bundle.tar.gz")
+@click.argument(
+    "file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="ovnlet-bundle.tar.gz"
+)
 def bundle(file: Path, **given: Any) -> None:
-    """Write one archive for a bug report; credentials are left out.
+    """Write one archive for a bug report, `-` being standard output; credentials are left out.
 
     Versions, settings, the doctor's findings, attachments, plans, the log's tail, records, our rows of OVSDB.
     """
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
-    from ovnlet.bundle import collect  # noqa: PLC0415
+    from ovnlet.commands.bundling import bundled  # noqa: PLC0415
 
-    try:
-        content, names = asyncio.run(collect(settings))
-        file.touch(mode=0o600)
-        file.write_bytes(content)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{file}: {', '.join(names)}")
+    bundled(settings, file)
 
 
 @main.command()

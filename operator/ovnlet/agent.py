@@ -5,18 +5,19 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
 
 from ovnlet import logs
+from ovnlet.cluster import pods
 from ovnlet.cluster.events import Recorder
+from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.pods import Pods
 from ovnlet.cluster.session import Access
-from ovnlet.core import ids
+from ovnlet.core import annotations, ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
@@ -90,9 +91,6 @@ class Agent:
         self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig, server=settings.api_server)
-        pods = Pods(self.state, settings.node_name)
-        self.listing = Listing(access, pods)
-        self.guest = Guest(access, settings.node_name, [pods], self.listing.request)
         self.recorder = Recorder(access, settings.node_name)
         self.reconciler = Reconciler(
             self.host,
@@ -101,18 +99,24 @@ class Agent:
             self._tell,
             repair=settings.repair,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            subnet=lambda name: self.node.facts(name),  # noqa: PLW0108 - which is made later
         )
-        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile)
+        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile, self._failed)
         self.watch = Watch(self.queue.hint, self._everything)
         again = partial(self.queue.add, NODE_NIC)
-        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell_node)
+        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell, edited=self._subnet_edited)
+        self.pods = Listing(
+            access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
+        )
+        self.listings: list[Listing[Any]] = [self.pods, *self.node.listings]
+        self.guest = Guest(access, settings.node_name, self.listings)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
             records=self.records,
             reconciler=self.reconciler,
             queue=self.queue,
-            refresh=self.listing.refresh,
+            refresh=self.pods.refresh,
             budget=settings.add_budget,
             clock=self.metrics.stage,
         )
@@ -123,12 +127,19 @@ class Agent:
             records=self.records,
             reconciler=self.reconciler,
             queue=self.queue,
-            refresh=self.listing.refresh,
+            refresh=self.pods.refresh,
         )
         self._overdue = asyncio.Event()
         self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
         self.journal = Journal()
-        inspection = Inspection(self.host, self.records, self.reconciler, self.status, self.queue)
+        inspection = Inspection(
+            host=self.host,
+            records=self.records,
+            reconciler=self.reconciler,
+            status=self.status,
+            queue=self.queue,
+            nic=self.node.nic,
+        )
         runtime = Runtime(self.attaching, self.records, self.verdict)
         routes = [*inspection.routes(), *self.journal.routes(), web.get("/metrics", self.metrics.show)]
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
@@ -158,7 +169,7 @@ class Agent:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             self.guest.run(),
-            self.listing.run(),
+            *(listing.run() for listing in self.listings),
             self.recorder.run(),
             self.health.run(),
             self.probes.run(),
@@ -170,7 +181,7 @@ class Agent:
     async def _become_ready(self) -> None:
         """First make right what runs; only then tell the runtime that new pods may come."""
         await self.ovs.ready()
-        await self.chassis.look()
+        await self._look_at_chassis()
         await self._settle()
         await self.state.listed()
         await self._settle()
@@ -208,7 +219,9 @@ class Agent:
 
     async def _resync(self) -> None:
         with self.metrics.resync():
-            await self.chassis.look()
+            await self._look_at_chassis()
+            for listing in self.listings:
+                listing.request()
             self.records.restore()
             await self._settle()
             await self.sweep.round()
@@ -229,6 +242,11 @@ class Agent:
             if record.attachment.owner == owner:
                 self.queue.add(record.attachment.key)
 
+    def _subnet_edited(self, name: str) -> None:
+        for record in self.records:
+            if annotations.switch(record.good or {}, record.attachment.provider) == name:
+                self.queue.add(record.attachment.key)
+
     def _tell(self, outcome: Outcome) -> None:
         if outcome.desired:
             self._follow(outcome)
@@ -237,24 +255,22 @@ class Agent:
         self.status(outcome)
         self.metrics.count(outcome)
 
-    def _tell_node(self, outcome: Outcome) -> None:
-        self._follow(outcome)
-        self.metrics.count(outcome)
-
     def _follow(self, outcome: Outcome) -> None:
         """A pair that was made anew has another index, and its namespace another id."""
         if outcome.steps or not self.watch.follows(outcome.attachment.key):
             self.watch.follow(outcome.attachment)
 
     def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
-        if record := self.records.get(key):
+        if record := self.node.nic.record if key == NODE_NIC else self.records.get(key):
             self.status.failed(record.attachment, error)
 
     def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        self.journal.record(*attachment.owner, kind, reason, message)
-        pod = self.state.get(attachment.owner)
+        self.journal.record(*attachment.called, kind, reason, message)
+        pod = None if attachment.is_node else self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
             self.recorder.record(pod, kind, reason, message)
+        elif attachment.is_node and self.node.subject is not None:
+            self.recorder.record(self.node.subject, kind, reason, message)
 
     def _row_changed(self, mark: str, name: str) -> None:
         """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
@@ -273,4 +289,10 @@ class Agent:
         while True:
             await self._overdue.wait()
             self._overdue.clear()
-            await self.chassis.look()
+            await self._look_at_chassis()
+
+    async def _look_at_chassis(self) -> None:
+        await self.chassis.look()
+        if self.chassis.owes:
+            asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
+        self.node.is_chassis(self.ovs.chassis.get("system-id", ""))

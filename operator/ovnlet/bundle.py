@@ -9,7 +9,7 @@ import platform
 import re
 import tarfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ _OVSDB = ("Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue")
 _OWN = ("Port", "Interface", "QoS", "Queue")
 
 
-async def collect(settings: Settings) -> tuple[bytes, list[str]]:
-    """The archive, and the names of what is in it. A part that cannot be had is an entry that says why."""
+async def collect(settings: Settings, say: Callable[[str], None] = lambda _: None) -> tuple[bytes, list[str]]:
+    """The archive, and the names of what is in it. A part that cannot be had is an entry that says why.
+
+    ``say`` is told of each part that is there.
+    """
     content = io.BytesIO()
     own, names = _own_secrets(settings), []
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
@@ -46,6 +49,7 @@ async def collect(settings: Settings) -> tuple[bytes, list[str]]:
             entry.size, entry.mtime, entry.mode = len(body), int(time.time()), 0o600
             archive.addfile(entry, io.BytesIO(body))
             names.append(name)
+            say(f"collected {name}")
     return content.getvalue(), names
 
 

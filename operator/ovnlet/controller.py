@@ -20,8 +20,9 @@ from ovnlet.control.desk import NETWORK, Desk, Key
 from ovnlet.control.ports import Ports
 from ovnlet.control.subnets import Subnets
 from ovnlet.core import subnets
-from ovnlet.core.claims import NodeClaim, StatefulSet, Workload
+from ovnlet.core.claims import NodeClaim, StatefulSet, Workload, named_pool
 from ovnlet.core.errors import OvnletError
+from ovnlet.core.pools import IpPool
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.core.subnets import SubnetObject
 from ovnlet.drivers.northbound import Northbound
@@ -81,6 +82,7 @@ class Controller:
         self.nodes = Store(bodies.NODES, bodies.node, self._node_changed)
         self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
         self.sets = Store(bodies.STATEFUL_SETS, bodies.stateful_set, self._set_changed)
+        self.pools = Store(bodies.IP_POOLS, bodies.ip_pool, self._pool_changed)
         self.desk = Desk(
             settings=settings,
             northbound=self.northbound,
@@ -90,6 +92,7 @@ class Controller:
             nodes=self.nodes,
             subnets=self.subnets,
             stateful_sets=self.sets,
+            pools=self.pools,
             add=self._add,
             later=self._later,
             join=subnets.read(settings.join_switch, {"cidrBlock": settings.join_cidr}),
@@ -98,8 +101,9 @@ class Controller:
         self.ports = Ports(self.desk, front)
         self.networks = Subnets(self.desk)
         self.feeds: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        self.listings: list[Listing[Any]] = [Listing(access, feed) for feed in self.feeds]
-        self.guest = Guest(access, settings.identity, self.feeds, self._relist)
+        # A cluster need not have the kind of pools.
+        self.listings: list[Listing[Any]] = [Listing(access, feed) for feed in (*self.feeds, self.pools)]
+        self.guest = Guest(access, settings.identity, self.listings)
         self._ready = False
 
     async def run(self) -> None:
@@ -116,18 +120,12 @@ class Controller:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             *(listing.run() for listing in self.listings),
-            self._follow(),
+            self.guest.run(),
             self._restore(),
             self._tell_away(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
         ]
-
-    async def _follow(self) -> None:
-        """kopf does not see kinds that are made after it began: it begins when all are there."""
-        for feed in self.feeds:
-            await feed.complete.wait()
-        await self.guest.run()
 
     async def _restore(self) -> None:
         """At the start and after the database was away: first what living pods were told, then everything."""
@@ -256,6 +254,14 @@ class Controller:
             self._add(("node", "", node.name))
             if was is None or now is None or was.internal != now.internal:
                 self._add(NETWORK)
+
+    def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
+        """Its Subnet keeps its addresses from others, and pods may wait for any of them."""
+        for pool in filter(None, (was, now)):
+            self._add(("subnet", "", pool.subnet))
+            for pod in self.pods:
+                if named_pool(pod) == pool.name:
+                    self._add(("pod", *pod.owner))
 
     def _set_changed(self, was: StatefulSet | None, now: StatefulSet | None) -> None:
         """Fewer replicas: addresses that were kept are given up."""

@@ -9,10 +9,12 @@ from typing import Any
 
 from aiohttp import web
 
+from ovnlet.core import annotations, values
 from ovnlet.core.attachment import AttachmentKey, Record
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
+from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.status import Status
@@ -23,14 +25,17 @@ Json = dict[str, Any]
 class Inspection:
     """Looks as CHECK does: one observation an attachment, no step, no API call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
         self,
+        *,
         host: Host,
         records: Records,
         reconciler: Reconciler,
         status: Status,
         queue: Queue[AttachmentKey, Outcome | None],
+        nic: NodeNic,
     ) -> None:
+        self._nic = nic
         self._host, self._records, self._reconciler, self._status = host, records, reconciler, status
         self._queue = queue
 
@@ -66,7 +71,10 @@ class Inspection:
 
     async def _pass(self, record: Record) -> Json:
         key = record.attachment.key
-        self._reconciler.ask(key)
+        if record.attachment.is_node:
+            self._nic.ask()
+        else:
+            self._reconciler.ask(key)
         try:
             outcome = await self._queue.run(key)
         except OvnletError as error:
@@ -75,16 +83,19 @@ class Inspection:
         return {"steps": [str(step) for step in steps], "left": [str(step) for step in left]}
 
     def _sorted(self) -> list[Record]:
-        return sorted(self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence))
+        """The node's own interface, called `node/ovn0`, then those of pods."""
+        pods = sorted(self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence))
+        return [*([self._nic.record] if self._nic.record else []), *pods]
 
     def _of(self, namespace: str, pod: str) -> list[Record]:
-        return [record for record in self._sorted() if record.attachment.owner == (namespace, pod)]
+        return [record for record in self._sorted() if record.attachment.called == (namespace, pod)]
 
     @staticmethod
     def _name(record: Record) -> Json:
         attachment = record.attachment
-        names = ("namespace", "pod", "container_id", "ifname", "netns", "uid")
-        return {name: getattr(attachment, name) for name in names}
+        namespace, pod = attachment.called
+        names = ("container_id", "ifname", "netns", "uid")
+        return {"namespace": namespace, "pod": pod, **{name: getattr(attachment, name) for name in names}}
 
     def _summary(self, record: Record) -> Json:
         attachment = record.attachment
@@ -93,12 +104,13 @@ class Inspection:
             state = "leaving"
         elif record.good is None:
             state = f"waiting: {self._reconciler.awaits(attachment) or 'for its first pass'}"
-        ips = (record.good or {}).get(f"{attachment.provider}.kubernetes.io/ip_address", "")
-        return {**self._name(record), "ips": ips, "state": state, "problems": problems}
+        ips = values.split((record.good or {}).get(annotations.key(attachment.provider, "ip_address"), ""))
+        return {**self._name(record), "ips": ",".join(ips), "state": state, "problems": problems}
 
     async def _look(self, record: Record, *, steps_only: bool = False) -> Json:
         try:
-            desired, _ = self._reconciler.desired(record)
+            own = record.attachment.is_node
+            desired = self._nic.desired() if own else self._reconciler.desired(record)[0]
             observed = await self._host.observe(record.attachment, desired)
         except OvnletError as error:
             return {"error": str(error), "steps": []}

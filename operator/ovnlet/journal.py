@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 KEPT = 500
+_LONGEST = 4096  # characters of a message or a line: what somebody else's edit says must not fill the memory
 _BEHIND = 1000  # lines that a follower may lag before it loses some
 
 
@@ -27,7 +28,8 @@ class Journal:
 
     def record(self, namespace: str, pod: str, kind: str, reason: str, message: str) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        entry = {"time": at, "namespace": namespace, "pod": pod, "type": kind, "reason": reason, "message": message}
+        told = {"type": kind, "reason": reason, "message": message[:_LONGEST]}
+        entry = {"time": at, "namespace": namespace, "pod": pod, **told}
         line = json.dumps(entry) + "\n"
         self._entries.append(line)
         for follower in self._followers:
@@ -70,4 +72,4 @@ class Tail(logging.Handler):
         self.lines: deque[str] = deque(maxlen=KEPT * 4)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+        self.lines.append(self.format(record)[:_LONGEST])

@@ -2,25 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from ovnlet.cluster import subnets
+from ovnlet.cluster import bodies, subnets
+from ovnlet.cluster.bodies import OwnNode
+from ovnlet.cluster.chassis_name import ChassisName
 from ovnlet.cluster.condition import Condition
-from ovnlet.cluster.following import Following
+from ovnlet.cluster.feeds import Kind, Store
+from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.node_network import Reach
 from ovnlet.core.resources import Address
 from ovnlet.core.settings import Settings
+from ovnlet.core.subnets import SubnetObject
 from ovnlet.drivers.memory import Memory
 from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.patience import Patience
 from ovnlet.reconcile.reconciler import Host, Outcome
-
-log = structlog.get_logger("node")
 
 # OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
@@ -29,9 +31,12 @@ LASTING = 3.0
 
 
 class NodeSide:
-    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one."""
+    """``again`` asks for a pass of the node's own interface, ``tell`` is given what became of one.
 
-    def __init__(
+    ``edited`` is given the name of a Subnet whose pods have something to follow.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         settings: Settings,
         access: Access,
@@ -39,24 +44,32 @@ class NodeSide:
         *,
         again: Callable[[], None],
         tell: Callable[[Outcome], None],
+        edited: Callable[[str], None],
     ) -> None:
         name = settings.node_name
-        self._host, self._again, self._tell = host, again, tell
+        self._host, self._again, self._tell, self._edited = host, again, tell, edited
         self._name, self._set_prefixes = name, settings.clusters
         self._attachment = Attachment.of_node(name)
         memory = Memory(Path(settings.run_dir) / "node.json")
         patience = Patience(lambda _: again())
         self.nic = NodeNic(host, memory, self._attachment, patience=patience, repair=settings.repair)
         self._condition = Condition(access, name)
-        self._node = Following(access, "/api/v1/nodes", self._nodes, f"metadata.name={name}")
-        self._subnets = Following(access, subnets.PATH, self._prefixes)
-        self._used = asyncio.Event()
+        self._chassis_name = ChassisName(access, name)
+        self._beside_kube_ovn = settings.chassis == "observe"
+        self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
+        self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
+        self.listings: list[Listing[Any]] = [Listing(access, self.node), Listing(access, self.subnets)]
         self._failing: asyncio.TimerHandle | None = None
-        if not self.nic.prefixes:
-            self.nic.reach(self._set_prefixes)
+        if not self.nic.remembers:
+            self.nic.reach(Reach(self._set_prefixes))
 
     def parts(self) -> list[Coroutine[None, None, None]]:
-        return [self._node.run(), self._condition.run(), self._reach()]
+        return [self._condition.run(), self._chassis_name.run(), self._listed()]
+
+    def is_chassis(self, system_id: str) -> None:
+        """OVN knows this node by that name, and Kube-OVN's controller must."""
+        if system_id and self._beside_kube_ovn:
+            self._chassis_name.want(system_id)
 
     async def reconcile(self) -> Outcome | None:
         """One pass, and the Node's condition after it."""
@@ -64,12 +77,9 @@ class NodeSide:
             outcome = await self.nic.reconcile()
             if outcome is None:
                 return None
-            self._used.set()
             self._tell(outcome)
-            if outcome.steps:
-                log.info(outcome.what, interface=NODE_NIC[1], steps=[str(step) for step in outcome.steps])
             if outcome.left:
-                self._leave(outcome)
+                self._failed(f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}")
                 return outcome
             await self._installed()
         except OvnletError as error:
@@ -77,12 +87,6 @@ class NodeSide:
             raise
         self._well(outcome)
         return outcome
-
-    def _leave(self, outcome: Outcome) -> None:
-        why = f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
-        if self._failing is None:
-            log.warning("drift is left", interface=NODE_NIC[1], why=why)
-        self._failed(why)
 
     async def _installed(self) -> None:
         try:
@@ -93,19 +97,34 @@ class NodeSide:
                 "OVN has not installed the node's port: is there a logical switch port of its name?"
             ) from None
 
-    async def _reach(self) -> None:
-        """Which prefixes to reach is of interest once there is a way."""
-        await self._used.wait()
-        await self._subnets.run()
-
-    def _nodes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
-        body = there.get(self._name)
-        self._condition.seen(body)
-        if body is not None and self.nic.put(body["metadata"].get("annotations") or {}):
+    def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
+        self._condition.seen(node)
+        self._chassis_name.seen(node)
+        if node is not None and self.nic.put(node.annotations):
             self._again()
 
-    def _prefixes(self, there: Mapping[str, Mapping[str, Any]]) -> None:
-        if self.nic.reach({*self._set_prefixes, *subnets.prefixes(there)}):
+    @property
+    def subject(self) -> OwnNode | None:
+        """Whom Events about it are told of."""
+        return self.node.get(("", self._name))
+
+    def facts(self, subnet: str) -> Mapping[str, str] | None:
+        return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
+        if now is not None and subnets.facts(was) != subnets.facts(now):
+            self._edited(now.name)
+        if self.subnets.complete.is_set():
+            self._reach()
+
+    async def _listed(self) -> None:
+        """What is remembered holds until all Subnets are known: one that is not known yet is not gone."""
+        await self.subnets.complete.wait()
+        self._reach()
+
+    def _reach(self) -> None:
+        found = subnets.reach(self.subnets)
+        if self.nic.reach(replace(found, clusters=found.clusters | self._set_prefixes)):
             self._again()
 
     def _well(self, outcome: Outcome) -> None:
@@ -113,8 +132,8 @@ class NodeSide:
             self._failing.cancel()
             self._failing = None
         addresses = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
-        self._condition.want(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
+        self._condition.tell(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
 
     def _failed(self, why: str) -> None:
         if self._failing is None:
-            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.want, False, why)
+            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.tell, False, why)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from ovnlet.cluster import bodies, pods
 from ovnlet.cluster.events import Recorder
+from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.guest import Guest
 from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.pods import Pods, Seen
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import Pod
+from ovnlet.core.subnets import SubnetObject
 from ovnlet.reconcile.state import State
 
 NODE = "n0"
@@ -25,7 +27,8 @@ IN_FORCE = 6.0
 @dataclass(frozen=True, slots=True)
 class Room:
     state: State
-    listing: Listing[Seen]
+    listing: Listing[Pod]
+    subnets: Listing[SubnetObject]
     guest: Guest
     recorder: Recorder
 
@@ -40,16 +43,17 @@ class Room:
 def room(account: Path, server: str) -> Room:
     access = Access(server=server, account=account)
     state = State()
-    pods = Pods(state, NODE)
-    listing = Listing(access, pods)
-    return Room(state, listing, Guest(access, NODE, [pods], listing.request), Recorder(access, NODE))
+    listing = Listing(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
+    subnets = Listing(access, Store(bodies.SUBNETS, bodies.subnet, lambda _was, _now: None))
+    guest = Guest(access, NODE, [listing, subnets])
+    return Room(state, listing, subnets, guest, Recorder(access, NODE))
 
 
 @asynccontextmanager
 async def running(account: Path, server: str) -> AsyncIterator[Room]:
-    """As the agent does: three tasks, stopped by cancelling them."""
+    """As the agent does: some tasks, stopped by cancelling them."""
     one = room(account, server)
-    tasks = [asyncio.create_task(part.run()) for part in (one.listing, one.guest, one.recorder)]
+    tasks = [asyncio.create_task(part.run()) for part in (one.listing, one.subnets, one.guest, one.recorder)]
     try:
         yield one
         assert not any(task.done() for task in tasks), "a part of the room ended"

@@ -35,7 +35,7 @@ async def test_restarts_leave_nothing_behind(
         nonlocal signs
         signs += 1  # one at kopf's list, one at its end
 
-    monkeypatch.setattr(one.guest, "_relisted", sign)
+    monkeypatch.setattr(one.listing, "request", sign)
 
     async def live(times: int) -> Weight:
         target = signs + 2 * times

@@ -11,7 +11,7 @@ from cluster.conftest import MANIFESTS
 from testbed.bed import Bed
 
 HOME = MANIFESTS.parent
-COMPONENTS = ("annotation-guard", "pod-monitor")
+COMPONENTS = ("annotation-guard", "disruption-budget", "pod-monitor")
 
 
 def built(bed: Bed, folder: Path) -> list[dict[str, Any]]:
@@ -45,4 +45,4 @@ def test_components_can_be_put_on_top(bed: Bed, tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text(json.dumps(chosen))
     bodies = built(bed, tmp_path)
     assert agent_env(bodies)["OVNLET_HTTP"].startswith("0.0.0.0:")
-    assert {"PodMonitor", "ValidatingAdmissionPolicy"} <= {body["kind"] for body in bodies}
+    assert {"PodDisruptionBudget", "PodMonitor", "ValidatingAdmissionPolicy"} <= {body["kind"] for body in bodies}

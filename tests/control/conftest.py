@@ -12,7 +12,7 @@ import pytest
 
 from control.hands import Hands
 from control.replicas import SYSTEM, Replicas
-from testbed import clean, layout
+from testbed import clean, layout, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
 
@@ -27,12 +27,15 @@ def bed() -> Iterator[Bed]:
             clean.remove(left.name)
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
         bed.kubectl("apply", f"--filename={MANIFESTS / 'base/namespace.yaml'}")
-        for file in ("subnet.yaml", "rbac.yaml"):
+        for file in ("subnet.yaml", "ippool.yaml", "rbac.yaml"):
             bed.kubectl("apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}")
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
         wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
         yield bed
+        used = rights.look(bed, rights.CONTROLLER)
+        rights.record("control floor", used)
+        assert not used.excess, "whatever the floor did, the controller asks for what it is granted"
 
 
 @pytest.fixture

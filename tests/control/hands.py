@@ -13,6 +13,7 @@ from testbed.bed import Bed
 
 OVN = "ovn.kubernetes.io"
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
+POOLS = "/apis/kubeovn.io/v1/ippools"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 PODS = "/api/v1/namespaces/default/pods"
 MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -43,6 +44,13 @@ class Hands:
     async def subnet(self, name: str, cidr: str, **spec: Any) -> Object:
         body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name}}
         return await self.do("POST", SUBNETS, json={**body, "spec": {"cidrBlock": cidr, **spec}})
+
+    async def pool(self, name: str, subnet: str, *ips: str) -> Object:
+        body = {"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}}
+        return await self.do("POST", POOLS, json={**body, "spec": {"subnet": subnet, "ips": list(ips)}})
+
+    async def edit_pool(self, name: str, *ips: str) -> None:
+        await self.do("PATCH", f"{POOLS}/{name}", json={"spec": {"ips": list(ips)}}, headers=MERGE)
 
     async def edit_subnet(self, name: str, **spec: Any) -> None:
         await self.do("PATCH", f"{SUBNETS}/{name}", json={"spec": spec}, headers=MERGE)
@@ -162,6 +170,7 @@ class Hands:
         for subnet in (await self.do("GET", SUBNETS))["items"]:
             name = subnet["metadata"]["name"]
             await self.do("PATCH", f"{SUBNETS}/{name}", json={"metadata": {"finalizers": None}}, headers=MERGE)
+        await self.do("DELETE", POOLS)
         await self.do("DELETE", SUBNETS)
         await self.wipe()
 

@@ -94,3 +94,30 @@ async def test_pods_of_a_pool_and_of_a_stateful_set(hands: Hands, replicas: Repl
         return "db-1.default" not in await hands.ports()
 
     await until(given_up, 10, "the address of a pod that is wanted no more")
+
+
+async def test_pods_of_a_named_pool_get_its_addresses_and_no_others_do(hands: Hands, replicas: Replicas) -> None:
+    replicas.start(cool_down=0)
+    await hands.subnet("ovn-default", DUAL, default=True)
+    await hands.ready("ovn-default")
+    await hands.pod("early", ip_pool="few")
+    await hands.event("early", "InvalidAnnotation", "few", "IPPool")
+    await hands.pool("few", "ovn-default", "10.16.0.2..10.16.0.3")
+    early = (await hands.allocated("early"))["early"].split(",")
+    assert early[0] == "10.16.0.2"
+    assert early[1].startswith("fd00:10:16:"), "of the family that the pool lacks, OVN's choice"
+    others = [f"other{number}" for number in range(5)]
+    await hands.pods(others)
+    taken = {each.partition(",")[0] for each in (await hands.allocated(*others)).values()}
+    assert not taken & {"10.16.0.2", "10.16.0.3"}
+    await hands.pod("second", ip_pool="few")
+    assert (await hands.allocated("second"))["second"].startswith("10.16.0.3,")
+    await hands.pod("third", ip_pool="few")
+    await hands.event("third", "AddressTaken", "every address of IPPool few")
+    await hands.edit_pool("few", "10.16.0.2..10.16.0.3", "10.16.9.9")
+    assert (await hands.allocated("third"))["third"].startswith("10.16.9.9,")
+    await hands.edit_pool("few", "10.16.9.9")
+    assert await hands.allocated("early", "second") == {
+        "early": ",".join(early),
+        "second": (await hands.told("second"))["ip_address"],
+    }

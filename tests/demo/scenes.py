@@ -9,6 +9,7 @@ from typing import Any
 
 from demo.story import Story
 from qos import measure
+from qos.measure import Flow
 from testbed import audit, deploy, layout, workloads
 from testbed.bed import Bed
 from testbed.node import Node
@@ -131,23 +132,23 @@ def edit(story: Story, cluster: Cluster, pods: list[Running]) -> None:
         scene.measure("in force after kubectl returned, s", time.monotonic() - began)
         scene.saw(str(found))
     with story.scene(f"kubectl annotate a rate of {LIMIT} Mbit/s under a TCP flow between the nodes") as scene:
-        with measure.flow(there, here):
-            scene.measure("Mbit/s without a limit", _at_least(here, 2 * LIMIT))
+        with measure.flow(there, here) as flow:
+            scene.measure("Mbit/s without a limit", _at_least(flow, 2 * LIMIT))
             cluster.annotate(here.name, ingress_rate=str(LIMIT))
             began = time.monotonic()
             wait_for(lambda: measure.ceiling(here) == f"{LIMIT}Mbit", "the rate", timeout=10)
             scene.measure("in force after kubectl returned, s", time.monotonic() - began)
-            scene.measure(f"Mbit/s with a limit of {LIMIT}", _at_most(here, 1.15 * LIMIT))
+            scene.measure(f"Mbit/s with a limit of {LIMIT}", _at_most(flow, 1.15 * LIMIT))
         cluster.bed.kubectl("annotate", "pod", here.name, f"{OVN}/ingress_rate-")
 
 
-def _at_least(pod: Running, least: float) -> float:
-    return wait_for(lambda: (found := measure.rate(pod, 1)) > least and found, f"{least} Mbit/s", timeout=20)
+def _at_least(flow: Flow, least: float) -> float:
+    return wait_for(lambda: (found := flow.rate(0, 1)) > least and found, f"{least} Mbit/s", timeout=20)
 
 
-def _at_most(pod: Running, most: float) -> float:
+def _at_most(flow: Flow, most: float) -> float:
     """What was on its way before the limit passes first; nothing at all would be no limit."""
-    return wait_for(lambda: 1 < (found := measure.rate(pod, 1)) < most and found, f"{most} Mbit/s", timeout=20)
+    return wait_for(lambda: 1 < (found := flow.rate(0, 1)) < most and found, f"{most} Mbit/s", timeout=20)
 
 
 def delete_subnet(story: Story, cluster: Cluster) -> None:

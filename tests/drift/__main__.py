@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 
@@ -20,28 +22,36 @@ from testbed.service import BedError
 
 def main() -> int:
     told = _arguments()
-    seed = told.seed if told.seed is not None else random.randrange(1_000_000)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     mode = "rest" if told.rest else "soak" if told.soak else ""
-    evidence = EVIDENCE / "-".join(filter(None, ("drift", mode)))
-    shutil.rmtree(evidence, ignore_errors=True)
-    book, began = Book(evidence), time.monotonic()
-    pods = told.pods or (100 if told.rest else 30 if told.soak else 50)
+    began = time.monotonic()
+    book = _book(
+        told, EVIDENCE / "-".join(filter(None, ("drift", mode))), 100 if told.rest else 30 if told.soak else 50
+    )
     try:
-        with staged(pods, evidence, told.bed, keep=told.keep) as stage:
+        with staged(book.pods, book.evidence, told.bed, keep=told.keep) as stage:
             if told.rest:
                 rest.run(stage, book, told.rest)
             elif told.soak:
-                soak.run(stage, book, told.soak, seed)
+                soak.run(stage, book, told.soak, book.seed)
             else:
-                _table(stage, book, told, seed)
-    except (BedError, Spoilt) as error:
-        progress.say(f"stopped: {error}")
-        book.prove("the run came to its end", False, str(error)[:300])
-    minutes = (time.monotonic() - began) / 60
-    head = f"{pods} pods, seed {seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
-    book.write(BUILD, mode, head)
-    book.show(Console(width=None if sys.stdout.isatty() else 150), head)
+                _table(stage, book, told, book.seed)
+    except (BedError, Spoilt, KeyboardInterrupt) as error:
+        progress.say(f"stopped: {error!r}")
+        book.prove("the run came to its end", False, str(error)[:300] or "it was stopped")
+    finally:
+        minutes = (time.monotonic() - began) / 60
+        head = f"{book.pods} pods, seed {book.seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
+        book.write(BUILD, mode, head)
+        book.show(Console(width=None if sys.stdout.isatty() else 150), head)
     return 0 if book.good else 1
+
+
+def _book(told: argparse.Namespace, evidence: Path, pods: int) -> Book:
+    if told.resume:
+        return Book.resumed(evidence)
+    shutil.rmtree(evidence, ignore_errors=True)
+    return Book(evidence, told.seed if told.seed is not None else random.randrange(1_000_000), told.pods or pods)
 
 
 def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> None:
@@ -70,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=10, help="of each fast kind (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=100, help="random pairs (default: %(default)s)")
     parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
+    parser.add_argument("--resume", action="store_true", help="take up a run that was cut off, with its seed and pods")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS", help="kinds whose name contains this")
     parser.add_argument("--no-control", action="store_true", help="leave the control run out; then nothing counts")
     parser.add_argument("--bed", help="name of the bed")

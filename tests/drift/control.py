@@ -25,15 +25,20 @@ def run(stage: Stage, book: Book, kinds: Sequence[Kind], chosen: Sequence[tuple[
     """Each kind and each pair on a pod of its own, as many at a time as there are pods."""
     waiting: list[Named] = [(kind.name, (kind,)) for kind in kinds]
     waiting += [(pair_name(pair), pair) for pair in chosen]
+    waiting = [named for named in waiting if book.lacks(_title(named[0]))]
     waiting.sort(key=lambda named: not any(kind.limited for kind in named[1]))  # fewer pods are fit for those
-    broken: dict[str, bool] = {}
     with progress.step(f"control run without an agent: {len(waiting)} kinds and pairs") as step:
         while waiting:
             step.note(f"{len(waiting)} to go")
             struck = _assign(stage, waiting)
             with surviving(stage, book, f"control: {', '.join(name for name, *_ in struck)}"):
-                broken |= _batch(stage, book, struck)
-    book.broken_without(broken)
+                book.broken_without(broken := _batch(stage, book, struck))
+                for name in broken:
+                    book.finish(_title(name))
+
+
+def _title(name: str) -> str:
+    return f"control run without an agent: {name}"
 
 
 def _assign(stage: Stage, waiting: list[Named]) -> list[tuple[str, Target, tuple[Kind, ...]]]:

@@ -17,7 +17,7 @@ _TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subproce
 
 @contextmanager
 def surviving(stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0) -> Iterator[None]:
-    """Without a class it is no row, but a proof, that failed."""
+    """Without a class it is no row, but a proof, that failed. Done it is in any case."""
     try:
         yield
     except _TROUBLE as error:
@@ -28,4 +28,8 @@ def surviving(stage: Stage, book: Book, kind: str, klass: Class | None = None, s
             book.add(Row(kind, klass, seed, None, None, repaired=False, traffic_ok=False, witnesses_ok=False))
         else:
             book.prove(kind, False, why[:200])
-        stage.recover()
+        try:
+            stage.recover()
+        except _TROUBLE as error:  # what comes next will tell
+            progress.say(f"    not recovered: {error}"[:600])
+    book.finish(kind, seed)

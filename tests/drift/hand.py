@@ -12,16 +12,18 @@ import select
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any
 
-from drift import cni, rtnl, witnesses
+from drift import cni, notices, witnesses
 from drift.look import NOTES, RECORDS, Facts, Target, differences, look
 from drift.rows import Rows
 
 HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
 IDLE = 0.01
+MEMORY = 20_000  # notifications that nobody has asked for yet
 TOOL_SECONDS = 60
 RATES = "rates"
 Request = dict[str, Any]
@@ -63,8 +65,8 @@ class Patient:
 class Hand:
     def __init__(self) -> None:
         self.rows = Rows()
-        self.heard = rtnl.listener()
-        self.events = 0
+        self.heard = notices.listener()
+        self.events: deque[notices.Notice] = deque(maxlen=MEMORY)
         self.baselines: dict[str, Facts] = {}
         self.rows.pump()
 
@@ -108,10 +110,15 @@ class Hand:
             for patient in waiting:
                 patient.see(self.look(patient.target), self.baselines[patient.target.pod])
             waiting = [patient for patient in waiting if not patient.healed]
-            doors = [self.heard] + [self.rows] * (self.rows.fileno() >= 0)
-            select.select(doors, [], [], IDLE)
-            self.events += rtnl.drain(self.heard)
-            self.rows.pump()
+            self.listen(IDLE)
+
+    def listen(self, seconds: float | None, *others: IO[str]) -> bool:
+        """Wait for a change, take in what has come; whether one of the others is ready too."""
+        doors = [self.heard] + [self.rows] * (self.rows.fileno() >= 0)
+        ready, _, _ = select.select([*doors, *others], [], [], seconds)
+        self.events += notices.drain(self.heard)
+        self.rows.pump()
+        return any(other in ready for other in others)
 
     def _settle(self) -> None:
         self.rows.pump()
@@ -135,10 +142,17 @@ class Hand:
         return {"inventory": witnesses.inventory(request.get("netns"))}
 
     def heard_events(self, request: Request) -> Request:
-        """Notifications since the last call: of the kernel, and rows of OVSDB that changed."""
+        """Notifications since the last call: each of the kernel's, and how many rows of OVSDB changed."""
         self._settle()
-        events, changes = self.events + rtnl.drain(self.heard), self.rows.changes
-        self.events = self.rows.changes = 0
+        self.listen(0)
+        known = notices.holders()
+        events = [
+            asdict(event) | {"by": known.get(event.sender, "") if event.namespace is None else ""}
+            for event in self.events
+        ]
+        changes = self.rows.changes
+        self.events.clear()
+        self.rows.changes = 0
         return {"kernel": events, "ovsdb": changes}
 
     def traces(self, request: Request) -> Request:
@@ -212,9 +226,16 @@ def main() -> None:
         "traces": hand.traces,
     }
     print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
+    while line := _next_line(hand):
         request = json.loads(line)
         print(json.dumps(verbs[request["verb"]](request)), flush=True)
+
+
+def _next_line(hand: Hand) -> str:
+    """Whoever asks waits for the answer: no second line is in the buffer. Meanwhile, listen."""
+    while not hand.listen(None, sys.stdin):
+        pass
+    return sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -161,6 +161,8 @@ PARTS = [
 
 def run(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
     for number, part in enumerate(parts):
+        if not book.lacks(part.name, seed + number):
+            continue
         with progress.step(f"class restart: {part.name}"), surviving(stage, book, part.name, "restart", seed + number):
             book.add(_tried(stage, book, part, seed + number))
 
@@ -233,6 +235,8 @@ def control(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
     """The same without an agent and with short absences: what was wounded must stay so; then the agent is started."""
     for number, part in enumerate(parts):
         title = f"control run without an agent: {part.name}"
+        if not book.lacks(title):
+            continue
         with progress.step(title), surviving(stage, book, title):
             struck = wounded(stage, part, seed + number)
             stage.agent_away()

@@ -17,6 +17,7 @@ from drift.kinds import Class
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
 SPOILT = 12
+SAVED = "book.json"
 
 
 class Spoilt(Exception):
@@ -48,12 +49,40 @@ class Row:
 
 @dataclass
 class Book:
-    """Rows of a run, raw dumps beside them, and what else must hold."""
+    """Rows of a run, raw dumps beside them, and what else must hold.
+
+    Saved after each part of the run that is `done`, so that a run that was cut off can be taken up again.
+    """
 
     evidence: Path
+    seed: int
+    pods: int
     rows: list[Row] = field(default_factory=list)
     outages: dict[str, str] = field(default_factory=dict)
     proofs: list[tuple[str, bool, str]] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+
+    @classmethod
+    def resumed(cls, evidence: Path) -> Book:
+        """As a run before left it."""
+        try:
+            body = json.loads((evidence / SAVED).read_text())
+        except FileNotFoundError:
+            raise SystemExit(f"no run to take up again in {evidence}") from None
+        body["rows"] = [Row(**row) for row in body["rows"]]
+        body["proofs"] = [tuple(proof) for proof in body["proofs"]]
+        return cls(evidence, **body)
+
+    def lacks(self, part: str, seed: int = 0) -> bool:
+        """Whether this part of the run is still to come."""
+        return f"{part} {seed}" not in self.done
+
+    def finish(self, part: str, seed: int = 0) -> None:
+        self.done.append(f"{part} {seed}")
+        body = {key: value for key, value in asdict(self).items() if key != "evidence"}
+        self.evidence.mkdir(parents=True, exist_ok=True)
+        (fresh := self.evidence / f"{SAVED}.new").write_text(json.dumps(body))
+        fresh.rename(self.evidence / SAVED)
 
     def add(self, row: Row) -> None:
         """Raises Spoilt where nothing succeeds any more: then the bed is broken, and each row would take minutes."""

@@ -20,8 +20,6 @@ _DST, _OIF, _GATEWAY, _PREFSRC, _TABLE = 1, 4, 5, 7, 15
 _KERNEL, _MAIN = 2, 254
 _TENTATIVE, _NOPREFIXROUTE = 0x40, 0x200
 _SIOCETHTOOL, _GTXCSUM = 0x8946, 0x16
-_SOL_NETLINK, _LISTEN_ALL_NSID, _SO_RCVBUFFORCE = 270, 8, 33
-_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
 
 Attributes = dict[int, bytes]
 
@@ -153,24 +151,3 @@ def tx_checksum(name: str) -> str:
         fcntl.ioctl(door, _SIOCETHTOOL, request)
         return "on" if struct.unpack("=II", value.tobytes())[1] else "off"
     return "no link"
-
-
-def listener() -> socket.socket:
-    """Hears links, addresses, routes and traffic control of every namespace that this one knows."""
-    heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-    heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
-    heard.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-    heard.bind((0, _GROUPS))
-    return heard
-
-
-def drain(heard: socket.socket) -> int:
-    """How many messages wait; ENOBUFS counts as one."""
-    count = 0
-    while True:
-        try:
-            count += len(list(messages(heard.recv(1 << 17))))
-        except BlockingIOError:
-            return count
-        except OSError:
-            count += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from testbed.workloads import OVN, Cluster, Running
 CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 BUILD = deploy.PROJECT / "build"
 EVIDENCE = BUILD / "evidence"
+PARTS = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "containerd", "kubelet")
 KEEPER = "keeper"  # holds a stranger's addresses and routes
 AWAY = {"spec": {"template": {"spec": {"nodeSelector": {"nowhere": "true"}}}}}
 BACK = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
@@ -95,11 +97,36 @@ class Stage:
         return self.baseline
 
     def recover(self) -> None:
-        """After trouble: a hand that ended is replaced by one that knows the same baseline, and an agent runs."""
+        """After trouble: the node's parts run, an agent, and all pods; a hand that ended is replaced by one as wise."""
+        self._restore_parts()
         if self.hand.process.poll() is not None:
             self.hand = Hand.reach(self.bed, self.evidence)
             self.hand.ask("baseline", targets=[], facts=self.baseline)
         self.agent_back()
+        self._repopulate()
+
+    def _restore_parts(self) -> None:
+        """A play that broke off may have left one of them stopped or frozen."""
+        node, plane, control = self.bed.node(), self.bed.control_plane, self.bed.control
+        for name in PARTS:
+            service = node.service(name)
+            service.send(signal.SIGCONT)
+            if not service.alive:
+                node.restart(name)
+        if control and not control.service("kube-apiserver").alive:
+            service = plane.start_apiserver(service_accounts=True)
+            service.wait_ready(lambda: plane.answers(self.bed.api_url), timeout=60)
+
+    def _repopulate(self) -> None:
+        """A pod that a play took away comes back; one that has another sandbox since is right as it is now."""
+        names, there = {each.pod for each in self.targets}, {pod["metadata"]["name"] for pod in self.cluster.pods()}
+        if names - there:
+            self.cluster.apply(*(body(name) for name in sorted(names - there)))
+        known, found = set(self.targets), self.cluster.running(len(self.targets), timeout=90)
+        self.targets = [target(pod) for pod in found]
+        if renewed := [each for each in self.targets if each not in known]:
+            self.traffic(renewed, 20)
+            self.baseline = dict(self.hand.ask("baseline", targets=self.told(renewed))["facts"])
 
     def wrong(self, targets: Sequence[Target] | None = None, *, keeps: bool = False) -> dict[str, list[str]]:
         """The pods that are not as they were, and in what."""

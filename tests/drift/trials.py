@@ -18,6 +18,7 @@ from testbed import progress
 
 FAST_SECONDS = 10
 TIDY_SECONDS = 2
+RESYNC = "class resync"
 RESYNC_SECONDS = 200  # three intervals of the agent's default
 # `ip address flush` looks again after each round, and gives up after ten: what it removes is back by then.
 _OUTRUN = "Flush remains incomplete"
@@ -52,7 +53,8 @@ def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
                 step.note(f"{number + 1}/{len(wanted)} {kind.name}")
                 own = seed + 1000 * number + repeat
                 target = random.Random(own).choice(candidates(stage, kind))
-                _guarded(stage, book, (kind.name, target, (kind,)), own)
+                if book.lacks(kind.name, own):
+                    _guarded(stage, book, (kind.name, target, (kind,)), own)
 
 
 def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: int) -> None:
@@ -61,20 +63,21 @@ def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: i
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
             target = random.Random(seed + number).choice(candidates(stage, *pair))
-            _guarded(stage, book, (pair_name(pair), target, pair), seed + number)
+            if book.lacks(pair_name(pair), seed + number):
+                _guarded(stage, book, (pair_name(pair), target, pair), seed + number)
 
 
 def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
     """What no notification tells of: all at the same time, as each waits for a resync."""
     wanted = [kind for kind in kinds if kind.klass == "resync"]
-    if not wanted:
+    if not wanted or not book.lacks(RESYNC, seed):
         return
     pods = [target for target in stage.targets if target.pod != KEEPER]
     random.Random(seed).shuffle(pods)
     repeats = max(1, min(repeats, len(pods) // len(wanted)))
     struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
     title = f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"
-    with progress.step(title), surviving(stage, book, "class resync", "resync", seed):
+    with progress.step(title), surviving(stage, book, RESYNC, "resync", seed):
         for row in _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS):
             book.add(row)
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from drift.notices import IN_A_POD
 from drift.stage import Stage
+from testbed import progress
+from testbed.service import BedError, wait_for
 
 AGENT = "system:serviceaccount:ovnlet-system:ovnlet"
 DATABASE = "/etc/openvswitch/conf.db"
@@ -16,19 +23,31 @@ _RECORD = b"OVSDB JSON "
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """``api`` by the agent's account; ``commits`` and ``rows`` of OVSDB, ``kernel`` notifications: by anybody."""
+    """``api`` by the agent's account; ``commits`` and ``rows`` of OVSDB, ``kernel`` notifications: by anybody.
+
+    ``whose`` tells of the latter where they were, and who asked for them.
+    """
 
     api: int
     commits: int
     rows: int
     kernel: int
+    whose: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def none(self) -> bool:
         return not (self.api or self.commits or self.rows or self.kernel)
 
+    @property
+    def all(self) -> bool:
+        """Each counter has moved, the kernel's by something in a pod, where ovs-vswitchd does nothing."""
+        inside = any(name.startswith(f"{IN_A_POD}:") for name in self.whose)
+        return bool(self.api and self.commits and self.rows and inside)
+
     def __str__(self) -> str:
-        return ", ".join(f"{key} {value}" for key, value in asdict(self).items())
+        told = f"api {self.api}, commits {self.commits}, rows {self.rows}, kernel {self.kernel}"
+        by = ", ".join(f"{name} {count}" for name, count in self.whose.items())
+        return f"{told} ({by})" if by else told
 
 
 class Writes:
@@ -38,11 +57,35 @@ class Writes:
         self._stage = stage
         self._audit = self._log.stat().st_size
         self._commits = self._records()
+        self._rows = 0
+        self.notices: list[dict[str, Any]] = []
         stage.hand.ask("heard")
 
     def so_far(self) -> Written:
         heard = self._stage.hand.ask("heard")
-        return Written(self._patches(), self._records() - self._commits, heard["ovsdb"], heard["kernel"])
+        self.notices += heard["kernel"]
+        self._rows += heard["ovsdb"]
+        whose = Counter(f"{each['whose']}: {each['what']}" for each in self.notices)
+        return Written(self._patches(), self._records() - self._commits, self._rows, len(self.notices), whose)
+
+    @classmethod
+    def from_rest(cls, stage: Stage, seconds: float, patience: float) -> Writes:
+        """From a moment on before which nobody wrote anything for `seconds`.
+
+        What was done to the node is echoed for a while: ovs-vswitchd sets the limits of every port anew when one goes.
+        Where no such moment comes, what is counted from then on will tell.
+        """
+
+        def calm() -> bool:
+            writes = cls(stage)
+            time.sleep(seconds)
+            return writes.so_far().none
+
+        try:
+            wait_for(calm, f"{seconds:g} s without a write", timeout=patience)
+        except BedError as error:
+            progress.say(f"    {error}")
+        return cls(stage)
 
     @property
     def _log(self) -> Path:

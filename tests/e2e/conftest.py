@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from testbed import deploy, layout
+from testbed import deploy, layout, rights
 from testbed.bed import Bed
 from testbed.workloads import Cluster, subnet
 
@@ -35,8 +35,17 @@ def _standing_alone(name: str, nodes: int) -> Iterator[Bed]:
         yield bed
 
 
+@pytest.fixture(scope="session")
+def rights_used(bed: Bed) -> Iterator[None]:
+    """Whatever the floor did: nobody of ours asked the API server for more than is granted."""
+    yield
+    found = [rights.look(bed, account) for account in (rights.AGENT, rights.CONTROLLER)]
+    rights.record("e2e floor", *found)
+    assert not [each.excess for each in found if each.excess]
+
+
 @pytest.fixture
-def cluster(bed: Bed) -> Iterator[Cluster]:
+def cluster(bed: Bed, rights_used: None) -> Iterator[Cluster]:
     """A namespace's worth of pods; all are gone, with what the node had of them, before the next test."""
     cluster = Cluster(bed)
     yield cluster

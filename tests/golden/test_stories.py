@@ -1,7 +1,7 @@
 """Golden stories: what a pod should have, what there is, and the plan between them, in files to be read aloud.
 
-``desired`` are annotations by their short names, or ``absent``. ``observed`` begins ``like`` something, then
-things are ``lost``, ``changed`` or ``added``; things are named as a plan names them.
+``desired`` are annotations by their short names and facts of the Subnet, or ``absent``. ``observed`` begins ``like``
+something, then things are ``lost``, ``changed`` or ``added``; things are named as a plan names them.
 """
 
 import difflib
@@ -57,12 +57,12 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if facts == "absent":
         return ABSENT
     assert isinstance(facts, Mapping)
-    text = {annotations.key("ovn", name): str(value) for name, value in facts.items()}
+    text = {name if " " in name else annotations.key("ovn", name): str(value) for name, value in facts.items()}
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     if "cluster" in node:  # the node's own interface, not a pod's
-        prefixes = [ip_network(prefix) for prefix in node["cluster"]]
-        return node_network.network(Attachment.of_node("n0"), text, prefixes, where)
+        clusters, outgoing = (frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing"))
+        return node_network.network(Attachment.of_node("n0"), text, node_network.Reach(clusters, outgoing), where)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 

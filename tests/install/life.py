@@ -1,21 +1,26 @@
 """From an empty node to one that runs pods, through an update, and back to the empty node."""
 
 import json
+import os
 import threading
 import time
 from contextlib import suppress
 from typing import Any
 
 from install.report import Report, Step
-from testbed import deploy
+from testbed import deploy, images, rights
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
 from testbed.service import BedError, wait_for
-from testbed.workloads import Cluster, deployment, pod
+from testbed.workloads import HOST_PORT, PORT, SERVE, Cluster, deployment, pod, web
 
 REPLICAS = 10
 SOCKET = "/run/ovnlet/cni.sock"
 LATER = 1.0
+# What Kubernetes asks of a node before anything is installed. The agent ensures it too, and never takes it back.
+PREPARED = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+# The plugin portmap, which a conflist chains for hostPorts, never removes its own empty chains; rules of pods it does.
+PORTMAP = "CNI-HOSTPORT-"
 # Connects each 20 ms until told to end, and prints the longest time without an agent.
 WATCH = f"""
 import signal, socket, time
@@ -40,16 +45,20 @@ print(worst)
 def run(bed: Bed) -> None:
     report, cluster = Report("install.json"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
-        before = settled(bed)
+        before = prepared(bed)
         step.saw(*(f"{name}: {len(section)}" for name, section in before.items()))
     with report.step("kubectl apply -k manifests/base, node Ready") as step:
         assert not deploy.all_ready(bed), "a node without a CNI configuration is not ready"
         reference = deploy.apply(bed)
-        step.saw(reference, *deploy.agent_pods(bed))
-    with report.step(f"a Deployment of {REPLICAS} Ready by probe") as step:
+        step.saw(reference, *deploy.agent_pods(bed), *weight(bed))
+    with report.step(f"a Deployment of {REPLICAS} Ready by kubelet's HTTP probe") as step:
         cluster.apply(probed("ten"))
         bed.kubectl("rollout", "status", "deployment/ten", "--timeout=120s", timeout=130)
-        step.saw(bed.kubectl("get", "deployment/ten", "--no-headers").strip())
+        step.saw(bed.kubectl("get", "deployment/ten", "--no-headers").strip(), *node_interface(bed))
+    with report.step("a hostPort answers from outside the node") as step:
+        cluster.apply(web("web"))
+        bed.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", timeout=70)
+        step.saw(*host_port(bed))
     with report.step("image changed, rollout under a 20 ms ping") as step:
         update(bed, cluster, reference, step)
     with report.step("ovnlet doctor finds no fault") as step:
@@ -57,6 +66,8 @@ def run(bed: Bed) -> None:
     with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
         step.saw(wait_for(lambda: waiting(bed), "a wait", timeout=60, every=0.5))
+    with report.step("the agent asked for nothing that it is not granted") as step:
+        step.saw(*asked(bed))
     with report.step("pods deleted: everything is removed") as step:
         cluster.clear()
         bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
@@ -65,33 +76,68 @@ def run(bed: Bed) -> None:
         bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
         step.saw(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
-        difference: list[str] = []
+        identical(bed, before, step)
 
-        def same() -> bool:
-            difference[:] = compare(before, look(bed))
-            return not difference
 
-        try:
-            wait_for(same, "the node to be as it was", timeout=60, every=1)
-        finally:
-            step.saw(*difference)
+def weight(bed: Bed) -> list[str]:
+    """Of the image, and of an agent that has just begun to serve; imports are most of its CPU."""
+    _, archive = images.agent_image(deploy.PROJECT)
+    stat = bed.node().sh("cat /proc/$(pgrep -f '^/usr/bin/python3.*ovnlet agent')/stat").rpartition(") ")[2].split()
+    cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+    resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    size = f"image {archive.stat().st_size / 1e6:.1f} MB packed"
+    return [size, f"the agent's start until Ready: {cpu:.2f} s of CPU, {resident:.0f} MiB resident"]
 
 
 def probed(name: str) -> dict[str, Any]:
+    """Web servers that kubelet asks from the node: Ready needs the node's own interface."""
     body = deployment(name, REPLICAS)
-    probe = {"exec": {"command": ["ping", "-c1", "-W1", "10.16.0.1"]}, "periodSeconds": 1, "timeoutSeconds": 3}
-    body["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+    probe = {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1, "timeoutSeconds": 3}
+    body["spec"]["template"]["spec"]["containers"][0] |= {"command": ["sh", "-c", SERVE], "readinessProbe": probe}
     return body
 
 
+def node_interface(bed: Bed) -> list[str]:
+    return [" ".join(line.split()) for line in bed.node().sh("ip -br address show dev ovn0").splitlines()]
+
+
+def host_port(bed: Bed) -> list[str]:
+    """Asked from the control space, a host beside the node, by what clients outside would use."""
+    url = f"http://{bed.node().ip}:{HOST_PORT}/index.html"
+    outside = bed.control_plane.space.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", url])
+    assert outside == "well\n", outside
+    return [f"{url}: {outside.strip()}"]
+
+
 def look(bed: Bed) -> Inventory:
-    """Without what comes and goes by itself: OVN's notes about switches, mounts of pods, rules of kube-proxy."""
+    """Without what is others' and comes by itself: OVN's notes about switches, containerd's cache, portmap's chains."""
     seen = inventory(bed.node())
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
     seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
     del seen["files"]["/var/lib/cni"]  # containerd's cache of results, made at the first pod
     seen["files"].pop("/var/lib/cni/results", None)
+    seen["firewall"] = {rule: facts for rule, facts in seen["firewall"].items() if PORTMAP not in rule}
     return seen
+
+
+def prepared(bed: Bed) -> Inventory:
+    """The node as Kubernetes asks for it, and what is there."""
+    bed.node().run(["sysctl", "-qw", *PREPARED])
+    return settled(bed)
+
+
+def identical(bed: Bed, before: Inventory, step: Step) -> None:
+    """What OVS and OVN keep of a port is gone a moment after it."""
+    difference: list[str] = []
+
+    def same() -> bool:
+        difference[:] = compare(before, look(bed))
+        return not difference
+
+    try:
+        wait_for(same, "the node to be as it was", timeout=60, every=1)
+    finally:
+        step.saw(*difference)
 
 
 def settled(bed: Bed) -> Inventory:
@@ -107,10 +153,10 @@ def settled(bed: Bed) -> Inventory:
 
 
 def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
-    running = cluster.running(REPLICAS)
+    running = cluster.running(there := len(cluster.pods()))
     began = time.monotonic()
     cluster.apply(pod("usual"))
-    usual_running = cluster.running(REPLICAS + 1)
+    usual_running = cluster.running(there + 1)
     usual = time.monotonic() - began
     pings = [running[0].ping(each.ips[0]) for each in usual_running[1:4]]
     watch = bed.node().popen(["python3", "-c", WATCH])
@@ -119,7 +165,7 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     bed.node().run([*ctr, "images", "tag", reference, other])
     bed.kubectl("-n", deploy.NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
     seconds: list[float] = []
-    starter = threading.Thread(target=lambda: seconds.append(started(cluster)))
+    starter = threading.Thread(target=lambda: seconds.append(started(cluster, there + 2)))
     starter.start()
     bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
     starter.join(timeout=120)
@@ -133,10 +179,10 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     assert seconds[0] <= usual + downtime + LATER
 
 
-def started(cluster: Cluster) -> float:
+def started(cluster: Cluster, count: int) -> float:
     began = time.monotonic()
     cluster.apply(pod("meanwhile"))
-    cluster.running(REPLICAS + 2, timeout=100)
+    cluster.running(count, timeout=100)
     return time.monotonic() - began
 
 
@@ -145,6 +191,14 @@ def doctor(bed: Bed) -> list[str]:
     words = ["-n", deploy.NAMESPACE, "exec", deploy.DAEMONSET, "--", "ovnlet", "doctor", "-o", "json"]
     findings = json.loads(bed.kubectl(*words))
     return [f"{each['level']} {each['what']}" for each in findings]
+
+
+def asked(bed: Bed) -> list[str]:
+    """Which of its rights a life without Subnets uses; `--alone` shows that the rest are used too."""
+    found = rights.look(bed, rights.AGENT)
+    rights.record("install", found)
+    assert not found.excess, found.excess
+    return [f"{right}: {many}" for right, many in sorted(found.used.items())]
 
 
 def waiting(bed: Bed) -> str:

@@ -1,11 +1,14 @@
 """Limits on a stock kernel, all of them, measured by traffic; rows of the lane `kernel` in build/qos.json."""
 
+import json
+
 import pytest
 
 from kernel import limits
+from kernel.conftest import EVIDENCE
 from kernel.limits import LANE, Pair
 from kernel.node import GuestNode
-from qos.measure import Row
+from qos.measure import FRAME, Row
 
 pytestmark = pytest.mark.whole
 
@@ -35,6 +38,52 @@ async def test_the_police_action_holds_alone(node: GuestNode, asked: int) -> Non
         assert tcp.received_mbit <= asked * 1.1
     finally:
         node.start()
+
+
+async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
+    """The figures of docs/decisions/0009, kernel datapath: either means alone, and no agent to put back the other.
+
+    Policed, TCP finds its rate by losing; shaped, the sender waits, and loses less of UDP too.
+    """
+    pairs = {rate: await Pair.make(node, f"means-{rate}", egress_rate=str(rate)) for rate in (5, 20)}
+    node.kill()
+    found: dict[tuple[int, str], dict[str, float]] = {}
+    try:
+        for rate, pair in pairs.items():
+            shaper = await node.inside(pair.limited, "tc", "qdisc", "show", "dev", "eth0", "root")
+            assert "tbf 157:" in shaper
+            police = "ingress_policing_{}={}"
+            both = ("ovs-vsctl", "set", "Interface", pair.limited.link)
+            await node.run(*both, police.format("rate", 0), police.format("burst", 0))
+            found[rate, "shaped"] = await limits.compared(pair, rate)
+            await node.inside(pair.limited, "tc", "qdisc", "del", "dev", "eth0", "root")
+            await node.run(*both, police.format("rate", rate * 1000), police.format("burst", rate * 800))
+            found[rate, "policed"] = await limits.compared(pair, rate)
+    finally:
+        node.start()
+    told = [{"rate": rate, "means": means, **figures} for (rate, means), figures in found.items()]
+    print("", *told, sep="\n")
+    (EVIDENCE / "means.json").write_text(json.dumps(told, indent=1) + "\n")
+    for rate in pairs:
+        shaped, policed = found[rate, "shaped"], found[rate, "policed"]
+        assert shaped["retransmits"] < policed["retransmits"] / 10
+        assert shaped["lost_percent"] < policed["lost_percent"] / 2
+        assert shaped["goodput_mbit"] > 0.9 * rate
+
+
+@pytest.mark.parametrize("damage", ["qdisc del dev {} ingress", "filter del dev {} ingress"])
+async def test_a_deleted_filter_comes_back(node: GuestNode, damage: str) -> None:
+    """ovs-vswitchd takes no notice; the columns say all the while what they should, and afterwards too."""
+    pair = await Pair.make(node, "filtered", egress_rate="5")
+    link, rate = pair.limited.link, "rate 5Mbit"
+    shown = ["tc", "filter", "show", "dev", link, "ingress"]
+    columns = ("ovs-vsctl", "get", "Interface", link, "ingress_policing_rate", "ingress_policing_burst")
+    before = await node.run(*columns)
+    for _ in range(3):
+        assert rate in await node.run(*shown)
+        await node.run("tc", *damage.format(link).split())
+        await node.until_run(shown, lambda told: rate in told, "the filter")
+        await node.until_run(list(columns), lambda told: told == before, "the columns as before")
 
 
 async def test_latency_and_jitter(node: GuestNode) -> None:
@@ -93,11 +142,12 @@ async def test_a_direction_without_a_limit(node: GuestNode) -> None:
     """Printed: an emulated processor is what limits it."""
     pair = await Pair.make(node, "free")
     for direction in ("ingress", "egress"):
-        mbit = await pair.mbit(direction, "--udp=50M")
-        offered = round(50 * (1300 + 42) / 1300, 2)
-        limits.keep(
-            [Row(LANE, f"{direction} unlimited", "udp", offered, round(mbit, 2), round(mbit / offered, 3), False)]
+        found, offered = await pair.rate(direction, "--udp=50M"), round(50 * FRAME, 2)
+        row = Row(
+            LANE, f"{direction} unlimited", "udp", offered, round(found.mbit, 2), round(found.mbit / offered, 3), False
         )
+        print(f"\n{row}  {found.meanwhile}")
+        limits.keep([row])
 
 
 async def _says(pair: Pair, text: str, kind: str = "qdisc", *, there: bool = True) -> None:

@@ -14,7 +14,7 @@ async def test_limits_of_a_pod_on_a_stock_kernel(node: GuestNode) -> None:
     assert "system@ovs-system" in await node.run("ovs-appctl", "dpif/show")
     link = pair.limited.link
     assert link in await node.run("ovs-dpctl", "show"), "not a port of the kernel's datapath"
-    assert "police" in await node.run("tc", "filter", "show", "dev", link, "ingress")
+    assert "rate 5Mbit" in await node.run("tc", "filter", "show", "dev", link, "ingress")
     assert "netem" in await node.run("tc", "qdisc", "show", "dev", link)
     assert "ceil 5Mbit" in await node.run("tc", "class", "show", "dev", link)
     assert "tbf 157: root" in await node.inside(pair.limited, "tc", "qdisc", "show", "dev", "eth0")

@@ -1,6 +1,7 @@
 """The node's own interface on a real kernel and a real Open vSwitch: through the loop, broken, and put back."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,8 +13,9 @@ from node.ovs.vswitch import PrivateSwitch, until
 from node.spaces import Bed
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.node_network import network
-from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.node_network import Reach, network
+from ovnlet.core.resources import ABSENT, Masquerade, Network
+from ovnlet.drivers import nftables
 from ovnlet.drivers.host import LocalHost
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
@@ -27,7 +29,9 @@ TEXT = {
     f"{OVN}/gateway": "100.64.0.1,fd00:100:64::1",
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
-PREFIXES = [ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")]
+PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
+REACH = Reach(PREFIXES, PREFIXES)
+INSIDE = tuple(map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64")))
 SELF = Attachment.of_node("n0")
 
 
@@ -42,7 +46,7 @@ class Stage:
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
     async def pass_(self) -> Outcome:
-        outcome = await converge(self.host, SELF, network(SELF, TEXT, PREFIXES, self.host.node))
+        outcome = await converge(self.host, SELF, network(SELF, TEXT, REACH, self.host.node))
         self.watch.follow(SELF)
         return outcome
 
@@ -73,6 +77,7 @@ async def test_it_is_made_and_a_second_pass_does_nothing(stage: Stage) -> None:
     assert routes[":fd00:10:16::/64"] == "fd00:100:64::1"
     link = stage.bed.node.link("ovn0")
     assert (link["mtu"], link["address"]) == (1400, "0a:00:00:02:00:02")
+    assert Masquerade("ovn0", INSIDE[::2], INSIDE) in outcome.observed
     assert outcome.steps
     commits = stage.switch.commits()
     assert not (await stage.pass_()).steps
@@ -98,6 +103,13 @@ def _vsctl(words: str) -> Callable[[Stage], None]:
     return damage
 
 
+def _nft(words: str) -> Callable[[Stage], None]:
+    def damage(_: Stage) -> None:
+        subprocess.run(["nft", *words.split()], check=True, timeout=20)
+
+    return damage
+
+
 DAMAGES = {
     "deleted": _ip("link del ovn0"),
     "down": _ip("link set ovn0 down"),
@@ -111,6 +123,8 @@ DAMAGES = {
     "no columns": _vsctl("clear Interface ovn0 mac mtu_request"),
     "not internal": _vsctl("set Interface ovn0 type=dummy"),
     "ovs-vswitchd again": _restart_vswitchd,
+    "no table": _nft("delete table inet ovnlet"),
+    "a table of another mind": _nft("insert rule inet ovnlet postrouting return"),
 }
 
 
@@ -163,3 +177,4 @@ async def test_nothing_is_left_of_it_when_it_is_not_desired(stage: Stage) -> Non
     await converge(stage.host, SELF, ABSENT)
     await until(lambda: "ovn0" not in stage.bed.node.links())
     assert not stage.switch.ids("ovn0")
+    assert nftables.look("ovn0") is None

@@ -7,10 +7,12 @@ import pytest
 
 from node.spaces import DUAL, Bed, network
 from ovnlet.core.plan import Verb
-from ovnlet.core.resources import ABSENT, Network, Qdisc, Shaper, Veth
-from ovnlet.core.resources.qos import HTB, TBF
+from ovnlet.core.resources import ABSENT, Network, Policer, Qdisc, Shaper, Veth
+from ovnlet.core.resources.qos import HTB, POLICE, TBF
 from ovnlet.drivers import traffic
+from ovnlet.drivers.kinds import Kinds
 from ovnlet.drivers.netlink_socket import Request, Socket
+from ovnlet.drivers.tc import GETQDISC, GETTCLASS, GETTFILTER
 
 PLAIN = network(*DUAL)
 VETH = next(each for each in PLAIN if isinstance(each, Veth))
@@ -107,9 +109,37 @@ async def test_a_class_of_htb_on_the_node_is_seen(bed: Bed) -> None:
 
 
 async def test_this_kernel_is_asked_what_it_has_and_nothing_is_made(bed: Bed) -> None:
-    lacking = traffic.Kinds((HTB, TBF, "no-such-kind")).lacking
+    lacking = Kinds((HTB, TBF, "no-such-kind")).lacking
     assert lacking == {"no-such-kind"}
     assert "157:" not in tc(bed, "qdisc", "show", "dev", "lo", netns=bed.node.name)
+
+
+async def test_the_police_action_is_seen_where_this_kernel_has_it(bed: Bed) -> None:
+    """In a filter as ovs-vswitchd makes it; what the kernel has is known before, and agrees with what tc can do."""
+    await bed.converge(PLAIN)
+    node, policer = bed.node.name, Policer(VETH.key, VETH.host, 5_000_000)
+    wanted = PLAIN | {policer}
+    assert [step.resource for step in bed.plan(wanted)] == [policer]
+    tc(bed, "qdisc", "add", "dev", VETH.host, "ingress", netns=node)
+
+    def police(rate: str, verb: str = "add") -> bool:
+        kind = ("dev", VETH.host, "ingress", "prio", "49", "protocol", "all", "basic")
+        words = ["filter", verb, *kind, "action", "police", "rate", rate, "burst", "500k", "drop"]
+        return subprocess.run(["tc", "-n", node, *words], capture_output=True, timeout=20, check=False).returncode == 0
+
+    if not police("5mbit"):
+        assert Kinds((POLICE,)).lacking == {POLICE}
+        return
+    assert Kinds((POLICE,)).lacking == set()
+    assert bed.plan(wanted) == bed.plan(PLAIN) == ()
+    assert traffic.is_in_force(policer)
+    tc(bed, "filter", "del", "dev", VETH.host, "ingress", netns=node)
+    assert [step.resource for step in bed.plan(wanted)] == [policer]
+    assert police("50gbit")
+    (step,) = bed.plan(wanted)
+    assert str(step) == f"~ Policer {VETH.host}: rate 50000000000 -> 5000000"
+    tc(bed, "qdisc", "del", "dev", VETH.host, "ingress", netns=node)
+    assert [step.resource for step in bed.plan(wanted)] == [policer]
 
 
 async def test_a_pod_without_limits_costs_no_request_more(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,11 +153,11 @@ async def test_a_pod_without_limits_costs_no_request_more(bed: Bed, monkeypatch:
     await bed.converge(WANTED)
     monkeypatch.setattr(Socket, "ask", count)
     bed.plan(WANTED)
-    assert traffic.GETQDISC in asked
+    assert GETQDISC in asked
     await bed.netlink.apply(bed.attachment, bed.plan(PLAIN))
     asked.clear()
     assert bed.plan(PLAIN) == ()
-    assert not {traffic.GETQDISC, traffic.GETTCLASS} & set(asked)
+    assert not {GETQDISC, GETTCLASS, GETTFILTER} & set(asked)
 
 
 async def test_it_goes_with_its_link(bed: Bed) -> None:

@@ -7,16 +7,14 @@ import sys
 import time
 from contextlib import ExitStack
 
-from qos import measure, record, unlimited
-from qos.measure import Direction, Pair, Row
+from qos import measure, record, steady, unlimited
+from qos.measure import FRAME, Direction, Pair, Row
 from testbed import deploy, progress
 from testbed.bed import Bed
 from testbed.workloads import Cluster
 
 RATES, ASSERTED = (1, 5, 20, 50), (1, 5, 20)
 BURST = 8
-# Of a frame of iperf3's UDP with 1300 bytes: Ethernet, IPv4 and UDP headers.
-FRAME = (1300 + 42) / 1300
 
 
 def main() -> int:
@@ -46,25 +44,21 @@ def _neighbour(pairs: dict[int, Pair], loaded: bool) -> Row:
         for rate in (20, 50) if loaded else ():
             words = ("-u", "-b", f"{rate * 1.5}M", "-l", "1300")
             stack.enter_context(measure.flow(pairs[rate].peer, pairs[rate].limited, *words))
-        stack.enter_context(measure.flow(sender, receiver, "-u", "-b", "50M", "-l", "1300"))
-        time.sleep(1)
-        mbit = measure.rate(receiver)
+        mbit = stack.enter_context(measure.flow(sender, receiver, "-u", "-b", "50M", "-l", "1300")).rate()
     name = "neighbour of overload" if loaded else "neighbour"
     return Row("host", name, "udp", round(50 * FRAME, 2), round(mbit, 2), round(mbit / 50 / FRAME, 3), asserted=False)
 
 
 def _burst(pair: Pair, direction: Direction, rate: int) -> Row:
-    """What comes beyond the rate in the first two seconds, in Mbit."""
-    sender, receiver = pair.ends(direction)
-    before, first, most = measure.received(receiver), 0.0, 0.0
-    with measure.flow(sender, receiver, "-u", "-b", "100M", "-l", "1300"):
-        end = time.monotonic() + 3
-        while (now := time.monotonic()) < end:
-            mbit = (measure.received(receiver) - before) * 8 / 1e6
-            if not first and mbit > 0.1:
-                first = now
-            most = max(most, mbit - rate * (now - first)) if first else 0.0
-    return Row("host", f"{direction} burst", "udp", BURST, round(most, 2), round(most / BURST, 3), asserted=True)
+    """What comes beyond rate x t in the first second, in Mbit."""
+    with measure.flow(*pair.ends(direction), "-u", "-b", "100M", "-l", "1300") as flow:
+        before = steady.tick(flow.counter)
+        now = first = steady.begun(flow.counter)
+        while now.at - first.at < 1:
+            time.sleep(steady.TICK)
+            now = steady.tick(flow.counter)
+    beyond = (now.received - before.received) * 8 / 1e6 - rate * (now.at - first.at)
+    return Row("host", f"{direction} burst", "udp", BURST, round(beyond, 2), round(beyond / BURST, 3), asserted=True)
 
 
 if __name__ == "__main__":

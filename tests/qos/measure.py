@@ -1,4 +1,4 @@
-"""Traffic between two pods, counted where it arrives: bytes of whole frames at the receiver's interface."""
+"""Traffic between two pods of a node, counted where it arrives, and what tc says of their limits."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
-from testbed.service import wait_for
+from qos import steady
+from testbed.service import children, wait_for
 from testbed.space import Inside
 from testbed.workloads import OVN, Cluster, Running, pod
 
 Direction = Literal["ingress", "egress"]
 Protocol = Literal["tcp", "udp"]
-# Seconds until a burst is spent and TCP has found its rate, and those that are counted.
-SPENT, COUNTED = 2.5, 4.0
 TOLERANCE = 0.1
-_PORTS = count(5300)
+# Of a frame of iperf3's UDP with 1300 bytes: Ethernet, IPv4 and UDP headers.
+FRAME = (1300 + 42) / 1300
+# Mbit/s of UDP, where no limit is in its way.
+OFFERED = 50
+_PORTS, _SETTLED = count(5300), 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,47 +83,58 @@ def pairs(cluster: Cluster, rates: Sequence[int]) -> dict[int, Pair]:
     return {rate: Pair(running[f"limited-{rate}"], running[f"peer-{rate}"]) for rate in rates}
 
 
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """iperf3 from one pod to another."""
+
+    sender: Inside
+    receiver: Inside
+
+    @property
+    def lives(self) -> bool:
+        return self.sender.poll() is None
+
+    @property
+    def counter(self) -> int:
+        """A process where it arrives, as the machine knows it."""
+        return children(self.receiver.pid)[0]
+
+    def rate(self, spent: float = steady.SPENT, seconds: float = steady.COUNTED) -> float:
+        """Mbit/s that come in, once so many seconds have been spent."""
+        return steady.measure(self.counter, spent, seconds).mbit
+
+
 @contextmanager
-def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Inside]:
-    """iperf3 from one pod to another, for as long as the block lasts."""
+def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Flow]:
+    """For as long as the block lasts."""
     port = str(next(_PORTS))
     server = _inside(receiver, "iperf3", "-s", "-p", port)
     try:
         wait_for(lambda: f":{port} " in receiver.inside("ss", "-Hltn"), "iperf3 to listen", timeout=5)
         client = _inside(sender, "iperf3", "-c", receiver.ips[0], "-p", port, "-t", "60", *words)
         try:
-            yield client
+            yield Flow(client, server)
         finally:
             _end(client)
     finally:
         _end(server)
 
 
-def received(each: Running) -> int:
-    """Bytes that have come in at the pod's interface so far, frames' headers included."""
-    return _bytes(each, "rx")
-
-
-def sent(each: Running) -> int:
-    """The same of what has gone out there."""
-    return _bytes(each, "tx")
-
-
-def rate(each: Running, seconds: float = COUNTED) -> float:
-    """Mbit/s that come in there now."""
-    began, before = time.monotonic(), received(each)
-    time.sleep(seconds)
-    after = received(each)
-    return (after - before) * 8 / (time.monotonic() - began) / 1e6
+def carried(sender: Running, receiver: Running, seconds: float) -> tuple[int, int]:
+    """Bytes that left one pod and that came into the other, until a flow of UDP had ended and nothing was under way."""
+    before = _bytes(sender, "tx"), _bytes(receiver, "rx")
+    with flow(sender, receiver, "-u", "-b", f"{OFFERED}M", "-l", "1300"):
+        time.sleep(seconds)
+    time.sleep(_SETTLED)
+    return _bytes(sender, "tx") - before[0], _bytes(receiver, "rx") - before[1]
 
 
 def limited(pair: Pair, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True) -> Row:
     """What arrives of more than may pass."""
     sender, receiver = pair.ends(direction)
     words = ["-u", "-b", f"{asked * 1.5}M", "-l", "1300"] if protocol == "udp" else []
-    with flow(sender, receiver, *words):
-        time.sleep(SPENT)
-        mbit = rate(receiver)
+    with flow(sender, receiver, *words) as running:
+        mbit = running.rate(steady.finding(asked) if protocol == "tcp" else steady.SPENT)
     return Row("host", direction, protocol, asked, round(mbit, 3), round(mbit / asked, 3), asserted)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from testbed import clean, layout, progress
+from testbed import clean, deploy, layout, progress
 from testbed.bed import Bed
 from testbed.inventory import inventory
 from testbed.machine import machine
@@ -48,6 +48,12 @@ def look(told: argparse.Namespace) -> None:
     print(json.dumps(seen, indent=1, sort_keys=True))
 
 
+def image(told: argparse.Namespace) -> None:
+    """What is left to an operator: to apply it."""
+    bed = Bed.attach(told.name)
+    print(f"kubectl apply -k {deploy.overlay(bed, deploy.load(bed))}")
+
+
 def listing(_: argparse.Namespace) -> None:
     for name in sorted(clean.names()):
         print(f"{name}\t{'up' if Bed.is_alive(name) else 'dead'}")
@@ -78,6 +84,7 @@ def main() -> None:
     verb("shell", shell, "a shell in one of its spaces", node=True)
     verb("exec", execute, "run a command there: exec NAME [NODE] -- COMMAND ...", node=True)
     verb("inventory", look, "what is there, as JSON (the name `-`: outside all beds)", node=True)
+    verb("image", image, "build ovnlet's image, import it on the nodes and say how to install it")
     verb("list", listing, "every bed that left a trace", bed=False)
     verb("clean", sweep, "remove the dead ones", bed=False).add_argument(
         "--all", action="store_true", help="the living too"

@@ -5,12 +5,15 @@ NODE  ?=
 PARTS ?=
 TESTBED = PYTHONPATH=tests $(BIN)/python -m testbed
 
-.PHONY: packages bed bed-shell bed-down bed-clean bed-list bed-inventory
+.PHONY: packages bed bed-image bed-shell bed-down bed-clean bed-list bed-inventory
 packages:  ## install the Debian packages of the test bed
 	PYTHONPATH=tests $(PYTHON) -m testbed.packages
 
 bed: .venv packages  ## bring a bed up: BED=name NODES=1|2 PARTS=...
 	$(TESTBED) up $(BED) --nodes $(NODES) $(if $(PARTS),--parts $(PARTS))
+
+bed-image: .venv  ## build ovnlet's image, import it in a bed and say how to install it: BED=name
+	@$(TESTBED) image $(BED)
 
 bed-shell: .venv  ## a shell in a bed: BED=name NODE=n0|n1|ctl
 	$(TESTBED) shell $(BED) $(NODE)

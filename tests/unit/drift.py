@@ -206,6 +206,8 @@ def change_traffic_control(node: StrictNode, n: int) -> None:
     host, pod = _end(node, 0), _end(node, 1)
     if host and host.htb is not None and n % 2:
         host.htb, host.leaf = ((None, None), (3_000_000, host.leaf), (host.htb, None))[n // 2 % 3]
+    elif host and host.policer is not None and n % 4 == 0:
+        host.policer = (None, 3_000_000)[n // 4 % 2]
     elif pod and n % 2 == 0:
         pod.shaper = (None, (3_000_000, 99_000))[n // 2 % 2]
 

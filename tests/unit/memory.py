@@ -90,12 +90,14 @@ class World:
         self.api: dict[tuple[str, str], Pod] | None = {}
         self.outcomes: list[Outcome] = []
         self.state = State(self._changed)
+        self.subnets: dict[str, dict[str, str]] = {}
         self.reconciler = Reconciler(
             self.host,
             self.state,
             self.records,
             self.outcomes.append,
             again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            subnet=self.subnets.get,
         )
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
         self.attaching = Attaching(
@@ -118,12 +120,23 @@ class World:
         await asyncio.sleep(0.01)
         if self.api is None:
             raise NotReady("no API server")
-        self.state.replace(self.api.values())
+        for owner in {pod.owner for pod in self.state} - self.api.keys():
+            self.gone(owner)
+        for pod in self.api.values():
+            self._hear(pod)
+        self.state.known.set()
 
     def tell(self, pod: Pod) -> None:
         if self.api is not None:
             self.api[pod.owner] = pod
-        self.state.put(pod)
+        self._hear(pod)
+
+    def _hear(self, pod: Pod) -> None:
+        if self.state.get(pod.owner) != pod:
+            self.state.heard(self.state.get(pod.owner), pod)
+
+    def gone(self, owner: tuple[str, str] = ("default", "web")) -> None:
+        self.state.heard(self.state.get(owner), None)
 
     def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
         sequence = self.records.next_sequence()

@@ -101,7 +101,7 @@ def limits(draw: st.DrawFn) -> Text:
 @st.composite
 def nodes(draw: st.DrawFn) -> Node:
     """MTUs that can carry IPv6, which wants 1280."""
-    lacks = draw(st.sampled_from(((), (), ("netem",), ("htb", "tbf"))))
+    lacks = draw(st.sampled_from(((), (), ("netem",), ("htb", "tbf"), ("police",))))
     return Node("br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()), frozenset(lacks))
 
 

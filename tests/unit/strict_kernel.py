@@ -78,6 +78,7 @@ class Link:
     tx_checksum: bool = True
     htb: int | None = None
     leaf: Leaf | None = None
+    policer: int | None = None
     shaper: tuple[int, int] | None = None
     settings: dict[str, str] = field(default_factory=dict)
     addresses: list[Held] = field(default_factory=list)

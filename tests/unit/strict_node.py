@@ -240,6 +240,7 @@ class StrictNode:
     def ovn(self) -> None:
         """ovn-controller installs what has a link and an unrivalled `iface-id`; it never takes that back."""
         self.traffic.vswitchd()
+        self.traffic.police()
         names = [row.external_ids.get("iface-id") for row in self.rows.values()]
         for row in self.rows.values():
             link = self.kernel.find(NODE, row.name)
@@ -253,7 +254,7 @@ class StrictNode:
         facts: set[tuple[object, ...]] = set(self.traffic.facts())
         for link in self.kernel:
             here = (link.netns, link.name)
-            facts.add(("qdisc", *here, link.htb, link.leaf, link.shaper))
+            facts.add(("qdisc", *here, link.htb, link.leaf, link.policer, link.shaper))
             facts.add(("link", *here, link.mac, link.mtu, link.up, link.alias, link.tx_checksum, link.born))
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}

@@ -1,10 +1,10 @@
-"""Limits of a node in memory: QoS rows that nobody collects, an ovs-vswitchd that never looks at its qdisc again."""
+"""Limits of a node in memory: QoS rows that nobody collects, an ovs-vswitchd that never looks again at what it made."""
 
 import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ovnlet.core.resources import Leaf, Network, Policing, Qdisc, Resource, Shaper, Shaping
+from ovnlet.core.resources import Leaf, Limited, Network, Policer, Policing, Qdisc, Resource, Shaper, Shaping
 from ovnlet.core.resources.ovs import MARK
 from unit.strict_kernel import NODE, Link, Refused, StrictKernel
 
@@ -27,11 +27,12 @@ class Limit:
 
 @dataclass(slots=True, eq=False)
 class Plug:
-    """A port's QoS row and policing, and the link whose qdisc ovs-vswitchd remembers to have made."""
+    """A port's QoS row and policing, and the links whose qdisc and filter ovs-vswitchd remembers to have made."""
 
     qos: int | None = None
     policing: tuple[int, int] | None = None
     made: int | None = None
+    polices: tuple[int, tuple[int, int] | None] | None = None
 
 
 @dataclass
@@ -56,11 +57,14 @@ class StrictTraffic:
             case Shaping():
                 self._shape(wanted)
             case Policing(name=name, rate=rate, burst=burst):
-                self.plugs[name].policing = (rate, burst)
+                if plug := self.plugs.get(name):  # an update of no row is none
+                    plug.policing = (rate, burst)
             case Shaper(rate=rate, burst=burst) if pod:
                 pod.shaper = (rate, burst)
             case Qdisc():
                 self._enforce(wanted)
+            case Policer():
+                self._police(wanted)
             case Leaf():
                 self._impair(wanted)
             case _:
@@ -108,15 +112,37 @@ class StrictTraffic:
             elif plug.made != link.born or link.htb is not None:
                 link.htb, plug.made = limit.rate or 10_000_000_000, link.born
 
+    def police(self) -> None:
+        """Its other half, the filters: told apart, so that each step is seen to change something."""
+        for name, plug in self.plugs.items():
+            link = self.kernel.find(NODE, name)
+            if link and plug.polices != (link.born, plug.policing):
+                link.policer = plug.policing[0] * 1000 if plug.policing else None
+                plug.polices = link.born, plug.policing
+
+    def _plugged(self, host: str) -> tuple[Link, Plug]:
+        if host not in self.plugs:
+            raise Refused(errno.ENOENT, host)
+        return self.kernel.link(NODE, host), self.plugs[host]
+
     def _enforce(self, wanted: Qdisc) -> None:
         self.vswitchd()
-        link, plug = self.kernel.link(NODE, wanted.host), self.plugs[wanted.host]
+        link, plug = self._plugged(wanted.host)
         if plug.qos and (link.htb is None or wanted.rate not in (None, link.htb)):
             plug.qos, bound = None, plug.qos
             self.vswitchd()
             link.leaf = None
             plug.qos = bound
             self.vswitchd()
+
+    def _police(self, wanted: Policer) -> None:
+        """By another burst for a moment, which has it made anew."""
+        self.police()
+        link, plug = self._plugged(wanted.host)
+        if plug.policing and link.policer != wanted.rate:
+            (rate, burst) = plug.policing
+            for plug.policing in ((rate, burst + 1), (rate, burst)):
+                self.police()
 
     def _impair(self, wanted: Leaf) -> None:
         link = self.kernel.link(NODE, wanted.host)
@@ -131,9 +157,11 @@ class StrictTraffic:
             yield "limit", limit.mark, limit.uuid, frozenset(limit.labels.items()), limit.rate, limit.burst, limit.told
 
 
-def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Qdisc | Leaf | Shaper]:
+def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Limited]:
     if pod.shaper:
         yield Shaper(veth, pod.name, *pod.shaper)
+    if host.policer is not None and any(isinstance(each, Policer) and each.host == host.name for each in desired):
+        yield Policer(veth, host.name, host.policer)
     if host.htb is None:
         return
     for wanted in desired:

@@ -8,7 +8,7 @@ import pytest
 from ovnlet.core.attachment import Attachment, Record
 from ovnlet.core.errors import Invalid, NotConverged, NotReady, UnknownSandbox
 from ovnlet.core.resources import Network, Port
-from unit.memory import BUDGET, COMPLETE, UID, World, pod
+from unit.memory import BUDGET, COMPLETE, World, pod
 
 pytestmark = pytest.mark.looptime
 
@@ -87,7 +87,7 @@ async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(w
 
 async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
     world.records.put(Record(world.attachment("old"), COMPLETE))
-    world.state.replace([])
+    world.state.known.set()
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment("new"))
 
@@ -115,7 +115,7 @@ async def test_a_static_pod_may_come_before_its_mirror(world: World) -> None:
 async def test_a_pod_deleted_meanwhile_is_answered_at_once(world: World) -> None:
     loop = asyncio.get_running_loop()
     world.tell(pod({}))
-    loop.call_later(7, world.state.gone, ("default", "web"), UID)
+    loop.call_later(7, world.gone)
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment())
     assert loop.time() == pytest.approx(7, abs=0.05)
@@ -125,7 +125,7 @@ async def test_a_pod_deleted_meanwhile_is_answered_at_once(world: World) -> None
 async def test_a_pod_deleted_while_ovn_is_awaited_undoes_the_add(world: World) -> None:
     world.host.installs.clear()
     world.tell(pod())
-    asyncio.get_running_loop().call_later(7, world.state.gone, ("default", "web"), UID)
+    asyncio.get_running_loop().call_later(7, world.gone)
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment())
     assert world.nothing_left()
@@ -286,6 +286,6 @@ async def test_with_the_pod_gone_from_the_list_the_record_keeps_its_network(worl
     attachment = world.attachment()
     await world.attaching.add(attachment)
     before = world.host.networks[attachment.key]
-    world.state.gone(("default", "web"), UID)
+    world.gone()
     await world.queue.run(attachment.key)
     assert world.host.networks[attachment.key] == before

@@ -7,12 +7,12 @@ from typing import cast
 import pytest
 
 from ovnlet.cluster.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
+from ovnlet.cluster.feeds import Store
 from ovnlet.cluster.handlers import Forever
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.pods import Pods, Seen
+from ovnlet.cluster.listing import ABSENT_WAIT, Listing
+from ovnlet.cluster.pods import of_node, read
 from ovnlet.cluster.session import Access, ApiFault
 from ovnlet.core.attachment import Pod
-from ovnlet.reconcile.state import State
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -22,21 +22,26 @@ class Away:
 
     server = "https://192.0.2.1"
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 0) -> None:
         self.tries: list[float] = []
+        self._status = status
 
     def session(self) -> None:
         self.tries.append(asyncio.get_running_loop().time())
-        raise ApiFault("no answer")
+        raise ApiFault("no answer", self._status)
 
 
 def pod(name: str = "a") -> Pod:
     return Pod("shop", name, name, {}, name)
 
 
+def pods() -> Store[Pod]:
+    return Store(of_node("n0"), read, lambda _was, _now: None)
+
+
 async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> None:
     away = Away()
-    listing = Listing(cast("Access", away), Pods(State(), "n0"))
+    listing = Listing(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(12 * 60)
     assert not task.done()
@@ -46,15 +51,26 @@ async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> N
     assert len(gaps) < 12 * 60, "too eager"
 
 
+async def test_a_kind_that_the_cluster_does_not_have_is_asked_for_seldom_and_for_ever() -> None:
+    away = Away(404)
+    listing = Listing(cast("Access", away), pods())
+    task = asyncio.create_task(listing.run())
+    await asyncio.sleep(100 * ABSENT_WAIT + 1)
+    task.cancel()
+    assert len(away.tries) == 101
+    assert not listing.there
+    assert not listing.store.complete.is_set()
+
+
 async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
     made = 0
 
-    class Here(Listing[Seen]):
+    class Here(Listing[Pod]):
         async def refresh(self) -> None:
             nonlocal made
             made += 1
 
-    listing = Here(cast("Access", Away()), Pods(State(), "n0"))
+    listing = Here(cast("Access", Away()), pods())
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(3600)
     assert made == 1
@@ -126,4 +142,4 @@ NO_LISTS: tuple[object, ...] = (None, [], {}, {"metadata": {}, "items": []}, {"m
 )
 async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
     with pytest.raises(ApiFault):
-        Listing(cast("Access", Away()), Pods(State(), "n0"))._read_page(page)
+        Listing(cast("Access", Away()), pods())._read_page(page)

@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovnlet.cluster.pods import Pods, Seen, read
+from ovnlet.cluster.feeds import Store, Version
+from ovnlet.cluster.pods import of_node, read
 from ovnlet.core.attachment import Pod
 from ovnlet.reconcile.state import State
 
@@ -15,8 +16,21 @@ def body(name: str = "a", version: int = 1, **more: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {}, "status": {"phase": "Running"}}
 
 
+Seen = Version[Pod]
+
+
 def seen(name: str, version: int, uid: str = "") -> Seen:
-    return Seen(Pod("shop", name, uid or name, {"v": str(version)}, uid or name), version)
+    return Seen(("shop", name), version, Pod("shop", name, uid or name, {"v": str(version)}, uid or name))
+
+
+def follow(state: State) -> Store[Pod]:
+    """As the agent does."""
+    return Store(of_node("n0"), read, state.heard, state.known)
+
+
+def uid_of(seen: Seen) -> str:
+    assert seen.value
+    return seen.value.uid
 
 
 def names(state: State) -> dict[str, str]:
@@ -27,7 +41,21 @@ def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
     wanted = {"ovn.kubernetes.io/ip_address": "10.16.0.5", "net1.shop.kubernetes.io/routes": "[]", "ovnlet.io/x": "1"}
     others = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "fakekubernetes.io/x": "", "plain": ""}
     pod = read(body(version=7, annotations={**wanted, **others}))
-    assert pod == Seen(Pod("shop", "a", "uid-a", wanted, "uid-a"), 7)
+    assert pod == Pod("shop", "a", "uid-a", wanted, "uid-a")
+
+
+def test_only_a_change_is_told_and_a_complete_list_is_known() -> None:
+    told: list[tuple[str, str]] = []
+    state = State(told.append)
+    pods = follow(state)
+    pods.seen(seen("a", 5))
+    pods.seen(seen("a", 5))
+    assert not state.complete
+    pods.listed([seen("a", 5)], 6)
+    assert state.complete
+    assert told == [("shop", "a")]
+    pods.listed([seen("a", 7, "successor")], 8)
+    assert told == [("shop", "a"), ("shop", "a")]
 
 
 def test_a_pod_on_the_nodes_own_network_is_none_of_ours() -> None:
@@ -37,12 +65,12 @@ def test_a_pod_on_the_nodes_own_network_is_none_of_ours() -> None:
 def test_a_static_pod_goes_by_the_uid_that_the_runtime_knows() -> None:
     pod = read(body(annotations={"kubernetes.io/config.mirror": "0123"}))
     assert pod
-    assert (pod.pod.uid, pod.pod.object_uid) == ("0123", "uid-a")
+    assert (pod.uid, pod.object_uid) == ("0123", "uid-a")
 
 
 def test_a_list_begun_before_newer_events_rolls_nothing_back() -> None:
     state = State()
-    pods = Pods(state)
+    pods = follow(state)
     pods.seen(seen("edited", 5))
     pods.seen(seen("deleted", 4))
     pods.gone(seen("deleted", 12))
@@ -54,7 +82,7 @@ def test_a_list_begun_before_newer_events_rolls_nothing_back() -> None:
 
 def test_what_a_list_lacks_is_gone_and_forgotten() -> None:
     state = State()
-    pods = Pods(state)
+    pods = follow(state)
     pods.seen(seen("lost", 5))
     pods.listed([seen("stays", 6)], 10)
     assert names(state) == {"stays": "6"}
@@ -63,7 +91,7 @@ def test_what_a_list_lacks_is_gone_and_forgotten() -> None:
 
 def test_an_old_deletion_spares_the_successor() -> None:
     state = State()
-    pods = Pods(state)
+    pods = follow(state)
     pods.seen(seen("web-0", 5, "first"))
     pods.seen(seen("web-0", 9, "second"))
     pods.gone(seen("web-0", 8, "first"))
@@ -72,7 +100,7 @@ def test_an_old_deletion_spares_the_successor() -> None:
 
 def test_a_cluster_restored_from_a_backup_is_believed() -> None:
     state = State()
-    pods = Pods(state)
+    pods = follow(state)
     pods.listed([seen("a", 900), seen("b", 901)], 1000)
     assert not pods.listed([seen("a", 90)], 100)
     pods.seen(seen("a", 101))
@@ -88,9 +116,9 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Seen]], list[tuple[list[
     for version in range(2, draw(st.integers(2, 14))):
         name = draw(st.sampled_from("abc"))
         if name in alive and draw(st.booleans()):
-            events.append(("gone", seen(name, version, alive.pop(name).pod.uid)))
+            events.append(("gone", seen(name, version, uid_of(alive.pop(name)))))
         else:
-            uid = alive[name].pod.uid if name in alive else f"{name}{version}"
+            uid = uid_of(alive[name]) if name in alive else f"{name}{version}"
             alive[name] = seen(name, version, uid)
             events.append(("seen", alive[name]))
         lists.append((list(alive.values()), version))
@@ -104,7 +132,7 @@ def test_any_interleaving_ends_with_the_truth(
     """Lists come in order, each at any delay; events are lost or late; the last list is the last word."""
     events, lists = history
     state = State()
-    pods = Pods(state)
+    pods = follow(state)
     told = data.draw(st.permutations([event for event in events if data.draw(st.booleans())]))
     chosen = sorted(data.draw(st.lists(st.sampled_from(range(len(lists))), max_size=4)))
     turns = data.draw(st.permutations(["event"] * len(told) + ["list"] * len(chosen)))
@@ -116,4 +144,4 @@ def test_any_interleaving_ends_with_the_truth(
         else:
             pods.listed(*lists[chosen.pop(0)])
     pods.listed(*lists[-1])
-    assert {pod.owner: pod for pod in state} == {each.pod.owner: each.pod for each in lists[-1][0]}
+    assert {pod.owner: pod for pod in state} == {each.owner: each.value for each in lists[-1][0]}

@@ -39,7 +39,7 @@ def test_every_object_is_valid_for_the_newest_kubernetes() -> None:
         if is_kubernetes(body["apiVersion"]):
             kubernetes_validate.validate(body, newest, strict=True)
             checked.add(body["kind"])
-    assert {"DaemonSet", "ClusterRole", "ValidatingAdmissionPolicy"} <= checked
+    assert {"DaemonSet", "ClusterRole", "PodDisruptionBudget", "ValidatingAdmissionPolicy"} <= checked
 
 
 def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:

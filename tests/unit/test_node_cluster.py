@@ -1,12 +1,17 @@
-"""What the API server tells of Subnets and of the agent's own Node, read."""
+"""What the API server tells of Subnets, read."""
 
 from typing import Any
 
 import pytest
 
-from ovnlet.cluster.following import _take
-from ovnlet.cluster.session import ApiFault
-from ovnlet.cluster.subnets import prefixes
+from ovnlet.cluster.bodies import subnet
+from ovnlet.cluster.subnets import facts, reach
+from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
+from ovnlet.core.subnets import SubnetObject
+
+
+def of(spec: dict[str, Any]) -> SubnetObject:
+    return subnet({"metadata": {"name": "one", "uid": "u"}, "spec": spec})
 
 
 @pytest.mark.parametrize(
@@ -22,21 +27,19 @@ from ovnlet.cluster.subnets import prefixes
     ],
 )
 def test_prefixes_that_the_clusters_router_reaches(spec: dict[str, Any], found: set[str]) -> None:
-    assert {str(prefix) for prefix in prefixes({"one": {"spec": spec}})} == found
+    assert {str(prefix) for prefix in reach([of(spec)]).clusters} == found
+    assert reach([of({**spec, "natOutgoing": True})]).outgoing == reach([of(spec)]).clusters
+    assert not reach([of(spec)]).outgoing
 
 
-def test_a_watch_changes_what_is_there_until_history_is_lost() -> None:
-    there: dict[str, Any] = {}
-    body = b'"object": {"metadata": {"name": "n0"}, "kind": "Node"}}'
-    assert _take(b'{"type": "ADDED", ' + body, there)
-    assert list(there) == ["n0"]
-    assert _take(b'{"type": "BOOKMARK", ' + body, there)
-    assert _take(b'{"type": "DELETED", ' + body, there)
-    assert not there
-    assert not _take(b'{"type": "ERROR", "object": {"kind": "Status", "code": 410}}', there)
-
-
-@pytest.mark.parametrize("line", [b"", b"[]", b'{"type": "ADDED"}', b'{"type": "ADDED", "object": {}}'])
-def test_what_is_no_event_is_a_fault_of_the_api_servers(line: bytes) -> None:
-    with pytest.raises(ApiFault):
-        _take(line, {})
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ({"mtu": 1300, "gateway": "10.16.0.1"}, {SUBNET_MTU: "1300", SUBNET_GATEWAY: "10.16.0.1"}),
+        ({"mtu": 0, "gateway": ""}, {}),
+        ({"gateway": "10.16.0.1", "u2oInterconnection": True}, {}),
+    ],
+)
+def test_what_running_pods_follow(spec: dict[str, Any], found: dict[str, str]) -> None:
+    assert facts(of(spec)) == found
+    assert facts(None) is None

@@ -1,7 +1,7 @@
 """What is desired of the node's own interface, and what its part of the loop makes of news, good and bad."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 import pytest
@@ -9,9 +9,9 @@ import pytest
 from ovnlet.core import ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, Life, Node
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
-from ovnlet.core.node_network import network
+from ovnlet.core.node_network import NF_TABLES, Reach, network
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route
+from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
 from ovnlet.core.settings import Repair, Settings
 from ovnlet.reconcile.node_nic import NodeNic
 from ovnlet.reconcile.patience import FREE, Patience
@@ -24,7 +24,7 @@ TEXT = {
     f"{OVN}/gateway": "100.64.0.1,fd00:100:64::1",
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
-PREFIXES = [ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")]
+PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
 SELF = Attachment.of_node("n0")
 
 
@@ -75,30 +75,30 @@ def test_the_node_is_in_no_container() -> None:
 
 @pytest.mark.parametrize(("named", "found"), [({}, "node-n0"), ({f"{OVN}/port_name": "other"}, "other")])
 def test_the_logical_port_is_the_one_that_is_named(named: dict[str, str], found: str) -> None:
-    (port,) = [each for each in network(SELF, TEXT | named, (), NODE) if isinstance(each, Port)]
+    (port,) = [each for each in network(SELF, TEXT | named, Reach(), NODE) if isinstance(each, Port)]
     assert port.ids == {"ovnlet": "/ovn0", "iface-id": found, "ip": "100.64.0.2,fd00:100:64::2"}
     assert port.internal
 
 
 def test_prefixes_that_touch_the_join_network_or_lack_a_gateway_have_no_route() -> None:
     single = {name: value.partition(",")[0] for name, value in TEXT.items()}
-    wanted = [*PREFIXES, ip_network("100.64.3.0/24"), ip_network("100.0.0.0/8")]
+    wanted = Reach(PREFIXES | {ip_network("100.64.3.0/24"), ip_network("100.0.0.0/8")})
     routes = {str(r.destination) for r in network(SELF, single, wanted, NODE) if isinstance(r, Route)}
     assert routes == {"100.64.0.0/16", "10.16.0.0/16"}
 
 
 def test_half_a_way_is_none() -> None:
     with pytest.raises(NotReady):
-        network(SELF, {}, (), NODE)
+        network(SELF, {}, Reach(), NODE)
     with pytest.raises(Invalid, match="gateway"):
-        network(SELF, TEXT | {f"{OVN}/gateway": "192.0.2.1"}, (), NODE)
+        network(SELF, TEXT | {f"{OVN}/gateway": "192.0.2.1"}, Reach(), NODE)
 
 
 async def test_without_annotations_nothing_is_done() -> None:
     host = Host()
     idle = nic(host)
     assert not idle.put({"other": "annotation"})
-    assert not idle.reach(PREFIXES)
+    assert not idle.reach(Reach(PREFIXES))
     assert await idle.reconcile() is None
     assert not host.things
 
@@ -108,7 +108,7 @@ async def test_an_address_comes_changes_and_stays_when_its_annotations_go_bad() 
     own = nic(host, memory)
     assert own.put(TEXT)
     assert not own.put(TEXT), "no news"
-    assert own.reach(PREFIXES)
+    assert own.reach(Reach(PREFIXES))
     outcome = await own.reconcile()
     assert outcome is not None
     assert outcome.what == "attached"
@@ -126,7 +126,7 @@ async def test_what_was_last_good_survives_a_restart_without_the_api_server() ->
     host, memory = Host(), Memory()
     first = nic(host, memory)
     first.put(TEXT)
-    first.reach(PREFIXES)
+    first.reach(Reach(PREFIXES))
     outcome = await first.reconcile()
     host.things.clear()
     repaired = await nic(host, memory).reconcile()
@@ -181,3 +181,41 @@ def test_wrong_prefixes_are_refused(wrong: str) -> None:
 def test_prefixes_are_read() -> None:
     found = Settings(node_name="n0", cluster_cidrs="10.16.0.0/16, fd00:10:16::/64")  # type: ignore[call-arg]
     assert found.clusters == frozenset(PREFIXES)
+
+
+def masquerades(network: Network) -> list[Masquerade]:
+    return [each for each in network if isinstance(each, Masquerade)]
+
+
+def test_what_leaves_a_subnet_with_nat_outgoing_bears_the_nodes_address_and_what_stays_inside_does_not() -> None:
+    others = frozenset({ip_network("10.17.0.0/16")})
+    (found,) = masquerades(network(SELF, TEXT, Reach(PREFIXES | others, PREFIXES), NODE))
+    assert [str(prefix) for prefix in found.sources] == ["10.16.0.0/16", "fd00:10:16::/64"]
+    inside = ["10.16.0.0/16", "10.17.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"]
+    assert [str(prefix) for prefix in found.inside] == inside
+    assert not masquerades(network(SELF, TEXT, Reach(PREFIXES), NODE))
+
+
+async def test_without_nf_tables_the_interface_is_made_all_the_same_and_it_is_told() -> None:
+    lacking = Host(replace(NODE, lacks=frozenset({NF_TABLES})))
+    own = nic(lacking)
+    own.put(TEXT)
+    own.reach(Reach(PREFIXES, PREFIXES))
+    outcome = await own.reconcile()
+    assert outcome is not None
+    assert outcome.observed
+    assert not masquerades(outcome.observed)
+    (told,) = outcome.unenforced
+    assert "nf_tables" in told
+
+
+async def test_what_may_leave_is_remembered() -> None:
+    host, memory = Host(), Memory()
+    first = nic(host, memory)
+    first.put(TEXT)
+    first.reach(Reach(PREFIXES, PREFIXES))
+    await first.reconcile()
+    outcome = await nic(host, memory).reconcile()
+    assert outcome is not None
+    assert masquerades(outcome.desired)
+    assert outcome.steps == ()

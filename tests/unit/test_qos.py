@@ -1,5 +1,6 @@
 """Limits: what is read of their annotations, and that it is the same thing at every hop."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -12,8 +13,8 @@ from ovnlet.core import annotations, desired, qos, shaping
 from ovnlet.core.annotations import parse, settle, usable
 from ovnlet.core.attachment import Node
 from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
-from ovnlet.core.resources import Leaf, Policing, Qdisc, Resource, Shaper, Shaping, Veth
-from ovnlet.drivers import qosrows, traffic
+from ovnlet.core.resources import Leaf, Policer, Policing, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.drivers import qosrows, tc, traffic
 from unit import pods
 from unit.pods import Text, key
 from unit.test_annotations import DUAL
@@ -29,7 +30,7 @@ def read(text: Text, provider: str = "ovn") -> Qos:
 
 def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
     network = desired.network(pods.ATTACHMENT, parse(DUAL | text, "ovn", "eth0"), node)
-    kinds = (Shaping, Policing, Qdisc, Shaper, Leaf)
+    kinds = (Shaping, Policing, Qdisc, Policer, Shaper, Leaf)
     return {type(each): each for each in network if isinstance(each, kinds)}
 
 
@@ -162,17 +163,73 @@ def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
         assert qosrows.value(shaped.port, shaped.name, *qosrows.columns(shaped)) == shaped
         assert shaped.rate == (wanted.ingress.rate if wanted.ingress else None)
     if isinstance(shaper := found.get(Shaper), Shaper):
-        sent = traffic.entry(traffic.put_shaper(7, shaper).body)
+        sent = tc.entry(traffic.put_shaper(7, shaper).body)
         assert traffic.shaper(sent, shaper.veth, shaper.pod, shaper) == shaper
         assert wanted.egress
         assert shaper.rate == wanted.egress.rate
     if isinstance(netem := found.get(Leaf), Leaf) and wanted.impairment:
-        sent = traffic.entry(traffic.put_leaf(7, netem).body)
+        sent = tc.entry(traffic.put_leaf(7, netem).body)
         assert traffic.netem(sent, netem.veth, netem.host) == netem
     assert set(found) == {
         *((Shaping, Qdisc, Leaf) if wanted.ingress or wanted.impairment else ()),
         *((Policing, Shaper) if wanted.egress else ()),
     }
+
+
+# Whatever somebody may write: numbers that are nearly right, and anything else.
+_ANYTHING = st.text(max_size=12) | st.from_regex(r"[ +-]?[0-9]{0,20}(\.[0-9]{0,6})?([eE][0-9]{1,3})?[a-zA-Z%]{0,2}")
+_READ: dict[str, Callable[[Qos], object]] = {
+    key("ingress_rate"): lambda found: found.ingress and found.ingress.rate,
+    key("egress_rate"): lambda found: found.egress and found.egress.rate,
+    key("latency"): lambda found: found.impairment and found.impairment.latency,
+    key("jitter"): lambda found: found.impairment and found.impairment.jitter,
+    key("limit"): lambda found: found.impairment and found.impairment.limit,
+    key("loss"): lambda found: found.impairment and found.impairment.loss,
+    INGRESS: lambda found: found.ingress and found.ingress.rate,
+    EGRESS: lambda found: found.egress and found.egress.rate,
+}
+_BURSTS = {key("ingress_burst"): key("ingress_rate"), key("egress_burst"): key("egress_rate")}
+
+
+@given(st.sampled_from(sorted({*_READ, *_BURSTS})), _ANYTHING)
+def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(name: str, value: str) -> None:
+    """Never both, never neither; what is in force is the number that is written, in its unit, or told to be rounded."""
+    beside = {_BURSTS[name]: "1000"} if name in _BURSTS else {}
+    found = parse(DUAL | beside | {name: value}, "ovn", "eth0")
+    problems = [(problem.key, problem.value) for problem in found.problems]
+    if problems:
+        assert problems == [(name, value)]
+        assert found.qos == read(beside)
+        return
+    things(beside | {name: value})  # and no hop refuses it
+    if not value.strip():
+        assert found.qos == read(beside)
+    elif name in _BURSTS:
+        limit = found.qos.ingress or found.qos.egress
+        assert limit
+        assert (limit.burst or 0) == Decimal(value.strip()) * MBIT
+    elif name in (INGRESS, EGRESS):
+        assert abs(_exact(value.strip()) - (_READ[name](found.qos) or 0)) < 1000  # type: ignore[operator]
+        assert bool(found.notices) == (_exact(value.strip()) != _READ[name](found.qos))
+    else:
+        unit = {"rate": MBIT, "latency": 1000, "jitter": 1000, "limit": 1, "loss": 10_000}[
+            name.rpartition("_")[2].rpartition("/")[2]
+        ]
+        written = Decimal(value.strip()) * unit
+        assert (_READ[name](found.qos) or 0) == written.to_integral_value()
+        assert bool(found.notices) == (written != written.to_integral_value())
+
+
+def _exact(quantity: str) -> Decimal:
+    """As Kubernetes reads it: a number, with a decimal exponent or a suffix of tens or of twos."""
+    found = re.fullmatch(r"\+?([0-9.]+)(?:[eE]([+-]?[0-9]+)|([a-zA-Z]*))", quantity)
+    assert found
+    number, exponent, suffix = found.groups()
+    if suffix and suffix.endswith("i"):
+        return Decimal(number) * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
+    tens = int(exponent) if exponent else {"": 0, "n": -9, "u": -6, "m": -3}.get(suffix or "", 0)
+    tens = tens if exponent or suffix in (None, "", "n", "u", "m") else 3 * ("kMGTPE".index(suffix) + 1)
+    return Decimal(number).scaleb(tens)
 
 
 @given(_TEXTS)
@@ -195,6 +252,7 @@ def test_a_bucket_holds_the_largest_packet() -> None:
     ("lacks", "kinds", "told"),
     [
         ((), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
+        (("police",), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
         (("netem",), {Shaping, Qdisc, Policing, Shaper, Leaf}, ["latency"]),
         (("htb", "netem"), {Shaping, Policing, Shaper}, ["ingress rate", "latency"]),
         (("tbf",), {Shaping, Qdisc, Policing, Leaf}, ["egress rate"]),
@@ -210,6 +268,19 @@ def test_what_the_kernel_lacks_is_told_and_not_tried(
     assert [line.partition(" not")[0].partition(",")[0] for line in words] == told
     assert all("kernel has no sch_" in line for line in words)
     assert list(shaping.unenforced(Qos(), node)) == []
+
+
+@pytest.mark.parametrize(
+    ("lacks", "enforcing"),
+    [((), {Shaper, Policer}), (("police",), {Shaper}), (("tbf",), {Policer}), (("police", "tbf"), set())],
+)
+def test_a_bridge_in_the_kernel_polices_besides(lacks: tuple[str, ...], enforcing: set[type[Resource]]) -> None:
+    """Either means is enough, and only without both is a rate not enforced."""
+    node, text = replace(NODE, userspace=False, lacks=frozenset(lacks)), {key("egress_rate"): "5"}
+    found = things(text, node)
+    assert set(found) == {Policing, *enforcing}
+    assert {each.rate for each in found.values() if isinstance(each, Shaper | Policer)} <= {5 * MBIT}
+    assert bool(list(shaping.unenforced(read(text), node))) == (not enforcing)
 
 
 def _alter_type(qos_row: dict[str, object], _: dict[str, object]) -> None:

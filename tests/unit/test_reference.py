@@ -1,131 +1,48 @@
-"""The reference pages are what the code says. `UPDATE_DOCS=1 make test-unit` writes them anew."""
+"""The reference is what the code says. `UPDATE_DOCS=1 make test-unit` writes it anew."""
 
 import os
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import click
 import pytest
-from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
 
-from ovnlet.__main__ import main
-from ovnlet.commands.output import DIFFERENT, FAULTY
-from ovnlet.core.settings import ControllerSettings, Settings
-from ovnlet.front import Front
-from ovnlet.metrics import Metrics
-from ovnlet.runtime import ANSWERS
-from ovnlet_cni.errors import Code
+from ovnlet.core import annotations
+from pages import reference, tables
+from pages.blocks import DOCS
+from unit.hostile import GOOD
+from unit.pods import key
 
-# Whose settings a command takes, by one of them that the other has not.
-MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+REFERENCE = DOCS / "reference"
 
 
-def settings() -> str:
-    lines = [
-        "# Settings",
-        "",
-        "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of the YAML file that",
-        "`--config` names; a flag goes before a variable, a variable before the file. They are read once, at start; a",
-        "wrong one is named, with what is allowed, and the agent does not start.",
-    ]
-    for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
-        lines += ["", f"## {title}", "", "| setting | values | default | what it is |", "|---|---|---|---|"]
-        for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
-            lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
-    return "\n".join(lines) + "\n"
-
-
-def values(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation))
-    if origin is Annotated:
-        return values(get_args(annotation)[0])
-    if origin in (types.UnionType, Union):
-        return ", ".join(values(part) for part in get_args(annotation) if part is not type(None))
-    return {"str": "text", "int": "number", "float": "seconds"}.get(annotation.__name__, "address")
-
-
-def command_line() -> str:
-    lines = [
-        "# Command line",
-        "",
-        "| exit code | means |",
-        "|---|---|",
-        "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
-        "| 1 | an error, told on standard error: no agent answers, no such pod; `uninstall`: pods are there |",
-        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
-        f"| {FAULTY} | `doctor`: there is a fault |",
-        "",
-        "A command prints a table with colours on a terminal, lines with tabs where its output is none, and JSON or",
-        "YAML when asked (`-o json`, `-o yaml`).",
-    ]
-    context = click.Context(main, info_name="ovnlet")
-    for name in main.list_commands(context):
-        command = main.get_command(context, name)
-        assert command is not None
-        lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        named = {parameter.name for parameter in command.params}
-        model = next((each for each, key in MODELS.items() if key in named), None)
-        if model:
-            lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
-        for parameter in command.params:
-            if model and parameter.name in {*model.model_fields, "config"}:
-                continue
-            if isinstance(parameter, click.Option):
-                shown = ", ".join(f"`{word}`" for word in parameter.opts)
-                lines.append(f"- {shown}: {parameter.help} (default `{parameter.default}`)")
-            else:
-                lines.append(f"- `{parameter.make_metavar(context)}`")
-    return "\n".join(lines) + "\n"
-
-
-def metrics() -> str:
-    registries: list[CollectorRegistry] = [Metrics(lambda: []).registry, Front("127.0.0.1:0").registry]
-    lines = [
-        "# Metrics",
-        "",
-        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
-        "setting `http` names an address, there; the controller's own at its setting `listen`.",
-        "Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
-        "",
-        "| name | type | what it is |",
-        "|---|---|---|",
-    ]
-    for family in sorted((f for r in registries for f in r.collect()), key=lambda family: family.name):
-        suffix = "_total" if family.type == "counter" else ""
-        lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
-    return "\n".join(lines) + "\n"
-
-
-def errors() -> str:
-    """The family, and what each class becomes for a runtime."""
-    lines = [
-        "# Errors",
-        "",
-        "Each class says who must act. A runtime gets its code, the message and the advice; kubelet shows them in the",
-        "event `FailedCreatePodSandBox`.",
-        "",
-        "| error | who acts | CNI code | advice |",
-        "|---|---|---|---|",
-    ]
-    for kind, (code, advice) in ANSWERS.items():
-        lines.append(f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |")
-    lines += ["", "The server's own, and the specification's:", "", "| CNI code | name |", "|---|---|"]
-    lines += [f"| {int(code)} | `{code.name}` |" for code in Code]
-    return "\n".join(lines) + "\n"
-
-
-PAGES = {"errors.md": errors(), "settings.md": settings(), "cli.md": command_line(), "metrics.md": metrics()}
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_reference_page_says_what_the_code_says(page: str) -> None:
-    path, text = REFERENCE / page, PAGES[page]
+def _is(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(text)
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("page", reference.PAGES)
+def test_a_reference_page_says_what_the_code_says(page: str) -> None:
+    _is(REFERENCE / page, reference.PAGES[page]())
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_of_a_page_say_what_the_code_says(page: str) -> None:
+    path = REFERENCE / page
+    _is(path, tables.filled(path.read_text(), tables.PAGES[page]))
+
+
+@pytest.mark.parametrize("name", tables.BOUNDS)
+def test_the_bounds_of_an_annotation_are_those_that_hold(name: str) -> None:
+    """What is told to be allowed is, and what is next to it is not."""
+
+    def problems(value: str) -> list[str]:
+        text = GOOD | {key("egress_rate"): "1000000", key("ingress_rate"): "1000000"}
+        full = name if "/" in name else key(name)
+        for other in tables.BANDWIDTHS if name in tables.BANDWIDTHS else ():
+            text.pop(key(f"{'ingress' if 'ingress' in other else 'egress'}_rate"), None)
+        return [problem.key for problem in annotations.parse(text | {full: value}, "ovn", "eth0").problems]
+
+    bound = tables.BOUNDS[name]
+    assert not problems(bound.least)
+    assert not problems(bound.most)
+    assert not [value for value in bound.beyond if not problems(value)]

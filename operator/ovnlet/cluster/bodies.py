@@ -1,20 +1,43 @@
-"""Objects of the API server as the controller keeps them: the few facts it acts on."""
+"""Objects of the API server as the controller, and beside its pods the agent, keep them: the facts they act on."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from ovnlet.cluster.feeds import Kind
+from ovnlet.core import pools
 from ovnlet.core.annotations import runtime_uid
 from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
+from ovnlet.core.pools import IpPool
 from ovnlet.core.subnets import SubnetObject
 
 PODS = Kind("", "v1", "pods")
 NODES = Kind("", "v1", "nodes")
 SUBNETS = Kind("kubeovn.io", "v1", "subnets")
+IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 
 Body = Mapping[str, Any]
+UNAVAILABLE = "NetworkUnavailable"
 _ENDED = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNode:
+    """What an agent keeps of its own Node; ``unavailable`` are status and reason of the condition of that name."""
+
+    kind: ClassVar[str] = "Node"
+    api_version: ClassVar[str] = "v1"
+    namespace: ClassVar[str] = ""
+
+    name: str
+    object_uid: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    unavailable: tuple[str, str] | None = None
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        return ("", self.name)
 
 
 def workload(body: Body) -> Workload | None:
@@ -41,6 +64,14 @@ def node(body: Body) -> NodeClaim:
     return NodeClaim(metadata["name"], metadata["uid"], internal, _annotations(metadata))
 
 
+def own_node(body: Body) -> OwnNode:
+    metadata = body["metadata"]
+    conditions = body.get("status", {}).get("conditions") or ()
+    found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
+    unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
+    return OwnNode(metadata["name"], metadata["uid"], _annotations(metadata), unavailable)
+
+
 def subnet(body: Body) -> SubnetObject:
     metadata = body["metadata"]
     return SubnetObject(
@@ -53,6 +84,11 @@ def subnet(body: Body) -> SubnetObject:
         spec=body.get("spec") or {},
         status=body.get("status") or {},
     )
+
+
+def ip_pool(body: Body) -> IpPool:
+    metadata = body["metadata"]
+    return pools.read(metadata["name"], metadata["uid"], body.get("spec") or {})
 
 
 def stateful_set(body: Body) -> StatefulSet:

@@ -1,72 +1,34 @@
 """NetworkUnavailable, a condition of the Node: whether the node's own way into the cluster's network is there.
 
-Only where the node has such a way; elsewhere the condition is somebody else's. Written when it differs from what the
-Node says, never to refresh it.
+Only where the node has such a way; elsewhere the condition is somebody else's.
 """
 
-import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from ovnlet.cluster.bodies import UNAVAILABLE, OwnNode
+from ovnlet.cluster.own_node import Kept
+from ovnlet.cluster.session import Access
 
-from ovnlet.cluster.session import Access, call
-from ovnlet.core.errors import NotReady
-
-KIND = "NetworkUnavailable"
 UP, DOWN = ("False", "NodeInterfaceReady"), ("True", "NodeInterfaceFailed")
-LONGEST_WAIT = 5.0
-log = structlog.get_logger("condition")
 
 
-class Condition:
-    """``seen`` and ``want`` return at once; ``run`` writes."""
+class Condition(Kept[tuple[str, str]]):
+    """Status and reason; the message is of the last that was wanted."""
 
     def __init__(self, access: Access, node: str) -> None:
-        self._access, self._node = access, node
-        self._seen: tuple[str, str] | None = None
-        self._there = False
-        self._wanted: tuple[str, str] | None = None
+        super().__init__(access, node)
         self._message = ""
-        self._stir = asyncio.Event()
 
-    def seen(self, node: Mapping[str, Any] | None) -> None:
-        """The Node as it is; None where there is none."""
-        conditions = ((node or {}).get("status") or {}).get("conditions") or ()
-        found = next((each for each in conditions if each.get("type") == KIND), None)
-        self._there = node is not None
-        self._seen = (found.get("status", ""), found.get("reason", "")) if found else None
-        self._stir.set()
+    def read(self, node: OwnNode) -> tuple[str, str] | None:
+        return node.unavailable
 
-    def want(self, up: bool, message: str) -> None:
-        self._wanted, self._message = UP if up else DOWN, message
-        self._stir.set()
+    def tell(self, up: bool, message: str) -> None:
+        self._message = message
+        self.want(UP if up else DOWN)
 
-    async def run(self) -> None:
-        """Ends only when cancelled."""
-        while True:
-            await self._stir.wait()
-            self._stir.clear()
-            async for attempt in AsyncRetrying(
-                wait=wait_random_exponential(multiplier=0.25, min=0.1, max=LONGEST_WAIT),
-                retry=retry_if_exception_type(NotReady),
-            ):
-                with attempt:
-                    await self._write()
-
-    async def _write(self) -> None:
-        wanted = self._wanted
-        if not self._there or wanted is None or wanted == self._seen:
-            return
+    def body(self, wanted: tuple[str, str]) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status, reason = wanted
-        condition = {"type": KIND, "status": status, "reason": reason, "message": self._message}
-        body = {"status": {"conditions": [condition | {"lastTransitionTime": now, "lastHeartbeatTime": now}]}}
-        headers = {"Content-Type": "application/strategic-merge-patch+json"}
-        url = f"{self._access.server}/api/v1/nodes/{self._node}/status"
-        async with self._access.session() as http:
-            await call(http, "PATCH", url, json=body, headers=headers)
-        self._seen = wanted
-        log.info("condition written", condition=KIND, status=status, reason=reason, message=self._message)
+        condition = {"type": UNAVAILABLE, "status": status, "reason": reason, "message": self._message}
+        return {"status": {"conditions": [condition | {"lastTransitionTime": now, "lastHeartbeatTime": now}]}}

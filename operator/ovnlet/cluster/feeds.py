@@ -17,7 +17,6 @@ class Kept(Protocol):
     def object_uid(self) -> str: ...
 
 
-S = TypeVar("S")
 T = TypeVar("T", bound=Kept)
 
 
@@ -37,17 +36,6 @@ class Kind:
         )
 
 
-class Feed(Protocol[S]):
-    """One kind: how an object is read, and where what was read goes. ``read`` is called in kopf's thread too."""
-
-    @property
-    def kind(self) -> Kind: ...
-    def read(self, body: Mapping[str, Any], /) -> S | None: ...
-    def seen(self, seen: S, /) -> None: ...
-    def gone(self, seen: S, /) -> None: ...
-    def listed(self, listed: Iterable[S], version: int, /) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Version(Generic[T]):
     """An object, or None where the reader does not want it, and the resource version at which it was so."""
@@ -58,19 +46,24 @@ class Version(Generic[T]):
 
 
 class Store(Generic[T]):
-    """Objects of one kind as last heard of. ``changed`` is given what was and what is."""
+    """Objects of one kind as last heard of. ``changed`` is given what was and what is.
+
+    The watch and our own LIST race each other: whoever tells of an object tells its resource version too, and the
+    newest one of that namespace and name wins, a deletion included. ``complete`` is set once a whole list was taken.
+    """
 
     def __init__(
         self,
         kind: Kind,
         read: Callable[[Mapping[str, Any]], T | None],
         changed: Callable[[T | None, T | None], None],
+        complete: asyncio.Event | None = None,
     ) -> None:
         self.kind, self._read, self._changed = kind, read, changed
         self._values: dict[Owner, T] = {}
         self._newest: dict[Owner, int] = {}
         self._listed = 0
-        self.complete = asyncio.Event()
+        self.complete = complete or asyncio.Event()
 
     def get(self, owner: Owner) -> T | None:
         return self._values.get(owner)
@@ -79,6 +72,7 @@ class Store(Generic[T]):
         return iter(tuple(self._values.values()))
 
     def read(self, body: Mapping[str, Any]) -> Version[T]:
+        """Called in kopf's thread too."""
         metadata = body["metadata"]
         owner = (metadata.get("namespace") or "", metadata["name"])
         return Version(owner, int(metadata["resourceVersion"]), self._read(body))

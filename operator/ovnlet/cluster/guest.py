@@ -7,7 +7,7 @@ hold up the loop that serves the runtime. What it tells arrives as calls in our 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -15,23 +15,27 @@ from typing import Any
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from ovnlet.cluster.feeds import Feed
+from ovnlet.cluster.feeds import Store
+from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 STEADY = 60.0
 FAREWELL = 5.0
+LOOK = 2.0  # seconds between looks for a kind that came after kopf
 log = structlog.get_logger("guest")
 
 
 class Guest:
-    """Feeds the ``feeds`` from kopf's watches. ``identity`` is what kopf is to call itself.
+    """Feeds the stores of ``listings`` from kopf's watches. ``identity`` is what kopf is to call itself.
 
-    ``relisted`` is called when kopf had to list anew or ended: events may be lost.
+    Whenever kopf had to list a kind anew, or ended, events may be lost, and our own LIST is asked for.
     """
 
-    def __init__(self, access: Access, identity: str, feeds: Sequence[Feed[Any]], relisted: Callable[[], None]) -> None:
-        self._access, self._identity, self._feeds, self._relisted = access, identity, feeds, relisted
+    def __init__(self, access: Access, identity: str, listings: Sequence[Listing[Any]]) -> None:
+        self._access, self._identity = access, identity
+        self._listings = {listing.store.kind.path: listing for listing in listings}
+        self._watched: set[str] = set()
 
     async def run(self) -> None:
         """Keep kopf running. Ends only when cancelled."""
@@ -39,17 +43,25 @@ class Guest:
         row = 0
         while True:
             began = loop.time()
-            error = await self._life()
-            self._relisted()
+            ended, error = await self._life()
+            if not ended:
+                log.info("a kind came after kopf had begun: it begins anew")
+                continue
+            for listing in self._listings.values():
+                listing.request()
             row = 0 if loop.time() - began > STEADY else row + 1
             if row % 20 <= 1:
                 log.warning("kopf ended and is started again", error=repr(error), row=row)
             await asyncio.sleep(min(SHORTEST_PAUSE * 2 ** min(row, 10), LONGEST_PAUSE))
 
-    async def _life(self) -> BaseException | None:
-        """Run kopf until it ends by itself; end it when cancelled. Returns what it ended with."""
+    async def _life(self) -> tuple[bool, BaseException | None]:
+        """Run kopf until it ends by itself or misses a kind; end it when cancelled.
+
+        Returns whether it ended by itself, and with what.
+        """
         ours, theirs = asyncio.get_running_loop(), asyncio.new_event_loop()
         stop, ended = asyncio.Event(), ours.create_future()
+        self._watched.clear()
 
         def live() -> None:
             error: BaseException | None = None
@@ -61,14 +73,24 @@ class Guest:
                     ours.call_soon_threadsafe(ended.set_result, error)
 
         threading.Thread(target=live, name="kopf", daemon=True).start()
+        missing = asyncio.create_task(self._missed())
         try:
-            await asyncio.wait({ended})
+            await asyncio.wait({ended, missing}, return_when=asyncio.FIRST_COMPLETED)
+            by_itself = ended.done()
         finally:
+            missing.cancel()
             with suppress(RuntimeError):  # its loop is closed
                 theirs.call_soon_threadsafe(stop.set)
             await asyncio.wait({ended}, timeout=FAREWELL)
-        result: BaseException | None = ended.result()
-        return result
+        return by_itself, ended.result() if ended.done() else None
+
+    async def _missed(self) -> None:
+        """Return once the cluster has a kind that kopf does not watch: it looks for kinds only when it begins."""
+        while True:
+            await asyncio.sleep(LOOK)
+            there = {path for path, listing in self._listings.items() if listing.there}
+            if self._watched and there - self._watched:
+                return
 
     async def _operate(self, ours: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         """In the thread. kopf is imported here: it takes a quarter of a second."""
@@ -76,22 +98,25 @@ class Guest:
 
         from ovnlet.cluster import handlers  # noqa: PLC0415
 
-        paths = {feed.kind.path for feed in self._feeds}
+        stores = [listing.store for listing in self._listings.values()]
 
         async def notice(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+            listing = self._listings.get(request.url.path)
+            if listing is None or "watch" in request.url.query:
+                return await send(request)
+            self._watched.add(request.url.path)
             answer = await send(request)
-            if request.url.path in paths and "watch" not in request.url.query:
-                ours.call_soon_threadsafe(self._relisted)
+            ours.call_soon_threadsafe(listing.request)
             return answer
 
-        def tell(feed: Feed[Any], seen: Any, deleted: bool) -> None:
-            ours.call_soon_threadsafe(feed.gone if deleted else feed.seen, seen)
+        def tell(store: Store[Any], seen: Any, deleted: bool) -> None:
+            ours.call_soon_threadsafe(store.gone if deleted else store.seen, seen)
 
         hush()
         async with self._access.session(notice) as http:
             await kopf.operator(
-                registry=handlers.registry(self._access.server, http, self._feeds, tell),
-                settings=handlers.settings(self._feeds),
+                registry=handlers.registry(self._access.server, http, stores, tell),
+                settings=handlers.settings(stores),
                 # By itself it asks DNS for the node's full name, and where none answers that takes 5 s.
                 identity=self._identity,  # type: ignore[arg-type]
                 standalone=True,

@@ -7,14 +7,17 @@ from typing import Any
 import aiohttp
 import kopf
 
-from ovnlet.cluster.feeds import Feed
+from ovnlet.cluster.feeds import Store
 
 BACKOFFS = (0.25, 0.5, 1.0, 2.0)
 LONGEST_BACKOFF = 3.0
 
 
 def registry(
-    server: str, http: aiohttp.ClientSession, feeds: Sequence[Feed[Any]], tell: Callable[[Feed[Any], Any, bool], None]
+    server: str,
+    http: aiohttp.ClientSession,
+    stores: Sequence[Store[Any]],
+    tell: Callable[[Store[Any], Any, bool], None],
 ) -> kopf.OperatorRegistry:
     """The handlers; ``tell`` gets each object and whether it was deleted. Other kinds than ``on.event`` write."""
     handlers = kopf.OperatorRegistry()
@@ -26,14 +29,13 @@ def registry(
         """The second time the API server has refused us: None ends kopf, and it is started anew."""
         return next(sessions, None)
 
-    def follow(feed: Feed[Any]) -> None:
-        @kopf.on.event(feed.kind.group, feed.kind.version, feed.kind.plural, registry=handlers)
+    def follow(store: Store[Any]) -> None:
+        @kopf.on.event(store.kind.group, store.kind.version, store.kind.plural, registry=handlers)
         async def happened(event: kopf.RawEvent, **_: Any) -> None:
-            if (known := feed.read(event["object"])) is not None:
-                tell(feed, known, event["type"] == "DELETED")
+            tell(store, store.read(event["object"]), event["type"] == "DELETED")
 
-    for feed in feeds:
-        follow(feed)
+    for store in stores:
+        follow(store)
 
     @kopf.on.cleanup(registry=handlers)
     async def cleanup(**_: Any) -> None:
@@ -44,12 +46,12 @@ def registry(
     return handlers
 
 
-def settings(feeds: Sequence[Feed[Any]]) -> kopf.OperatorSettings:
+def settings(stores: Sequence[Store[Any]]) -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.process.ultimate_exiting_timeout = None  # or it kills the whole process
     chosen.posting.enabled = False
     chosen.scanning.disabled = True
-    for kind in (feed.kind for feed in feeds):
+    for kind in (store.kind for store in stores):
         if kind.selector:
             chosen.watching.field_selectors[kind.group, kind.version, kind.plural] = kind.selector
     chosen.watching.chunk_size = 100

@@ -7,26 +7,33 @@ import aiohttp
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from ovnlet.cluster.feeds import Feed
+from ovnlet.cluster.feeds import Kept, Store, Version
 from ovnlet.cluster.session import Access, ApiFault, call
 from ovnlet.core.errors import NotReady
 
 CHUNK = 100
-LONGEST_WAIT = 4.0
+# Seconds, at most, between tries; and until a kind that the cluster does not have is asked for again.
+LONGEST_WAIT, ABSENT_WAIT = 4.0, 5.0
 log = structlog.get_logger("listing")
-S = TypeVar("S")
+T = TypeVar("T", bound=Kept)
+_hasten = wait_random_exponential(multiplier=0.25, max=LONGEST_WAIT, min=0.1)
 
 
-class Listing(Generic[S]):
-    """Lists when asked, and until it succeeds. One list at a time, so that none overtakes another."""
+class Listing(Generic[T]):
+    """Lists when asked, and until it succeeds. One list at a time, so that none overtakes another.
 
-    def __init__(self, access: Access, feed: Feed[S]) -> None:
-        self._access, self._feed = access, feed
-        selector = feed.kind.selector
+    ``there`` tells whether the last try succeeded. A kind may come with its CRD long after the agent; one that the
+    cluster does not have (404) changes nothing in the store: the API server answers so too while it starts.
+    """
+
+    def __init__(self, access: Access, store: Store[T]) -> None:
+        self._access, self.store = access, store
+        selector = store.kind.selector
         self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(CHUNK)}
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._alone = asyncio.Lock()
+        self.there = False
 
     def request(self) -> None:
         """Ask for a list that begins after now."""
@@ -38,24 +45,25 @@ class Listing(Generic[S]):
             await self._wanted.wait()
             self._wanted.clear()
             async for attempt in AsyncRetrying(
-                wait=wait_random_exponential(multiplier=0.25, max=LONGEST_WAIT, min=0.1),
-                retry=retry_if_exception_type(NotReady),
-                before_sleep=self._tell,
+                wait=_pause, retry=retry_if_exception_type(NotReady), before_sleep=self._tell
             ):
                 with attempt:
                     await self.refresh()
 
     async def refresh(self) -> None:
-        """Put a complete list that began after this call into the state. Raises NotReady."""
-        async with self._alone, self._access.session() as http:
-            listed, version = await self._list(http)
-        if not self._feed.listed(listed, version):
+        """Put a complete list that began after this call into the store. Raises NotReady."""
+        async with self._alone:
+            self.there = False
+            async with self._access.session() as http:
+                listed, version = await self._list(http)
+            self.there = True
+        if not self.store.listed(listed, version):
             log.warning("the cluster was restored: resource versions run anew", version=version)
 
-    async def _list(self, http: aiohttp.ClientSession) -> tuple[list[S], int]:
+    async def _list(self, http: aiohttp.ClientSession) -> tuple[list[Version[T]], int]:
         """Without a resourceVersion the answer is the most recent state, not what a cache remembers."""
-        url = f"{self._access.server}{self._feed.kind.path}"
-        listed: list[S] = []
+        url = f"{self._access.server}{self.store.kind.path}"
+        listed: list[Version[T]] = []
         query = self._query
         while True:
             page = await call(http, "GET", url, params=query)
@@ -65,17 +73,26 @@ class Listing(Generic[S]):
                 return listed, version
             query = {**self._query, "continue": more}
 
-    def _read_page(self, page: Any) -> tuple[list[S], int, str]:
+    def _read_page(self, page: Any) -> tuple[list[Version[T]], int, str]:
         try:
             metadata = page["metadata"]
-            seen = [one for one in map(self._feed.read, page["items"] or ()) if one is not None]
+            seen = [self.store.read(body) for body in page["items"] or ()]
             return seen, int(metadata["resourceVersion"]), metadata.get("continue") or ""
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ApiFault(f"not a list of {self._feed.kind.plural}: {error!r}") from error
+            raise ApiFault(f"not a list of {self.store.kind.plural}: {error!r}") from error
 
     def _tell(self, attempt: RetryCallState) -> None:
         """The first failure of a row and then one in twenty: the API server may be away for hours."""
-        if attempt.attempt_number % 20 == 1:
+        if attempt.attempt_number % 20 == 1 and not _is_absent(attempt):
             error = attempt.outcome.exception() if attempt.outcome else None
-            what = f"cannot list {self._feed.kind.plural}; trying for ever"
+            what = f"cannot list {self.store.kind.plural}; trying for ever"
             log.warning(what, attempt=attempt.attempt_number, error=str(error))
+
+
+def _pause(attempt: RetryCallState) -> float:
+    return ABSENT_WAIT if _is_absent(attempt) else _hasten(attempt)
+
+
+def _is_absent(attempt: RetryCallState) -> bool:
+    error = attempt.outcome.exception() if attempt.outcome else None
+    return isinstance(error, ApiFault) and error.status == 404

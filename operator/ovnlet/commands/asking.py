@@ -10,13 +10,15 @@ import click
 
 from ovnlet import client
 from ovnlet.commands.output import DIFFERENT, dumped, output_option, rows
+from ovnlet.commands.progress import progress
 from ovnlet.core.errors import NotReady
 
 
 def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
     """The agent's answer; a ClickException says what is wrong where there is none."""
     try:
-        status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
+        with progress("asking the agent"):
+            status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
     except NotReady as error:
         raise click.ClickException(str(error)) from error
     if status == HTTPStatus.NOT_FOUND:
@@ -35,7 +37,7 @@ socket_option = click.option(
 @socket_option
 @output_option
 def pods(socket: str, output: str) -> None:
-    """The attachments of this node, and what state each is in."""
+    """The attachments of this node, its own `node/ovn0` first, and what state each is in."""
     found = _ask(socket, "/v1/attachments")
     if not dumped(found, output):
         cells = [
@@ -55,7 +57,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """One pod's network, desired and observed side by side."""
+    """One pod's network, or `node/ovn0`, desired and observed side by side."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return

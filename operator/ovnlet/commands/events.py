@@ -10,6 +10,7 @@ import yaml
 from ovnlet import client
 from ovnlet.commands.asking import socket_option
 from ovnlet.commands.output import output_option
+from ovnlet.commands.progress import progress
 from ovnlet.core.errors import NotReady
 
 
@@ -19,7 +20,7 @@ from ovnlet.core.errors import NotReady
 @output_option
 def events(follow: bool, socket: str, output: str) -> None:
     """What was told about pods since the agent's start: the last 500, as JSON one a line."""
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), progress("waiting for what happens next" if follow else "asking the agent"):
         try:
             asyncio.run(_show(socket, {"follow": "true"} if follow else {}, output))
         except NotReady as error:

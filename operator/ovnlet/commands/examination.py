@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import asdict
 
 from ovnlet.commands.output import FAULTY, dumped, rows
+from ovnlet.commands.progress import progress
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.examination import examine
 
@@ -12,7 +13,8 @@ _STYLES = {"fault": "bold red", "note": "yellow", "ok": "green"}
 
 def report(settings: Settings, output: str) -> int:
     """The exit code: 3 if there is a fault."""
-    findings = asyncio.run(examine(settings))
+    with progress("looking") as say:
+        findings = asyncio.run(examine(settings, say))
     if not dumped([asdict(finding) for finding in findings], output):
         cells = [(each.level, each.area, each.what, each.fix) for each in findings]
         rows(("", "area", "finding", "fix"), cells, style=lambda level: _STYLES[level])

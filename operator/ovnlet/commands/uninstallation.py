@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from ovnlet.commands.progress import Say, progress
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
 from ovnlet.removal import InUse, remove
@@ -13,16 +14,18 @@ _PAUSE = 2.0
 
 def uninstalled(settings: Settings, *, cut_off: bool, wait: bool) -> None:
     try:
-        asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait))
+        with progress("removing") as show:
+            asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait, show=show))
     except (OvnletError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("nothing of ovnlet is left on this node")
 
 
-async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool, show: Say) -> None:
     told = ""
     while True:
         try:
+            show("removing")
             return await remove(settings, cut_off=cut_off, say=click.echo)
         except InUse as reason:
             if not wait:
@@ -30,4 +33,5 @@ async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
             if str(reason) != told:
                 click.echo(f"waiting: {reason}")
             told = str(reason)
+            show("waiting")
             await asyncio.sleep(_PAUSE)

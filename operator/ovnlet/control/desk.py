@@ -8,6 +8,7 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
 from ovnlet.core.decide import Seen
 from ovnlet.core.plan import Step
+from ovnlet.core.pools import IpPool
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.core.subnets import Subnet, SubnetObject
@@ -68,6 +69,7 @@ class Desk:
     nodes: Objects[NodeClaim]
     subnets: Objects[SubnetObject]
     stateful_sets: Objects[StatefulSet]
+    pools: Objects[IpPool]
     add: Callable[[Key], None]
     later: Callable[[float, Key], None]
     join: Subnet

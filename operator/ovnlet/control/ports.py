@@ -12,6 +12,7 @@ from ovnlet.core.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
 from ovnlet.core.decide import Decision, Seen
 from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import diff
+from ovnlet.core.pools import IpPool
 from ovnlet.core.resources.northbound import ABSENT, Rows, SwitchPort
 from ovnlet.core.subnets import Subnet
 
@@ -101,7 +102,7 @@ class Ports:
             raise NotReady(f"logical switch {subnet.name} is not there yet")
         for _ in range(PASSES):
             seen = northbound.port(claim.port)
-            decision = decide.decide(claim, seen, subnet, northbound.holder)
+            decision = decide.decide(claim, seen, subnet, northbound.holder, self._pool)
             if decision.fresh:  # what it was told of cannot be restored
                 self._owed.discard(claim.owner)
                 if not self._may_choose(key):
@@ -157,6 +158,9 @@ class Ports:
             self._desk.later(again, key)
         if key[0] == "node":
             self._desk.add(NETWORK)
+
+    def _pool(self, name: str) -> IpPool | None:
+        return self._desk.pools.get(("", name))
 
     def _is_kept(self, key: Key, seen: Seen) -> bool:
         """A StatefulSet's pod comes back under its name, and gets its address back."""

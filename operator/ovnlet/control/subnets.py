@@ -1,7 +1,7 @@
 """The passes of a Subnet and of the network that joins them: switches, the router, routes; status and finalizer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from ovnlet.core.claims import bound
 from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, Router, Switch, SwitchPort
-from ovnlet.core.subnets import Subnet, SubnetObject, Unusable
+from ovnlet.core.subnets import Range, Subnet, SubnetObject, Unusable
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3
@@ -154,9 +154,16 @@ class Subnets:
             subnet = subnets.read(body.name, body.spec)
         except Unusable as unusable:
             return _Verdict(None, str(unusable))
+        subnet = replace(subnet, reserved=self._reserved(subnet))
         if why := subnets.clash(subnet, others) or self._moves(subnet):
             return _Verdict(None, why)
         return _Verdict(subnet)
+
+    def _reserved(self, subnet: Subnet) -> tuple[Range, ...]:
+        """Of pools that can be used: a range that is not the Subnet's OVN would not understand."""
+        pools = sorted(self._desk.pools, key=lambda pool: pool.name)
+        ranges = [each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges()]
+        return tuple(each for each in ranges if any(each.first in n and each.last in n for n in subnet.networks))
 
     def _others(self, body: SubnetObject) -> list[Subnet]:
         """The join network and the Subnets in force that were made before this one."""

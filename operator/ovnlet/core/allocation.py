@@ -22,9 +22,9 @@ class CustomRoute:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """``repair`` exempts this pod from the agent's own setting; ``problems`` are values that were not used.
+    """``mtu``, in bytes, is its Subnet's, or 0. ``repair`` exempts this pod from the agent's own setting.
 
-    ``notices`` tell of values that are not used to the last digit.
+    ``problems`` are values that were not used; ``notices`` tell of values that are not used to the last digit.
     """
 
     addresses: tuple[Interface, ...]
@@ -33,6 +33,7 @@ class Allocation:
     gateways: tuple[Address, ...]
     default_route: bool
     routes: tuple[CustomRoute, ...] = ()
+    mtu: int = 0
     repair: Repair | None = None
     qos: Qos = field(default_factory=Qos)
     problems: tuple[Invalid, ...] = ()

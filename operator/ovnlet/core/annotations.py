@@ -4,7 +4,6 @@ The contract is Kube-OVN's: keys are ``<provider>.kubernetes.io/<name>``, lists 
 with IPv4 first.
 """
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -12,8 +11,8 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeVar
 
-from ovnlet.core import qos, values
-from ovnlet.core.allocation import Address, Allocation, CustomRoute, Destination, Interface
+from ovnlet.core import qos, routing, values
+from ovnlet.core.allocation import Allocation, Destination, Interface
 from ovnlet.core.errors import Invalid, NotReady
 from ovnlet.core.qos import Impairment, Limit, Qos
 from ovnlet.core.reader import Reader
@@ -22,16 +21,22 @@ from ovnlet.core.settings import Repair
 MIRROR_UID = "kubernetes.io/config.mirror"
 # What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
 REPAIR = "ovnlet.io/repair"
+# Of a Node: the chassis that it is, for Kube-OVN's controller.
+CHASSIS = "ovn.kubernetes.io/chassis"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 _ROUTING = ("gateway", "routes")
 _QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
 _READY = ("allocated", "routed")
 _NODE = ("ip_address", "cidr", "mac_address", "gateway", "logical_switch", "port_name")
+# Of the pod's Subnet, kept among its annotations: one memory of what was good. No annotation has such a name.
+SUBNET_MTU, SUBNET_GATEWAY = "Subnet mtu", "Subnet gateway"
+_SUBNET = (SUBNET_MTU, SUBNET_GATEWAY)
 # Kubernetes' own, of the pod's first interface; the provider's `*_rate` comes before it.
 _BANDWIDTH = {"ingress": "kubernetes.io/ingress-bandwidth", "egress": "kubernetes.io/egress-bandwidth"}
 _FIRST = "ovn"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_MAX_ROUTES = 256
+# Characters of an attachment's annotations that are worth remembering what they mean: as many of a pod's are usual.
+_REMEMBERED = 8192
 
 _T = TypeVar("_T")
 
@@ -55,6 +60,20 @@ def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
     return {name: annotations[name] for name in _keys(_FIRST, _NODE) if name in annotations}
 
 
+def switch(annotations: Mapping[str, str], provider: str) -> str:
+    """The Subnet by name, or nothing."""
+    return annotations.get(key(provider, "logical_switch"), "").strip()
+
+
+def of_subnet(text: Mapping[str, str]) -> dict[str, str]:
+    return {name: text[name] for name in _SUBNET if name in text}
+
+
+def with_subnet(text: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, str]:
+    """``text`` with these facts of its Subnet instead of those that it has."""
+    return {name: value for name, value in text.items() if name not in _SUBNET} | dict(facts)
+
+
 def node_port(annotations: Mapping[str, str]) -> str:
     """The logical switch port that a Node's annotations name, or nothing."""
     return annotations.get(key(_FIRST, "port_name"), "").strip()
@@ -62,7 +81,7 @@ def node_port(annotations: Mapping[str, str]) -> str:
 
 def _live(provider: str) -> tuple[str, ...]:
     """What is followed while the pod runs."""
-    return (*_keys(provider, (*_ROUTING, *_QOS)), *(_BANDWIDTH.values() if provider == _FIRST else ()))
+    return (*_SUBNET, *_keys(provider, (*_ROUTING, *_QOS)), *(_BANDWIDTH.values() if provider == _FIRST else ()))
 
 
 def _keys(provider: str, names: Collection[str]) -> tuple[str, ...]:
@@ -91,26 +110,31 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
     Raises NotReady where the address is not there yet, Invalid where a value that the interface
     cannot do without is wrong. A wrong value elsewhere becomes one of the ``problems``.
     """
-    return _parse(frozenset(relevant(annotations, provider).items()), provider, ifname)
+    text = relevant(annotations, provider)
+    read = _parse if sum(map(len, text.values())) <= _REMEMBERED else _parse.__wrapped__
+    return read(frozenset(text.items()), provider, ifname)
 
 
 @lru_cache(maxsize=1024)
 def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) -> Allocation:
     """Each look at an attachment needs the same text again: reading it took as long as reading the kernel."""
-    read = Reader(dict(annotations), lambda name: key(provider, name))
+    read = Reader(dict(annotations), lambda name: name if name in _SUBNET else key(provider, name))
     addresses = _addresses(read)
     problems = read.problems
-    gateways = _tolerate(problems, lambda: _gateways(read, addresses))
-    routes = _tolerate(problems, lambda: _routes(read, addresses, gateways))
+    gateways = routing.first_of_family(
+        _tolerate(problems, lambda: routing.gateways(read, SUBNET_GATEWAY, addresses)),
+        _tolerate(problems, lambda: routing.gateways(read, "gateway", addresses)),
+    )
+    routes = _tolerate(problems, lambda: routing.routes(read, addresses, gateways))
     defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
-    families = {gateway.version for gateway in defaults}
     return Allocation(
         addresses=addresses,
         mac=_mac(read),
         logical_switch=read.text("logical_switch"),
-        gateways=(*defaults, *(g for g in gateways if g.version not in families)),
+        gateways=routing.first_of_family(defaults, gateways),
         default_route=_flag(read, "default_route", default=ifname == "eth0"),
         routes=tuple(route for route in routes if route.destination.prefixlen),
+        mtu=read.number(SUBNET_MTU, lambda text: values.mtu(text, addresses)) or 0,
         repair=next(iter(_tolerate(problems, lambda: _repair(annotations))), None),
         qos=Qos(_limit(read, provider, "ingress"), _limit(read, provider, "egress"), _impairment(read)),
         problems=tuple(problems),
@@ -139,8 +163,9 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
         return relevant(now, provider)
     before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
     problems = {problem.key for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems}
-    wrong = [name for name in _live(provider) if name in problems]
-    for back in ((), wrong, (*wrong, *_keys(provider, _ROUTING))):  # one put back may not fit a new other one
+    wrong = [name for name in (REPAIR, *_live(provider)) if name in problems]
+    routing = (SUBNET_GATEWAY, *_keys(provider, _ROUTING))
+    for back in ((), wrong, (*wrong, *routing)):  # one put back may not fit a new other one
         text = _merged(before, now, provider, (*fixed, *back))
         if not parse(text, provider, ifname).problems:
             break
@@ -181,7 +206,7 @@ def _addresses(read: Reader) -> tuple[Interface, ...]:
     found = []
     for text in texts:
         try:
-            address = values.address(text.partition("/")[0])
+            address = values.host(text)
         except ValueError as error:
             raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
         if address.is_multicast or address.is_unspecified or address.is_loopback:
@@ -233,44 +258,6 @@ def _flag(read: Reader, name: str, *, default: bool) -> bool:
             return False
         case _:
             raise read.invalid(name, "'true' or 'false'")
-
-
-def _gateways(read: Reader, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
-    try:
-        gateways = [values.address(text) for text in values.split(read.text("gateway"))]
-    except ValueError as error:
-        raise read.invalid("gateway", "one address of each family of ip_address, comma separated") from error
-    return tuple(_reachable(read, "gateway", g, addresses) for g in gateways if _family(g, addresses))
-
-
-def _routes(read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> tuple[CustomRoute, ...]:
-    shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
-    try:
-        entries = json.loads(read.text("routes") or "[]")
-        if not isinstance(entries, list) or len(entries) > _MAX_ROUTES:
-            raise read.invalid("routes", f"{shape}, at most {_MAX_ROUTES}")
-        routes = [values.route(entry) for entry in entries]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise read.invalid("routes", shape) from error
-    if len({route.destination for route in routes}) != len(routes):
-        raise read.invalid("routes", f"{shape}, each destination once")
-    for route in routes:
-        _reachable(read, "routes", route.via, addresses)
-    if values.shadowed(routes, addresses, (*gateways, *(route.via for route in routes))):
-        raise read.invalid("routes", f"{shape}, no destination inside the pod's own prefix that holds a gateway")
-    return tuple(routes)
-
-
-def _reachable(read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
-    """The kernel refuses a gateway that no connected route covers, and one that is the pod itself."""
-    if any(gateway in a.network and gateway != a.ip for a in addresses if a.version == gateway.version):
-        return gateway
-    networks = ", ".join(str(a.network) for a in addresses)
-    raise read.invalid(name, f"a gateway inside {networks} that is not the pod's own address")
-
-
-def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
-    return any(address.version == gateway.version for address in addresses)
 
 
 def _tolerate(problems: list[Invalid], read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:

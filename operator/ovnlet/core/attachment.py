@@ -53,6 +53,11 @@ class Attachment:
     def owner(self) -> tuple[str, str]:
         return (self.namespace, self.pod)
 
+    @property
+    def called(self) -> tuple[str, str]:
+        """What people call it by: its pod, or `node/ovn0`."""
+        return ("node", self.ifname) if self.is_node else self.owner
+
 
 class Life(StrEnum):
     """Whether a sandbox lives. DEAD is proved by the kernel; HIDDEN cannot be seen while its veth lives."""
@@ -100,7 +105,8 @@ class Pod:
 class Node:
     """Facts of this node that shape every pod's network.
 
-    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc that its kernel does not have.
+    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc, the action, and `nf_tables`, as far as its kernel
+    does not have them.
     """
 
     bridge: str

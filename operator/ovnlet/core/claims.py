@@ -16,6 +16,7 @@ IP, MAC, POOL, SWITCH, ALLOCATED = (
     key(PROVIDER, name) for name in ("ip_address", "mac_address", "ip_pool", "logical_switch", "allocated")
 )
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _ORDINAL = re.compile(r"-(\d+)$")
 
 Owner = tuple[str, str]
@@ -160,11 +161,23 @@ def told(claim: Claim, subnet: Subnet) -> Binding | None:
     return binding if all(subnet.holds(address) for address in binding.addresses) else None
 
 
-def wishes(claim: Claim, subnet: Subnet) -> tuple[Wish, ...]:
-    """What is asked for, in the order in which it is tried. Raises Invalid."""
+def named_pool(claim: Claim) -> str:
+    """The IPPool that is asked for by name; nothing where addresses are asked for, or none in particular."""
+    text = claim.annotations.get(POOL, "").strip()
+    return text if _NAME.fullmatch(text) and not claim.annotations.get(IP, "").strip() and not _is_address(text) else ""
+
+
+def asked_mac(claim: Claim) -> str:
+    """Raises Invalid."""
     mac = claim.annotations.get(MAC, "").strip().lower()
     if mac and not _MAC.fullmatch(mac):
         raise Invalid(MAC, mac, "a unicast MAC address such as 00:00:00:53:00:01")
+    return mac
+
+
+def wishes(claim: Claim, subnet: Subnet) -> tuple[Wish, ...]:
+    """What is asked for, in the order in which it is tried. Raises Invalid."""
+    mac = asked_mac(claim)
     if text := claim.annotations.get(IP, "").strip():
         return (Wish(_asked(IP, text, subnet), mac),)
     if text := claim.annotations.get(POOL, "").strip():
@@ -182,6 +195,14 @@ def _pool(claim: Claim, text: str, subnet: Subnet) -> tuple[tuple[Address, ...],
     if number >= len(pool):
         raise Invalid(POOL, text, f"at least {number + 1} entries, one for each pod of the StatefulSet")
     return (pool[number],)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        values.address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_pair(text: str) -> bool:

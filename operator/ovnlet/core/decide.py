@@ -6,11 +6,25 @@ port is rewritten to exactly that answer, and only a port that is pinned is told
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import key
-from ovnlet.core.claims import PROVIDER, Binding, Claim, Wish, Workload, bound, told, wishes
+from ovnlet.core.claims import (
+    POOL,
+    PROVIDER,
+    Binding,
+    Claim,
+    Wish,
+    Workload,
+    asked_mac,
+    bound,
+    named_pool,
+    told,
+    wishes,
+)
 from ovnlet.core.errors import Invalid
+from ovnlet.core.pools import IpPool
 from ovnlet.core.resources.northbound import SwitchPort
 from ovnlet.core.subnets import Subnet
 
@@ -40,9 +54,11 @@ class Decision:
 
 # Another port than the one named that has this address, or this MAC.
 Holder = Callable[[Address | str, str], str | None]
+# An IPPool by its name.
+Pools = Callable[[str], IpPool | None]
 
 
-def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder) -> Decision:
+def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, pools: Pools = lambda _: None) -> Decision:
     """``holder`` names another port that has an address or a MAC, if there is one."""
     if seen is not None and (binding := settled(claim, seen)):
         return Decision(_pinned(claim, subnet, binding), binding)
@@ -51,9 +67,16 @@ def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder) -> D
     if given is not None and not conflict.of(given.addresses, given.mac):
         return Decision(_pinned(claim, subnet, given), given)
     try:
-        asked = wishes(claim, subnet)
+        if name := named_pool(claim):
+            return _of_pool(claim, seen, subnet, _found(name, pools(name), subnet), conflict)
+        return _of_wishes(claim, seen, subnet, wishes(claim, subnet), conflict)
     except Invalid as problem:
         return Decision(_kept(seen), waits=True, tell=("InvalidAnnotation", str(problem)))
+
+
+def _of_wishes(
+    claim: Claim, seen: Seen | None, subnet: Subnet, asked: tuple[Wish, ...], conflict: "_Conflict"
+) -> Decision:
     if seen is not None and (kept := _inherited(seen, subnet)) and any(wish.met_by(kept) for wish in asked):
         return Decision(_pinned(claim, subnet, kept), kept)
     free = [wish for wish in asked if not conflict.of(wish.addresses, wish.mac)]
@@ -117,6 +140,35 @@ class _Conflict:
             if other := self.holder(each, self.port):
                 return f"{each} is of {other}"
         return None
+
+
+def _found(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
+    why = "there is none of that name" if pool is None else pool.why_not(subnet)
+    if pool is None or why:
+        raise Invalid(POOL, name, f"addresses, or the name of an IPPool: {why}")
+    return pool
+
+
+def _of_pool(claim: Claim, seen: Seen | None, subnet: Subnet, pool: IpPool, conflict: _Conflict) -> Decision:
+    """One address of each family that the pool has; OVN chooses those of the others."""
+    mac = asked_mac(claim)
+    kept = _inherited(seen, subnet) if seen is not None else None
+    if kept and mac in ("", kept.mac) and all(map(pool.allows, kept.addresses)):
+        return Decision(_pinned(claim, subnet, kept), kept)
+    asked = _asked(seen.port.addresses) if seen is not None else ()
+    chosen = pool.choose(subnet, lambda address: not conflict.of((address,), ""), asked)
+    if chosen is None:
+        return Decision(None, waits=True, tell=("AddressTaken", f"every address of IPPool {pool.name} is taken"))
+    return _ask(claim, seen, subnet, Wish(chosen, mac), conflict)
+
+
+def _asked(text: str) -> tuple[Address, ...]:
+    """What a port asks OVN for, so that a pass does not change what the one before it has asked for."""
+    dynamic, *words = text.split() or [""]
+    try:
+        return tuple(map(ip_address, words)) if dynamic == "dynamic" else ()
+    except ValueError:  # not of our writing
+        return ()
 
 
 def _ask(claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: _Conflict) -> Decision:

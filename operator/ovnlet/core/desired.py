@@ -15,7 +15,7 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
         host=ids.host_link(*attachment.key),
         pod=attachment.ifname,
         mac=allocation.mac,
-        mtu=node.mtu,
+        mtu=allocation.mtu or node.mtu,
         alias=ids.alias(*attachment.key),
     )
     plug = port(attachment, allocation, node, veth.host)

@@ -8,12 +8,13 @@ class OvnletError(Exception):
 
 
 class Invalid(OvnletError):
-    """The user must act: an annotation's value cannot be used. The last good one stays in force."""
+    """The user must act: a value of an annotation or a Subnet cannot be used. The last good one stays in force."""
 
     def __init__(self, key: str, value: str | None, allowed: str) -> None:
         self.key, self.value, self.allowed = key, value, allowed
         shown = "missing" if value is None else repr(value if len(value) <= 200 else f"{value[:200]}...")
-        super().__init__(f"annotation {key} is {shown}; allowed: {allowed}")
+        what = f"annotation {key}" if "/" in key else key
+        super().__init__(f"{what} is {shown}; allowed: {allowed}")
 
 
 class NotReady(OvnletError):

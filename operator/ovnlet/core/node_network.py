@@ -1,13 +1,24 @@
 """From the Node's annotations to the node's own interface in the cluster's network: what host and pods meet by."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from ovnlet.core import annotations, ids
 from ovnlet.core.allocation import Allocation, Destination, Interface
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.errors import NotReady
-from ovnlet.core.resources import Address, Network, Nic, Offload, Port, Resource, Route, Sysctl
+from ovnlet.core.resources import Address, Masquerade, Network, Nic, Offload, Port, Resource, Route, Sysctl
 from ovnlet.core.resources.ovs import MARK
+
+NF_TABLES = "nf_tables"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Prefixes of the cluster's subnets: all that its router reaches, and those whose pods' address stays inside."""
+
+    clusters: frozenset[Destination] = frozenset()
+    outgoing: frozenset[Destination] = frozenset()
 
 
 def parse(text: Mapping[str, str]) -> Allocation:
@@ -21,8 +32,8 @@ def parse(text: Mapping[str, str]) -> Allocation:
     return allocation
 
 
-def network(attachment: Attachment, text: Mapping[str, str], clusters: Collection[Destination], node: Node) -> Network:
-    """Everything that makes the node a neighbour of its pods. ``clusters`` are the prefixes of all subnets."""
+def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
+    """Everything that makes the node a neighbour of its pods, and their way out."""
     allocation = parse(text)
     port = Port(
         node.bridge,
@@ -37,12 +48,19 @@ def network(attachment: Attachment, text: Mapping[str, str], clusters: Collectio
         port,
         nic,
         *(Address(nic.key, nic.name, address) for address in allocation.addresses),
-        *_routes(nic, allocation, clusters),
+        *_routes(nic, allocation, reach.clusters),
         *_settings(nic, allocation.addresses),
     }
     if node.userspace:
         things.add(Offload(nic.key, nic.name, tx_checksum=False))
+    if reach.outgoing and NF_TABLES not in node.lacks:
+        inside = reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
+        things.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
     return frozenset(things)
+
+
+def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
+    return tuple(sorted(prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)))
 
 
 def _labels(attachment: Attachment, text: Mapping[str, str], allocation: Allocation) -> dict[str, str]:

@@ -91,7 +91,11 @@ def _changes(was: Any, now: Any) -> Iterator[str]:
         if isinstance(before, frozenset) and isinstance(after, frozenset):
             yield from _key_changes(dict(before), dict(after))
         else:
-            yield f"{field.name} {before} -> {after}"
+            yield f"{field.name} {_said(before)} -> {_said(after)}"
+
+
+def _said(value: Any) -> str:
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _key_changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:

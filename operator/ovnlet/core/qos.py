@@ -6,7 +6,7 @@ counts in kbit, tc in bytes per second.
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 MEGA = 1_000_000
 _KILO = 1000
@@ -105,7 +105,7 @@ def percent(text: str) -> Rounded:
     allowed = "a number of per cent from 0.0001 to 100, such as 0.5; 0 for none"
     try:
         exact = Decimal(text) * 10_000 if len(text) <= 40 else Decimal("NaN")
-    except InvalidOperation:
+    except ArithmeticError:  # no number, or one like 1e999999 that Decimal cannot hold
         raise Wrong(allowed) from None
     if not exact.is_finite() or exact < 0 or exact > MEGA or 0 < exact < 1:
         raise Wrong(allowed)

@@ -6,7 +6,8 @@ from ovnlet.core import qos
 from ovnlet.core.errors import Invalid
 from ovnlet.core.qos import Rounded, Wrong
 
-_MAX_VALUE = 64 * 1024
+# Characters. A pod's author may write 256 KiB of annotations, and each look at the pod reads them again.
+_MOST, _MOST_OF = 1024, {"routes": 64 * 1024}
 
 
 class Reader:
@@ -18,7 +19,9 @@ class Reader:
         self.notices: list[str] = []
 
     def text(self, name: str) -> str:
-        return self._text(self._key(name))
+        """Without blanks around it. Only JSON may hold line breaks: all other text gets into lists and messages."""
+        full, most = self._key(name), _MOST_OF.get(name, _MOST)
+        return self._text(full, most, plain=name not in _MOST_OF)
 
     def invalid(self, name: str, allowed: str) -> Invalid:
         full = self._key(name)
@@ -46,8 +49,10 @@ class Reader:
             self.notices.append(f"annotation {full} is {text!r}: {found.told}")
         return found.value
 
-    def _text(self, full: str) -> str:
-        value = self._annotations.get(full, "")
-        if len(value) > _MAX_VALUE:
-            raise Invalid(full, value, f"at most {_MAX_VALUE} characters")
-        return value.strip()
+    def _text(self, full: str, most: int = _MOST, *, plain: bool = True) -> str:
+        value = self._annotations.get(full, "").strip()
+        if len(value) > most:
+            raise Invalid(full, value, f"at most {most} characters")
+        if plain and not value.isprintable():
+            raise Invalid(full, value, "text without control characters")
+        return value

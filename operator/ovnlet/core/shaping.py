@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.qos import Impairment, Limit, Qos, shown
-from ovnlet.core.resources import Leaf, Policing, Port, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.core.resources import Leaf, Policer, Policing, Port, Qdisc, Resource, Shaper, Shaping, Veth
 from ovnlet.core.resources.ovs import MARK
-from ovnlet.core.resources.qos import HTB, NETEM, PFIFO, SHORT, TBF
+from ovnlet.core.resources.qos import HTB, NETEM, PFIFO, POLICE, SHORT, TBF, module
 
 # A packet that is larger than the bucket never leaves it. Headers of Ethernet and VLAN, and what tc rounds away.
 _ROOM = 64
@@ -27,18 +27,25 @@ def things(attachment: Attachment, qos: Qos, port: Port, veth: Veth, node: Node)
         yield _policing(port, qos.egress, veth.mtu)
         if TBF not in node.lacks:
             yield Shaper(veth.key, veth.pod, qos.egress.rate, _bucket(qos.egress, veth.mtu))
+        if _polices(node):
+            yield Policer(veth.key, veth.host, qos.egress.rate)
 
 
 def unenforced(qos: Qos, node: Node) -> Iterator[str]:
     """What is asked for and cannot be had here, in words."""
     for what, wanted, needs in (
         ("ingress rate", qos.ingress, (HTB,)),
-        ("egress rate", qos.egress, (TBF,)),
+        ("egress rate", qos.egress, () if _polices(node) else (TBF,)),
         ("latency, jitter, limit and loss", qos.impairment, (HTB, NETEM)),
     ):
-        missing = [f"sch_{kind}" for kind in needs if kind in node.lacks]
+        missing = [module(kind) for kind in needs if kind in node.lacks]
         if wanted and missing:
             yield f"{what} not enforced: this node's kernel has no {' and no '.join(missing)}"
+
+
+def _polices(node: Node) -> bool:
+    """A bridge in userspace reads frames from a packet socket, which the kernel serves before its filters."""
+    return not node.userspace and POLICE not in node.lacks
 
 
 def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> Shaping:
@@ -65,7 +72,7 @@ def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> Shapin
 def _policing(port: Port, limit: Limit, mtu: int) -> Policing:
     """The contract's columns: a whole kbit, 80 % of the rate where no burst is asked for.
 
-    Where OVS enforces them they let pass whatever the shaper in the pod does.
+    Where a Policer comes of them, it lets pass whatever the shaper in the pod does.
     """
     burst = limit.rate * 4 // 5 if limit.burst is None else _bucket(limit, mtu)
     return Policing(port.key, port.name, limit.rate // 1000, -(-max(burst, _bucket(limit, mtu)) // 1000))

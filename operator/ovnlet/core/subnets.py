@@ -31,7 +31,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """``networks``, at most one of each family, IPv4 first; ``gateways`` in the same order."""
+    """``networks``, at most one of each family, IPv4 first; ``gateways`` in the same order.
+
+    ``reserved`` is what OVN may not choose, since it is of pools.
+    """
 
     name: str
     networks: tuple[Destination, ...]
@@ -41,6 +44,7 @@ class Subnet:
     default: bool = False
     mtu: int = 0
     nat_outgoing: bool = False
+    reserved: tuple[Range, ...] = ()
 
     @property
     def families(self) -> frozenset[int]:

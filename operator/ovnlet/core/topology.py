@@ -46,7 +46,8 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     if v4 is not None:
         config["subnet"] = str(v4)
         own = [str(gateway) for gateway in subnet.gateways if gateway.version == 4]
-        config["exclude_ips"] = " ".join([*own, *(str(each) for each in subnet.excluded if str(each) not in own)])
+        kept = dict.fromkeys(map(str, (*subnet.excluded, *subnet.reserved)))
+        config["exclude_ips"] = " ".join([*own, *(each for each in kept if each not in own)])
     if (v6 := prefix6(subnet)) is not None:
         config["ipv6_prefix"] = str(v6.network_address)
     lengths = {network.version: network.prefixlen for network in subnet.networks}

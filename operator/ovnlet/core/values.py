@@ -1,9 +1,12 @@
 """Addresses, prefixes and routes as annotations spell them."""
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from ovnlet.core.allocation import Address, CustomRoute, Destination, Interface
+from ovnlet.core.qos import Wrong
+
+_LARGEST = 65535
 
 
 def route(entry: Mapping[str, str]) -> CustomRoute:
@@ -26,6 +29,11 @@ def address(text: str) -> Address:
     return ip_address(_without_zone(text))
 
 
+def host(text: str) -> Address:
+    """An address, whatever mask is spelled with it."""
+    return ip_interface(_without_zone(text)).ip
+
+
 def prefix(text: str) -> Destination:
     return ip_network(_without_zone(text), strict=False)
 
@@ -35,6 +43,15 @@ def _without_zone(text: str) -> str:
     if "%" in text:
         raise ValueError("an address with a zone")
     return text
+
+
+def mtu(text: str, addresses: tuple[Interface, ...]) -> int:
+    """In bytes; 0 leaves it to the node. Raises Wrong."""
+    least = 1280 if any(address.version == 6 for address in addresses) else 576
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if value == 0 or least <= value <= _LARGEST:
+        return value
+    raise Wrong(f"0, or {least} to {_LARGEST} bytes{'; the kernel takes IPv6 off a link with less' * (least == 1280)}")
 
 
 def split(text: str) -> list[str]:

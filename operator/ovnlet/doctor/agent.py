@@ -46,7 +46,7 @@ def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
     for problem in each["problems"]:
         _, lacking, kinds = problem.partition("not enforced: this node's kernel has no ")
         if lacking:
-            fix = "; ".join(install(kind.removeprefix("sch_")) for kind in kinds.split(" and no "))
+            fix = "; ".join(install(kind) for kind in kinds.split(" and no "))
             yield fault("limits", f"{pod}: {problem}", f"{fix}; or move the pod to another node")
         else:
             yield fault("annotations", f"{pod}: {problem}", "correct the annotation; it takes effect at once")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ovnlet.core.errors import OvnletError
-from ovnlet.core.resources.qos import HTB, NETEM, TBF
+from ovnlet.core.resources.qos import HTB, NETEM, POLICE, TBF, module
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers import sysctl
-from ovnlet.drivers.traffic import Kinds
+from ovnlet.drivers import nftables, sysctl
+from ovnlet.drivers.kinds import Kinds
 
 # What the agent cannot do its work without, by the kernel's numbers. tests/e2e/test_install.py shows it of each.
 CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
@@ -17,6 +17,7 @@ _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
     TBF: "rates from pods (egress_rate, kubernetes.io/egress-bandwidth)",
     NETEM: "latency, jitter, limit and loss",
+    POLICE: "a second limit behind the one in the pod (bridge in the kernel)",
 }
 _FULL = 0.9
 
@@ -24,6 +25,7 @@ _FULL = 0.9
 def examine(settings: Settings) -> Iterator[Finding]:
     yield from _rights()
     yield from _kinds()
+    yield from _tables()
     yield from _settings(settings.sysctl_dir)
 
 
@@ -46,17 +48,26 @@ def _kinds() -> Iterator[Finding]:
         yield fault("kernel", f"kinds of qdisc cannot be asked for: {error}", "run the doctor with NET_ADMIN")
         return
     for kind in sorted(lacking):
-        yield note("kernel", f"no sch_{kind}: {_LIMITS[kind]} cannot be enforced", install(kind))
+        yield note("kernel", f"no {module(kind)}: {_LIMITS[kind]} cannot be enforced", install(module(kind)))
     for kind in sorted(_LIMITS.keys() - lacking):
-        yield ok("kernel", f"sch_{kind}: {_LIMITS[kind]}")
+        yield ok("kernel", f"{module(kind)}: {_LIMITS[kind]}")
 
 
-def install(kind: str) -> str:
-    """How a kernel comes by a qdisc."""
+def _tables() -> Iterator[Finding]:
+    what = "nf_tables: source NAT of subnets with natOutgoing"
+    try:
+        if nftables.is_there():
+            yield ok("kernel", what)
+        else:
+            yield note("kernel", f"no {what} is not done", "modprobe nf_tables on the node, or a kernel with it")
+    except OvnletError as error:
+        yield fault("kernel", f"nf_tables cannot be asked for: {error}", "run the doctor with NET_ADMIN")
+
+
+def install(name: str) -> str:
+    """How a kernel comes by a module."""
     release = os.uname().release
-    return (
-        f"modprobe sch_{kind} on the node; if it has no such module, a kernel or modules package for {release} with it"
-    )
+    return f"modprobe {name} on the node; if it has no such module, a kernel or modules package for {release} with it"
 
 
 def _settings(directory: str) -> Iterator[Finding]:

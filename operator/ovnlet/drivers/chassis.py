@@ -4,6 +4,7 @@ They live in the local OVSDB alone. Whoever wipes it cuts the node off, and ever
 back, ``observe`` only tells; in a Kube-OVN cluster they are ovs-ovn's to write.
 """
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,14 +16,17 @@ from ovnlet.drivers.memory import Memory
 from ovnlet.drivers.ovs import Ovs
 
 log = structlog.get_logger("chassis")
-_DATAPATH = "datapath_type"
+_DATAPATH, _WISHED = "datapath_type", "ovn-bridge-datapath-type"
 
 
 class Chassis:
     """``given`` are the settings' own values, which hold against any other; ``path`` is where the rest is remembered.
 
     A value that nobody set here is never invented: what was last seen is brought back if it is gone, and if somebody
-    changes it, the new one is what was last seen.
+    changes it, the new one is what was last seen. Of the bridge's datapath type OVN's own key decides: without it, as
+    in a wiped database, ovn-controller makes a bridge of the kernel's before anybody else can. The words for that
+    bridge's socket are remembered like the rest: ovn-controller holds on to them when they are wiped, and only other
+    ones have it connect at once.
     """
 
     def __init__(self, ovs: Ovs, path: Path, given: Mapping[str, str], mode: Literal["manage", "observe"]) -> None:
@@ -30,27 +34,39 @@ class Chassis:
         self._remembered = self._memory.read()
         self._told: dict[str, str] = {}
         self._anew = False
+        self._turn = asyncio.Lock()
+
+    @property
+    def owes(self) -> bool:
+        """Whether the bridge was made anew and ovn-controller has not been told yet: another look will."""
+        return self._anew
 
     async def look(self) -> None:
         """Compare, and bring back what is missing. Raises nothing: the next look comes with the next change."""
         try:
-            seen = self._seen()
-            wanted = {**self._remembered, **seen, **self._given}
-            missing = {key: value for key, value in wanted.items() if seen.get(key) != value}
-            if missing and self._mode == "manage":
-                log.warning("chassis brought back", missing=missing)
-                keys = {key: value for key, value in wanted.items() if key != _DATAPATH}
-                self._anew |= _DATAPATH not in seen
-                await self._ovs.ensure_chassis(keys, wanted.get(_DATAPATH, ""))
-            elif missing and missing != self._told:
-                log.warning("chassis differs from what it was; not ours to mend", missing=missing)
-            self._told = missing
-            self._remember(wanted if self._mode == "manage" else {**self._remembered, **seen})
-            if self._anew:
-                await self._ovs.call_controller()
-                self._anew = False
+            async with self._turn:
+                await self._compare()
         except (OvnletError, OSError) as error:
             log.warning("chassis not looked at", error=str(error))
+
+    async def _compare(self) -> None:
+        seen = self._seen()
+        wanted = {**self._remembered, **seen, **self._given}
+        if wanted.get(_WISHED):
+            wanted[_DATAPATH] = wanted[_WISHED]
+        missing = {key: value for key, value in wanted.items() if seen.get(key) != value}
+        if missing and self._mode == "manage":
+            log.warning("chassis brought back", missing=missing)
+            keys = {key: value for key, value in wanted.items() if key != _DATAPATH}
+            self._anew |= _DATAPATH in missing or _DATAPATH not in seen
+            await self._ovs.ensure_chassis(keys, wanted.get(_DATAPATH, ""))
+        elif missing and missing != self._told:
+            log.warning("chassis differs from what it was; not ours to mend", missing=missing)
+        self._told = missing
+        self._remember(wanted if self._mode == "manage" else {**self._remembered, **seen})
+        if self._anew:
+            await self._ovs.call_controller()
+            self._anew = False
 
     def _seen(self) -> dict[str, str]:
         datapath = self._ovs.datapath_type

@@ -9,12 +9,28 @@ from itertools import groupby
 from ovnlet.core import ids
 from ovnlet.core.attachment import Attachment, Life, Node
 from ovnlet.core.errors import NotReady
+from ovnlet.core.node_network import NF_TABLES
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import ABSENT, Claim, Key, Network, Nic, Policing, Port, Qdisc, Resource, Shaping, Veth
+from ovnlet.core.resources import (
+    Claim,
+    Key,
+    Masquerade,
+    Network,
+    Nic,
+    Policer,
+    Policing,
+    Port,
+    Qdisc,
+    Resource,
+    Shaping,
+    Veth,
+)
+from ovnlet.core.resources.qos import POLICE
+from ovnlet.drivers.kinds import Kinds
 from ovnlet.drivers.netlink import Netlink
 from ovnlet.drivers.node_links import NodeLinks
 from ovnlet.drivers.ovs import Ovs
-from ovnlet.drivers.traffic import Kinds, is_in_force
+from ovnlet.drivers.traffic import is_in_force
 from ovnlet.reconcile.stages import Clock, untimed
 
 # ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
@@ -34,7 +50,8 @@ class LocalHost:
 
     @property
     def node(self) -> Node:
-        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace, self._kinds.lacking)
+        lacking = self._kinds.lacking if self._node_links.has_tables else self._kinds.lacking | {NF_TABLES}
+        return Node(self._ovs.bridge, self._mtu or self._tunnel_mtu(), self._ovs.userspace, lacking)
 
     def life(self, attachment: Attachment) -> Life:
         return self._netlink.life(attachment)
@@ -52,7 +69,7 @@ class LocalHost:
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         runs = [(drive, tuple(steps)) for drive, steps in groupby(plan, key=self._driver(attachment))]
-        free = all(step.verb is Verb.ENSURE and not isinstance(step.resource, Qdisc) for step in plan)
+        free = all(step.verb is Verb.ENSURE and not isinstance(step.resource, Qdisc | Policer) for step in plan)
         if len(runs) == 2 and free:
             (drive_rows, rows), (drive_links, links) = runs
             await _together(drive_rows(rows), drive_links(links))
@@ -96,14 +113,13 @@ class LocalHost:
                 await self._ovs.apply(steps)
 
         async def switch(steps: Sequence[Step]) -> None:
-            for step in steps:
-                if step.verb is Verb.ENSURE and isinstance(step.resource, Qdisc):
-                    await self._enforce(step.resource)
+            wanted = [step.resource for step in steps if step.verb is Verb.ENSURE]
+            await self._enforce([each for each in wanted if isinstance(each, Qdisc | Policer)])
 
         def driver(step: Step) -> _Drive:
             if isinstance(step.resource, Port | Claim | Shaping | Policing):
                 return rows
-            return switch if isinstance(step.resource, Qdisc) else kernel
+            return switch if isinstance(step.resource, Qdisc | Policer) else kernel
 
         return driver
 
@@ -124,11 +140,24 @@ class LocalHost:
                 except TimeoutError:
                     raise NotReady(f"ovs-vswitchd has not made {step.resource.name} for {_MAKING:g} s") from None
 
-    async def _enforce(self, qdisc: Qdisc) -> None:
-        """ovs-vswitchd makes its qdisc when it takes the rows in; one that was deleted behind its back it does not."""
-        await self._ovs.caught_up()
-        if not is_in_force(qdisc):
-            await self._ovs.shape_anew(qdisc.host)
+    async def _enforce(self, wanted: Sequence[Qdisc | Policer]) -> None:
+        """ovs-vswitchd makes them when it takes the rows in; what was deleted behind its back it does not."""
+        if wanted:
+            await self._ovs.caught_up()
+        for each in wanted:
+            if is_in_force(each):
+                continue
+            if isinstance(each, Qdisc):
+                await self._ovs.renewal.qdisc(each.host)
+            else:
+                await self._police(each)
+
+    async def _police(self, policer: Policer) -> None:
+        """Where no filter comes of it, though the kernel has the action, the shaper in the pod has to do."""
+        await self._ovs.renewal.filter(policer.host)
+        if not is_in_force(policer):
+            self._kinds.give_up(POLICE)
+            raise NotReady(f"ovs-vswitchd makes no filter on {policer.host} of its ingress_policing_rate")
 
     def _tunnel_mtu(self) -> int:
         """The tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
@@ -146,7 +175,7 @@ def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> N
         return kernel
     ports = [key for key, port in known.items() if port.name == nic.name]
     if not ports and not desired:
-        return ABSENT
+        return frozenset(resource for resource in kernel if isinstance(resource, Masquerade))
     return kernel - {nic} | {replace(nic, port=known[ports[0]].key if ports else nic.port)}
 
 

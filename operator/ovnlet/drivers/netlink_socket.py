@@ -1,4 +1,4 @@
-"""The transport of rtnetlink: requests out, answers in, the kernel's own words on a refusal.
+"""The transport of rtnetlink and nftables: requests out, answers in, the kernel's own words on a refusal.
 
 The kernel works inside send(): the answers lie there when it returns, so a socket is used inline. The one
 exception is deleting a veth, which waits for a grace period (15 ms and more) and belongs into a thread.
@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 from ovnlet.core.errors import NodeFault
 
 ACK, DUMP = 0x4, 0x300
+NETFILTER = 12
 _ERROR, _DONE = 2, 3
 _REQUEST, _MULTI, _INTERRUPTED, _CAPPED, _TLVS = 0x1, 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
@@ -56,8 +57,8 @@ class Answer:
 class Socket:
     """Bound for ever to the namespace it is opened in, which it keeps alive: close it soon."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 5, 0))
@@ -89,6 +90,18 @@ class Socket:
             if not answer.interrupted:
                 return answer.replies
         raise NodeFault("the kernel's tables change too fast to be read")
+
+    def transact(self, *requests: Request) -> None:
+        """All or nothing, in one send; exactly one of them asks to be acknowledged. Raises Refused."""
+        first, self._sequence = self._sequence + 1, self._sequence + len(requests)
+        asking = next(first + place for place, request in enumerate(requests) if request.flags & ACK)
+        self._socket.send(b"".join(request.encode(first + place) for place, request in enumerate(requests)))
+        while True:
+            for kind, flags, sequence, body in messages(self._socket.recv(1 << 15)):
+                if kind == _ERROR and (error := refusal(kind, flags, body)):
+                    raise error
+                if kind == _ERROR and sequence == asking:
+                    return
 
     def _exchange(self, requests: tuple[Request, ...]) -> list[Answer]:
         first, self._sequence = self._sequence + 1, self._sequence + len(requests)

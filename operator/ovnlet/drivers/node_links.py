@@ -5,13 +5,14 @@ protocol by that link, and rivals of those by the same link. Nothing else of the
 """
 
 import errno
+import time
 from collections.abc import Iterator, Sequence
 
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Step
-from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Sysctl
-from ovnlet.drivers import ethtool, routes, sysctl, veths
+from ovnlet.core.resources import ABSENT, Masquerade, Network, Nic, Offload, Resource, Sysctl
+from ovnlet.drivers import ethtool, nftables, routes, sysctl, veths
 from ovnlet.drivers.netlink import addresses_of, faults
 from ovnlet.drivers.netlink_socket import Refused, Socket
 from ovnlet.drivers.netlink_steps import Run
@@ -20,6 +21,7 @@ from ovnlet.drivers.rtnetlink import Link
 # What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
 _KINDS = frozenset({"tun", "openvswitch"})
 _NO_NAMESPACE = -1
+_RECHECK = 60.0
 
 
 class NodeLinks:
@@ -27,9 +29,23 @@ class NodeLinks:
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
         self._sysctl_dir = sysctl_dir
+        self._has_tables, self._until = False, float("-inf")
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
         """Raises Taken where another link has the name."""
+        with faults(attachment):
+            table = nftables.look(attachment.ifname) if self.has_tables else None
+        return self._observe(attachment, desired) | ({table} if table else ABSENT)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the kernel has nf_tables. A module that was missing is asked for again after a minute."""
+        if not self._has_tables and time.monotonic() >= self._until:
+            self._has_tables = nftables.is_there()
+            self._until = time.monotonic() + _RECHECK
+        return self._has_tables
+
+    def _observe(self, attachment: Attachment, desired: Network) -> Network:
         wanted = next((resource for resource in desired if isinstance(resource, Nic)), None)
         with faults(attachment), Socket() as host:
             link = veths.named(host, attachment.ifname)
@@ -53,8 +69,12 @@ class NodeLinks:
         return frozenset((nic, *addresses, *found, *self._settings(host, nic, desired)))
 
     def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
+        links = [step for step in steps if not isinstance(step.resource, Masquerade)]
         with faults(attachment), Socket() as host:
-            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(steps)
+            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(links)
+            for step in steps:
+                if isinstance(step.resource, Masquerade):
+                    nftables.carry_out(step)
 
     def _settings(self, host: Socket, nic: Nic, desired: Network) -> Iterator[Resource]:
         for resource in desired:

@@ -21,7 +21,9 @@ from ovnlet.drivers import hints, ovsops, qosrows
 from ovnlet.drivers.binding import Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
+from ovnlet.drivers.ovsops import CHASSIS_IDS
 from ovnlet.drivers.pace import Pace
+from ovnlet.drivers.renewal import Renewal
 from ovnlet.drivers.rows import Switch
 
 # `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
@@ -32,7 +34,6 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error", "type", "mac", "mtu_request", *qosrows.POLICING),
     **qosrows.TABLES,
 }
-CHASSIS_IDS = frozenset({"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type"})
 _SILENCE = 4.0
 _PATIENCE = 2.0
 
@@ -75,6 +76,7 @@ class Ovs:
         self._commits = Commits(self._database)
         self._switch = Switch()
         self._pace = Pace(self._switch, self._commits, changed)
+        self.renewal = Renewal(self._switch, self._commits, self._pace)
         self._bindings = Bindings(changed, took)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
@@ -197,15 +199,6 @@ class Ovs:
     async def caught_up(self) -> None:
         """Return once ovs-vswitchd has taken in the rows and links there are; NotReady if that takes too long."""
         await self._pace.ask()
-
-    async def shape_anew(self, name: str) -> None:
-        """Have ovs-vswitchd make a port's qdisc once more: it remembers what it made, and never looks again."""
-        port = self._switch.port(name)
-        if port is None or port[1]["qos"] is None:
-            raise NotReady(f"the port {name} has lost its QoS meanwhile")
-        for reference in (["set", []], ["uuid", port[1]["qos"]]):
-            await self._commits.commit(lambda to=reference: [qosrows.bind(name, to)])  # type: ignore[misc]
-            await self._pace.ask()
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
         """Make OVN's chassis keys and the bridge so, key by key; nothing is written that is so already."""

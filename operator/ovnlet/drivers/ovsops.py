@@ -13,6 +13,10 @@ from ovnlet.drivers.ovsdb import Op
 from ovnlet.drivers.rows import Switch
 
 _REMOTE = "ovn-bridge-remote"
+# OVN's own keys of this node, in Open_vSwitch.external_ids.
+CHASSIS_IDS = frozenset(
+    {"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type", _REMOTE}
+)
 _NAMES = count(1)  # of rows within their transaction; several callers' operations share one
 
 
@@ -58,11 +62,17 @@ def chassis(external_ids: Mapping[str, str], bridge: str, datapath_type: str, sw
 
 
 def respell_remote(bridge: str, switch: Switch) -> list[Op]:
-    """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09)."""
+    """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09).
+
+    Nothing, where somebody has named a socket of his own.
+    """
     root = switch.root()
     now = root[1]["external_ids"].get(_REMOTE, "") if root else ""
-    other = f"unix:{bridge}.mgmt" if now != f"unix:{bridge}.mgmt" else f"unix:./{bridge}.mgmt"
-    changes = [["external_ids", "delete", ["set", [_REMOTE]]], ["external_ids", "insert", _map({_REMOTE: other})]]
+    one, other = f"unix:{bridge}.mgmt", f"unix:./{bridge}.mgmt"
+    if now not in ("", one, other):
+        return []
+    new = _map({_REMOTE: other if now == one else one})
+    changes = [["external_ids", "delete", ["set", [_REMOTE]]], ["external_ids", "insert", new]]
     return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": changes}]
 
 

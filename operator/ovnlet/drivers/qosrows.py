@@ -76,7 +76,7 @@ def columns(shaping: Shaping) -> tuple[Row, Row]:
 
 def ensure(resource: Shaping | Policing, switch: Switch) -> list[Op]:
     if isinstance(resource, Policing):
-        return [_police(resource.name, resource.rate, resource.burst)]
+        return [police(resource.name, resource.rate, resource.burst)]
     number, labels = next(_NAMES), dict(resource.labels)
     names = f"qos{number}", f"queue{number}"
     qos, queue = (_encoded(row) for row in columns(resource))
@@ -91,7 +91,7 @@ def ensure(resource: Shaping | Policing, switch: Switch) -> list[Op]:
 
 def remove(resource: Shaping | Policing, switch: Switch) -> list[Op]:
     if isinstance(resource, Policing):
-        return [_police(resource.name, 0, 0)]
+        return [police(resource.name, 0, 0)]
     mark, port = dict(resource.labels)[MARK], switch.port(resource.name)
     bound = port is not None and port[1]["qos"] in _ours(resource.name, mark, switch)[0]
     return [*([bind(resource.name, ["set", []])] if bound else []), *_deletions(resource.name, mark, switch)]
@@ -147,7 +147,7 @@ def _claimed(queue: Row, iface_id: str) -> bool:
     return bool(queue) and queue["external_ids"].get("iface-id") == iface_id
 
 
-def _police(name: str, rate: int, burst: int) -> Op:
+def police(name: str, rate: int, burst: int) -> Op:
     row = dict(zip(POLICING, (rate, burst), strict=True))
     return {"op": "update", "table": "Interface", "where": [["name", "==", name]], "row": row}
 

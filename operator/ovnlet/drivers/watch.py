@@ -15,14 +15,16 @@ from typing import TypeVar
 from ovnlet.core import ids
 from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.core.resources.nftables import TABLE
 from ovnlet.drivers import veths
 from ovnlet.drivers.namespaces import opened
-from ovnlet.drivers.netlink_socket import Garbled, Socket, attributes, messages
+from ovnlet.drivers.netlink_socket import NETFILTER, Garbled, Socket, attributes, messages
 from ovnlet.drivers.routes import BY_KERNEL
 from ovnlet.drivers.rtnetlink import DELADDR, DELLINK, DELROUTE, NEWADDR, NEWLINK, NEWROUTE, get_nsid, nsid
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
+_TABLES = 1 << 6  # NFNLGRP_NFTABLES
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_RCVBUFFORCE = 33
 # 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
@@ -46,6 +48,7 @@ class Watch:
         self._names: dict[str, AttachmentKey] = {}
         self._known: dict[AttachmentKey, tuple[str, int, int]] = {}
         self._socket: socket.socket | None = None
+        self._tables: socket.socket | None = None
 
     def start(self) -> None:
         """Raises NodeFault without the right to hear other namespaces."""
@@ -60,12 +63,17 @@ class Watch:
             raise NodeFault(f"cannot hear the pods' namespaces: {error.strerror}; {needed}") from error
         self._socket = listener
         asyncio.get_running_loop().add_reader(listener, self._read)
+        with suppress(OSError):  # a kernel without nf_tables
+            self._tables = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER)
+            self._tables.bind((0, _TABLES))
+            asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+        for heard in (self._socket, self._tables):
+            if heard is not None:
+                asyncio.get_running_loop().remove_reader(heard)
+                heard.close()
+        self._socket = self._tables = None
 
     def follow(self, attachment: Attachment) -> None:
         """From now on, tell of what happens to this attachment's namespace and to the node's end of its pair."""
@@ -115,6 +123,20 @@ class Watch:
         for key in touched:
             self._changed(key)
 
+    def _read_tables(self) -> None:
+        """Whoever changed our table of nftables, and whatever in it; what was dropped may have been of it."""
+        assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
+        touched = False
+        for _ in range(_DATAGRAMS):
+            try:
+                touched |= _is_of_our_table(self._tables.recv(1 << 16))
+            except BlockingIOError:
+                break
+            except (OSError, Garbled):
+                touched = True
+        if touched and NODE_NIC in self._known:
+            self._changed(NODE_NIC)
+
     def _keys(self, data: bytes, namespace: int | None) -> Iterator[AttachmentKey]:
         if namespace is not None and namespace not in self._pods:
             return
@@ -157,6 +179,11 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
     if kind in (NEWADDR, DELADDR):
         return body[3] == _SCOPE_LINK
     return kind in (NEWROUTE, DELROUTE) and body[5] == BY_KERNEL and not flags & _REPLACE
+
+
+def _is_of_our_table(data: bytes) -> bool:
+    """The first attribute names the table itself, or the one that a chain, a rule or a set is in."""
+    return any(attributes(body, 4).get(1, b"").rstrip(b"\0") == TABLE.encode() for _, _, _, body in messages(data))
 
 
 def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:

@@ -3,7 +3,7 @@
 The Node's annotations and the cluster's prefixes come from the API server; with it away, what was last good holds.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,17 +11,17 @@ import structlog
 
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Destination
-from ovnlet.core.attachment import NODE_NIC, Attachment
+from ovnlet.core.attachment import NODE_NIC, Attachment, Record
 from ovnlet.core.errors import Invalid, NotReady
-from ovnlet.core.node_network import network, parse
+from ovnlet.core.node_network import NF_TABLES, Reach, network, parse
 from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
-from ovnlet.core.values import prefix
-from ovnlet.reconcile.patience import Patience
+from ovnlet.core.values import prefix, split
+from ovnlet.reconcile.patience import UNDONE, Patience
 from ovnlet.reconcile.reconciler import Host, Outcome, converge, unrepaired
 
 log = structlog.get_logger("node")
-_PREFIXES = "prefixes"
+_CLUSTERS, _OUTGOING = "prefixes", "outgoing"
 
 
 class Memory(Protocol):
@@ -49,15 +49,21 @@ class NodeNic:
         self._host, self._memory, self._attachment = host, memory, attachment
         self._patience, self._repair = patience, repair
         remembered = dict(memory.read())
-        self._prefixes = remembered.pop(_PREFIXES, "")
+        clusters, outgoing = remembered.pop(_CLUSTERS, None), remembered.pop(_OUTGOING, "")
+        self.remembers = clusters is not None
+        self._reach = Reach(_read(clusters or ""), _read(outgoing))
         self._text = remembered
         self._told = ""
         self._fresh = False
 
     @property
-    def prefixes(self) -> str:
-        """As remembered."""
-        return self._prefixes
+    def record(self) -> Record | None:
+        """It and what it is made from, as if it were a pod's; None where the node has none."""
+        return Record(self._attachment, self._text) if self._text else None
+
+    def ask(self) -> None:
+        """The next pass acts, whatever ``repair`` says."""
+        self._fresh = True
 
     def put(self, text: Mapping[str, str]) -> bool:
         """Take the Node's annotations; whether they ask for anything new. Bad ones are told of once, and not used."""
@@ -70,18 +76,19 @@ class NodeNic:
             self._told = str(error)
             return False
         self._told = ""
-        return self._keep(text, self._prefixes)
+        return self._keep(text, self._reach)
 
-    def reach(self, prefixes: Collection[Destination]) -> bool:
+    def reach(self, reach: Reach) -> bool:
         """Take the cluster's prefixes; whether they are others than before."""
-        return self._keep(self._text, ",".join(sorted(map(str, prefixes))))
+        return self._keep(self._text, reach)
 
-    def _keep(self, text: Mapping[str, str], prefixes: str) -> bool:
-        if (text, prefixes) == (self._text, self._prefixes):
+    def _keep(self, text: Mapping[str, str], reach: Reach) -> bool:
+        if (text, reach) == (self._text, self._reach):
             return False
-        self._text, self._prefixes = dict(text), prefixes
+        self._text, self._reach = dict(text), reach
         if self._text:
-            self._memory.write({**self._text, _PREFIXES: prefixes})
+            prefixes = {_CLUSTERS: _write(reach.clusters), _OUTGOING: _write(reach.outgoing)}
+            self._memory.write({**self._text, **prefixes})
             self._fresh = True
         return bool(self._text)
 
@@ -89,19 +96,31 @@ class NodeNic:
         """One pass; None where the node has no interface of its own. Raises like any pass."""
         if not self._text:
             return None
-        desired, asked = self._desired(), self._fresh
+        desired, asked = self.desired(), self._fresh
         rest = 0.0 if asked else self._patience.rest(NODE_NIC)
         if asked or (self._repair == "fix" and not rest):
             outcome = await converge(self._host, self._attachment, desired)
             self._fresh = False
             if outcome.steps and not asked:
                 self._patience.took(NODE_NIC, outcome.steps)
-            return replace(outcome, asked=asked)
-        if self._repair == "off":
-            return Outcome(self._attachment, desired, desired)
-        why = f"undone at once again and again, next in {rest:.0f} s" if rest else "as set"
-        return await unrepaired(self._host, self._attachment, desired, why)
+            outcome = replace(outcome, asked=asked)
+        elif self._repair == "off":
+            outcome = Outcome(self._attachment, desired, desired)
+        else:
+            outcome = await unrepaired(self._host, self._attachment, desired, UNDONE if rest else "as set")
+        return replace(outcome, unenforced=tuple(self._unenforced()))
 
-    def _desired(self) -> Network:
-        prefixes = [prefix(text) for text in self._prefixes.split(",") if text]
-        return network(self._attachment, self._text, prefixes, self._host.node)
+    def _unenforced(self) -> Iterator[str]:
+        if self._reach.outgoing and NF_TABLES in self._host.node.lacks:
+            yield "natOutgoing is not done: this node's kernel has no nf_tables"
+
+    def desired(self) -> Network:
+        return network(self._attachment, self._text, self._reach, self._host.node)
+
+
+def _read(text: str) -> frozenset[Destination]:
+    return frozenset(map(prefix, split(text)))
+
+
+def _write(prefixes: Iterable[Destination]) -> str:
+    return ",".join(sorted(map(str, prefixes)))

@@ -17,7 +17,7 @@ from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.shaping import unenforced
-from ovnlet.reconcile.patience import Patience
+from ovnlet.reconcile.patience import UNDONE, Patience
 from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
@@ -91,6 +91,7 @@ class Reconciler:
     """Turns keys into outcomes. It keeps no state but the attachments that are leaving, and whom a pass is owed.
 
     ``repair`` is what a pass does about drift that nobody asked it to undo; ``again`` asks for a pass after a rest.
+    ``subnet`` gives the facts of a Subnet by name, as text, or None while none of that name is known.
     """
 
     def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
@@ -102,9 +103,10 @@ class Reconciler:
         *,
         repair: Repair = "fix",
         again: Callable[[AttachmentKey], None] = lambda _: None,
+        subnet: Callable[[str], Mapping[str, str] | None] = lambda _: None,
     ) -> None:
         self._host, self._state, self._records, self._tell, self._repair = host, state, records, tell, repair
-        self._patience = Patience(again)
+        self._patience, self._subnet = Patience(again), subnet
         self._leaving: dict[AttachmentKey, Attachment] = {}
         self._asked: set[AttachmentKey] = set()
         self._departed: dict[tuple[tuple[str, str], str | None, str, str], Mapping[str, str]] = {}
@@ -148,12 +150,14 @@ class Reconciler:
         return network(attachment, allocation, self._host.node), allocation
 
     def _now(self, record: Record) -> Mapping[str, str]:
+        """The annotations, and with them the facts of the Subnet; with it unknown or gone, the last good ones."""
         now = self.text(record.attachment)
-        if now is not None:
-            return now
-        if record.good is None:
+        if now is None:
+            now = record.good
+        if now is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        return record.good
+        facts = self._subnet(annotations.switch(now, record.attachment.provider))
+        return annotations.with_subnet(now, annotations.of_subnet(record.good or now) if facts is None else facts)
 
     def awaits(self, attachment: Attachment) -> str | None:
         """What must come before a network can be made for this attachment, in words; None if nothing must."""
@@ -224,10 +228,8 @@ class Reconciler:
     async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
         """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
         asked = attachment.key in self._asked
-        if not asked and (rest := self._patience.rest(attachment.key)):
-            return await unrepaired(
-                self._host, attachment, desired, f"undone at once again and again, next in {rest:.0f} s"
-            )
+        if not asked and self._patience.rest(attachment.key):
+            return await unrepaired(self._host, attachment, desired, UNDONE)
         outcome = await converge(self._host, attachment, desired)
         if outcome.steps and not asked:
             self._patience.took(attachment.key, outcome.steps)

@@ -1,7 +1,7 @@
 """The pods of this node as last heard of, and the means to wait until one of them changes."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ovnlet.core.attachment import Pod
@@ -12,14 +12,14 @@ Owner = tuple[str, str]
 class State:
     """Pods by namespace and name. ``changed`` is called with the owner of each pod that changed.
 
-    Before the first complete list, a pod that is not here is unknown; after it, it is absent.
+    Before the first complete list (``known``), a pod that is not here is unknown; after it, it is absent.
     """
 
     def __init__(self, changed: Callable[[Owner], None] = lambda _: None) -> None:
         self._pods: dict[Owner, Pod] = {}
         self._changed = changed
         self._waiting: dict[Owner, set[asyncio.Event]] = {}
-        self._complete = asyncio.Event()
+        self.known = asyncio.Event()
 
     def get(self, owner: Owner) -> Pod | None:
         return self._pods.get(owner)
@@ -29,34 +29,24 @@ class State:
 
     @property
     def complete(self) -> bool:
-        return self._complete.is_set()
+        return self.known.is_set()
 
     async def listed(self) -> None:
         """Return once a complete list was taken."""
-        await self._complete.wait()
+        await self.known.wait()
 
-    def put(self, pod: Pod) -> None:
-        """Take a pod as it is now. A hint that changes nothing wakes nobody."""
-        if self._pods.get(pod.owner) != pod:
-            self._pods[pod.owner] = pod
-            self._tell(pod.owner)
-
-    def gone(self, owner: Owner, object_uid: str) -> None:
-        """Forget a pod, unless one of the same name has taken its place."""
-        pod = self._pods.get(owner)
-        if pod is not None and pod.object_uid == object_uid:
-            del self._pods[owner]
-            self._tell(owner)
-
-    def replace(self, pods: Iterable[Pod]) -> None:
-        """Take a complete list: what it lacks is gone."""
-        listed = {pod.owner: pod for pod in pods}
-        self._complete.set()
-        for pod in tuple(self._pods.values()):
-            if pod.owner not in listed:
-                self.gone(pod.owner, pod.object_uid)
-        for pod in listed.values():
-            self.put(pod)
+    def heard(self, was: Pod | None, now: Pod | None) -> None:
+        """A pod is another one than before, or gone."""
+        pod = now or was
+        if pod is None:
+            return
+        if now is None:
+            self._pods.pop(pod.owner, None)
+        else:
+            self._pods[pod.owner] = now
+        for event in self._waiting.get(pod.owner, ()):
+            event.set()
+        self._changed(pod.owner)
 
     @contextmanager
     def watching(self, owner: Owner) -> Iterator[asyncio.Event]:
@@ -69,8 +59,3 @@ class State:
             self._waiting[owner].discard(event)
             if not self._waiting[owner]:
                 del self._waiting[owner]
-
-    def _tell(self, owner: Owner) -> None:
-        for event in self._waiting.get(owner, ()):
-            event.set()
-        self._changed(owner)

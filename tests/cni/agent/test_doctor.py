@@ -197,6 +197,7 @@ async def test_a_healthy_node_has_no_fault(installed: AgentNode) -> None:
     assert {"rights", "kernel", "mounts", "records", "OVS", "OVN", "MTU", "API", "CNI", "agent"} <= {
         finding["area"] for finding in findings if finding["level"] == "ok"
     }
+    assert any(finding["level"] == "ok" and finding["what"].startswith("nf_tables") for finding in findings)
 
 
 async def test_every_planted_fault_is_found_with_its_fix(installed: AgentNode) -> None:

@@ -5,39 +5,31 @@ import re
 from collections.abc import Callable
 
 from aiohttp import ClientSession, UnixConnector
-from prometheus_client.parser import text_string_to_metric_families
 
 from cni.agent.node import SOCKET, AgentNode, until
 from ovnlet.metrics import Metrics
+from testbed import figures
 
-Values = dict[str, float]
 # A queue is deep for milliseconds only: tests/unit/test_probes.py shows that one.
 ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - {"ovnlet_queue_depth"}
 
 
-async def scrape(node: AgentNode) -> Values:
+async def scrape(node: AgentNode) -> str:
     connector = UnixConnector(path=str(node.space.path(SOCKET)))
     async with ClientSession(connector=connector) as http, http.get("http://agent/metrics") as answer:
-        text = await answer.text()
-    return {
-        f"{family.name} {sample.name} {sorted(sample.labels.items())}": sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
+        return await answer.text()
 
 
 class Seen:
     """Which families have changed since the first scrape."""
 
-    def __init__(self, node: AgentNode, first: Values) -> None:
-        self._node, self._first, self.moved = node, first, set[str]()
-        self.values = first
+    def __init__(self, node: AgentNode, first: str) -> None:
+        self._node, self._first, self.moved = node, figures.values(first), set[str]()
+        self.text = first
 
     async def look(self) -> None:
-        self.values = await scrape(self._node)
-        changed = {key for key, value in self.values.items() if self._first.get(key, 0) != value}
-        self.moved |= {key.partition(" ")[0] for key in changed}
+        self.text = await scrape(self._node)
+        self.moved |= figures.moved(self._first, figures.values(self.text))
 
     def waiting(self, family: str) -> Callable[[], "asyncio.Future[bool]"]:
         async def so() -> bool:
@@ -63,8 +55,19 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
         await node.delete(each)
     await seen.look()
     assert seen.moved >= ALL
-    labels = "".join(re.findall(r"\[.*\]", "".join(seen.values)))
-    assert not [word for word in (one.pod.name, one.container_id, "default", one.link) if f"'{word}'" in labels]
-    stages = {stage for stage in ("annotation", "kernel", "ovsdb", "flows") if f"('stage', '{stage}')" in labels}
-    assert len(stages) == 4
-    assert any("'ADD'" in key and "('code', '0')" in key for key in seen.values)
+    assert figures.unbounded(seen.text, figures.AGENT) == []
+    assert all(f'stage="{stage}"' in seen.text for stage in figures.AGENT["stage"])
+    assert re.search(r'ovnlet_cni_seconds_count{code="0",verb="ADD"} [1-9]', seen.text)
+
+
+async def test_strangers_make_no_labels(node: AgentNode) -> None:
+    """Verbs, codes and names that a caller makes up."""
+    odd = await node.sandbox()
+    await node.add(odd)
+    for verb in ("NONSENSE", 'ADD"} 1\n#'):
+        await node.call(verb, odd)
+    for number in range(20):
+        await node.call("ADD", odd, None, CNI_IFNAME=f"made{number}", CNI_CONTAINERID=f"made-up-{number}")
+    text = await scrape(node)
+    assert figures.unbounded(text, figures.AGENT) == []
+    assert "made" not in "".join(figures.values(text))

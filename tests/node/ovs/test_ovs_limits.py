@@ -12,6 +12,7 @@ import pytest
 from node.ovs.vswitch import PrivateSwitch, desired_port, ensure, eventually, remove, until
 from ovnlet.core import shaping
 from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import Step, Verb, diff
 from ovnlet.core.qos import Impairment, Limit, Qos
 from ovnlet.core.resources import ABSENT, Network, Policing, Port, Resource, Shaping, Veth
@@ -217,8 +218,24 @@ async def test_a_deleted_qdisc_comes_back(ovs: Ovs, switch: PrivateSwitch, attac
             subprocess.run([*enter, "tc", "qdisc", "del", "dev", port.name, "root"], check=True)
             await ovs.caught_up()
             assert "ceil 5Mbit" not in classes(switch, port.name)
-            await ovs.shape_anew(port.name)
+            await ovs.renewal.qdisc(port.name)
             assert "ceil 5Mbit" in classes(switch, port.name)
     finally:
         switch.ip("link", "del", port.name)
     eventually(lambda: not switch.has_link(port.name))
+
+
+async def test_a_renewed_filter_leaves_the_columns_as_they_were(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    """And where there is no rate, there is nothing to renew."""
+    before, seen = ovs.observe(attachment, ABSENT), switch.commits()
+    await ovs.renewal.filter(port.name)
+    await settled(ovs)
+    assert ovs.observe(attachment, ABSENT) == before
+    assert switch.commits() - seen >= 4  # another burst, the wanted one, and ovs-vswitchd asked after each
+    desired = wanted(port, attachment, Qos())
+    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await settled(ovs)
+    with pytest.raises(NotReady, match="has lost its ingress_policing_rate"):
+        await ovs.renewal.filter(port.name)

@@ -8,12 +8,14 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 from typing import Protocol
 
 from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
+from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import Claim, Port
-from ovnlet.core.resources.qos import Leaf, Policing, Qdisc, Shaper, Shaping
+from ovnlet.core.resources.qos import Leaf, Policer, Policing, Qdisc, Shaper, Shaping
 from ovnlet.core.resources.sysctl import Sysctl
 
+Limited = Shaper | Qdisc | Policer | Leaf
 Resource = (
-    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Shaper | Qdisc | Leaf
+    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Masquerade | Limited
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -45,8 +47,10 @@ ORDER: tuple[type[Resource], ...] = (
     Address,
     Route,
     Rival,
+    Masquerade,
     Shaper,
     Qdisc,
+    Policer,
     Leaf,
 )
 
@@ -57,9 +61,12 @@ __all__ = [
     "Claim",
     "Key",
     "Leaf",
+    "Limited",
+    "Masquerade",
     "Network",
     "Nic",
     "Offload",
+    "Policer",
     "Policing",
     "Port",
     "Qdisc",

@@ -6,6 +6,8 @@ Rates are in bit/s of whole Ethernet frames and bursts in bits. What OVSDB says 
 from dataclasses import dataclass
 
 HTB, TBF, NETEM, PFIFO = "htb", "tbf", "netem", "pfifo"
+# The action of a filter, by which a bridge in the kernel polices what comes in.
+POLICE = "police"
 # ovs-vswitchd turns queue N of a linux-htb into class 1:(N+1); all packets go to queue 0.
 OVS_CLASS = 0x0001_0001
 # A root qdisc with this handle inside a pod is ours, and so are leaves with these on the node, each of its kind.
@@ -15,6 +17,11 @@ LEAVES = {NETEM: 0x0158_0000, PFIFO: 0x0159_0000}
 # all ports send by one socket, whose buffer holds some ninety: a pod that is sent too much would starve all the others.
 SHORT = 30
 _Key = tuple[object, ...]
+
+
+def module(kind: str) -> str:
+    """The kernel's module that has it."""
+    return f"act_{kind}" if kind == POLICE else f"sch_{kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,23 @@ class Qdisc:
     @property
     def key(self) -> _Key:
         return ("qdisc", self.host)
+
+    @property
+    def within(self) -> _Key:
+        return self.veth
+
+
+@dataclass(frozen=True, slots=True)
+class Policer:
+    """What ovs-vswitchd made of a Policing, its filter on the node's end. It goes with the columns, never by us."""
+
+    veth: _Key
+    host: str
+    rate: int
+
+    @property
+    def key(self) -> _Key:
+        return ("policer", self.host)
 
     @property
     def within(self) -> _Key:

@@ -1,0 +1,159 @@
+"""Hundreds of pods' annotations as somebody writes them who means ill, against a real agent, kernel and OVS.
+
+Outside the pods that they stand on nothing changes, the agent lives, and another pod's repair does not wait.
+"""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cni.agent.node import AgentNode, until
+from cni.agent.pods import Pod, Sandbox
+from testbed.inventory import Inventory, compare, inventory
+from unit import hostile
+
+# Seconds of a repair; some 20 ms are usual on a machine that does nothing else, and 50 under fire on one that does.
+SLOWEST, USUAL = 5.0, 1.0
+ROOM = 64 << 10  # KiB that the agent may grow by
+# Each thing is broken fewer than ten times: what is undone again and again rests.
+VICTIMS, AT_REST, UNDER_FIRE = 4, 2, 7
+BREAK = """
+for to in default 10.16.0.0/16; do
+  route=$(ip route show $to); begun=$(date +%s%N); ip route del $to
+  until [ "$(ip route show $to)" = "$route" ]; do :; done
+  echo $(( ($(date +%s%N) - begun) / 1000 ))
+done
+"""
+
+
+async def _repairs(node: AgentNode, victims: list[Sandbox]) -> list[float]:
+    """Seconds from a foreign hand's deletion of a route to its return, by a foreign eye; one pod after the other."""
+    told = [await node.inside(victim, "sh", "-euc", BREAK) for victim in victims]
+    return [int(line) / 1e6 for each in told for line in each.split()]
+
+
+def _outside(node: AgentNode, pods: list[Sandbox]) -> Inventory:
+    """Everything of the node that is not of these pods."""
+    seen = inventory(node.space)
+    theirs = [word for each in pods for word in (each.container_id, each.link, each.pod.port)]
+    bridge = seen["ovsdb"]["Bridge br-int"]
+    del bridge["ports"]  # which are rows of their own; those of these pods come and go
+    # The switch's own link takes the least MTU of its ports, and ovn-controller notes zones.
+    seen["links"]["br-int"]["mtu"] = seen["ovsdb"]["Interface br-int"]["mtu"] = 0
+    seen["sysctls"]["net/ipv6/conf/br-int/mtu"] = ""
+    kind, pairs = bridge["external_ids"]
+    bridge["external_ids"] = [kind, [pair for pair in pairs if not pair[0].startswith("ct-zone-")]]
+    return {
+        name: {
+            key: facts for key, facts in section.items() if not any(t in f"{key} {json.dumps(facts)}" for t in theirs)
+        }
+        for name, section in seen.items()
+    }
+
+
+def _edit(node: AgentNode, pod: Pod, text: Mapping[str, str]) -> bool:
+    """The pod's annotations are these and no others; False where the API server takes them not."""
+    try:
+        node.annotate(pod, dict.fromkeys(hostile.KEYS) | dict(text))
+    except AssertionError as refused:
+        if "is invalid" in str(refused):
+            return False
+        raise
+    return True
+
+
+def _memory(node: AgentNode) -> int:
+    assert node.agent is not None
+    status = Path(f"/proc/{node.agent.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+def _shown(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.0f} (at most {max(seconds) * 1000:.0f})"
+
+
+def _attack(node: AgentNode, pods: list[Pod], texts: list[dict[str, str]]) -> int:
+    """How many were taken."""
+    return sum(_edit(node, pods[number % len(pods)], text) for number, text in enumerate(texts))
+
+
+@pytest.mark.parametrize("many", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
+async def test_edits_of_running_pods(node: AgentNode, many: int) -> None:
+    sandboxes = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * (8 + VICTIMS)))
+    await asyncio.gather(*map(node.add, sandboxes))
+    victims, bad = sandboxes[:VICTIMS], sandboxes[VICTIMS:]
+    texts = hostile.drawn(many)
+    quiet, memory = [s for _ in range(AT_REST) for s in await _repairs(node, victims)], _memory(node)
+    before = await asyncio.to_thread(_outside, node, bad)
+    begun = time.monotonic()
+    attack = asyncio.create_task(asyncio.to_thread(_attack, node, [each.pod for each in bad], texts))
+    under_fire: list[float] = []
+    for _ in range(UNDER_FIRE):
+        under_fire += await _repairs(node, victims)
+        if attack.done():
+            break
+        await asyncio.sleep(many / 600)
+    taken = await attack
+    seconds, grown = time.monotonic() - begun, _memory(node) - memory
+    print(
+        f"{taken} of {many} hostile edits taken in {seconds:.1f} s: another pod's repair {_shown(under_fire)} ms,"
+        f" {_shown(quiet)} ms without; the agent grew by {grown >> 10} MiB"
+    )
+    assert taken > many // 2
+    assert statistics.median(under_fire) < USUAL
+    assert max(under_fire) < SLOWEST
+    assert grown < ROOM
+    assert (await node.status()).exit_code == 0
+    await _as_before(node, before, bad)
+    await _well_again(node, bad)
+
+
+async def _as_before(node: AgentNode, before: Inventory, bad: list[Sandbox]) -> None:
+    begun = time.monotonic()
+    while lines := compare(before, await asyncio.to_thread(_outside, node, bad)):
+        assert time.monotonic() - begun < 10, "\n".join([*lines, node.told()[-3000:]])
+    told = node.told()
+    assert "unexpectedly" not in told, told[-3000:]
+    assert "Traceback" not in told, told[-3000:]
+
+
+async def _well_again(node: AgentNode, bad: list[Sandbox]) -> None:
+    """With good annotations the pods are what they were: no edit spoilt one for good."""
+    for each in bad:
+        await asyncio.to_thread(_edit, node, each.pod, each.pod.annotations)
+    for each in bad:
+
+        async def well(each: Sandbox = each) -> bool:
+            return await node.addresses(each) == {each.pod.v4, each.pod.v6} and "default" in await node.inside(
+                each, "ip", "route"
+            )
+
+        await until(well, f"{each.pod.name} as it was")
+    assert [(await node.delete(each)).exit_code for each in bad] == [0] * len(bad)
+
+
+async def test_new_pods(bare: AgentNode) -> None:
+    """An ADD either makes the pod's own network or says whose fault it is; a DEL takes all of it away."""
+    node = bare
+    node.start("--add-budget=2")
+    texts = hostile.drawn(60)
+    pods = await asyncio.to_thread(node.make_pods, [""] * len(texts))
+    bad = await node.make_sandboxes(pods)
+    taken = [await asyncio.to_thread(_edit, node, pod, text) for pod, text in zip(pods, texts, strict=True)]
+    before = await asyncio.to_thread(_outside, node, bad)
+    outcomes = await asyncio.gather(*(node.call("ADD", each) for each in bad))
+    codes = [outcome.code for outcome in outcomes]
+    print(f"{sum(taken)} taken; ADD answered { ({code: codes.count(code) for code in sorted(set(codes))}) }")
+    assert set(codes) <= {0, 5, 7, 11}, codes
+    await _as_before(node, before, bad)
+    await asyncio.gather(*map(node.delete, bad))
+    seen = await asyncio.to_thread(inventory, node.space)
+    rest: dict[str, Any] = {name: seen[name] for name in ("links", "ovsdb")}
+    assert not [each.link for each in bad if each.link in json.dumps(rest)]

@@ -1,0 +1,52 @@
+"""The controller's figures move when what they count happens, and no label is of a pod."""
+
+import socket
+
+import aiohttp
+import pytest
+
+from control.hands import Hands, until
+from control.replicas import Replicas
+from ovnlet.front import Front
+from testbed import figures
+
+DUAL = "10.16.0.0/16,fd00:10:16::/64"
+
+
+@pytest.fixture
+def listen() -> str:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def scrape(listen: str) -> str:
+    try:
+        async with aiohttp.request("GET", f"http://{listen}/metrics") as answer:
+            return await answer.text()
+    except aiohttp.ClientError:
+        return ""
+
+
+async def test_every_figure_of_the_controller_moves(hands: Hands, replicas: Replicas, listen: str) -> None:
+    replicas.start(listen=listen)
+    await hands.subnet("ovn-default", DUAL, default=True)
+    await hands.node("n0", "192.0.2.1")
+    await hands.pod("one", ip_address="10.16.0.77")
+    await hands.pod("lost", logical_switch="nowhere")
+    await hands.allocated("one")
+    await hands.pod("two", ip_address="10.16.0.77")
+    await hands.event("two", "AddressTaken", "10.16.0.77")
+    await hands.annotate("one", ip_address="10.16.0.200")
+    await hands.event("one", "AnnotationRestored", "10.16.0.200")
+    every = {family.name for family in Front("127.0.0.1:0").registry.collect()}
+    text = ""
+
+    async def all_moved() -> bool:
+        nonlocal text
+        text = await scrape(listen)
+        return figures.moved({}, figures.values(text)) >= every
+
+    await until(all_moved, 20, f"{every} to move")
+    assert figures.unbounded(text, figures.CONTROLLER) == []

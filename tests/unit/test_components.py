@@ -1,0 +1,120 @@
+"""Components for a newer Kubernetes, or with the Prometheus operator: by schema, the guard by evaluating its CEL.
+
+They are applied to no API server here, and each says so.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cel
+import kubernetes_validate
+import pytest
+import yaml
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+HOME = MANIFESTS / "components"
+Object = dict[str, Any]
+
+
+def objects(path: Path) -> list[Object]:
+    return [body for body in yaml.safe_load_all(path.read_text()) if body]
+
+
+def names(kind: str, folder: str, name: str) -> Object:
+    """What the component's selector must find: the labels of those pods."""
+    (body,) = [
+        each for each in objects(MANIFESTS / folder) if each["kind"] == kind and each["metadata"]["name"] == name
+    ]
+    return dict(body["spec"]["template"]["metadata"]["labels"])
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in HOME.iterdir()))
+def test_a_component_says_that_only_its_schema_was_looked_at(folder: str) -> None:
+    text = (HOME / folder / "kustomization.yaml").read_text()
+    assert "validated by schema only" in re.sub(r"\s*\n#\s*", " ", text)
+    assert f"`manifests/components/{folder}`" in (MANIFESTS.parent / "docs/how-to/install.md").read_text()
+
+
+def test_a_budget_is_valid_and_finds_the_controllers_pods() -> None:
+    (budget,) = objects(HOME / "disruption-budget/budget.yaml")
+    kubernetes_validate.validate(budget, kubernetes_validate.latest_version(), strict=True)
+    wanted = budget["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= names("Deployment", "standalone/controller.yaml", "ovnlet-controller").items()
+
+
+def test_a_pod_monitor_is_valid_and_finds_the_agents_pods() -> None:
+    (monitor,) = objects(HOME / "pod-monitor/pod-monitor.yaml")
+    read = PodMonitor.model_validate(monitor).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert read == monitor, "a key that the schema does not know is not read"
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= names("DaemonSet", "base/daemonset.yaml", "ovnlet").items()
+
+
+def test_the_alert_rules_are_a_valid_prometheus_rule() -> None:
+    spec = yaml.safe_load((MANIFESTS / "alerts/ovnlet.rules.yaml").read_text())
+    body = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "x"}, "spec": spec}
+    assert PrometheusRule.model_validate(body).model_dump(mode="json", by_alias=True, exclude_none=True) == body
+
+
+class Guard:
+    """The ValidatingAdmissionPolicy, evaluated as the API server does: conditions, variables in order, validations."""
+
+    def __init__(self) -> None:
+        policy, binding = objects(HOME / "annotation-guard/policy.yaml")
+        assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+        self._spec = policy["spec"]
+
+    def allows(self, before: Object, after: Object, user: str = "eve", *groups: str) -> bool:
+        who = {"username": user, "groups": ["system:authenticated", *groups]}
+        scope: Object = {"request": {"userInfo": who}, "oldObject": before, "object": after, "variables": {}}
+        if not all(self._true(each["expression"], scope) for each in self._spec["matchConditions"]):
+            return True
+        for each in self._spec["variables"]:
+            scope["variables"][each["name"]] = cel.evaluate(each["expression"], scope)
+        return all(self._true(each["expression"], scope) for each in self._spec["validations"])
+
+    @staticmethod
+    def _true(expression: str, scope: Object) -> bool:
+        """Anything but a truth is a wrong expression, which the API server refuses."""
+        answer = cel.evaluate(expression, scope)
+        assert isinstance(answer, bool), expression
+        return answer
+
+
+def pod(**annotations: str) -> Object:
+    keys = {f"ovn.kubernetes.io/{name}": value for name, value in annotations.items()}
+    return {"metadata": {"name": "p", "annotations": keys}}
+
+
+BARE: Object = {"metadata": {"name": "p"}}
+GIVEN = pod(ip_address="10.16.0.5", mac_address="0a:00:00:01:00:05", logical_switch="ovn-default")
+STOLEN = pod(ip_address="10.16.0.6", mac_address="0a:00:00:01:00:05", logical_switch="ovn-default")
+
+
+def test_the_guard_lets_a_user_edit_what_is_the_users() -> None:
+    guard, limited = Guard(), pod(ingress_rate="5")
+    assert guard.allows(BARE, BARE)
+    assert guard.allows(BARE, limited)
+    assert guard.allows(limited, BARE)
+    assert guard.allows(GIVEN, {"metadata": {"annotations": GIVEN["metadata"]["annotations"] | {"routes": "[]"}}})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(GIVEN, STOLEN), (BARE, GIVEN), (GIVEN, BARE), (GIVEN, pod(routed="true"))]
+)
+def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: Object) -> None:
+    guard = Guard()
+    assert not guard.allows(before, after)
+    assert not guard.allows(before, after, "system:serviceaccount:default:default", "system:serviceaccounts")
+    assert guard.allows(before, after, "system:serviceaccount:ovnlet-system:ovnlet-controller")
+    assert guard.allows(before, after, "system:serviceaccount:kube-system:ovn")
+    assert guard.allows(before, after, "admin", "system:masters")
+
+
+@pytest.mark.parametrize(
+    "key", ["allocated", "routed", "ip_address", "mac_address", "cidr", "gateway", "logical_switch"]
+)
+def test_the_guard_knows_each_key(key: str) -> None:
+    assert not Guard().allows(pod(**{key: "a"}), pod(**{key: "b"}))

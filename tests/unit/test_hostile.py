@@ -1,0 +1,122 @@
+"""No annotation makes the agent write outside the pod's own network, or hold more than it can bear."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovnlet.core import annotations, desired
+from ovnlet.core.allocation import Allocation
+from ovnlet.core.attachment import Node
+from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.plan import diff
+from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route, Sysctl, Veth
+from ovnlet.journal import Journal, Tail
+from unit import hostile, pods
+from unit.pods import ATTACHMENT, Text, key
+
+# Addresses, connected routes, settings and limits come to fewer than these; then the routes that are allowed.
+MOST_THINGS = 32 + 256
+MOST_WORDS = 4096
+
+
+def _read(text: Text) -> Iterator[Allocation]:
+    """What a running pod is given by an edit, which always works, and what a new one would get."""
+    yield annotations.settle(annotations.usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0")
+    try:
+        yield annotations.settle(None, text, "ovn", "eth0")
+    except (Invalid, NotReady) as error:
+        _is_bearable(error)
+
+
+def _is_bearable(told: Exception | str) -> None:
+    """Fit for a log line, an Event and a terminal."""
+    assert str(told).isprintable()
+    assert len(str(told)) < MOST_WORDS
+
+
+@pytest.mark.parametrize("many", [300, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
+def test_each_step_is_of_the_pods_own_things(many: int) -> None:
+    @settings(max_examples=many, derandomize=many == 300)
+    @given(hostile.annotated(), pods.nodes())
+    def each(text: Text, node: Node) -> None:
+        before = pods.network(hostile.GOOD, node)
+        for allocation in _read(text):
+            for told in (*map(str, allocation.problems), *allocation.notices):
+                _is_bearable(told)
+            network = desired.network(ATTACHMENT, allocation, node)
+            assert len(network) <= MOST_THINGS
+            for plan in (diff(network, ABSENT), diff(network, before), diff(ABSENT, network)):
+                assert not [(step, strange) for step in plan if (strange := hostile.strange(step.resource))]
+
+    each()
+
+
+@pytest.mark.parametrize("good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"])
+@given(hostile.annotated())
+def test_what_a_pod_was_given_the_next_pass_leaves(good: Text | None, text: Text) -> None:
+    """One wrong value takes no other one along: what is remembered makes the same network as what was read."""
+    try:
+        first = annotations.settle(good, text, "ovn", "eth0")
+    except (Invalid, NotReady):
+        return
+    kept = annotations.usable(good, text, "ovn", "eth0")
+    again = annotations.settle(kept, text, "ovn", "eth0")
+    assert diff(_network(again), _network(first)) == ()
+
+
+def _network(allocation: Allocation) -> Network:
+    return desired.network(ATTACHMENT, allocation, hostile.NODE)
+
+
+def _planted() -> Iterator[Resource]:
+    """What a leak of an annotation into a step would look like."""
+    network: Network = pods.network(hostile.GOOD, hostile.NODE)
+    (veth,) = [thing for thing in network if isinstance(thing, Veth)]
+    (port,) = [thing for thing in network if isinstance(thing, Port)]
+    yield replace(veth, host="br-int")
+    yield replace(veth, pod="../x")
+    yield replace(veth, alias="\x1b[2J")
+    yield replace(port, name="ovn0")
+    yield replace(port, external_ids=port.external_ids | {("logical_switch", "$(reboot)")})
+    yield replace(port, external_ids=port.external_ids | {("ip", "10.16.0.5/../..")})
+    yield Sysctl(veth.key, "ipv4/ip_forward", "0")
+    yield Sysctl(veth.key, "ipv6/conf/eth0/disable_ipv6", "-1")
+    yield Address(("veth", "another_h", "eth0"), "eth0", ip_interface("10.16.0.5/16"))
+    yield Route(veth.key, "eth1", ip_network("192.0.2.0/24"), None, None)
+
+
+@pytest.mark.parametrize("thing", [*_planted()], ids=str)
+def test_a_leak_would_be_found(thing: Resource) -> None:
+    assert hostile.strange(thing)
+
+
+@given(st.dictionaries(st.sampled_from(hostile.STRANGERS), hostile.TEXTS, max_size=4))
+def test_a_key_that_is_not_ours_changes_nothing(other: Text) -> None:
+    assert annotations.parse(hostile.GOOD | other, "ovn", "eth0") == annotations.parse(hostile.GOOD, "ovn", "eth0")
+
+
+def test_long_text_is_read_and_not_remembered() -> None:
+    """Else an author of one pod fills the agent's memory by editing it again and again."""
+    before = annotations._parse.cache_info().currsize
+    for number in range(50):
+        routes = f'[{{"dst":"198.51.100.{number}/32","gw":"10.16.0.1"}}{" " * 20_000}]'
+        assert annotations.parse(hostile.GOOD | {key("routes"): routes}, "ovn", "eth0").routes
+    assert annotations._parse.cache_info().currsize == before
+
+
+@pytest.mark.parametrize("value", ["10.16.0.5/\x1b[2J", "10.16.0.5,\x1cfd00::5", "10.16.0.5/99", "10.16.0.5\n,fd00::5"])
+def test_an_address_that_would_command_a_terminal_is_refused(value: str) -> None:
+    with pytest.raises(Invalid, match="ip_address"):
+        annotations.parse(hostile.GOOD | {key("ip_address"): value}, "ovn", "eth0")
+
+
+def test_what_is_told_of_an_edit_does_not_fill_the_memory() -> None:
+    journal, tail = Journal(), Tail()
+    journal.record("shop", "web-0", "Normal", "NetworkUpdated", "x" * 100_000)
+    tail.emit(logging.LogRecord("reconcile", logging.INFO, __file__, 1, "x" * 100_000, None, None))
+    assert all(len(line) < MOST_WORDS + 500 for line in (*journal._entries, *tail.lines))

@@ -1,0 +1,116 @@
+"""IPPools: what their entries mean, and which address a pod that names one gets."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from ovnlet.core import decide, pools, topology
+from ovnlet.core.claims import named_pool
+from ovnlet.core.decide import Decision
+from ovnlet.core.plan import diff
+from ovnlet.core.pools import IpPool
+from unit.test_decide import DUAL, World, pod
+
+
+def pool(*ips: str, subnet: str = "shop") -> IpPool:
+    return pools.read("few", "u", {"subnet": subnet, "ips": list(ips)})
+
+
+class Pooled(World):
+    def __init__(self, *known: IpPool) -> None:
+        super().__init__()
+        self.pools = {each.name: each for each in known}
+
+    def decide(self, claim: object) -> Decision:
+        seen = self.database.port(claim.port)  # type: ignore[attr-defined]
+        return decide.decide(claim, seen, self.subnet, self.database.holder, self.pools.get)  # type: ignore[arg-type]
+
+
+def given(decision: Decision) -> list[str]:
+    assert decision.binding is not None, decision.tell
+    return [str(address) for address in decision.binding.addresses]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "name"),
+    [
+        ({"ip_pool": "few"}, "few"),
+        ({"ip_pool": " few.of-them "}, "few.of-them"),
+        ({"ip_pool": "10.16.0.5"}, ""),
+        ({"ip_pool": "10.16.0.5,10.16.0.6"}, ""),
+        ({"ip_pool": "10.16.0.5;fd00:16::5"}, ""),
+        ({"ip_pool": "few", "ip_address": "10.16.0.5"}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_is_a_name(annotations: dict[str, str], name: str) -> None:
+    assert named_pool(pod(**annotations)) == name
+
+
+@pytest.mark.parametrize(
+    ("ips", "inside", "outside"),
+    [
+        (["10.16.0.50"], ["10.16.0.50"], ["10.16.0.51", "fd00:16::50"]),
+        (["10.16.0.50..10.16.0.52"], ["10.16.0.50", "10.16.0.52"], ["10.16.0.49", "10.16.0.53"]),
+        (["10.16.0.64/30", "fd00:16::a"], ["10.16.0.64", "10.16.0.67", "fd00:16::a"], ["10.16.0.68", "fd00:16::b"]),
+    ],
+)
+def test_what_an_entry_means(ips: list[str], inside: list[str], outside: list[str]) -> None:
+    read = pool(*ips)
+    assert not read.wrong
+    assert all(read.holds(ip_address(each)) for each in inside)
+    assert not any(read.holds(ip_address(each)) for each in outside)
+
+
+@pytest.mark.parametrize("entry", ["", "nonsense", "10.16.0.9..10.16.0.1", "10.16.0.1..fd00::1", "10.16.0.0/33"])
+def test_an_entry_that_is_none_is_told_to_the_pod(entry: str) -> None:
+    decision = Pooled(pool("10.16.0.50", entry)).settle(pod(ip_pool="few"))
+    assert decision.waits
+    assert decision.tell is not None
+    assert decision.tell[0] == "InvalidAnnotation"
+    assert repr(entry) in decision.tell[1]
+
+
+def test_pods_get_what_is_free_of_it_and_ovn_chooses_the_other_family() -> None:
+    world = Pooled(pool("10.16.0.50..10.16.0.51"))
+    first, second = (given(world.settle(pod(name, name, ip_pool="few"))) for name in "ab")
+    assert (first[0], second[0]) == ("10.16.0.50", "10.16.0.51")
+    assert first[1].startswith("fd00:16::")
+    third = world.settle(pod("c", "c", ip_pool="few"))
+    assert (third.waits, third.tell) == (True, ("AddressTaken", "every address of IPPool few is taken"))
+    assert world.database.port("c.default") is None
+
+
+def test_both_families_may_be_of_it() -> None:
+    world = Pooled(pool("10.16.0.50", "fd00:16::a..fd00:16::b"))
+    decision = world.settle(pod(ip_pool="few", mac_address="0a:00:00:00:00:01"))
+    assert given(decision) == ["10.16.0.50", "fd00:16::a"]
+
+
+def test_the_gateway_is_nobodys() -> None:
+    assert given(Pooled(pool("10.16.0.0/29")).settle(pod(ip_pool="few")))[0] == "10.16.0.2"
+
+
+@pytest.mark.parametrize(
+    ("known", "why"), [([], "there is none of that name"), ([pool("10.16.0.50", subnet="other")], "of subnet other")]
+)
+def test_a_pool_that_cannot_be_used_is_told(known: list[IpPool], why: str) -> None:
+    decision = Pooled(*known).settle(pod(ip_pool="few"))
+    assert decision.waits
+    assert decision.tell is not None
+    assert why in decision.tell[1]
+
+
+def test_a_pod_that_has_an_address_keeps_it_whatever_becomes_of_the_pool() -> None:
+    world = Pooled(pool("10.16.0.50"))
+    before = given(world.settle(pod(ip_pool="few")))
+    world.pools["few"] = pool("10.16.0.60")
+    assert given(world.settle(pod(ip_pool="few"))) == before
+    assert given(world.settle(pod(uid="u2", ip_pool="few")))[0] == "10.16.0.60", "another pod of that name"
+
+
+def test_ovn_is_told_to_leave_them_to_the_pool() -> None:
+    subnet = replace(DUAL, reserved=pool("10.16.0.50..10.16.0.51", "fd00:16::a").ranges())
+    steps = diff(topology.subnet(subnet, "r"), topology.subnet(DUAL, "r"))
+    assert [str(step) for step in steps] == ["~ Switch shop: exclude_ips 10.16.0.1 -> 10.16.0.1 10.16.0.50..10.16.0.51"]
