@@ -3,7 +3,7 @@
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS plugin
-RUN apt-get update && apt-get install -y --no-install-recommends make musl-tools
+RUN apt-get update && apt-get install -y --no-install-recommends gcc make musl-tools
 COPY pyproject.toml /src/
 COPY cni/plugin/Makefile cni/plugin/ovnlet.c /src/cni/plugin/
 RUN make -C /src/cni/plugin
@@ -25,7 +25,8 @@ RUN site=/out/usr/local/lib/python$(python3 -c 'import sys; print("%d.%d" % sys.
 COPY --from=plugin /src/cni/plugin/ovnlet /out/opt/ovnlet/bin/ovnlet
 
 FROM ${BASE}
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 COPY --from=code /out /
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -5,7 +5,7 @@ FLOORS ?= unit node cluster control cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-control test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-control test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ e2e-install: setup  ## install, update, uninstall on an empty bed; what each cap
 	@cd tests && ../$(BIN)/python -m install
 	@cd tests && ../$(BIN)/python -m install --capabilities
 	@cd tests && ../$(BIN)/python -m install --alone
+
+image: setup  ## build the Dockerfile with buildah, and compare it with the registry-less image: build/image.json
+	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image
+	@cd tests && ../$(BIN)/python -m testbed.dockerfile
 
 docs: .venv  ## build the documentation as a site, strictly
 	@cd tests && ../$(BIN)/python -m bench.figure

@@ -108,11 +108,7 @@ class Agent:
         self.pods = Listing(
             access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
         )
-        self.listings: list[Listing[Any]] = [
-            self.pods,
-            Listing(access, self.node.node),
-            Listing(access, self.node.subnets),
-        ]
+        self.listings: list[Listing[Any]] = [self.pods, *self.node.listings]
         self.guest = Guest(access, settings.node_name, self.listings)
         self.attaching = Attaching(
             host=self.host,
@@ -294,9 +290,9 @@ class Agent:
             await self._overdue.wait()
             self._overdue.clear()
             await self._look_at_chassis()
-            if self.chassis.owes:
-                asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
 
     async def _look_at_chassis(self) -> None:
         await self.chassis.look()
+        if self.chassis.owes:
+            asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
         self.node.is_chassis(self.ovs.chassis.get("system-id", ""))

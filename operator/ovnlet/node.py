@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ovnlet.cluster import bodies, subnets
 from ovnlet.cluster.bodies import OwnNode
 from ovnlet.cluster.chassis_name import ChassisName
 from ovnlet.cluster.condition import Condition
 from ovnlet.cluster.feeds import Kind, Store
+from ovnlet.cluster.listing import Listing
 from ovnlet.cluster.session import Access
 from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
@@ -56,6 +58,7 @@ class NodeSide:
         self._beside_kube_ovn = settings.chassis == "observe"
         self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
         self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
+        self.listings: list[Listing[Any]] = [Listing(access, self.node), Listing(access, self.subnets)]
         self._failing: asyncio.TimerHandle | None = None
         if not self.nic.remembers:
             self.nic.reach(Reach(self._set_prefixes))

@@ -21,8 +21,8 @@ KEY = "ovnlet.io/repair"
 BROKEN = ("pod MTU changed", "iface-id removed", "host qdisc deleted")
 KNOWN = 3.0  # seconds in which an annotation has reached the agent
 EXEMPT, STRUGGLE = 5.0, 15.0
-# Ten repairs are free; then come rests of 1, 2, 4 and 8 s.
-MOST = 16
+# Fifteen repairs are free; then come rests of 1, 2, 4 and 8 s.
+MOST = 21
 LONGEST_REST = 60.0
 
 

@@ -5,17 +5,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from testbed import layout
-from testbed.assign import SWITCH
 from testbed.service import wait_for
 from testbed.space import Space
 from testbed.workloads import Cluster, Running, pod
 
-CRD = Path(__file__).resolve().parents[2] / "manifests" / "standalone" / "subnet.yaml"
+SUBNET = "ovn-default"
 SOON = 20.0
 PORT = 5151
 # Says to each who connects what it sees of them, and then whatever they say.
@@ -59,22 +57,13 @@ def listening(cluster: Cluster) -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def outgoing(cluster: Cluster) -> Iterator[None]:
     """The pods' Subnet with natOutgoing; as it was thereafter."""
-    bed = cluster.bed
-    bed.kubectl("apply", "-f", str(CRD))
-    bed.kubectl("wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s")
-    there = bed.kubectl("get", "subnet", SWITCH, "--ignore-not-found")
-    if not there:
-        body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": SWITCH}}
-        bed.kubectl("apply", "-f", "-", stdin=json.dumps({**body, "spec": {"cidrBlock": layout.PODS}}))
     patch(cluster, nat=True)
     yield
     patch(cluster, nat=False)
-    if not there:
-        bed.kubectl("delete", "subnet", SWITCH)
 
 
 def patch(cluster: Cluster, *, nat: bool) -> None:
-    cluster.bed.kubectl("patch", "subnet", SWITCH, "--type=merge", "-p", json.dumps({"spec": {"natOutgoing": nat}}))
+    cluster.bed.kubectl("patch", "subnet", SUBNET, "--type=merge", "-p", json.dumps({"spec": {"natOutgoing": nat}}))
 
 
 def seen(each: Running, address: str) -> str:

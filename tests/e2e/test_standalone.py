@@ -106,11 +106,33 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
             assert given(now).items() >= before.items(), field
             assert pinned(two.bed).items() >= before.items(), field
             assert all(set(each.ips) <= shown(each) for each in pods), field
+            _are_in_force(pods, field)
         two.bed.kubectl("delete", "pod", f"after-{field.lower()}", "--force", "--grace-period=0")
         two.running(20)
     sent, received = ping.stop()
     print(f"20 ms ping between nodes over all edits: {sent} sent, {received} received")
     assert sent == received
+
+
+def _are_in_force(pods: list[Running], field: str) -> None:
+    """What running pods follow of it, each of them does."""
+    match field:
+        case "mtu":
+            wait_for(lambda: {_mtu(each) for each in pods} == {EDITS["mtu"]}, "the MTU of running pods", timeout=20)
+        case "gateway":
+            to = EDITS["gateway"].partition(",")[0]
+            wait_for(lambda: {_gateway(each) for each in pods} == {to}, "the gateway of running pods", timeout=20)
+        case _:  # of later pods only
+            pass
+
+
+def _mtu(each: Running) -> object:
+    return each.ip("link", "show", "eth0")[0]["mtu"]
+
+
+def _gateway(each: Running) -> object:
+    routes = each.ip("route", "show", "default")
+    return routes[0]["gateway"] if routes else ""
 
 
 @contextmanager
@@ -183,7 +205,7 @@ def _chassis(bed: Bed, port: str) -> str:
 def _without_agent(bed: Bed, node: str) -> Iterator[None]:
     bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(STAYS_AWAY))
     bed.kubectl("label", "node", node, f"{AWAY}=yes")
-    wait_for(lambda: not deploy.agent_pods(bed, node), f"the end of {node}'s agent", timeout=60, every=0.1)
+    deploy.dismissed(bed, node)
     yield
     bed.kubectl("label", "node", node, f"{AWAY}-")
     wait_for(lambda: deploy.agent_pods(bed, node), f"{node}'s agent", timeout=60, every=0.1)

@@ -1,31 +1,27 @@
-"""A cluster of its own, agent and controller: every right that is granted is used, and no other is asked for."""
+"""A cluster of its own, agent and controller: what is granted is used and no more asked for; and nothing is left."""
 
-import json
 from collections.abc import Callable
 
+from install import life
 from install.report import Report, Step
 from testbed import deploy, layout, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
-from testbed.workloads import OVN, Cluster, Running, deployment
+from testbed.workloads import OVN, Cluster, Running, deployment, subnet
 
 REPLICAS = 3
 WISH = "10.16.77.77"
-SUBNET = {
-    "apiVersion": "kubeovn.io/v1",
-    "kind": "Subnet",
-    "metadata": {"name": "ovn-default"},
-    "spec": {"cidrBlock": layout.PODS, "default": True},
-}
 ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
 
 
 def run(bed: Bed) -> None:
     report, cluster = Report("install-alone.json"), Cluster(bed)
+    with report.step("inventory of the empty node") as step:
+        before = life.prepared(bed)
     with report.step("kubectl apply -k manifests/standalone, node Ready") as step:
-        step.saw(deploy.apply(bed))
-    with report.step(f"a Deployment of {REPLICAS} runs") as step:
-        bed.kubectl("apply", "--filename=-", stdin=json.dumps(SUBNET))
+        step.saw(reference := deploy.apply(bed))
+    with report.step(f"a Subnet with natOutgoing, and a Deployment of {REPLICAS} runs") as step:
+        cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True, natOutgoing=True))
         cluster.apply(deployment("some", REPLICAS))
         pods = cluster.running(REPLICAS)
         step.saw(*(f"{each.name}: {','.join(each.ips)}" for each in pods))
@@ -35,7 +31,20 @@ def run(bed: Bed) -> None:
             restored(bed, pods[1], step)
     with report.step("what is granted is used, and nothing else is asked for") as step:
         used(bed, step)
-    cluster.clear()
+    with report.step("our table of nftables stands, before it is all removed") as step:
+        step.saw(*wait_for(lambda: tables(bed), "our table"))
+    with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
+        cluster.clear()
+        bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
+        bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
+        step.saw(*bed.kubectl("-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines())
+    with report.step("kubectl delete -k manifests/uninstall, inventory of the node identical") as step:
+        bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
+        life.identical(bed, before, step)
+
+
+def tables(bed: Bed) -> list[str]:
+    return [line for line in bed.node().sh("nft list tables").splitlines() if "ovnlet" in line]
 
 
 def undone(pod: Running, step: Step) -> None:

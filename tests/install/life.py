@@ -45,8 +45,7 @@ print(worst)
 def run(bed: Bed) -> None:
     report, cluster = Report("install.json"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
-        bed.node().run(["sysctl", "-qw", *PREPARED])
-        before = settled(bed)
+        before = prepared(bed)
         step.saw(*(f"{name}: {len(section)}" for name, section in before.items()))
     with report.step("kubectl apply -k manifests/base, node Ready") as step:
         assert not deploy.all_ready(bed), "a node without a CNI configuration is not ready"
@@ -77,16 +76,7 @@ def run(bed: Bed) -> None:
         bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
         step.saw(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
-        difference: list[str] = []
-
-        def same() -> bool:
-            difference[:] = compare(before, look(bed))
-            return not difference
-
-        try:
-            wait_for(same, "the node to be as it was", timeout=60, every=1)
-        finally:
-            step.saw(*difference)
+        identical(bed, before, step)
 
 
 def weight(bed: Bed) -> list[str]:
@@ -128,6 +118,26 @@ def look(bed: Bed) -> Inventory:
     seen["files"].pop("/var/lib/cni/results", None)
     seen["firewall"] = {rule: facts for rule, facts in seen["firewall"].items() if PORTMAP not in rule}
     return seen
+
+
+def prepared(bed: Bed) -> Inventory:
+    """The node as Kubernetes asks for it, and what is there."""
+    bed.node().run(["sysctl", "-qw", *PREPARED])
+    return settled(bed)
+
+
+def identical(bed: Bed, before: Inventory, step: Step) -> None:
+    """What OVS and OVN keep of a port is gone a moment after it."""
+    difference: list[str] = []
+
+    def same() -> bool:
+        difference[:] = compare(before, look(bed))
+        return not difference
+
+    try:
+        wait_for(same, "the node to be as it was", timeout=60, every=1)
+    finally:
+        step.saw(*difference)
 
 
 def settled(bed: Bed) -> Inventory:

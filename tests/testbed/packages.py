@@ -1,4 +1,4 @@
-"""The Debian packages a bed is made of: `python -m testbed.packages [--kernel]`.
+"""The Debian packages a bed is made of: `python -m testbed.packages [--kernel] [--image]`.
 
 The first program that runs on a fresh machine, so it needs nothing but /usr/bin/python3. Installing starts, enables
 and reconfigures no service: the machine's own Open vSwitch, containerd and etcd stay as they were, or stay off.
@@ -54,6 +54,10 @@ KERNEL = {
     "virtiofsd": "gives it this machine's files",
     "kmod": "lists its modules' dependencies",
 }
+IMAGE = {
+    "buildah": "builds the Dockerfile",
+    "netavark": "buildah does not start without it",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")
 DENY = "#!/bin/sh\n# Written by ovnlet's testbed.packages while it installs; gone when it ends.\nexit 101\n"
@@ -82,9 +86,9 @@ def missing(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in there]
 
 
-def ensure(*, kernel: bool = False) -> list[str]:
+def ensure(*, kernel: bool = False, image: bool = False) -> list[str]:
     """Install what is missing; the names of what was."""
-    names = [*BED, *(KERNEL if kernel else ())]
+    names = [*BED, *(KERNEL if kernel else ()), *(IMAGE if image else ())]
     if not missing(names) and not _killed_run():
         return []
     # /usr/sbin is where policy-rc.d lives, and so what two runs must not share.
@@ -158,7 +162,9 @@ def _killed_run() -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="testbed.packages", description=__doc__)
     parser.add_argument("--kernel", action="store_true", help="also what boots a stock kernel: " + ", ".join(KERNEL))
-    installed = ensure(kernel=parser.parse_args().kernel)
+    parser.add_argument("--image", action="store_true", help="also what builds the Dockerfile: " + ", ".join(IMAGE))
+    chosen = parser.parse_args()
+    installed = ensure(kernel=chosen.kernel, image=chosen.image)
     print(f"installed: {' '.join(installed)}" if installed else "all packages are there")
 
 

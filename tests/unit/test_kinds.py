@@ -8,8 +8,8 @@ import pytest
 from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
-# ovs-vswitchd makes and removes it with its port, the fake is of pods: tests/node/test_node_links.py has a real one.
-UNFAKED = {"Nic"}
+# Of the node, and the fake is of pods: tests/node/test_node_links.py and test_nftables.py have a real one.
+UNFAKED = {"Nic", "Masquerade"}
 
 
 def _named_in(kind: str, pattern: str) -> bool:

@@ -8,7 +8,7 @@ from ovnlet.core.annotations import REPAIR
 from ovnlet.core.attachment import Attachment
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Network, Port, Route
-from ovnlet.reconcile.patience import FREE, UNDONE, Patience
+from ovnlet.reconcile.patience import FREE, UNDONE, WINDOW, Patience
 from unit.memory import COMPLETE, World, pod
 
 pytestmark = pytest.mark.looptime
@@ -42,7 +42,7 @@ async def test_a_quiet_time_is_forgiven() -> None:
     patience = Patience(lambda _: None)
     for _ in range(FREE + 1):
         patience.took(KEY, [SAME])
-    await asyncio.sleep(12)
+    await asyncio.sleep(patience.rest(KEY) + WINDOW + 0.1)
     patience.took(KEY, [SAME])
     assert patience.rest(KEY) == 0
 

@@ -5,6 +5,7 @@ protocol by that link, and rivals of those by the same link. Nothing else of the
 """
 
 import errno
+import time
 from collections.abc import Iterator, Sequence
 
 from ovnlet.core.attachment import Attachment
@@ -20,6 +21,7 @@ from ovnlet.drivers.rtnetlink import Link
 # What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
 _KINDS = frozenset({"tun", "openvswitch"})
 _NO_NAMESPACE = -1
+_RECHECK = 60.0
 
 
 class NodeLinks:
@@ -27,7 +29,7 @@ class NodeLinks:
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
         self._sysctl_dir = sysctl_dir
-        self._has_tables = False
+        self._has_tables, self._until = False, float("-inf")
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
         """Raises Taken where another link has the name."""
@@ -37,8 +39,10 @@ class NodeLinks:
 
     @property
     def has_tables(self) -> bool:
-        """Whether the kernel has nf_tables. A module that was missing may come."""
-        self._has_tables = self._has_tables or nftables.is_there()
+        """Whether the kernel has nf_tables. A module that was missing is asked for again after a minute."""
+        if not self._has_tables and time.monotonic() >= self._until:
+            self._has_tables = nftables.is_there()
+            self._until = time.monotonic() + _RECHECK
         return self._has_tables
 
     def _observe(self, attachment: Attachment, desired: Network) -> Network:

@@ -21,6 +21,7 @@ from ovnlet.drivers import hints, ovsops, qosrows
 from ovnlet.drivers.binding import Bindings, installed
 from ovnlet.drivers.commits import Commits
 from ovnlet.drivers.ovsdb import Change, Database, Row
+from ovnlet.drivers.ovsops import CHASSIS_IDS
 from ovnlet.drivers.pace import Pace
 from ovnlet.drivers.renewal import Renewal
 from ovnlet.drivers.rows import Switch
@@ -33,9 +34,6 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error", "type", "mac", "mtu_request", *qosrows.POLICING),
     **qosrows.TABLES,
 }
-CHASSIS_IDS = frozenset(
-    {"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type", ovsops.BRIDGE_REMOTE}
-)
 _SILENCE = 4.0
 _PATIENCE = 2.0
 

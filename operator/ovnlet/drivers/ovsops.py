@@ -12,7 +12,11 @@ from ovnlet.drivers import qosrows
 from ovnlet.drivers.ovsdb import Op
 from ovnlet.drivers.rows import Switch
 
-BRIDGE_REMOTE = "ovn-bridge-remote"
+_REMOTE = "ovn-bridge-remote"
+# OVN's own keys of this node, in Open_vSwitch.external_ids.
+CHASSIS_IDS = frozenset(
+    {"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type", _REMOTE}
+)
 _NAMES = count(1)  # of rows within their transaction; several callers' operations share one
 
 
@@ -63,12 +67,12 @@ def respell_remote(bridge: str, switch: Switch) -> list[Op]:
     Nothing, where somebody has named a socket of his own.
     """
     root = switch.root()
-    now = root[1]["external_ids"].get(BRIDGE_REMOTE, "") if root else ""
+    now = root[1]["external_ids"].get(_REMOTE, "") if root else ""
     one, other = f"unix:{bridge}.mgmt", f"unix:./{bridge}.mgmt"
     if now not in ("", one, other):
         return []
-    new = _map({BRIDGE_REMOTE: other if now == one else one})
-    changes = [["external_ids", "delete", ["set", [BRIDGE_REMOTE]]], ["external_ids", "insert", new]]
+    new = _map({_REMOTE: other if now == one else one})
+    changes = [["external_ids", "delete", ["set", [_REMOTE]]], ["external_ids", "insert", new]]
     return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": changes}]
 
 

@@ -12,8 +12,10 @@ from ovnlet.core.attachment import AttachmentKey
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import Key
 
-FREE = 10
-WINDOW = 10.0
+# `ip address flush` alone goes ten rounds against a repair before it gives up, and may meet what was broken just now.
+FREE = 15
+# What is undone later than that was not undone at once, and a repair each two seconds costs nothing.
+WINDOW = 2.0
 LONGEST = 60.0
 # No number in it: the same words each time make one Event with a count.
 UNDONE = "undone at once again and again, so each repair waits longer, for a minute at most"
@@ -36,7 +38,7 @@ class Patience:
         self._rows: dict[AttachmentKey, _Row] = {}
 
     def took(self, key: AttachmentKey, steps: Iterable[Step]) -> None:
-        """A repair was made. Of a thing's within ten seconds of the one before, or of the rest, ten are free."""
+        """A repair was made. Of a thing's within two seconds of the one before, or of the rest, fifteen are free."""
         now = asyncio.get_running_loop().time()
         row = self._rows.setdefault(key, _Row())
         row.things = {thing: seen for thing, seen in row.things.items() if now - max(seen[1], row.until) < WINDOW}

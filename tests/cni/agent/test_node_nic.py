@@ -23,7 +23,7 @@ def joined(bare: AgentNode) -> Iterator[AgentNode]:
     yield bare
     bare.kill()
     bed.kubectl("delete", "node", name)
-    bed.kubectl("delete", "events", "--all")
+    bed.kubectl("delete", "events", "--field-selector=involvedObject.kind=Node", "--wait=false")
     bare.space.sh("ovs-vsctl --if-exists del-port ovn0; rm -rf /run/ovnlet")
     bed.nbctl("--if-exists", "lsp-del", f"node-{name}")
 

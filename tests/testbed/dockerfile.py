@@ -1,0 +1,151 @@
+"""The Dockerfile built, with neither docker nor a registry, and laid beside the registry-less image: `make image`.
+
+buildah builds it on a Debian root made by mmdebstrap from this machine's mirror. Both must hold the same files under
+/usr/local and /opt. What pip notes of its call may differ; the plugin, which Debian's compiler makes in one and
+this machine's in the other, must answer alike. The result is build/image.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import apt, images, layers, progress
+
+PROJECT = Path(__file__).resolve().parents[2]
+REPORT = PROJECT / "build/image.json"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+INSIDE = "/run/machine-ca.crt"
+OURS = ("usr/local/bin", "usr/local/lib", "opt")
+PIPS_OWN = ("RECORD", "REQUESTED", "direct_url.json", "INSTALLER")
+BASE, IMAGE = "localhost/debian:minbase", "localhost/ovnlet:dockerfile"
+Files = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """buildah with a storage of its own, which goes with `home`."""
+
+    home: Path
+
+    def run(self, *words: str | Path) -> str:
+        done = subprocess.run(
+            ["buildah", f"--root={self.home}/storage", f"--runroot={self.home}/run", *map(str, words)],
+            env=os.environ | {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"buildah {words[0]}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done.stdout.strip()
+
+    def debian(self) -> None:
+        """What `debian:…-slim` is elsewhere."""
+        suite, conf = platform.freedesktop_os_release()["VERSION_CODENAME"], self.home / "apt.conf"
+        conf.write_text(
+            subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+        )
+        options = ["--mode=root", "--variant=minbase", "--skip=output/dev", f"--aptopt={conf}"]
+        progress.run(["mmdebstrap", *options, suite, self.home / "root.tar", apt.mirror()])
+        container = self.run("from", "scratch")
+        self.run("add", "--quiet", container, self.home / "root.tar", "/")
+        self.run("commit", "--quiet", container, BASE)
+
+    def build(self) -> None:
+        """By this machine's way to its mirror and package index, of which the image keeps nothing."""
+        (self.home / "pip.conf").write_text(f"[global]\ncert = {INSIDE}\n{_index()}")
+        mounts = {
+            self.home / "apt.conf": "/etc/apt/apt.conf.d/99machine",
+            self.home / "pip.conf": "/etc/pip.conf",
+            CERTIFICATES: INSIDE,
+        }
+        limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+        flags = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
+        for name, number in limits.items():  # as they are: a container may not be allowed to raise its own
+            flags.append("--ulimit={}={}:{}".format(name, *resource.getrlimit(number)))
+        self.run(
+            "build", "--pull=never", "--network=host", f"--build-arg=BASE={BASE}", *flags, f"--tag={IMAGE}", PROJECT
+        )
+
+
+def _index() -> str:
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+    )
+    return f"index-url = {told.stdout.strip()}\n" if told.returncode == 0 else ""
+
+
+def files(root: Path) -> Files:
+    """Of ours: each file with its mode and contents."""
+    found = {}
+    for path in (path for folder in OURS for path in (root / folder).rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.name not in PIPS_OWN:
+            name = path.relative_to(root)
+            made = answer(path) if name == layers.PLUGIN else hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(name)] = f"{path.stat().st_mode:o} {made}"
+    return found
+
+
+def answer(plugin: Path) -> str:
+    """What it says of itself, where it finds no library: its own directory is all there is."""
+    words: list[str | Path] = ["chroot", plugin.parent, f"/{plugin.name}"]
+    done = subprocess.run(words, env={"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def unpack(archive: Path, tree: Path) -> Path:
+    """The layers of the registry-less image that are not Debian's."""
+    with tarfile.open(archive) as tar:
+        tar.extractall(tree / "oci", filter="data")
+    home = tree / "oci"
+    manifest = home / _place(json.loads((home / "index.json").read_text())["manifests"][0]["digest"])
+    (tree / "root").mkdir()
+    for layer in json.loads(manifest.read_text())["layers"][1:]:
+        packed = ["--zstd"] * layer["mediaType"].endswith("zstd")
+        words: list[str | Path] = ["tar", *packed, "-xf", home / _place(layer["digest"]), "-C", tree / "root"]
+        subprocess.run(words, check=True)
+    return tree / "root"
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def main() -> None:
+    _, archive = images.agent_image(PROJECT)
+    with tempfile.TemporaryDirectory(prefix="ovnlet-image-") as name:
+        builder, other = Builder(Path(name)), Path(name) / "other"
+        other.mkdir()
+        with progress.step("a Debian root"):
+            builder.debian()
+        with progress.step("Dockerfile"):
+            builder.build()
+        container = builder.run("from", "--pull=never", IMAGE)
+        root = Path(builder.run("mount", container))
+        version = subprocess.run(
+            ["chroot", root, "ovnlet", "--version"], check=True, capture_output=True, text=True
+        ).stdout
+        here, there = files(root), files(unpack(archive, other))
+        unlike = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+        size = subprocess.run(["du", "-sm", root], check=True, capture_output=True, text=True).stdout.split()[0]
+        builder.run("umount", "--all")
+    told = {"version": version.strip(), "MB unpacked": int(size), "files of ours": len(here), "unlike": unlike}
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps(told | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1))
+    print(REPORT.read_text())
+    if unlike:
+        raise SystemExit(f"{len(unlike)} files differ from the registry-less image's")
+
+
+if __name__ == "__main__":
+    main()
