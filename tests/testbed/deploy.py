@@ -12,6 +12,7 @@ from typing import Any
 from testbed import images, layout, pki, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
+from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMESPACE = "ovnlet-system"
@@ -101,3 +102,17 @@ def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
     where = ("-l", "app.kubernetes.io/name=ovnlet", f"--field-selector=spec.nodeName={node}")
     text = bed.kubectl("-n", NAMESPACE, "get", "pods", *where, "-o", "name")
     return [line.removeprefix("pod/") for line in text.split()]
+
+
+def agent_processes(node: Space) -> list[int]:
+    return [int(word) for word in node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+
+
+def dismissed(bed: Bed, node: str = "n0") -> None:
+    """Return once the agent of a node where it may not stay has ended, and its pod is no more.
+
+    kubelet 1.20 can take a minute to tell of a pod's end, and until then the DaemonSet makes no other.
+    """
+    wait_for(lambda: not agent_processes(bed.space(node)), f"the end of {node}'s agent", timeout=90, every=0.1)
+    if pods := agent_pods(bed, node):
+        bed.kubectl("-n", NAMESPACE, "delete", "pod", "--ignore-not-found", "--force", "--grace-period=0", *pods)
