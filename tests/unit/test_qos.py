@@ -13,7 +13,7 @@ from ovnlet.core import annotations, desired, qos, shaping
 from ovnlet.core.annotations import parse, settle, usable
 from ovnlet.core.attachment import Node
 from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
-from ovnlet.core.resources import Leaf, Policer, Policing, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.core.resources import Leaf, Policer, Policing, Qdisc, Resource, Shaper, Shaping
 from ovnlet.drivers import qosrows, tc, traffic
 from unit import pods
 from unit.pods import Text, key
@@ -281,38 +281,3 @@ def test_a_bridge_in_the_kernel_polices_besides(lacks: tuple[str, ...], enforcin
     assert set(found) == {Policing, *enforcing}
     assert {each.rate for each in found.values() if isinstance(each, Shaper | Policer)} <= {5 * MBIT}
     assert bool(list(shaping.unenforced(read(text), node))) == (not enforcing)
-
-
-def _alter_type(qos_row: dict[str, object], _: dict[str, object]) -> None:
-    qos_row["type"] = "linux-noop"
-
-
-def _alter_speed(qos_row: dict[str, object], _: dict[str, object]) -> None:
-    qos_row["other_config"] = {"max-rate": "1"}
-
-
-def _alter_label(_: dict[str, object], queue: dict[str, object]) -> None:
-    queue["external_ids"] = {}
-
-
-def _alter_queue(_: dict[str, object], queue: dict[str, object]) -> None:
-    queue["other_config"] = {"max-rate": "fast", "burst": "1"}
-
-
-@pytest.mark.parametrize("alter", [_alter_type, _alter_speed, _alter_label, _alter_queue])
-def test_rows_that_say_something_else_are_not_intact(
-    alter: Callable[[dict[str, object], dict[str, object]], None],
-) -> None:
-    shaped = things({key("ingress_rate"): "5"})[Shaping]
-    assert isinstance(shaped, Shaping)
-    rows = qosrows.columns(shaped)
-    alter(*rows)
-    assert not qosrows.value(shaped.port, shaped.name, *rows).intact
-
-
-def test_limits_lie_within_what_takes_them_along() -> None:
-    network = desired.network(pods.ATTACHMENT, parse(DUAL | {key("egress_rate"): "5"}, "ovn", "eth0"), NODE)
-    (veth,) = [each for each in network if isinstance(each, Veth)]
-    found = {type(each): each for each in network}
-    assert found[Policing].within == ("port", "br-int", veth.host, False)
-    assert found[Shaper].within == veth.key

@@ -62,7 +62,6 @@ class Reader:
             raise Invalid(
                 full, value, f"at most {most} characters" + ("" if value.isascii() else " that are not all ASCII")
             )
-        value = value.strip()
-        if plain and not value.isprintable():
+        if plain and not value.strip().isprintable():
             raise Invalid(full, value, "text without control characters")
-        return value
+        return value.strip()
