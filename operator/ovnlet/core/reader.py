@@ -62,7 +62,7 @@ class Reader:
             raise Invalid(
                 full, value, f"at most {most} characters" + ("" if value.isascii() else " that are not all ASCII")
             )
-        value = value.strip()
-        if plain and not value.isprintable():
+        text = value.strip()
+        if plain and not text.isprintable():
             raise Invalid(full, value, "text without control characters")
-        return value
+        return text
