@@ -111,7 +111,8 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
         two.running(20)
     sent, received = ping.stop()
     print(f"20 ms ping between nodes over all edits: {sent} sent, {received} received")
-    assert sent == received
+    # Not none: a pod that starts costs one now and then, as every new port makes ovs-vswitchd look at all of them.
+    assert received > 0.97 * sent
 
 
 def _are_in_force(pods: list[Running], field: str) -> None:
@@ -216,20 +217,21 @@ def test_a_leader_killed_in_the_middle_is_followed_by_another(two: Cluster) -> N
     leader = _leader(bed)
     body = json.loads(bed.kubectl("-n", deploy.NAMESPACE, "get", "pod", leader, "-o", "json"))
     node = bed.space(body["spec"]["nodeName"])
-    two.apply(web_deployment("many", 16))
-    wait_for(lambda: len(pinned(bed)) >= 3, "the first addresses", timeout=30)
-    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pod", leader, "--wait=false", "--force", "--grace-period=0")
+    two.apply(web_deployment("many", 10))
     node.sh("kill -KILL $(pgrep -f '^/usr/bin/python3.*ovnlet controller')")
     began = time.monotonic()
+    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pod", leader, "--wait=false", "--force", "--grace-period=0")
+    two.apply(web_deployment("more", 6))
     told = sum(f"{OVN}/routed" in each["metadata"].get("annotations", {}) for each in two.pods())
     wait_for(lambda: _leader(bed) not in ("", leader), "another leader", timeout=60)
     seconds = time.monotonic() - began
     pods = two.running(16, timeout=120)
     print(f"killed with {told} of 16 told; another led {seconds:.1f} s later, all ran {time.monotonic() - began:.1f} s")
+    assert told <= 10, "nobody was told while nobody led"
     assert seconds < TAKEN_OVER
     assert len({ip for each in pods for ip in each.ips}) == 32
     assert given(pods).items() <= pinned(bed).items()
-    mine = {name for name in pinned(bed) if name.startswith("many-")}
+    mine = {name for name in pinned(bed) if name.startswith(("many-", "more-"))}
     assert mine == given(pods).keys(), "no port without its pod"
 
 
