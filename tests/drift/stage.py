@@ -178,7 +178,7 @@ class Stage:
     def agent_away(self) -> None:
         """The DaemonSet leaves the node: the agent ends as in an uninstallation, nothing restarts it."""
         self.bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(AWAY))
-        wait_for(lambda: not deploy.agent_pods(self.bed), "the agent's end", timeout=60, every=0.1)
+        deploy.dismissed(self.bed)
 
     def agent_back(self) -> None:
         """Return as soon as its process is there."""
@@ -186,7 +186,7 @@ class Stage:
         wait_for(self.agent_pids, "the agent's process", timeout=60, every=0.05)
 
     def agent_pids(self) -> list[int]:
-        return [int(word) for word in self.bed.node().sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+        return deploy.agent_processes(self.bed.node())
 
     def agent_log(self) -> str:
         """Empty while its container is being made."""

@@ -133,7 +133,7 @@ def _no_agent(cluster: Cluster) -> Iterator[None]:
     """The DaemonSet leaves the node, and comes back at the end."""
     _place(cluster, "true")
     try:
-        wait_for(lambda: not deploy.agent_pods(cluster.bed), "the agent's end", timeout=60, every=0.1)
+        deploy.dismissed(cluster.bed)
         yield
     finally:
         _place(cluster, None)

@@ -42,7 +42,7 @@ def _change_image(cluster: Cluster) -> None:
 
 
 def agent_pids(cluster: Cluster) -> list[int]:
-    return [int(word) for word in cluster.node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+    return deploy.agent_processes(cluster.node)
 
 
 @pytest.mark.parametrize("restart", [_restart_kubelet, _kill_agent, _delete_agent_pod, _change_image])

@@ -205,7 +205,7 @@ def _chassis(bed: Bed, port: str) -> str:
 def _without_agent(bed: Bed, node: str) -> Iterator[None]:
     bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(STAYS_AWAY))
     bed.kubectl("label", "node", node, f"{AWAY}=yes")
-    wait_for(lambda: not deploy.agent_pods(bed, node), f"the end of {node}'s agent", timeout=60, every=0.1)
+    deploy.dismissed(bed, node)
     yield
     bed.kubectl("label", "node", node, f"{AWAY}-")
     wait_for(lambda: deploy.agent_pods(bed, node), f"{node}'s agent", timeout=60, every=0.1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, routing
 from ovnlet_cni import netconf, request
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
 from pages.blocks import ROOT
@@ -80,7 +80,7 @@ _SAYS = {
     "gateway": "one address of each family, inside `cidr`",
     "routes": (
         '`[{"dst":"192.0.2.0/24","gw":"10.16.0.254"}]`; without `dst` a default route;'
-        " gateways inside `cidr`; at most 256"
+        f" gateways inside `cidr`; at most {routing._MAX_ROUTES}"
     ),
     "allocated": "`true`; ADD waits for it",
     "routed": "`true`; ADD waits for it",

@@ -51,7 +51,7 @@ def look(told: argparse.Namespace) -> None:
 def image(told: argparse.Namespace) -> None:
     """What is left to an operator: to apply it."""
     bed = Bed.attach(told.name)
-    print(f"kubectl apply -k {deploy.overlay(bed, deploy.load(bed))}")
+    print(f"kubectl apply -k {deploy.overlay(bed, deploy.load(bed), of=deploy.suitable(bed))}")
 
 
 def listing(_: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from testbed import images, layout, pki, runtime
 from testbed.bed import Bed
 from testbed.service import wait_for
+from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAMESPACE = "ovnlet-system"
@@ -67,13 +68,18 @@ def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, An
     }
 
 
+def suitable(bed: Bed) -> str:
+    """Which of the project's kustomizations this bed needs."""
+    return "base" if layout.ASSIGN in bed.parts else "standalone"
+
+
 def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
     """The whole installation; returns once every node is Ready, which an agent that serves makes it.
 
     Where nobody plays the controller, ours comes with the agent, with these settings.
     """
     reference = load(bed, project)
-    of = "base" if layout.ASSIGN in bed.parts else "standalone"
+    of = suitable(bed)
     bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
     for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
@@ -96,3 +102,17 @@ def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
     where = ("-l", "app.kubernetes.io/name=ovnlet", f"--field-selector=spec.nodeName={node}")
     text = bed.kubectl("-n", NAMESPACE, "get", "pods", *where, "-o", "name")
     return [line.removeprefix("pod/") for line in text.split()]
+
+
+def agent_processes(node: Space) -> list[int]:
+    return [int(word) for word in node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+
+
+def dismissed(bed: Bed, node: str = "n0") -> None:
+    """Return once the agent of a node where it may not stay has ended, and its pod is no more.
+
+    kubelet 1.20 can take a minute to tell of a pod's end, and until then the DaemonSet makes no other.
+    """
+    wait_for(lambda: not agent_processes(bed.space(node)), f"the end of {node}'s agent", timeout=90, every=0.1)
+    if pods := agent_pods(bed, node):
+        bed.kubectl("-n", NAMESPACE, "delete", "pod", "--ignore-not-found", "--force", "--grace-period=0", *pods)

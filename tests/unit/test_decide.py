@@ -5,7 +5,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from ovnlet.cluster.bodies import workload
 from ovnlet.core import decide, subnets, topology
+from ovnlet.core.annotations import MIRROR_UID
 from ovnlet.core.claims import Claim, NodeClaim, StatefulSet, Workload, bound
 from ovnlet.core.decide import Decision, Seen
 from ovnlet.core.plan import diff
@@ -216,3 +218,14 @@ def test_a_port_that_nobody_was_told_of_goes_at_once() -> None:
 def test_what_a_stateful_set_wants() -> None:
     wanted = StatefulSet("default", "db", "u", 0, 2)
     assert [wanted.wants(name) for name in ("db-0", "db-1", "db-2", "db")] == [True, True, False, False]
+
+
+def test_a_static_pods_port_waits_for_the_uid_that_the_runtime_knows() -> None:
+    meta = {"namespace": "default", "name": "fixed-n0", "uid": "mirror"}
+    body = {"metadata": meta | {"annotations": {MIRROR_UID: "hash"}}, "spec": {"nodeName": "n0"}}
+    static = workload(body)
+    assert static is not None
+    assert (static.object_uid, static.options["iface-id-ver"]) == ("mirror", "hash")
+    ordinary = workload({"metadata": meta, "spec": {"nodeName": "n0"}})
+    assert ordinary is not None
+    assert ordinary.options["iface-id-ver"] == "mirror"

@@ -14,7 +14,7 @@ import yaml
 
 from ovnlet.__main__ import main
 from ovnlet.core.settings import ControllerSettings, Settings
-from pages import blocks
+from pages import blocks, reference
 from pages.blocks import ROOT, Block
 
 PAGES = blocks.pages()
@@ -38,7 +38,13 @@ def _source() -> str:
     return "\n".join(path.read_text() for path in [*files, ROOT / "Makefile", ROOT / "pyproject.toml"])
 
 
-SOURCE = _source()
+def _flags() -> set[str]:
+    context = click.Context(main, info_name="ovnlet")
+    commands = [command for name in main.list_commands(context) if (command := main.get_command(context, name))]
+    return {word for command in commands for parameter in command.params for word in parameter.opts}
+
+
+SOURCE, METRICS, FLAGS = _source(), reference.metrics(), _flags()
 SHELL = [block for block in _blocks() if block.is_shell]
 
 
@@ -61,6 +67,12 @@ def test_every_block_of_yaml_can_be_read() -> None:
     assert found
     for block in found:
         assert list(yaml.safe_load_all(block.text)), block
+
+
+def test_every_page_has_a_place_in_the_site() -> None:
+    told = (ROOT / "mkdocs.yml").read_text()
+    pages = [path for path in blocks.DOCS.rglob("*.md") if path.parent.name != "decisions"]
+    assert not [page for page in pages if str(page.relative_to(blocks.DOCS)) not in told]
 
 
 def _lines(page: Path) -> Iterator[str]:
@@ -114,8 +126,11 @@ def test_every_file_and_test_that_is_named_is_there(page: Path) -> None:
 def test_every_name_is_one_that_the_code_has(page: Path) -> None:
     unknown = []
     for span in blocks.spans(page):
-        for name in re.findall(r"OVNLET_[A-Z_]+|\bovnlet_[a-z_]+\b|\bovnlet\.io/[a-z-]+", span):
+        for name in re.findall(r"OVNLET_[A-Z_]+|\bovnlet\.io/[a-z-]+", span):
             unknown += [name] if name not in SETTINGS and name not in SOURCE else []
+        unknown += [name for name in re.findall(r"\bovnlet_(?!cni\b)[a-z_]+\b", span) if f"`{name}`" not in METRICS]
+        if found := re.fullmatch(r"(--[a-z-]+)(=\S+)?", span):
+            unknown += [span] if found[1] not in FLAGS and f'"{found[1]}' not in SOURCE else []
         if _NAME.fullmatch(span) and span not in SOURCE:
             unknown.append(span)
         if found := re.fullmatch(r"ovn\.kubernetes\.io/([a-z_]+)[=-]?.*", span):

@@ -120,3 +120,20 @@ def test_what_is_told_of_an_edit_does_not_fill_the_memory() -> None:
     journal.record("shop", "web-0", "Normal", "NetworkUpdated", "x" * 100_000)
     tail.emit(logging.LogRecord("reconcile", logging.INFO, __file__, 1, "x" * 100_000, None, None))
     assert all(len(line) < MOST_WORDS + 500 for line in (*journal._entries, *tail.lines))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "gateway", "good"),
+    [
+        ("10.16.0.0/16", "10.16.255.255", False),
+        ("10.16.0.4/30", "10.16.0.7", False),
+        ("10.16.0.4/31", "10.16.0.4", True),
+        ("10.16.0.0/16", "10.16.255.254", True),
+    ],
+)
+def test_all_neighbours_at_once_are_no_gateway(prefix: str, gateway: str, good: bool) -> None:
+    """The kernel takes it for the node's fault: "Nexthop has invalid gateway"."""
+    text = hostile.GOOD | {key("cidr"): f"{prefix},fd00::/64", key("gateway"): gateway}
+    assert [problem.key for problem in annotations.parse(text, "ovn", "eth0").problems] == (
+        [] if good else [key("gateway")]
+    )

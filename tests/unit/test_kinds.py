@@ -8,7 +8,7 @@ import pytest
 from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
-# Of the node's own interface, while the fake is of pods: tests/node/test_node_links.py has real ones.
+# Of the node, and the fake is of pods: tests/node/test_node_links.py and test_nftables.py have a real one.
 UNFAKED = {"Nic", "Masquerade"}
 
 

@@ -93,7 +93,14 @@ def test_the_gateway_is_nobodys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "why"), [([], "there is none of that name"), ([pool("10.16.0.50", subnet="other")], "of subnet other")]
+    ("known", "why"),
+    [
+        ([], "there is none of that name"),
+        ([pool("10.16.0.50", subnet="other")], "of subnet other"),
+        ([pool("10.16.0.50", "fd99::/64")], "fd99::..fd99::ffff:ffff:ffff:ffff, which is not inside"),
+        ([pool("10.0.0.0/8")], "which is not inside"),
+        ([pool()], "it has no addresses"),
+    ],
 )
 def test_a_pool_that_cannot_be_used_is_told(known: list[IpPool], why: str) -> None:
     decision = Pooled(*known).settle(pod(ip_pool="few"))

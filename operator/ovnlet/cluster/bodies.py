@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ovnlet.cluster.feeds import Kind
 from ovnlet.core import pools
+from ovnlet.core.annotations import runtime_uid
 from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
 from ovnlet.core.pools import IpPool
 from ovnlet.core.subnets import SubnetObject
@@ -51,6 +52,7 @@ def workload(body: Body) -> Workload | None:
         node=spec.get("nodeName") or "",
         finished=body.get("status", {}).get("phase") in _ENDED,
         workload=_stateful_set(metadata),
+        runtime_uid=runtime_uid("", metadata.get("annotations") or {}),
         annotations=_annotations(metadata),
     )
 

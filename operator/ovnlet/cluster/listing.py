@@ -11,7 +11,8 @@ from ovnlet.cluster.feeds import Kept, Store, Version
 from ovnlet.cluster.session import Access, ApiFault, call
 from ovnlet.core.errors import NotReady
 
-CHUNK = 100
+# Objects in one answer: a pod may have 256 KiB of annotations, and there are hundreds on a node.
+CHUNK = 20
 # Seconds, at most, between tries; and until a kind that the cluster does not have is asked for again.
 LONGEST_WAIT, ABSENT_WAIT = 4.0, 5.0
 log = structlog.get_logger("listing")

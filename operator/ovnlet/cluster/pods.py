@@ -6,6 +6,7 @@ from typing import Any
 from ovnlet.cluster.feeds import Kind
 from ovnlet.core import annotations
 from ovnlet.core.attachment import Pod
+from ovnlet.core.reader import bounded
 
 DOMAINS = ("kubernetes.io", "ovnlet.io")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole manifest once more
@@ -26,7 +27,7 @@ def read(body: Mapping[str, Any]) -> Pod | None:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=annotations.runtime_uid(uid, every),
-        annotations={key: value for key, value in every.items() if _needed(key)},
+        annotations={key: bounded(value) for key, value in every.items() if _needed(key)},
         object_uid=uid,
     )
 

@@ -160,10 +160,9 @@ class Subnets:
         return _Verdict(subnet)
 
     def _reserved(self, subnet: Subnet) -> tuple[Range, ...]:
-        """Of pools that can be used: a range that is not the Subnet's OVN would not understand."""
+        """Of pools that can be used."""
         pools = sorted(self._desk.pools, key=lambda pool: pool.name)
-        ranges = [each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges()]
-        return tuple(each for each in ranges if any(each.first in n and each.last in n for n in subnet.networks))
+        return tuple(each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges())
 
     def _others(self, body: SubnetObject) -> list[Subnet]:
         """The join network and the Subnets in force that were made before this one."""

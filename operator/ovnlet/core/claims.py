@@ -50,7 +50,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What the controller keeps of a pod. ``workload`` is the StatefulSet it is of, or empty."""
+    """What the controller keeps of a pod. ``workload`` is the StatefulSet it is of, or empty.
+
+    ``runtime_uid`` is what kubelet calls it to the runtime, and the agent in OVSDB: empty where that is the object's.
+    """
 
     kind: ClassVar[str] = "Pod"
     api_version: ClassVar[str] = "v1"
@@ -61,6 +64,7 @@ class Workload:
     node: str
     finished: bool = False
     workload: str = ""
+    runtime_uid: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -73,7 +77,7 @@ class Workload:
 
     @property
     def options(self) -> dict[str, str]:
-        return {"iface-id-ver": self.object_uid, "requested-chassis": self.node}
+        return {"iface-id-ver": self.runtime_uid or self.object_uid, "requested-chassis": self.node}
 
     @property
     def labels(self) -> dict[str, str]:

@@ -45,7 +45,10 @@ class IpPool:
             return self.wrong
         if self.subnet != subnet.name:
             return f"it is of subnet {self.subnet}, the pod of {subnet.name}"
-        return None if self.families & subnet.families else f"it has no address of a family of subnet {subnet.name}"
+        for first, last in self.spans:  # a search through what can never be used might not end
+            if not any(first in network and last in network for network in subnet.networks):
+                return f"it has {first if first == last else f'{first}..{last}'}, which is not inside {subnet.cidr}"
+        return None if self.spans else "it has no addresses"
 
     def choose(
         self, subnet: Subnet, is_free: Callable[[Address], bool], preferred: tuple[Address, ...]

@@ -6,8 +6,14 @@ from ovnlet.core import qos
 from ovnlet.core.errors import Invalid
 from ovnlet.core.qos import Rounded, Wrong
 
-# Characters. A pod's author may write 256 KiB of annotations, and each look at the pod reads them again.
+# Characters. A pod may bear 256 KiB of annotations, each look at it reads them again, and Python takes four bytes for
+# each character of a text that has one smiley in it.
 _MOST, _MOST_OF = 1024, {"routes": 64 * 1024}
+
+
+def bounded(value: str) -> str:
+    """What is worth keeping of a value: all of one that can be used, of any other enough to see that it cannot."""
+    return value[: (max(_MOST_OF.values()) if value.isascii() else _MOST) + 1]
 
 
 class Reader:
@@ -50,9 +56,13 @@ class Reader:
         return found.value
 
     def _text(self, full: str, most: int = _MOST, *, plain: bool = True) -> str:
-        value = self._annotations.get(full, "").strip()
+        value = self._annotations.get(full, "")
+        most = most if value.isascii() else _MOST
         if len(value) > most:
-            raise Invalid(full, value, f"at most {most} characters")
+            raise Invalid(
+                full, value, f"at most {most} characters" + ("" if value.isascii() else " that are not all ASCII")
+            )
+        value = value.strip()
         if plain and not value.isprintable():
             raise Invalid(full, value, "text without control characters")
         return value

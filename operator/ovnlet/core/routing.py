@@ -41,11 +41,16 @@ def routes(read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Addre
 
 
 def _reachable(read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
-    """The kernel refuses a gateway that no connected route covers, and one that is the pod itself."""
-    if any(gateway in a.network and gateway != a.ip for a in addresses if a.version == gateway.version):
+    """The kernel refuses a gateway that no connected route covers, the pod itself, and all of its neighbours."""
+    if any(gateway in a.network and gateway not in (a.ip, _broadcast(a)) for a in addresses):
         return gateway
     networks = ", ".join(str(a.network) for a in addresses)
-    raise read.invalid(name, f"a gateway inside {networks} that is not the pod's own address")
+    raise read.invalid(name, f"a gateway inside {networks} that is neither the pod's own address nor the broadcast's")
+
+
+def _broadcast(address: Interface) -> Address | None:
+    """Of an IPv4 prefix that has room for one."""
+    return address.network.broadcast_address if address.version == 4 and address.network.prefixlen < 31 else None
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:

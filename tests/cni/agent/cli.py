@@ -7,10 +7,16 @@ from cni.agent.node import TESTS, AgentNode, run
 from cni.runtime import Outcome
 
 BIN, CONF = "/opt/cni/bin", "/etc/cni/net.d"
+# Runs a program at a terminal; what that shows is standard output.
+TERMINAL = (sys.executable, "-c", "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))")
 
 
 async def ovnlet(node: AgentNode, command: str, *flags: str, through: tuple[str, ...] = ()) -> Outcome:
-    env = {"PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}", "PATH": os.environ["PATH"]}
+    env = {
+        "PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}",
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm",
+    }
     places: list[str] = []
     if command in ("doctor", "uninstall", "bundle"):
         places = [f"--kubeconfig={node.bed.inner_kubeconfig}", f"--plugin={node.plugin}"]

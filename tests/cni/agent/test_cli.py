@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cni.agent.cli import ovnlet
+from cni.agent.cli import TERMINAL, ovnlet
 from cni.agent.node import AgentNode, until
 
 # Made up for this test, and shaped like the token of a service account.
@@ -65,6 +65,7 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
     sandbox = await node.sandbox()
     await node.add(sandbox)
     following = asyncio.create_task(ovnlet(node, "events", "--follow", "-o", "json"))
+    watching = asyncio.create_task(ovnlet(node, "events", "--follow", through=TERMINAL))
     await node.inside(sandbox, "ip", "route", "del", "default")
 
     async def told() -> bool:
@@ -75,7 +76,10 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
     node.agent.stop()
     outcome = await asyncio.wait_for(following, 20)
     (event,) = [json.loads(line) for line in outcome.stdout.splitlines()]
-    assert (event["reason"], event["pod"]) == ("NetworkRepaired", sandbox.pod.name)
+    assert (event["reason"], event["pod"], outcome.stderr) == ("NetworkRepaired", sandbox.pod.name, b"")
+    seen = (await asyncio.wait_for(watching, 20)).stdout
+    assert b"waiting for what happens next" in seen
+    assert b"NetworkRepaired" in seen
 
 
 async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(node: AgentNode, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cni.agent.node import AgentNode, until
 from cni.agent.pods import Pod, Sandbox
+from pages import blocks
 from testbed.inventory import Inventory, compare, inventory
 from unit import hostile
 
@@ -68,10 +70,11 @@ def _edit(node: AgentNode, pod: Pod, text: Mapping[str, str]) -> bool:
     return True
 
 
-def _memory(node: AgentNode) -> int:
+def _memory(node: AgentNode, what: str = "VmRSS") -> int:
+    """In KiB; VmHWM is the most that it ever was."""
     assert node.agent is not None
     status = Path(f"/proc/{node.agent.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    (line,) = [line for line in status.splitlines() if line.startswith(what)]
     return int(line.split()[1])
 
 
@@ -157,3 +160,21 @@ async def test_new_pods(bare: AgentNode) -> None:
     seen = await asyncio.to_thread(inventory, node.space)
     rest: dict[str, Any] = {name: seen[name] for name in ("links", "ovsdb")}
     assert not [each.link for each in bad if each.link in json.dumps(rest)]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_node_full_of_the_longest_annotations_fits_into_the_agents_memory(bare: AgentNode) -> None:
+    """As many pods as kubelet allows, each of as many bytes as the API server takes, four of Python's for each."""
+    node = bare
+    (daemonset,) = yaml.safe_load_all((blocks.ROOT / "manifests/base/daemonset.yaml").read_text())
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    for pod in await asyncio.to_thread(node.make_pods, [""] * 110, port=False):
+        text = {"ovn.kubernetes.io/routes": "x" * 125_000 + "\U0001f600", "other.kubernetes.io/routes": "y" * 125_000}
+        assert await asyncio.to_thread(_edit, node, pod, text)
+    node.start("--resync=3")
+    await asyncio.sleep(10)  # kopf's list at the start, and ours three times over
+    most = _memory(node, "VmHWM") >> 10
+    print(f"at most {most} MiB of {limit}")
+    assert most < limit

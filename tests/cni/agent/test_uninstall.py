@@ -3,7 +3,7 @@
 import json
 
 from cni.agent import hands
-from cni.agent.cli import BIN, CONF, ovnlet
+from cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
 from cni.agent.node import SOCKET, AgentNode, until
 from testbed.inventory import Inventory, compare
 
@@ -82,7 +82,8 @@ async def test_without_ovsdb_nothing_is_removed(node: AgentNode) -> None:
     await node.add(await node.sandbox())
     node.kill()
     with node.stopped("ovsdb-server"):
-        refused = await ovnlet(node, "uninstall", "--cut-off")
+        refused = await ovnlet(node, "uninstall", "--cut-off", through=TERMINAL)
     assert refused.exit_code == 1
-    assert b"ports could not be removed" in refused.stderr
+    assert b"ports could not be removed" in refused.stdout
+    assert refused.stdout.count(b"removing") > 1, "who waits at a terminal is shown that it goes on"
     assert await node.sh(f"ls /run/ovnlet/sandboxes {SOCKET}")
