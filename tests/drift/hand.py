@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from drift import cni, notices, witnesses
@@ -145,12 +145,7 @@ class Hand:
         """Notifications since the last call: each of the kernel's, and how many rows of OVSDB changed."""
         self._settle()
         self.listen(0)
-        known = notices.holders()
-        events = [
-            asdict(event) | {"by": known.get(event.sender, "") if event.namespace is None else ""}
-            for event in self.events
-        ]
-        changes = self.rows.changes
+        events, changes = notices.told(self.events), self.rows.changes
         self.events.clear()
         self.rows.changes = 0
         return {"kernel": events, "ovsdb": changes}
