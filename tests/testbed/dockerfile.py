@@ -12,14 +12,18 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import apt, images, layers, progress
+from testbed.space import CLEAN
 
 PROJECT = Path(__file__).resolve().parents[2]
 REPORT = PROJECT / "build/image.json"
@@ -99,7 +103,9 @@ def files(root: Path) -> Files:
 def answer(plugin: Path) -> str:
     """What it says of itself, where it finds no library: its own directory is all there is."""
     words: list[str | Path] = ["chroot", plugin.parent, f"/{plugin.name}"]
-    done = subprocess.run(words, env={"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        words, env=CLEAN | {"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -121,10 +127,23 @@ def _place(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A directory that goes, with whatever buildah has mounted in it."""
+    home = Path(tempfile.mkdtemp(prefix="ovnlet-image-"))
+    try:
+        yield home
+    finally:
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for point in reversed([each for each in mounted if each.startswith(f"{home}/")]):
+            subprocess.run(["umount", point], check=True)
+        shutil.rmtree(home)
+
+
 def main() -> None:
     _, archive = images.agent_image(PROJECT)
-    with tempfile.TemporaryDirectory(prefix="ovnlet-image-") as name:
-        builder, other = Builder(Path(name)), Path(name) / "other"
+    with workshop() as home:
+        builder, other = Builder(home), home / "other"
         other.mkdir()
         with progress.step("a Debian root"):
             builder.debian()
@@ -138,7 +157,6 @@ def main() -> None:
         here, there = files(root), files(unpack(archive, other))
         unlike = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
         size = subprocess.run(["du", "-sm", root], check=True, capture_output=True, text=True).stdout.split()[0]
-        builder.run("umount", "--all")
     told = {"version": version.strip(), "MB unpacked": int(size), "files of ours": len(here), "unlike": unlike}
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(told | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1))
