@@ -27,21 +27,21 @@ def test_pods_of_two_deployments_reach_each_other_by_both_families(cluster: Clus
 
 def test_an_add_ends_with_the_annotations_that_come_late(cluster: Cluster) -> None:
     """From the API server's stamp on `routed` to OVN's own stamp on the port: both foreign to the agent."""
-    delays = (0, 5, 25)
-    subnets = {delay: subnet(f"late-{delay}", f"10.20.{delay}.0/24,fd00:10:20:{delay}::/64") for delay in delays}
-    cluster.apply(*(_of(f"late-{delay}", f"late-{delay}-{number}") for delay in delays for number in range(3)))
+    delays = {"late-0": 0.1, "late-1": 5, "late-2": 25}
+    cluster.apply(*(_of(name, f"{name}-{number}") for name in delays for number in range(3)))
+    wait_for(lambda: len(cluster.records()) == 9, "nine ADDs that wait", timeout=60)
     began = time.monotonic()
-    for delay, body in subnets.items():
+    for number, (name, delay) in enumerate(delays.items()):
         time.sleep(max(0.0, began + delay - time.monotonic()))
-        cluster.make_subnet(body)
+        cluster.make_subnet(subnet(name, f"10.20.{number}.0/24,fd00:10:20:{number}::/64"))
     pods = cluster.running(9, timeout=90)
     lateness = {each.name: _installed(each) - _routed(cluster.bed, each.name) for each in pods}
-    for delay in delays:
-        mine = [seconds for name, seconds in lateness.items() if name.startswith(f"late-{delay}-")]
+    for name, delay in delays.items():
+        mine = [seconds for pod_name, seconds in lateness.items() if pod_name.startswith(f"{name}-")]
         print(f"annotated after {delay:>3} s: ADD in force {statistics.median(mine) * 1000:.0f} ms later (median)")
     assert all(0 < seconds < SLACK for seconds in lateness.values()), lateness
     cluster.clear()
-    cluster.bed.kubectl("delete", "subnet", *(f"late-{delay}" for delay in delays), "--timeout=30s")
+    cluster.bed.kubectl("delete", "subnet", *delays, "--timeout=30s")
 
 
 def _of(switch: str, name: str) -> dict[str, Any]:
