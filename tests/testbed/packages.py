@@ -22,6 +22,7 @@ BED = {
     "ovn-central": "northd and the two databases",
     "ovn-host": "ovn-controller",
     "etcd-server": "the API server's store",
+    "etcd-client": "compacts the store's history",
     "kubernetes-client": "kubectl",
     "containerd": "the runtime, and ctr to import images",
     "runc": "starts containers",
