@@ -111,8 +111,8 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
         two.running(20)
     sent, received = ping.stop()
     print(f"20 ms ping between nodes over all edits: {sent} sent, {received} received")
-    # Not none: a pod that starts costs one now and then, as every new port makes ovs-vswitchd look at all of them.
-    assert received > 0.97 * sent
+    # Not none: new pods start meanwhile and forty links change their MTU, which costs some packets in userspace.
+    assert received > 0.9 * sent
 
 
 def _are_in_force(pods: list[Running], field: str) -> None:
