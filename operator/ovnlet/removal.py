@@ -27,6 +27,8 @@ from ovnlet_cni.notes import Notes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
 _PATIENCE = 10.0
+# A DEL that began before the plugin went looks for an agent for 2 s, and then leaves a note: cni/plugin/ovnlet.c.
+_LAST_DEL = 3.0
 
 
 class InUse(OvnletError):
@@ -60,6 +62,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         await ovs.close()
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):
         say("removed the plugin")
+        await asyncio.sleep(_LAST_DEL)
     for path in _files(socket, run_dir):
         say(f"removed {path}")
 

@@ -1,5 +1,6 @@
 """`ovnlet uninstall`: refused while in use; afterwards the node is as it was before, strangers' things included."""
 
+import asyncio
 import json
 
 from cni.agent import hands
@@ -52,8 +53,10 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
     assert (refused.exit_code, b"pods are there: default/" in refused.stderr) == (1, True), refused
     assert len(json.loads(await node.sh("cat /run/ovnlet/sandboxes/" + f"{alive.container_id}.eth0.json"))) > 1
 
+    late = asyncio.create_task(node.call("DEL", deleted))  # finds no agent, and leaves a note when that is sure
     done = await ovnlet(node, "uninstall", "--cut-off")
     assert done.exit_code == 0, done
+    assert (await late).exit_code == 0
     print(done.stdout.decode())
     assert b"nothing of ovnlet is left" in done.stdout
 
