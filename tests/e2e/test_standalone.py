@@ -111,7 +111,7 @@ def test_edits_of_a_subnet_change_no_running_pods_address(two: Cluster) -> None:
         two.running(20)
     sent, received = ping.stop()
     print(f"20 ms ping between nodes over all edits: {sent} sent, {received} received")
-    # Not none: new pods start meanwhile and forty links change their MTU, which costs some packets in userspace.
+    # Not none: an MTU that forty links change costs some packets in userspace, a pod that ends one now and then.
     assert received > 0.9 * sent
 
 
