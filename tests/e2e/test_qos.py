@@ -181,7 +181,9 @@ def test_a_direction_without_a_limit_is_untouched(cluster: Cluster) -> None:
     """50 Mbit/s of UDP towards a pod whose egress alone is limited, and from one whose ingress alone is."""
     cluster.apply(pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"}))
     ingress, egress = cluster.running(2)
-    sent, arrived = measure.carried(ingress, egress, 3)
-    print(f"{arrived * 8 / 3e6:.1f} of {sent * 8 / 3e6:.1f} Mbit/s arrive")
-    assert sent * 8 / 3 > 25e6, "the sender is too slow to tell anything"
-    assert arrived >= 0.99 * sent
+    for _ in range(3):  # what a busy machine loses it does not lose each time; a limit does
+        sent, arrived = measure.carried(ingress, egress, 3)
+        print(f"{arrived * 8 / 3e6:.1f} of {sent * 8 / 3e6:.1f} Mbit/s arrive")
+        if arrived >= 0.99 * sent and sent * 8 / 3 > 25e6:
+            return
+    pytest.fail(f"{arrived} of {sent} bytes arrive")
