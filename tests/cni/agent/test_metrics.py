@@ -66,8 +66,8 @@ async def test_strangers_make_no_labels(node: AgentNode) -> None:
     await node.add(odd)
     for verb in ("NONSENSE", 'ADD"} 1\n#'):
         await node.call(verb, odd)
-    for number in range(20):
-        await node.call("ADD", odd, None, CNI_IFNAME=f"made{number}", CNI_CONTAINERID=f"made-up-{number}")
+    made = ({"CNI_IFNAME": f"made{number}", "CNI_CONTAINERID": f"made-up-{number}"} for number in range(20))
+    await asyncio.gather(*(node.call("ADD", odd, None, **each) for each in made))
     text = await scrape(node)
     assert figures.unbounded(text, figures.AGENT) == []
     assert "made" not in "".join(figures.values(text))
