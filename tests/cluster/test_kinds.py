@@ -17,8 +17,8 @@ from testbed.service import wait_for
 
 CRD = Path(__file__).resolve().parents[2] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
-# Our own LIST finds the kind, the guest begins anew for it, and discovery may lag behind once.
-FOUND = ABSENT_WAIT + 2 * LOOK + IN_FORCE
+# Our own LIST finds the kind, two looks miss it, the guest begins anew for it, and discovery may lag behind once.
+FOUND = ABSENT_WAIT + 4 * LOOK + IN_FORCE
 
 
 class Kind:

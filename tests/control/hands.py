@@ -136,7 +136,7 @@ class Hands:
         found = (await self.do("GET", "/api/v1/namespaces/default/events", params=selector))["items"]
         return [(event["reason"], event["message"]) for event in found]
 
-    async def event(self, name: str, reason: str, *words: str, within: float = 10) -> str:
+    async def event(self, name: str, reason: str, *words: str, within: float = 30) -> str:
         """The message of the first such Event that says all of these words."""
         found: list[str] = []
 

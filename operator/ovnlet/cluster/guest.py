@@ -85,11 +85,16 @@ class Guest:
         return by_itself, ended.result() if ended.done() else None
 
     async def _missed(self) -> None:
-        """Return once the cluster has a kind that kopf does not watch: it looks for kinds only when it begins."""
+        """Return once the cluster has a kind that kopf does not watch: it looks for kinds only when it begins.
+
+        Two looks in a row must find it missing: on a busy machine kopf lists one kind seconds after another.
+        """
+        missing: set[str] = set()
         while True:
             await asyncio.sleep(LOOK)
-            there = {path for path, listing in self._listings.items() if listing.there}
-            if self._watched and there - self._watched:
+            before = missing
+            missing = {path for path, listing in self._listings.items() if listing.there} - self._watched
+            if self._watched and before & missing:
                 return
 
     async def _operate(self, ours: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
