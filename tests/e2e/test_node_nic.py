@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
 from testbed.workloads import HOST_PORT, OVN, PORT, Cluster, Running, web
@@ -70,7 +71,7 @@ def _forwarded(bed: Bed, each: Running) -> Iterator[int]:
 def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
     cluster.apply(web("web"))
     (each,) = cluster.ready("web")
-    before = _agents(cluster)
+    before = deploy.agent_processes(cluster.node)
     times = []
     for damage in DAMAGES:
         cluster.node.sh(damage)
@@ -81,7 +82,7 @@ def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
         times.append(time.monotonic() - began)
         print(f"{damage}: whole again {1000 * times[-1]:.0f} ms later")
     assert statistics.median(times) < 3, times
-    assert _agents(cluster) == before, "the agent is not restarted for it"
+    assert deploy.agent_processes(cluster.node) == before, "the agent is not restarted for it"
 
 
 def _whole(cluster: Cluster) -> bool:
@@ -102,10 +103,6 @@ def _global(cluster: Cluster) -> list[str]:
 def _told(cluster: Cluster, what: str) -> str:
     node = json.loads(cluster.bed.kubectl("get", "node", "n0", "-o", "json"))
     return str(node["metadata"]["annotations"][f"{OVN}/{what}"])
-
-
-def _agents(cluster: Cluster) -> str:
-    return cluster.node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent'")
 
 
 def test_the_node_says_whether_its_network_is_there(cluster: Cluster) -> None:

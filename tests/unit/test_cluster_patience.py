@@ -6,8 +6,10 @@ from typing import cast
 
 import pytest
 
+from ovnlet.cluster import bodies
 from ovnlet.cluster.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
 from ovnlet.cluster.feeds import Store
+from ovnlet.cluster.guest import LOOK, Guest
 from ovnlet.cluster.handlers import Forever
 from ovnlet.cluster.listing import ABSENT_WAIT, Listing
 from ovnlet.cluster.pods import of_node, read
@@ -143,3 +145,21 @@ NO_LISTS: tuple[object, ...] = (None, [], {}, {"metadata": {}, "items": []}, {"m
 async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
     with pytest.raises(ApiFault):
         Listing(cast("Access", Away()), pods())._read_page(page)
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_kopf_misses_a_kind_that_two_looks_miss_and_none_that_it_lists_late(late: bool) -> None:
+    access = cast("Access", Away())
+    there = Listing(access, pods())
+    late_one = Listing(access, Store(bodies.SUBNETS, bodies.subnet, lambda _was, _now: None))
+    there.there = late_one.there = True
+    guest = Guest(access, "test", [there, late_one])
+    guest._watched.add(there.store.kind.path)
+    missed = asyncio.create_task(guest._missed())
+    await asyncio.sleep(1.5 * LOOK)
+    assert not missed.done()
+    if late:
+        guest._watched.add(late_one.store.kind.path)
+    await asyncio.sleep(10 * LOOK)
+    assert missed.done() is not late
+    missed.cancel()
