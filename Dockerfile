@@ -1,5 +1,5 @@
 # The agent's image for those who have a registry and a builder: docker build -t REGISTRY/ovnlet:v1 .
-# `python -m testbed.images` makes the same image without either; tests/unit/test_dockerfile.py holds the two together.
+# `python -m testbed.images` makes the same image without either; tests/integration/testbed/test_dockerfile.py holds the two together.
 ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS plugin

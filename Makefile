@@ -1,11 +1,11 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-FLOORS ?= unit node cluster control cni e2e kernel
+FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-cluster test-control test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,55 +33,55 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m demo
+	@cd tests && ../$(BIN)/python -m proofs.demo
 
 check: .venv  ## lint, types, import contracts
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
+	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
 
-test: setup kernel  ## all floors: unit node cluster control cni e2e, and a slice of kernel
+test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
 	@$(BIN)/python tests/floors.py $(FLOORS)
 
 test-unit: .venv  ## the floor that needs nothing
 	@$(BIN)/python tests/floors.py unit
 
-test-node test-cluster test-control test-cni test-e2e: setup  ## one floor
+test-node test-apiserver test-controller test-cni test-e2e: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
 	@$(BIN)/python tests/floors.py --whole kernel
 
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server away for 15; the tutorial and other pages typed
-	@$(BIN)/python tests/floors.py --long unit cni cluster control e2e
+	@$(BIN)/python tests/floors.py --long unit cni apiserver controller e2e
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
-	@cd tests && ../$(BIN)/python -m bench
+	@cd tests && ../$(BIN)/python -m proofs.bench
 
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
-	@cd tests && ../$(BIN)/python -m qos
+	@cd tests && ../$(BIN)/python -m proofs.qos
 
 drift: setup  ## break every kind of thing on running pods and time its repair, with a control run: build/drift.json
-	@cd tests && ../$(BIN)/python -m drift
+	@cd tests && ../$(BIN)/python -m proofs.drift
 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
-	@cd tests && ../$(BIN)/python -m drift --rest
+	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
 soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
-	@cd tests && ../$(BIN)/python -m drift --soak 10
+	@cd tests && ../$(BIN)/python -m proofs.drift --soak 10
 
 e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability and right is for: build/install.json
-	@cd tests && ../$(BIN)/python -m install
-	@cd tests && ../$(BIN)/python -m install --capabilities
-	@cd tests && ../$(BIN)/python -m install --alone
+	@cd tests && ../$(BIN)/python -m proofs.install
+	@cd tests && ../$(BIN)/python -m proofs.install --capabilities
+	@cd tests && ../$(BIN)/python -m proofs.install --alone
 
 image: setup  ## build the Dockerfile with buildah, and compare it with the registry-less image: build/image.json
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image
 	@cd tests && ../$(BIN)/python -m testbed.dockerfile
 
 docs: .venv  ## build the documentation as a site, strictly
-	@cd tests && ../$(BIN)/python -m bench.figure
+	@cd tests && ../$(BIN)/python -m proofs.bench.figure
 	@$(BIN)/mkdocs build --strict -q
 
 format: .venv  ## let ruff put the code in order

@@ -12,13 +12,13 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {
-    "unit": ("unit", "golden", "architecture"),
-    "node": ("node",),
-    "cluster": ("cluster",),
-    "control": ("control",),
-    "cni": ("cni",),
-    "e2e": ("e2e",),
-    "kernel": ("kernel",),
+    "unit": ("unit", "docs", "integration/testbed"),
+    "node": ("integration/node",),
+    "apiserver": ("integration/apiserver",),
+    "controller": ("integration/controller",),
+    "cni": ("integration/cni",),
+    "e2e": ("integration/e2e",),
+    "kernel": ("integration/kernel",),
 }
 # Which tests of a floor: those of every run, those of many minutes alone, or the whole floor but for these.
 MARKS = {
@@ -44,9 +44,17 @@ def main(arguments: list[str]) -> int:
     floors = [_floor(name, marks) for name in names]
     table = Table("floor", "passed", "failed", "skipped", "seconds", title="test floors")
     for floor in floors:
-        table.add_row(floor.name, str(floor.passed), str(floor.failed), str(floor.skipped), f"{floor.seconds:.0f}")
+        table.add_row(
+            floor.name,
+            str(floor.passed),
+            str(floor.failed),
+            str(floor.skipped),
+            f"{floor.seconds:.0f}",
+        )
     Console().print(table)
-    passed, failed, skipped = (sum(getattr(f, key) for f in floors) for key in ("passed", "failed", "skipped"))
+    passed, failed, skipped = (
+        sum(getattr(f, key) for f in floors) for key in ("passed", "failed", "skipped")
+    )
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 0 if failed == 0 and all(floor.passed for floor in floors) else 1
 
@@ -59,13 +67,25 @@ def _floor(name: str, marks: tuple[str, ...]) -> Floor:
     folders = [str(ROOT / "tests" / folder) for folder in FOLDERS[name]]
     begun = time.monotonic()
     # Not captured: the figures that tests print are part of what they show.
-    command = [sys.executable, "-m", "pytest", *folders, *marks, f"--junitxml={report}", "--durations=5", "-s"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *folders,
+        *marks,
+        f"--junitxml={report}",
+        "--durations=5",
+        "-s",
+    ]
     code = run(command, cwd=ROOT, check=False).returncode
     seconds = time.monotonic() - begun
     if not report.exists():
         return Floor(name, 0, 1, 0, seconds)
     suite = next(ElementTree.parse(report).iter("testsuite"))
-    bad, skipped = int(suite.get("failures", 0)) + int(suite.get("errors", 0)), int(suite.get("skipped", 0))
+    bad, skipped = (
+        int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
+        int(suite.get("skipped", 0)),
+    )
     passed = int(suite.get("tests", 0)) - bad - skipped
     return Floor(name, passed, max(bad, int(code not in (0, 5))), skipped, seconds)
 

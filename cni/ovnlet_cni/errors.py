@@ -48,5 +48,10 @@ class CniError(Exception):
     def render(self, version: str = NEWEST_VERSION) -> bytes:
         """The specification's error object, as it stands on the plugin's stdout."""
         shown = version if version in SUPPORTED_VERSIONS else NEWEST_VERSION
-        body = {"cniVersion": shown, "code": int(self.code), "msg": self.message, "details": self.details}
+        body = {
+            "cniVersion": shown,
+            "code": int(self.code),
+            "msg": self.message,
+            "details": self.details,
+        }
         return json.dumps(body).encode() + b"\n"

@@ -61,7 +61,9 @@ async def conflist(bin_dir: Path, socket_path: Path) -> str:
             common = shared
             plugins.append({"type": "portmap", "capabilities": {"portMappings": True}})
         else:
-            _log.warning("portmap shares no CNI version with us, hostPort will not work", plugin=str(portmap))
+            _log.warning(
+                "portmap shares no CNI version with us, hostPort will not work", plugin=str(portmap)
+            )
     body = {"cniVersion": _newest(common, bin_dir), "name": NETWORK, "plugins": plugins}
     return json.dumps(body, indent=2) + "\n"
 
@@ -79,7 +81,9 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
             answer, _ = await process.communicate(b'{"cniVersion":"1.0.0"}')
         return frozenset(json.loads(answer)["supportedVersions"])
     except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
-        _log.warning("a CNI plugin does not tell its versions", plugin=str(plugin), reason=repr(error))
+        _log.warning(
+            "a CNI plugin does not tell its versions", plugin=str(plugin), reason=repr(error)
+        )
         return frozenset()
     finally:
         if process is not None and process.returncode is None:
@@ -90,7 +94,9 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
 def _newest(common: Iterable[str], bin_dir: Path) -> str:
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
-        raise InstallError(f"{bin_dir / PLUGIN} does not run here or is not our plugin: install it first")
+        raise InstallError(
+            f"{bin_dir / PLUGIN} does not run here or is not our plugin: install it first"
+        )
     return known[-1]
 
 
@@ -116,7 +122,11 @@ def _put(path: Path, content: bytes, mode: int) -> bool:
 
 def _holds(path: Path, content: bytes, mode: int) -> bool:
     try:
-        return not path.is_symlink() and path.stat().st_mode & 0o7777 == mode and path.read_bytes() == content
+        return (
+            not path.is_symlink()
+            and path.stat().st_mode & 0o7777 == mode
+            and path.read_bytes() == content
+        )
     except OSError:
         return False
 

@@ -22,7 +22,9 @@ def prepare_directory(directory: Path) -> None:
     real = directory.resolve()
     found = real.stat()
     if len(real.parts) < 3 or found.st_mode & stat.S_ISVTX or found.st_uid != os.geteuid():
-        raise UnusableSocket(f"{directory} is shared with others: give the socket a directory of its own")
+        raise UnusableSocket(
+            f"{directory} is shared with others: give the socket a directory of its own"
+        )
     if stat.S_IMODE(found.st_mode) != 0o700:
         real.chmod(0o700)
 
@@ -30,10 +32,14 @@ def prepare_directory(directory: Path) -> None:
 def listen(path: Path) -> socket.socket:
     """A listening socket under `path`: it appears there by a rename, so that no moment is without one."""
     if len(os.fsencode(path)) > _LONGEST:
-        raise UnusableSocket(f"{path} is longer than the {_LONGEST} bytes that a unix socket's name may have here")
+        raise UnusableSocket(
+            f"{path} is longer than the {_LONGEST} bytes that a unix socket's name may have here"
+        )
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener = socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    )
     try:
         listener.bind(str(draft))
         draft.chmod(0o600)  # before listen(): nobody can have connected with the mode of the umask
@@ -57,5 +63,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def is_answered(path: Path) -> bool:
     """Does some process listen behind this file?"""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as probe:
+    with socket.socket(
+        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    ) as probe:
         return probe.connect_ex(str(path)) in (0, errno.EAGAIN)

@@ -98,7 +98,9 @@ def _verb(env: Mapping[str, str]) -> str:
     verb = env.get("CNI_COMMAND", "")
     if verb not in _REQUIRED:
         raise CniError(
-            Code.INVALID_ENVIRONMENT, f"CNI_COMMAND={verb!r} is unknown", f"use one of {', '.join(_REQUIRED)}"
+            Code.INVALID_ENVIRONMENT,
+            f"CNI_COMMAND={verb!r} is unknown",
+            f"use one of {', '.join(_REQUIRED)}",
         )
     missing = [name for name in _REQUIRED[verb] if not env.get(name)]
     if missing:
@@ -112,14 +114,24 @@ def _container_id(env: Mapping[str, str]) -> None:
     # A name of the record and of OVS's external_ids: 200 is far above every runtime's 64.
     if not netconf.NAME.fullmatch(value) or len(value) > 200:
         message = f"CNI_CONTAINERID={value!r} is not a container ID"
-        raise CniError(Code.INVALID_ENVIRONMENT, message, "use up to 200 of letters, digits and _.- with no sign first")
+        raise CniError(
+            Code.INVALID_ENVIRONMENT,
+            message,
+            "use up to 200 of letters, digits and _.- with no sign first",
+        )
 
 
 def _ifname(env: Mapping[str, str]) -> None:
     value = env["CNI_IFNAME"]
-    if value in (".", "..") or len(value.encode(errors="replace")) > 15 or _BAD_IN_IFNAME.search(value):
+    if (
+        value in (".", "..")
+        or len(value.encode(errors="replace")) > 15
+        or _BAD_IN_IFNAME.search(value)
+    ):
         message = f"CNI_IFNAME={value!r} is not an interface name"
-        raise CniError(Code.INVALID_ENVIRONMENT, message, "use 1 to 15 bytes without blanks, / and :")
+        raise CniError(
+            Code.INVALID_ENVIRONMENT, message, "use 1 to 15 bytes without blanks, / and :"
+        )
 
 
 def _attach(env: Mapping[str, str], config: Config, version: str) -> Attach:
@@ -182,7 +194,11 @@ def _arg(args: Mapping[str, str], key: str, shape: re.Pattern[str]) -> str:
     value = args.get(key, "")
     if not shape.fullmatch(value):
         message = (
-            f"{key} is missing in CNI_ARGS" if not value else f"{key}={value!r} in CNI_ARGS is not a Kubernetes name"
+            f"{key} is missing in CNI_ARGS"
+            if not value
+            else f"{key}={value!r} in CNI_ARGS is not a Kubernetes name"
         )
-        raise CniError(Code.INVALID_ENVIRONMENT, message, "this plugin attaches Kubernetes pods only")
+        raise CniError(
+            Code.INVALID_ENVIRONMENT, message, "this plugin attaches Kubernetes pods only"
+        )
     return value

@@ -7,7 +7,14 @@ of its chain hands on what came before it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
 Json = dict[str, object]
 _OLD = frozenset({"0.3.1", "0.4.0"})
@@ -66,7 +73,10 @@ class Attached:
         if previous is None:
             return self
         offset = len(previous.interfaces)
-        moved = (replace(ip, interface=None if ip.interface is None else ip.interface + offset) for ip in self.ips)
+        moved = (
+            replace(ip, interface=None if ip.interface is None else ip.interface + offset)
+            for ip in self.ips
+        )
         return Attached(
             (*previous.interfaces, *self.interfaces),
             (*previous.ips, *moved),
@@ -100,14 +110,20 @@ def parse(body: Mapping[str, object]) -> Attached:
     )
     for ip in attached.ips:
         if ip.interface is not None and not 0 <= ip.interface < len(attached.interfaces):
-            raise NotAResult(f"ips: {ip.address} names interface {ip.interface} of {len(attached.interfaces)}")
+            raise NotAResult(
+                f"ips: {ip.address} names interface {ip.interface} of {len(attached.interfaces)}"
+            )
     return attached
 
 
 def _interface(interface: AttachedInterface, rich: bool) -> Json:
     body: Json = {"name": interface.name, "mac": interface.mac, "sandbox": interface.sandbox}
     if rich:
-        body |= {"mtu": interface.mtu, "socketPath": interface.socket_path, "pciID": interface.pci_id}
+        body |= {
+            "mtu": interface.mtu,
+            "socketPath": interface.socket_path,
+            "pciID": interface.pci_id,
+        }
     return {key: value for key, value in body.items() if value not in (None, "")}
 
 
@@ -124,7 +140,9 @@ def _ip(ip: AttachedIp, old: bool) -> Json:
 def _route(route: AttachedRoute, rich: bool) -> Json:
     body: Json = {"dst": str(route.dst), "gw": None if route.gw is None else str(route.gw)}
     if rich:
-        body |= {key: getattr(route, key) for key in ("mtu", "advmss", "priority", "table", "scope")}
+        body |= {
+            key: getattr(route, key) for key in ("mtu", "advmss", "priority", "table", "scope")
+        }
     return {key: value for key, value in body.items() if value is not None}
 
 

@@ -22,7 +22,7 @@ from aiohttp import web
 from ovnlet_cni import listener, netns, request
 from ovnlet_cni.errors import NEWEST_VERSION, SUPPORTED_VERSIONS, CniError, Code
 from ovnlet_cni.netconf import stated_version
-from ovnlet_cni.notes import Notes
+from ovnlet_cni.pending_deletes import PendingDeletes
 from ovnlet_cni.request import Attach, Check, Collect, Detach, Status, Version
 from ovnlet_cni.result import Attached
 
@@ -54,14 +54,16 @@ class Server:
     ) -> None:
         self._agent, self._served = agent, served
         self._path = socket_path
-        self._notes = Notes.beside(socket_path)
+        self._notes = PendingDeletes.beside(socket_path)
         self._running: set[asyncio.Task[object]] = set()
         self._bound: tuple[int, int] | None = None
         self._site: web.SockSite | None = None
         self._watch: asyncio.Task[None] | None = None
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admit])
         app.add_routes([web.post("/cni", self._cni), *routes])
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+        )
 
     async def start(self) -> None:
         """Listen. UnusableSocket or OSError if the path cannot be ours."""
@@ -108,7 +110,9 @@ class Server:
                 yielded = True
                 continue
             _log.warning("CNI socket was removed, listening again", socket=str(self._path))
-            with suppress(OSError, listener.UnusableSocket):  # such as a full file system: tried again at the next look
+            with suppress(
+                OSError, listener.UnusableSocket
+            ):  # such as a full file system: tried again at the next look
                 await self._listen()
                 yielded = False
 
@@ -119,7 +123,9 @@ class Server:
         if uid not in (0, os.geteuid()):
             _log.warning("refused a caller of the CNI socket", uid=uid)
             refusal = CniError(
-                Code.INVALID_ENVIRONMENT, f"user {uid} may not use this socket", "call the plugin as root"
+                Code.INVALID_ENVIRONMENT,
+                f"user {uid} may not use this socket",
+                "call the plugin as root",
             )
             return web.Response(status=403, body=refusal.render(), content_type="application/json")
         task = asyncio.current_task()
@@ -140,10 +146,19 @@ class Server:
             return web.Response(body=body, content_type="application/json")
         except CniError as error:
             failure = error
-            if env.get("CNI_COMMAND") != "STATUS":  # polled for ever, and the verdict has its own log line
-                _log.warning("CNI request failed", **_subject(env), code=int(error.code), reason=error.message)
+            if (
+                env.get("CNI_COMMAND") != "STATUS"
+            ):  # polled for ever, and the verdict has its own log line
+                _log.warning(
+                    "CNI request failed",
+                    **_subject(env),
+                    code=int(error.code),
+                    reason=error.message,
+                )
         except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
-            failure = CniError(Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log")
+            failure = CniError(
+                Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log"
+            )
             _log.exception("CNI request failed unexpectedly", **_subject(env))
         self._served(env.get("CNI_COMMAND", ""), int(failure.code), time.monotonic() - began)
         body = failure.render(stated_version(config))
@@ -195,7 +210,9 @@ async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
     except (ValueError, RecursionError) as error:
         raise CniError(Code.DECODE, f"the request is not JSON: {error}") from error
     match body:
-        case {"env": dict(env), "config": str(config)} if all(isinstance(value, str) for value in env.values()):
+        case {"env": dict(env), "config": str(config)} if all(
+            isinstance(value, str) for value in env.values()
+        ):
             return env, config
     raise CniError(Code.DECODE, 'the request is not {"env": {"CNI_…": "…"}, "config": "…"}')
 

@@ -20,10 +20,10 @@ DOCS = ROOT / "docs"
 SHELLS = frozenset({"console", "sh", "bash", "shell"})
 # Who runs blocks, and by which test.
 RUNNERS = {
-    "tutorial": "tests/e2e/test_tutorial.py",
-    "bed": "tests/e2e/test_pages.py",
-    "install": "tests/e2e/test_installation.py",
-    "migration": "tests/e2e/test_migration.py",
+    "tutorial": "tests/integration/e2e/test_tutorial.py",
+    "bed": "tests/integration/e2e/test_pages.py",
+    "install": "tests/integration/e2e/test_installation.py",
+    "migration": "tests/integration/e2e/test_migration.py",
 }
 _MARK = re.compile(r"<!--\s*(run|not run):\s*(.*?)\s*-->", re.DOTALL)
 _PROMPT = re.compile(r"([$#]) (.*)")
@@ -83,7 +83,11 @@ def blocks(page: Path) -> Iterator[Block]:
     for token in MarkdownIt("commonmark").parse(page.read_text()):
         if token.type == "fence" and token.map:
             language, *_ = [*token.info.split(), ""]
-            mark = _MARK.fullmatch(before.content.strip()) if before and before.type == "html_block" else None
+            mark = (
+                _MARK.fullmatch(before.content.strip())
+                if before and before.type == "html_block"
+                else None
+            )
             kind, what = mark.groups() if mark else ("", "")
             told = {"runner": what} if kind == "run" else {"reason": what}
             yield Block(page, token.map[0] + 1, language, token.content, **told)

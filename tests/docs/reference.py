@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from ovnlet.__main__ import main
-from ovnlet.commands.output import DIFFERENT, FAULTY
+from ovnlet.agent.cni_service import ANSWERS
+from ovnlet.agent.metrics import Metrics
+from ovnlet.cli.output import DIFFERENT, FAULTY
+from ovnlet.controller.http import HttpEndpoints
 from ovnlet.core.settings import ControllerSettings, Settings
-from ovnlet.front import Front
-from ovnlet.metrics import Metrics
-from ovnlet.runtime import ANSWERS
 from ovnlet_cni.errors import Code
 
 # Whose settings a command takes, by one of them that the other has not.
@@ -28,10 +28,24 @@ def settings() -> str:
         "wrong one is named, with what is allowed, and the agent does not start.",
     ]
     for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
-        lines += ["", f"## {title}", "", "| setting | values | default | what it is |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| setting | values | default | what it is |",
+            "|---|---|---|---|",
+        ]
         for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else "" if field.default is None else f"`{field.default}`"
-            lines.append(f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |")
+            default = (
+                "required"
+                if field.is_required()
+                else ""
+                if field.default is None
+                else f"`{field.default}`"
+            )
+            lines.append(
+                f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -82,7 +96,10 @@ def command_line() -> str:
 
 
 def metrics() -> str:
-    registries: list[CollectorRegistry] = [Metrics(lambda: []).registry, Front("127.0.0.1:0").registry]
+    registries: list[CollectorRegistry] = [
+        Metrics(lambda: []).registry,
+        HttpEndpoints("127.0.0.1:0").registry,
+    ]
     lines = [
         "# Metrics",
         "",
@@ -93,7 +110,9 @@ def metrics() -> str:
         "| name | type | what it is |",
         "|---|---|---|",
     ]
-    for family in sorted((f for r in registries for f in r.collect()), key=lambda family: family.name):
+    for family in sorted(
+        (f for r in registries for f in r.collect()), key=lambda family: family.name
+    ):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"
@@ -111,10 +130,23 @@ def errors() -> str:
         "|---|---|---|---|",
     ]
     for kind, (code, advice) in ANSWERS.items():
-        lines.append(f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |")
-    lines += ["", "The server's own, and the specification's:", "", "| CNI code | name |", "|---|---|"]
+        lines.append(
+            f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |"
+        )
+    lines += [
+        "",
+        "The server's own, and the specification's:",
+        "",
+        "| CNI code | name |",
+        "|---|---|",
+    ]
     lines += [f"| {int(code)} | `{code.name}` |" for code in Code]
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"errors.md": errors, "settings.md": settings, "cli.md": command_line, "metrics.md": metrics}
+PAGES = {
+    "errors.md": errors,
+    "settings.md": settings,
+    "cli.md": command_line,
+    "metrics.md": metrics,
+}

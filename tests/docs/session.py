@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pages.blocks import Block, Typed
+from docs.blocks import Block, Typed
 
 ANY = "…"
 PATIENCE = 600.0
@@ -44,14 +44,22 @@ class Session:
         self._told, self._node = dict(told or {}), node
         pipe = subprocess.PIPE
         self._bash = subprocess.Popen(
-            ["bash", "--norc"], cwd=directory, env=dict(env), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+            ["bash", "--norc"],
+            cwd=directory,
+            env=dict(env),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._bash.kill()
         self._bash.wait()
@@ -64,12 +72,16 @@ class Session:
         command, shown = self._spoken(typed.command), [self._spoken(line) for line in typed.shown]
         since = time.monotonic()
         while True:
-            status, said = self._node(command) if typed.on_node and self._node else self._type(command)
+            status, said = (
+                self._node(command) if typed.on_node and self._node else self._type(command)
+            )
             if not status and (not shown or matches(shown, said)):
                 return said
             if not LOOKS.match(command) or time.monotonic() - since > AGAIN:
                 page = "\n".join(shown)
-                raise Differs(f"{block}: {command}\n--- the page shows\n{page}\n--- status {status}, it said\n{said}")
+                raise Differs(
+                    f"{block}: {command}\n--- the page shows\n{page}\n--- status {status}, it said\n{said}"
+                )
             time.sleep(0.5)
 
     def _spoken(self, text: str) -> str:
@@ -95,7 +107,9 @@ class Session:
             deadline = time.monotonic() + PATIENCE
             while not last.search(said):
                 if not waiting.select(max(0.0, deadline - time.monotonic())):
-                    raise Differs(f"nothing more within {PATIENCE:.0f} s; until then it said:\n{said.decode()}")
+                    raise Differs(
+                        f"nothing more within {PATIENCE:.0f} s; until then it said:\n{said.decode()}"
+                    )
                 read = os.read(self._bash.stdout.fileno(), 1 << 16)
                 if not read:
                     raise Differs(f"the shell ended; it said:\n{said.decode()}")
@@ -106,7 +120,9 @@ class Session:
 def matches(shown: list[str], said: str) -> bool:
     """Whether a page's lines say what came out, blanks at their ends and how many of them aside."""
     lines = [line for line in shown if line.strip()]
-    pattern = "".join(r"(?:.*\n)*?" if line.strip() == ANY else f"{_line(line)}\n" for line in lines)
+    pattern = "".join(
+        r"(?:.*\n)*?" if line.strip() == ANY else f"{_line(line)}\n" for line in lines
+    )
     came = "".join(f"{' '.join(line.split())}\n" for line in said.splitlines() if line.strip())
     return bool(re.fullmatch(pattern, came))
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from docs.blocks import ROOT
 from ovnlet.core import annotations, routing
 from ovnlet_cni import netconf, request
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
-from pages.blocks import ROOT
 
 _PLACE = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -19,7 +19,9 @@ def filled(page: str, made: Mapping[str, Callable[[], str]]) -> str:
     """The page with each of its tables as the code has it; a table that has no place in it is an error."""
     places = {found[2] for found in _PLACE.finditer(page)}
     if places != set(made):
-        raise ValueError(f"the page has places for {sorted(places)}, there are tables {sorted(made)}")
+        raise ValueError(
+            f"the page has places for {sorted(places)}, there are tables {sorted(made)}"
+        )
     return _PLACE.sub(lambda found: f"{found[1]}\n{made[found[2]]()}\n{found[3]}", page)
 
 
@@ -39,14 +41,18 @@ class Bound:
     told: str
 
 
-_RATE = Bound("1", "1000000", ("-1", "1000001", "1.5"), "whole Mbit/s, 1 to 1000000; `0` for no limit")
+_RATE = Bound(
+    "1", "1000000", ("-1", "1000001", "1.5"), "whole Mbit/s, 1 to 1000000; `0` for no limit"
+)
 _BURST = Bound(
     "1",
     "32000",
     ("-1", "32001", "0.5"),
     "whole Mbit, at most 32000 and what passes in 270 s at the rate; `0` as if there were none",
 )
-_DELAY = Bound("1", "60000", ("-1", "60001", "0.5"), "whole milliseconds up to 60000, of packets to the pod")
+_DELAY = Bound(
+    "1", "60000", ("-1", "60001", "0.5"), "whole milliseconds up to 60000, of packets to the pod"
+)
 _QUANTITY = Bound(
     "12k",
     "1T",
@@ -59,9 +65,14 @@ BOUNDS: Mapping[str, Bound] = {
     **dict.fromkeys(("ingress_burst", "egress_burst"), _BURST),
     **dict.fromkeys(("latency", "jitter"), _DELAY),
     "loss": Bound(
-        "0.0001", "100", ("-1", "100.1", "0.00001"), "per cent of packets to the pod, 0.0001 to 100, fractions included"
+        "0.0001",
+        "100",
+        ("-1", "100.1", "0.00001"),
+        "per cent of packets to the pod, 0.0001 to 100, fractions included",
     ),
-    "limit": Bound("1", "1000000", ("-1", "1000001"), "packets that wait for `latency` at once, up to 1000000"),
+    "limit": Bound(
+        "1", "1000000", ("-1", "1000001"), "packets that wait for `latency` at once, up to 1000000"
+    ),
     **dict.fromkeys(BANDWIDTHS, _QUANTITY),
 }
 _WITHOUT = {
@@ -99,10 +110,13 @@ _NODE_SAYS = {
 
 
 def _pods() -> str:
-    when = dict.fromkeys(annotations._FIXED, "fixed for a sandbox") | dict.fromkeys(annotations._ROUTING, "live")
+    when = dict.fromkeys(annotations._FIXED, "fixed for a sandbox") | dict.fromkeys(
+        annotations._ROUTING, "live"
+    )
     names = (*annotations._FIXED, *annotations._ROUTING, *annotations._READY)
     return _table(
-        ("name", "value", "when it changes"), ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names)
+        ("name", "value", "when it changes"),
+        ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),
     )
 
 
@@ -111,7 +125,9 @@ def _own() -> str:
         "`fix`, `report` or `off`: what is done about drift of this pod, instead of the agent's setting `repair`."
         " For pods with NET_ADMIN that change their routes on purpose"
     )
-    return _table(("key of our own", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")])
+    return _table(
+        ("key of our own", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")]
+    )
 
 
 def _limits() -> str:
@@ -119,17 +135,24 @@ def _limits() -> str:
     lines: dict[str, list[str]] = {}
     for name in annotations._QOS:
         lines.setdefault(BOUNDS[name].told, []).append(name)
-    shown = [(", ".join(f"`{n}`" for n in names), told, _WITHOUT[names[0]]) for told, names in lines.items()]
+    shown = [
+        (", ".join(f"`{n}`" for n in names), told, _WITHOUT[names[0]])
+        for told, names in lines.items()
+    ]
     return _table(("name", "value", "without it"), shown)
 
 
 def _bandwidths() -> str:
     assert tuple(annotations._BANDWIDTH.values()) == BANDWIDTHS
-    return _table(("key of Kubernetes", "value"), [(", ".join(f"`{n}`" for n in BANDWIDTHS), _QUANTITY.told)])
+    return _table(
+        ("key of Kubernetes", "value"), [(", ".join(f"`{n}`" for n in BANDWIDTHS), _QUANTITY.told)]
+    )
 
 
 def _nodes() -> str:
-    return _table(("name", "value"), ((f"`{name}`", _NODE_SAYS[name]) for name in annotations._NODE))
+    return _table(
+        ("name", "value"), ((f"`{name}`", _NODE_SAYS[name]) for name in annotations._NODE)
+    )
 
 
 _VERBS = {
@@ -182,11 +205,23 @@ def _kind(field: Mapping[str, Any]) -> str:
     if field["type"] == "array":
         return f"list of {'objects' if field['items']['type'] == 'object' else 'text'}"
     bounds = f", {field['minimum']} to {field['maximum']}" if "maximum" in field else ""
-    return {"string": "text", "integer": "number", "boolean": "`true`, `false`"}[field["type"]] + bounds
+    return {"string": "text", "integer": "number", "boolean": "`true`, `false`"}[
+        field["type"]
+    ] + bounds
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "annotations.md": {"pods": _pods, "own": _own, "limits": _limits, "bandwidths": _bandwidths, "nodes": _nodes},
+    "annotations.md": {
+        "pods": _pods,
+        "own": _own,
+        "limits": _limits,
+        "bandwidths": _bandwidths,
+        "nodes": _nodes,
+    },
     "cni.md": {"verbs": _verbs},
-    "subnet.md": {"spec": _fields("spec"), "status": _fields("status"), "ippool": _fields("spec", "ippool")},
+    "subnet.md": {
+        "spec": _fields("spec"),
+        "status": _fields("status"),
+        "ippool": _fields("spec", "ippool"),
+    },
 }

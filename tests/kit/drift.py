@@ -5,16 +5,24 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
+from kit.strict_kernel import NODE, POD, STATIC, Entry, Link, Refused
+from kit.strict_node import Row, StrictNode
+from kit.strict_traffic import Limit
 from ovnlet.core import ids
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import OWNED_IDS
-from unit.strict_kernel import NODE, POD, STATIC, Entry, Link, Refused
-from unit.strict_node import Row, StrictNode
-from unit.strict_traffic import Limit
 
 Drift = Callable[[StrictNode, int], None]
 
-_ADDRESSES = ("10.16.0.9/16", "10.16.0.9/24", "10.77.0.1/24", "fd00::9/64", "fd77::1/64", "10.16.0.5/20", "fd00::5/80")
+_ADDRESSES = (
+    "10.16.0.9/16",
+    "10.16.0.9/24",
+    "10.77.0.1/24",
+    "fd00::9/64",
+    "fd77::1/64",
+    "10.16.0.5/20",
+    "fd00::5/80",
+)
 _ROUTES = (
     ("198.51.100.0/24", None),
     ("203.0.113.0/24", "10.16.0.1"),
@@ -117,7 +125,9 @@ def put_in_place_of_ours(node: StrictNode, n: int) -> None:
         for ours in [r for r in link.routes if r.protocol == PROTOCOL and r.via][n % 3 : n % 3 + 1]:
             node.kernel.delete_route(link, ours)
             via, metric = ("10.16.0.3", None) if ours.destination.version == 4 else ("fd00::3", 510)
-            node.kernel.add_route(link, Entry(ours.destination, ip_address(via), None, STATIC, metric))
+            node.kernel.add_route(
+                link, Entry(ours.destination, ip_address(via), None, STATIC, metric)
+            )
 
 
 def change_our_route(node: StrictNode, n: int) -> None:
@@ -126,7 +136,9 @@ def change_our_route(node: StrictNode, n: int) -> None:
     if link:
         destination, via = _OURS[n % len(_OURS)]
         entry = _entry(destination, via, PROTOCOL)
-        for old in [r for r in link.routes if (r.protocol, r.destination) == (PROTOCOL, entry.destination)]:
+        for old in [
+            r for r in link.routes if (r.protocol, r.destination) == (PROTOCOL, entry.destination)
+        ]:
             node.kernel.delete_route(link, old)
         node.kernel.add_route(link, entry)
 
@@ -167,7 +179,9 @@ def overwrite_labels(node: StrictNode, _: int) -> None:
 def add_foreign_row(node: StrictNode, n: int) -> None:
     """A port of another vendor; one that claims our iface-id; one with our mark elsewhere or under another name."""
     ours = ids.mark(*node.attachment.key)
-    iface_id = ids.iface_id(node.attachment.namespace, node.attachment.pod, node.attachment.provider)
+    iface_id = ids.iface_id(
+        node.attachment.namespace, node.attachment.pod, node.attachment.provider
+    )
     for row in (
         Row("br-int", "patch0", {"vendor": "else"}),
         Row("br-int", "rival", {"iface-id": iface_id, "theirs": "1"}),
@@ -186,7 +200,10 @@ def add_foreign_link(node: StrictNode, n: int) -> None:
 def change_rows_of_limits(node: StrictNode, n: int) -> None:
     """The binding, the row, the figures, the queue, the policing."""
     traffic, plug = node.traffic, node.traffic.plugs.get(node.host)
-    limit = next((each for each in traffic.limits.values() if each.mark == ids.mark(*node.attachment.key)), None)
+    limit = next(
+        (each for each in traffic.limits.values() if each.mark == ids.mark(*node.attachment.key)),
+        None,
+    )
     if plug and n % 5 == 0:
         plug.policing = (None, (77, 77))[n // 5 % 2]
     elif plug and limit:

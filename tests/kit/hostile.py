@@ -12,21 +12,44 @@ from ipaddress import ip_address
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ovnlet.core.attachment import Node
+from kit import pods
+from kit.pods import Text, key
+from ovnlet.core.identity import Node
 from ovnlet.core.resources import Port, Resource, Veth
-from unit import pods
-from unit.pods import Text, key
 
 MOST = 256 << 10
 NAMES = (
     *("ip_address", "cidr", "mac_address", "logical_switch", "default_route", "gateway", "routes"),
-    *("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss"),
+    *(
+        "ingress_rate",
+        "ingress_burst",
+        "egress_rate",
+        "egress_burst",
+        "latency",
+        "jitter",
+        "limit",
+        "loss",
+    ),
 )
 # Such as the agent does not read of a pod, though they look as if.
 STRANGERS = (
-    *(key(name) for name in ("port_name", "ip_pool", "netns", "ifname", "mtu", "IP_ADDRESS", "bridge")),
-    *("kubernetes.io/config.mirror", "kubernetes.io/netns", "ovnlet.io/socket", "ovnlet.io/run-dir", "ovnlet"),
-    *("net1.default.ovn.kubernetes.io/ip_address", "other.kubernetes.io/routes", "ip_address", "routes"),
+    *(
+        key(name)
+        for name in ("port_name", "ip_pool", "netns", "ifname", "mtu", "IP_ADDRESS", "bridge")
+    ),
+    *(
+        "kubernetes.io/config.mirror",
+        "kubernetes.io/netns",
+        "ovnlet.io/socket",
+        "ovnlet.io/run-dir",
+        "ovnlet",
+    ),
+    *(
+        "net1.default.ovn.kubernetes.io/ip_address",
+        "other.kubernetes.io/routes",
+        "ip_address",
+        "routes",
+    ),
 )
 KEYS = (
     *(key(name) for name in (*NAMES, "allocated", "routed")),
@@ -34,10 +57,35 @@ KEYS = (
     *STRANGERS,
 )
 PATHS = (
-    *("/", "..", "../../../etc/passwd", "/proc/sys/net/ipv4/ip_forward", "/run/ovnlet/sandboxes/a.json"),
-    *("/etc/cni/net.d/01-ovnlet.conflist", "/run/openvswitch/db.sock", "10.16.0.5/../../ipv4/ip_forward", "~root/x"),
+    *(
+        "/",
+        "..",
+        "../../../etc/passwd",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/run/ovnlet/sandboxes/a.json",
+    ),
+    *(
+        "/etc/cni/net.d/01-ovnlet.conflist",
+        "/run/openvswitch/db.sock",
+        "10.16.0.5/../../ipv4/ip_forward",
+        "~root/x",
+    ),
 )
-LINKS = ("lo", "br-int", "ovn0", "eth0", "eth1", "all", "default", "0123456789abcdef", "e/0", "eth0@if2", "%s", "*", "")
+LINKS = (
+    "lo",
+    "br-int",
+    "ovn0",
+    "eth0",
+    "eth1",
+    "all",
+    "default",
+    "0123456789abcdef",
+    "e/0",
+    "eth0@if2",
+    "%s",
+    "*",
+    "",
+)
 CONTROL = (
     "\x00",
     "\x1b[2J\x1b[H",
@@ -52,7 +100,16 @@ CONTROL = (
     "\x1c",
     "\x85",
 )
-WORDS = ("$(reboot)", "`reboot`", "; ip link del ovn0", "' or 1=1 --", '"}]', "${jndi:ldap://a}", "<script>", "\\")
+WORDS = (
+    "$(reboot)",
+    "`reboot`",
+    "; ip link del ovn0",
+    "' or 1=1 --",
+    '"}]',
+    "${jndi:ldap://a}",
+    "<script>",
+    "\\",
+)
 NUMBERS = (
     *(
         "0",
@@ -80,29 +137,98 @@ NUMBERS = (
     ),
 )
 ADDRESSES = (
-    *("127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "10.16.0.1", "10.16.0.6", "172.30.0.10", "10.16.255.255"),
-    *("::", "::1", "ff02::1", "fe80::1", "fe80::1%eth0", "::ffff:10.0.0.1", "fd00::5", "fd00::1", "fd00::6", "1::1::1"),
-    *("10.16.5", "010.016.0.5", "0x0a100005", "168820741", "10.16.0.5/\x1b[2J", "10.16.0.5/99", "10.16.0.5\x1c"),
+    *(
+        "127.0.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "10.16.0.1",
+        "10.16.0.6",
+        "172.30.0.10",
+        "10.16.255.255",
+    ),
+    *(
+        "::",
+        "::1",
+        "ff02::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "::ffff:10.0.0.1",
+        "fd00::5",
+        "fd00::1",
+        "fd00::6",
+        "1::1::1",
+    ),
+    *(
+        "10.16.5",
+        "010.016.0.5",
+        "0x0a100005",
+        "168820741",
+        "10.16.0.5/\x1b[2J",
+        "10.16.0.5/99",
+        "10.16.0.5\x1c",
+    ),
 )
 PREFIXES = (
-    *("0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "8000::/1", "10.16.0.0/33", "fd00::/129", "10.0.0.0/255.0.0.0"),
-    *("10.16.0.0/0.0.255.255", "127.0.0.0/8", "224.0.0.0/4", "ff00::/8", "fe80::/64", "169.254.169.254/32", "::1/128"),
+    *(
+        "0.0.0.0/0",
+        "::/0",
+        "0.0.0.0/1",
+        "128.0.0.0/1",
+        "8000::/1",
+        "10.16.0.0/33",
+        "fd00::/129",
+        "10.0.0.0/255.0.0.0",
+    ),
+    *(
+        "10.16.0.0/0.0.255.255",
+        "127.0.0.0/8",
+        "224.0.0.0/4",
+        "ff00::/8",
+        "fe80::/64",
+        "169.254.169.254/32",
+        "::1/128",
+    ),
 )
-MACS = ("ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00", "00-00-00-53-00-01", "\u212aa:00:00:53:00:01")
+MACS = (
+    "ff:ff:ff:ff:ff:ff",
+    "01:00:5e:00:00:01",
+    "00:00:00:00:00:00",
+    "00-00-00-53-00-01",
+    "\u212aa:00:00:53:00:01",
+)
 
 
 def _lists() -> Iterator[str]:
     """What a JSON reader may choke on, and routes by the thousand."""
-    yield from ("null", "{}", "[[]]", "[null]", "[1]", '[""]', '[{"gw":null}]', "[" * 100_000, '{"a":' * 40_000, "[1,2")
-    yield json.dumps([{"dst": "192.0.2.0/24", "gw": "10.16.0.1", "dev": "br-int", "table": 254, "via": "lo"}])
-    yield json.dumps([{"dst": {"a": 1}, "gw": ["10.16.0.1"]}, {"dst": ["x"], "gw": 168820737}, {"gw": True}])
+    yield from (
+        "null",
+        "{}",
+        "[[]]",
+        "[null]",
+        "[1]",
+        '[""]',
+        '[{"gw":null}]',
+        "[" * 100_000,
+        '{"a":' * 40_000,
+        "[1,2",
+    )
+    yield json.dumps(
+        [{"dst": "192.0.2.0/24", "gw": "10.16.0.1", "dev": "br-int", "table": 254, "via": "lo"}]
+    )
+    yield json.dumps(
+        [{"dst": {"a": 1}, "gw": ["10.16.0.1"]}, {"dst": ["x"], "gw": 168820737}, {"gw": True}]
+    )
     yield json.dumps([{"dst": "10.16.0.0/16", "gw": "10.16.0.1"}] * 2)
     yield "[" + "9" * 5000 + "]"
     yield "[" + "{}," * (80 << 10)
     for many in (256, 257, 4000):
         yield json.dumps(
             [
-                {"dst": f"198.{18 + n // 250 // 250}.{n // 250 % 250}.{n % 250}/32", "gw": "10.16.0.1"}
+                {
+                    "dst": f"198.{18 + n // 250 // 250}.{n // 250 % 250}.{n % 250}/32",
+                    "gw": "10.16.0.1",
+                }
                 for n in range(many)
             ]
         )
@@ -111,10 +237,15 @@ def _lists() -> Iterator[str]:
 
 LISTS = tuple(_lists())
 _PIECES = st.one_of(
-    *(st.sampled_from(pool) for pool in (PATHS, LINKS, CONTROL, WORDS, NUMBERS, ADDRESSES, PREFIXES, MACS))
+    *(
+        st.sampled_from(pool)
+        for pool in (PATHS, LINKS, CONTROL, WORDS, NUMBERS, ADDRESSES, PREFIXES, MACS)
+    )
 )
 _TOGETHER = st.builds(
-    str.join, st.sampled_from(("", ",", " ", "/", "\n", ", \x1c")), st.lists(_PIECES, min_size=2, max_size=5)
+    str.join,
+    st.sampled_from(("", ",", " ", "/", "\n", ", \x1c")),
+    st.lists(_PIECES, min_size=2, max_size=5),
 )
 _ROUTES = st.lists(
     st.fixed_dictionaries(
@@ -123,7 +254,11 @@ _ROUTES = st.lists(
     ),
     max_size=4,
 ).map(json.dumps)
-_HUGE = st.builds(lambda text, many: (text * many)[:MOST], _PIECES.filter(len), st.sampled_from((1000, 70_000, MOST)))
+_HUGE = st.builds(
+    lambda text, many: (text * many)[:MOST],
+    _PIECES.filter(len),
+    st.sampled_from((1000, 70_000, MOST)),
+)
 TEXTS = st.one_of(
     _PIECES,
     _TOGETHER,
@@ -155,7 +290,9 @@ def drawn(many: int) -> list[Text]:
     """The same ones each time: for programs that are slower than a property."""
     found: list[Text] = []
 
-    @settings(max_examples=many, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+    @settings(
+        max_examples=many, derandomize=True, database=None, deadline=None, phases=[Phase.generate]
+    )
     @given(annotated())
     def draw(text: Text) -> None:
         found.append(text)
@@ -193,7 +330,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 _PLAIN = pods.network(GOOD, NODE)
-_KNOWN = frozenset(_texts((*_PLAIN, *pods.network(GOOD, replace(NODE, lacks=frozenset({"netem"}))))))
+_KNOWN = frozenset(
+    _texts((*_PLAIN, *pods.network(GOOD, replace(NODE, lacks=frozenset({"netem"})))))
+)
 _WHOLE = frozenset(thing.key for thing in _PLAIN if isinstance(thing, Veth | Port))
 
 
@@ -206,7 +345,9 @@ def strange(thing: Resource) -> list[str]:
 
 
 def _is_value(text: str) -> bool:
-    return bool(_MAC.fullmatch(text) or _NUMBER.fullmatch(text)) or all(map(_is_address, text.split(",")))
+    return bool(_MAC.fullmatch(text) or _NUMBER.fullmatch(text)) or all(
+        map(_is_address, text.split(","))
+    )
 
 
 def _is_address(text: str) -> bool:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from kit import drift, pods
+from kit.strict_kernel import NODE, Entry, Refused
+from kit.strict_node import StrictNode
 from ovnlet.core import ids
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb
@@ -15,9 +18,6 @@ from ovnlet.core.plan import diff as real_diff
 from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Route, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import OWNED_IDS
-from unit import drift, pods
-from unit.strict_kernel import NODE, Entry, Refused
-from unit.strict_node import StrictNode
 
 Diff = Callable[[Network, Network], Plan]
 Facts = frozenset[tuple[object, ...]]
@@ -46,9 +46,7 @@ class World:
         """Readable: the steps that the life stands for, not the values."""
         asked = "; ".join(str(step) for step in real_diff(self.life.before, ABSENT))
         edit = "; ".join(str(step) for step in real_diff(self.life.after, self.life.before))
-        return (
-            f"World(\n  asked: {asked}\n  edit: {edit}\n  {self.happenings}, cut={self.cut}, ipv6_off={self.ipv6_off})"
-        )
+        return f"World(\n  asked: {asked}\n  edit: {edit}\n  {self.happenings}, cut={self.cut}, ipv6_off={self.ipv6_off})"
 
     def node(self, diff: Diff) -> StrictNode:
         """The state that all of it leads to."""
@@ -80,14 +78,18 @@ _BEGINNINGS = (
 )
 
 
-def worlds(*, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN, limited: bool = True) -> st.SearchStrategy[World]:
+def worlds(
+    *, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN, limited: bool = True
+) -> st.SearchStrategy[World]:
     """Mostly a whole network with a few things done to it, sometimes half of one."""
     happenings = st.one_of(
         st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),
         st.builds(Happening, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
     )
     stories = st.builds(
-        lambda first, rest: (*first, *rest), st.sampled_from(_BEGINNINGS), st.lists(happenings, max_size=5)
+        lambda first, rest: (*first, *rest),
+        st.sampled_from(_BEGINNINGS),
+        st.lists(happenings, max_size=5),
     )
     return st.builds(World, pods.lives(limited), stories, st.integers(0, 20), st.booleans())
 
@@ -192,13 +194,17 @@ def needs_each_step(world: World, diff: Diff) -> None:
     for desired in (world.life.after, ABSENT):
         node = world.open_node(diff)
         plan = diff(desired, node.observe(desired))
-        if not plan or any(step.verb is Verb.REMOVE and isinstance(step.resource, Address) for step in plan):
+        if not plan or any(
+            step.verb is Verb.REMOVE and isinstance(step.resource, Address) for step in plan
+        ):
             continue
         omitted = world.cut % len(plan)
         other = deepcopy(node)
         run(node, plan)
         run(other, plan[:omitted] + plan[omitted + 1 :])
-        assert _by_default(plan[omitted]) or node.inventory() != other.inventory(), f"needless: {plan[omitted]}"
+        assert _by_default(plan[omitted]) or node.inventory() != other.inventory(), (
+            f"needless: {plan[omitted]}"
+        )
 
 
 def rests(world: World, diff: Diff) -> None:
@@ -249,7 +255,9 @@ def _competes(fact: tuple[object, ...], desired: Network) -> bool:
     if fact[0] != "route" or not isinstance(entry, Entry):
         return False
     ours = {resource.destination for resource in desired if isinstance(resource, Route)}
-    return entry.destination in ours and entry.metric <= (512 if entry.destination.version == 6 else 0)
+    return entry.destination in ours and entry.metric <= (
+        512 if entry.destination.version == 6 else 0
+    )
 
 
 def without_claims(facts: Facts) -> Facts:
@@ -269,5 +277,9 @@ def guests_of(node: StrictNode) -> Facts:
             if held.protocol != PROTOCOL and str(held.ip.ip) not in ("10.16.0.5", "fd00::5")
         }
     for row in node.rows.values():
-        facts |= {("external_id", row.name, k, v) for k, v in row.external_ids.items() if k not in OWNED_IDS}
+        facts |= {
+            ("external_id", row.name, k, v)
+            for k, v in row.external_ids.items()
+            if k not in OWNED_IDS
+        }
     return frozenset(facts)

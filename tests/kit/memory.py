@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Pod, Record
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.loop import Outcome, Reconciler
 from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.reconciler import Outcome, Reconciler
 from ovnlet.reconcile.state import State
 
 BUDGET = 110.0
@@ -141,7 +141,9 @@ class World:
     def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
         sequence = self.records.next_sequence()
         netns = f"/run/netns/{container_id}"
-        return Attachment(container_id, "eth0", netns, "default", "web", uid, "ovn", "boot", sequence)
+        return Attachment(
+            container_id, "eth0", netns, "default", "web", uid, "ovn", "boot", sequence
+        )
 
     def nothing_left(self) -> bool:
         return not any(self.host.networks.values()) and not self.records.kept

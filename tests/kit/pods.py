@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from hypothesis import strategies as st
 
 from ovnlet.core import annotations, desired
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import Network
 
 Interface = IPv4Interface | IPv6Interface
@@ -26,7 +26,10 @@ ATTACHMENT = Attachment(
 )
 
 # Few values, so that addresses, gateways and destinations meet; some lie within each other.
-_SUBNETS = {4: ("10.16.0.5/16", "10.16.0.5/24", "10.16.0.5/32"), 6: ("fd00::5/64", "fd00::5/112", "fd00::5/128")}
+_SUBNETS = {
+    4: ("10.16.0.5/16", "10.16.0.5/24", "10.16.0.5/32"),
+    6: ("fd00::5/64", "fd00::5/112", "fd00::5/128"),
+}
 _GATEWAYS = {4: ("10.16.0.1", "10.16.0.2", "10.16.5.7"), 6: ("fd00::1", "fd00::2", "fd00::105")}
 _DESTINATIONS = {
     4: ("0.0.0.0/0", "192.0.2.0/24", "10.0.0.0/8", "10.16.0.0/16", "10.16.5.0/24", "10.16.0.1/32"),
@@ -56,7 +59,9 @@ def routes(draw: st.DrawFn, families: tuple[int, ...]) -> str:
 def fixed(draw: st.DrawFn) -> Text:
     """What a sandbox keeps for life."""
     families = draw(st.sampled_from(((4,), (6,), (4, 6))))
-    interfaces: list[Interface] = [ip_interface(draw(st.sampled_from(_SUBNETS[family]))) for family in families]
+    interfaces: list[Interface] = [
+        ip_interface(draw(st.sampled_from(_SUBNETS[family]))) for family in families
+    ]
     return {
         key("ip_address"): ",".join(str(interface.ip) for interface in interfaces),
         key("cidr"): ",".join(str(interface.network) for interface in interfaces),
@@ -94,7 +99,9 @@ _LIMITS = {
 @st.composite
 def limits(draw: st.DrawFn) -> Text:
     """Half of the pods have none."""
-    names = draw(st.lists(st.sampled_from(tuple(_LIMITS)), max_size=3)) if draw(st.booleans()) else []
+    names = (
+        draw(st.lists(st.sampled_from(tuple(_LIMITS)), max_size=3)) if draw(st.booleans()) else []
+    )
     return {key(name): draw(st.sampled_from(_LIMITS[name])) for name in names}
 
 
@@ -102,7 +109,9 @@ def limits(draw: st.DrawFn) -> Text:
 def nodes(draw: st.DrawFn) -> Node:
     """MTUs that can carry IPv6, which wants 1280."""
     lacks = draw(st.sampled_from(((), (), ("netem",), ("htb", "tbf"), ("police",))))
-    return Node("br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()), frozenset(lacks))
+    return Node(
+        "br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()), frozenset(lacks)
+    )
 
 
 def network(text: Text, node: Node) -> Network:

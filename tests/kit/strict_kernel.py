@@ -1,15 +1,22 @@
 """Two network namespaces in memory, the node's and a pod's, that refuse and flush what Linux refuses and flushes.
 
-Every rule here was seen on a real kernel and is compared with one by ``tests/node/test_fake_is_honest.py``.
+Every rule here was seen on a real kernel and is compared with one by ``tests/integration/node/test_fake_is_honest.py``.
 Only what a pod's network is made of: veth pairs, addresses, routes of the main table, three settings.
 """
 
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
-from ovnlet.core.resources import Leaf
+from ovnlet.core.resources import LeafQdisc
 from ovnlet.core.resources.netlink import PROTOCOL
 
 Ip = IPv4Address | IPv6Address
@@ -77,7 +84,7 @@ class Link:
     peer: "Link | None" = None
     tx_checksum: bool = True
     htb: int | None = None
-    leaf: Leaf | None = None
+    leaf: LeafQdisc | None = None
     policer: int | None = None
     shaper: tuple[int, int] | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -100,7 +107,9 @@ class StrictKernel:
         return iter(tuple(self._links))
 
     def find(self, netns: str, name: str) -> Link | None:
-        return next((link for link in self._links if (link.netns, link.name) == (netns, name)), None)
+        return next(
+            (link for link in self._links if (link.netns, link.name) == (netns, name)), None
+        )
 
     def link(self, netns: str, name: str) -> Link:
         found = self.find(netns, name)
@@ -123,7 +132,9 @@ class StrictKernel:
     def add_single(self, netns: str, name: str) -> None:
         if self.find(netns, name):
             raise Refused(errno.EEXIST, name)
-        self._links.append(Link(netns, name, "02:00:00:00:00:02", 1500, self.birth(), settings={**self.defaults}))
+        self._links.append(
+            Link(netns, name, "02:00:00:00:00:02", 1500, self.birth(), settings={**self.defaults})
+        )
 
     def birth(self) -> int:
         """A number that no other thing has: one made anew is another one."""
@@ -131,7 +142,9 @@ class StrictKernel:
         return self._births
 
     def delete(self, link: Link) -> None:
-        self._links = [other for other in self._links if other is not link and other is not link.peer]
+        self._links = [
+            other for other in self._links if other is not link and other is not link.peer
+        ]
 
     def rename(self, link: Link, name: str) -> None:
         if self.find(link.netns, name):
@@ -173,13 +186,19 @@ class StrictKernel:
             self._drop_ipv6(link)
         link.settings[name] = value
 
-    def add_address(self, link: Link, ip: Interface, *, noprefixroute: bool, protocol: int = 0) -> None:
+    def add_address(
+        self, link: Link, ip: Interface, *, noprefixroute: bool, protocol: int = 0
+    ) -> None:
         if ip.version == 6:
             self._refuse_without_ipv6(link, errno.EINVAL)
-        if any(held.ip == ip or (ip.version == 6 and held.ip.ip == ip.ip) for held in link.addresses):
+        if any(
+            held.ip == ip or (ip.version == 6 and held.ip.ip == ip.ip) for held in link.addresses
+        ):
             raise Refused(errno.EEXIST, ip)
         first = next((held for held in link.addresses if held.ip.network == ip.network), None)
-        held = Held(ip, noprefixroute, secondary=ip.version == 4 and first is not None, protocol=protocol)
+        held = Held(
+            ip, noprefixroute, secondary=ip.version == 4 and first is not None, protocol=protocol
+        )
         link.addresses.append(held)
         if link.up:
             self._connect(link, held)
@@ -233,7 +252,9 @@ class StrictKernel:
         longest = max((route.destination.prefixlen for route in covering), default=0)
         if via.version == 4 and not connected:
             raise Refused(errno.ENETUNREACH, via)
-        if via.version == 6 and not any(route.destination.prefixlen == longest for route in connected):
+        if via.version == 6 and not any(
+            route.destination.prefixlen == longest for route in connected
+        ):
             raise Refused(errno.EHOSTUNREACH, via)
         if via.version == 6 and link.holds(via):
             raise Refused(errno.EINVAL, via)
@@ -253,7 +274,9 @@ class StrictKernel:
         """A first address takes its secondaries, each address the routes that name it, the last one all."""
         if not held.secondary:
             self._forget_connected(link, Entry(held.ip.network, None, held.ip.ip, KERNEL))
-            for other in [o for o in link.addresses if o.secondary and o.ip.network == held.ip.network]:
+            for other in [
+                o for o in link.addresses if o.secondary and o.ip.network == held.ip.network
+            ]:
                 link.addresses.remove(other)
                 self._lose_ipv4(link, other)
         if not any(other.ip.version == 4 for other in link.addresses):
@@ -263,7 +286,10 @@ class StrictKernel:
 
     def _lose_ipv6(self, link: Link, held: Held) -> None:
         """Routes that named the address stay, without a source. Its connected route goes, or one like it."""
-        link.routes = [replace(route, source=None) if route.source == held.ip.ip else route for route in link.routes]
+        link.routes = [
+            replace(route, source=None) if route.source == held.ip.ip else route
+            for route in link.routes
+        ]
         shared = any(other.ip.network == held.ip.network for other in link.addresses)
         if not held.noprefixroute and not shared:
             alike = [r for r in link.routes if r.destination == held.ip.network and r.via is None]
@@ -283,4 +309,8 @@ def _same_nexthop(entry: Entry, other: Entry) -> bool:
     """IPv6 holds one route for each destination, metric and next hop, whatever the protocol and source."""
     if entry.destination.version == 4:
         return False
-    return (entry.destination, entry.metric, entry.via) == (other.destination, other.metric, other.via)
+    return (entry.destination, entry.metric, entry.via) == (
+        other.destination,
+        other.metric,
+        other.via,
+    )

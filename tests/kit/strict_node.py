@@ -8,30 +8,30 @@ import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from kit import strict_routes, strict_traffic
+from kit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
+from kit.strict_traffic import Plug, StrictTraffic
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Taken
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import (
     Address,
-    Claim,
+    CompetingRoute,
+    DuplicateIfaceId,
     Network,
     Offload,
-    Policing,
+    OvsPolicing,
+    OvsQos,
     Port,
     Resource,
-    Rival,
     Route,
-    Shaper,
-    Shaping,
     Sysctl,
+    TbfQdisc,
     Veth,
 )
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from unit import strict_routes, strict_traffic
-from unit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
-from unit.strict_traffic import Plug, StrictTraffic
 
 
 @dataclass(slots=True, eq=False)
@@ -84,17 +84,29 @@ class StrictNode:
         """Our veth, known by its recorded name on the node or by the alias in the pod."""
         alias = ids.alias(*self.attachment.key)
         pods = (link for link in self.kernel if link.netns == POD and link.peer)
-        return [(pod.peer, pod) for pod in pods if pod.peer and (pod.peer.name == self.host or pod.alias == alias)]
+        return [
+            (pod.peer, pod)
+            for pod in pods
+            if pod.peer and (pod.peer.name == self.host or pod.alias == alias)
+        ]
 
     def our_rows(self) -> list[Row]:
         """Those with our mark; the one of our name that has lost it, known by the labels of this pod."""
         mark = ids.mark(*self.attachment.key)
-        labels = {"vendor": "kube-ovn", "pod_name": self.attachment.pod, "pod_namespace": self.attachment.namespace}
+        labels = {
+            "vendor": "kube-ovn",
+            "pod_name": self.attachment.pod,
+            "pod_namespace": self.attachment.namespace,
+        }
         return [
             row
             for row in self.rows.values()
             if row.owner == mark
-            or (row.owner is None and row.name == self.host and labels.items() <= row.external_ids.items())
+            or (
+                row.owner is None
+                and row.name == self.host
+                and labels.items() <= row.external_ids.items()
+            )
         ]
 
     def taken(self) -> str:
@@ -118,17 +130,19 @@ class StrictNode:
             uninstalled = row.lost and row.name in linked
             yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
 
-    def _limits(self, ports: list[Port]) -> Iterable[Shaping | Policing]:
-        port = next((port.key for port in ports if port.name == self.host), ("port", "", self.host, False))
+    def _limits(self, ports: list[Port]) -> Iterable[OvsQos | OvsPolicing]:
+        port = next(
+            (port.key for port in ports if port.name == self.host), ("port", "", self.host, False)
+        )
         return self.traffic.observe(self.host, ids.mark(*self.attachment.key), port)
 
-    def _claims(self, desired: Network) -> Iterable[Claim]:
+    def _claims(self, desired: Network) -> Iterable[DuplicateIfaceId]:
         wanted = {r.ids["iface-id"] for r in desired if isinstance(r, Port)}
         ours = self.our_rows()
         for row in self.rows.values():
             iface_id = row.external_ids.get("iface-id", "")
             if iface_id in wanted and row not in ours:
-                yield Claim(row.name, iface_id)
+                yield DuplicateIfaceId(row.name, iface_id)
 
     # The two verbs
 
@@ -149,13 +163,17 @@ class StrictNode:
             case Offload(tx_checksum=tx_checksum):
                 self._end(resource).tx_checksum = tx_checksum
             case Address(ip=ip, noprefixroute=flag):
-                self.kernel.add_address(self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL)
+                self.kernel.add_address(
+                    self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL
+                )
             case Route():
                 self._ensure_route(resource)
-            case Claim() | Rival():
+            case DuplicateIfaceId() | CompetingRoute():
                 raise AssertionError("never desired")
             case _:
-                self.traffic.put(resource, self._end(resource) if isinstance(resource, Shaper) else None)
+                self.traffic.put(
+                    resource, self._end(resource) if isinstance(resource, TbfQdisc) else None
+                )
 
     def _remove(self, resource: Resource) -> None:
         match resource:
@@ -166,14 +184,16 @@ class StrictNode:
                     if name == self.host:
                         self.traffic.forget(ids.mark(*self.attachment.key))
                     self.delete_row(self.rows[name])
-            case Claim(interface=name):
+            case DuplicateIfaceId(interface=name):
                 self.rows[name].external_ids.pop("iface-id", None)
             case Address(ip=ip):
                 self.kernel.delete_address(self._end(resource), ip)
-            case Route() | Rival():
+            case Route() | CompetingRoute():
                 strict_routes.remove(self.kernel, self._end(resource), resource)
             case _:
-                self.traffic.lift(resource, self._end(resource) if isinstance(resource, Shaper) else None)
+                self.traffic.lift(
+                    resource, self._end(resource) if isinstance(resource, TbfQdisc) else None
+                )
 
     def _remove_veth(self, veth: Veth) -> None:
         for host, pod in self.pairs():
@@ -227,7 +247,9 @@ class StrictNode:
         strict_routes.remove(self.kernel, link, route)
         self.kernel.add_route(link, Entry(route.destination, route.via, route.source, PROTOCOL))
 
-    def _end(self, resource: Sysctl | Offload | Address | Route | Rival | Shaper) -> Link:
+    def _end(
+        self, resource: Sysctl | Offload | Address | Route | CompetingRoute | TbfQdisc
+    ) -> Link:
         """The pod's end that this lies within: nothing is ever put on a foreign link of that name."""
         _, host, pod = resource.veth
         for near, far in self.pairs():
@@ -255,7 +277,18 @@ class StrictNode:
         for link in self.kernel:
             here = (link.netns, link.name)
             facts.add(("qdisc", *here, link.htb, link.leaf, link.policer, link.shaper))
-            facts.add(("link", *here, link.mac, link.mtu, link.up, link.alias, link.tx_checksum, link.born))
+            facts.add(
+                (
+                    "link",
+                    *here,
+                    link.mac,
+                    link.mtu,
+                    link.up,
+                    link.alias,
+                    link.tx_checksum,
+                    link.born,
+                )
+            )
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}

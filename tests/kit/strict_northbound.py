@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.claims import bound
-from ovnlet.core.decide import Seen
+from ovnlet.core.ipam.claims import bound
+from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.northbound import Row, Rows, Switch, SwitchPort
 
@@ -34,7 +34,11 @@ class StrictNorthbound:
         if row.within is not None and row.within not in self.rows:
             raise Refused(f"{row.key}: {row.within} is not there")
         if isinstance(row, SwitchPort):
-            if any(r.name == row.name and r.key != row.key for r in self.rows.values() if isinstance(r, SwitchPort)):
+            if any(
+                r.name == row.name and r.key != row.key
+                for r in self.rows.values()
+                if isinstance(r, SwitchPort)
+            ):
                 raise Refused(f"a port {row.name} is there already")
             if not row.addresses.startswith("dynamic"):
                 self.answers.pop(row.name, None)
@@ -47,11 +51,15 @@ class StrictNorthbound:
             self._remove(child)
 
     def port(self, name: str) -> Seen | None:
-        found = next((r for r in self.rows.values() if isinstance(r, SwitchPort) and r.name == name), None)
+        found = next(
+            (r for r in self.rows.values() if isinstance(r, SwitchPort) and r.name == name), None
+        )
         return Seen(found, self.answers.get(name, "")) if found is not None else None
 
     def holder(self, address: Address | str, besides: str = "") -> str | None:
-        return next((n for n, text in self._held() if n != besides and str(address) in text.split()), None)
+        return next(
+            (n for n, text in self._held() if n != besides and str(address) in text.split()), None
+        )
 
     def _held(self) -> list[tuple[str, str]]:
         ports = [row for row in self.rows.values() if isinstance(row, SwitchPort)]
@@ -65,7 +73,9 @@ class StrictNorthbound:
                 self.answers[port.name] = self._choose(port)
 
     def _choose(self, port: SwitchPort) -> str:
-        switch = next(row for row in self.rows.values() if isinstance(row, Switch) and row.name == port.switch)
+        switch = next(
+            row for row in self.rows.values() if isinstance(row, Switch) and row.name == port.switch
+        )
         config = dict(switch.config)
         number = 1 + len(self.answers) + len(self._held())
         words = [f"0a:00:00:00:00:{number:02x}"]
@@ -75,7 +85,9 @@ class StrictNorthbound:
             assert isinstance(network, IPv4Network)
             excluded = config["exclude_ips"].split()
             free = [a for a in network.hosts() if str(a) not in excluded and self.holder(a) is None]
-            four = next((w for w in wished if w in {str(a) for a in free}), str(free[0]) if free else "")
+            four = next(
+                (w for w in wished if w in {str(a) for a in free}), str(free[0]) if free else ""
+            )
             words += [four] if four else []
         if "ipv6_prefix" in config:
             words.append(str(ip_network(f"{config['ipv6_prefix']}/64")[0x1000 + number]))

@@ -2,29 +2,33 @@
 
 from collections.abc import Iterator
 
-from ovnlet.core.resources import Address, Network, Rival, Route, Veth
+from kit.strict_kernel import KERNEL, Entry, Link, StrictKernel, usual_metric
+from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
-from unit.strict_kernel import KERNEL, Entry, Link, StrictKernel, usual_metric
 
 
-def seen(veth: Veth, pod: Link, desired: Network) -> Iterator[Route | Rival]:
+def seen(veth: Veth, pod: Link, desired: Network) -> Iterator[Route | CompetingRoute]:
     contested = {resource.destination for resource in desired if isinstance(resource, Route)}
     for entry in pod.routes:
         if is_ours(entry):
             yield Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
-        elif entry.destination in contested and competes(entry) and not _is_of_an_address(entry, pod, desired):
+        elif (
+            entry.destination in contested
+            and competes(entry)
+            and not _is_of_an_address(entry, pod, desired)
+        ):
             where = veth.key, pod.name, entry.destination
-            yield Rival(*where, (entry.via,), entry.source, entry.protocol, entry.metric)
+            yield CompetingRoute(*where, (entry.via,), entry.source, entry.protocol, entry.metric)
 
 
-def remove(kernel: StrictKernel, link: Link, doomed: Route | Rival) -> None:
+def remove(kernel: StrictKernel, link: Link, doomed: Route | CompetingRoute) -> None:
     """Whatever of ours leads there; of a stranger's just that one."""
     for entry in [entry for entry in link.routes if entry.destination == doomed.destination]:
         if is_ours(entry) if isinstance(doomed, Route) else _is(entry, doomed):
             kernel.delete_route(link, entry)
 
 
-def _is(entry: Entry, rival: Rival) -> bool:
+def _is(entry: Entry, rival: CompetingRoute) -> bool:
     own = ((entry.via,), entry.source, entry.protocol, entry.metric)
     return own == (rival.via, rival.source, rival.protocol, rival.metric)
 
@@ -42,7 +46,9 @@ def _is_of_an_address(entry: Entry, pod: Link, desired: Network) -> bool:
     """The kernel's own connected route of an address of ours, which goes with it."""
     wanted = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
     return entry.protocol == KERNEL and any(
-        not held.noprefixroute and held.ip.network == entry.destination and entry.source in (None, held.ip.ip)
+        not held.noprefixroute
+        and held.ip.network == entry.destination
+        and entry.source in (None, held.ip.ip)
         for held in pod.addresses
         if held.ip.ip in wanted or held.protocol == PROTOCOL
     )

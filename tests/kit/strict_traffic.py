@@ -4,9 +4,19 @@ import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ovnlet.core.resources import Leaf, Limited, Network, Policer, Policing, Qdisc, Resource, Shaper, Shaping
+from kit.strict_kernel import NODE, Link, Refused, StrictKernel
+from ovnlet.core.resources import (
+    HtbQdisc,
+    LeafQdisc,
+    Limited,
+    Network,
+    OvsPolicing,
+    OvsQos,
+    PoliceFilter,
+    Resource,
+    TbfQdisc,
+)
 from ovnlet.core.resources.ovs import MARK
-from unit.strict_kernel import NODE, Link, Refused, StrictKernel
 
 
 @dataclass(slots=True, eq=False)
@@ -43,47 +53,51 @@ class StrictTraffic:
     plugs: dict[str, Plug] = field(default_factory=dict)
     limits: dict[int, Limit] = field(default_factory=dict)
 
-    def observe(self, name: str, mark: str, port: tuple[object, ...]) -> Iterator[Shaping | Policing]:
+    def observe(
+        self, name: str, mark: str, port: tuple[object, ...]
+    ) -> Iterator[OvsQos | OvsPolicing]:
         plug = self.plugs.get(name)
         if plug and plug.policing:
-            yield Policing(port, name, *plug.policing)
+            yield OvsPolicing(port, name, *plug.policing)
         if ours := [limit for limit in self.limits.values() if limit.mark == mark]:
-            bound = plug is not None and len(ours) == 1 and plug.qos == ours[0].uuid and ours[0].whole
+            bound = (
+                plug is not None and len(ours) == 1 and plug.qos == ours[0].uuid and ours[0].whole
+            )
             labels = frozenset(ours[0].labels.items())
-            yield Shaping(port, name, ours[0].rate, ours[0].burst, labels, ours[0].told, bound)
+            yield OvsQos(port, name, ours[0].rate, ours[0].burst, labels, ours[0].told, bound)
 
     def put(self, wanted: Resource, pod: Link | None) -> None:
         match wanted:
-            case Shaping():
+            case OvsQos():
                 self._shape(wanted)
-            case Policing(name=name, rate=rate, burst=burst):
+            case OvsPolicing(name=name, rate=rate, burst=burst):
                 if plug := self.plugs.get(name):  # an update of no row is none
                     plug.policing = (rate, burst)
-            case Shaper(rate=rate, burst=burst) if pod:
+            case TbfQdisc(rate=rate, burst=burst) if pod:
                 pod.shaper = (rate, burst)
-            case Qdisc():
+            case HtbQdisc():
                 self._enforce(wanted)
-            case Policer():
+            case PoliceFilter():
                 self._police(wanted)
-            case Leaf():
+            case LeafQdisc():
                 self._impair(wanted)
             case _:
                 raise AssertionError(wanted)
 
     def lift(self, unwanted: Resource, pod: Link | None) -> None:
         match unwanted:
-            case Shaping(labels=labels):
+            case OvsQos(labels=labels):
                 self.forget(dict(labels)[MARK])
-            case Policing(name=name):
+            case OvsPolicing(name=name):
                 self.plugs[name].policing = None
-            case Shaper() if pod:
+            case TbfQdisc() if pod:
                 pod.shaper = None
-            case Leaf(host=host):
+            case LeafQdisc(host=host):
                 self.kernel.link(NODE, host).leaf = None
             case _:
                 raise AssertionError("settings go with their link, a qdisc with its rows")
 
-    def _shape(self, wanted: Shaping) -> None:
+    def _shape(self, wanted: OvsQos) -> None:
         if wanted.name not in self.plugs:
             raise Refused(errno.ENOENT, wanted.name)
         labels = dict(wanted.labels)
@@ -125,7 +139,7 @@ class StrictTraffic:
             raise Refused(errno.ENOENT, host)
         return self.kernel.link(NODE, host), self.plugs[host]
 
-    def _enforce(self, wanted: Qdisc) -> None:
+    def _enforce(self, wanted: HtbQdisc) -> None:
         self.vswitchd()
         link, plug = self._plugged(wanted.host)
         if plug.qos and (link.htb is None or wanted.rate not in (None, link.htb)):
@@ -135,7 +149,7 @@ class StrictTraffic:
             plug.qos = bound
             self.vswitchd()
 
-    def _police(self, wanted: Policer) -> None:
+    def _police(self, wanted: PoliceFilter) -> None:
         """By another burst for a moment, which has it made anew."""
         self.police()
         link, plug = self._plugged(wanted.host)
@@ -144,7 +158,7 @@ class StrictTraffic:
             for plug.policing in ((rate, burst + 1), (rate, burst)):
                 self.police()
 
-    def _impair(self, wanted: Leaf) -> None:
+    def _impair(self, wanted: LeafQdisc) -> None:
         link = self.kernel.link(NODE, wanted.host)
         if link.htb is None:
             raise Refused(errno.ENOENT, wanted.host)
@@ -154,18 +168,28 @@ class StrictTraffic:
         for name, plug in self.plugs.items():
             yield "plug", name, plug.qos, plug.policing
         for limit in self.limits.values():
-            yield "limit", limit.mark, limit.uuid, frozenset(limit.labels.items()), limit.rate, limit.burst, limit.told
+            yield (
+                "limit",
+                limit.mark,
+                limit.uuid,
+                frozenset(limit.labels.items()),
+                limit.rate,
+                limit.burst,
+                limit.told,
+            )
 
 
 def seen(veth: tuple[object, ...], host: Link, pod: Link, desired: Network) -> Iterable[Limited]:
     if pod.shaper:
-        yield Shaper(veth, pod.name, *pod.shaper)
-    if host.policer is not None and any(isinstance(each, Policer) and each.host == host.name for each in desired):
-        yield Policer(veth, host.name, host.policer)
+        yield TbfQdisc(veth, pod.name, *pod.shaper)
+    if host.policer is not None and any(
+        isinstance(each, PoliceFilter) and each.host == host.name for each in desired
+    ):
+        yield PoliceFilter(veth, host.name, host.policer)
     if host.htb is None:
         return
     for wanted in desired:
-        if isinstance(wanted, Qdisc) and wanted.host == host.name:
-            yield Qdisc(veth, host.name, None if wanted.rate is None else host.htb)
+        if isinstance(wanted, HtbQdisc) and wanted.host == host.name:
+            yield HtbQdisc(veth, host.name, None if wanted.rate is None else host.htb)
     if host.leaf:
         yield replace(host.leaf, veth=veth, host=host.name)

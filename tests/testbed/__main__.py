@@ -68,18 +68,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="testbed", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, work: object, text: str, *, node: bool = False, bed: bool = True) -> argparse.ArgumentParser:
+    def verb(
+        name: str, work: object, text: str, *, node: bool = False, bed: bool = True
+    ) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text)
         made.set_defaults(work=work)
         if bed:
-            made.add_argument("name", nargs="?", default="default", help="the bed's name (default: %(default)s)")
+            made.add_argument(
+                "name", nargs="?", default="default", help="the bed's name (default: %(default)s)"
+            )
         if node:
             made.add_argument("node", nargs="?", help="n0, n1 or ctl (default: the first there is)")
         return made
 
     making = verb("up", up, "bring a bed up")
     making.add_argument("--nodes", type=int, default=1, choices=(1, 2))
-    making.add_argument("--parts", default=",".join(sorted(layout.ALL_PARTS)), help="default: %(default)s")
+    making.add_argument(
+        "--parts", default=",".join(sorted(layout.ALL_PARTS)), help="default: %(default)s"
+    )
     verb("down", down, "end and remove a bed")
     verb("shell", shell, "a shell in one of its spaces", node=True)
     verb("exec", execute, "run a command there: exec NAME [NODE] -- COMMAND ...", node=True)

@@ -51,7 +51,9 @@ class Api:
 
     def open(self, method: str, path: str, body: Object | None = None) -> HTTPResponse:
         headers = {"Authorization": f"Bearer {self.token}"}
-        headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers["Content-Type"] = (
+            "application/merge-patch+json" if method == "PATCH" else "application/json"
+        )
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - ours
         context = ssl.create_default_context(cafile=str(self.ca))

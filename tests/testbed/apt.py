@@ -19,7 +19,13 @@ KEYRINGS = (
 def mirror() -> str:
     """The URI this machine takes Debian from."""
     told = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT) $(LABEL)", "Created-By: Packages"],
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(COMPONENT) $(LABEL)",
+            "Created-By: Packages",
+        ],
         check=True,
         capture_output=True,
         text=True,
@@ -72,7 +78,9 @@ class Archive:
     def depends(self, package: str) -> list[str]:
         """What a package, such as one that only names the newest version of another, depends on."""
         told = self._apt("depends", package, program="apt-cache")
-        return [line.split()[1] for line in told.splitlines() if line.strip().startswith("Depends:")]
+        return [
+            line.split()[1] for line in told.splitlines() if line.strip().startswith("Depends:")
+        ]
 
     def unpack(self, packages: list[str], target: Path) -> None:
         """Fetch binary packages and unpack them under `target`, installing nothing."""

@@ -49,7 +49,9 @@ class Assigner:
 
     def serve(self) -> None:
         self.nbctl(*NETWORK.split())
-        threading.Thread(target=self._follow, args=("/api/v1/nodes", self._see_node), daemon=True).start()
+        threading.Thread(
+            target=self._follow, args=("/api/v1/nodes", self._see_node), daemon=True
+        ).start()
         self._follow("/api/v1/pods", self._see)
 
     def _follow(self, path: str, see: Callable[[str, Object], None]) -> None:
@@ -76,9 +78,24 @@ class Assigner:
             if each["type"] == "InternalIP":
                 family = 6 if ":" in each["address"] else 4
                 rule = f"ip{family}.dst == {each['address']}"
-                self.nbctl("--may-exist", "lr-policy-add", ROUTER, "30000", rule, "reroute", via[family == 6])
-        facts = JOIN_NETWORK | {"ip_address": ",".join(via), "mac_address": mac, "port_name": port, "allocated": "true"}
-        body = {"metadata": {"annotations": {f"{DOMAIN}/{key}": value for key, value in facts.items()}}}
+                self.nbctl(
+                    "--may-exist",
+                    "lr-policy-add",
+                    ROUTER,
+                    "30000",
+                    rule,
+                    "reroute",
+                    via[family == 6],
+                )
+        facts = JOIN_NETWORK | {
+            "ip_address": ",".join(via),
+            "mac_address": mac,
+            "port_name": port,
+            "allocated": "true",
+        }
+        body = {
+            "metadata": {"annotations": {f"{DOMAIN}/{key}": value for key, value in facts.items()}}
+        }
         self.api.patch(f"/api/v1/nodes/{name}", body)
 
     def _see_node(self, kind: str, node: Object) -> None:
@@ -91,24 +108,43 @@ class Assigner:
     def add(self, pod: Object) -> None:
         """Make the pod's port, then tell its node."""
         meta = pod["metadata"]
-        port, (mac, addresses) = f"{meta['name']}.{meta['namespace']}", self._choose(meta.get("annotations", {}))
+        port, (mac, addresses) = (
+            f"{meta['name']}.{meta['namespace']}",
+            self._choose(meta.get("annotations", {})),
+        )
         all_of_it = f"{mac} {addresses.replace(',', ' ')}"
         made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
         self.nbctl(*made, "--", "lsp-set-port-security", port, all_of_it)
-        facts = SUBNET | {"ip_address": addresses, "mac_address": mac, "pod_nic_type": "veth-pair", "allocated": "true"}
+        facts = SUBNET | {
+            "ip_address": addresses,
+            "mac_address": mac,
+            "pod_nic_type": "veth-pair",
+            "allocated": "true",
+        }
         for part in (facts, {"routed": "true"}):
-            patch = {"uid": meta["uid"], "annotations": {f"{DOMAIN}/{key}": value for key, value in part.items()}}
-            self.api.patch(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", {"metadata": patch})
+            patch = {
+                "uid": meta["uid"],
+                "annotations": {f"{DOMAIN}/{key}": value for key, value in part.items()},
+            }
+            self.api.patch(
+                f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", {"metadata": patch}
+            )
 
     def remove(self, pod: Object) -> None:
         self.known.pop(pod["metadata"]["uid"], None)
-        self.nbctl("--if-exists", "lsp-del", f"{pod['metadata']['name']}.{pod['metadata']['namespace']}")
+        self.nbctl(
+            "--if-exists", "lsp-del", f"{pod['metadata']['name']}.{pod['metadata']['namespace']}"
+        )
 
     def _choose(self, annotations: dict[str, str]) -> tuple[str, str]:
         """What the pod was told before, or else the next free number."""
         number = next(number for number in self.numbers if str(FIRST + number) not in self.taken)
-        addresses = annotations.get(f"{DOMAIN}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}")
-        return annotations.get(f"{DOMAIN}/mac_address", f"0a:00:00:01:{number >> 8:02x}:{number & 255:02x}"), addresses
+        addresses = annotations.get(
+            f"{DOMAIN}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}"
+        )
+        return annotations.get(
+            f"{DOMAIN}/mac_address", f"0a:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+        ), addresses
 
     def _see(self, kind: str, pod: Object) -> None:
         if kind == "BOOKMARK":  # the end of the list: what it lacks was deleted while nobody looked
@@ -129,7 +165,11 @@ class Assigner:
                 self.add(pod)
 
 
-if __name__ == "__main__":  # python -m testbed.assign BED, in the control space, beside the northbound database
+if (
+    __name__ == "__main__"
+):  # python -m testbed.assign BED, in the control space, beside the northbound database
     ids = identities.Identities(layout.directory(sys.argv[1]) / "ids")
-    server = Api(f"https://{layout.CONTROL_IP}:{layout.API_PORT}", ids.ca, ids.token(identities.ADMIN))
+    server = Api(
+        f"https://{layout.CONTROL_IP}:{layout.API_PORT}", ids.ca, ids.token(identities.ADMIN)
+    )
     Assigner(server, lambda *words: subprocess.run(["ovn-nbctl", *words], check=True)).serve()

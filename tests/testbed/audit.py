@@ -31,7 +31,10 @@ def annotated(bed: Bed, *resources: str) -> Iterator[Annotated]:
     for line in bed.audit_log.read_text().splitlines():
         event = json.loads(line)
         reference = event.get("objectRef", {})
-        done = event["stage"] == "ResponseComplete" and event.get("responseStatus", {}).get("code", 0) < 400
+        done = (
+            event["stage"] == "ResponseComplete"
+            and event.get("responseStatus", {}).get("code", 0) < 400
+        )
         if done and event["verb"] in WRITES and reference.get("resource") in resources:
             yield _read(event, reference)
 
@@ -42,7 +45,10 @@ def bound(bed: Bed) -> Iterator[tuple[str, float]]:
         event = json.loads(line)
         reference = event.get("objectRef", {})
         if (reference.get("resource"), reference.get("subresource")) == ("pods", "binding"):
-            yield reference["name"], datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+            yield (
+                reference["name"],
+                datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp(),
+            )
 
 
 def _read(event: dict[str, Any], reference: dict[str, Any]) -> Annotated:
@@ -50,7 +56,9 @@ def _read(event: dict[str, Any], reference: dict[str, Any]) -> Annotated:
     body = event.get("requestObject")
     if isinstance(body, list):
         paths = [str(operation.get("path", "")) for operation in body]
-        annotations = {p.rpartition("/")[2].replace("~1", "/"): "" for p in paths if "/annotations/" in p}
+        annotations = {
+            p.rpartition("/")[2].replace("~1", "/"): "" for p in paths if "/annotations/" in p
+        }
         metadata: dict[str, Any] = {"annotations": annotations}
     else:
         metadata = (body or {}).get("metadata") or {}

@@ -40,7 +40,9 @@ class Bed:
     def up(cls, name: str, *, nodes: int = 1, parts: Collection[str] = layout.ALL_PARTS) -> Self:
         """Start `parts` and what connects them; returns when all of it is ready."""
         if unknown := set(parts) - layout.ALL_PARTS:
-            raise BedError(f"no such parts: {', '.join(sorted(unknown))}; known: {', '.join(sorted(layout.ALL_PARTS))}")
+            raise BedError(
+                f"no such parts: {', '.join(sorted(unknown))}; known: {', '.join(sorted(layout.ALL_PARTS))}"
+            )
         if cls.is_alive(name):
             raise BedError(f"bed {name} is up already")
         clean.remove(name)
@@ -62,7 +64,13 @@ class Bed:
         if not cls.is_alive(name):
             raise BedError(f"no bed {name} is up")
         memory = _memory(name)
-        bed = cls(name, frozenset(memory["parts"]), memory["nodes"], memory["api_port"], memory["etcd_port"])
+        bed = cls(
+            name,
+            frozenset(memory["parts"]),
+            memory["nodes"],
+            memory["api_port"],
+            memory["etcd_port"],
+        )
         if (bed.directory / layout.CONTROL / "space.json").exists():
             bed.control = Space.load(name, layout.CONTROL)
         bed.nodes = [Node.load(name, f"n{index}") for index in range(bed.node_count)]
@@ -89,7 +97,10 @@ class Bed:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.down()
 
@@ -112,7 +123,9 @@ class Bed:
         if self.control is None:
             raise BedError(f"bed {self.name} has no control space")
         if self.networked:
-            return ControlPlane(self.control, self.ids, layout.CONTROL_IP, layout.API_PORT, self.etcd_port)
+            return ControlPlane(
+                self.control, self.ids, layout.CONTROL_IP, layout.API_PORT, self.etcd_port
+            )
         return ControlPlane(self.control, self.ids, "127.0.0.1", self.api_port, self.etcd_port)
 
     @property
@@ -158,12 +171,19 @@ class Bed:
         for space in spaces:
             if role in (None, space.role):
                 return space
-        raise BedError(f"bed {self.name} has no {role}; there are {', '.join(space.role for space in spaces)}")
+        raise BedError(
+            f"bed {self.name} has no {role}; there are {', '.join(space.role for space in spaces)}"
+        )
 
     def kubectl(self, *words: str, stdin: str | None = None, timeout: float = 60) -> str:
         """kubectl as the administrator; its standard output."""
         done = subprocess.run(
-            ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--cache-dir={self.directory}/kubectl", *words],
+            [
+                "kubectl",
+                f"--kubeconfig={self.kubeconfig}",
+                f"--cache-dir={self.directory}/kubectl",
+                *words,
+            ],
             input="" if stdin is None else stdin,
             env=CLEAN,
             capture_output=True,
@@ -172,7 +192,9 @@ class Bed:
             check=False,
         )
         if done.returncode:
-            raise BedError(f"kubectl {' '.join(words)}: status {done.returncode}: {done.stderr.strip()}")
+            raise BedError(
+                f"kubectl {' '.join(words)}: status {done.returncode}: {done.stderr.strip()}"
+            )
         return done.stdout
 
     def nbctl(self, *words: str) -> str:
@@ -184,8 +206,15 @@ class Bed:
     def wipe_northbound(self) -> None:
         """Everything in OVN's northbound database goes, in one transaction."""
         tables = ("Logical_Switch", "Logical_Router")
-        ops: list[dict[str, object]] = [{"op": "delete", "table": table, "where": []} for table in tables]
-        words = ["ovsdb-client", "transact", "unix:/run/ovn/ovnnb_db.sock", json.dumps(["OVN_Northbound", *ops])]
+        ops: list[dict[str, object]] = [
+            {"op": "delete", "table": table, "where": []} for table in tables
+        ]
+        words = [
+            "ovsdb-client",
+            "transact",
+            "unix:/run/ovn/ovnnb_db.sock",
+            json.dumps(["OVN_Northbound", *ops]),
+        ]
         self.control_plane.space.run(words)
 
     def say(self, text: str) -> None:
@@ -195,12 +224,23 @@ class Bed:
         """The directory is the claim on the name: only one process can make it."""
         layout.ROOT.mkdir(parents=True, exist_ok=True)
         self.directory.mkdir()
-        mount: Sequence[str | Path] = ["mount", "-n", "-t", "tmpfs", f"{layout.PREFIX}{self.name}", self.directory]
+        mount: Sequence[str | Path] = [
+            "mount",
+            "-n",
+            "-t",
+            "tmpfs",
+            f"{layout.PREFIX}{self.name}",
+            self.directory,
+        ]
         subprocess.run(mount, check=True)
         self._remember(ready=False)
 
     def _remember(self, *, ready: bool) -> None:
-        memory: dict[str, Any] = {"parts": sorted(self.parts), "nodes": self.node_count, "ready": ready}
+        memory: dict[str, Any] = {
+            "parts": sorted(self.parts),
+            "nodes": self.node_count,
+            "ready": ready,
+        }
         memory |= {"api_port": self.api_port, "etcd_port": self.etcd_port}
         memory |= {"pid": os.getpid(), "began": start_time(os.getpid())}
         (self.directory / "bed.json").write_text(json.dumps(memory))

@@ -76,7 +76,9 @@ def digest(parts: Iterable[str | bytes]) -> str:
 def keep_newest(directory: Path, pattern: str, *, used: Path, count: int = 3) -> None:
     """Mark `used` as used now, and drop all but the last few that were."""
     os.utime(used)
-    for old in sorted(directory.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)[count:]:
+    for old in sorted(directory.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)[
+        count:
+    ]:
         if old.is_dir():
             _discard(old)
         else:

@@ -71,7 +71,10 @@ def _ended(pid: int, began: int) -> bool:
 
 
 def _unmounted(directory: Path) -> bool:
-    return subprocess.run(["umount", "-n", directory], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(["umount", "-n", directory], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def _group_gone(group: Path) -> bool:

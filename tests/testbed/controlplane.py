@@ -20,7 +20,10 @@ AUDIT = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
-        {"level": "Request", "resources": [{"group": "", "resources": ["pods", "pods/status", "events", "nodes"]}]},
+        {
+            "level": "Request",
+            "resources": [{"group": "", "resources": ["pods", "pods/status", "events", "nodes"]}],
+        },
         {"level": "Metadata"},
     ],
 }
@@ -55,8 +58,15 @@ class ControlPlane:
             "etcd",
             [
                 "etcd",
-                *(f"--data-dir={self.space.directory}/etcd", "--unsafe-no-fsync", "--log-level=warn"),
-                *(f"--listen-client-urls={self.etcd_url}", f"--advertise-client-urls={self.etcd_url}"),
+                *(
+                    f"--data-dir={self.space.directory}/etcd",
+                    "--unsafe-no-fsync",
+                    "--log-level=warn",
+                ),
+                *(
+                    f"--listen-client-urls={self.etcd_url}",
+                    f"--advertise-client-urls={self.etcd_url}",
+                ),
                 *(
                     f"--listen-peer-urls=unix://{self.space.directory}/etcd.peer",
                     f"--initial-advertise-peer-urls={nobody}",
@@ -72,15 +82,24 @@ class ControlPlane:
         policy.write_text(json.dumps(AUDIT))
         issuer = "https://kubernetes.default.svc"
         listen = (f"--bind-address={self.address}", f"--secure-port={self.port}")
-        accounts = (f"--service-account-key-file={keys}/sa.pub", f"--service-account-signing-key-file={keys}/sa.key")
+        accounts = (
+            f"--service-account-key-file={keys}/sa.pub",
+            f"--service-account-signing-key-file={keys}/sa.key",
+        )
         return self.space.spawn(
             "kube-apiserver",
             [
                 kubernetes.assets() / "kube-apiserver",
                 *(f"--etcd-servers={self.etcd_url}", "--allow-privileged", "--profiling=false"),
                 *(*listen, f"--advertise-address={layout.CONTROL_IP}"),
-                *(f"--tls-cert-file={keys}/server.crt", f"--tls-private-key-file={keys}/server.key"),
-                *(f"--kubelet-client-certificate={keys}/server.crt", f"--kubelet-client-key={keys}/server.key"),
+                *(
+                    f"--tls-cert-file={keys}/server.crt",
+                    f"--tls-private-key-file={keys}/server.key",
+                ),
+                *(
+                    f"--kubelet-client-certificate={keys}/server.crt",
+                    f"--kubelet-client-key={keys}/server.key",
+                ),
                 "--kubelet-preferred-address-types=InternalIP",
                 *(f"--client-ca-file={self.ids.ca}", f"--token-auth-file={self.ids.tokens}"),
                 *(*accounts, f"--service-account-issuer={issuer}", f"--api-audiences={issuer}"),
@@ -118,5 +137,11 @@ class ControlPlane:
 
     def _client(self, program: str, identity: str, *flags: str) -> Service:
         config = self.ids.kubeconfig(identity, self.url)
-        common = (f"--kubeconfig={config}", "--leader-elect=false", "--port=0", "--secure-port=0", DUAL_STACK)
+        common = (
+            f"--kubeconfig={config}",
+            "--leader-elect=false",
+            "--port=0",
+            "--secure-port=0",
+            DUAL_STACK,
+        )
         return self.space.spawn(program, [kubernetes.assets() / program, *common, *flags])

@@ -27,7 +27,9 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
     return reference
 
 
-def overlay(bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str) -> Path:
+def overlay(
+    bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str
+) -> Path:
     """A kustomization over one of the project's that names the image and what else is the bed's own.
 
     ``settings`` are the controller's, by their variables' names.
@@ -54,7 +56,10 @@ def _prefixes() -> dict[str, Any]:
 
 def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
     """Where OVN's northbound is, the controller's keys for it, and no more replicas than there are nodes for."""
-    keys, names = pki.directory(bed.directory), {"tls.key": "controller.key", "tls.crt": "controller.crt"}
+    keys, names = (
+        pki.directory(bed.directory),
+        {"tls.key": "controller.key", "tls.crt": "controller.crt"},
+    )
     for name, source in (names | {"ca.crt": "ca.crt"}).items():
         shutil.copy(keys / source, home / name)
     chosen = {"OVNLET_OVN_NB": f"ssl:{layout.CONTROL_IP}:{layout.NB_PORT}", **settings}
@@ -105,7 +110,9 @@ def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
 
 
 def agent_processes(node: Space) -> list[int]:
-    return [int(word) for word in node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()]
+    return [
+        int(word) for word in node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()
+    ]
 
 
 def dismissed(bed: Bed, node: str = "n0") -> None:
@@ -113,6 +120,20 @@ def dismissed(bed: Bed, node: str = "n0") -> None:
 
     kubelet 1.20 can take a minute to tell of a pod's end, and until then the DaemonSet makes no other.
     """
-    wait_for(lambda: not agent_processes(bed.space(node)), f"the end of {node}'s agent", timeout=90, every=0.1)
+    wait_for(
+        lambda: not agent_processes(bed.space(node)),
+        f"the end of {node}'s agent",
+        timeout=90,
+        every=0.1,
+    )
     if pods := agent_pods(bed, node):
-        bed.kubectl("-n", NAMESPACE, "delete", "pod", "--ignore-not-found", "--force", "--grace-period=0", *pods)
+        bed.kubectl(
+            "-n",
+            NAMESPACE,
+            "delete",
+            "pod",
+            "--ignore-not-found",
+            "--force",
+            "--grace-period=0",
+            *pods,
+        )

@@ -43,7 +43,12 @@ class Builder:
 
     def run(self, *words: str | Path) -> str:
         done = subprocess.run(
-            ["buildah", f"--root={self.home}/storage", f"--runroot={self.home}/run", *map(str, words)],
+            [
+                "buildah",
+                f"--root={self.home}/storage",
+                f"--runroot={self.home}/run",
+                *map(str, words),
+            ],
             env=os.environ | {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"},
             capture_output=True,
             text=True,
@@ -57,7 +62,9 @@ class Builder:
         """What `debian:…-slim` is elsewhere."""
         suite, conf = platform.freedesktop_os_release()["VERSION_CODENAME"], self.home / "apt.conf"
         conf.write_text(
-            subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True).stdout
+            subprocess.run(
+                ["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True
+            ).stdout
         )
         options = ["--mode=root", "--variant=minbase", "--skip=output/dev", f"--aptopt={conf}"]
         progress.run(["mmdebstrap", *options, suite, self.home / "root.tar", apt.mirror()])
@@ -75,16 +82,28 @@ class Builder:
         }
         limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
         flags = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
-        for name, number in limits.items():  # as they are: a container may not be allowed to raise its own
+        for (
+            name,
+            number,
+        ) in limits.items():  # as they are: a container may not be allowed to raise its own
             flags.append("--ulimit={}={}:{}".format(name, *resource.getrlimit(number)))
         self.run(
-            "build", "--pull=never", "--network=host", f"--build-arg=BASE={BASE}", *flags, f"--tag={IMAGE}", PROJECT
+            "build",
+            "--pull=never",
+            "--network=host",
+            f"--build-arg=BASE={BASE}",
+            *flags,
+            f"--tag={IMAGE}",
+            PROJECT,
         )
 
 
 def _index() -> str:
     told = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return f"index-url = {told.stdout.strip()}\n" if told.returncode == 0 else ""
 
@@ -95,7 +114,11 @@ def files(root: Path) -> Files:
     for path in (path for folder in OURS for path in (root / folder).rglob("*")):
         if path.is_file() and not path.is_symlink() and path.name not in PIPS_OWN:
             name = path.relative_to(root)
-            made = answer(path) if name == layers.PLUGIN else hashlib.sha256(path.read_bytes()).hexdigest()
+            made = (
+                answer(path)
+                if name == layers.PLUGIN
+                else hashlib.sha256(path.read_bytes()).hexdigest()
+            )
             found[str(name)] = f"{path.stat().st_mode:o} {made}"
     return found
 
@@ -104,7 +127,12 @@ def answer(plugin: Path) -> str:
     """What it says of itself, where it finds no library: its own directory is all there is."""
     words: list[str | Path] = ["chroot", plugin.parent, f"/{plugin.name}"]
     done = subprocess.run(
-        words, env=CLEAN | {"CNI_COMMAND": "VERSION"}, input="{}", capture_output=True, text=True, check=True
+        words,
+        env=CLEAN | {"CNI_COMMAND": "VERSION"},
+        input="{}",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout
 
@@ -114,11 +142,20 @@ def unpack(archive: Path, tree: Path) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(tree / "oci", filter="data")
     home = tree / "oci"
-    manifest = home / _place(json.loads((home / "index.json").read_text())["manifests"][0]["digest"])
+    manifest = home / _place(
+        json.loads((home / "index.json").read_text())["manifests"][0]["digest"]
+    )
     (tree / "root").mkdir()
     for layer in json.loads(manifest.read_text())["layers"][1:]:
         packed = ["--zstd"] * layer["mediaType"].endswith("zstd")
-        words: list[str | Path] = ["tar", *packed, "-xf", home / _place(layer["digest"]), "-C", tree / "root"]
+        words: list[str | Path] = [
+            "tar",
+            *packed,
+            "-xf",
+            home / _place(layer["digest"]),
+            "-C",
+            tree / "root",
+        ]
         subprocess.run(words, check=True)
     return tree / "root"
 
@@ -155,11 +192,24 @@ def main() -> None:
             ["chroot", root, "ovnlet", "--version"], check=True, capture_output=True, text=True
         ).stdout
         here, there = files(root), files(unpack(archive, other))
-        unlike = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
-        size = subprocess.run(["du", "-sm", root], check=True, capture_output=True, text=True).stdout.split()[0]
-    told = {"version": version.strip(), "MB unpacked": int(size), "files of ours": len(here), "unlike": unlike}
+        unlike = sorted(
+            name for name in here.keys() | there.keys() if here.get(name) != there.get(name)
+        )
+        size = subprocess.run(
+            ["du", "-sm", root], check=True, capture_output=True, text=True
+        ).stdout.split()[0]
+    told = {
+        "version": version.strip(),
+        "MB unpacked": int(size),
+        "files of ours": len(here),
+        "unlike": unlike,
+    }
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps(told | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1))
+    REPORT.write_text(
+        json.dumps(
+            told | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1
+        )
+    )
     print(REPORT.read_text())
     if unlike:
         raise SystemExit(f"{len(unlike)} files differ from the registry-less image's")

@@ -5,8 +5,8 @@ from typing import get_args
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ovnlet.agent.metrics import VERBS
 from ovnlet.core.resources import ORDER
-from ovnlet.metrics import VERBS
 from ovnlet.reconcile.stages import Stage
 from ovnlet_cni.errors import Code
 
@@ -22,7 +22,9 @@ AGENT: Mapping[str, frozenset[str]] = {
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
     "kind": frozenset({"pod", "node", "subnet", "network", "Pod", "Node"}),
-    "reason": frozenset({"AddressTaken", "AnnotationRestored", "InvalidAnnotation", "NoSubnet", "SubnetFull"}),
+    "reason": frozenset(
+        {"AddressTaken", "AnnotationRestored", "InvalidAnnotation", "NoSubnet", "SubnetFull"}
+    ),
 }
 
 

@@ -11,10 +11,15 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-BODY = b'{"kind":"Status","apiVersion":"v1","status":"Failure","code":503,"message":"the bed says so"}'
-ANSWER = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
-    len(BODY),
-    BODY,
+BODY = (
+    b'{"kind":"Status","apiVersion":"v1","status":"Failure","code":503,"message":"the bed says so"}'
+)
+ANSWER = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    % (
+        len(BODY),
+        BODY,
+    )
 )
 
 
@@ -37,14 +42,18 @@ class Gate:
         if mode == "pass":
             self._server = await asyncio.start_server(self._pass, address, port, reuse_address=True)
         elif mode == "unavailable":
-            self._server = await asyncio.start_server(self._answer, address, port, ssl=self._tls, reuse_address=True)
+            self._server = await asyncio.start_server(
+                self._answer, address, port, ssl=self._tls, reuse_address=True
+            )
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         with suppress(OSError):
             behind, ahead = await asyncio.open_connection(self._where[0], self._backend)
             self._open.add(ahead)
-            await asyncio.gather(_pump(reader, ahead), _pump(behind, writer), return_exceptions=True)
+            await asyncio.gather(
+                _pump(reader, ahead), _pump(behind, writer), return_exceptions=True
+            )
             self._open.discard(ahead)
         self._open.discard(writer)
 

@@ -11,12 +11,8 @@ from pathlib import Path
 from testbed import layout
 
 ADMIN, MANAGER, SCHEDULER, PROXY = "admin", "controller-manager", "scheduler", "proxy"
-NAMES = (
-    f"IP:127.0.0.1,IP:::1,IP:{layout.CONTROL_IP},IP:{layout.API_SERVICE_IP},DNS:localhost,DNS:kubernetes.default.svc"
-)
-EXTENSIONS = (
-    f"subjectAltName={NAMES},DNS:kubernetes,DNS:kubernetes.default.svc\nextendedKeyUsage=serverAuth,clientAuth\n"
-)
+NAMES = f"IP:127.0.0.1,IP:::1,IP:{layout.CONTROL_IP},IP:{layout.API_SERVICE_IP},DNS:localhost,DNS:kubernetes.default.svc"
+EXTENSIONS = f"subjectAltName={NAMES},DNS:kubernetes,DNS:kubernetes.default.svc\nextendedKeyUsage=serverAuth,clientAuth\n"
 KEYS = """
 new() { openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc "$@"; }
 new -x509 -days 3650 -subj /CN=ovnlet-bed -keyout ca.key -out ca.crt \\
@@ -57,7 +53,10 @@ class Identities:
             PROXY: ("system:kube-proxy", ""),
         }
         users |= {kubelet_of(node): (f"system:node:{node}", "system:nodes") for node in nodes}
-        rows = [f'{secrets.token_hex(16)},{user},{key},"{group}"' for key, (user, group) in users.items()]
+        rows = [
+            f'{secrets.token_hex(16)},{user},{key},"{group}"'
+            for key, (user, group) in users.items()
+        ]
         self.tokens.write_text("\n".join(rows) + "\n")
 
     def token(self, identity: str) -> str:
@@ -75,7 +74,12 @@ class Identities:
             "kind": "Config",
             "current-context": "bed",
             "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": identity}}],
-            "clusters": [{"name": "bed", "cluster": {"server": server, "certificate-authority": str(self.ca)}}],
+            "clusters": [
+                {
+                    "name": "bed",
+                    "cluster": {"server": server, "certificate-authority": str(self.ca)},
+                }
+            ],
             "users": [{"name": identity, "user": {"token": self.token(identity)}}],
         }
         path.write_text(json.dumps(content, indent=1))

@@ -24,7 +24,9 @@ SMALL = {
     # One process, no shell: the runtime ends a sandbox with SIGKILL, so nothing need handle a signal.
     PAUSE: oci.Config(entrypoint=("/bin/sleep", "2147483647"), environment=PATH),
     # What a pod without a command does: stay, and leave at once when told to.
-    BUSYBOX: oci.Config(command=("sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483647 & wait"), environment=PATH),
+    BUSYBOX: oci.Config(
+        command=("sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483647 & wait"), environment=PATH
+    ),
 }
 AGENT = "localhost/ovnlet"
 AGENT_CONFIG = oci.Config(
@@ -45,7 +47,11 @@ def agent_image(project: Path) -> tuple[str, Path]:
     room = cache.room(layers.CACHE)
     with cache.locked(room):
         layered = [layers.base(), layers.dependencies(checkout)]
-        inputs: list[str | bytes] = [plugin, repr(AGENT_CONFIG), *(layer.digest for layer in layered)]
+        inputs: list[str | bytes] = [
+            plugin,
+            repr(AGENT_CONFIG),
+            *(layer.digest for layer in layered),
+        ]
         for path in checkout.files():
             inputs += [str(path.relative_to(checkout.root)), path.read_bytes()]
         tag = cache.digest(inputs)
@@ -72,7 +78,10 @@ def _small(reference: str) -> Path:
     room = cache.room(layers.CACHE)
     program = BUSYBOX_PROGRAM.read_bytes()
     name = reference.partition("/")[2].partition(":")[0]
-    archive = room / f"{name}-{cache.digest([program, reference, repr(SMALL[reference]), repr(ACCOUNTS)])}.tar"
+    archive = (
+        room
+        / f"{name}-{cache.digest([program, reference, repr(SMALL[reference]), repr(ACCOUNTS)])}.tar"
+    )
     if not archive.exists():
         with cache.locked(room), progress.step(f"image: {reference}"), cache.workshop(room) as shop:
             busybox_tree(program, shop / "tree")
@@ -93,7 +102,9 @@ def busybox_tree(program: bytes, tree: Path) -> None:
     busybox = tree / "bin/busybox"
     busybox.write_bytes(program)
     busybox.chmod(0o755)
-    for applet in subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split():
+    for applet in subprocess.run(
+        [busybox, "--list"], check=True, capture_output=True, text=True
+    ).stdout.split():
         if applet != busybox.name:
             (busybox.parent / applet).symlink_to(busybox.name)
 

@@ -22,20 +22,62 @@ Section = dict[str, Any]
 Inventory = dict[str, Section]
 
 FOLDERS = (
-    *("/etc/cni", "/opt/cni", "/var/lib/cni", "/run/netns", "/run/ovnlet", "/run/ovnlet-cni", "/var/lib/ovnlet"),
+    *(
+        "/etc/cni",
+        "/opt/cni",
+        "/var/lib/cni",
+        "/run/netns",
+        "/run/ovnlet",
+        "/run/ovnlet-cni",
+        "/var/lib/ovnlet",
+    ),
     *("/etc/openvswitch", "/run/openvswitch", "/etc/ovn", "/run/ovn"),
 )
 # The database of a running ovsdb-server grows with every transaction, one that changes nothing among them.
 VOLATILE_FILES = ("/etc/openvswitch/conf.db", "/etc/openvswitch/.conf.db.~lock~")
 VOLATILE_FACTS = ("_life_time", "_timer", "expires", "refcnt", "fdb_n_learned")
-VOLATILE_SYSCTLS = ("nf_conntrack_count", "netdev_rss_key", "tcp_fastopen_key", "stable_secret", "/flush")
+VOLATILE_SYSCTLS = (
+    "nf_conntrack_count",
+    "netdev_rss_key",
+    "tcp_fastopen_key",
+    "stable_secret",
+    "/flush",
+)
 OVS_DB = Path("/run/openvswitch/db.sock")
 OVS_TABLES = {
     "Open_vSwitch": ("external_ids", "other_config", "manager_options"),
-    "Bridge": ("name", "datapath_type", "fail_mode", "ports", "mirrors", "external_ids", "other_config", "controller"),
-    "Port": ("name", "interfaces", "qos", "tag", "trunks", "vlan_mode", "external_ids", "other_config"),
+    "Bridge": (
+        "name",
+        "datapath_type",
+        "fail_mode",
+        "ports",
+        "mirrors",
+        "external_ids",
+        "other_config",
+        "controller",
+    ),
+    "Port": (
+        "name",
+        "interfaces",
+        "qos",
+        "tag",
+        "trunks",
+        "vlan_mode",
+        "external_ids",
+        "other_config",
+    ),
     "Interface": (
-        *("name", "type", "options", "ofport", "error", "mac_in_use", "mtu", "mtu_request", "admin_state"),
+        *(
+            "name",
+            "type",
+            "options",
+            "ofport",
+            "error",
+            "mac_in_use",
+            "mtu",
+            "mtu_request",
+            "admin_state",
+        ),
         *("ingress_policing_rate", "ingress_policing_burst", "external_ids", "other_config"),
     ),
     "QoS": ("type", "queues", "external_ids", "other_config"),
@@ -59,7 +101,9 @@ def compare(before: Inventory, after: Inventory) -> list[str]:
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, {}), after.get(name, {})
         lines += [f"{name}: gone: {key}" for key in sorted(old.keys() - new.keys())]
-        lines += [f"{name}: new: {key}: {_short(new[key])}" for key in sorted(new.keys() - old.keys())]
+        lines += [
+            f"{name}: new: {key}: {_short(new[key])}" for key in sorted(new.keys() - old.keys())
+        ]
         for key in sorted(old.keys() & new.keys()):
             lines += [f"{name}: {key}: {change}" for change in _changes(old[key], new[key])]
     return lines
@@ -94,7 +138,9 @@ def _rows(*argv: str) -> list[dict[str, Any]]:
 
 def _steady(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _steady(part) for key, part in value.items() if not key.endswith(VOLATILE_FACTS)}
+        return {
+            key: _steady(part) for key, part in value.items() if not key.endswith(VOLATILE_FACTS)
+        }
     return [_steady(part) for part in value] if isinstance(value, list) else value
 
 
@@ -116,7 +162,9 @@ def addresses() -> Section:
     found: Section = {}
     for row in _rows("ip", "-j", "address"):
         for address in row.get("addr_info", []):
-            found[f"{row['ifname']} {address.pop('local', '?')}/{address.pop('prefixlen', '?')}"] = address
+            found[
+                f"{row['ifname']} {address.pop('local', '?')}/{address.pop('prefixlen', '?')}"
+            ] = address
     return found
 
 
@@ -124,7 +172,11 @@ def routes() -> Section:
     def named() -> Iterator[tuple[str, Any]]:
         for family in ("-4", "-6"):
             for row in _rows("ip", "-j", family, "route", "show", "table", "all"):
-                where = [f"{word} {row[word]}" for word in ("table", "dev", "gateway", "metric") if word in row]
+                where = [
+                    f"{word} {row[word]}"
+                    for word in ("table", "dev", "gateway", "metric")
+                    if word in row
+                ]
                 yield " ".join([family, row.get("type", "unicast"), row["dst"], *where]), row
 
     return _numbered(named())
@@ -132,7 +184,9 @@ def routes() -> Section:
 
 def rules() -> Section:
     found = [
-        (f"{family} {json.dumps(row)}", "") for family in ("-4", "-6") for row in _rows("ip", "-j", family, "rule")
+        (f"{family} {json.dumps(row)}", "")
+        for family in ("-4", "-6")
+        for row in _rows("ip", "-j", family, "rule")
     ]
     return _numbered(found)
 
@@ -142,11 +196,16 @@ def qdiscs() -> Section:
         rows = _rows("tc", "-j", "qdisc", "show")
         yield from ((f"{row['dev']} {row['kind']} {row.get('handle')}", row) for row in rows)
         for device in sorted(
-            {row["dev"] for row in rows if row["kind"] not in ("noqueue", "mq", "pfifo_fast", "fq_codel")}
+            {
+                row["dev"]
+                for row in rows
+                if row["kind"] not in ("noqueue", "mq", "pfifo_fast", "fq_codel")
+            }
         ):
             for thing in ("class", "filter"):
                 yield from (
-                    (f"{device} {thing}", line) for line in _said("tc", thing, "show", "dev", device).splitlines()
+                    (f"{device} {thing}", line)
+                    for line in _said("tc", thing, "show", "dev", device).splitlines()
                 )
 
     return _numbered(named())
@@ -169,7 +228,10 @@ def firewall() -> Section:
             for line in _said(f"{tool}-save").splitlines():
                 table = line if line.startswith("*") else table
                 if line.startswith((":", "-A")):
-                    yield f"{tool} {table} {line.partition(' [')[0] if line.startswith(':') else line}", ""
+                    yield (
+                        f"{tool} {table} {line.partition(' [')[0] if line.startswith(':') else line}",
+                        "",
+                    )
 
     return _numbered(named())
 
@@ -179,7 +241,14 @@ def ovsdb() -> Section:
     found: Section = {}
     for table, columns in OVS_TABLES.items() if OVS_DB.exists() else ():
         told = _said(
-            "ovsdb-client", "--timeout=5", "--format=json", "dump", f"unix:{OVS_DB}", "Open_vSwitch", table, *columns
+            "ovsdb-client",
+            "--timeout=5",
+            "--format=json",
+            "dump",
+            f"unix:{OVS_DB}",
+            "Open_vSwitch",
+            table,
+            *columns,
         )
         answer = json.loads(told or '{"headings": [], "data": []}')
         for values in answer["data"]:

@@ -38,7 +38,9 @@ class Kernel:
 def stock() -> Kernel:
     """The newest that is in the cache, or else what Debian serves now."""
     if platform.machine() != "x86_64":
-        raise SystemExit(f"the kernel floor boots an amd64 kernel; this machine is {platform.machine()}")
+        raise SystemExit(
+            f"the kernel floor boots an amd64 kernel; this machine is {platform.machine()}"
+        )
     room = cache.room("kernel")
     if not (found := _complete(room)):
         with cache.locked(room):
@@ -69,10 +71,19 @@ def accelerator(kernel: Kernel) -> Accelerator:
     if not Path("/dev/kvm").exists():
         return "emulation"
     machine = ["-accel", "kvm", "-M", "q35", "-m", "256", "-nodefaults", "-no-reboot"]
-    console = ["-display", "none", "-serial", "stdio", "-append", "console=ttyS0 earlyprintk=serial panic=-1"]
+    console = [
+        "-display",
+        "none",
+        "-serial",
+        "stdio",
+        "-append",
+        "console=ttyS0 earlyprintk=serial panic=-1",
+    ]
     words: list[str | Path] = ["qemu-system-x86_64", *machine, *console, "-kernel", kernel.image]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) as qemu:
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT
+    ) as qemu:
         try:
             return "kvm" if _speaks(qemu) else "emulation"
         finally:
@@ -85,7 +96,11 @@ def _speaks(qemu: subprocess.Popen[bytes]) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(qemu.stdout, selectors.EVENT_READ)
         while STARTED not in said:
-            if not selector.select(end - time.monotonic()) or not (part := qemu.stdout.read1()) or GAVE_UP in said:  # type: ignore[attr-defined]
+            if (
+                not selector.select(end - time.monotonic())
+                or not (part := qemu.stdout.read1())
+                or GAVE_UP in said
+            ):  # type: ignore[attr-defined]
                 return False
             said += part
     return True

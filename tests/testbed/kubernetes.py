@@ -20,16 +20,27 @@ GO_PACKAGES = ["golang-1.19-go", "golang-1.19-src"]
 GO_ROOT = "usr/lib/go-1.19"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet")
 PROJECT = "k8s.io/kubernetes"
-VERSION_FACTS = {"gitVersion": f"v{VERSION}", "gitMajor": "1", "gitMinor": "20", "gitTreeState": "archive"}
+VERSION_FACTS = {
+    "gitVersion": f"v{VERSION}",
+    "gitMajor": "1",
+    "gitMinor": "20",
+    "gitTreeState": "archive",
+}
 VERSION_PACKAGES = ("component-base/version", "client-go/pkg/version")
 LINK = " ".join(
-    ["-s -w"] + [f"-X {PROJECT}/vendor/k8s.io/{p}.{k}={v}" for p in VERSION_PACKAGES for k, v in VERSION_FACTS.items()]
+    ["-s -w"]
+    + [
+        f"-X {PROJECT}/vendor/k8s.io/{p}.{k}={v}"
+        for p in VERSION_PACKAGES
+        for k, v in VERSION_FACTS.items()
+    ]
 )
 # The one generated file that the source package lacks, and the packages it describes besides the marked ones.
 OPENAPI = "pkg/generated/openapi"
 OPENAPI_MARK = re.compile(rb"^//\s*\+k8s:openapi-gen=true", re.MULTILINE)
 OPENAPI_EXTRA = tuple(
-    f"vendor/k8s.io/apimachinery/pkg/{part}" for part in ("api/resource", "util/intstr", "runtime", "version")
+    f"vendor/k8s.io/apimachinery/pkg/{part}"
+    for part in ("api/resource", "util/intstr", "runtime", "version")
 )
 OPENAPI_NOT = ("pkg/apis/abac",)
 REFLECT2 = "vendor/github.com/modern-go/reflect2"
@@ -61,7 +72,17 @@ MENDED = (
     ("unsafe_map.go", r"mapiterinit\(type2\.rtype, ", "iterate(type2.rtype, "),
 )
 _MENDS = [part for mend in MENDED for part in mend]
-RECIPE = [VERSION, SUITE, GO_ROOT, LINK, *GO_PACKAGES, *PROGRAMS, *OPENAPI_EXTRA, *OPENAPI_NOT, *_MENDS]
+RECIPE = [
+    VERSION,
+    SUITE,
+    GO_ROOT,
+    LINK,
+    *GO_PACKAGES,
+    *PROGRAMS,
+    *OPENAPI_EXTRA,
+    *OPENAPI_NOT,
+    *_MENDS,
+]
 
 
 def assets() -> Path:
@@ -128,7 +149,11 @@ def _mend(reflect2: Path) -> None:
 
 def _generate(source: Path, env: dict[str, str]) -> None:
     generator = source / "_openapi-gen"
-    progress.run(["go", "build", "-o", generator, "./vendor/k8s.io/kube-openapi/cmd/openapi-gen"], cwd=source, env=env)
+    progress.run(
+        ["go", "build", "-o", generator, "./vendor/k8s.io/kube-openapi/cmd/openapi-gen"],
+        cwd=source,
+        env=env,
+    )
     marked = {f"{PROJECT}/{path}" for path in [*_marked(source), *OPENAPI_EXTRA]}
     header = source / "_header.txt"
     header.touch()
@@ -140,14 +165,22 @@ def _generate(source: Path, env: dict[str, str]) -> None:
         "--output-file-base": "zz_generated.openapi",
         "--report-filename": source / "_violations",
     }
-    progress.run([generator, *(f"{key}={value}" for key, value in options.items())], cwd=source, env=env)
+    progress.run(
+        [generator, *(f"{key}={value}" for key, value in options.items())], cwd=source, env=env
+    )
 
 
 def _marked(source: Path) -> set[str]:
     """Packages that ask for definitions, as they are seen through vendor/."""
     files = (path for top in ("pkg", "staging/src/k8s.io") for path in (source / top).rglob("*.go"))
-    marked = {str(path.parent.relative_to(source)) for path in files if OPENAPI_MARK.search(path.read_bytes())}
-    return {path.replace("staging/src", "vendor") for path in marked if not path.startswith(OPENAPI_NOT)}
+    marked = {
+        str(path.parent.relative_to(source))
+        for path in files
+        if OPENAPI_MARK.search(path.read_bytes())
+    }
+    return {
+        path.replace("staging/src", "vendor") for path in marked if not path.startswith(OPENAPI_NOT)
+    }
 
 
 def _compile(source: Path, env: dict[str, str], out: Path) -> None:

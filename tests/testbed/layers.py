@@ -39,9 +39,16 @@ class Project:
     def files(self) -> list[Path]:
         """Everything that the wheel is made of."""
         packages = self.table()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-        found = [path for package in packages for path in (self.root / package).rglob("*") if path.is_file()]
+        found = [
+            path
+            for package in packages
+            for path in (self.root / package).rglob("*")
+            if path.is_file()
+        ]
         sources = [path for path in found if "__pycache__" not in path.parts]
-        return sorted([*sources, *(self.root / name for name in ("pyproject.toml", "README.md", "LICENSE"))])
+        return sorted(
+            [*sources, *(self.root / name for name in ("pyproject.toml", "README.md", "LICENSE"))]
+        )
 
     @property
     def plugin(self) -> Path:
@@ -76,7 +83,9 @@ def dependencies(project: Project) -> oci.Layer:
     def make(shop: Path) -> oci.Layer:
         site = _site(shop / "tree")
         _pip(table, "--target", site, *wanted)
-        shutil.rmtree(site / "bin", ignore_errors=True)  # commands of libraries, with this machine's interpreter
+        shutil.rmtree(
+            site / "bin", ignore_errors=True
+        )  # commands of libraries, with this machine's interpreter
         _byte_compile(shop / "tree")
         return oci.squeeze(oci.pack(shop / "tree", shop / "tree.tar").blob, shop / "blob")
 
@@ -89,9 +98,20 @@ def code(project: Project, shop: Path) -> oci.Layer:
     tree, wheels = shop / "tree", shop / "wheels"
     site = _site(tree)
     python = _tools(table)
-    progress.run([python, "-I", "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=project.root)
+    progress.run(
+        [python, "-I", "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=project.root
+    )
     # By name and not by path, or pip would record the path.
-    _pip(table, "--no-deps", "--no-index", "--find-links", wheels, "--target", site, table["project"]["name"])
+    _pip(
+        table,
+        "--no-deps",
+        "--no-index",
+        "--find-links",
+        wheels,
+        "--target",
+        site,
+        table["project"]["name"],
+    )
     _commands(site / "bin", tree / "usr/local/bin")
     _byte_compile(tree)
     (tree / PLUGIN).parent.mkdir(parents=True)
@@ -100,7 +120,9 @@ def code(project: Project, shop: Path) -> oci.Layer:
     return oci.pack(tree, shop / "blob")
 
 
-def _cached(kind: str, title: str, inputs: Iterable[str], make: Callable[[Path], oci.Layer]) -> oci.Layer:
+def _cached(
+    kind: str, title: str, inputs: Iterable[str], make: Callable[[Path], oci.Layer]
+) -> oci.Layer:
     """The layer of these inputs from the cache, made now if it is not there. The caller holds the lock."""
     room = cache.room(CACHE)
     home = room / f"{kind}-{cache.digest(inputs)}"

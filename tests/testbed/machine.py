@@ -16,11 +16,19 @@ from testbed.space import argv0
 
 def machine(bed: str | None = None) -> Inventory:
     """Links, mounts, files, sysctls and control groups outside all beds, and the processes inside them."""
-    others = tuple(str(layout.directory(name)) for name in clean.names() if name != bed) if bed else ()
+    others = (
+        tuple(str(layout.directory(name)) for name in clean.names() if name != bed) if bed else ()
+    )
     if bed:  # namespaces that somebody named outside all beds: a bed has a /run of its own
         others += ("/run/netns",)
-    mounts = {point: fact for point, fact in inventory.mounts().items() if not point.startswith(others)}
-    files = {path: fact for path, fact in (inventory.files() | _names()).items() if not path.startswith(others)}
+    mounts = {
+        point: fact for point, fact in inventory.mounts().items() if not point.startswith(others)
+    }
+    files = {
+        path: fact
+        for path, fact in (inventory.files() | _names()).items()
+        if not path.startswith(others)
+    }
     if set(others) & set(map(str, layout.ROOT.glob("*"))):  # it exists as long as any bed does
         files.pop(str(layout.ROOT))
     return {
@@ -32,7 +40,8 @@ def machine(bed: str | None = None) -> Inventory:
         "firewall": inventory.firewall(),
         "mounts": mounts,
         "files": files,
-        "sysctls": inventory.sysctls() | {name: Path("/proc/sys", name).read_text().strip() for name in SHIELDED},
+        "sysctls": inventory.sysctls()
+        | {name: Path("/proc/sys", name).read_text().strip() for name in SHIELDED},
         "cgroups": {str(group): "" for group, owner in clean.groups() if bed in (None, owner)},
         "processes": dict(processes(bed)),
     }
@@ -40,7 +49,11 @@ def machine(bed: str | None = None) -> Inventory:
 
 def _names() -> Section:
     """What lies directly under /run and in the beds' own folder, and anything of ours in /tmp."""
-    found = [*Path("/run").iterdir(), *layout.ROOT.glob("*"), *Path("/tmp").glob(f"{layout.PREFIX}*")]
+    found = [
+        *Path("/run").iterdir(),
+        *layout.ROOT.glob("*"),
+        *Path("/tmp").glob(f"{layout.PREFIX}*"),
+    ]
     return {str(path): "" for path in found}
 
 

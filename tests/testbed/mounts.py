@@ -15,7 +15,13 @@ BOOT_ID = "kernel/random/boot_id"
 # Empty at first, whatever the machine has there: state of its own OVS, containerd or Kubernetes.
 FRESH = (
     *("/etc/cni", "/etc/kubernetes", "/etc/openvswitch", "/opt/cni", "/var/log"),
-    *("/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/openvswitch", "/var/lib/ovn"),
+    *(
+        "/var/lib/cni",
+        "/var/lib/containerd",
+        "/var/lib/kubelet",
+        "/var/lib/openvswitch",
+        "/var/lib/ovn",
+    ),
 )
 # kubelet sets these for the whole machine if they differ: it gets files that already hold what it wants.
 SHIELDED = {
@@ -54,18 +60,35 @@ def setup(bed: str, name: str, directory: Path, *, network: bool, groups: list[P
     for top in ("etc", "opt", "var"):
         upper, work = directory / top / "upper", directory / top / "work"
         lines += [f"mkdir -p {upper} {work}"]
-        lines += [f"mount -n -t overlay {name} -o lowerdir=/{top},upperdir={upper},workdir={work} /{top}"]
+        lines += [
+            f"mount -n -t overlay {name} -o lowerdir=/{top},upperdir={upper},workdir={work} /{top}"
+        ]
     for fresh in FRESH:
-        lines += [f"mkdir -p {directory}/fresh{fresh} {fresh}", f"mount -n --bind {directory}/fresh{fresh} {fresh}"]
+        lines += [
+            f"mkdir -p {directory}/fresh{fresh} {fresh}",
+            f"mount -n --bind {directory}/fresh{fresh} {fresh}",
+        ]
     run = directory / "run"
-    lines += [f"mkdir -p {run}", f"mount -n -t tmpfs {name} {run}", f"mkdir -p {run}/{home.relative_to('/run')}"]
-    lines += [f"mount -n --bind {home} {run}/{home.relative_to('/run')}", f"mount -n --move {run} /run"]
-    lines += ["mkdir -p /run/lock /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn"]
+    lines += [
+        f"mkdir -p {run}",
+        f"mount -n -t tmpfs {name} {run}",
+        f"mkdir -p {run}/{home.relative_to('/run')}",
+    ]
+    lines += [
+        f"mount -n --bind {home} {run}/{home.relative_to('/run')}",
+        f"mount -n --move {run} /run",
+    ]
+    lines += [
+        "mkdir -p /run/lock /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn"
+    ]
     if network:
         lines += ["mount -n -t sysfs sysfs /sys", "ip link set lo up"]
     lines += _cgroup_mounts(name, groups) + _shields(directory)
     # Whoever asks for HostToContainer or runs kubelet needs shared mounts; nothing reaches the machine's.
-    lines += ["mount -n --make-rshared /", f"exec env --ignore-signal=CHLD --argv0={name} sleep infinity"]
+    lines += [
+        "mount -n --make-rshared /",
+        f"exec env --ignore-signal=CHLD --argv0={name} sleep infinity",
+    ]
     return lines
 
 
@@ -76,7 +99,10 @@ def _cgroup_mounts(name: str, groups: list[Path]) -> list[str]:
     for group in groups:
         controller = group.parent.name
         options = "none,name=systemd" if controller == "systemd" else controller
-        lines += [f"mkdir {CGROUPS}/{controller}", f"mount -n -t cgroup -o {options} cgroup {CGROUPS}/{controller}"]
+        lines += [
+            f"mkdir {CGROUPS}/{controller}",
+            f"mount -n -t cgroup -o {options} cgroup {CGROUPS}/{controller}",
+        ]
     return lines
 
 

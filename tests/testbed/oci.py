@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MEDIA = "application/vnd.oci.image"
-INDEX, MANIFEST, CONFIG = (f"{MEDIA}.{kind}+json" for kind in ("index.v1", "manifest.v1", "config.v1"))
+INDEX, MANIFEST, CONFIG = (
+    f"{MEDIA}.{kind}+json" for kind in ("index.v1", "manifest.v1", "config.v1")
+)
 LAYER = f"{MEDIA}.layer.v1.tar"
 NO_DATE = "1970-01-01T00:00:00Z"
 
@@ -80,7 +82,10 @@ def write(archive: Path, reference: str, layers: Sequence[Layer], config: Config
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": _descriptor(CONFIG, configuration),
-            "layers": [{"mediaType": each.media, "digest": each.digest, "size": each.size} for each in layers],
+            "layers": [
+                {"mediaType": each.media, "digest": each.digest, "size": each.size}
+                for each in layers
+            ],
         }
     )
     # containerd goes by its own annotation, everything else by the standard one.
@@ -98,7 +103,9 @@ def write(archive: Path, reference: str, layers: Sequence[Layer], config: Config
 
 def architecture() -> str:
     """Debian's word for it, which is the OCI's too on the architectures that both know as amd64 and arm64."""
-    told = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
+    )
     return told.stdout.strip()
 
 

@@ -103,8 +103,14 @@ def ensure(*, kernel: bool = False, image: bool = False) -> list[str]:
 
 def _install(names: list[str]) -> None:
     if os.geteuid():
-        raise SystemExit(f"these packages are missing and only root installs them: {' '.join(names)}")
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1", "NEEDRESTART_SUSPEND": "1"}
+        raise SystemExit(
+            f"these packages are missing and only root installs them: {' '.join(names)}"
+        )
+    env = os.environ | {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "SYSTEMD_OFFLINE": "1",
+        "NEEDRESTART_SUSPEND": "1",
+    }
     with progress.step("update apt's lists"):
         progress.run(["apt-get", "-q", "update"], env=env)
     with progress.step(f"install {len(names)} packages") as step, _services_stay_off():
@@ -126,7 +132,9 @@ def _services_stay_off() -> Iterator[None]:
             new = sorted(_enabled() - before)
             if new and shutil.which("systemctl"):
                 # As an administrator would: the packages' later upgrades respect it.
-                progress.run(["systemctl", "disable", *new], env=os.environ | {"SYSTEMD_OFFLINE": "1"})
+                progress.run(
+                    ["systemctl", "disable", *new], env=os.environ | {"SYSTEMD_OFFLINE": "1"}
+                )
 
 
 def _enabled() -> set[str]:
@@ -162,8 +170,12 @@ def _killed_run() -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="testbed.packages", description=__doc__)
-    parser.add_argument("--kernel", action="store_true", help="also what boots a stock kernel: " + ", ".join(KERNEL))
-    parser.add_argument("--image", action="store_true", help="also what builds the Dockerfile: " + ", ".join(IMAGE))
+    parser.add_argument(
+        "--kernel", action="store_true", help="also what boots a stock kernel: " + ", ".join(KERNEL)
+    )
+    parser.add_argument(
+        "--image", action="store_true", help="also what builds the Dockerfile: " + ", ".join(IMAGE)
+    )
     chosen = parser.parse_args()
     installed = ensure(kernel=chosen.kernel, image=chosen.image)
     print(f"installed: {' '.join(installed)}" if installed else "all packages are there")

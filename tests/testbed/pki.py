@@ -26,11 +26,18 @@ def issue(bed: Path, chassis: list[str]) -> None:
     home = directory(bed)
     home.mkdir()
     subprocess.run(
-        ["sh", "-euc", ISSUE, "issue", SERVER, CONTROLLER, *chassis], cwd=home, check=True, capture_output=True
+        ["sh", "-euc", ISSUE, "issue", SERVER, CONTROLLER, *chassis],
+        cwd=home,
+        check=True,
+        capture_output=True,
     )
 
 
 def flags(bed: Path, name: str) -> list[str]:
     """For every program of OVS and OVN: who it is, and whom it trusts."""
     home = directory(bed)
-    return [f"--private-key={home}/{name}.key", f"--certificate={home}/{name}.crt", f"--ca-cert={home}/ca.crt"]
+    return [
+        f"--private-key={home}/{name}.key",
+        f"--certificate={home}/{name}.crt",
+        f"--ca-cert={home}/ca.crt",
+    ]

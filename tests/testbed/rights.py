@@ -68,7 +68,13 @@ def granted(bed: Bed, account: str) -> frozenset[str]:
     found: set[str] = set()
     for binding in items:
         if _binds(binding, account):
-            found |= set(_rules(roles[_name(binding["roleRef"]["kind"], binding["metadata"] | binding["roleRef"])]))
+            found |= set(
+                _rules(
+                    roles[
+                        _name(binding["roleRef"]["kind"], binding["metadata"] | binding["roleRef"])
+                    ]
+                )
+            )
     return frozenset(found)
 
 
@@ -80,7 +86,9 @@ def _name(kind: str, meta: Object) -> tuple[str, str, str]:
 def _binds(item: Object, account: str) -> bool:
     wanted = ("ServiceAccount", account, SYSTEM)
     subjects = item.get("subjects") or []
-    return "roleRef" in item and any((each["kind"], each["name"], each.get("namespace")) == wanted for each in subjects)
+    return "roleRef" in item and any(
+        (each["kind"], each["name"], each.get("namespace")) == wanted for each in subjects
+    )
 
 
 def _rules(role: Object) -> Iterator[str]:
@@ -101,7 +109,10 @@ def _asked(log: Path, account: str) -> tuple[Counter[str], Counter[str]]:
         for line in file:
             event = json.loads(line) if line.endswith("\n") else {}  # else half of one
             reference = event.get("objectRef") or {}
-            if "resource" not in reference or event["user"]["username"] != f"system:serviceaccount:{SYSTEM}:{account}":
+            if (
+                "resource" not in reference
+                or event["user"]["username"] != f"system:serviceaccount:{SYSTEM}:{account}"
+            ):
                 continue
             resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
             right = _right(event["verb"], resource, reference.get("apiGroup", ""))

@@ -44,7 +44,11 @@ def kubelet_config(ca: Path) -> dict[str, object]:
         "cgroupDriver": "cgroupfs",
         "clusterDNS": [layout.DNS_SERVICE_IP],
         "enforceNodeAllocatable": [],
-        "evictionHard": {"memory.available": "64Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {
+            "memory.available": "64Mi",
+            "nodefs.available": "1%",
+            "imagefs.available": "1%",
+        },
         "failSwapOn": False,
         "featureGates": {"IPv6DualStack": True},
         "fileCheckFrequency": "1s",
@@ -70,7 +74,10 @@ def start_containerd(space: Space) -> Service:
 
 
 def import_image(space: Space, archive: Path) -> None:
-    space.run(["ctr", f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", archive], timeout=300)
+    space.run(
+        ["ctr", f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", archive],
+        timeout=300,
+    )
 
 
 def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
@@ -91,7 +98,9 @@ def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
             *("--container-runtime=remote", f"--container-runtime-endpoint=unix://{SOCKET}"),
             f"--pod-infra-container-image={images.PAUSE}",
         ],
-        env={"AWS_EC2_METADATA_DISABLED": "true"},  # else it waits ten seconds for a cloud that is not there
+        env={
+            "AWS_EC2_METADATA_DISABLED": "true"
+        },  # else it waits ten seconds for a cloud that is not there
     )
 
 
@@ -104,7 +113,11 @@ def start_proxy(space: Space, plane: ControlPlane) -> Service:
         "kube-proxy",
         [
             kubernetes.assets() / "kube-proxy",
-            *(f"--kubeconfig={access}", f"--hostname-override={space.role}", "--proxy-mode=iptables"),
+            *(
+                f"--kubeconfig={access}",
+                f"--hostname-override={space.role}",
+                "--proxy-mode=iptables",
+            ),
             *(f"--cluster-cidr={layout.PODS}", DUAL_STACK, "--bind-address=0.0.0.0"),
             *(*untouched, *timeouts),
         ],

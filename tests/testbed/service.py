@@ -35,7 +35,9 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def wait_for(look: Callable[[], T | None], what: str, timeout: float = 30, every: float = 0.02) -> T:
+def wait_for(
+    look: Callable[[], T | None], what: str, timeout: float = 30, every: float = 0.02
+) -> T:
     """The first true answer of `look`, which is asked until then."""
     end = time.monotonic() + timeout
     while not (answer := look()):
@@ -85,4 +87,8 @@ class Service:
             raise BedError(f"{error}\n{self.tail()}") from error
 
     def tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL:]) if self.log.exists() else ""
+        return (
+            "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL:])
+            if self.log.exists()
+            else ""
+        )

@@ -25,9 +25,7 @@ Words = Iterable[str | Path]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLEAN = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 JOIN = 'for c in $1; do echo 0 >"$c/cgroup.procs"; done; shift; exec "$@"'
-SPAWN = (
-    'for c in $OVNLET_BED_GROUPS; do echo 0 >$c/cgroup.procs; done; "$@" </dev/null >>"$OVNLET_BED_LOG" 2>&1 & echo $!'
-)
+SPAWN = 'for c in $OVNLET_BED_GROUPS; do echo 0 >$c/cgroup.procs; done; "$@" </dev/null >>"$OVNLET_BED_LOG" 2>&1 & echo $!'
 
 
 class Inside(subprocess.Popen[str]):
@@ -61,7 +59,18 @@ class Space:
         log = directory / "log" / "init"
         with log.open("w") as out:
             outer = subprocess.Popen(
-                ["sh", "-euc", JOIN, "join", " ".join(map(str, groups)), "unshare", *kinds, "sh", "-euc", script],
+                [
+                    "sh",
+                    "-euc",
+                    JOIN,
+                    "join",
+                    " ".join(map(str, groups)),
+                    "unshare",
+                    *kinds,
+                    "sh",
+                    "-euc",
+                    script,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -83,7 +92,11 @@ class Space:
     def load(cls, bed: str, role: str) -> Self:
         """The one that was created before, dead or alive."""
         directory = layout.directory(bed) / role
-        return cls(layout.space_name(bed, role), directory, **json.loads((directory / "space.json").read_text()))
+        return cls(
+            layout.space_name(bed, role),
+            directory,
+            **json.loads((directory / "space.json").read_text()),
+        )
 
     @property
     def alive(self) -> bool:
@@ -131,7 +144,9 @@ class Space:
         done = self.result(argv, stdin=stdin, timeout=timeout, env=env)
         if check and done.returncode:
             said = (done.stderr or done.stdout).strip()
-            raise BedError(f"{self.name}: {shlex.join(map(str, argv))}: status {done.returncode}: {said}")
+            raise BedError(
+                f"{self.name}: {shlex.join(map(str, argv))}: status {done.returncode}: {said}"
+            )
         return done.stdout
 
     def result(
@@ -156,19 +171,41 @@ class Space:
     def sh(self, script: str, *, timeout: float = 60) -> str:
         return self.run(["sh", "-euc", script], timeout=timeout)
 
-    def popen(self, argv: Words, *, env: Mapping[str, str] = {}, stdout: int = -1, stderr: int = -1) -> Inside:
+    def popen(
+        self, argv: Words, *, env: Mapping[str, str] = {}, stdout: int = -1, stderr: int = -1
+    ) -> Inside:
         """A program whose streams and exit code the caller holds; it does not outlive the caller's handle on it."""
         words = self.enter(["setpriv", "--pdeathsig=TERM", *argv])
-        return Inside(words, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, text=True, env=CLEAN | dict(env))
+        return Inside(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            env=CLEAN | dict(env),
+        )
 
-    def spawn(self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True) -> Service:
+    def spawn(
+        self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
+    ) -> Service:
         """Start a service that outlives the caller: a child of the space's init, its log in the bed's directory."""
         log = self.log(name)
-        words = ["sh", "-c", SPAWN, name, "setsid", "env", "--default-signal=INT,QUIT", *map(str, argv)]
+        words = [
+            "sh",
+            "-c",
+            SPAWN,
+            name,
+            "setsid",
+            "env",
+            "--default-signal=INT,QUIT",
+            *map(str, argv),
+        ]
         doors = ["--all"] if network else ["--mount", "--pid", "--uts", "--ipc"]
         done = subprocess.run(
             ["nsenter", *doors, f"--target={self.pid}", "--", *words],
-            env=CLEAN | {"OVNLET_BED_LOG": str(log), "OVNLET_BED_GROUPS": f"{CGROUPS}/*" * self.cgroups} | dict(env),
+            env=CLEAN
+            | {"OVNLET_BED_LOG": str(log), "OVNLET_BED_GROUPS": f"{CGROUPS}/*" * self.cgroups}
+            | dict(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -217,6 +254,8 @@ class Space:
 
 def argv0(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+        )
     except (FileNotFoundError, ProcessLookupError):
         return ""

@@ -71,7 +71,9 @@ def reboot(bed: Bed, index: int) -> None:
     """Cut a node's power and start it again: all namespaces and what lay under /run are gone, its disks are not."""
     bed.nodes[index].destroy()
     clean.remove_groups(bed.nodes[index].name)
-    node = bed.nodes[index] = Node.create(bed.name, f"n{index}", cgroups=layout.KUBELET in bed.parts)
+    node = bed.nodes[index] = Node.create(
+        bed.name, f"n{index}", cgroups=layout.KUBELET in bed.parts
+    )
     if bed.control and bed.networked:
         underlay.lay_node(bed.control, node, index, tunnel=bed.node_count > 1)
     tasks = Tasks(bed)
@@ -105,7 +107,9 @@ def _spaces(bed: Bed) -> None:
     tunnels = bed.node_count > 1
     if bed.parts & layout.CONTROL_PARTS or bed.networked:
         bed.control = Space.create(bed.name, layout.CONTROL, network=bed.networked)
-    bed.nodes = [Node.create(bed.name, f"n{index}", cgroups=cgroups) for index in range(bed.node_count)]
+    bed.nodes = [
+        Node.create(bed.name, f"n{index}", cgroups=cgroups) for index in range(bed.node_count)
+    ]
     if bed.control and bed.networked:
         underlay.lay_control(bed.control, tunnels=tunnels)
         for node in bed.nodes:
@@ -144,7 +148,9 @@ def _central(bed: Bed, spaces: Future[None]) -> Space:
 def _assign(bed: Bed, api: Future[None], central: Future[Space]) -> None:
     """Whoever plays the controller; a test that wants to be slower stops it and starts its own."""
     api.result()
-    central.result().spawn("assign", [sys.executable, "-m", "testbed.assign", bed.name], env=OWN_CODE)
+    central.result().spawn(
+        "assign", [sys.executable, "-m", "testbed.assign", bed.name], env=OWN_CODE
+    )
 
 
 def _switch(bed: Bed, spaces: Future[None], index: int) -> Node:
@@ -176,7 +182,13 @@ def _kubelet(bed: Bed, ground: Ground, contained: Future[Node], index: int) -> N
     node = contained.result()
     service = runtime.start_kubelet(node, bed.control_plane, f"{node.ip},{node.ip6}")
     ground.api.result()
-    asked = ("get", "node", node.role, "--ignore-not-found", "--output=jsonpath={.status.nodeInfo.bootID}")
+    asked = (
+        "get",
+        "node",
+        node.role,
+        "--ignore-not-found",
+        "--output=jsonpath={.status.nodeInfo.bootID}",
+    )
     service.wait_ready(lambda: bed.kubectl(*asked) == node.boot_id, timeout=60)
     bed.say(f"{node.role}: kubelet registered")
 
@@ -187,11 +199,16 @@ def _proxy(bed: Bed, api: Future[None], registered: Future[None], index: int) ->
     registered.result()
     node = bed.nodes[index]
     service = runtime.start_proxy(node, bed.control_plane)
-    service.wait_ready(lambda: layout.API_SERVICE_IP in node.run(["iptables-save", "--table=nat"]), timeout=60)
+    service.wait_ready(
+        lambda: layout.API_SERVICE_IP in node.run(["iptables-save", "--table=nat"]), timeout=60
+    )
     bed.say(f"{node.role}: kube-proxy ready")
 
 
 def free_ports() -> tuple[int, int]:
     """Two ports of the loopback that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
         return one.getsockname()[1], other.getsockname()[1]

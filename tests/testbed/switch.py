@@ -19,10 +19,19 @@ SCHEMAS = {
 def start_ovsdb(space: Space) -> Service:
     """The node's database. What a wiped one lacks is made anew: a restart keeps what is there."""
     schema = "/usr/share/openvswitch/vswitch.ovsschema"
-    space.sh(f"cd /etc/openvswitch; [ -e conf.db ] || ovsdb-tool create conf.db {schema}; hostname >system-id.conf")
+    space.sh(
+        f"cd /etc/openvswitch; [ -e conf.db ] || ovsdb-tool create conf.db {schema}; hostname >system-id.conf"
+    )
     service = space.spawn(
         "ovsdb-server",
-        ["ovsdb-server", "/etc/openvswitch/conf.db", f"--remote=p{DB}", REMOTES, "--pidfile", *CONSOLE],
+        [
+            "ovsdb-server",
+            "/etc/openvswitch/conf.db",
+            f"--remote=p{DB}",
+            REMOTES,
+            "--pidfile",
+            *CONSOLE,
+        ],
     )
     service.wait_ready(space.path("/run/openvswitch/db.sock").exists)
     return service
@@ -60,7 +69,9 @@ def chassis(name: str, node: str, encap_ip: str, datapath: str = "netdev") -> li
 def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     """The tunnel's end sits on a userspace bridge of its own. Checksums left to a veth never get filled in there."""
     bridge = ["add-br", TUNNEL_BRIDGE, "--", "set", "bridge", TUNNEL_BRIDGE, "datapath_type=netdev"]
-    space.run(["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link])
+    space.run(
+        ["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link]
+    )
     space.sh(
         f"ethtool -K {link} tx off; ethtool -K {TUNNEL_BRIDGE} tx off; ip link set {link} up;"
         f"ip addr replace {address}/24 dev {TUNNEL_BRIDGE}; ip link set {TUNNEL_BRIDGE} up"
@@ -78,7 +89,14 @@ def start_central(control: Space, *, reachable: bool) -> list[Service]:
         servers += [
             control.spawn(
                 f"ovn-{short}",
-                ["ovsdb-server", db, f"--remote=punix:{run}.sock", f"--unixctl={run}.ctl", *listen, *CONSOLE],
+                [
+                    "ovsdb-server",
+                    db,
+                    f"--remote=punix:{run}.sock",
+                    f"--unixctl={run}.ctl",
+                    *listen,
+                    *CONSOLE,
+                ],
             )
         ]
     for server, short in zip(servers, SCHEMAS, strict=True):
@@ -95,6 +113,14 @@ def spawn_controller(space: Space) -> Service:
 def start_controller(space: Space, control: Space) -> Service:
     """ovn-controller; ready when the southbound database knows the chassis."""
     service = spawn_controller(space)
-    asked = ["ovn-sbctl", "--timeout=1", "--bare", "--columns=name", "find", "chassis", f"name={space.name}"]
+    asked = [
+        "ovn-sbctl",
+        "--timeout=1",
+        "--bare",
+        "--columns=name",
+        "find",
+        "chassis",
+        f"name={space.name}",
+    ]
     service.wait_ready(lambda: control.run(asked, check=False).strip())
     return service

@@ -20,7 +20,9 @@ def lay_control(control: Space, *, tunnels: bool) -> None:
         f"ip addr add {layout.CONTROL_IP}/24 dev underlay; ip addr add {layout.CONTROL_IP6}/64 dev underlay nodad;"
     )
     if tunnels:
-        script += "ip link add tunnels type bridge; ip link set tunnels up; ethtool -K tunnels tx off"
+        script += (
+            "ip link add tunnels type bridge; ip link set tunnels up; ethtool -K tunnels tx off"
+        )
     control.sh(script)
 
 

@@ -27,7 +27,11 @@ SERVER = {
 def pod_spec() -> dict[str, Any]:
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
     # A token is a volume, and kubelet takes seconds to unmount one.
-    quick = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "dnsPolicy": "Default"}
+    quick = {
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "dnsPolicy": "Default",
+    }
     return {"containers": [container], **quick}
 
 
@@ -43,7 +47,10 @@ def web(name: str, node: str = "n0") -> dict[str, Any]:
     body["spec"]["nodeName"] = node
     body["spec"]["containers"][0] |= SERVER | {
         "ports": [{"containerPort": PORT, "hostPort": HOST_PORT}],
-        "startupProbe": {"exec": {"command": ["test", "-e", "/tmp/index.html"]}, "periodSeconds": 1},
+        "startupProbe": {
+            "exec": {"command": ["test", "-e", "/tmp/index.html"]},
+            "periodSeconds": 1,
+        },
         "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
     }
     return body
@@ -58,7 +65,12 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
     labels = {"made-by": "test", "app": name}
     template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": pod_spec()}
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+    }
 
 
 def stateful_set(name: str, replicas: int) -> dict[str, Any]:
@@ -71,7 +83,11 @@ def web_deployment(name: str, replicas: int) -> dict[str, Any]:
     body = deployment(name, replicas)
     spec = body["spec"]["template"]["spec"]
     spec["containers"][0] |= SERVER
-    even = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    even = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule",
+    }
     spec["topologySpreadConstraints"] = [even | {"labelSelector": {"matchLabels": {"app": name}}}]
     return body
 
@@ -154,12 +170,19 @@ class Cluster:
 
     def apply(self, *bodies: dict[str, Any]) -> None:
         self.made += [f"{body['kind'].lower()}/{body['metadata']['name']}" for body in bodies]
-        self.bed.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}))
+        self.bed.kubectl(
+            "apply",
+            "-f",
+            "-",
+            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": bodies}),
+        )
 
     def make_subnet(self, body: dict[str, Any]) -> None:
         """Applied and Ready."""
         name = body["metadata"]["name"]
-        self.bed.kubectl("wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s")
+        self.bed.kubectl(
+            "wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s"
+        )
         self.bed.kubectl("apply", "-f", "-", stdin=json.dumps(body))
         self.bed.kubectl("wait", "--for=condition=Ready", f"subnet/{name}", "--timeout=30s")
 
@@ -177,7 +200,10 @@ class Cluster:
 
         pods = wait_for(look, f"{count} pods running", timeout, every=0.1)
         records = self.records()
-        return [self._running(pod, records) for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))]
+        return [
+            self._running(pod, records)
+            for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
+        ]
 
     def ready(self, *names: str) -> list[Running]:
         """All pods of the test, once these of them are Ready."""
@@ -188,7 +214,12 @@ class Cluster:
     def records(self) -> list[dict[str, Any]]:
         """Of all nodes."""
         look = f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :"
-        return [json.loads(line) for node in self.bed.nodes for line in node.sh(look).splitlines() if line]
+        return [
+            json.loads(line)
+            for node in self.bed.nodes
+            for line in node.sh(look).splitlines()
+            if line
+        ]
 
     def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
         # kubelet 1.20 may start a pod that is deleted by force once more, beside one of the same name that follows it.
@@ -196,14 +227,24 @@ class Cluster:
         uid = meta["annotations"].get("kubernetes.io/config.mirror", meta["uid"])
         mine = [record["attachment"] for record in records if record["attachment"]["uid"] == uid]
         newest = max(mine, key=lambda attachment: int(attachment["sequence"]))
-        return Running(pod, newest["container_id"], newest["netns"], self.bed.space(pod["spec"]["nodeName"]))
+        return Running(
+            pod, newest["container_id"], newest["netns"], self.bed.space(pod["spec"]["nodeName"])
+        )
 
     def annotate(self, name: str, **values: str) -> None:
-        self.bed.kubectl("annotate", "--overwrite", "pod", name, *(f"{OVN}/{key}={v}" for key, v in values.items()))
+        self.bed.kubectl(
+            "annotate",
+            "--overwrite",
+            "pod",
+            name,
+            *(f"{OVN}/{key}={v}" for key, v in values.items()),
+        )
 
     def events(self, name: str) -> list[dict[str, Any]]:
         listed = json.loads(
-            self.bed.kubectl("get", "events", f"--field-selector=involvedObject.name={name}", "-o", "json")
+            self.bed.kubectl(
+                "get", "events", f"--field-selector=involvedObject.name={name}", "-o", "json"
+            )
         )
         return list(listed["items"])
 
@@ -221,12 +262,16 @@ class Cluster:
     def _gone(self) -> bool:
         """Whether no pod is left; those that a Deployment's end deletes are helped along."""
         pods = self.pods()
-        if leaving := [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]:
+        if leaving := [
+            pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]
+        ]:
             self._delete(*(f"pod/{name}" for name in leaving))
         return not pods
 
     def _delete(self, *names: str) -> None:
-        self.bed.kubectl("delete", "--ignore-not-found", "--wait=false", "--force", "--grace-period=0", *names)
+        self.bed.kubectl(
+            "delete", "--ignore-not-found", "--wait=false", "--force", "--grace-period=0", *names
+        )
 
     def _left(self) -> list[str]:
         """Records of pods of ours. kubelet 1.20 may start a removed static pod once more, and its ADD waits."""

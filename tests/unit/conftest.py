@@ -5,7 +5,14 @@ from hypothesis import HealthCheck, settings
 _SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 settings.register_profile(
-    "steady", max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW_DRAWS
+    "steady",
+    max_examples=150,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=_SLOW_DRAWS,
 )
-settings.register_profile("nightly", max_examples=2000, deadline=None, suppress_health_check=_SLOW_DRAWS)
+settings.register_profile(
+    "nightly", max_examples=2000, deadline=None, suppress_health_check=_SLOW_DRAWS
+)
 settings.load_profile("steady")

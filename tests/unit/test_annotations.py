@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit import pods
+from kit.pods import Text, key
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Allocation, CustomRoute
 from ovnlet.core.annotations import parse, relevant, settle, usable, wait_reason
 from ovnlet.core.errors import Invalid, NotReady
-from unit import pods
-from unit.pods import Text, key
 
 DUAL = {
     key("ip_address"): "10.16.0.5,fd00::5",
@@ -50,22 +50,57 @@ def test_a_dual_stack_pod() -> None:
     ("meaning", "changes", "attribute", "value"),
     [
         ("a mask is ignored", {"ip_address": "10.16.0.5/24"}, "addresses", ("10.16.0.5/16",)),
-        ("prefixes in any order", {"cidr": "fd00::/64,10.16.0.0/16"}, "addresses", ("10.16.0.5/16", "fd00::5/64")),
-        ("blanks and empty parts", {"ip_address": " 10.16.0.5 ,, "}, "addresses", ("10.16.0.5/16",)),
+        (
+            "prefixes in any order",
+            {"cidr": "fd00::/64,10.16.0.0/16"},
+            "addresses",
+            ("10.16.0.5/16", "fd00::5/64"),
+        ),
+        (
+            "blanks and empty parts",
+            {"ip_address": " 10.16.0.5 ,, "},
+            "addresses",
+            ("10.16.0.5/16",),
+        ),
         ("a MAC in upper case", {"mac_address": "0A:00:00:00:00:FF"}, "mac", "0a:00:00:00:00:ff"),
-        ("a gateway of a family the pod lacks", {"ip_address": "fd00::5"}, "gateways", ("fd00::1",)),
+        (
+            "a gateway of a family the pod lacks",
+            {"ip_address": "fd00::5"},
+            "gateways",
+            ("fd00::1",),
+        ),
         ("no gateway", {"gateway": ""}, "gateways", ()),
         ("no default route", {"default_route": "false"}, "default_route", False),
-        ("a route without dst", {"routes": '[{"gw":"10.16.0.9"}]'}, "gateways", ("10.16.0.9", "fd00::1")),
-        ("an empty dst", {"routes": '[{"dst":"","gw":"fd00::9"}]'}, "gateways", ("fd00::9", "10.16.0.1")),
-        ("a dst of all", {"routes": '[{"dst":"::/0","gw":"fd00::9"}]'}, "gateways", ("fd00::9", "10.16.0.1")),
+        (
+            "a route without dst",
+            {"routes": '[{"gw":"10.16.0.9"}]'},
+            "gateways",
+            ("10.16.0.9", "fd00::1"),
+        ),
+        (
+            "an empty dst",
+            {"routes": '[{"dst":"","gw":"fd00::9"}]'},
+            "gateways",
+            ("fd00::9", "10.16.0.1"),
+        ),
+        (
+            "a dst of all",
+            {"routes": '[{"dst":"::/0","gw":"fd00::9"}]'},
+            "gateways",
+            ("fd00::9", "10.16.0.1"),
+        ),
         (
             "host bits",
             {"routes": '[{"dst":"192.0.2.7/24","gw":"10.16.0.9"}]'},
             "routes",
             ("192.0.2.0/24 via 10.16.0.9",),
         ),
-        ("unknown keys", {"routes": '[{"gw":"fd00::9","x":1}]'}, "gateways", ("fd00::9", "10.16.0.1")),
+        (
+            "unknown keys",
+            {"routes": '[{"gw":"fd00::9","x":1}]'},
+            "gateways",
+            ("fd00::9", "10.16.0.1"),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
@@ -127,10 +162,21 @@ def test_an_address_outside_a_missing_prefix_is_refused() -> None:
         ("routes", '[{"dst":"192.0.2.0/24","gw":"fd00::1"}]'),
         ("routes", '[{"dst":"192.0.2.0/24","gw":"10.17.0.1"}]'),
         ("routes", '[{"dst":"2001:db8::/32","gw":"fd00::1\\u0025eth0"}]'),
-        ("routes", '[{"dst":"192.0.2.0/24","gw":"10.16.0.1"},{"dst":"192.0.2.0/24","gw":"10.16.0.2"}]'),
-        ("routes", '[{"dst":"fd00::100/120","gw":"fd00::1"},{"dst":"2001:db8::/32","gw":"fd00::105"}]'),
+        (
+            "routes",
+            '[{"dst":"192.0.2.0/24","gw":"10.16.0.1"},{"dst":"192.0.2.0/24","gw":"10.16.0.2"}]',
+        ),
+        (
+            "routes",
+            '[{"dst":"fd00::100/120","gw":"fd00::1"},{"dst":"2001:db8::/32","gw":"fd00::105"}]',
+        ),
         ("routes", '[{"dst":"fd00::/80","gw":"fd00::1"}]'),
-        ("routes", json.dumps([{"dst": f"192.0.{n // 256}.{n % 256}/32", "gw": "10.16.0.1"} for n in range(257)])),
+        (
+            "routes",
+            json.dumps(
+                [{"dst": f"192.0.{n // 256}.{n % 256}/32", "gw": "10.16.0.1"} for n in range(257)]
+            ),
+        ),
         ("routes", "[" * 100_000),
         ("routes", "9" * 5000),
     ],
@@ -215,21 +261,43 @@ def test_a_last_good_routes_that_a_new_gateway_does_not_fit_keeps_both() -> None
 
 # Text that users and other programs may leave there: nearly right, or anything at all.
 _JSON = st.recursive(
-    st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
 )
-_ROUTES = st.lists(st.dictionaries(st.sampled_from(["dst", "gw"]), st.text(max_size=12) | st.integers()), max_size=3)
+_ROUTES = st.lists(
+    st.dictionaries(st.sampled_from(["dst", "gw"]), st.text(max_size=12) | st.integers()),
+    max_size=3,
+)
 _JUNK = st.one_of(
     st.text(st.characters(), max_size=40),
-    st.sampled_from(["\ud800", "\x00", "9" * 5000, "[" * 2000, "[{}]", "null", "true", "10.16.0.5\n", "1e999", "%"]),
+    st.sampled_from(
+        [
+            "\ud800",
+            "\x00",
+            "9" * 5000,
+            "[" * 2000,
+            "[{}]",
+            "null",
+            "true",
+            "10.16.0.5\n",
+            "1e999",
+            "%",
+        ]
+    ),
     (_JSON | _ROUTES).map(json.dumps),
 )
-_NEARLY = st.sampled_from([*DUAL.values(), "10.16.0.2", "fd00::9", "10.16.0.0/24", '[{"gw":"10.16.0.9"}]'])
+_NEARLY = st.sampled_from(
+    [*DUAL.values(), "10.16.0.2", "fd00::9", "10.16.0.0/24", '[{"gw":"10.16.0.9"}]']
+)
 _NAMES = st.sampled_from((*FIXED, *LIVE, "allocated", "routed"))
 _EDITS = st.dictionaries(_NAMES, st.none() | _JUNK | _NEARLY, max_size=4)
 
 
 @given(_EDITS)
-def test_whatever_the_text_only_invalid_and_not_ready_are_raised(changes: dict[str, str | None]) -> None:
+def test_whatever_the_text_only_invalid_and_not_ready_are_raised(
+    changes: dict[str, str | None],
+) -> None:
     try:
         problems: tuple[Exception, ...] = read(**changes).problems
     except (Invalid, NotReady) as error:
@@ -242,7 +310,10 @@ def _edits_of_a_good_pod(draw: st.DrawFn) -> tuple[Text, Text]:
     fixed = draw(pods.fixed())
     good = usable(None, fixed | draw(pods.live(fixed)), "ovn", "eth0")
     changed = draw(
-        st.one_of(_EDITS, pods.live(fixed).map(lambda live: {n.partition("/")[2]: v for n, v in live.items()}))
+        st.one_of(
+            _EDITS,
+            pods.live(fixed).map(lambda live: {n.partition("/")[2]: v for n, v in live.items()}),
+        )
     )
     return good, edited(good, **changed)
 

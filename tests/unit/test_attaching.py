@@ -5,10 +5,10 @@ from contextlib import suppress
 
 import pytest
 
-from ovnlet.core.attachment import Attachment, Record
+from kit.memory import BUDGET, COMPLETE, World, pod
 from ovnlet.core.errors import Invalid, NotConverged, NotReady, UnknownSandbox
+from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.resources import Network, Port
-from unit.memory import BUDGET, COMPLETE, World, pod
 
 pytestmark = pytest.mark.looptime
 
@@ -19,7 +19,9 @@ async def world() -> World:
 
 
 @pytest.mark.parametrize("after", [0.1, 5.0, 25.0, 100.0])
-async def test_add_ends_with_the_event_that_brings_the_annotations(world: World, after: float) -> None:
+async def test_add_ends_with_the_event_that_brings_the_annotations(
+    world: World, after: float
+) -> None:
     """On a fake clock: an ADD that polled would end at its next tick, not at the event."""
     loop = asyncio.get_running_loop()
     world.tell(pod({}))
@@ -42,11 +44,17 @@ async def test_while_an_add_waits_no_timer_but_its_budget_is_pending(world: Worl
         await adding
 
 
-async def test_an_address_that_cannot_be_used_fails_the_add_at_once_and_is_told(world: World) -> None:
+async def test_an_address_that_cannot_be_used_fails_the_add_at_once_and_is_told(
+    world: World,
+) -> None:
     world.tell(pod({**COMPLETE, "ovn.kubernetes.io/ip_address": "10.17.0.5"}))
-    with pytest.raises(Invalid, match=r"ip_address is '10.17.0.5'; allowed: an address inside 10.16.0.0/16"):
+    with pytest.raises(
+        Invalid, match=r"ip_address is '10.17.0.5'; allowed: an address inside 10.16.0.0/16"
+    ):
         await world.attaching.add(world.attachment())
-    assert [p.key for outcome in world.outcomes for p in outcome.problems] == ["ovn.kubernetes.io/ip_address"]
+    assert [p.key for outcome in world.outcomes for p in outcome.problems] == [
+        "ovn.kubernetes.io/ip_address"
+    ]
     assert world.nothing_left()
 
 
@@ -76,7 +84,9 @@ async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(worl
     assert any(isinstance(resource, Port) for resource in outcome.observed)
 
 
-async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(world: World) -> None:
+async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(
+    world: World,
+) -> None:
     """kubelet stops the dead sandbox before it starts another: the DEL comes first."""
     world.api = None
     world.records.put(Record(world.attachment("old"), COMPLETE))
@@ -140,7 +150,9 @@ async def test_an_add_that_gives_up_says_what_was_missing_and_leaves_nothing(wor
     assert world.nothing_left()
 
 
-async def test_a_client_that_hangs_up_undoes_the_add_even_if_it_is_cancelled_twice(world: World) -> None:
+async def test_a_client_that_hangs_up_undoes_the_add_even_if_it_is_cancelled_twice(
+    world: World,
+) -> None:
     world.host.installs.clear()
     world.tell(pod())
     adding = asyncio.create_task(world.attaching.add(world.attachment()))
@@ -203,7 +215,9 @@ async def test_the_newest_sandbox_wins_and_the_older_gives_its_port_up(world: Wo
     assert world.host.networks[new.key]
 
 
-async def test_a_stalled_add_that_is_overtaken_ends_with_code_3_after_its_own_clean_up(world: World) -> None:
+async def test_a_stalled_add_that_is_overtaken_ends_with_code_3_after_its_own_clean_up(
+    world: World,
+) -> None:
     world.host.installs.clear()
     world.tell(pod())
     old, new = world.attachment("old"), world.attachment("new")
@@ -278,7 +292,9 @@ async def test_an_edited_route_is_applied_and_an_edited_address_is_not(world: Wo
     added = world.host.networks[attachment.key] - before
     assert [str(getattr(resource, "destination", "")) for resource in added] == ["192.0.2.0/24"]
     assert before < world.host.networks[attachment.key]
-    assert [problem.key for problem in world.outcomes[-1].problems] == ["ovn.kubernetes.io/ip_address"]
+    assert [problem.key for problem in world.outcomes[-1].problems] == [
+        "ovn.kubernetes.io/ip_address"
+    ]
 
 
 async def test_with_the_pod_gone_from_the_list_the_record_keeps_its_network(world: World) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ovnlet.core.errors import NotReady
-from ovnlet.drivers import unixctl
-from ovnlet.drivers.binding import Bindings, Recompute
+from ovnlet.drivers.ovs.installed import InstalledTracker, Recompute
+from ovnlet.drivers.ovsdb import unixctl
 
 pytestmark = pytest.mark.looptime
 
@@ -20,7 +20,7 @@ def row(*, installed: bool, ofport: int = 5) -> dict[str, Any]:
 
 async def test_a_port_that_had_it_is_looked_at_soon() -> None:
     hints: list[tuple[str, str]] = []
-    bindings = Bindings(lambda mark, name: hints.append((mark, name)))
+    bindings = InstalledTracker(lambda mark, name: hints.append((mark, name)))
     bindings.change(row(installed=True), row(installed=False))
     await asyncio.sleep(0.2)
     assert not bindings.is_lost("c1_h")
@@ -32,7 +32,7 @@ async def test_a_port_that_had_it_is_looked_at_soon() -> None:
 
 
 async def test_one_that_lost_it_together_with_our_mark_is_looked_at_as_soon() -> None:
-    bindings = Bindings(lambda _mark, _name: None)
+    bindings = InstalledTracker(lambda _mark, _name: None)
     cleared = {**row(installed=False), "external_ids": {}}
     bindings.change(row(installed=True), cleared)
     bindings.change(cleared, row(installed=False))
@@ -41,7 +41,7 @@ async def test_one_that_lost_it_together_with_our_mark_is_looked_at_as_soon() ->
 
 
 async def test_a_port_that_ovn_rebinds_is_left_alone() -> None:
-    bindings = Bindings(lambda _mark, _name: None)
+    bindings = InstalledTracker(lambda _mark, _name: None)
     bindings.change(row(installed=True), row(installed=False))
     await asyncio.sleep(0.1)
     bindings.change(row(installed=False), row(installed=True))
@@ -50,7 +50,7 @@ async def test_a_port_that_ovn_rebinds_is_left_alone() -> None:
 
 
 async def test_a_port_that_never_had_it_is_given_time() -> None:
-    bindings = Bindings(lambda _mark, _name: None)
+    bindings = InstalledTracker(lambda _mark, _name: None)
     bindings.change(row(installed=False, ofport=-1), row(installed=False))
     await asyncio.sleep(29)
     assert not bindings.is_lost("c1_h")
@@ -59,7 +59,7 @@ async def test_a_port_that_never_had_it_is_given_time() -> None:
 
 
 async def test_a_port_that_a_new_session_finds_without_it_is_looked_at_sooner() -> None:
-    bindings = Bindings(lambda _mark, _name: None)
+    bindings = InstalledTracker(lambda _mark, _name: None)
     bindings.change(None, row(installed=False))
     await asyncio.sleep(2)
     assert not bindings.is_lost("c1_h")
@@ -67,7 +67,9 @@ async def test_a_port_that_a_new_session_finds_without_it_is_looked_at_sooner() 
     assert bindings.is_lost("c1_h")
 
 
-async def test_one_recompute_serves_all_and_a_storm_is_slowed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_recompute_serves_all_and_a_storm_is_slowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
 
     async def call(_: Path, method: str) -> str:

@@ -6,15 +6,15 @@ from typing import cast
 
 import pytest
 
-from ovnlet.cluster import bodies
-from ovnlet.cluster.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
-from ovnlet.cluster.feeds import Store
-from ovnlet.cluster.guest import LOOK, Guest
-from ovnlet.cluster.handlers import Forever
-from ovnlet.cluster.listing import ABSENT_WAIT, Listing
-from ovnlet.cluster.pods import of_node, read
-from ovnlet.cluster.session import Access, ApiFault
-from ovnlet.core.attachment import Pod
+from ovnlet.core.identity import Pod
+from ovnlet.kube import objects
+from ovnlet.kube.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
+from ovnlet.kube.kopf_handlers import Forever
+from ovnlet.kube.kopf_runner import LOOK, KopfRunner
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.pods import of_node, read
+from ovnlet.kube.relist import ABSENT_WAIT, Relist
+from ovnlet.kube.session import Access, ApiFault
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -43,7 +43,7 @@ def pods() -> Store[Pod]:
 
 async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> None:
     away = Away()
-    listing = Listing(cast("Access", away), pods())
+    listing = Relist(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(12 * 60)
     assert not task.done()
@@ -55,7 +55,7 @@ async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> N
 
 async def test_a_kind_that_the_cluster_does_not_have_is_asked_for_seldom_and_for_ever() -> None:
     away = Away(404)
-    listing = Listing(cast("Access", away), pods())
+    listing = Relist(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
     await asyncio.sleep(100 * ABSENT_WAIT + 1)
     task.cancel()
@@ -67,7 +67,7 @@ async def test_a_kind_that_the_cluster_does_not_have_is_asked_for_seldom_and_for
 async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
     made = 0
 
-    class Here(Listing[Pod]):
+    class Here(Relist[Pod]):
         async def refresh(self) -> None:
             nonlocal made
             made += 1
@@ -102,10 +102,16 @@ async def test_events_wait_in_a_bounded_queue_that_drops_the_oldest() -> None:
     await asyncio.sleep(600)
     assert not task.done()
     task.cancel()
-    assert (len(recorder._queue), len(recorder._told), len(recorder._allowances)) == (QUEUE, MEMORY, MEMORY)
+    assert (len(recorder._queue), len(recorder._told), len(recorder._allowances)) == (
+        QUEUE,
+        MEMORY,
+        MEMORY,
+    )
     assert next(iter(recorder._queue)).pod == str(2 * MEMORY - QUEUE)
     assert {told.count for told in recorder._queue.values()} == {2}
-    assert max(after - before for before, after in zip(away.tries, away.tries[1:], strict=False)) <= 6
+    assert (
+        max(after - before for before, after in zip(away.tries, away.tries[1:], strict=False)) <= 6
+    )
 
 
 async def test_a_pod_gets_a_burst_and_then_one_event_a_minute() -> None:
@@ -136,24 +142,33 @@ async def test_the_same_after_an_hour_is_a_new_event() -> None:
 
 
 NO_ITEMS: tuple[object, ...] = ("ab", [None], [{}], [{"metadata": {}}], 3)
-NO_LISTS: tuple[object, ...] = (None, [], {}, {"metadata": {}, "items": []}, {"metadata": {"resourceVersion": "x"}})
+NO_LISTS: tuple[object, ...] = (
+    None,
+    [],
+    {},
+    {"metadata": {}, "items": []},
+    {"metadata": {"resourceVersion": "x"}},
+)
 
 
 @pytest.mark.parametrize(
-    "page", [*NO_LISTS, *({"metadata": {"resourceVersion": "1"}, "items": items} for items in NO_ITEMS)]
+    "page",
+    [*NO_LISTS, *({"metadata": {"resourceVersion": "1"}, "items": items} for items in NO_ITEMS)],
 )
 async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
     with pytest.raises(ApiFault):
-        Listing(cast("Access", Away()), pods())._read_page(page)
+        Relist(cast("Access", Away()), pods())._read_page(page)
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_kopf_misses_a_kind_that_two_looks_miss_and_none_that_it_lists_late(late: bool) -> None:
+async def test_kopf_misses_a_kind_that_two_looks_miss_and_none_that_it_lists_late(
+    late: bool,
+) -> None:
     access = cast("Access", Away())
-    there = Listing(access, pods())
-    late_one = Listing(access, Store(bodies.SUBNETS, bodies.subnet, lambda _was, _now: None))
+    there = Relist(access, pods())
+    late_one = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
     there.there = late_one.there = True
-    guest = Guest(access, "test", [there, late_one])
+    guest = KopfRunner(access, "test", [there, late_one])
     guest._watched.add(there.store.kind.path)
     missed = asyncio.create_task(guest._missed())
     await asyncio.sleep(1.5 * LOOK)

@@ -5,14 +5,20 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovnlet.cluster.feeds import Store, Version
-from ovnlet.cluster.pods import of_node, read
-from ovnlet.core.attachment import Pod
+from ovnlet.core.identity import Pod
+from ovnlet.kube.object_store import Store, Version
+from ovnlet.kube.pods import of_node, read
 from ovnlet.reconcile.state import State
 
 
 def body(name: str = "a", version: int = 1, **more: Any) -> dict[str, Any]:
-    metadata = {"namespace": "shop", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version), **more}
+    metadata = {
+        "namespace": "shop",
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": str(version),
+        **more,
+    }
     return {"metadata": metadata, "spec": {}, "status": {"phase": "Running"}}
 
 
@@ -20,7 +26,9 @@ Seen = Version[Pod]
 
 
 def seen(name: str, version: int, uid: str = "") -> Seen:
-    return Seen(("shop", name), version, Pod("shop", name, uid or name, {"v": str(version)}, uid or name))
+    return Seen(
+        ("shop", name), version, Pod("shop", name, uid or name, {"v": str(version)}, uid or name)
+    )
 
 
 def follow(state: State) -> Store[Pod]:
@@ -38,8 +46,16 @@ def names(state: State) -> dict[str, str]:
 
 
 def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
-    wanted = {"ovn.kubernetes.io/ip_address": "10.16.0.5", "net1.shop.kubernetes.io/routes": "[]", "ovnlet.io/x": "1"}
-    others = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "fakekubernetes.io/x": "", "plain": ""}
+    wanted = {
+        "ovn.kubernetes.io/ip_address": "10.16.0.5",
+        "net1.shop.kubernetes.io/routes": "[]",
+        "ovnlet.io/x": "1",
+    }
+    others = {
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "fakekubernetes.io/x": "",
+        "plain": "",
+    }
     pod = read(body(version=7, annotations={**wanted, **others}))
     assert pod == Pod("shop", "a", "uid-a", wanted, "uid-a")
 

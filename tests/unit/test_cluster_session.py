@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ovnlet.cluster.session import Access, ApiFault, BadCredentials, tls
+from ovnlet.kube.session import Access, ApiFault, BadCredentials, tls
 
 SERVER = "https://192.0.2.1:6443"
 OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=unit -keyout key -out crt"
@@ -27,7 +27,10 @@ def kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> s
     content = {
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "other", "cluster": {}}, {"name": "k", "cluster": {"server": SERVER, **cluster}}],
+        "clusters": [
+            {"name": "other", "cluster": {}},
+            {"name": "k", "cluster": {"server": SERVER, **cluster}},
+        ],
         "users": [{"name": "u", "user": user}],
     }
     path.write_text(json.dumps(content))
@@ -57,7 +60,8 @@ def test_files_named_relative_to_the_kubeconfig(pki: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "server"), [("192.0.2.7", "https://192.0.2.7:443"), ("fd00::1", "https://[fd00::1]:443")]
+    ("host", "server"),
+    [("192.0.2.7", "https://192.0.2.7:443"), ("fd00::1", "https://[fd00::1]:443")],
 )
 def test_the_service_account_of_a_pod(
     pki: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, server: str
@@ -89,7 +93,9 @@ def test_what_cannot_be_used_is_refused_at_start(
         Access(kubeconfig(tmp_path, cluster, user))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "a: b", ": :", '{"current-context": "x", "contexts": []}', "\0"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "a: b", ": :", '{"current-context": "x", "contexts": []}', "\0"]
+)
 def test_no_kubeconfig_at_all(text: str, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text(text)
     with pytest.raises(BadCredentials):

@@ -25,7 +25,9 @@ def objects(path: Path) -> list[Object]:
 def names(kind: str, folder: str, name: str) -> Object:
     """What the component's selector must find: the labels of those pods."""
     (body,) = [
-        each for each in objects(MANIFESTS / folder) if each["kind"] == kind and each["metadata"]["name"] == name
+        each
+        for each in objects(MANIFESTS / folder)
+        if each["kind"] == kind and each["metadata"]["name"] == name
     ]
     return dict(body["spec"]["template"]["metadata"]["labels"])
 
@@ -34,19 +36,27 @@ def names(kind: str, folder: str, name: str) -> Object:
 def test_a_component_says_that_only_its_schema_was_looked_at(folder: str) -> None:
     text = (HOME / folder / "kustomization.yaml").read_text()
     assert "validated by schema only" in re.sub(r"\s*\n#\s*", " ", text)
-    assert f"`manifests/components/{folder}`" in (MANIFESTS.parent / "docs/how-to/install.md").read_text()
+    assert (
+        f"`manifests/components/{folder}`"
+        in (MANIFESTS.parent / "docs/how-to/install.md").read_text()
+    )
 
 
 def test_a_budget_is_valid_and_finds_the_controllers_pods() -> None:
     (budget,) = objects(HOME / "disruption-budget/budget.yaml")
     kubernetes_validate.validate(budget, kubernetes_validate.latest_version(), strict=True)
     wanted = budget["spec"]["selector"]["matchLabels"]
-    assert wanted.items() <= names("Deployment", "standalone/controller.yaml", "ovnlet-controller").items()
+    assert (
+        wanted.items()
+        <= names("Deployment", "standalone/controller.yaml", "ovnlet-controller").items()
+    )
 
 
 def test_a_pod_monitor_is_valid_and_finds_the_agents_pods() -> None:
     (monitor,) = objects(HOME / "pod-monitor/pod-monitor.yaml")
-    read = PodMonitor.model_validate(monitor).model_dump(mode="json", by_alias=True, exclude_none=True)
+    read = PodMonitor.model_validate(monitor).model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
     assert read == monitor, "a key that the schema does not know is not read"
     wanted = monitor["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= names("DaemonSet", "base/daemonset.yaml", "ovnlet").items()
@@ -54,8 +64,18 @@ def test_a_pod_monitor_is_valid_and_finds_the_agents_pods() -> None:
 
 def test_the_alert_rules_are_a_valid_prometheus_rule() -> None:
     spec = yaml.safe_load((MANIFESTS / "alerts/ovnlet.rules.yaml").read_text())
-    body = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "x"}, "spec": spec}
-    assert PrometheusRule.model_validate(body).model_dump(mode="json", by_alias=True, exclude_none=True) == body
+    body = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "x"},
+        "spec": spec,
+    }
+    assert (
+        PrometheusRule.model_validate(body).model_dump(
+            mode="json", by_alias=True, exclude_none=True
+        )
+        == body
+    )
 
 
 class Guard:
@@ -68,7 +88,12 @@ class Guard:
 
     def allows(self, before: Object, after: Object, user: str = "eve", *groups: str) -> bool:
         who = {"username": user, "groups": ["system:authenticated", *groups]}
-        scope: Object = {"request": {"userInfo": who}, "oldObject": before, "object": after, "variables": {}}
+        scope: Object = {
+            "request": {"userInfo": who},
+            "oldObject": before,
+            "object": after,
+            "variables": {},
+        }
         if not all(self._true(each["expression"], scope) for each in self._spec["matchConditions"]):
             return True
         for each in self._spec["variables"]:
@@ -98,16 +123,21 @@ def test_the_guard_lets_a_user_edit_what_is_the_users() -> None:
     assert guard.allows(BARE, BARE)
     assert guard.allows(BARE, limited)
     assert guard.allows(limited, BARE)
-    assert guard.allows(GIVEN, {"metadata": {"annotations": GIVEN["metadata"]["annotations"] | {"routes": "[]"}}})
+    assert guard.allows(
+        GIVEN, {"metadata": {"annotations": GIVEN["metadata"]["annotations"] | {"routes": "[]"}}}
+    )
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(GIVEN, STOLEN), (BARE, GIVEN), (GIVEN, BARE), (GIVEN, pod(routed="true"))]
+    ("before", "after"),
+    [(GIVEN, STOLEN), (BARE, GIVEN), (GIVEN, BARE), (GIVEN, pod(routed="true"))],
 )
 def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: Object) -> None:
     guard = Guard()
     assert not guard.allows(before, after)
-    assert not guard.allows(before, after, "system:serviceaccount:default:default", "system:serviceaccounts")
+    assert not guard.allows(
+        before, after, "system:serviceaccount:default:default", "system:serviceaccounts"
+    )
     assert guard.allows(before, after, "system:serviceaccount:ovnlet-system:ovnlet-controller")
     assert guard.allows(before, after, "system:serviceaccount:kube-system:ovn")
     assert guard.allows(before, after, "admin", "system:masters")

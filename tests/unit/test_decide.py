@@ -5,14 +5,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from ovnlet.cluster.bodies import workload
-from ovnlet.core import decide, subnets, topology
+from kit.strict_northbound import StrictNorthbound
+from ovnlet.core import topology
 from ovnlet.core.annotations import MIRROR_UID
-from ovnlet.core.claims import Claim, NodeClaim, StatefulSet, Workload, bound
-from ovnlet.core.decide import Decision, Seen
+from ovnlet.core.ipam import decide, subnets
+from ovnlet.core.ipam.claims import Claim, NodeClaim, StatefulSet, Workload, bound
+from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import SwitchPort
-from unit.strict_northbound import StrictNorthbound
+from ovnlet.kube.objects import workload
 
 DUAL = subnets.read("shop", {"cidrBlock": "10.16.0.0/24,fd00:16::/64"})
 TINY = subnets.read("tiny", {"cidrBlock": "10.17.0.0/30,fd00:17::/64"})
@@ -23,7 +24,9 @@ class World:
 
     def __init__(self, subnet: subnets.Subnet = DUAL) -> None:
         self.subnet, self.database = subnet, StrictNorthbound()
-        self.put(*diff(topology.subnet(subnet, "r") | topology.network("r", [], subnet, []), frozenset()))
+        self.put(
+            *diff(topology.subnet(subnet, "r") | topology.network("r", [], subnet, []), frozenset())
+        )
 
     def put(self, *steps: object) -> None:
         for step in steps:
@@ -49,7 +52,11 @@ class World:
 
 def pod(name: str = "a", uid: str = "u1", **annotations: str) -> Workload:
     return Workload(
-        "default", name, uid, "n0", annotations={f"ovn.kubernetes.io/{k}": v for k, v in annotations.items()}
+        "default",
+        name,
+        uid,
+        "n0",
+        annotations={f"ovn.kubernetes.io/{k}": v for k, v in annotations.items()},
     )
 
 
@@ -64,7 +71,11 @@ def told(world: World, claim: Workload) -> Workload:
 def test_ovn_chooses_and_the_controller_pins_exactly_that() -> None:
     world, claim = World(), pod()
     first = world.once(claim)
-    assert (first.fresh, first.binding, first.port and first.port.addresses) == (True, None, "dynamic")
+    assert (first.fresh, first.binding, first.port and first.port.addresses) == (
+        True,
+        None,
+        "dynamic",
+    )
     world.database.northd()
     answer = world.database.answers["a.default"]
     second = world.once(claim)
@@ -78,7 +89,9 @@ def test_ovn_chooses_and_the_controller_pins_exactly_that() -> None:
 
 def test_what_a_pod_is_told_is_kube_ovns_contract() -> None:
     claim = told(World(), pod())
-    facts = {key.removeprefix("ovn.kubernetes.io/"): value for key, value in claim.annotations.items()}
+    facts = {
+        key.removeprefix("ovn.kubernetes.io/"): value for key, value in claim.annotations.items()
+    }
     assert facts | {"ip_address": "", "mac_address": ""} == {
         "ip_address": "",
         "mac_address": "",
@@ -102,14 +115,20 @@ def test_a_node_is_told_of_its_port() -> None:
     seen = world.database.port("node-n0")
     assert seen is not None
     assert facts["ovn.kubernetes.io/port_name"] == "node-n0"
-    assert (seen.port.addresses, seen.port.port_security) == (str(binding), ""), "it forwards what is not its own"
+    assert (seen.port.addresses, seen.port.port_security) == (str(binding), ""), (
+        "it forwards what is not its own"
+    )
 
 
 def test_a_subnet_without_an_ipv4_address_left_is_full_though_ovn_gives_the_rest() -> None:
     world = World(TINY)
     assert world.settle(pod("a")).binding
     decision = world.settle(pod("b"))
-    assert (decision.binding, decision.waits, decision.tell and decision.tell[0]) == (None, True, "SubnetFull")
+    assert (decision.binding, decision.waits, decision.tell and decision.tell[0]) == (
+        None,
+        True,
+        "SubnetFull",
+    )
 
 
 def test_who_asks_for_a_held_address_is_told_who_holds_it() -> None:
@@ -140,7 +159,12 @@ def test_mac_and_every_address_asked_for_need_no_answer() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"ip_address": "10.16.9.1"}, {"ip_address": "10.16.0.1"}, {"mac_address": "01:00:00:00:00:01"}, {"ip_pool": "x"}],
+    [
+        {"ip_address": "10.16.9.1"},
+        {"ip_address": "10.16.0.1"},
+        {"mac_address": "01:00:00:00:00:01"},
+        {"ip_pool": "x"},
+    ],
 )
 def test_a_wish_that_cannot_be_is_invalid(wrong: dict[str, str]) -> None:
     decision = World().settle(pod(**wrong))
@@ -165,7 +189,9 @@ def test_a_tenants_edit_moves_nothing() -> None:
     world = World()
     claim = told(world, pod())
     before = world.database.all
-    edited = replace(claim, annotations={**claim.annotations, "ovn.kubernetes.io/ip_address": "10.16.0.200"})
+    edited = replace(
+        claim, annotations={**claim.annotations, "ovn.kubernetes.io/ip_address": "10.16.0.200"}
+    )
     decision = world.settle(edited)
     assert world.database.all == before
     assert decision.binding is not None
@@ -209,7 +235,9 @@ def test_a_port_cools_down_before_its_address_is_free() -> None:
 
 
 def test_a_port_that_nobody_was_told_of_goes_at_once() -> None:
-    assert decide.retired(Seen(SwitchPort("s", "a.default", "dynamic"), "0a:00:00:00:00:01 10.0.0.2"), 0, 60) == (
+    assert decide.retired(
+        Seen(SwitchPort("s", "a.default", "dynamic"), "0a:00:00:00:00:01 10.0.0.2"), 0, 60
+    ) == (
         None,
         0,
     )
@@ -217,7 +245,12 @@ def test_a_port_that_nobody_was_told_of_goes_at_once() -> None:
 
 def test_what_a_stateful_set_wants() -> None:
     wanted = StatefulSet("default", "db", "u", 0, 2)
-    assert [wanted.wants(name) for name in ("db-0", "db-1", "db-2", "db")] == [True, True, False, False]
+    assert [wanted.wants(name) for name in ("db-0", "db-1", "db-2", "db")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_static_pods_port_waits_for_the_uid_that_the_runtime_knows() -> None:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit import pods
+from kit.memory import COMPLETE
 from ovnlet.core import annotations, desired, ids
 from ovnlet.core.allocation import Allocation
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from unit import pods
-from unit.memory import COMPLETE
 
 CONTAINER = "c0ffee5b1e55" + "0" * 52
 _CONTAINERS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -35,7 +35,9 @@ _LINK_NAME = frozenset(string.ascii_letters + string.digits + "._-")
         ("abc", "eth0", "abc_h"),
     ],
 )
-def test_a_host_link_is_named_as_kube_ovn_names_it(container_id: str, ifname: str, name: str) -> None:
+def test_a_host_link_is_named_as_kube_ovn_names_it(
+    container_id: str, ifname: str, name: str
+) -> None:
     assert ids.host_link(container_id, ifname) == name
 
 
@@ -52,7 +54,9 @@ def test_two_attachments_never_share_a_name(keys: list[tuple[str, str]]) -> None
 
 
 @given(_CONTAINERS, st.lists(_IFNAMES, unique=True, min_size=2, max_size=20))
-def test_two_interfaces_of_a_sandbox_never_share_a_name(container_id: str, ifnames: list[str]) -> None:
+def test_two_interfaces_of_a_sandbox_never_share_a_name(
+    container_id: str, ifnames: list[str]
+) -> None:
     assert len({ids.host_link(container_id, ifname) for ifname in ifnames}) == len(ifnames)
 
 
@@ -73,12 +77,16 @@ def _pods(draw: st.DrawFn) -> tuple[Allocation, Node]:
     return annotations.parse(text | draw(pods.live(text)), "ovn", "eth0"), draw(pods.nodes())
 
 
-def _kinds(network: Network, kind: type[Address] | type[Route] | type[Sysctl] | type[Offload]) -> list[object]:
+def _kinds(
+    network: Network, kind: type[Address] | type[Route] | type[Sysctl] | type[Offload]
+) -> list[object]:
     return [resource for resource in network if isinstance(resource, kind)]
 
 
 @given(_pods())
-def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[Allocation, Node]) -> None:
+def test_every_pod_has_a_network_whose_parts_lie_within_its_link(
+    pair: tuple[Allocation, Node],
+) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
     (veth,) = [resource for resource in network if isinstance(resource, Veth)]
@@ -91,11 +99,15 @@ def test_every_pod_has_a_network_whose_parts_lie_within_its_link(pair: tuple[All
 
 
 @given(_pods())
-def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(pair: tuple[Allocation, Node]) -> None:
+def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(
+    pair: tuple[Allocation, Node],
+) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
     assert len(_kinds(network, Offload)) == node.userspace
-    assert bool(_kinds(network, Sysctl)) == any(address.version == 6 for address in allocation.addresses)
+    assert bool(_kinds(network, Sysctl)) == any(
+        address.version == 6 for address in allocation.addresses
+    )
 
 
 @given(_pods())
@@ -127,18 +139,34 @@ def test_a_port_bears_our_labels_and_a_uid_only_if_one_was_given(
 
 
 @given(_pods(), st.data())
-def test_an_edit_of_what_is_live_touches_nothing_but_routes(pair: tuple[Allocation, Node], data: st.DataObject) -> None:
+def test_an_edit_of_what_is_live_touches_nothing_but_routes(
+    pair: tuple[Allocation, Node], data: st.DataObject
+) -> None:
     allocation, node = pair
-    edited = replace(allocation, routes=data.draw(st.sampled_from(((), allocation.routes[:1]))), gateways=())
+    edited = replace(
+        allocation, routes=data.draw(st.sampled_from(((), allocation.routes[:1]))), gateways=()
+    )
     before, after = (desired.network(pods.ATTACHMENT, each, node) for each in (allocation, edited))
     assert all(isinstance(resource, Route) for resource in before ^ after)
 
 
-def test_the_configurations_routes_come_after_the_pods_own_and_only_where_they_can_be_reached() -> None:
+def test_the_configurations_routes_come_after_the_pods_own_and_only_where_they_can_be_reached() -> (
+    None
+):
     own = {"ovn.kubernetes.io/routes": '[{"dst":"192.0.2.0/24","gw":"10.16.0.9"}]'}
     allocation = annotations.parse({**COMPLETE, **own}, "ovn", "eth0")
-    configured = (("192.0.2.0/24", "10.16.0.7"), ("198.51.100.0/24", "10.16.0.7"), ("203.0.113.0/24", "172.16.0.1"))
-    attachment = Attachment(CONTAINER, "eth0", "/run/netns/x", "default", "web", None, "ovn", "boot", 1, configured)
+    configured = (
+        ("192.0.2.0/24", "10.16.0.7"),
+        ("198.51.100.0/24", "10.16.0.7"),
+        ("203.0.113.0/24", "172.16.0.1"),
+    )
+    attachment = Attachment(
+        CONTAINER, "eth0", "/run/netns/x", "default", "web", None, "ovn", "boot", 1, configured
+    )
     made = desired.network(attachment, allocation, Node("br-int", 1400, True))
     routes = {str(r.destination): str(r.via) for r in made if isinstance(r, Route) and r.via}
-    assert routes == {"0.0.0.0/0": "10.16.0.1", "192.0.2.0/24": "10.16.0.9", "198.51.100.0/24": "10.16.0.7"}
+    assert routes == {
+        "0.0.0.0/0": "10.16.0.1",
+        "192.0.2.0/24": "10.16.0.9",
+        "198.51.100.0/24": "10.16.0.7",
+    }

@@ -2,9 +2,9 @@
 
 import pytest
 
+from kit.memory import World, pod
 from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
 from ovnlet.core.resources import Network, Route, Veth
-from unit.memory import World, pod
 
 pytestmark = pytest.mark.looptime
 
@@ -20,7 +20,9 @@ def mtu_and_gateway(network: Network) -> tuple[int, str]:
     return mtu, str(route.via)
 
 
-async def test_what_is_edited_of_a_subnet_acts_on_its_pods_and_stays_while_it_is_unknown(world: World) -> None:
+async def test_what_is_edited_of_a_subnet_acts_on_its_pods_and_stays_while_it_is_unknown(
+    world: World,
+) -> None:
     world.tell(pod())
     attachment = world.attachment()
     await world.attaching.add(attachment)
@@ -51,10 +53,14 @@ async def test_what_cannot_be_used_of_a_subnet_is_told_and_changes_nothing(world
     await world.queue.run(attachment.key)
     assert world.host.networks[attachment.key] == before
     assert {problem.key for problem in world.outcomes[-1].problems} == {SUBNET_MTU, SUBNET_GATEWAY}
-    assert str(world.outcomes[-1].problems[0]).startswith("Subnet gateway is '10.99.0.1'; allowed: ")
+    assert str(world.outcomes[-1].problems[0]).startswith(
+        "Subnet gateway is '10.99.0.1'; allowed: "
+    )
 
 
-async def test_a_restarted_agent_without_an_api_server_keeps_what_the_subnet_said(world: World) -> None:
+async def test_a_restarted_agent_without_an_api_server_keeps_what_the_subnet_said(
+    world: World,
+) -> None:
     world.tell(pod())
     attachment = world.attachment()
     world.subnets["ovn-default"] = {SUBNET_MTU: "1300"}

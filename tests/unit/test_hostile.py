@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit import hostile, pods
+from kit.pods import ATTACHMENT, Text, key
+from ovnlet.agent.event_log import EventLog, Tail
 from ovnlet.core import annotations, desired
 from ovnlet.core.allocation import Allocation
-from ovnlet.core.attachment import Node
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.identity import Node
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route, Sysctl, Veth
-from ovnlet.journal import Journal, Tail
-from unit import hostile, pods
-from unit.pods import ATTACHMENT, Text, key
 
 # Addresses, connected routes, settings and limits come to fewer than these; then the routes that are allowed.
 MOST_THINGS = 32 + 256
@@ -26,7 +26,9 @@ MOST_WORDS = 4096
 
 def _read(text: Text) -> Iterator[Allocation]:
     """What a running pod is given by an edit, which always works, and what a new one would get."""
-    yield annotations.settle(annotations.usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0")
+    yield annotations.settle(
+        annotations.usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0"
+    )
     try:
         yield annotations.settle(None, text, "ovn", "eth0")
     except (Invalid, NotReady) as error:
@@ -39,7 +41,9 @@ def _is_bearable(told: Exception | str) -> None:
     assert len(str(told)) < MOST_WORDS
 
 
-@pytest.mark.parametrize("many", [300, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
+@pytest.mark.parametrize(
+    "many", [300, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])]
+)
 def test_each_step_is_of_the_pods_own_things(many: int) -> None:
     @settings(max_examples=many, derandomize=many == 300)
     @given(hostile.annotated(), pods.nodes())
@@ -51,12 +55,16 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
             network = desired.network(ATTACHMENT, allocation, node)
             assert len(network) <= MOST_THINGS
             for plan in (diff(network, ABSENT), diff(network, before), diff(ABSENT, network)):
-                assert not [(step, strange) for step in plan if (strange := hostile.strange(step.resource))]
+                assert not [
+                    (step, strange) for step in plan if (strange := hostile.strange(step.resource))
+                ]
 
     each()
 
 
-@pytest.mark.parametrize("good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"])
+@pytest.mark.parametrize(
+    "good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
+)
 @given(hostile.annotated())
 def test_what_a_pod_was_given_the_next_pass_leaves(good: Text | None, text: Text) -> None:
     """One wrong value takes no other one along: what is remembered makes the same network as what was read."""
@@ -97,7 +105,9 @@ def test_a_leak_would_be_found(thing: Resource) -> None:
 
 @given(st.dictionaries(st.sampled_from(hostile.STRANGERS), hostile.TEXTS, max_size=4))
 def test_a_key_that_is_not_ours_changes_nothing(other: Text) -> None:
-    assert annotations.parse(hostile.GOOD | other, "ovn", "eth0") == annotations.parse(hostile.GOOD, "ovn", "eth0")
+    assert annotations.parse(hostile.GOOD | other, "ovn", "eth0") == annotations.parse(
+        hostile.GOOD, "ovn", "eth0"
+    )
 
 
 def test_long_text_is_read_and_not_remembered() -> None:
@@ -109,14 +119,16 @@ def test_long_text_is_read_and_not_remembered() -> None:
     assert annotations._parse.cache_info().currsize == before
 
 
-@pytest.mark.parametrize("value", ["10.16.0.5/\x1b[2J", "10.16.0.5,\x1cfd00::5", "10.16.0.5/99", "10.16.0.5\n,fd00::5"])
+@pytest.mark.parametrize(
+    "value", ["10.16.0.5/\x1b[2J", "10.16.0.5,\x1cfd00::5", "10.16.0.5/99", "10.16.0.5\n,fd00::5"]
+)
 def test_an_address_that_would_command_a_terminal_is_refused(value: str) -> None:
     with pytest.raises(Invalid, match="ip_address"):
         annotations.parse(hostile.GOOD | {key("ip_address"): value}, "ovn", "eth0")
 
 
 def test_what_is_told_of_an_edit_does_not_fill_the_memory() -> None:
-    journal, tail = Journal(), Tail()
+    journal, tail = EventLog(), Tail()
     journal.record("shop", "web-0", "Normal", "NetworkUpdated", "x" * 100_000)
     tail.emit(logging.LogRecord("reconcile", logging.INFO, __file__, 1, "x" * 100_000, None, None))
     assert all(len(line) < MOST_WORDS + 500 for line in (*journal._entries, *tail.lines))

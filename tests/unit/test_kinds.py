@@ -8,7 +8,7 @@ import pytest
 from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
-# Of the node, and the fake is of pods: tests/node/test_node_links.py and test_nftables.py have a real one.
+# Of the node, and the fake is of pods: tests/integration/node/test_node_links.py and test_nftables.py have a real one.
 UNFAKED = {"Nic", "Masquerade"}
 
 
@@ -20,6 +20,6 @@ def _named_in(kind: str, pattern: str) -> bool:
 def test_a_kind_has_a_driver_a_fake_and_a_story(kind: type) -> None:
     name = kind.__name__
     assert kind.__doc__
-    assert _named_in(name, "operator/ovnlet/drivers/*.py")
-    assert _named_in(name, "tests/golden/*.yaml")
-    assert name in UNFAKED or _named_in(name, "tests/unit/strict_*.py")
+    assert _named_in(name, "operator/ovnlet/drivers/**/*.py")
+    assert _named_in(name, "tests/unit/golden/*.yaml")
+    assert name in UNFAKED or _named_in(name, "tests/kit/strict_*.py")

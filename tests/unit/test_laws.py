@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import Phase, given, settings
 
+from kit import drift, laws
+from kit.strict_kernel import Refused
 from ovnlet.core import plan
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb, diff
-from ovnlet.core.resources import Network, Port, Rival
-from unit import drift, laws
-from unit.strict_kernel import Refused
+from ovnlet.core.resources import CompetingRoute, Network, Port
 
 
 @pytest.mark.parametrize("law", laws.ALL, ids=lambda law: law.__name__)
@@ -53,10 +53,17 @@ def never_removes(desired: Network, observed: Network) -> Plan:
 
 def ignores_within(desired: Network, observed: Network) -> Plan:
     """Set arithmetic alone: as if nothing went with the link that it lies on."""
-    wanted, present = ({resource.key: resource for resource in network} for network in (desired, observed))
-    removes = sorted((r for key, r in present.items() if key not in wanted), key=plan._order, reverse=True)
+    wanted, present = (
+        {resource.key: resource for resource in network} for network in (desired, observed)
+    )
+    removes = sorted(
+        (r for key, r in present.items() if key not in wanted), key=plan._order, reverse=True
+    )
     ensures = sorted((r for key, r in wanted.items() if present.get(key) != r), key=plan._order)
-    return (*(Step(Verb.REMOVE, r) for r in removes), *(Step(Verb.ENSURE, r, present.get(r.key)) for r in ensures))
+    return (
+        *(Step(Verb.REMOVE, r) for r in removes),
+        *(Step(Verb.ENSURE, r, present.get(r.key)) for r in ensures),
+    )
 
 
 def keeps_ports(desired: Network, observed: Network) -> Plan:
@@ -66,20 +73,30 @@ def keeps_ports(desired: Network, observed: Network) -> Plan:
 
 
 def sees_no_orphans(desired: Network, observed: Network) -> Plan:
-    return diff(desired, frozenset(replace(r, orphaned=False) if isinstance(r, Port) else r for r in observed))
+    return diff(
+        desired,
+        frozenset(replace(r, orphaned=False) if isinstance(r, Port) else r for r in observed),
+    )
 
 
 def compares_keys_only(desired: Network, observed: Network) -> Plan:
-    return tuple(step for step in diff(desired, observed) if step.verb is Verb.REMOVE or step.was is None)
+    return tuple(
+        step for step in diff(desired, observed) if step.verb is Verb.REMOVE or step.was is None
+    )
 
 
 def ensures_all_always(desired: Network, observed: Network) -> Plan:
     removes, _ = _split(diff(desired, observed))
-    return (*removes, *(Step(Verb.ENSURE, resource) for resource in sorted(desired, key=plan._order)))
+    return (
+        *removes,
+        *(Step(Verb.ENSURE, resource) for resource in sorted(desired, key=plan._order)),
+    )
 
 
 def lives_with_rivals(desired: Network, observed: Network) -> Plan:
-    return tuple(step for step in diff(desired, observed) if not isinstance(step.resource, Rival))
+    return tuple(
+        step for step in diff(desired, observed) if not isinstance(step.resource, CompetingRoute)
+    )
 
 
 def forgets_the_last_step(desired: Network, observed: Network) -> Plan:

@@ -17,13 +17,26 @@ finally:
 """
 
 
-@pytest.mark.parametrize("words", ["agent --help", "controller --help", "doctor --help", "uninstall --help"])
+@pytest.mark.parametrize(
+    "words", ["agent --help", "controller --help", "doctor --help", "uninstall --help"]
+)
 def test_help_costs_no_heavy_import(words: str) -> None:
-    done = subprocess.run([sys.executable, "-c", LOOK, *words.split()], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *words.split()], capture_output=True, text=True, check=True
+    )
     assert "Usage:" in done.stdout
     assert done.stderr.split() == []
 
 
 def test_the_look_can_see_an_import() -> None:
-    words = [sys.executable, "-c", LOOK.replace("import sys\n", "import sys, aiohttp\n", 1), "agent", "--help"]
-    assert "aiohttp" in subprocess.run(words, capture_output=True, text=True, check=True).stderr.split()
+    words = [
+        sys.executable,
+        "-c",
+        LOOK.replace("import sys\n", "import sys, aiohttp\n", 1),
+        "agent",
+        "--help",
+    ]
+    assert (
+        "aiohttp"
+        in subprocess.run(words, capture_output=True, text=True, check=True).stderr.split()
+    )

@@ -39,11 +39,18 @@ def test_every_object_is_valid_for_the_newest_kubernetes() -> None:
         if is_kubernetes(body["apiVersion"]):
             kubernetes_validate.validate(body, newest, strict=True)
             checked.add(body["kind"])
-    assert {"DaemonSet", "ClusterRole", "PodDisruptionBudget", "ValidatingAdmissionPolicy"} <= checked
+    assert {
+        "DaemonSet",
+        "ClusterRole",
+        "PodDisruptionBudget",
+        "ValidatingAdmissionPolicy",
+    } <= checked
 
 
 def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
-    (role,) = [body for body in objects(MANIFESTS / "base/rbac.yaml") if body["kind"] == "ClusterRole"]
+    (role,) = [
+        body for body in objects(MANIFESTS / "base/rbac.yaml") if body["kind"] == "ClusterRole"
+    ]
     granted = {
         (verb, ".".join(filter(None, (what, group))))
         for rule in role["rules"]

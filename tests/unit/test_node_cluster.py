@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ovnlet.cluster.bodies import subnet
-from ovnlet.cluster.subnets import facts, reach
 from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
-from ovnlet.core.subnets import SubnetObject
+from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.kube.objects import subnet
+from ovnlet.kube.subnets import facts, reach
 
 
 def of(spec: dict[str, Any]) -> SubnetObject:

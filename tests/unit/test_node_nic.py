@@ -7,14 +7,14 @@ from ipaddress import ip_network
 import pytest
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import NODE_NIC, Attachment, Life, Node
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
+from ovnlet.core.identity import NODE_NIC, Attachment, Life, Node
 from ovnlet.core.node_network import NF_TABLES, Reach, network
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
 from ovnlet.core.settings import Repair, Settings
-from ovnlet.reconcile.node_nic import NodeNic
-from ovnlet.reconcile.patience import FREE, Patience
+from ovnlet.reconcile.budget import FREE, RepairBackoff
+from ovnlet.reconcile.scopes.node import NodeNic
 
 OVN = "ovn.kubernetes.io"
 NODE = Node("br-int", 1400, userspace=False)
@@ -54,7 +54,7 @@ class Host:
 
 
 @dataclass
-class Memory:
+class JsonFile:
     values: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> Mapping[str, str]:
@@ -64,8 +64,10 @@ class Memory:
         self.values = dict(values)
 
 
-def nic(host: Host, memory: Memory | None = None, repair: Repair = "fix") -> NodeNic:
-    return NodeNic(host, memory or Memory(), SELF, patience=Patience(lambda _: None), repair=repair)
+def nic(host: Host, memory: JsonFile | None = None, repair: Repair = "fix") -> NodeNic:
+    return NodeNic(
+        host, memory or JsonFile(), SELF, patience=RepairBackoff(lambda _: None), repair=repair
+    )
 
 
 def test_the_node_is_in_no_container() -> None:
@@ -73,9 +75,13 @@ def test_the_node_is_in_no_container() -> None:
     assert (ids.host_link(*NODE_NIC), ids.marked(ids.mark(*NODE_NIC))) == ("ovn0", NODE_NIC)
 
 
-@pytest.mark.parametrize(("named", "found"), [({}, "node-n0"), ({f"{OVN}/port_name": "other"}, "other")])
+@pytest.mark.parametrize(
+    ("named", "found"), [({}, "node-n0"), ({f"{OVN}/port_name": "other"}, "other")]
+)
 def test_the_logical_port_is_the_one_that_is_named(named: dict[str, str], found: str) -> None:
-    (port,) = [each for each in network(SELF, TEXT | named, Reach(), NODE) if isinstance(each, Port)]
+    (port,) = [
+        each for each in network(SELF, TEXT | named, Reach(), NODE) if isinstance(each, Port)
+    ]
     assert port.ids == {"ovnlet": "/ovn0", "iface-id": found, "ip": "100.64.0.2,fd00:100:64::2"}
     assert port.internal
 
@@ -83,7 +89,9 @@ def test_the_logical_port_is_the_one_that_is_named(named: dict[str, str], found:
 def test_prefixes_that_touch_the_join_network_or_lack_a_gateway_have_no_route() -> None:
     single = {name: value.partition(",")[0] for name, value in TEXT.items()}
     wanted = Reach(PREFIXES | {ip_network("100.64.3.0/24"), ip_network("100.0.0.0/8")})
-    routes = {str(r.destination) for r in network(SELF, single, wanted, NODE) if isinstance(r, Route)}
+    routes = {
+        str(r.destination) for r in network(SELF, single, wanted, NODE) if isinstance(r, Route)
+    }
     assert routes == {"100.64.0.0/16", "10.16.0.0/16"}
 
 
@@ -104,7 +112,7 @@ async def test_without_annotations_nothing_is_done() -> None:
 
 
 async def test_an_address_comes_changes_and_stays_when_its_annotations_go_bad() -> None:
-    host, memory = Host(), Memory()
+    host, memory = Host(), JsonFile()
     own = nic(host, memory)
     assert own.put(TEXT)
     assert not own.put(TEXT), "no news"
@@ -112,18 +120,25 @@ async def test_an_address_comes_changes_and_stays_when_its_annotations_go_bad() 
     outcome = await own.reconcile()
     assert outcome is not None
     assert outcome.what == "attached"
-    for bad in ({}, TEXT | {f"{OVN}/ip_address": "nonsense"}, TEXT | {f"{OVN}/gateway": "192.0.2.1"}):
+    for bad in (
+        {},
+        TEXT | {f"{OVN}/ip_address": "nonsense"},
+        TEXT | {f"{OVN}/gateway": "192.0.2.1"},
+    ):
         assert not own.put(bad)
     again = await own.reconcile()
     assert again is not None
     assert not again.steps
     assert own.put(TEXT | {f"{OVN}/ip_address": "100.64.0.9,fd00:100:64::9"})
     await own.reconcile()
-    assert {str(a.ip.ip) for a in host.things.values() if isinstance(a, Address)} == {"100.64.0.9", "fd00:100:64::9"}
+    assert {str(a.ip.ip) for a in host.things.values() if isinstance(a, Address)} == {
+        "100.64.0.9",
+        "fd00:100:64::9",
+    }
 
 
 async def test_what_was_last_good_survives_a_restart_without_the_api_server() -> None:
-    host, memory = Host(), Memory()
+    host, memory = Host(), JsonFile()
     first = nic(host, memory)
     first.put(TEXT)
     first.reach(Reach(PREFIXES))
@@ -187,11 +202,19 @@ def masquerades(network: Network) -> list[Masquerade]:
     return [each for each in network if isinstance(each, Masquerade)]
 
 
-def test_what_leaves_a_subnet_with_nat_outgoing_bears_the_nodes_address_and_what_stays_inside_does_not() -> None:
+def test_what_leaves_a_subnet_with_nat_outgoing_bears_the_nodes_address_and_what_stays_inside_does_not() -> (
+    None
+):
     others = frozenset({ip_network("10.17.0.0/16")})
     (found,) = masquerades(network(SELF, TEXT, Reach(PREFIXES | others, PREFIXES), NODE))
     assert [str(prefix) for prefix in found.sources] == ["10.16.0.0/16", "fd00:10:16::/64"]
-    inside = ["10.16.0.0/16", "10.17.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"]
+    inside = [
+        "10.16.0.0/16",
+        "10.17.0.0/16",
+        "100.64.0.0/16",
+        "fd00:10:16::/64",
+        "fd00:100:64::/64",
+    ]
     assert [str(prefix) for prefix in found.inside] == inside
     assert not masquerades(network(SELF, TEXT, Reach(PREFIXES), NODE))
 
@@ -210,7 +233,7 @@ async def test_without_nf_tables_the_interface_is_made_all_the_same_and_it_is_to
 
 
 async def test_what_may_leave_is_remembered() -> None:
-    host, memory = Host(), Memory()
+    host, memory = Host(), JsonFile()
     first = nic(host, memory)
     first.put(TEXT)
     first.reach(Reach(PREFIXES, PREFIXES))

@@ -3,38 +3,57 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovnlet.core import subnets, topology
+from kit.strict_northbound import StrictNorthbound
+from ovnlet.core import topology
+from ovnlet.core.ipam import subnets
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, Router, Rows, SwitchPort
 from ovnlet.core.topology import Member
-from unit.strict_northbound import StrictNorthbound
 
 ROUTER = "ovn-cluster"
 JOIN = subnets.read("join", {"cidrBlock": "100.64.0.0/16,fd00:100:64::/64"})
 
 
 def made(first: int, family: str, exclude: bool) -> subnets.Subnet:
-    cidr = {"4": f"10.{first}.0.0/24", "6": f"fd00:{first}::/64", "d": f"10.{first}.0.0/24,fd00:{first}::/64"}[family]
-    spec = {"cidrBlock": cidr, "excludeIps": [f"10.{first}.0.9"] if exclude and family != "6" else []}
+    cidr = {
+        "4": f"10.{first}.0.0/24",
+        "6": f"fd00:{first}::/64",
+        "d": f"10.{first}.0.0/24,fd00:{first}::/64",
+    }[family]
+    spec = {
+        "cidrBlock": cidr,
+        "excludeIps": [f"10.{first}.0.9"] if exclude and family != "6" else [],
+    }
     return subnets.read(f"s{first}", spec)
 
 
 SUBNETS = st.lists(
-    st.builds(made, st.integers(1, 4), st.sampled_from("46d"), st.booleans()), unique_by=lambda s: s.name, max_size=3
+    st.builds(made, st.integers(1, 4), st.sampled_from("46d"), st.booleans()),
+    unique_by=lambda s: s.name,
+    max_size=3,
 )
 MEMBERS = st.lists(
-    st.builds(lambda n: Member(f"node-n{n}", (f"100.64.0.{n + 2}",), (f"192.0.2.{n + 1}",)), st.integers(0, 3)),
+    st.builds(
+        lambda n: Member(f"node-n{n}", (f"100.64.0.{n + 2}",), (f"192.0.2.{n + 1}",)),
+        st.integers(0, 3),
+    ),
     unique_by=lambda m: m.port,
     max_size=3,
 )
-PODS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.sampled_from(["dynamic", "0a:00:00:00:00:01 10.1.0.7"])))
+PODS = st.lists(
+    st.tuples(
+        st.integers(0, 5), st.booleans(), st.sampled_from(["dynamic", "0a:00:00:00:00:01 10.1.0.7"])
+    )
+)
 
 
 @st.composite
 def networks(draw: st.DrawFn) -> Rows:
     """Everything the controller may desire: the router, subnets, nodes' ways out, and pods' ports."""
     made_of = draw(SUBNETS)
-    rows = set(topology.network(ROUTER, made_of, JOIN, draw(MEMBERS)) | topology.subnet(JOIN, ROUTER))
+    rows = set(
+        topology.network(ROUTER, made_of, JOIN, draw(MEMBERS)) | topology.subnet(JOIN, ROUTER)
+    )
     for subnet in made_of:
         rows |= topology.subnet(subnet, ROUTER)
     switches = [subnet.name for subnet in made_of] or ["join"]
@@ -51,7 +70,9 @@ def test_what_is_as_it_should_be_needs_nothing(rows: Rows) -> None:
 
 
 @given(networks(), networks(), st.data())
-def test_stopped_anywhere_it_arrives_and_then_writes_nothing(was: Rows, wanted: Rows, data: st.DataObject) -> None:
+def test_stopped_anywhere_it_arrives_and_then_writes_nothing(
+    was: Rows, wanted: Rows, data: st.DataObject
+) -> None:
     database = StrictNorthbound({row.key: row for row in was})
     plan = diff(wanted, database.all)
     for step in plan[: data.draw(st.integers(0, len(plan)))]:

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from kit.memory import COMPLETE, World, pod
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.attachment import Attachment
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Network, Port, Route
-from ovnlet.reconcile.patience import FREE, UNDONE, WINDOW, Patience
-from unit.memory import COMPLETE, World, pod
+from ovnlet.reconcile.budget import FREE, UNDONE, WINDOW, RepairBackoff
 
 pytestmark = pytest.mark.looptime
 KEY = ("c1", "eth0")
@@ -25,7 +25,7 @@ SAME = step("c1_h")
 async def test_the_first_repairs_are_immediate_and_the_next_rest_ever_longer() -> None:
     over: list[float] = []
     loop = asyncio.get_running_loop()
-    patience = Patience(lambda _: over.append(loop.time()))
+    patience = RepairBackoff(lambda _: over.append(loop.time()))
     for _ in range(FREE):
         patience.took(KEY, [SAME])
         assert patience.rest(KEY) == 0
@@ -39,7 +39,7 @@ async def test_the_first_repairs_are_immediate_and_the_next_rest_ever_longer() -
 
 
 async def test_a_quiet_time_is_forgiven() -> None:
-    patience = Patience(lambda _: None)
+    patience = RepairBackoff(lambda _: None)
     for _ in range(FREE + 1):
         patience.took(KEY, [SAME])
     await asyncio.sleep(patience.rest(KEY) + WINDOW + 0.1)
@@ -48,7 +48,7 @@ async def test_a_quiet_time_is_forgiven() -> None:
 
 
 async def test_many_things_that_are_broken_once_each_have_nothing_wait() -> None:
-    patience = Patience(lambda _: None)
+    patience = RepairBackoff(lambda _: None)
     for number in range(3 * FREE):
         patience.took(KEY, [step(f"other{number}_h")])
     assert patience.rest(KEY) == 0

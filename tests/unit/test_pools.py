@@ -5,11 +5,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from ovnlet.core import decide, pools, topology
-from ovnlet.core.claims import named_pool
-from ovnlet.core.decide import Decision
+from ovnlet.core import topology
+from ovnlet.core.ipam import decide, pools
+from ovnlet.core.ipam.claims import named_pool
+from ovnlet.core.ipam.decide import Decision
+from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.plan import diff
-from ovnlet.core.pools import IpPool
 from unit.test_decide import DUAL, World, pod
 
 
@@ -53,7 +54,11 @@ def test_what_is_a_name(annotations: dict[str, str], name: str) -> None:
     [
         (["10.16.0.50"], ["10.16.0.50"], ["10.16.0.51", "fd00:16::50"]),
         (["10.16.0.50..10.16.0.52"], ["10.16.0.50", "10.16.0.52"], ["10.16.0.49", "10.16.0.53"]),
-        (["10.16.0.64/30", "fd00:16::a"], ["10.16.0.64", "10.16.0.67", "fd00:16::a"], ["10.16.0.68", "fd00:16::b"]),
+        (
+            ["10.16.0.64/30", "fd00:16::a"],
+            ["10.16.0.64", "10.16.0.67", "fd00:16::a"],
+            ["10.16.0.68", "fd00:16::b"],
+        ),
     ],
 )
 def test_what_an_entry_means(ips: list[str], inside: list[str], outside: list[str]) -> None:
@@ -63,7 +68,9 @@ def test_what_an_entry_means(ips: list[str], inside: list[str], outside: list[st
     assert not any(read.holds(ip_address(each)) for each in outside)
 
 
-@pytest.mark.parametrize("entry", ["", "nonsense", "10.16.0.9..10.16.0.1", "10.16.0.1..fd00::1", "10.16.0.0/33"])
+@pytest.mark.parametrize(
+    "entry", ["", "nonsense", "10.16.0.9..10.16.0.1", "10.16.0.1..fd00::1", "10.16.0.0/33"]
+)
 def test_an_entry_that_is_none_is_told_to_the_pod(entry: str) -> None:
     decision = Pooled(pool("10.16.0.50", entry)).settle(pod(ip_pool="few"))
     assert decision.waits
@@ -78,7 +85,10 @@ def test_pods_get_what_is_free_of_it_and_ovn_chooses_the_other_family() -> None:
     assert (first[0], second[0]) == ("10.16.0.50", "10.16.0.51")
     assert first[1].startswith("fd00:16::")
     third = world.settle(pod("c", "c", ip_pool="few"))
-    assert (third.waits, third.tell) == (True, ("AddressTaken", "every address of IPPool few is taken"))
+    assert (third.waits, third.tell) == (
+        True,
+        ("AddressTaken", "every address of IPPool few is taken"),
+    )
     assert world.database.port("c.default") is None
 
 
@@ -97,7 +107,10 @@ def test_the_gateway_is_nobodys() -> None:
     [
         ([], "there is none of that name"),
         ([pool("10.16.0.50", subnet="other")], "of subnet other"),
-        ([pool("10.16.0.50", "fd99::/64")], "fd99::..fd99::ffff:ffff:ffff:ffff, which is not inside"),
+        (
+            [pool("10.16.0.50", "fd99::/64")],
+            "fd99::..fd99::ffff:ffff:ffff:ffff, which is not inside",
+        ),
         ([pool("10.0.0.0/8")], "which is not inside"),
         ([pool()], "it has no addresses"),
     ],
@@ -114,10 +127,14 @@ def test_a_pod_that_has_an_address_keeps_it_whatever_becomes_of_the_pool() -> No
     before = given(world.settle(pod(ip_pool="few")))
     world.pools["few"] = pool("10.16.0.60")
     assert given(world.settle(pod(ip_pool="few"))) == before
-    assert given(world.settle(pod(uid="u2", ip_pool="few")))[0] == "10.16.0.60", "another pod of that name"
+    assert given(world.settle(pod(uid="u2", ip_pool="few")))[0] == "10.16.0.60", (
+        "another pod of that name"
+    )
 
 
 def test_ovn_is_told_to_leave_them_to_the_pool() -> None:
     subnet = replace(DUAL, reserved=pool("10.16.0.50..10.16.0.51", "fd00:16::a").ranges())
     steps = diff(topology.subnet(subnet, "r"), topology.subnet(DUAL, "r"))
-    assert [str(step) for step in steps] == ["~ Switch shop: exclude_ips 10.16.0.1 -> 10.16.0.1 10.16.0.50..10.16.0.51"]
+    assert [str(step) for step in steps] == [
+        "~ Switch shop: exclude_ips 10.16.0.1 -> 10.16.0.1 10.16.0.50..10.16.0.51"
+    ]

@@ -8,9 +8,9 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from ovnlet.drivers.health import Verdict
-from ovnlet.metrics import Metrics
-from ovnlet.probes import Probes
+from ovnlet.agent.metrics import Metrics
+from ovnlet.agent.probes import Probes
+from ovnlet.drivers.ovs.health import Verdict
 
 Answer = tuple[int, str]
 
@@ -32,7 +32,9 @@ def port() -> int:
 async def node(port: int) -> AsyncIterator[Node]:
     node = Node()
     metrics = Metrics(lambda: ["attached"], queued=lambda: 3)
-    running = asyncio.create_task(Probes(f"127.0.0.1:{port}", lambda: node.verdict, metrics.show).run())
+    running = asyncio.create_task(
+        Probes(f"127.0.0.1:{port}", lambda: node.verdict, metrics.show).run()
+    )
     yield node
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -66,7 +68,9 @@ async def test_metrics_are_served_there_too(node: Node, port: int) -> None:
 
 async def test_a_port_that_is_taken_is_tried_again(port: int) -> None:
     taken = socket.create_server(("127.0.0.1", port))
-    running = asyncio.create_task(Probes(f"127.0.0.1:{port}", lambda: None, Metrics(lambda: []).show).run())
+    running = asyncio.create_task(
+        Probes(f"127.0.0.1:{port}", lambda: None, Metrics(lambda: []).show).run()
+    )
     try:
         await asyncio.sleep(0.1)
         assert not running.done()

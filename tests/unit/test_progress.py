@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 # Nobody answers at any of these, so that a command waits.
-NOWHERE = ("--ovsdb=/nonexistent/db.sock", "--ovn-run-dir=/nonexistent", "--cni-socket=/nonexistent/cni.sock")
+NOWHERE = (
+    "--ovsdb=/nonexistent/db.sock",
+    "--ovn-run-dir=/nonexistent",
+    "--cni-socket=/nonexistent/cni.sock",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,12 @@ class Seen:
 
 
 def _words(directory: Path, *words: str) -> list[str]:
-    places = (*NOWHERE, f"--run-dir={directory}", f"--cni-conf-dir={directory}", "--api-server=https://127.0.0.1:1")
+    places = (
+        *NOWHERE,
+        f"--run-dir={directory}",
+        f"--cni-conf-dir={directory}",
+        "--api-server=https://127.0.0.1:1",
+    )
     return [sys.executable, "-m", "ovnlet", *words, *places]
 
 
@@ -87,6 +96,8 @@ def test_a_pipe_gets_what_is_asked_for_and_nothing_else(seen: dict[str, Seen]) -
 
 def test_a_bundle_may_go_to_a_pipe(seen: dict[str, Seen]) -> None:
     made = seen["archive"]
-    listed = subprocess.run(["tar", "-tz"], input=made.stdout, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["tar", "-tz"], input=made.stdout, capture_output=True, check=True
+    ).stdout
     assert b"ovnlet-bundle/doctor.json" in listed
     assert made.stderr.startswith(b"-: versions.json, ")

@@ -9,14 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit import pods
+from kit.pods import Text, key
 from ovnlet.core import annotations, desired, qos, shaping
 from ovnlet.core.annotations import parse, settle, usable
-from ovnlet.core.attachment import Node
+from ovnlet.core.identity import Node
 from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
-from ovnlet.core.resources import Leaf, Policer, Policing, Qdisc, Resource, Shaper, Shaping
-from ovnlet.drivers import qosrows, tc, traffic
-from unit import pods
-from unit.pods import Text, key
+from ovnlet.core.resources import (
+    HtbQdisc,
+    LeafQdisc,
+    OvsPolicing,
+    OvsQos,
+    PoliceFilter,
+    Resource,
+    TbfQdisc,
+)
+from ovnlet.drivers.links import traffic_control
+from ovnlet.drivers.linux import tc
+from ovnlet.drivers.ovs import qos_rows
 from unit.test_annotations import DUAL
 
 INGRESS, EGRESS = "kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth"
@@ -30,7 +40,7 @@ def read(text: Text, provider: str = "ovn") -> Qos:
 
 def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
     network = desired.network(pods.ATTACHMENT, parse(DUAL | text, "ovn", "eth0"), node)
-    kinds = (Shaping, Policing, Qdisc, Policer, Shaper, Leaf)
+    kinds = (OvsQos, OvsPolicing, HtbQdisc, PoliceFilter, TbfQdisc, LeafQdisc)
     return {type(each): each for each in network if isinstance(each, kinds)}
 
 
@@ -41,7 +51,10 @@ def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
         ({key("ingress_rate"): "", key("latency"): " "}, Qos()),
         ({key("ingress_rate"): "0", key("egress_burst"): "5"}, Qos()),
         ({key("ingress_rate"): "5"}, Qos(ingress=Limit(5 * MBIT))),
-        ({key("egress_rate"): "5", key("egress_burst"): "2"}, Qos(egress=Limit(5 * MBIT, 2 * MBIT))),
+        (
+            {key("egress_rate"): "5", key("egress_burst"): "2"},
+            Qos(egress=Limit(5 * MBIT, 2 * MBIT)),
+        ),
         ({key("egress_rate"): "5", key("egress_burst"): "0"}, Qos(egress=Limit(5 * MBIT))),
         ({INGRESS: "10M", EGRESS: "500k"}, Qos(Limit(10 * MBIT), Limit(500_000))),
         ({INGRESS: "1Mi"}, Qos(Limit(1_048_000))),
@@ -51,7 +64,10 @@ def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
         ({INGRESS: "10M", key("ingress_rate"): "five"}, Qos(Limit(10 * MBIT))),
         ({INGRESS: "10M", key("ingress_burst"): "3"}, Qos(Limit(10 * MBIT, 3 * MBIT))),
         ({key("latency"): "10", key("jitter"): "2"}, Qos(impairment=Impairment(10_000, 2_000))),
-        ({key("loss"): "0.5", key("limit"): "50"}, Qos(impairment=Impairment(limit=50, loss=5_000))),
+        (
+            {key("loss"): "0.5", key("limit"): "50"},
+            Qos(impairment=Impairment(limit=50, loss=5_000)),
+        ),
         ({key("loss"): "0"}, Qos()),
     ],
 )
@@ -60,7 +76,10 @@ def test_what_is_read(text: Text, found: Qos) -> None:
 
 
 def test_only_the_first_interface_heeds_the_bandwidth_of_kubernetes() -> None:
-    text = {annotations.key("net1.shop.ovn", name.partition("/")[2]): value for name, value in DUAL.items()}
+    text = {
+        annotations.key("net1.shop.ovn", name.partition("/")[2]): value
+        for name, value in DUAL.items()
+    }
     assert parse(text | {INGRESS: "10M"}, "net1.shop.ovn", "net1").qos == Qos()
 
 
@@ -77,14 +96,25 @@ WRONG = [
         for name in (INGRESS, EGRESS)
         for bad in ("0", "100m", "11999", "2T", "5K", "M", "1e99", "-1M", "1 M")
     ),
-    *((key(name), bad) for name in ("latency", "jitter", "limit") for bad in ("-1", "0.5", "5ms", "9999999")),
-    *((key("loss"), bad) for bad in ("-0.1", "100.1", "0.00001", "NaN", "Infinity", "1%", "1" * 50)),
+    *(
+        (key(name), bad)
+        for name in ("latency", "jitter", "limit")
+        for bad in ("-1", "0.5", "5ms", "9999999")
+    ),
+    *(
+        (key("loss"), bad)
+        for bad in ("-0.1", "100.1", "0.00001", "NaN", "Infinity", "1%", "1" * 50)
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda text: text.rpartition("/")[2][:20])
 def test_a_wrong_value_is_told_and_the_last_good_one_stays(name: str, value: str) -> None:
-    good = {INGRESS: "7M", EGRESS: "7M", **{key(each): "7" for each in ("ingress_burst", "latency", "jitter", "limit")}}
+    good = {
+        INGRESS: "7M",
+        EGRESS: "7M",
+        **{key(each): "7" for each in ("ingress_burst", "latency", "jitter", "limit")},
+    }
     before = annotations.relevant(DUAL | good | {key("loss"): "7"}, "ovn")
     now = before | {name: value}
     (problem,) = parse(now, "ovn", "eth0").problems
@@ -114,7 +144,9 @@ def test_what_is_rounded_is_told() -> None:
 
 @given(
     st.text(max_size=12)
-    | st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,2})?([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?", fullmatch=True)
+    | st.from_regex(
+        r"[0-9]{1,4}(\.[0-9]{1,2})?([numkMGTPE]|[KMGTPE]i|[eE][0-9]{1,2})?", fullmatch=True
+    )
 )
 def test_every_quantity_is_a_rate_or_a_named_error(text: str) -> None:
     try:
@@ -158,26 +190,30 @@ _TEXTS = st.fixed_dictionaries(
 def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
     """To the rows and messages, and back from them."""
     wanted, found = read(text), things(text)
-    assert {problem.key.rpartition("_")[2] for problem in parse(DUAL | text, "ovn", "eth0").problems} <= {"burst"}
-    if isinstance(shaped := found.get(Shaping), Shaping):
-        assert qosrows.value(shaped.port, shaped.name, *qosrows.columns(shaped)) == shaped
+    assert {
+        problem.key.rpartition("_")[2] for problem in parse(DUAL | text, "ovn", "eth0").problems
+    } <= {"burst"}
+    if isinstance(shaped := found.get(OvsQos), OvsQos):
+        assert qos_rows.value(shaped.port, shaped.name, *qos_rows.columns(shaped)) == shaped
         assert shaped.rate == (wanted.ingress.rate if wanted.ingress else None)
-    if isinstance(shaper := found.get(Shaper), Shaper):
-        sent = tc.entry(traffic.put_shaper(7, shaper).body)
-        assert traffic.shaper(sent, shaper.veth, shaper.pod, shaper) == shaper
+    if isinstance(shaper := found.get(TbfQdisc), TbfQdisc):
+        sent = tc.entry(traffic_control.put_shaper(7, shaper).body)
+        assert traffic_control.shaper(sent, shaper.veth, shaper.pod, shaper) == shaper
         assert wanted.egress
         assert shaper.rate == wanted.egress.rate
-    if isinstance(netem := found.get(Leaf), Leaf) and wanted.impairment:
-        sent = tc.entry(traffic.put_leaf(7, netem).body)
-        assert traffic.netem(sent, netem.veth, netem.host) == netem
+    if isinstance(netem := found.get(LeafQdisc), LeafQdisc) and wanted.impairment:
+        sent = tc.entry(traffic_control.put_leaf(7, netem).body)
+        assert traffic_control.netem(sent, netem.veth, netem.host) == netem
     assert set(found) == {
-        *((Shaping, Qdisc, Leaf) if wanted.ingress or wanted.impairment else ()),
-        *((Policing, Shaper) if wanted.egress else ()),
+        *((OvsQos, HtbQdisc, LeafQdisc) if wanted.ingress or wanted.impairment else ()),
+        *((OvsPolicing, TbfQdisc) if wanted.egress else ()),
     }
 
 
 # Whatever somebody may write: numbers that are nearly right, and anything else.
-_ANYTHING = st.text(max_size=12) | st.from_regex(r"[ +-]?[0-9]{0,20}(\.[0-9]{0,6})?([eE][0-9]{1,3})?[a-zA-Z%]{0,2}")
+_ANYTHING = st.text(max_size=12) | st.from_regex(
+    r"[ +-]?[0-9]{0,20}(\.[0-9]{0,6})?([eE][0-9]{1,3})?[a-zA-Z%]{0,2}"
+)
 _READ: dict[str, Callable[[Qos], object]] = {
     key("ingress_rate"): lambda found: found.ingress and found.ingress.rate,
     key("egress_rate"): lambda found: found.egress and found.egress.rate,
@@ -192,7 +228,9 @@ _BURSTS = {key("ingress_burst"): key("ingress_rate"), key("egress_burst"): key("
 
 
 @given(st.sampled_from(sorted({*_READ, *_BURSTS})), _ANYTHING)
-def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(name: str, value: str) -> None:
+def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(
+    name: str, value: str
+) -> None:
     """Never both, never neither; what is in force is the number that is written, in its unit, or told to be rounded."""
     beside = {_BURSTS[name]: "1000"} if name in _BURSTS else {}
     found = parse(DUAL | beside | {name: value}, "ovn", "eth0")
@@ -228,34 +266,38 @@ def _exact(quantity: str) -> Decimal:
     if suffix and suffix.endswith("i"):
         return Decimal(number) * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
     tens = int(exponent) if exponent else {"": 0, "n": -9, "u": -6, "m": -3}.get(suffix or "", 0)
-    tens = tens if exponent or suffix in (None, "", "n", "u", "m") else 3 * ("kMGTPE".index(suffix) + 1)
+    tens = (
+        tens
+        if exponent or suffix in (None, "", "n", "u", "m")
+        else 3 * ("kMGTPE".index(suffix) + 1)
+    )
     return Decimal(number).scaleb(tens)
 
 
 @given(_TEXTS)
 def test_policing_lets_pass_what_the_shaper_does(text: Text) -> None:
     found = things(text)
-    policing, shaper = found.get(Policing), found.get(Shaper)
-    if isinstance(policing, Policing) and isinstance(shaper, Shaper):
+    policing, shaper = found.get(OvsPolicing), found.get(TbfQdisc)
+    if isinstance(policing, OvsPolicing) and isinstance(shaper, TbfQdisc):
         assert policing.rate * 1000 == shaper.rate
         assert policing.burst * 1000 >= shaper.burst
 
 
 def test_a_bucket_holds_the_largest_packet() -> None:
     small = things({EGRESS: "12k", INGRESS: "12k"}, replace(NODE, mtu=9000))
-    assert isinstance(shaper := small[Shaper], Shaper)
-    assert isinstance(shaped := small[Shaping], Shaping)
+    assert isinstance(shaper := small[TbfQdisc], TbfQdisc)
+    assert isinstance(shaped := small[OvsQos], OvsQos)
     assert shaper.burst == shaped.burst >= 8 * 9018
 
 
 @pytest.mark.parametrize(
     ("lacks", "kinds", "told"),
     [
-        ((), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
-        (("police",), {Shaping, Qdisc, Policing, Shaper, Leaf}, []),
-        (("netem",), {Shaping, Qdisc, Policing, Shaper, Leaf}, ["latency"]),
-        (("htb", "netem"), {Shaping, Policing, Shaper}, ["ingress rate", "latency"]),
-        (("tbf",), {Shaping, Qdisc, Policing, Leaf}, ["egress rate"]),
+        ((), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, []),
+        (("police",), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, []),
+        (("netem",), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, ["latency"]),
+        (("htb", "netem"), {OvsQos, OvsPolicing, TbfQdisc}, ["ingress rate", "latency"]),
+        (("tbf",), {OvsQos, HtbQdisc, OvsPolicing, LeafQdisc}, ["egress rate"]),
     ],
 )
 def test_what_the_kernel_lacks_is_told_and_not_tried(
@@ -272,12 +314,21 @@ def test_what_the_kernel_lacks_is_told_and_not_tried(
 
 @pytest.mark.parametrize(
     ("lacks", "enforcing"),
-    [((), {Shaper, Policer}), (("police",), {Shaper}), (("tbf",), {Policer}), (("police", "tbf"), set())],
+    [
+        ((), {TbfQdisc, PoliceFilter}),
+        (("police",), {TbfQdisc}),
+        (("tbf",), {PoliceFilter}),
+        (("police", "tbf"), set()),
+    ],
 )
-def test_a_bridge_in_the_kernel_polices_besides(lacks: tuple[str, ...], enforcing: set[type[Resource]]) -> None:
+def test_a_bridge_in_the_kernel_polices_besides(
+    lacks: tuple[str, ...], enforcing: set[type[Resource]]
+) -> None:
     """Either means is enough, and only without both is a rate not enforced."""
     node, text = replace(NODE, userspace=False, lacks=frozenset(lacks)), {key("egress_rate"): "5"}
     found = things(text, node)
-    assert set(found) == {Policing, *enforcing}
-    assert {each.rate for each in found.values() if isinstance(each, Shaper | Policer)} <= {5 * MBIT}
+    assert set(found) == {OvsPolicing, *enforcing}
+    assert {each.rate for each in found.values() if isinstance(each, TbfQdisc | PoliceFilter)} <= {
+        5 * MBIT
+    }
     assert bool(list(shaping.unenforced(read(text), node))) == (not enforcing)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from kit import pods
+from kit.pods import key
 from ovnlet.core import desired
 from ovnlet.core.annotations import parse
-from ovnlet.core.resources import Policing, Shaper, Shaping, Veth
-from ovnlet.drivers import qosrows
-from unit import pods
-from unit.pods import key
+from ovnlet.core.resources import OvsPolicing, OvsQos, TbfQdisc, Veth
+from ovnlet.drivers.ovs import qos_rows
 from unit.test_annotations import DUAL
 from unit.test_qos import NODE, things
 
@@ -34,16 +34,18 @@ def _alter_queue(_: dict[str, object], queue: dict[str, object]) -> None:
 def test_rows_that_say_something_else_are_not_intact(
     alter: Callable[[dict[str, object], dict[str, object]], None],
 ) -> None:
-    shaped = things({key("ingress_rate"): "5"})[Shaping]
-    assert isinstance(shaped, Shaping)
-    rows = qosrows.columns(shaped)
+    shaped = things({key("ingress_rate"): "5"})[OvsQos]
+    assert isinstance(shaped, OvsQos)
+    rows = qos_rows.columns(shaped)
     alter(*rows)
-    assert not qosrows.value(shaped.port, shaped.name, *rows).intact
+    assert not qos_rows.value(shaped.port, shaped.name, *rows).intact
 
 
 def test_limits_lie_within_what_takes_them_along() -> None:
-    network = desired.network(pods.ATTACHMENT, parse(DUAL | {key("egress_rate"): "5"}, "ovn", "eth0"), NODE)
+    network = desired.network(
+        pods.ATTACHMENT, parse(DUAL | {key("egress_rate"): "5"}, "ovn", "eth0"), NODE
+    )
     (veth,) = [each for each in network if isinstance(each, Veth)]
     found = {type(each): each for each in network}
-    assert found[Policing].within == ("port", "br-int", veth.host, False)
-    assert found[Shaper].within == veth.key
+    assert found[OvsPolicing].within == ("port", "br-int", veth.host, False)
+    assert found[TbfQdisc].within == veth.key

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ovnlet.core.attachment import Pod
+from ovnlet.core.identity import Pod
 from ovnlet.reconcile.state import Owner, State
 
 OWNER = ("shop", "web-0")

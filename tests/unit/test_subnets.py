@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from ovnlet.core import subnets, topology
+from ovnlet.core import topology
+from ovnlet.core.ipam import subnets
+from ovnlet.core.ipam.subnets import Unusable
 from ovnlet.core.resources.northbound import RouterPort, Switch
-from ovnlet.core.subnets import Unusable
 
 
 def config(**spec: Any) -> dict[str, str]:
@@ -15,7 +16,9 @@ def config(**spec: Any) -> dict[str, str]:
 
 
 def test_both_families_become_what_ovn_gives_addresses_by() -> None:
-    assert config(cidrBlock="fd00:10:16::/64,10.16.0.0/16", excludeIps=["10.16.0.9..10.16.0.20", "10.16.0.5"]) == {
+    assert config(
+        cidrBlock="fd00:10:16::/64,10.16.0.0/16", excludeIps=["10.16.0.9..10.16.0.20", "10.16.0.5"]
+    ) == {
         "subnet": "10.16.0.0/16",
         "exclude_ips": "10.16.0.1 10.16.0.5 10.16.0.9..10.16.0.20",
         "ipv6_prefix": "fd00:10:16::",
@@ -23,7 +26,9 @@ def test_both_families_become_what_ovn_gives_addresses_by() -> None:
 
 
 def test_the_routers_port_has_the_gateways() -> None:
-    rows = topology.subnet(subnets.read("s", {"cidrBlock": "10.1.0.0/24,fd00::/64", "gateway": "10.1.0.254"}), "r")
+    rows = topology.subnet(
+        subnets.read("s", {"cidrBlock": "10.1.0.0/24,fd00::/64", "gateway": "10.1.0.254"}), "r"
+    )
     port = next(row for row in rows if isinstance(row, RouterPort))
     assert port.networks == {"10.1.0.254/24", "fd00::1/64"}
     assert int(port.mac[:2], 16) & 3 == 2, "local, and of one host"
@@ -70,7 +75,13 @@ def test_the_older_goes_before_the_younger() -> None:
     [
         ({"cidrBlock": "10.0.0.0/26"}, 61),
         ({"cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.254"}, 252),
-        ({"cidrBlock": "10.0.0.0/24", "excludeIps": ["10.0.0.1..10.0.0.9", "10.0.0.5..10.0.0.20"]}, 234),
+        (
+            {
+                "cidrBlock": "10.0.0.0/24",
+                "excludeIps": ["10.0.0.1..10.0.0.9", "10.0.0.5..10.0.0.20"],
+            },
+            234,
+        ),
         ({"cidrBlock": "fd00::/64"}, 0),
     ],
 )

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from ovnlet.core.attachment import Attachment, Life, Record
+from kit.memory import COMPLETE, UID, World, pod
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment, Life, Record
 from ovnlet.core.resources import Port
 from ovnlet.reconcile.sweep import CAP, Sweep
-from unit.memory import COMPLETE, UID, World, pod
 
 pytestmark = pytest.mark.looptime
 OTHER = "8a3b2f64-0000-4000-8000-00000000ffff"
@@ -63,7 +63,9 @@ async def attached(world: World, container_id: str = "c1") -> Attachment:
     return attachment
 
 
-async def test_a_lost_record_is_rebuilt_and_the_network_stays(world: World, marks: Marks, sweep: Sweep) -> None:
+async def test_a_lost_record_is_rebuilt_and_the_network_stays(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
     attachment = await attached(world)
     before = world.host.networks[attachment.key]
     world.records.remove(attachment.key)
@@ -76,16 +78,22 @@ async def test_a_lost_record_is_rebuilt_and_the_network_stays(world: World, mark
     assert world.host.networks[attachment.key] == before
 
 
-async def test_what_kube_ovn_made_is_adopted_with_the_uid_of_its_pod(world: World, marks: Marks, sweep: Sweep) -> None:
+async def test_what_kube_ovn_made_is_adopted_with_the_uid_of_its_pod(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
     world.tell(pod())
     marks.ours = False
-    marks.attachments = [Attachment("0123456789ab", "eth0", "/run/netns/x", "default", "web", None, "ovn", "", 0)]
+    marks.attachments = [
+        Attachment("0123456789ab", "eth0", "/run/netns/x", "default", "web", None, "ovn", "", 0)
+    ]
     await sweep.round()
     await settle(world)
     record = world.records.get(("0123456789ab", "eth0"))
     assert record is not None
     assert record.attachment.uid == UID
-    assert any(isinstance(resource, Port) for resource in world.host.networks[record.attachment.key])
+    assert any(
+        isinstance(resource, Port) for resource in world.host.networks[record.attachment.key]
+    )
 
 
 async def test_a_dead_sandbox_without_a_record_goes_in_the_second_round(
@@ -104,7 +112,9 @@ async def test_a_dead_sandbox_without_a_record_goes_in_the_second_round(
     assert world.nothing_left()
 
 
-async def test_what_kube_ovn_left_of_a_dead_pod_is_not_ours_to_remove(world: World, marks: Marks, sweep: Sweep) -> None:
+async def test_what_kube_ovn_left_of_a_dead_pod_is_not_ours_to_remove(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
     attachment = await attached(world)
     world.records.remove(attachment.key)
     world.host.dead.add(attachment.key)
@@ -115,7 +125,9 @@ async def test_what_kube_ovn_left_of_a_dead_pod_is_not_ours_to_remove(world: Wor
     assert world.host.networks[attachment.key]
 
 
-async def test_a_living_sandbox_of_a_deleted_pod_goes_in_the_second_round(world: World, sweep: Sweep) -> None:
+async def test_a_living_sandbox_of_a_deleted_pod_goes_in_the_second_round(
+    world: World, sweep: Sweep
+) -> None:
     attachment = await attached(world)
     world.api = {}
     await sweep.round()
@@ -138,7 +150,9 @@ async def test_a_pod_of_the_same_name_and_another_uid_keeps_nothing_of_the_old_a
 
 
 @pytest.mark.parametrize("uid", [None, "0123456789abcdef0123456789abcdef"])
-async def test_without_a_uid_that_proves_it_a_living_sandbox_stays(world: World, sweep: Sweep, uid: str | None) -> None:
+async def test_without_a_uid_that_proves_it_a_living_sandbox_stays(
+    world: World, sweep: Sweep, uid: str | None
+) -> None:
     attachment = world.attachment(uid=uid)
     world.records.put(Record(attachment, COMPLETE))
     world.api = {}
@@ -148,7 +162,9 @@ async def test_without_a_uid_that_proves_it_a_living_sandbox_stays(world: World,
     assert world.records.get(attachment.key) is not None
 
 
-async def test_with_the_api_server_away_nothing_goes_and_the_count_begins_anew(world: World, sweep: Sweep) -> None:
+async def test_with_the_api_server_away_nothing_goes_and_the_count_begins_anew(
+    world: World, sweep: Sweep
+) -> None:
     attachment = await attached(world)
     for away in (False, True, False):
         world.api = None if away else {}
@@ -176,11 +192,15 @@ async def test_an_add_that_waits_is_no_garbage(world: World, sweep: Sweep) -> No
     assert world.records.get(attachment.key) is not None
 
 
-async def test_one_round_removes_no_more_than_its_cap(world: World, marks: Marks, sweep: Sweep) -> None:
+async def test_one_round_removes_no_more_than_its_cap(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
     world.tell(pod())
     for number in range(CAP + 5):
         attachment = world.attachment(f"c{number}", uid=OTHER)
-        world.host.networks[attachment.key] = frozenset({Port("br-int", f"c{number}_h", frozenset())})
+        world.host.networks[attachment.key] = frozenset(
+            {Port("br-int", f"c{number}_h", frozenset())}
+        )
         world.host.dead.add(attachment.key)
         marks.attachments.append(attachment)
     for _ in range(2):

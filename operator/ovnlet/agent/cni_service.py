@@ -3,13 +3,21 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ovnlet.core.attachment import Attachment
-from ovnlet.core.errors import Invalid, NodeFault, NotConverged, NotReady, OvnletError, Taken, UnknownSandbox
+from ovnlet.core.errors import (
+    Invalid,
+    NodeFault,
+    NotConverged,
+    NotReady,
+    OvnletError,
+    Taken,
+    UnknownSandbox,
+)
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step
-from ovnlet.core.resources import Address, Network, Rival, Route, Veth
-from ovnlet.drivers.health import Verdict
+from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
+from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.reconciler import Records
+from ovnlet.reconcile.loop import Records
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
@@ -31,10 +39,12 @@ ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
 }
 
 
-class Runtime:
+class CniService:
     """``verdict`` names what keeps this node from attaching pods, or is None."""
 
-    def __init__(self, attaching: Attaching, records: Records, verdict: Callable[[], Verdict | None]) -> None:
+    def __init__(
+        self, attaching: Attaching, records: Records, verdict: Callable[[], Verdict | None]
+    ) -> None:
         self._attaching, self._records, self._verdict = attaching, records, verdict
 
     async def add(self, request: Attach) -> Attached:
@@ -55,7 +65,9 @@ class Runtime:
         return rendered(outcome.observed, request.netns)
 
     async def delete(self, request: Detach) -> None:
-        attachment = Attachment.of_deletion(request.container_id, request.ifname, self._records.boot_id)
+        attachment = Attachment.of_deletion(
+            request.container_id, request.ifname, self._records.boot_id
+        )
         with _as_cni_error("DEL"):
             await self._attaching.delete(attachment)
 
@@ -69,23 +81,33 @@ class Runtime:
 
     async def status(self) -> None:
         if verdict := self._verdict():
-            code, running = (Code.LIMITED, "may be cut off") if verdict.limited else (Code.UNAVAILABLE, "go on")
-            raise CniError(code, verdict.reason, f"new pods wait until this is over; running ones {running}")
+            code, running = (
+                (Code.LIMITED, "may be cut off") if verdict.limited else (Code.UNAVAILABLE, "go on")
+            )
+            raise CniError(
+                code, verdict.reason, f"new pods wait until this is over; running ones {running}"
+            )
 
 
 def rendered(observed: Network, netns: str) -> Attached:
     """The CNI result of what was observed: both ends of the pair, addresses with their gateways, routes."""
     veth = next(resource for resource in observed if isinstance(resource, Veth))
     routes = sorted((r for r in observed if isinstance(r, Route)), key=_route_order)
-    gateways = {route.destination.version: route.via for route in routes if route.destination.prefixlen == 0}
-    addresses = sorted((r.ip for r in observed if isinstance(r, Address)), key=lambda ip: ip.version)
+    gateways = {
+        route.destination.version: route.via for route in routes if route.destination.prefixlen == 0
+    }
+    addresses = sorted(
+        (r.ip for r in observed if isinstance(r, Address)), key=lambda ip: ip.version
+    )
     return Attached(
         interfaces=(
             AttachedInterface(veth.pod, veth.mac, veth.mtu, netns),
             AttachedInterface(veth.host, "", veth.mtu),
         ),
         ips=tuple(AttachedIp(address, gateways.get(address.version), 0) for address in addresses),
-        routes=tuple(AttachedRoute(route.destination, route.via) for route in routes if route.via is not None),
+        routes=tuple(
+            AttachedRoute(route.destination, route.via) for route in routes if route.via is not None
+        ),
     )
 
 
@@ -95,9 +117,17 @@ def _listed(request: Attach) -> Callable[[Step], bool]:
     The port and the links always are; a plugin later in the chain may have taken an address or a route away.
     """
     previous = request.prev_result or Attached()
-    ours = {index for index, link in enumerate(previous.interfaces) if link.sandbox and link.name == request.ifname}
+    ours = {
+        index
+        for index, link in enumerate(previous.interfaces)
+        if link.sandbox and link.name == request.ifname
+    }
     if not ours:
-        raise CniError(Code.INVALID_CONFIG, f"prevResult does not list {request.ifname}", "pass the result of its ADD")
+        raise CniError(
+            Code.INVALID_CONFIG,
+            f"prevResult does not list {request.ifname}",
+            "pass the result of its ADD",
+        )
     addresses = {ip.address for ip in previous.ips if ip.interface is None or ip.interface in ours}
     networks = {address.network for address in addresses} | {route.dst for route in previous.routes}
 
@@ -105,7 +135,7 @@ def _listed(request: Attach) -> Callable[[Step], bool]:
         match step.resource:
             case Address(ip=ip):
                 return ip in addresses
-            case Route(destination=destination) | Rival(destination=destination):
+            case Route(destination=destination) | CompetingRoute(destination=destination):
                 return destination in networks
             case _:
                 return True

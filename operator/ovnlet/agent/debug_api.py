@@ -10,19 +10,19 @@ from typing import Any
 from aiohttp import web
 
 from ovnlet.core import annotations, values
-from ovnlet.core.attachment import AttachmentKey, Record
 from ovnlet.core.errors import OvnletError
+from ovnlet.core.identity import AttachmentKey, Record
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
-from ovnlet.reconcile.node_nic import NodeNic
+from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
+from ovnlet.reconcile.scopes.node import NodeNic
 from ovnlet.reconcile.status import Status
 
 Json = dict[str, Any]
 
 
-class Inspection:
+class DebugApi:
     """Looks as CHECK does: one observation an attachment, no step, no API call."""
 
     def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
@@ -36,7 +36,12 @@ class Inspection:
         nic: NodeNic,
     ) -> None:
         self._nic = nic
-        self._host, self._records, self._reconciler, self._status = host, records, reconciler, status
+        self._host, self._records, self._reconciler, self._status = (
+            host,
+            records,
+            reconciler,
+            status,
+        )
         self._queue = queue
 
     def routes(self) -> list[web.RouteDef]:
@@ -60,7 +65,9 @@ class Inspection:
     async def _plan(self, request: web.Request) -> web.Response:
         pod = request.query.get("pod")
         chosen = self._of(*pod.partition("/")[::2]) if pod else self._sorted()
-        plans = [{**self._name(record), **await self._look(record, steps_only=True)} for record in chosen]
+        plans = [
+            {**self._name(record), **await self._look(record, steps_only=True)} for record in chosen
+        ]
         return web.json_response(plans, status=200 if plans or not pod else 404)
 
     async def _apply(self, request: web.Request) -> web.Response:
@@ -84,7 +91,9 @@ class Inspection:
 
     def _sorted(self) -> list[Record]:
         """The node's own interface, called `node/ovn0`, then those of pods."""
-        pods = sorted(self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence))
+        pods = sorted(
+            self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence)
+        )
         return [*([self._nic.record] if self._nic.record else []), *pods]
 
     def _of(self, namespace: str, pod: str) -> list[Record]:
@@ -95,7 +104,11 @@ class Inspection:
         attachment = record.attachment
         namespace, pod = attachment.called
         names = ("container_id", "ifname", "netns", "uid")
-        return {"namespace": namespace, "pod": pod, **{name: getattr(attachment, name) for name in names}}
+        return {
+            "namespace": namespace,
+            "pod": pod,
+            **{name: getattr(attachment, name) for name in names},
+        }
 
     def _summary(self, record: Record) -> Json:
         attachment = record.attachment
@@ -104,7 +117,9 @@ class Inspection:
             state = "leaving"
         elif record.good is None:
             state = f"waiting: {self._reconciler.awaits(attachment) or 'for its first pass'}"
-        ips = values.split((record.good or {}).get(annotations.key(attachment.provider, "ip_address"), ""))
+        ips = values.split(
+            (record.good or {}).get(annotations.key(attachment.provider, "ip_address"), "")
+        )
         return {**self._name(record), "ips": ",".join(ips), "state": state, "problems": problems}
 
     async def _look(self, record: Record, *, steps_only: bool = False) -> Json:
@@ -115,7 +130,9 @@ class Inspection:
         except OvnletError as error:
             return {"error": str(error), "steps": []}
         steps = {"steps": [str(step) for step in diff(desired, observed)]}
-        return steps if steps_only else {**steps, "resources": list(_side_by_side(desired, observed))}
+        return (
+            steps if steps_only else {**steps, "resources": list(_side_by_side(desired, observed))}
+        )
 
 
 def _side_by_side(desired: Network, observed: Network) -> Iterable[Json]:

@@ -16,7 +16,7 @@ _LONGEST = 4096  # characters of a message or a line: what somebody else's edit 
 _BEHIND = 1000  # lines that a follower may lag before it loses some
 
 
-class Journal:
+class EventLog:
     """``close`` ends those who follow: they must not hold up the agent's end."""
 
     def __init__(self) -> None:

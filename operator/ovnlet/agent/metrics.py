@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ovnlet.reconcile.reconciler import Outcome
+from ovnlet.reconcile.loop import Outcome
 from ovnlet.reconcile.stages import Stage
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -32,24 +32,40 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
-        self._passes = Counter("ovnlet_passes_total", "Passes that changed a network", by, registry=at)
+        self._passes = Counter(
+            "ovnlet_passes_total", "Passes that changed a network", by, registry=at
+        )
         told = "Time of a pass that changed a network"
         self._seconds = Histogram("ovnlet_pass_seconds", told, by, buckets=BUCKETS, registry=at)
-        self._steps = Counter("ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at)
-        self._left = Counter("ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at)
-        self._states = Gauge("ovnlet_attachments", "Attachments of this node", ["state"], registry=at)
+        self._steps = Counter(
+            "ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at
+        )
+        self._left = Counter(
+            "ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at
+        )
+        self._states = Gauge(
+            "ovnlet_attachments", "Attachments of this node", ["state"], registry=at
+        )
 
-        lacking = Gauge("ovnlet_limits_not_enforced", "Limits this node's kernel cannot enforce", registry=at)
+        lacking = Gauge(
+            "ovnlet_limits_not_enforced", "Limits this node's kernel cannot enforce", registry=at
+        )
         lacking.set_function(unenforced)
         Gauge("ovnlet_queue_depth", "Attachments being worked on", registry=at).set_function(queued)
         told = "1 if pods can be attached, by the last look at OVS and OVN"
         Gauge("ovnlet_ready", told, registry=at).set_function(lambda: float(ready()))
         told = "Time of a call of the CNI plugin; code 0 is success"
-        self._requests = Histogram("ovnlet_cni_seconds", told, ["verb", "code"], buckets=BUCKETS, registry=at)
+        self._requests = Histogram(
+            "ovnlet_cni_seconds", told, ["verb", "code"], buckets=BUCKETS, registry=at
+        )
         told = "Time of attaching by stage: annotation is waited for, kernel and ovsdb are written, flows are OVN's"
-        self._stages = Histogram("ovnlet_stage_seconds", told, ["stage"], buckets=BUCKETS, registry=at)
+        self._stages = Histogram(
+            "ovnlet_stage_seconds", told, ["stage"], buckets=BUCKETS, registry=at
+        )
         told = "From a port's row in OVSDB to OVN's ovn-installed-ts"
-        self._installed = Histogram("ovnlet_ovn_installed_seconds", told, buckets=BUCKETS, registry=at)
+        self._installed = Histogram(
+            "ovnlet_ovn_installed_seconds", told, buckets=BUCKETS, registry=at
+        )
         told = "Time of a resync, a look at everything"
         self._resyncs = Histogram("ovnlet_resync_seconds", told, buckets=BUCKETS, registry=at)
         for stage in get_args(Stage):
@@ -86,4 +102,6 @@ class Metrics:
         self._states.clear()
         for state in self._attachments():
             self._states.labels(state).inc()
-        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

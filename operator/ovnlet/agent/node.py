@@ -6,23 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ovnlet.cluster import bodies, subnets
-from ovnlet.cluster.bodies import OwnNode
-from ovnlet.cluster.chassis_name import ChassisName
-from ovnlet.cluster.condition import Condition
-from ovnlet.cluster.feeds import Kind, Store
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.session import Access
-from ovnlet.core.attachment import NODE_NIC, Attachment
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.identity import NODE_NIC, Attachment
+from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.resources import Address
 from ovnlet.core.settings import Settings
-from ovnlet.core.subnets import SubnetObject
-from ovnlet.drivers.memory import Memory
-from ovnlet.reconcile.node_nic import NodeNic
-from ovnlet.reconcile.patience import Patience
-from ovnlet.reconcile.reconciler import Host, Outcome
+from ovnlet.drivers.store.json_file import JsonFile
+from ovnlet.kube import objects, subnets
+from ovnlet.kube.chassis_name import ChassisName
+from ovnlet.kube.condition import Condition
+from ovnlet.kube.object_store import Kind, Store
+from ovnlet.kube.objects import OwnNode
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
+from ovnlet.reconcile.budget import RepairBackoff
+from ovnlet.reconcile.loop import Host, Outcome
+from ovnlet.reconcile.scopes.node import NodeNic
 
 # OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
@@ -50,15 +50,19 @@ class NodeSide:
         self._host, self._again, self._tell, self._edited = host, again, tell, edited
         self._name, self._set_prefixes = name, settings.clusters
         self._attachment = Attachment.of_node(name)
-        memory = Memory(Path(settings.run_dir) / "node.json")
-        patience = Patience(lambda _: again())
-        self.nic = NodeNic(host, memory, self._attachment, patience=patience, repair=settings.repair)
+        memory = JsonFile(Path(settings.run_dir) / "node.json")
+        patience = RepairBackoff(lambda _: again())
+        self.nic = NodeNic(
+            host, memory, self._attachment, patience=patience, repair=settings.repair
+        )
         self._condition = Condition(access, name)
         self._chassis_name = ChassisName(access, name)
         self._beside_kube_ovn = settings.chassis == "observe"
-        self.node = Store(Kind("", "v1", "nodes", f"metadata.name={name}"), bodies.own_node, self._node_changed)
-        self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
-        self.listings: list[Listing[Any]] = [Listing(access, self.node), Listing(access, self.subnets)]
+        self.node = Store(
+            Kind("", "v1", "nodes", f"metadata.name={name}"), objects.own_node, self._node_changed
+        )
+        self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
+        self.listings: list[Relist[Any]] = [Relist(access, self.node), Relist(access, self.subnets)]
         self._failing: asyncio.TimerHandle | None = None
         if not self.nic.remembers:
             self.nic.reach(Reach(self._set_prefixes))
@@ -79,7 +83,9 @@ class NodeSide:
                 return None
             self._tell(outcome)
             if outcome.left:
-                self._failed(f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}")
+                self._failed(
+                    f"not repaired ({outcome.why_left}): {'; '.join(map(str, outcome.left))}"
+                )
                 return outcome
             await self._installed()
         except OvnletError as error:
@@ -131,9 +137,13 @@ class NodeSide:
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        addresses = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
+        addresses = sorted(
+            str(each.ip.ip) for each in outcome.observed if isinstance(each, Address)
+        )
         self._condition.tell(True, f"{NODE_NIC[1]} is up with {', '.join(addresses)}")
 
     def _failed(self, why: str) -> None:
         if self._failing is None:
-            self._failing = asyncio.get_running_loop().call_later(LASTING, self._condition.tell, False, why)
+            self._failing = asyncio.get_running_loop().call_later(
+                LASTING, self._condition.tell, False, why
+            )

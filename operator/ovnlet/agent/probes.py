@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from ovnlet.drivers.health import Verdict
+from ovnlet.drivers.ovs.health import Verdict
 
 log = structlog.get_logger("probes")
 _PAUSE = 1.0
@@ -27,7 +27,11 @@ class Probes:
         self._address, self._verdict = address, verdict
         self._app = web.Application()
         self._app.add_routes(
-            [web.get("/healthz", self._healthy), web.get("/readyz", self._ready), web.get("/metrics", metrics)]
+            [
+                web.get("/healthz", self._healthy),
+                web.get("/readyz", self._ready),
+                web.get("/metrics", metrics),
+            ]
         )
 
     async def run(self) -> None:
@@ -43,7 +47,9 @@ class Probes:
                     await web.TCPSite(runner, host.strip("[]"), int(port)).start()
                     break
                 except OSError as error:
-                    log.warning("probes cannot be served yet", address=self._address, error=str(error))
+                    log.warning(
+                        "probes cannot be served yet", address=self._address, error=str(error)
+                    )
                     await asyncio.sleep(_PAUSE)
             await asyncio.Event().wait()
         finally:

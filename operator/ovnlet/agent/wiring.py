@@ -11,42 +11,42 @@ import structlog
 from aiohttp import web
 
 from ovnlet import logs
-from ovnlet.cluster import pods
-from ovnlet.cluster.events import Recorder
-from ovnlet.cluster.feeds import Store
-from ovnlet.cluster.guest import Guest
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.session import Access
+from ovnlet.agent.cni_service import CniService
+from ovnlet.agent.debug_api import DebugApi
+from ovnlet.agent.event_log import EventLog, Tail
+from ovnlet.agent.metrics import Metrics
+from ovnlet.agent.node import NodeSide
+from ovnlet.agent.probes import Probes
 from ovnlet.core import annotations, ids
-from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import OvnletError
+from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.binding import Recompute
-from ovnlet.drivers.chassis import Chassis
-from ovnlet.drivers.health import Health, Verdict
 from ovnlet.drivers.host import LocalHost
-from ovnlet.drivers.namespaces import boot_id
-from ovnlet.drivers.netlink import Netlink
-from ovnlet.drivers.node_links import NodeLinks
-from ovnlet.drivers.ovs import Ovs
-from ovnlet.drivers.sandboxes import Sandboxes
-from ovnlet.drivers.watch import Watch
-from ovnlet.inspection import Inspection
-from ovnlet.journal import Journal
-from ovnlet.metrics import Metrics
-from ovnlet.node import NodeSide
-from ovnlet.probes import Probes
+from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.ovs.chassis import Chassis
+from ovnlet.drivers.ovs.health import Health, Verdict
+from ovnlet.drivers.ovs.installed import Recompute
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.store.sandboxes import Sandboxes
+from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.kube import pods
+from ovnlet.kube.events import Recorder
+from ovnlet.kube.kopf_runner import KopfRunner
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
 from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.loop import Outcome, Reconciler
 from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.reconciler import Outcome, Reconciler
 from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 from ovnlet.reconcile.sweep import Sweep
-from ovnlet.runtime import Runtime
 from ovnlet.serving import until_stopped
 from ovnlet_cni import installer
-from ovnlet_cni.notes import Notes
+from ovnlet_cni.pending_deletes import PendingDeletes
 from ovnlet_cni.server import Server
 
 log = structlog.get_logger("agent")
@@ -61,7 +61,7 @@ SECOND_LOOK = 2.0
 
 def serve(settings: Settings) -> int:
     """Run the agent until SIGTERM or SIGINT; returns the exit code."""
-    logs.configure(settings)
+    logs.configure(settings, Tail())
     return until_stopped(lambda: Agent(settings).run())
 
 
@@ -73,7 +73,10 @@ class Agent:
         self.state = State(self._pod_changed)
         self.status = Status(self._record)
         self.metrics = Metrics(
-            self.status.states, self.status.unenforced, lambda: len(self.queue), lambda: self.verdict() is None
+            self.status.states,
+            self.status.unenforced,
+            lambda: len(self.queue),
+            lambda: self.verdict() is None,
         )
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
         self.ovs = Ovs(
@@ -85,9 +88,12 @@ class Agent:
             took=self.metrics.installed,
         )
         self.chassis = Chassis(
-            self.ovs, Path(settings.run_dir) / "chassis.json", settings.chassis_ids, settings.chassis
+            self.ovs,
+            Path(settings.run_dir) / "chassis.json",
+            settings.chassis_ids,
+            settings.chassis,
         )
-        links, node_links = Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
+        links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
         self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         access = Access(settings.kubeconfig, server=settings.api_server)
@@ -104,12 +110,15 @@ class Agent:
         self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile, self._failed)
         self.watch = Watch(self.queue.hint, self._everything)
         again = partial(self.queue.add, NODE_NIC)
-        self.node = NodeSide(settings, access, self.host, again=again, tell=self._tell, edited=self._subnet_edited)
-        self.pods = Listing(
-            access, Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known)
+        self.node = NodeSide(
+            settings, access, self.host, again=again, tell=self._tell, edited=self._subnet_edited
         )
-        self.listings: list[Listing[Any]] = [self.pods, *self.node.listings]
-        self.guest = Guest(access, settings.node_name, self.listings)
+        self.pods = Relist(
+            access,
+            Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known),
+        )
+        self.listings: list[Relist[Any]] = [self.pods, *self.node.listings]
+        self.guest = KopfRunner(access, settings.node_name, self.listings)
         self.attaching = Attaching(
             host=self.host,
             state=self.state,
@@ -130,9 +139,11 @@ class Agent:
             refresh=self.pods.refresh,
         )
         self._overdue = asyncio.Event()
-        self._starting: Verdict | None = Verdict("the agent is starting: it has not looked at this node's pods yet")
-        self.journal = Journal()
-        inspection = Inspection(
+        self._starting: Verdict | None = Verdict(
+            "the agent is starting: it has not looked at this node's pods yet"
+        )
+        self.journal = EventLog()
+        inspection = DebugApi(
             host=self.host,
             records=self.records,
             reconciler=self.reconciler,
@@ -140,8 +151,12 @@ class Agent:
             queue=self.queue,
             nic=self.node.nic,
         )
-        runtime = Runtime(self.attaching, self.records, self.verdict)
-        routes = [*inspection.routes(), *self.journal.routes(), web.get("/metrics", self.metrics.show)]
+        runtime = CniService(self.attaching, self.records, self.verdict)
+        routes = [
+            *inspection.routes(),
+            *self.journal.routes(),
+            web.get("/metrics", self.metrics.show),
+        ]
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
         self.server = Server(runtime, Path(settings.cni_socket), routes, self.metrics.served)
 
@@ -196,13 +211,15 @@ class Agent:
         await asyncio.gather(*passes, *self._noted(), return_exceptions=True)
 
     def _noted(self) -> list[Coroutine[None, None, None]]:
-        notes = Notes.beside(Path(self.settings.cni_socket))
+        notes = PendingDeletes.beside(Path(self.settings.cni_socket))
         listing = notes.read()
         if listing.skipped:
             log.warning("not notes of deletions, skipped", files=listing.skipped)
 
         async def honour(container_id: str, ifname: str) -> None:
-            await self.attaching.delete(Attachment.of_deletion(container_id, ifname, self.records.boot_id))
+            await self.attaching.delete(
+                Attachment.of_deletion(container_id, ifname, self.records.boot_id)
+            )
             notes.remove(container_id, ifname)
 
         return [honour(note.container_id, note.ifname) for note in listing.notes]
@@ -211,9 +228,13 @@ class Agent:
         """The plugin, then the configuration: its appearance is what makes the node ready."""
         bin_dir, conf_dir = self.settings.cni_bin_dir, self.settings.cni_conf_dir
         if bin_dir:
-            await asyncio.to_thread(installer.install_plugin, Path(self.settings.plugin), Path(bin_dir))
+            await asyncio.to_thread(
+                installer.install_plugin, Path(self.settings.plugin), Path(bin_dir)
+            )
         if conf_dir:
-            text = await installer.conflist(Path(bin_dir or "/opt/cni/bin"), Path(self.settings.cni_socket))
+            text = await installer.conflist(
+                Path(bin_dir or "/opt/cni/bin"), Path(self.settings.cni_socket)
+            )
             if await asyncio.to_thread(installer.install_conflist, Path(conf_dir), text):
                 log.info("CNI configuration written", directory=conf_dir)
 
@@ -264,7 +285,9 @@ class Agent:
         if record := self.node.nic.record if key == NODE_NIC else self.records.get(key):
             self.status.failed(record.attachment, error)
 
-    def _record(self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+    def _record(
+        self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str
+    ) -> None:
         self.journal.record(*attachment.called, kind, reason, message)
         pod = None if attachment.is_node else self.state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ovnlet import client
-from ovnlet.commands.output import DIFFERENT, dumped, output_option, rows
-from ovnlet.commands.progress import progress
+from ovnlet.cli.output import DIFFERENT, dumped, output_option, rows
+from ovnlet.cli.progress import progress
 from ovnlet.core.errors import NotReady
 
 
@@ -29,7 +29,11 @@ def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
 
 
 socket_option = click.option(
-    "--socket", default=client.SOCKET, envvar="OVNLET_CNI_SOCKET", show_default=True, help="the agent's socket"
+    "--socket",
+    default=client.SOCKET,
+    envvar="OVNLET_CNI_SOCKET",
+    show_default=True,
+    help="the agent's socket",
 )
 
 
@@ -49,7 +53,9 @@ def pods(socket: str, output: str) -> None:
             )
             for each in found
         ]
-        rows(("namespace", "pod", "interface", "addresses", "container", "state", "problems"), cells)
+        rows(
+            ("namespace", "pod", "interface", "addresses", "container", "state", "problems"), cells
+        )
 
 
 @click.command()
@@ -62,9 +68,17 @@ def show(pod: str, socket: str, output: str) -> None:
     if dumped(found, output):
         return
     for each in found:
-        cells = [("=" if r["desired"] == r["observed"] else "!", *_sides(r)) for r in each.get("resources", [])]
+        cells = [
+            ("=" if r["desired"] == r["observed"] else "!", *_sides(r))
+            for r in each.get("resources", [])
+        ]
         title = f"{pod} {each['ifname']}: {each['state']}"
-        rows(("", "kind", "desired", "observed"), cells, title=title, style=lambda mark: "red" if mark == "!" else "")
+        rows(
+            ("", "kind", "desired", "observed"),
+            cells,
+            title=title,
+            style=lambda mark: "red" if mark == "!" else "",
+        )
         for line in [*each.get("steps", []), *([each["error"]] if "error" in each else [])]:
             click.echo(line)
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ovnlet import __version__, client
-from ovnlet.cluster.session import Access, BadCredentials
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.settings import Settings
 from ovnlet.doctor import examination
-from ovnlet.drivers import jsonrpc
+from ovnlet.drivers.ovsdb import jsonrpc
+from ovnlet.kube.session import Access, BadCredentials
 
 _SECRETS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
@@ -35,7 +35,9 @@ _OVSDB = ("Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue")
 _OWN = ("Port", "Interface", "QoS", "Queue")
 
 
-async def collect(settings: Settings, say: Callable[[str], None] = lambda _: None) -> tuple[bytes, list[str]]:
+async def collect(
+    settings: Settings, say: Callable[[str], None] = lambda _: None
+) -> tuple[bytes, list[str]]:
     """The archive, and the names of what is in it. A part that cannot be had is an entry that says why.
 
     ``say`` is told of each part that is there.
@@ -55,7 +57,9 @@ async def collect(settings: Settings, say: Callable[[str], None] = lambda _: Non
 
 def _own_secrets(settings: Settings) -> list[str]:
     try:
-        credentials = Access(settings.kubeconfig, server=settings.api_server or "https://none").read()
+        credentials = Access(
+            settings.kubeconfig, server=settings.api_server or "https://none"
+        ).read()
     except BadCredentials:
         return []
     return [text for text in (credentials.token, credentials.certificate) if text]
@@ -68,7 +72,10 @@ def without_secrets(text: str, own: Iterable[str] = ()) -> str:
 
 
 async def _parts(settings: Settings) -> AsyncIterator[tuple[str, str]]:
-    yield "versions.json", _json({"ovnlet": __version__, "python": platform.python_version(), **_kernel()})
+    yield (
+        "versions.json",
+        _json({"ovnlet": __version__, "python": platform.python_version(), **_kernel()}),
+    )
     yield "settings.json", settings.model_dump_json(indent=1)
     yield "doctor.json", _json([asdict(finding) for finding in await examination.examine(settings)])
     for name, path in _ASKED.items():
@@ -103,7 +110,9 @@ async def _rows(path: str) -> str:
     except (OvnletError, OSError) as error:
         return _json({"error": str(error)})
     found = {table: answer["rows"] for table, answer in zip(_OVSDB, told, strict=True)}
-    return _json({t: [row for row in rows if t not in _OWN or _is_ours(row)] for t, rows in found.items()})
+    return _json(
+        {t: [row for row in rows if t not in _OWN or _is_ours(row)] for t, rows in found.items()}
+    )
 
 
 def _is_ours(row: dict[str, Any]) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ovnlet.bundle import collect
-from ovnlet.commands.progress import progress
+from ovnlet.cli.bundle import collect
+from ovnlet.cli.progress import progress
 from ovnlet.core.settings import Settings
 
 _STDOUT = Path("-")

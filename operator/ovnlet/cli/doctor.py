@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import asdict
 
-from ovnlet.commands.output import FAULTY, dumped, rows
-from ovnlet.commands.progress import progress
+from ovnlet.cli.output import FAULTY, dumped, rows
+from ovnlet.cli.progress import progress
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.examination import examine
 

@@ -8,9 +8,9 @@ import click
 import yaml
 
 from ovnlet import client
-from ovnlet.commands.asking import socket_option
-from ovnlet.commands.output import output_option
-from ovnlet.commands.progress import progress
+from ovnlet.cli.attachments import socket_option
+from ovnlet.cli.output import output_option
+from ovnlet.cli.progress import progress
 from ovnlet.core.errors import NotReady
 
 
@@ -20,7 +20,10 @@ from ovnlet.core.errors import NotReady
 @output_option
 def events(follow: bool, socket: str, output: str) -> None:
     """What was told about pods since the agent's start: the last 500, as JSON one a line."""
-    with suppress(KeyboardInterrupt), progress("waiting for what happens next" if follow else "asking the agent"):
+    with (
+        suppress(KeyboardInterrupt),
+        progress("waiting for what happens next" if follow else "asking the agent"),
+    ):
         try:
             asyncio.run(_show(socket, {"follow": "true"} if follow else {}, output))
         except NotReady as error:
@@ -39,5 +42,11 @@ def _rendered(line: str, output: str) -> str:
     if output == "yaml":
         return f"---\n{yaml.safe_dump(told, sort_keys=True).rstrip()}"
     return "\t".join(
-        (told["time"], told["type"], f"{told['namespace']}/{told['pod']}", told["reason"], told["message"])
+        (
+            told["time"],
+            told["type"],
+            f"{told['namespace']}/{told['pod']}",
+            told["reason"],
+            told["message"],
+        )
     )

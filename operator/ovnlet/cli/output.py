@@ -48,7 +48,11 @@ def rows(
         for row in cells:
             click.echo("\t".join(cell.replace("\n", "; ") for cell in row))
         return
-    table = Table(*headings, title=title or None, show_lines=any("\n" in cell for row in cells for cell in row))
+    table = Table(
+        *headings,
+        title=title or None,
+        show_lines=any("\n" in cell for row in cells for cell in row),
+    )
     for row in cells:
         table.add_row(*(Text(cell) for cell in row), style=style(row[0]) if style else None)
     Console().print(table)

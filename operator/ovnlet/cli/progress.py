@@ -22,6 +22,8 @@ def progress(title: str) -> Iterator[Say]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     console = Console(stderr=True)
     # A pipe's output must not be drawn into the way to the terminal.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as shown:
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()
+    ) as shown:
         task = shown.add_task(title, total=None)
         yield lambda text: shown.update(task, description=text)

@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ovnlet.cluster.session import Access, ApiFault, BadCredentials, call
-from ovnlet.core.attachment import Attachment, AttachmentKey, Life
 from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.identity import Attachment, AttachmentKey, Life
 from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.host import LocalHost
-from ovnlet.drivers.namespaces import boot_id
-from ovnlet.drivers.netlink import Netlink
-from ovnlet.drivers.node_links import NodeLinks
-from ovnlet.drivers.ovs import Ovs
-from ovnlet.drivers.sandboxes import Sandboxes
-from ovnlet.reconcile.reconciler import Reconciler, converge
+from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.store.sandboxes import Sandboxes
+from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
+from ovnlet.reconcile.loop import Reconciler, converge
 from ovnlet.reconcile.state import State
 from ovnlet_cni import installer, listener
-from ovnlet_cni.notes import Notes
+from ovnlet_cni.pending_deletes import PendingDeletes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
 _PATIENCE = 10.0
@@ -39,20 +39,24 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
     """Raises InUse before anything is removed; whatever is left after another error, a second run takes away."""
     socket, run_dir = Path(settings.cni_socket), Path(settings.run_dir)
     if listener.is_answered(socket):
-        raise InUse(f"an agent answers on {socket}: delete the DaemonSet first, it would bring everything back")
+        raise InUse(
+            f"an agent answers on {socket}: delete the DaemonSet first, it would bring everything back"
+        )
     ovs = Ovs(settings.ovsdb, settings.bridge)
     ovs.start()
     try:
         await _connected(ovs)
-        links, node_links = Netlink(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
+        links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
         host = LocalHost(links, node_links, ovs, settings.mtu)
         records = Sandboxes(run_dir / "sandboxes", boot_id())
         records.load()
-        known = _known(host, records, Notes.beside(socket))
+        known = _known(host, records, PendingDeletes.beside(socket))
         if not cut_off:
             living = {"/".join(each.owner) for each in known.values() if _lives(host, each)}
             if living := living | await _expected(settings):
-                raise InUse(f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off")
+                raise InUse(
+                    f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off"
+                )
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
             say("removed the CNI configuration")
         await _take_down(known, Reconciler(host, State(), records, lambda _: None), say)
@@ -75,10 +79,15 @@ async def _connected(ovs: Ovs) -> None:
         raise NotReady(f"{ovs.health()}: ports could not be removed, so nothing was") from None
 
 
-def _known(host: LocalHost, records: Sandboxes, notes: Notes) -> dict[AttachmentKey, Attachment]:
+def _known(
+    host: LocalHost, records: Sandboxes, notes: PendingDeletes
+) -> dict[AttachmentKey, Attachment]:
     """By record, by mark on the node, by a note of a deletion."""
     marked = [attachment for attachment, ours in host.found() if ours]
-    noted = [Attachment.of_deletion(note.container_id, note.ifname, records.boot_id) for note in notes.read().notes]
+    noted = [
+        Attachment.of_deletion(note.container_id, note.ifname, records.boot_id)
+        for note in notes.read().notes
+    ]
     recorded = [record.attachment for record in records]
     return {each.key: each for each in (*noted, *marked, *recorded)}
 
@@ -93,7 +102,9 @@ async def _expected(settings: Settings) -> set[str]:
     One whose network is gone may still be here: until it is deleted, the runtime calls DEL again and again, and cannot
     delete a pod without a CNI configuration.
     """
-    query = {"fieldSelector": f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"}
+    query = {
+        "fieldSelector": f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"
+    }
     try:
         access = Access(settings.kubeconfig, server=settings.api_server)
         async with access.session() as http:
@@ -120,8 +131,18 @@ def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
     A directory that is a mount of the container's stays, empty: kubelet made it.
     """
     notes = socket.parent / "deleted"
-    ours = [socket, *socket.parent.glob(f".{socket.name}.*"), *run_dir.glob("chassis.*"), *run_dir.glob("node.*")]
-    ours += [*run_dir.glob("sandboxes/*.json"), *run_dir.glob("sandboxes/*.new"), *notes.glob("*"), *notes.glob(".*")]
+    ours = [
+        socket,
+        *socket.parent.glob(f".{socket.name}.*"),
+        *run_dir.glob("chassis.*"),
+        *run_dir.glob("node.*"),
+    ]
+    ours += [
+        *run_dir.glob("sandboxes/*.json"),
+        *run_dir.glob("sandboxes/*.new"),
+        *notes.glob("*"),
+        *notes.glob(".*"),
+    ]
     for path in dict.fromkeys(ours):
         if path.exists(follow_symlinks=False):
             path.unlink()

@@ -4,10 +4,10 @@ import asyncio
 
 import click
 
-from ovnlet.commands.progress import Say, progress
+from ovnlet.cli.progress import Say, progress
+from ovnlet.cli.removal import InUse, remove
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
-from ovnlet.removal import InUse, remove
 
 _PAUSE = 2.0
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
-from ovnlet.core.decide import Seen
+from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
+from ovnlet.core.ipam.decide import Seen
+from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import Step
-from ovnlet.core.pools import IpPool
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.core.subnets import Subnet, SubnetObject
 
 # What a pass is about: ("pod", namespace, name), ("subnet", "", name), ("node", "", name) or NETWORK.
 Key = tuple[str, str, str]
@@ -53,12 +53,17 @@ class Record(Protocol):
     """Makes an Event; returns at once."""
 
     def __call__(
-        self, subject: Claim | SubnetObject, kind: Literal["Normal", "Warning"], reason: str, message: str, /
+        self,
+        subject: Claim | SubnetObject,
+        kind: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        /,
     ) -> None: ...
 
 
 @dataclass(slots=True)
-class Desk:
+class ControllerContext:
     """``later(seconds, key)`` asks for a pass then; ``usable`` are the Subnets that are in force."""
 
     settings: ControllerSettings

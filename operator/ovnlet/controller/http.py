@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
-class Front:
+class HttpEndpoints:
     """``leading`` and ``ready`` are set by the replica; one that waits is ready to."""
 
     def __init__(self, listen: str) -> None:
@@ -16,10 +16,18 @@ class Front:
         self._runner: web.AppRunner | None = None
         self.leading = self.ready = False
         at = self.registry = CollectorRegistry()
-        self._passes = Counter("ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at)
-        self._allocated = Counter("ovnlet_allocations_total", "Objects told of their addresses", ["kind"], registry=at)
-        self._told = Counter("ovnlet_controller_warnings_total", "Warnings told as Events", ["reason"], registry=at)
-        leads = Gauge("ovnlet_controller_leading", "Whether this replica leads and has restored", registry=at)
+        self._passes = Counter(
+            "ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at
+        )
+        self._allocated = Counter(
+            "ovnlet_allocations_total", "Objects told of their addresses", ["kind"], registry=at
+        )
+        self._told = Counter(
+            "ovnlet_controller_warnings_total", "Warnings told as Events", ["reason"], registry=at
+        )
+        leads = Gauge(
+            "ovnlet_controller_leading", "Whether this replica leads and has restored", registry=at
+        )
         leads.set_function(lambda: float(self.ready))
 
     def passed(self, kind: str) -> None:
@@ -34,7 +42,11 @@ class Front:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.add_routes(
-            [web.get("/metrics", self._metrics), web.get("/healthz", _ok), web.get("/readyz", self._readiness)]
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/healthz", _ok),
+                web.get("/readyz", self._readiness),
+            ]
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -43,13 +55,18 @@ class Front:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def _readiness(self, _: web.Request) -> web.Response:
         """A leader is ready once it has restored what living pods were told."""

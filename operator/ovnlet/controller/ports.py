@@ -6,15 +6,15 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.control.desk import NETWORK, Desk, Key
-from ovnlet.core import claims, decide
-from ovnlet.core.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
-from ovnlet.core.decide import Decision, Seen
+from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.core.errors import NotReady
+from ovnlet.core.ipam import claims, decide
+from ovnlet.core.ipam.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
+from ovnlet.core.ipam.decide import Decision, Seen
+from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.plan import diff
-from ovnlet.core.pools import IpPool
 from ovnlet.core.resources.northbound import ABSENT, Rows, SwitchPort
-from ovnlet.core.subnets import Subnet
 
 # Pinned, annotated, and a look between: more passes only where OVN or somebody else moved meanwhile.
 PASSES = 5
@@ -33,7 +33,9 @@ class Count(Protocol):
 class Ports:
     """``waiting`` are the keys that can go on only when addresses or ports are given up, by subnet."""
 
-    def __init__(self, desk: Desk, count: Count, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, desk: ControllerContext, count: Count, clock: Callable[[], float] = time.time
+    ) -> None:
         self._desk, self._count, self._clock = desk, count, clock
         self._waiting: dict[Key, tuple[str, str]] = {}
         self._owed: set[Owner] = set()
@@ -78,14 +80,20 @@ class Ports:
         if pod is None or pod.finished:
             self._waiting.pop(key, None)
             self._settle(owner)
-            return await self._retire(key, claims.Workload(*owner, "", "").port if pod is None else pod.port, pod)
+            return await self._retire(
+                key, claims.Workload(*owner, "", "").port if pod is None else pod.port, pod
+            )
         if pod.node:
             subnet = self._subnet_of(pod)
             if subnet is not None:
                 await self._claim(key, pod, subnet)
             else:
                 self._settle(owner)
-                self._tell(pod, "NoSubnet", "no subnet is the default, none is of this namespace or of that name")
+                self._tell(
+                    pod,
+                    "NoSubnet",
+                    "no subnet is the default, none is of this namespace or of that name",
+                )
         return None
 
     async def node(self, name: str) -> None:
@@ -124,7 +132,9 @@ class Ports:
             self._tell(claim, *decision.tell)
         if decision.binding is None:
             return
-        facts = decide.annotations(claim, decision.binding, subnet, self._desk.settings.cluster_router)
+        facts = decide.annotations(
+            claim, decision.binding, subnet, self._desk.settings.cluster_router
+        )
         changes = decide.missing(claim, facts)
         if not changes:
             self._patched.pop(key, None)
@@ -137,7 +147,11 @@ class Ports:
         await self._desk.writer.annotate(claim, changes)
         if told and (edited := sorted({IP, MAC} & changes.keys())):
             given = ", ".join(f"{name} was {claim.annotations.get(name)!r}" for name in edited)
-            self._tell(claim, "AnnotationRestored", f"{given}; fixed for this object: {facts[IP]}, {facts[MAC]}")
+            self._tell(
+                claim,
+                "AnnotationRestored",
+                f"{given}; fixed for this object: {facts[IP]}, {facts[MAC]}",
+            )
         elif not told:
             self._count.allocated(claim.kind)
             log.info("allocated", port=claim.port, addresses=facts[IP], mac=facts[MAC])
@@ -179,7 +193,11 @@ class Ports:
             found = next((s for s in usable.values() if pod.namespace in s.namespaces), None)
             found = found or next((s for s in usable.values() if s.default), None)
         body = self._desk.subnets.get(("", found.name)) if found is not None else None
-        return None if body is None or (body.deleting and claims.ALLOCATED not in pod.annotations) else found
+        return (
+            None
+            if body is None or (body.deleting and claims.ALLOCATED not in pod.annotations)
+            else found
+        )
 
     def _may_choose(self, key: Key) -> bool:
         """Not while a living pod lacks the port that it was told of: OVN would hand its address to another."""
@@ -192,7 +210,9 @@ class Ports:
         if not self._desk.northbound.connected:  # all are accounted for when it is back
             return
         pod = self._desk.pods.get(owner)
-        told = pod is not None and not pod.finished and pod.annotations.get(claims.ALLOCATED) == "true"
+        told = (
+            pod is not None and not pod.finished and pod.annotations.get(claims.ALLOCATED) == "true"
+        )
         if pod is not None and told and self._desk.northbound.port(pod.port) is None:
             self._owed.add(owner)
         else:

@@ -7,13 +7,14 @@ from typing import Any
 
 import structlog
 
-from ovnlet.control.desk import NETWORK, Desk
-from ovnlet.core import subnets, topology
-from ovnlet.core.claims import bound
+from ovnlet.controller.context import NETWORK, ControllerContext
+from ovnlet.core import topology
 from ovnlet.core.errors import NotReady
+from ovnlet.core.ipam import subnets
+from ovnlet.core.ipam.claims import bound
+from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, Router, Switch, SwitchPort
-from ovnlet.core.subnets import Range, Subnet, SubnetObject, Unusable
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3
@@ -29,7 +30,7 @@ class _Verdict:
 class Subnets:
     """Keeps ``desk.usable``: a Subnet that has become unusable stays in force as it last was."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ControllerContext) -> None:
         self._desk = desk
         self._told: dict[str, str] = {}
 
@@ -80,7 +81,9 @@ class Subnets:
             return await self._delete(body, ports)
         subnet = desk.usable.get(name)
         if subnet is not None:
-            if FINALIZER not in body.finalizers:  # before there is anything that could be left behind
+            if (
+                FINALIZER not in body.finalizers
+            ):  # before there is anything that could be left behind
                 return await desk.writer.finalizers(body, (*body.finalizers, FINALIZER))
             await self._make(subnet)
         return await self._status(body, subnet, ports)
@@ -107,7 +110,9 @@ class Subnets:
             rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             why = f"waiting to be deleted: used by {', '.join(names[:NAMED])}{rest}"
             self._tell(body, "SubnetInUse", why)
-            await self._conditions(body, {"Ready": (False, "InUse", why)}, ports, desk.usable.get(body.name))
+            await self._conditions(
+                body, {"Ready": (False, "InUse", why)}, ports, desk.usable.get(body.name)
+            )
             return
         await desk.northbound.apply(diff(ABSENT, desk.northbound.subnet(body.name, router)))
         desk.usable.pop(body.name, None)
@@ -115,7 +120,9 @@ class Subnets:
         await desk.writer.finalizers(body, [each for each in body.finalizers if each != FINALIZER])
         log.info("subnet deleted", subnet=body.name)
 
-    async def _status(self, body: SubnetObject, subnet: Subnet | None, ports: list[SwitchPort]) -> None:
+    async def _status(
+        self, body: SubnetObject, subnet: Subnet | None, ports: list[SwitchPort]
+    ) -> None:
         why = self._verdict(body, self._others(body)).why
         if why:
             self._tell(body, "SubnetInvalid", why)
@@ -124,7 +131,11 @@ class Subnets:
         ready = subnet is not None and self._desk.northbound.has(switch=body.name)
         there = f"logical switch {body.name} is {'there' if ready else 'not there'}"
         conditions = {
-            "Validated": (not why, "Invalid" if why else "Valid", why or "the specification can be used"),
+            "Validated": (
+                not why,
+                "Invalid" if why else "Valid",
+                why or "the specification can be used",
+            ),
             "Ready": (ready, "SwitchMade" if ready else "NoSwitch", there),
         }
         await self._conditions(body, conditions, ports, subnet)
@@ -144,7 +155,9 @@ class Subnets:
             old = before.get(kind, {})
             same = all(old.get(name) == value for name, value in new.items())
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            listed.append({**new, "lastTransitionTime": old.get("lastTransitionTime") if same else now})
+            listed.append(
+                {**new, "lastTransitionTime": old.get("lastTransitionTime") if same else now}
+            )
         status = {**_figures(subnet, ports), "conditions": listed}
         if any(body.status.get(name) != value for name, value in status.items()):
             await self._desk.writer.status(body, status)
@@ -162,7 +175,9 @@ class Subnets:
     def _reserved(self, subnet: Subnet) -> tuple[Range, ...]:
         """Of pools that can be used."""
         pools = sorted(self._desk.pools, key=lambda pool: pool.name)
-        return tuple(each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges())
+        return tuple(
+            each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges()
+        )
 
     def _others(self, body: SubnetObject) -> list[Subnet]:
         """The join network and the Subnets in force that were made before this one."""
@@ -179,7 +194,9 @@ class Subnets:
             return None
         have = [row for row in northbound.subnet(subnet.name, router) if isinstance(row, Switch)]
         want = [row for row in topology.subnet(subnet, router) if isinstance(row, Switch)]
-        before, after = ({k: v for k, v in (*rows[0].config,) if k != "exclude_ips"} for rows in (have, want))
+        before, after = (
+            {k: v for k, v in (*rows[0].config,) if k != "exclude_ips"} for rows in (have, want)
+        )
         user = next(iter(northbound.ports(subnet.name)), None)
         if before != after and user is not None:
             return f"cidrBlock cannot be changed while pods have addresses of it, such as {user.label('pod')}"
@@ -204,6 +221,8 @@ class Subnets:
 def _figures(subnet: Subnet | None, ports: Iterable[SwitchPort]) -> dict[str, Any]:
     """Kube-OVN's names; a port that cools down has been counted out by the caller, but its address is not free."""
     bindings = [binding for port in ports if (binding := bound(port.addresses))]
-    using = {family: sum(a.version == family for b in bindings for a in b.addresses) for family in (4, 6)}
+    using = {
+        family: sum(a.version == family for b in bindings for a in b.addresses) for family in (4, 6)
+    }
     free = max(subnet.capacity - using[4], 0) if subnet is not None else 0
     return {"v4usingIPs": using[4], "v6usingIPs": using[6], "v4availableIPs": free}

@@ -8,25 +8,25 @@ from typing import Any
 import structlog
 
 from ovnlet import logs
-from ovnlet.cluster import bodies
-from ovnlet.cluster.events import Recorder
-from ovnlet.cluster.feeds import Store
-from ovnlet.cluster.guest import Guest
-from ovnlet.cluster.lease import Lease
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.session import Access
-from ovnlet.cluster.writing import Writer
-from ovnlet.control.desk import NETWORK, Desk, Key
-from ovnlet.control.ports import Ports
-from ovnlet.control.subnets import Subnets
-from ovnlet.core import subnets
-from ovnlet.core.claims import NodeClaim, StatefulSet, Workload, named_pool
+from ovnlet.controller.context import NETWORK, ControllerContext, Key
+from ovnlet.controller.http import HttpEndpoints
+from ovnlet.controller.ports import Ports
+from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError
-from ovnlet.core.pools import IpPool
+from ovnlet.core.ipam import subnets
+from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload, named_pool
+from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.core.subnets import SubnetObject
-from ovnlet.drivers.northbound import Northbound
-from ovnlet.front import Front
+from ovnlet.drivers.northbound.client import Northbound
+from ovnlet.kube import objects
+from ovnlet.kube.events import Recorder
+from ovnlet.kube.kopf_runner import KopfRunner
+from ovnlet.kube.lease import Lease
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
+from ovnlet.kube.writer import Writer
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.resync import resync
 from ovnlet.serving import until_stopped
@@ -48,8 +48,10 @@ def serve(settings: ControllerSettings) -> int:
 async def replica(settings: ControllerSettings) -> None:
     """Lead whenever this one may. All that a leader knows begins and ends with its term."""
     access = Access(settings.kubeconfig)
-    lease = Lease(access, settings.namespace, settings.lease, settings.identity, settings.lease_seconds)
-    async with Front(settings.listen) as front:
+    lease = Lease(
+        access, settings.namespace, settings.lease, settings.identity, settings.lease_seconds
+    )
+    async with HttpEndpoints(settings.listen) as front:
         while True:
             await lease.held()
             front.leading = True
@@ -70,7 +72,7 @@ async def replica(settings: ControllerSettings) -> None:
 class Controller:
     """Every part of one term, built from the settings alone."""
 
-    def __init__(self, settings: ControllerSettings, access: Access, front: Front) -> None:
+    def __init__(self, settings: ControllerSettings, access: Access, front: HttpEndpoints) -> None:
         self.settings, self.front = settings, front
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
@@ -78,12 +80,12 @@ class Controller:
         self.queue: Queue[Key, None] = Queue(self._pass)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
-        self.pods = Store(bodies.PODS, bodies.workload, self._pod_changed)
-        self.nodes = Store(bodies.NODES, bodies.node, self._node_changed)
-        self.subnets = Store(bodies.SUBNETS, bodies.subnet, self._subnet_changed)
-        self.sets = Store(bodies.STATEFUL_SETS, bodies.stateful_set, self._set_changed)
-        self.pools = Store(bodies.IP_POOLS, bodies.ip_pool, self._pool_changed)
-        self.desk = Desk(
+        self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
+        self.nodes = Store(objects.NODES, objects.node, self._node_changed)
+        self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
+        self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, self._set_changed)
+        self.pools = Store(objects.IP_POOLS, objects.ip_pool, self._pool_changed)
+        self.desk = ControllerContext(
             settings=settings,
             northbound=self.northbound,
             writer=self.writer,
@@ -102,8 +104,10 @@ class Controller:
         self.networks = Subnets(self.desk)
         self.feeds: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # A cluster need not have the kind of pools.
-        self.listings: list[Listing[Any]] = [Listing(access, feed) for feed in (*self.feeds, self.pools)]
-        self.guest = Guest(access, settings.identity, self.listings)
+        self.listings: list[Relist[Any]] = [
+            Relist(access, feed) for feed in (*self.feeds, self.pools)
+        ]
+        self.guest = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 
     async def run(self) -> None:
@@ -142,7 +146,9 @@ class Controller:
                 self._ready = True
                 await self.queue.run(NETWORK)
                 names = [("subnet", "", subnet.name) for subnet in self.subnets]
-                await asyncio.gather(*(self.queue.run(key) for key in names), return_exceptions=True)
+                await asyncio.gather(
+                    *(self.queue.run(key) for key in names), return_exceptions=True
+                )
                 owed = [("pod", *owner) for owner in self.ports.owed]
                 await asyncio.gather(*(self.queue.run(key) for key in owed), return_exceptions=True)
                 log.info("restored", ports=len(owed), pods=len(list(self.pods)))
@@ -156,7 +162,9 @@ class Controller:
                 async with asyncio.timeout(AWAY):
                     await self.northbound.ready()
             except TimeoutError:
-                log.warning("the northbound database is away; trying for ever", error=self.northbound.fault)
+                log.warning(
+                    "the northbound database is away; trying for ever", error=self.northbound.fault
+                )
             await asyncio.sleep(AWAY)
 
     async def _resync(self) -> None:

@@ -1,7 +1,14 @@
 """What a pod's annotations say of one attachment, as values."""
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
 from ovnlet.core.errors import Invalid
 from ovnlet.core.qos import Qos

@@ -25,14 +25,26 @@ REPAIR = "ovnlet.io/repair"
 CHASSIS = "ovn.kubernetes.io/chassis"
 _FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 _ROUTING = ("gateway", "routes")
-_QOS = ("ingress_rate", "ingress_burst", "egress_rate", "egress_burst", "latency", "jitter", "limit", "loss")
+_QOS = (
+    "ingress_rate",
+    "ingress_burst",
+    "egress_rate",
+    "egress_burst",
+    "latency",
+    "jitter",
+    "limit",
+    "loss",
+)
 _READY = ("allocated", "routed")
 _NODE = ("ip_address", "cidr", "mac_address", "gateway", "logical_switch", "port_name")
 # Of the pod's Subnet, kept among its annotations: one memory of what was good. No annotation has such a name.
 SUBNET_MTU, SUBNET_GATEWAY = "Subnet mtu", "Subnet gateway"
 _SUBNET = (SUBNET_MTU, SUBNET_GATEWAY)
 # Kubernetes' own, of the pod's first interface; the provider's `*_rate` comes before it.
-_BANDWIDTH = {"ingress": "kubernetes.io/ingress-bandwidth", "egress": "kubernetes.io/egress-bandwidth"}
+_BANDWIDTH = {
+    "ingress": "kubernetes.io/ingress-bandwidth",
+    "egress": "kubernetes.io/egress-bandwidth",
+}
 _FIRST = "ovn"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # Characters of an attachment's annotations that are worth remembering what they mean: as many of a pod's are usual.
@@ -81,7 +93,11 @@ def node_port(annotations: Mapping[str, str]) -> str:
 
 def _live(provider: str) -> tuple[str, ...]:
     """What is followed while the pod runs."""
-    return (*_SUBNET, *_keys(provider, (*_ROUTING, *_QOS)), *(_BANDWIDTH.values() if provider == _FIRST else ()))
+    return (
+        *_SUBNET,
+        *_keys(provider, (*_ROUTING, *_QOS)),
+        *(_BANDWIDTH.values() if provider == _FIRST else ()),
+    )
 
 
 def _keys(provider: str, names: Collection[str]) -> tuple[str, ...]:
@@ -95,7 +111,11 @@ def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
 
 def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
     """What an ADD still waits for, in words; None when the annotations are complete."""
-    for name, meaning in (("ip_address", "no address"), ("mac_address", "no MAC"), ("cidr", "no prefix")):
+    for name, meaning in (
+        ("ip_address", "no address"),
+        ("mac_address", "no MAC"),
+        ("cidr", "no prefix"),
+    ):
         if not annotations.get(key(provider, name)):
             return f"{meaning} yet: annotation {key(provider, name)} is missing"
     for name in _READY:
@@ -136,13 +156,17 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
         routes=tuple(route for route in routes if route.destination.prefixlen),
         mtu=read.number(SUBNET_MTU, lambda text: values.mtu(text, addresses)) or 0,
         repair=next(iter(_tolerate(problems, lambda: _repair(annotations))), None),
-        qos=Qos(_limit(read, provider, "ingress"), _limit(read, provider, "egress"), _impairment(read)),
+        qos=Qos(
+            _limit(read, provider, "ingress"), _limit(read, provider, "egress"), _impairment(read)
+        ),
         problems=tuple(problems),
         notices=tuple(read.notices),
     )
 
 
-def settle(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> Allocation:
+def settle(
+    good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str
+) -> Allocation:
     """The allocation in force: what is fixed from ``good``, what is live from ``now`` where it is valid."""
     if good is None or good == relevant(now, provider):
         return parse(now, provider, ifname)
@@ -157,12 +181,17 @@ def settle(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
     return replace(force, problems=(*wrong, *live.problems))
 
 
-def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str) -> dict[str, str]:
+def usable(
+    good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str
+) -> dict[str, str]:
     """The text to remember: ``now`` with every value that could not be used put back to ``good``."""
     if good == relevant(now, provider):
         return relevant(now, provider)
     before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
-    problems = {problem.key for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems}
+    problems = {
+        problem.key
+        for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems
+    }
     wrong = [name for name in (REPAIR, *_live(provider)) if name in problems]
     routing = (SUBNET_GATEWAY, *_keys(provider, _ROUTING))
     for back in ((), wrong, (*wrong, *routing)):  # one put back may not fit a new other one
@@ -172,7 +201,9 @@ def usable(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str
     return text
 
 
-def _merged(good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]) -> dict[str, str]:
+def _merged(
+    good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]
+) -> dict[str, str]:
     """``now`` but for the ``kept`` keys, which are as they are in ``good``."""
     return {
         **{name: value for name, value in relevant(now, provider).items() if name not in kept},
@@ -187,14 +218,20 @@ def _limit(read: Reader, provider: str, direction: str) -> Limit | None:
     burst = read.number(f"{direction}_burst", qos.burst) or None
     rate = bandwidth if rate is None else rate
     if rate and burst and burst > rate * qos.LONGEST:
-        read.problems.append(read.invalid(f"{direction}_burst", f"at most what passes in {qos.LONGEST} s at the rate"))
+        read.problems.append(
+            read.invalid(
+                f"{direction}_burst", f"at most what passes in {qos.LONGEST} s at the rate"
+            )
+        )
         burst = None
     return Limit(rate, burst) if rate else None
 
 
 def _impairment(read: Reader) -> Impairment | None:
     latency, jitter = (read.number(name, qos.milliseconds) or 0 for name in ("latency", "jitter"))
-    found = Impairment(latency, jitter, read.number("limit", qos.packets) or 0, read.percent("loss") or 0)
+    found = Impairment(
+        latency, jitter, read.number("limit", qos.packets) or 0, read.percent("loss") or 0
+    )
     return None if found == Impairment() else found
 
 
@@ -208,12 +245,16 @@ def _addresses(read: Reader) -> tuple[Interface, ...]:
         try:
             address = values.host(text)
         except ValueError as error:
-            raise read.invalid("ip_address", "one IPv4 or IPv6 address, or one of each, comma separated") from error
+            raise read.invalid(
+                "ip_address", "one IPv4 or IPv6 address, or one of each, comma separated"
+            ) from error
         if address.is_multicast or address.is_unspecified or address.is_loopback:
             raise read.invalid("ip_address", "an address of a host")
         network = networks.get(address.version)
         if network is None or address not in network:
-            raise read.invalid("ip_address", f"an address inside {read.text('cidr') or 'cidr, which is missing'}")
+            raise read.invalid(
+                "ip_address", f"an address inside {read.text('cidr') or 'cidr, which is missing'}"
+            )
         found.append(ip_interface(f"{address}/{network.prefixlen}"))
     if len({address.version for address in found}) != len(found):
         raise read.invalid("ip_address", "at most one address of each family")
@@ -224,7 +265,9 @@ def _network(read: Reader, text: str) -> Destination:
     try:
         network = values.prefix(text)
     except ValueError as error:
-        raise read.invalid("cidr", "one prefix of each family of ip_address, comma separated") from error
+        raise read.invalid(
+            "cidr", "one prefix of each family of ip_address, comma separated"
+        ) from error
     if network.prefixlen == 0:
         raise read.invalid("cidr", "a prefix that is not everything")
     return network

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 from ovnlet.core import ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK
 
@@ -48,7 +48,9 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
     return Port(node.bridge, name, frozenset(external_ids.items()))
 
 
-def _routes(veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str], ...]) -> set[Route]:
+def _routes(
+    veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str], ...]
+) -> set[Route]:
     """Connected routes of our own, then the default and custom ones; each with its source.
 
     Without a source, a foreign address that was put before ours would become it. The pod's own go before those of the
@@ -65,11 +67,15 @@ def _routes(veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str
         routes[default] = Route(veth.key, veth.pod, default, gateway, sources[gateway.version].ip)
     for custom in allocation.routes:
         source = sources[custom.via.version].ip
-        routes.setdefault(custom.destination, Route(veth.key, veth.pod, custom.destination, custom.via, source))
+        routes.setdefault(
+            custom.destination, Route(veth.key, veth.pod, custom.destination, custom.via, source)
+        )
     for destination, gateway in ((ip_network(to), ip_address(via)) for to, via in configured):
         address = sources.get(gateway.version)
         if address is not None and gateway in address.network:  # any other the kernel would refuse
-            routes.setdefault(destination, Route(veth.key, veth.pod, destination, gateway, address.ip))
+            routes.setdefault(
+                destination, Route(veth.key, veth.pod, destination, gateway, address.ip)
+            )
     return set(routes.values())
 
 

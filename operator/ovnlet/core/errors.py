@@ -12,7 +12,11 @@ class Invalid(OvnletError):
 
     def __init__(self, key: str, value: str | None, allowed: str) -> None:
         self.key, self.value, self.allowed = key, value, allowed
-        shown = "missing" if value is None else repr(value if len(value) <= 200 else f"{value[:200]}...")
+        shown = (
+            "missing"
+            if value is None
+            else repr(value if len(value) <= 200 else f"{value[:200]}...")
+        )
         what = f"annotation {key}" if "/" in key else key
         super().__init__(f"{what} is {shown}; allowed: {allowed}")
 

@@ -5,9 +5,19 @@ from dataclasses import dataclass
 
 from ovnlet.core import annotations, ids
 from ovnlet.core.allocation import Allocation, Destination, Interface
-from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.errors import NotReady
-from ovnlet.core.resources import Address, Masquerade, Network, Nic, Offload, Port, Resource, Route, Sysctl
+from ovnlet.core.identity import Attachment, Node
+from ovnlet.core.resources import (
+    Address,
+    Masquerade,
+    Network,
+    Nic,
+    Offload,
+    Port,
+    Resource,
+    Route,
+    Sysctl,
+)
 from ovnlet.core.resources.ovs import MARK
 
 NF_TABLES = "nf_tables"
@@ -54,16 +64,24 @@ def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node:
     if node.userspace:
         things.add(Offload(nic.key, nic.name, tx_checksum=False))
     if reach.outgoing and NF_TABLES not in node.lacks:
-        inside = reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
+        inside = (
+            reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
+        )
         things.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
     return frozenset(things)
 
 
 def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
-    return tuple(sorted(prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)))
+    return tuple(
+        sorted(
+            prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)
+        )
+    )
 
 
-def _labels(attachment: Attachment, text: Mapping[str, str], allocation: Allocation) -> dict[str, str]:
+def _labels(
+    attachment: Attachment, text: Mapping[str, str], allocation: Allocation
+) -> dict[str, str]:
     return {
         MARK: ids.mark(*attachment.key),
         "iface-id": annotations.node_port(text) or ids.node_iface_id(attachment.pod),

@@ -52,8 +52,16 @@ def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     """
     wanted = {resource.key: resource for resource in desired}
     doomed = {resource.key for resource in observed if resource.key not in wanted}
-    bereft = {resource.host for resource in observed if isinstance(resource, Veth) and resource.key in doomed}
-    doomed |= {resource.key for resource in observed if isinstance(resource, Port) and resource.name in bereft}
+    bereft = {
+        resource.host
+        for resource in observed
+        if isinstance(resource, Veth) and resource.key in doomed
+    }
+    doomed |= {
+        resource.key
+        for resource in observed
+        if isinstance(resource, Port) and resource.name in bereft
+    }
     remaining = {resource.key: resource for resource in observed if resource.within not in doomed}
     present = {key: resource for key, resource in remaining.items() if key not in doomed}
     removes = sorted((r for key, r in remaining.items() if key in doomed), key=_order, reverse=True)

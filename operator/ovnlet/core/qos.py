@@ -16,7 +16,9 @@ _BURST = 32_000 * MEGA
 # Seconds of the rate that a burst may last: as many as tc's ticks can count.
 LONGEST = 270
 _LATENCY, _PACKETS = 60_000, 1_000_000
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]?|[KMGTPE]i))")
+_QUANTITY = re.compile(
+    r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]?|[KMGTPE]i))"
+)
 _SUFFIX = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
@@ -70,7 +72,14 @@ def megabits(text: str) -> int:
 
 def burst(text: str) -> int:
     """A burst in whole Mbit as bits; 0 is as good as none given."""
-    return _whole(text, _BURST // MEGA, f"a whole number of Mbit up to {_BURST // MEGA}; 0 for the default") * MEGA
+    return (
+        _whole(
+            text,
+            _BURST // MEGA,
+            f"a whole number of Mbit up to {_BURST // MEGA}; 0 for the default",
+        )
+        * MEGA
+    )
 
 
 def quantity(text: str) -> Rounded:
@@ -88,12 +97,17 @@ def quantity(text: str) -> Rounded:
     if not LEAST <= exact <= MOST:
         raise Wrong(allowed)
     rate = int(exact) // _KILO * _KILO
-    return Rounded(rate, "" if rate == exact else f"{rate // _KILO}k is in force: only whole kbit/s can be set")
+    return Rounded(
+        rate, "" if rate == exact else f"{rate // _KILO}k is in force: only whole kbit/s can be set"
+    )
 
 
 def milliseconds(text: str) -> int:
     """Whole milliseconds as microseconds."""
-    return _whole(text, _LATENCY, f"a whole number of milliseconds up to {_LATENCY}; 0 for none") * 1000
+    return (
+        _whole(text, _LATENCY, f"a whole number of milliseconds up to {_LATENCY}; 0 for none")
+        * 1000
+    )
 
 
 def packets(text: str) -> int:
@@ -110,7 +124,9 @@ def percent(text: str) -> Rounded:
     if not exact.is_finite() or exact < 0 or exact > MEGA or 0 < exact < 1:
         raise Wrong(allowed)
     share = int(exact.to_integral_value())
-    return Rounded(share, "" if share == exact else f"{shown(share)} is in force: four decimals can be set")
+    return Rounded(
+        share, "" if share == exact else f"{shown(share)} is in force: four decimals can be set"
+    )
 
 
 def shown(share: int) -> str:

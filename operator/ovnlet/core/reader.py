@@ -60,7 +60,10 @@ class Reader:
         most = most if value.isascii() else _MOST
         if len(value) > most:
             raise Invalid(
-                full, value, f"at most {most} characters" + ("" if value.isascii() else " that are not all ASCII")
+                full,
+                value,
+                f"at most {most} characters"
+                + ("" if value.isascii() else " that are not all ASCII"),
             )
         if plain and not value.strip().isprintable():
             raise Invalid(full, value, "text without control characters")

@@ -13,7 +13,9 @@ def gateways(read: Reader, name: str, addresses: tuple[Interface, ...]) -> tuple
     try:
         found = [values.address(text) for text in values.split(read.text(name))]
     except ValueError as error:
-        raise read.invalid(name, "one address of each family of ip_address, comma separated") from error
+        raise read.invalid(
+            name, "one address of each family of ip_address, comma separated"
+        ) from error
     return tuple(_reachable(read, name, g, addresses) for g in found if _family(g, addresses))
 
 
@@ -22,7 +24,9 @@ def first_of_family(first: tuple[Address, ...], then: tuple[Address, ...]) -> tu
     return (*first, *(gateway for gateway in then if gateway.version not in families))
 
 
-def routes(read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> tuple[CustomRoute, ...]:
+def routes(
+    read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]
+) -> tuple[CustomRoute, ...]:
     shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
     try:
         entries = json.loads(read.text("routes") or "[]")
@@ -36,21 +40,32 @@ def routes(read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Addre
     for route in found:
         _reachable(read, "routes", route.via, addresses)
     if values.shadowed(found, addresses, (*gateways, *(route.via for route in found))):
-        raise read.invalid("routes", f"{shape}, no destination inside the pod's own prefix that holds a gateway")
+        raise read.invalid(
+            "routes", f"{shape}, no destination inside the pod's own prefix that holds a gateway"
+        )
     return tuple(found)
 
 
-def _reachable(read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]) -> Address:
+def _reachable(
+    read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]
+) -> Address:
     """The kernel refuses a gateway that no connected route covers, the pod itself, and all of its neighbours."""
     if any(gateway in a.network and gateway not in (a.ip, _broadcast(a)) for a in addresses):
         return gateway
     networks = ", ".join(str(a.network) for a in addresses)
-    raise read.invalid(name, f"a gateway inside {networks} that is neither the pod's own address nor the broadcast's")
+    raise read.invalid(
+        name,
+        f"a gateway inside {networks} that is neither the pod's own address nor the broadcast's",
+    )
 
 
 def _broadcast(address: Interface) -> Address | None:
     """Of an IPv4 prefix that has room for one."""
-    return address.network.broadcast_address if address.version == 4 and address.network.prefixlen < 31 else None
+    return (
+        address.network.broadcast_address
+        if address.version == 4 and address.network.prefixlen < 31
+        else None
+    )
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:

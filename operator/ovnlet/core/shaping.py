@@ -3,9 +3,19 @@
 from collections.abc import Iterator
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.qos import Impairment, Limit, Qos, shown
-from ovnlet.core.resources import Leaf, Policer, Policing, Port, Qdisc, Resource, Shaper, Shaping, Veth
+from ovnlet.core.resources import (
+    HtbQdisc,
+    LeafQdisc,
+    OvsPolicing,
+    OvsQos,
+    PoliceFilter,
+    Port,
+    Resource,
+    TbfQdisc,
+    Veth,
+)
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.resources.qos import HTB, NETEM, PFIFO, POLICE, SHORT, TBF, module
 
@@ -14,21 +24,23 @@ _ROOM = 64
 _PACKETS = 1000
 
 
-def things(attachment: Attachment, qos: Qos, port: Port, veth: Veth, node: Node) -> Iterator[Resource]:
+def things(
+    attachment: Attachment, qos: Qos, port: Port, veth: Veth, node: Node
+) -> Iterator[Resource]:
     if qos.ingress or qos.impairment:
         yield _shaping(attachment, qos, port, veth)
         if HTB not in node.lacks:
-            yield Qdisc(veth.key, veth.host, qos.ingress.rate if qos.ingress else None)
+            yield HtbQdisc(veth.key, veth.host, qos.ingress.rate if qos.ingress else None)
             if qos.impairment and NETEM not in node.lacks:
                 yield _netem(veth, qos.impairment)
             elif qos.ingress:
-                yield Leaf(veth.key, veth.host, PFIFO, SHORT)
+                yield LeafQdisc(veth.key, veth.host, PFIFO, SHORT)
     if qos.egress:
         yield _policing(port, qos.egress, veth.mtu)
         if TBF not in node.lacks:
-            yield Shaper(veth.key, veth.pod, qos.egress.rate, _bucket(qos.egress, veth.mtu))
+            yield TbfQdisc(veth.key, veth.pod, qos.egress.rate, _bucket(qos.egress, veth.mtu))
         if _polices(node):
-            yield Policer(veth.key, veth.host, qos.egress.rate)
+            yield PoliceFilter(veth.key, veth.host, qos.egress.rate)
 
 
 def unenforced(qos: Qos, node: Node) -> Iterator[str]:
@@ -48,7 +60,7 @@ def _polices(node: Node) -> bool:
     return not node.userspace and POLICE not in node.lacks
 
 
-def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> Shaping:
+def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> OvsQos:
     """Labelled as Kube-OVN labels its own rows; what netem does can be read there too."""
     labels = {
         MARK: ids.mark(*attachment.key),
@@ -59,7 +71,7 @@ def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> Shapin
     if impairment := qos.impairment:
         told = {"latency": str(impairment.latency), "jitter": str(impairment.jitter)}
         told |= {"limit": str(impairment.limit or _PACKETS), "loss": shown(impairment.loss)}
-    return Shaping(
+    return OvsQos(
         port.key,
         port.name,
         qos.ingress.rate if qos.ingress else None,
@@ -69,18 +81,22 @@ def _shaping(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> Shapin
     )
 
 
-def _policing(port: Port, limit: Limit, mtu: int) -> Policing:
+def _policing(port: Port, limit: Limit, mtu: int) -> OvsPolicing:
     """The contract's columns: a whole kbit, 80 % of the rate where no burst is asked for.
 
-    Where a Policer comes of them, it lets pass whatever the shaper in the pod does.
+    Where a PoliceFilter comes of them, it lets pass whatever the shaper in the pod does.
     """
     burst = limit.rate * 4 // 5 if limit.burst is None else _bucket(limit, mtu)
-    return Policing(port.key, port.name, limit.rate // 1000, -(-max(burst, _bucket(limit, mtu)) // 1000))
+    return OvsPolicing(
+        port.key, port.name, limit.rate // 1000, -(-max(burst, _bucket(limit, mtu)) // 1000)
+    )
 
 
-def _netem(veth: Veth, impairment: Impairment) -> Leaf:
+def _netem(veth: Veth, impairment: Impairment) -> LeafQdisc:
     limit = impairment.limit or _PACKETS
-    return Leaf(veth.key, veth.host, NETEM, limit, impairment.latency, impairment.jitter, impairment.loss)
+    return LeafQdisc(
+        veth.key, veth.host, NETEM, limit, impairment.latency, impairment.jitter, impairment.loss
+    )
 
 
 def _bucket(limit: Limit, mtu: int) -> int:

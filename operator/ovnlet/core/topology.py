@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Network, ip_address
 
+from ovnlet.core.ipam.subnets import Subnet, prefix6
 from ovnlet.core.resources.northbound import (
     MARK,
     Policy,
@@ -19,7 +20,6 @@ from ovnlet.core.resources.northbound import (
     Switch,
     SwitchPort,
 )
-from ovnlet.core.subnets import Subnet, prefix6
 
 INSIDE, TO_NODE, OUT = 31000, 30000, 29000
 
@@ -55,7 +55,12 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     return frozenset(
         {
             Switch(subnet.name, frozenset(config.items())),
-            RouterPort(router, port, mac(port), frozenset(f"{gw}/{lengths[gw.version]}" for gw in subnet.gateways)),
+            RouterPort(
+                router,
+                port,
+                mac(port),
+                frozenset(f"{gw}/{lengths[gw.version]}" for gw in subnet.gateways),
+            ),
             SwitchPort(
                 subnet.name,
                 f"{subnet.name}-{router}",
@@ -68,7 +73,9 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     )
 
 
-def network(router: str, subnets: Iterable[Subnet], join: Subnet, members: Iterable[Member]) -> Rows:
+def network(
+    router: str, subnets: Iterable[Subnet], join: Subnet, members: Iterable[Member]
+) -> Rows:
     """The router, and which way packets take that leave the subnets: by the node on which their pod runs.
 
     A packet needs a route before a policy is asked: the default one is that, and leads nowhere by itself.

@@ -18,10 +18,14 @@ def route(entry: Mapping[str, str]) -> CustomRoute:
     return CustomRoute(destination, via)
 
 
-def shadowed(routes: list[CustomRoute], addresses: tuple[Interface, ...], gateways: tuple[Address, ...]) -> bool:
+def shadowed(
+    routes: list[CustomRoute], addresses: tuple[Interface, ...], gateways: tuple[Address, ...]
+) -> bool:
     """IPv6 refuses a gateway whose longest match is a route through another one; IPv4 finds the connected one."""
     own = {each.version: each.network.prefixlen for each in addresses}
-    inner = [r.destination for r in routes if r.via.version == 6 and r.destination.prefixlen > own[6]]
+    inner = [
+        r.destination for r in routes if r.via.version == 6 and r.destination.prefixlen > own[6]
+    ]
     return any(gateway in destination for destination in inner for gateway in gateways)
 
 
@@ -51,7 +55,9 @@ def mtu(text: str, addresses: tuple[Interface, ...]) -> int:
     value = int(text) if text.isascii() and text.isdigit() else -1
     if value == 0 or least <= value <= _LARGEST:
         return value
-    raise Wrong(f"0, or {least} to {_LARGEST} bytes{'; the kernel takes IPv6 off a link with less' * (least == 1280)}")
+    raise Wrong(
+        f"0, or {least} to {_LARGEST} bytes{'; the kernel takes IPv6 off a link with less' * (least == 1280)}"
+    )
 
 
 def split(text: str) -> list[str]:

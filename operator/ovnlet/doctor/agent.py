@@ -30,7 +30,11 @@ async def examine(settings: Settings) -> list[Finding]:
     if status == HTTPStatus.OK:
         found.append(ok("agent", f"serves {len(attachments)} attachments"))
     else:
-        found.append(fault("agent", f"does not take pods: {body['msg']}", body.get("details") or "see its log"))
+        found.append(
+            fault(
+                "agent", f"does not take pods: {body['msg']}", body.get("details") or "see its log"
+            )
+        )
     return [*found, *(finding for each in attachments for finding in _attachment(each))]
 
 
@@ -49,8 +53,14 @@ def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
             fix = "; ".join(install(kind) for kind in kinds.split(" and no "))
             yield fault("limits", f"{pod}: {problem}", f"{fix}; or move the pod to another node")
         else:
-            yield fault("annotations", f"{pod}: {problem}", "correct the annotation; it takes effect at once")
+            yield fault(
+                "annotations",
+                f"{pod}: {problem}",
+                "correct the annotation; it takes effect at once",
+            )
     if each["state"] == "drifted":
-        yield fault("drift", f"{pod} is not as desired", f"ovnlet plan {each['namespace']}/{each['pod']}")
+        yield fault(
+            "drift", f"{pod} is not as desired", f"ovnlet plan {each['namespace']}/{each['pod']}"
+        )
     elif each["state"].startswith("waiting"):
         yield note("agent", f"{pod} is {each['state']}")

@@ -13,7 +13,9 @@ _READ = (".conf", ".conflist", ".json")
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     if settings.cni_bin_dir is None or settings.cni_conf_dir is None:
-        yield note("CNI", "cni_bin_dir or cni_conf_dir is not set: what the runtime reads is not looked at")
+        yield note(
+            "CNI", "cni_bin_dir or cni_conf_dir is not set: what the runtime reads is not looked at"
+        )
         return
     bin_dir, conf_dir = Path(settings.cni_bin_dir), Path(settings.cni_conf_dir)
     broken = list(_plugin(bin_dir, Path(settings.plugin)))
@@ -48,11 +50,15 @@ def _configuration(conf_dir: Path, expected: str) -> Iterator[Finding]:
         content = ours.read_text()
         files = sorted(path for path in conf_dir.iterdir() if path.suffix in _READ)
     except (OSError, UnicodeDecodeError) as error:
-        yield fault("CNI", f"no network configuration at {ours}: {error}", f"{_RESTART}, when it serves")
+        yield fault(
+            "CNI", f"no network configuration at {ours}: {error}", f"{_RESTART}, when it serves"
+        )
         return
     if content != expected:
         yield fault("CNI", f"{ours} is stale: it is not what this release writes", _RESTART)
     elif files[0] != ours:
-        yield fault("CNI", f"the runtime takes {files[0]}, which sorts before ours", f"remove {files[0]}")
+        yield fault(
+            "CNI", f"the runtime takes {files[0]}, which sorts before ours", f"remove {files[0]}"
+        )
     else:
         yield ok("CNI", f"{ours} is the first that the runtime reads")

@@ -8,10 +8,11 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.resources.qos import HTB, NETEM, POLICE, TBF, module
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers import nftables, sysctl
-from ovnlet.drivers.kinds import Kinds
+from ovnlet.drivers.links import nftables
+from ovnlet.drivers.links.kernel_features import KernelFeatures
+from ovnlet.drivers.linux import sysctl
 
-# What the agent cannot do its work without, by the kernel's numbers. tests/e2e/test_install.py shows it of each.
+# What the agent cannot do its work without, by the kernel's numbers. `make e2e-install` shows it of each.
 CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
 _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
@@ -35,7 +36,11 @@ def _rights() -> Iterator[Finding]:
     lacking = [name for number, name in CAPABILITIES.items() if not effective >> number & 1]
     if lacking:
         names = ", ".join(lacking)
-        yield fault("rights", f"capability {names} is missing", f"add {names} to securityContext.capabilities.add")
+        yield fault(
+            "rights",
+            f"capability {names} is missing",
+            f"add {names} to securityContext.capabilities.add",
+        )
     else:
         yield ok("rights", f"capabilities {', '.join(CAPABILITIES.values())}")
 
@@ -43,12 +48,20 @@ def _rights() -> Iterator[Finding]:
 def _kinds() -> Iterator[Finding]:
     """No fault by itself: a pod that asks for what cannot be had here is one, and the agent tells of it."""
     try:
-        lacking = Kinds().lacking
+        lacking = KernelFeatures().lacking
     except OvnletError as error:
-        yield fault("kernel", f"kinds of qdisc cannot be asked for: {error}", "run the doctor with NET_ADMIN")
+        yield fault(
+            "kernel",
+            f"kinds of qdisc cannot be asked for: {error}",
+            "run the doctor with NET_ADMIN",
+        )
         return
     for kind in sorted(lacking):
-        yield note("kernel", f"no {module(kind)}: {_LIMITS[kind]} cannot be enforced", install(module(kind)))
+        yield note(
+            "kernel",
+            f"no {module(kind)}: {_LIMITS[kind]} cannot be enforced",
+            install(module(kind)),
+        )
     for kind in sorted(_LIMITS.keys() - lacking):
         yield ok("kernel", f"{module(kind)}: {_LIMITS[kind]}")
 
@@ -59,9 +72,15 @@ def _tables() -> Iterator[Finding]:
         if nftables.is_there():
             yield ok("kernel", what)
         else:
-            yield note("kernel", f"no {what} is not done", "modprobe nf_tables on the node, or a kernel with it")
+            yield note(
+                "kernel",
+                f"no {what} is not done",
+                "modprobe nf_tables on the node, or a kernel with it",
+            )
     except OvnletError as error:
-        yield fault("kernel", f"nf_tables cannot be asked for: {error}", "run the doctor with NET_ADMIN")
+        yield fault(
+            "kernel", f"nf_tables cannot be asked for: {error}", "run the doctor with NET_ADMIN"
+        )
 
 
 def install(name: str) -> str:
@@ -72,11 +91,23 @@ def install(name: str) -> str:
 
 def _settings(directory: str) -> Iterator[Finding]:
     if not Path(directory, "ipv6").exists():
-        yield note("sysctl", "IPv6 is switched off in this kernel", "boot without ipv6.disable=1 for pods with IPv6")
+        yield note(
+            "sysctl",
+            "IPv6 is switched off in this kernel",
+            "boot without ipv6.disable=1 for pods with IPv6",
+        )
     if sysctl.read(directory, "ipv4/ip_forward") == "0":
-        yield note("sysctl", "net.ipv4.ip_forward is 0", "sysctl -w net.ipv4.ip_forward=1 if hostPort is used")
-    count, most = (sysctl.read(directory, f"netfilter/nf_conntrack_{name}") for name in ("count", "max"))
+        yield note(
+            "sysctl",
+            "net.ipv4.ip_forward is 0",
+            "sysctl -w net.ipv4.ip_forward=1 if hostPort is used",
+        )
+    count, most = (
+        sysctl.read(directory, f"netfilter/nf_conntrack_{name}") for name in ("count", "max")
+    )
     if count and most and int(count) > _FULL * int(most) > 0:
         yield fault(
-            "sysctl", f"{count} of {most} tracked connections are in use", "sysctl -w net.netfilter.nf_conntrack_max"
+            "sysctl",
+            f"{count} of {most} tracked connections are in use",
+            "sysctl -w net.netfilter.nf_conntrack_max",
         )

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ovnlet.core.attachment import Life
 from ovnlet.core.errors import OvnletError
+from ovnlet.core.identity import Life
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers.netlink import Netlink
-from ovnlet.drivers.sandboxes import decode
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.store.sandboxes import decode
 
 NETNS = Path("/run/netns")
-_PROPAGATE = "mountPropagation: HostToContainer in the pod; on the node itself mount --make-rshared /run"
+_PROPAGATE = (
+    "mountPropagation: HostToContainer in the pod; on the node itself mount --make-rshared /run"
+)
 
 
 class Mount(NamedTuple):
@@ -33,7 +35,11 @@ def holding(path: Path, table: str) -> Mount:
     for identity, _, _, _, _, options, *rest in here:
         if identity not in below:
             tags, kind = rest[: rest.index("-")], rest[rest.index("-") + 1]
-            return Mount(kind, "rw" in options.split(","), any(tag.startswith(("shared:", "master:")) for tag in tags))
+            return Mount(
+                kind,
+                "rw" in options.split(","),
+                any(tag.startswith(("shared:", "master:")) for tag in tags),
+            )
     return Mount("", writable=False, propagated=False)
 
 
@@ -47,7 +53,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if not run.is_dir():
         yield note("mounts", f"there is no {run} yet", "the agent makes it")
     elif (mount := holding(run.resolve(), table)).kind != "tmpfs":
-        fix = "give the agent a directory of the node's /run: records must vanish with the namespaces"
+        fix = (
+            "give the agent a directory of the node's /run: records must vanish with the namespaces"
+        )
         yield fault("mounts", f"{run} is on {mount.kind}, not on a tmpfs", fix)
     else:
         yield ok("mounts", f"{run} is on a tmpfs")
@@ -60,7 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _sandboxes(directory: Path) -> Iterator[Finding]:
-    netlink, count = Netlink(), 0
+    netlink, count = PodLinks(), 0
     for path in sorted(directory.glob("*.json")):
         try:
             attachment = decode(path.read_text()).attachment
@@ -71,5 +79,9 @@ def _sandboxes(directory: Path) -> Iterator[Finding]:
         except FileNotFoundError:  # its pod has just gone
             continue
         except (OSError, ValueError, TypeError, KeyError, OvnletError) as error:
-            yield fault("records", f"{path}: {error}", "remove the file; a running agent writes what it knows anew")
+            yield fault(
+                "records",
+                f"{path}: {error}",
+                "remove the file; a running agent writes what it knows anew",
+            )
     yield ok("records", f"{count} sandboxes are recorded")

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from ovnlet.cluster.session import Access, ApiFault, BadCredentials, call
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, ok
+from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
 
 # Verb and resource of everything that the agent asks; manifests/base/rbac.yaml grants it.
 NEEDED = (
@@ -19,27 +19,40 @@ NEEDED = (
     ("patch", "events"),
 )
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_REACH = (
-    "is the API server up, and does a route, or kube-proxy for its Service, lead there? See KUBERNETES_SERVICE_HOST"
-)
+_REACH = "is the API server up, and does a route, or kube-proxy for its Service, lead there? See KUBERNETES_SERVICE_HOST"
 
 
 async def examine(settings: Settings) -> list[Finding]:
     try:
         access = Access(settings.kubeconfig, server=settings.api_server)
     except BadCredentials as error:
-        return [fault("API", str(error), "give --kubeconfig, or run in a pod with a service account")]
+        return [
+            fault("API", str(error), "give --kubeconfig, or run in a pod with a service account")
+        ]
     try:
         async with access.session() as http:
             reviews = [_review(verb, resource) for verb, resource in NEEDED]
             told = await asyncio.gather(
-                *(call(http, "POST", f"{access.server}{_REVIEW}", json=review) for review in reviews)
+                *(
+                    call(http, "POST", f"{access.server}{_REVIEW}", json=review)
+                    for review in reviews
+                )
             )
     except ApiFault as error:
         if error.status == 401:
-            return [fault("API", str(error), "the token is not valid: restart the pod, or renew the kubeconfig")]
+            return [
+                fault(
+                    "API",
+                    str(error),
+                    "the token is not valid: restart the pod, or renew the kubeconfig",
+                )
+            ]
         return [fault("API", str(error), _REACH)]
-    denied = [f"{v} {r}" for (v, r), answer in zip(NEEDED, told, strict=True) if not answer["status"].get("allowed")]
+    denied = [
+        f"{v} {r}"
+        for (v, r), answer in zip(NEEDED, told, strict=True)
+        if not answer["status"].get("allowed")
+    ]
     if denied:
         fix = "kubectl apply -k the manifests again: rbac.yaml grants it"
         return [fault("API", f"{access.server} does not let us {', '.join(denied)}", fix)]
@@ -49,6 +62,12 @@ async def examine(settings: Settings) -> list[Finding]:
 def _review(verb: str, resource: str) -> dict[str, object]:
     words, _, subresource = resource.partition("/")
     name, _, group = words.partition(".")
-    attributes = {"verb": verb, "resource": name, "subresource": subresource, "group": group, "version": "v1"}
+    attributes = {
+        "verb": verb,
+        "resource": name,
+        "subresource": subresource,
+        "group": group,
+        "version": "v1",
+    }
     kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     return {**kind, "spec": {"resourceAttributes": attributes}}

@@ -8,9 +8,9 @@ from pathlib import Path
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, ok
-from ovnlet.drivers import unixctl
-from ovnlet.drivers.netlink import Netlink
-from ovnlet.drivers.ovsdb import Database, Row
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.ovsdb import unixctl
+from ovnlet.drivers.ovsdb.replica import Replica, Row
 
 Tables = dict[str, dict[str, Row]]
 
@@ -35,11 +35,16 @@ async def examine(settings: Settings) -> list[Finding]:
         return [rows, *health]
     (root,) = rows["Open_vSwitch"].values()
     found = [ok("OVS", "ovsdb-server answers"), *health]
-    return [*found, *_bridge(rows, root, settings.bridge), *_chassis(root), *_tunnel(root, settings.mtu)]
+    return [
+        *found,
+        *_bridge(rows, root, settings.bridge),
+        *_chassis(root),
+        *_tunnel(root, settings.mtu),
+    ]
 
 
 async def _rows(path: str) -> Tables | Finding:
-    database = Database(path, "Open_vSwitch", _TABLES, changed=lambda _: None, renewed=lambda: None)
+    database = Replica(path, "Open_vSwitch", _TABLES, changed=lambda _: None, renewed=lambda: None)
     database.start()
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -73,7 +78,9 @@ def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
     wanted = root["external_ids"].get("ovn-bridge-datapath-type", "")
     if bridge is None:
         yield fault(
-            "OVS", f"there is no bridge {name}", f"ovs-vsctl --may-exist add-br {name}; ovn-controller makes it"
+            "OVS",
+            f"there is no bridge {name}",
+            f"ovs-vsctl --may-exist add-br {name}; ovn-controller makes it",
         )
         return
     datapath = bridge["datapath_type"] or "system"
@@ -110,13 +117,19 @@ def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
         return
     try:
         address = ip_address(text)
-        link = Netlink.mtu_of(address)
+        link = PodLinks.mtu_of(address)
     except (ValueError, OvnletError) as error:
-        yield fault("MTU", f"ovn-encap-ip {text}: {error}", "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS")
+        yield fault(
+            "MTU",
+            f"ovn-encap-ip {text}: {error}",
+            "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS",
+        )
         return
     if link is None:
         fix = "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS with an address of this node"
-        yield fault("MTU", f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up", fix)
+        yield fault(
+            "MTU", f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up", fix
+        )
         return
     most = link - _GENEVE[address.version]
     if mtu > most:

@@ -4,7 +4,7 @@ How the agent starts it, each ``run()`` a task that is stopped by cancelling it:
 
     access = Access(settings.kubeconfig)  # raises BadCredentials: refuse to start
     pods = Pods(state, settings.node_name)
-    listing = Listing(access, pods)
-    guest = Guest(access, settings.node_name, [pods], listing.request)
+    listing = Relist(access, pods)
+    guest = KopfRunner(access, settings.node_name, [pods], listing.request)
     recorder = Recorder(access, settings.node_name)
 """

@@ -6,12 +6,12 @@ node would lose all its tunnels. Ours (`control`) has no use for it.
 
 from typing import Any
 
-from ovnlet.cluster.bodies import OwnNode
-from ovnlet.cluster.own_node import Kept
 from ovnlet.core.annotations import CHASSIS
+from ovnlet.kube.node_patcher import NodePatcher
+from ovnlet.kube.objects import OwnNode
 
 
-class ChassisName(Kept[str]):
+class ChassisName(NodePatcher[str]):
     """The system-id of Open vSwitch."""
 
     def read(self, node: OwnNode) -> str | None:

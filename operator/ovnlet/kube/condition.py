@@ -6,14 +6,14 @@ Only where the node has such a way; elsewhere the condition is somebody else's.
 from datetime import UTC, datetime
 from typing import Any
 
-from ovnlet.cluster.bodies import UNAVAILABLE, OwnNode
-from ovnlet.cluster.own_node import Kept
-from ovnlet.cluster.session import Access
+from ovnlet.kube.node_patcher import NodePatcher
+from ovnlet.kube.objects import UNAVAILABLE, OwnNode
+from ovnlet.kube.session import Access
 
 UP, DOWN = ("False", "NodeInterfaceReady"), ("True", "NodeInterfaceFailed")
 
 
-class Condition(Kept[tuple[str, str]]):
+class Condition(NodePatcher[tuple[str, str]]):
     """Status and reason; the message is of the last that was wanted."""
 
     def __init__(self, access: Access, node: str) -> None:
@@ -30,5 +30,14 @@ class Condition(Kept[tuple[str, str]]):
     def body(self, wanted: tuple[str, str]) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status, reason = wanted
-        condition = {"type": UNAVAILABLE, "status": status, "reason": reason, "message": self._message}
-        return {"status": {"conditions": [condition | {"lastTransitionTime": now, "lastHeartbeatTime": now}]}}
+        condition = {
+            "type": UNAVAILABLE,
+            "status": status,
+            "reason": reason,
+            "message": self._message,
+        }
+        return {
+            "status": {
+                "conditions": [condition | {"lastTransitionTime": now, "lastHeartbeatTime": now}]
+            }
+        }

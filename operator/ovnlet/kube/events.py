@@ -12,11 +12,14 @@ import aiohttp
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
-from ovnlet.cluster.session import Access, ApiFault, call
+from ovnlet.kube.session import Access, ApiFault, call
 
 COMPONENT = "ovnlet"
 AGAIN = 3600.0  # seconds in which the same is told by raising its count
-BURST, REFILL = 10, 60.0  # Events of one pod and reason at once, and seconds until one more is allowed
+BURST, REFILL = (
+    10,
+    60.0,
+)  # Events of one pod and reason at once, and seconds until one more is allowed
 QUEUE, MEMORY = 256, 1024
 MESSAGE = 1024
 LONGEST_WAIT = 5.0
@@ -52,7 +55,7 @@ class Key:
 
 
 @dataclass(slots=True)
-class Told:
+class SentEvent:
     """One Event. ``there``: the API server has it; ``since`` is the loop's time of the first."""
 
     owner: Subject
@@ -86,8 +89,8 @@ class Recorder:
 
     def __init__(self, access: Access, node: str) -> None:
         self._access, self._node = access, node
-        self._queue: OrderedDict[Key, Told] = OrderedDict()
-        self._told: OrderedDict[Key, Told] = OrderedDict()
+        self._queue: OrderedDict[Key, SentEvent] = OrderedDict()
+        self._told: OrderedDict[Key, SentEvent] = OrderedDict()
         self._allowances: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
         self._filled = asyncio.Event()
 
@@ -98,7 +101,7 @@ class Recorder:
         told = self._told.get(key)
         if told is None or now - told.since > AGAIN:
             name = f"{pod.name[:236].rstrip('-.')}.{secrets.token_hex(8)}"
-            told = Told(pod, kind, name, now, datetime.now(UTC), datetime.now(UTC))
+            told = SentEvent(pod, kind, name, now, datetime.now(UTC), datetime.now(UTC))
             _remember(self._told, key, told, MEMORY)
         told.count += 1
         told.last = datetime.now(UTC)
@@ -133,24 +136,30 @@ class Recorder:
                 except ApiFault as fault:
                     if _passes(fault):
                         raise
-                    log.warning("an Event was refused", pod=key.pod, reason=key.reason, error=str(fault))
+                    log.warning(
+                        "an Event was refused", pod=key.pod, reason=key.reason, error=str(fault)
+                    )
                     self._queue.pop(key, None)
 
-    async def _send(self, http: aiohttp.ClientSession, key: Key, told: Told) -> None:
+    async def _send(self, http: aiohttp.ClientSession, key: Key, told: SentEvent) -> None:
         """PATCH what the API server has, create what it has not or has forgotten."""
         sent = told.count
         url = f"{self._access.server}/api/v1/namespaces/{told.owner.namespace or 'default'}/events"
         if told.there:
             change = {"count": sent, "lastTimestamp": _time(told.last)}
             headers = {"Content-Type": "application/merge-patch+json"}
-            told.there = await _unless(404, call(http, "PATCH", f"{url}/{told.name}", json=change, headers=headers))
+            told.there = await _unless(
+                404, call(http, "PATCH", f"{url}/{told.name}", json=change, headers=headers)
+            )
         if not told.there:
-            await _unless(409, call(http, "POST", url, json=self._event(key, told)))  # 409: its answer was lost
+            await _unless(
+                409, call(http, "POST", url, json=self._event(key, told))
+            )  # 409: its answer was lost
             told.there = True
         if told.count == sent:
             self._queue.pop(key, None)
 
-    def _event(self, key: Key, told: Told) -> dict[str, Any]:
+    def _event(self, key: Key, told: SentEvent) -> dict[str, Any]:
         pod = told.owner
         return {
             "apiVersion": "v1",
@@ -188,7 +197,9 @@ async def _unless(status: int, request: Coroutine[None, None, Any]) -> bool:
 
 def _passes(error: BaseException) -> bool:
     """Whether time helps: no answer, an overload, or a token that is about to be renewed."""
-    return isinstance(error, ApiFault) and (error.status in (0, 401, 408, 429) or error.status >= 500)
+    return isinstance(error, ApiFault) and (
+        error.status in (0, 401, 408, 429) or error.status >= 500
+    )
 
 
 def _remember(known: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None:

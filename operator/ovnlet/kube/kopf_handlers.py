@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from ovnlet.cluster.feeds import Store
+from ovnlet.kube.object_store import Store
 
 BACKOFFS = (0.25, 0.5, 1.0, 2.0)
 LONGEST_BACKOFF = 3.0

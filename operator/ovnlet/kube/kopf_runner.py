@@ -15,9 +15,9 @@ from typing import Any
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from ovnlet.cluster.feeds import Store
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.session import Access
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 STEADY = 60.0
@@ -26,13 +26,13 @@ LOOK = 2.0  # seconds between looks for a kind that came after kopf
 log = structlog.get_logger("guest")
 
 
-class Guest:
+class KopfRunner:
     """Feeds the stores of ``listings`` from kopf's watches. ``identity`` is what kopf is to call itself.
 
     Whenever kopf had to list a kind anew, or ended, events may be lost, and our own LIST is asked for.
     """
 
-    def __init__(self, access: Access, identity: str, listings: Sequence[Listing[Any]]) -> None:
+    def __init__(self, access: Access, identity: str, listings: Sequence[Relist[Any]]) -> None:
         self._access, self._identity = access, identity
         self._listings = {listing.store.kind.path: listing for listing in listings}
         self._watched: set[str] = set()
@@ -93,7 +93,9 @@ class Guest:
         while True:
             await asyncio.sleep(LOOK)
             before = missing
-            missing = {path for path, listing in self._listings.items() if listing.there} - self._watched
+            missing = {
+                path for path, listing in self._listings.items() if listing.there
+            } - self._watched
             if self._watched and before & missing:
                 return
 
@@ -101,7 +103,7 @@ class Guest:
         """In the thread. kopf is imported here: it takes a quarter of a second."""
         import kopf  # noqa: PLC0415
 
-        from ovnlet.cluster import handlers  # noqa: PLC0415
+        from ovnlet.kube import kopf_handlers  # noqa: PLC0415
 
         stores = [listing.store for listing in self._listings.values()]
 
@@ -120,8 +122,8 @@ class Guest:
         hush()
         async with self._access.session(notice) as http:
             await kopf.operator(
-                registry=handlers.registry(self._access.server, http, stores, tell),
-                settings=handlers.settings(stores),
+                registry=kopf_handlers.registry(self._access.server, http, stores, tell),
+                settings=kopf_handlers.settings(stores),
                 # By itself it asks DNS for the node's full name, and where none answers that takes 5 s.
                 identity=self._identity,  # type: ignore[arg-type]
                 standalone=True,
@@ -136,7 +138,7 @@ async def _outcome(life: Coroutine[None, None, None]) -> BaseException | None:
     return error
 
 
-class Chatter(logging.Handler):
+class KopfLogHandler(logging.Handler):
     """Passes kopf's errors on, each place in its code at most once a minute: it tells of every retry."""
 
     def __init__(self) -> None:
@@ -147,7 +149,10 @@ class Chatter(logging.Handler):
         place = (record.pathname, record.lineno)
         if monotonic() - self._told.get(place, -STEADY) >= STEADY:
             self._told[place] = monotonic()
-            log.warning("kopf: " + record.getMessage(), error=repr(record.exc_info[1]) if record.exc_info else None)
+            log.warning(
+                "kopf: " + record.getMessage(),
+                error=repr(record.exc_info[1]) if record.exc_info else None,
+            )
 
 
 def hush() -> None:
@@ -155,4 +160,4 @@ def hush() -> None:
     logger.setLevel(logging.ERROR)
     logger.propagate = False
     if not logger.handlers:
-        logger.addHandler(Chatter())
+        logger.addHandler(KopfLogHandler())

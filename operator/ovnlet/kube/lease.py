@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from ovnlet.cluster.session import Access, ApiFault, call
+from ovnlet.kube.session import Access, ApiFault, call
 
 # In parts of the Lease's duration: how often it is renewed, and when one gives up that cannot.
 RENEW, GIVE_UP = 0.2, 0.7
@@ -21,7 +21,9 @@ log = structlog.get_logger("lease")
 class Lease:
     """``held()`` returns once this replica leads, ``keep()`` when it does no longer, ``release()`` hands it on."""
 
-    def __init__(self, access: Access, namespace: str, name: str, identity: str, seconds: float) -> None:
+    def __init__(
+        self, access: Access, namespace: str, name: str, identity: str, seconds: float
+    ) -> None:
         self._access, self._identity, self._seconds = access, identity, seconds
         self._list = f"{access.server}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name, self._namespace = name, namespace
@@ -97,7 +99,12 @@ class Lease:
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (not same),
         }
         meta = self._body.get("metadata") or {"name": self._name, "namespace": self._namespace}
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": meta,
+            "spec": spec,
+        }
         method, url = ("PUT", f"{self._list}/{self._name}") if self._body else ("POST", self._list)
         try:
             async with self._access.session() as http:

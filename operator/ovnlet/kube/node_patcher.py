@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from ovnlet.cluster.bodies import NODES, OwnNode
-from ovnlet.cluster.session import Access, call
 from ovnlet.core.errors import NotReady
+from ovnlet.kube.objects import NODES, OwnNode
+from ovnlet.kube.session import Access, call
 
 LONGEST_WAIT = 5.0
 # By the subresource: an agent needs no right to change a Node's spec or labels. It takes annotations as well.
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 log = structlog.get_logger("node")
 
 
-class Kept(ABC, Generic[_T]):
+class NodePatcher(ABC, Generic[_T]):
     """``seen`` and ``want`` return at once; ``run`` writes."""
 
     def __init__(self, access: Access, node: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 Owner = tuple[str, str]
 
 
-class Kept(Protocol):
+class StoredObject(Protocol):
     """What is kept of an object."""
 
     @property
@@ -17,7 +17,7 @@ class Kept(Protocol):
     def object_uid(self) -> str: ...
 
 
-T = TypeVar("T", bound=Kept)
+T = TypeVar("T", bound=StoredObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class Kind:
     @property
     def path(self) -> str:
         return (
-            f"/apis/{self.group}/{self.version}/{self.plural}" if self.group else f"/api/{self.version}/{self.plural}"
+            f"/apis/{self.group}/{self.version}/{self.plural}"
+            if self.group
+            else f"/api/{self.version}/{self.plural}"
         )
 
 
@@ -94,7 +96,9 @@ class Store(Generic[T]):
         self._listed = version
         there = {seen.owner: seen for seen in listed}
         self._newest = {o: v for o, v in self._newest.items() if o in there or v > version}
-        for owner in [owner for owner in self._values if owner not in there and owner not in self._newest]:
+        for owner in [
+            owner for owner in self._values if owner not in there and owner not in self._newest
+        ]:
             self._put(owner, None)
         for seen in there.values():
             self.seen(seen)

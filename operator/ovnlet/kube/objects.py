@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ovnlet.cluster.feeds import Kind
-from ovnlet.core import pools
 from ovnlet.core.annotations import runtime_uid
-from ovnlet.core.claims import PROVIDER, NodeClaim, StatefulSet, Workload
-from ovnlet.core.pools import IpPool
-from ovnlet.core.subnets import SubnetObject
+from ovnlet.core.ipam import pools
+from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
+from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.kube.object_store import Kind
 
 PODS = Kind("", "v1", "pods")
 NODES = Kind("", "v1", "nodes")
@@ -100,9 +100,20 @@ def stateful_set(body: Body) -> StatefulSet:
 
 def _stateful_set(metadata: Body) -> str:
     owners = metadata.get("ownerReferences") or ()
-    return next((each["name"] for each in owners if each.get("kind") == "StatefulSet" and each.get("controller")), "")
+    return next(
+        (
+            each["name"]
+            for each in owners
+            if each.get("kind") == "StatefulSet" and each.get("controller")
+        ),
+        "",
+    )
 
 
 def _annotations(metadata: Body) -> dict[str, str]:
     every: Mapping[str, str] = metadata.get("annotations") or {}
-    return {name: value for name, value in every.items() if name.startswith(f"{PROVIDER}.kubernetes.io/")}
+    return {
+        name: value
+        for name, value in every.items()
+        if name.startswith(f"{PROVIDER}.kubernetes.io/")
+    }

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ovnlet.cluster.feeds import Kind
 from ovnlet.core import annotations
-from ovnlet.core.attachment import Pod
+from ovnlet.core.identity import Pod
 from ovnlet.core.reader import bounded
+from ovnlet.kube.object_store import Kind
 
 DOMAINS = ("kubernetes.io", "ovnlet.io")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole manifest once more
@@ -34,4 +34,6 @@ def read(body: Mapping[str, Any]) -> Pod | None:
 
 def _needed(key: str) -> bool:
     domain = key.partition("/")[0]
-    return key != _APPLIED and any(domain == ours or domain.endswith(f".{ours}") for ours in DOMAINS)
+    return key != _APPLIED and any(
+        domain == ours or domain.endswith(f".{ours}") for ours in DOMAINS
+    )

@@ -7,20 +7,20 @@ import aiohttp
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from ovnlet.cluster.feeds import Kept, Store, Version
-from ovnlet.cluster.session import Access, ApiFault, call
 from ovnlet.core.errors import NotReady
+from ovnlet.kube.object_store import Store, StoredObject, Version
+from ovnlet.kube.session import Access, ApiFault, call
 
 # Objects in one answer: a pod may have 256 KiB of annotations, and there are hundreds on a node.
 CHUNK = 20
 # Seconds, at most, between tries; and until a kind that the cluster does not have is asked for again.
 LONGEST_WAIT, ABSENT_WAIT = 4.0, 5.0
 log = structlog.get_logger("listing")
-T = TypeVar("T", bound=Kept)
+T = TypeVar("T", bound=StoredObject)
 _hasten = wait_random_exponential(multiplier=0.25, max=LONGEST_WAIT, min=0.1)
 
 
-class Listing(Generic[T]):
+class Relist(Generic[T]):
     """Lists when asked, and until it succeeds. One list at a time, so that none overtakes another.
 
     ``there`` tells whether the last try succeeded. A kind may come with its CRD long after the agent; one that the

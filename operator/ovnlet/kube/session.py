@@ -49,7 +49,11 @@ class Access:
     """Opens sessions by a kubeconfig or, without one, by the pod's service account."""
 
     def __init__(
-        self, kubeconfig: str | None = None, *, server: str | None = None, account: Path = SERVICE_ACCOUNT
+        self,
+        kubeconfig: str | None = None,
+        *,
+        server: str | None = None,
+        account: Path = SERVICE_ACCOUNT,
     ) -> None:
         self._kubeconfig = Path(kubeconfig) if kubeconfig else None
         self._account = account
@@ -57,14 +61,22 @@ class Access:
         tls(credentials)
         self.server = (server or credentials.server).rstrip("/")
         if not self.server:
-            raise BadCredentials("no kubeconfig is given and KUBERNETES_SERVICE_HOST is not set: this is no pod")
+            raise BadCredentials(
+                "no kubeconfig is given and KUBERNETES_SERVICE_HOST is not set: this is no pod"
+            )
 
     def read(self) -> Credentials:
         """The credentials as they are now. Raises BadCredentials."""
         try:
-            return from_kubeconfig(self._kubeconfig) if self._kubeconfig else from_account(self._account)
+            return (
+                from_kubeconfig(self._kubeconfig)
+                if self._kubeconfig
+                else from_account(self._account)
+            )
         except (OSError, ValueError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
-            raise BadCredentials(f"{self._kubeconfig or self._account}: {type(error).__name__}: {error}") from error
+            raise BadCredentials(
+                f"{self._kubeconfig or self._account}: {type(error).__name__}: {error}"
+            ) from error
 
     def session(self, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
         """The caller closes it. Raises ApiFault: credentials that were good at start will be so again."""
@@ -89,7 +101,9 @@ class Access:
                 now = path.stat()
                 if (now.st_mtime_ns, now.st_ino) != seen:
                     credentials = self.read()
-                    context.load_verify_locations(cadata=credentials.ca)  # the CA's successor, if there is one
+                    context.load_verify_locations(
+                        cadata=credentials.ca
+                    )  # the CA's successor, if there is one
                     seen, token = (now.st_mtime_ns, now.st_ino), credentials.token or ""
             except (OSError, BadCredentials) as error:  # one that kopf tries again after
                 raise aiohttp.ClientConnectionError(f"no credentials: {error}") from error
@@ -129,9 +143,14 @@ def tls(credentials: Credentials) -> ssl.SSLContext:
 
 
 def from_account(directory: Path) -> Credentials:
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host, port = (
+        environ.get("KUBERNETES_SERVICE_HOST", ""),
+        environ.get("KUBERNETES_SERVICE_PORT", "443"),
+    )
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}" if host else ""
-    return Credentials(server, (directory / "ca.crt").read_text(), (directory / "token").read_text().strip())
+    return Credentials(
+        server, (directory / "ca.crt").read_text(), (directory / "token").read_text().strip()
+    )
 
 
 def from_kubeconfig(path: Path) -> Credentials:
@@ -142,18 +161,24 @@ def from_kubeconfig(path: Path) -> Credentials:
     if not str(cluster["server"]).startswith("https://"):
         raise ValueError(f"server {cluster['server']!r} is not https://")
     if "exec" in user or "auth-provider" in user:
-        raise ValueError("credential plugins are not supported: use a token or a client certificate")
+        raise ValueError(
+            "credential plugins are not supported: use a token or a client certificate"
+        )
     token = user.get("token")
     if "tokenFile" in user:
         token = (path.parent / user["tokenFile"]).read_text().strip()
     certificate = None
     if "client-certificate" in user or "client-certificate-data" in user:
         certificate = _pem(path, user, "client-certificate") + "\n" + _pem(path, user, "client-key")
-    return Credentials(cluster["server"], _pem(path, cluster, "certificate-authority"), token, certificate)
+    return Credentials(
+        cluster["server"], _pem(path, cluster, "certificate-authority"), token, certificate
+    )
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(entry[kind] for entry in config[f"{kind}s"] if entry["name"] == name)
+    found: dict[str, Any] = next(
+        entry[kind] for entry in config[f"{kind}s"] if entry["name"] == name
+    )
     return found
 
 

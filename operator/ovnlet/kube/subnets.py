@@ -5,8 +5,8 @@ from typing import Any
 
 from ovnlet.core.allocation import Destination
 from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
+from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
-from ovnlet.core.subnets import SubnetObject
 from ovnlet.core.values import prefix, split
 
 _DEFAULT_VPC = "ovn-cluster"

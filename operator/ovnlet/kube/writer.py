@@ -6,10 +6,10 @@ from typing import Any
 
 import aiohttp
 
-from ovnlet.cluster.bodies import NODES, PODS, SUBNETS
-from ovnlet.cluster.session import Access, ApiFault, call
-from ovnlet.core.claims import Claim, NodeClaim
-from ovnlet.core.subnets import SubnetObject
+from ovnlet.core.ipam.claims import Claim, NodeClaim
+from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.kube.objects import NODES, PODS, SUBNETS
+from ovnlet.kube.session import Access, ApiFault, call
 
 # More at once only make the API server slower for everybody else.
 ABREAST = 16
@@ -34,7 +34,9 @@ class Writer:
         if isinstance(claim, NodeClaim):
             await self._patch(f"{NODES.path}/{claim.name}", body)
         else:
-            await self._patch(f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}", body)
+            await self._patch(
+                f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}", body
+            )
 
     async def status(self, subnet: SubnetObject, status: Mapping[str, Any]) -> None:
         body = {"metadata": {"uid": subnet.object_uid}, "status": dict(status)}
@@ -49,7 +51,9 @@ class Writer:
             if self._http is None or self._http.closed:
                 self._http = self._access.session()
             try:
-                await call(self._http, "PATCH", f"{self._access.server}{path}", json=body, headers=_MERGE)
+                await call(
+                    self._http, "PATCH", f"{self._access.server}{path}", json=body, headers=_MERGE
+                )
             except ApiFault as fault:
                 if fault.status not in (404, 409):  # gone, or another object of that name
                     raise

@@ -6,11 +6,11 @@ from contextlib import suppress
 
 import structlog
 
-from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.errors import NodeFault, NotConverged, NotReady, OvnletError, UnknownSandbox
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
+from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.stages import Clock, untimed
 from ovnlet.reconcile.state import Owner, State
 
@@ -58,7 +58,12 @@ class Attaching:
     ) -> None:
         self._clock = clock
         self._host, self._state, self._records = host, state, records
-        self._reconciler, self._queue, self._refresh, self._budget = reconciler, queue, refresh, budget
+        self._reconciler, self._queue, self._refresh, self._budget = (
+            reconciler,
+            queue,
+            refresh,
+            budget,
+        )
         self._adding: dict[AttachmentKey, _Adding] = {}
 
     async def add(self, attachment: Attachment) -> Outcome:
@@ -80,7 +85,9 @@ class Attaching:
         await self._overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
         await self._detach(attachment)
 
-    async def check(self, key: AttachmentKey, concerns: Callable[[Step], bool] = lambda _: True) -> None:
+    async def check(
+        self, key: AttachmentKey, concerns: Callable[[Step], bool] = lambda _: True
+    ) -> None:
         """The first half of the loop: changes nothing, and asks nobody but the node.
 
         Raises NotConverged with what is left of the plan and ``concerns`` the caller, NotReady where OVS and OVN do not
@@ -97,17 +104,23 @@ class Attaching:
             async with asyncio.timeout(SETTLING):
                 await self._host.installed(record.attachment)
         except TimeoutError:
-            raise NotReady("OVS has not plugged the port, or OVN has not installed it (ovn-installed)") from None
+            raise NotReady(
+                "OVS has not plugged the port, or OVN has not installed it (ovn-installed)"
+            ) from None
 
     async def collect(self, valid: frozenset[AttachmentKey]) -> None:
         """Remove what the runtime no longer lists and whose sandbox is proved dead.
 
         One that is not listed but lives is only told: an empty list must not clear a node.
         """
-        unlisted = [record.attachment for record in self._records if record.attachment.key not in valid]
+        unlisted = [
+            record.attachment for record in self._records if record.attachment.key not in valid
+        ]
         ends = await asyncio.gather(*map(self._collect, unlisted), return_exceptions=True)
         if failures := [end for end in ends if isinstance(end, BaseException)]:
-            raise NodeFault(f"{len(failures)} of {len(unlisted)} stay: " + "; ".join(map(str, failures)))
+            raise NodeFault(
+                f"{len(failures)} of {len(unlisted)} stay: " + "; ".join(map(str, failures))
+            )
 
     async def _collect(self, attachment: Attachment) -> None:
         if self._host.life(attachment) is Life.DEAD:
@@ -120,7 +133,11 @@ class Attaching:
         pod = self._state.get(owner)
         for adding in self._adding.values():
             attachment = adding.attachment
-            if attachment.owner == owner and adding.seen and (pod is None or attachment.uid not in (None, pod.uid)):
+            if (
+                attachment.owner == owner
+                and adding.seen
+                and (pod is None or attachment.uid not in (None, pod.uid))
+            ):
                 adding.overtake("the pod was deleted while its sandbox was being attached")
 
     async def _guarded(self, adding: _Adding) -> Outcome:
@@ -149,7 +166,9 @@ class Attaching:
         with self._queue.calm(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
-            adding.waits_for = "ovn-controller has not set ovn-installed: is the logical switch port there?"
+            adding.waits_for = (
+                "ovn-controller has not set ovn-installed: is the logical switch port there?"
+            )
             with self._clock("flows"):
                 await self._host.installed(attachment)
             self._queue.answer(attachment.key)
@@ -161,7 +180,9 @@ class Attaching:
         self._reconciler.ask(attachment.key)
         outcome = await self._queue.run(attachment.key)
         if outcome is None or not outcome.desired:
-            raise UnknownSandbox("this sandbox was deleted or replaced by a newer one while it was being attached")
+            raise UnknownSandbox(
+                "this sandbox was deleted or replaced by a newer one while it was being attached"
+            )
         return outcome
 
     async def _annotated(self, adding: _Adding) -> None:
@@ -199,8 +220,14 @@ class Attaching:
             except NotReady:  # the API server is away: no proof, and the wait goes on
                 return
             pod = self._state.get(attachment.owner)
-            if attachment.uid and "-" in attachment.uid and (pod is None or pod.uid != attachment.uid):
-                raise UnknownSandbox(f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted")
+            if (
+                attachment.uid
+                and "-" in attachment.uid
+                and (pod is None or pod.uid != attachment.uid)
+            ):
+                raise UnknownSandbox(
+                    f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted"
+                )
         finally:
             changed.set()
 
@@ -236,4 +263,6 @@ class Attaching:
             except asyncio.CancelledError:
                 continue
             except OvnletError as error:
-                log.warning("ADD not undone yet, tried again", attachment=attachment.key, error=str(error))
+                log.warning(
+                    "ADD not undone yet, tried again", attachment=attachment.key, error=str(error)
+                )

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ovnlet.core.attachment import AttachmentKey
+from ovnlet.core.identity import AttachmentKey
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import Key
 
@@ -30,7 +30,7 @@ class _Row:
     timer: asyncio.TimerHandle | None = None
 
 
-class Patience:
+class RepairBackoff:
     """``again(key)`` is called when a rest that held something up is over."""
 
     def __init__(self, again: Callable[[AttachmentKey], None]) -> None:
@@ -41,8 +41,14 @@ class Patience:
         """A repair was made. Of a thing's within two seconds of the one before, or of the rest, fifteen are free."""
         now = asyncio.get_running_loop().time()
         row = self._rows.setdefault(key, _Row())
-        row.things = {thing: seen for thing, seen in row.things.items() if now - max(seen[1], row.until) < WINDOW}
-        mended = {_thing(step): (row.things.get(_thing(step), (0, now))[0] + 1, now) for step in steps}
+        row.things = {
+            thing: seen
+            for thing, seen in row.things.items()
+            if now - max(seen[1], row.until) < WINDOW
+        }
+        mended = {
+            _thing(step): (row.things.get(_thing(step), (0, now))[0] + 1, now) for step in steps
+        }
         row.things |= mended
         most = max((count for count, _ in mended.values()), default=0)
         if most > FREE:

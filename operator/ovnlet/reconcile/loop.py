@@ -10,14 +10,14 @@ from typing import Protocol
 
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Allocation
-from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.plan import Plan, Step, diff
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.shaping import unenforced
-from ovnlet.reconcile.patience import UNDONE, Patience
+from ovnlet.reconcile.budget import UNDONE, RepairBackoff
 from ovnlet.reconcile.state import State
 
 # Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
@@ -105,8 +105,14 @@ class Reconciler:
         again: Callable[[AttachmentKey], None] = lambda _: None,
         subnet: Callable[[str], Mapping[str, str] | None] = lambda _: None,
     ) -> None:
-        self._host, self._state, self._records, self._tell, self._repair = host, state, records, tell, repair
-        self._patience, self._subnet = Patience(again), subnet
+        self._host, self._state, self._records, self._tell, self._repair = (
+            host,
+            state,
+            records,
+            tell,
+            repair,
+        )
+        self._patience, self._subnet = RepairBackoff(again), subnet
         self._leaving: dict[AttachmentKey, Attachment] = {}
         self._asked: set[AttachmentKey] = set()
         self._departed: dict[tuple[tuple[str, str], str | None, str, str], Mapping[str, str]] = {}
@@ -146,7 +152,9 @@ class Reconciler:
     def desired(self, record: Record) -> tuple[Network, Allocation]:
         """The network this attachment should have now; raises NotReady or Invalid without a usable allocation."""
         attachment = record.attachment
-        allocation = annotations.settle(record.good, self._now(record), attachment.provider, attachment.ifname)
+        allocation = annotations.settle(
+            record.good, self._now(record), attachment.provider, attachment.ifname
+        )
         return network(attachment, allocation, self._host.node), allocation
 
     def _now(self, record: Record) -> Mapping[str, str]:
@@ -157,7 +165,9 @@ class Reconciler:
         if now is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
         facts = self._subnet(annotations.switch(now, record.attachment.provider))
-        return annotations.with_subnet(now, annotations.of_subnet(record.good or now) if facts is None else facts)
+        return annotations.with_subnet(
+            now, annotations.of_subnet(record.good or now) if facts is None else facts
+        )
 
     def awaits(self, attachment: Attachment) -> str | None:
         """What must come before a network can be made for this attachment, in words; None if nothing must."""
@@ -178,9 +188,15 @@ class Reconciler:
         if self._state.complete:
             self._departed.clear()
             return None
-        remembered = [record for record in self._records if _same_pod(record.attachment, attachment) and record.good]
+        remembered = [
+            record
+            for record in self._records
+            if _same_pod(record.attachment, attachment) and record.good
+        ]
         newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
-        departed = self._departed.get((attachment.owner, attachment.uid, attachment.ifname, attachment.provider))
+        departed = self._departed.get(
+            (attachment.owner, attachment.uid, attachment.ifname, attachment.provider)
+        )
         return newest.good if newest else departed
 
     def superseded(self, attachment: Attachment) -> bool:
@@ -208,7 +224,9 @@ class Reconciler:
         except Invalid as problem:
             self._tell(Outcome(attachment, ABSENT, ABSENT, problems=(problem,)))
             raise
-        good = annotations.usable(record.good, self._now(record), attachment.provider, attachment.ifname)
+        good = annotations.usable(
+            record.good, self._now(record), attachment.provider, attachment.ifname
+        )
         edited = good != record.good
         if edited:
             self._records.put(replace(record, good=good))
@@ -222,7 +240,9 @@ class Reconciler:
         else:
             outcome = Outcome(attachment, desired, desired)
         lacking = tuple(unenforced(allocation.qos, self._host.node))
-        told = replace(outcome, problems=allocation.problems, notices=allocation.notices, unenforced=lacking)
+        told = replace(
+            outcome, problems=allocation.problems, notices=allocation.notices, unenforced=lacking
+        )
         return replace(told, edited=edited, fresh=fresh, asked=asked)
 
     async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
@@ -275,4 +295,9 @@ async def unrepaired(host: Host, attachment: Attachment, desired: Network, why: 
 
 
 def _same_pod(one: Attachment, other: Attachment) -> bool:
-    return (one.owner, one.uid, one.ifname, one.provider) == (other.owner, other.uid, other.ifname, other.provider)
+    return (one.owner, one.uid, one.ifname, one.provider) == (
+        other.owner,
+        other.uid,
+        other.ifname,
+        other.provider,
+    )

@@ -39,7 +39,9 @@ class Queue(Generic[K, R]):
     """
 
     def __init__(
-        self, work: Callable[[K], Awaitable[R]], failed: Callable[[K, OvnletError], None] = lambda _key, _error: None
+        self,
+        work: Callable[[K], Awaitable[R]],
+        failed: Callable[[K, OvnletError], None] = lambda _key, _error: None,
     ) -> None:
         self._work, self._told_failed = work, failed
         self._entries: dict[K, _Entry[R]] = {}

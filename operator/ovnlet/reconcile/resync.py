@@ -5,7 +5,9 @@ import random
 from collections.abc import Callable, Coroutine
 
 
-async def resync(every: float, look: Callable[[], Coroutine[None, None, None]], *, soon: float) -> None:
+async def resync(
+    every: float, look: Callable[[], Coroutine[None, None, None]], *, soon: float
+) -> None:
     """Call ``look`` once ``soon``, then for ever ``every`` seconds, give or take a tenth so that nodes drift apart."""
     await asyncio.sleep(soon)
     await look()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ovnlet.core.attachment import Pod
+from ovnlet.core.identity import Pod
 
 Owner = tuple[str, str]
 

@@ -5,9 +5,9 @@ from typing import Literal, Protocol
 import structlog
 
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
-from ovnlet.reconcile.reconciler import Outcome
+from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
+from ovnlet.reconcile.loop import Outcome
 
 log = structlog.get_logger("reconcile")
 
@@ -16,7 +16,12 @@ class Record(Protocol):
     """Makes an Event on a pod, or on the Node; returns at once."""
 
     def __call__(
-        self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str, /
+        self,
+        attachment: Attachment,
+        kind: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        /,
     ) -> None: ...
 
 
@@ -31,7 +36,9 @@ class Status:
         attachment = outcome.attachment
         before = self._last.get(attachment.key)
         self._tell_problems(outcome, before.problems if before else ())
-        self._tell_new(outcome, "AnnotationRounded", outcome.notices, before.notices if before else ())
+        self._tell_new(
+            outcome, "AnnotationRounded", outcome.notices, before.notices if before else ()
+        )
         lacking = "NatNotDone" if attachment.is_node else "RateNotEnforced"
         self._tell_new(outcome, lacking, outcome.unenforced, before.unenforced if before else ())
         if outcome.left and outcome.left != (before.left if before else ()):
@@ -46,7 +53,12 @@ class Status:
     def failed(self, attachment: Attachment, error: OvnletError) -> None:
         """A pass that nobody waits for failed; what only takes time is not told."""
         if not isinstance(error, NotReady):
-            self._record(attachment, "Warning", "NetworkRepairFailed", f"{type(error).__name__}: {error}; tried again")
+            self._record(
+                attachment,
+                "Warning",
+                "NetworkRepairFailed",
+                f"{type(error).__name__}: {error}; tried again",
+            )
 
     def states(self) -> list[str]:
         """Of every pod's attachment that has a network."""
@@ -54,7 +66,9 @@ class Status:
 
     def unenforced(self) -> int:
         """How many limits this node cannot enforce."""
-        return sum(len(outcome.unenforced) for key, outcome in self._last.items() if key != NODE_NIC)
+        return sum(
+            len(outcome.unenforced) for key, outcome in self._last.items() if key != NODE_NIC
+        )
 
     def state(self, key: AttachmentKey) -> tuple[str, list[str]]:
         """In a word, and the annotations that could not be used or are not in force to the letter."""
@@ -68,10 +82,16 @@ class Status:
         told = {str(problem) for problem in before}
         for problem in outcome.problems:
             if str(problem) not in told:
-                log.warning("annotation not used", pod="/".join(outcome.attachment.called), reason=str(problem))
+                log.warning(
+                    "annotation not used",
+                    pod="/".join(outcome.attachment.called),
+                    reason=str(problem),
+                )
                 self._record(outcome.attachment, "Warning", "InvalidAnnotation", str(problem))
 
-    def _tell_new(self, outcome: Outcome, reason: str, texts: tuple[str, ...], before: tuple[str, ...]) -> None:
+    def _tell_new(
+        self, outcome: Outcome, reason: str, texts: tuple[str, ...], before: tuple[str, ...]
+    ) -> None:
         for text in texts:
             if text not in before:
                 log.warning(text, pod="/".join(outcome.attachment.called), reason=reason)
@@ -79,7 +99,12 @@ class Status:
 
     def _tell_left(self, outcome: Outcome) -> None:
         steps = [str(step) for step in outcome.left]
-        log.warning("drift is left", pod="/".join(outcome.attachment.called), why=outcome.why_left, steps=steps)
+        log.warning(
+            "drift is left",
+            pod="/".join(outcome.attachment.called),
+            why=outcome.why_left,
+            steps=steps,
+        )
         message = f"not repaired ({outcome.why_left}): {'; '.join(steps)}"
         self._record(outcome.attachment, "Warning", "NetworkDrifted", message)
 
@@ -87,10 +112,17 @@ class Status:
         attachment = outcome.attachment
         steps = [str(step) for step in outcome.steps]
         what = outcome.what
-        log.info(what, pod="/".join(attachment.called), container=attachment.container_id[:12], steps=steps)
+        log.info(
+            what,
+            pod="/".join(attachment.called),
+            container=attachment.container_id[:12],
+            steps=steps,
+        )
         if what == "repaired":
             hint = "" if attachment.is_node else f" (annotation {REPAIR}: off exempts this pod)"
             told = f"drift was found and repaired: {'; '.join(steps)}{hint}"
             self._record(attachment, "Warning", "NetworkRepaired", told)
         elif what == "updated":
-            self._record(attachment, "Normal", "NetworkUpdated", "edits were applied: " + "; ".join(steps))
+            self._record(
+                attachment, "Normal", "NetworkUpdated", "edits were applied: " + "; ".join(steps)
+            )

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.core.attachment import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
+from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.reconciler import Host, Outcome, Reconciler, Records
 from ovnlet.reconcile.state import State
 
 log = structlog.get_logger("sweep")
@@ -62,9 +62,19 @@ class Sweep:
             self._suspects.clear()
             log.info("nothing is swept", reason=str(reason))
             return
-        left = [(each, ours) for each, ours in found if self._is_unknown(each) and not self._rebuild(each)]
-        suspects = {attachment.key: attachment for attachment, ours in left if ours and self._is_garbage(attachment)}
-        suspects |= {attachment.key: attachment for attachment in known if self._is_orphan(attachment)}
+        left = [
+            (each, ours)
+            for each, ours in found
+            if self._is_unknown(each) and not self._rebuild(each)
+        ]
+        suspects = {
+            attachment.key: attachment
+            for attachment, ours in left
+            if ours and self._is_garbage(attachment)
+        }
+        suspects |= {
+            attachment.key: attachment for attachment in known if self._is_orphan(attachment)
+        }
         for key in sorted(suspects.keys() & self._suspects)[:CAP]:
             log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
             self._reconciler.leave(suspects[key])
@@ -72,16 +82,27 @@ class Sweep:
         self._suspects = set(suspects)
 
     def _is_unknown(self, attachment: Attachment) -> bool:
-        return self._records.get(attachment.key) is None and not self._reconciler.leaving(attachment.key)
+        return self._records.get(attachment.key) is None and not self._reconciler.leaving(
+            attachment.key
+        )
 
     def _rebuild(self, attachment: Attachment) -> bool:
         """Make a lost record anew, or adopt what kube-ovn-cni made, if the sandbox lives and its pod is known."""
         pod = self._state.get(attachment.owner)
-        if pod is None or attachment.uid not in (None, pod.uid) or self._host.life(attachment) is not Life.ALIVE:
+        if (
+            pod is None
+            or attachment.uid not in (None, pod.uid)
+            or self._host.life(attachment) is not Life.ALIVE
+        ):
             return False
-        log.warning("record rebuilt", pod="/".join(attachment.owner), container=attachment.container_id)
+        log.warning(
+            "record rebuilt", pod="/".join(attachment.owner), container=attachment.container_id
+        )
         rebuilt = replace(
-            attachment, uid=pod.uid, boot_id=self._records.boot_id, sequence=self._records.next_sequence()
+            attachment,
+            uid=pod.uid,
+            boot_id=self._records.boot_id,
+            sequence=self._records.next_sequence(),
         )
         self._records.put(Record(rebuilt))
         self._queue.add(rebuilt.key)
@@ -95,7 +116,10 @@ class Sweep:
             case Life.ALIVE:
                 return self._is_gone(attachment)
             case Life.HIDDEN:
-                log.warning("a sandbox of ours cannot be seen, left alone", container=attachment.container_id)
+                log.warning(
+                    "a sandbox of ours cannot be seen, left alone",
+                    container=attachment.container_id,
+                )
                 return False
 
     def _is_orphan(self, attachment: Attachment) -> bool:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from ovnlet.cluster import bodies, pods
-from ovnlet.cluster.events import Recorder
-from ovnlet.cluster.feeds import Store
-from ovnlet.cluster.guest import Guest
-from ovnlet.cluster.listing import Listing
-from ovnlet.cluster.session import Access
-from ovnlet.core.attachment import Pod
-from ovnlet.core.subnets import SubnetObject
+from ovnlet.core.identity import Pod
+from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.kube import objects, pods
+from ovnlet.kube.events import Recorder
+from ovnlet.kube.kopf_runner import KopfRunner
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
 from ovnlet.reconcile.state import State
 
 NODE = "n0"
@@ -27,9 +27,9 @@ IN_FORCE = 6.0
 @dataclass(frozen=True, slots=True)
 class Room:
     state: State
-    listing: Listing[Pod]
-    subnets: Listing[SubnetObject]
-    guest: Guest
+    listing: Relist[Pod]
+    subnets: Relist[SubnetObject]
+    guest: KopfRunner
     recorder: Recorder
 
     def pod(self, name: str) -> Pod | None:
@@ -43,9 +43,9 @@ class Room:
 def room(account: Path, server: str) -> Room:
     access = Access(server=server, account=account)
     state = State()
-    listing = Listing(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
-    subnets = Listing(access, Store(bodies.SUBNETS, bodies.subnet, lambda _was, _now: None))
-    guest = Guest(access, NODE, [listing, subnets])
+    listing = Relist(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
+    subnets = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
+    guest = KopfRunner(access, NODE, [listing, subnets])
     return Room(state, listing, subnets, guest, Recorder(access, NODE))
 
 
@@ -53,7 +53,10 @@ def room(account: Path, server: str) -> Room:
 async def running(account: Path, server: str) -> AsyncIterator[Room]:
     """As the agent does: some tasks, stopped by cancelling them."""
     one = room(account, server)
-    tasks = [asyncio.create_task(part.run()) for part in (one.listing, one.subnets, one.guest, one.recorder)]
+    tasks = [
+        asyncio.create_task(part.run())
+        for part in (one.listing, one.subnets, one.guest, one.recorder)
+    ]
     try:
         yield one
         assert not any(task.done() for task in tasks), "a part of the room ended"
@@ -85,5 +88,8 @@ class Weight:
     def now(cls) -> "Weight":
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(
-            len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd")), pages * 4096 >> 20
+            len(asyncio.all_tasks()),
+            threading.active_count(),
+            len(os.listdir("/proc/self/fd")),
+            pages * 4096 >> 20,
         )

@@ -10,12 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cluster.front import Front
+from integration.apiserver.front import Front
 from testbed import clean, layout
 from testbed.bed import Bed
 from testbed.service import wait_for
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests" / "base"
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests" / "base"
 NAME = "cluster"
 SYSTEM = "ovnlet-system"
 USER = f"system:serviceaccount:{SYSTEM}:ovnlet"
@@ -57,7 +57,9 @@ def token(bed: Bed) -> str:
 
 @pytest.fixture
 async def front(bed: Bed) -> AsyncIterator[Front]:
-    front = Front(bed.api_url, bed.ids.ca, bed.ids.directory / "server.crt", bed.ids.directory / "server.key")
+    front = Front(
+        bed.api_url, bed.ids.ca, bed.ids.directory / "server.crt", bed.ids.directory / "server.key"
+    )
     await front.open()
     yield front
     await front.close()
@@ -75,7 +77,9 @@ class Api:
             assert answer.ok, body
             return body
 
-    async def create(self, name: str, *, annotations: dict[str, str] | None = None, **spec: Any) -> Any:
+    async def create(
+        self, name: str, *, annotations: dict[str, str] | None = None, **spec: Any
+    ) -> Any:
         body = {
             "metadata": {"name": name, "annotations": annotations or {}},
             "spec": {"nodeName": "n0", "containers": [{"name": "c", "image": "x"}], **spec},
@@ -93,11 +97,15 @@ class Api:
         await self._do("PATCH", path, json={"status": {"phase": "Succeeded"}}, headers=headers)
 
     async def delete(self, name: str) -> None:
-        await self._do("DELETE", f"/namespaces/default/pods/{name}", params={"gracePeriodSeconds": "0"})
+        await self._do(
+            "DELETE", f"/namespaces/default/pods/{name}", params={"gracePeriodSeconds": "0"}
+        )
 
     async def events(self, name: str) -> list[dict[str, Any]]:
         selector = {"fieldSelector": f"involvedObject.name={name}"}
-        items: list[dict[str, Any]] = (await self._do("GET", "/namespaces/default/events", params=selector))["items"]
+        items: list[dict[str, Any]] = (
+            await self._do("GET", "/namespaces/default/events", params=selector)
+        )["items"]
         return items
 
     async def forget_event(self, name: str) -> None:
@@ -127,12 +135,18 @@ class Audit:
     def asked(self) -> list[dict[str, Any]]:
         with self._log.open() as file:
             file.seek(self._from)
-            entries: list[dict[str, Any]] = [json.loads(line) for line in file if line.endswith("\n")]
+            entries: list[dict[str, Any]] = [
+                json.loads(line) for line in file if line.endswith("\n")
+            ]
         return [entry for entry in entries if entry["user"]["username"] == USER]
 
     def verbs(self) -> set[tuple[str, str]]:
         """Verbs on resources; discovery, which has none, left out."""
-        return {(entry["verb"], entry["objectRef"]["resource"]) for entry in self.asked() if "objectRef" in entry}
+        return {
+            (entry["verb"], entry["objectRef"]["resource"])
+            for entry in self.asked()
+            if "objectRef" in entry
+        }
 
 
 @pytest.fixture

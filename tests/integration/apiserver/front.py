@@ -30,7 +30,9 @@ class Front:
     def url(self) -> str:
         return f"https://127.0.0.1:{self._port}"
 
-    async def open(self, answer: Answer | None = None, certificate: tuple[Path, Path] | None = None) -> None:
+    async def open(
+        self, answer: Answer | None = None, certificate: tuple[Path, Path] | None = None
+    ) -> None:
         """Listen, and answer as told: by default what the API server says."""
         await self.close()
         self.answer = answer or passes
@@ -40,7 +42,9 @@ class Front:
         await self._runner.setup()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*(certificate or self._certificate))
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=context, reuse_address=True).start()
+        await web.TCPSite(
+            self._runner, "127.0.0.1", self._port, ssl_context=context, reuse_address=True
+        ).start()
 
     async def close(self) -> None:
         """Refuse connections and cut those that are."""
@@ -61,11 +65,19 @@ class Front:
             http.request(
                 request.method,
                 self._behind + request.raw_path,
-                headers={k: v for k, v in request.headers.items() if k not in ("Host", "Transfer-Encoding")},
+                headers={
+                    k: v
+                    for k, v in request.headers.items()
+                    if k not in ("Host", "Transfer-Encoding")
+                },
                 data=await request.read() or None,
             ) as upstream,
         ):
-            headers = {k: v for k, v in upstream.headers.items() if k not in ("Transfer-Encoding", "Content-Length")}
+            headers = {
+                k: v
+                for k, v in upstream.headers.items()
+                if k not in ("Transfer-Encoding", "Content-Length")
+            }
             response = web.StreamResponse(status=upstream.status, headers=headers)
             await response.prepare(request)
             with suppress(aiohttp.ClientError, ConnectionError, asyncio.CancelledError):
@@ -79,11 +91,15 @@ async def passes(request: web.Request) -> None:
 
 
 async def unavailable(request: web.Request) -> web.StreamResponse:
-    return web.json_response({"kind": "Status", "code": 503, "message": "the test says so"}, status=503)
+    return web.json_response(
+        {"kind": "Status", "code": 503, "message": "the test says so"}, status=503
+    )
 
 
 async def fails_watches(request: web.Request) -> web.StreamResponse | None:
     """An error inside a watch that is not "history is gone": kopf takes it as fatal."""
     if request.query.get("watch") != "true":
         return None
-    return web.json_response({"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "the test"}})
+    return web.json_response(
+        {"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "the test"}}
+    )

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import yaml
 
-from ovnlet.metrics import Metrics
+from ovnlet.agent.metrics import Metrics
 
 HERE = Path(__file__).parent
-RULES = HERE.parents[1] / "manifests/alerts/ovnlet.rules.yaml"
+RULES = HERE.parents[2] / "manifests/alerts/ovnlet.rules.yaml"
 
 
 def promtool(*words: str, where: Path) -> str:
-    done = subprocess.run(["promtool", *words], cwd=where, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", *words], cwd=where, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -8,9 +8,9 @@ from time import monotonic
 
 import pytest
 
-from cluster.agent import IN_FORCE, Weight, running, until
-from cluster.conftest import USER, Api, Audit, grant, token
-from cluster.front import Front, fails_watches, unavailable
+from integration.apiserver.agent import IN_FORCE, Weight, running, until
+from integration.apiserver.conftest import USER, Api, Audit, grant, token
+from integration.apiserver.front import Front, fails_watches, unavailable
 from testbed.bed import Bed
 
 
@@ -65,11 +65,13 @@ async def test_connections_cut_again_and_again(account: Path, front: Front, api:
 @pytest.fixture
 def foreign(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for the same address, by nobody that the cluster trusts, and its key."""
-    words = (
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
-    )
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
     files = (tmp_path / "x.crt", tmp_path / "x.key")
-    subprocess.run(["openssl", *words.split(), "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", *words.split(), "-out", files[0], "-keyout", files[1]],
+        check=True,
+        capture_output=True,
+    )
     return files
 
 
@@ -100,7 +102,9 @@ async def test_a_new_ca_is_learned_while_kopf_runs(
         await until(lambda: room.note("rotated") == "after it", 2, "the edit")
 
 
-async def test_the_role_bound_only_after_the_agents_start(bed: Bed, account: Path, front: Front, api: Api) -> None:
+async def test_the_role_bound_only_after_the_agents_start(
+    bed: Bed, account: Path, front: Front, api: Api
+) -> None:
     await api.create("granted")
     bed.kubectl("delete", "clusterrolebinding", "ovnlet")
     try:
@@ -113,7 +117,9 @@ async def test_the_role_bound_only_after_the_agents_start(bed: Bed, account: Pat
         grant(bed)
 
 
-async def test_a_token_that_is_refused_and_renewed(bed: Bed, account: Path, front: Front, api: Api) -> None:
+async def test_a_token_that_is_refused_and_renewed(
+    bed: Bed, account: Path, front: Front, api: Api
+) -> None:
     await api.create("renewed")
     (account / "token").write_text("expired")
     async with running(account, front.url) as room:
@@ -144,13 +150,21 @@ async def test_a_token_that_is_renewed_in_time_is_never_refused(
     assert all(entry["user"]["username"] == USER for entry in audit.asked())
 
 
-async def test_an_error_in_the_watch_ends_kopf_and_nothing_else(account: Path, front: Front, api: Api) -> None:
+async def test_an_error_in_the_watch_ends_kopf_and_nothing_else(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("survivor")
     await front.open(fails_watches)
     async with running(account, front.url) as room:
         await until(lambda: room.pod("survivor"), 5, "the pod")
         await asyncio.sleep(1)
         await api.note("survivor", "by our own list")
-        await until(lambda: room.note("survivor") == "by our own list", IN_FORCE, "the edit, without any watch")
+        await until(
+            lambda: room.note("survivor") == "by our own list",
+            IN_FORCE,
+            "the edit, without any watch",
+        )
         await front.open()
-        await until(lambda: any("watch=true" in line for line in front.requests[-3:]), IN_FORCE, "a watch")
+        await until(
+            lambda: any("watch=true" in line for line in front.requests[-3:]), IN_FORCE, "a watch"
+        )

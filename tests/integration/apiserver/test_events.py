@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from cluster.agent import IN_FORCE, Room, running, until
-from cluster.conftest import Api, Audit
-from cluster.front import Front
-from ovnlet.core.attachment import Pod
+from integration.apiserver.agent import IN_FORCE, Room, running, until
+from integration.apiserver.conftest import Api, Audit
+from integration.apiserver.front import Front
+from ovnlet.core.identity import Pod
 
 
 async def known(room: Room, name: str) -> Pod:
@@ -20,7 +20,9 @@ async def sent(room: Room) -> None:
     await until(lambda: not room.recorder._queue, IN_FORCE, "the Events")
 
 
-async def test_the_same_again_raises_a_count(account: Path, front: Front, api: Api, audit: Audit) -> None:
+async def test_the_same_again_raises_a_count(
+    account: Path, front: Front, api: Api, audit: Audit
+) -> None:
     await api.create("told")
     async with running(account, front.url) as room:
         pod = await known(room, "told")
@@ -39,14 +41,18 @@ async def test_the_same_again_raises_a_count(account: Path, front: Front, api: A
     assert repaired["involvedObject"]["uid"] == pod.object_uid
 
     def writes() -> list[str]:
-        return sorted(entry["verb"] for entry in audit.asked() if entry["verb"] in ("create", "patch"))
+        return sorted(
+            entry["verb"] for entry in audit.asked() if entry["verb"] in ("create", "patch")
+        )
 
     # The API server writes a request down after it has answered it.
     await until(lambda: len(writes()) >= 6, 5, "the audit log")
     assert writes() == ["create"] * 2 + ["patch"] * 4
 
 
-async def test_one_that_the_api_server_forgot_is_created_anew(account: Path, front: Front, api: Api) -> None:
+async def test_one_that_the_api_server_forgot_is_created_anew(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("forgotten")
     async with running(account, front.url) as room:
         pod = await known(room, "forgotten")
@@ -58,7 +64,9 @@ async def test_one_that_the_api_server_forgot_is_created_anew(account: Path, fro
         assert [event["count"] for event in await api.events("forgotten")] == [2]
 
 
-async def test_recorded_while_the_api_server_is_away_and_told_after(account: Path, front: Front, api: Api) -> None:
+async def test_recorded_while_the_api_server_is_away_and_told_after(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("later")
     async with running(account, front.url) as room:
         pod = await known(room, "later")
@@ -71,7 +79,9 @@ async def test_recorded_while_the_api_server_is_away_and_told_after(account: Pat
         assert [event["count"] for event in await api.events("later")] == [4]
 
 
-async def test_one_pod_cannot_flood_and_a_refused_event_blocks_nobody(account: Path, front: Front, api: Api) -> None:
+async def test_one_pod_cannot_flood_and_a_refused_event_blocks_nobody(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("loud")
     await api.create("quiet")
     async with running(account, front.url) as room:

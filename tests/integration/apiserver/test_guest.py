@@ -10,10 +10,10 @@ from time import monotonic
 
 import pytest
 
-from cluster.agent import Weight, room, running, until
-from cluster.conftest import Api
-from cluster.front import Front, fails_watches
-from ovnlet.cluster import guest
+from integration.apiserver.agent import Weight, room, running, until
+from integration.apiserver.conftest import Api
+from integration.apiserver.front import Front, fails_watches
+from ovnlet.kube import kopf_runner
 
 RESTARTS = 50
 
@@ -24,8 +24,8 @@ async def test_restarts_leave_nothing_behind(
     """Each life ends by an error that kopf takes as fatal."""
     # pytest keeps every record, and the traceback in it a whole kopf.
     monkeypatch.setattr(logging.getLogger("kopf"), "handlers", [logging.NullHandler()])
-    monkeypatch.setattr(guest, "SHORTEST_PAUSE", 0.0)
-    monkeypatch.setattr(guest, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(kopf_runner, "SHORTEST_PAUSE", 0.0)
+    monkeypatch.setattr(kopf_runner, "LONGEST_PAUSE", 0.0)
     for number in range(5):
         await api.create(f"pod{number}")
     one = room(account, front.url)
@@ -57,13 +57,17 @@ async def test_restarts_leave_nothing_behind(
     assert after.resident <= before.resident + 6
 
 
-async def test_our_signals_stay_ours_and_our_tasks_alive(account: Path, front: Front, api: Api) -> None:
+async def test_our_signals_stay_ours_and_our_tasks_alive(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("calm")
     loop, caught = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, caught.set)
     try:
         async with running(account, front.url) as one:
-            await until(lambda: any("watch=true" in line for line in front.requests), 5, "the watch")
+            await until(
+                lambda: any("watch=true" in line for line in front.requests), 5, "the watch"
+            )
             ours = asyncio.create_task(asyncio.sleep(60))
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(caught.wait(), 1)
@@ -108,5 +112,7 @@ async def test_our_loop_is_not_held_up(account: Path, front: Front, api: Api) ->
     for each in (ticking, task):
         each.cancel()
     await asyncio.gather(ticking, task, return_exceptions=True)
-    print(f"longest hold-up of our loop: {longest * 1000:.1f} ms (the front's work for 100 pods included)")
+    print(
+        f"longest hold-up of our loop: {longest * 1000:.1f} ms (the front's work for 100 pods included)"
+    )
     assert longest < 0.2

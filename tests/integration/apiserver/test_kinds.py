@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from cluster.agent import IN_FORCE, Room, running, until
-from cluster.conftest import Api
-from cluster.front import Front
-from ovnlet.cluster.guest import LOOK
-from ovnlet.cluster.listing import ABSENT_WAIT
+from integration.apiserver.agent import IN_FORCE, Room, running, until
+from integration.apiserver.conftest import Api
+from integration.apiserver.front import Front
+from ovnlet.kube.kopf_runner import LOOK
+from ovnlet.kube.relist import ABSENT_WAIT
 from testbed.bed import Bed
 from testbed.service import wait_for
 
-CRD = Path(__file__).resolve().parents[2] / "manifests" / "standalone" / "subnet.yaml"
+CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
 # Our own LIST finds the kind, two looks miss it, the guest begins anew for it, and discovery may lag behind once.
 FOUND = ABSENT_WAIT + 4 * LOOK + IN_FORCE
@@ -29,7 +29,12 @@ class Kind:
 
     def install(self) -> None:
         self._bed.kubectl("apply", f"--filename={CRD}")
-        conditions = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
+        conditions = (
+            "get",
+            "crd",
+            "subnets.kubeovn.io",
+            "--output=jsonpath={.status.conditions[*].type}",
+        )
         wait_for(lambda: "Established" in self._bed.kubectl(*conditions), "the kind")
 
     def remove(self) -> None:
@@ -38,7 +43,9 @@ class Kind:
     def put(self, name: str, **spec: Any) -> None:
         body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name}}
         cidr = {"cidrBlock": "10.16.0.0/16"}
-        self._bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": {**cidr, **spec}}))
+        self._bed.kubectl(
+            "apply", "--filename=-", stdin=json.dumps({**body, "spec": {**cidr, **spec}})
+        )
 
     def delete(self, name: str) -> None:
         self._bed.kubectl("delete", "subnet", name)
@@ -61,7 +68,9 @@ def watched(front: Front) -> bool:
     return any(PATH in line and "watch=true" in line for line in front.requests)
 
 
-async def test_a_kind_that_comes_later_goes_and_comes_back(account: Path, front: Front, api: Api, kind: Kind) -> None:
+async def test_a_kind_that_comes_later_goes_and_comes_back(
+    account: Path, front: Front, api: Api, kind: Kind
+) -> None:
     await api.create("beside")
     async with running(account, front.url) as room:
         await until(lambda: room.pod("beside"), 5, "the pod")
@@ -70,15 +79,29 @@ async def test_a_kind_that_comes_later_goes_and_comes_back(account: Path, front:
             front.requests.clear()
             kind.install()
             kind.put("late", mtu=1300 + number)
-            seconds = await until(lambda number=number: mtu(room, "late") == 1300 + number, FOUND, "the Subnet")  # type: ignore[misc]
+            seconds = await until(
+                lambda number=number: mtu(room, "late") == 1300 + number, FOUND, "the Subnet"
+            )  # type: ignore[misc]
             again = await until(lambda: watched(front), FOUND, "its watch")
-            print(f"a Subnet of a kind made after the agent: known {seconds:.1f} s, watched {again:.1f} s later")
+            print(
+                f"a Subnet of a kind made after the agent: known {seconds:.1f} s, watched {again:.1f} s later"
+            )
             kind.put("late", mtu=1400 + number)
-            await until(lambda number=number: mtu(room, "late") == 1400 + number, 2, "an edit, by the watch")  # type: ignore[misc]
+            await until(
+                lambda number=number: mtu(room, "late") == 1400 + number, 2, "an edit, by the watch"
+            )  # type: ignore[misc]
             kind.remove()
             await api.note("beside", str(number))
-            await until(lambda number=number: room.note("beside") == str(number), IN_FORCE, "an edit of a pod")  # type: ignore[misc]
-            await until(lambda: not room.subnets.there or mtu(room, "late") is None, IN_FORCE, "the end of the kind")
+            await until(
+                lambda number=number: room.note("beside") == str(number),
+                IN_FORCE,
+                "an edit of a pod",
+            )  # type: ignore[misc]
+            await until(
+                lambda: not room.subnets.there or mtu(room, "late") is None,
+                IN_FORCE,
+                "the end of the kind",
+            )
 
 
 async def test_an_object_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
@@ -93,9 +116,13 @@ async def test_an_object_deleted_while_the_watch_was_cut_and_its_history_lost_is
         await front.close()
         kind.delete("leaves")
         kind.put("stays", mtu=1350)
-        bed.control_plane.space.restart("kube-apiserver").wait_ready(lambda: bed.control_plane.answers(bed.api_url))
+        bed.control_plane.space.restart("kube-apiserver").wait_ready(
+            lambda: bed.control_plane.answers(bed.api_url)
+        )
         assert mtu(room, "leaves")
         await front.open()
         seconds = await until(lambda: mtu(room, "leaves") is None, FOUND, "the deletion")
         await until(lambda: mtu(room, "stays") == 1350, FOUND, "the edit")
-        print(f"a Subnet whose deletion nobody told of: gone {seconds:.1f} s after the API server was back")
+        print(
+            f"a Subnet whose deletion nobody told of: gone {seconds:.1f} s after the API server was back"
+        )

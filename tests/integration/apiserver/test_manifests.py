@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.conftest import MANIFESTS
+from integration.apiserver.conftest import MANIFESTS
 from testbed.bed import Bed
 
 HOME = MANIFESTS.parent
@@ -26,7 +26,9 @@ def agent_env(bodies: list[dict[str, Any]]) -> dict[str, str]:
 
 @pytest.mark.parametrize("overlay", ["base", "standalone", "with-kube-ovn", "uninstall"])
 def test_an_overlay_is_taken_by_the_api_server(bed: Bed, overlay: str) -> None:
-    taken = bed.kubectl("apply", "-k", str(HOME / overlay), "--dry-run=server", "-o", "name").split()
+    taken = bed.kubectl(
+        "apply", "-k", str(HOME / overlay), "--dry-run=server", "-o", "name"
+    ).split()
     assert "daemonset.apps/ovnlet" in taken
 
 
@@ -45,4 +47,6 @@ def test_components_can_be_put_on_top(bed: Bed, tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text(json.dumps(chosen))
     bodies = built(bed, tmp_path)
     assert agent_env(bodies)["OVNLET_HTTP"].startswith("0.0.0.0:")
-    assert {"PodDisruptionBudget", "PodMonitor", "ValidatingAdmissionPolicy"} <= {body["kind"] for body in bodies}
+    assert {"PodDisruptionBudget", "PodMonitor", "ValidatingAdmissionPolicy"} <= {
+        body["kind"] for body in bodies
+    }

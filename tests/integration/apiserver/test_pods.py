@@ -4,13 +4,15 @@ import statistics
 from pathlib import Path
 from time import monotonic
 
-from cluster.agent import IN_FORCE, NODE, running, until
-from cluster.conftest import Api, Audit
-from cluster.front import Front
+from integration.apiserver.agent import IN_FORCE, NODE, running, until
+from integration.apiserver.conftest import Api, Audit
+from integration.apiserver.front import Front
 from testbed.bed import Bed
 
 
-async def test_an_edit_reaches_the_state_in_milliseconds(account: Path, front: Front, api: Api) -> None:
+async def test_an_edit_reaches_the_state_in_milliseconds(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("edited")
     async with running(account, front.url) as room:
         await until(lambda: room.pod("edited"), 5, "the pod")
@@ -22,13 +24,20 @@ async def test_an_edit_reaches_the_state_in_milliseconds(account: Path, front: F
                 await changed.wait()
                 times.append((monotonic() - began) * 1000)
             assert room.note("edited") == str(number)
-    print(f"PATCH to state: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms, n={len(times)}")
+    print(
+        f"PATCH to state: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms, n={len(times)}"
+    )
     assert max(times) < 1000
 
 
 async def test_only_what_is_needed_of_a_pod_is_kept(account: Path, front: Front, api: Api) -> None:
-    body = await api.create("kept", annotations={"ovn.kubernetes.io/note": "yes", "example.com/other": "no"})
-    await api.create("static", annotations={"kubernetes.io/config.mirror": "0123", "kubernetes.io/config.hash": "0123"})
+    body = await api.create(
+        "kept", annotations={"ovn.kubernetes.io/note": "yes", "example.com/other": "no"}
+    )
+    await api.create(
+        "static",
+        annotations={"kubernetes.io/config.mirror": "0123", "kubernetes.io/config.hash": "0123"},
+    )
     await api.create("host", hostNetwork=True)
     await api.create("elsewhere", nodeName="n1")
     async with running(account, front.url) as room:
@@ -42,7 +51,9 @@ async def test_only_what_is_needed_of_a_pod_is_kept(account: Path, front: Front,
         assert {pod.name for pod in room.state} == {"kept", "static"}
 
 
-async def test_a_finished_pod_stays_until_it_is_deleted(account: Path, front: Front, api: Api) -> None:
+async def test_a_finished_pod_stays_until_it_is_deleted(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("finished")
     async with running(account, front.url) as room:
         await until(lambda: room.pod("finished"), 5, "the pod")
@@ -53,7 +64,9 @@ async def test_a_finished_pod_stays_until_it_is_deleted(account: Path, front: Fr
         await until(lambda: room.pod("finished") is None, 5, "the deletion")
 
 
-async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(account: Path, front: Front, api: Api) -> None:
+async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(
+    account: Path, front: Front, api: Api
+) -> None:
     await api.create("again")
     async with running(account, front.url) as room:
         await until(lambda: room.pod("again"), 5, "the pod")
@@ -61,7 +74,9 @@ async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(account
             await api.delete("again")
             body = await api.create("again")
             new = body["metadata"]["uid"]
-            await until(lambda new=new: (pod := room.pod("again")) and pod.uid == new, 5, "the new pod")  # type: ignore[misc]
+            await until(
+                lambda new=new: (pod := room.pod("again")) and pod.uid == new, 5, "the new pod"
+            )  # type: ignore[misc]
 
 
 async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
@@ -75,11 +90,15 @@ async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gon
         await api.delete("leaves")
         await api.note("stays", "edited meanwhile")
         # A new API server knows nothing of what was before it: a watch from there gets 410 Gone.
-        bed.control_plane.space.restart("kube-apiserver").wait_ready(lambda: bed.control_plane.answers(bed.api_url))
+        bed.control_plane.space.restart("kube-apiserver").wait_ready(
+            lambda: bed.control_plane.answers(bed.api_url)
+        )
         assert room.pod("leaves")
         await front.open()
         seconds = await until(lambda: room.pod("leaves") is None, IN_FORCE, "the deletion")
-        await until(lambda: room.note("stays") == "edited meanwhile", IN_FORCE - seconds, "the edit")
+        await until(
+            lambda: room.note("stays") == "edited meanwhile", IN_FORCE - seconds, "the edit"
+        )
         print(f"a deletion nobody told of: gone {seconds:.1f} s after the API server was back")
 
 
@@ -103,10 +122,17 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
     asked = audit.asked()
     # This cluster has no Subnets, and the agent asks now and then whether it has.
     refused = [entry for entry in asked if entry["responseStatus"]["code"] >= 400]
-    assert {(entry["objectRef"]["resource"], entry["responseStatus"]["code"]) for entry in refused} <= {
-        ("subnets", 404)
-    }
+    assert {
+        (entry["objectRef"]["resource"], entry["responseStatus"]["code"]) for entry in refused
+    } <= {("subnets", 404)}
     verbs = {("list", "pods"), ("watch", "pods"), ("create", "events"), ("patch", "events")}
     assert audit.verbs() - {("list", "subnets")} == verbs
-    lists = [entry["requestURI"] for entry in asked if entry["verb"] in ("list", "watch") and entry not in refused]
-    assert all(f"fieldSelector=spec.nodeName%3D{NODE}" in uri or f"spec.nodeName={NODE}" in uri for uri in lists)
+    lists = [
+        entry["requestURI"]
+        for entry in asked
+        if entry["verb"] in ("list", "watch") and entry not in refused
+    ]
+    assert all(
+        f"fieldSelector=spec.nodeName%3D{NODE}" in uri or f"spec.nodeName={NODE}" in uri
+        for uri in lists
+    )

@@ -1,7 +1,14 @@
 """An agent behind the real server that does what a test tells it: the Protocol's other side, recorded."""
 
 import asyncio
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute

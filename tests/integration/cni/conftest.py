@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cni.agents import StagedAgent
-from cni.runtime import Outcome, Runtime
+from integration.cni.agents import StagedAgent
+from integration.cni.runtime import Outcome, Runtime
 from ovnlet_cni.server import Server
 
-SOURCE = Path(__file__).resolve().parents[2] / "cni" / "plugin"
+SOURCE = Path(__file__).resolve().parents[3] / "cni" / "plugin"
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def socket_path() -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RepairBackoff:
     """Plugins that look for an agent that never comes: verb, and the end of each."""
 
     socket: Path
@@ -57,19 +57,25 @@ class Patience:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience(plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str) -> Iterator[Patience]:
+def patience(
+    plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str
+) -> Iterator[RepairBackoff]:
     """Started with the floor, since each waits for 20 s."""
     runtime = Runtime(plugin, tmp_path_factory.mktemp("away") / "run" / "cni.sock", netns)
     started = [(verb, _start(runtime, verb)) for verb in ("ADD", "CHECK", "GC")]
     with ThreadPoolExecutor(len(started)) as pool:
-        yield Patience(runtime.socket, {verb: pool.submit(_end, process) for verb, process in started})
+        yield RepairBackoff(
+            runtime.socket, {verb: pool.submit(_end, process) for verb, process in started}
+        )
         for _, process in started:
             process.kill()
 
 
 def _start(runtime: Runtime, verb: str) -> "subprocess.Popen[bytes]":
     pipe = subprocess.PIPE
-    process = subprocess.Popen([runtime.plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=runtime.env(verb))
+    process = subprocess.Popen(
+        [runtime.plugin], stdin=pipe, stdout=pipe, stderr=pipe, env=runtime.env(verb)
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(runtime.good(verb)).encode())
     process.stdin.flush()

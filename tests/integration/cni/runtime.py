@@ -89,7 +89,9 @@ class Runtime:
     ) -> Outcome:
         """Run the plugin to its end."""
         process = await self.start(verb, env, user)
-        stdin = config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
+        stdin = (
+            config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
+        )
         begun = time.monotonic()
         stdout, stderr = await process.communicate(stdin)
         assert process.returncode is not None
@@ -100,7 +102,9 @@ class Runtime:
     ) -> asyncio.subprocess.Process:
         """Start the plugin; its stdin is still open."""
         pipe = asyncio.subprocess.PIPE
-        plain = {os.fsencode(key): os.fsencode(value) for key, value in (env or self.env(verb)).items()}
+        plain = {
+            os.fsencode(key): os.fsencode(value) for key, value in (env or self.env(verb)).items()
+        }
         return await asyncio.create_subprocess_exec(
             self.plugin, stdin=pipe, stdout=pipe, stderr=pipe, env=plain, user=user, group=user
         )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cni.agents import StagedAgent
-from cni.conftest import Patience
-from cni.runtime import Runtime, ended
+from integration.cni.agents import StagedAgent
+from integration.cni.conftest import RepairBackoff
+from integration.cni.runtime import Runtime, ended
 from ovnlet_cni.errors import Code
-from ovnlet_cni.notes import MAX_NOTES, Note, Notes
+from ovnlet_cni.pending_deletes import MAX_NOTES, Note, PendingDeletes
 from ovnlet_cni.server import Server
 
 
@@ -61,7 +61,9 @@ async def test_an_agent_that_dies_with_the_request_in_hand_is_looked_for_again(
     await server.stop()
 
 
-def test_without_an_agent_patience_ends_after_20_seconds_with_code_11(patience: Patience) -> None:
+def test_without_an_agent_patience_ends_after_20_seconds_with_code_11(
+    patience: RepairBackoff,
+) -> None:
     for end in patience.ends.values():
         outcome = end.result(timeout=25)
         assert outcome.code == Code.TRY_AGAIN
@@ -126,10 +128,12 @@ async def test_a_socket_that_is_none(runtime: Runtime) -> None:
 
 
 async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
-    notes = Notes.beside(runtime.socket)
+    notes = PendingDeletes.beside(runtime.socket)
     assert notes.read().notes == ()
     ids = ("c0ffee", "a.b_c-d", "x" * 200)
-    envs = [runtime.env("DEL", CNI_CONTAINERID=id_, CNI_IFNAME="net1.7", CNI_NETNS=None) for id_ in ids]
+    envs = [
+        runtime.env("DEL", CNI_CONTAINERID=id_, CNI_IFNAME="net1.7", CNI_NETNS=None) for id_ in ids
+    ]
     for outcome in await asyncio.gather(*(runtime.call("DEL", env=env) for env in (*envs, *envs))):
         assert (outcome.exit_code, outcome.stdout) == (0, b"")
         assert 1.8 < outcome.seconds < 2.5
@@ -144,13 +148,15 @@ async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
 async def test_a_delete_that_an_agent_dropped_is_noted_down(runtime: Runtime) -> None:
     async with impostor(runtime.socket, TORN[0]):
         assert (await runtime.call("DEL")).code == 0
-    assert Notes.beside(runtime.socket).read().notes == (Note("c0ffee", "eth0"),)
+    assert PendingDeletes.beside(runtime.socket).read().notes == (Note("c0ffee", "eth0"),)
 
 
 async def test_a_delete_of_something_else_is_not_noted_down(runtime: Runtime) -> None:
     changes = ({"CNI_CONTAINERID": "../x"}, {"CNI_IFNAME": "a/b"}, {"CNI_CONTAINERID": ""})
     calls = (runtime.call("DEL", env=runtime.env("DEL", **change)) for change in changes)
-    assert [outcome.code for outcome in await asyncio.gather(*calls)] == [Code.INVALID_ENVIRONMENT] * 3
+    assert [outcome.code for outcome in await asyncio.gather(*calls)] == [
+        Code.INVALID_ENVIRONMENT
+    ] * 3
     assert not runtime.socket.parent.exists()
 
 
@@ -159,20 +165,27 @@ async def test_notes_are_bounded(runtime: Runtime) -> None:
     directory.mkdir(parents=True)
     for number in range(MAX_NOTES - 1):
         (directory / f"{number}.eth0").write_text(f"{number} eth0\n")
-    first, second = runtime.env("DEL", CNI_CONTAINERID="first"), runtime.env("DEL", CNI_CONTAINERID="second")
+    first, second = (
+        runtime.env("DEL", CNI_CONTAINERID="first"),
+        runtime.env("DEL", CNI_CONTAINERID="second"),
+    )
     assert (await runtime.call("DEL", env=first)).code == 0
     outcome = await runtime.call("DEL", env=second)
     assert outcome.code == Code.TRY_AGAIN
-    assert len(list(directory.iterdir())) == MAX_NOTES == len(Notes(directory).read().notes)
+    assert (
+        len(list(directory.iterdir())) == MAX_NOTES == len(PendingDeletes(directory).read().notes)
+    )
 
 
-async def test_a_new_add_and_a_served_delete_end_a_note(runtime: Runtime, server: Server, agent: StagedAgent) -> None:
+async def test_a_new_add_and_a_served_delete_end_a_note(
+    runtime: Runtime, server: Server, agent: StagedAgent
+) -> None:
     directory = runtime.socket.parent / "deleted"
     for verb in ("ADD", "DEL"):
         directory.mkdir(exist_ok=True)
         (directory / "c0ffee.eth0").write_text("c0ffee eth0\n")
         assert (await runtime.call(verb)).code == 0
-        assert Notes(directory).read().notes == ()
+        assert PendingDeletes(directory).read().notes == ()
 
 
 def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
@@ -189,7 +202,7 @@ def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
     (tmp_path / "link.eth0").symlink_to(tmp_path / "good.eth0")
     (tmp_path / "good.eth0").write_text("good eth0\n")
     (tmp_path / ".good.eth0.1").write_text("a draft")
-    notes = Notes(tmp_path)
+    notes = PendingDeletes(tmp_path)
     listing = notes.read()
     assert listing.notes == (Note("good", "eth0"),)
     assert set(listing.skipped) == {*contents, "folder", "link.eth0"}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cni.agents import StagedAgent
-from cni.runtime import Json, Runtime, ended
+from integration.cni.agents import StagedAgent
+from integration.cni.runtime import Json, Runtime, ended
 from ovnlet_cni import installer
 from ovnlet_cni.installer import InstallError
 from ovnlet_cni.server import Server
@@ -81,14 +81,24 @@ async def test_with_debians_portmap(bin_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["exit 1", "echo '[]'", "echo nonsense", 'echo \'{"supportedVersions":["0.1.0"]}\'', "echo '{}'"]
+    "command",
+    [
+        "exit 1",
+        "echo '[]'",
+        "echo nonsense",
+        'echo \'{"supportedVersions":["0.1.0"]}\'',
+        "echo '{}'",
+    ],
 )
 async def test_a_portmap_that_does_not_fit_is_left_out(
     bin_dir: Path, fake: Callable[[str], None], command: str
 ) -> None:
     fake(command)
     body = await _conflist(bin_dir)
-    assert (body["cniVersion"], len(list(body["plugins"] if isinstance(body["plugins"], list) else []))) == ("1.1.0", 1)
+    assert (
+        body["cniVersion"],
+        len(list(body["plugins"] if isinstance(body["plugins"], list) else [])),
+    ) == ("1.1.0", 1)
 
 
 async def test_a_portmap_that_hangs_is_killed_and_left_out(
@@ -124,7 +134,9 @@ def test_a_configuration_that_all_can_read_is_closed_again(tmp_path: Path) -> No
     assert stat.S_IMODE((tmp_path / "01-ovnlet.conflist").stat().st_mode) == 0o600
 
 
-async def test_a_running_plugin_is_replaced(bin_dir: Path, netns: str, socket_path: Path, tmp_path: Path) -> None:
+async def test_a_running_plugin_is_replaced(
+    bin_dir: Path, netns: str, socket_path: Path, tmp_path: Path
+) -> None:
     runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), StagedAgent()
     server = Server(agent, socket_path)
     await server.start()
@@ -165,7 +177,14 @@ async def test_ours_is_taken_away_and_nothing_else(bin_dir: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[]", "torn {", '{"name":"ovnlet","plugins":[]}', '{"name":"x","plugins":[{"type":"ovnlet"}]}']
+    "text",
+    [
+        "{}",
+        "[]",
+        "torn {",
+        '{"name":"ovnlet","plugins":[]}',
+        '{"name":"x","plugins":[{"type":"ovnlet"}]}',
+    ],
 )
 def test_what_only_has_our_name_stays(tmp_path: Path, text: str) -> None:
     for path in (tmp_path / "01-ovnlet.conflist", tmp_path / "ovnlet"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cni.runtime import Runtime
+from integration.cni.runtime import Runtime
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 
@@ -42,11 +42,15 @@ def test_it_is_static_and_small(plugin: Path) -> None:
 def test_it_starts_within_a_millisecond_of_an_empty_program(plugin: Path, tmp_path: Path) -> None:
     empty, source = tmp_path / "empty", tmp_path / "empty.c"
     source.write_text("int main(void) { return 0; }\n")
-    subprocess.run([shutil.which("musl-gcc") or "gcc", "-Os", "-static", "-s", "-o", empty, source], check=True)
+    subprocess.run(
+        [shutil.which("musl-gcc") or "gcc", "-Os", "-static", "-s", "-o", empty, source], check=True
+    )
 
     def start(program: Path) -> float:
         begun = time.perf_counter()
-        pid = os.posix_spawn(program, [str(program)], {"CNI_COMMAND": "VERSION"}, file_actions=silence)
+        pid = os.posix_spawn(
+            program, [str(program)], {"CNI_COMMAND": "VERSION"}, file_actions=silence
+        )
         os.waitpid(pid, 0)
         return (time.perf_counter() - begun) * 1000
 
@@ -58,7 +62,9 @@ def test_it_starts_within_a_millisecond_of_an_empty_program(plugin: Path, tmp_pa
 
 
 def test_its_memory_stays_small(plugin: Path, tmp_path: Path) -> None:
-    config = json.dumps({"server_socket": str(tmp_path / "none.sock"), "padding": '"' * ((1 << 19) - 500)}).encode()
+    config = json.dumps(
+        {"server_socket": str(tmp_path / "none.sock"), "padding": '"' * ((1 << 19) - 500)}
+    ).encode()
     with subprocess.Popen([plugin], env={"CNI_COMMAND": "ADD"}, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(config)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cni.agents import StagedAgent
-from cni.runtime import Json, Runtime
-from cni.wrong import CONFIGS, ENVIRONMENTS, NAMESPACES
+from integration.cni.agents import StagedAgent
+from integration.cni.runtime import Json, Runtime
+from integration.cni.wrong import CONFIGS, ENVIRONMENTS, NAMESPACES
 from ovnlet_cni.errors import Code
 from ovnlet_cni.server import Server
 
@@ -28,7 +28,9 @@ async def test_a_wrong_environment_is_code_4(
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
 @pytest.mark.parametrize("path", NAMESPACES, ids=lambda path: path[:20])
-async def test_a_wrong_namespace_is_code_8(runtime: Runtime, agent: StagedAgent, verb: str, path: str) -> None:
+async def test_a_wrong_namespace_is_code_8(
+    runtime: Runtime, agent: StagedAgent, verb: str, path: str
+) -> None:
     outcome = await runtime.call(verb, runtime.good(verb), runtime.env(verb, CNI_NETNS=path))
     assert outcome.code == Code.INVALID_NETNS, outcome
     assert agent.calls == []
@@ -47,18 +49,24 @@ async def test_a_wrong_configuration(
 async def test_an_error_speaks_the_version_that_was_asked_for(runtime: Runtime) -> None:
     for version, shown in (("0.3.1", "0.3.1"), ("0.4.0", "0.4.0"), ("9.9.9", "1.1.0")):
         outcome = await runtime.call(
-            "ADD", runtime.config(cniVersion=version), runtime.env(CNI_IFNAME="a/b" if version != "9.9.9" else "eth0")
+            "ADD",
+            runtime.config(cniVersion=version),
+            runtime.env(CNI_IFNAME="a/b" if version != "9.9.9" else "eth0"),
         )
         assert outcome.error["cniVersion"] == shown
 
 
-async def test_the_own_namespace_is_taken_where_the_runtime_insists(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_the_own_namespace_is_taken_where_the_runtime_insists(
+    runtime: Runtime, agent: StagedAgent
+) -> None:
     env = runtime.env(CNI_NETNS="/proc/self/ns/net", CNI_NETNS_OVERRIDE="true")
     assert (await runtime.call(env=env)).code == 0
     assert len(agent.calls) == 1
 
 
-async def test_the_largest_configuration_that_is_allowed_arrives(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_the_largest_configuration_that_is_allowed_arrives(
+    runtime: Runtime, agent: StagedAgent
+) -> None:
     config = json.dumps(runtime.config(padding="")).encode()
     filler = b'"' + b'\\"' * ((1 << 19) - len(config)) + b'"'
     assert (await runtime.call(config=config.replace(b'""', filler))).code == 0
@@ -123,7 +131,9 @@ async def test_a_body_that_is_no_request(server: Server, runtime: Runtime) -> No
     ):
         reader, writer = await asyncio.open_unix_connection(runtime.socket)
         writer.write(
-            b"POST /cni HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /cni HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+            + body
         )
         head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 400"), head

@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from cni.agents import ATTACHED, StagedAgent
-from cni.runtime import Json, Runtime
+from integration.cni.agents import ATTACHED, StagedAgent
+from integration.cni.runtime import Json, Runtime
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedRoute, parse
@@ -14,7 +14,10 @@ from ovnlet_cni.result import Attached, AttachedInterface, AttachedRoute, parse
 pytestmark = pytest.mark.usefixtures("server")
 
 OLD: Json = {
-    "interfaces": [{"name": "eth0", "mac": "00:00:00:00:00:02", "sandbox": "/run/netns/a"}, {"name": "c0ffee_h"}],
+    "interfaces": [
+        {"name": "eth0", "mac": "00:00:00:00:00:02", "sandbox": "/run/netns/a"},
+        {"name": "c0ffee_h"},
+    ],
     "ips": [
         {"version": "4", "address": "10.16.0.2/16", "gateway": "10.16.0.1", "interface": 0},
         {"version": "6", "address": "fd00::2/64", "gateway": "fd00::1", "interface": 0},
@@ -33,19 +36,33 @@ NEW: Json = MIDDLE | {
         {"name": "eth0", "mac": "00:00:00:00:00:02", "mtu": 1400, "sandbox": "/run/netns/a"},
         {"name": "c0ffee_h", "mtu": 1400},
     ],
-    "routes": [{"dst": "0.0.0.0/0", "gw": "10.16.0.1", "priority": 100}, {"dst": "::/0", "gw": "fd00::1"}],
+    "routes": [
+        {"dst": "0.0.0.0/0", "gw": "10.16.0.1", "priority": 100},
+        {"dst": "::/0", "gw": "fd00::1"},
+    ],
 }
 PREVIOUS: Json = {
     "cniVersion": "1.1.0",
-    "interfaces": [{"name": "bond0", "mac": "00:00:00:00:00:09", "socketPath": "/run/x.sock", "pciID": "0000:00:1f.6"}],
+    "interfaces": [
+        {
+            "name": "bond0",
+            "mac": "00:00:00:00:00:09",
+            "socketPath": "/run/x.sock",
+            "pciID": "0000:00:1f.6",
+        }
+    ],
     "ips": [{"address": "192.0.2.9/24", "interface": 0}, {"address": "2001:db8::9/64"}],
     "routes": [{"dst": "198.51.100.0/24", "mtu": 1300, "advmss": 1200, "table": 7, "scope": 253}],
     "dns": {"nameservers": ["192.0.2.53"], "search": ["example.org"]},
 }
 
 
-@pytest.mark.parametrize(("version", "body"), [("0.3.1", OLD), ("0.4.0", OLD), ("1.0.0", MIDDLE), ("1.1.0", NEW)])
-async def test_a_result_in_the_version_that_was_asked_for(runtime: Runtime, version: str, body: Json) -> None:
+@pytest.mark.parametrize(
+    ("version", "body"), [("0.3.1", OLD), ("0.4.0", OLD), ("1.0.0", MIDDLE), ("1.1.0", NEW)]
+)
+async def test_a_result_in_the_version_that_was_asked_for(
+    runtime: Runtime, version: str, body: Json
+) -> None:
     outcome = await runtime.call("ADD", runtime.config(cniVersion=version))
     assert outcome.exit_code == 0
     assert outcome.body == {"cniVersion": version, **body}
@@ -73,7 +90,9 @@ async def test_the_agent_gets_all_that_was_said(runtime: Runtime, agent: StagedA
 
 
 async def test_a_static_pod_has_no_uid_of_the_api(runtime: Runtime, agent: StagedAgent) -> None:
-    await runtime.call(env=runtime.env(CNI_ARGS="K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=etcd-n1;K8S_POD_UID="))
+    await runtime.call(
+        env=runtime.env(CNI_ARGS="K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=etcd-n1;K8S_POD_UID=")
+    )
     attach = agent.calls[0]
     assert isinstance(attach, Attach)
     assert attach.uid is None
@@ -89,8 +108,13 @@ async def test_a_plugin_that_is_not_the_first_hands_on_what_came_before(runtime:
     assert body["dns"] == PREVIOUS["dns"]
 
 
-async def test_a_result_before_ours_loses_what_an_old_version_has_no_words_for(runtime: Runtime) -> None:
-    previous = PREVIOUS | {"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "192.0.2.9/24"}]}
+async def test_a_result_before_ours_loses_what_an_old_version_has_no_words_for(
+    runtime: Runtime,
+) -> None:
+    previous = PREVIOUS | {
+        "cniVersion": "0.3.1",
+        "ips": [{"version": "4", "address": "192.0.2.9/24"}],
+    }
     body = (await runtime.call("ADD", runtime.config(cniVersion="0.3.1", prevResult=previous))).body
     assert _list(body, "interfaces")[0] == {"name": "bond0", "mac": "00:00:00:00:00:09"}
     assert _list(body, "ips")[0] == {"version": "4", "address": "192.0.2.9/24"}
@@ -108,17 +132,26 @@ async def test_check_compares_with_the_result_of_add(runtime: Runtime, agent: St
     assert attach.prev_result == ATTACHED
 
 
-async def test_a_delete_needs_the_container_and_nothing_else(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_a_delete_needs_the_container_and_nothing_else(
+    runtime: Runtime, agent: StagedAgent
+) -> None:
     for netns in (None, "", "/gone"):
         env = runtime.env("DEL", CNI_NETNS=netns, CNI_ARGS=None)
-        outcome = await runtime.call("DEL", runtime.config(prevResult={"ips": "not read by DEL"}), env)
+        outcome = await runtime.call(
+            "DEL", runtime.config(prevResult={"ips": "not read by DEL"}), env
+        )
         assert (outcome.exit_code, outcome.stdout) == (0, b"")
         assert agent.calls.pop() == Detach("1.1.0", "c0ffee", "eth0", netns or None)
 
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
-async def test_garbage_collection_hears_what_is_valid(runtime: Runtime, agent: StagedAgent, key: str) -> None:
-    items = [{"containerID": "a", "ifname": "eth0"}, {"containerID": "b", "ifname": "net1", "extra": 1}]
+async def test_garbage_collection_hears_what_is_valid(
+    runtime: Runtime, agent: StagedAgent, key: str
+) -> None:
+    items = [
+        {"containerID": "a", "ifname": "eth0"},
+        {"containerID": "b", "ifname": "net1", "extra": 1},
+    ]
     config = runtime.config(**{"cni.dev/valid-attachments": None, key: items})
     outcome = await runtime.call("GC", config, {"CNI_COMMAND": "GC", "CNI_PATH": "/opt/cni/bin"})
     assert (outcome.exit_code, outcome.stdout) == (0, b"")
@@ -130,12 +163,19 @@ async def test_status_is_what_the_agent_says(runtime: Runtime, agent: StagedAgen
     for code in (Code.UNAVAILABLE, Code.LIMITED):
         agent.failure = CniError(code, "ovs-vswitchd is stuck", "restart it")
         outcome = await runtime.call("STATUS")
-        wanted = {"cniVersion": "1.1.0", "code": int(code), "msg": "ovs-vswitchd is stuck", "details": "restart it"}
+        wanted = {
+            "cniVersion": "1.1.0",
+            "code": int(code),
+            "msg": "ovs-vswitchd is stuck",
+            "details": "restart it",
+        }
         assert outcome.error == wanted
 
 
 @pytest.mark.parametrize("code", list(Code))
-async def test_every_code_of_the_agent_arrives(runtime: Runtime, agent: StagedAgent, code: Code) -> None:
+async def test_every_code_of_the_agent_arrives(
+    runtime: Runtime, agent: StagedAgent, code: Code
+) -> None:
     agent.failure = CniError(code, 'no "subnet"\nyet \u20ac', "wait")
     assert (await runtime.call("ADD")).error["code"] == code
 

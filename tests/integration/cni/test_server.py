@@ -15,8 +15,8 @@ import pytest_asyncio
 from aiohttp import ClientSession, UnixConnector, web
 from structlog.testing import capture_logs
 
-from cni.agents import StagedAgent
-from cni.runtime import Runtime, ended
+from integration.cni.agents import StagedAgent
+from integration.cni.runtime import Runtime, ended
 from ovnlet_cni.errors import Code
 from ovnlet_cni.listener import UnusableSocket
 from ovnlet_cni.server import Server
@@ -51,7 +51,9 @@ async def test_the_socket_is_for_its_owner_alone(server: Server, socket_path: Pa
     assert os.listdir(socket_path.parent) == ["cni.sock"]
 
 
-async def test_another_user_is_refused_by_the_kernels_word(open_runtime: Runtime, agent: StagedAgent) -> None:
+async def test_another_user_is_refused_by_the_kernels_word(
+    open_runtime: Runtime, agent: StagedAgent
+) -> None:
     config = open_runtime.config()
     assert (await open_runtime.call("STATUS", config)).code == 0
     agent.calls.clear()
@@ -61,14 +63,20 @@ async def test_another_user_is_refused_by_the_kernels_word(open_runtime: Runtime
     assert agent.calls == []
 
 
-async def test_root_in_a_pods_user_namespace_is_refused(open_runtime: Runtime, agent: StagedAgent) -> None:
+async def test_root_in_a_pods_user_namespace_is_refused(
+    open_runtime: Runtime, agent: StagedAgent
+) -> None:
     """It is user 0 to itself, and to the kernel somebody without a name."""
     agent.calls.clear()
     wait = "read mapped; exec setpriv --reuid=0 --regid=0 --clear-groups "
     words = ["unshare", "--user", "--keep-caps", "sh", "-c", f"{wait} {open_runtime.plugin}"]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *words, stdin=pipe, stdout=pipe, stderr=pipe, env=open_runtime.env("STATUS") | {"PATH": os.environ["PATH"]}
+        *words,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=open_runtime.env("STATUS") | {"PATH": os.environ["PATH"]},
     )
     async with asyncio.timeout(20):
         while os.readlink(f"/proc/{process.pid}/ns/user") == os.readlink("/proc/self/ns/user"):  # noqa: ASYNC110
@@ -83,7 +91,9 @@ async def test_root_in_a_pods_user_namespace_is_refused(open_runtime: Runtime, a
     assert agent.calls == []
 
 
-async def test_another_user_does_not_even_reach_the_socket(open_runtime: Runtime, agent: StagedAgent) -> None:
+async def test_another_user_does_not_even_reach_the_socket(
+    open_runtime: Runtime, agent: StagedAgent
+) -> None:
     open_runtime.socket.parent.chmod(0o700)
     outcome = await open_runtime.call("ADD", open_runtime.config(), user=NOBODY)
     assert outcome.code == Code.TRY_AGAIN
@@ -92,14 +102,18 @@ async def test_another_user_does_not_even_reach_the_socket(open_runtime: Runtime
 
 
 @pytest.mark.parametrize("directory", ["/", "/run", "/tmp", "/var/run"])
-async def test_a_shared_directory_is_refused_and_left_alone(agent: StagedAgent, directory: str) -> None:
+async def test_a_shared_directory_is_refused_and_left_alone(
+    agent: StagedAgent, directory: str
+) -> None:
     before = os.stat(directory)
     with pytest.raises(UnusableSocket):
         await Server(agent, Path(directory) / "ovnlet-test.sock").start()
     assert os.stat(directory).st_mode == before.st_mode
 
 
-async def test_a_directory_that_kubelet_made_is_tightened(agent: StagedAgent, socket_path: Path) -> None:
+async def test_a_directory_that_kubelet_made_is_tightened(
+    agent: StagedAgent, socket_path: Path
+) -> None:
     socket_path.parent.mkdir(mode=0o755)
     server = Server(agent, socket_path)
     await server.start()
@@ -136,7 +150,9 @@ async def test_hanging_up_cancels_the_request_and_waits_for_its_undoing(
     assert (await runtime.call("ADD")).code == 0
 
 
-async def test_one_slow_request_delays_no_other(server: Server, runtime: Runtime, agent: StagedAgent) -> None:
+async def test_one_slow_request_delays_no_other(
+    server: Server, runtime: Runtime, agent: StagedAgent
+) -> None:
     agent.held = True
     slow = [await runtime.hang("ADD") for _ in range(50)]
     await asyncio.wait_for(agent.entered.wait(), 5)
@@ -174,7 +190,9 @@ async def test_a_removed_directory_comes_back(runtime: Runtime) -> None:
 
 
 @pytest.mark.usefixtures("keen", "server")
-async def test_a_request_under_way_outlives_its_socket_file(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_a_request_under_way_outlives_its_socket_file(
+    runtime: Runtime, agent: StagedAgent
+) -> None:
     agent.held = True
     process = await runtime.hang("ADD")
     await asyncio.wait_for(agent.entered.wait(), 5)
@@ -203,12 +221,16 @@ async def test_a_newer_agent_is_not_fought(server: Server, runtime: Runtime) -> 
     await asyncio.sleep(1)
     assert runtime.socket.stat().st_ino == inode
     await server.stop()
-    assert (await runtime.call("ADD")).code == 0, "the old agent's end took the new one's socket away"
+    assert (await runtime.call("ADD")).code == 0, (
+        "the old agent's end took the new one's socket away"
+    )
     assert len(newer_agent.calls) == 1
     await newer.stop()
 
 
-async def test_stopping_lets_requests_end(server: Server, runtime: Runtime, agent: StagedAgent) -> None:
+async def test_stopping_lets_requests_end(
+    server: Server, runtime: Runtime, agent: StagedAgent
+) -> None:
     agent.held = True
     process = await runtime.hang("ADD")
     await asyncio.wait_for(agent.entered.wait(), 5)

@@ -1,11 +1,23 @@
 """Everything that a runtime can get wrong, and the code that answers it."""
 
-from cni.runtime import Json
+from integration.cni.runtime import Json
 from ovnlet_cni.errors import Code
 
 ARGS = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
 OTHER_NAMES = [".", "..", "e/0", "e:0", "e 0", "e\t0", "a\u2003b", "0123456789abcdef", "ü" * 8, ""]
-OTHER_IDS = ["-a", ".a", "a/b", "a b", "ä", "a\nb", "a\x01", "a" * 201, "../../etc/passwd", "\udc80", ""]
+OTHER_IDS = [
+    "-a",
+    ".a",
+    "a/b",
+    "a b",
+    "ä",
+    "a\nb",
+    "a\x01",
+    "a" * 201,
+    "../../etc/passwd",
+    "\udc80",
+    "",
+]
 OTHER_ARGS = [None, "", "K8S_POD_NAME=a", "K8S_POD_NAMESPACE=a", "x", "=y"]
 OTHER_ENDS = [";z", "_", "/..", ";K8S_POD_UID=a/b", ";K8S_POD_NAMESPACE=A.b", "é"]
 ENVIRONMENTS: list[tuple[str, str, str | None]] = [
@@ -66,8 +78,22 @@ NOT_JSON: list[bytes] = [
         b'{"a":-Infinity}',
         b'{"a":tru}',
     ),
-    *(b'{"a":1,}', b'{"a":1}\x00', b'{"a":"\x01"}', b'{"a":"\\x"}', b'{"a":"\\u12"}', b'{"a":"\\', b'{"a":' * 200),
-    *(b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\xc0\x80"}', b'{"a":"\xf4\x90\x80\x80"}', b'{"a":"\xe2\x82'),
+    *(
+        b'{"a":1,}',
+        b'{"a":1}\x00',
+        b'{"a":"\x01"}',
+        b'{"a":"\\x"}',
+        b'{"a":"\\u12"}',
+        b'{"a":"\\',
+        b'{"a":' * 200,
+    ),
+    *(
+        b'{"a":"\xff"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xc0\x80"}',
+        b'{"a":"\xf4\x90\x80\x80"}',
+        b'{"a":"\xe2\x82',
+    ),
     b'{"a":"' + b"x" * (1 << 20) + b'"}',
 ]
 BAD_ROUTES: list[object] = [
@@ -75,18 +101,49 @@ BAD_ROUTES: list[object] = [
     *([{"gw": "10.0.0.1", "dst": "fd00::/8"}], [{"gw": "10.0.0.1", "dst": "10.0.0.1/8"}]),
 ]
 BAD_RESULTS: list[object] = [
-    *(1, [], {"ips": 1}, {"ips": {}}, {"ips": [1]}, {"ips": [{}]}, {"ips": [{"address": "10.0.0.1/33"}]}, {"dns": []}),
-    *({"interfaces": [{"name": 1}]}, {"routes": [{"dst": "x"}]}, {"routes": [{"dst": "10.0.0.0/8", "gw": 5}]}),
+    *(
+        1,
+        [],
+        {"ips": 1},
+        {"ips": {}},
+        {"ips": [1]},
+        {"ips": [{}]},
+        {"ips": [{"address": "10.0.0.1/33"}]},
+        {"dns": []},
+    ),
+    *(
+        {"interfaces": [{"name": 1}]},
+        {"routes": [{"dst": "x"}]},
+        {"routes": [{"dst": "10.0.0.0/8", "gw": 5}]},
+    ),
     *({"ips": [{"address": "10.0.0.1/8", "interface": index}]} for index in (0, -1, True, "0")),
 ]
-BAD_LISTS: list[object] = [None, {}, "a", [1], [{}], [{"containerID": "a"}], [{"containerID": 1, "ifname": "eth0"}]]
+BAD_LISTS: list[object] = [
+    None,
+    {},
+    "a",
+    [1],
+    [{}],
+    [{"containerID": "a"}],
+    [{"containerID": 1, "ifname": "eth0"}],
+]
 CONFIGS: list[Case] = [
     *[("ADD", text, Code.DECODE) for text in NOT_JSON],
     *_values("ADD", Code.INVALID_CONFIG, "name", None, "", "-x", "a/b"),
     *_values("ADD", Code.DECODE, "name", 7),
     *_values("ADD", Code.DECODE, "cniVersion", 1),
     *_values(
-        "ADD", Code.INCOMPATIBLE_VERSION, "cniVersion", None, "", "0.1.0", "0.2.0", "0.3.0", "1.2.0", "1.1.0 ", 'a"b'
+        "ADD",
+        Code.INCOMPATIBLE_VERSION,
+        "cniVersion",
+        None,
+        "",
+        "0.1.0",
+        "0.2.0",
+        "0.3.0",
+        "1.2.0",
+        "1.1.0 ",
+        'a"b',
     ),
     *_values("DEL", Code.INCOMPATIBLE_VERSION, "cniVersion", "0.2.0"),
     *_values("CHECK", Code.INCOMPATIBLE_VERSION, "cniVersion", "0.3.1"),
@@ -98,6 +155,15 @@ CONFIGS: list[Case] = [
     *_values("CHECK", Code.INVALID_CONFIG, "prevResult", None),
     *_values("GC", Code.INVALID_CONFIG, "cni.dev/valid-attachments", *BAD_LISTS),
     *_values(
-        "ADD", Code.INVALID_CONFIG, "server_socket", 1, "", "relative", "/" + "a" * 107, "/a\\b", ["/run/x"], {"a": 1}
+        "ADD",
+        Code.INVALID_CONFIG,
+        "server_socket",
+        1,
+        "",
+        "relative",
+        "/" + "a" * 107,
+        "/a\\b",
+        ["/run/x"],
+        {"a": 1},
     ),
 ]

@@ -10,13 +10,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from control.hands import Hands
-from control.replicas import SYSTEM, Replicas
+from integration.controller.hands import Hands
+from integration.controller.replicas import SYSTEM, Replicas
 from testbed import clean, layout, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 NAME = "control"
 
 
@@ -28,9 +28,16 @@ def bed() -> Iterator[Bed]:
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
         bed.kubectl("apply", f"--filename={MANIFESTS / 'base/namespace.yaml'}")
         for file in ("subnet.yaml", "ippool.yaml", "rbac.yaml"):
-            bed.kubectl("apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}")
+            bed.kubectl(
+                "apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}"
+            )
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
-        asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
+        asked = (
+            "get",
+            "crd",
+            "subnets.kubeovn.io",
+            "--output=jsonpath={.status.conditions[*].type}",
+        )
         wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
         yield bed
         used = rights.look(bed, rights.CONTROLLER)
@@ -41,7 +48,9 @@ def bed() -> Iterator[Bed]:
 @pytest.fixture
 async def hands(bed: Bed) -> AsyncIterator[Hands]:
     """The administrator's; when a test is over, nothing of it is left in the API server or in OVN."""
-    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(bed.ids.ca)), limit=16)
+    connector = aiohttp.TCPConnector(
+        ssl=ssl.create_default_context(cafile=str(bed.ids.ca)), limit=16
+    )
     headers = {"Authorization": f"Bearer {bed.token}"}
     async with aiohttp.ClientSession(bed.api_url, connector=connector, headers=headers) as http:
         hands = Hands(http, bed)
@@ -54,7 +63,9 @@ async def replicas(bed: Bed, hands: Hands, tmp_path: Path) -> AsyncIterator[Repl
     """With the rights that the manifests grant, and nothing more."""
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/ovnlet-controller/token"
-    answer = await asyncio.to_thread(bed.kubectl, "create", f"--raw={path}", "--filename=-", stdin=json.dumps(request))
+    answer = await asyncio.to_thread(
+        bed.kubectl, "create", f"--raw={path}", "--filename=-", stdin=json.dumps(request)
+    )
     replicas = Replicas(bed, tmp_path, json.loads(answer)["status"]["token"])
     yield replicas
     await asyncio.to_thread(replicas.stop)

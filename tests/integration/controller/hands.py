@@ -20,7 +20,9 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 Object = dict[str, Any]
 
 
-async def until(look: Callable[[], Awaitable[Any]], within: float, what: str, every: float = 0.05) -> float:
+async def until(
+    look: Callable[[], Awaitable[Any]], within: float, what: str, every: float = 0.05
+) -> float:
     """Wait for a state; returns how long it took."""
     began = monotonic()
     while not await look():
@@ -47,7 +49,9 @@ class Hands:
 
     async def pool(self, name: str, subnet: str, *ips: str) -> Object:
         body = {"apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}}
-        return await self.do("POST", POOLS, json={**body, "spec": {"subnet": subnet, "ips": list(ips)}})
+        return await self.do(
+            "POST", POOLS, json={**body, "spec": {"subnet": subnet, "ips": list(ips)}}
+        )
 
     async def edit_pool(self, name: str, *ips: str) -> None:
         await self.do("PATCH", f"{POOLS}/{name}", json={"spec": {"ips": list(ips)}}, headers=MERGE)
@@ -72,29 +76,57 @@ class Hands:
     async def node(self, name: str, *internal: str) -> None:
         addresses = [{"type": "InternalIP", "address": address} for address in internal]
         await self.do("POST", "/api/v1/nodes", json={"metadata": {"name": name}})
-        await self.do("PATCH", f"/api/v1/nodes/{name}/status", json={"status": {"addresses": addresses}}, headers=MERGE)
+        await self.do(
+            "PATCH",
+            f"/api/v1/nodes/{name}/status",
+            json={"status": {"addresses": addresses}},
+            headers=MERGE,
+        )
 
-    async def pod(self, name: str, node: str = "n0", owner: Object | None = None, **annotations: str) -> Object:
-        meta: Object = {"name": name, "annotations": {f"{OVN}/{key}": value for key, value in annotations.items()}}
+    async def pod(
+        self, name: str, node: str = "n0", owner: Object | None = None, **annotations: str
+    ) -> Object:
+        meta: Object = {
+            "name": name,
+            "annotations": {f"{OVN}/{key}": value for key, value in annotations.items()},
+        }
         if owner is not None:
             meta["ownerReferences"] = [owner]
         spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}]}
         return await self.do("POST", PODS, json={"metadata": meta, "spec": spec})
 
     async def pods(self, names: Iterable[str], nodes: tuple[str, ...] = ("n0", "n1")) -> None:
-        await asyncio.gather(*(self.pod(name, nodes[number % len(nodes)]) for number, name in enumerate(names)))
+        await asyncio.gather(
+            *(self.pod(name, nodes[number % len(nodes)]) for number, name in enumerate(names))
+        )
 
     async def stateful_set(self, name: str, replicas: int) -> Object:
         """Nobody makes its pods here; what a pod of it names as its owner."""
         labels = {"app": name}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
-        spec = {"replicas": replicas, "serviceName": name, "selector": {"matchLabels": labels}, "template": template}
+        template = {
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "c", "image": "x"}]},
+        }
+        spec = {
+            "replicas": replicas,
+            "serviceName": name,
+            "selector": {"matchLabels": labels},
+            "template": template,
+        }
         made = await self.do("POST", SETS, json={"metadata": {"name": name}, "spec": spec})
         uid = made["metadata"]["uid"]
-        return {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": name, "uid": uid, "controller": True}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "name": name,
+            "uid": uid,
+            "controller": True,
+        }
 
     async def scale(self, name: str, replicas: int) -> None:
-        await self.do("PATCH", f"{SETS}/{name}", json={"spec": {"replicas": replicas}}, headers=MERGE)
+        await self.do(
+            "PATCH", f"{SETS}/{name}", json={"spec": {"replicas": replicas}}, headers=MERGE
+        )
 
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
@@ -107,10 +139,16 @@ class Hands:
         await self.do("DELETE", f"{PODS}/{name}", params={"gracePeriodSeconds": "0"})
 
     async def finish(self, name: str) -> None:
-        await self.do("PATCH", f"{PODS}/{name}/status", json={"status": {"phase": "Succeeded"}}, headers=MERGE)
+        await self.do(
+            "PATCH", f"{PODS}/{name}/status", json={"status": {"phase": "Succeeded"}}, headers=MERGE
+        )
 
     async def annotate(self, name: str, **annotations: str | None) -> None:
-        change = {"metadata": {"annotations": {f"{OVN}/{key}": value for key, value in annotations.items()}}}
+        change = {
+            "metadata": {
+                "annotations": {f"{OVN}/{key}": value for key, value in annotations.items()}
+            }
+        }
         await self.do("PATCH", f"{PODS}/{name}", json=change, headers=MERGE)
 
     async def told(self, name: str) -> dict[str, str]:
@@ -118,7 +156,10 @@ class Hands:
         return _annotations(await self.do("GET", f"{PODS}/{name}"))
 
     async def all_told(self) -> dict[str, dict[str, str]]:
-        return {pod["metadata"]["name"]: _annotations(pod) for pod in (await self.do("GET", PODS))["items"]}
+        return {
+            pod["metadata"]["name"]: _annotations(pod)
+            for pod in (await self.do("GET", PODS))["items"]
+        }
 
     async def allocated(self, *names: str, within: float = 20) -> dict[str, str]:
         """The addresses of these pods, once each has some."""
@@ -133,7 +174,9 @@ class Hands:
 
     async def events(self, name: str) -> list[tuple[str, str]]:
         selector = {"fieldSelector": f"involvedObject.name={name}"}
-        found = (await self.do("GET", "/api/v1/namespaces/default/events", params=selector))["items"]
+        found = (await self.do("GET", "/api/v1/namespaces/default/events", params=selector))[
+            "items"
+        ]
         return [(event["reason"], event["message"]) for event in found]
 
     async def event(self, name: str, reason: str, *words: str, within: float = 30) -> str:
@@ -141,7 +184,11 @@ class Hands:
         found: list[str] = []
 
         async def look() -> bool:
-            found[:] = [m for r, m in await self.events(name) if r == reason and all(word in m for word in words)]
+            found[:] = [
+                m
+                for r, m in await self.events(name)
+                if r == reason and all(word in m for word in words)
+            ]
             return bool(found)
 
         await until(look, within, f"an Event {reason} of {name} with {words}")
@@ -153,8 +200,12 @@ class Hands:
     async def ports(self) -> dict[str, Object]:
         """Logical switch ports by name, as far as they are pods'."""
         columns = "name,addresses,dynamic_addresses,port_security,enabled,options,external_ids,type"
-        listed = json.loads(await self.nbctl("--format=json", f"--columns={columns}", "list", "logical_switch_port"))
-        rows = [dict(zip(listed["headings"], map(_plain, row), strict=True)) for row in listed["data"]]
+        listed = json.loads(
+            await self.nbctl("--format=json", f"--columns={columns}", "list", "logical_switch_port")
+        )
+        rows = [
+            dict(zip(listed["headings"], map(_plain, row), strict=True)) for row in listed["data"]
+        ]
         return {row["name"]: row for row in rows if row["type"] == ""}
 
     async def wipe(self) -> None:
@@ -169,7 +220,9 @@ class Hands:
         await self.do("DELETE", "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases")
         for subnet in (await self.do("GET", SUBNETS))["items"]:
             name = subnet["metadata"]["name"]
-            await self.do("PATCH", f"{SUBNETS}/{name}", json={"metadata": {"finalizers": None}}, headers=MERGE)
+            await self.do(
+                "PATCH", f"{SUBNETS}/{name}", json={"metadata": {"finalizers": None}}, headers=MERGE
+            )
         await self.do("DELETE", POOLS)
         await self.do("DELETE", SUBNETS)
         await self.wipe()
@@ -177,7 +230,11 @@ class Hands:
 
 def _annotations(body: Object) -> dict[str, str]:
     every: dict[str, str] = body["metadata"].get("annotations") or {}
-    return {key.removeprefix(f"{OVN}/"): value for key, value in every.items() if key.startswith(f"{OVN}/")}
+    return {
+        key.removeprefix(f"{OVN}/"): value
+        for key, value in every.items()
+        if key.startswith(f"{OVN}/")
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -32,9 +32,17 @@ class Replicas:
             "lease-seconds": 3,
             **{key.replace("_", "-"): value for key, value in settings.items()},
         }
-        words = [sys.executable, "-m", "ovnlet", "controller", *(f"--{key}={value}" for key, value in given.items())]
+        words = [
+            sys.executable,
+            "-m",
+            "ovnlet",
+            "controller",
+            *(f"--{key}={value}" for key, value in given.items()),
+        ]
         with self.log(name).open("ab") as log:
-            self.running[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.running[name] = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         return self.running[name]
 
     def log(self, name: str) -> Path:
@@ -71,7 +79,10 @@ class Replicas:
             "clusters": [
                 {
                     "name": "bed",
-                    "cluster": {"server": self.bed.api_url, "certificate-authority": str(self.bed.ids.ca)},
+                    "cluster": {
+                        "server": self.bed.api_url,
+                        "certificate-authority": str(self.bed.ids.ca),
+                    },
                 }
             ],
             "users": [{"name": "controller", "user": {"token": self.token}}],

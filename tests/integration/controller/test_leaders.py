@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from control.hands import Hands, until
-from control.replicas import Replicas
+from integration.controller.hands import Hands, until
+from integration.controller.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases/ovnlet-controller"
@@ -19,7 +19,9 @@ async def settled(hands: Hands, names: list[str]) -> dict[str, str]:
     every = [address for text in addresses.values() for address in text.split(",")]
     assert len(set(every)) == 2 * len(names)
     ports = await hands.ports()
-    assert all(addresses[name].replace(",", " ") in ports[f"{name}.default"]["addresses"] for name in names)
+    assert all(
+        addresses[name].replace(",", " ") in ports[f"{name}.default"]["addresses"] for name in names
+    )
     assert set(ports) == {f"{name}.default" for name in names}
     return addresses
 
@@ -46,7 +48,9 @@ async def test_the_leader_is_killed_in_the_middle(hands: Hands, replicas: Replic
     print(f"killed with the work half done: another led {took:.1f} s later, and all was done")
 
 
-async def test_a_leader_that_was_asleep_writes_nothing_more(hands: Hands, replicas: Replicas) -> None:
+async def test_a_leader_that_was_asleep_writes_nothing_more(
+    hands: Hands, replicas: Replicas
+) -> None:
     """It believes that it leads until it looks; the database's lock is another's by then."""
     replicas.start("a", lease_seconds=3)
     await hands.subnet("ovn-default", DUAL, default=True)

@@ -5,9 +5,9 @@ import socket
 import aiohttp
 import pytest
 
-from control.hands import Hands, until
-from control.replicas import Replicas
-from ovnlet.front import Front
+from integration.controller.hands import Hands, until
+from integration.controller.replicas import Replicas
+from ovnlet.controller.http import HttpEndpoints
 from testbed import figures
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
@@ -29,7 +29,9 @@ async def scrape(listen: str) -> str:
         return ""
 
 
-async def test_every_figure_of_the_controller_moves(hands: Hands, replicas: Replicas, listen: str) -> None:
+async def test_every_figure_of_the_controller_moves(
+    hands: Hands, replicas: Replicas, listen: str
+) -> None:
     replicas.start(listen=listen)
     await hands.subnet("ovn-default", DUAL, default=True)
     await hands.node("n0", "192.0.2.1")
@@ -40,7 +42,7 @@ async def test_every_figure_of_the_controller_moves(hands: Hands, replicas: Repl
     await hands.event("two", "AddressTaken", "10.16.0.77")
     await hands.annotate("one", ip_address="10.16.0.200")
     await hands.event("one", "AnnotationRestored", "10.16.0.200")
-    every = {family.name for family in Front("127.0.0.1:0").registry.collect()}
+    every = {family.name for family in HttpEndpoints("127.0.0.1:0").registry.collect()}
     text = ""
 
     async def all_moved() -> bool:

@@ -6,8 +6,8 @@ from statistics import quantiles
 from time import monotonic
 from typing import Any
 
-from control.hands import OVN, PODS, Hands, until
-from control.replicas import Replicas
+from integration.controller.hands import OVN, PODS, Hands, until
+from integration.controller.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
 
@@ -85,12 +85,18 @@ async def test_500_pods_at_once(hands: Hands, replicas: Replicas) -> None:
     told = await asyncio.wait_for(watch, 120)
     took = max(told.values()) - began
     seconds = [max(told[name] - created[name], 0.0) for name in names]
-    print(f"500 pods: created in {made:.1f} s, all told after {took:.1f} s; each {figures(seconds)}")
+    print(
+        f"500 pods: created in {made:.1f} s, all told after {took:.1f} s; each {figures(seconds)}"
+    )
     addresses = await hands.allocated(*names, within=30)
     every = [address for text in addresses.values() for address in text.split(",")]
     assert len(set(every)) == 1000, "every address is one pod's"
     ports = await hands.ports()
-    wrong = [name for name in names if addresses[name].replace(",", " ") not in ports[f"{name}.default"]["addresses"]]
+    wrong = [
+        name
+        for name in names
+        if addresses[name].replace(",", " ") not in ports[f"{name}.default"]["addresses"]
+    ]
     assert not wrong, "what is told is what is pinned"
 
 
@@ -101,7 +107,16 @@ async def test_the_share_of_ovn(hands: Hands, replicas: Replicas) -> None:
     await hands.nbctl("set", "logical_switch", "alone", *config)
     words: list[str] = []
     for number in range(500):
-        words += ["--", "lsp-add", "alone", f"x{number}", "--", "lsp-set-addresses", f"x{number}", "dynamic"]
+        words += [
+            "--",
+            "lsp-add",
+            "alone",
+            f"x{number}",
+            "--",
+            "lsp-set-addresses",
+            f"x{number}",
+            "dynamic",
+        ]
 
     async def answered() -> bool:
         ports = await hands.ports()

@@ -2,13 +2,15 @@
 
 import pytest
 
-from control.hands import SUBNETS, Hands, until
-from control.replicas import Replicas
+from integration.controller.hands import SUBNETS, Hands, until
+from integration.controller.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
 
 
-async def test_what_a_schema_cannot_say_is_a_condition_and_an_event(hands: Hands, replicas: Replicas) -> None:
+async def test_what_a_schema_cannot_say_is_a_condition_and_an_event(
+    hands: Hands, replicas: Replicas
+) -> None:
     replicas.start()
     await hands.subnet("good", DUAL, default=True)
     await hands.ready("good")
@@ -26,7 +28,9 @@ async def test_what_a_schema_cannot_say_is_a_condition_and_an_event(hands: Hands
     await hands.allocated("still")
 
 
-@pytest.mark.parametrize("cidr", ["10.16.0.0", "10.16.0.0/33", "x", "10.16.0.0/16,10.17.0.0/16,fd00::/64", ""])
+@pytest.mark.parametrize(
+    "cidr", ["10.16.0.0", "10.16.0.0/33", "x", "10.16.0.0/16,10.17.0.0/16,fd00::/64", ""]
+)
 async def test_what_a_schema_can_say_is_refused(hands: Hands, cidr: str) -> None:
     with pytest.raises(AssertionError, match="Invalid"):
         await hands.subnet("bad", cidr)
@@ -40,10 +44,14 @@ async def test_edits_of_a_subnet_move_no_pod(hands: Hands, replicas: Replicas) -
     await hands.pods(names)
     before = await hands.allocated(*names)
     used = sorted(text.partition(",")[0] for text in before.values())
-    await hands.edit_subnet("ovn-default", excludeIps=used, mtu=1300, gateway="10.16.0.254,fd00:10:16::254")
+    await hands.edit_subnet(
+        "ovn-default", excludeIps=used, mtu=1300, gateway="10.16.0.254,fd00:10:16::254"
+    )
 
     async def taken_in() -> bool:
-        config = await hands.nbctl("get", "logical_switch", "ovn-default", "other_config:exclude_ips")
+        config = await hands.nbctl(
+            "get", "logical_switch", "ovn-default", "other_config:exclude_ips"
+        )
         gateways = {told["gateway"] for told in (await hands.all_told()).values()}
         return used[-1] in config and gateways == {"10.16.0.254,fd00:10:16::254"}
 
@@ -51,7 +59,9 @@ async def test_edits_of_a_subnet_move_no_pod(hands: Hands, replicas: Replicas) -
     await hands.nbctl("--wait=sb", "sync")
     assert await hands.allocated(*names) == before
     ports = await hands.ports()
-    assert all(before[name].replace(",", " ") in ports[f"{name}.default"]["addresses"] for name in names)
+    assert all(
+        before[name].replace(",", " ") in ports[f"{name}.default"]["addresses"] for name in names
+    )
 
 
 async def test_a_subnet_in_use_waits_and_says_for_whom(hands: Hands, replicas: Replicas) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.drivers.northbound import Northbound
+from ovnlet.drivers.northbound.client import Northbound
 from testbed.bed import Bed
 from testbed.service import wait_for
 from testbed.startup import free_ports
@@ -22,8 +22,18 @@ def remote(bed: Bed, tmp_path: Path) -> Iterator[str]:
     keys, port = bed.ids.directory, free_ports()[0]
     database = tmp_path / "nb.db"
     subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True)
-    identity = [f"--private-key={keys}/server.key", f"--certificate={keys}/server.crt", f"--ca-cert={keys}/ca.crt"]
-    words = ["ovsdb-server", str(database), f"--remote=pssl:{port}:127.0.0.1", f"--unixctl={tmp_path}/ctl", *identity]
+    identity = [
+        f"--private-key={keys}/server.key",
+        f"--certificate={keys}/server.crt",
+        f"--ca-cert={keys}/ca.crt",
+    ]
+    words = [
+        "ovsdb-server",
+        str(database),
+        f"--remote=pssl:{port}:127.0.0.1",
+        f"--unixctl={tmp_path}/ctl",
+        *identity,
+    ]
     with (tmp_path / "server.log").open("wb") as log:
         server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -51,7 +61,16 @@ async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
 
 
 async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Path) -> None:
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-noenc",
+    ]
     subprocess.run(
         [*make, "-subj", "/CN=stranger", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
         check=True,
@@ -64,8 +83,19 @@ async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Pa
     await database.close()
 
 
-async def test_a_server_of_another_ca_is_not_believed(bed: Bed, remote: str, tmp_path: Path) -> None:
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
+async def test_a_server_of_another_ca_is_not_believed(
+    bed: Bed, remote: str, tmp_path: Path
+) -> None:
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-noenc",
+    ]
     subprocess.run(
         [*make, "-subj", "/CN=other", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
         check=True,

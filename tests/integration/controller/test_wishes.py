@@ -1,7 +1,7 @@
 """What a pod may ask for, who is told when it cannot be, and what a tenant cannot change."""
 
-from control.hands import Hands, until
-from control.replicas import Replicas
+from integration.controller.hands import Hands, until
+from integration.controller.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
 
@@ -16,10 +16,14 @@ async def test_two_pods_ask_for_one_address(hands: Hands, replicas: Replicas) ->
     await hands.event("two", "AddressTaken", "10.16.0.77", "one.default")
     assert "routed" not in await hands.told("two")
     await hands.delete("one")
-    assert (await hands.allocated("two", within=15))["two"].startswith("10.16.0.77,"), "once it is free"
+    assert (await hands.allocated("two", within=15))["two"].startswith("10.16.0.77,"), (
+        "once it is free"
+    )
 
 
-async def test_a_full_subnet_says_so_and_goes_on_when_an_address_is_free(hands: Hands, replicas: Replicas) -> None:
+async def test_a_full_subnet_says_so_and_goes_on_when_an_address_is_free(
+    hands: Hands, replicas: Replicas
+) -> None:
     replicas.start(cool_down=0)
     await hands.subnet("tiny", "10.17.0.0/29,fd00:17::/64", default=True)
     await hands.ready("tiny")
@@ -28,7 +32,9 @@ async def test_a_full_subnet_says_so_and_goes_on_when_an_address_is_free(hands: 
         await hands.pod(name)
     await hands.allocated(*names)
     took = []
-    for number, name in enumerate(names[:3]):  # the machine may be busy with something else for a while
+    for number, name in enumerate(
+        names[:3]
+    ):  # the machine may be busy with something else for a while
         late = f"late{number}"
         await hands.pod(late)
         await hands.event(late, "SubnetFull", "tiny", "IPv4")
@@ -96,7 +102,9 @@ async def test_pods_of_a_pool_and_of_a_stateful_set(hands: Hands, replicas: Repl
     await until(given_up, 10, "the address of a pod that is wanted no more")
 
 
-async def test_pods_of_a_named_pool_get_its_addresses_and_no_others_do(hands: Hands, replicas: Replicas) -> None:
+async def test_pods_of_a_named_pool_get_its_addresses_and_no_others_do(
+    hands: Hands, replicas: Replicas
+) -> None:
     replicas.start(cool_down=0)
     await hands.subnet("ovn-default", DUAL, default=True)
     await hands.ready("ovn-default")

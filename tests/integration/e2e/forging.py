@@ -52,12 +52,38 @@ def itself(each: Running) -> list[Sender]:
 def arrived(one: Running, other: Running, senders: list[Sender]) -> dict[Sender, int]:
     """How many of the frames that one pod sends as each of these senders the other one gets."""
     said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below; a pipe would fill up
-    words = ["nsenter", f"--net={other.netns}", "tcpdump", "-n", "-e", "-l", "-i", "eth0", "udp", "port", str(PORT)]
+    words = [
+        "nsenter",
+        f"--net={other.netns}",
+        "tcpdump",
+        "-n",
+        "-e",
+        "-l",
+        "-i",
+        "eth0",
+        "udp",
+        "port",
+        str(PORT),
+    ]
     with said, other.space.popen(words, stdout=said.fileno(), stderr=said.fileno()) as dump:
         wait_for(lambda: "listening on" in _read(said), "tcpdump to listen", timeout=15)
         for sender in senders:
-            (target,) = [ip for ip in other.ips if ip_address(ip).version == ip_address(sender.address).version]
-            script = [sys.executable, "-c", SEND, sender.mac, other.mac, sender.address, target, str(PORT), str(COUNT)]
+            (target,) = [
+                ip
+                for ip in other.ips
+                if ip_address(ip).version == ip_address(sender.address).version
+            ]
+            script = [
+                sys.executable,
+                "-c",
+                SEND,
+                sender.mac,
+                other.mac,
+                sender.address,
+                target,
+                str(PORT),
+                str(COUNT),
+            ]
             one.inside(*script)
         dump.send_signal(signal.SIGINT)
         dump.wait(timeout=10)

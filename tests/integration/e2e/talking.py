@@ -49,7 +49,11 @@ class Talk:
 
     def stop(self) -> tuple[int, float]:
         before = len(self.times)
-        wait_for(lambda: len(self.times) > before + 5 or self.speaker.poll() is not None, "more answers", timeout=30)
+        wait_for(
+            lambda: len(self.times) > before + 5 or self.speaker.poll() is not None,
+            "more answers",
+            timeout=30,
+        )
         ended = self.speaker.poll()
         for process in (self.speaker, self.listener):
             process.kill()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from e2e.forging import COUNT, Sender, arrived, itself
+from integration.e2e.forging import COUNT, Sender, arrived, itself
 from testbed.service import wait_for
 from testbed.workloads import OVN, Cluster, pod, subnet
 
@@ -17,7 +17,9 @@ SOON = 2.0
 def told(cluster: Cluster, name: str) -> dict[str, str]:
     """Its annotations of our domain."""
     body = json.loads(cluster.bed.kubectl("get", "pod", name, "-o", "json"))
-    return {key: value for key, value in body["metadata"]["annotations"].items() if key.startswith(OVN)}
+    return {
+        key: value for key, value in body["metadata"]["annotations"].items() if key.startswith(OVN)
+    }
 
 
 def event(cluster: Cluster, name: str, reason: str, *words: str) -> str:
@@ -74,7 +76,9 @@ def test_a_full_subnet_is_told_and_a_pod_starts_when_an_address_is_free(cluster:
         event(cluster, "late", "SubnetFull", "tiny", "IPv4")
         assert f"{OVN}/allocated" not in told(cluster, "late")
         cluster.bed.kubectl("delete", "pod", names[0], "--force", "--grace-period=0")
-        wait_for(lambda: not _port(cluster, names[0]), "the end of its cool-down", timeout=30, every=0.01)
+        wait_for(
+            lambda: not _port(cluster, names[0]), "the end of its cool-down", timeout=30, every=0.01
+        )
         free = time.monotonic()
         wait_for(lambda: _phase(cluster, "late") == "Running", "the pod that waited", timeout=30)
         seconds = time.monotonic() - free
@@ -95,7 +99,9 @@ def _tiny(cluster: Cluster) -> Iterator[list[str]]:
 
 
 def _port(cluster: Cluster, name: str) -> str:
-    return cluster.bed.nbctl("--bare", "--columns=_uuid", "find", "Logical_Switch_Port", f"name={name}.default").strip()
+    return cluster.bed.nbctl(
+        "--bare", "--columns=_uuid", "find", "Logical_Switch_Port", f"name={name}.default"
+    ).strip()
 
 
 def _phase(cluster: Cluster, name: str) -> Any:

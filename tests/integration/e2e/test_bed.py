@@ -28,7 +28,11 @@ CONFLIST = {
             "bridge": "cni0",
             "isGateway": True,
             "ipMasq": True,
-            "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]},
+            "ipam": {
+                "type": "host-local",
+                "subnet": "10.88.0.0/16",
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
         },
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ],
@@ -42,7 +46,13 @@ OBSERVER = {
                 "name": "main",
                 "image": IMAGE,
                 "imagePullPolicy": "Never",
-                "volumeMounts": [{"name": "netns", "mountPath": "/run/netns", "mountPropagation": "HostToContainer"}],
+                "volumeMounts": [
+                    {
+                        "name": "netns",
+                        "mountPath": "/run/netns",
+                        "mountPropagation": "HostToContainer",
+                    }
+                ],
             }
         ],
         "volumes": [{"name": "netns", "hostPath": {"path": "/run/netns"}}],
@@ -92,14 +102,21 @@ def test_a_host_network_pod_sees_new_namespaces_and_reaches_the_api_server(whole
     assert "made-later" in bed.kubectl("exec", "observer", "--", "cat", "/proc/self/mountinfo")
     node.run(["ip", "netns", "del", "made-later"])
     # As a client in the cluster does it: the service's address, the pod's own token.
-    token = bed.kubectl("exec", "observer", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    token = bed.kubectl(
+        "exec", "observer", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    )
     url = f"https://{layout.API_SERVICE_IP}/version"
     assert json.loads(node.run([sys.executable, "-c", ASK, url, bed.ids.ca, token]))["gitVersion"]
 
 
 def test_a_static_pod_runs(whole: Whole) -> None:
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fixed"}, "spec": {"containers": [container]}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "fixed"},
+        "spec": {"containers": [container]},
+    }
     whole.bed.node().path("/etc/kubernetes/manifests/fixed.json").write_text(json.dumps(pod))
     asked = ("get", "pod", "fixed-n0", "--ignore-not-found", "-ojsonpath={.status.phase}")
     wait_for(lambda: whole.bed.kubectl(*asked) == "Running", "the static pod to run", every=0.2)
@@ -170,7 +187,9 @@ def test_ports_of_two_nodes_reach_each_other_through_the_tunnel() -> None:
             bed.nbctl("lsp-add", "switch", name, "--", "lsp-set-addresses", name, f"{mac} {ip}")
             node.sh(PORT.format(name=name, mac=mac, ip=ip))
         ping = ["ip", "netns", "exec", "pod", "ping", "-W1", "10.9.0.2"]
-        wait_for(lambda: bed.node(0).result([*ping, "-c1"]).returncode == 0, "the tunnel", every=0.1)
+        wait_for(
+            lambda: bed.node(0).result([*ping, "-c1"]).returncode == 0, "the tunnel", every=0.1
+        )
         # The biggest packet that a pod may send arrives whole.
         assert ", 0% packet loss" in bed.node(0).run([*ping, "-c5", "-i0.1", "-s1372", "-Mdo"])
 

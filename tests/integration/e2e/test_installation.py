@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pages import blocks
-from pages.session import Session
+from docs import blocks
+from docs.session import Session
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.inventory import compare, inventory
@@ -21,7 +21,10 @@ HOW_TO = blocks.DOCS / "how-to"
 def test_the_pages_of_an_installations_life_are_true(tmp_path: Path) -> None:
     with Bed.up(f"pages-{os.getpid()}") as bed:
         reference = deploy.load(bed)
-        mine, removal = deploy.overlay(bed, reference), deploy.overlay(bed, reference, of="uninstall")
+        mine, removal = (
+            deploy.overlay(bed, reference),
+            deploy.overlay(bed, reference, of="uninstall"),
+        )
         before = inventory(bed.node())["files"]
         cluster = Cluster(bed)
         env = os.environ | {"HOME": str(tmp_path), "KUBECONFIG": str(bed.kubeconfig)}
@@ -40,10 +43,17 @@ def test_the_pages_of_an_installations_life_are_true(tmp_path: Path) -> None:
             print(*session.follow(remove))
         ours = {name for name in before if "ovnlet" in name}
         wait_for(
-            lambda: not _ours(inventory(bed.node())["files"]) - ours, "the node without a file of ours", timeout=30
+            lambda: not _ours(inventory(bed.node())["files"]) - ours,
+            "the node without a file of ours",
+            timeout=30,
         )
         assert not compare(
-            {"links": {}}, {"links": {k: v for k, v in inventory(bed.node())["links"].items() if k.endswith("_h")}}
+            {"links": {}},
+            {
+                "links": {
+                    k: v for k, v in inventory(bed.node())["links"].items() if k.endswith("_h")
+                }
+            },
         )
 
 
@@ -54,7 +64,13 @@ def _ours(files: dict[str, object]) -> set[str]:
 def _name_another(bed: Bed, kustomization: Path, reference: str) -> None:
     """A second tag of the same content stands for a new release."""
     image, _, _ = reference.rpartition(":")
-    ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io", "images", "tag"]
+    ctr = [
+        "ctr",
+        "--address=/run/containerd/containerd.sock",
+        "--namespace=k8s.io",
+        "images",
+        "tag",
+    ]
     bed.node().run([*ctr, reference, f"{image}:v2"])
     path = kustomization / "kustomization.yaml"
     body = json.loads(path.read_text())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2e.test_restarts import agent_pids
+from integration.e2e.test_restarts import agent_pids
 from testbed import deploy, layout
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, pod
@@ -26,8 +26,14 @@ class Gate:
         assert control
         self._mode = cluster.bed.directory / "gate.mode"
         self.turn("refuse", wait=False)
-        tests = str(Path(__file__).parents[1])
-        arguments = [layout.CONTROL_IP, PORT, layout.API_PORT, cluster.bed.ids.directory, self._mode]
+        tests = str(Path(__file__).parents[2])
+        arguments = [
+            layout.CONTROL_IP,
+            PORT,
+            layout.API_PORT,
+            cluster.bed.ids.directory,
+            self._mode,
+        ]
         words = [sys.executable, "-m", "testbed.gate", *map(str, arguments)]
         self.service = control.spawn("gate", words, env={"PYTHONPATH": tests})
 
@@ -51,7 +57,12 @@ def gate(cluster: Cluster) -> Iterator[Gate]:
 def _send_agent_to(cluster: Cluster, *env: str) -> None:
     before = agent_pids(cluster)
     cluster.bed.kubectl("-n", deploy.NAMESPACE, "set", "env", deploy.DAEMONSET, *env)
-    wait_for(lambda: agent_pids(cluster) not in (before, []), "the agent's new life", timeout=60, every=0.2)
+    wait_for(
+        lambda: agent_pids(cluster) not in (before, []),
+        "the agent's new life",
+        timeout=60,
+        every=0.2,
+    )
 
 
 @pytest.mark.long
@@ -60,7 +71,9 @@ def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate
     one, two = cluster.running(2)
     ping = one.ping(two.ips[0])
     gate.turn("refuse")
-    _send_agent_to(cluster, f"KUBERNETES_SERVICE_HOST={layout.CONTROL_IP}", f"KUBERNETES_SERVICE_PORT={PORT}")
+    _send_agent_to(
+        cluster, f"KUBERNETES_SERVICE_HOST={layout.CONTROL_IP}", f"KUBERNETES_SERVICE_PORT={PORT}"
+    )
     (pid,) = agent_pids(cluster)
     born = time.monotonic()
     time.sleep(60)
@@ -68,7 +81,9 @@ def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate
     assert one.reaches(two.ips[0])
     _sleep_until(born + 720)
     gate.turn("pass")
-    print(f"refused {time.monotonic() - born:.0f} s; an edit in force {_edit(cluster, one, 1):.2f} s after it was made")
+    print(
+        f"refused {time.monotonic() - born:.0f} s; an edit in force {_edit(cluster, one, 1):.2f} s after it was made"
+    )
     gate.turn("unavailable")
     broken = time.monotonic()
     _annotate(cluster, one, 2)
@@ -99,9 +114,19 @@ def _new_sandbox(cluster: Cluster, old: Running) -> Running:
     cluster.node.run([*ctr, "tasks", "kill", "--signal=SIGKILL", old.container_id])
 
     def another() -> Running | None:
-        mine = [r["attachment"] for r in cluster.records() if r["attachment"]["pod"] == old.name and r["good"]]
-        fresh = [attachment for attachment in mine if attachment["container_id"] != old.container_id]
-        return Running(old.body, fresh[0]["container_id"], fresh[0]["netns"], cluster.node) if fresh else None
+        mine = [
+            r["attachment"]
+            for r in cluster.records()
+            if r["attachment"]["pod"] == old.name and r["good"]
+        ]
+        fresh = [
+            attachment for attachment in mine if attachment["container_id"] != old.container_id
+        ]
+        return (
+            Running(old.body, fresh[0]["container_id"], fresh[0]["netns"], cluster.node)
+            if fresh
+            else None
+        )
 
     new = wait_for(another, "another sandbox", timeout=90, every=0.2)
     wait_for(lambda: new.reaches("10.16.0.1"), "its network", timeout=30)
@@ -109,7 +134,9 @@ def _new_sandbox(cluster: Cluster, old: Running) -> Running:
 
 
 def _annotate(cluster: Cluster, each: Running, number: int) -> None:
-    cluster.annotate(each.name, routes=json.dumps([{"dst": f"192.0.2.{number}/32", "gw": "10.16.0.1"}]))
+    cluster.annotate(
+        each.name, routes=json.dumps([{"dst": f"192.0.2.{number}/32", "gw": "10.16.0.1"}])
+    )
 
 
 def _routed(each: Running, number: int) -> list[Any]:

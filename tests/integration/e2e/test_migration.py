@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from drift import stage
-from drift.adoption import disguise
-from pages import blocks
-from pages.session import Session
+from docs import blocks
+from docs.session import Session
+from proofs.drift import stage
+from proofs.drift.adoption import disguise
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -46,7 +46,15 @@ def _as_kube_ovn_cni_leaves_it(bed: Bed, running: list[Running], manifests: Path
     node.sh("rm -rf /run/ovnlet/* /etc/cni/net.d/* /opt/cni/bin/ovnlet")
     node.run(["tee", "/etc/cni/net.d/01-kube-ovn.conflist"], stdin=json.dumps(CONFLIST))
     bed.kubectl("apply", "-f", "-", stdin=json.dumps(KUBE_OVN_CNI))
-    bed.kubectl("-n", "kube-system", "rollout", "status", "daemonset/kube-ovn-cni", "--timeout=60s", timeout=70)
+    bed.kubectl(
+        "-n",
+        "kube-system",
+        "rollout",
+        "status",
+        "daemonset/kube-ovn-cni",
+        "--timeout=60s",
+        timeout=70,
+    )
 
 
 @pytest.mark.long
@@ -74,14 +82,22 @@ def test_the_migration_page_is_true(tmp_path: Path) -> None:
         assert sent - received <= 2
         assert received > 10
         (adopted,) = [text for text in said if "attached" in text]
-        assert {"one", "two"} == {line.split()[1] for line in adopted.splitlines() if line.startswith("default")}
+        assert {"one", "two"} == {
+            line.split()[1] for line in adopted.splitlines() if line.startswith("default")
+        }
         for each in pods:
             assert all(each.reaches(gateway) for gateway in ("10.16.0.1", "fd00:10:16::1"))
-        assert {each["metadata"]["uid"] for each in cluster.pods()} == {each.body["metadata"]["uid"] for each in pods}
+        assert {each["metadata"]["uid"] for each in cluster.pods()} == {
+            each.body["metadata"]["uid"] for each in pods
+        }
         cluster.apply(pod("three"))
         cluster.running(3)
         cluster.clear()
         wait_for(
-            lambda: not bed.node().sh("ovs-vsctl --bare --columns=name find Interface external_ids:vendor=kube-ovn"),
+            lambda: (
+                not bed.node().sh(
+                    "ovs-vsctl --bare --columns=name find Interface external_ids:vendor=kube-ovn"
+                )
+            ),
             "no port",
         )

@@ -45,7 +45,9 @@ def listening(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """Outside of the cluster's network, on both families."""
     outside = cluster.bed.control_plane.space
     addresses = (layout.CONTROL_IP, layout.CONTROL_IP6)
-    processes = [outside.popen(["python3", "-c", LISTEN, address, str(PORT)]) for address in addresses]
+    processes = [
+        outside.popen(["python3", "-c", LISTEN, address, str(PORT)]) for address in addresses
+    ]
     try:
         yield addresses
     finally:
@@ -63,7 +65,9 @@ def outgoing(cluster: Cluster) -> Iterator[None]:
 
 
 def patch(cluster: Cluster, *, nat: bool) -> None:
-    cluster.bed.kubectl("patch", "subnet", SUBNET, "--type=merge", "-p", json.dumps({"spec": {"natOutgoing": nat}}))
+    cluster.bed.kubectl(
+        "patch", "subnet", SUBNET, "--type=merge", "-p", json.dumps({"spec": {"natOutgoing": nat}})
+    )
 
 
 def seen(each: Running, address: str) -> str:
@@ -82,7 +86,11 @@ def test_what_leaves_the_cluster_bears_the_nodes_address(cluster: Cluster, outgo
     (node,) = (each for each in cluster.bed.nodes if each.role == goes.space.role)
     with listening(cluster) as addresses:
         for address, bears in zip(addresses, (node.ip, node.ip6), strict=True):
-            wait_for(partial(lambda to, who: seen(goes, to) == who, address, bears), f"{bears} outside", timeout=SOON)
+            wait_for(
+                partial(lambda to, who: seen(goes, to) == who, address, bears),
+                f"{bears} outside",
+                timeout=SOON,
+            )
         words = ["nsenter", f"--net={goes.netns}", "python3", "-c", SPEAK, addresses[0], str(PORT)]
         talk = goes.space.popen(words)
         assert talk.stdin
@@ -92,22 +100,34 @@ def test_what_leaves_the_cluster_bears_the_nodes_address(cluster: Cluster, outgo
         for damage in ("delete table inet ovnlet", "insert rule inet ovnlet postrouting return"):
             node.run(["nft", *damage.split()])
             began = time.monotonic()
-            wait_for(lambda: table(node) == whole, f"the repair of {damage}", timeout=SOON, every=0.01)
+            wait_for(
+                lambda: table(node) == whole, f"the repair of {damage}", timeout=SOON, every=0.01
+            )
             print(f"{damage}: whole again {1000 * (time.monotonic() - began):.0f} ms later")
         talk.stdin.write("still there\n")
         talk.stdin.flush()
-        assert talk.stdout.readline().strip() == "still there", "a connection keeps the address it has"
+        assert talk.stdout.readline().strip() == "still there", (
+            "a connection keeps the address it has"
+        )
         talk.kill()
         talk.wait(10)
-    server = stays.space.popen(["nsenter", f"--net={stays.netns}", "python3", "-c", LISTEN, stays.ips[0], str(PORT)])
+    server = stays.space.popen(
+        ["nsenter", f"--net={stays.netns}", "python3", "-c", LISTEN, stays.ips[0], str(PORT)]
+    )
     try:
-        wait_for(lambda: seen(goes, stays.ips[0]) == goes.ips[0], "the pod's own address inside", timeout=SOON)
+        wait_for(
+            lambda: seen(goes, stays.ips[0]) == goes.ips[0],
+            "the pod's own address inside",
+            timeout=SOON,
+        )
     finally:
         server.kill()
         server.wait(10)
 
 
-def test_without_it_nothing_is_translated_and_no_table_is_left(cluster: Cluster, outgoing: None) -> None:
+def test_without_it_nothing_is_translated_and_no_table_is_left(
+    cluster: Cluster, outgoing: None
+) -> None:
     wait_for(lambda: "masquerade" in table(cluster.node), "the table", timeout=SOON)
     patch(cluster, nat=False)
     wait_for(lambda: not table(cluster.node), "the end of the table", timeout=SOON)

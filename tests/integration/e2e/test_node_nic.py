@@ -49,14 +49,25 @@ def test_a_forwarded_port_and_a_host_port_answer(cluster: Cluster) -> None:
     (each,) = cluster.ready("web")
     outside = cluster.bed.control_plane.space
     with _forwarded(cluster.bed, each) as port:
-        assert outside.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/"]) == "well\n"
+        assert (
+            outside.run(
+                ["busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/"]
+            )
+            == "well\n"
+        )
     url = f"http://{cluster.bed.node().ip}:{HOST_PORT}/index.html"
     assert outside.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", url]) == "well\n"
 
 
 @contextmanager
 def _forwarded(bed: Bed, each: Running) -> Iterator[int]:
-    words = ["kubectl", f"--kubeconfig={bed.inner_kubeconfig}", "port-forward", f"pod/{each.name}", f":{PORT}"]
+    words = [
+        "kubectl",
+        f"--kubeconfig={bed.inner_kubeconfig}",
+        "port-forward",
+        f"pod/{each.name}",
+        f":{PORT}",
+    ]
     process = bed.control_plane.space.popen([*words, "--address=127.0.0.1"])
     try:
         assert process.stdout is not None
@@ -77,7 +88,10 @@ def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
         cluster.node.sh(damage)
         began = time.monotonic()
         wait_for(
-            lambda: _whole(cluster) and reaches(cluster, each), f"the repair of {damage}", timeout=SOON, every=0.01
+            lambda: _whole(cluster) and reaches(cluster, each),
+            f"the repair of {damage}",
+            timeout=SOON,
+            every=0.01,
         )
         times.append(time.monotonic() - began)
         print(f"{damage}: whole again {1000 * times[-1]:.0f} ms later")
@@ -88,9 +102,15 @@ def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
 def _whole(cluster: Cluster) -> bool:
     shown = cluster.node.result(["ip", "-j", "link", "show", "ovn0"]).stdout
     (link,) = json.loads(shown or "[{}]")
-    if not link or "UP" not in link["flags"] or (link["mtu"], link["address"]) != (1400, _told(cluster, "mac_address")):
+    if (
+        not link
+        or "UP" not in link["flags"]
+        or (link["mtu"], link["address"]) != (1400, _told(cluster, "mac_address"))
+    ):
         return False
-    routes = cluster.node.sh("ip route show dev ovn0 proto 157; ip -6 route show dev ovn0 proto 157").splitlines()
+    routes = cluster.node.sh(
+        "ip route show dev ovn0 proto 157; ip -6 route show dev ovn0 proto 157"
+    ).splitlines()
     ids = cluster.node.sh("ovs-vsctl --if-exists get Interface ovn0 external_ids")
     return len(routes) == 4 and len(_global(cluster)) == 2 and "iface-id=node-n0" in ids
 
@@ -120,5 +140,7 @@ def test_the_node_says_whether_its_network_is_there(cluster: Cluster) -> None:
 
 def _unavailable(cluster: Cluster) -> dict[str, str]:
     node = json.loads(cluster.bed.kubectl("get", "node", "n0", "-o", "json"))
-    (found,) = [each for each in node["status"]["conditions"] if each["type"] == "NetworkUnavailable"]
+    (found,) = [
+        each for each in node["status"]["conditions"] if each["type"] == "NetworkUnavailable"
+    ]
     return dict(found)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pages import blocks
-from pages.session import Session
+from docs import blocks
+from docs.session import Session
 from testbed.workloads import Cluster, pod
 
 PAGES = sorted({block.page for block in blocks.run_by("bed")})

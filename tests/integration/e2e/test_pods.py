@@ -19,7 +19,11 @@ def test_pods_of_two_deployments_reach_each_other_by_both_families(cluster: Clus
     pods = cluster.running(4)
     assert len({address for each in pods for address in each.ips}) == 8
     for here in pods:
-        shown = [address["local"] for link in here.ip("address", "show", "eth0") for address in link["addr_info"]]
+        shown = [
+            address["local"]
+            for link in here.ip("address", "show", "eth0")
+            for address in link["addr_info"]
+        ]
         assert set(here.ips) <= set(shown)
         for there in pods:
             assert all(here.reaches(address) for address in there.ips), (here.name, there.name)
@@ -37,8 +41,12 @@ def test_an_add_ends_with_the_annotations_that_come_late(cluster: Cluster) -> No
     pods = cluster.running(9, timeout=90)
     lateness = {each.name: _installed(each) - _routed(cluster.bed, each.name) for each in pods}
     for name, delay in delays.items():
-        mine = [seconds for pod_name, seconds in lateness.items() if pod_name.startswith(f"{name}-")]
-        print(f"annotated after {delay:>3} s: ADD in force {statistics.median(mine) * 1000:.0f} ms later (median)")
+        mine = [
+            seconds for pod_name, seconds in lateness.items() if pod_name.startswith(f"{name}-")
+        ]
+        print(
+            f"annotated after {delay:>3} s: ADD in force {statistics.median(mine) * 1000:.0f} ms later (median)"
+        )
     assert all(0 < seconds < SLACK for seconds in lateness.values()), lateness
     cluster.clear()
     cluster.bed.kubectl("delete", "subnet", *delays, "--timeout=30s")
@@ -52,11 +60,15 @@ def _of(switch: str, name: str) -> dict[str, Any]:
 def _routed(bed: Bed, name: str) -> float:
     """When the API server took the patch that says `routed`."""
     writes = audit.annotated(bed, "pods")
-    return max(write.at for write in writes if write.name == name and f"{OVN}/routed" in write.annotations)
+    return max(
+        write.at for write in writes if write.name == name and f"{OVN}/routed" in write.annotations
+    )
 
 
 def _installed(each: Running) -> float:
-    text = each.space.run(["ovs-vsctl", "get", "Interface", each.port, "external_ids:ovn-installed-ts"])
+    text = each.space.run(
+        ["ovs-vsctl", "get", "Interface", each.port, "external_ids:ovn-installed-ts"]
+    )
     return int(text.strip().strip('"')) / 1000
 
 
@@ -86,7 +98,9 @@ def test_a_custom_route_is_edited_live_and_a_bad_one_is_told(cluster: Cluster) -
     cluster.annotate("routed", routes='[{"dst":"192.0.2.0/24","gw":"172.16.0.1"}]')
 
     def warning() -> list[dict[str, Any]]:
-        return [event for event in cluster.events("routed") if event["reason"] == "InvalidAnnotation"]
+        return [
+            event for event in cluster.events("routed") if event["reason"] == "InvalidAnnotation"
+        ]
 
     (event,) = wait_for(warning, "the Event", timeout=5)
     assert f"{OVN}/routes" in event["message"]
@@ -104,12 +118,18 @@ def test_an_edited_address_is_told_and_not_followed(cluster: Cluster) -> None:
     cluster.annotate("steady", ip_address="10.16.77.77,fd00:10:16::7777")
 
     def told() -> bool:
-        return any("takes effect in a new pod" in event["message"] for event in cluster.events("steady"))
+        return any(
+            "takes effect in a new pod" in event["message"] for event in cluster.events("steady")
+        )
 
     wait_for(told, "the Event", timeout=5)
     sent, received = ping.stop()
     assert sent == received
-    shown = [address["local"] for link in steady.ip("address", "show", "eth0") for address in link["addr_info"]]
+    shown = [
+        address["local"]
+        for link in steady.ip("address", "show", "eth0")
+        for address in link["addr_info"]
+    ]
     assert set(steady.ips) <= set(shown)
 
 
@@ -128,9 +148,7 @@ def test_a_deleted_port_comes_back(cluster: Cluster) -> None:
 
 
 def test_deleted_pods_leave_nothing(cluster: Cluster) -> None:
-    look = (
-        f"ip -br link | awk '{{print $1}}' | sort; ovs-vsctl --columns=name,external_ids list Interface; ls {SANDBOXES}"
-    )
+    look = f"ip -br link | awk '{{print $1}}' | sort; ovs-vsctl --columns=name,external_ids list Interface; ls {SANDBOXES}"
     before = cluster.node.sh(look)
     cluster.apply(deployment("gone", 3))
     cluster.running(3)
@@ -156,7 +174,9 @@ def test_a_static_pod_gets_its_network(cluster: Cluster) -> None:
 
 
 def _is_ready(body: dict[str, Any]) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in body["status"].get("conditions", []))
+    return any(
+        c["type"] == "Ready" and c["status"] == "True" for c in body["status"].get("conditions", [])
+    )
 
 
 def test_the_agent_wrote_nothing_to_any_pod(bed: Bed) -> None:
@@ -171,10 +191,22 @@ def test_the_agent_wrote_nothing_to_any_pod(bed: Bed) -> None:
             reference = event.get("objectRef", {})
             code = event.get("responseStatus", {}).get("code", 0)
             what = reference.get("resource", event["requestURI"])
-            ours.add((event["verb"], "/".join(filter(None, (what, reference.get("subresource")))), code // 100))
-    asked = {("create", "selfsubjectaccessreviews")}  # by `ovnlet doctor` in the agent's pod: a question, no write
-    writes = {(verb, what) for verb, what, _ in ours if verb not in ("get", "list", "watch")} - asked
+            ours.add(
+                (
+                    event["verb"],
+                    "/".join(filter(None, (what, reference.get("subresource")))),
+                    code // 100,
+                )
+            )
+    asked = {
+        ("create", "selfsubjectaccessreviews")
+    }  # by `ovnlet doctor` in the agent's pod: a question, no write
+    writes = {
+        (verb, what) for verb, what, _ in ours if verb not in ("get", "list", "watch")
+    } - asked
     assert writes <= {("create", "events"), ("patch", "events"), ("patch", "nodes/status")}
-    assert not [entry for entry in ours if entry[2] == 4 and entry[1] in ("pods", "events", "nodes", "nodes/status")], (
-        ours
-    )
+    assert not [
+        entry
+        for entry in ours
+        if entry[2] == 4 and entry[1] in ("pods", "events", "nodes", "nodes/status")
+    ], ours

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from qos import measure
-from qos.measure import ceiling, shaper
+from proofs.qos import measure
+from proofs.qos.measure import ceiling, shaper
 from testbed import deploy
 from testbed.service import wait_for
 from testbed.workloads import OVN, Cluster, Running, pod
@@ -34,7 +34,9 @@ def test_what_arrives_is_what_was_asked_for(cluster: Cluster) -> None:
     assert all(row.holds for row in rows), [str(row) for row in rows if not row.holds]
 
 
-def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(cluster: Cluster) -> None:
+def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(
+    cluster: Cluster,
+) -> None:
     cluster.apply(pod("edited", **{f"{OVN}/ingress_rate": "20"}), pod("peer"))
     edited, peer = cluster.running(2)
     delays = []
@@ -51,10 +53,14 @@ def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(clus
         wait_for(lambda: not ceiling(edited), "the removal", timeout=SOON)
         wait_for(lambda: flow.rate(0, 0.5) > 50, "TCP to use what it may", timeout=20)
         assert flow.lives, "the connection was lost"
-    print(f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), at most {max(delays):.0f}")
+    print(
+        f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), at most {max(delays):.0f}"
+    )
     assert statistics.median(delays) <= 500
     mark = f"external_ids:ovnlet={edited.container_id}/eth0"
-    assert not any(edited.space.run(["ovs-vsctl", "find", table, mark]).strip() for table in ("QoS", "Queue"))
+    assert not any(
+        edited.space.run(["ovs-vsctl", "find", table, mark]).strip() for table in ("QoS", "Queue")
+    )
 
 
 def _is(each: Running, rate: str) -> bool:
@@ -67,14 +73,29 @@ def _delete_qdisc(each: Running) -> None:
 
 def _change_class(each: Running) -> None:
     each.space.run(
-        ["tc", "class", "change", "dev", each.port, "classid", "1:1", "htb", "rate", "1gbit", "ceil", "1gbit"]
+        [
+            "tc",
+            "class",
+            "change",
+            "dev",
+            each.port,
+            "classid",
+            "1:1",
+            "htb",
+            "rate",
+            "1gbit",
+            "ceil",
+            "1gbit",
+        ]
     )
 
 
 def _delete_rows(each: Running) -> None:
     rows = "$(ovs-vsctl --bare --columns=_uuid find {} external_ids:ovnlet={}/eth0)"
     queue, qos = (rows.format(table, each.container_id) for table in ("Queue", "QoS"))
-    each.space.sh(f"ovs-vsctl clear Port {each.port} qos -- destroy QoS {qos} -- destroy Queue {queue}")
+    each.space.sh(
+        f"ovs-vsctl clear Port {each.port} qos -- destroy QoS {qos} -- destroy Queue {queue}"
+    )
 
 
 def _change_queue(each: Running) -> None:
@@ -125,7 +146,9 @@ def test_damage_is_repaired(cluster: Cluster) -> None:
 def _place(cluster: Cluster, selector: str | None) -> None:
     """Where the DaemonSet may run: with None anywhere."""
     change = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"nowhere": selector}}}}})
-    cluster.bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", change)
+    cluster.bed.kubectl(
+        "-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", change
+    )
 
 
 @contextmanager
@@ -141,17 +164,25 @@ def _no_agent(cluster: Cluster) -> Iterator[None]:
 
 def test_edits_made_while_the_agent_was_down_are_applied_at_its_start(cluster: Cluster) -> None:
     """A rate that changes, one that goes, and one that comes to a pod that had none."""
-    cluster.apply(pod("was", **{f"{OVN}/ingress_rate": "20", f"{OVN}/egress_rate": "20"}), pod("bare"))
+    cluster.apply(
+        pod("was", **{f"{OVN}/ingress_rate": "20", f"{OVN}/egress_rate": "20"}), pod("bare")
+    )
     bare, was = cluster.running(2)
     with _no_agent(cluster):
         cluster.annotate("was", ingress_rate="7")
         cluster.bed.kubectl("annotate", "pod", "was", f"{OVN}/egress_rate-")
         cluster.annotate("bare", egress_rate="3")
         time.sleep(1)
-        assert [(ceiling(each), shaper(each)) for each in (was, bare)] == [("20Mbit", "20Mbit"), ("", "")]
+        assert [(ceiling(each), shaper(each)) for each in (was, bare)] == [
+            ("20Mbit", "20Mbit"),
+            ("", ""),
+        ]
 
     def applied() -> bool:
-        return [(ceiling(each), shaper(each)) for each in (was, bare)] == [("7Mbit", ""), ("", "3Mbit")]
+        return [(ceiling(each), shaper(each)) for each in (was, bare)] == [
+            ("7Mbit", ""),
+            ("", "3Mbit"),
+        ]
 
     wait_for(applied, "the edits", timeout=60, every=0.05)
     row = was.space.run(["ovs-vsctl", "get", "Interface", was.port, "ingress_policing_rate"])
@@ -160,17 +191,26 @@ def test_edits_made_while_the_agent_was_down_are_applied_at_its_start(cluster: C
 
 def test_a_wrong_rate_is_told_and_the_last_good_one_stays(cluster: Cluster) -> None:
     """ADD does not wait for it either."""
-    cluster.apply(pod("typo", **{f"{OVN}/ingress_rate": "5Mbit", f"{OVN}/egress_rate": "5", f"{OVN}/loss": "0.5"}))
+    cluster.apply(
+        pod(
+            "typo",
+            **{f"{OVN}/ingress_rate": "5Mbit", f"{OVN}/egress_rate": "5", f"{OVN}/loss": "0.5"},
+        )
+    )
     (typo,) = cluster.running(1)
 
     def told(reason: str) -> str:
         found = [event["message"] for event in cluster.events("typo") if event["reason"] == reason]
         return wait_for(lambda: " | ".join(found) or None, reason, timeout=SOON) if found else ""
 
-    assert f"{OVN}/ingress_rate is '5Mbit'" in wait_for(lambda: told("InvalidAnnotation"), "the Event", timeout=SOON)
+    assert f"{OVN}/ingress_rate is '5Mbit'" in wait_for(
+        lambda: told("InvalidAnnotation"), "the Event", timeout=SOON
+    )
     assert (ceiling(typo), shaper(typo)) == ("10Gbit", "5Mbit")
     cluster.annotate("typo", egress_rate="-1")
-    wait_for(lambda: f"{OVN}/egress_rate is '-1'" in told("InvalidAnnotation"), "the Event", timeout=SOON)
+    wait_for(
+        lambda: f"{OVN}/egress_rate is '-1'" in told("InvalidAnnotation"), "the Event", timeout=SOON
+    )
     assert shaper(typo) == "5Mbit"
     if "netem" not in typo.space.run(["tc", "qdisc", "show", "dev", typo.port]):
         lacking = wait_for(lambda: told("RateNotEnforced"), "the Event", timeout=SOON)
@@ -179,7 +219,9 @@ def test_a_wrong_rate_is_told_and_the_last_good_one_stays(cluster: Cluster) -> N
 
 def test_a_direction_without_a_limit_is_untouched(cluster: Cluster) -> None:
     """50 Mbit/s of UDP towards a pod whose egress alone is limited, and from one whose ingress alone is."""
-    cluster.apply(pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"}))
+    cluster.apply(
+        pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"})
+    )
     ingress, egress = cluster.running(2)
     for _ in range(3):  # what a busy machine loses it does not lose each time; a limit does
         sent, arrived = measure.carried(ingress, egress, 3)

@@ -11,7 +11,9 @@ from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, deployment, pod
 
 NAMESPACE = deploy.NAMESPACE
-PATIENCE = 200  # seconds; kubelet 1.20 may tell of a pod's end only in a round that it makes once a minute
+PATIENCE = (
+    200  # seconds; kubelet 1.20 may tell of a pod's end only in a round that it makes once a minute
+)
 
 
 def _restart_kubelet(cluster: Cluster) -> None:
@@ -46,8 +48,12 @@ def agent_pids(cluster: Cluster) -> list[int]:
     return deploy.agent_processes(cluster.node)
 
 
-@pytest.mark.parametrize("restart", [_restart_kubelet, _kill_agent, _delete_agent_pod, _change_image])
-def test_running_pods_lose_nothing_and_new_ones_start(cluster: Cluster, restart: Callable[[Cluster], None]) -> None:
+@pytest.mark.parametrize(
+    "restart", [_restart_kubelet, _kill_agent, _delete_agent_pod, _change_image]
+)
+def test_running_pods_lose_nothing_and_new_ones_start(
+    cluster: Cluster, restart: Callable[[Cluster], None]
+) -> None:
     cluster.apply(deployment("old", 2))
     one, two = cluster.running(2)
     pings = [one.ping(address) for address in two.ips]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from e2e.talking import talk
+from integration.e2e.talking import talk
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -25,7 +25,9 @@ STAYS_AWAY = {
                 "affinity": {
                     "nodeAffinity": {
                         "requiredDuringSchedulingIgnoredDuringExecution": {
-                            "nodeSelectorTerms": [{"matchExpressions": [{"key": AWAY, "operator": "DoesNotExist"}]}]
+                            "nodeSelectorTerms": [
+                                {"matchExpressions": [{"key": AWAY, "operator": "DoesNotExist"}]}
+                            ]
                         }
                     }
                 }
@@ -46,7 +48,13 @@ def two(pair: Cluster) -> Iterator[Cluster]:
 
 def pinned(bed: Bed) -> dict[str, str]:
     """What each pod's port is pinned to, by the port's name."""
-    words = ("--format=json", "--columns=name,addresses", "find", "Logical_Switch_Port", "external_ids:ovnlet=pod")
+    words = (
+        "--format=json",
+        "--columns=name,addresses",
+        "find",
+        "Logical_Switch_Port",
+        "external_ids:ovnlet=pod",
+    )
     rows = json.loads(bed.nbctl(*words))["data"]
     return {name: addresses for name, addresses in rows if isinstance(addresses, str)}
 
@@ -57,7 +65,9 @@ def given(pods: list[Running]) -> dict[str, str]:
 
 def shown(each: Running) -> set[str]:
     """The addresses inside the pod."""
-    return {entry["local"] for link in each.ip("address", "show", "eth0") for entry in link["addr_info"]}
+    return {
+        entry["local"] for link in each.ip("address", "show", "eth0") for entry in link["addr_info"]
+    }
 
 
 def test_a_wiped_northbound_is_rebuilt_and_no_connection_is_lost(two: Cluster) -> None:
@@ -65,19 +75,31 @@ def test_a_wiped_northbound_is_rebuilt_and_no_connection_is_lost(two: Cluster) -
     pods = two.running(4)
     here, beside = [each for each in pods if each.space.role == "n0"]
     far, _ = [each for each in pods if each.space.role == "n1"]
-    wait_for(lambda: all(here.reaches(ip) for ip in (*far.ips, *beside.ips)), "the pods to meet", timeout=20)
+    wait_for(
+        lambda: all(here.reaches(ip) for ip in (*far.ips, *beside.ips)),
+        "the pods to meet",
+        timeout=20,
+    )
     talks = [talk(here, other, address) for other in (far, beside) for address in other.ips]
     pings = [here.ping(other.ips[0]) for other in (far, beside)]
     two.bed.wipe_northbound()
     began = time.monotonic()
     two.apply(web_deployment("new", 2))
-    wait_for(lambda: given(pods).items() <= pinned(two.bed).items(), "the ports as they were", timeout=30)
+    wait_for(
+        lambda: given(pods).items() <= pinned(two.bed).items(), "the ports as they were", timeout=30
+    )
     print(f"all ports pinned again {time.monotonic() - began:.2f} s after the wipe")
-    wait_for(lambda: all(here.reaches(ip) for ip in (*far.ips, *beside.ips)), "the pods to meet again", timeout=30)
+    wait_for(
+        lambda: all(here.reaches(ip) for ip in (*far.ips, *beside.ips)),
+        "the pods to meet again",
+        timeout=30,
+    )
     print(f"pods meet again {time.monotonic() - began:.2f} s after the wipe")
     after = two.running(6)
     told = [talking.stop() for talking in talks]
-    print(f"TCP: {', '.join(f'{answers} answers, longest wait {gap:.2f} s' for answers, gap in told)}")
+    print(
+        f"TCP: {', '.join(f'{answers} answers, longest wait {gap:.2f} s' for answers, gap in told)}"
+    )
     print(f"20 ms pings, sent and received: {[ping.stop() for ping in pings]}")
     assert given(pods).items() <= given(after).items(), "who lives keeps what it was told"
     assert len({ip for each in after for ip in each.ips}) == 12
@@ -119,10 +141,18 @@ def _are_in_force(pods: list[Running], field: str) -> None:
     """What running pods follow of it, each of them does."""
     match field:
         case "mtu":
-            wait_for(lambda: {_mtu(each) for each in pods} == {EDITS["mtu"]}, "the MTU of running pods", timeout=20)
+            wait_for(
+                lambda: {_mtu(each) for each in pods} == {EDITS["mtu"]},
+                "the MTU of running pods",
+                timeout=20,
+            )
         case "gateway":
             to = EDITS["gateway"].partition(",")[0]
-            wait_for(lambda: {_gateway(each) for each in pods} == {to}, "the gateway of running pods", timeout=20)
+            wait_for(
+                lambda: {_gateway(each) for each in pods} == {to},
+                "the gateway of running pods",
+                timeout=20,
+            )
         case _:  # of later pods only
             pass
 
@@ -144,11 +174,18 @@ def _edited(cluster: Cluster, field: str, value: Any) -> Iterator[None]:
         change = json.dumps({"spec": spec})
         cluster.bed.kubectl("patch", "subnet", "ovn-default", "--type=merge", "-p", change)
 
-    before = cluster.bed.nbctl("list", "Logical_Switch", "ovn-default"), cluster.bed.nbctl("show", "ovn-cluster")
+    before = (
+        cluster.bed.nbctl("list", "Logical_Switch", "ovn-default"),
+        cluster.bed.nbctl("show", "ovn-cluster"),
+    )
     edit({field: value})
     if field != "mtu":  # which OVN does not know of
         look = ("list", "Logical_Switch", "ovn-default"), ("show", "ovn-cluster")
-        wait_for(lambda: tuple(cluster.bed.nbctl(*words) for words in look) != before, f"{field} in OVN", timeout=20)
+        wait_for(
+            lambda: tuple(cluster.bed.nbctl(*words) for words in look) != before,
+            f"{field} in OVN",
+            timeout=20,
+        )
     yield
     edit({field: None})
 
@@ -170,13 +207,20 @@ def test_a_pod_of_a_stateful_set_moves_while_its_old_nodes_agent_is_down(two: Cl
         assert (new.ips, new.mac) == (old.ips, old.mac), "it keeps its address"
         for address in new.ips:
             wait_for(partial(peer.reaches, address), f"{address} at its new place", timeout=20)
-        print(f"reached at its new node {time.monotonic() - began:.1f} s after it was deleted at the old one")
-        assert "iface-id=db-0.default" in bed.node(1).sh("ovs-vsctl --bare --columns=external_ids list Interface")
+        print(
+            f"reached at its new node {time.monotonic() - began:.1f} s after it was deleted at the old one"
+        )
+        assert "iface-id=db-0.default" in bed.node(1).sh(
+            "ovs-vsctl --bare --columns=external_ids list Interface"
+        )
         ping = peer.ping(new.ips[0])
         places = {_chassis(bed, "db-0.default") for _ in range(30)}
         bed.kubectl("uncordon", "n1")
     wait_for(
-        lambda: "iface-id=db-0.default" not in bed.node(1).sh("ovs-vsctl --bare --columns=external_ids list Interface"),
+        lambda: (
+            "iface-id=db-0.default"
+            not in bed.node(1).sh("ovs-vsctl --bare --columns=external_ids list Interface")
+        ),
         "the old port's end",
         timeout=90,
         every=0.2,
@@ -198,13 +242,23 @@ def _moved(cluster: Cluster, old: Running) -> Running | None:
 
 
 def _chassis(bed: Bed, port: str) -> str:
-    row = bed.sbctl("--bare", "--columns=chassis", "find", "Port_Binding", f"logical_port={port}").strip()
+    row = bed.sbctl(
+        "--bare", "--columns=chassis", "find", "Port_Binding", f"logical_port={port}"
+    ).strip()
     return bed.sbctl("--bare", "--columns=name", "list", "Chassis", row).strip() if row else ""
 
 
 @contextmanager
 def _without_agent(bed: Bed, node: str) -> Iterator[None]:
-    bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(STAYS_AWAY))
+    bed.kubectl(
+        "-n",
+        deploy.NAMESPACE,
+        "patch",
+        deploy.DAEMONSET,
+        "--type=merge",
+        "-p",
+        json.dumps(STAYS_AWAY),
+    )
     bed.kubectl("label", "node", node, f"{AWAY}=yes")
     deploy.dismissed(bed, node)
     yield
@@ -220,13 +274,24 @@ def test_a_leader_killed_in_the_middle_is_followed_by_another(two: Cluster) -> N
     two.apply(web_deployment("many", 10))
     node.sh("kill -KILL $(pgrep -f '^/usr/bin/python3.*ovnlet controller')")
     began = time.monotonic()
-    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pod", leader, "--wait=false", "--force", "--grace-period=0")
+    bed.kubectl(
+        "-n",
+        deploy.NAMESPACE,
+        "delete",
+        "pod",
+        leader,
+        "--wait=false",
+        "--force",
+        "--grace-period=0",
+    )
     two.apply(web_deployment("more", 6))
     told = sum(f"{OVN}/routed" in each["metadata"].get("annotations", {}) for each in two.pods())
     wait_for(lambda: _leader(bed) not in ("", leader), "another leader", timeout=60)
     seconds = time.monotonic() - began
     pods = two.running(16, timeout=120)
-    print(f"killed with {told} of 16 told; another led {seconds:.1f} s later, all ran {time.monotonic() - began:.1f} s")
+    print(
+        f"killed with {told} of 16 told; another led {seconds:.1f} s later, all ran {time.monotonic() - began:.1f} s"
+    )
     assert told <= 10, "nobody was told while nobody led"
     assert seconds < TAKEN_OVER
     assert len({ip for each in pods for ip in each.ips}) == 32

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pages import blocks
-from pages.session import Session
+from docs import blocks
+from docs.session import Session
 from testbed import clean
 
 PAGE = blocks.DOCS / "tutorials" / "a-healed-pod.md"
@@ -17,7 +17,9 @@ def test_the_tutorial_is_true(tmp_path: Path) -> None:
     name = f"tutorial-{os.getpid()}"  # two checkouts at once need two
     env = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
     try:
-        with Session(blocks.ROOT, env, told={"BED=tutorial": f"BED={name}", "bed/tutorial": f"bed/{name}"}) as session:
+        with Session(
+            blocks.ROOT, env, told={"BED=tutorial": f"BED={name}", "bed/tutorial": f"bed/{name}"}
+        ) as session:
             for block in blocks.run_by("tutorial"):
                 assert block.page == PAGE
                 print(f"── {block}", *session.follow(block), sep="\n")

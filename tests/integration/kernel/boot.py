@@ -33,7 +33,7 @@ MODULES = (
 ADDRESS, GATEWAY, LINK, PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000
 
 
-class Guest(Space):
+class KopfRunner(Space):
     """The whole guest in the role of a node's space: nothing needs to be entered."""
 
     __slots__ = ()
@@ -44,7 +44,9 @@ class Guest(Space):
     def enter(self, argv: Words) -> list[str]:
         return list(map(str, argv))
 
-    def spawn(self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True) -> Service:
+    def spawn(
+        self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
+    ) -> Service:
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 list(map(str, argv)),
@@ -59,8 +61,10 @@ class Guest(Space):
 
 def main(bed: str, role: str) -> None:
     directory = layout.directory(bed) / role
-    guest = Guest(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
-    disks = "".join(f"mkdir -p {disk}; mount --bind {directory}/fresh{disk} {disk}\n" for disk in DISKS)
+    guest = KopfRunner(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
+    disks = "".join(
+        f"mkdir -p {disk}; mount --bind {directory}/fresh{disk} {disk}\n" for disk in DISKS
+    )
     guest.sh(
         f"hostname {guest.name}\n{disks}"
         "mkdir -p /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn\n"
@@ -72,7 +76,7 @@ def main(bed: str, role: str) -> None:
     switch.start_switch(guest, ADDRESS, datapath="system")
     switch.spawn_controller(guest)
     (directory / "booted").write_text(os.uname().release)
-    os.execv(sys.executable, [sys.executable, "-m", "cni.agent.hands", str(PORT)])  # noqa: S606 - takes its place
+    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.hands", str(PORT)])  # noqa: S606 - takes its place
 
 
 if __name__ == "__main__":

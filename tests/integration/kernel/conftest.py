@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 
-from kernel import guest
-from kernel.guest import Booted
-from kernel.node import GuestNode
+from integration.kernel import guest
+from integration.kernel.guest import Booted
+from integration.kernel.node import GuestNode
 from testbed import kernel as stock
 from testbed import progress
 from testbed.assign import NETWORK
@@ -93,6 +93,11 @@ async def node(serving: list[GuestNode]) -> AsyncIterator[GuestNode]:
 
 
 def _lsp_dels(node: GuestNode) -> list[str]:
-    names = [line.partition("(")[2].rstrip(")") for line in node.bed.nbctl("lsp-list", "ovn-default").splitlines()]
-    words = [word for name in names if name.endswith(".default") for word in ("--", "lsp-del", name)]
+    names = [
+        line.partition("(")[2].rstrip(")")
+        for line in node.bed.nbctl("lsp-list", "ovn-default").splitlines()
+    ]
+    words = [
+        word for name in names if name.endswith(".default") for word in ("--", "lsp-del", name)
+    ]
     return words[1:] or ["show"]

@@ -14,15 +14,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cni.agent import hands
-from kernel import boot
+from integration.cni.agent import hands
+from integration.kernel import boot
 from testbed import layout, progress
 from testbed.bed import Bed
 from testbed.kernel import Accelerator, Kernel
 from testbed.service import BedError, Service
 from testbed.space import CLEAN
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
 # An emulated processor beside a busy machine; a boot takes 15 s on an idle one.
@@ -51,13 +51,19 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     mark.unlink(missing_ok=True)
     words = ["nice", "-n", NICE, *_words(bed, kernel, accelerator)]
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
-    node.spawn("relay", [sys.executable, "-m", "kernel.relay", str(boot.PORT)], env={"PYTHONPATH": PYTHONPATH})
+    node.spawn(
+        "relay",
+        [sys.executable, "-m", "integration.kernel.relay", str(boot.PORT)],
+        env={"PYTHONPATH": PYTHONPATH},
+    )
     release = machine.wait_ready(lambda: mark.read_text() if mark.exists() else None, timeout=BOOT)
     _until_hands_answer(bed, machine)
     find = ("--bare", "--columns=name", "find", "chassis", f"name={node.name}")
     machine.wait_ready(lambda: bed.sbctl(*find).strip(), timeout=CHASSIS)
     seconds = time.monotonic() - began
-    progress.say(f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered")
+    progress.say(
+        f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered"
+    )
     return Booted(kernel, release, accelerator, round(seconds, 1))
 
 
@@ -74,11 +80,29 @@ def run(bed: Bed, script: str, timeout: float = 120) -> str:
 def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
     network = f"user,id=n0,hostfwd=tcp:127.0.0.1:{boot.PORT}-:{boot.PORT}"
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
-    inside = f"exec env PYTHONPATH={PYTHONPATH} {sys.executable} -m kernel.boot {bed.name} {bed.node().role}"
+    inside = f"exec env PYTHONPATH={PYTHONPATH} {sys.executable} -m integration.kernel.boot {bed.name} {bed.node().role}"
     return [
-        *("vng", "--run", str(kernel.image), "--user", "root", "--disable-microvm", "--disable-monitor", "--verbose"),
+        *(
+            "vng",
+            "--run",
+            str(kernel.image),
+            "--user",
+            "root",
+            "--disable-microvm",
+            "--disable-monitor",
+            "--verbose",
+        ),
         *(["--disable-kvm"] if accelerator == "emulation" else []),
-        *("--cpus", PROCESSORS, "--memory", MEMORY, "--name", bed.node().role, "--cwd", str(PROJECT)),
+        *(
+            "--cpus",
+            PROCESSORS,
+            "--memory",
+            MEMORY,
+            "--name",
+            bed.node().role,
+            "--cwd",
+            str(PROJECT),
+        ),
         *("--rwdir", str(bed.directory), "--rodir", str(kernel.directory), "--rodir", str(PROJECT)),
         "--append=net.ifnames=0",  # with or without an udevd in the machine's files
         *(f"--qemu-opts={word}" for word in qemu),

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Pod, Sandbox
-from cni.runtime import Outcome
-from kernel import guest
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Pod, Sandbox
+from integration.cni.runtime import Outcome
+from integration.kernel import guest
 from ovnlet_cni.errors import Code
 from testbed.assign import DOMAIN
 from testbed.bed import Bed
@@ -61,10 +61,21 @@ class GuestNode(AgentNode):
         assert not killed_at, "an agent that kills itself is for the CNI floor"
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
-        words = [sys.executable, "-m", "ovnlet", "agent", f"--node-name={self.space.role}", "--resync=3600"]
+        words = [
+            sys.executable,
+            "-m",
+            "ovnlet",
+            "agent",
+            f"--node-name={self.space.role}",
+            "--resync=3600",
+        ]
         words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         env = f"env PYTHONPATH={guest.PYTHONPATH}"
-        pid = int(guest.run(self.bed, f"setsid {env} {shlex.join(words)} </dev/null >>{log} 2>&1 & echo $!"))
+        pid = int(
+            guest.run(
+                self.bed, f"setsid {env} {shlex.join(words)} </dev/null >>{log} 2>&1 & echo $!"
+            )
+        )
         self.agent = GuestService("agent", pid, 1, log, self.bed)
         if ready:
             self.wait_ready()
@@ -93,7 +104,9 @@ class GuestNode(AgentNode):
     def limit(self, pod: Pod, **limits: str | None) -> None:
         self.annotate(pod, {f"{DOMAIN}/{key}": value for key, value in limits.items()})
 
-    async def until_run(self, argv: list[str], good: Callable[[str], bool], what: str, within: float = 60) -> None:
+    async def until_run(
+        self, argv: list[str], good: Callable[[str], bool], what: str, within: float = 60
+    ) -> None:
         """Until a program says what is wanted."""
 
         async def look() -> bool:
@@ -103,5 +116,5 @@ class GuestNode(AgentNode):
 
     async def measure(self, *words: str) -> dict[str, Any]:
         """One measurement of kernel.traffic."""
-        argv = [sys.executable, "-m", "kernel.traffic", *words]
+        argv = [sys.executable, "-m", "integration.kernel.traffic", *words]
         return dict(json.loads(await self.run("env", f"PYTHONPATH={guest.PYTHONPATH}", *argv)))

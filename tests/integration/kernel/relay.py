@@ -4,7 +4,7 @@ import asyncio
 import sys
 from functools import partial
 
-from cni.agent import hands
+from integration.cni.agent import hands
 from testbed.forward import pump
 
 

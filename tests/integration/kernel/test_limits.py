@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from kernel import limits
-from kernel.conftest import EVIDENCE
-from kernel.limits import LANE, Pair
-from kernel.node import GuestNode
-from qos.measure import FRAME, Row
+from integration.kernel import limits
+from integration.kernel.conftest import EVIDENCE
+from integration.kernel.limits import LANE, Pair
+from integration.kernel.node import GuestNode
+from proofs.qos.measure import FRAME, Row
 
 pytestmark = pytest.mark.whole
 
@@ -45,7 +45,9 @@ async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
 
     Policed, TCP finds its rate by losing; shaped, the sender waits, and loses less of UDP too.
     """
-    pairs = {rate: await Pair.make(node, f"means-{rate}", egress_rate=str(rate)) for rate in (5, 20)}
+    pairs = {
+        rate: await Pair.make(node, f"means-{rate}", egress_rate=str(rate)) for rate in (5, 20)
+    }
     node.kill()
     found: dict[tuple[int, str], dict[str, float]] = {}
     try:
@@ -57,7 +59,9 @@ async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
             await node.run(*both, police.format("rate", 0), police.format("burst", 0))
             found[rate, "shaped"] = await limits.compared(pair, rate)
             await node.inside(pair.limited, "tc", "qdisc", "del", "dev", "eth0", "root")
-            await node.run(*both, police.format("rate", rate * 1000), police.format("burst", rate * 800))
+            await node.run(
+                *both, police.format("rate", rate * 1000), police.format("burst", rate * 800)
+            )
             found[rate, "policed"] = await limits.compared(pair, rate)
     finally:
         node.start()
@@ -77,7 +81,14 @@ async def test_a_deleted_filter_comes_back(node: GuestNode, damage: str) -> None
     pair = await Pair.make(node, "filtered", egress_rate="5")
     link, rate = pair.limited.link, "rate 5Mbit"
     shown = ["tc", "filter", "show", "dev", link, "ingress"]
-    columns = ("ovs-vsctl", "get", "Interface", link, "ingress_policing_rate", "ingress_policing_burst")
+    columns = (
+        "ovs-vsctl",
+        "get",
+        "Interface",
+        link,
+        "ingress_policing_rate",
+        "ingress_policing_burst",
+    )
     before = await node.run(*columns)
     for _ in range(3):
         assert rate in await node.run(*shown)
@@ -144,7 +155,13 @@ async def test_a_direction_without_a_limit(node: GuestNode) -> None:
     for direction in ("ingress", "egress"):
         found, offered = await pair.rate(direction, "--udp=50M"), round(50 * FRAME, 2)
         row = Row(
-            LANE, f"{direction} unlimited", "udp", offered, round(found.mbit, 2), round(found.mbit / offered, 3), False
+            LANE,
+            f"{direction} unlimited",
+            "udp",
+            offered,
+            round(found.mbit, 2),
+            round(found.mbit / offered, 3),
+            False,
         )
         print(f"\n{row}  {found.meanwhile}")
         limits.keep([row])

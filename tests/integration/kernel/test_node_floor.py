@@ -5,21 +5,33 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kernel import guest
-from kernel.conftest import EVIDENCE
-from kernel.node import GuestNode
+from integration.kernel import guest
+from integration.kernel.conftest import EVIDENCE
+from integration.kernel.node import GuestNode
 
 pytestmark = pytest.mark.whole
 
 # These compute and ask no kernel: nothing new is learnt of them here.
-COMPUTING = ("tests/node/test_netlink_codec.py", "tests/node/ovs/test_ovs_framing.py")
+COMPUTING = (
+    "tests/integration/node/test_netlink_codec.py",
+    "tests/integration/node/ovs/test_ovs_framing.py",
+)
 MINUTES = 20
 
 
 def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
     """Not one of them fails, and none is skipped for want of something that a stock kernel has."""
     report, said = node.space.directory / "node-floor.xml", node.space.log("node-floor")
-    words = [sys.executable, "-m", "pytest", "tests/node", "-m", "'not long'", "-v", "-p no:cacheprovider"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/integration/node",
+        "-m",
+        "'not long'",
+        "-v",
+        "-p no:cacheprovider",
+    ]
     words += [f"--ignore={path}" for path in COMPUTING] + [f"--junitxml={report}", "--durations=10"]
     env = "PYTHONDONTWRITEBYTECODE=1 OVNLET_TEST_PATIENCE=10"
     node.kill()  # the tests have switches of their own, and the processor's whole attention
@@ -34,6 +46,11 @@ def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
     suite = next(ElementTree.parse(report).iter("testsuite"))
     counted = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
     print(f"the node floor in the guest: {counted}, {float(suite.get('time', 0)):.0f} s")
-    wrong = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
-    assert (counted["failures"], counted["errors"], counted["skipped"]) == (0, 0, 0), (wrong, said.read_text()[-8000:])
+    wrong = [
+        case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None
+    ]
+    assert (counted["failures"], counted["errors"], counted["skipped"]) == (0, 0, 0), (
+        wrong,
+        said.read_text()[-8000:],
+    )
     assert counted["tests"] > 50

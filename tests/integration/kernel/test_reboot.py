@@ -2,11 +2,11 @@
 
 import pytest
 
-from cni.agent.pods import Sandbox
-from kernel import conftest, guest, limits
-from kernel.guest import Booted
-from kernel.limits import Pair
-from kernel.node import GuestNode
+from integration.cni.agent.pods import Sandbox
+from integration.kernel import conftest, guest, limits
+from integration.kernel.guest import Booted
+from integration.kernel.limits import Pair
+from integration.kernel.node import GuestNode
 
 pytestmark = pytest.mark.whole
 
@@ -29,11 +29,23 @@ async def test_nothing_is_left_and_limits_hold_from_the_first_packet(
     conftest.remember("reboot", guest.boot_node(bed, booted.of, booted.accelerator))
     serving[0] = again = GuestNode.of(bed)
     assert await again.run("cat", "/proc/sys/kernel/random/boot_id") != boot_id
-    assert (await again.sh(ROWS)).split() == rows, "the first boot's rows are what the second one finds"
-    assert await again.sh("ls -A /run/netns; ls -d /run/ovnlet 2>/dev/null || :; ip -br link show type veth") == ""
+    assert (await again.sh(ROWS)).split() == rows, (
+        "the first boot's rows are what the second one finds"
+    )
+    assert (
+        await again.sh(
+            "ls -A /run/netns; ls -d /run/ovnlet 2>/dev/null || :; ip -br link show type veth"
+        )
+        == ""
+    )
 
     again.start()
-    await again.until_run(["sh", "-c", ROWS], lambda told: not told.split(), "rows of dead sandboxes to go", within=120)
+    await again.until_run(
+        ["sh", "-c", ROWS],
+        lambda told: not told.split(),
+        "rows of dead sandboxes to go",
+        within=120,
+    )
     before = await again.look()
     made = await again.make_sandboxes([first.limited.pod, first.peer.pod])
     again.pods += node.pods
@@ -45,13 +57,20 @@ async def test_nothing_is_left_and_limits_hold_from_the_first_packet(
     print(f"first five seconds after the reboot's ADD: {early.mbit:.2f} Mbit/s, {early.meanwhile}")
     assert early.mbit <= MBIT * 1.1
     limits.keep(
-        [await pair.row(direction, "udp", MBIT, label=" after a reboot") for direction in ("ingress", "egress")]
+        [
+            await pair.row(direction, "udp", MBIT, label=" after a reboot")
+            for direction in ("ingress", "egress")
+        ]
     )
     for sandbox in made:
         await again.delete(sandbox)
     await again.end_sandboxes(made)
     traces = await again.sh(TRACES)
-    assert not [each.container_id for each in (*made, first.limited, first.peer) if each.container_id[:12] in traces]
+    assert not [
+        each.container_id
+        for each in (*made, first.limited, first.peer)
+        if each.container_id[:12] in traces
+    ]
     await again.same(before, within=60)
 
 

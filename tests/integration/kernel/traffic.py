@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qos import steady
+from proofs.qos import steady
 
 PORT = "5201"
 LISTENS = 60.0
@@ -28,10 +28,17 @@ def enter(netns: str, *words: str) -> list[str]:
 def server(receiver: str) -> Iterator[int]:
     """iperf3 that listens; gives its pid."""
     quiet = subprocess.DEVNULL
-    listens = subprocess.Popen(enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet)
+    listens = subprocess.Popen(
+        enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet
+    )
     try:
         end = time.monotonic() + LISTENS
-        while PORT not in subprocess.run(enter(receiver, "ss", "-Hltn"), capture_output=True, text=True).stdout:  # noqa: PLW1510
+        while (
+            PORT
+            not in subprocess.run(
+                enter(receiver, "ss", "-Hltn"), capture_output=True, text=True
+            ).stdout
+        ):  # noqa: PLW1510
             if time.monotonic() > end:
                 raise SystemExit("iperf3 does not listen")
             time.sleep(0.1)
@@ -98,16 +105,34 @@ def told(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
     """What iperf3 itself tells of a flow that it ended: Mbit/s of payload, segments sent again, datagrams lost."""
     sender, receiver, address = ends
     with server(receiver):
-        command = ["iperf3", "-c", address, "-p", PORT, "-J", "-O", "2", "-t", f"{seconds:g}", *words]
-        said = subprocess.run(enter(sender, *command), check=True, capture_output=True, text=True).stdout
+        command = [
+            "iperf3",
+            "-c",
+            address,
+            "-p",
+            PORT,
+            "-J",
+            "-O",
+            "2",
+            "-t",
+            f"{seconds:g}",
+            *words,
+        ]
+        said = subprocess.run(
+            enter(sender, *command), check=True, capture_output=True, text=True
+        ).stdout
     end = json.loads(said)["end"]
     came, sent = end.get("sum_received") or end["sum"], end.get("sum_sent") or end["sum"]
-    lost = {"lost_percent": came["lost_percent"]} if "-u" in words else {"retransmits": sent["retransmits"]}
+    lost = (
+        {"lost_percent": came["lost_percent"]}
+        if "-u" in words
+        else {"retransmits": sent["retransmits"]}
+    )
     return {"goodput_mbit": came["bits_per_second"] / 1e6, **lost}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="kernel.traffic", description=__doc__)
+    parser = argparse.ArgumentParser(prog="integration.kernel.traffic", description=__doc__)
     parser.add_argument("what", choices=("rate", "loss", "told"))
     parser.add_argument("sender")
     parser.add_argument("receiver")

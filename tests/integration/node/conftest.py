@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.spaces import Bed, Listener, Space
+from integration.node.spaces import Bed, Listener, Space
 
 
 @pytest.fixture(autouse=True)

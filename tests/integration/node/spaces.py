@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Plan, diff
 from ovnlet.core.resources import Address, Network, Offload, Resource, Route, Sysctl, Veth
-from ovnlet.drivers.netlink import Netlink
-from ovnlet.drivers.rtnetlink import Interface
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.linux.rtnetlink import Interface
 
 CONTAINER = "c0ffee5b1e55" + "0" * 52
 MAC = "00:00:00:53:00:05"
@@ -39,7 +39,9 @@ class Space:
 
     def ip(self, *words: str) -> str:
         command = ["ip", "-n", self.name, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=20
+        ).stdout
 
     def json(self, *words: str) -> list[dict[str, Any]]:
         return [each for each in json.loads(self.ip("-d", "-j", *words) or "[]") if each]
@@ -55,7 +57,11 @@ class Space:
         """All but link-local ones, by address with prefix."""
         (found,) = self.json("addr", "show", "dev", name)
         info = found["addr_info"]
-        return {f"{each['local']}/{each['prefixlen']}": each for each in info if not each["local"].startswith("fe80")}
+        return {
+            f"{each['local']}/{each['prefixlen']}": each
+            for each in info
+            if not each["local"].startswith("fe80")
+        }
 
     def routes(self) -> dict[str, dict[str, Any]]:
         """Of the main tables, but multicast and link-local ones; of several to one destination the one in force."""
@@ -101,11 +107,13 @@ class Bed:
     node: Space
     pod: Space
     spaces: list[Space] = field(default_factory=list)
-    netlink: Netlink = field(default_factory=Netlink)
+    netlink: PodLinks = field(default_factory=PodLinks)
 
     @property
     def attachment(self) -> Attachment:
-        return Attachment(CONTAINER, "eth0", self.pod.path, "shop", "web-0", "uid", "ovn", "boot", 1)
+        return Attachment(
+            CONTAINER, "eth0", self.pod.path, "shop", "web-0", "uid", "ovn", "boot", 1
+        )
 
     @property
     def host(self) -> str:
@@ -128,7 +136,9 @@ class Bed:
         return plan
 
 
-def network(*addresses: str, mtu: int = 1400, mac: str = MAC, routes: tuple[tuple[str, str], ...] = ()) -> Network:
+def network(
+    *addresses: str, mtu: int = 1400, mac: str = MAC, routes: tuple[tuple[str, str], ...] = ()
+) -> Network:
     """What a pod with these addresses should have, the first host of each subnet being the gateway."""
     veth = Veth(ids.host_link(CONTAINER, "eth0"), "eth0", mac, mtu, ids.alias(CONTAINER, "eth0"))
     things: set[Resource] = {veth, Offload(veth.key, "eth0", tx_checksum=False)}
@@ -142,7 +152,13 @@ def network(*addresses: str, mtu: int = 1400, mac: str = MAC, routes: tuple[tupl
             Route(veth.key, "eth0", default, each.network[1], each.ip),
         }
     things |= {
-        Route(veth.key, "eth0", ip_network(destination), ip_address(via), sources[ip_address(via).version])
+        Route(
+            veth.key,
+            "eth0",
+            ip_network(destination),
+            ip_address(via),
+            sources[ip_address(via).version],
+        )
         for destination, via in routes
     }
     if 6 in sources:
@@ -158,7 +174,9 @@ class Listener:
 
     def __init__(self, space: Space) -> None:
         with space.inside():
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
+            )
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.bind((0, self._GROUPS))
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from node.ovs.vswitch import PATIENCE, PrivateSwitch
-from node.spaces import Bed
-from node.twin import TwinNode
-from ovnlet.core.attachment import Attachment, Node
+from integration.node.ovs.vswitch import PATIENCE, PrivateSwitch
+from integration.node.spaces import Bed
+from integration.node.twin import TwinNode
+from kit import drift, laws, pods
+from kit.strict_kernel import Refused
 from ovnlet.core.errors import NodeFault, Taken
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers import ovsdb
 from ovnlet.drivers.host import LocalHost
-from ovnlet.drivers.node_links import NodeLinks
-from ovnlet.drivers.ovs import Ovs
-from unit import drift, laws, pods
-from unit.strict_kernel import Refused
+from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.ovsdb import replica
 
 STORIES = int(30 / PATIENCE)
 _TEXT = {
@@ -33,10 +33,14 @@ _TEXT = {
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
     pods.key("gateway"): "10.16.0.1,fd00::1",
     pods.key("mac_address"): "00:00:00:53:00:01",
-    pods.key("routes"): '[{"dst":"192.0.2.0/24","gw":"10.16.0.1"},{"dst":"2001:db8::/32","gw":"fd00::1"}]',
+    pods.key(
+        "routes"
+    ): '[{"dst":"192.0.2.0/24","gw":"10.16.0.1"},{"dst":"2001:db8::/32","gw":"fd00::1"}]',
 }
 _DUAL = pods.network(_TEXT, Node("br-int", 1400, userspace=True))
-_MOVED = pods.network(_TEXT | {pods.key("gateway"): "10.16.0.2,fd00::2"}, Node("br-int", 1500, userspace=True))
+_MOVED = pods.network(
+    _TEXT | {pods.key("gateway"): "10.16.0.2,fd00::2"}, Node("br-int", 1500, userspace=True)
+)
 # How many forms of each foreign operation there are.
 _FORMS = {
     drift.down_and_up: 4,
@@ -60,7 +64,11 @@ _OVN = laws.Happening(drift.ovn, 0)
 
 def _each_once() -> laws.World:
     """Every form of every foreign operation, each done to a whole network that is mended thereafter."""
-    turns = [(_PASS, _OVN, laws.Happening(what, n)) for what, forms in _FORMS.items() for n in range(forms)]
+    turns = [
+        (_PASS, _OVN, laws.Happening(what, n))
+        for what, forms in _FORMS.items()
+        for n in range(forms)
+    ]
     return laws.World(pods.Life(_DUAL, _MOVED), tuple(turn for each in turns for turn in each), 0)
 
 
@@ -136,9 +144,11 @@ class Play:
 
 
 @pytest.fixture
-def play(bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[laws.World], None]]:
+def play(
+    bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[laws.World], None]]:
     """The twin's programs hold the loop up, and answers to the driver's probe with it: on a slow machine, for long."""
-    monkeypatch.setattr(ovsdb, "PROBE", ovsdb.PROBE * PATIENCE)
+    monkeypatch.setattr(replica, "PROBE", replica.PROBE * PATIENCE)
     attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
     with asyncio.Runner() as runner:
         ovs = Ovs(str(rows.socket), "br-int")
@@ -164,7 +174,13 @@ def test_each_foreign_operation_does_the_same_to_both(play: Callable[[laws.World
     play(_each_once())
 
 
-@settings(max_examples=STORIES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=STORIES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(world=laws.worlds(drifts=drift.ALL, limited=False))
 def test_random_stories_end_equal(play: Callable[[laws.World], None], world: laws.World) -> None:
     play(world)

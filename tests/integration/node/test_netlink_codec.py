@@ -13,12 +13,16 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from ovnlet.core.resources import Rival
-from ovnlet.drivers import netlink_socket, routes, rtnetlink
-from ovnlet.drivers.netlink_socket import Garbled, Request, attributes, messages, refusal
+from ovnlet.core.resources import CompetingRoute
+from ovnlet.drivers.links import routes
+from ovnlet.drivers.linux import rtnetlink, transport
+from ovnlet.drivers.linux.transport import Garbled, Request, attributes, messages, refusal
 
 # Bytes only: this file needs no namespace, and hypothesis runs it hundreds of times.
-names = st.text(st.characters(codec="ascii", exclude_characters="/:\0", exclude_categories=("Zs", "Cc")), min_size=1)
+names = st.text(
+    st.characters(codec="ascii", exclude_characters="/:\0", exclude_categories=("Zs", "Cc")),
+    min_size=1,
+)
 aliases = st.lists(names, max_size=8).map(lambda words: " ".join(words)[:200])
 links = names.map(lambda name: name[:15])
 macs = st.binary(min_size=6, max_size=6).map(lambda data: data.hex(":"))
@@ -26,8 +30,12 @@ mtus = st.integers(68, 65535)
 indices = st.integers(1, 2**31 - 1)
 flags = st.one_of(st.none(), st.booleans())
 interfaces = st.one_of(
-    st.builds(lambda ip, length: IPv4Interface((ip, length)), st.ip_addresses(v=4), st.integers(0, 32)),
-    st.builds(lambda ip, length: IPv6Interface((ip, length)), st.ip_addresses(v=6), st.integers(0, 128)),
+    st.builds(
+        lambda ip, length: IPv4Interface((ip, length)), st.ip_addresses(v=4), st.integers(0, 32)
+    ),
+    st.builds(
+        lambda ip, length: IPv6Interface((ip, length)), st.ip_addresses(v=6), st.integers(0, 128)
+    ),
 )
 
 
@@ -62,7 +70,9 @@ def test_a_new_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> None
 
 @settings(deadline=None)
 @given(links, flags, st.none() | mtus, st.none() | macs, st.none() | aliases)
-def test_a_changed_link(name: str, up: bool | None, mtu: int | None, mac: str | None, alias: str | None) -> None:
+def test_a_changed_link(
+    name: str, up: bool | None, mtu: int | None, mac: str | None, alias: str | None
+) -> None:
     message = _foreign(ifinfmsg, rtnetlink.set_link(name, up=up, mtu=mtu, mac=mac, alias=alias))
     seen = map(message.get_attr, ("IFLA_IFNAME", "IFLA_MTU", "IFLA_ADDRESS", "IFLA_IFALIAS"))
     assert tuple(seen) == (name, mtu, mac, alias)
@@ -73,19 +83,30 @@ def test_a_changed_link(name: str, up: bool | None, mtu: int | None, mac: str | 
 @given(links, indices)
 def test_questions_and_removals_of_links(name: str, index: int) -> None:
     assert _foreign(ifinfmsg, rtnetlink.get_link(index))["index"] == index
-    for request in (rtnetlink.get_link(name), rtnetlink.delete_link(name), rtnetlink.no_link_local(name)):
+    for request in (
+        rtnetlink.get_link(name),
+        rtnetlink.delete_link(name),
+        rtnetlink.no_link_local(name),
+    ):
         message = _foreign(ifinfmsg, request)
         assert (message["index"], message.get_attr("IFLA_IFNAME")) == (0, name)
-    assert message.get_attr("IFLA_AF_SPEC").get_attr("AF_INET6").get_attr("IFLA_INET6_ADDR_GEN_MODE") == 1
+    assert (
+        message.get_attr("IFLA_AF_SPEC").get_attr("AF_INET6").get_attr("IFLA_INET6_ADDR_GEN_MODE")
+        == 1
+    )
 
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans())
-def test_an_address_there_and_back(index: int, ip: rtnetlink.Interface, noprefixroute: bool) -> None:
+def test_an_address_there_and_back(
+    index: int, ip: rtnetlink.Interface, noprefixroute: bool
+) -> None:
     message = _foreign(ifaddrmsg, rtnetlink.put_address(index, ip, noprefixroute))
     assert message["family"] == (socket.AF_INET if ip.version == 4 else socket.AF_INET6)
     assert (message["index"], message["prefixlen"]) == (index, ip.network.prefixlen)
-    assert message.get_attr("IFA_ADDRESS") == str(IPv6Address(ip.packed) if ip.version == 6 else ip.ip)
+    assert message.get_attr("IFA_ADDRESS") == str(
+        IPv6Address(ip.packed) if ip.version == 6 else ip.ip
+    )
     assert message.get_attr("IFA_FLAGS") == (0x202 if noprefixroute else 0x02)
     assert (message.get_attr("IFA_PROTO"), message.get_attr("IFA_BROADCAST")) == (157, None)
     ours = rtnetlink.address(_ours(message))
@@ -95,7 +116,9 @@ def test_an_address_there_and_back(index: int, ip: rtnetlink.Interface, noprefix
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans(), st.booleans())
-def test_a_route_there_and_back(index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool) -> None:
+def test_a_route_there_and_back(
+    index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool
+) -> None:
     via, source = (ip.network[0] if has_via else None), (ip.ip if has_source else None)
     message = _foreign(rtmsg, routes.add_route(index, ip.network, via, source))
     assert (message["table"], message["proto"], message["type"]) == (254, 157, 1)
@@ -111,18 +134,34 @@ def test_a_route_there_and_back(index: int, ip: rtnetlink.Interface, has_via: bo
 
 @settings(deadline=None)
 @given(indices, interfaces, st.integers(1, 3), st.integers(0, 255), st.integers(0, 512))
-def test_a_rival_there_and_back(index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int) -> None:
-    via = tuple(ip.network[0] + number for number in range(hops)) if ip.network[0].packed[0] < 255 else (None,)
-    rival = Rival((), "eth0", ip.network, via, None, protocol, metric)
+def test_a_rival_there_and_back(
+    index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int
+) -> None:
+    via = (
+        tuple(ip.network[0] + number for number in range(hops))
+        if ip.network[0].packed[0] < 255
+        else (None,)
+    )
+    rival = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
     message = _foreign(rtmsg, routes.delete_rival(index, rival))
-    assert (message["table"], message["proto"], message["dst_len"]) == (254, protocol, ip.network.prefixlen)
+    assert (message["table"], message["proto"], message["dst_len"]) == (
+        254,
+        protocol,
+        ip.network.prefixlen,
+    )
     assert message.get_attr("RTA_PRIORITY") == metric
     assert message.get_attr("RTA_OIF") == (index if len(via) == 1 else None)
     if len(via) > 1:
-        told = [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")]
+        told = [
+            (hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")
+        ]
         assert told == [(index, str(each)) for each in via]
         seen = routes.route(_ours(message))
-        assert (seen.hops, seen.metric, seen.protocol) == (tuple((index, each) for each in via), metric, protocol)
+        assert (seen.hops, seen.metric, seen.protocol) == (
+            tuple((index, each) for each in via),
+            metric,
+            protocol,
+        )
 
 
 @settings(deadline=None)
@@ -171,9 +210,15 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
 bodies = st.one_of(
     st.binary(max_size=200),
     st.builds(
-        lambda head, attrs: head + b"".join(rtnetlink.attribute(kind, payload) for kind, payload in attrs),
-        st.sampled_from((16, 8, 12, 4)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
-        | st.sampled_from((bytes([2]), bytes([10]))).map(lambda family: family + b"\x18" + bytes(10)),
+        lambda head, attrs: (
+            head + b"".join(rtnetlink.attribute(kind, payload) for kind, payload in attrs)
+        ),
+        st.sampled_from((16, 8, 12, 4)).flatmap(
+            lambda size: st.binary(min_size=size, max_size=size)
+        )
+        | st.sampled_from((bytes([2]), bytes([10]))).map(
+            lambda family: family + b"\x18" + bytes(10)
+        ),
         st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=20))),
     ),
 )
@@ -192,7 +237,9 @@ def test_any_bytes_are_decoded_or_garbled(decode: Callable[[bytes], object], bod
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(16, 90), st.binary(max_size=40)), max_size=20))
 def test_messages_come_apart_as_they_were_put_together(parts: list[tuple[int, bytes]]) -> None:
-    whole = b"".join(_padded(Request(kind, 4, body).encode(n)) for n, (kind, body) in enumerate(parts))
+    whole = b"".join(
+        _padded(Request(kind, 4, body).encode(n)) for n, (kind, body) in enumerate(parts)
+    )
     assert [(kind, number, body) for kind, _, number, body in messages(whole)] == [
         (kind, number, body) for number, (kind, body) in enumerate(parts)
     ]
@@ -221,4 +268,4 @@ def test_an_unmapped_address_stays_what_it_is() -> None:
     assert rtnetlink.address(body).ip == ip
     assert isinstance(rtnetlink.address(body).ip.ip, IPv6Address)
     assert not isinstance(rtnetlink.address(body).ip.ip, IPv4Address)
-    assert netlink_socket.ACK == 4
+    assert transport.ACK == 4

@@ -5,7 +5,7 @@ from ipaddress import ip_interface
 
 import pytest
 
-from node.spaces import DUAL, MAC, Bed, Space, network
+from integration.node.spaces import DUAL, MAC, Bed, Space, network
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Verb
 from ovnlet.core.resources import ABSENT, Address, Veth
@@ -35,24 +35,40 @@ DISTURBANCES: dict[str, Disturb] = {
     "host end deleted": _script("node", "link del {host}"),
     "pod end deleted": _script("pod", "link del eth0"),
     "host end renamed": _script("node", "link set {host} down", "link set {host} name stray"),
-    "pod end renamed": _script("pod", "link set eth0 down", "link set eth0 name eth9", "link set eth9 up"),
-    "pod end renamed, its alias gone": _script("pod", "link set eth0 down", "link set eth0 name eth9 alias x"),
+    "pod end renamed": _script(
+        "pod", "link set eth0 down", "link set eth0 name eth9", "link set eth9 up"
+    ),
+    "pod end renamed, its alias gone": _script(
+        "pod", "link set eth0 down", "link set eth0 name eth9 alias x"
+    ),
     "host end moved into the pod": _script("node", "link set {host} netns {pod}"),
     "pod end moved to the node": _script("pod", "link set eth0 netns {node}"),
     "IPv4 address deleted": _script("pod", "addr del 10.16.0.5/16 dev eth0"),
     "IPv6 address deleted": _script("pod", "addr del fd00::5/64 dev eth0"),
     "all flushed": _script("pod", "addr flush dev eth0", "route flush dev eth0"),
-    "IPv4 prefix": _script("pod", "addr del 10.16.0.5/16 dev eth0", "addr add 10.16.0.5/24 dev eth0"),
+    "IPv4 prefix": _script(
+        "pod", "addr del 10.16.0.5/16 dev eth0", "addr add 10.16.0.5/24 dev eth0"
+    ),
     "IPv6 prefix": _script("pod", "addr del fd00::5/64 dev eth0", "addr add fd00::5/112 dev eth0"),
-    "added again with a prefix route": _script("pod", "addr del fd00::5/64 dev eth0", "addr add fd00::5/64 dev eth0"),
+    "added again with a prefix route": _script(
+        "pod", "addr del fd00::5/64 dev eth0", "addr add fd00::5/64 dev eth0"
+    ),
     "connected route deleted": _script("pod", "route del 10.16.0.0/16 dev eth0"),
     "default route deleted": _script("pod", "route del default"),
     "default route replaced": _script("pod", "route replace default via 10.16.0.77"),
-    "IPv6 default route of ours replaced": _script("pod", "-6 route replace default via fd00::77 proto 157 metric 512"),
-    "IPv6 next hop joined to ours": _script("pod", "-6 route append default via fd00::77 proto 157 metric 512"),
-    "next hop of ours changed": _script("pod", "route replace 192.0.2.0/24 via 10.16.0.8 proto 157"),
+    "IPv6 default route of ours replaced": _script(
+        "pod", "-6 route replace default via fd00::77 proto 157 metric 512"
+    ),
+    "IPv6 next hop joined to ours": _script(
+        "pod", "-6 route append default via fd00::77 proto 157 metric 512"
+    ),
+    "next hop of ours changed": _script(
+        "pod", "route replace 192.0.2.0/24 via 10.16.0.8 proto 157"
+    ),
     "source of ours changed": _script(
-        "pod", "addr add 10.16.0.6/16 dev eth0", "route replace 192.0.2.0/24 via 10.16.0.9 proto 157 src 10.16.0.6"
+        "pod",
+        "addr add 10.16.0.6/16 dev eth0",
+        "route replace 192.0.2.0/24 via 10.16.0.9 proto 157 src 10.16.0.6",
     ),
     "stale route of ours": _script("pod", "route add 198.51.100.0/24 via 10.16.0.1 proto 157"),
     "stale address of ours": _script("pod", "addr add 10.16.0.200/16 dev eth0 proto 157"),
@@ -122,7 +138,9 @@ async def test_the_same_index_in_another_namespace_is_not_taken_for_the_peer(bed
     await bed.converge(WANTED)
     bed.node.ip("link", "set", bed.host, "netns", other.name)
     index = other.link(bed.host)["ifindex"]
-    bed.node.ip("link", "add", "bystander", "index", str(index), "type", "veth", "peer", "name", "by2")
+    bed.node.ip(
+        "link", "add", "bystander", "index", str(index), "type", "veth", "peer", "name", "by2"
+    )
     bed.node.ip("link", "set", "by2", "netns", bed.pod.name)
     await bed.converge(WANTED)
     assert bed.node.links() == {bed.host, "bystander"}
@@ -137,14 +155,22 @@ async def test_foreign_things_stay(bed: Bed) -> None:
     bed.pod.ip("route", "add", "203.0.113.0/24", "via", "10.16.0.1")
     bed.pod.ip("route", "add", "203.0.113.0/24", "via", "10.16.0.1", "table", "99", "proto", "157")
     bed.pod.ip("-6", "route", "add", "2001:db8:77::/48", "via", "fd00::1")
-    bed.pod.ip("link", "add", "net1", "type", "veth", "peer", "name", "net1_h", "netns", bed.node.name)
+    bed.pod.ip(
+        "link", "add", "net1", "type", "veth", "peer", "name", "net1_h", "netns", bed.node.name
+    )
     bed.pod.ip("addr", "add", "10.77.0.1/24", "dev", "net1")
     bed.pod.ip("link", "set", "net1", "up")
     bed.pod.ip("route", "add", "198.18.0.0/15", "dev", "net1", "proto", "157")
 
     def everything() -> tuple[object, ...]:
         tables = bed.pod.json("route", "show", "table", "99")
-        return bed.pod.addresses(), bed.pod.addresses("net1"), bed.pod.routes(), tables, bed.node.links()
+        return (
+            bed.pod.addresses(),
+            bed.pod.addresses("net1"),
+            bed.pod.routes(),
+            tables,
+            bed.node.links(),
+        )
 
     before = everything()
     assert bed.plan(WANTED) == ()
@@ -162,12 +188,17 @@ async def test_addresses_that_the_record_names_are_ours_without_a_mark(bed: Bed)
     bed.pod.ip("addr", "add", "10.16.0.44/16", "dev", "eth0")
     assert bed.plan(WANTED) == ()
     (step,) = bed.plan(WANTED, owned=frozenset({ip_interface("10.16.0.44/16")}))
-    assert (step.verb, getattr(step.resource, "ip", None)) == (Verb.REMOVE, ip_interface("10.16.0.44/16"))
+    assert (step.verb, getattr(step.resource, "ip", None)) == (
+        Verb.REMOVE,
+        ip_interface("10.16.0.44/16"),
+    )
 
 
 async def test_a_pair_of_kube_ovn_is_adopted_in_place(bed: Bed) -> None:
     """Its names, no alias of ours, the kernel's own connected routes; the pod keeps its link."""
-    bed.node.ip("link", "add", bed.host, "mtu", "1400", "type", "veth", "peer", "name", "c0ffee5b1e55_c")
+    bed.node.ip(
+        "link", "add", bed.host, "mtu", "1400", "type", "veth", "peer", "name", "c0ffee5b1e55_c"
+    )
     bed.node.ip("link", "set", "c0ffee5b1e55_c", "alias", "c0ffee5b1e55_c")
     bed.node.ip("link", "set", "c0ffee5b1e55_c", "netns", bed.pod.name)
     bed.node.ip("link", "set", bed.host, "up")

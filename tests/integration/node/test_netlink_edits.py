@@ -1,10 +1,10 @@
 """What is edited of a pod's Subnet acts in place on a real kernel."""
 
-from node.spaces import MAC, Bed, Listener
+from integration.node.spaces import MAC, Bed, Listener
 from ovnlet.core import annotations, desired
-from ovnlet.core.attachment import Node
+from ovnlet.core.identity import Node
 from ovnlet.core.resources import Network, Port
-from ovnlet.drivers.rtnetlink import DELADDR, NEWADDR
+from ovnlet.drivers.linux.rtnetlink import DELADDR, NEWADDR
 
 
 async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
@@ -20,7 +20,9 @@ async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
             "ovn.kubernetes.io/gateway": "10.16.0.1,fd00::1",
         }
         named = {"mtu": annotations.SUBNET_MTU, "gateway": annotations.SUBNET_GATEWAY}
-        allocation = annotations.parse(text | {named[name]: value for name, value in facts.items()}, "ovn", "eth0")
+        allocation = annotations.parse(
+            text | {named[name]: value for name, value in facts.items()}, "ovn", "eth0"
+        )
         whole = desired.network(bed.attachment, allocation, node)
         return frozenset(each for each in whole if not isinstance(each, Port))
 
@@ -31,7 +33,10 @@ async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
     await bed.converge(wanted(mtu="1300", gateway="10.16.255.254,fd00::ffff"))
     assert (bed.pod.link("eth0")["mtu"], bed.node.link(bed.host)["mtu"]) == (1300, 1300)
     routes = bed.pod.routes()
-    assert (routes["default"]["gateway"], routes[":default"]["gateway"]) == ("10.16.255.254", "fd00::ffff")
+    assert (routes["default"]["gateway"], routes[":default"]["gateway"]) == (
+        "10.16.255.254",
+        "fd00::ffff",
+    )
     await bed.converge(wanted(mtu="1500"))
     assert (bed.pod.link("eth0")["mtu"], bed.node.link(bed.host)["mtu"]) == (1500, 1500)
     assert bed.pod.routes()["default"]["gateway"] == "10.16.0.1"

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from node.spaces import DUAL, Bed, network
-from ovnlet.core.attachment import Life
+from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.errors import NodeFault, NotReady, UnknownSandbox
+from ovnlet.core.identity import Life
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Veth
-from ovnlet.drivers import namespaces, netlink_socket, rtnetlink
+from ovnlet.drivers.linux import namespaces, rtnetlink, transport
 
 WANTED = network(*DUAL)
 VETH = next(each for each in WANTED if isinstance(each, Veth))
@@ -94,7 +94,9 @@ async def test_a_hidden_sandbox_is_no_dead_one(bed: Bed, keeper: None) -> None:
     assert bed.node.links() == {bed.host}
 
 
-async def test_a_hidden_sandbox_can_be_removed_where_nothing_is_desired(bed: Bed, keeper: None) -> None:
+async def test_a_hidden_sandbox_can_be_removed_where_nothing_is_desired(
+    bed: Bed, keeper: None
+) -> None:
     """The runtime's DEL needs no namespace: the host end takes the other with it."""
     await bed.converge(WANTED)
     _hide(bed)
@@ -109,7 +111,9 @@ async def test_another_links_name_keeps_no_sandbox_alive(bed: Bed) -> None:
     assert bed.netlink.life(bed.attachment) is Life.DEAD
 
 
-@pytest.mark.parametrize("kind", ["missing", "file", "directory", "fifo", "user namespace", "device", "below a file"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "file", "directory", "fifo", "user namespace", "device", "below a file"]
+)
 async def test_a_path_that_is_no_network_namespace(bed: Bed, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "netns"
     match kind:
@@ -179,12 +183,14 @@ def _identity(path: str) -> namespaces.Identity:
 
 def test_a_thread_that_cannot_come_back_takes_the_process_with_it(bed: Bed) -> None:
     program = f"""
-from ovnlet.drivers import namespaces, netlink_socket, rtnetlink
+from ovnlet.drivers.linux import namespaces, rtnetlink, transport
 with namespaces.opened({bed.pod.path!r}) as fd, namespaces.entered(fd):
     namespaces._setns = lambda fd: -1
 print("lived on in the wrong namespace")
 """
-    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20
+    )
     assert (ended.returncode, ended.stdout) == (70, "")
     assert "cannot return" in ended.stderr
 
@@ -221,17 +227,21 @@ class Disturbed:
         return getattr(self._real, name)
 
 
-async def test_a_table_that_changes_while_it_is_read_is_read_again(bed: Bed, tmp_path: Path) -> None:
+async def test_a_table_that_changes_while_it_is_read_is_read_again(
+    bed: Bed, tmp_path: Path
+) -> None:
     """A dump of several datagrams can miss what is moved meanwhile; the kernel says so (NLM_F_DUMP_INTR).
 
     Not if it filters addresses by link (6.18): there a look can miss one, and the next look finds it.
     """
     await bed.converge(WANTED)
     script = tmp_path / "addresses"
-    script.write_text("".join(f"addr add 10.20.{n >> 8}.{n & 255}/32 dev eth0\n" for n in range(1500)))
+    script.write_text(
+        "".join(f"addr add 10.20.{n >> 8}.{n & 255}/32 dev eth0\n" for n in range(1500))
+    )
     bed.pod.ip("-batch", str(script))
     with bed.pod.inside():
-        pod = netlink_socket.Socket()
+        pod = transport.Socket()
     with pod:
         whole = len(pod.dump(rtnetlink.get_addresses(0)))
         delete = partial(bed.pod.ip, "addr", "del", "10.20.0.0/32", "dev", "eth0")

@@ -5,12 +5,12 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from node.spaces import DUAL, Bed, network
+from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Address, Port, Resource, Route, Sysctl, Veth
-from ovnlet.drivers import sysctl
-from ovnlet.drivers.netlink import Netlink
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.linux import sysctl
 
 WANTED = network(*DUAL)
 VETH = next(each for each in WANTED if isinstance(each, Veth))
@@ -44,8 +44,17 @@ async def test_a_name_taken_by_an_alternative_one(bed: Bed) -> None:
 
 async def test_a_gateway_out_of_reach(bed: Bed) -> None:
     await bed.converge(WANTED)
-    route = Route(VETH.key, "eth0", ip_network("192.0.2.0/24"), ip_address("198.51.100.1"), ip_address("10.16.0.5"))
-    with pytest.raises(NodeFault, match=r"^\+ Route eth0 192.0.2.0/24 .*: ENETUNREACH: Nexthop has invalid gateway$"):
+    route = Route(
+        VETH.key,
+        "eth0",
+        ip_network("192.0.2.0/24"),
+        ip_address("198.51.100.1"),
+        ip_address("10.16.0.5"),
+    )
+    with pytest.raises(
+        NodeFault,
+        match=r"^\+ Route eth0 192.0.2.0/24 .*: ENETUNREACH: Nexthop has invalid gateway$",
+    ):
         await _ensure(bed, route)
 
 
@@ -53,7 +62,13 @@ async def test_one_refused_in_the_middle_is_named_and_the_others_are_done(bed: B
     await bed.converge(WANTED)
     ways = ("10.16.0.9", "198.51.100.1", "10.16.0.9")
     routes = [
-        Route(VETH.key, "eth0", ip_network(f"192.0.{each}.0/24"), ip_address(via), ip_address("10.16.0.5"))
+        Route(
+            VETH.key,
+            "eth0",
+            ip_network(f"192.0.{each}.0/24"),
+            ip_address(via),
+            ip_address("10.16.0.5"),
+        )
         for each, via in enumerate(ways)
     ]
     with pytest.raises(NodeFault, match=r"192\.0\.1\.0/24"):
@@ -64,7 +79,13 @@ async def test_one_refused_in_the_middle_is_named_and_the_others_are_done(bed: B
 
 async def test_a_source_that_is_not_there(bed: Bed) -> None:
     await bed.converge(WANTED)
-    route = Route(VETH.key, "eth0", ip_network("192.0.2.0/24"), ip_address("10.16.0.1"), ip_address("10.16.9.9"))
+    route = Route(
+        VETH.key,
+        "eth0",
+        ip_network("192.0.2.0/24"),
+        ip_address("10.16.0.1"),
+        ip_address("10.16.9.9"),
+    )
     with pytest.raises(NodeFault, match="EINVAL"):
         await _ensure(bed, route)
 
@@ -83,7 +104,9 @@ async def test_an_address_on_a_link_that_is_not_there(bed: Bed) -> None:
         ({"pod": "a/b"}, "EINVAL"),
     ],
 )
-async def test_a_veth_the_kernel_cannot_make(bed: Bed, change: dict[str, object], words: str) -> None:
+async def test_a_veth_the_kernel_cannot_make(
+    bed: Bed, change: dict[str, object], words: str
+) -> None:
     with pytest.raises(NodeFault, match=rf"^\+ Veth .*: {words}"):
         await _ensure(bed, replace(VETH, **change))  # type: ignore[arg-type]
     assert bed.node.links() == bed.pod.links() == set()
@@ -99,7 +122,7 @@ async def test_a_setting_the_kernel_does_not_have(bed: Bed) -> None:
 
 async def test_settings_are_read_where_they_are_mounted(bed: Bed, tmp_path: object) -> None:
     """A place that is not the kernel's has none of its settings, and none is made there."""
-    elsewhere = Netlink(str(tmp_path))
+    elsewhere = PodLinks(str(tmp_path))
     await bed.converge(WANTED)
     assert not any(isinstance(each, Sysctl) for each in elsewhere.observe(bed.attachment, WANTED))
     with pytest.raises(NodeFault, match="has no setting"):

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from node.spaces import DUAL, Bed, network
+from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Rival
+from ovnlet.core.resources import ABSENT, CompetingRoute
 
 WANTED = network(*DUAL, routes=(("192.0.2.0/24", "10.16.0.9"), ("2001:db8::/32", "fd00::9")))
 DEFAULT, CUSTOM = "10.16.0.1", "10.16.0.9"
@@ -18,20 +18,32 @@ RIVALS = {
     "default put before ours": ("route prepend default via 10.16.0.77",),
     "default without a gateway": ("route append default dev eth0",),
     "our gateway, without our source": ("route append default via 10.16.0.1 proto static",),
-    "two defaults": ("route append default via 10.16.0.77", "route append default via 10.16.0.78 proto dhcp"),
-    "two next hops": ("route append default nexthop via 10.16.0.77 dev eth0 nexthop via 10.16.0.78 dev eth0 weight 3",),
+    "two defaults": (
+        "route append default via 10.16.0.77",
+        "route append default via 10.16.0.78 proto dhcp",
+    ),
+    "two next hops": (
+        "route append default nexthop via 10.16.0.77 dev eth0 nexthop via 10.16.0.78 dev eth0 weight 3",
+    ),
     "custom route": ("route prepend 192.0.2.0/24 via 10.16.0.77",),
     "connected route": ("route prepend 10.16.0.0/16 dev eth0 proto static",),
-    "connected route of a foreign address": ("addr add 10.16.9.9/16 dev eth0", "route prepend 10.16.0.0/16 dev eth0"),
+    "connected route of a foreign address": (
+        "addr add 10.16.9.9/16 dev eth0",
+        "route prepend 10.16.0.0/16 dev eth0",
+    ),
     "connected IPv6 route of a foreign address": ("addr add fd00::99/64 dev eth0 nodad",),
     "IPv6 default before ours": ("-6 route add default via fd00::77 metric 100",),
-    "IPv6 default of our number before ours": ("-6 route add default via fd00::77 proto 157 metric 511",),
+    "IPv6 default of our number before ours": (
+        "-6 route add default via fd00::77 proto 157 metric 511",
+    ),
     "IPv6 default joined to ours": ("-6 route append default via fd00::77 metric 512",),
     "IPv6 default in place of ours": (
         "-6 route del default proto 157",
         "-6 route add default via fd00::77 metric 512 proto static",
     ),
-    "IPv6 default of router advertisements, at a low metric": ("-6 route add default via fd00::77 proto ra metric 64",),
+    "IPv6 default of router advertisements, at a low metric": (
+        "-6 route add default via fd00::77 proto ra metric 64",
+    ),
     "two IPv6 next hops": (
         "-6 route add default metric 100 nexthop via fd00::77 dev eth0 nexthop via fd00::78 dev eth0",
     ),
@@ -54,16 +66,23 @@ BYSTANDERS = {
 
 
 def _second_link(bed: Bed) -> None:
-    bed.pod.ip("link", "add", "net1", "type", "veth", "peer", "name", "net1_h", "netns", bed.node.name)
+    bed.pod.ip(
+        "link", "add", "net1", "type", "veth", "peer", "name", "net1_h", "netns", bed.node.name
+    )
     bed.pod.ip("addr", "add", "10.77.0.1/24", "dev", "net1")
     bed.pod.ip("link", "set", "net1", "up")
 
 
 def _routes(bed: Bed) -> list[dict[str, Any]]:
     """Of all tables but the local one; that and link-local routes are filled a moment late."""
-    found = [*bed.pod.json("route", "show", "table", "all"), *bed.pod.json("-6", "route", "show", "table", "all")]
+    found = [
+        *bed.pod.json("route", "show", "table", "all"),
+        *bed.pod.json("-6", "route", "show", "table", "all"),
+    ]
     late = ("fe80", "ff00", "multicast")
-    kept = [each for each in found if each.get("table") != "local" and not each["dst"].startswith(late)]
+    kept = [
+        each for each in found if each.get("table") != "local" and not each["dst"].startswith(late)
+    ]
     return sorted(kept, key=str)
 
 
@@ -73,11 +92,13 @@ def _way(bed: Bed, to: str) -> str:
 
 
 def _rivals(plan: Plan) -> list[Verb]:
-    return [step.verb for step in plan if isinstance(step.resource, Rival)]
+    return [step.verb for step in plan if isinstance(step.resource, CompetingRoute)]
 
 
 @pytest.mark.parametrize("lines", list(RIVALS.values()), ids=list(RIVALS))
-async def test_a_rival_goes_in_one_pass_and_ours_is_in_force(bed: Bed, lines: tuple[str, ...]) -> None:
+async def test_a_rival_goes_in_one_pass_and_ours_is_in_force(
+    bed: Bed, lines: tuple[str, ...]
+) -> None:
     await bed.converge(WANTED)
     before = _routes(bed)
     for line in lines:
@@ -105,7 +126,11 @@ async def test_what_does_not_compete_stays(bed: Bed, line: str) -> None:
 
 
 async def test_a_foreign_default_is_nobodys_rival_where_none_is_desired(bed: Bed) -> None:
-    wanted = frozenset(each for each in WANTED if str(getattr(each, "destination", "")) not in ("0.0.0.0/0", "::/0"))
+    wanted = frozenset(
+        each
+        for each in WANTED
+        if str(getattr(each, "destination", "")) not in ("0.0.0.0/0", "::/0")
+    )
     await bed.converge(wanted)
     bed.pod.ip("route", "add", "default", "via", "10.16.0.77")
     before = _routes(bed)
@@ -136,7 +161,17 @@ async def test_the_kernels_route_of_an_address_of_ours_goes_with_the_address(bed
 
 def _neighbours(bed: Bed, ours: str, theirs: str) -> None:
     for gateway, state in (("10.16.0.1", ours), ("10.16.0.77", theirs)):
-        words = ("neigh", "replace", gateway, "lladdr", "02:00:00:00:00:77", "dev", "eth0", "nud", state)
+        words = (
+            "neigh",
+            "replace",
+            gateway,
+            "lladdr",
+            "02:00:00:00:00:77",
+            "dev",
+            "eth0",
+            "nud",
+            state,
+        )
         bed.pod.ip(*words)
 
 

@@ -11,11 +11,11 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 from pyroute2 import AsyncIPRoute
 
-from node.spaces import DUAL, MAC, Bed, Listener, network
+from integration.node.spaces import DUAL, MAC, Bed, Listener, network
 from ovnlet.core import ids
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Route, Sysctl, Veth
-from ovnlet.drivers import netlink as driver
+from ovnlet.drivers.links import pod as driver
 
 FAMILIES = {"IPv4": DUAL[:1], "IPv6": DUAL[1:], "dual": DUAL}
 
@@ -61,15 +61,21 @@ async def test_pyroute2_sees_the_same(bed: Bed) -> None:
         async with AsyncIPRoute() as foreign:
             (index,) = await foreign.link_lookup(ifname="eth0")
             addresses = [each async for each in await foreign.get_addr(index=index)]
-            routes = [each async for each in await foreign.get_routes(oif=index) if each["proto"] == 157]
+            routes = [
+                each async for each in await foreign.get_routes(oif=index) if each["proto"] == 157
+            ]
     marked = [each for each in addresses if each.get_attr("IFA_PROTO") == 157]
     assert {f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}" for each in marked} == set(DUAL)
     assert {each.get_attr("IFA_BROADCAST") for each in marked} == {None}
     assert len(routes) == 4
 
 
-async def test_a_second_run_writes_nothing(bed: Bed, desired: Network, ears: tuple[Listener, Listener]) -> None:
-    bed.pod.set("ipv6/conf/default/addr_gen_mode", "1")  # the kernel's own address would be heard, too
+async def test_a_second_run_writes_nothing(
+    bed: Bed, desired: Network, ears: tuple[Listener, Listener]
+) -> None:
+    bed.pod.set(
+        "ipv6/conf/default/addr_gen_mode", "1"
+    )  # the kernel's own address would be heard, too
     await bed.converge(desired)
     assert all(ear.heard() for ear in ears), "an ear is deaf"
     # The kernel tells of a carrier up to a second late.
@@ -182,7 +188,9 @@ async def test_custom_routes_come_and_change_and_go_while_the_pod_runs(bed: Bed)
 
 
 async def test_hundreds_of_routes_go_out_in_one_run(bed: Bed) -> None:
-    routes = tuple((f"100.{64 + each // 250}.{each % 250}.0/24", "10.16.0.9") for each in range(250))
+    routes = tuple(
+        (f"100.{64 + each // 250}.{each % 250}.0/24", "10.16.0.9") for each in range(250)
+    )
     await bed.converge(network(*DUAL, routes=routes))
     assert len(bed.pod.routes()) == 254
     await bed.converge(network(*DUAL))
@@ -202,8 +210,12 @@ async def test_the_mtu_changes_at_both_ends_and_nothing_else_does(bed: Bed) -> N
 async def test_transmit_checksums_are_off_and_only_where_desired(bed: Bed) -> None:
     def checksum() -> str:
         with bed.pod.inside():
-            shown = subprocess.run(["ethtool", "-k", "eth0"], check=True, capture_output=True, text=True).stdout
-        return next(line.split()[1] for line in shown.splitlines() if line.startswith("tx-checksumming"))
+            shown = subprocess.run(
+                ["ethtool", "-k", "eth0"], check=True, capture_output=True, text=True
+            ).stdout
+        return next(
+            line.split()[1] for line in shown.splitlines() if line.startswith("tx-checksumming")
+        )
 
     everything = network(*DUAL)
     kernel = frozenset(each for each in everything if type(each).__name__ != "Offload")
@@ -214,7 +226,9 @@ async def test_transmit_checksums_are_off_and_only_where_desired(bed: Bed) -> No
     assert await bed.converge(kernel) == ()
 
 
-async def test_deleting_a_veth_does_not_hold_up_the_loop(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deleting_a_veth_does_not_hold_up_the_loop(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bed.converge(network(*DUAL))
     threads = []
     real = driver._ask_and_close
@@ -242,7 +256,9 @@ async def test_an_interface_that_is_not_eth0(bed: Bed) -> None:
         }
     )
     await bed.converge(network(*DUAL))
-    await bed.netlink.apply(attachment, [Step(Verb.ENSURE, each) for each in sorted(desired, key=_rank)])
+    await bed.netlink.apply(
+        attachment, [Step(Verb.ENSURE, each) for each in sorted(desired, key=_rank)]
+    )
     assert bed.netlink.observe(attachment, desired) == desired
     assert bed.plan(network(*DUAL)) == ()
     await bed.netlink.apply(attachment, [Step(Verb.REMOVE, veth)])

@@ -5,18 +5,24 @@ from ipaddress import ip_network
 
 import pytest
 
-from node.spaces import Bed
+from integration.node.spaces import Bed
 from ovnlet.core.resources.nftables import Masquerade
-from ovnlet.drivers import nftables
+from ovnlet.drivers.links import nftables
 
-SOURCES = tuple(map(ip_network, ("10.16.0.0/16", "10.18.0.8/29", "192.0.2.0/25", "fd00:10:16::/64")))
-INSIDE = tuple(map(ip_network, ("10.16.0.0/16", "10.17.0.1/32", "fd00:10:16::/64", "fd00:10:17::/120")))
+SOURCES = tuple(
+    map(ip_network, ("10.16.0.0/16", "10.18.0.8/29", "192.0.2.0/25", "fd00:10:16::/64"))
+)
+INSIDE = tuple(
+    map(ip_network, ("10.16.0.0/16", "10.17.0.1/32", "fd00:10:16::/64", "fd00:10:17::/120"))
+)
 WANTED = Masquerade("ovn0", SOURCES, INSIDE)
 OTHERS = "table ip theirs {\n\tchain c {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
 
 
 def nft(words: str) -> str:
-    return subprocess.run(["nft", *words.split()], check=True, capture_output=True, text=True, timeout=20).stdout
+    return subprocess.run(
+        ["nft", *words.split()], check=True, capture_output=True, text=True, timeout=20
+    ).stdout
 
 
 def test_nft_reads_what_we_wrote(bed: Bed) -> None:

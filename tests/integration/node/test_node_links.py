@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from node.ovs.vswitch import PrivateSwitch, until
-from node.spaces import Bed
-from ovnlet.core.attachment import NODE_NIC, Attachment
+from integration.node.ovs.vswitch import PrivateSwitch, until
+from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.identity import NODE_NIC, Attachment
 from ovnlet.core.node_network import Reach, network
 from ovnlet.core.resources import ABSENT, Masquerade, Network
-from ovnlet.drivers import nftables
 from ovnlet.drivers.host import LocalHost
-from ovnlet.drivers.node_links import NodeLinks
-from ovnlet.drivers.ovs import Ovs
-from ovnlet.drivers.watch import Watch
-from ovnlet.reconcile.reconciler import Outcome, converge
+from ovnlet.drivers.links import nftables
+from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.reconcile.loop import Outcome, converge
 
 OVN = "ovn.kubernetes.io"
 TEXT = {
@@ -31,7 +31,9 @@ TEXT = {
 }
 PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
 REACH = Reach(PREFIXES, PREFIXES)
-INSIDE = tuple(map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64")))
+INSIDE = tuple(
+    map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"))
+)
 SELF = Attachment.of_node("n0")
 
 
@@ -41,7 +43,9 @@ class Stage:
     def __init__(self, bed: Bed, switch: PrivateSwitch) -> None:
         self.bed, self.switch = bed, switch
         self.hints: list[object] = []
-        self.ovs = Ovs(str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name))
+        self.ovs = Ovs(
+            str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
+        )
         self.host = LocalHost(bed.netlink, NodeLinks(), self.ovs, 1400)
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
@@ -72,7 +76,11 @@ async def stage(bed: Bed, tmp_path: Path) -> AsyncIterator[Stage]:
 async def test_it_is_made_and_a_second_pass_does_nothing(stage: Stage) -> None:
     outcome = await stage.pass_()
     assert {"100.64.0.2/16", "fd00:100:64::2/64"} == set(stage.bed.node.addresses("ovn0"))
-    routes = {name: route["gateway"] for name, route in stage.bed.node.routes().items() if route["dev"] == "ovn0"}
+    routes = {
+        name: route["gateway"]
+        for name, route in stage.bed.node.routes().items()
+        if route["dev"] == "ovn0"
+    }
     assert routes["10.16.0.0/16"] == "100.64.0.1"
     assert routes[":fd00:10:16::/64"] == "fd00:100:64::1"
     link = stage.bed.node.link("ovn0")

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from node.spaces import DUAL, Bed, network
+from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.plan import Verb
-from ovnlet.core.resources import ABSENT, Network, Policer, Qdisc, Shaper, Veth
+from ovnlet.core.resources import ABSENT, HtbQdisc, Network, PoliceFilter, TbfQdisc, Veth
 from ovnlet.core.resources.qos import HTB, POLICE, TBF
-from ovnlet.drivers import traffic
-from ovnlet.drivers.kinds import Kinds
-from ovnlet.drivers.netlink_socket import Request, Socket
-from ovnlet.drivers.tc import GETQDISC, GETTCLASS, GETTFILTER
+from ovnlet.drivers.links import traffic_control
+from ovnlet.drivers.links.kernel_features import KernelFeatures
+from ovnlet.drivers.linux.tc import GETQDISC, GETTCLASS, GETTFILTER
+from ovnlet.drivers.linux.transport import Request, Socket
 
 PLAIN = network(*DUAL)
 VETH = next(each for each in PLAIN if isinstance(each, Veth))
-SHAPER = Shaper(VETH.key, "eth0", 5_000_000, 500_000)
+SHAPER = TbfQdisc(VETH.key, "eth0", 5_000_000, 500_000)
 WANTED: Network = PLAIN | {SHAPER}
 
 
@@ -27,7 +27,7 @@ def tc(bed: Bed, *words: str, netns: str = "") -> str:
 
 @pytest.mark.parametrize("rate", [12_000, 1_000_000, 20_000_000, 10**10, 10**11, 10**12])
 async def test_tc_says_what_was_asked_for(bed: Bed, rate: int) -> None:
-    wanted = PLAIN | {Shaper(VETH.key, "eth0", rate, min(max(rate // 10, 100_000), 32 * 10**9))}
+    wanted = PLAIN | {TbfQdisc(VETH.key, "eth0", rate, min(max(rate // 10, 100_000), 32 * 10**9))}
     await bed.converge(wanted)
     shown = tc(bed, "qdisc", "show", "dev", "eth0", "root")
     assert shown.startswith("qdisc tbf 157: root")
@@ -39,7 +39,7 @@ async def test_an_edit_changes_it_in_place_and_a_withdrawal_leaves_nothing(bed: 
     before = tc(bed, "-s", "qdisc", "show", "dev", "eth0")
     edited = PLAIN | {replace(SHAPER, rate=20_000_000, burst=2_000_000)}
     (step,) = await bed.converge(edited)
-    assert str(step) == "~ Shaper eth0: rate 5000000 -> 20000000, burst 500000 -> 2000000"
+    assert str(step) == "~ TbfQdisc eth0: rate 5000000 -> 20000000, burst 500000 -> 2000000"
     after = tc(bed, "-s", "qdisc", "show", "dev", "eth0")
     assert "rate 20Mbit burst 250000b" in after
     assert after.partition("Sent")[2].split()[0] >= before.partition("Sent")[2].split()[0]
@@ -52,9 +52,37 @@ async def test_an_edit_changes_it_in_place_and_a_withdrawal_leaves_nothing(bed: 
     "damage",
     [
         ("del", "dev", "eth0", "root"),
-        ("change", "dev", "eth0", "handle", "157:", "root", "tbf", "rate", "1gbit", "burst", "1m", "limit", "1m"),
+        (
+            "change",
+            "dev",
+            "eth0",
+            "handle",
+            "157:",
+            "root",
+            "tbf",
+            "rate",
+            "1gbit",
+            "burst",
+            "1m",
+            "limit",
+            "1m",
+        ),
         ("replace", "dev", "eth0", "root", "handle", "9:", "htb"),
-        ("replace", "dev", "eth0", "root", "handle", "9:", "tbf", "rate", "5mbit", "burst", "62500", "limit", "1m"),
+        (
+            "replace",
+            "dev",
+            "eth0",
+            "root",
+            "handle",
+            "9:",
+            "tbf",
+            "rate",
+            "5mbit",
+            "burst",
+            "62500",
+            "limit",
+            "1m",
+        ),
     ],
     ids=lambda words: words[0] + words[-1],
 )
@@ -92,24 +120,39 @@ async def test_what_a_pod_has_of_its_own_is_left(bed: Bed) -> None:
 async def test_a_class_of_htb_on_the_node_is_seen(bed: Bed) -> None:
     """As ovs-vswitchd makes it; the ceiling counts, and what is deleted is gone."""
     await bed.converge(PLAIN)
-    wanted = PLAIN | {Qdisc(VETH.key, VETH.host, 5_000_000)}
-    assert [step.resource for step in bed.plan(wanted)] == [Qdisc(VETH.key, VETH.host, 5_000_000)]
+    wanted = PLAIN | {HtbQdisc(VETH.key, VETH.host, 5_000_000)}
+    assert [step.resource for step in bed.plan(wanted)] == [
+        HtbQdisc(VETH.key, VETH.host, 5_000_000)
+    ]
     node = bed.node.name
-    tc(bed, "qdisc", "add", "dev", VETH.host, "root", "handle", "1:", "htb", "default", "1", netns=node)
+    tc(
+        bed,
+        "qdisc",
+        "add",
+        "dev",
+        VETH.host,
+        "root",
+        "handle",
+        "1:",
+        "htb",
+        "default",
+        "1",
+        netns=node,
+    )
     assert len(bed.plan(wanted)) == 1
     kind = ("parent", "1:", "classid", "1:1", "htb", "rate", "12kbit", "ceil")
     tc(bed, "class", "add", "dev", VETH.host, *kind, "5mbit", netns=node)
     assert bed.plan(wanted) == ()
     assert bed.plan(PLAIN) == ()
-    assert traffic.is_in_force(Qdisc(VETH.key, VETH.host, 5_000_000))
-    assert not traffic.is_in_force(Qdisc(VETH.key, VETH.host, 6_000_000))
+    assert traffic_control.is_in_force(HtbQdisc(VETH.key, VETH.host, 5_000_000))
+    assert not traffic_control.is_in_force(HtbQdisc(VETH.key, VETH.host, 6_000_000))
     tc(bed, "class", "change", "dev", VETH.host, *kind, "6mbit", netns=node)
     (step,) = bed.plan(wanted)
-    assert str(step) == f"~ Qdisc {VETH.host}: rate 6000000 -> 5000000"
+    assert str(step) == f"~ HtbQdisc {VETH.host}: rate 6000000 -> 5000000"
 
 
 async def test_this_kernel_is_asked_what_it_has_and_nothing_is_made(bed: Bed) -> None:
-    lacking = Kinds((HTB, TBF, "no-such-kind")).lacking
+    lacking = KernelFeatures((HTB, TBF, "no-such-kind")).lacking
     assert lacking == {"no-such-kind"}
     assert "157:" not in tc(bed, "qdisc", "show", "dev", "lo", netns=bed.node.name)
 
@@ -117,7 +160,7 @@ async def test_this_kernel_is_asked_what_it_has_and_nothing_is_made(bed: Bed) ->
 async def test_the_police_action_is_seen_where_this_kernel_has_it(bed: Bed) -> None:
     """In a filter as ovs-vswitchd makes it; what the kernel has is known before, and agrees with what tc can do."""
     await bed.converge(PLAIN)
-    node, policer = bed.node.name, Policer(VETH.key, VETH.host, 5_000_000)
+    node, policer = bed.node.name, PoliceFilter(VETH.key, VETH.host, 5_000_000)
     wanted = PLAIN | {policer}
     assert [step.resource for step in bed.plan(wanted)] == [policer]
     tc(bed, "qdisc", "add", "dev", VETH.host, "ingress", netns=node)
@@ -125,24 +168,31 @@ async def test_the_police_action_is_seen_where_this_kernel_has_it(bed: Bed) -> N
     def police(rate: str, verb: str = "add") -> bool:
         kind = ("dev", VETH.host, "ingress", "prio", "49", "protocol", "all", "basic")
         words = ["filter", verb, *kind, "action", "police", "rate", rate, "burst", "500k", "drop"]
-        return subprocess.run(["tc", "-n", node, *words], capture_output=True, timeout=20, check=False).returncode == 0
+        return (
+            subprocess.run(
+                ["tc", "-n", node, *words], capture_output=True, timeout=20, check=False
+            ).returncode
+            == 0
+        )
 
     if not police("5mbit"):
-        assert Kinds((POLICE,)).lacking == {POLICE}
+        assert KernelFeatures((POLICE,)).lacking == {POLICE}
         return
-    assert Kinds((POLICE,)).lacking == set()
+    assert KernelFeatures((POLICE,)).lacking == set()
     assert bed.plan(wanted) == bed.plan(PLAIN) == ()
-    assert traffic.is_in_force(policer)
+    assert traffic_control.is_in_force(policer)
     tc(bed, "filter", "del", "dev", VETH.host, "ingress", netns=node)
     assert [step.resource for step in bed.plan(wanted)] == [policer]
     assert police("50gbit")
     (step,) = bed.plan(wanted)
-    assert str(step) == f"~ Policer {VETH.host}: rate 50000000000 -> 5000000"
+    assert str(step) == f"~ PoliceFilter {VETH.host}: rate 50000000000 -> 5000000"
     tc(bed, "qdisc", "del", "dev", VETH.host, "ingress", netns=node)
     assert [step.resource for step in bed.plan(wanted)] == [policer]
 
 
-async def test_a_pod_without_limits_costs_no_request_more(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pod_without_limits_costs_no_request_more(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     ask = Socket.ask
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from node.spaces import DUAL, Bed, network
-from ovnlet.core.attachment import AttachmentKey
-from ovnlet.drivers.watch import Watch
+from integration.node.spaces import DUAL, Bed, network
+from ovnlet.core.identity import AttachmentKey
+from ovnlet.drivers.watch.kernel import Watch
 
 
 class Hints:
@@ -71,7 +71,9 @@ async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturb
     assert set(await hints.settled()) == {bed.attachment.key}
 
 
-async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
+async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
+    bed: Bed, hints: Hints
+) -> None:
     hints.watch.forget(bed.attachment.key)
     bed.pod.ip("link", "set", "eth0", "down")
     bed.node.ip("link", "set", bed.host, "down")

@@ -12,12 +12,23 @@ from typing import Any
 
 import pytest
 
-from node.ovs.vswitch import PrivateSwitch
-from node.spaces import Bed, Space
-from ovnlet.core.attachment import Attachment
+from integration.node.ovs.vswitch import PrivateSwitch
+from integration.node.spaces import Bed, Space
+from kit.strict_kernel import (
+    KERNEL,
+    NODE,
+    POD,
+    STATIC,
+    Entry,
+    Held,
+    Link,
+    Refused,
+    StrictKernel,
+    usual_metric,
+)
+from kit.strict_node import Row, StrictNode
+from ovnlet.core.identity import Attachment
 from ovnlet.core.resources.ovs import MARK
-from unit.strict_kernel import KERNEL, NODE, POD, STATIC, Entry, Held, Link, Refused, StrictKernel, usual_metric
-from unit.strict_node import Row, StrictNode
 
 Facts = frozenset[tuple[object, ...]]
 INSTALLED = "ovn-installed"
@@ -45,7 +56,9 @@ class TwinKernel(StrictKernel):
             refused = error
         if self.live:
             done = _ip(self.space(netns), *words)
-            assert (done.returncode != 0) == (refused is not None), f"{words}: {refused}, kernel: {done.stderr}"
+            assert (done.returncode != 0) == (refused is not None), (
+                f"{words}: {refused}, kernel: {done.stderr}"
+            )
         if refused:
             raise refused
 
@@ -85,7 +98,9 @@ class TwinKernel(StrictKernel):
         super().set_tx_checksum(link, on)
         if self.live:
             enter = ["nsenter", f"--net={self.space(link.netns).path}"]
-            subprocess.run([*enter, "ethtool", "-K", link.name, "tx", "on" if on else "off"], check=True)
+            subprocess.run(
+                [*enter, "ethtool", "-K", link.name, "tx", "on" if on else "off"], check=True
+            )
 
     def set_setting(self, link: Link, name: str, value: str) -> None:
         where = f"ipv6/conf/{link.name}/{name}"
@@ -100,7 +115,12 @@ class TwinKernel(StrictKernel):
             self.space(link.netns).set(where, value)
 
     def add_address(
-        self, link: Link, ip: IPv4Interface | IPv6Interface, *, noprefixroute: bool, protocol: int = 0
+        self,
+        link: Link,
+        ip: IPv4Interface | IPv6Interface,
+        *,
+        noprefixroute: bool,
+        protocol: int = 0,
     ) -> None:
         flags = ["noprefixroute"] if noprefixroute else []
         flags += ["nodad"] if ip.version == 6 else []
@@ -134,8 +154,14 @@ class TwinNode(StrictNode):
     def add_row(self, row: Row) -> Row:
         added = super().add_row(row)
         if self.twin.live:
-            labels = [f"external_ids:{key}={_quoted(value)}" for key, value in row.external_ids.items()]
-            mark = ["--", "set", "Port", row.name, f"external_ids:{MARK}={_quoted(row.mark)}"] if row.mark else []
+            labels = [
+                f"external_ids:{key}={_quoted(value)}" for key, value in row.external_ids.items()
+            ]
+            mark = (
+                ["--", "set", "Port", row.name, f"external_ids:{MARK}={_quoted(row.mark)}"]
+                if row.mark
+                else []
+            )
             interface = ["--", "set", "Interface", row.name, *labels] if labels else []
             self._switch.vsctl("add-port", row.bridge, row.name, *interface, *mark)
         return added
@@ -148,7 +174,9 @@ class TwinNode(StrictNode):
         super().label(row, name, value)
         self._switch.vsctl("remove", "Interface", row.name, "external_ids", name)
         if value is not None:
-            self._switch.vsctl("set", "Interface", row.name, f"external_ids:{name}={_quoted(value)}")
+            self._switch.vsctl(
+                "set", "Interface", row.name, f"external_ids:{name}={_quoted(value)}"
+            )
 
     def unmark(self, row: Row) -> None:
         super().unmark(row)
@@ -160,16 +188,28 @@ class TwinNode(StrictNode):
             said = row.installed is not None
             if said != self._said.get(row.born, False):
                 self._said[row.born] = said
-                words = ["set", f"external_ids:{INSTALLED}=true"] if said else ["remove", "external_ids", INSTALLED]
+                words = (
+                    ["set", f"external_ids:{INSTALLED}=true"]
+                    if said
+                    else ["remove", "external_ids", INSTALLED]
+                )
                 self._switch.vsctl(words[0], "Interface", row.name, *words[1:])
 
     def told(self) -> Facts:
         """What the fake says there is, without what only it can know."""
-        facts = {fact for fact in self.inventory() if fact[0] not in {"link", "row", "setting", "qdisc", "plug"}}
+        facts = {
+            fact
+            for fact in self.inventory()
+            if fact[0] not in {"link", "row", "setting", "qdisc", "plug"}
+        }
         for link in self.kernel:
             if link.peer:
                 facts.add(("link", link.netns, link.name, link.mtu, link.up, link.alias))
-            facts |= {("setting", POD, link.name, *each) for each in link.settings.items() if link.netns == POD}
+            facts |= {
+                ("setting", POD, link.name, *each)
+                for each in link.settings.items()
+                if link.netns == POD
+            }
         facts |= {("row", row.bridge, row.name, row.mark) for row in self.rows.values()}
         return frozenset(facts)
 
@@ -189,7 +229,9 @@ class TwinNode(StrictNode):
             for name in self._switch.vsctl("list-ports", bridge).split():
                 labels = self._switch.ids(name)
                 labels.pop(INSTALLED, None)
-                mark = self._switch.vsctl("--if-exists", "get", "Port", name, f"external_ids:{MARK}").strip('"')
+                mark = self._switch.vsctl(
+                    "--if-exists", "get", "Port", name, f"external_ids:{MARK}"
+                ).strip('"')
                 yield "row", bridge, name, mark or None
                 yield from (("external_id", name, *each) for each in labels.items())
 
@@ -212,7 +254,12 @@ def _links(netns: str, space: Space) -> Iterator[tuple[object, ...]]:
             if info["scope"] == "global":
                 ip = ip_interface(f"{info['local']}/{info['prefixlen']}")
                 flag, second = bool(info.get("noprefixroute")), bool(info.get("secondary"))
-                yield "address", netns, name, Held(ip, flag, second, int(info.get("protocol", "0"), 0))
+                yield (
+                    "address",
+                    netns,
+                    name,
+                    Held(ip, flag, second, int(info.get("protocol", "0"), 0)),
+                )
 
 
 def _settings(link: Link, pod: Space) -> Iterator[tuple[object, ...]]:
@@ -234,7 +281,13 @@ def _entry(destination: str, each: dict[str, Any]) -> Entry:
     protocol = _PROTOCOLS.get(each["protocol"]) or int(each["protocol"])
     prefix, metric = ip_network(destination), each.get("metric", 0)
     chosen = None if metric == usual_metric(prefix, protocol) else metric
-    return Entry(prefix, ip_address(via) if via else None, ip_address(source) if source else None, protocol, chosen)
+    return Entry(
+        prefix,
+        ip_address(via) if via else None,
+        ip_address(source) if source else None,
+        protocol,
+        chosen,
+    )
 
 
 def _route(verb: str, link: Link, entry: Entry) -> tuple[str, ...]:
@@ -243,11 +296,24 @@ def _route(verb: str, link: Link, entry: Entry) -> tuple[str, ...]:
     metric = ["metric", str(entry.metric)] if entry.metric else []
     protocol = ["proto", str(entry.protocol)]
     family = f"-{entry.destination.version}"
-    return (family, "route", verb, str(entry.destination), *via, "dev", link.name, *protocol, *source, *metric)
+    return (
+        family,
+        "route",
+        verb,
+        str(entry.destination),
+        *via,
+        "dev",
+        link.name,
+        *protocol,
+        *source,
+        *metric,
+    )
 
 
 def _ip(space: Space, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["ip", "-n", space.name, *words], check=False, capture_output=True, text=True, timeout=20)
+    return subprocess.run(
+        ["ip", "-n", space.name, *words], check=False, capture_output=True, text=True, timeout=20
+    )
 
 
 def _quoted(value: str | None) -> str:

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 
-from bench import contest, profile, report, rows
-from bench.contenders import everyone
-from bench.stage import ROOT, BenchError, build, staged
+from proofs.bench import contest, profile, report, rows
+from proofs.bench.contenders import everyone
+from proofs.bench.stage import ROOT, BenchError, build, staged
 from testbed import progress
 from testbed.service import BedError
 
@@ -20,8 +20,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, for development")
     parser.add_argument("--seed", type=int, default=1, help="of the order in which contenders play")
-    parser.add_argument("--profile", action="store_true", help="run the agent under cProfile instead")
-    parser.add_argument("--ports", type=int, default=100, help="of the profile (default: %(default)s)")
+    parser.add_argument(
+        "--profile", action="store_true", help="run the agent under cProfile instead"
+    )
+    parser.add_argument(
+        "--ports", type=int, default=100, help="of the profile (default: %(default)s)"
+    )
     told = parser.parse_args()
     name = f"bench-{os.getpid()}"
     try:

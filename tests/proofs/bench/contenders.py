@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import pods
-from bench.pods import Pod
+from proofs.bench import pods
+from proofs.bench.pods import Pod
 
 MTU = "1400"
 AGENT, FLOOR, RIVAL, REFERENCE = "ovnlet", "floor", "rival", "bridge"
@@ -50,22 +50,32 @@ class Plugin(Contender):
         return [[str(self._path)], {"CNI_COMMAND": "VERSION"}, '{"cniVersion":"1.0.0"}']
 
     def _order(self, verb: str, those: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
-        return {"kind": "run", "jobs": [[[str(self._path)], self._env(verb, *each), self._config] for each in those]}
+        return {
+            "kind": "run",
+            "jobs": [[[str(self._path)], self._env(verb, *each), self._config] for each in those],
+        }
 
     def _env(self, verb: str, pod: Pod, sandbox: str) -> dict[str, str]:
-        facts = {"NAMESPACE": pods.NAMESPACE, "NAME": pod.name, "INFRA_CONTAINER_ID": sandbox, "UID": pod.uid}
+        facts = {
+            "NAMESPACE": pods.NAMESPACE,
+            "NAME": pod.name,
+            "INFRA_CONTAINER_ID": sandbox,
+            "UID": pod.uid,
+        }
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": sandbox,
             "CNI_NETNS": pod.netns,
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(self._path.parent),
-            "CNI_ARGS": ";".join(["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in facts.items())]),
+            "CNI_ARGS": ";".join(
+                ["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in facts.items())]
+            ),
         }
 
 
 class Floor(Contender):
-    """tests/bench/floor.c; its DEL cleans up after the rival too."""
+    """tests/proofs/bench/floor.c; its DEL cleans up after the rival too."""
 
     name, in_ovn = FLOOR, True
 
@@ -76,7 +86,10 @@ class Floor(Contender):
         return {"kind": "run", "jobs": [[self._words(*each), {}, ""] for each in pods]}
 
     def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
-        return {"kind": "run", "jobs": [[[self._path, "del", link(sandbox)], {}, ""] for _, sandbox in pods]}
+        return {
+            "kind": "run",
+            "jobs": [[[self._path, "del", link(sandbox)], {}, ""] for _, sandbox in pods],
+        }
 
     def _words(self, pod: Pod, sandbox: str) -> list[str]:
         inner = [pod.netns, link(sandbox), "eth0", pod.mac, pod.address]
@@ -97,8 +110,18 @@ class Rival(Floor):
 
 
 def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
-    subnet = {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    reference = {"name": "reference", "type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": subnet}
+    subnet = {
+        "type": "host-local",
+        "ranges": [[{"subnet": "10.99.0.0/16"}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    reference = {
+        "name": "reference",
+        "type": "bridge",
+        "bridge": "cni0",
+        "isGateway": True,
+        "ipam": subnet,
+    }
     all_of_them: list[Contender] = [
         Plugin(AGENT, plugin, {"name": "ovnlet", "type": "ovnlet"}, in_ovn=True),
         Floor(floor),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import rows
-from bench.contenders import AGENT, FLOOR, RIVAL, Contender, Plugin
-from bench.pods import Pod
-from bench.rows import Samples
-from bench.stage import Outcome, Stage
+from proofs.bench import rows
+from proofs.bench.contenders import AGENT, FLOOR, RIVAL, Contender, Plugin
+from proofs.bench.pods import Pod
+from proofs.bench.rows import Samples
+from proofs.bench.stage import Outcome, Stage
 from testbed import progress
 
 WARM_UP = 3
@@ -57,7 +57,9 @@ class Contest:
             self._grow(ports)
             for number in range(-WARM_UP, self.size.rounds):
                 note(
-                    f"{ports} ports: round {number} of {self.size.rounds}" if number >= 0 else f"{ports} ports: warm-up"
+                    f"{ports} ports: round {number} of {self.size.rounds}"
+                    if number >= 0
+                    else f"{ports} ports: warm-up"
                 )
                 for contender in self._drawn():
                     self._alone(contender, number)
@@ -81,7 +83,9 @@ class Contest:
         """Real pods, attached by the agent; they stay."""
         while self.standing < ports:
             chosen = self.stage.pods[self.standing : min(ports, self.standing + GROW)]
-            self.stage.play(self.contenders[AGENT].add([(pod, self.stage.sandbox()) for pod in chosen]))
+            self.stage.play(
+                self.contenders[AGENT].add([(pod, self.stage.sandbox()) for pod in chosen])
+            )
             self.standing += len(chosen)
 
     def _drawn(self) -> list[Contender]:
@@ -93,7 +97,9 @@ class Contest:
             return
         self._keep(rows.ALONE, contender, added)
         if contender.name != RIVAL:  # what cleaned up after it was the floor
-            self.samples.add(rows.DELETE, contender.name, self.standing, [each.ms for each in deleted.done])
+            self.samples.add(
+                rows.DELETE, contender.name, self.standing, [each.ms for each in deleted.done]
+            )
         if contender.name == AGENT:
             self.samples.add(rows.CPU_ALONE, AGENT, self.standing, [added.cpu_ms])
             self.samples.add(rows.CPU_DELETE, AGENT, self.standing, [deleted.cpu_ms])
@@ -111,19 +117,25 @@ class Contest:
             return
         self._keep(f"{rows.BURST} {many}", contender, added, many / added.wall_ms * 1000)
         if contender.name == AGENT:
-            self.samples.add(f"{rows.CPU_BURST} {many}", AGENT, self.standing, [added.cpu_ms / many])
+            self.samples.add(
+                f"{rows.CPU_BURST} {many}", AGENT, self.standing, [added.cpu_ms / many]
+            )
 
     def _once(self, contender: Contender, many: int, *, verify: bool) -> tuple[Outcome, Outcome]:
         """`many` pods attached at once and detached again."""
         free = self.stage.pods[self.size.pods - max(*self.size.bursts, GROW) :]
-        chosen: list[tuple[Pod, str]] = [(pod, self.stage.sandbox()) for pod in self.stage.random.sample(free, many)]
+        chosen: list[tuple[Pod, str]] = [
+            (pod, self.stage.sandbox()) for pod in self.stage.random.sample(free, many)
+        ]
         added = self.stage.play(contender.add(chosen))
         if verify:
             self.stage.verify(contender, chosen)
         deleted = self.stage.play(contender.delete(chosen))
         return added, deleted
 
-    def _keep(self, what: str, contender: Contender, added: Outcome, rate: float | None = None) -> None:
+    def _keep(
+        self, what: str, contender: Contender, added: Outcome, rate: float | None = None
+    ) -> None:
         times = [each.ms for each in added.done]
         self.samples.add(what, contender.name, self.standing, times, rate)
         if contender.name == RIVAL:

@@ -12,8 +12,8 @@ from dataclasses import astuple
 from time import perf_counter
 from typing import Any
 
-from bench import processes, rival
-from bench.processes import Job
+from proofs.bench import processes, rival
+from proofs.bench.processes import Job
 
 
 def main() -> None:

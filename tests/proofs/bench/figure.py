@@ -14,10 +14,12 @@ from xml.etree import ElementTree
 import pygal
 from pygal.style import Style
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "performance.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "explanation" / "performance.md"
 _SVG = "http://www.w3.org/2000/svg"
 _ALONE, _BURST = "ADD alone", "ADD in a burst of "
-_STYLE = Style(background="white", plot_background="white", font_family="sans-serif", title_font_size=18)
+_STYLE = Style(
+    background="white", plot_background="white", font_family="sans-serif", title_font_size=18
+)
 Series = Mapping[str, Mapping[int, float]]
 
 
@@ -42,7 +44,11 @@ def _rows(page: str) -> Iterator[tuple[str, str, int, Mapping[str, float]]]:
             headings = cells
         elif len(cells) == len(headings):
             who, _, what = cells[0].partition(": ")
-            figures = {name: float(cell) for name, cell in zip(headings[1:], cells[1:], strict=True) if cell}
+            figures = {
+                name: float(cell)
+                for name, cell in zip(headings[1:], cells[1:], strict=True)
+                if cell
+            }
             yield who, what, int(figures["ports"]), figures
 
 
@@ -64,7 +70,9 @@ def drawn(plot: Plot) -> str:
     """An SVG without scripts and dates, the same for the same figures."""
     numbers = sorted({number for values in plot.series.values() for number in values})
     chart = pygal.Bar(
-        pygal.Config(no_prefix=True, js=[], width=760, height=360, x_title=plot.across, legend_at_bottom=True),
+        pygal.Config(
+            no_prefix=True, js=[], width=760, height=360, x_title=plot.across, legend_at_bottom=True
+        ),
         style=_STYLE,
         title=plot.title,
         logarithmic=True,
@@ -80,7 +88,9 @@ def drawn(plot: Plot) -> str:
     for who, values in plot.series.items():
         chart.add(who, [values.get(number) for number in numbers])
     ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(chart.render())  # its comments, one of them the date, are not read
+    root = ElementTree.fromstring(
+        chart.render()
+    )  # its comments, one of them the date, are not read
     for parent in root.iter():
         for script in parent.findall(f"{{{_SVG}}}script"):
             parent.remove(script)

@@ -79,5 +79,14 @@ def create(bed: Bed, count: int) -> list[Pod]:
 def _logical(pods: list[Pod]) -> list[str]:
     words = ["ls-add", SWITCH]
     for pod in pods:
-        words += ["--", "lsp-add", SWITCH, pod.iface_id, "--", "lsp-set-addresses", pod.iface_id, f"{pod.mac} {pod.ip}"]
+        words += [
+            "--",
+            "lsp-add",
+            SWITCH,
+            pod.iface_id,
+            "--",
+            "lsp-set-addresses",
+            pod.iface_id,
+            f"{pod.mac} {pod.ip}",
+        ]
     return words

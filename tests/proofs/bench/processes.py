@@ -43,10 +43,15 @@ class Running:
         given, output = os.memfd_create("stdin"), os.memfd_create("output")
         os.write(given, job.stdin.encode())
         os.lseek(given, 0, os.SEEK_SET)
-        streams = [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((given, 0), (output, 1), (output, 2))]
+        streams = [
+            (os.POSIX_SPAWN_DUP2, fd, number)
+            for fd, number in ((given, 0), (output, 1), (output, 2))
+        ]
         began = perf_counter()
         try:
-            pid = os.posix_spawnp(job.argv[0], [*job.argv], {"PATH": PATH, **job.env}, file_actions=streams)
+            pid = os.posix_spawnp(
+                job.argv[0], [*job.argv], {"PATH": PATH, **job.env}, file_actions=streams
+            )
         finally:
             os.close(given)
         return cls(pid, began, output)

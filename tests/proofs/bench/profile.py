@@ -6,9 +6,9 @@ import pstats
 import signal
 import sys
 
-from bench.contenders import AGENT, everyone
-from bench.contest import GROW
-from bench.stage import BUILD, ROOT, build, staged
+from proofs.bench.contenders import AGENT, everyone
+from proofs.bench.contest import GROW
+from proofs.bench.stage import BUILD, ROOT, build, staged
 from testbed import progress
 
 ADDS, TOP = 100, 25
@@ -35,4 +35,6 @@ def run(name: str, ports: int, seed: int) -> None:
     stats = pstats.Stats(str(path))
     print(f"{ports} ADDs in bursts of {GROW}, then {ADDS} ADDs and DELs one at a time")
     stats.strip_dirs().sort_stats("tottime").print_stats(TOP)
-    stats.sort_stats("cumulative").print_stats("ovnlet|attaching|reconcil|host|netlink|ovs|queue|watch|server", TOP)
+    stats.sort_stats("cumulative").print_stats(
+        "ovnlet|attaching|reconcil|host|netlink|ovs|queue|watch|server", TOP
+    )

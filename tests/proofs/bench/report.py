@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.contest import Size
-from bench.rows import Aim, Row, as_json
+from proofs.bench.contest import Size
+from proofs.bench.rows import Aim, Row, as_json
 
 HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio", "pods/s", "MiB")
 NOTES = (
-    "floor: tests/bench/floor.c. An empty static program is the floor of `plugin start`; CPU has none.",
+    "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`; CPU has none.",
     "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling ovn-installed each"
     " 500 ms as it does; a call that found ovsdb-server's queue full was repeated, where its whole ADD fails."
     " Its links are made by `ip`, where netlink in Go is faster: see the rows of ovs-vsctl alone.",
@@ -35,7 +35,10 @@ def facts(seed: int, size: Size) -> list[str]:
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     )
-    versions = [_first_line("ovs-vswitchd", "--version"), _first_line("ovn-controller", "--version")]
+    versions = [
+        _first_line("ovs-vswitchd", "--version"),
+        _first_line("ovn-controller", "--version"),
+    ]
     plugins = subprocess.run(
         ["dpkg-query", "-W", "-f=${Package} ${Version}", "containernetworking-plugins"],
         capture_output=True,
@@ -54,7 +57,14 @@ def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> s
     lines = ["# What an attachment costs", "", *(f"* {fact}" for fact in head), ""]
     lines += [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
-    lines += ["", *(f"* {note}" for note in NOTES), "", "## Aims", "", *(f"* {aim}" for aim in aims)]
+    lines += [
+        "",
+        *(f"* {note}" for note in NOTES),
+        "",
+        "## Aims",
+        "",
+        *(f"* {aim}" for aim in aims),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -78,9 +88,24 @@ def show(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    figures = (row.p50_ms, row.p90_ms, row.p99_ms, row.floor_p50_ms, row.ratio, row.pods_per_s, row.mib)
-    return [row.name, str(row.ports), str(row.n), *("" if figure is None else f"{figure:g}" for figure in figures)]
+    figures = (
+        row.p50_ms,
+        row.p90_ms,
+        row.p99_ms,
+        row.floor_p50_ms,
+        row.ratio,
+        row.pods_per_s,
+        row.mib,
+    )
+    return [
+        row.name,
+        str(row.ports),
+        str(row.n),
+        *("" if figure is None else f"{figure:g}" for figure in figures),
+    ]
 
 
 def _first_line(*argv: str) -> str:
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.partition("\n")[0]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.partition("\n")[
+        0
+    ]

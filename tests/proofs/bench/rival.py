@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
-from bench import processes
-from bench.processes import Done, Job
+from proofs.bench import processes
+from proofs.bench.processes import Done, Job
 
 POLL = 0.5  # seconds between two looks for ovn-installed, as written there
 POLLS = 60
@@ -49,12 +49,39 @@ class Pod:
     def add(self) -> None:
         link, inner = self.link, f"{self.link[:-2]}_c"
         mine = f"external-ids:iface-id={self.iface_id}"
-        _checked(["ip", "link", "add", link, "mtu", self.mtu, "type", "veth", "peer", "name", inner, "mtu", self.mtu])
-        self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", "Interface", mine, f'name!="{link}"')
+        _checked(
+            [
+                "ip",
+                "link",
+                "add",
+                link,
+                "mtu",
+                self.mtu,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                inner,
+                "mtu",
+                self.mtu,
+            ]
+        )
+        self.vsctl(
+            "--no-heading",
+            "--data=bare",
+            "--columns=_uuid",
+            "find",
+            "Interface",
+            mine,
+            f'name!="{link}"',
+        )
         self._port()
         _checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
         self._rates(mine)
-        if self.vsctl("--bare", "--columns=datapath_type", "find", "bridge", "name=br-int") == "netdev":
+        if (
+            self.vsctl("--bare", "--columns=datapath_type", "find", "bridge", "name=br-int")
+            == "netdev"
+        ):
             _checked(["ethtool", "-K", inner, "tx", "off"])
         self._wait_installed()
         self._mirror(mine)
@@ -63,22 +90,44 @@ class Pod:
     def _port(self) -> None:
         pod, _, namespace = self.iface_id.partition(".")
         # It says vendor=kube-ovn, and the agent would adopt that: it takes over where kube-ovn-cni was.
-        labels = [f"iface-id={self.iface_id}", "vendor=the-rival", f"pod_name={pod}", f"pod_namespace={namespace}"]
+        labels = [
+            f"iface-id={self.iface_id}",
+            "vendor=the-rival",
+            f"pod_name={pod}",
+            f"pod_namespace={namespace}",
+        ]
         labels += [f"pod_netns={self.netns}", f"ip={self.address.partition('/')[0]}"]
         settings = [f"external_ids:{label}" for label in labels]
-        self.vsctl("--may-exist", "add-port", "br-int", self.link, "--", "set", "interface", self.link, *settings)
+        self.vsctl(
+            "--may-exist",
+            "add-port",
+            "br-int",
+            self.link,
+            "--",
+            "set",
+            "interface",
+            self.link,
+            *settings,
+        )
 
     def _rates(self, mine: str) -> None:
         """Bandwidth: find the interface, look for QoS and Queue, set policing; then netem: two looks."""
         for table in ("interface", "qos", "queue"):
             self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
-        self.vsctl("set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0")
+        self.vsctl(
+            "set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0"
+        )
         for table in ("interface", "qos"):
             self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
 
     def _wait_installed(self) -> None:
         for _ in range(POLLS):
-            if self.vsctl("--if-exists", "get", "interface", self.link, "external-ids:ovn-installed") == '"true"':
+            if (
+                self.vsctl(
+                    "--if-exists", "get", "interface", self.link, "external-ids:ovn-installed"
+                )
+                == '"true"'
+            ):
                 return
             time.sleep(POLL)
         raise RuntimeError(f"{self.link}: no ovn-installed")
@@ -93,7 +142,10 @@ class Pod:
         netns = self.netns.rpartition("/")[2]
         _checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
         steps = [f"link set {inner} name eth0 address {self.mac} mtu {self.mtu} up"]
-        steps += [f"address add {self.address} dev eth0", f"route replace default via {self.gateway}"]
+        steps += [
+            f"address add {self.address} dev eth0",
+            f"route replace default via {self.gateway}",
+        ]
         _checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
 
 

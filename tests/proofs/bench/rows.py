@@ -8,10 +8,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from bench.contenders import AGENT, FLOOR, REFERENCE, RIVAL
+from proofs.bench.contenders import AGENT, FLOOR, REFERENCE, RIVAL
 
 ALONE, DELETE, BURST, START = "ADD alone", "DEL alone", "ADD in a burst of", "plugin start"
-CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = "CPU per ADD alone", "CPU per DEL alone", "CPU per ADD in a burst of", "RSS"
+CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
+    "CPU per ADD alone",
+    "CPU per DEL alone",
+    "CPU per ADD in a burst of",
+    "RSS",
+)
 VSCTL = "its ovs-vsctl calls only"
 PLACES = (AGENT, FLOOR, RIVAL, f"{RIVAL}, {VSCTL}", REFERENCE)
 PORTS = (10, 100, 250)
@@ -41,7 +46,9 @@ class Samples:
         self._rates: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         self.memory: dict[int, float] = {}
 
-    def add(self, what: str, who: str, ports: int, times: Sequence[float], rate: float | None = None) -> None:
+    def add(
+        self, what: str, who: str, ports: int, times: Sequence[float], rate: float | None = None
+    ) -> None:
         self._times[what, who, ports] += times
         if rate is not None:
             self._rates[what, who, ports].append(rate)
@@ -57,11 +64,14 @@ class Samples:
 
     def rows(self) -> list[Row]:
         """In the order in which things were measured, contenders side by side."""
-        order = {(what, ports): place for place, (what, _, ports) in enumerate(reversed(self._times))}
+        order = {
+            (what, ports): place for place, (what, _, ports) in enumerate(reversed(self._times))
+        }
         keys = sorted(self._times, key=lambda key: (-order[key[0], key[2]], PLACES.index(key[1])))
         made = [self._row(*key) for key in keys]
         return made + [
-            Row(f"{AGENT}: {RSS}", ports, 1, None, None, None, mib=round(mib, 1)) for ports, mib in self.memory.items()
+            Row(f"{AGENT}: {RSS}", ports, 1, None, None, None, mib=round(mib, 1))
+            for ports, mib in self.memory.items()
         ]
 
     def _row(self, what: str, who: str, ports: int) -> Row:
@@ -93,7 +103,9 @@ class Aim:
 
     def __str__(self) -> str:
         verdict = {True: "met", False: "NOT MET", None: "not measured"}[self.met]
-        return f"{verdict}: {self.text}" + (f" — {self.figure:.2f}" if self.figure is not None else "")
+        return f"{verdict}: {self.text}" + (
+            f" — {self.figure:.2f}" if self.figure is not None else ""
+        )
 
 
 def aims(of: Samples) -> list[Aim]:
@@ -105,20 +117,44 @@ def aims(of: Samples) -> list[Aim]:
     return [
         Aim("ADD alone, p50 ≤ 1.6 x floor at 10 ports (aim 1.2)", _ratio(of, ALONE, 10), 1.6),
         Aim("ADD alone, p50 ≤ 1.3 x floor at 250 ports (aim 1.2)", _ratio(of, ALONE, 250), 1.3),
-        Aim("100 at once on 100 ports ≥ 5 x the pods/s of one at a time", _divided(burst, one), 5, at_least=True),
-        Aim("100 at once on 100 ports ≥ 10 x the pods/s of the rival's, 100 at once", _divided(burst, rival), 10, True),
-        Aim("… and ≥ 10 x those of the rival's, one at a time", _divided(burst, rival_one), 10, at_least=True),
-        *(Aim(f"agent CPU per ADD alone ≤ 10 ms at {p} ports", of.p50(CPU_ALONE, AGENT, p), 10) for p in PORTS),
+        Aim(
+            "100 at once on 100 ports ≥ 5 x the pods/s of one at a time",
+            _divided(burst, one),
+            5,
+            at_least=True,
+        ),
+        Aim(
+            "100 at once on 100 ports ≥ 10 x the pods/s of the rival's, 100 at once",
+            _divided(burst, rival),
+            10,
+            True,
+        ),
+        Aim(
+            "… and ≥ 10 x those of the rival's, one at a time",
+            _divided(burst, rival_one),
+            10,
+            at_least=True,
+        ),
+        *(
+            Aim(f"agent CPU per ADD alone ≤ 10 ms at {p} ports", of.p50(CPU_ALONE, AGENT, p), 10)
+            for p in PORTS
+        ),
         Aim("… aim 5 ms (at 100 ports)", of.p50(CPU_ALONE, AGENT, 100), 5),
         Aim("… aim 2.5 ms in a burst of 100", of.p50(f"{CPU_BURST} 100", AGENT, 100), 2.5),
-        Aim("plugin start within 1 ms of an empty static program", program - empty if program and empty else None, 1),
+        Aim(
+            "plugin start within 1 ms of an empty static program",
+            program - empty if program and empty else None,
+            1,
+        ),
     ]
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """Eight keys in every row; two more where they mean something."""
     optional = ("pods_per_s", "mib")
-    bodies = [{k: v for k, v in asdict(row).items() if k not in optional or v is not None} for row in rows]
+    bodies = [
+        {k: v for k, v in asdict(row).items() if k not in optional or v is not None} for row in rows
+    ]
     return json.dumps(bodies, indent=1) + "\n"
 
 

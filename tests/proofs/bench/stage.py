@@ -15,16 +15,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench import pods
-from bench.contenders import Contender
-from bench.pods import Pod
-from bench.processes import Done
+from proofs.bench import pods
+from proofs.bench.contenders import Contender
+from proofs.bench.pods import Pod
+from proofs.bench.processes import Done
 from testbed import progress
 from testbed.bed import Bed
 from testbed.service import Service, wait_for
 from testbed.space import Inside
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "bench"
 PARTS = ("ovs", "ovn", "etcd", "apiserver")
 # Quiet is: less than 2 ms of processor in 40 ms, all parts together. No round begins before.
@@ -81,7 +81,9 @@ class Stage:
         answer = json.loads(line)
         done = [Done(*each) for each in answer["done"]]
         if bad := [each for each in done if each.code]:
-            raise BenchError(f"{len(bad)} of {len(done)} failed: {order['jobs'][0]}: {bad[0].out}\n{self.agent.tail()}")
+            raise BenchError(
+                f"{len(bad)} of {len(done)} failed: {order['jobs'][0]}: {bad[0].out}\n{self.agent.tail()}"
+            )
         return answer["wall_ms"], done
 
     def settle(self) -> None:
@@ -102,11 +104,17 @@ class Stage:
         """Whoever says that it attached a pod has to have done so."""
         node = self.bed.node()
         installed = node.vsctl(
-            "--bare", "--columns=external_ids", "find", "interface", "external_ids:ovn-installed=true"
+            "--bare",
+            "--columns=external_ids",
+            "find",
+            "interface",
+            "external_ids:ovn-installed=true",
         )
         for pod, _ in attached:
             inside = node.run(["ip", "-n", pod.name, "address", "show", "eth0"])
-            if "inet " not in inside or (contender.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "):
+            if "inet " not in inside or (
+                contender.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "
+            ):
                 raise BenchError(f"{contender.name} did not attach {pod.name}: {inside}")
 
     @property
@@ -123,8 +131,15 @@ def cpu(pid: int) -> float:
 def build() -> tuple[Path, Path]:
     """The floor and a program that does nothing, with the plugin's own compiler; their paths."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    triple = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
-    headers = ["-idirafter", "/usr/include", "-idirafter", f"/usr/include/{triple}"]  # musl-gcc hides the kernel's
+    triple = subprocess.run(
+        ["gcc", "-print-multiarch"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    headers = [
+        "-idirafter",
+        "/usr/include",
+        "-idirafter",
+        f"/usr/include/{triple}",
+    ]  # musl-gcc hides the kernel's
     (BUILD / "empty.c").write_text("int main(void) { return 0; }\n")
     made = []
     for source in (Path(__file__).with_name("floor.c"), BUILD / "empty.c"):
@@ -142,12 +157,16 @@ def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> 
             made = pods.create(bed, pod_count)
         agent = start_agent(bed, python)
         node = bed.node()
-        words = [sys.executable, "-m", "bench.driver"]
-        driver = node.popen(words, env={"PYTHONPATH": str(ROOT / "tests")}, stderr=sys.stderr.fileno())
+        words = [sys.executable, "-m", "proofs.bench.driver"]
+        driver = node.popen(
+            words, env={"PYTHONPATH": str(ROOT / "tests")}, stderr=sys.stderr.fileno()
+        )
         parts = ("ovs-vswitchd", "ovsdb-server", "ovn-controller")
         stage = Stage(bed, agent, driver, made, random.Random(seed))
         stage.watched = [agent.pid, *(node.service(part).pid for part in parts)]
-        stage.watched += [bed.space("ctl").service(part).pid for part in ("ovn-northd", "ovn-sb", "ovn-nb")]
+        stage.watched += [
+            bed.space("ctl").service(part).pid for part in ("ovn-northd", "ovn-sb", "ovn-nb")
+        ]
         try:
             yield stage
         finally:
@@ -159,7 +178,9 @@ def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> 
 def start_agent(bed: Bed, python: Sequence[str] = ()) -> Service:
     """The agent as its image runs it, but for where the socket's directory and the credentials are."""
     words = [*python, "agent", "--node-name", pods.NODE, "--kubeconfig", str(bed.inner_kubeconfig)]
-    agent = bed.node().spawn("ovnlet", words if python else [str(ROOT / ".venv" / "bin" / "ovnlet"), *words])
+    agent = bed.node().spawn(
+        "ovnlet", words if python else [str(ROOT / ".venv" / "bin" / "ovnlet"), *words]
+    )
     agent.wait_ready(_serving(agent), timeout=60)
     return agent
 

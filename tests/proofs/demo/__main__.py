@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
-from demo import scenes
-from demo.breakage import heal
-from demo.story import Scene, Story
+from proofs.demo import scenes
+from proofs.demo.breakage import heal
+from proofs.demo.story import Scene, Story
 from testbed import clean, deploy, images, kubernetes, layout, packages
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
@@ -29,7 +29,10 @@ def main() -> int:
     try:
         with story.scene("install packages, build Kubernetes and the images (cached)") as scene:
             packages.ensure()
-            scene.saw(f"Kubernetes: {kubernetes.assets()}", *(f"image: {path.name}" for path in images.archives()))
+            scene.saw(
+                f"Kubernetes: {kubernetes.assets()}",
+                *(f"image: {path.name}" for path in images.archives()),
+            )
             scene.saw(f"image: {images.agent_image(deploy.PROJECT)[0]}")
         before = machine(BED)
         try:
@@ -41,12 +44,16 @@ def main() -> int:
     except Exception:  # noqa: BLE001 - a demo that fails says where, in its table
         story.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
     good = story.finish()
-    story.console.print(f"{'all of it' if good else 'NOT all of it'} went well, in {time.monotonic() - began:.0f} s")
+    story.console.print(
+        f"{'all of it' if good else 'NOT all of it'} went well, in {time.monotonic() - began:.0f} s"
+    )
     return 0 if good else 1
 
 
 def _on_two_nodes(story: Story) -> None:
-    with story.scene("bring up two nodes: etcd, API server, kubelet, containerd, OVS; OVN over TLS") as scene:
+    with story.scene(
+        "bring up two nodes: etcd, API server, kubelet, containerd, OVS; OVN over TLS"
+    ) as scene:
         bed = Bed.up(BED, nodes=2, parts=layout.STANDALONE)
         scene.saw(bed.kubectl("get", "nodes", "-o", "wide"))
     cluster = Cluster(bed)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from demo.scenes import GATEWAYS
-from demo.story import Scene, Story
+from proofs.demo.scenes import GATEWAYS
+from proofs.demo.story import Scene, Story
 from testbed import deploy
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running
@@ -35,11 +35,17 @@ def heal(story: Story, cluster: Cluster, pods: list[Running]) -> None:
 
     def probed() -> bool:
         """From the node itself, as kubelet asks."""
-        words = " && ".join(f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in (*pod.ips, *far.ips))
+        words = " && ".join(
+            f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in (*pod.ips, *far.ips)
+        )
         return node.result(["sh", "-c", words]).returncode == 0
 
     breaks = [
-        Break("ovs-vsctl del-port of a pod", lambda: node.run(["ovs-vsctl", "del-port", "br-int", pod.port]), meets),
+        Break(
+            "ovs-vsctl del-port of a pod",
+            lambda: node.run(["ovs-vsctl", "del-port", "br-int", pod.port]),
+            meets,
+        ),
         Break("ip route flush inside a pod", lambda: _flush(pod, "route"), meets),
         Break("ip addr flush inside a pod", lambda: _flush(pod, "addr"), meets),
         Break("ovn0 of a node flushed and set down", lambda: node.sh(NO_NIC), probed),
@@ -47,7 +53,9 @@ def heal(story: Story, cluster: Cluster, pods: list[Running]) -> None:
     for each in breaks:
         with story.scene(f"{each.title}: mended, and pods of both nodes meet again") as scene:
             _break(scene, each, pod, far)
-    with story.scene("what was mended was told as Events, and no pod was restarted or ceased to be Ready") as scene:
+    with story.scene(
+        "what was mended was told as Events, and no pod was restarted or ceased to be Ready"
+    ) as scene:
         events = [e for e in cluster.events(pod.name) if e["reason"] == "NetworkRepaired"]
         scene.check(bool(events), "no Event tells of a repair")
         scene.saw(*(event["message"] for event in events))
@@ -58,8 +66,13 @@ def heal(story: Story, cluster: Cluster, pods: list[Running]) -> None:
         scene.saw(*own)
         for body in cluster.pods():
             (status,) = body["status"]["containerStatuses"]
-            scene.saw(f"{body['metadata']['name']}: ready {status['ready']}, restarts {status['restartCount']}")
-            scene.check(status["ready"] and not status["restartCount"], f"{body['metadata']['name']} is not as it was")
+            scene.saw(
+                f"{body['metadata']['name']}: ready {status['ready']}, restarts {status['restartCount']}"
+            )
+            scene.check(
+                status["ready"] and not status["restartCount"],
+                f"{body['metadata']['name']} is not as it was",
+            )
 
 
 def _flush(pod: Running, what: str) -> None:

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from demo.story import Story
-from qos import measure
-from qos.measure import Flow
+from proofs.demo.story import Story
+from proofs.qos import measure
+from proofs.qos.measure import Flow
 from testbed import audit, deploy, layout, workloads
 from testbed.bed import Bed
 from testbed.node import Node
@@ -25,7 +25,9 @@ LIMIT = 10
 
 
 def install(story: Story, bed: Bed) -> None:
-    with story.scene("kubectl apply -k manifests/standalone: the agent, two controllers, nodes Ready") as scene:
+    with story.scene(
+        "kubectl apply -k manifests/standalone: the agent, two controllers, nodes Ready"
+    ) as scene:
         scene.saw(deploy.apply(bed))
         scene.saw(bed.kubectl("get", "nodes,pods", "-A", "-o", "wide"))
         for node in bed.nodes:
@@ -38,32 +40,53 @@ def _own_nic(node: Node) -> str:
 
 def make_subnet(story: Story, cluster: Cluster) -> None:
     with story.scene("kubectl apply a Subnet: IPv4 and IPv6, the default one") as scene:
-        body = workloads.subnet(SUBNET, layout.PODS, default=True, excludeIps=["10.16.0.2..10.16.0.9"])
+        body = workloads.subnet(
+            SUBNET, layout.PODS, default=True, excludeIps=["10.16.0.2..10.16.0.9"]
+        )
         cluster.make_subnet(body)
         scene.saw(cluster.bed.kubectl("get", "subnets"), cluster.bed.nbctl("show"))
 
 
 def first_pods(story: Story, cluster: Cluster) -> None:
-    with story.scene("a pod on each node comes and goes: what OVN and containerd set up with it stays") as scene:
+    with story.scene(
+        "a pod on each node comes and goes: what OVN and containerd set up with it stays"
+    ) as scene:
         cluster.apply(workloads.web("first-0", "n0"), workloads.web("first-1", "n1"))
-        scene.saw(*(f"{each.name}  {'  '.join(each.ips)}" for each in cluster.ready("first-0", "first-1")))
+        scene.saw(
+            *(f"{each.name}  {'  '.join(each.ips)}" for each in cluster.ready("first-0", "first-1"))
+        )
         cluster.clear()
 
 
 def start(story: Story, cluster: Cluster) -> list[Running]:
     """Two Deployments; the pods that run, those of each node in turn."""
-    with story.scene("kubectl apply two Deployments: addresses, then Ready by an HTTP probe from the node") as scene:
+    with story.scene(
+        "kubectl apply two Deployments: addresses, then Ready by an HTTP probe from the node"
+    ) as scene:
         bed = cluster.bed
         cluster.apply(workloads.web_deployment("red", 2), workloads.web_deployment("blue", 2))
         began = time.monotonic()
-        wait_for(lambda: len(_listed(cluster, _has_address)) == 4, "four pods with addresses", timeout=60)
+        wait_for(
+            lambda: len(_listed(cluster, _has_address)) == 4, "four pods with addresses", timeout=60
+        )
         scene.measure("all have addresses after kubectl apply, s", time.monotonic() - began)
         wait_for(lambda: len(_listed(cluster, _is_ready)) == 4, "four pods Ready", timeout=60)
         scene.measure("all are Ready after kubectl apply, s", time.monotonic() - began)
-        scene.measure("from a node given to addresses told, at most, s", max(_delays(bed, cluster.pods())))
-        pods = sorted(cluster.running(4), key=lambda each: (each.name.partition("-")[0], each.space.role))
-        scene.saw(*(f"{pod.name}  on {pod.space.role}  {'  '.join(pod.ips)}  port {pod.port}" for pod in pods))
-        scene.check({pod.space.role for pod in pods} == {"n0", "n1"}, "the pods are not on two nodes")
+        scene.measure(
+            "from a node given to addresses told, at most, s", max(_delays(bed, cluster.pods()))
+        )
+        pods = sorted(
+            cluster.running(4), key=lambda each: (each.name.partition("-")[0], each.space.role)
+        )
+        scene.saw(
+            *(
+                f"{pod.name}  on {pod.space.role}  {'  '.join(pod.ips)}  port {pod.port}"
+                for pod in pods
+            )
+        )
+        scene.check(
+            {pod.space.role for pod in pods} == {"n0", "n1"}, "the pods are not on two nodes"
+        )
         scene.check(len({ip for pod in pods for ip in pod.ips}) == 8, "two pods have one address")
     return pods
 
@@ -77,19 +100,26 @@ def _has_address(pod: dict[str, Any]) -> bool:
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+    return any(
+        each["type"] == "Ready" and each["status"] == "True"
+        for each in pod["status"].get("conditions", ())
+    )
 
 
 def _delays(bed: Bed, pods: list[dict[str, Any]]) -> list[float]:
     """By the API server's log: from when a pod was given its node to when it was told its addresses."""
-    written = [write for write in audit.annotated(bed, "pods") if ADDRESSES & write.annotations.keys()]
+    written = [
+        write for write in audit.annotated(bed, "pods") if ADDRESSES & write.annotations.keys()
+    ]
     bound = dict(audit.bound(bed))
     named = {pod["metadata"]["name"] for pod in pods}
     return [write.at - bound[write.name] for write in written if write.name in named]
 
 
 def meet(story: Story, cluster: Cluster, pods: list[Running]) -> None:
-    with story.scene("pods of both nodes reach each other and the gateway, IPv4 and IPv6, and by HTTP") as scene:
+    with story.scene(
+        "pods of both nodes reach each other and the gateway, IPv4 and IPv6, and by HTTP"
+    ) as scene:
         before = tunnelled(cluster)
         pairs = [(one, other) for one in pods for other in pods if one is not other]
         asked = [(one, address) for one, other in pairs for address in other.ips]
@@ -97,7 +127,10 @@ def meet(story: Story, cluster: Cluster, pods: list[Running]) -> None:
         with ThreadPoolExecutor(4) as pool:
             scene.saw(*pool.map(lambda each: ping(*each), asked))
         here, there = pods[0], next(pod for pod in pods if pod.space is not pods[0].space)
-        for url in (f"http://{there.ips[0]}:{PORT}/index.html", f"http://[{there.ips[1]}]:{PORT}/index.html"):
+        for url in (
+            f"http://{there.ips[0]}:{PORT}/index.html",
+            f"http://[{there.ips[1]}]:{PORT}/index.html",
+        ):
             got = here.inside("busybox", "wget", "-q", "-T", "5", "-O", "-", url).strip()
             scene.saw(f"{url}: {got}")
             scene.check(got == "well", f"{url} answered {got!r}")
@@ -128,10 +161,16 @@ def edit(story: Story, cluster: Cluster, pods: list[Running]) -> None:
     with story.scene("kubectl annotate a custom route: in force on the running pod") as scene:
         cluster.annotate(here.name, routes=f'[{{"dst":"192.0.2.0/24","gw":"{GATEWAYS[0]}"}}]')
         began = time.monotonic()
-        found = wait_for(lambda: [r for r in here.ip("route") if r["dst"] == "192.0.2.0/24"], "the route", timeout=10)
+        found = wait_for(
+            lambda: [r for r in here.ip("route") if r["dst"] == "192.0.2.0/24"],
+            "the route",
+            timeout=10,
+        )
         scene.measure("in force after kubectl returned, s", time.monotonic() - began)
         scene.saw(str(found))
-    with story.scene(f"kubectl annotate a rate of {LIMIT} Mbit/s under a TCP flow between the nodes") as scene:
+    with story.scene(
+        f"kubectl annotate a rate of {LIMIT} Mbit/s under a TCP flow between the nodes"
+    ) as scene:
         with measure.flow(there, here) as flow:
             scene.measure("Mbit/s without a limit", _at_least(flow, 2 * LIMIT))
             cluster.annotate(here.name, ingress_rate=str(LIMIT))
@@ -143,12 +182,16 @@ def edit(story: Story, cluster: Cluster, pods: list[Running]) -> None:
 
 
 def _at_least(flow: Flow, least: float) -> float:
-    return wait_for(lambda: (found := flow.rate(0, 1)) > least and found, f"{least} Mbit/s", timeout=20)
+    return wait_for(
+        lambda: (found := flow.rate(0, 1)) > least and found, f"{least} Mbit/s", timeout=20
+    )
 
 
 def _at_most(flow: Flow, most: float) -> float:
     """What was on its way before the limit passes first; nothing at all would be no limit."""
-    return wait_for(lambda: 1 < (found := flow.rate(0, 1)) < most and found, f"{most} Mbit/s", timeout=20)
+    return wait_for(
+        lambda: 1 < (found := flow.rate(0, 1)) < most and found, f"{most} Mbit/s", timeout=20
+    )
 
 
 def delete_subnet(story: Story, cluster: Cluster) -> None:
@@ -159,10 +202,14 @@ def delete_subnet(story: Story, cluster: Cluster) -> None:
 
 
 def who_wrote(story: Story, bed: Bed) -> None:
-    with story.scene("the API server's audit log: nobody but the controller wrote an address") as scene:
+    with story.scene(
+        "the API server's audit log: nobody but the controller wrote an address"
+    ) as scene:
         writers = _writers(bed)
         scene.saw(*(f"{user}: {count} addresses" for user, count in writers.items()))
-        scene.check(writers.keys() == {CONTROLLER}, f"addresses were written by {', '.join(writers)}")
+        scene.check(
+            writers.keys() == {CONTROLLER}, f"addresses were written by {', '.join(writers)}"
+        )
         scene.measure("writes of addresses, all by the controller", writers[CONTROLLER])
 
 

@@ -54,7 +54,9 @@ class Story:
 
     @contextmanager
     def scene(self, title: str) -> Iterator[Scene]:
-        self.console.print(title, style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            title, style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True
+        )
         scene = Scene(title)
         self.scenes.append(scene)
         began = time.monotonic()
@@ -74,17 +76,30 @@ class Story:
         scene.evidence = str(file.relative_to(self._build.parent))
         shown = scene.seen[:SHOWN] if scene.ok else [*scene.seen[:SHOWN], *scene.seen[SHOWN:][-1:]]
         for line in "\n".join(shown).splitlines()[:LONGEST]:
-            self.console.print(f"  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True)
+            self.console.print(
+                f"  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True
+            )
 
     def finish(self) -> bool:
         """Print the table and write `demo.json`; whether every scene went well."""
-        table = Table("step", "s", "measured", "ok", "evidence", title="ovnlet demo", caption=str(self._evidence))
+        table = Table(
+            "step",
+            "s",
+            "measured",
+            "ok",
+            "evidence",
+            title="ovnlet demo",
+            caption=str(self._evidence),
+        )
         for scene in self.scenes:
             measured = "\n".join(f"{what}: {value:g}" for what, value in scene.measured.items())
             file = scene.evidence.rpartition("/")[2]
             row = (scene.title, f"{scene.seconds:.1f}", measured, "yes" if scene.ok else "NO", file)
             table.add_row(*map(Text, row))
         self.console.print(table)
-        kept = [{name: value for name, value in asdict(scene).items() if name != "seen"} for scene in self.scenes]
+        kept = [
+            {name: value for name, value in asdict(scene).items() if name != "seen"}
+            for scene in self.scenes
+        ]
         (self._build / "demo.json").write_text(json.dumps(kept, indent=1) + "\n")
         return all(scene.ok for scene in self.scenes)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 
-from drift import parts
-from drift.deletion import replace, traces, victim_of
-from drift.kinds import CUSTOM, GATEWAYS, Tools
-from drift.look import Target
-from drift.report import Book, Row
-from drift.stage import Stage
+from proofs.drift import parts
+from proofs.drift.deletion import replace, traces, victim_of
+from proofs.drift.kinds import CUSTOM, GATEWAYS, Tools
+from proofs.drift.look import Target
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import Stage
 from testbed.service import BedError, wait_for
 
 NAME = "pod made by kube-ovn-cni, broken"
@@ -30,7 +30,10 @@ def _inside(victim: Target) -> list[str]:
         f"address add {v4}/16 dev eth0",
         f"address add {v6}/64 dev eth0 nodad",
         *(f"route replace default via {gateway} dev eth0" for gateway in GATEWAYS),
-        *(f"route replace {to} via {gateway} dev eth0" for to, gateway in zip(CUSTOM, GATEWAYS, strict=True)),
+        *(
+            f"route replace {to} via {gateway} dev eth0"
+            for to, gateway in zip(CUSTOM, GATEWAYS, strict=True)
+        ),
         f"link set eth0 alias {victim.container_id[:12]}_c",
     ]
 
@@ -44,7 +47,10 @@ def disguise(victim: Target) -> Tools:
          f" ovs-vsctl remove {table} $u external_ids ovnlet; done"]
         for table in ("qos", "queue")
     ]  # fmt: skip
-    limits = [f"tc qdisc del dev {port} parent 1:1".split(), f"tc -n {name} qdisc del dev eth0 root".split()]
+    limits = [
+        f"tc qdisc del dev {port} parent 1:1".split(),
+        f"tc -n {name} qdisc del dev eth0 root".split(),
+    ]
     return [
         *unmark,
         ["ovs-vsctl", "remove", "interface", port, "external_ids", "ovnlet", "iface-id-ver"],
@@ -89,14 +95,27 @@ def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     since = time.monotonic()
 
     repaired = _adopted(stage, victim, since)
-    wrong, silent, failed = stage.wrong([victim], keeps=True), stage.traffic([victim]), stage.check([victim])
+    wrong, silent, failed = (
+        stage.wrong([victim], keeps=True),
+        stage.traffic([victim]),
+        stage.check([victim]),
+    )
     stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
     replace(stage, victim)
     harmed = stage.harmed(2)
-    book.dump("adoption", victim=victim.pod, repaired_ms=repaired, wrong=wrong, check=failed, harmed=harmed)
+    book.dump(
+        "adoption",
+        victim=victim.pod,
+        repaired_ms=repaired,
+        wrong=wrong,
+        check=failed,
+        harmed=harmed,
+    )
     gone = not traces(stage, victim)
     done = repaired is not None and not failed and gone
-    return [Row(NAME, "restart", seed, None, repaired if done else None, done, not silent, not harmed)]
+    return [
+        Row(NAME, "restart", seed, None, repaired if done else None, done, not silent, not harmed)
+    ]
 
 
 def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:

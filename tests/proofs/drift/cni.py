@@ -7,7 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from drift.look import Target
+from proofs.drift.look import Target
 
 RESULTS = Path("/var/lib/cni/results")
 BIN = Path("/opt/cni/bin")

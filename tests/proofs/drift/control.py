@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from drift.guard import surviving
-from drift.kinds import Kind
-from drift.look import Target
-from drift.report import Book
-from drift.stage import Stage
-from drift.trials import candidates, item, pair_name
+from proofs.drift.guard import surviving
+from proofs.drift.kinds import Kind
+from proofs.drift.look import Target
+from proofs.drift.report import Book
+from proofs.drift.stage import Stage
+from proofs.drift.trials import candidates, item, pair_name
 from testbed import progress
 
 GENEROUS = 8.0  # seconds; the slowest repair of class event takes a tenth of that
@@ -21,12 +21,16 @@ START_SECONDS = 60
 Named = tuple[str, tuple[Kind, ...]]
 
 
-def run(stage: Stage, book: Book, kinds: Sequence[Kind], chosen: Sequence[tuple[Kind, Kind]]) -> None:
+def run(
+    stage: Stage, book: Book, kinds: Sequence[Kind], chosen: Sequence[tuple[Kind, Kind]]
+) -> None:
     """Each kind and each pair on a pod of its own, as many at a time as there are pods."""
     waiting: list[Named] = [(kind.name, (kind,)) for kind in kinds]
     waiting += [(pair_name(pair), pair) for pair in chosen]
     waiting = [named for named in waiting if book.lacks(_title(named[0]))]
-    waiting.sort(key=lambda named: not any(kind.limited for kind in named[1]))  # fewer pods are fit for those
+    waiting.sort(
+        key=lambda named: not any(kind.limited for kind in named[1])
+    )  # fewer pods are fit for those
     with progress.step(f"control run without an agent: {len(waiting)} kinds and pairs") as step:
         while waiting:
             step.note(f"{len(waiting)} to go")
@@ -45,14 +49,20 @@ def _assign(stage: Stage, waiting: list[Named]) -> list[tuple[str, Target, tuple
     """Take from `waiting` what fits on the pods there are."""
     struck = []
     for target in stage.targets:
-        fits = (number for number, (_, kinds) in enumerate(waiting) if target in candidates(stage, *kinds))
+        fits = (
+            number
+            for number, (_, kinds) in enumerate(waiting)
+            if target in candidates(stage, *kinds)
+        )
         if (number := next(fits, None)) is not None:
             name, kinds = waiting.pop(number)
             struck.append((name, target, kinds))
     return struck
 
 
-def _batch(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]]) -> dict[str, bool]:
+def _batch(
+    stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]]
+) -> dict[str, bool]:
     stage.agent_away()
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=item(target, *kinds)["tools"])
@@ -67,7 +77,9 @@ def _batch(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[K
     return broken
 
 
-def heal(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]], title: str) -> None:
+def heal(
+    stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]], title: str
+) -> None:
     """Start the agent; everything that was broken is right without a further sign."""
     began = time.monotonic()
     stage.agent_back()
@@ -77,9 +89,15 @@ def heal(stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kin
     for _, target, kinds in struck:
         stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
     targets = [target for _, target, _ in struck]
-    ill = {t.pod: r["wrong"] for (_, t, _), r in zip(struck, results, strict=True) if r["repaired_ms"] is None}
+    ill = {
+        t.pod: r["wrong"]
+        for (_, t, _), r in zip(struck, results, strict=True)
+        if r["repaired_ms"] is None
+    }
     silent, failed = stage.traffic(targets), stage.check(targets)
-    slowest = max((r["repaired_ms"] for r in results if r["repaired_ms"] is not None), default=float("nan"))
+    slowest = max(
+        (r["repaired_ms"] for r in results if r["repaired_ms"] is not None), default=float("nan")
+    )
     figures = f"{slowest:.0f} ms after the process began, {time.monotonic() - began:.1f} s in all"
     trouble = {"wrong": ill, "silent": silent, "CHECK": failed}
     holds = not (ill or silent or failed)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drift import parts
-from drift.look import Target
-from drift.report import Book, Row
-from drift.stage import KEEPER, Stage, body, target
+from proofs.drift import parts
+from proofs.drift.look import Target
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import KEEPER, Stage, body, target
 from testbed.service import BedError, wait_for
 
 NAME = "pod deleted while the watch is cut and history compacted"
@@ -57,7 +57,9 @@ def traces(stage: Stage, victim: Target) -> bool:
 def replace(stage: Stage, victim: Target) -> None:
     """kubelet goes on; a new pod of the same name takes the victim's place."""
     stage.bed.node().service("kubelet").send(signal.SIGCONT)
-    wait_for(lambda: not traces(stage, victim), "the deleted pod's traces to go", timeout=90, every=0.2)
+    wait_for(
+        lambda: not traces(stage, victim), "the deleted pod's traces to go", timeout=90, every=0.2
+    )
     stage.cluster.apply(body(victim.pod))
     count = len(stage.targets)
     stage.targets = [target(pod) for pod in stage.cluster.running(count, timeout=90)]
@@ -87,7 +89,9 @@ def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     replace(stage, victim)
     silent = stage.traffic(stage.targets)
     book.dump("deletion", victim=victim.pod, repaired_ms=repaired, harmed=harmed, silent=silent)
-    return [Row(NAME, "resync", seed, repaired, repaired, repaired is not None, not silent, not harmed)]
+    return [
+        Row(NAME, "resync", seed, repaired, repaired, repaired is not None, not silent, not harmed)
+    ]
 
 
 def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:

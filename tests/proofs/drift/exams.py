@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from drift import adoption, deletion, garbage, parts, reboot, rules
-from drift.guard import surviving
-from drift.kinds import Class
-from drift.pings import Pings, summary
-from drift.report import Book, Row
-from drift.stage import NS, Stage
-from drift.writes import Writes
+from proofs.drift import adoption, deletion, garbage, parts, reboot, rules
+from proofs.drift.guard import surviving
+from proofs.drift.kinds import Class
+from proofs.drift.pings import Pings, summary
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import NS, Stage
+from proofs.drift.writes import Writes
 from testbed import deploy, progress
 from testbed.service import wait_for
 
@@ -30,7 +30,9 @@ class Exam:
     name: str
     klass: Class
     play: Callable[[Stage, Book, int], list[Row]]
-    without: Callable[[Stage, Book, int], dict[str, bool]]  # the same without an agent: what stays broken
+    without: Callable[
+        [Stage, Book, int], dict[str, bool]
+    ]  # the same without an agent: what stays broken
 
 
 def run(stage: Stage, book: Book, exams: Sequence[Exam], seed: int) -> None:
@@ -91,11 +93,18 @@ def invisible(stage: Stage, book: Book, seed: int) -> list[Row]:
     parts.inflict(stage, parts.wounded(stage, _part(), seed))
     writes, since = Writes.from_rest(stage, QUIET, parts.RIGHT_WITHIN), time.monotonic()
     with _blind(stage):
-        wait_for(lambda: "mount propagation" in stage.agent_log(), "the agent's complaint", timeout=30, every=0.2)
+        wait_for(
+            lambda: "mount propagation" in stage.agent_log(),
+            "the agent's complaint",
+            timeout=30,
+            every=0.2,
+        )
         told = round((time.monotonic() - since) * 1000, 2)
         time.sleep(parts.GENEROUS)
         written = writes.so_far()
-        book.dump("invisible", written=str(written), log=stage.agent_log()[-4000:], notices=writes.notices)
+        book.dump(
+            "invisible", written=str(written), log=stage.agent_log()[-4000:], notices=writes.notices
+        )
     book.prove(f"{UNSEEN}: {len(stage.targets)} pods, no write", written.none, str(written))
     writes = Writes(stage)
     stage.agent_back()
@@ -105,10 +114,14 @@ def invisible(stage: Stage, book: Book, seed: int) -> list[Row]:
     time.sleep(TOLD)
     mended = writes.so_far()
     book.dump("invisible", mended=str(mended), notices=writes.notices)
-    book.prove(f"{UNSEEN}: the same counters see the repairs once it can see", mended.all, str(mended))
+    book.prove(
+        f"{UNSEEN}: the same counters see the repairs once it can see", mended.all, str(mended)
+    )
     slowest = max(result["repaired_ms"] or 0 for result in results)
     done = not ill and written.none
-    return [Row(UNSEEN, "restart", seed, told, slowest if done else None, done, not silent, not harmed)]
+    return [
+        Row(UNSEEN, "restart", seed, told, slowest if done else None, done, not silent, not harmed)
+    ]
 
 
 def still_blind(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
@@ -130,7 +143,9 @@ def restart(stage: Stage, book: Book) -> None:
     if not book.lacks(RESTART):
         return
     with progress.step(RESTART), surviving(stage, book, RESTART):
-        pings = Pings(stage.bed, stage.targets[: 2 * parts.SAMPLE], stage.evidence / "pings" / "agent-restart")
+        pings = Pings(
+            stage.bed, stage.targets[: 2 * parts.SAMPLE], stage.evidence / "pings" / "agent-restart"
+        )
         writes = Writes.from_rest(stage, QUIET, parts.RIGHT_WITHIN)
         old = set(stage.agent_pids())
         stage.bed.kubectl(*NS, "delete", "pod", *deploy.agent_pods(stage.bed), timeout=90)

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from drift import parts
-from drift.kinds import Class, Tools
-from drift.look import NOTES, RECORDS
-from drift.report import Book, Row
-from drift.stage import Stage
+from proofs.drift import parts
+from proofs.drift.kinds import Class, Tools
+from proofs.drift.look import NOTES, RECORDS
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import Stage
 from testbed.service import BedError, wait_for
 
 NAME, AT_START = "garbage of every kind", "garbage found at the agent's start"
@@ -37,8 +37,16 @@ class Litter:
     needs_start: bool = False
 
     def tools(self, lines: Sequence[str], container_id: str) -> Tools:
-        known = {"id": container_id, "short": container_id[:12], "uid": str(uuid.UUID(container_id[:32]))}
-        known |= {"record": _record(container_id, known["uid"]), "records": str(RECORDS), "notes": str(NOTES)}
+        known = {
+            "id": container_id,
+            "short": container_id[:12],
+            "uid": str(uuid.UUID(container_id[:32])),
+        }
+        known |= {
+            "record": _record(container_id, known["uid"]),
+            "records": str(RECORDS),
+            "notes": str(NOTES),
+        }
         return [[word.format(**known) for word in shlex.split(line)] for line in lines]
 
 
@@ -57,7 +65,10 @@ def _record(container_id: str, uid: str) -> str:
         "sequence": 1,
         "routes": [],
     }
-    good = {"ovn.kubernetes.io/ip_address": "10.16.250.1", "ovn.kubernetes.io/mac_address": "0a:00:00:00:00:01"}
+    good = {
+        "ovn.kubernetes.io/ip_address": "10.16.250.1",
+        "ovn.kubernetes.io/mac_address": "0a:00:00:00:00:01",
+    }
     good |= {"ovn.kubernetes.io/cidr": "10.16.0.0/16", "ovn.kubernetes.io/gateway": "10.16.0.1"}
     return json.dumps({"version": 1, "attachment": attachment, "good": good})
 
@@ -65,7 +76,8 @@ def _record(container_id: str, uid: str) -> str:
 _PORT = (
     "ovs-vsctl --no-wait add-port br-int {short}_h -- set port {short}_h external_ids:ovnlet={id}/eth0"
     " -- set interface {short}_h external_ids:ovnlet={id}/eth0 external_ids:vendor=kube-ovn external_ids:pod_name=p01"
-    " external_ids:pod_namespace=default external_ids:iface-id-ver={uid} external_ids:pod_netns=" + _NETNS
+    " external_ids:pod_namespace=default external_ids:iface-id-ver={uid} external_ids:pod_netns="
+    + _NETNS
 )
 _LABELS = " external_ids:ovnlet={id}/eth0 external_ids:pod=default/gone external_ids:iface-id=gone.default"
 _QUEUE = "-- --id=@k create queue other_config:max-rate=1000000" + _LABELS
@@ -82,12 +94,19 @@ LITTER = [
         ),
         tidy=("ip netns del {short}",),
     ),
-    Litter("QoS and Queue rows", (f"ovs-vsctl {_QUEUE[3:]} -- create qos type=linux-htb queues:0=@k{_LABELS}",)),
+    Litter(
+        "QoS and Queue rows",
+        (f"ovs-vsctl {_QUEUE[3:]} -- create qos type=linux-htb queues:0=@k{_LABELS}",),
+    ),
     Litter("Queue row alone", (f"ovs-vsctl {_QUEUE[3:]}",)),
-    Litter("note of a deletion", ("sh -c 'mkdir -p {notes}; echo \"{id} eth0\" >{notes}/{id}.eth0'",)),
+    Litter(
+        "note of a deletion", ("sh -c 'mkdir -p {notes}; echo \"{id} eth0\" >{notes}/{id}.eth0'",)
+    ),
     Litter(
         "record of a dead sandbox",
-        (f"sh -c 'sed s/BOOT/$(cat {_BOOT_ID})/ >{{records}}/{{id}}.eth0.json <<E\n{{record}}\nE\n'",),
+        (
+            f"sh -c 'sed s/BOOT/$(cat {_BOOT_ID})/ >{{records}}/{{id}}.eth0.json <<E\n{{record}}\nE\n'",
+        ),
         needs_start=True,
     ),
 ]
@@ -126,14 +145,26 @@ def _tidy(stage: Stage, pieces: Sequence[Litter], laid: dict[str, str]) -> None:
         stage.tools(piece.tools(piece.tidy, container_id))
 
 
-def _judged(stage: Stage, book: Book, laid: dict[str, str], gone: dict[str, float], row: Row) -> list[Row]:
+def _judged(
+    stage: Stage, book: Book, laid: dict[str, str], gone: dict[str, float], row: Row
+) -> list[Row]:
     """No living pod may feel it."""
-    left, wrong, silent = stage.traces(*laid.values()), stage.wrong(), stage.traffic(stage.targets, 10)
+    left, wrong, silent = (
+        stage.traces(*laid.values()),
+        stage.wrong(),
+        stage.traffic(stage.targets, 10),
+    )
     harmed = stage.harmed(2)
     book.dump("garbage", laid=laid, gone=gone, left=left, wrong=wrong, silent=silent, harmed=harmed)
     row = replace(row, traffic_ok=not (silent or wrong), witnesses_ok=not harmed)
     return [
-        replace(row, kind=name, detected_ms=at, repaired_ms=at, repaired=at is not None and not left[container_id])
+        replace(
+            row,
+            kind=name,
+            detected_ms=at,
+            repaired_ms=at,
+            repaired=at is not None and not left[container_id],
+        )
         for name, container_id in laid.items()
         for at in (gone.get(name),)
     ]

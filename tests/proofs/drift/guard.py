@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drift.kinds import Class
-from drift.report import Book, Row
-from drift.stage import Stage
+from proofs.drift.kinds import Class
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import Stage
 from testbed import progress
 from testbed.service import BedError
 
@@ -16,7 +16,9 @@ _TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subproce
 
 
 @contextmanager
-def surviving(stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0) -> Iterator[None]:
+def surviving(
+    stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0
+) -> Iterator[None]:
     """Without a class it is no row, but a proof, that failed. Done it is in any case."""
     try:
         yield
@@ -25,7 +27,18 @@ def surviving(stage: Stage, book: Book, kind: str, klass: Class | None = None, s
         progress.say(f"    {kind}: {why}")
         book.dump("trouble", kind=kind, why=why)
         if klass:
-            book.add(Row(kind, klass, seed, None, None, repaired=False, traffic_ok=False, witnesses_ok=False))
+            book.add(
+                Row(
+                    kind,
+                    klass,
+                    seed,
+                    None,
+                    None,
+                    repaired=False,
+                    traffic_ok=False,
+                    witnesses_ok=False,
+                )
+            )
         else:
             book.prove(kind, False, why[:200])
         try:

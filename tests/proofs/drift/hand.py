@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from drift import cni, notices, witnesses
-from drift.look import NOTES, RECORDS, Facts, Target, differences, look
-from drift.rows import Rows
+from proofs.drift import cni, notices, witnesses
+from proofs.drift.look import NOTES, RECORDS, Facts, Target, differences, look
+from proofs.drift.rows import Rows
 
 HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
 IDLE = 0.01
@@ -59,7 +59,11 @@ class Patient:
     def report(self) -> Request:
         repaired = _ms(self.right, self.since)
         detected = _ms(self.detected, self.since)
-        return {"repaired_ms": repaired, "detected_ms": repaired if detected is None else detected, "wrong": self.wrong}
+        return {
+            "repaired_ms": repaired,
+            "detected_ms": repaired if detected is None else detected,
+            "wrong": self.wrong,
+        }
 
 
 class Hand:
@@ -85,7 +89,10 @@ class Hand:
         """What differs from the baseline now."""
         self._settle()
         keeps = bool(request.get("keeps"))
-        told = {t.pod: differences(self.baselines[t.pod], self.look(t), keeps=keeps) for t in _targets(request)}
+        told = {
+            t.pod: differences(self.baselines[t.pod], self.look(t), keeps=keeps)
+            for t in _targets(request)
+        }
         return {"wrong": told}
 
     def tools(self, request: Request) -> Request:
@@ -102,7 +109,12 @@ class Hand:
             patients.append(Patient(_target(item["target"]), item["keeps"], since))
         self._settle()
         self._watch(patients, time.monotonic() + request["timeout"])
-        return {"results": [patient.report() | {"exits": told} for patient, told in zip(patients, exits, strict=True)]}
+        return {
+            "results": [
+                patient.report() | {"exits": told}
+                for patient, told in zip(patients, exits, strict=True)
+            ]
+        }
 
     def _watch(self, patients: list[Patient], deadline: float) -> None:
         waiting = list(patients)
@@ -127,11 +139,20 @@ class Hand:
     def traffic(self, request: Request) -> Request:
         """How long until each pod reaches both gateways, and `tc` says the rates that were asked for."""
         targets = {target.pod: target for target in _targets(request)}
-        silent = {pod: [*request["addresses"], *[RATES] * target.limited] for pod, target in targets.items()}
+        silent = {
+            pod: [*request["addresses"], *[RATES] * target.limited]
+            for pod, target in targets.items()
+        }
         began = time.monotonic()
         while any(silent.values()) and time.monotonic() - began < request["timeout"]:
-            silent = {pod: [w for w in left if not _granted(targets[pod], w)] for pod, left in silent.items()}
-        return {"silent": {pod: left for pod, left in silent.items() if left}, "ms": _ms(time.monotonic(), began)}
+            silent = {
+                pod: [w for w in left if not _granted(targets[pod], w)]
+                for pod, left in silent.items()
+            }
+        return {
+            "silent": {pod: left for pod, left in silent.items() if left},
+            "ms": _ms(time.monotonic(), began),
+        }
 
     def check(self, request: Request) -> Request:
         """CNI CHECK through the installed plugin; what it said where it failed."""
@@ -159,12 +180,18 @@ class Hand:
             **{str(path): " ".join(map(str, path.glob("*"))) for path in (RECORDS, NOTES)},
         }
         ids = request["container_ids"]
-        return {"traces": {each: [name for name, text in places.items() if each[:12] in text] for each in ids}}
+        return {
+            "traces": {
+                each: [name for name, text in places.items() if each[:12] in text] for each in ids
+            }
+        }
 
     def names(self, _request: Request) -> Request:
         """The interfaces that OVSDB knows."""
         self._settle()
-        return {"names": sorted({row["name"] for row in self.rows.tables.get("Interface", {}).values()})}
+        return {
+            "names": sorted({row["name"] for row in self.rows.tables.get("Interface", {}).values()})
+        }
 
 
 def _target(told: Request) -> Target:
@@ -177,10 +204,16 @@ def _targets(request: Request) -> list[Target]:
 
 def _run(argv: list[str]) -> Request:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return {"argv": argv, "status": -1, "said": f"still running after {TOOL_SECONDS} s"}
-    return {"argv": argv, "status": done.returncode, "said": (done.stderr or done.stdout).strip()[-2000:]}
+    return {
+        "argv": argv,
+        "status": done.returncode,
+        "said": (done.stderr or done.stdout).strip()[-2000:],
+    }
 
 
 def _granted(target: Target, wish: str) -> bool:
@@ -191,10 +224,19 @@ def _limited(target: Target) -> bool:
     """By the words of `tc`, which has a decoder of its own."""
     inside = ["nsenter", f"--net={target.netns}"]
     looks = (
-        (f" ceil {target.ingress}Mbit ", ["tc", "-s", "class", "show", "dev", target.port, "classid", "1:1"]),
-        (f" rate {target.egress}Mbit ", [*inside, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"]),
+        (
+            f" ceil {target.ingress}Mbit ",
+            ["tc", "-s", "class", "show", "dev", target.port, "classid", "1:1"],
+        ),
+        (
+            f" rate {target.egress}Mbit ",
+            [*inside, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"],
+        ),
     )
-    return all(word in subprocess.run(argv, capture_output=True, text=True, check=False).stdout for word, argv in looks)
+    return all(
+        word in subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        for word, argv in looks
+    )
 
 
 def _ping(netns: str, address: str) -> bool:

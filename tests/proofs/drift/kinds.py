@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from drift.look import Target
+from proofs.drift.look import Target
 
 Class = Literal["event", "restart", "resync", "rule"]
 Where = Literal["ovs", "link", "pod", "record"]
@@ -82,16 +82,28 @@ OVS = [
         ),
         tidy=tools("ovs-vsctl --if-exists del-port {else} {port}"),
     ),
-    Kind("iface-id removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids iface-id")),
-    Kind("iface-id changed", "ovs", tools("ovs-vsctl set interface {port} external_ids:iface-id=other.{pod}")),
+    Kind(
+        "iface-id removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids iface-id")
+    ),
+    Kind(
+        "iface-id changed",
+        "ovs",
+        tools("ovs-vsctl set interface {port} external_ids:iface-id=other.{pod}"),
+    ),
     Kind(
         "iface-id on another row too",
         "ovs",
-        tools("ovs-vsctl add-port br-int dup{pod} -- set interface dup{pod} type=internal external_ids:iface-id={id}"),
+        tools(
+            "ovs-vsctl add-port br-int dup{pod} -- set interface dup{pod} type=internal external_ids:iface-id={id}"
+        ),
         tidy=tools("ovs-vsctl --if-exists del-port br-int dup{pod}"),
     ),
     Kind("our mark removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovnlet")),
-    Kind("our mark altered", "ovs", tools("ovs-vsctl set interface {port} external_ids:ovnlet=c0ffee/eth0")),
+    Kind(
+        "our mark altered",
+        "ovs",
+        tools("ovs-vsctl set interface {port} external_ids:ovnlet=c0ffee/eth0"),
+    ),
     Kind(
         "other external_ids altered",
         "ovs",
@@ -102,7 +114,10 @@ OVS = [
     Kind("all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")),
     # It takes a recompute of the whole node, which the agent asks of ovn-controller once in ten seconds at most.
     Kind(
-        "ovn-installed lost", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovn-installed"), apart=10.5
+        "ovn-installed lost",
+        "ovs",
+        tools("ovs-vsctl remove interface {port} external_ids ovn-installed"),
+        apart=10.5,
     ),
 ]
 LINK = [
@@ -133,12 +148,20 @@ POD = [
         tidy=tools("sh -c 'ip -n {ns} address del 10.16.222.7/16 dev eth0 2>/dev/null || :'"),
     ),
     Kind("connected route removed", "pod", tools("ip -n {ns} route del 10.16.0.0/16 dev eth0")),
-    Kind("connected IPv6 route removed", "pod", tools("ip -n {ns} -6 route del fd00:10:16::/64 dev eth0 proto 157")),
+    Kind(
+        "connected IPv6 route removed",
+        "pod",
+        tools("ip -n {ns} -6 route del fd00:10:16::/64 dev eth0 proto 157"),
+    ),
     Kind("default route removed", "pod", tools("ip -n {ns} route del default")),
     Kind("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
     # Between two default routes of one metric, Linux chooses by what it knows of the gateways as neighbours.
     Kind("default route replaced", "pod", tools("ip -n {ns} route replace default via 10.16.0.99")),
-    Kind("a foreign default route beside ours", "pod", tools("ip -n {ns} route append default via 10.16.0.99")),
+    Kind(
+        "a foreign default route beside ours",
+        "pod",
+        tools("ip -n {ns} route append default via 10.16.0.99"),
+    ),
     Kind(
         "IPv6 default route replaced",
         "pod",
@@ -156,7 +179,9 @@ POD = [
         "pod",
         tools("ip -n {ns} route flush dev eth0", "ip -n {ns} -6 route flush dev eth0 proto 157"),
     ),
-    Kind("link flapped, IPv6 address gone", "pod", _batch("link set eth0 down", "link set eth0 up")),
+    Kind(
+        "link flapped, IPv6 address gone", "pod", _batch("link set eth0 down", "link set eth0 up")
+    ),
     Kind(
         "disable_ipv6 set",
         "pod",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from drift.kinds import Kind, Tools, Where, tools
-from drift.look import Target
+from proofs.drift.kinds import Kind, Tools, Where, tools
+from proofs.drift.look import Target
 
 _QOS = "q=$(ovs-vsctl get port {port} qos); "
 _QUEUE = _QOS + "u=$(ovs-vsctl get qos $q queues:0); "
@@ -28,7 +28,10 @@ def _kind(name: str, where: Where, line: str, tidy: str = "") -> Kind:
 ROWS = [
     _kind("Port.qos cleared", "ovs", "ovs-vsctl clear port {port} qos"),
     _rows("QoS row destroyed", "ovs-vsctl clear port {port} qos -- destroy qos $q"),
-    _rows("QoS and Queue rows destroyed", "ovs-vsctl clear port {port} qos -- destroy qos $q -- destroy queue $u"),
+    _rows(
+        "QoS and Queue rows destroyed",
+        "ovs-vsctl clear port {port} qos -- destroy qos $q -- destroy queue $u",
+    ),
     _rows("Queue row destroyed", "ovs-vsctl clear qos $q queues -- destroy queue $u"),
     _rows("Queue taken from its QoS row", "ovs-vsctl clear qos $q queues"),
     _rows("Queue's max-rate altered", "ovs-vsctl set queue $u other_config:max-rate=77000000"),
@@ -40,14 +43,20 @@ ROWS = [
         "a foreign QoS row bound",
         "ovs-vsctl set port {port} qos=@new"
         " -- --id=@new create qos type=linux-htb other_config:max-rate=90000000 external_ids:stranger={pod}",
-        tidy=_shell("ovs-vsctl destroy qos $(ovs-vsctl --bare --columns=_uuid find qos external_ids:stranger={pod})"),
+        tidy=_shell(
+            "ovs-vsctl destroy qos $(ovs-vsctl --bare --columns=_uuid find qos external_ids:stranger={pod})"
+        ),
     ),
     _kind(
         "ingress_policing cleared",
         "ovs",
         "ovs-vsctl set interface {port} ingress_policing_rate=0 ingress_policing_burst=0",
     ),
-    _kind("ingress_policing altered", "ovs", "ovs-vsctl set interface {port} ingress_policing_rate=77000"),
+    _kind(
+        "ingress_policing altered",
+        "ovs",
+        "ovs-vsctl set interface {port} ingress_policing_rate=77000",
+    ),
 ]
 QUEUES = [
     _kind("host qdisc deleted", "ovs", "tc qdisc del dev {port} root"),

@@ -9,15 +9,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from drift import rtnl, tc
-from drift.rows import Rows
+from proofs.drift import rtnl, tc
+from proofs.drift.rows import Rows
 
 Facts = dict[str, str]
 RECORDS = Path("/run/ovnlet/sandboxes")
 NOTES = Path("/run/ovnlet/deleted")
 SETTINGS = ("disable_ipv6", "accept_ra")
 # In the pod's own subnet, beyond the gateway, and behind the custom routes.
-WAYS = ("10.16.200.1", "198.51.100.1", "192.0.2.1", "fd00:10:16::dead", "2001:db8:1::1", "2001:db8:77::1")
+WAYS = (
+    "10.16.200.1",
+    "198.51.100.1",
+    "192.0.2.1",
+    "fd00:10:16::dead",
+    "2001:db8:1::1",
+    "2001:db8:77::1",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,10 @@ def _pod(target: Target) -> Iterator[tuple[str, str]]:
             yield from _queues(kernel, end, "pod").items()
     for name in SETTINGS:
         with suppress(OSError):
-            yield f"sysctl {name}", Path(f"/proc/sys/net/ipv6/conf/{target.ifname}/{name}").read_text().strip()
+            yield (
+                f"sysctl {name}",
+                Path(f"/proc/sys/net/ipv6/conf/{target.ifname}/{name}").read_text().strip(),
+            )
     yield "tx-checksum", rtnl.tx_checksum(target.ifname)
 
 
@@ -109,7 +119,9 @@ def _record(path: Path) -> str:
 def differences(baseline: Facts, facts: Facts, *, keeps: bool) -> list[str]:
     """What is not as it was; with `keeps`, what a stranger added may stay."""
     wrong = [
-        f"{key}: {value} -> {facts.get(key, 'missing')}" for key, value in baseline.items() if facts.get(key) != value
+        f"{key}: {value} -> {facts.get(key, 'missing')}"
+        for key, value in baseline.items()
+        if facts.get(key) != value
     ]
     if not keeps:
         wrong += [f"{key}: new {value}" for key, value in facts.items() if key not in baseline]

@@ -20,8 +20,22 @@ from typing import Any
 _SOL_NETLINK, _LISTEN_ALL_NSID, _SO_RCVBUFFORCE = 270, 8, 33
 # Links, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
-_NAMES = {16: "link", 17: "link gone", 20: "address", 21: "address gone", 24: "route", 25: "route gone"}
-_NAMES |= {36: "qdisc", 37: "qdisc gone", 40: "class", 41: "class gone", 44: "filter", 45: "filter gone"}
+_NAMES = {
+    16: "link",
+    17: "link gone",
+    20: "address",
+    21: "address gone",
+    24: "route",
+    25: "route gone",
+}
+_NAMES |= {
+    36: "qdisc",
+    37: "qdisc gone",
+    40: "class",
+    41: "class gone",
+    44: "filter",
+    45: "filter gone",
+}
 _NAMES |= {48: "action", 49: "action gone", 100: "chain", 101: "chain gone"}
 _WITH_INDEX = {16, 17, 20, 21, 36, 37, 40, 41, 44, 45}
 _HEAD = struct.Struct("=IHHII")
@@ -42,7 +56,9 @@ class Notice:
 
 
 def listener() -> socket.socket:
-    heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    heard = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+    )
     heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
     heard.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
     heard.bind((0, _GROUPS))
@@ -101,7 +117,11 @@ def holders() -> dict[int, str]:
     found: dict[int, str] = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            inodes = {match[1] for each in (process / "fd").iterdir() if (match := _SOCKET.match(str(each.readlink())))}
+            inodes = {
+                match[1]
+                for each in (process / "fd").iterdir()
+                if (match := _SOCKET.match(str(each.readlink())))
+            }
             held = inodes & sockets.keys()
             found |= {sockets[inode]: (process / "comm").read_text().strip() for inode in held}
     return found

@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from drift import trials
-from drift.guard import surviving
-from drift.kinds import ELSEWHERE, Kind
-from drift.look import Target
-from drift.pings import Pings, summary
-from drift.report import Book, Row
-from drift.stage import KEEPER, Stage
-from drift.table import KINDS
+from proofs.drift import trials
+from proofs.drift.guard import surviving
+from proofs.drift.kinds import ELSEWHERE, Kind
+from proofs.drift.look import Target
+from proofs.drift.pings import Pings, summary
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import KEEPER, Stage
+from proofs.drift.table import KINDS
 from testbed import progress, switch
 from testbed.service import wait_for
 
@@ -66,7 +66,16 @@ def _ovsdb_stopped(stage: Stage, seconds: float) -> Iterator[None]:
     time.sleep(seconds)
     switch.start_ovsdb(node)
     # ovs-vswitchd tries again after 1, 2, 4 and 8 seconds; until then no port can be made by anybody.
-    node.run(["ovs-vsctl", "--timeout=20", "set", "bridge", ELSEWHERE, f"other_config:back={time.monotonic_ns()}"])
+    node.run(
+        [
+            "ovs-vsctl",
+            "--timeout=20",
+            "set",
+            "bridge",
+            ELSEWHERE,
+            f"other_config:back={time.monotonic_ns()}",
+        ]
+    )
 
 
 @contextmanager
@@ -124,7 +133,9 @@ def _agent_killed(stage: Stage, seconds: float) -> Iterator[None]:
     yield
     time.sleep(seconds if not old else 0)
     if old:
-        wait_for(lambda: set(stage.agent_pids()) - set(old), "another agent", timeout=90, every=0.02)
+        wait_for(
+            lambda: set(stage.agent_pids()) - set(old), "another agent", timeout=90, every=0.02
+        )
 
 
 @contextmanager
@@ -163,7 +174,10 @@ def run(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
     for number, part in enumerate(parts):
         if not book.lacks(part.name, seed + number):
             continue
-        with progress.step(f"class restart: {part.name}"), surviving(stage, book, part.name, "restart", seed + number):
+        with (
+            progress.step(f"class restart: {part.name}"),
+            surviving(stage, book, part.name, "restart", seed + number),
+        ):
             book.add(_tried(stage, book, part, seed + number))
 
 
@@ -171,13 +185,17 @@ def wounded(stage: Stage, part: Part, seed: int) -> list[tuple[Target, Kind]]:
     """Which pods are broken while the part is away, and how."""
     pods = [target for target in stage.targets if target.pod != KEEPER]
     start = seed % len(pods)
-    return list(zip((pods[start:] + pods[:start]), (BY_NAME[name] for name in part.wounds), strict=False))
+    return list(
+        zip((pods[start:] + pods[:start]), (BY_NAME[name] for name in part.wounds), strict=False)
+    )
 
 
 def _tried(stage: Stage, book: Book, part: Part, seed: int) -> Row:
     struck = wounded(stage, part, seed)
     spared = [target for target in stage.targets if target not in [hurt for hurt, _ in struck]]
-    pings = Pings(stage.bed, spared[:SAMPLE], stage.evidence / "pings" / part.name.replace(" ", "-"))
+    pings = Pings(
+        stage.bed, spared[:SAMPLE], stage.evidence / "pings" / part.name.replace(" ", "-")
+    )
     time.sleep(1)
     results = _through(stage, part, struck)
     silent, failed = stage.traffic(stage.targets, 10), stage.check(stage.targets)
@@ -186,7 +204,11 @@ def _tried(stage: Stage, book: Book, part: Part, seed: int) -> Row:
     if not part.keeps_ovsdb:
         stage.lay_witnesses_in_ovs()
     harmed = stage.harmed(5)
-    ill = {t.pod: result["wrong"] for t, result in zip(stage.targets, results, strict=True) if result["wrong"]}
+    ill = {
+        t.pod: result["wrong"]
+        for t, result in zip(stage.targets, results, strict=True)
+        if result["wrong"]
+    }
     repaired = not (ill or left or failed)
     slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
     seen = [result["detected_ms"] for result in results if result["detected_ms"] is not None]
@@ -201,11 +223,18 @@ def _tried(stage: Stage, book: Book, part: Part, seed: int) -> Row:
         witnesses_ok=not harmed,
     )
     book.outages[part.name] = summary(windows)
-    told = [{"pod": w.pod, "address": w.address, "sent": w.sent, "lost": w.lost, "ms": w.outage_ms} for w in windows]
+    told = [
+        {"pod": w.pod, "address": w.address, "sent": w.sent, "lost": w.lost, "ms": w.outage_ms}
+        for w in windows
+    ]
     found = {"results": results, "left": left, "silent": silent, "check": failed, "harmed": harmed}
     book.dump("restarts", **row.told(), **found, pings=told)
     if not (row.repaired and row.traffic_ok and row.witnesses_ok):
-        progress.say(f"    {part.name}: wrong {ill or left}, silent {silent}, CHECK {failed}, {harmed}"[:1500])
+        progress.say(
+            f"    {part.name}: wrong {ill or left}, silent {silent}, CHECK {failed}, {harmed}"[
+                :1500
+            ]
+        )
     return row
 
 
@@ -223,7 +252,9 @@ def inflict(stage: Stage, struck: list[tuple[Target, Kind]]) -> None:
     """Nobody waits for an ovs-vswitchd that may be the part that is away."""
     for target, kind in struck:
         lines = kind.tools(target)
-        stage.tools([[word, *["--no-wait"] * (word == "ovs-vsctl"), *rest] for word, *rest in lines])
+        stage.tools(
+            [[word, *["--no-wait"] * (word == "ovs-vsctl"), *rest] for word, *rest in lines]
+        )
 
 
 def watched(stage: Stage, since: float) -> list[dict[str, Any]]:
@@ -244,7 +275,9 @@ def control(stage: Stage, book: Book, parts: list[Part], seed: int) -> None:
                 inflict(stage, struck)
             time.sleep(GENEROUS)
             wrong = stage.wrong()
-            book.dump("control", kind=part.name, wrong=wrong, wounded=[target.pod for target, _ in struck])
+            book.dump(
+                "control", kind=part.name, wrong=wrong, wounded=[target.pod for target, _ in struck]
+            )
             book.broken_without({part.name: all(target.pod in wrong for target, _ in struck)})
             _healed(stage, book, part)
 
@@ -254,8 +287,20 @@ def _healed(stage: Stage, book: Book, part: Part) -> None:
     results = watched(stage, time.monotonic())
     if not part.keeps_ovsdb:
         stage.lay_witnesses_in_ovs()
-    ill = [t.pod for t, result in zip(stage.targets, results, strict=True) if result["repaired_ms"] is None]
+    ill = [
+        t.pod
+        for t, result in zip(stage.targets, results, strict=True)
+        if result["repaired_ms"] is None
+    ]
     silent = stage.traffic(stage.targets, 10)
     slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
-    figures = f"not right {ill}, silent {silent}" if ill or silent else f"{slowest:.0f} ms after its process began"
-    book.prove(f"control: the agent's start repairs all after {part.name}", not (ill or silent), figures[:200])
+    figures = (
+        f"not right {ill}, silent {silent}"
+        if ill or silent
+        else f"{slowest:.0f} ms after its process began"
+    )
+    book.prove(
+        f"control: the agent's start repairs all after {part.name}",
+        not (ill or silent),
+        figures[:200],
+    )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from drift.kinds import GATEWAYS
-from drift.look import Target
+from proofs.drift.kinds import GATEWAYS
+from proofs.drift.look import Target
 from testbed.bed import Bed
 from testbed.space import Inside
 
@@ -40,7 +40,15 @@ class Pings:
         for target in targets:
             for address in GATEWAYS:
                 log = evidence / f"ping-{target.pod}-{'6' if ':' in address else '4'}.txt"
-                words = ["nsenter", f"--net={target.netns}", "ping", "-n", "-i", str(EVERY), address]
+                words = [
+                    "nsenter",
+                    f"--net={target.netns}",
+                    "ping",
+                    "-n",
+                    "-i",
+                    str(EVERY),
+                    address,
+                ]
                 door = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
                 process = bed.node().popen(words, stdout=door, stderr=door)
                 os.close(door)
@@ -51,7 +59,10 @@ class Pings:
             process.send_signal(signal.SIGINT)
         for *_, process in self._running:
             process.wait(timeout=10)
-        return [_window(target.pod, address, log.read_text()) for target, address, log, _ in self._running]
+        return [
+            _window(target.pod, address, log.read_text())
+            for target, address, log, _ in self._running
+        ]
 
 
 def _window(pod: str, address: str, text: str) -> Window:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from drift import witnesses
-from drift.look import Target
-from drift.report import Book, Row
-from drift.stage import Hand, Stage, target
+from proofs.drift import witnesses
+from proofs.drift.look import Target
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import Hand, Stage, target
 from testbed.service import BedError, wait_for
 
 NAME = "node rebooted"
@@ -61,16 +61,22 @@ def play(stage: Stage, book: Book, seed: int) -> list[Row]:
     booted = time.monotonic()
     wait_for(stage.agent_pids, "the agent's process", timeout=120, every=0.05)
     since = time.monotonic()
-    wait_for(lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.01)
+    wait_for(
+        lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.01
+    )
     repaired = round((time.monotonic() - since) * 1000, 2)
     _resettle(stage, old_targets)
     reachable = time.monotonic() - booted
-    book.outages[NAME] = f"all {len(old)} pods reachable {reachable:.1f} s after a boot of {booted - began:.1f} s"
+    book.outages[NAME] = (
+        f"all {len(old)} pods reachable {reachable:.1f} s after a boot of {booted - began:.1f} s"
+    )
     harmed = _relay(stage)
     failed = stage.check(stage.targets)
     done = not failed and not old & stage.names()
     book.dump("reboot", old=sorted(old), failed=failed, harmed=harmed, reachable_s=reachable)
-    return [Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not harmed)]
+    return [
+        Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not harmed)
+    ]
 
 
 def without(stage: Stage, book: Book, _seed: int) -> dict[str, bool]:
@@ -81,7 +87,9 @@ def without(stage: Stage, book: Book, _seed: int) -> dict[str, bool]:
     time.sleep(15)
     broken = old <= stage.names() and not stage.cluster.records()
     stage.agent_back()
-    wait_for(lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.1)
+    wait_for(
+        lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.1
+    )
     _resettle(stage, old_targets)
     _relay(stage)
     return {NAME: broken}

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from drift.kinds import Class
+from proofs.drift.kinds import Class
 
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
@@ -102,19 +102,28 @@ class Book:
 
     def broken_without(self, broken: dict[str, bool]) -> None:
         """What the control run says of each kind goes into its rows."""
-        self.rows = [replace(row, control_broken=broken.get(row.kind, row.control_broken)) for row in self.rows]
+        self.rows = [
+            replace(row, control_broken=broken.get(row.kind, row.control_broken))
+            for row in self.rows
+        ]
 
     @property
     def good(self) -> bool:
         """The last column of a class says whether its aim is met."""
         aims = all(line[-1] != _yes(False) for line in _classes(self.rows))
-        return aims and all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
+        return (
+            aims
+            and all(row.good for row in self.rows)
+            and all(holds for _, holds, _ in self.proofs)
+        )
 
     def write(self, build: Path, mode: str, head: str) -> None:
         """Rows only where there was a table; what was shown besides stands in the text."""
         build.mkdir(parents=True, exist_ok=True)
         if self.rows or not mode:
-            (build / "drift.json").write_text(json.dumps([row.told() for row in self.rows], indent=1) + "\n")
+            (build / "drift.json").write_text(
+                json.dumps([row.told() for row in self.rows], indent=1) + "\n"
+            )
         name = f"drift-{mode}" if mode else "drift"
         (build / f"{name}.md").write_text(f"{head}\n\n{markdown(self)}")
 
@@ -124,13 +133,29 @@ class Book:
             console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
             console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
         if self.outages:
-            console.print(_table(("node-wide kind", "outage"), list(self.outages.items()), "outage windows, all pods"))
+            console.print(
+                _table(
+                    ("node-wide kind", "outage"),
+                    list(self.outages.items()),
+                    "outage windows, all pods",
+                )
+            )
         if self.proofs:
             told = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
             console.print(_table(("shown", "holds", "figures"), told, "besides"))
 
 
-COLUMNS = ("kind", "class", "trials", "repaired", "p50 ms", "max ms", "traffic", "witnesses", "broken without ovnlet")
+COLUMNS = (
+    "kind",
+    "class",
+    "trials",
+    "repaired",
+    "p50 ms",
+    "max ms",
+    "traffic",
+    "witnesses",
+    "broken without ovnlet",
+)
 CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "aim", "met")
 
 
@@ -162,35 +187,61 @@ def _figures(rows: Sequence[Row]) -> tuple[str, ...]:
 def _flags(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(
         _yes(all(flags))
-        for flags in zip(*((r.traffic_ok, r.witnesses_ok, r.control_broken) for r in rows), strict=True)
+        for flags in zip(
+            *((r.traffic_ok, r.witnesses_ok, r.control_broken) for r in rows), strict=True
+        )
     )
 
 
 def _classes(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(f"{row.klass}, pairs" if row.kind.startswith(PAIR) else row.klass, []).append(row)
+        groups.setdefault(
+            f"{row.klass}, pairs" if row.kind.startswith(PAIR) else row.klass, []
+        ).append(row)
     return [_class(name, mine) for name, mine in groups.items()]
 
 
 def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     times = [row.repaired_ms for row in rows if row.repaired_ms is not None]
-    found = {"p50": percentile(times, 0.5), "p99": percentile(times, 0.99), "max": max(times, default=float("nan"))}
+    found = {
+        "p50": percentile(times, 0.5),
+        "p99": percentile(times, 0.99),
+        "max": max(times, default=float("nan")),
+    }
     aims = AIMS.get(name.partition(",")[0], {})
     aim = ", ".join(f"{key} <= {bound:.0f} ms" for key, bound in aims.items())
-    met = all(found[key] <= bound for key, bound in aims.items()) and all(row.repaired for row in rows)
+    met = all(found[key] <= bound for key, bound in aims.items()) and all(
+        row.repaired for row in rows
+    )
     done = f"{sum(row.repaired for row in rows)}/{len(rows)}"
-    return (name, str(len(rows)), done, *(_number(value) for value in found.values()), aim, _yes(met))
+    return (
+        name,
+        str(len(rows)),
+        done,
+        *(_number(value) for value in found.values()),
+        aim,
+        _yes(met),
+    )
 
 
 def markdown(book: Book) -> str:
     parts = []
     if book.rows:
-        parts += [_markdown(COLUMNS, _lines(book.rows)), _markdown(CLASS_COLUMNS, _classes(book.rows))]
+        parts += [
+            _markdown(COLUMNS, _lines(book.rows)),
+            _markdown(CLASS_COLUMNS, _classes(book.rows)),
+        ]
     if book.outages:
-        parts.append(_markdown(("node-wide kind", "outage over the sampled pods"), list(book.outages.items())))
+        parts.append(
+            _markdown(
+                ("node-wide kind", "outage over the sampled pods"), list(book.outages.items())
+            )
+        )
     if book.proofs:
-        parts.append(_markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in book.proofs]))
+        parts.append(
+            _markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in book.proofs])
+        )
     return "\n".join(parts)
 
 

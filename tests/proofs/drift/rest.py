@@ -7,10 +7,10 @@ import os
 import time
 from typing import Any
 
-from drift import parts, trials
-from drift.report import Book
-from drift.stage import BUILD, KEEPER, Stage
-from drift.writes import Writes
+from proofs.drift import parts, trials
+from proofs.drift.report import Book
+from proofs.drift.stage import BUILD, KEEPER, Stage
+from proofs.drift.writes import Writes
 from testbed import progress
 
 CALM = 20.0  # seconds without a write by anybody, before rest begins
@@ -19,7 +19,9 @@ AIM = 0.5  # percent of a core
 
 def run(stage: Stage, book: Book, minutes: float) -> None:
     pods, (pid,) = len(stage.targets), stage.agent_pids()
-    with progress.step(f"waiting for {CALM:g} s without a write"):  # events are posted, addresses are checked
+    with progress.step(
+        f"waiting for {CALM:g} s without a write"
+    ):  # events are posted, addresses are checked
         writes = Writes.from_rest(stage, CALM, 180)
     used, began = _seconds(stage, pid), time.monotonic()
     with progress.step(f"{pods} pods at rest for {minutes:g} minutes") as step:
@@ -29,18 +31,32 @@ def run(stage: Stage, book: Book, minutes: float) -> None:
     written, gone = writes.so_far(), time.monotonic() - began
     same = stage.agent_pids() == [pid]
     share = 100 * (_seconds(stage, pid) - used) / gone if same else float("nan")
-    body: dict[str, Any] = {"pods": pods, "seconds": round(gone, 1), "agent_cpu_percent": round(share, 3)}
-    body |= {"api": written.api, "ovsdb_commits": written.commits, "ovsdb_rows": written.rows, "kernel": written.kernel}
+    body: dict[str, Any] = {
+        "pods": pods,
+        "seconds": round(gone, 1),
+        "agent_cpu_percent": round(share, 3),
+    }
+    body |= {
+        "api": written.api,
+        "ovsdb_commits": written.commits,
+        "ovsdb_rows": written.rows,
+        "kernel": written.kernel,
+    }
     (BUILD / "drift-rest.json").write_text(json.dumps(body, indent=1) + "\n")
     book.dump("rest", **body)
-    book.prove(f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written))
+    book.prove(
+        f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written)
+    )
     _counters_count(stage, book)
     book.prove("the agent ran through", same, f"{share:.2f} % of a core (aim: under {AIM} %)")
 
 
 def _counters_count(stage: Stage, book: Book) -> None:
     """A counter that never moves proves nothing: a repair moves each of them."""
-    writes, kinds = Writes(stage), [parts.BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")]
+    writes, kinds = (
+        Writes(stage),
+        [parts.BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")],
+    )
     victim = next(each for each in stage.targets if each.pod != KEEPER)
     stage.hand.ask("trial", items=[trials.item(victim, *kinds)], timeout=10)
     time.sleep(5)  # the Event is posted

@@ -13,7 +13,14 @@ _COLUMNS = {
     "Open_vSwitch": ["external_ids"],
     "Bridge": ["name", "ports"],
     "Port": ["name", "interfaces", "qos"],
-    "Interface": ["name", "external_ids", "ofport", "type", "ingress_policing_rate", "ingress_policing_burst"],
+    "Interface": [
+        "name",
+        "external_ids",
+        "ofport",
+        "type",
+        "ingress_policing_rate",
+        "ingress_policing_burst",
+    ],
     "QoS": ["type", "queues", "other_config", "external_ids"],
     "Queue": ["other_config", "external_ids"],
 }
@@ -75,7 +82,9 @@ class Rows:
             yield "ovsdb", "away"
             return
         ports = {uuid for uuid, row in self.tables["Port"].items() if row["name"] == port}
-        bridges = [row["name"] for row in self.tables["Bridge"].values() if ports & _set(row["ports"])]
+        bridges = [
+            row["name"] for row in self.tables["Bridge"].values() if ports & _set(row["ports"])
+        ]
         yield "port on", " ".join(sorted(bridges))
         for row in self.interfaces(port):
             for key, value in _map(row["external_ids"]).items():
@@ -83,13 +92,21 @@ class Rows:
                     yield f"external_ids {key}", value
             plugged = [number for number in _set(row["ofport"]) if number > 0]
             yield "ofport", "yes" if plugged else "no"
-            yield "policing", f"{row['ingress_policing_rate']} burst {row['ingress_policing_burst']}"
+            yield (
+                "policing",
+                f"{row['ingress_policing_rate']} burst {row['ingress_policing_burst']}",
+            )
         yield "claims", str(len(self._labelled("Interface", iface_id)))
         yield from self._limits(port, iface_id)
 
     def _limits(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
         """What the port is bound to, and how many rows are labelled as this port's, bound or not."""
-        bound = {uuid for row in self.tables["Port"].values() if row["name"] == port for uuid in _set(row["qos"])}
+        bound = {
+            uuid
+            for row in self.tables["Port"].values()
+            if row["name"] == port
+            for uuid in _set(row["qos"])
+        }
         for uuid in bound:
             row = self.tables["QoS"].get(uuid, {})
             yield "qos", f"{row.get('type')} {_words(row)}"
@@ -99,7 +116,11 @@ class Rows:
             yield f"{table} rows", str(len(self._labelled(table, iface_id)))
 
     def _labelled(self, table: str, iface_id: str) -> list[Row]:
-        return [r for r in self.tables[table].values() if _map(r["external_ids"]).get("iface-id") == iface_id]
+        return [
+            r
+            for r in self.tables[table].values()
+            if _map(r["external_ids"]).get("iface-id") == iface_id
+        ]
 
     def _connect(self) -> None:
         if time.monotonic() - self._tried < 0.02:
@@ -116,7 +137,9 @@ class Rows:
         self._door, self._buffer, self.tables = door, "", {table: {} for table in _COLUMNS}
         self._marks = self._answered = 0
         wish = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
-        self._send({"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", wish]})
+        self._send(
+            {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", wish]}
+        )
         self.barrier(2.0)
 
     def _cut(self) -> None:
@@ -174,4 +197,10 @@ def _map(value: Any) -> dict[Any, Any]:
 
 def _words(row: Row) -> str:
     """Both maps of a QoS or a Queue row."""
-    return str([sorted(_map(row[column]).items()) for column in ("other_config", "external_ids") if column in row])
+    return str(
+        [
+            sorted(_map(row[column]).items())
+            for column in ("other_config", "external_ids")
+            if column in row
+        ]
+    )

@@ -114,7 +114,9 @@ def _address(body: bytes) -> Iterator[tuple[str, str]]:
     if scope == 0:
         if _IFA_FLAGS in found:
             (flags,) = struct.unpack("=I", found[_IFA_FLAGS])
-        words = ["noprefixroute"] * bool(flags & _NOPREFIXROUTE) + ["tentative"] * bool(flags & _TENTATIVE)
+        words = ["noprefixroute"] * bool(flags & _NOPREFIXROUTE) + ["tentative"] * bool(
+            flags & _TENTATIVE
+        )
         yield f"address {socket.inet_ntop(family, found[1])}/{prefix}", " ".join(words)
 
 
@@ -131,14 +133,20 @@ def _route(body: bytes) -> Iterator[tuple[str, str]]:
 
 def _hop(family: int, found: Attributes) -> str:
     words = [("via", _GATEWAY), ("src", _PREFSRC)]
-    return " ".join(f"{word} {socket.inet_ntop(family, found[key])}" for word, key in words if key in found)
+    return " ".join(
+        f"{word} {socket.inet_ntop(family, found[key])}" for word, key in words if key in found
+    )
 
 
 def way(kernel: Kernel, target: str) -> str:
     """Gateway and source that the kernel would use for this address now."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
-    body = struct.pack("=BB10x", family, len(packed) * 8) + struct.pack("=HH", 4 + len(packed), _DST) + packed
+    body = (
+        struct.pack("=BB10x", family, len(packed) * 8)
+        + struct.pack("=HH", 4 + len(packed), _DST)
+        + packed
+    )
     reply = next(iter(kernel.ask(GETROUTE, body)), None)
     return "none" if reply is None else _hop(family, attributes(reply, 12))
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
-from drift import parts, trials
-from drift.look import Target
-from drift.report import Book, Row
-from drift.stage import KEEPER, Stage
+from proofs.drift import parts, trials
+from proofs.drift.look import Target
+from proofs.drift.report import Book, Row
+from proofs.drift.stage import KEEPER, Stage
 from testbed.service import BedError, wait_for
 from testbed.space import Inside
 
@@ -32,7 +32,9 @@ def _victim(stage: Stage, seed: int) -> Target:
 
 
 def _told(stage: Stage, victim: Target, reason: str, words: str) -> bool:
-    return any(e["reason"] == reason and words in e["message"] for e in stage.cluster.events(victim.pod))
+    return any(
+        e["reason"] == reason and words in e["message"] for e in stage.cluster.events(victim.pod)
+    )
 
 
 def _exempt(stage: Stage, victim: Target, mode: str) -> None:
@@ -64,17 +66,32 @@ def exemption(stage: Stage, book: Book, seed: int) -> list[Row]:
         _exempt(stage, victim, mode)
         _break(stage, victim)
         stayed = _stays_broken(stage, victim, EXEMPT)
-        told = _told(stage, victim, "NetworkDrifted", "eth0") or _told(stage, victim, "NetworkDrifted", victim.port)
+        told = _told(stage, victim, "NetworkDrifted", "eth0") or _told(
+            stage, victim, "NetworkDrifted", victim.port
+        )
         since = _lift(stage, victim)
         result = stage.right(victim, since, trials.FAST_SECONDS)
         silent, failed, harmed = stage.traffic([victim]), stage.check([victim]), stage.harmed(2)
-        book.dump("rules", kind=name, stayed=stayed, told=told, result=result, silent=silent, check=failed)
-        book.prove(f"{name}: drift stayed for {EXEMPT:g} s", stayed, "yes" if stayed else "it was repaired")
+        book.dump(
+            "rules", kind=name, stayed=stayed, told=told, result=result, silent=silent, check=failed
+        )
+        book.prove(
+            f"{name}: drift stayed for {EXEMPT:g} s", stayed, "yes" if stayed else "it was repaired"
+        )
         if mode == "report":
             book.prove(f"{name}: an Event names what is left", told, "NetworkDrifted")
         done = stayed and result["repaired_ms"] is not None and not failed
         rows.append(
-            Row(name, "rule", seed, None, result["repaired_ms"] if done else None, done, not silent, not harmed)
+            Row(
+                name,
+                "rule",
+                seed,
+                None,
+                result["repaired_ms"] if done else None,
+                done,
+                not silent,
+                not harmed,
+            )
         )
     return rows
 
@@ -98,7 +115,9 @@ def _struggle(stage: Stage, victim: Target) -> Iterator[Inside]:
     """Somebody sets the pod's MTU again and again, and somebody else writes down every change of it."""
     node, name = stage.bed.node(), victim.netns.rpartition("/")[2]
     monitor = node.popen(["ip", "-n", name, "-o", "monitor", "link"])
-    loop = node.popen(["sh", "-c", f"while :; do ip -n {name} link set eth0 mtu 1300; sleep 0.05; done"])
+    loop = node.popen(
+        ["sh", "-c", f"while :; do ip -n {name} link set eth0 mtu 1300; sleep 0.05; done"]
+    )
     try:
         yield monitor
     finally:
@@ -123,13 +142,29 @@ def patience(stage: Stage, book: Book, seed: int) -> list[Row]:
     repairs = _repairs(monitor.communicate(timeout=10)[0])
     result = stage.right(victim, since, LONGEST_REST)
     try:
-        told = wait_for(lambda: _told(stage, victim, "NetworkDrifted", "undone at once"), "the Event", timeout=5)
+        told = wait_for(
+            lambda: _told(stage, victim, "NetworkDrifted", "undone at once"), "the Event", timeout=5
+        )
     except BedError:
         told = False
     silent, failed, harmed = stage.traffic([victim]), stage.check([victim]), stage.harmed(2)
-    book.dump("rules", kind=PATIENCE, repairs=repairs, told=told, result=result, silent=silent, check=failed)
-    book.prove(f"{PATIENCE}: not more than {MOST} repairs, but some", 5 <= repairs <= MOST, f"{repairs} repairs")
-    book.prove(f"{PATIENCE}: an Event says so", told, "NetworkDrifted: undone at once again and again")
+    book.dump(
+        "rules",
+        kind=PATIENCE,
+        repairs=repairs,
+        told=told,
+        result=result,
+        silent=silent,
+        check=failed,
+    )
+    book.prove(
+        f"{PATIENCE}: not more than {MOST} repairs, but some",
+        5 <= repairs <= MOST,
+        f"{repairs} repairs",
+    )
+    book.prove(
+        f"{PATIENCE}: an Event says so", told, "NetworkDrifted: undone at once again and again"
+    )
     done = result["repaired_ms"] is not None and not failed
     return [Row(PATIENCE, "rule", seed, None, result["repaired_ms"], done, not silent, not harmed)]
 

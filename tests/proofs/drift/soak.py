@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from threading import Event, Thread
 
-from drift import parts, trials
-from drift.kinds import CUSTOM, GATEWAYS
-from drift.look import Target
-from drift.pings import Pings, summary
-from drift.report import Book
-from drift.stage import NS, Stage, body, target
-from drift.table import KINDS
+from proofs.drift import parts, trials
+from proofs.drift.kinds import CUSTOM, GATEWAYS
+from proofs.drift.look import Target
+from proofs.drift.pings import Pings, summary
+from proofs.drift.report import Book
+from proofs.drift.stage import NS, Stage, body, target
+from proofs.drift.table import KINDS
 from testbed import deploy, progress
 from testbed.inventory import inventory
 from testbed.service import BedError, wait_for
@@ -52,7 +52,9 @@ class Chaos:
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
-    def repeat(self, name: str, act: Callable[[random.Random], None], least: float, most: float) -> Thread:
+    def repeat(
+        self, name: str, act: Callable[[random.Random], None], least: float, most: float
+    ) -> Thread:
         """An act again and again, in a thread, with its own chance. That the API server is away is no error."""
 
         def loop() -> None:
@@ -79,7 +81,9 @@ class Chaos:
     def edit(self, chance: random.Random) -> None:
         """Custom routes of a struck pod, live."""
         gateway, third = GATEWAYS[0], chance.randrange(256)
-        self._annotate(chance.choice(self.struck).pod, [{"dst": f"100.64.{third}.0/24", "gw": gateway}])
+        self._annotate(
+            chance.choice(self.struck).pod, [{"dst": f"100.64.{third}.0/24", "gw": gateway}]
+        )
 
     def guest(self, chance: random.Random) -> None:
         """A pod comes, or one goes, with or without grace."""
@@ -97,7 +101,9 @@ class Chaos:
         """The agent dies without a word; its pod is replaced, as kubelet alone would wait longer each time."""
         for pid in self.stage.agent_pids():
             self.stage.bed.node().run(["kill", "-KILL", str(pid)])
-        self.stage.bed.kubectl(*NS, "delete", "pod", *deploy.agent_pods(self.stage.bed), "--wait=false")
+        self.stage.bed.kubectl(
+            *NS, "delete", "pod", *deploy.agent_pods(self.stage.bed), "--wait=false"
+        )
 
     def part(self, chance: random.Random) -> None:
         """The API server alone: without its database or ovs-vswitchd, a userspace datapath passes no packet."""
@@ -107,14 +113,18 @@ class Chaos:
 
     def remember(self) -> None:
         with suppress(BedError, ValueError):  # a record that is being written
-            self.seen |= {record["attachment"]["container_id"] for record in self.stage.cluster.records()}
+            self.seen |= {
+                record["attachment"]["container_id"] for record in self.stage.cluster.records()
+            }
 
     def _annotate(self, pod: str, routes: list[dict[str, str]]) -> None:
         self.stage.cluster.annotate(pod, routes=json.dumps(routes))
 
     def calm(self) -> None:
         """The edits are taken back, so that right means: as at first."""
-        routes = [{"dst": dst, "gw": gateway} for dst, gateway in zip(CUSTOM, GATEWAYS, strict=True)]
+        routes = [
+            {"dst": dst, "gw": gateway} for dst, gateway in zip(CUSTOM, GATEWAYS, strict=True)
+        ]
         for each in self.struck:
             self._annotate(each.pod, routes)
 
@@ -132,7 +142,9 @@ def run(stage: Stage, book: Book, minutes: float, seed: int) -> None:
     began = time.monotonic()
     with progress.step(f"chaos for {minutes:g} minutes, seed {seed}") as step:
         while (gone := time.monotonic() - began) < minutes * 60:
-            step.note(f"{gone:.0f} s: {', '.join(f'{count} {what}' for what, count in sorted(chaos.counts.items()))}")
+            step.note(
+                f"{gone:.0f} s: {', '.join(f'{count} {what}' for what, count in sorted(chaos.counts.items()))}"
+            )
             chaos.remember()
             time.sleep(1)
         chaos.over.set()
@@ -156,12 +168,26 @@ def _judge(chaos: Chaos, pings: Pings) -> None:
         left, harmed = _left(chaos, living), stage.harmed(5)
     done = ", ".join(f"{count} {what}" for what, count in sorted(chaos.counts.items()))
     lost = sum(window.lost for window in windows)
-    book.dump("soak", counts=chaos.counts, errors=chaos.errors, left=left, wrong=wrong, silent=silent, check=failed)
+    book.dump(
+        "soak",
+        counts=chaos.counts,
+        errors=chaos.errors,
+        left=left,
+        wrong=wrong,
+        silent=silent,
+        check=failed,
+    )
     book.dump("soak", pings=[asdict(window) for window in windows], harmed=harmed)
-    book.prove("chaos took place", min(chaos.counts.get(w, 0) for w in ("fault", "ADD", "DEL", "edit")) > 0, done)
+    book.prove(
+        "chaos took place",
+        min(chaos.counts.get(w, 0) for w in ("fault", "ADD", "DEL", "edit")) > 0,
+        done,
+    )
     book.prove(f"{len(living)} living pods are right", not (wrong or silent), _short(wrong, silent))
     book.prove(f"CHECK passes for {len(living)} living pods", not failed, _short(failed))
-    book.prove(f"nothing is left of {len(chaos.seen) - len(living)} dead sandboxes", not left, _short(left))
+    book.prove(
+        f"nothing is left of {len(chaos.seen) - len(living)} dead sandboxes", not left, _short(left)
+    )
     book.prove("witnesses untouched", not harmed, _short(harmed))
     book.prove("spared pods lost no packet of a 20 ms ping", lost == 0, summary(windows))
 
@@ -171,7 +197,10 @@ def _living(chaos: Chaos) -> list[Target]:
 
     def settled() -> list[Target] | None:
         pods = chaos.stage.cluster.pods()
-        if any("deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] != "Running" for pod in pods):
+        if any(
+            "deletionTimestamp" in pod["metadata"] or pod["status"]["phase"] != "Running"
+            for pod in pods
+        ):
             return None
         return [target(pod) for pod in chaos.stage.cluster.running(len(pods), timeout=5)]
 
@@ -186,8 +215,16 @@ def _left(chaos: Chaos, living: list[Target]) -> list[str]:
 
     def named() -> list[str]:
         found = inventory(chaos.stage.bed.node())
-        things = [(section, key, json.dumps(facts)) for section, keyed in found.items() for key, facts in keyed.items()]
-        return [f"{s}: {key}" for s, key, facts in things if any(each[:12] in key + facts for each in dead)]
+        things = [
+            (section, key, json.dumps(facts))
+            for section, keyed in found.items()
+            for key, facts in keyed.items()
+        ]
+        return [
+            f"{s}: {key}"
+            for s, key, facts in things
+            if any(each[:12] in key + facts for each in dead)
+        ]
 
     with suppress(BedError):
         wait_for(lambda: not named(), "the last traces to go", timeout=120, every=2)

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from drift import kinds, witnesses
-from drift.look import Facts, Target
+from proofs.drift import kinds, witnesses
+from proofs.drift.look import Facts, Target
 from testbed import deploy, workloads
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare
@@ -22,7 +22,7 @@ from testbed.service import BedError, wait_for
 from testbed.space import Inside
 from testbed.workloads import OVN, Cluster, Running
 
-CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
+CODE = {"PYTHONPATH": str(Path(__file__).parents[2])}
 BUILD = deploy.PROJECT / "build"
 EVIDENCE = BUILD / "evidence"
 PARTS = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "containerd", "kubelet")
@@ -44,7 +44,9 @@ class Hand:
         errors = evidence / "hand.log"
         evidence.mkdir(parents=True, exist_ok=True)
         with errors.open("a") as file:
-            process = bed.node().popen([sys.executable, "-m", "drift.hand"], env=CODE, stderr=file.fileno())
+            process = bed.node().popen(
+                [sys.executable, "-m", "proofs.drift.hand"], env=CODE, stderr=file.fileno()
+            )
         hand = cls(process, errors)
         hand._hear()
         return hand
@@ -76,7 +78,9 @@ class Stage:
     targets: list[Target] = field(default_factory=list)
     reference: Inventory = field(default_factory=dict)
     baseline: dict[str, Facts] = field(default_factory=dict)
-    silent: set[str] = field(default_factory=set)  # pods that nothing brings back: no trial begins with one
+    silent: set[str] = field(
+        default_factory=set
+    )  # pods that nothing brings back: no trial begins with one
 
     @property
     def keeper(self) -> Target:
@@ -119,7 +123,10 @@ class Stage:
 
     def _repopulate(self) -> None:
         """A pod that a play took away comes back; one that has another sandbox since is right as it is now."""
-        names, there = {each.pod for each in self.targets}, {pod["metadata"]["name"] for pod in self.cluster.pods()}
+        names, there = (
+            {each.pod for each in self.targets},
+            {pod["metadata"]["name"] for pod in self.cluster.pods()},
+        )
         if names - there:
             self.cluster.apply(*(body(name) for name in sorted(names - there)))
         known, found = set(self.targets), self.cluster.running(len(self.targets), timeout=90)
@@ -128,7 +135,9 @@ class Stage:
             self.traffic(renewed, 20)
             self.baseline = dict(self.hand.ask("baseline", targets=self.told(renewed))["facts"])
 
-    def wrong(self, targets: Sequence[Target] | None = None, *, keeps: bool = False) -> dict[str, list[str]]:
+    def wrong(
+        self, targets: Sequence[Target] | None = None, *, keeps: bool = False
+    ) -> dict[str, list[str]]:
         """The pods that are not as they were, and in what."""
         asked = self.told(self.targets if targets is None else targets)
         told = self.hand.ask("compare", targets=asked, keeps=keeps)["wrong"]
@@ -136,13 +145,17 @@ class Stage:
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
         """Pods with the gateways' addresses that they do not reach, after waiting for it."""
-        asked = self.hand.ask("traffic", targets=self.told(targets), addresses=kinds.GATEWAYS, timeout=timeout)
+        asked = self.hand.ask(
+            "traffic", targets=self.told(targets), addresses=kinds.GATEWAYS, timeout=timeout
+        )
         return dict(asked["silent"])
 
     def revive(self, silent: dict[str, list[str]], targets: Sequence[Target]) -> None:
         """One failure is told once: a pod without traffic is plugged anew, or left out from then on."""
         for one in [one for one in targets if one.pod in silent]:
-            self.hand.ask("tools", tools=[["ovs-vsctl", "--if-exists", "del-port", "br-int", one.port]])
+            self.hand.ask(
+                "tools", tools=[["ovs-vsctl", "--if-exists", "del-port", "br-int", one.port]]
+            )
             self.silent |= set(self.traffic([one]))
 
     def check(self, targets: Sequence[Target]) -> dict[str, str]:
@@ -152,7 +165,9 @@ class Stage:
         """What the node still has of each: rows, links, records, notes of its deletion."""
         return dict(self.hand.ask("traces", container_ids=container_ids)["traces"])
 
-    def right(self, one: Target, since: float, timeout: float, *, keeps: bool = False) -> dict[str, Any]:
+    def right(
+        self, one: Target, since: float, timeout: float, *, keeps: bool = False
+    ) -> dict[str, Any]:
         """How long after `since` a pod that was broken is right."""
         item = {"target": asdict(one), "tools": [], "keeps": keeps, "since": since}
         return dict(self.hand.ask("trial", items=[item], timeout=timeout)["results"][0])
@@ -162,14 +177,21 @@ class Stage:
         return set(self.hand.ask("names")["names"])
 
     def witnesses(self, *, inside: bool = True) -> Inventory:
-        return dict(self.hand.ask("witnesses", netns=self.keeper.netns if inside else None)["inventory"])
+        return dict(
+            self.hand.ask("witnesses", netns=self.keeper.netns if inside else None)["inventory"]
+        )
 
     def harmed(self, patience: float = 0) -> list[str]:
         """What of the witnesses is not as it was, once it has had `patience` seconds to settle."""
         left = compare(self.reference, self.witnesses())
         try:
             if left and patience:
-                wait_for(lambda: not compare(self.reference, self.witnesses()), "witnesses", patience, every=0.3)
+                wait_for(
+                    lambda: not compare(self.reference, self.witnesses()),
+                    "witnesses",
+                    patience,
+                    every=0.3,
+                )
                 left = []
         except BedError:
             left = compare(self.reference, self.witnesses())
@@ -215,7 +237,9 @@ class Stage:
 
     def harmed_rows(self) -> list[str]:
         """What of the witnesses' rows alone is not as it was."""
-        return compare({"ovsdb": self.reference["ovsdb"]}, {"ovsdb": self.witnesses(inside=False)["ovsdb"]})
+        return compare(
+            {"ovsdb": self.reference["ovsdb"]}, {"ovsdb": self.witnesses(inside=False)["ovsdb"]}
+        )
 
     def lay_witnesses_in_ovs(self) -> None:
         """After their rows were lost with the whole database, which is not ovnlet's doing."""
@@ -235,9 +259,16 @@ class Stage:
 
 def body(name: str) -> dict[str, Any]:
     """Every pod has custom routes, and every second one limits, of a rate of its own."""
-    routes = [{"dst": target, "gw": gateway} for target, gateway in zip(kinds.CUSTOM, kinds.GATEWAYS, strict=True)]
+    routes = [
+        {"dst": target, "gw": gateway}
+        for target, gateway in zip(kinds.CUSTOM, kinds.GATEWAYS, strict=True)
+    ]
     number = int("".join(filter(str.isdecimal, name)) or "0")
-    limits = {"ingress_rate": 20 + number, "egress_rate": 10 + number} if number and not number % 2 else {}
+    limits = (
+        {"ingress_rate": 20 + number, "egress_rate": 10 + number}
+        if number and not number % 2
+        else {}
+    )
     notes = {"routes": json.dumps(routes), **{key: str(value) for key, value in limits.items()}}
     return workloads.pod(name, **{f"{OVN}/{key}": value for key, value in notes.items()})
 
@@ -248,12 +279,22 @@ def target(pod: Running) -> Target:
     ingress, egress = (int(notes.get(f"{OVN}/{key}_rate", 0)) for key in ("ingress", "egress"))
     iface_id = f"{pod.name}.{namespace}"
     return Target(
-        pod.name, pod.container_id, pod.netns, pod.port, iface_id, tuple(pod.ips), mac, ingress=ingress, egress=egress
+        pod.name,
+        pod.container_id,
+        pod.netns,
+        pod.port,
+        iface_id,
+        tuple(pod.ips),
+        mac,
+        ingress=ingress,
+        egress=egress,
     )
 
 
 @contextmanager
-def staged(pods: int, evidence: Path, name: str | None = None, *, keep: bool = False) -> Iterator[Stage]:
+def staged(
+    pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
+) -> Iterator[Stage]:
     """A whole bed with `pods` pods, one of them the keeper, all of them right."""
     bed = Bed.up(name or f"drift-{os.getpid()}")
     try:

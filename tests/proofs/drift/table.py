@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from drift import kinds, limits
+from proofs.drift import kinds, limits
 
 KINDS = [*kinds.KINDS, *limits.LIMITS]

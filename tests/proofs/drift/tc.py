@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drift.rtnl import Kernel, attributes
+from proofs.drift.rtnl import Kernel, attributes
 
 GETTCLASS, GETQDISC = 42, 38
 ROOT, INGRESS = 0xFFFF_FFFF, 0xFFFF_FFF1
@@ -35,7 +35,10 @@ def facts(kernel: Kernel, index: int) -> Iterator[tuple[str, str]]:
     """All queues of one link, and the classes in them."""
     for qdisc in _things(kernel, GETQDISC, 0):
         if qdisc.link == index and qdisc.parent != INGRESS:
-            yield f"qdisc at {qdisc.place}", f"{qdisc.kind} {_number(qdisc.handle)} {_options(qdisc)}".strip()
+            yield (
+                f"qdisc at {qdisc.place}",
+                f"{qdisc.kind} {_number(qdisc.handle)} {_options(qdisc)}".strip(),
+            )
     for each in _things(kernel, GETTCLASS, index):
         if each.kind == "htb":
             yield f"class {_number(each.handle)}", f"{_htb(each.options)} leaf {_number(each.info)}"
@@ -46,7 +49,16 @@ def _things(kernel: Kernel, kind: int, index: int) -> list[Thing]:
     for body in kernel.ask(kind, _TC.pack(0, index, 0, 0, 0), dump=True):
         _, link, handle, parent, info = _TC.unpack_from(body)
         told = attributes(body, _TC.size)
-        found.append(Thing(link, handle, parent, info, told[_KIND].rstrip(b"\0").decode(), told.get(_OPTIONS, b"")))
+        found.append(
+            Thing(
+                link,
+                handle,
+                parent,
+                info,
+                told[_KIND].rstrip(b"\0").decode(),
+                told.get(_OPTIONS, b""),
+            )
+        )
     return found
 
 

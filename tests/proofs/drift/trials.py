@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from drift.guard import surviving
-from drift.kinds import Kind
-from drift.look import Target
-from drift.report import PAIR, Book, Row
-from drift.stage import KEEPER, Stage
-from drift.table import KINDS
+from proofs.drift.guard import surviving
+from proofs.drift.kinds import Kind
+from proofs.drift.look import Target
+from proofs.drift.report import PAIR, Book, Row
+from proofs.drift.stage import KEEPER, Stage
+from proofs.drift.table import KINDS
 from testbed import progress
 
 FAST_SECONDS = 10
@@ -35,7 +35,11 @@ def _left(stage: Stage, targets: Sequence[Target]) -> dict[str, list[str]]:
 def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
     """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
     spared = {KEEPER} if any(kind.where in ("pod", "link") for kind in kinds) else set()
-    fit = [target for target in stage.targets if target.limited or not any(kind.limited for kind in kinds)]
+    fit = [
+        target
+        for target in stage.targets
+        if target.limited or not any(kind.limited for kind in kinds)
+    ]
     return [target for target in fit if target.pod not in spared | stage.silent] or fit
 
 
@@ -47,7 +51,9 @@ def item(target: Target, *kinds: Kind) -> dict[str, Any]:
 def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
     """Each kind of class event, one pod at a time, several pods."""
     wanted = [kind for kind in kinds if kind.fast]
-    with progress.step(f"class event: {len(wanted)} kinds, {repeats} times each, seed {seed}") as step:
+    with progress.step(
+        f"class event: {len(wanted)} kinds, {repeats} times each, seed {seed}"
+    ) as step:
         for number, kind in enumerate(wanted):
             for repeat in range(repeats):
                 step.note(f"{number + 1}/{len(wanted)} {kind.name}")
@@ -78,14 +84,20 @@ def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: in
     struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
     title = f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"
     with progress.step(title), surviving(stage, book, RESYNC, "resync", seed):
-        for row in _tried(stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS):
+        for row in _tried(
+            stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS
+        ):
             book.add(row)
 
 
 def draw(kinds: Sequence[Kind], count: int, seed: int) -> list[tuple[Kind, Kind]]:
     """Random pairs of different fast kinds."""
     chance, wanted = random.Random(seed), [kind for kind in kinds if kind.fast]
-    return [(one, other) for one, other in (chance.sample(wanted, 2) for _ in range(count))] if len(wanted) > 1 else []
+    return (
+        [(one, other) for one, other in (chance.sample(wanted, 2) for _ in range(count))]
+        if len(wanted) > 1
+        else []
+    )
 
 
 def pair_name(pair: tuple[Kind, Kind]) -> str:
@@ -108,7 +120,9 @@ def _guarded(stage: Stage, book: Book, struck: Struck, seed: int) -> None:
             book.add(row)
 
 
-def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float) -> Iterator[Row]:
+def _tried(
+    stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float
+) -> Iterator[Row]:
     """Break, watch, then traffic, CHECK, another look, and the witnesses."""
     _keep_apart(kind for _, _, kinds in struck for kind in kinds)
     items = [item(target, *kinds) for _, target, kinds in struck]
@@ -121,9 +135,18 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
     left, harmed = _left(stage, targets), stage.harmed(2)
     for (name, target, kinds), result in zip(struck, results, strict=True):
         pod = target.pod
-        failures = [answer for answer in result["exits"] if answer["status"] and _OUTRUN not in answer["said"]]
+        failures = [
+            answer
+            for answer in result["exits"]
+            if answer["status"] and _OUTRUN not in answer["said"]
+        ]
         fooled = len(kinds) == 1 and bool(failures)
-        repaired = result["repaired_ms"] is not None and pod not in failed and pod not in left and not fooled
+        repaired = (
+            result["repaired_ms"] is not None
+            and pod not in failed
+            and pod not in left
+            and not fooled
+        )
         row = Row(
             kind=name,
             klass=kinds[0].klass,
@@ -134,9 +157,24 @@ def _tried(stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeou
             traffic_ok=pod not in silent,
             witnesses_ok=not harmed,
         )
-        book.dump("trials", pod=pod, **row.told(), result=result, silent=silent, check=failed, left=left, harmed=harmed)
+        book.dump(
+            "trials",
+            pod=pod,
+            **row.told(),
+            result=result,
+            silent=silent,
+            check=failed,
+            left=left,
+            harmed=harmed,
+        )
         if not (row.repaired and row.traffic_ok and row.witnesses_ok):
-            why = [*result["wrong"], *left.get(pod, []), *silent.get(pod, []), failed.get(pod, ""), *harmed]
+            why = [
+                *result["wrong"],
+                *left.get(pod, []),
+                *silent.get(pod, []),
+                failed.get(pod, ""),
+                *harmed,
+            ]
             progress.say(f"    {name} on {pod}: {'; '.join(filter(None, why))[:400]}")
         yield row
 

@@ -5,15 +5,36 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from drift.look import inside
+from proofs.drift.look import inside
 from testbed import inventory as whole
 from testbed.inventory import Inventory, Section
 
 TABLE = "stranger"
-NAMES = ("vendor0", "br-up", "up0", "up1", "to-up", "to-int", "foreign-tun", "feedbeef0123_h", "feedbeef0123_c", TABLE)
+NAMES = (
+    "vendor0",
+    "br-up",
+    "up0",
+    "up1",
+    "to-up",
+    "to-int",
+    "foreign-tun",
+    "feedbeef0123_h",
+    "feedbeef0123_c",
+    TABLE,
+)
 MARKS = ("10.77.0.", "fd00:77:", "203.0.113.0/24", "2001:db8:99:")
 # What the kernel or vswitchd draws anew when an internal port or a bridge comes back.
-_DRAWN = ("ifindex", "link_index", "qdisc", "group", "txqlen", "num_tx_queues", "num_rx_queues", "operstate", "flags")
+_DRAWN = (
+    "ifindex",
+    "link_index",
+    "qdisc",
+    "group",
+    "txqlen",
+    "num_tx_queues",
+    "num_rx_queues",
+    "operstate",
+    "flags",
+)
 _ROW_DRAWN = ("interfaces", "ports", "ofport", "mac_in_use", "error", "admin_state", "mtu")
 _SECTIONS: dict[str, Callable[[], Section]] = {
     "links": whole.links,
@@ -77,7 +98,9 @@ def _only(section: Section, words: tuple[str, ...]) -> Section:
 def _plain(name: str, section: Section) -> Section:
     drawn = {"links": _DRAWN, "ovsdb": _ROW_DRAWN}.get(name, ())
     return {
-        key: {fact: kept for fact, kept in value.items() if fact not in drawn} if isinstance(value, dict) else value
+        key: {fact: kept for fact, kept in value.items() if fact not in drawn}
+        if isinstance(value, dict)
+        else value
         for key, value in section.items()
     }
 

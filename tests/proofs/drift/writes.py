@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drift.notices import IN_A_POD
-from drift.stage import Stage
+from proofs.drift.notices import IN_A_POD
+from proofs.drift.stage import Stage
 from testbed import progress
 from testbed.service import BedError, wait_for
 
@@ -66,7 +66,9 @@ class Writes:
         self.notices += heard["kernel"]
         self._rows += heard["ovsdb"]
         whose = Counter(f"{each['whose']}: {each['what']}" for each in self.notices)
-        return Written(self._patches(), self._records() - self._commits, self._rows, len(self.notices), whose)
+        return Written(
+            self._patches(), self._records() - self._commits, self._rows, len(self.notices), whose
+        )
 
     @classmethod
     def from_rest(cls, stage: Stage, seconds: float, patience: float) -> Writes:
@@ -99,5 +101,9 @@ class Writes:
         with self._log.open() as log:
             log.seek(self._audit)
             events = [json.loads(line) for line in log if line.endswith("\n")]
-        mine = [event for event in events if event["user"]["username"] == AGENT and event["verb"] not in _READS]
+        mine = [
+            event
+            for event in events
+            if event["user"]["username"] == AGENT and event["verb"] not in _READS
+        ]
         return sum(event["stage"] == "ResponseComplete" for event in mine)

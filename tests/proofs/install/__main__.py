@@ -7,7 +7,7 @@ rights agent and controller use: build/rbac.json.
 import os
 import sys
 
-from install import alone, capabilities, life
+from proofs.install import alone, capabilities, life
 from testbed import layout
 from testbed.bed import Bed
 

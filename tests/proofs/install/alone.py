@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from install import life
-from install.report import Report, Step
+from proofs.install import life
+from proofs.install.report import Report, Step
 from testbed import deploy, layout, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -36,10 +36,30 @@ def run(bed: Bed) -> None:
     with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
         cluster.clear()
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
-        bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
-        step.saw(*bed.kubectl("-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines())
-    with report.step("kubectl delete -k manifests/uninstall, inventory of the node identical") as step:
-        bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
+        bed.kubectl(
+            "-n",
+            deploy.NAMESPACE,
+            "rollout",
+            "status",
+            deploy.DAEMONSET,
+            "--timeout=150s",
+            timeout=160,
+        )
+        step.saw(
+            *bed.kubectl(
+                "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
+            ).splitlines()
+        )
+    with report.step(
+        "kubectl delete -k manifests/uninstall, inventory of the node identical"
+    ) as step:
+        bed.kubectl(
+            "delete",
+            "-k",
+            str(deploy.overlay(bed, reference, of="uninstall")),
+            "--timeout=90s",
+            timeout=100,
+        )
         life.identical(bed, before, step)
 
 
@@ -50,7 +70,9 @@ def tables(bed: Bed) -> list[str]:
 def undone(pod: Running, step: Step) -> None:
     """A foreign hand takes the default route: the agent repairs it and says so."""
     pod.inside("ip", "route", "del", "default")
-    step.saw(f"route back: {wait_for(lambda: pod.inside('ip', 'route', 'show', 'default').strip(), 'the route')}")
+    step.saw(
+        f"route back: {wait_for(lambda: pod.inside('ip', 'route', 'show', 'default').strip(), 'the route')}"
+    )
 
 
 def restored(bed: Bed, pod: Running, step: Step) -> None:
@@ -59,7 +81,9 @@ def restored(bed: Bed, pod: Running, step: Step) -> None:
     bed.kubectl("annotate", "--overwrite", "pod", pod.name, f"{OVN}/ip_address={WISH}")
     key = f"{OVN}/ip_address".replace(".", r"\.")
     words = ("get", "pod", pod.name, f"--output=jsonpath={{.metadata.annotations.{key}}}")
-    step.saw(f"address back: {wait_for(_having(lambda: bed.kubectl(*words), given), 'the address', every=0.2)}")
+    step.saw(
+        f"address back: {wait_for(_having(lambda: bed.kubectl(*words), given), 'the address', every=0.2)}"
+    )
 
 
 def _having(told: Callable[[], str], word: str) -> Callable[[], str]:
@@ -80,5 +104,7 @@ def used(bed: Bed, step: Step) -> None:
     finally:
         rights.record("standalone", *found)
         for each in found:
-            step.saw(f"{each.account}: {len(each.granted)} granted; unused: {each.unused}; beside them: {each.excess}")
+            step.saw(
+                f"{each.account}: {len(each.granted)} granted; unused: {each.unused}; beside them: {each.excess}"
+            )
     assert not any(each.excess for each in found)

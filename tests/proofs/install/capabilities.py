@@ -2,8 +2,8 @@
 
 import json
 
-from install.report import Report
 from ovnlet.doctor.kernel import CAPABILITIES
+from proofs.install.report import Report
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -23,7 +23,9 @@ def run(bed: Bed) -> None:
         with report.step(f"without {name}") as step:
             give(bed, [each for each in CAPABILITIES.values() if each != name])
             cluster.apply(pod(f"without-{name.lower().replace('_', '-')}"))
-            told = wait_for(lambda: failure(bed, cluster), f"a failure without {name}", timeout=120, every=0.5)
+            told = wait_for(
+                lambda: failure(bed, cluster), f"a failure without {name}", timeout=120, every=0.5
+            )
             step.saw(told)
         give(bed, list(CAPABILITIES.values()))
         with report.step(f"{name} given back: the same pod runs") as step:
@@ -34,14 +36,19 @@ def run(bed: Bed) -> None:
 def give(bed: Bed, names: list[str]) -> None:
     """Delete first: an agent that cannot start would hold the rollout up."""
     patch = json.dumps([{"op": "replace", "path": ADD, "value": names}])
-    bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=json", f"--patch={patch}")
+    bed.kubectl(
+        "-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=json", f"--patch={patch}"
+    )
     bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
 
 
 def failure(bed: Bed, cluster: Cluster) -> str:
     """Why the agent ended, or why the pod's sandbox could not be made."""
     for event in cluster.events(cluster.made[-1].partition("/")[2]):
-        if event["reason"] == "FailedCreatePodSandBox" and "not permitted" in event["message"].lower():
+        if (
+            event["reason"] == "FailedCreatePodSandBox"
+            and "not permitted" in event["message"].lower()
+        ):
             return str(event["message"])
     for name in deploy.agent_pods(bed):
         log = bed.kubectl("-n", deploy.NAMESPACE, "logs", name, "--tail=20", "--ignore-errors")

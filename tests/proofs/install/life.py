@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from install.report import Report, Step
+from proofs.install.report import Report, Step
 from testbed import deploy, images, rights
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
@@ -70,10 +70,28 @@ def run(bed: Bed) -> None:
         step.saw(*asked(bed))
     with report.step("pods deleted: everything is removed") as step:
         cluster.clear()
-        bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
-        step.saw(*bed.kubectl("-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines())
+        bed.kubectl(
+            "-n",
+            deploy.NAMESPACE,
+            "rollout",
+            "status",
+            deploy.DAEMONSET,
+            "--timeout=150s",
+            timeout=160,
+        )
+        step.saw(
+            *bed.kubectl(
+                "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
+            ).splitlines()
+        )
     with report.step("kubectl delete -k manifests/uninstall") as step:
-        bed.kubectl("delete", "-k", str(deploy.overlay(bed, reference, of="uninstall")), "--timeout=90s", timeout=100)
+        bed.kubectl(
+            "delete",
+            "-k",
+            str(deploy.overlay(bed, reference, of="uninstall")),
+            "--timeout=90s",
+            timeout=100,
+        )
         step.saw(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
         identical(bed, before, step)
@@ -82,7 +100,12 @@ def run(bed: Bed) -> None:
 def weight(bed: Bed) -> list[str]:
     """Of the image, and of an agent that has just begun to serve; imports are most of its CPU."""
     _, archive = images.agent_image(deploy.PROJECT)
-    stat = bed.node().sh("cat /proc/$(pgrep -f '^/usr/bin/python3.*ovnlet agent')/stat").rpartition(") ")[2].split()
+    stat = (
+        bed.node()
+        .sh("cat /proc/$(pgrep -f '^/usr/bin/python3.*ovnlet agent')/stat")
+        .rpartition(") ")[2]
+        .split()
+    )
     cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
     resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     size = f"image {archive.stat().st_size / 1e6:.1f} MB packed"
@@ -92,13 +115,23 @@ def weight(bed: Bed) -> list[str]:
 def probed(name: str) -> dict[str, Any]:
     """Web servers that kubelet asks from the node: Ready needs the node's own interface."""
     body = deployment(name, REPLICAS)
-    probe = {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1, "timeoutSeconds": 3}
-    body["spec"]["template"]["spec"]["containers"][0] |= {"command": ["sh", "-c", SERVE], "readinessProbe": probe}
+    probe = {
+        "httpGet": {"port": PORT, "path": "/index.html"},
+        "periodSeconds": 1,
+        "timeoutSeconds": 3,
+    }
+    body["spec"]["template"]["spec"]["containers"][0] |= {
+        "command": ["sh", "-c", SERVE],
+        "readinessProbe": probe,
+    }
     return body
 
 
 def node_interface(bed: Bed) -> list[str]:
-    return [" ".join(line.split()) for line in bed.node().sh("ip -br address show dev ovn0").splitlines()]
+    return [
+        " ".join(line.split())
+        for line in bed.node().sh("ip -br address show dev ovn0").splitlines()
+    ]
 
 
 def host_port(bed: Bed) -> list[str]:
@@ -113,10 +146,15 @@ def look(bed: Bed) -> Inventory:
     """Without what is others' and comes by itself: OVN's notes about switches, containerd's cache, portmap's chains."""
     seen = inventory(bed.node())
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
-    seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+    seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
+        kind,
+        [p for p in pairs if not p[0].startswith("ct-zone-")],
+    ]
     del seen["files"]["/var/lib/cni"]  # containerd's cache of results, made at the first pod
     seen["files"].pop("/var/lib/cni/results", None)
-    seen["firewall"] = {rule: facts for rule, facts in seen["firewall"].items() if PORTMAP not in rule}
+    seen["firewall"] = {
+        rule: facts for rule, facts in seen["firewall"].items() if PORTMAP not in rule
+    }
     return seen
 
 
@@ -167,13 +205,18 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     seconds: list[float] = []
     starter = threading.Thread(target=lambda: seconds.append(started(cluster, there + 2)))
     starter.start()
-    bed.kubectl("-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
+    bed.kubectl(
+        "-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100
+    )
     starter.join(timeout=120)
     counts = [ping.stop() for ping in pings]
     watch.send_signal(2)
     downtime = float(watch.communicate(timeout=10)[0])
     lost = sum(sent - received for sent, received in counts)
-    step.saw(f"{lost} of {sum(sent for sent, _ in counts)} packets lost", f"no agent for {downtime:.2f} s")
+    step.saw(
+        f"{lost} of {sum(sent for sent, _ in counts)} packets lost",
+        f"no agent for {downtime:.2f} s",
+    )
     step.saw(f"a pod made meanwhile ran after {seconds[0]:.2f} s, usual {usual:.2f} s")
     assert lost == 0
     assert seconds[0] <= usual + downtime + LATER
@@ -188,7 +231,17 @@ def started(cluster: Cluster, count: int) -> float:
 
 def doctor(bed: Bed) -> list[str]:
     """kubectl exec fails where the doctor does."""
-    words = ["-n", deploy.NAMESPACE, "exec", deploy.DAEMONSET, "--", "ovnlet", "doctor", "-o", "json"]
+    words = [
+        "-n",
+        deploy.NAMESPACE,
+        "exec",
+        deploy.DAEMONSET,
+        "--",
+        "ovnlet",
+        "doctor",
+        "-o",
+        "json",
+    ]
     findings = json.loads(bed.kubectl(*words))
     return [f"{each['level']} {each['what']}" for each in findings]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed import progress
 
-BUILD = Path(__file__).resolve().parents[2] / "build"
+BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ import sys
 import time
 from contextlib import ExitStack
 
-from qos import measure, record, steady, unlimited
-from qos.measure import FRAME, Direction, Pair, Row
+from proofs.qos import measure, record, steady, unlimited
+from proofs.qos.measure import FRAME, Direction, Pair, Row
 from testbed import deploy, progress
 from testbed.bed import Bed
 from testbed.workloads import Cluster
@@ -44,9 +44,19 @@ def _neighbour(pairs: dict[int, Pair], loaded: bool) -> Row:
         for rate in (20, 50) if loaded else ():
             words = ("-u", "-b", f"{rate * 1.5}M", "-l", "1300")
             stack.enter_context(measure.flow(pairs[rate].peer, pairs[rate].limited, *words))
-        mbit = stack.enter_context(measure.flow(sender, receiver, "-u", "-b", "50M", "-l", "1300")).rate()
+        mbit = stack.enter_context(
+            measure.flow(sender, receiver, "-u", "-b", "50M", "-l", "1300")
+        ).rate()
     name = "neighbour of overload" if loaded else "neighbour"
-    return Row("host", name, "udp", round(50 * FRAME, 2), round(mbit, 2), round(mbit / 50 / FRAME, 3), asserted=False)
+    return Row(
+        "host",
+        name,
+        "udp",
+        round(50 * FRAME, 2),
+        round(mbit, 2),
+        round(mbit / 50 / FRAME, 3),
+        asserted=False,
+    )
 
 
 def _burst(pair: Pair, direction: Direction, rate: int) -> Row:
@@ -58,7 +68,15 @@ def _burst(pair: Pair, direction: Direction, rate: int) -> Row:
             time.sleep(steady.TICK)
             now = steady.tick(flow.counter)
     beyond = (now.received - before.received) * 8 / 1e6 - rate * (now.at - first.at)
-    return Row("host", f"{direction} burst", "udp", BURST, round(beyond, 2), round(beyond / BURST, 3), asserted=True)
+    return Row(
+        "host",
+        f"{direction} burst",
+        "udp",
+        BURST,
+        round(beyond, 2),
+        round(beyond / BURST, 3),
+        asserted=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
-from qos import steady
+from proofs.qos import steady
 from testbed.service import children, wait_for
 from testbed.space import Inside
 from testbed.workloads import OVN, Cluster, Running, pod
@@ -40,7 +40,11 @@ class Row:
     @property
     def least(self) -> float:
         """Without a limit, what is received may not fall far below what was offered."""
-        return {"tcp": 0.85, "udp": 0.99}[self.protocol] if "unlimited" in self.direction else 1 - TOLERANCE
+        return (
+            {"tcp": 0.85, "udp": 0.99}[self.protocol]
+            if "unlimited" in self.direction
+            else 1 - TOLERANCE
+        )
 
     @property
     def holds(self) -> bool:
@@ -71,7 +75,10 @@ def pods(rates: Sequence[int]) -> list[dict[str, Any]]:
         body
         for rate in rates
         for body in (
-            pod(f"limited-{rate}", **{f"{OVN}/ingress_rate": str(rate), f"{OVN}/egress_rate": str(rate)}),
+            pod(
+                f"limited-{rate}",
+                **{f"{OVN}/ingress_rate": str(rate), f"{OVN}/egress_rate": str(rate)},
+            ),
             pod(f"peer-{rate}"),
         )
     ]
@@ -110,7 +117,9 @@ def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Flow]:
     port = str(next(_PORTS))
     server = _inside(receiver, "iperf3", "-s", "-p", port)
     try:
-        wait_for(lambda: f":{port} " in receiver.inside("ss", "-Hltn"), "iperf3 to listen", timeout=5)
+        wait_for(
+            lambda: f":{port} " in receiver.inside("ss", "-Hltn"), "iperf3 to listen", timeout=5
+        )
         client = _inside(sender, "iperf3", "-c", receiver.ips[0], "-p", port, "-t", "60", *words)
         try:
             yield Flow(client, server)
@@ -129,7 +138,9 @@ def carried(sender: Running, receiver: Running, seconds: float) -> tuple[int, in
     return _bytes(sender, "tx") - before[0], _bytes(receiver, "rx") - before[1]
 
 
-def limited(pair: Pair, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True) -> Row:
+def limited(
+    pair: Pair, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True
+) -> Row:
     """What arrives of more than may pass."""
     sender, receiver = pair.ends(direction)
     words = ["-u", "-b", f"{asked * 1.5}M", "-l", "1300"] if protocol == "udp" else []

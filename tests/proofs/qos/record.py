@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from qos.measure import Row
+from proofs.qos.measure import Row
 
-PATH = Path(__file__).resolve().parents[2] / "build" / "qos.json"
+PATH = Path(__file__).resolve().parents[3] / "build" / "qos.json"
 KEY = ("lane", "direction", "protocol", "asked_mbit")
 
 

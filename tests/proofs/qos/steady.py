@@ -42,7 +42,11 @@ def finding(mbit: float) -> float:
 def counted(pid: int) -> dict[str, int]:
     """What eth0 has counted where this process is; bytes are of whole frames."""
     with open(f"/proc/{pid}/net/dev") as file:
-        fields = next(line for line in file if line.strip().startswith("eth0:")).partition(":")[2].split()
+        fields = (
+            next(line for line in file if line.strip().startswith("eth0:"))
+            .partition(":")[2]
+            .split()
+        )
     numbers = {"rx_bytes": 0, "rx_packets": 1, "tx_bytes": 8, "tx_packets": 9}
     return {name: int(fields[place]) for name, place in numbers.items()}
 
@@ -68,7 +72,9 @@ def measure(pid: int, spent: float, seconds: float) -> Steady:
     last = ticks[-1]
     first = max(place for place, each in enumerate(ticks) if last.at - each.at >= seconds)
     stall = max(ticks[place + 1].at - ticks[place].at for place in range(first, len(ticks) - 1))
-    return Steady((last.received - ticks[first].received) * 8 / (last.at - ticks[first].at) / 1e6, stall)
+    return Steady(
+        (last.received - ticks[first].received) * 8 / (last.at - ticks[first].at) / 1e6, stall
+    )
 
 
 def tick(pid: int) -> Tick:

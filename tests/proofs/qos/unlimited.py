@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 
-from qos import measure
-from qos.measure import Direction, Row
+from proofs.qos import measure
+from proofs.qos.measure import Direction, Row
 from testbed.workloads import OVN, Cluster, Running, pod
 
 LIMIT = 50  # acknowledgements go the limited way
@@ -18,9 +18,13 @@ def rows(cluster: Cluster) -> list[Row]:
         "ingress": {f"{OVN}/ingress_rate": str(LIMIT)},
         "egress": {f"{OVN}/egress_rate": str(LIMIT)},
     }
-    cluster.apply(pod("in", **limits["ingress"]), pod("out", **limits["egress"]), pod("free"), pod("spare"))
+    cluster.apply(
+        pod("in", **limits["ingress"]), pod("out", **limits["egress"]), pod("free"), pod("spare")
+    )
     named = {
-        each.name: each for each in cluster.running(len(cluster.made)) if each.name in ("in", "out", "free", "spare")
+        each.name: each
+        for each in cluster.running(len(cluster.made))
+        if each.name in ("in", "out", "free", "spare")
     }
     ends = {"egress": (named["in"], named["free"]), "ingress": (named["free"], named["out"])}
     baselines: list[float] = []
@@ -45,7 +49,15 @@ def _udp_row(name: str, runs: list[tuple[int, int]]) -> Row:
 def _tcp_row(name: str, runs: list[float], baselines: list[float]) -> Row:
     """The median of runs that took turns with those of the baseline, as a share of that one's."""
     mbit, baseline = statistics.median(runs), statistics.median(baselines)
-    return Row("host", name, "tcp", round(baseline, 1), round(mbit, 1), round(mbit / baseline, 3), asserted=True)
+    return Row(
+        "host",
+        name,
+        "tcp",
+        round(baseline, 1),
+        round(mbit, 1),
+        round(mbit / baseline, 3),
+        asserted=True,
+    )
 
 
 def _tcp(sender: Running, receiver: Running) -> float:

@@ -15,12 +15,24 @@ import pytest
 import yaml
 
 from ovnlet.core import annotations, desired, node_network
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Plan, Step, Verb, diff
-from ovnlet.core.resources import ABSENT, Address, Claim, Network, Port, Resource, Rival, Route, Veth
+from ovnlet.core.resources import (
+    ABSENT,
+    Address,
+    CompetingRoute,
+    DuplicateIfaceId,
+    Network,
+    Port,
+    Resource,
+    Route,
+    Veth,
+)
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
-ATTACHMENT = Attachment("c0ffee5b1e55" + "0" * 52, "eth0", "/run/netns/cni-1", "shop", "web-0", "u-1", "ovn", "boot", 1)
+ATTACHMENT = Attachment(
+    "c0ffee5b1e55" + "0" * 52, "eth0", "/run/netns/cni-1", "shop", "web-0", "u-1", "ovn", "boot", 1
+)
 Facts = Mapping[str, Any]
 
 
@@ -45,7 +57,9 @@ def test_there_are_enough_of_them_and_each_has_its_own_words() -> None:
 def check(story: Facts) -> None:
     wanted = network(story["desired"], story.get("node", {}))
     plan = [str(step) for step in between(story, wanted)]
-    if told := "\n".join(difflib.unified_diff(story["plan"], plan, "the story's plan", "the real plan", lineterm="")):
+    if told := "\n".join(
+        difflib.unified_diff(story["plan"], plan, "the story's plan", "the real plan", lineterm="")
+    ):
         pytest.fail(f"{story['story']}\n{told}", pytrace=False)
 
 
@@ -57,12 +71,19 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if facts == "absent":
         return ABSENT
     assert isinstance(facts, Mapping)
-    text = {name if " " in name else annotations.key("ovn", name): str(value) for name, value in facts.items()}
+    text = {
+        name if " " in name else annotations.key("ovn", name): str(value)
+        for name, value in facts.items()
+    }
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     if "cluster" in node:  # the node's own interface, not a pod's
-        clusters, outgoing = (frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing"))
-        return node_network.network(Attachment.of_node("n0"), text, node_network.Reach(clusters, outgoing), where)
+        clusters, outgoing = (
+            frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing")
+        )
+        return node_network.network(
+            Attachment.of_node("n0"), text, node_network.Reach(clusters, outgoing), where
+        )
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 
@@ -85,7 +106,8 @@ def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:
             return network(story["desired"], node)
         case before:
             return network(
-                {**(story["desired"] if story["desired"] != "absent" else {}), **before}, story.get("node", {})
+                {**(story["desired"] if story["desired"] != "absent" else {}), **before},
+                story.get("node", {}),
             )
 
 
@@ -96,7 +118,10 @@ def words(resource: Resource) -> str:
 def changed(resource: Resource, changes: Facts) -> Resource:
     if isinstance(resource, Port):
         orphaned = changes.get("orphaned", False)
-        labels = {**resource.ids, **{name: value for name, value in changes.items() if name != "orphaned"}}
+        labels = {
+            **resource.ids,
+            **{name: value for name, value in changes.items() if name != "orphaned"},
+        }
         kept = frozenset((name, value) for name, value in labels.items() if value is not None)
         return replace(resource, external_ids=kept, orphaned=orphaned)
     return replace(resource, **dict(_typed(changes)))
@@ -116,13 +141,15 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
 def added(line: str, wanted: Network) -> Resource:
     veth = next((resource.key for resource in wanted if isinstance(resource, Veth)), ())
     match line.split():
-        case ["Claim", interface, iface_id]:
-            return Claim(interface, iface_id)
+        case ["DuplicateIfaceId", interface, iface_id]:
+            return DuplicateIfaceId(interface, iface_id)
         case ["Route", pod, destination, "via", via]:
             return Route(veth, pod, ip_network(destination), ip_address(via), None)
-        case ["Rival", pod, destination, "via", via, "proto", protocol, "metric", metric]:
+        case ["CompetingRoute", pod, destination, "via", via, "proto", protocol, "metric", metric]:
             hops = (ip_address(via),)
-            return Rival(veth, pod, ip_network(destination), hops, None, int(protocol), int(metric))
+            return CompetingRoute(
+                veth, pod, ip_network(destination), hops, None, int(protocol), int(metric)
+            )
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
         case ["Port", bridge, name]:

@@ -9,11 +9,12 @@ from ovnlet.core import ids, values
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import key
 from ovnlet.core.errors import Invalid
-from ovnlet.core.subnets import Subnet
+from ovnlet.core.ipam.subnets import Subnet
 
 PROVIDER = "ovn"
 IP, MAC, POOL, SWITCH, ALLOCATED = (
-    key(PROVIDER, name) for name in ("ip_address", "mac_address", "ip_pool", "logical_switch", "allocated")
+    key(PROVIDER, name)
+    for name in ("ip_address", "mac_address", "ip_pool", "logical_switch", "allocated")
 )
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -146,7 +147,10 @@ def bound(text: str) -> Binding | None:
     if not _MAC.fullmatch(mac) or "dynamic" in rest:
         return None
     try:
-        return Binding(mac, tuple(sorted((values.address(word) for word in rest), key=lambda each: each.version)))
+        return Binding(
+            mac,
+            tuple(sorted((values.address(word) for word in rest), key=lambda each: each.version)),
+        )
     except ValueError:
         return None
 
@@ -155,7 +159,9 @@ def told(claim: Claim, subnet: Subnet) -> Binding | None:
     """What its annotations say that it was given, if they say all of it and it lies in the subnet."""
     if claim.annotations.get(ALLOCATED) != "true":
         return None
-    binding = bound(f"{claim.annotations.get(MAC, '')} {claim.annotations.get(IP, '').replace(',', ' ')}")
+    binding = bound(
+        f"{claim.annotations.get(MAC, '')} {claim.annotations.get(IP, '').replace(',', ' ')}"
+    )
     if binding is None or {address.version for address in binding.addresses} != subnet.families:
         return None
     return binding if all(subnet.holds(address) for address in binding.addresses) else None
@@ -164,7 +170,13 @@ def told(claim: Claim, subnet: Subnet) -> Binding | None:
 def named_pool(claim: Claim) -> str:
     """The IPPool that is asked for by name; nothing where addresses are asked for, or none in particular."""
     text = claim.annotations.get(POOL, "").strip()
-    return text if _NAME.fullmatch(text) and not claim.annotations.get(IP, "").strip() and not _is_address(text) else ""
+    return (
+        text
+        if _NAME.fullmatch(text)
+        and not claim.annotations.get(IP, "").strip()
+        and not _is_address(text)
+        else ""
+    )
 
 
 def asked_mac(claim: Claim) -> str:
@@ -193,7 +205,9 @@ def _pool(claim: Claim, text: str, subnet: Subnet) -> tuple[tuple[Address, ...],
     if number is None:
         return pool
     if number >= len(pool):
-        raise Invalid(POOL, text, f"at least {number + 1} entries, one for each pod of the StatefulSet")
+        raise Invalid(
+            POOL, text, f"at least {number + 1} entries, one for each pod of the StatefulSet"
+        )
     return (pool[number],)
 
 
@@ -216,6 +230,8 @@ def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
         found = [values.address(part.partition("/")[0]) for part in values.split(text)]
     except ValueError as error:
         raise Invalid(name, text, allowed) from error
-    if len({address.version for address in found}) != len(found) or not all(map(subnet.holds, found)):
+    if len({address.version for address in found}) != len(found) or not all(
+        map(subnet.holds, found)
+    ):
         raise Invalid(name, text, allowed)
     return tuple(sorted(found, key=lambda address: address.version))

@@ -10,7 +10,8 @@ from ipaddress import ip_address
 
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import key
-from ovnlet.core.claims import (
+from ovnlet.core.errors import Invalid
+from ovnlet.core.ipam.claims import (
     POOL,
     PROVIDER,
     Binding,
@@ -23,10 +24,9 @@ from ovnlet.core.claims import (
     told,
     wishes,
 )
-from ovnlet.core.errors import Invalid
-from ovnlet.core.pools import IpPool
+from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.resources.northbound import SwitchPort
-from ovnlet.core.subnets import Subnet
 
 UID, FREED = "ovnlet-uid", "ovnlet-freed"
 
@@ -58,7 +58,9 @@ Holder = Callable[[Address | str, str], str | None]
 Pools = Callable[[str], IpPool | None]
 
 
-def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, pools: Pools = lambda _: None) -> Decision:
+def decide(
+    claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, pools: Pools = lambda _: None
+) -> Decision:
     """``holder`` names another port that has an address or a MAC, if there is one."""
     if seen is not None and (binding := settled(claim, seen)):
         return Decision(_pinned(claim, subnet, binding), binding)
@@ -77,7 +79,11 @@ def decide(claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, pool
 def _of_wishes(
     claim: Claim, seen: Seen | None, subnet: Subnet, asked: tuple[Wish, ...], conflict: "_Conflict"
 ) -> Decision:
-    if seen is not None and (kept := _inherited(seen, subnet)) and any(wish.met_by(kept) for wish in asked):
+    if (
+        seen is not None
+        and (kept := _inherited(seen, subnet))
+        and any(wish.met_by(kept) for wish in asked)
+    ):
         return Decision(_pinned(claim, subnet, kept), kept)
     free = [wish for wish in asked if not conflict.of(wish.addresses, wish.mac)]
     if not free:
@@ -149,7 +155,9 @@ def _found(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
     return pool
 
 
-def _of_pool(claim: Claim, seen: Seen | None, subnet: Subnet, pool: IpPool, conflict: _Conflict) -> Decision:
+def _of_pool(
+    claim: Claim, seen: Seen | None, subnet: Subnet, pool: IpPool, conflict: _Conflict
+) -> Decision:
     """One address of each family that the pool has; OVN chooses those of the others."""
     mac = asked_mac(claim)
     kept = _inherited(seen, subnet) if seen is not None else None
@@ -158,7 +166,9 @@ def _of_pool(claim: Claim, seen: Seen | None, subnet: Subnet, pool: IpPool, conf
     asked = _asked(seen.port.addresses) if seen is not None else ()
     chosen = pool.choose(subnet, lambda address: not conflict.of((address,), ""), asked)
     if chosen is None:
-        return Decision(None, waits=True, tell=("AddressTaken", f"every address of IPPool {pool.name} is taken"))
+        return Decision(
+            None, waits=True, tell=("AddressTaken", f"every address of IPPool {pool.name} is taken")
+        )
     return _ask(claim, seen, subnet, Wish(chosen, mac), conflict)
 
 
@@ -171,7 +181,9 @@ def _asked(text: str) -> tuple[Address, ...]:
         return ()
 
 
-def _ask(claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: _Conflict) -> Decision:
+def _ask(
+    claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: _Conflict
+) -> Decision:
     """Have OVN choose what is not asked for, and take its answer if it is whole and what was asked."""
     if wish.mac and {address.version for address in wish.addresses} == subnet.families:
         binding = Binding(wish.mac, wish.addresses)
@@ -185,11 +197,17 @@ def _ask(claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: 
     return _answered(wish, answer, claim, subnet, conflict)
 
 
-def _answered(wish: Wish, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict) -> Decision:
+def _answered(
+    wish: Wish, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict
+) -> Decision:
     if lacking := subnet.families - {address.version for address in answer.addresses}:
         words = " and ".join(f"IPv{family}" for family in sorted(lacking))
         # OVN gives such a port nothing when an address becomes free: another one is made then.
-        return Decision(None, waits=True, tell=("SubnetFull", f"subnet {subnet.name} has no {words} address left"))
+        return Decision(
+            None,
+            waits=True,
+            tell=("SubnetFull", f"subnet {subnet.name} has no {words} address left"),
+        )
     if not set(wish.addresses) <= set(answer.addresses):
         given = f"OVN gave {answer.ips} where {', '.join(map(str, wish.addresses))} was asked for"
         return Decision(None, waits=True, tell=("AddressTaken", given))

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, ClassVar
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.subnets import Range, Subnet
+from ovnlet.core.ipam.subnets import Range, Subnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,24 @@ class IpPool:
         """One of each family that it has: a preferred one, or the first that is free. None where a family has none."""
         chosen = []
         for family in sorted(self.families & subnet.families):
-            candidates = (each for each in (*preferred, *self._every(family)) if each.version == family)
-            usable = (each for each in candidates if self.holds(each) and subnet.holds(each) and is_free(each))
+            candidates = (
+                each for each in (*preferred, *self._every(family)) if each.version == family
+            )
+            usable = (
+                each
+                for each in candidates
+                if self.holds(each) and subnet.holds(each) and is_free(each)
+            )
             chosen.append(next(usable, None))
         return None if None in chosen else tuple(each for each in chosen if each is not None)
 
     def ranges(self) -> tuple[Range, ...]:
         """Those of IPv4: OVN keeps others from nothing else."""
-        return tuple(Range(a, b) for a, b in self.spans if isinstance(a, IPv4Address) and isinstance(b, IPv4Address))
+        return tuple(
+            Range(a, b)
+            for a, b in self.spans
+            if isinstance(a, IPv4Address) and isinstance(b, IPv4Address)
+        )
 
     def _every(self, family: int) -> Iterator[Address]:
         for first, last in self.spans:

@@ -61,7 +61,8 @@ class Subnet:
     def holds(self, address: Address) -> bool:
         """Whether a pod may have it: inside, and neither the network's own, the broadcast's nor the gateway's."""
         return any(
-            address in network and address not in (network.network_address, network.broadcast_address)
+            address in network
+            and address not in (network.network_address, network.broadcast_address)
             for network in self.networks
             if network.version == address.version
         ) and (address not in self.gateways)
@@ -76,7 +77,10 @@ class Subnet:
         taken |= {(int(each.first), int(each.last)) for each in self.excluded}
         taken |= {(int(g), int(g)) for g in self.gateways if g.version == 4}
         return max(
-            v4.num_addresses - 2 - _covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1), 0
+            v4.num_addresses
+            - 2
+            - _covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1),
+            0,
         )
 
 
@@ -143,7 +147,9 @@ def _networks(text: str) -> tuple[Destination, ...]:
         raise Unusable(f"cidrBlock is {text!r}: at most one prefix of each family")
     for network in networks:
         if network.version == 6 and network.prefixlen != _V6_LENGTH:
-            raise Unusable(f"cidrBlock has {network}: OVN gives addresses out of an IPv6 /{_V6_LENGTH} only")
+            raise Unusable(
+                f"cidrBlock has {network}: OVN gives addresses out of an IPv6 /{_V6_LENGTH} only"
+            )
         if network.version == 4 and network.prefixlen not in _V4_LENGTHS:
             raise Unusable(f"cidrBlock has {network}: an IPv4 prefix is from /8 to /30")
         if network.is_multicast or network.is_loopback or network.is_link_local:
@@ -154,7 +160,10 @@ def _networks(text: str) -> tuple[Destination, ...]:
 def _gateways(text: str, networks: tuple[Destination, ...]) -> tuple[Address, ...]:
     """The first host of each family for which none is given."""
     try:
-        given = {address.version: address for address in (ip_address(p.strip()) for p in text.split(",") if p.strip())}
+        given = {
+            address.version: address
+            for address in (ip_address(p.strip()) for p in text.split(",") if p.strip())
+        }
     except ValueError as error:
         raise Unusable(f"gateway is {text!r}: {error}") from error
     if extra := given.keys() - {network.version for network in networks}:

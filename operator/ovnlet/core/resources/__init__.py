@@ -7,15 +7,34 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 
 from typing import Protocol
 
-from ovnlet.core.resources.netlink import Address, Nic, Offload, Rival, Route, Veth
+from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
 from ovnlet.core.resources.nftables import Masquerade
-from ovnlet.core.resources.ovs import Claim, Port
-from ovnlet.core.resources.qos import Leaf, Policer, Policing, Qdisc, Shaper, Shaping
+from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
+from ovnlet.core.resources.qos import (
+    HtbQdisc,
+    LeafQdisc,
+    OvsPolicing,
+    OvsQos,
+    PoliceFilter,
+    TbfQdisc,
+)
 from ovnlet.core.resources.sysctl import Sysctl
 
-Limited = Shaper | Qdisc | Policer | Leaf
+Limited = TbfQdisc | HtbQdisc | PoliceFilter | LeafQdisc
 Resource = (
-    Claim | Port | Shaping | Policing | Nic | Veth | Sysctl | Offload | Address | Route | Rival | Masquerade | Limited
+    DuplicateIfaceId
+    | Port
+    | OvsQos
+    | OvsPolicing
+    | Nic
+    | Veth
+    | Sysctl
+    | Offload
+    | Address
+    | Route
+    | CompetingRoute
+    | Masquerade
+    | Limited
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -36,46 +55,46 @@ class Thing(Protocol):
 # reconfigures everything at each link event, and so does it once for both (75 -> 49 ms at 250 ports).
 # What tc has comes last: ovs-vswitchd makes its part once the link is there.
 ORDER: tuple[type[Resource], ...] = (
-    Claim,
+    DuplicateIfaceId,
     Port,
-    Shaping,
-    Policing,
+    OvsQos,
+    OvsPolicing,
     Nic,
     Veth,
     Sysctl,
     Offload,
     Address,
     Route,
-    Rival,
+    CompetingRoute,
     Masquerade,
-    Shaper,
-    Qdisc,
-    Policer,
-    Leaf,
+    TbfQdisc,
+    HtbQdisc,
+    PoliceFilter,
+    LeafQdisc,
 )
 
 __all__ = [
     "ABSENT",
     "ORDER",
     "Address",
-    "Claim",
+    "CompetingRoute",
+    "DuplicateIfaceId",
+    "HtbQdisc",
     "Key",
-    "Leaf",
+    "LeafQdisc",
     "Limited",
     "Masquerade",
     "Network",
     "Nic",
     "Offload",
-    "Policer",
-    "Policing",
+    "OvsPolicing",
+    "OvsQos",
+    "PoliceFilter",
     "Port",
-    "Qdisc",
     "Resource",
-    "Rival",
     "Route",
-    "Shaper",
-    "Shaping",
     "Sysctl",
+    "TbfQdisc",
     "Thing",
     "Veth",
 ]

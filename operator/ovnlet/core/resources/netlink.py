@@ -1,7 +1,14 @@
 """Links, addresses and routes, as the kernel's rtnetlink and ethtool know them."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 
 # Routes of this protocol inside a pod are ours (rtm_protocol; 157 is unassigned in iproute2's rt_protos).
 PROTOCOL = 157
@@ -97,7 +104,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class CompetingRoute:
     """Somebody else's route to the destination of one of ours, by our link and of no worse metric.
 
     Never desired: Linux may prefer it to ours. ``via`` has each of its next hops, None being the link itself.
@@ -114,7 +121,12 @@ class Rival:
     @property
     def key(self) -> tuple[object, ...]:
         source = (f"src {self.source}",) if self.source else ()
-        words = (*(f"via {via}" for via in self.via if via), *source, f"proto {self.protocol}", f"metric {self.metric}")
+        words = (
+            *(f"via {via}" for via in self.via if via),
+            *source,
+            f"proto {self.protocol}",
+            f"metric {self.metric}",
+        )
         return ("rival", self.pod, self.destination, *words)
 
     @property

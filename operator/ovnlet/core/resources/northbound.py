@@ -9,7 +9,9 @@ MARK = "ovnlet"
 # The only keys of these maps that are compared and written; all others are left as they are.
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
 PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
-PORT_LABELS = frozenset({MARK, "ovnlet-uid", "ovnlet-workload", "ovnlet-freed", "vendor", "pod", "ls"})
+PORT_LABELS = frozenset(
+    {MARK, "ovnlet-uid", "ovnlet-workload", "ovnlet-freed", "vendor", "pod", "ls"}
+)
 
 
 @dataclass(frozen=True, slots=True)

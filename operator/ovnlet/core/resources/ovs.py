@@ -5,7 +5,9 @@ from dataclasses import dataclass
 # The only keys of Interface.external_ids that are ours to write or remove. All others are left as
 # they are: overwriting the map erases ovn-controller's `ovn-installed` for good.
 MARK = "ovnlet"
-OWNED_IDS = frozenset({MARK, "iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip"})
+OWNED_IDS = frozenset(
+    {MARK, "iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DuplicateIfaceId:
     """Another Interface row that bears the `iface-id` of ours. Never desired: OVN binds only one of them."""
 
     interface: str

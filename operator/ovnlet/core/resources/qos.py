@@ -25,7 +25,7 @@ def module(kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shaping:
+class OvsQos:
     """A QoS row of type linux-htb bound to the Port, and its one Queue: the pod's ingress, a switch port's egress.
 
     ``rate`` None is a class without a limit, for netem to hang on. ``told`` are keys of QoS.other_config that htb does
@@ -51,7 +51,7 @@ class Shaping:
 
 
 @dataclass(frozen=True, slots=True)
-class Policing:
+class OvsPolicing:
     """Interface.ingress_policing_rate and _burst, in kbit: the pod's egress."""
 
     port: _Key
@@ -69,8 +69,8 @@ class Policing:
 
 
 @dataclass(frozen=True, slots=True)
-class Qdisc:
-    """What ovs-vswitchd made of a Shaping, its htb class on the node's end. It goes with the rows, never by us."""
+class HtbQdisc:
+    """What ovs-vswitchd made of a OvsQos, its htb class on the node's end. It goes with the rows, never by us."""
 
     veth: _Key
     host: str
@@ -86,8 +86,8 @@ class Qdisc:
 
 
 @dataclass(frozen=True, slots=True)
-class Policer:
-    """What ovs-vswitchd made of a Policing, its filter on the node's end. It goes with the columns, never by us."""
+class PoliceFilter:
+    """What ovs-vswitchd made of a OvsPolicing, its filter on the node's end. It goes with the columns, never by us."""
 
     veth: _Key
     host: str
@@ -103,7 +103,7 @@ class Policer:
 
 
 @dataclass(frozen=True, slots=True)
-class Shaper:
+class TbfQdisc:
     """A token bucket (tbf) at the root of the pod's own end: its egress waits in the pod instead of being dropped."""
 
     veth: _Key
@@ -121,7 +121,7 @@ class Shaper:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class LeafQdisc:
     """The queue in ovs-vswitchd's class: netem, which delays and loses, or else a pfifo, which is only short.
 
     In microseconds, packets and millionths.

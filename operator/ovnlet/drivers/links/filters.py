@@ -6,11 +6,20 @@ The rate stands in the action, the action in the filter's options, by an attribu
 import errno
 from collections.abc import Iterator
 
-from ovnlet.core.resources import Policer
+from ovnlet.core.resources import PoliceFilter
 from ovnlet.core.resources.qos import POLICE
-from ovnlet.drivers.netlink_socket import ACK, DUMP, Request, Socket, attributes
-from ovnlet.drivers.rtnetlink import Link
-from ovnlet.drivers.tc import GETTFILTER, INGRESS, NEWACTION, TC, Entry, attribute, entry, rate_of
+from ovnlet.drivers.linux.rtnetlink import Link
+from ovnlet.drivers.linux.tc import (
+    GETTFILTER,
+    INGRESS,
+    NEWACTION,
+    TC,
+    Entry,
+    attribute,
+    entry,
+    rate_of,
+)
+from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attributes
 
 # Which attribute holds the actions: of the filter that ovs-vswitchd makes by itself, and of the one it offloads.
 _ACTIONS = {"basic": 3, "matchall": 2}
@@ -24,11 +33,11 @@ def get_filters(index: int) -> Request:
     return Request(GETTFILTER, DUMP, TC.pack(0, index, 0, INGRESS, 0))
 
 
-def look(host: Socket, link: Link, wanted: Policer) -> Iterator[Policer]:
+def look(host: Socket, link: Link, wanted: PoliceFilter) -> Iterator[PoliceFilter]:
     """The first one alone counts: what it lets pass, a second one cannot let pass again."""
     for found in map(entry, host.dump(get_filters(link.index))):
         if (rate := policed(found)) is not None:
-            yield Policer(wanted.veth, wanted.host, rate)
+            yield PoliceFilter(wanted.veth, wanted.host, rate)
             return
 
 

@@ -4,15 +4,15 @@ import errno
 import time
 
 from ovnlet.core.resources.qos import HANDLE, HTB, NETEM, POLICE, TBF
-from ovnlet.drivers import filters
-from ovnlet.drivers.netlink_socket import Request, Socket
-from ovnlet.drivers.tc import MAKE, NEWQDISC, ROOT, qdisc
+from ovnlet.drivers.links import filters
+from ovnlet.drivers.linux.tc import MAKE, NEWQDISC, ROOT, qdisc
+from ovnlet.drivers.linux.transport import Request, Socket
 
 _RECHECK = 60.0
 
 
-class Kinds:
-    """Kinds of qdisc, and the police action. A module that was missing is asked for again after a minute."""
+class KernelFeatures:
+    """KernelFeatures of qdisc, and the police action. A module that was missing is asked for again after a minute."""
 
     def __init__(self, kinds: tuple[str, ...] = (HTB, TBF, NETEM, POLICE)) -> None:
         self._lacking: frozenset[str] = frozenset(kinds)

@@ -9,9 +9,17 @@ import struct
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.nftables import TABLE, Masquerade
-from ovnlet.drivers import nftexpr
-from ovnlet.drivers.netlink_socket import ACK, DUMP, NETFILTER, Refused, Request, Socket, attributes
-from ovnlet.drivers.nftexpr import attribute, number, text
+from ovnlet.drivers.linux import nft_expressions
+from ovnlet.drivers.linux.nft_expressions import attribute, number, text
+from ovnlet.drivers.linux.transport import (
+    ACK,
+    DUMP,
+    NETFILTER,
+    Refused,
+    Request,
+    Socket,
+    attributes,
+)
 
 _SUBSYSTEM = 10
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 0, 1, 2, 3, 4, 6, 7
@@ -44,13 +52,31 @@ def is_there() -> bool:
 def look(nic: str) -> Masquerade | None:
     """The table as it is; None where there is none. Raises Refused or OSError."""
     with Socket(NETFILTER) as kernel:
-        ours = [found for body in kernel.dump(_get(_GETTABLE)) if _name(found := attributes(body, 4)) == TABLE]
+        ours = [
+            found
+            for body in kernel.dump(_get(_GETTABLE))
+            if _name(found := attributes(body, 4)) == TABLE
+        ]
         if not ours:
             return None
-        chains = [found for body in kernel.dump(_get(_GETCHAIN)) if _name(found := attributes(body, 4)) == TABLE]
-        rules = [found for body in kernel.dump(_get(_GETRULE)) if _name(found := attributes(body, 4)) == TABLE]
-    seen = nftexpr.read(nic, tuple(nftexpr.decode(rule.get(4, b"")) for rule in rules))
-    whole = seen.intact and not any(ours[0].get(2, b"")) and [_is_ours(chain) for chain in chains] == [True]
+        chains = [
+            found
+            for body in kernel.dump(_get(_GETCHAIN))
+            if _name(found := attributes(body, 4)) == TABLE
+        ]
+        rules = [
+            found
+            for body in kernel.dump(_get(_GETRULE))
+            if _name(found := attributes(body, 4)) == TABLE
+        ]
+    seen = nft_expressions.read(
+        nic, tuple(nft_expressions.decode(rule.get(4, b"")) for rule in rules)
+    )
+    whole = (
+        seen.intact
+        and not any(ours[0].get(2, b""))
+        and [_is_ours(chain) for chain in chains] == [True]
+    )
     return Masquerade(nic, seen.sources, seen.inside, whole)
 
 
@@ -69,7 +95,10 @@ def write(wanted: Masquerade) -> None:
     """Instead of whatever has stood there. Raises Refused or OSError."""
     hook = b"".join(attribute(kind, value) for kind, value in _HOOK.items())
     chain = {1: text(TABLE), 3: text(_CHAIN), 4: hook, 5: number(_ACCEPT), 7: text(_TYPE)}
-    rules = [{1: text(TABLE), 2: text(_CHAIN), 4: nftexpr.encode(rule)} for rule in nftexpr.rules(wanted)]
+    rules = [
+        {1: text(TABLE), 2: text(_CHAIN), 4: nft_expressions.encode(rule)}
+        for rule in nft_expressions.rules(wanted)
+    ]
     _transact(
         *_gone(),
         _change(_NEWTABLE, _CREATE, {1: text(TABLE)}),
@@ -92,7 +121,9 @@ def _transact(*changes: Request) -> None:
     mark = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
     last = changes[-1]._replace(flags=changes[-1].flags | ACK)
     with Socket(NETFILTER) as kernel:
-        kernel.transact(Request(_BATCH_BEGIN, 0, mark), *changes[:-1], last, Request(_BATCH_END, 0, mark))
+        kernel.transact(
+            Request(_BATCH_BEGIN, 0, mark), *changes[:-1], last, Request(_BATCH_END, 0, mark)
+        )
 
 
 def _change(kind: int, flags: int, given: dict[int, bytes]) -> Request:
@@ -101,7 +132,9 @@ def _change(kind: int, flags: int, given: dict[int, bytes]) -> Request:
 
 
 def _get(kind: int) -> Request:
-    return Request(_SUBSYSTEM << 8 | kind, DUMP, struct.pack(">BBH", _INET, 0, 0) + attribute(1, text(TABLE)))
+    return Request(
+        _SUBSYSTEM << 8 | kind, DUMP, struct.pack(">BBH", _INET, 0, 0) + attribute(1, text(TABLE))
+    )
 
 
 def _name(found: dict[int, bytes]) -> str:
@@ -112,4 +145,8 @@ def _name(found: dict[int, bytes]) -> str:
 def _is_ours(chain: dict[int, bytes]) -> bool:
     hook = attributes(chain.get(4, b""))
     named = (chain.get(3, b""), chain.get(7, b"")) == (text(_CHAIN), text(_TYPE))
-    return named and {kind: hook.get(kind) for kind in _HOOK} == _HOOK and chain.get(5) == number(_ACCEPT)
+    return (
+        named
+        and {kind: hook.get(kind) for kind in _HOOK} == _HOOK
+        and chain.get(5) == number(_ACCEPT)
+    )

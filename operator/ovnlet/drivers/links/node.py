@@ -8,15 +8,16 @@ import errno
 import time
 from collections.abc import Iterator, Sequence
 
-from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import Taken
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Masquerade, Network, Nic, Offload, Resource, Sysctl
-from ovnlet.drivers import ethtool, nftables, routes, sysctl, veths
-from ovnlet.drivers.netlink import addresses_of, faults
-from ovnlet.drivers.netlink_socket import Refused, Socket
-from ovnlet.drivers.netlink_steps import Run
-from ovnlet.drivers.rtnetlink import Link
+from ovnlet.drivers.links import nftables, routes, veths
+from ovnlet.drivers.links.pod import addresses_of, faults
+from ovnlet.drivers.links.steps import Run
+from ovnlet.drivers.linux import ethtool, sysctl
+from ovnlet.drivers.linux.rtnetlink import Link
+from ovnlet.drivers.linux.transport import Refused, Socket
 
 # What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
 _KINDS = frozenset({"tun", "openvswitch"})
@@ -71,7 +72,9 @@ class NodeLinks:
     def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         links = [step for step in steps if not isinstance(step.resource, Masquerade)]
         with faults(attachment), Socket() as host:
-            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(links)
+            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(
+                links
+            )
             for step in steps:
                 if isinstance(step.resource, Masquerade):
                     nftables.carry_out(step)

@@ -14,16 +14,16 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import groupby
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment, Life
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
+from ovnlet.core.identity import Attachment, Life
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers import ethtool, routes, sysctl, traffic, veths
-from ovnlet.drivers.namespaces import entered, opened
-from ovnlet.drivers.netlink_socket import Refused, Request, Socket
-from ovnlet.drivers.netlink_steps import GONE, Run, fault
-from ovnlet.drivers.rtnetlink import (
+from ovnlet.drivers.links import routes, traffic_control, veths
+from ovnlet.drivers.links.steps import GONE, Run, fault
+from ovnlet.drivers.linux import ethtool, sysctl
+from ovnlet.drivers.linux.namespaces import entered, opened
+from ovnlet.drivers.linux.rtnetlink import (
     NOPREFIXROUTE,
     Interface,
     Link,
@@ -33,9 +33,10 @@ from ovnlet.drivers.rtnetlink import (
     get_links,
     link,
 )
+from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
 
-class Netlink:
+class PodLinks:
     """``sysctl_dir`` is where the node's /proc/sys/net is mounted."""
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
@@ -65,7 +66,9 @@ class Netlink:
             except UnknownSandbox:
                 return Life.HIDDEN if _host_end(attachment) else Life.DEAD
 
-    def observe(self, attachment: Attachment, desired: Network, owned: frozenset[Interface] = frozenset()) -> Network:
+    def observe(
+        self, attachment: Attachment, desired: Network, owned: frozenset[Interface] = frozenset()
+    ) -> Network:
         """What of ours is there; ``owned`` are addresses that the record says were set.
 
         Where nothing is desired, the host end of a sandbox that cannot be seen is shown and can be removed.
@@ -121,7 +124,7 @@ class Netlink:
                 things.update(addresses)
                 things.update(routes.look(sandbox.pod, pair.pod.index, veth, desired, addresses))
                 things.update(self._settings(sandbox.pod, veth, desired))
-            things.update(traffic.look(sandbox, pair, veth, desired))
+            things.update(traffic_control.look(sandbox, pair, veth, desired))
         return frozenset(things)
 
     def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:
@@ -147,7 +150,9 @@ def faults(attachment: Attachment) -> Iterator[None]:
         yield
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "")
-        raise NodeFault(f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}") from error
+        raise NodeFault(
+            f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}"
+        ) from error
 
 
 def addresses_of(

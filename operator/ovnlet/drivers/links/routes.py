@@ -6,10 +6,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ovnlet.core.resources import Address, Network, Nic, Rival, Route, Veth
+from ovnlet.core.resources import Address, CompetingRoute, Network, Nic, Route, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers.netlink_socket import ACK, DUMP, Request, Socket, attributes
-from ovnlet.drivers.rtnetlink import (
+from ovnlet.drivers.linux.rtnetlink import (
     DELROUTE,
     GETROUTE,
     NEWROUTE,
@@ -22,6 +21,7 @@ from ovnlet.drivers.rtnetlink import (
     network_of,
     u32,
 )
+from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attributes
 
 BY_KERNEL = 2  # RTPROT_KERNEL
 _ADD = ACK | 0x400  # NLM_F_CREATE
@@ -50,7 +50,11 @@ class RouteEntry(NamedTuple):
 
     @property
     def ours(self) -> bool:
-        return self.plain and self.protocol == PROTOCOL and self.metric == _METRIC[_family(self.destination)]
+        return (
+            self.plain
+            and self.protocol == PROTOCOL
+            and self.metric == _METRIC[_family(self.destination)]
+        )
 
     def competes(self, link: int) -> bool:
         """With a route of ours to the same destination by that link, if there is one."""
@@ -58,22 +62,28 @@ class RouteEntry(NamedTuple):
         return better and {index for index, _ in self.hops} == {link}
 
 
-def add_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
+def add_route(
+    index: int, destination: Destination, via: Gateway | None, source: Gateway | None
+) -> Request:
     """In front of others to that destination. NLM_F_REPLACE would overwrite whichever comes first, whose ever it is."""
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
     return Request(NEWROUTE, _ADD, _route(index, destination, scope) + _hop(via, source))
 
 
-def delete_route(index: int, destination: Destination, via: Gateway | None, source: Gateway | None) -> Request:
+def delete_route(
+    index: int, destination: Destination, via: Gateway | None, source: Gateway | None
+) -> Request:
     """Ours only: the kernel compares the protocol, and the next hop and the source where they are given."""
     return Request(DELROUTE, ACK, _route(index, destination, _SCOPE_NOWHERE) + _hop(via, source))
 
 
-def delete_rival(index: int, rival: Rival) -> Request:
+def delete_rival(index: int, rival: CompetingRoute) -> Request:
     """Just that one, by its protocol and metric. IPv4 knows one of several next hops by them, and not by a link."""
     head = _head(rival.destination, _SCOPE_NOWHERE, rival.protocol, rival.metric)
     if len(rival.via) == 1:
-        return Request(DELROUTE, ACK, head + attribute(4, u32(index)) + _hop(rival.via[0], rival.source))
+        return Request(
+            DELROUTE, ACK, head + attribute(4, u32(index)) + _hop(rival.via[0], rival.source)
+        )
     hops = (_hop(via, None) for via in rival.via)
     several = b"".join(_NEXT_HOP.pack(_NEXT_HOP.size + len(hop), 0, 0, index) + hop for hop in hops)
     return Request(DELROUTE, ACK, head + attribute(9, several) + _hop(None, rival.source))
@@ -91,12 +101,16 @@ def route(body: bytes) -> RouteEntry:
     found = attributes(body, _ROUTE.size)
     via = gateway_of(family, found[5]) if 5 in found else None
     return RouteEntry(
-        destination=network_of(family, found.get(1, bytes(4 if family == socket.AF_INET else 16)), length),
+        destination=network_of(
+            family, found.get(1, bytes(4 if family == socket.AF_INET else 16)), length
+        ),
         via=via,
         source=gateway_of(family, found[7]) if 7 in found else None,
         protocol=protocol,
         metric=integer(found.get(6, bytes(4))),
-        hops=tuple(_hops(family, found[9])) if 9 in found else ((integer(found.get(4, bytes(4))), via),),
+        hops=tuple(_hops(family, found[9]))
+        if 9 in found
+        else ((integer(found.get(4, bytes(4))), via),),
         plain=(sources, service, kind) == (0, 0, _UNICAST) and 30 not in found,
     )
 
@@ -118,7 +132,9 @@ def _route(index: int, destination: Destination, scope: int) -> bytes:
 
 
 def _head(destination: Destination, scope: int, protocol: int, metric: int) -> bytes:
-    head = _ROUTE.pack(_family(destination), destination.prefixlen, 0, 0, _MAIN, protocol, scope, _UNICAST, 0)
+    head = _ROUTE.pack(
+        _family(destination), destination.prefixlen, 0, 0, _MAIN, protocol, scope, _UNICAST, 0
+    )
     return head + attribute(1, destination.network_address.packed) + attribute(6, u32(metric))
 
 
@@ -133,7 +149,7 @@ def _family(destination: Destination) -> int:
 
 def look(
     pod: Socket, link: int, end: Veth | Nic, desired: Network, addresses: Sequence[Address]
-) -> Iterator[Route | Rival]:
+) -> Iterator[Route | CompetingRoute]:
     """Ours by that link, and who competes with what is desired; ``addresses`` are those of ours that are there."""
     name = end.pod if isinstance(end, Veth) else end.name
     contested = {resource.destination for resource in desired if isinstance(resource, Route)}
@@ -143,14 +159,23 @@ def look(
             entry = route(body)
             if entry.ours:
                 yield Route(end.key, name, entry.destination, entry.via, entry.source)
-            elif entry.destination in contested and entry.competes(link) and not _is_of_one(entry, addresses):
-                via, where = tuple(gateway for _, gateway in entry.hops), (end.key, name, entry.destination)
-                yield Rival(*where, via, entry.source, entry.protocol, entry.metric)
+            elif (
+                entry.destination in contested
+                and entry.competes(link)
+                and not _is_of_one(entry, addresses)
+            ):
+                via, where = (
+                    tuple(gateway for _, gateway in entry.hops),
+                    (end.key, name, entry.destination),
+                )
+                yield CompetingRoute(*where, via, entry.source, entry.protocol, entry.metric)
 
 
 def _is_of_one(entry: RouteEntry, addresses: Sequence[Address]) -> bool:
     """The kernel's own connected route of an address of ours goes with it: such an address cannot stay as it is."""
     return entry.protocol == BY_KERNEL and any(
-        not address.noprefixroute and address.ip.network == entry.destination and entry.source in (None, address.ip.ip)
+        not address.noprefixroute
+        and address.ip.network == entry.destination
+        and entry.source in (None, address.ip.ip)
         for address in addresses
     )

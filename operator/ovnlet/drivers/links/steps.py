@@ -7,20 +7,31 @@ import errno
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, Taken
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Address, Leaf, Nic, Offload, Rival, Route, Shaper, Sysctl, Veth
-from ovnlet.drivers import ethtool, sysctl, traffic, veths
-from ovnlet.drivers.netlink_socket import Refused, Request, Socket
-from ovnlet.drivers.routes import add_route, delete_rival, delete_route
-from ovnlet.drivers.rtnetlink import (
+from ovnlet.core.resources import (
+    Address,
+    CompetingRoute,
+    LeafQdisc,
+    Nic,
+    Offload,
+    Route,
+    Sysctl,
+    TbfQdisc,
+    Veth,
+)
+from ovnlet.drivers.links import traffic_control, veths
+from ovnlet.drivers.links.routes import add_route, delete_rival, delete_route
+from ovnlet.drivers.linux import ethtool, sysctl
+from ovnlet.drivers.linux.rtnetlink import (
     delete_address,
     make_veth,
     no_link_local,
     put_address,
     set_link,
 )
+from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
 # Answers that say: what should go is not there.
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
@@ -34,16 +45,18 @@ def fault(step: Step, error: Refused) -> NodeFault:
     return NodeFault(f"{step}: {error}")
 
 
-def _removal(step: Step, index: int, thing: Address | Route | Rival | Shaper) -> tuple[Step, Request, frozenset[int]]:
+def _removal(
+    step: Step, index: int, thing: Address | Route | CompetingRoute | TbfQdisc
+) -> tuple[Step, Request, frozenset[int]]:
     match thing:
         case Address():
             return step, delete_address(index, thing.ip), GONE
         case Route():
             return step, delete_route(index, thing.destination, thing.via, thing.source), GONE
-        case Rival():
+        case CompetingRoute():
             return step, delete_rival(index, thing), GONE
-        case Shaper():
-            return step, traffic.delete_shaper(index), _NOT_OURS
+        case TbfQdisc():
+            return step, traffic_control.delete_shaper(index), _NOT_OURS
 
 
 class Run:
@@ -62,12 +75,15 @@ class Run:
 
     def _remove(self, step: Step) -> None:
         match step.resource:
-            case Address() | Route() | Rival() | Shaper() as inside:
+            case Address() | Route() | CompetingRoute() | TbfQdisc() as inside:
                 if index := self._index(inside.pod):
                     self._batch.append(_removal(step, index, inside))
-            case Leaf() as leaf:
+            case LeafQdisc() as leaf:
                 if end := veths.named(self._sandbox.host, leaf.host):
-                    self._send(self._sandbox.host, [(step, traffic.delete_leaf(end.index, leaf), _NOT_OURS)])
+                    self._send(
+                        self._sandbox.host,
+                        [(step, traffic_control.delete_leaf(end.index, leaf), _NOT_OURS)],
+                    )
             case Sysctl() | Offload() | Nic():
                 pass  # go with their link, and that with its port
             case _:
@@ -76,16 +92,24 @@ class Run:
     def _ensure(self, step: Step) -> None:
         match step.resource:
             case Address() as address:
-                request = put_address(self._existing(step, address.pod), address.ip, address.noprefixroute)
+                request = put_address(
+                    self._existing(step, address.pod), address.ip, address.noprefixroute
+                )
                 self._batch.append((step, request, frozenset()))
             case Route() as route:
                 self._ensure_route(step, self._existing(step, route.pod), route)
             case Veth() | Nic() as link:
                 self._flush()
                 self._ensure_link(step, link)
-            case Shaper() as shaper:
-                self._batch.append((step, traffic.put_shaper(self._existing(step, shaper.pod), shaper), frozenset()))
-            case Leaf() as leaf:
+            case TbfQdisc() as shaper:
+                self._batch.append(
+                    (
+                        step,
+                        traffic_control.put_shaper(self._existing(step, shaper.pod), shaper),
+                        frozenset(),
+                    )
+                )
+            case LeafQdisc() as leaf:
                 self._ensure_leaf(step, leaf)
             case Sysctl() as setting:
                 self._flush()
@@ -101,7 +125,11 @@ class Run:
 
         Two with one next hop cannot be told apart in a removal, so there the old one goes first.
         """
-        new = (step, add_route(index, route.destination, route.via, route.source), frozenset({errno.EEXIST}))
+        new = (
+            step,
+            add_route(index, route.destination, route.via, route.source),
+            frozenset({errno.EEXIST}),
+        )
         if not isinstance(step.was, Route):
             self._batch.append(new)
         elif step.was.via in (None, route.via) or route.via is None:
@@ -109,11 +137,13 @@ class Run:
         else:
             self._batch += [new, _removal(step, index, step.was)]
 
-    def _ensure_leaf(self, step: Step, leaf: Leaf) -> None:
+    def _ensure_leaf(self, step: Step, leaf: LeafQdisc) -> None:
         end = veths.named(self._sandbox.host, leaf.host)
         if end is None:
             raise NodeFault(f"{step}: ENODEV: there is no link {leaf.host}")
-        self._send(self._sandbox.host, [(step, traffic.put_leaf(end.index, leaf), frozenset())])
+        self._send(
+            self._sandbox.host, [(step, traffic_control.put_leaf(end.index, leaf), frozenset())]
+        )
 
     def _ensure_link(self, step: Step, link: Veth | Nic) -> None:
         if isinstance(link, Nic):
@@ -133,7 +163,9 @@ class Run:
         self._send(host, requests)
         up = veth.pod_up if veth.pod_up != was.pod_up else None
         mac = veth.mac if veth.mac != was.mac else None
-        self._send(pod, [(step, set_link(veth.pod, up=up, mtu=mtu, mac=mac, alias=alias), frozenset())])
+        self._send(
+            pod, [(step, set_link(veth.pod, up=up, mtu=mtu, mac=mac, alias=alias), frozenset())]
+        )
 
     def _ensure_nic(self, step: Step, nic: Nic) -> None:
         """Made by ovs-vswitchd; all in one message, and never down: addresses would go with that."""
@@ -146,7 +178,9 @@ class Run:
     def _make(self, step: Step, veth: Veth) -> Veth:
         """The pair as it is thereafter: new and down, or one of ours that was there already."""
         self._indices.pop(veth.pod, None)
-        (answer,) = self._sandbox.host.ask(make_veth(veth.host, veth.pod, veth.mac, veth.mtu, self._sandbox.netns))
+        (answer,) = self._sandbox.host.ask(
+            make_veth(veth.host, veth.pod, veth.mac, veth.mtu, self._sandbox.netns)
+        )
         if answer.error is None:
             return replace(veth, alias="", host_up=False, pod_up=False)
         if answer.error.errno != errno.EEXIST:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment
+from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import Veth
-from ovnlet.drivers.netlink_socket import Socket
-from ovnlet.drivers.rtnetlink import Link, get_link, get_links, get_nsid, link, nsid
+from ovnlet.drivers.linux.rtnetlink import Link, get_link, get_links, get_nsid, link, nsid
+from ovnlet.drivers.linux.transport import Socket
 
 _ELSEWHERE = "elsewhere:"
 _Value = TypeVar("_Value")
@@ -85,7 +85,11 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
         return Found(tuple(pairs))
     links = [link(body) for body in sandbox.pod.dump(get_links())]
     known = {pair.pod.index for pair in pairs if pair.pod}
-    marked = [each for each in links if each.kind == "veth" and each.alias == mark and each.index not in known]
+    marked = [
+        each
+        for each in links
+        if each.kind == "veth" and each.alias == mark and each.index not in known
+    ]
     pairs.extend(Pair(_peer(sandbox, each), each) for each in marked)
     known.update(each.index for each in marked)
     if any(each.name == attachment.ifname and each.index not in known for each in links):

@@ -27,5 +27,9 @@ def _call(socket: HasFileno, link: str, command: int, value: int = 0) -> int:
     # struct ethtool_value, behind the pointer in struct ifreq.
     argument = array("I", (command, value))
     address, _ = argument.buffer_info()
-    ioctl(socket.fileno(), _SIOCETHTOOL, pack("@15sxP16x", link.encode(errors="surrogateescape"), address))
+    ioctl(
+        socket.fileno(),
+        _SIOCETHTOOL,
+        pack("@15sxP16x", link.encode(errors="surrogateescape"), address),
+    )
     return argument[1]

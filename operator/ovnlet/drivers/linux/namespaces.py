@@ -22,7 +22,9 @@ _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
 _OWN = "/proc/thread-self/ns/net"
 # Only these tell that nothing is there. Any other, such as EMFILE, tells of the agent and proves no death.
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESRCH, errno.ENAMETOOLONG})
+_ABSENT = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESRCH, errno.ENAMETOOLONG}
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -95,5 +97,8 @@ def _setns(fd: int) -> int:
 
 
 def _die(number: int) -> NoReturn:
-    os.write(2, f"ovnlet: cannot return to the node's network namespace: {os.strerror(number)}\n".encode())
+    os.write(
+        2,
+        f"ovnlet: cannot return to the node's network namespace: {os.strerror(number)}\n".encode(),
+    )
     os._exit(70)

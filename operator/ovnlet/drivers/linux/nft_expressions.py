@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from ovnlet.core.resources.nftables import Masquerade
-from ovnlet.drivers.netlink_socket import attributes
+from ovnlet.drivers.linux.transport import attributes
 
 Network = IPv4Network | IPv6Network
 Expression = tuple[str, tuple[tuple[int, bytes], ...]]
@@ -47,7 +47,9 @@ def rules(wanted: Masquerade) -> tuple[Rule, ...]:
 def read(nic: str, found: tuple[Rule, ...]) -> Masquerade:
     """What these rules do, as far as they are such as ours; intact if they are just those."""
     sources = tuple(network for rule in found for network in _network(rule, _SOURCE, _MASQUERADE))
-    inside = tuple(network for rule in found for network in _network(rule, _DESTINATION, _RETURN_IT))
+    inside = tuple(
+        network for rule in found for network in _network(rule, _DESTINATION, _RETURN_IT)
+    )
     seen = Masquerade(nic, sources, inside)
     intact = tuple(map(_plain, rules(seen))) == tuple(map(_plain, found))
     return seen if intact else Masquerade(nic, sources, inside, intact=False)
@@ -55,7 +57,9 @@ def read(nic: str, found: tuple[Rule, ...]) -> Masquerade:
 
 def encode(rule: Rule) -> bytes:
     return b"".join(
-        attribute(1, attribute(1, text(name)) + attribute(2, b"".join(attribute(k, v) for k, v in given)))
+        attribute(
+            1, attribute(1, text(name)) + attribute(2, b"".join(attribute(k, v) for k, v in given))
+        )
         for name, given in rule
     )
 
@@ -83,7 +87,9 @@ def _of(name: str, given: dict[int, bytes]) -> Expression:
 
 def _plain(rule: Rule) -> Rule:
     """Without what is zero: the kernel asks for some of that, and tells of other."""
-    return tuple((name, tuple((kind, value) for kind, value in given if any(value))) for name, given in rule)
+    return tuple(
+        (name, tuple((kind, value) for kind, value in given if any(value))) for name, given in rule
+    )
 
 
 def _link(name: str) -> Rule:
@@ -93,7 +99,12 @@ def _link(name: str) -> Rule:
 
 def _in(network: Network, offsets: dict[int, int]) -> Rule:
     length = _LENGTH[network.version]
-    place = {1: number(_REGISTER), 2: number(_NETWORK_HEADER), 3: number(offsets[network.version]), 4: number(length)}
+    place = {
+        1: number(_REGISTER),
+        2: number(_NETWORK_HEADER),
+        3: number(offsets[network.version]),
+        4: number(length),
+    }
     mask = {
         1: number(_REGISTER),
         2: number(_REGISTER),

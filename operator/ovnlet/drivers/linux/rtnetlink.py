@@ -5,11 +5,18 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import NamedTuple, TypeVar
 
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers.netlink_socket import ACK, DUMP, Garbled, Request, attributes
+from ovnlet.drivers.linux.transport import ACK, DUMP, Garbled, Request, attributes
 
 Interface = IPv4Interface | IPv6Interface
 Destination = IPv4Network | IPv6Network
@@ -66,7 +73,12 @@ def make_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> Request:
 
 
 def set_link(
-    name: str, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None, alias: str | None = None
+    name: str,
+    *,
+    up: bool | None = None,
+    mtu: int | None = None,
+    mac: str | None = None,
+    alias: str | None = None,
 ) -> Request:
     body = _LINK.pack(0, 0, 0, _IFF_UP if up else 0, 0 if up is None else _IFF_UP) + _name(name)
     if mac is not None:
@@ -196,7 +208,9 @@ def _name(name: str) -> bytes:
 def _address(index: int, ip: Interface) -> bytes:
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     local = attribute(2, ip.packed) if ip.version == 4 else b""
-    return _ADDRESS.pack(family, ip.network.prefixlen, 0, 0, index) + local + attribute(1, ip.packed)
+    return (
+        _ADDRESS.pack(family, ip.network.prefixlen, 0, 0, index) + local + attribute(1, ip.packed)
+    )
 
 
 def _text(data: bytes) -> str:

@@ -23,7 +23,11 @@ def write(directory: str, name: str, value: str) -> None:
         with open(f"{directory}/{name}", "r+b", buffering=0) as file:
             file.write(value.encode("ascii"))
     except FileNotFoundError as error:
-        raise NodeFault(f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)") from error
+        raise NodeFault(
+            f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)"
+        ) from error
     except OSError as error:
         name_of = errorcode.get(error.errno or 0, "")
-        raise NodeFault(f"cannot set {directory}/{name} to {value}: {name_of} {error.strerror}") from error
+        raise NodeFault(
+            f"cannot set {directory}/{name} to {value}: {name_of} {error.strerror}"
+        ) from error

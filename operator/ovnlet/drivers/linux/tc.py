@@ -3,7 +3,7 @@
 import struct
 from typing import NamedTuple
 
-from ovnlet.drivers.netlink_socket import ACK, Garbled, attributes
+from ovnlet.drivers.linux.transport import ACK, Garbled, attributes
 
 NEWQDISC, DELQDISC, GETQDISC, GETTCLASS, GETTFILTER, NEWACTION = 36, 37, 38, 42, 46, 48
 MAKE = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE

@@ -58,7 +58,9 @@ class Socket:
     """Bound for ever to the namespace it is opened in, which it keeps alive: close it soon."""
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
+        )
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 5, 0))
@@ -67,7 +69,12 @@ class Socket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._socket.close()
 
     def fileno(self) -> int:
@@ -94,8 +101,12 @@ class Socket:
     def transact(self, *requests: Request) -> None:
         """All or nothing, in one send; exactly one of them asks to be acknowledged. Raises Refused."""
         first, self._sequence = self._sequence + 1, self._sequence + len(requests)
-        asking = next(first + place for place, request in enumerate(requests) if request.flags & ACK)
-        self._socket.send(b"".join(request.encode(first + place) for place, request in enumerate(requests)))
+        asking = next(
+            first + place for place, request in enumerate(requests) if request.flags & ACK
+        )
+        self._socket.send(
+            b"".join(request.encode(first + place) for place, request in enumerate(requests))
+        )
         while True:
             for kind, flags, sequence, body in messages(self._socket.recv(1 << 15)):
                 if kind == _ERROR and (error := refusal(kind, flags, body)):
@@ -107,7 +118,9 @@ class Socket:
         first, self._sequence = self._sequence + 1, self._sequence + len(requests)
         waiting = {first + place: Answer() for place in range(len(requests))}
         answers = list(waiting.values())
-        self._socket.send(b"".join(request.encode(first + place) for place, request in enumerate(requests)))
+        self._socket.send(
+            b"".join(request.encode(first + place) for place, request in enumerate(requests))
+        )
         while waiting:
             for kind, flags, sequence, body in messages(self._socket.recv(1 << 15)):
                 if (answer := waiting.get(sequence)) is None:
@@ -162,6 +175,10 @@ def refusal(kind: int, flags: int, body: bytes) -> Refused | None:
         return None
     start = 4
     if kind == _ERROR:
-        start += _HEADER.size if flags & _CAPPED or len(body) < 8 else (struct.unpack_from("=I", body, 4)[0] + 3) & ~3
+        start += (
+            _HEADER.size
+            if flags & _CAPPED or len(body) < 8
+            else (struct.unpack_from("=I", body, 4)[0] + 3) & ~3
+        )
     text = attributes(body, start).get(1, b"") if flags & _TLVS else b""
     return Refused(-number, text.rstrip(b"\0").decode(errors="replace"))

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.claims import bound
-from ovnlet.core.decide import Seen
 from ovnlet.core.errors import NotReady, Taken
+from ovnlet.core.ipam.claims import bound
+from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.drivers import nbrows
-from ovnlet.drivers.commits import Commits
-from ovnlet.drivers.ovsdb import Change, Database, Op
-from ovnlet.drivers.ovsdb import Row as Columns
+from ovnlet.drivers.northbound import encoding
+from ovnlet.drivers.ovsdb.replica import Change, Op, Replica
+from ovnlet.drivers.ovsdb.replica import Row as Columns
+from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 SWITCH, PORT, ROUTER = "Logical_Switch", "Logical_Switch_Port", "Logical_Router"
 _ROUTED = (("Logical_Router_Port", "ports"), ("Logical_Router_Static_Route", "static_routes"))
@@ -32,25 +32,30 @@ class Northbound:
     """
 
     def __init__(
-        self, settings: ControllerSettings, changed: Callable[[str, str, bool], None], renewed: Callable[[], None]
+        self,
+        settings: ControllerSettings,
+        changed: Callable[[str, str, bool], None],
+        renewed: Callable[[], None],
     ) -> None:
         self._changed, self._renewed = changed, renewed
-        self._database = Database(
+        self._database = Replica(
             settings.ovn_nb,
             "OVN_Northbound",
-            nbrows.TABLES,
+            encoding.TABLES,
             changed=self._take,
             renewed=self._dumped,
             tls=tls(settings),
             lock=LOCK,
         )
-        self._commits = Commits(self._database)
+        self._commits = TransactionBatcher(self._database)
         self._forget()
 
     def _forget(self) -> None:
         self._named: dict[tuple[str, str], str] = {}  # UUIDs by table and name
         self._parents: dict[str, str] = {}  # a port's switch
-        self._holders: defaultdict[str, set[str]] = defaultdict(set)  # names of ports by address or MAC
+        self._holders: defaultdict[str, set[str]] = defaultdict(
+            set
+        )  # names of ports by address or MAC
 
     def start(self) -> None:
         self._database.start()
@@ -76,7 +81,7 @@ class Northbound:
         if uuid is None:
             return None
         columns = self._row(PORT, uuid)
-        if not nbrows.is_ours(columns):
+        if not encoding.is_ours(columns):
             raise Taken(f"logical switch port {name} is not of ovnlet's making")
         return self._seen(uuid, columns)
 
@@ -86,14 +91,22 @@ class Northbound:
         if (uuid := self._named.get((SWITCH, switch))) is not None:
             for port in self._row(SWITCH, uuid)["ports"]:
                 columns = self._database.rows[PORT].get(port)
-                if columns is not None and nbrows.is_ours(columns) and columns["type"] != "router":
+                if (
+                    columns is not None
+                    and encoding.is_ours(columns)
+                    and columns["type"] != "router"
+                ):
                     yield self._seen(port, columns).port
 
     def every_port(self) -> list[SwitchPort]:
         """All ports of ours, but for those that lead to a router."""
         self._expect()
         rows = self._database.rows[PORT].items()
-        return [self._seen(u, row).port for u, row in rows if nbrows.is_ours(row) and row["type"] != "router"]
+        return [
+            self._seen(u, row).port
+            for u, row in rows
+            if encoding.is_ours(row) and row["type"] != "router"
+        ]
 
     def has(self, *, switch: str = "", router: str = "") -> bool:
         return (SWITCH, switch) in self._named or (ROUTER, router) in self._named
@@ -102,7 +115,11 @@ class Northbound:
         """What is there of a subnet: its switch and both ends of the wire to the router."""
         self._expect()
         found = {self._value(SWITCH, switch), self._value(PORT, f"{switch}-{router}")}
-        found |= {row for row in self._routed(router, *_ROUTED[:1]) if getattr(row, "name", "") == f"{router}-{switch}"}
+        found |= {
+            row
+            for row in self._routed(router, *_ROUTED[:1])
+            if getattr(row, "name", "") == f"{router}-{switch}"
+        }
         return frozenset(row for row in found if row is not None)
 
     def network(self, router: str) -> Rows:
@@ -130,18 +147,23 @@ class Northbound:
                 moved.add(uuid or "")
             elif uuid in moved:
                 uuid = None
-            yield from nbrows.ops(step, uuid, parent, nbrows.new_name(resource.key), guard)
+            yield from encoding.ops(step, uuid, parent, encoding.new_name(resource.key), guard)
 
     def _uuid(self, kind: object, name: object) -> str | None:
         return self._named.get((SWITCH if kind == "switch" else ROUTER, str(name)))
 
     def _find(self, resource: Row) -> str | None:
-        table = nbrows.TABLE_OF[type(resource)]
+        table = encoding.TABLE_OF[type(resource)]
         if (name := getattr(resource, "name", None)) is not None:
             return self._named.get((table, name))
         rows = self._database.rows[table].items()
         return next(
-            (u for u, row in rows if nbrows.is_ours(row) and nbrows.read(table, "", row).key[2:] == resource.key[2:]),
+            (
+                u
+                for u, row in rows
+                if encoding.is_ours(row)
+                and encoding.read(table, "", row).key[2:] == resource.key[2:]
+            ),
             None,
         )
 
@@ -153,7 +175,7 @@ class Northbound:
         return self._database.rows[table][uuid]
 
     def _seen(self, uuid: str, columns: Columns) -> Seen:
-        port = nbrows.read(PORT, self._parents.get(uuid, ""), columns)
+        port = encoding.read(PORT, self._parents.get(uuid, ""), columns)
         assert isinstance(port, SwitchPort)  # noqa: S101  (for the type checker)
         return Seen(port, columns["dynamic_addresses"] or "")
 
@@ -162,17 +184,17 @@ class Northbound:
         if uuid is None:
             return None
         columns = self._row(table, uuid)
-        if not nbrows.is_ours(columns):
+        if not encoding.is_ours(columns):
             raise Taken(f"{table} {name} is not of ovnlet's making")
-        return nbrows.read(table, self._parents.get(uuid, ""), columns)
+        return encoding.read(table, self._parents.get(uuid, ""), columns)
 
     def _routed(self, router: str, *columns: tuple[str, str]) -> Iterator[Row]:
         if (uuid := self._named.get((ROUTER, router))) is not None:
             for table, column in columns:
                 for child in self._row(ROUTER, uuid)[column]:
                     row = self._database.rows[table].get(child)
-                    if row is not None and nbrows.is_ours(row):
-                        yield nbrows.read(table, router, row)
+                    if row is not None and encoding.is_ours(row):
+                        yield encoding.read(table, router, row)
 
     def _dumped(self) -> None:
         self._forget()
@@ -194,7 +216,7 @@ class Northbound:
     def _affected(
         self, table: str, uuid: str, parent: str, rows: tuple[Columns | None, Columns | None]
     ) -> Iterator[tuple[str, str, bool]]:
-        ours = [row for row in rows if row is not None and nbrows.is_ours(row)]
+        ours = [row for row in rows if row is not None and encoding.is_ours(row)]
         if table == PORT and any(row["type"] != "router" for row in ours):
             yield ours[0]["name"], parent or self._parents.get(uuid, ""), _gave_up(*rows)
         elif ours and not (table == SWITCH and len(ours) == 2 and _same_but_ports(*ours)):

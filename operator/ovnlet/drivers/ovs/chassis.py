@@ -12,8 +12,8 @@ from typing import Literal
 import structlog
 
 from ovnlet.core.errors import OvnletError
-from ovnlet.drivers.memory import Memory
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.store.json_file import JsonFile
 
 log = structlog.get_logger("chassis")
 _DATAPATH, _WISHED = "datapath_type", "ovn-bridge-datapath-type"
@@ -29,8 +29,10 @@ class Chassis:
     ones have it connect at once.
     """
 
-    def __init__(self, ovs: Ovs, path: Path, given: Mapping[str, str], mode: Literal["manage", "observe"]) -> None:
-        self._ovs, self._memory, self._given, self._mode = ovs, Memory(path), dict(given), mode
+    def __init__(
+        self, ovs: Ovs, path: Path, given: Mapping[str, str], mode: Literal["manage", "observe"]
+    ) -> None:
+        self._ovs, self._memory, self._given, self._mode = ovs, JsonFile(path), dict(given), mode
         self._remembered = self._memory.read()
         self._told: dict[str, str] = {}
         self._anew = False

@@ -11,12 +11,17 @@ from collections.abc import Callable, Collection, Sequence
 from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Port
-from ovnlet.drivers import ovsops
-from ovnlet.drivers.commits import Commits
-from ovnlet.drivers.ovsdb import Op
-from ovnlet.drivers.rows import Switch
+from ovnlet.drivers.ovs import operations
+from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
+from ovnlet.drivers.ovsdb.replica import Op
+from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
-ASK: Op = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}
+ASK: Op = {
+    "op": "mutate",
+    "table": "Open_vSwitch",
+    "where": [],
+    "mutations": [["next_cfg", "+=", 1]],
+}
 _PATIENCE = 2.0
 
 
@@ -26,10 +31,12 @@ def made_anew(steps: Sequence[Step]) -> bool:
     return any((Verb.REMOVE, name) in verbs for verb, name in verbs if verb is Verb.ENSURE)
 
 
-class Pace:
+class ConfigBarrier:
     """``hint(mark, name)`` asks for a look at a port that could wait no longer, once ovs-vswitchd has caught up."""
 
-    def __init__(self, switch: Switch, commits: Commits, hint: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, switch: VswitchIndex, commits: TransactionBatcher, hint: Callable[[str, str], None]
+    ) -> None:
         self._switch, self._commits, self._hint = switch, commits, hint
         self._moved = asyncio.Event()
         self._late: set[str] = set()
@@ -57,12 +64,14 @@ class Pace:
         """In one transaction, or in two where a port goes and comes back; before a new port nothing is owed."""
         if made_anew(steps):
             removals = [step for step in steps if step.verb is Verb.REMOVE]
-            await self._commits.commit(lambda: [*ovsops.ops(removals, self._switch), ASK])
+            await self._commits.commit(lambda: [*operations.ops(removals, self._switch), ASK])
             steps = [step for step in steps if step.verb is Verb.ENSURE]
-        new = {step.resource.name for step in steps if isinstance(step.resource, Port)} - set(self._switch.ports)
+        new = {step.resource.name for step in steps if isinstance(step.resource, Port)} - set(
+            self._switch.ports
+        )
         if new:
             await self._caught_up(new)
-        await self._commits.commit(lambda: ovsops.ops(steps, self._switch))
+        await self._commits.commit(lambda: operations.ops(steps, self._switch))
 
     async def _caught_up(self, names: Collection[str]) -> None:
         """Return once nothing is owed; NotReady if that takes too long."""
@@ -74,4 +83,6 @@ class Pace:
         except TimeoutError:
             self._late.update(names)
             late = ", ".join(sorted(names)) or "a port's limits"
-            raise NotReady(f"ovs-vswitchd has taken in nothing for {_PATIENCE:g} s; {late} must wait for it") from None
+            raise NotReady(
+                f"ovs-vswitchd has taken in nothing for {_PATIENCE:g} s; {late} must wait for it"
+            ) from None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from ovnlet.drivers import unixctl
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.ovsdb import unixctl
 
 log = structlog.get_logger("health")
 EVERY = 2.0
@@ -45,7 +45,11 @@ class Health:
             complaints[complaint.partition(":")[0]] = complaint
         self._complaining = {part: self._complaining.get(part, 0) + 1 for part in complaints}
         lasting = [part for part, times in self._complaining.items() if times >= DEBOUNCE]
-        now = Verdict("; ".join(complaints[part] for part in lasting), _FORWARDS in lasting) if lasting else None
+        now = (
+            Verdict("; ".join(complaints[part] for part in lasting), _FORWARDS in lasting)
+            if lasting
+            else None
+        )
         self._tell(now)
         self.verdict = now
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ovnlet.core.errors import NotReady
 from ovnlet.core.resources.ovs import MARK
-from ovnlet.drivers import unixctl
-from ovnlet.drivers.ovsdb import Row
+from ovnlet.drivers.ovsdb import unixctl
+from ovnlet.drivers.ovsdb.replica import Row
 
 INSTALLED = "ovn-installed"
 # A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
@@ -28,13 +28,15 @@ def installed(row: Row | None) -> bool:
     return row is not None and row["external_ids"].get(INSTALLED) == "true"
 
 
-class Bindings:
+class InstalledTracker:
     """Which ports have been plugged without being installed, and for how long. ``hint(mark, name)`` asks for a look.
 
     ``took(seconds)`` is told how long OVN needed for a port that was made meanwhile.
     """
 
-    def __init__(self, hint: Callable[[str, str], None], took: Callable[[float], None] = lambda _: None) -> None:
+    def __init__(
+        self, hint: Callable[[str, str], None], took: Callable[[float], None] = lambda _: None
+    ) -> None:
         self._hint, self._took = hint, took
         self._made: dict[str, float] = {}
         self._due: dict[str, asyncio.TimerHandle] = {}
@@ -66,13 +68,25 @@ class Bindings:
             self._settle(new["name"])
         elif new["name"] not in self._due and new["name"] not in self._lost:
             # Whoever clears all external_ids takes our mark too: it comes back to a row that has neither.
-            pause = _FOUND_AFTER if old is None else _LOST_AFTER if new["name"] in self._had else _NEVER_AFTER
+            pause = (
+                _FOUND_AFTER
+                if old is None
+                else _LOST_AFTER
+                if new["name"] in self._had
+                else _NEVER_AFTER
+            )
             loop = asyncio.get_running_loop()
-            self._due[new["name"]] = loop.call_later(pause, self._lose, new["name"], new["external_ids"][MARK])
+            self._due[new["name"]] = loop.call_later(
+                pause, self._lose, new["name"], new["external_ids"][MARK]
+            )
 
     def _measure(self, new: Row) -> None:
         stamp = new["external_ids"].get(f"{INSTALLED}-ts", "")
-        if installed(new) and stamp.isdecimal() and (began := self._made.pop(new["name"], None)) is not None:
+        if (
+            installed(new)
+            and stamp.isdecimal()
+            and (began := self._made.pop(new["name"], None)) is not None
+        ):
             self._took(max(0.0, int(stamp) / 1000 - began))
 
     def is_lost(self, name: str) -> bool:
@@ -115,7 +129,11 @@ class Recompute:
         self._left = min(_BURST, self._left + (now - self._since) / _REFILL)
         self._since = now
         if self._left < 1:
-            raise NotReady("ovn-installed is lost again and again; ovn-controller was asked often enough for now")
+            raise NotReady(
+                "ovn-installed is lost again and again; ovn-controller was asked often enough for now"
+            )
         self._left -= 1
         self._asked = now
-        await unixctl.call(unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute")
+        await unixctl.call(
+            unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute"
+        )

@@ -6,21 +6,28 @@ from typing import Any
 
 from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Claim, Policing, Port, Shaping
+from ovnlet.core.resources import DuplicateIfaceId, OvsPolicing, OvsQos, Port
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from ovnlet.drivers import qosrows
-from ovnlet.drivers.ovsdb import Op
-from ovnlet.drivers.rows import Switch
+from ovnlet.drivers.ovs import qos_rows
+from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
+from ovnlet.drivers.ovsdb.replica import Op
 
 _REMOTE = "ovn-bridge-remote"
 # OVN's own keys of this node, in Open_vSwitch.external_ids.
 CHASSIS_IDS = frozenset(
-    {"system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip", "ovn-bridge-datapath-type", _REMOTE}
+    {
+        "system-id",
+        "ovn-remote",
+        "ovn-encap-type",
+        "ovn-encap-ip",
+        "ovn-bridge-datapath-type",
+        _REMOTE,
+    }
 )
 _NAMES = count(1)  # of rows within their transaction; several callers' operations share one
 
 
-def ops(steps: Sequence[Step], switch: Switch) -> list[Op]:
+def ops(steps: Sequence[Step], switch: VswitchIndex) -> list[Op]:
     """The operations of these steps; none for what is so already."""
     result: list[Op] = []
     gone: set[str] = set()
@@ -32,36 +39,46 @@ def ops(steps: Sequence[Step], switch: Switch) -> list[Op]:
             case Step(Verb.REMOVE, Port() as port):
                 result += _remove(port, switch)
                 gone.add(port.name)
-            case Step(Verb.REMOVE, Claim() as claim):
+            case Step(Verb.REMOVE, DuplicateIfaceId() as claim):
                 pair = ["map", [["iface-id", claim.iface_id]]]
-                result.append(_mutate("Interface", claim.interface, [["external_ids", "delete", pair]]))
-            case Step(Verb.ENSURE, Shaping() | Policing() as limit):
-                result += qosrows.ensure(limit, switch)
-            case Step(Verb.REMOVE, Shaping() | Policing() as limit):
-                result += qosrows.remove(limit, switch)
+                result.append(
+                    _mutate("Interface", claim.interface, [["external_ids", "delete", pair]])
+                )
+            case Step(Verb.ENSURE, OvsQos() | OvsPolicing() as limit):
+                result += qos_rows.ensure(limit, switch)
+            case Step(Verb.REMOVE, OvsQos() | OvsPolicing() as limit):
+                result += qos_rows.remove(limit, switch)
             case _:
                 raise TypeError(f"not a step of OVS: {step}")
     return result
 
 
-def chassis(external_ids: Mapping[str, str], bridge: str, datapath_type: str, switch: Switch) -> list[Op]:
+def chassis(
+    external_ids: Mapping[str, str], bridge: str, datapath_type: str, switch: VswitchIndex
+) -> list[Op]:
     """What OVN's chassis keys and the integration bridge lack."""
     result: list[Op] = []
     root = switch.root()
     if root is None:  # a new conf.db, without the row that `ovs-vsctl init` makes
-        result.append({"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": _map(external_ids)}})
+        result.append(
+            {"op": "insert", "table": "Open_vSwitch", "row": {"external_ids": _map(external_ids)}}
+        )
     elif mutations := _mutations(root[1]["external_ids"], external_ids, frozenset(external_ids)):
-        result.append({"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations})
+        result.append(
+            {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations}
+        )
     wanted = {"datapath_type": datapath_type, "fail_mode": "secure"}
     there = switch.bridge(bridge)
     if there is None:
         result += _insert_bridge(bridge, wanted)
     elif any(there[column] != value for column, value in wanted.items()):
-        result.append({"op": "update", "table": "Bridge", "where": [["name", "==", bridge]], "row": wanted})
+        result.append(
+            {"op": "update", "table": "Bridge", "where": [["name", "==", bridge]], "row": wanted}
+        )
     return result
 
 
-def respell_remote(bridge: str, switch: Switch) -> list[Op]:
+def respell_remote(bridge: str, switch: VswitchIndex) -> list[Op]:
     """Name the bridge's control socket in other words: to another one ovn-controller connects at once (OVN 24.09).
 
     Nothing, where somebody has named a socket of his own.
@@ -83,13 +100,23 @@ def _insert_bridge(name: str, columns: Mapping[str, str]) -> list[Op]:
     ports = {**columns, "name": name, "ports": ["named-uuid", port]}
     return [
         {"op": "insert", "table": "Interface", "uuid-name": interface, "row": local},
-        {"op": "insert", "table": "Port", "uuid-name": port, "row": {"name": name, "interfaces": _named(interface)}},
+        {
+            "op": "insert",
+            "table": "Port",
+            "uuid-name": port,
+            "row": {"name": name, "interfaces": _named(interface)},
+        },
         {"op": "insert", "table": "Bridge", "uuid-name": bridge, "row": ports},
-        {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["bridges", "insert", _named(bridge)]]},
+        {
+            "op": "mutate",
+            "table": "Open_vSwitch",
+            "where": [],
+            "mutations": [["bridges", "insert", _named(bridge)]],
+        },
     ]
 
 
-def _insert(port: Port, switch: Switch) -> list[Op]:
+def _insert(port: Port, switch: VswitchIndex) -> list[Op]:
     """New rows, if the bridge is there and the name is free at the moment of the commit."""
     if switch.bridge(port.bridge) is None:
         raise NotReady(f"OVS has no bridge {port.bridge} yet")
@@ -106,17 +133,32 @@ def _insert(port: Port, switch: Switch) -> list[Op]:
     ]
 
 
-def _relabel(port: Port, switch: Switch) -> list[Op]:
+def _relabel(port: Port, switch: VswitchIndex) -> list[Op]:
     there, interface = switch.port(port.name), switch.interface(port.name)
     mark = {key: value for key, value in port.external_ids if key == MARK}
     changes = {
         "Port": _mutations(there[1]["external_ids"], mark, frozenset({MARK})) if there else [],
-        "Interface": _mutations(interface["external_ids"], port.ids, OWNED_IDS) if interface else [],
+        "Interface": _mutations(interface["external_ids"], port.ids, OWNED_IDS)
+        if interface
+        else [],
     }
-    link = {column: value for column, value in _link(port).items() if interface and interface[column] != value}
-    update = {"op": "update", "table": "Interface", "where": [["name", "==", port.name]], "row": link}
+    link = {
+        column: value
+        for column, value in _link(port).items()
+        if interface and interface[column] != value
+    }
+    update = {
+        "op": "update",
+        "table": "Interface",
+        "where": [["name", "==", port.name]],
+        "row": link,
+    }
     return [
-        *(_mutate(table, port.name, mutations) for table, mutations in changes.items() if mutations),
+        *(
+            _mutate(table, port.name, mutations)
+            for table, mutations in changes.items()
+            if mutations
+        ),
         *([update] if link else []),
     ]
 
@@ -126,7 +168,7 @@ def _link(port: Port) -> dict[str, Any]:
     return {"type": "internal", "mac": port.mac, "mtu_request": port.mtu} if port.internal else {}
 
 
-def _remove(port: Port, switch: Switch) -> list[Op]:
+def _remove(port: Port, switch: VswitchIndex) -> list[Op]:
     """Off its bridge and out of the database; rows of a port that moved meanwhile are left for the next look.
 
     Its rows would be collected at the commit, but until then their name is taken for a successor in the same
@@ -138,13 +180,18 @@ def _remove(port: Port, switch: Switch) -> list[Op]:
     uuid, row = there
     return [
         _mutate("Bridge", port.bridge, [["ports", "delete", ["uuid", uuid]]]),
-        *({"op": "delete", "table": "Interface", "where": _is(interface)} for interface in sorted(row["interfaces"])),
+        *(
+            {"op": "delete", "table": "Interface", "where": _is(interface)}
+            for interface in sorted(row["interfaces"])
+        ),
         {"op": "delete", "table": "Port", "where": _is(uuid)},
-        *qosrows.forget(port.name, switch),
+        *qos_rows.forget(port.name, switch),
     ]
 
 
-def _mutations(present: Mapping[str, str], wanted: Mapping[str, str], owned: frozenset[str]) -> list[Any]:
+def _mutations(
+    present: Mapping[str, str], wanted: Mapping[str, str], owned: frozenset[str]
+) -> list[Any]:
     """Of the owned keys, only those that differ. An insert does not overwrite, so the old value goes first."""
     stale = sorted(key for key in owned & present.keys() if present[key] != wanted.get(key))
     new = {key: value for key, value in wanted.items() if present.get(key) != value}

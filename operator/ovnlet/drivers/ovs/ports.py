@@ -13,26 +13,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment
 from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Claim, Network, Port
-from ovnlet.drivers import hints, ovsops, qosrows
-from ovnlet.drivers.binding import Bindings, installed
-from ovnlet.drivers.commits import Commits
-from ovnlet.drivers.ovsdb import Change, Database, Row
-from ovnlet.drivers.ovsops import CHASSIS_IDS
-from ovnlet.drivers.pace import Pace
-from ovnlet.drivers.renewal import Renewal
-from ovnlet.drivers.rows import Switch
+from ovnlet.core.resources import DuplicateIfaceId, Network, Port
+from ovnlet.drivers.ovs import hints, operations, qos_rows
+from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed
+from ovnlet.drivers.ovs.operations import CHASSIS_IDS
+from ovnlet.drivers.ovs.reapply import Reapply
+from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
+from ovnlet.drivers.ovsdb.replica import Change, Replica, Row
+from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 # `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
 _TABLES = {
     "Open_vSwitch": ("external_ids", "cur_cfg", "next_cfg"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
     "Port": ("name", "interfaces", "external_ids", "qos"),
-    "Interface": ("name", "external_ids", "ofport", "error", "type", "mac", "mtu_request", *qosrows.POLICING),
-    **qosrows.TABLES,
+    "Interface": (
+        "name",
+        "external_ids",
+        "ofport",
+        "error",
+        "type",
+        "mac",
+        "mtu_request",
+        *qos_rows.POLICING,
+    ),
+    **qos_rows.TABLES,
 }
 _SILENCE = 4.0
 _PATIENCE = 2.0
@@ -72,12 +81,14 @@ class Ovs:
         self.bridge = bridge
         self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
         self._recompute = recompute
-        self._database = Database(path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed)
-        self._commits = Commits(self._database)
-        self._switch = Switch()
-        self._pace = Pace(self._switch, self._commits, changed)
-        self.renewal = Renewal(self._switch, self._commits, self._pace)
-        self._bindings = Bindings(changed, took)
+        self._database = Replica(
+            path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed
+        )
+        self._commits = TransactionBatcher(self._database)
+        self._switch = VswitchIndex()
+        self._pace = ConfigBarrier(self._switch, self._commits, changed)
+        self.renewal = Reapply(self._switch, self._commits, self._pace)
+        self._bindings = InstalledTracker(changed, took)
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     def start(self) -> None:
@@ -95,7 +106,11 @@ class Ovs:
         if not self._database.connected.is_set():
             return f"OVSDB at {self._path}: {self._database.fault}"
         silent = asyncio.get_running_loop().time() - self._database.last_answer
-        return f"OVSDB at {self._path} has not answered for {silent:.1f} s" if silent > _SILENCE else None
+        return (
+            f"OVSDB at {self._path} has not answered for {silent:.1f} s"
+            if silent > _SILENCE
+            else None
+        )
 
     @property
     def datapath_type(self) -> str | None:
@@ -111,7 +126,9 @@ class Ovs:
     def chassis(self) -> dict[str, str]:
         """OVN's keys of Open_vSwitch.external_ids, as far as they are set."""
         root = self._switch.root()
-        return {k: v for k, v in root[1]["external_ids"].items() if k in CHASSIS_IDS} if root else {}
+        return (
+            {k: v for k, v in root[1]["external_ids"].items() if k in CHASSIS_IDS} if root else {}
+        )
 
     def is_installed(self, name: str) -> bool:
         """Whether OVN holds this interface for installed."""
@@ -150,12 +167,18 @@ class Ovs:
             if self._adoptable(name, attachment, iface_ids):
                 mine.add(name)
             elif name in {port.name for port in wanted}:
-                raise Taken(f"OVS has a port {name} on {self._switch.bridge_of(name)} that is not ovnlet's")
+                raise Taken(
+                    f"OVS has a port {name} on {self._switch.bridge_of(name)} that is not ovnlet's"
+                )
         return frozenset(
             (
                 *(self._resource(name) for name in mine),
-                *(qosrows.observed(own, mark, self._switch)),
-                *(Claim(name, claimed) for claimed in iface_ids for name in self._switch.claimants(claimed) - mine),
+                *(qos_rows.observed(own, mark, self._switch)),
+                *(
+                    DuplicateIfaceId(name, claimed)
+                    for claimed in iface_ids
+                    for name in self._switch.claimants(claimed) - mine
+                ),
             )
         )
 
@@ -176,7 +199,7 @@ class Ovs:
         return self._switch.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit steps of Port, Claim, Shaping and Policing, together with whatever else is being committed.
+        """Commit steps, together with whatever else is being committed.
 
         Raises NodeFault with the server's text: nothing of these steps was done. NotReady, a
         time-out and a cancelled wait say nothing of the outcome.
@@ -205,12 +228,14 @@ class Ovs:
         if unknown := external_ids.keys() - CHASSIS_IDS:
             raise ValueError(f"not keys of a chassis: {', '.join(sorted(unknown))}")
         wanted = dict(external_ids)
-        await self._commits.commit(lambda: ovsops.chassis(wanted, self.bridge, datapath_type, self._switch))
+        await self._commits.commit(
+            lambda: operations.chassis(wanted, self.bridge, datapath_type, self._switch)
+        )
 
     async def call_controller(self) -> None:
         """Have ovn-controller connect to a bridge made anew: by itself it tries at intervals of up to 8 s."""
         await self._pace.ask()
-        await self._commits.commit(lambda: ovsops.respell_remote(self.bridge, self._switch))
+        await self._commits.commit(lambda: operations.respell_remote(self.bridge, self._switch))
 
     async def plugged(self, name: str) -> None:
         """Return when ovs-vswitchd has the port in its datapath; NodeFault if it tells that it cannot."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ovnlet.core.resources import Port
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
-from ovnlet.drivers.ovsdb import Row
+from ovnlet.drivers.ovsdb.replica import Row
 
 Rows = Mapping[str, Mapping[str, Row]]
 
@@ -36,7 +36,7 @@ class Index:
         self._rows.clear()
 
 
-class Switch:
+class VswitchIndex:
     """The rows of one session, and what they are to each other."""
 
     def __init__(self) -> None:
@@ -85,7 +85,10 @@ class Switch:
 
     def bridge_of(self, port: str) -> str:
         """The name of the bridge that has the port of this name; empty if none has."""
-        return next((self._rows["Bridge"][b]["name"] for p in self.ports[port] for b in self.bridges_of[p]), "")
+        return next(
+            (self._rows["Bridge"][b]["name"] for p in self.ports[port] for b in self.bridges_of[p]),
+            "",
+        )
 
     def row(self, table: str, uuid: str) -> Row:
         """Empty if there is none."""

@@ -89,7 +89,9 @@ class Frames:
 class Peer(asyncio.Protocol):
     """One connection. Calls fail with Disconnected when it ends; `closed` tells why it did."""
 
-    def __init__(self, name: str, notified: Callable[[str, Any], None] = lambda _method, _params: None) -> None:
+    def __init__(
+        self, name: str, notified: Callable[[str, Any], None] = lambda _method, _params: None
+    ) -> None:
         self._name = name
         self._notified = notified
         self._frames = Frames()
@@ -148,7 +150,11 @@ class Peer(asyncio.Protocol):
                 if error is None:
                     answer.set_result(message.get("result"))
                 else:
-                    answer.set_exception(Refused(f"{self._name}: {error if isinstance(error, str) else _words(error)}"))
+                    answer.set_exception(
+                        Refused(
+                            f"{self._name}: {error if isinstance(error, str) else _words(error)}"
+                        )
+                    )
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._transport is not None:
@@ -173,7 +179,9 @@ async def connect(
                 lambda: Peer(name, notified), host.strip("[]"), int(port or 0), **options
             )
         else:
-            _, peer = await loop.create_unix_connection(lambda: Peer(name, notified), remote.removeprefix("unix:"))
+            _, peer = await loop.create_unix_connection(
+                lambda: Peer(name, notified), remote.removeprefix("unix:")
+            )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Disconnected(f"cannot connect to {name} at {remote}: {reason}") from error

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from ovnlet.core.errors import NodeFault, OvnletError
-from ovnlet.drivers import jsonrpc
-from ovnlet.drivers.jsonrpc import Disconnected, Peer, Refused
+from ovnlet.drivers.ovsdb import jsonrpc
+from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Peer, Refused
 
 Row = dict[str, Any]
 Op = dict[str, Any]
@@ -22,7 +22,13 @@ Change = tuple[str, str, Row | None, Row | None]  # table, UUID, the row before,
 PROBE = 2.0
 _OPENING = 10.0  # a first dump of many thousand rows takes well under a second
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
-_DEFAULTS = {"string": "", "integer": 0, "real": 0.0, "boolean": False, "uuid": "00000000-0000-0000-0000-000000000000"}
+_DEFAULTS = {
+    "string": "",
+    "integer": 0,
+    "real": 0.0,
+    "boolean": False,
+    "uuid": "00000000-0000-0000-0000-000000000000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,11 @@ class Column:
         """A dict, a frozenset, or an atom that is None for an empty set."""
         if self.shape == "map":
             return {_atom(key): _atom(item) for key, item in value[1]}
-        atoms = [_atom(atom) for atom in value[1]] if isinstance(value, list) and value[0] == "set" else [_atom(value)]
+        atoms = (
+            [_atom(atom) for atom in value[1]]
+            if isinstance(value, list) and value[0] == "set"
+            else [_atom(value)]
+        )
         if self.shape == "set":
             return frozenset(atoms)
         return atoms[0] if atoms else None
@@ -72,7 +82,7 @@ def _atom(value: Any) -> Any:
     return value[1] if isinstance(value, list) else value
 
 
-class Database:
+class Replica:
     """``rows[table][uuid]`` is as the server last told; a row is replaced, never changed in place.
 
     ``changed`` is given the changes of one message, which often is one transaction, once all its
@@ -164,11 +174,16 @@ class Database:
         schema = await peer.call("get_schema", [self._name])
         try:
             self._columns = {
-                table: {column: Column.parse(schema["tables"][table]["columns"][column]["type"]) for column in columns}
+                table: {
+                    column: Column.parse(schema["tables"][table]["columns"][column]["type"])
+                    for column in columns
+                }
                 for table, columns in self._tables.items()
             }
         except KeyError as missing:
-            raise NodeFault(f"{self._name} {schema.get('version')} has no table or column {missing}") from None
+            raise NodeFault(
+                f"{self._name} {schema.get('version')} has no table or column {missing}"
+            ) from None
         if self._lock:
             await peer.call("steal", [self._lock])
         wanted = {table: {"columns": list(columns)} for table, columns in self._tables.items()}
@@ -200,9 +215,14 @@ class Database:
                 ((verb, values),) = update.items()
                 old, new = here.pop(uuid, None), None
                 if verb == "modify" and old is not None:
-                    new = old | {name: columns[name].patch(old[name], value) for name, value in values.items()}
+                    new = old | {
+                        name: columns[name].patch(old[name], value)
+                        for name, value in values.items()
+                    }
                 elif verb in ("initial", "insert"):
-                    new = {name: column.default for name, column in columns.items()}  # defaults are not sent
+                    new = {
+                        name: column.default for name, column in columns.items()
+                    }  # defaults are not sent
                     new |= {name: columns[name].decode(value) for name, value in values.items()}
                 if new is not None:
                     here[uuid] = new

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Callable
 
 from ovnlet.core.errors import OvnletError
-from ovnlet.drivers.jsonrpc import Disconnected, Refused
-from ovnlet.drivers.ovsdb import Database, Op
+from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
+from ovnlet.drivers.ovsdb.replica import Op, Replica
 
 Build = Callable[[], list[Op]]
 _Member = tuple[Build, asyncio.Future[None]]
 
 
-class Commits:
+class TransactionBatcher:
     """Whoever comes while a transaction is in flight joins the next one, without a timer.
 
     A refused batch is tried again member by member, so that only the bad one fails.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Replica) -> None:
         self._database = database
         self._waiting: list[_Member] = []
         self._task: asyncio.Task[None] | None = None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ovnlet.core.errors import NotReady, OvnletError
-from ovnlet.drivers import jsonrpc
+from ovnlet.drivers.ovsdb import jsonrpc
 
 _PATIENCE = 1.0
 

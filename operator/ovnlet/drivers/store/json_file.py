@@ -9,7 +9,7 @@ import structlog
 log = structlog.get_logger("memory")
 
 
-class Memory:
+class JsonFile:
     """Replaced as a whole. What cannot be read is told of and taken for nothing."""
 
     def __init__(self, path: Path) -> None:

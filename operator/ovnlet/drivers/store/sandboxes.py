@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import Attachment, AttachmentKey, Record
+from ovnlet.core.identity import Attachment, AttachmentKey, Record
 
 log = structlog.get_logger("sandboxes")
 _VERSION = 1

@@ -13,14 +13,23 @@ from contextlib import suppress
 from typing import TypeVar
 
 from ovnlet.core import ids
-from ovnlet.core.attachment import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
 from ovnlet.core.resources.nftables import TABLE
-from ovnlet.drivers import veths
-from ovnlet.drivers.namespaces import opened
-from ovnlet.drivers.netlink_socket import NETFILTER, Garbled, Socket, attributes, messages
-from ovnlet.drivers.routes import BY_KERNEL
-from ovnlet.drivers.rtnetlink import DELADDR, DELLINK, DELROUTE, NEWADDR, NEWLINK, NEWROUTE, get_nsid, nsid
+from ovnlet.drivers.links import veths
+from ovnlet.drivers.links.routes import BY_KERNEL
+from ovnlet.drivers.linux.namespaces import opened
+from ovnlet.drivers.linux.rtnetlink import (
+    DELADDR,
+    DELLINK,
+    DELROUTE,
+    NEWADDR,
+    NEWLINK,
+    NEWROUTE,
+    get_nsid,
+    nsid,
+)
+from ovnlet.drivers.linux.transport import NETFILTER, Garbled, Socket, attributes, messages
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
@@ -52,7 +61,9 @@ class Watch:
 
     def start(self) -> None:
         """Raises NodeFault without the right to hear other namespaces."""
-        listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        listener = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
         try:
             listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
@@ -60,11 +71,15 @@ class Watch:
         except OSError as error:
             listener.close()
             needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
-            raise NodeFault(f"cannot hear the pods' namespaces: {error.strerror}; {needed}") from error
+            raise NodeFault(
+                f"cannot hear the pods' namespaces: {error.strerror}; {needed}"
+            ) from error
         self._socket = listener
         asyncio.get_running_loop().add_reader(listener, self._read)
         with suppress(OSError):  # a kernel without nf_tables
-            self._tables = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER)
+            self._tables = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
+            )
             self._tables.bind((0, _TABLES))
             asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
 
@@ -183,7 +198,10 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
 
 def _is_of_our_table(data: bytes) -> bool:
     """The first attribute names the table itself, or the one that a chain, a rule or a set is in."""
-    return any(attributes(body, 4).get(1, b"").rstrip(b"\0") == TABLE.encode() for _, _, _, body in messages(data))
+    return any(
+        attributes(body, 4).get(1, b"").rstrip(b"\0") == TABLE.encode()
+        for _, _, _, body in messages(data)
+    )
 
 
 def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:

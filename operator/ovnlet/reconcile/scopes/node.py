@@ -11,20 +11,20 @@ import structlog
 
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Destination
-from ovnlet.core.attachment import NODE_NIC, Attachment, Record
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.identity import NODE_NIC, Attachment, Record
 from ovnlet.core.node_network import NF_TABLES, Reach, network, parse
 from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.values import prefix, split
-from ovnlet.reconcile.patience import UNDONE, Patience
-from ovnlet.reconcile.reconciler import Host, Outcome, converge, unrepaired
+from ovnlet.reconcile.budget import UNDONE, RepairBackoff
+from ovnlet.reconcile.loop import Host, Outcome, converge, unrepaired
 
 log = structlog.get_logger("node")
 _CLUSTERS, _OUTGOING = "prefixes", "outgoing"
 
 
-class Memory(Protocol):
+class InputFile(Protocol):
     """What survives a restart. ``drivers.memory`` fulfils it."""
 
     def read(self) -> Mapping[str, str]: ...
@@ -40,10 +40,10 @@ class NodeNic:
     def __init__(
         self,
         host: Host,
-        memory: Memory,
+        memory: InputFile,
         attachment: Attachment,
         *,
-        patience: Patience,
+        patience: RepairBackoff,
         repair: Repair = "fix",
     ) -> None:
         self._host, self._memory, self._attachment = host, memory, attachment
@@ -72,7 +72,11 @@ class NodeNic:
             parse(text)
         except (NotReady, Invalid) as error:
             if str(error) != self._told and (self._text or isinstance(error, Invalid)):
-                log.warning("the Node's annotations are not used", reason=str(error), instead=self._text or None)
+                log.warning(
+                    "the Node's annotations are not used",
+                    reason=str(error),
+                    instead=self._text or None,
+                )
             self._told = str(error)
             return False
         self._told = ""
@@ -107,7 +111,9 @@ class NodeNic:
         elif self._repair == "off":
             outcome = Outcome(self._attachment, desired, desired)
         else:
-            outcome = await unrepaired(self._host, self._attachment, desired, UNDONE if rest else "as set")
+            outcome = await unrepaired(
+                self._host, self._attachment, desired, UNDONE if rest else "as set"
+            )
         return replace(outcome, unenforced=tuple(self._unenforced()))
 
     def _unenforced(self) -> Iterator[str]:

@@ -17,7 +17,9 @@ class Api:
 
     def __init__(self, bed: Bed) -> None:
         host = urlsplit(bed.api_url).netloc
-        self._http = HTTPSConnection(host, context=ssl.create_default_context(cafile=str(bed.ids.ca)))
+        self._http = HTTPSConnection(
+            host, context=ssl.create_default_context(cafile=str(bed.ids.ca))
+        )
         self._token = bed.token
 
     def create(self, pod: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +35,9 @@ class Api:
     def delete_all(self, node: str) -> None:
         self._ask("DELETE", f"{PODS}?gracePeriodSeconds=0&fieldSelector=spec.nodeName%3D{node}")
 
-    def _ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: object = None, kind: str = "application/json"
+    ) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         self._http.request(method, path, None if body is None else json.dumps(body), headers)
         with self._http.getresponse() as answer:

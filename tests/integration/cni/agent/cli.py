@@ -3,15 +3,21 @@
 import os
 import sys
 
-from cni.agent.node import TESTS, AgentNode, run
-from cni.runtime import Outcome
+from integration.cni.agent.node import TESTS, AgentNode, run
+from integration.cni.runtime import Outcome
 
 BIN, CONF = "/opt/cni/bin", "/etc/cni/net.d"
 # Runs a program at a terminal; what that shows is standard output.
-TERMINAL = (sys.executable, "-c", "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))")
+TERMINAL = (
+    sys.executable,
+    "-c",
+    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+)
 
 
-async def ovnlet(node: AgentNode, command: str, *flags: str, through: tuple[str, ...] = ()) -> Outcome:
+async def ovnlet(
+    node: AgentNode, command: str, *flags: str, through: tuple[str, ...] = ()
+) -> Outcome:
     env = {
         "PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}",
         "PATH": os.environ["PATH"],

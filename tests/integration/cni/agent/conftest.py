@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cni.agent import hands
-from cni.agent.node import TESTS, AgentNode
+from integration.cni.agent import hands
+from integration.cni.agent.node import TESTS, AgentNode
 from testbed.assign import NETWORK
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -27,8 +27,10 @@ def bed() -> Iterator[Bed]:
     with Bed.up(NAME, nodes=NODES, parts={"ovs", "ovn", "etcd", "apiserver"}) as bed:
         bed.nbctl(*NETWORK.split())
         for node in bed.nodes:
-            words = [sys.executable, "-m", "cni.agent.hands"]
-            service = node.spawn("hands", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"})
+            words = [sys.executable, "-m", "integration.cni.agent.hands"]
+            service = node.spawn(
+                "hands", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
+            )
             service.wait_ready(node.path(hands.SOCKET).exists)
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         yield bed

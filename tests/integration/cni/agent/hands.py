@@ -29,7 +29,9 @@ async def _run(request: dict[str, Any]) -> dict[str, Any]:
     pipe = asyncio.subprocess.PIPE
     env = {os.fsencode(key): os.fsencode(value) for key, value in request["env"].items()}
     begun = time.monotonic()
-    process = await asyncio.create_subprocess_exec(*request["argv"], stdin=pipe, stdout=pipe, stderr=pipe, env=env)
+    process = await asyncio.create_subprocess_exec(
+        *request["argv"], stdin=pipe, stdout=pipe, stderr=pipe, env=env
+    )
     try:
         stdout, stderr = await process.communicate(base64.b64decode(request["stdin"]))
     except asyncio.CancelledError:
@@ -37,7 +39,10 @@ async def _run(request: dict[str, Any]) -> dict[str, Any]:
         await process.wait()
         raise
     seconds = time.monotonic() - begun
-    answer = {"stdout": base64.b64encode(stdout).decode(), "stderr": base64.b64encode(stderr).decode()}
+    answer = {
+        "stdout": base64.b64encode(stdout).decode(),
+        "stderr": base64.b64encode(stderr).decode(),
+    }
     return answer | {"exit_code": process.returncode, "seconds": seconds}
 
 
@@ -61,7 +66,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def main() -> None:
     if len(sys.argv) > 1:
-        started = asyncio.start_server(_serve, "0.0.0.0", int(sys.argv[1]), limit=LIMIT, backlog=1024)
+        started = asyncio.start_server(
+            _serve, "0.0.0.0", int(sys.argv[1]), limit=LIMIT, backlog=1024
+        )
     else:
         started = asyncio.start_unix_server(_serve, SOCKET, limit=LIMIT, backlog=1024)
     async with await started as server:

@@ -10,9 +10,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import ClassVar, NoReturn
 
-import ovnlet.agent
+import ovnlet.agent.wiring
 from ovnlet.__main__ import main
-from ovnlet.core.attachment import Attachment, AttachmentKey
+from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.core.plan import Plan
 from ovnlet.drivers.host import LocalHost
 
@@ -50,5 +50,5 @@ class KillingHost(LocalHost):
 
 
 if __name__ == "__main__":
-    ovnlet.agent.__dict__["LocalHost"] = KillingHost
+    ovnlet.agent.wiring.__dict__["LocalHost"] = KillingHost
     main(prog_name="ovnlet")

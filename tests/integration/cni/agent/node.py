@@ -14,10 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cni.agent import hands
-from cni.agent.api import Api
-from cni.agent.pods import Pod, Sandbox
-from cni.runtime import Json, Outcome, Runtime
+from integration.cni.agent import hands
+from integration.cni.agent.api import Api
+from integration.cni.agent.pods import Pod, Sandbox
+from integration.cni.runtime import Json, Outcome, Runtime
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare
@@ -25,9 +25,15 @@ from testbed.node import Node
 from testbed.service import Service
 from testbed.space import Space
 
-TESTS = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).resolve().parents[3]
 SOCKET = "/run/ovnlet/cni.sock"
-OWN = ("/run/ovnlet", SOCKET, "/run/ovnlet/sandboxes", "/run/ovnlet/deleted", "/run/ovnlet/chassis.json")
+OWN = (
+    "/run/ovnlet",
+    SOCKET,
+    "/run/ovnlet/sandboxes",
+    "/run/ovnlet/deleted",
+    "/run/ovnlet/chassis.json",
+)
 _NUMBERS = count(2)
 _SANDBOXES = count(1)
 
@@ -46,7 +52,9 @@ class InsideRuntime(Runtime):
         user: int | None = None,
     ) -> Outcome:
         assert user is None, "everybody is root in a space"
-        stdin = config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
+        stdin = (
+            config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
+        )
         return await run(self.space, [str(self.plugin)], env or self.env(verb), stdin)
 
 
@@ -73,7 +81,9 @@ class AgentNode:
 
     def __post_init__(self) -> None:
         self.api = Api(self.bed)
-        self.runtime = InsideRuntime(self.plugin, Path(SOCKET), "/nonexistent", self.space.path("/"))
+        self.runtime = InsideRuntime(
+            self.plugin, Path(SOCKET), "/nonexistent", self.space.path("/")
+        )
 
     # ---- the agent
 
@@ -81,10 +91,17 @@ class AgentNode:
         """Start it; with `killed_at` the one that kills itself (see killing.py)."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
-        module = "cni.agent.killing" if killed_at else "ovnlet"
+        module = "integration.cni.agent.killing" if killed_at else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
-        words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}", "--resync=3600"]
+        words = [
+            sys.executable,
+            "-m",
+            module,
+            "agent",
+            f"--node-name={self.space.role}",
+            "--resync=3600",
+        ]
         words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)
         if ready:
@@ -113,7 +130,9 @@ class AgentNode:
         (pod,) = self.make_pods([name], annotated=annotated, port=port)
         return pod
 
-    def make_pods(self, names: list[str], *, annotated: bool = True, port: bool = True) -> list[Pod]:
+    def make_pods(
+        self, names: list[str], *, annotated: bool = True, port: bool = True
+    ) -> list[Pod]:
         """Objects in the API and, with `port`, ports in OVN."""
         pods = []
         for name in names:
@@ -161,7 +180,9 @@ class AgentNode:
 
     # ---- the runtime's calls
 
-    async def call(self, verb: str, sandbox: Sandbox, config: Json | None = None, **env: str | None) -> Outcome:
+    async def call(
+        self, verb: str, sandbox: Sandbox, config: Json | None = None, **env: str | None
+    ) -> Outcome:
         return await self.runtime.call(verb, config, self.runtime.env(verb, **(sandbox.env | env)))
 
     async def add(self, sandbox: Sandbox) -> Outcome:
@@ -188,7 +209,9 @@ class AgentNode:
     # ---- foreign hands and eyes
 
     async def run(self, *argv: str) -> str:
-        outcome = await run(self.space.path("/"), list(argv), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        outcome = await run(
+            self.space.path("/"), list(argv), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        )
         assert outcome.exit_code == 0, (argv, outcome)
         return outcome.stdout.decode()
 
@@ -200,12 +223,24 @@ class AgentNode:
 
     async def iface_id(self, sandbox: Sandbox) -> str:
         """What OVSDB says of the node's end; empty where there is no such row."""
-        words = ["ovs-vsctl", "--if-exists", "get", "Interface", sandbox.link, "external_ids:iface-id"]
+        words = [
+            "ovs-vsctl",
+            "--if-exists",
+            "get",
+            "Interface",
+            sandbox.link,
+            "external_ids:iface-id",
+        ]
         return (await self.run(*words)).strip().strip('"')
 
     async def addresses(self, sandbox: Sandbox) -> set[str]:
         rows = json.loads(await self.inside(sandbox, "ip", "-j", "address", "show", "dev", "eth0"))
-        return {info["local"] for row in rows for info in row.get("addr_info", []) if info["scope"] == "global"}
+        return {
+            info["local"]
+            for row in rows
+            for info in row.get("addr_info", [])
+            if info["scope"] == "global"
+        }
 
     async def look(self) -> Inventory:
         """What is there, without the agent's own socket and directories."""
@@ -213,7 +248,10 @@ class AgentNode:
         seen["files"] = {path: facts for path, facts in seen["files"].items() if path not in OWN}
         kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
         # ovn-controller's own notes; it keeps those of a switch whose last port has gone.
-        seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+        seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
+            kind,
+            [p for p in pairs if not p[0].startswith("ct-zone-")],
+        ]
         return seen
 
     async def same(self, before: Inventory, within: float = 10) -> None:

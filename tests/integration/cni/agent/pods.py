@@ -62,4 +62,8 @@ class Sandbox:
     @property
     def env(self) -> dict[str, str | None]:
         args = f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={self.pod.name};K8S_POD_UID={self.pod.uid}"
-        return {"CNI_CONTAINERID": self.container_id, "CNI_NETNS": self.netns, "CNI_ARGS": f"IgnoreUnknown=1;{args}"}
+        return {
+            "CNI_CONTAINERID": self.container_id,
+            "CNI_NETNS": self.netns,
+            "CNI_ARGS": f"IgnoreUnknown=1;{args}",
+        }

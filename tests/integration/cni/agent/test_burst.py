@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cni.agent.node import AgentNode
-from cni.agent.pods import Pod, Sandbox
+from integration.cni.agent.node import AgentNode
+from integration.cni.agent.pods import Pod, Sandbox
 from ovnlet_cni.errors import Code
 
 
@@ -20,7 +20,13 @@ async def test_100_adds_then_100_dels(node: AgentNode) -> None:
     begun = time.monotonic()
     await asyncio.gather(*map(node.add, sandboxes))
     added = time.monotonic() - begun
-    words = ("--bare", "--columns=external_ids", "find", "Interface", "external_ids:ovn-installed=true")
+    words = (
+        "--bare",
+        "--columns=external_ids",
+        "find",
+        "Interface",
+        "external_ids:ovn-installed=true",
+    )
     installed = await node.run("ovs-vsctl", *words)
     assert {pod.port for pod in pods} == {
         word.removeprefix("iface-id=") for word in installed.split() if word.startswith("iface-id=")
@@ -37,22 +43,55 @@ async def _foreign_link(node: AgentNode, sandbox: Sandbox) -> None:
 
 async def _foreign_port(node: AgentNode, sandbox: Sandbox) -> None:
     await node.run(
-        "ovs-vsctl", "add-port", "br-int", sandbox.link, "--", "set", "Interface", sandbox.link, "type=internal"
+        "ovs-vsctl",
+        "add-port",
+        "br-int",
+        sandbox.link,
+        "--",
+        "set",
+        "Interface",
+        sandbox.link,
+        "type=internal",
     )
 
 
 async def _foreign_port_elsewhere(node: AgentNode, sandbox: Sandbox) -> None:
     await node.run(
-        "ovs-vsctl", "add-port", "br-ext", sandbox.link, "--", "set", "Interface", sandbox.link, "type=patch"
+        "ovs-vsctl",
+        "add-port",
+        "br-ext",
+        sandbox.link,
+        "--",
+        "set",
+        "Interface",
+        sandbox.link,
+        "type=patch",
     )
 
 
 async def _foreign_link_in_the_pod(node: AgentNode, sandbox: Sandbox) -> None:
-    await node.run("ip", "-n", sandbox.container_id, "link", "add", "eth0", "type", "veth", "peer", "name", "other")
+    await node.run(
+        "ip",
+        "-n",
+        sandbox.container_id,
+        "link",
+        "add",
+        "eth0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "other",
+    )
 
 
 Clash = Callable[[AgentNode, Sandbox], Coroutine[None, None, None]]
-CLASHES: list[Clash] = [_foreign_link, _foreign_port, _foreign_port_elsewhere, _foreign_link_in_the_pod]
+CLASHES: list[Clash] = [
+    _foreign_link,
+    _foreign_port,
+    _foreign_port_elsewhere,
+    _foreign_link_in_the_pod,
+]
 
 
 async def test_20_at_once_with_a_name_clash(node: AgentNode) -> None:
@@ -65,14 +104,20 @@ async def _clash(node: AgentNode, pods: list[Pod], clash: Clash) -> None:
     bad, *good = await node.make_sandboxes(pods)
     await clash(node, bad)
     before = await node.look()
-    failed, *done = await asyncio.gather(node.call("ADD", bad), *(node.call("ADD", each) for each in good))
+    failed, *done = await asyncio.gather(
+        node.call("ADD", bad), *(node.call("ADD", each) for each in good)
+    )
     assert [outcome.code for outcome in done] == [0] * 19
     assert failed.code == Code.INVALID_CONFIG, failed
-    assert "foreign" in str(failed.error["msg"]) or "not ovnlet's" in str(failed.error["msg"]), failed
+    assert "foreign" in str(failed.error["msg"]) or "not ovnlet's" in str(failed.error["msg"]), (
+        failed
+    )
     await asyncio.gather(*map(node.delete, good))
     await node.delete(bad)
     await node.same(before)
-    await node.sh(f"ovs-vsctl --if-exists del-port {bad.link}; ip link del {bad.link} 2>/dev/null || :")
+    await node.sh(
+        f"ovs-vsctl --if-exists del-port {bad.link}; ip link del {bad.link} 2>/dev/null || :"
+    )
     await node.end_sandboxes([bad, *good])
 
 
@@ -123,7 +168,9 @@ async def _grown(node: AgentNode, warming: int, rounds: int) -> tuple[Weight, We
     seconds = time.monotonic() - begun
     await node.same(before)
     last = Weight.of(node.agent.pid)
-    print(f"{50 * rounds} ADD/DEL in {seconds:.0f} s; after {50 * warming}: {first}, at the end: {last}")
+    print(
+        f"{50 * rounds} ADD/DEL in {seconds:.0f} s; after {50 * warming}: {first}, at the end: {last}"
+    )
     assert last.descriptors <= first.descriptors + 2
     assert last.threads <= first.threads + 2
     assert last.processes == first.processes == 0

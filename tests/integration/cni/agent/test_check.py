@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Sandbox
-from cni.runtime import Json
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Sandbox
+from integration.cni.runtime import Json
 from ovnlet_cni.errors import Code
 
 Breaking = Callable[[AgentNode, Sandbox], Coroutine[None, None, object]]
@@ -32,15 +32,33 @@ async def _delete_link(node: AgentNode, sandbox: Sandbox) -> None:
 
 async def _take_iface_id(node: AgentNode, sandbox: Sandbox) -> None:
     """Another port claims it too."""
-    thief = ["ovs-vsctl", "add-port", "br-int", "thief", "--", "set", "Interface", "thief", "type=internal"]
+    thief = [
+        "ovs-vsctl",
+        "add-port",
+        "br-int",
+        "thief",
+        "--",
+        "set",
+        "Interface",
+        "thief",
+        "type=internal",
+    ]
     await node.run(*thief, f"external_ids:iface-id={sandbox.pod.port}")
 
 
 BROKEN: list[tuple[str, Breaking, str]] = [
     ("default route", ip("route", "del", "default"), "+ Route eth0 0.0.0.0/0"),
     ("IPv6 default route", ip("-6", "route", "del", "default"), "+ Route eth0 ::/0"),
-    ("gateway", ip("route", "replace", "default", "via", "10.16.0.9", "proto", "157"), "~ Route eth0 0.0.0.0/0: via"),
-    ("rival", ip("route", "append", "default", "via", "10.16.0.9"), "- Rival eth0 0.0.0.0/0 via 10.16.0.9"),
+    (
+        "gateway",
+        ip("route", "replace", "default", "via", "10.16.0.9", "proto", "157"),
+        "~ Route eth0 0.0.0.0/0: via",
+    ),
+    (
+        "rival",
+        ip("route", "append", "default", "via", "10.16.0.9"),
+        "- CompetingRoute eth0 0.0.0.0/0 via 10.16.0.9",
+    ),
     ("connected route", ip("route", "del", "10.16.0.0/16"), "+ Route eth0 10.16.0.0/16"),
     ("address", ip("-4", "address", "flush", "dev", "eth0"), "+ Address eth0 10.16."),
     ("link down", ip("link", "set", "eth0", "down"), "pod_up False -> True"),
@@ -50,7 +68,7 @@ BROKEN: list[tuple[str, Breaking, str]] = [
     ("port", _delete_port, "+ Port br-int"),
     ("iface-id", external_ids("remove", "external_ids", "iface-id"), "iface-id None ->"),
     ("other iface-id", external_ids("set", "external_ids:iface-id=other"), "iface-id other ->"),
-    ("stolen iface-id", _take_iface_id, "- Claim thief"),
+    ("stolen iface-id", _take_iface_id, "- DuplicateIfaceId thief"),
 ]
 
 
@@ -106,7 +124,10 @@ async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> Non
     assert (await idle.check(sandbox, result)).code == Code.INTERNAL
     await idle.add(sandbox)
     assert (await idle.check(sandbox, result)).code == 0, "an ADD that is repeated acts"
-    idle.annotate(sandbox.pod, {"ovn.kubernetes.io/routes": json.dumps([{"dst": "9.9.9.0/24", "gw": "10.16.0.1"}])})
+    idle.annotate(
+        sandbox.pod,
+        {"ovn.kubernetes.io/routes": json.dumps([{"dst": "9.9.9.0/24", "gw": "10.16.0.1"}])},
+    )
     for _ in range(100):
         if "9.9.9.0/24" in await idle.inside(sandbox, "ip", "route"):
             break
@@ -128,20 +149,26 @@ async def test_it_is_narrowed_to_what_the_result_lists(idle: AgentNode) -> None:
     sandbox, result = await attached(idle)
     await idle.inside(sandbox, "ip", "route", "add", "10.99.0.0/16", "via", "10.16.0.1")
     await idle.inside(sandbox, "ip", "address", "add", "10.16.200.200/16", "dev", "eth0")
-    assert (await idle.check(sandbox, result)).code == 0, "a chained plugin added a route and an address"
+    assert (await idle.check(sandbox, result)).code == 0, (
+        "a chained plugin added a route and an address"
+    )
     await idle.inside(sandbox, "ip", "-6", "route", "del", "default")
     assert (await idle.check(sandbox, result)).code == Code.INTERNAL
     (v4,) = [route for route in json.loads(json.dumps(result["routes"])) if ":" not in route["dst"]]
     taken = result | {"routes": [v4], "ips": json.loads(json.dumps(result["ips"]))}
     assert (await idle.check(sandbox, taken)).code == 0, "a chained plugin took it away and said so"
-    await idle.inside(sandbox, "ip", "-6", "route", "add", "default", "via", "fd00:10:16::9", "metric", "9")
+    await idle.inside(
+        sandbox, "ip", "-6", "route", "add", "default", "via", "fd00:10:16::9", "metric", "9"
+    )
     assert (await idle.check(sandbox, taken)).code == 0, "and put its own there"
     assert (await idle.check(sandbox, {})).code == Code.INVALID_CONFIG
 
 
 async def test_a_missing_ovn_installed_is_a_failure(idle: AgentNode) -> None:
     sandbox, result = await attached(idle)
-    await idle.run("ovs-vsctl", "remove", "Interface", sandbox.link, "external_ids", "ovn-installed")
+    await idle.run(
+        "ovs-vsctl", "remove", "Interface", sandbox.link, "external_ids", "ovn-installed"
+    )
     outcome = await idle.check(sandbox, result)
     assert outcome.code == Code.TRY_AGAIN
     assert "ovn-installed" in str(outcome.error["msg"])

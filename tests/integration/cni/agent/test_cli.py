@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cni.agent.cli import TERMINAL, ovnlet
-from cni.agent.node import AgentNode, until
+from integration.cni.agent.cli import TERMINAL, ovnlet
+from integration.cni.agent.node import AgentNode, until
 
 # Made up for this test, and shaped like the token of a service account.
 PLANTED = "eyJhbGciOiJSUzI1NiIsImtpZCI6In.eyJpc3MiOiJwbGFudGVkIiwic3ViIjoic2VjcmV0In0.c2lnbmF0dXJl"
@@ -20,11 +20,15 @@ PLANTED = "eyJhbGciOiJSUzI1NiIsImtpZCI6In.eyJpc3MiOiJwbGFudGVkIiwic3ViIjoic2Vjcm
 async def test_each_form_says_the_same(node: AgentNode) -> None:
     sandbox = await node.sandbox()
     await node.add(sandbox)
-    table, as_json, as_yaml = [(await ovnlet(node, "pods", "-o", form)).stdout for form in ("table", "json", "yaml")]
+    table, as_json, as_yaml = [
+        (await ovnlet(node, "pods", "-o", form)).stdout for form in ("table", "json", "yaml")
+    ]
     (told,) = json.loads(as_json)
     assert yaml.safe_load(as_yaml) == [told]
     assert (told["pod"], told["state"]) == (sandbox.pod.name, "attached")
-    assert table.decode().split("\t")[:3] == ["default", sandbox.pod.name, "eth0"], "no colours, no frames in a pipe"
+    assert table.decode().split("\t")[:3] == ["default", sandbox.pod.name, "eth0"], (
+        "no colours, no frames in a pipe"
+    )
     shown = await ovnlet(node, "show", f"default/{sandbox.pod.name}", "-o", "yaml")
     (resources,) = [each["resources"] for each in yaml.safe_load(shown.stdout)]
     assert all(resource["desired"] == resource["observed"] for resource in resources)
@@ -49,7 +53,9 @@ async def test_plan_tells_and_apply_takes_the_steps(bare: AgentNode) -> None:
 @pytest.mark.parametrize(
     "command", [("show", "default/nobody"), ("plan", "default/nobody"), ("apply", "default/nobody")]
 )
-async def test_a_pod_that_is_not_there_is_an_error(node: AgentNode, command: tuple[str, str]) -> None:
+async def test_a_pod_that_is_not_there_is_an_error(
+    node: AgentNode, command: tuple[str, str]
+) -> None:
     outcome = await ovnlet(node, *command)
     assert (outcome.exit_code, outcome.stderr) == (1, b"Error: no such pod on this node\n")
 
@@ -76,13 +82,19 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
     node.agent.stop()
     outcome = await asyncio.wait_for(following, 20)
     (event,) = [json.loads(line) for line in outcome.stdout.splitlines()]
-    assert (event["reason"], event["pod"], outcome.stderr) == ("NetworkRepaired", sandbox.pod.name, b"")
+    assert (event["reason"], event["pod"], outcome.stderr) == (
+        "NetworkRepaired",
+        sandbox.pod.name,
+        b"",
+    )
     seen = (await asyncio.wait_for(watching, 20)).stdout
     assert b"waiting for what happens next" in seen
     assert b"NetworkRepaired" in seen
 
 
-async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(node: AgentNode, tmp_path: Path) -> None:
+async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(
+    node: AgentNode, tmp_path: Path
+) -> None:
     sandbox = await node.sandbox()
     await node.add(sandbox)
     node.annotate(sandbox.pod, {"ovn.kubernetes.io/ingress_rate": PLANTED})
@@ -91,12 +103,16 @@ async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(node: Age
         return b"ingress_rate" in (await ovnlet(node, "pods", "-o", "json")).stdout
 
     await until(told, "the agent to tell of the annotation")
-    await node.sh(f"mkdir -p /etc/cni/net.d; echo 'token: {PLANTED}' > /etc/cni/net.d/50-other.conf")
+    await node.sh(
+        f"mkdir -p /etc/cni/net.d; echo 'token: {PLANTED}' > /etc/cni/net.d/50-other.conf"
+    )
     made = await ovnlet(node, "bundle", str(tmp_path / "bundle.tar.gz"))
     await node.sh("rm /etc/cni/net.d/50-other.conf")
     assert made.exit_code == 0, made
     with tarfile.open(tmp_path / "bundle.tar.gz") as archive:
-        files = {each.name.removeprefix("ovnlet-bundle/"): archive.extractfile(each) for each in archive}
+        files = {
+            each.name.removeprefix("ovnlet-bundle/"): archive.extractfile(each) for each in archive
+        }
         texts = {name: file.read().decode() for name, file in files.items() if file}
     assert {
         "versions.json",

@@ -4,8 +4,8 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Sandbox
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
 
 Deleting = Callable[[AgentNode, Sandbox], Coroutine[None, None, None]]
@@ -38,7 +38,9 @@ async def _with_the_namespace_of_another(node: AgentNode, sandbox: Sandbox) -> N
 
 async def _after_its_namespace_has_gone(node: AgentNode, sandbox: Sandbox) -> None:
     """A process still holds it: the links live on where nobody finds them by the path."""
-    await node.sh(f"ip netns exec {sandbox.container_id} sleep 1 & sleep 0.1; ip netns del {sandbox.container_id}")
+    await node.sh(
+        f"ip netns exec {sandbox.container_id} sleep 1 & sleep 0.1; ip netns del {sandbox.container_id}"
+    )
     await node.delete(sandbox)
     await node.run("ip", "netns", "add", sandbox.container_id)
 
@@ -95,7 +97,9 @@ async def test_whatever_is_missing_nothing_is_left(node: AgentNode) -> None:
     await asyncio.gather(*map(node.add, sandboxes))
     for delete, sandbox in zip(DELETIONS, sandboxes, strict=True):
         print(delete.__name__, sandbox.link)
-    await asyncio.gather(*(delete(node, sandbox) for delete, sandbox in zip(DELETIONS, sandboxes, strict=True)))
+    await asyncio.gather(
+        *(delete(node, sandbox) for delete, sandbox in zip(DELETIONS, sandboxes, strict=True))
+    )
     await node.same(before)
     assert "pass crashed" not in node.told()
 
@@ -106,7 +110,9 @@ async def test_of_an_agent_that_was_away(node: AgentNode) -> None:
     before = await node.look()
     await asyncio.gather(*map(node.add, (lost, torn, noted)))
     node.kill()
-    await node.sh(f"rm {RECORDS}/{lost.container_id}*; echo '{{' >{RECORDS}/{torn.container_id}.eth0.json")
+    await node.sh(
+        f"rm {RECORDS}/{lost.container_id}*; echo '{{' >{RECORDS}/{torn.container_id}.eth0.json"
+    )
     assert (await node.delete(noted)).stdout == b""
     assert noted.container_id in await node.sh(f"cat {NOTES}/*")
     node.start()
@@ -121,7 +127,9 @@ async def test_of_a_note_left_while_an_agent_runs(bare: AgentNode) -> None:
     sandbox = await bare.sandbox()
     before = await bare.look()
     await bare.add(sandbox)
-    await bare.sh(f"mkdir -p {NOTES}; echo '{sandbox.container_id} eth0' >{NOTES}/{sandbox.container_id}.eth0")
+    await bare.sh(
+        f"mkdir -p {NOTES}; echo '{sandbox.container_id} eth0' >{NOTES}/{sandbox.container_id}.eth0"
+    )
     await bare.same(before)
 
 
@@ -202,7 +210,9 @@ async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> N
     node.agent.send(signal.SIGCONT)
     assert (await collecting).exit_code == 0
     assert await _ports(node) == {living.link, unlisted.link}
-    told = [line for line in node.told().splitlines() if "not listed by the runtime, but alive" in line]
+    told = [
+        line for line in node.told().splitlines() if "not listed by the runtime, but alive" in line
+    ]
     assert len(told) == 1
     assert unlisted.container_id in told[0]
     assert (await node.gc()).exit_code == 0
@@ -215,7 +225,11 @@ async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> N
 
 
 async def _ports(node: AgentNode) -> set[str]:
-    return {name for name in (await node.run("ovs-vsctl", "list-ports", "br-int")).split() if name.endswith("_h")}
+    return {
+        name
+        for name in (await node.run("ovs-vsctl", "list-ports", "br-int")).split()
+        if name.endswith("_h")
+    }
 
 
 async def _has_record(node: AgentNode, sandbox: Sandbox) -> bool:

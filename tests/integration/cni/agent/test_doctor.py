@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cni.agent.cli import BIN, CONF, ovnlet
-from cni.agent.node import SOCKET, AgentNode, until
+from integration.cni.agent.cli import BIN, CONF, ovnlet
+from integration.cni.agent.node import SOCKET, AgentNode, until
 from testbed import identities, layout
 
 Finding = dict[str, str]
@@ -21,7 +21,9 @@ HEALTHY = 0
 FAULTY = 3
 
 
-async def examine(node: AgentNode, *flags: str, through: tuple[str, ...] = ()) -> tuple[int, list[Finding]]:
+async def examine(
+    node: AgentNode, *flags: str, through: tuple[str, ...] = ()
+) -> tuple[int, list[Finding]]:
     """The exit code and the findings of a doctor in the node's space, told where things are as the agent is."""
     outcome = await ovnlet(node, "doctor", "-o", "json", *flags, through=through)
     assert outcome.exit_code in (HEALTHY, FAULTY), outcome
@@ -99,7 +101,9 @@ async def no_rights(node: AgentNode) -> Flags:
 
 @asynccontextmanager
 async def nobody_there(node: AgentNode) -> Flags:
-    config = node.bed.ids.kubeconfig(identities.ADMIN, f"https://{layout.CONTROL_IP}:1", "doctor-away")
+    config = node.bed.ids.kubeconfig(
+        identities.ADMIN, f"https://{layout.CONTROL_IP}:1", "doctor-away"
+    )
     yield [f"--kubeconfig={config}"]
 
 
@@ -149,7 +153,10 @@ READ_ONLY = (
     f"mkdir -p {NOTES}/net && mount --bind /proc/sys/net {NOTES}/net && mount -o remount,bind,ro {NOTES}/net",
     f"umount {NOTES}/net",
 )
-STALE_PLUGIN = (f"cp {BIN}/ovnlet {BIN}/saved && echo x >> {BIN}/ovnlet", f"mv {BIN}/saved {BIN}/ovnlet")
+STALE_PLUGIN = (
+    f"cp {BIN}/ovnlet {BIN}/saved && echo x >> {BIN}/ovnlet",
+    f"mv {BIN}/saved {BIN}/ovnlet",
+)
 STALE_CONF = (
     f"cd {CONF} && cp 01-ovnlet.conflist saved && sed -i s/cni.sock/old.sock/ 01-ovnlet.conflist",
     f"mv {CONF}/saved {CONF}/01-ovnlet.conflist",
@@ -161,31 +168,54 @@ BROKEN_PORT = ("ovs-vsctl add-port br-int nowhere", "ovs-vsctl del-port nowhere"
 
 PLANTED = {
     "ovsdb-server hangs": Fault(
-        "OVS", "ovsdb-server at /run/openvswitch/db.sock", "start ovsdb-server", stopped("ovsdb-server")
+        "OVS",
+        "ovsdb-server at /run/openvswitch/db.sock",
+        "start ovsdb-server",
+        stopped("ovsdb-server"),
     ),
-    "ovs-vswitchd hangs": Fault("OVS", "ovs-vswitchd", "systemctl restart openvswitch-switch", stopped("ovs-vswitchd")),
-    "ovn-controller hangs": Fault("OVN", "ovn-controller", "systemctl restart ovn-host", stopped("ovn-controller")),
-    "no bridge": Fault("OVS", "no bridge br-lost", "add-br br-lost", with_flags("--bridge=br-lost")),
-    "a port without a link": Fault("OVS", "interface nowhere", "ovs-vsctl del-port", with_script(*BROKEN_PORT)),
+    "ovs-vswitchd hangs": Fault(
+        "OVS", "ovs-vswitchd", "systemctl restart openvswitch-switch", stopped("ovs-vswitchd")
+    ),
+    "ovn-controller hangs": Fault(
+        "OVN", "ovn-controller", "systemctl restart ovn-host", stopped("ovn-controller")
+    ),
+    "no bridge": Fault(
+        "OVS", "no bridge br-lost", "add-br br-lost", with_flags("--bridge=br-lost")
+    ),
+    "a port without a link": Fault(
+        "OVS", "interface nowhere", "ovs-vsctl del-port", with_script(*BROKEN_PORT)
+    ),
     "a chassis key lost": Fault(
         "OVN", "lacks ovn-encap-type", "ovs-vsctl set open . external_ids", with_script(*NO_CHASSIS)
     ),
-    "tunnel address elsewhere": Fault("MTU", "198.51.100.7 is on no link", "external_ids:ovn-encap-ip=", away_encap),
-    "MTU too large": Fault("MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")),
+    "tunnel address elsewhere": Fault(
+        "MTU", "198.51.100.7 is on no link", "external_ids:ovn-encap-ip=", away_encap
+    ),
+    "MTU too large": Fault(
+        "MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")
+    ),
     "API server away": Fault("API", ":1/apis", "is the API server up", nobody_there),
     "no permission": Fault("API", "does not let us", "rbac.yaml", no_rights),
     "no propagation": Fault("mounts", "/run/netns", "HostToContainer", with_script(*PRIVATE)),
-    "sysctls read-only": Fault("mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={NOTES}/net")),
+    "sysctls read-only": Fault(
+        "mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={NOTES}/net")
+    ),
     "records on a disk": Fault("mounts", "not on a tmpfs", "/run", with_flags("--run-dir=/etc")),
     "a torn record": Fault("records", "torn.json", "remove the file", with_script(*TORN)),
     "another release's plugin": Fault(
         "CNI", "not the one of this release", "restart the agent", with_script(*STALE_PLUGIN)
     ),
-    "a stale configuration": Fault("CNI", "is stale", "restart the agent", with_script(*STALE_CONF)),
+    "a stale configuration": Fault(
+        "CNI", "is stale", "restart the agent", with_script(*STALE_CONF)
+    ),
     "another configuration first": Fault("CNI", "00-other.conf", "remove", with_script(*FIRST)),
     "no agent": Fault("agent", f"no agent answers on {SOCKET}", "get pods", no_agent),
-    "socket open to others": Fault("agent", "/run/ovnlet is open to others", "chmod 700", with_script(*OPEN)),
-    "an annotation in error": Fault("annotations", "ingress_rate", "correct the annotation", unusable),
+    "socket open to others": Fault(
+        "agent", "/run/ovnlet is open to others", "chmod 700", with_script(*OPEN)
+    ),
+    "an annotation in error": Fault(
+        "annotations", "ingress_rate", "correct the annotation", unusable
+    ),
     "a limit not enforced": Fault("limits", "no sch_netem", "modprobe sch_netem", unenforceable),
 }
 
@@ -194,10 +224,21 @@ async def test_a_healthy_node_has_no_fault(installed: AgentNode) -> None:
     await installed.add(await installed.sandbox())
     code, findings = await examine(installed)
     assert code == HEALTHY, findings
-    assert {"rights", "kernel", "mounts", "records", "OVS", "OVN", "MTU", "API", "CNI", "agent"} <= {
-        finding["area"] for finding in findings if finding["level"] == "ok"
-    }
-    assert any(finding["level"] == "ok" and finding["what"].startswith("nf_tables") for finding in findings)
+    assert {
+        "rights",
+        "kernel",
+        "mounts",
+        "records",
+        "OVS",
+        "OVN",
+        "MTU",
+        "API",
+        "CNI",
+        "agent",
+    } <= {finding["area"] for finding in findings if finding["level"] == "ok"}
+    assert any(
+        finding["level"] == "ok" and finding["what"].startswith("nf_tables") for finding in findings
+    )
 
 
 async def test_every_planted_fault_is_found_with_its_fix(installed: AgentNode) -> None:
@@ -205,7 +246,11 @@ async def test_every_planted_fault_is_found_with_its_fix(installed: AgentNode) -
     for name, fault in PLANTED.items():
         async with fault.plant(installed) as flags:
             found = await faults(installed, *flags)
-        mine = [f for f in found if f["area"] == fault.area and fault.what in f["what"] and fault.fix in f["fix"]]
+        mine = [
+            f
+            for f in found
+            if f["area"] == fault.area and fault.what in f["what"] and fault.fix in f["fix"]
+        ]
         print(f"{name}: {[(f['what'], f['fix']) for f in found]}")
         if not mine:
             missed.append((name, found))

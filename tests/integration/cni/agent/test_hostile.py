@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Pod, Sandbox
-from pages import blocks
+from docs import blocks
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Pod, Sandbox
+from kit import hostile
 from testbed.inventory import Inventory, compare, inventory
-from unit import hostile
 
 # Seconds of a repair; some 20 ms are usual on a machine that does nothing else, and 50 under fire on one that does.
 SLOWEST, USUAL = 5.0, 1.0
@@ -53,7 +53,9 @@ def _outside(node: AgentNode, pods: list[Sandbox]) -> Inventory:
     bridge["external_ids"] = [kind, [pair for pair in pairs if not pair[0].startswith("ct-zone-")]]
     return {
         name: {
-            key: facts for key, facts in section.items() if not any(t in f"{key} {json.dumps(facts)}" for t in theirs)
+            key: facts
+            for key, facts in section.items()
+            if not any(t in f"{key} {json.dumps(facts)}" for t in theirs)
         }
         for name, section in seen.items()
     }
@@ -87,16 +89,25 @@ def _attack(node: AgentNode, pods: list[Pod], texts: list[dict[str, str]]) -> in
     return sum(_edit(node, pods[number % len(pods)], text) for number, text in enumerate(texts))
 
 
-@pytest.mark.parametrize("many", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])])
+@pytest.mark.parametrize(
+    "many", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])]
+)
 async def test_edits_of_running_pods(node: AgentNode, many: int) -> None:
-    sandboxes = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * (8 + VICTIMS)))
+    sandboxes = await node.make_sandboxes(
+        await asyncio.to_thread(node.make_pods, [""] * (8 + VICTIMS))
+    )
     await asyncio.gather(*map(node.add, sandboxes))
     victims, bad = sandboxes[:VICTIMS], sandboxes[VICTIMS:]
     texts = hostile.drawn(many)
-    quiet, memory = [s for _ in range(AT_REST) for s in await _repairs(node, victims)], _memory(node)
+    quiet, memory = (
+        [s for _ in range(AT_REST) for s in await _repairs(node, victims)],
+        _memory(node),
+    )
     before = await asyncio.to_thread(_outside, node, bad)
     begun = time.monotonic()
-    attack = asyncio.create_task(asyncio.to_thread(_attack, node, [each.pod for each in bad], texts))
+    attack = asyncio.create_task(
+        asyncio.to_thread(_attack, node, [each.pod for each in bad], texts)
+    )
     under_fire: list[float] = []
     for _ in range(UNDER_FIRE):
         under_fire += await _repairs(node, victims)
@@ -134,9 +145,10 @@ async def _well_again(node: AgentNode, bad: list[Sandbox]) -> None:
     for each in bad:
 
         async def well(each: Sandbox = each) -> bool:
-            return await node.addresses(each) == {each.pod.v4, each.pod.v6} and "default" in await node.inside(
-                each, "ip", "route"
-            )
+            return await node.addresses(each) == {
+                each.pod.v4,
+                each.pod.v6,
+            } and "default" in await node.inside(each, "ip", "route")
 
         await until(well, f"{each.pod.name} as it was")
     assert [(await node.delete(each)).exit_code for each in bad] == [0] * len(bad)
@@ -149,11 +161,16 @@ async def test_new_pods(bare: AgentNode) -> None:
     texts = hostile.drawn(60)
     pods = await asyncio.to_thread(node.make_pods, [""] * len(texts))
     bad = await node.make_sandboxes(pods)
-    taken = [await asyncio.to_thread(_edit, node, pod, text) for pod, text in zip(pods, texts, strict=True)]
+    taken = [
+        await asyncio.to_thread(_edit, node, pod, text)
+        for pod, text in zip(pods, texts, strict=True)
+    ]
     before = await asyncio.to_thread(_outside, node, bad)
     outcomes = await asyncio.gather(*(node.call("ADD", each) for each in bad))
     codes = [outcome.code for outcome in outcomes]
-    print(f"{sum(taken)} taken; ADD answered { ({code: codes.count(code) for code in sorted(set(codes))}) }")
+    print(
+        f"{sum(taken)} taken; ADD answered { ({code: codes.count(code) for code in sorted(set(codes))}) }"
+    )
     assert set(codes) <= {0, 5, 7, 11}, codes
     await _as_before(node, before, bad)
     await asyncio.gather(*map(node.delete, bad))
@@ -164,14 +181,19 @@ async def test_new_pods(bare: AgentNode) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-async def test_a_node_full_of_the_longest_annotations_fits_into_the_agents_memory(bare: AgentNode) -> None:
+async def test_a_node_full_of_the_longest_annotations_fits_into_the_agents_memory(
+    bare: AgentNode,
+) -> None:
     """As many pods as kubelet allows, each of as many bytes as the API server takes, four of Python's for each."""
     node = bare
     (daemonset,) = yaml.safe_load_all((blocks.ROOT / "manifests/base/daemonset.yaml").read_text())
     (container,) = daemonset["spec"]["template"]["spec"]["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
     for pod in await asyncio.to_thread(node.make_pods, [""] * 110, port=False):
-        text = {"ovn.kubernetes.io/routes": "x" * 125_000 + "\U0001f600", "other.kubernetes.io/routes": "y" * 125_000}
+        text = {
+            "ovn.kubernetes.io/routes": "x" * 125_000 + "\U0001f600",
+            "other.kubernetes.io/routes": "y" * 125_000,
+        }
         assert await asyncio.to_thread(_edit, node, pod, text)
     node.start("--resync=3")
     await asyncio.sleep(10)  # kopf's list at the start, and ours three times over

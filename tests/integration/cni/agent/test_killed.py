@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import count
 
-from cni.agent.node import AgentNode, until
-from cni.runtime import Outcome
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.runtime import Outcome
 
 # kill after so many steps -> whether the agent got that far
 Round = Callable[[AgentNode, int], Coroutine[None, None, bool]]

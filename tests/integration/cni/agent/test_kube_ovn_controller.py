@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest_asyncio
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Pod
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Pod
 from testbed.assign import JOIN, JOIN_NETWORK
 
 OVN = "ovn.kubernetes.io"
@@ -34,13 +34,21 @@ class Controller:
     def initialize_node(self) -> None:
         """As versions before 1.12 do it: with a JSON patch that replaces whatever others have noted there."""
         self._node.bed.nbctl("--may-exist", "lsp-add", JOIN, NODE_PORT)
-        self._node.bed.nbctl("lsp-set-addresses", NODE_PORT, f"{NODE_MAC} {NODE_IPS.replace(',', ' ')}")
+        self._node.bed.nbctl(
+            "lsp-set-addresses", NODE_PORT, f"{NODE_MAC} {NODE_IPS.replace(',', ' ')}"
+        )
         patch = [{"op": "replace", "path": "/metadata/annotations", "value": _keyed(INITIALIZED)}]
-        self._node.bed.kubectl("patch", "node", self._name, "--type=json", f"--patch={json.dumps(patch)}")
+        self._node.bed.kubectl(
+            "patch", "node", self._name, "--type=json", f"--patch={json.dumps(patch)}"
+        )
 
     def allocate(self, pod: Pod) -> None:
         self._node.make_ports([pod])
-        facts = {key.partition("/")[2]: value for key, value in pod.annotations.items() if not key.endswith("/routed")}
+        facts = {
+            key.partition("/")[2]: value
+            for key, value in pod.annotations.items()
+            if not key.endswith("/routed")
+        }
         self.patch(pod, facts | {"logical_router": "ovn-cluster", "pod_nic_type": "veth-pair"})
 
     def route(self, pod: Pod) -> None:
@@ -68,7 +76,9 @@ async def beside(bare: AgentNode) -> AsyncIterator[AgentNode]:
     """A node with a Node object; its hostname in OVN's southbound is the bed's name for it."""
     name = bare.space.role
     bare.bed.kubectl(
-        "create", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        "create",
+        "--filename=-",
+        stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}),
     )
     bare.start("--chassis=observe")
     yield bare
@@ -80,7 +90,11 @@ async def beside(bare: AgentNode) -> AsyncIterator[AgentNode]:
 
 async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> None:
     node, controller = beside, Controller(beside)
-    system_id = (await node.run("ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:system-id")).strip().strip('"')
+    system_id = (
+        (await node.run("ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids:system-id"))
+        .strip()
+        .strip('"')
+    )
 
     def itself() -> dict[str, Any]:
         return dict(json.loads(node.bed.kubectl("get", "node", node.space.role, "-o", "json")))
@@ -95,7 +109,9 @@ async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> No
 
     async def joined() -> bool:
         shown = json.loads(await node.sh("ip -j address show dev ovn0 || echo '[]'") or "[]")
-        return {each["local"] for link in shown for each in link["addr_info"]} >= set(NODE_IPS.split(","))
+        return {each["local"] for link in shown for each in link["addr_info"]} >= set(
+            NODE_IPS.split(",")
+        )
 
     await until(joined, "ovn0 with the Node's addresses")
 
@@ -112,12 +128,16 @@ async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> No
 
     controller.inspect(pod)
     await asyncio.sleep(1)
-    assert await node.addresses(sandbox) == {pod.v4, pod.v6}, "a running pod keeps its network meanwhile"
+    assert await node.addresses(sandbox) == {pod.v4, pod.v6}, (
+        "a running pod keeps its network meanwhile"
+    )
     controller.allocate(pod)
     controller.route(pod)
 
     async def reaches() -> bool:
-        return "1 received" in await node.sh(f"ip netns exec {sandbox.container_id} ping -c1 -W1 10.16.0.1 || :")
+        return "1 received" in await node.sh(
+            f"ip netns exec {sandbox.container_id} ping -c1 -W1 10.16.0.1 || :"
+        )
 
     await until(reaches, "the gateway from the pod, through the new logical port")
     assert await node.run("ovs-vsctl", "get", "Interface", sandbox.link, "_uuid") == row

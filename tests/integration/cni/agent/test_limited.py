@@ -2,8 +2,8 @@
 
 import asyncio
 
-from cni.agent.node import AgentNode
-from cni.agent.pods import Pod
+from integration.cni.agent.node import AgentNode
+from integration.cni.agent.pods import Pod
 
 PODS, LIVES = 10, 10
 LIMITS = {"ingress_rate": "5", "egress_rate": "3", "ingress_burst": "2"}
@@ -29,7 +29,9 @@ async def test_100_adds_and_dels_of_limited_pods_leave_no_row(node: AgentNode) -
     rows = [line for line in (await node.sh(ROWS)).splitlines() if line]
     for pod in pods:  # of its last sandbox alone: one QoS, one Queue
         assert len([line for line in rows if f"iface-id={pod.port}" in line]) == 2, (pod, rows)
-    await asyncio.gather(*map(node.delete, node.sandboxes))  # those that are gone as well: a runtime repeats itself
+    await asyncio.gather(
+        *map(node.delete, node.sandboxes)
+    )  # those that are gone as well: a runtime repeats itself
     assert not (await node.sh(ROWS)).strip()
     assert "referential integrity" not in node.told()
     await node.end_sandboxes(list(node.sandboxes))

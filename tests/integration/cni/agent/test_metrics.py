@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from aiohttp import ClientSession, UnixConnector
 
-from cni.agent.node import SOCKET, AgentNode, until
-from ovnlet.metrics import Metrics
+from integration.cni.agent.node import SOCKET, AgentNode, until
+from ovnlet.agent.metrics import Metrics
 from testbed import figures
 
 # A queue is deep for milliseconds only: tests/unit/test_probes.py shows that one.
@@ -16,7 +16,10 @@ ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - {"ovn
 
 async def scrape(node: AgentNode) -> str:
     connector = UnixConnector(path=str(node.space.path(SOCKET)))
-    async with ClientSession(connector=connector) as http, http.get("http://agent/metrics") as answer:
+    async with (
+        ClientSession(connector=connector) as http,
+        http.get("http://agent/metrics") as answer,
+    ):
         return await answer.text()
 
 
@@ -66,7 +69,10 @@ async def test_strangers_make_no_labels(node: AgentNode) -> None:
     await node.add(odd)
     for verb in ("NONSENSE", 'ADD"} 1\n#'):
         await node.call(verb, odd)
-    made = ({"CNI_IFNAME": f"made{number}", "CNI_CONTAINERID": f"made-up-{number}"} for number in range(20))
+    made = (
+        {"CNI_IFNAME": f"made{number}", "CNI_CONTAINERID": f"made-up-{number}"}
+        for number in range(20)
+    )
     await asyncio.gather(*(node.call("ADD", odd, None, **each) for each in made))
     text = await scrape(node)
     assert figures.unbounded(text, figures.AGENT) == []

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from cni.agent.cli import ovnlet
-from cni.agent.node import AgentNode, until
+from integration.cni.agent.cli import ovnlet
+from integration.cni.agent.node import AgentNode, until
 from testbed.assign import Assigner
 
 WAYS = "--cluster-cidrs=10.16.0.0/16,fd00:10:16::/64"
@@ -18,8 +18,15 @@ WAYS = "--cluster-cidrs=10.16.0.0/16,fd00:10:16::/64"
 def joined(bare: AgentNode) -> Iterator[AgentNode]:
     """A node whose Node says that it has an address in the join network."""
     bed, name = bare.bed, bare.space.role
-    bed.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))
-    Assigner(bed.api, bed.nbctl).add_node(json.loads(bed.kubectl("get", "node", name, "-o", "json")))
+    bed.kubectl(
+        "create",
+        "-f",
+        "-",
+        stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}),
+    )
+    Assigner(bed.api, bed.nbctl).add_node(
+        json.loads(bed.kubectl("get", "node", name, "-o", "json"))
+    )
     yield bare
     bare.kill()
     bed.kubectl("delete", "node", name)
@@ -31,7 +38,9 @@ def joined(bare: AgentNode) -> Iterator[AgentNode]:
 async def attached(node: AgentNode) -> None:
     async def look() -> bool:
         told = yaml.safe_load((await ovnlet(node, "pods", "-o", "yaml")).stdout)
-        return [(each["namespace"], each["pod"], each["state"]) for each in told] == [("node", "ovn0", "attached")]
+        return [(each["namespace"], each["pod"], each["state"]) for each in told] == [
+            ("node", "ovn0", "attached")
+        ]
 
     await until(look, "node/ovn0 attached")
 
@@ -42,23 +51,35 @@ async def test_the_commands_know_it_as_node_ovn0(joined: AgentNode) -> None:
     table = (await ovnlet(joined, "pods")).stdout.decode()
     assert table.split("\t")[:4] == ["node", "ovn0", "ovn0", "100.64.0.2,fd00:100:64::2"]
     (shown,) = yaml.safe_load((await ovnlet(joined, "show", "node/ovn0", "-o", "yaml")).stdout)
-    assert {"Port", "Nic", "Address", "Route", "Sysctl"} <= {each["kind"] for each in shown["resources"]}
+    assert {"Port", "Nic", "Address", "Route", "Sysctl"} <= {
+        each["kind"] for each in shown["resources"]
+    }
     assert all(each["desired"] == each["observed"] for each in shown["resources"])
     assert (await ovnlet(joined, "plan")).exit_code == 0
     await joined.run("ip", "route", "del", "10.16.0.0/16")
     planned = await ovnlet(joined, "plan", "node/ovn0")
-    assert (planned.exit_code, planned.stdout.decode().split()[:4]) == (2, ["node/ovn0", "+", "Route", "ovn0"])
+    assert (planned.exit_code, planned.stdout.decode().split()[:4]) == (
+        2,
+        ["node/ovn0", "+", "Route", "ovn0"],
+    )
     applied = await ovnlet(joined, "apply", "node/ovn0")
     assert (applied.exit_code, applied.stdout) == (0, planned.stdout)
     assert (await ovnlet(joined, "plan", "node/ovn0")).exit_code == 0
 
 
-async def test_the_node_has_an_event_of_what_was_repaired_and_of_what_was_not(joined: AgentNode) -> None:
+async def test_the_node_has_an_event_of_what_was_repaired_and_of_what_was_not(
+    joined: AgentNode,
+) -> None:
     bed, name = joined.bed, joined.space.role
 
     async def told(reason: str, *words: str) -> bool:
         said = await asyncio.to_thread(
-            bed.kubectl, "get", "events", f"--field-selector=involvedObject.kind=Node,reason={reason}", "-o", "json"
+            bed.kubectl,
+            "get",
+            "events",
+            f"--field-selector=involvedObject.kind=Node,reason={reason}",
+            "-o",
+            "json",
         )
         events = json.loads(said)["items"]
         assert all(each["involvedObject"]["name"] == name for each in events)
@@ -67,10 +88,15 @@ async def test_the_node_has_an_event_of_what_was_repaired_and_of_what_was_not(jo
     joined.start(WAYS)
     await attached(joined)
     await joined.run("ip", "route", "del", "10.16.0.0/16")
-    await until(lambda: told("NetworkRepaired", "+ Route ovn0 10.16.0.0/16"), "the repair to be told")
+    await until(
+        lambda: told("NetworkRepaired", "+ Route ovn0 10.16.0.0/16"), "the repair to be told"
+    )
     assert not await told("NetworkRepaired", "exempts this pod")
     joined.kill()
     joined.start(WAYS, "--repair=report")
     await attached(joined)
     await joined.run("ip", "route", "del", "10.16.0.0/16")
-    await until(lambda: told("NetworkDrifted", "+ Route ovn0 10.16.0.0/16", "as set"), "what is left to be told")
+    await until(
+        lambda: told("NetworkDrifted", "+ Route ovn0 10.16.0.0/16", "as set"),
+        "what is left to be told",
+    )

@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from cni.agent.node import AgentNode, until
+from integration.cni.agent.node import AgentNode, until
 from testbed.service import Service
 
 pytestmark = pytest.mark.long
 
-RULES = Path(__file__).parents[3] / "manifests/alerts/ovnlet.rules.yaml"
+RULES = Path(__file__).parents[4] / "manifests/alerts/ovnlet.rules.yaml"
 AGENT, SERVER = "127.0.0.1:9441", "127.0.0.1:9090"
 WINDOW, PATIENCE = 20, 90.0
 OURS = "ovn.kubernetes.io"
@@ -97,9 +97,15 @@ async def prometheus(bare: AgentNode, tmp_path: Path) -> AsyncIterator[Prometheu
     await asyncio.to_thread(service.stop)
 
 
-async def test_each_alert_fires_on_its_cause_and_resolves(bare: AgentNode, prometheus: Prometheus) -> None:
+async def test_each_alert_fires_on_its_cause_and_resolves(
+    bare: AgentNode, prometheus: Prometheus
+) -> None:
     node = bare
-    rules = [rule["name"] for group in (await prometheus.ask("rules"))["groups"] for rule in group["rules"]]
+    rules = [
+        rule["name"]
+        for group in (await prometheus.ask("rules"))["groups"]
+        for rule in group["rules"]
+    ]
     assert len(rules) == 6
     steady, limited = await node.make_sandboxes(node.make_pods(["", ""]))
     await asyncio.gather(node.add(steady), node.add(limited))
@@ -107,7 +113,9 @@ async def test_each_alert_fires_on_its_cause_and_resolves(bare: AgentNode, prome
     assert await prometheus.firing() == set()
 
     await _slow(node, prometheus)
-    await prometheus.fires("OvnletAddsFail", lambda: node.call("ADD", steady, None, CNI_IFNAME="lo"))
+    await prometheus.fires(
+        "OvnletAddsFail", lambda: node.call("ADD", steady, None, CNI_IFNAME="lo")
+    )
     node.annotate(steady.pod, {"ovnlet.io/repair": "report"})
     await prometheus.fires("OvnletDriftLeft", lambda: _flushed(node))
     node.annotate(steady.pod, {"ovnlet.io/repair": None})
@@ -118,7 +126,9 @@ async def test_each_alert_fires_on_its_cause_and_resolves(bare: AgentNode, prome
     await asyncio.to_thread(node.start, f"--http={AGENT}")
     await prometheus.resolves(*rules)
 
-    lacking = await node.run("sh", "-c", "tc qdisc add dev lo root netem 2>&1 && tc qdisc del dev lo root || :")
+    lacking = await node.run(
+        "sh", "-c", "tc qdisc add dev lo root netem 2>&1 && tc qdisc del dev lo root || :"
+    )
     if lacking:  # a kernel with sch_netem enforces it
         node.annotate(limited.pod, {f"{OURS}/latency": "5"})
         await prometheus.fires("OvnletLimitsNotEnforced")

@@ -8,8 +8,8 @@ from itertools import permutations
 
 import pytest
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Sandbox
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
 
 ORDERS = list(permutations(["ADD old", "ADD new", "DEL old"]))
@@ -17,7 +17,14 @@ ORDERS = list(permutations(["ADD old", "ADD new", "DEL old"]))
 
 async def holds_the_port(node: AgentNode, sandbox: Sandbox) -> bool:
     """Real state: OVSDB's iface-id, OVN's installation of it, the addresses in the namespace."""
-    words = ["ovs-vsctl", "--bare", "--columns=name", "find", "Interface", f"external_ids:iface-id={sandbox.pod.port}"]
+    words = [
+        "ovs-vsctl",
+        "--bare",
+        "--columns=name",
+        "find",
+        "Interface",
+        f"external_ids:iface-id={sandbox.pod.port}",
+    ]
     if (await node.run(*words)).split() != [sandbox.link]:
         return False
     installed = "external_ids:ovn-installed=true"
@@ -31,7 +38,9 @@ async def test_every_order(node: AgentNode) -> None:
     pods = [pod for pod in node.make_pods([""] * len(ORDERS)) for _ in ("old", "new")]
     sandboxes = iter(await node.make_sandboxes(pods))
     before = await node.look()
-    await asyncio.gather(*(_in_order(node, order, next(sandboxes), next(sandboxes)) for order in ORDERS))
+    await asyncio.gather(
+        *(_in_order(node, order, next(sandboxes), next(sandboxes)) for order in ORDERS)
+    )
     await node.same(before)
 
 
@@ -46,7 +55,9 @@ async def _in_order(node: AgentNode, order: tuple[str, ...], old: Sandbox, new: 
             await node.add(alive[-1])
         if alive:
             newest = alive[-1]
-            await until(partial(holds_the_port, node, newest), f"{order}, {action}: the newest has the port")
+            await until(
+                partial(holds_the_port, node, newest), f"{order}, {action}: the newest has the port"
+            )
     await node.delete(new)
     await node.delete(old)
 
@@ -67,7 +78,9 @@ async def ovn_stopped(node: AgentNode, _: Sandbox) -> AsyncIterator[None]:
         yield
 
 
-@pytest.mark.parametrize("stall", [annotations_withheld, ovn_stopped], ids=lambda stall: stall.__name__)
+@pytest.mark.parametrize(
+    "stall", [annotations_withheld, ovn_stopped], ids=lambda stall: stall.__name__
+)
 async def test_a_stalled_add_of_the_old_ends_with_code_3(node: AgentNode, stall: Stall) -> None:
     old, new = await node.make_sandboxes([pod := node.pod(), pod])
     before = await node.look()
@@ -77,7 +90,9 @@ async def test_a_stalled_add_of_the_old_ends_with_code_3(node: AgentNode, stall:
         second = asyncio.create_task(node.call("ADD", new))
         outcome = await first
         assert outcome.code == Code.UNKNOWN_CONTAINER, outcome
-        assert old.link not in await node.run("ovs-vsctl", "list-ports", "br-int"), "answered before it had cleaned up"
+        assert old.link not in await node.run("ovs-vsctl", "list-ports", "br-int"), (
+            "answered before it had cleaned up"
+        )
         assert old.link not in await node.run("ip", "-o", "link")
     outcome = await second
     assert outcome.code == 0, outcome

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from cni.agent.node import AgentNode, until
-from cni.runtime import Outcome
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.runtime import Outcome
 from ovnlet_cni.errors import Code
 
 # Two looks, two seconds apart, each of which waits a second for an answer; the rest is the machine's.
@@ -53,10 +53,14 @@ async def _failure(node: AgentNode, what: str) -> Outcome:
     return outcome
 
 
-async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(serving: list[AgentNode]) -> None:
+async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
+    serving: list[AgentNode],
+) -> None:
     """Each on a node of its own, at the same time; on the last node one late answer, which is no outage."""
 
-    async def one(node: AgentNode, daemon: str, code: Code, words: str, number: signal.Signals) -> None:
+    async def one(
+        node: AgentNode, daemon: str, code: Code, words: str, number: signal.Signals
+    ) -> None:
         assert await _is_good(node)
         service = node.space.service(daemon)
         service.send(number)
@@ -67,7 +71,9 @@ async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(serving: li
             await asyncio.to_thread(node.space.restart, daemon)
         else:
             service.send(signal.SIGCONT)
-        seconds = await until(lambda: _is_good(node), f"{daemon}: STATUS succeeds again", TOLD_WITHIN)
+        seconds = await until(
+            lambda: _is_good(node), f"{daemon}: STATUS succeeds again", TOLD_WITHIN
+        )
         print(f"{daemon} {number.name}: taken back after {seconds:.1f} s")
         sandbox = await node.sandbox()
         await node.add(sandbox)
@@ -115,5 +121,7 @@ async def test_it_is_never_late_not_even_during_100_adds(node: AgentNode) -> Non
     await adding
     for when, seconds in (("at rest", quiet), ("during 100 ADDs", busy)):
         median, worst = statistics.median(seconds) * 1000, max(seconds) * 1000
-        print(f"STATUS {when}: {len(seconds)} answers, median {median:.1f} ms, slowest {worst:.1f} ms")
+        print(
+            f"STATUS {when}: {len(seconds)} answers, median {median:.1f} ms, slowest {worst:.1f} ms"
+        )
         assert worst < 500, "the runtime waits for it under the lock that its ADDs take"

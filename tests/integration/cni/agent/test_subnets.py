@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cni.agent.node import AgentNode, until
-from cni.agent.pods import Sandbox
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Sandbox
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.service import wait_for
 
-CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
+CRD = Path(__file__).resolve().parents[4] / "manifests" / "standalone" / "subnet.yaml"
 PODS = 20
 
 
@@ -31,7 +31,9 @@ def subnets(bed: Bed) -> Iterator[None]:
 async def put(bed: Bed, **spec: Any) -> None:
     body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": SWITCH}}
     facts = {"cidrBlock": "10.16.0.0/16,fd00:10:16::/64", **spec}
-    await asyncio.to_thread(bed.kubectl, "apply", "--filename=-", stdin=json.dumps({**body, "spec": facts}))
+    await asyncio.to_thread(
+        bed.kubectl, "apply", "--filename=-", stdin=json.dumps({**body, "spec": facts})
+    )
 
 
 async def seen(node: AgentNode, sandbox: Sandbox) -> tuple[int, int, str, str]:
@@ -45,7 +47,9 @@ async def seen(node: AgentNode, sandbox: Sandbox) -> tuple[int, int, str, str]:
     return inside["mtu"], outside["mtu"], *(way[0]["gateway"] if way else "" for way in ways)
 
 
-async def all_are(node: AgentNode, sandboxes: list[Sandbox], what: tuple[int, int, str, str], within: float) -> None:
+async def all_are(
+    node: AgentNode, sandboxes: list[Sandbox], what: tuple[int, int, str, str], within: float
+) -> None:
     async def look() -> bool:
         return {await seen(node, each) for each in sandboxes} == {what}
 
@@ -53,7 +57,9 @@ async def all_are(node: AgentNode, sandboxes: list[Sandbox], what: tuple[int, in
     print(f"{len(sandboxes)} pods followed their Subnet {seconds:.1f} s after the edit")
 
 
-async def test_mtu_and_gateway_act_on_pods_that_run_and_no_address_moves(node: AgentNode, subnets: None) -> None:
+async def test_mtu_and_gateway_act_on_pods_that_run_and_no_address_moves(
+    node: AgentNode, subnets: None
+) -> None:
     pods = node.make_pods([""] * PODS)
     sandboxes = await node.make_sandboxes(pods)
     await asyncio.gather(*(node.add(each) for each in sandboxes))

@@ -3,9 +3,9 @@
 import asyncio
 import json
 
-from cni.agent import hands
-from cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
-from cni.agent.node import SOCKET, AgentNode, until
+from integration.cni.agent import hands
+from integration.cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
+from integration.cni.agent.node import SOCKET, AgentNode, until
 from testbed.inventory import Inventory, compare
 
 FOREIGN = f"""
@@ -27,9 +27,14 @@ async def whole(node: AgentNode) -> Inventory:
     """Everything, the agent's own files included; without what OVN notes about switches."""
     seen: Inventory = await hands.ask(node.space.path("/"), {})
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
-    seen["ovsdb"]["Bridge br-int"]["external_ids"] = [kind, [p for p in pairs if not p[0].startswith("ct-zone-")]]
+    seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
+        kind,
+        [p for p in pairs if not p[0].startswith("ct-zone-")],
+    ]
     # The test's own namespaces.
-    seen["files"] = {path: facts for path, facts in seen["files"].items() if not path.startswith("/run/netns")}
+    seen["files"] = {
+        path: facts for path, facts in seen["files"].items() if not path.startswith("/run/netns")
+    }
     return seen
 
 
@@ -39,7 +44,9 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
     before = await whole(node)
     node.start(f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}", f"--plugin={node.plugin}")
     alive, limited, dead, deleted = await node.make_sandboxes(node.make_pods(["", "", "", ""]))
-    node.annotate(limited.pod, {"ovn.kubernetes.io/ingress_rate": "5", "ovn.kubernetes.io/egress_rate": "5"})
+    node.annotate(
+        limited.pod, {"ovn.kubernetes.io/ingress_rate": "5", "ovn.kubernetes.io/egress_rate": "5"}
+    )
     for sandbox in (alive, limited, dead, deleted):
         await node.add(sandbox)
 
@@ -51,9 +58,18 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
     print(outcome.stdout)
     refused = await ovnlet(node, "uninstall")
     assert (refused.exit_code, b"pods are there: default/" in refused.stderr) == (1, True), refused
-    assert len(json.loads(await node.sh("cat /run/ovnlet/sandboxes/" + f"{alive.container_id}.eth0.json"))) > 1
+    assert (
+        len(
+            json.loads(
+                await node.sh("cat /run/ovnlet/sandboxes/" + f"{alive.container_id}.eth0.json")
+            )
+        )
+        > 1
+    )
 
-    late = asyncio.create_task(node.call("DEL", deleted))  # finds no agent, and leaves a note when that is sure
+    late = asyncio.create_task(
+        node.call("DEL", deleted)
+    )  # finds no agent, and leaves a note when that is sure
     done = await ovnlet(node, "uninstall", "--cut-off")
     assert done.exit_code == 0, done
     assert (await late).exit_code == 0
@@ -73,7 +89,9 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
     assert await node.inside(alive, "ip", "-o", "link", "show", "type", "veth") == ""
 
     refused = await ovnlet(node, "uninstall")
-    assert (refused.exit_code, b"pods are there: default/" in refused.stderr) == (1, True), "the API server has them"
+    assert (refused.exit_code, b"pods are there: default/" in refused.stderr) == (1, True), (
+        "the API server has them"
+    )
     for each in (alive, limited, dead, deleted):
         node.delete_pod(each.pod)
     again = await ovnlet(node, "uninstall")

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from cni.agent.node import AgentNode
-from cni.wrong import CONFIGS, ENVIRONMENTS, NAMESPACES
+from integration.cni.agent.node import AgentNode
+from integration.cni.wrong import CONFIGS, ENVIRONMENTS, NAMESPACES
 from ovnlet_cni.errors import Code
 
 
@@ -15,11 +15,15 @@ async def test_every_wrong_call_is_one_error_and_leaves_nothing(node: AgentNode)
     good = sandbox.env
 
     async def environment(verb: str, name: str, value: str | None) -> None:
-        outcome = await runtime.call(verb, runtime.good(verb), runtime.env(verb, **{**good, name: value}))
+        outcome = await runtime.call(
+            verb, runtime.good(verb), runtime.env(verb, **{**good, name: value})
+        )
         assert outcome.code == Code.INVALID_ENVIRONMENT, (verb, name, value, outcome)
 
     async def namespace(verb: str, path: str) -> None:
-        outcome = await runtime.call(verb, runtime.good(verb), runtime.env(verb, **good | {"CNI_NETNS": path}))
+        outcome = await runtime.call(
+            verb, runtime.good(verb), runtime.env(verb, **good | {"CNI_NETNS": path})
+        )
         assert outcome.code == Code.INVALID_NETNS, (verb, path, outcome)
 
     async def configuration(verb: str, change: "dict[str, object] | bytes", code: Code) -> None:

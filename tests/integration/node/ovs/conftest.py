@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from node.ovs.vswitch import Hints, PrivateSwitch
-from ovnlet.core.attachment import Attachment
-from ovnlet.drivers.ovs import Ovs
+from integration.node.ovs.vswitch import Hints, PrivateSwitch
+from ovnlet.core.identity import Attachment
+from ovnlet.drivers.ovs.ports import Ovs
 
 _SANDBOXES = count(1)
 
@@ -54,5 +54,13 @@ def attachment() -> Attachment:
     """A sandbox that no other test has."""
     number = next(_SANDBOXES)
     return Attachment(
-        f"{number:012x}{'0' * 52}", "eth0", "/run/netns/x", "default", f"pod-{number}", "u-1", "ovn", "boot", number
+        f"{number:012x}{'0' * 52}",
+        "eth0",
+        "/run/netns/x",
+        "default",
+        f"pod-{number}",
+        "u-1",
+        "ovn",
+        "boot",
+        number,
     )

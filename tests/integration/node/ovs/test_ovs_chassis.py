@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from node.ovs.vswitch import Hints, PrivateSwitch, eventually, until
-from ovnlet.drivers.chassis import Chassis
-from ovnlet.drivers.ovs import Ovs
+from integration.node.ovs.vswitch import Hints, PrivateSwitch, eventually, until
+from ovnlet.drivers.ovs.chassis import Chassis
+from ovnlet.drivers.ovs.ports import Ovs
 
 REMOTE = "ovn-bridge-remote"
 KEYS = {
@@ -45,7 +45,11 @@ async def test_a_bridge_that_ovn_controller_made_without_its_keys_is_put_right(
     assert not chassis.owes
     # Spelled anew by one of the two looks: by both, it would be spelled in yet other words.
     assert driver.chassis == {**KEYS, REMOTE: "unix:br-int.mgmt"}
-    eventually(lambda: "unix:br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text())
+    eventually(
+        lambda: (
+            "unix:br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text()
+        )
+    )
     await chassis.look()
 
     server.vsctl("--", "del-br", "br-int", "--", "clear", "Open_vSwitch", ".", "external_ids")
@@ -53,10 +57,16 @@ async def test_a_bridge_that_ovn_controller_made_without_its_keys_is_put_right(
     await chassis.look()
     # ovn-controller may hold on to the words of before the wipe: the same ones would tell it nothing.
     assert driver.chassis == {**KEYS, REMOTE: "unix:./br-int.mgmt"}
-    eventually(lambda: "unix:./br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text())
+    eventually(
+        lambda: (
+            "unix:./br-int.mgmt: connected" in (server.directory / "ovn-controller.log").read_text()
+        )
+    )
 
 
-async def test_a_remote_of_somebodys_own_is_left(driver: Ovs, server: PrivateSwitch, tmp_path: Path) -> None:
+async def test_a_remote_of_somebodys_own_is_left(
+    driver: Ovs, server: PrivateSwitch, tmp_path: Path
+) -> None:
     server.start_vswitchd()
     server.vsctl("set", "Open_vSwitch", ".", f"external_ids:{REMOTE}=tcp:127.0.0.1:6633")
     await until(lambda: REMOTE in driver.chassis)
@@ -71,7 +81,16 @@ async def test_a_bridge_of_another_type_is_not_remembered_against_ovns_key(
     await driver.ensure_chassis(KEYS, "netdev")
     await Chassis(driver, tmp_path / "chassis.json", {}, "manage").look()
     server.vsctl(
-        "--", "clear", "Open_vSwitch", ".", "external_ids", "--", "set", "Bridge", "br-int", "datapath_type=system"
+        "--",
+        "clear",
+        "Open_vSwitch",
+        ".",
+        "external_ids",
+        "--",
+        "set",
+        "Bridge",
+        "br-int",
+        "datapath_type=system",
     )
     await until(lambda: driver.datapath_type == "system" and not driver.chassis)
     chassis = Chassis(driver, tmp_path / "chassis.json", {}, "manage")

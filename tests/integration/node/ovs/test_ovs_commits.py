@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from node.ovs.vswitch import PrivateSwitch, desired_port, ensure, eventually, remove
-from ovnlet.core.attachment import Attachment
+from integration.node.ovs.vswitch import PrivateSwitch, desired_port, ensure, eventually, remove
 from ovnlet.core.errors import NodeFault
+from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import Port
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
 
 
 def ports(attachment: Attachment, number: int) -> list[Port]:
@@ -18,7 +18,9 @@ def ports(attachment: Attachment, number: int) -> list[Port]:
     return [replace(port, name=f"{attachment.sequence:x}x{n}_h") for n in range(number)]
 
 
-async def test_fifty_at_once_are_two_transactions(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_fifty_at_once_are_two_transactions(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     many = ports(attachment, 50)
     sent = ovs._database.transact
     transactions = 0
@@ -40,13 +42,22 @@ async def test_fifty_at_once_are_two_transactions(ovs: Ovs, switch: PrivateSwitc
     assert transactions == 3
 
 
-async def test_one_bad_member_fails_alone(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_one_bad_member_fails_alone(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     good = ports(attachment, 19)
     # ovsdb-server hangs up on a NUL or half a surrogate pair, and so would fail all.
-    bad = [replace(good[0], name="nul_h", external_ids=frozenset({("ip", text)})) for text in ("\0", "\udcff")]
+    bad = [
+        replace(good[0], name="nul_h", external_ids=frozenset({("ip", text)}))
+        for text in ("\0", "\udcff")
+    ]
     clash = replace(good[0], name="half")
-    switch.vsctl("add-bond", "br-int", "bond0", "half", "other")  # an Interface of that name, but no Port
-    results = await asyncio.gather(*(ovs.apply(ensure(port)) for port in (*good, *bad, clash)), return_exceptions=True)
+    switch.vsctl(
+        "add-bond", "br-int", "bond0", "half", "other"
+    )  # an Interface of that name, but no Port
+    results = await asyncio.gather(
+        *(ovs.apply(ensure(port)) for port in (*good, *bad, clash)), return_exceptions=True
+    )
     assert results[:-3] == [None] * 19
     assert all(isinstance(result, NodeFault) for result in results[-3:])
     assert "half" in str(results[-1])
@@ -55,16 +66,22 @@ async def test_one_bad_member_fails_alone(ovs: Ovs, switch: PrivateSwitch, attac
     switch.vsctl("del-port", "bond0")
 
 
-async def test_a_name_taken_since_the_look_is_refused(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_name_taken_since_the_look_is_refused(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
-    switch.vsctl("add-port", "br-int", port.name)  # our rows do not know it yet: the loop has not run since
+    switch.vsctl(
+        "add-port", "br-int", port.name
+    )  # our rows do not know it yet: the loop has not run since
     with pytest.raises(NodeFault, match=f"there is a Port {port.name} already"):
         await ovs.apply(ensure(port))
     assert switch.ids(port.name) == {}
     switch.vsctl("del-port", port.name)
 
 
-async def test_a_bridge_gone_since_the_look_is_refused(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_bridge_gone_since_the_look_is_refused(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     switch.vsctl("add-br", "br-gone")
     await ovs._database.transact([{"op": "comment", "comment": "what was told before is in"}])
     switch.vsctl("del-br", "br-gone")
@@ -72,7 +89,9 @@ async def test_a_bridge_gone_since_the_look_is_refused(ovs: Ovs, switch: Private
         await ovs.apply(ensure(desired_port(attachment, bridge="br-gone")))
 
 
-async def test_a_caller_that_left_is_not_served(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_caller_that_left_is_not_served(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     stays, leaves = ports(attachment, 2)
     leaving = asyncio.create_task(ovs.apply(ensure(leaves)))
     staying = asyncio.create_task(ovs.apply(ensure(stays)))
@@ -85,7 +104,9 @@ async def test_a_caller_that_left_is_not_served(ovs: Ovs, switch: PrivateSwitch,
     await ovs.apply(remove(stays))
 
 
-async def test_the_cost_of_a_commit(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_the_cost_of_a_commit(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     """Prints figures; the bound is loose, since the machine is shared."""
     many = ports(attachment, 50)
     walls, start = [], time.process_time()
@@ -95,7 +116,9 @@ async def test_the_cost_of_a_commit(ovs: Ovs, switch: PrivateSwitch, attachment:
         walls.append(time.perf_counter() - begun)
     alone = (time.process_time() - start) / len(many)
     await asyncio.gather(*(ovs.apply(remove(port)) for port in many))
-    eventually(lambda: not set(switch.vsctl("list-ports", "br-int").split()) & {port.name for port in many})
+    eventually(
+        lambda: not set(switch.vsctl("list-ports", "br-int").split()) & {port.name for port in many}
+    )
     start, begun = time.process_time(), time.perf_counter()
     await asyncio.gather(*(ovs.apply(ensure(port)) for port in many))
     burst, wall = (time.process_time() - start) / len(many), time.perf_counter() - begun

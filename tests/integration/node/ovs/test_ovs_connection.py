@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, until
-from ovnlet.core.attachment import Attachment
+from integration.node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, until
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import ABSENT
-from ovnlet.drivers.ovs import _TABLES, Ovs
-from ovnlet.drivers.ovsdb import Database, Op
+from ovnlet.drivers.ovs.ports import _TABLES, Ovs
+from ovnlet.drivers.ovsdb.replica import Op, Replica
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ async def test_rows_changed_while_the_server_was_down(
         async with asyncio.timeout(0.05):
             await driver.plugged(port.name)
     server.start_server()
-    server.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:ip=1.2.3.4")
+    server.vsctl(
+        "set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:ip=1.2.3.4"
+    )
     async with asyncio.timeout(3):
         await driver.ready()
         await waiting  # it survived the reconnect
@@ -132,8 +134,16 @@ def _ofport(driver: Ovs, name: str) -> object:
     return row and row["ofport"]
 
 
-async def test_the_chassis_is_ensured_key_by_key(driver: Ovs, server: PrivateSwitch, hints: Hints) -> None:
-    server.vsctl("set", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings=a:b", "external_ids:system-id=old")
+async def test_the_chassis_is_ensured_key_by_key(
+    driver: Ovs, server: PrivateSwitch, hints: Hints
+) -> None:
+    server.vsctl(
+        "set",
+        "Open_vSwitch",
+        ".",
+        "external_ids:ovn-bridge-mappings=a:b",
+        "external_ids:system-id=old",
+    )
     await until(lambda: driver.chassis.get("system-id") == "old")
     keys = {
         "system-id": "node-1",
@@ -160,7 +170,9 @@ async def test_the_chassis_is_ensured_key_by_key(driver: Ovs, server: PrivateSwi
 
 
 async def test_a_database_without_our_tables_is_named(server: PrivateSwitch) -> None:
-    database = Database(str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, renewed=print)
+    database = Replica(
+        str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, renewed=print
+    )
     database.start()
     await until(lambda: "nonsense" in database.fault)
     await database.close()
@@ -176,7 +188,10 @@ def random_write(chance: random.Random, name: str) -> Op:
         {"op": "update", "row": {"external_ids": ["map", [[key, value], ["x", "y"]]]}},
         {"op": "update", "row": {"ofport": chance.choice([["set", []], -1, chance.randrange(9)])}},
         {"op": "update", "row": {"error": chance.choice([["set", []], value])}},
-        {"op": "update", "row": {"cfm_remote_mpids": ["set", chance.sample(range(1, 6), chance.randrange(5))]}},
+        {
+            "op": "update",
+            "row": {"cfm_remote_mpids": ["set", chance.sample(range(1, 6), chance.randrange(5))]},
+        },
         {"op": "mutate", "mutations": [["cfm_remote_mpids", "insert", chance.randrange(1, 6)]]},
     ]
     return {"table": "Interface", "where": where, **chance.choice(changes)}
@@ -185,8 +200,10 @@ def random_write(chance: random.Random, name: str) -> Op:
 async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSwitch) -> None:
     tables = {**_TABLES, "Interface": (*_TABLES["Interface"], "cfm_remote_mpids")}
 
-    def database() -> Database:
-        return Database(str(server.socket), "Open_vSwitch", tables, changed=lambda _: None, renewed=lambda: None)
+    def database() -> Replica:
+        return Replica(
+            str(server.socket), "Open_vSwitch", tables, changed=lambda _: None, renewed=lambda: None
+        )
 
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
@@ -197,7 +214,9 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
     for number in range(4):
         server.vsctl("add-port", "br-int", f"p{number}")
     for _ in range(300):
-        await writer.transact([random_write(chance, f"p{chance.randrange(4)}") for _ in range(chance.randrange(1, 4))])
+        await writer.transact(
+            [random_write(chance, f"p{chance.randrange(4)}") for _ in range(chance.randrange(1, 4))]
+        )
     server.vsctl("del-port", "p1")
     for each in (follower, writer):
         await each.transact([{"op": "comment", "comment": "what was told before is in"}])
@@ -217,13 +236,19 @@ async def test_changes_that_come_in_one_read_with_the_dump_are_not_lost(tmp_path
         writer.write(json.dumps({"id": 1, "result": schema, "error": None}).encode())
         await reader.read(4096)
         dump = {"id": 2, "result": {"Bridge": {"u1": {"initial": {"name": "a"}}}}, "error": None}
-        update = {"method": "update2", "params": [None, {"Bridge": {"u1": {"modify": {"name": "b"}}}}], "id": None}
+        update = {
+            "method": "update2",
+            "params": [None, {"Bridge": {"u1": {"modify": {"name": "b"}}}}],
+            "id": None,
+        }
         writer.write((json.dumps(dump) + json.dumps(update)).encode())
         await reader.read(4096)
 
     listener = await asyncio.start_unix_server(talk, tmp_path / "sock")
     tables = {"Bridge": ("name",)}
-    database = Database(str(tmp_path / "sock"), "x", tables, changed=lambda _: None, renewed=lambda: None)
+    database = Replica(
+        str(tmp_path / "sock"), "x", tables, changed=lambda _: None, renewed=lambda: None
+    )
     database.start()
     await until(database.connected.is_set)
     assert database.rows == {"Bridge": {"u1": {"name": "b"}}}

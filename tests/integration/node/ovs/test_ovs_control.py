@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from node.ovs.vswitch import PrivateSwitch
+from integration.node.ovs.vswitch import PrivateSwitch
 from ovnlet.core.errors import NotReady
-from ovnlet.drivers.jsonrpc import Refused
-from ovnlet.drivers.unixctl import call, control_socket, part_health
+from ovnlet.drivers.ovsdb.jsonrpc import Refused
+from ovnlet.drivers.ovsdb.unixctl import call, control_socket, part_health
 
 
 @pytest.fixture
 def ovn(server: PrivateSwitch) -> PrivateSwitch:
     """With ovs-vswitchd and an ovn-controller on an empty southbound database."""
     remote = f"external_ids:ovn-remote=unix:{server.socket}"
-    keys = ("external_ids:system-id=c1", "external_ids:ovn-encap-type=geneve", "external_ids:ovn-encap-ip=127.0.0.1")
+    keys = (
+        "external_ids:system-id=c1",
+        "external_ids:ovn-encap-type=geneve",
+        "external_ids:ovn-encap-ip=127.0.0.1",
+    )
     server.vsctl("set", "Bridge", "br-int", "datapath_type=netdev")
     server.start_vswitchd()
     server.vsctl("set", "Open_vSwitch", ".", remote, *keys)

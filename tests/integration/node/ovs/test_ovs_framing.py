@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovnlet.drivers.jsonrpc import Frames, Garbled, connect
-from ovnlet.drivers.ovsdb import Database
+from ovnlet.drivers.ovsdb.jsonrpc import Frames, Garbled, connect
+from ovnlet.drivers.ovsdb.replica import Replica
 
 words = st.text(alphabet='{}[]":\\, aé€😀', max_size=12)
 values = st.recursive(
@@ -28,7 +28,9 @@ def stream(sent: list[dict[str, object]], *, ascii_only: bool) -> list[bytes]:
 
 @given(sent=objects, cuts=st.lists(st.integers(1, 400), max_size=12), ascii_only=st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_any_tearing_gives_the_same_objects(sent: list[dict[str, object]], cuts: list[int], ascii_only: bool) -> None:
+def test_any_tearing_gives_the_same_objects(
+    sent: list[dict[str, object]], cuts: list[int], ascii_only: bool
+) -> None:
     data = b"".join(stream(sent, ascii_only=ascii_only))
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     frames = Frames()
@@ -78,8 +80,12 @@ def test_a_dump_of_many_reads_costs_in_proportion_to_its_size() -> None:
     assert seconds(80_000) < 40 * max(seconds(8_000), 0.001)
 
 
-@pytest.mark.parametrize("answer", [b"\x00\x01garbage", b'{"id":1,"result":', b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-async def test_a_server_that_talks_garbage_is_left_and_tried_again(tmp_path: Path, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    "answer", [b"\x00\x01garbage", b'{"id":1,"result":', b"HTTP/1.1 400 Bad Request\r\n\r\n"]
+)
+async def test_a_server_that_talks_garbage_is_left_and_tried_again(
+    tmp_path: Path, answer: bytes
+) -> None:
     calls = 0
     again = asyncio.Event()
 
@@ -94,7 +100,9 @@ async def test_a_server_that_talks_garbage_is_left_and_tried_again(tmp_path: Pat
 
     path = str(tmp_path / "sock")
     listener = await asyncio.start_unix_server(talk, path)
-    database = Database(path, "Open_vSwitch", {"Bridge": ["name"]}, changed=lambda _: None, renewed=lambda: None)
+    database = Replica(
+        path, "Open_vSwitch", {"Bridge": ["name"]}, changed=lambda _: None, renewed=lambda: None
+    )
     database.start()
     async with asyncio.timeout(3):
         await again.wait()

@@ -9,24 +9,31 @@ from typing import Any
 
 import pytest
 
-from node.ovs.vswitch import PrivateSwitch, desired_port, ensure, eventually, remove, until
+from integration.node.ovs.vswitch import (
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+    until,
+)
 from ovnlet.core import shaping
-from ovnlet.core.attachment import Attachment, Node
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, Verb, diff
 from ovnlet.core.qos import Impairment, Limit, Qos
-from ovnlet.core.resources import ABSENT, Network, Policing, Port, Resource, Shaping, Veth
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.core.resources import ABSENT, Network, OvsPolicing, OvsQos, Port, Resource, Veth
+from ovnlet.drivers.ovs.ports import Ovs
 
 MBIT = 1_000_000
 BOTH = Qos(Limit(5 * MBIT), Limit(3 * MBIT, 2 * MBIT))
 NODE = Node("br-int", 1400, userspace=True)
 
 
-def limits(port: Port, attachment: Attachment, qos: Qos = BOTH) -> frozenset[Shaping | Policing]:
+def limits(port: Port, attachment: Attachment, qos: Qos = BOTH) -> frozenset[OvsQos | OvsPolicing]:
     veth = Veth(port.name, "eth0", "02:00:00:00:00:01", 1400, "")
     made = shaping.things(attachment, qos, port, veth, NODE)
-    return frozenset(each for each in made if isinstance(each, Shaping | Policing))
+    return frozenset(each for each in made if isinstance(each, OvsQos | OvsPolicing))
 
 
 def steps(*resources: Resource) -> list[Step]:
@@ -39,7 +46,9 @@ async def settled(ovs: Ovs) -> None:
 
 def rows(switch: PrivateSwitch, table: str, attachment: Attachment) -> list[Any]:
     mark = f"external_ids:ovnlet={attachment.container_id}/eth0"
-    told = switch.vsctl("--format=json", "--columns=_uuid,other_config,external_ids", "find", table, mark)
+    told = switch.vsctl(
+        "--format=json", "--columns=_uuid,other_config,external_ids", "find", table, mark
+    )
     return list(json.loads(told)["data"])
 
 
@@ -51,7 +60,13 @@ async def port(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> Async
     await ovs.apply([*ensure(port), *steps(*limits(port, attachment))])
     assert switch.commits() - before <= 2  # ours, and ovs-vswitchd's answer to it
     yield port
-    await ovs.apply([Step(Verb.REMOVE, each) for each in ovs.observe(attachment, ABSENT) if isinstance(each, Port)])
+    await ovs.apply(
+        [
+            Step(Verb.REMOVE, each)
+            for each in ovs.observe(attachment, ABSENT)
+            if isinstance(each, Port)
+        ]
+    )
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == ABSENT
     assert (rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)) == ([], [])
@@ -66,7 +81,10 @@ async def test_limits_come_back_as_they_were_put_in(
 ) -> None:
     assert ovs.observe(attachment, ABSENT) == wanted(port, attachment)
     assert (
-        switch.vsctl("get", "Interface", port.name, "ingress_policing_rate", "ingress_policing_burst") == "3000\n2000"
+        switch.vsctl(
+            "get", "Interface", port.name, "ingress_policing_rate", "ingress_policing_burst"
+        )
+        == "3000\n2000"
     )
     ((_, queue, labels),) = rows(switch, "Queue", attachment)
     assert dict(queue[1]) == {"max-rate": "5000000", "burst": "500000"}
@@ -77,7 +95,20 @@ async def test_limits_come_back_as_they_were_put_in(
 DAMAGE = [
     ("clear", "Port", "NAME", "qos"),
     ("clear", "Port", "NAME", "qos", "--", "destroy", "QoS", "QOS"),
-    ("clear", "Port", "NAME", "qos", "--", "destroy", "QoS", "QOS", "--", "destroy", "Queue", "QUEUE"),
+    (
+        "clear",
+        "Port",
+        "NAME",
+        "qos",
+        "--",
+        "destroy",
+        "QoS",
+        "QOS",
+        "--",
+        "destroy",
+        "Queue",
+        "QUEUE",
+    ),
     ("clear", "QoS", "QOS", "queues", "--", "destroy", "Queue", "QUEUE"),
     ("set", "Queue", "QUEUE", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "other_config:max-rate=1"),
@@ -96,7 +127,10 @@ DAMAGE = [
 async def test_damage_is_seen_and_repaired(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port, damage: tuple[str, ...]
 ) -> None:
-    ((qos, *_),), ((queue, *_),) = rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)
+    ((qos, *_),), ((queue, *_),) = (
+        rows(switch, "QoS", attachment),
+        rows(switch, "Queue", attachment),
+    )
     names = {"NAME": port.name, "QOS": qos[1], "QUEUE": queue[1]}
     switch.vsctl(*(names.get(word, word) for word in damage))
     await settled(ovs)
@@ -107,7 +141,9 @@ async def test_damage_is_seen_and_repaired(
     await settled(ovs)
     assert ovs.observe(attachment, desired) == desired
     assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (1, 1)
-    for stranger in switch.vsctl("--bare", "--columns=_uuid", "find", "QoS", "external_ids={}").split():
+    for stranger in switch.vsctl(
+        "--bare", "--columns=_uuid", "find", "QoS", "external_ids={}"
+    ).split():
         switch.vsctl("destroy", "QoS", stranger)
 
 
@@ -115,8 +151,13 @@ async def test_what_a_stranger_refers_to_is_let_go(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
     """A row that is referred to cannot be deleted: it stays, without our labels, and the port gets new ones."""
-    ((qos, *_),), ((queue, *_),) = rows(switch, "QoS", attachment), rows(switch, "Queue", attachment)
-    switch.vsctl("--may-exist", "add-port", "br-int", "other", "--", "set", "Port", "other", f"qos={qos[1]}")
+    ((qos, *_),), ((queue, *_),) = (
+        rows(switch, "QoS", attachment),
+        rows(switch, "Queue", attachment),
+    )
+    switch.vsctl(
+        "--may-exist", "add-port", "br-int", "other", "--", "set", "Port", "other", f"qos={qos[1]}"
+    )
     row = ("create", "QoS", "type=linux-htb", f"queues:7={queue[1]}", "external_ids:vendor=other")
     stranger = switch.vsctl(*row)
     switch.vsctl("set", "Queue", queue[1], "other_config:max-rate=1")
@@ -133,14 +174,24 @@ async def test_what_a_stranger_refers_to_is_let_go(
     switch.vsctl("destroy", "QoS", qos[1], stranger, "--", "destroy", "Queue", queue[1])
 
 
-async def test_an_edit_and_a_withdrawal(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
-    for qos in (Qos(Limit(20 * MBIT)), Qos(impairment=Impairment(10_000)), Qos(egress=Limit(MBIT)), Qos()):
+async def test_an_edit_and_a_withdrawal(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
+    for qos in (
+        Qos(Limit(20 * MBIT)),
+        Qos(impairment=Impairment(10_000)),
+        Qos(egress=Limit(MBIT)),
+        Qos(),
+    ):
         desired = wanted(port, attachment, qos)
         await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
         await settled(ovs)
         assert ovs.observe(attachment, desired) == desired
         shaped = bool(qos.ingress or qos.impairment)
-        assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (shaped, shaped)
+        assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (
+            shaped,
+            shaped,
+        )
     assert switch.vsctl("get", "Port", port.name, "qos") == "[]"
 
 
@@ -150,7 +201,7 @@ async def test_rows_of_a_port_that_somebody_deleted_are_found(
     switch.vsctl("del-port", port.name)
     await settled(ovs)
     (stray,) = ovs.observe(attachment, ABSENT)
-    assert isinstance(stray, Shaping)
+    assert isinstance(stray, OvsQos)
     assert f"{attachment.container_id}/eth0" in ovs.shaped()
     await ovs.apply(diff(ABSENT, frozenset({stray})))
     await settled(ovs)
@@ -184,7 +235,9 @@ async def test_a_hundred_races_of_add_and_del_leave_no_row(
     """Each ADD and its DEL are on their way together, in whatever order they are committed."""
 
     async def life(number: int) -> None:
-        one = replace(attachment, container_id=f"{number:012x}".ljust(64, "f"), pod=f"race-{number}")
+        one = replace(
+            attachment, container_id=f"{number:012x}".ljust(64, "f"), pod=f"race-{number}"
+        )
         port = desired_port(one)
         adding = asyncio.ensure_future(ovs.apply([*ensure(port), *steps(*limits(port, one))]))
         for _ in range(number % 4):
@@ -208,9 +261,13 @@ def classes(switch: PrivateSwitch, name: str) -> str:
     ).stdout
 
 
-async def test_a_deleted_qdisc_comes_back(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port) -> None:
+async def test_a_deleted_qdisc_comes_back(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
+) -> None:
     """By a binding taken away and given back, with ovs-vswitchd looking in between: ten times of ten."""
-    switch.ip("link", "add", "name", port.name, "type", "veth", "peer", "name", f"p{port.name[-8:]}")
+    switch.ip(
+        "link", "add", "name", port.name, "type", "veth", "peer", "name", f"p{port.name[-8:]}"
+    )
     try:
         await until(lambda: "ceil 5Mbit" in classes(switch, port.name))
         for _ in range(10):
@@ -233,7 +290,9 @@ async def test_a_renewed_filter_leaves_the_columns_as_they_were(
     await ovs.renewal.filter(port.name)
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == before
-    assert switch.commits() - seen >= 4  # another burst, the wanted one, and ovs-vswitchd asked after each
+    assert (
+        switch.commits() - seen >= 4
+    )  # another burst, the wanted one, and ovs-vswitchd asked after each
     desired = wanted(port, attachment, Qos())
     await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
     await settled(ovs)

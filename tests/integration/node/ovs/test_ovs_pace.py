@@ -6,11 +6,19 @@ from contextlib import contextmanager
 
 import pytest
 
-from node.ovs.vswitch import Hints, PrivateSwitch, desired_port, ensure, eventually, remove, until
-from ovnlet.core.attachment import Attachment
+from integration.node.ovs.vswitch import (
+    Hints,
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+    until,
+)
 from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import ABSENT
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
 
 
 @contextmanager
@@ -52,7 +60,9 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
         with pytest.raises(NotReady, match="ovs-vswitchd"):
             await ovs.apply((*remove(port), *ensure(port)))
         assert ovs.observe(attachment, ABSENT) == ABSENT
-        with pytest.raises(NotReady, match=port.name):  # a later pass, or a restarted agent, has only the ENSURE left
+        with pytest.raises(
+            NotReady, match=port.name
+        ):  # a later pass, or a restarted agent, has only the ENSURE left
             await ovs.apply(ensure(port))
         hints.told.clear()
     await until(lambda: ("", port.name) in hints.told)
@@ -61,11 +71,15 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
     await ovs.apply(remove(port))
 
 
-async def test_each_call_of_ovn_controller_spells_the_bridges_socket_anew(ovs: Ovs, switch: PrivateSwitch) -> None:
+async def test_each_call_of_ovn_controller_spells_the_bridges_socket_anew(
+    ovs: Ovs, switch: PrivateSwitch
+) -> None:
     """Only a remote in other words makes it connect at once; both name the same socket."""
     spelled = []
     for _ in range(3):
         await ovs.call_controller()
-        spelled.append(switch.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-remote").strip('"'))
+        spelled.append(
+            switch.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-remote").strip('"')
+        )
     assert spelled == ["unix:br-int.mgmt", "unix:./br-int.mgmt", "unix:br-int.mgmt"]
     switch.vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-bridge-remote")

@@ -7,13 +7,21 @@ import pytest
 from ovsdbapp.backend.ovs_idl import connection
 from ovsdbapp.schema.open_vswitch import impl_idl
 
-from node.ovs.vswitch import PATIENCE, Hints, PrivateSwitch, desired_port, ensure, eventually, remove
-from ovnlet.core.attachment import Attachment
+from integration.node.ovs.vswitch import (
+    PATIENCE,
+    Hints,
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+)
 from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import diff
-from ovnlet.core.resources import ABSENT, Claim, Port
+from ovnlet.core.resources import ABSENT, DuplicateIfaceId, Port
 from ovnlet.core.resources.ovs import MARK
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
 
 
 async def settled(ovs: Ovs) -> None:
@@ -21,7 +29,9 @@ async def settled(ovs: Ovs) -> None:
     await ovs._database.transact([{"op": "comment", "comment": "settled"}])
 
 
-async def test_a_port_comes_back_as_it_was_put_in(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_port_comes_back_as_it_was_put_in(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
     assert ovs.observe(attachment, frozenset({port})) == {port}
@@ -34,7 +44,9 @@ async def test_a_port_comes_back_as_it_was_put_in(ovs: Ovs, switch: PrivateSwitc
     assert switch.vsctl("--columns=name", "find", "Interface", f"name={port.name}") == ""
 
 
-async def test_what_is_so_already_is_not_written(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_what_is_so_already_is_not_written(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
     eventually(lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1")
@@ -52,10 +64,19 @@ async def test_keys_of_others_survive_each_of_our_writes(
 ) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
-    switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:stranger=a b")
+    switch.vsctl(
+        "set",
+        "Interface",
+        port.name,
+        "external_ids:ovn-installed=true",
+        "external_ids:stranger=a b",
+    )
     switch.vsctl("set", "Port", port.name, "external_ids:stranger=p")
     await settled(ovs)
-    changed = replace(port, external_ids=port.external_ids - {("ip", port.ids["ip"])} | {("pod_netns", "/run/netns/y")})
+    changed = replace(
+        port,
+        external_ids=port.external_ids - {("ip", port.ids["ip"])} | {("pod_netns", "/run/netns/y")},
+    )
     changed = replace(changed, external_ids=frozenset(changed.ids.items()))
     await ovs.apply(ensure(changed))
     theirs = {"ovn-installed": "true", "stranger": "a b"}
@@ -96,9 +117,20 @@ async def test_altered_labels_are_hinted_seen_and_repaired(
     await ovs.apply(remove(port))
 
 
-async def test_a_port_of_a_stranger_is_taken_and_left(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_port_of_a_stranger_is_taken_and_left(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
-    switch.vsctl("add-port", "br-int", port.name, "--", "set", "Interface", port.name, "external_ids:vendor=acme")
+    switch.vsctl(
+        "add-port",
+        "br-int",
+        port.name,
+        "--",
+        "set",
+        "Interface",
+        port.name,
+        "external_ids:vendor=acme",
+    )
     await settled(ovs)
     with pytest.raises(Taken, match=port.name):
         ovs.observe(attachment, frozenset({port}))
@@ -111,24 +143,46 @@ async def test_a_port_of_kube_ovn_for_this_pod_is_adopted(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    labels = {"vendor": "kube-ovn", "pod_name": attachment.pod, "pod_namespace": attachment.namespace}
+    labels = {
+        "vendor": "kube-ovn",
+        "pod_name": attachment.pod,
+        "pod_namespace": attachment.namespace,
+    }
     settings = [f"external_ids:{key}={value}" for key, value in labels.items()]
     switch.vsctl("add-port", "br-int", port.name, "--", "set", "Interface", port.name, *settings)
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == {Port("br-int", port.name, frozenset(labels.items()))}
     await ovs.apply(diff(frozenset({port}), ovs.observe(attachment, frozenset({port}))))
     assert ovs.observe(attachment, frozenset({port})) == {port}
-    other = replace(attachment, pod="another-pod", container_id=attachment.container_id[:12] + "f" * 52)
+    other = replace(
+        attachment, pod="another-pod", container_id=attachment.container_id[:12] + "f" * 52
+    )
     assert ovs.observe(other, ABSENT) == ABSENT
     await ovs.apply(remove(port))
 
 
-async def test_a_port_on_another_bridge_is_moved(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_port_on_another_bridge_is_moved(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
-    switch.vsctl("--may-exist", "add-br", "br-x", "--", "set", "Bridge", "br-x", "datapath_type=netdev")
+    switch.vsctl(
+        "--may-exist", "add-br", "br-x", "--", "set", "Bridge", "br-x", "datapath_type=netdev"
+    )
     mark = f"external_ids:{MARK}={port.ids[MARK]}"
-    switch.vsctl("del-port", port.name, "--", "add-port", "br-x", port.name, "--", "set", "Interface", port.name, mark)
+    switch.vsctl(
+        "del-port",
+        port.name,
+        "--",
+        "add-port",
+        "br-x",
+        port.name,
+        "--",
+        "set",
+        "Interface",
+        port.name,
+        mark,
+    )
     await settled(ovs)
     observed = ovs.observe(attachment, frozenset({port}))
     assert {found.bridge for found in observed if isinstance(found, Port)} == {"br-x"}
@@ -151,7 +205,7 @@ async def test_another_claim_on_the_iface_id_is_taken_away(
     await settled(ovs)
     assert (port.ids[MARK], port.name) in hints.told
     observed = ovs.observe(attachment, frozenset({port}))
-    assert observed == {port, Claim("dup", iface_id)}
+    assert observed == {port, DuplicateIfaceId("dup", iface_id)}
     await ovs.apply(diff(frozenset({port}), observed))
     assert switch.ids("dup") == {"stranger": "1"}
     assert ovs.observe(attachment, frozenset({port})) == {port}
@@ -159,10 +213,14 @@ async def test_another_claim_on_the_iface_id_is_taken_away(
     switch.vsctl("del-port", "dup")
 
 
-async def test_a_port_with_qos_is_removed(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_a_port_with_qos_is_removed(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
-    switch.vsctl("set", "Port", port.name, "qos=@q", "--", "--id=@q", "create", "QoS", "type=linux-htb")
+    switch.vsctl(
+        "set", "Port", port.name, "qos=@q", "--", "--id=@q", "create", "QoS", "type=linux-htb"
+    )
     await ovs.apply(remove(port))
     assert ovs.observe(attachment, ABSENT) == ABSENT
     switch.vsctl("--all", "destroy", "QoS")
@@ -186,7 +244,9 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
     plugged = asyncio.create_task(ovs.plugged(port.name))
-    await asyncio.to_thread(eventually, lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1")
+    await asyncio.to_thread(
+        eventually, lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1"
+    )
     await settled(ovs)
     row = ovs._switch.interface(port.name)
     assert row is not None
@@ -233,7 +293,9 @@ async def until_error(ovs: Ovs, name: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_installed_is_awaited_on_the_row(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_installed_is_awaited_on_the_row(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     port = desired_port(attachment)
     waiting = asyncio.create_task(ovs.installed(port.name))  # before there is a row at all
     await ovs.apply(ensure(port))
@@ -261,7 +323,9 @@ async def test_without_the_bridge_it_is_not_ready(ovs: Ovs, attachment: Attachme
         await ovs.apply(ensure(desired_port(attachment, bridge="br-none")))
 
 
-async def test_ovsdbapp_and_we_see_and_repair_the_same(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> None:
+async def test_ovsdbapp_and_we_see_and_repair_the_same(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
     """A foreign client with its own schema reader and its own transactions."""
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
@@ -271,7 +335,9 @@ async def test_ovsdbapp_and_we_see_and_repair_the_same(ovs: Ovs, switch: Private
         link = connection.Connection(idl, timeout=5)
         api = impl_idl.OvsdbIdl(link)
         try:
-            seen = dict(api.db_get("Interface", port.name, "external_ids").execute(check_error=True))
+            seen = dict(
+                api.db_get("Interface", port.name, "external_ids").execute(check_error=True)
+            )
             bridge = str(api.iface_to_br(port.name).execute(check_error=True))
             theirs = ("external_ids", {"iface-id": "moved", "theirs": "1"})
             api.db_set("Interface", port.name, theirs).execute(check_error=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from ovnlet.core import desired
 from ovnlet.core.allocation import Allocation
-from ovnlet.core.attachment import Attachment, Node
+from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.ids import host_link
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Port, Resource
-from ovnlet.drivers.ovs import Ovs
+from ovnlet.drivers.ovs.ports import Ovs
 
 SCHEMAS = Path("/usr/share/openvswitch/vswitch.ovsschema"), Path("/usr/share/ovn/ovn-sb.ovsschema")
 
@@ -55,7 +55,9 @@ class PrivateSwitch:
         for schema, name in zip(SCHEMAS, ("conf.db", "sb.db"), strict=True):
             (self.directory / name).unlink(missing_ok=True)
             (self.directory / f".{name}.~lock~").unlink(missing_ok=True)
-            subprocess.run(["ovsdb-tool", "create", str(self.directory / name), str(schema)], check=True)
+            subprocess.run(
+                ["ovsdb-tool", "create", str(self.directory / name), str(schema)], check=True
+            )
 
     def start_server(self, *, init: bool = True) -> None:
         databases = [str(self.directory / name) for name in ("conf.db", "sb.db")]
@@ -66,15 +68,23 @@ class PrivateSwitch:
 
     def start_vswitchd(self) -> None:
         self._start("ovs-vswitchd", "unshare", "--net", "ovs-vswitchd", f"unix:{self.socket}")
-        eventually(lambda: self.vsctl("get", "Open_vSwitch", ".", "ovs_version", "dpdk_initialized"))
+        eventually(
+            lambda: self.vsctl("get", "Open_vSwitch", ".", "ovs_version", "dpdk_initialized")
+        )
 
     def start_controller(self) -> None:
         self._start("ovn-controller", "unshare", "--net", "ovn-controller", f"unix:{self.socket}")
 
     def _start(self, name: str, *command: str) -> None:
-        places = {f"{tool}_{kind}DIR": str(self.directory) for tool in ("OVS", "OVN") for kind in ("RUN", "LOG", "DB")}
+        places = {
+            f"{tool}_{kind}DIR": str(self.directory)
+            for tool in ("OVS", "OVN")
+            for kind in ("RUN", "LOG", "DB")
+        }
         flags = ("--pidfile", "--log-file", "-vconsole:off")
-        self._children[name] = subprocess.Popen([*command, *flags], env=os.environ | places, cwd=self.directory)
+        self._children[name] = subprocess.Popen(
+            [*command, *flags], env=os.environ | places, cwd=self.directory
+        )
         eventually((self.directory / f"{name}.pid").exists)
 
     def pid(self, name: str) -> int:
@@ -103,7 +113,9 @@ class PrivateSwitch:
 
     def ids(self, name: str) -> dict[str, str]:
         """Interface.external_ids, as a foreign peer sees them."""
-        told = self.vsctl("--format=json", "--columns=external_ids", "find", "Interface", f"name={name}")
+        told = self.vsctl(
+            "--format=json", "--columns=external_ids", "find", "Interface", f"name={name}"
+        )
         rows = json.loads(told)["data"]
         return dict(rows[0][0][1]) if rows else {}
 
@@ -147,7 +159,9 @@ class Hints:
 def desired_port(attachment: Attachment, bridge: str = "br-int", **ids: str) -> Port:
     """The port that this attachment should have."""
     node = Node(bridge, 1400, userspace=True)
-    allocation = Allocation((ip_interface("10.16.0.5/16"),), "02:00:00:00:00:01", "sw", (), default_route=False)
+    allocation = Allocation(
+        (ip_interface("10.16.0.5/16"),), "02:00:00:00:00:01", "sw", (), default_route=False
+    )
     port = desired.port(attachment, allocation, node, host_link(*attachment.key))
     return replace(port, external_ids=frozenset((port.ids | ids).items()))
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bench import figure
+from proofs.bench import figure
 
 PLOTS = figure.plots(figure.PAGE.read_text())
 

@@ -32,14 +32,14 @@ class Listing:
     skipped: tuple[str, ...] = ()
 
 
-class Notes:
+class PendingDeletes:
     """The directory of notes; it need not exist."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     @classmethod
-    def beside(cls, socket_path: Path) -> "Notes":
+    def beside(cls, socket_path: Path) -> "PendingDeletes":
         """The notes that the plugin leaves for the agent of this socket."""
         return cls(socket_path.parent / "deleted")
 
@@ -67,7 +67,9 @@ class Notes:
 
     def _note(self, name: str) -> Note | None:
         try:
-            fd = os.open(self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(
+                self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
         except OSError:
             return None
         try:

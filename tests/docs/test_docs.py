@@ -12,16 +12,20 @@ import click
 import pytest
 import yaml
 
+from docs import blocks, reference
+from docs.blocks import ROOT, Block
 from ovnlet.__main__ import main
 from ovnlet.core.settings import ControllerSettings, Settings
-from pages import blocks, reference
-from pages.blocks import ROOT, Block
 
 PAGES = blocks.pages()
 CODE = ("operator", "cni", "manifests", "tests")
 # Outcomes of a build, and a link's or a directory's place on a node: not files of this repository.
-MADE = ("build/", "tests/architecture/x")
-SETTINGS = {f"OVNLET_{name.upper()}" for model in (Settings, ControllerSettings) for name in model.model_fields}
+MADE = ("build/", "tests/unit/architecture/x")
+SETTINGS = {
+    f"OVNLET_{name.upper()}"
+    for model in (Settings, ControllerSettings)
+    for name in model.model_fields
+}
 _END = re.compile(r"[|;&<>)]|\s#")
 _TARGET = re.compile(r"^([a-z0-9.-]+(?: [a-z0-9.-]+)*):", re.MULTILINE)
 _TEST = re.compile(r"(tests/[\w/]+\.py|…)::(\w+)")
@@ -34,13 +38,24 @@ def _blocks() -> list[Block]:
 
 
 def _source() -> str:
-    files = [path for top in CODE for path in (ROOT / top).rglob("*") if path.suffix in (".py", ".yaml", ".c", ".mk")]
-    return "\n".join(path.read_text() for path in [*files, ROOT / "Makefile", ROOT / "pyproject.toml"])
+    files = [
+        path
+        for top in CODE
+        for path in (ROOT / top).rglob("*")
+        if path.suffix in (".py", ".yaml", ".c", ".mk")
+    ]
+    return "\n".join(
+        path.read_text() for path in [*files, ROOT / "Makefile", ROOT / "pyproject.toml"]
+    )
 
 
 def _flags() -> set[str]:
     context = click.Context(main, info_name="ovnlet")
-    commands = [command for name in main.list_commands(context) if (command := main.get_command(context, name))]
+    commands = [
+        command
+        for name in main.list_commands(context)
+        if (command := main.get_command(context, name))
+    ]
     return {word for command in commands for parameter in command.params for word in parameter.opts}
 
 
@@ -55,7 +70,9 @@ def test_a_shell_block_is_run_or_says_why_not(block: Block) -> None:
         test = ROOT / blocks.RUNNERS[block.runner]
         assert f'run_by("{block.runner}"' in test.read_text()
     else:
-        assert len(block.reason.split()) > 3, "no mark above it: <!-- run: WHO --> or <!-- not run: why -->"
+        assert len(block.reason.split()) > 3, (
+            "no mark above it: <!-- run: WHO --> or <!-- not run: why -->"
+        )
 
 
 def test_every_runner_has_something_to_run() -> None:
@@ -108,7 +125,9 @@ def test_every_target_of_make_is_there(page: Path) -> None:
     targets = {name for names in _TARGET.findall(told) for name in names.split()}
     for line in _lines(page):
         for words in _calls(line, "make"):
-            assert {word for word in words if "=" not in word and not word.startswith("-")} <= targets, line
+            assert {
+                word for word in words if "=" not in word and not word.startswith("-")
+            } <= targets, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -128,7 +147,11 @@ def test_every_name_is_one_that_the_code_has(page: Path) -> None:
     for span in blocks.spans(page):
         for name in re.findall(r"OVNLET_[A-Z_]+|\bovnlet\.io/[a-z-]+", span):
             unknown += [name] if name not in SETTINGS and name not in SOURCE else []
-        unknown += [name for name in re.findall(r"\bovnlet_(?!cni\b)[a-z_]+\b", span) if f"`{name}`" not in METRICS]
+        unknown += [
+            name
+            for name in re.findall(r"\bovnlet_(?!cni\b)[a-z_]+\b", span)
+            if f"`{name}`" not in METRICS
+        ]
         if found := re.fullmatch(r"(--[a-z-]+)(=\S+)?", span):
             unknown += [span] if found[1] not in FLAGS and f'"{found[1]}' not in SOURCE else []
         if _NAME.fullmatch(span) and span not in SOURCE:

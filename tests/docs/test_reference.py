@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from docs import reference, tables
+from docs.blocks import DOCS
+from kit.hostile import GOOD
+from kit.pods import key
 from ovnlet.core import annotations
-from pages import reference, tables
-from pages.blocks import DOCS
-from unit.hostile import GOOD
-from unit.pods import key
 
 REFERENCE = DOCS / "reference"
 
@@ -40,7 +40,10 @@ def test_the_bounds_of_an_annotation_are_those_that_hold(name: str) -> None:
         full = name if "/" in name else key(name)
         for other in tables.BANDWIDTHS if name in tables.BANDWIDTHS else ():
             text.pop(key(f"{'ingress' if 'ingress' in other else 'egress'}_rate"), None)
-        return [problem.key for problem in annotations.parse(text | {full: value}, "ovn", "eth0").problems]
+        return [
+            problem.key
+            for problem in annotations.parse(text | {full: value}, "ovn", "eth0").problems
+        ]
 
     bound = tables.BOUNDS[name]
     assert not problems(bound.least)

@@ -53,7 +53,12 @@ def test_an_archive_holds_what_its_index_promises(tmp_path: Path) -> None:
     assert entry["annotations"]["io.containerd.image.name"] == REFERENCE
     manifest = json.loads(blob(files, entry))
     config = json.loads(blob(files, manifest["config"]))
-    assert config["config"] == {"Entrypoint": ["/bin/hello"], "Cmd": ["world"], "Env": ["PATH=/bin"], "WorkingDir": "/"}
+    assert config["config"] == {
+        "Entrypoint": ["/bin/hello"],
+        "Cmd": ["world"],
+        "Env": ["PATH=/bin"],
+        "WorkingDir": "/",
+    }
     assert config["architecture"] == oci.architecture()
     for descriptor, unpacked in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
         assert f"sha256:{hashlib.sha256(blob(files, descriptor)).hexdigest()}" == unpacked
@@ -78,7 +83,9 @@ def test_a_layer_forgets_who_wrote_its_files_and_when(tmp_path: Path) -> None:
 
     with tarfile.open(tmp_path / "1") as tar:
         members = {member.name: member for member in tar}
-    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members.values()} == {(0, 0, "", "", 0)}
+    assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members.values()} == {
+        (0, 0, "", "", 0)
+    }
     assert members["tmp"].mode == 0o1777
     assert members["bin/hello"].mode == 0o755
     assert members["bin/hallo"].linkname == "hello"
@@ -98,7 +105,9 @@ def test_a_layer_knows_every_change(tmp_path: Path, change: str) -> None:
     assert oci.pack(tree, tmp_path / "2").digest != before
 
 
-def test_the_small_images_are_written_once_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_small_images_are_written_once_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OVNLET_CACHE", str(tmp_path))
     built = images.archives()
     written = [archive.stat().st_ino for archive in built]
@@ -116,9 +125,13 @@ def test_the_small_images_are_written_once_and_run(tmp_path: Path, monkeypatch: 
         with tarfile.open(root / "layer") as tar:
             tar.extractall(root, filter="tar")
         # The applets work under their own names, by the links of the image.
-        said = subprocess.run([root / "bin/echo", "applet"], check=True, capture_output=True, text=True).stdout
+        said = subprocess.run(
+            [root / "bin/echo", "applet"], check=True, capture_output=True, text=True
+        ).stdout
         assert said == "applet\n"
-        assert {"sh", "ping", "httpd", "nc", "ip", "wget", "sleep"} <= {path.name for path in (root / "bin").iterdir()}
+        assert {"sh", "ping", "httpd", "nc", "ip", "wget", "sleep"} <= {
+            path.name for path in (root / "bin").iterdir()
+        }
 
 
 def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:

@@ -5,9 +5,18 @@ from typing import Any
 
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import northbound as nb
-from ovnlet.core.resources.northbound import MARK, Policy, Router, RouterPort, Row, StaticRoute, Switch, SwitchPort
-from ovnlet.drivers.ovsdb import Op
-from ovnlet.drivers.ovsdb import Row as Columns
+from ovnlet.core.resources.northbound import (
+    MARK,
+    Policy,
+    Router,
+    RouterPort,
+    Row,
+    StaticRoute,
+    Switch,
+    SwitchPort,
+)
+from ovnlet.drivers.ovsdb.replica import Op
+from ovnlet.drivers.ovsdb.replica import Row as Columns
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "Logical_Router": ("name", "ports", "static_routes", "policies", "external_ids"),
@@ -58,7 +67,13 @@ def read(table: str, parent: str, columns: Columns) -> Row:
         case "Logical_Router_Static_Route":
             return StaticRoute(parent, columns["ip_prefix"], columns["nexthop"])
         case "Logical_Router_Policy":
-            return Policy(parent, columns["priority"], columns["match"], columns["action"], columns["nexthops"])
+            return Policy(
+                parent,
+                columns["priority"],
+                columns["match"],
+                columns["action"],
+                columns["nexthops"],
+            )
         case "Logical_Switch":
             return Switch(columns["name"], _only(columns["other_config"], nb.SWITCH_CONFIG))
         case _:
@@ -74,7 +89,9 @@ def read(table: str, parent: str, columns: Columns) -> Row:
             )
 
 
-def ops(step: Step[Row], uuid: str | None, parent: str | None, named: str, guard: str | None) -> Iterator[Op]:
+def ops(
+    step: Step[Row], uuid: str | None, parent: str | None, named: str, guard: str | None
+) -> Iterator[Op]:
     """``uuid`` is the row's where there is one, ``parent`` its parent's, ``named`` a name for a new row.
 
     ``guard`` is the answer of OVN's that a port is pinned by: another one makes the transaction fail.
@@ -91,9 +108,14 @@ def ops(step: Step[Row], uuid: str | None, parent: str | None, named: str, guard
         if guard is not None:
             rows = [{"dynamic_addresses": guard}]
             columns = ["dynamic_addresses"]
-            yield {"op": "wait", "table": table, "where": where, "columns": columns, "until": "==", "rows": rows} | {
-                "timeout": 0
-            }
+            yield {
+                "op": "wait",
+                "table": table,
+                "where": where,
+                "columns": columns,
+                "until": "==",
+                "rows": rows,
+            } | {"timeout": 0}
         yield from _update(resource, table, where)
 
 
@@ -112,12 +134,19 @@ def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterat
     if isinstance(resource, Router | Switch | RouterPort | SwitchPort):
         columns["name"] = resource.name
     if isinstance(resource, Router | Switch):  # the schema lets two have one name
-        nobody = {"op": "wait", "table": table, "where": [["name", "==", resource.name]], "timeout": 0}
+        nobody = {
+            "op": "wait",
+            "table": table,
+            "where": [["name", "==", resource.name]],
+            "timeout": 0,
+        }
         yield nobody | {"columns": ["name"], "until": "==", "rows": []}
     yield {"op": "insert", "table": table, "uuid-name": named, "row": columns}
     if type(resource) in PARENT:
         # A parent made in the same transaction is known by its name there.
-        reference = ["uuid", parent] if parent is not None else ["named-uuid", parent_name(resource)]
+        reference = (
+            ["uuid", parent] if parent is not None else ["named-uuid", parent_name(resource)]
+        )
         yield _refer(resource, reference, "insert", ["named-uuid", named])
 
 
@@ -137,13 +166,20 @@ def parent_name(resource: Row) -> str:
 
 def new_name(key: tuple[object, ...]) -> str:
     """OVSDB takes letters, digits and underscores."""
-    return "row_" + "".join(c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in "/".join(map(str, key)))
+    return "row_" + "".join(
+        c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in "/".join(map(str, key))
+    )
 
 
 def _refer(resource: Row, parent: Any, verb: str, reference: list[str]) -> Op:
     table, column = PARENT[type(resource)]
     where = [["_uuid", "==", parent if isinstance(parent, list) else ["uuid", parent]]]
-    return {"op": "mutate", "table": table, "where": where, "mutations": [[column, verb, ["set", [reference]]]]}
+    return {
+        "op": "mutate",
+        "table": table,
+        "where": where,
+        "mutations": [[column, verb, ["set", [reference]]]],
+    }
 
 
 def _columns(resource: Row) -> dict[str, Any]:
@@ -153,10 +189,20 @@ def _columns(resource: Row) -> dict[str, Any]:
         case StaticRoute(prefix=prefix, nexthop=nexthop):
             return {"ip_prefix": prefix, "nexthop": nexthop}
         case Policy(priority=priority, match=match, action=action, nexthops=nexthops):
-            return {"priority": priority, "match": match, "action": action, "nexthops": _set(nexthops)}
+            return {
+                "priority": priority,
+                "match": match,
+                "action": action,
+                "nexthops": _set(nexthops),
+            }
         case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=enabled):
             allowed = _set({security} if security else ())
-            return {"addresses": _set({addresses}), "port_security": allowed, "type": kind, "enabled": enabled}
+            return {
+                "addresses": _set({addresses}),
+                "port_security": allowed,
+                "type": kind,
+                "enabled": enabled,
+            }
         case Router() | Switch():
             return {}
 

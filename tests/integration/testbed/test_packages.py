@@ -37,7 +37,9 @@ def test_services_are_denied_for_the_installation_only(policy: Path, own: str | 
 
 
 @pytest.mark.parametrize("own", [OWN, None])
-def test_a_killed_run_is_repaired_by_the_next(policy: Path, own: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_repaired_by_the_next(
+    policy: Path, own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packages, "missing", lambda _: [])
     policy.write_text(packages.DENY)
     if own:
@@ -48,4 +50,6 @@ def test_a_killed_run_is_repaired_by_the_next(policy: Path, own: str | None, mon
 
 
 def test_dpkg_is_asked_what_is_missing() -> None:
-    assert packages.missing(["base-files", "no-such-package-as-this"]) == ["no-such-package-as-this"]
+    assert packages.missing(["base-files", "no-such-package-as-this"]) == [
+        "no-such-package-as-this"
+    ]

@@ -5,13 +5,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from drift.exams import EXAMS
-from drift.parts import PARTS
-from drift.table import KINDS
+from proofs.drift.exams import EXAMS
+from proofs.drift.parts import PARTS
+from proofs.drift.table import KINDS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "scenarios.md").read_text()
-LINES = {*(kind.name for kind in KINDS), *(part.name for part in PARTS), *(exam.name for exam in EXAMS)}
+LINES = {
+    *(kind.name for kind in KINDS),
+    *(part.name for part in PARTS),
+    *(exam.name for exam in EXAMS),
+}
 LINES |= {"agent restart: no packet lost", "agent restart: no write"}
 
 
@@ -37,7 +41,11 @@ def test_each_named_test_is_there() -> None:
     assert named
     for file, test in named:
         tree = ast.parse((PROJECT / file).read_text())
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        functions = {
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
         assert not test or test in functions, f"{file}::{test}"
 
 

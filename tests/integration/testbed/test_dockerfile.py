@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed import layers
 from testbed.images import AGENT_CONFIG
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(slots=True)
@@ -36,7 +36,10 @@ class Stage:
         """Sources and target of each COPY from that stage, or from the checkout."""
         found = []
         for rest in self.all("COPY"):
-            flags, words = [w for w in rest.split() if w[:2] == "--"], [w for w in rest.split() if w[:2] != "--"]
+            flags, words = (
+                [w for w in rest.split() if w[:2] == "--"],
+                [w for w in rest.split() if w[:2] != "--"],
+            )
             if flags == ([f"--from={source}"] if source else []):
                 found.append((words[:-1], words[-1]))
         return found
@@ -82,8 +85,14 @@ def test_the_wheel_is_made_of_the_same_files() -> None:
         for source in sources:
             path = ROOT / source
             within = Path(target).relative_to("/src")
-            assert (within / source if target.endswith("/") else within) == Path(source), "it keeps its place"
-            taken |= {path} if path.is_file() else {each for each in path.rglob("*") if "__pycache__" not in each.parts}
+            assert (within / source if target.endswith("/") else within) == Path(source), (
+                "it keeps its place"
+            )
+            taken |= (
+                {path}
+                if path.is_file()
+                else {each for each in path.rglob("*") if "__pycache__" not in each.parts}
+            )
     project = layers.Project(ROOT)
     assert {path for path in taken if path.is_file()} >= set(project.files())
     (made,) = [run for run in STAGES["code"].all("RUN") if "pip install" in run]
@@ -95,11 +104,15 @@ def test_the_wheel_is_made_of_the_same_files() -> None:
 def test_the_plugin_is_made_by_its_makefile_and_static() -> None:
     plugin = STAGES["plugin"]
     assert plugin.all("RUN")[-1] == "make -C /src/cni/plugin"
-    assert plugin.packages() == {"gcc", "make", "musl-tools"}, "what testbed.packages has for the plugin"
+    assert plugin.packages() == {"gcc", "make", "musl-tools"}, (
+        "what testbed.packages has for the plugin"
+    )
     assert "-static" in (ROOT / "cni/plugin/Makefile").read_text()
     needed = {Path("pyproject.toml"), Path("cni/plugin/Makefile"), Path("cni/plugin/ovnlet.c")}
     assert {Path(source) for sources, _ in plugin.copied() for source in sources} == needed
-    assert STAGES["code"].copied("plugin") == [(["/src/cni/plugin/ovnlet"], f"/out/{layers.PLUGIN}")]
+    assert STAGES["code"].copied("plugin") == [
+        (["/src/cni/plugin/ovnlet"], f"/out/{layers.PLUGIN}")
+    ]
     assert FINAL.copied("code") == [(["/out"], "/")]
 
 
@@ -107,5 +120,7 @@ def test_nothing_else_is_sent_to_a_builder() -> None:
     lines = (ROOT / ".dockerignore").read_text().split()
     assert lines[0] == "*"
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    wanted = {s for stage in ("plugin", "code") for sources, _ in STAGES[stage].copied() for s in sources}
+    wanted = {
+        s for stage in ("plugin", "code") for sources, _ in STAGES[stage].copied() for s in sources
+    }
     assert sent == {source.partition("/")[0] for source in wanted}

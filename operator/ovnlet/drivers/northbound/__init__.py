@@ -1,0 +1,1 @@
+"""OVN's northbound database, read and written by the controller alone."""

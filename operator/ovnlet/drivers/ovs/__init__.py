@@ -1,0 +1,1 @@
+"""Ports, limits and chassis keys in the local Open vSwitch database. Built on `ovsdb`."""

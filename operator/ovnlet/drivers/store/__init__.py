@@ -1,0 +1,1 @@
+"""Files the agent keeps: attachment records and small JSON files."""

@@ -1,0 +1,1 @@
+"""The families of keys that the loop keeps, one module each."""
