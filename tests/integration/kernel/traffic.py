@@ -33,12 +33,11 @@ def server(receiver: str) -> Iterator[int]:
     )
     try:
         end = time.monotonic() + LISTENS
+        listening = enter(receiver, "ss", "-Hltn")
         while (
             PORT
-            not in subprocess.run(
-                enter(receiver, "ss", "-Hltn"), capture_output=True, text=True
-            ).stdout
-        ):  # noqa: PLW1510
+            not in subprocess.run(listening, check=False, capture_output=True, text=True).stdout
+        ):
             if time.monotonic() > end:
                 raise SystemExit("iperf3 does not listen")
             time.sleep(0.1)
