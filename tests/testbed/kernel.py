@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import selectors
 import subprocess
@@ -96,11 +97,9 @@ def _speaks(qemu: subprocess.Popen[bytes]) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(qemu.stdout, selectors.EVENT_READ)
         while STARTED not in said:
-            if (
-                not selector.select(end - time.monotonic())
-                or not (part := qemu.stdout.read1())
-                or GAVE_UP in said
-            ):  # type: ignore[attr-defined]
+            if not selector.select(end - time.monotonic()) or GAVE_UP in said:
+                return False
+            if not (part := os.read(qemu.stdout.fileno(), 1 << 16)):
                 return False
             said += part
     return True

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +80,20 @@ async def test_a_kind_that_comes_later_goes_and_comes_back(
             front.requests.clear()
             kind.install()
             kind.put("late", mtu=1300 + number)
-            seconds = await until(
-                lambda number=number: mtu(room, "late") == 1300 + number, FOUND, "the Subnet"
-            )  # type: ignore[misc]
+            seconds = await until(partial(has_mtu, room, 1300 + number), FOUND, "the Subnet")
             again = await until(lambda: watched(front), FOUND, "its watch")
             print(
                 f"a Subnet of a kind made after the agent: known {seconds:.1f} s, watched {again:.1f} s later"
             )
             kind.put("late", mtu=1400 + number)
-            await until(
-                lambda number=number: mtu(room, "late") == 1400 + number, 2, "an edit, by the watch"
-            )  # type: ignore[misc]
+            await until(partial(has_mtu, room, 1400 + number), 2, "an edit, by the watch")
             kind.remove()
             await api.note("beside", str(number))
             await until(
-                lambda number=number: room.note("beside") == str(number),
+                partial(has_note, room, str(number)),
                 IN_FORCE,
                 "an edit of a pod",
-            )  # type: ignore[misc]
+            )
             await until(
                 lambda: not room.subnets.there or mtu(room, "late") is None,
                 IN_FORCE,
@@ -126,3 +123,11 @@ async def test_an_object_deleted_while_the_watch_was_cut_and_its_history_lost_is
         print(
             f"a Subnet whose deletion nobody told of: gone {seconds:.1f} s after the API server was back"
         )
+
+
+def has_mtu(room: Room, value: int) -> bool:
+    return bool(mtu(room, "late") == value)
+
+
+def has_note(room: Room, text: str) -> bool:
+    return room.note("beside") == text

@@ -1,10 +1,11 @@
 """Pods of this node reach the state, and leave it, whatever becomes of the watch."""
 
 import statistics
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from integration.apiserver.agent import IN_FORCE, NODE, running, until
+from integration.apiserver.agent import IN_FORCE, NODE, Room, running, until
 from integration.apiserver.conftest import Api, Audit
 from integration.apiserver.front import Front
 from testbed.bed import Bed
@@ -74,9 +75,7 @@ async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(
             await api.delete("again")
             body = await api.create("again")
             new = body["metadata"]["uid"]
-            await until(
-                lambda new=new: (pod := room.pod("again")) and pod.uid == new, 5, "the new pod"
-            )  # type: ignore[misc]
+            await until(partial(_is_now, room, new), 5, "the new pod")
 
 
 async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
@@ -136,3 +135,8 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
         f"fieldSelector=spec.nodeName%3D{NODE}" in uri or f"spec.nodeName={NODE}" in uri
         for uri in lists
     )
+
+
+def _is_now(room: Room, uid: str) -> bool:
+    pod = room.pod("again")
+    return pod is not None and pod.uid == uid
