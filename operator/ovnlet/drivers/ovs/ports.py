@@ -157,7 +157,7 @@ class Ovs:
         Raises Taken where a stranger's port has the desired name, NotReady without a connection.
         """
         self._require()
-        mark, own = ids.mark(*attachment.key), ids.host_link(*attachment.key)
+        mark, own = attachment.mark, attachment.host_link
         mine = self._switch.marked(mark)
         wanted = {port for port in desired if isinstance(port, Port)}
         iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
