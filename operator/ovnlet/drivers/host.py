@@ -148,7 +148,7 @@ class LocalHost:
     async def _apply_links(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         if attachment.is_node:
             await self._made(steps)
-            self._node_links.apply(attachment, steps)
+            await self._node_links.apply(attachment, steps)
         else:
             await self._netlink.apply(attachment, steps)
 
