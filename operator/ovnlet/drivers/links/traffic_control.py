@@ -202,7 +202,7 @@ def is_in_force(wanted: HtbQdisc | PoliceFilter) -> bool:
 def _observe_ovs_qdisc(
     host: Socket, link: Link, veth: Veth | None, wanted: object
 ) -> Iterator[HtbQdisc | LeafQdisc]:
-    """Yield ovs-vswitchd's class if an HtbQdisc is wanted, and our leaf in it if there is a veth."""
+    """Yield ovs-vswitchd's class if an HtbQdisc is wanted, and our leaf in it, given a veth."""
     for found in map(entry, host.dump(get_classes(link.index))):
         if (found.kind, found.handle) != (HTB, OVS_CLASS):
             continue
