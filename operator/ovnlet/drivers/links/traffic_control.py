@@ -43,8 +43,8 @@ from ovnlet.drivers.linux.transport import (
     u32,
 )
 
-# struct tc_netem_qopt: latency in ticks, limit in packets, loss as a part of 2^32, gap, duplicate,
-# jitter in ticks.
+# struct tc_netem_qopt: latency in ticks, limit in packets, loss as a part of 2^32 - 1, gap,
+# duplicate, jitter in ticks.
 _NETEM = struct.Struct("=IIIIII")
 _TICK, _ETHERNET, _MAX_U32 = 64, 1, 0xFFFF_FFFF
 _MILLIONTHS = 1_000_000
