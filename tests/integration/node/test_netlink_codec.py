@@ -143,7 +143,7 @@ def test_a_rival_there_and_back(
         else (None,)
     )
     rival = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
-    message = _foreign(rtmsg, routes.delete_rival(index, rival))
+    message = _foreign(rtmsg, routes.delete_competing_route(index, rival))
     assert (message["table"], message["proto"], message["dst_len"]) == (
         254,
         protocol,
@@ -211,7 +211,7 @@ bodies = st.one_of(
     st.binary(max_size=200),
     st.builds(
         lambda head, attrs: (
-            head + b"".join(rtnetlink.attribute(kind, payload) for kind, payload in attrs)
+            head + b"".join(transport.attribute(kind, payload) for kind, payload in attrs)
         ),
         st.sampled_from((16, 8, 12, 4)).flatmap(
             lambda size: st.binary(min_size=size, max_size=size)
@@ -250,7 +250,7 @@ def _padded(message: bytes) -> bytes:
 
 
 def test_a_refusal_bears_the_kernels_words() -> None:
-    words = rtnetlink.attribute(1, b"Device does not exist\0")
+    words = transport.attribute(1, b"Device does not exist\0")
     error = refusal(2, 0x300, (-19).to_bytes(4, "little", signed=True) + bytes(16) + words)
     assert error is not None
     assert (error.errno, str(error)) == (19, "ENODEV: Device does not exist")
@@ -258,7 +258,7 @@ def test_a_refusal_bears_the_kernels_words() -> None:
 
 
 def test_a_namespace_without_an_id() -> None:
-    assert rtnetlink.nsid(bytes(4) + rtnetlink.attribute(1, b"\xff" * 4)) == -1
+    assert rtnetlink.nsid(bytes(4) + transport.attribute(1, b"\xff" * 4)) == -1
 
 
 def test_an_unmapped_address_stays_what_it_is() -> None:

@@ -215,7 +215,7 @@ async def test_a_pair_of_kube_ovn_is_adopted_in_place(bed: Bed) -> None:
 
 async def test_a_foreign_link_of_that_name_in_the_pod_is_left_alone(bed: Bed) -> None:
     bed.pod.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0_p")
-    with pytest.raises(Taken, match="eth0 stands in the pod"):
+    with pytest.raises(Taken, match="eth0 exists in the pod"):
         bed.plan(WANTED)
     assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
     assert bed.pod.links() == {"eth0", "eth0_p"}
@@ -225,7 +225,7 @@ async def test_a_foreign_link_of_that_name_in_the_pod_is_left_alone(bed: Bed) ->
 async def test_a_foreign_link_of_that_name_on_the_node_is_left_alone(bed: Bed, kind: str) -> None:
     bed.node.ip("link", "add", bed.host, "type", kind)
     before = bed.node.links()
-    with pytest.raises(Taken, match=f"{bed.host} stands on the node"):
+    with pytest.raises(Taken, match=f"{bed.host} exists on the node"):
         bed.plan(WANTED)
     assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
     assert bed.node.links() == before

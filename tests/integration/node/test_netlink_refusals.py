@@ -22,12 +22,12 @@ async def _ensure(bed: Bed, resource: Resource) -> None:
 
 async def test_a_name_taken_since_the_look(bed: Bed) -> None:
     bed.pod.ip("link", "add", "eth0", "type", "bridge")
-    with pytest.raises(Taken, match="eth0 stands in the pod"):
+    with pytest.raises(Taken, match="eth0 exists in the pod"):
         await _ensure(bed, VETH)
     assert bed.node.links() == set()
     bed.pod.ip("link", "del", "eth0")
     bed.node.ip("link", "add", VETH.host, "type", "bridge")
-    with pytest.raises(Taken, match="stands on the node"):
+    with pytest.raises(Taken, match="exists on the node"):
         await _ensure(bed, VETH)
     assert bed.pod.links() == set()
 

@@ -40,7 +40,7 @@ def test_nft_reads_what_we_wrote(bed: Bed) -> None:
         "ip saddr 192.0.2.0/25 masquerade fully-random",
         "ip6 saddr fd00:10:16::/64 masquerade fully-random",
     ]
-    assert nftables.look("ovn0") == WANTED
+    assert nftables.observe("ovn0") == WANTED
 
 
 DAMAGES = (
@@ -63,9 +63,9 @@ def test_whatever_nft_does_to_it_is_seen_and_made_good_in_one_write(bed: Bed, da
     nftables.write(WANTED)
     whole = nft("list table inet ovnlet")
     nft(damage)
-    assert nftables.look("ovn0") != WANTED
+    assert nftables.observe("ovn0") != WANTED
     nftables.write(WANTED)
-    assert nftables.look("ovn0") == WANTED
+    assert nftables.observe("ovn0") == WANTED
     assert nft("list table inet ovnlet") == whole
 
 
@@ -73,11 +73,11 @@ def test_a_look_writes_nothing_and_the_removal_leaves_others_alone(bed: Bed) -> 
     nft("add table ip theirs")
     nft("add chain ip theirs c { type filter hook forward priority filter ; }")
     assert nftables.is_there()
-    assert nftables.look("ovn0") is None
+    assert nftables.observe("ovn0") is None
     nftables.write(WANTED)
     nftables.remove()
     nftables.remove()
-    assert nftables.look("ovn0") is None
+    assert nftables.observe("ovn0") is None
     assert nft("list ruleset") == OTHERS
 
 
@@ -85,4 +85,4 @@ def test_two_hundred_subnets_are_one_transaction(bed: Bed) -> None:
     prefixes = tuple(ip_network(f"10.{number}.0.0/16") for number in range(200))
     many = Masquerade("ovn0", prefixes, prefixes)
     nftables.write(many)
-    assert nftables.look("ovn0") == many
+    assert nftables.observe("ovn0") == many

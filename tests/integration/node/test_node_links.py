@@ -185,4 +185,4 @@ async def test_nothing_is_left_of_it_when_it_is_not_desired(stage: Stage) -> Non
     await converge(stage.host, SELF, ABSENT)
     await until(lambda: "ovn0" not in stage.bed.node.links())
     assert not stage.switch.ids("ovn0")
-    assert nftables.look("ovn0") is None
+    assert nftables.observe("ovn0") is None
