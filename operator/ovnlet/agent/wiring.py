@@ -83,9 +83,9 @@ class Agent:
             settings.ovsdb,
             settings.bridge,
             changed=self._row_changed,
-            lost=self._everything,
+            resync=self._everything,
             recompute=Recompute(Path(settings.ovn_run_dir)),
-            took=self.metrics.installed,
+            record_install_time=self.metrics.installed,
         )
         self.chassis = Chassis(
             self.ovs,

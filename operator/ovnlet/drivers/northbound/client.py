@@ -43,7 +43,7 @@ class Northbound:
             "OVN_Northbound",
             encoding.TABLES,
             changed=self._take,
-            renewed=self._dumped,
+            reloaded=self._dumped,
             tls=tls(settings),
             lock=LOCK,
         )
