@@ -77,8 +77,9 @@ class ConfigBarrier:
     async def commit(self, steps: Sequence[Step]) -> None:
         """Commit the steps in one transaction, or in two if they recreate a port.
 
-        Before a new port, wait until ovs-vswitchd is not behind, whoever made it so. Raise NotReady
-        if that takes more than two seconds: the removals are committed then, the rest is not.
+        Before a new port, wait until ovs-vswitchd is not behind, whatever client
+        incremented `next_cfg`. Raise NotReady if that takes more than two seconds: the removals are
+        committed then, the rest is not.
         """
         if recreates_port(steps):
             removals = [step for step in steps if step.verb is Verb.REMOVE]

@@ -44,6 +44,7 @@ _ROW_NUMBERS = count(1)
 def ops(steps: Sequence[Step], index: VswitchIndex) -> list[Op]:
     """Return the operations of these steps; none for what is right already.
 
+    A port that an earlier step removes is inserted again, although the index still has its row.
     Raise NotReady if a new port's bridge does not exist yet, NodeFault if OVSDB cannot hold a text.
     """
     result: list[Op] = []
@@ -73,7 +74,11 @@ def ops(steps: Sequence[Step], index: VswitchIndex) -> list[Op]:
 def chassis(
     external_ids: Mapping[str, str], bridge: str, datapath_type: str, index: VswitchIndex
 ) -> list[Op]:
-    """Return the operations that set the missing chassis keys, and create or correct the bridge."""
+    """Return the operations that set the missing chassis keys, and create or correct the bridge.
+
+    ``datapath_type`` is empty for the kernel's datapath. The bridge is set to fail mode `secure`,
+    so that ovs-vswitchd adds no flows of its own while ovn-controller is away.
+    """
     result: list[Op] = []
     root = index.root()
     if root is None:  # a new conf.db, without the row that `ovs-vsctl init` inserts
@@ -111,7 +116,10 @@ def toggle_remote(bridge: str, index: VswitchIndex) -> list[Op]:
 
 
 def _insert_bridge(name: str, columns: Mapping[str, str]) -> list[Op]:
-    """Return the operations that insert a bridge and its local port."""
+    """Return the operations that insert a bridge and its local port.
+
+    The local port has the bridge's name and is internal. ovs-vswitchd makes its link.
+    """
     interface, port, bridge = (f"row{next(_ROW_NUMBERS)}" for _ in range(3))
     local = {"name": name, "type": "internal"}
     ports = {"name": name, "interfaces": named_reference(interface)}

@@ -33,15 +33,21 @@ TABLES = {
 }
 POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 _TYPE = "linux-htb"
+# The keys of external_ids that we write, in both tables.
 _LABELS = frozenset({MARK, "iface-id", "pod"})
 # bit/s. ovs-vswitchd takes this for a veth's speed, and caps all queues at it unless the QoS row
 # has a higher `max-rate`.
 _LINK_SPEED = 10_000_000_000
+# Numbers for `uuid-name`s, which must be unique within a transaction that several callers share.
 _ROW_NUMBERS = count(1)
 
 
 def observed(name: str, mark: str, index: VswitchIndex) -> Iterator[OvsQos | OvsPolicing]:
-    """Yield the limits of the port of this name, whether the port itself exists or not."""
+    """Yield the limits of the port of this name, whether the port itself exists or not.
+
+    A QoS is not ``intact`` if there is more than one row of a kind, or if Port, QoS and Queue do
+    not refer to each other. A repair then replaces all of them.
+    """
     interface = index.interface(name)
     key = ("port", index.bridge_of(name), name, False)
     if interface and interface["ingress_policing_rate"]:
@@ -216,4 +222,5 @@ def _labels(row: Row) -> dict[str, str]:
 
 
 def _number(text: str | None) -> int | None:
+    """Return the whole number of at most 19 digits; None for any other text."""
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None

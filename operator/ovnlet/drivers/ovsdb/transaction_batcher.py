@@ -33,7 +33,7 @@ class TransactionBatcher:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((build, done))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain(), name="ovsdb commits")
+            self._task = asyncio.create_task(self._drain(), name="ovsdb batcher")
         await done
 
     async def _drain(self) -> None:

@@ -202,7 +202,11 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
 
     def database() -> Replica:
         return Replica(
-            str(server.socket), "Open_vSwitch", tables, changed=lambda _: None, reloaded=lambda: None
+            str(server.socket),
+            "Open_vSwitch",
+            tables,
+            changed=lambda _: None,
+            reloaded=lambda: None,
         )
 
     seed = random.randrange(1 << 32)
