@@ -96,9 +96,9 @@ class Agent:
             settings.ovsdb,
             settings.bridge,
             changed=lambda mark, name: self.owners.notify(("mark", mark), ("port", name)),
-            lost=self.loop.add_all,
+            resync=self.loop.add_all,
             recompute=Recompute(Path(settings.ovn_run_dir)),
-            took=self.metrics.installed,
+            record_install_time=self.metrics.installed,
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)

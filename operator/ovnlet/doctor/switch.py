@@ -44,7 +44,7 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _rows(path: str) -> Tables | Finding:
-    database = Replica(path, "Open_vSwitch", _TABLES, changed=lambda _: None, renewed=lambda: None)
+    database = Replica(path, "Open_vSwitch", _TABLES, changed=lambda _: None, reloaded=lambda: None)
     database.start()
     try:
         async with asyncio.timeout(_PATIENCE):

@@ -184,13 +184,13 @@ class PortHost:
             if is_in_force(each):
                 continue
             if isinstance(each, HtbQdisc):
-                await self._ovs.renewal.qdisc(each.host)
+                await self._ovs.reapply.qdisc(each.host)
             else:
                 await self._police(each)
 
     async def _police(self, policer: PoliceFilter) -> None:
         """Where no filter comes of it although the kernel has the action, the shaper in the pod has to do."""
-        await self._ovs.renewal.filter(policer.host)
+        await self._ovs.reapply.filter(policer.host)
         if not is_in_force(policer):
             self._state.features.give_up(POLICE)
             raise NotReady(

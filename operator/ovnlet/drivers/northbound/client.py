@@ -50,7 +50,7 @@ class Northbound:
             "OVN_Northbound",
             encoding.TABLES,
             changed=self._process_changes,
-            renewed=self._process_dump,
+            reloaded=self._process_dump,
             tls=tls(settings),
             lock=LOCK,
         )

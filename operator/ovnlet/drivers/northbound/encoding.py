@@ -18,6 +18,7 @@ from ovnlet.core.resources.northbound import (
     Switch,
     SwitchPort,
 )
+from ovnlet.drivers.ovsdb.encoding import encode_map, encode_row, encode_set
 from ovnlet.drivers.ovsdb.replica import Op
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 
@@ -142,9 +143,9 @@ def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterato
 
 
 def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterator[Op]:
-    columns: dict[str, Any] = {"external_ids": _map(_MARKED), **_columns(resource)}
+    columns: dict[str, Any] = {"external_ids": encode_map(_MARKED), **_columns(resource)}
     for name, (value, _) in _maps(resource).items():
-        columns[name] = _map(value)
+        columns[name] = encode_map(value)
     if isinstance(resource, Router | Switch | RouterPort | SwitchPort):
         columns["name"] = resource.name
     if isinstance(resource, Router | Switch):  # the schema allows two rows with one name
@@ -155,7 +156,7 @@ def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterat
             "timeout": 0,
         }
         yield none_yet | {"columns": ["name"], "until": "==", "rows": []}
-    yield {"op": "insert", "table": table, "uuid-name": named, "row": columns}
+    yield {"op": "insert", "table": table, "uuid-name": named, "row": encode_row(columns)}
     if type(resource) in PARENT:
         # A parent made in the same transaction has no UUID yet, only a name.
         reference = (
@@ -167,9 +168,9 @@ def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterat
 def _update(resource: Row, table: str, where: list[Any]) -> Iterator[Op]:
     """Yield the update of a row. Of a column that is a map, write only the keys that are ours."""
     if columns := _columns(resource):
-        yield {"op": "update", "table": table, "where": where, "row": columns}
+        yield {"op": "update", "table": table, "where": where, "row": encode_row(columns)}
     for name, (value, owned) in _maps(resource).items():
-        mutations = [[name, "delete", ["set", sorted(owned)]], [name, "insert", _map(value)]]
+        mutations = [[name, "delete", encode_set(owned)], [name, "insert", encode_map(value)]]
         yield {"op": "mutate", "table": table, "where": where, "mutations": mutations}
 
 
@@ -197,7 +198,7 @@ def _refer(resource: Row, parent: Any, verb: str, reference: list[str]) -> Op:
         "op": "mutate",
         "table": table,
         "where": where,
-        "mutations": [[column, verb, ["set", [reference]]]],
+        "mutations": [[column, verb, encode_set([reference])]],
     }
 
 
@@ -205,7 +206,7 @@ def _columns(resource: Row) -> dict[str, Any]:
     """Return the columns that are ours as a whole, in OVSDB's notation."""
     match resource:
         case RouterPort(mac=mac, networks=networks):
-            return {"mac": mac, "networks": _set(networks)}
+            return {"mac": mac, "networks": encode_set(networks)}
         case StaticRoute(prefix=prefix, nexthop=nexthop):
             return {"ip_prefix": prefix, "nexthop": nexthop}
         case Policy(priority=priority, match=match, action=action, nexthops=nexthops):
@@ -213,12 +214,12 @@ def _columns(resource: Row) -> dict[str, Any]:
                 "priority": priority,
                 "match": match,
                 "action": action,
-                "nexthops": _set(nexthops),
+                "nexthops": encode_set(nexthops),
             }
         case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=enabled):
-            allowed = _set({security} if security else ())
+            allowed = encode_set({security} if security else ())
             return {
-                "addresses": _set({addresses}),
+                "addresses": encode_set({addresses}),
                 "port_security": allowed,
                 "type": kind,
                 "enabled": enabled,
@@ -243,11 +244,3 @@ def _maps(resource: Row) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
 
 def _only(value: Mapping[str, str], owned: frozenset[str]) -> nb.Pairs:
     return frozenset((name, text) for name, text in value.items() if name in owned)
-
-
-def _set(values: Any) -> list[Any]:
-    return ["set", sorted(values)]
-
-
-def _map(value: Mapping[str, str]) -> list[Any]:
-    return ["map", sorted([name, text] for name, text in value.items())]

@@ -130,7 +130,7 @@ async def test_ofport_goes_from_nothing_to_minus_one_to_a_number(
 
 
 def _ofport(driver: Ovs, name: str) -> object:
-    row = driver._switch.interface(name)
+    row = driver._index.interface(name)
     return row and row["ofport"]
 
 
@@ -171,7 +171,7 @@ async def test_the_chassis_is_ensured_key_by_key(
 
 async def test_a_database_without_our_tables_is_named(server: PrivateSwitch) -> None:
     database = Replica(
-        str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, renewed=print
+        str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, reloaded=print
     )
     database.start()
     await until(lambda: "nonsense" in database.fault)
@@ -202,7 +202,11 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
 
     def database() -> Replica:
         return Replica(
-            str(server.socket), "Open_vSwitch", tables, changed=lambda _: None, renewed=lambda: None
+            str(server.socket),
+            "Open_vSwitch",
+            tables,
+            changed=lambda _: None,
+            reloaded=lambda: None,
         )
 
     seed = random.randrange(1 << 32)
@@ -247,7 +251,7 @@ async def test_changes_that_come_in_one_read_with_the_dump_are_not_lost(tmp_path
     listener = await asyncio.start_unix_server(talk, tmp_path / "sock")
     tables = {"Bridge": ("name",)}
     database = Replica(
-        str(tmp_path / "sock"), "x", tables, changed=lambda _: None, renewed=lambda: None
+        str(tmp_path / "sock"), "x", tables, changed=lambda _: None, reloaded=lambda: None
     )
     database.start()
     await until(database.connected.is_set)

@@ -275,7 +275,7 @@ async def test_a_deleted_qdisc_comes_back(
             subprocess.run([*enter, "tc", "qdisc", "del", "dev", port.name, "root"], check=True)
             await ovs.caught_up()
             assert "ceil 5Mbit" not in classes(switch, port.name)
-            await ovs.renewal.qdisc(port.name)
+            await ovs.reapply.qdisc(port.name)
             assert "ceil 5Mbit" in classes(switch, port.name)
     finally:
         switch.ip("link", "del", port.name)
@@ -287,7 +287,7 @@ async def test_a_renewed_filter_leaves_the_columns_as_they_were(
 ) -> None:
     """And where there is no rate, there is nothing to renew."""
     before, seen = ovs.observe(attachment, ABSENT), switch.commits()
-    await ovs.renewal.filter(port.name)
+    await ovs.reapply.filter(port.name)
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == before
     assert (
@@ -297,4 +297,4 @@ async def test_a_renewed_filter_leaves_the_columns_as_they_were(
     await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
     await settled(ovs)
     with pytest.raises(NotReady, match="has lost its ingress_policing_rate"):
-        await ovs.renewal.filter(port.name)
+        await ovs.reapply.filter(port.name)

@@ -248,7 +248,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
         eventually, lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1"
     )
     await settled(ovs)
-    row = ovs._switch.interface(port.name)
+    row = ovs._index.interface(port.name)
     assert row is not None
     assert row["ofport"] == -1
     assert "No such device" in row["error"]
@@ -257,7 +257,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     async with asyncio.timeout(5 * PATIENCE):
         await plugged
         await ovs.plugged(port.name)  # at once, when already so
-    row = ovs._switch.interface(port.name)
+    row = ovs._index.interface(port.name)
     assert row is not None
     assert row["ofport"] == int(switch.vsctl("get", "Interface", port.name, "ofport")) > 0
     assert row["error"] is None
@@ -315,7 +315,7 @@ async def test_installed_is_awaited_on_the_row(
     late.cancel()
     with pytest.raises(asyncio.CancelledError):
         await late
-    assert not ovs._waiting
+    assert not ovs._waits._events
 
 
 async def test_without_the_bridge_it_is_not_ready(ovs: Ovs, attachment: Attachment) -> None:

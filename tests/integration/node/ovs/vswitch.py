@@ -144,7 +144,7 @@ class Hints:
             str(switch.socket),
             "br-int",
             changed=lambda mark, name: self.told.append((mark, name)),
-            lost=self._everything,
+            resync=self._everything,
             link_exists=switch.has_link,
         )
         driver.start()
