@@ -1,4 +1,4 @@
-"""The cluster room as the agent runs it, fed by the real API server through the front."""
+"""The cluster agent as the agent runs it, fed by the real API server through the proxy."""
 
 import asyncio
 import os
@@ -25,11 +25,11 @@ IN_FORCE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class AgentUnderTest:
     state: State
     listing: Relist[Pod]
     subnets: Relist[SubnetObject]
-    guest: KopfRunner
+    runner: KopfRunner
     recorder: Recorder
 
     def pod(self, name: str) -> Pod | None:
@@ -40,26 +40,26 @@ class Room:
         return pod.annotations.get("ovn.kubernetes.io/note") if pod else None
 
 
-def room(account: Path, server: str) -> Room:
+def build_agent(account: Path, server: str) -> AgentUnderTest:
     access = Access(server=server, account=account)
     state = State()
     listing = Relist(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
     subnets = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
-    guest = KopfRunner(access, NODE, [listing, subnets])
-    return Room(state, listing, subnets, guest, Recorder(access, NODE))
+    runner = KopfRunner(access, NODE, [listing, subnets])
+    return AgentUnderTest(state, listing, subnets, runner, Recorder(access, NODE))
 
 
 @asynccontextmanager
-async def running(account: Path, server: str) -> AsyncIterator[Room]:
+async def running(account: Path, server: str) -> AsyncIterator[AgentUnderTest]:
     """As the agent does: some tasks, stopped by cancelling them."""
-    one = room(account, server)
+    agent = build_agent(account, server)
     tasks = [
         asyncio.create_task(part.run())
-        for part in (one.listing, one.subnets, one.guest, one.recorder)
+        for part in (agent.listing, agent.subnets, agent.runner, agent.recorder)
     ]
     try:
-        yield one
-        assert not any(task.done() for task in tasks), "a part of the room ended"
+        yield agent
+        assert not any(task.done() for task in tasks), "a part of the agent ended"
     finally:
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""A real kube-apiserver and etcd for the floor, the agent's own identity in it, and a front that can break."""
+"""A real kube-apiserver and etcd for the floor, the agent's own identity in it, and a proxy that can break."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from integration.apiserver.front import Front
+from integration.apiserver.proxy import ApiProxy
 from testbed import clean, layout
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -56,13 +56,13 @@ def token(bed: Bed) -> str:
 
 
 @pytest.fixture
-async def front(bed: Bed) -> AsyncIterator[Front]:
-    front = Front(
+async def proxy(bed: Bed) -> AsyncIterator[ApiProxy]:
+    proxy = ApiProxy(
         bed.api_url, bed.ids.ca, bed.ids.directory / "server.crt", bed.ids.directory / "server.key"
     )
-    await front.open()
-    yield front
-    await front.close()
+    await proxy.open()
+    yield proxy
+    await proxy.close()
 
 
 class Api:

@@ -29,7 +29,7 @@ ATTACHED = Attached(
 )
 
 
-class StagedAgent:
+class ScriptedAgent:
     """Answers with ATTACHED, or raises `failure`; while `held` is set nothing is answered."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from integration.cni.agents import StagedAgent
+from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Outcome, Runtime
 from ovnlet_cni.server import Server
 
@@ -49,7 +49,7 @@ def socket_path() -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class RepairBackoff:
+class UnansweredCalls:
     """Plugins that look for an agent that never comes: verb, and the end of each."""
 
     socket: Path
@@ -57,14 +57,14 @@ class RepairBackoff:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience(
+def unanswered(
     plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str
-) -> Iterator[RepairBackoff]:
+) -> Iterator[UnansweredCalls]:
     """Started with the floor, since each waits for 20 s."""
     runtime = Runtime(plugin, tmp_path_factory.mktemp("away") / "run" / "cni.sock", netns)
     started = [(verb, _start(runtime, verb)) for verb in ("ADD", "CHECK", "GC")]
     with ThreadPoolExecutor(len(started)) as pool:
-        yield RepairBackoff(
+        yield UnansweredCalls(
             runtime.socket, {verb: pool.submit(_end, process) for verb, process in started}
         )
         for _, process in started:
@@ -94,12 +94,12 @@ def runtime(plugin: Path, socket_path: Path, netns: str) -> Runtime:
 
 
 @pytest_asyncio.fixture
-async def agent() -> StagedAgent:
-    return StagedAgent()
+async def agent() -> ScriptedAgent:
+    return ScriptedAgent()
 
 
 @pytest_asyncio.fixture
-async def server(agent: StagedAgent, socket_path: Path) -> AsyncIterator[Server]:
+async def server(agent: ScriptedAgent, socket_path: Path) -> AsyncIterator[Server]:
     server = Server(agent, socket_path)
     await server.start()
     yield server

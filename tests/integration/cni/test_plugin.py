@@ -14,7 +14,7 @@ from integration.cni.runtime import Runtime
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 
-def test_no_command_is_a_word_about_itself(plugin: Path) -> None:
+def test_without_a_command_it_prints_its_version(plugin: Path) -> None:
     for env in ({}, {"CNI_COMMAND": ""}):
         done = subprocess.run([plugin], env=env, capture_output=True, check=True)
         assert done.stdout == b""

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from integration.controller.hands import Hands
+from integration.controller.admin import ClusterAdmin
 from integration.controller.replicas import SYSTEM, Replicas
 from testbed import clean, layout, rights
 from testbed.bed import Bed
@@ -46,20 +46,20 @@ def bed() -> Iterator[Bed]:
 
 
 @pytest.fixture
-async def hands(bed: Bed) -> AsyncIterator[Hands]:
+async def admin(bed: Bed) -> AsyncIterator[ClusterAdmin]:
     """The administrator's; when a test is over, nothing of it is left in the API server or in OVN."""
     connector = aiohttp.TCPConnector(
         ssl=ssl.create_default_context(cafile=str(bed.ids.ca)), limit=16
     )
     headers = {"Authorization": f"Bearer {bed.token}"}
     async with aiohttp.ClientSession(bed.api_url, connector=connector, headers=headers) as http:
-        hands = Hands(http, bed)
-        yield hands
-        await hands.sweep()
+        admin = ClusterAdmin(http, bed)
+        yield admin
+        await admin.sweep()
 
 
 @pytest.fixture
-async def replicas(bed: Bed, hands: Hands, tmp_path: Path) -> AsyncIterator[Replicas]:
+async def replicas(bed: Bed, admin: ClusterAdmin, tmp_path: Path) -> AsyncIterator[Replicas]:
     """With the rights that the manifests grant, and nothing more."""
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/ovnlet-controller/token"

@@ -60,7 +60,7 @@ async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
     await database.close()
 
 
-async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Path) -> None:
+async def test_with_an_untrusted_certificate(bed: Bed, remote: str, tmp_path: Path) -> None:
     make = [
         "openssl",
         "req",

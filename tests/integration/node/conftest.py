@@ -32,9 +32,9 @@ def bed(_root: None) -> Iterator[Bed]:
 
 
 @pytest.fixture
-def ears(bed: Bed) -> Iterator[tuple[Listener, Listener]]:
+def listeners(bed: Bed) -> Iterator[tuple[Listener, Listener]]:
     """On the node's and on the pod's namespace."""
     both = Listener(bed.node), Listener(bed.pod)
     yield both
-    for ear in both:
-        ear.close()
+    for listener in both:
+        listener.close()

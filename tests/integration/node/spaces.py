@@ -168,7 +168,7 @@ def network(
 
 
 class Listener:
-    """A foreign ear on all changes of links, addresses, routes and rules in one namespace."""
+    """A foreign listener on all changes of links, addresses, routes and rules in one namespace."""
 
     _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x8 | 0x20000
 
@@ -180,7 +180,7 @@ class Listener:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.bind((0, self._GROUPS))
 
-    def heard(self) -> list[int]:
+    def message_types(self) -> list[int]:
         """The types of all messages since the last call."""
         types: list[int] = []
         while True:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from integration.node.ovs.vswitch import PATIENCE, PrivateSwitch
+from integration.node.fake_and_real import FakeAndRealNode
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Bed
-from integration.node.twin import TwinNode
 from kit import drift, laws, pods
 from kit.strict_kernel import Refused
 from ovnlet.core.errors import NodeFault, Taken
@@ -27,7 +27,7 @@ from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
 
-STORIES = int(30 / PATIENCE)
+STORIES = int(30 / TIMEOUT_FACTOR)
 _TEXT = {
     pods.key("ip_address"): "10.16.0.5,fd00::5",
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
@@ -87,11 +87,13 @@ def rows(tmp_path: Path) -> Iterator[PrivateSwitch]:
 class Play:
     """One story on a pair of nodes."""
 
-    def __init__(self, host: LocalHost, node: TwinNode, attachment: Attachment) -> None:
+    def __init__(self, host: LocalHost, node: FakeAndRealNode, attachment: Attachment) -> None:
         self.host, self.node, self.attachment = host, node, attachment
 
     async def act(self, world: laws.World) -> None:
-        self.node.twin.bed.pod.set("ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0")
+        self.node.both_kernels.bed.pod.set(
+            "ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0"
+        )
         self.node.kernel.defaults["disable_ipv6"] = "1" if world.ipv6_off else "0"
         for happening in world.happenings:
             if happening.drift:
@@ -108,13 +110,13 @@ class Play:
             plan = diff(desired, self.node.observe(desired))
         except Taken:
             return
-        self.node.twin.live = False
+        self.node.both_kernels.mirrors = False
         try:
             for step in plan[:count]:
                 if not await self._step(step):
                     break
         finally:
-            self.node.twin.live = True
+            self.node.both_kernels.mirrors = True
 
     async def _step(self, step: Step) -> bool:
         """On both; whether they took it."""
@@ -129,7 +131,7 @@ class Play:
 
     async def _compare(self, desired: Network, turn: object) -> None:
         self.node.speak_for_ovn()
-        assert self.node.told() == self.node.seen(), turn
+        assert self.node.fake_state() == self.node.real_state(), turn
         try:
             expected = self.node.observe(desired)
         except Taken:
@@ -148,7 +150,7 @@ def play(
     bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[laws.World], None]]:
     """The twin's programs hold the loop up, and answers to the driver's probe with it: on a slow machine, for long."""
-    monkeypatch.setattr(replica, "PROBE", replica.PROBE * PATIENCE)
+    monkeypatch.setattr(replica, "PROBE", replica.PROBE * TIMEOUT_FACTOR)
     attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
     with asyncio.Runner() as runner:
         ovs = Ovs(str(rows.socket), "br-int")
@@ -156,7 +158,7 @@ def play(
         host = LocalHost(bed.netlink, NodeLinks(), ovs, 1400)
 
         def act(world: laws.World) -> None:
-            node = TwinNode(attachment, bed, rows)
+            node = FakeAndRealNode(attachment, bed, rows)
             node.clean()
             runner.run(Play(host, node, attachment).act(world))
 

@@ -98,9 +98,7 @@ def test_questions_and_removals_of_links(name: str, index: int) -> None:
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans())
-def test_an_address_there_and_back(
-    index: int, ip: rtnetlink.Interface, noprefixroute: bool
-) -> None:
+def test_an_address_round_trips(index: int, ip: rtnetlink.Interface, noprefixroute: bool) -> None:
     message = _foreign(ifaddrmsg, rtnetlink.put_address(index, ip, noprefixroute))
     assert message["family"] == (socket.AF_INET if ip.version == 4 else socket.AF_INET6)
     assert (message["index"], message["prefixlen"]) == (index, ip.network.prefixlen)
@@ -116,7 +114,7 @@ def test_an_address_there_and_back(
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans(), st.booleans())
-def test_a_route_there_and_back(
+def test_a_route_round_trips(
     index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool
 ) -> None:
     via, source = (ip.network[0] if has_via else None), (ip.ip if has_source else None)
@@ -134,7 +132,7 @@ def test_a_route_there_and_back(
 
 @settings(deadline=None)
 @given(indices, interfaces, st.integers(1, 3), st.integers(0, 255), st.integers(0, 512))
-def test_a_rival_there_and_back(
+def test_a_competing_route_round_trips(
     index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int
 ) -> None:
     via = (
@@ -249,7 +247,7 @@ def _padded(message: bytes) -> bytes:
     return message + bytes(-len(message) % 4)
 
 
-def test_a_refusal_bears_the_kernels_words() -> None:
+def test_a_refusal_contains_the_kernels_message() -> None:
     words = rtnetlink.attribute(1, b"Device does not exist\0")
     error = refusal(2, 0x300, (-19).to_bytes(4, "little", signed=True) + bytes(16) + words)
     assert error is not None

@@ -78,7 +78,7 @@ DISTURBANCES: dict[str, Disturb] = {
 
 
 @pytest.mark.parametrize("disturb", list(DISTURBANCES.values()), ids=list(DISTURBANCES))
-async def test_it_is_made_good_in_one_pass(bed: Bed, disturb: Disturb) -> None:
+async def test_drift_is_repaired_in_one_pass(bed: Bed, disturb: Disturb) -> None:
     await bed.converge(WANTED)
     disturb(bed)
     assert await bed.converge(WANTED)

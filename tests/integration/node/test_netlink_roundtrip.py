@@ -71,21 +71,21 @@ async def test_pyroute2_sees_the_same(bed: Bed) -> None:
 
 
 async def test_a_second_run_writes_nothing(
-    bed: Bed, desired: Network, ears: tuple[Listener, Listener]
+    bed: Bed, desired: Network, listeners: tuple[Listener, Listener]
 ) -> None:
     bed.pod.set(
         "ipv6/conf/default/addr_gen_mode", "1"
     )  # the kernel's own address would be heard, too
     await bed.converge(desired)
-    assert all(ear.heard() for ear in ears), "an ear is deaf"
+    assert all(listener.message_types() for listener in listeners), "an listener is deaf"
     # The kernel tells of a carrier up to a second late.
     while {bed.node.link(bed.host)["operstate"], bed.pod.link("eth0")["operstate"]} != {"UP"}:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
-    while [kind for ear in ears for kind in ear.heard()]:  # noqa: ASYNC110
+    while [kind for listener in listeners for kind in listener.message_types()]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     for _ in range(3):
         assert await bed.converge(desired) == ()
-    assert [ear.heard() for ear in ears] == [[], []]
+    assert [listener.message_types() for listener in listeners] == [[], []]
 
 
 async def test_each_step_twice_is_as_good_as_once(bed: Bed, desired: Network) -> None:

@@ -59,7 +59,7 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_nft_does_to_it_is_seen_and_made_good_in_one_write(bed: Bed, damage: str) -> None:
+def test_every_change_by_nft_is_detected_and_repaired_in_one_write(bed: Bed, damage: str) -> None:
     nftables.write(WANTED)
     whole = nft("list table inet ovnlet")
     nft(damage)

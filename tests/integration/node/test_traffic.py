@@ -26,7 +26,7 @@ def tc(bed: Bed, *words: str, netns: str = "") -> str:
 
 
 @pytest.mark.parametrize("rate", [12_000, 1_000_000, 20_000_000, 10**10, 10**11, 10**12])
-async def test_tc_says_what_was_asked_for(bed: Bed, rate: int) -> None:
+async def test_tc_shows_the_requested_rate(bed: Bed, rate: int) -> None:
     wanted = PLAIN | {TbfQdisc(VETH.key, "eth0", rate, min(max(rate // 10, 100_000), 32 * 10**9))}
     await bed.converge(wanted)
     shown = tc(bed, "qdisc", "show", "dev", "eth0", "root")

@@ -71,9 +71,7 @@ async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturb
     assert set(await hints.settled()) == {bed.attachment.key}
 
 
-async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
-    bed: Bed, hints: Hints
-) -> None:
+async def test_no_hint_for_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
     hints.watch.forget(bed.attachment.key)
     bed.pod.ip("link", "set", "eth0", "down")
     bed.node.ip("link", "set", bed.host, "down")
@@ -81,7 +79,7 @@ async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
     assert not hints.watch.follows(bed.attachment.key)
 
 
-async def test_every_interface_of_a_pod_hears_of_its_namespace(bed: Bed, hints: Hints) -> None:
+async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hints: Hints) -> None:
     second = replace(bed.attachment, ifname="net1")
     hints.watch.follow(second)
     bed.pod.ip("address", "del", "10.16.0.5/16", "dev", "eth0")

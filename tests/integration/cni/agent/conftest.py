@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.node import TESTS, AgentNode
 from testbed.assign import NETWORK
 from testbed.bed import Bed
@@ -27,11 +27,11 @@ def bed() -> Iterator[Bed]:
     with Bed.up(NAME, nodes=NODES, parts={"ovs", "ovn", "etcd", "apiserver"}) as bed:
         bed.nbctl(*NETWORK.split())
         for node in bed.nodes:
-            words = [sys.executable, "-m", "integration.cni.agent.hands"]
+            words = [sys.executable, "-m", "integration.cni.agent.exec_agent"]
             service = node.spawn(
-                "hands", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
+                "exec-agent", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
             )
-            service.wait_ready(node.path(hands.SOCKET).exists)
+            service.wait_ready(node.path(exec_agent.SOCKET).exists)
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         yield bed
 

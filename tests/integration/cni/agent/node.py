@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
@@ -60,7 +60,7 @@ class InsideRuntime(Runtime):
 
 async def run(space: Path, argv: list[str], env: Mapping[str, str], stdin: bytes = b"") -> Outcome:
     request = {"argv": argv, "env": dict(env), "stdin": base64.b64encode(stdin).decode()}
-    told = await hands.ask(space, request)
+    told = await exec_agent.ask(space, request)
     stdout, stderr = (base64.b64decode(told[stream]) for stream in ("stdout", "stderr"))
     return Outcome(told["exit_code"], stdout, stderr, told["seconds"])
 
@@ -110,7 +110,7 @@ class AgentNode:
 
     def wait_ready(self) -> None:
         assert self.agent is not None
-        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=60)
+        self.agent.wait_ready(lambda: "serving" in self.logged(), timeout=60)
 
     def kill(self) -> None:
         """SIGKILL, and see it gone."""
@@ -118,7 +118,7 @@ class AgentNode:
             self.agent.stop(signal.SIGKILL)
             self.agent = None
 
-    def told(self) -> str:
+    def logged(self) -> str:
         """What the present agent has logged."""
         with self.space.log("agent").open() as file:
             file.seek(self._log_from)
@@ -187,12 +187,12 @@ class AgentNode:
 
     async def add(self, sandbox: Sandbox) -> Outcome:
         outcome = await self.call("ADD", sandbox)
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     async def delete(self, sandbox: Sandbox, **env: str | None) -> Outcome:
         outcome = await self.call("DEL", sandbox, None, **env)
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     async def check(self, sandbox: Sandbox, result: Json) -> Outcome:
@@ -244,7 +244,7 @@ class AgentNode:
 
     async def look(self) -> Inventory:
         """What is there, without the agent's own socket and directories."""
-        seen = await hands.ask(self.space.path("/"), {})
+        seen = await exec_agent.ask(self.space.path("/"), {})
         seen["files"] = {path: facts for path, facts in seen["files"].items() if path not in OWN}
         kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
         # ovn-controller's own notes; it keeps those of a switch whose last port has gone.
@@ -258,7 +258,7 @@ class AgentNode:
         """Nothing was added or lost. What OVS and OVN keep of a port is gone a moment after it."""
         begun = time.monotonic()
         while lines := compare(before, await self.look()):
-            assert time.monotonic() - begun < within, "\n".join([*lines, self.told()[-3000:]])
+            assert time.monotonic() - begun < within, "\n".join([*lines, self.logged()[-3000:]])
             await asyncio.sleep(0.1)
 
     @contextlib.contextmanager

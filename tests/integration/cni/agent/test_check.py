@@ -112,10 +112,10 @@ async def test_it_fails_with_the_plan_and_changes_nothing(idle: AgentNode) -> No
         await one(breaking, words)
 
     async def all_told() -> bool:
-        return idle.told().count("drift is left") >= len(BROKEN)
+        return idle.logged().count("drift is left") >= len(BROKEN)
 
     await until(all_told, "each to be told of")
-    assert "] repaired" not in idle.told()
+    assert "] repaired" not in idle.logged()
 
 
 async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> None:
@@ -136,13 +136,13 @@ async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> Non
     await idle.delete(sandbox)
 
 
-async def test_switched_off_nothing_is_even_told(bare: AgentNode) -> None:
+async def test_with_repair_off_nothing_is_logged(bare: AgentNode) -> None:
     bare.start("--repair=off", "--resync=1")
     sandbox, result = await attached(bare)
     await bare.inside(sandbox, "ip", "route", "del", "default")
     await asyncio.sleep(1.5)
     assert (await bare.check(sandbox, result)).code == Code.INTERNAL
-    assert "drift" not in bare.told()
+    assert "drift" not in bare.logged()
 
 
 async def test_it_is_narrowed_to_what_the_result_lists(idle: AgentNode) -> None:

@@ -17,7 +17,7 @@ from integration.cni.agent.node import AgentNode, until
 PLANTED = "eyJhbGciOiJSUzI1NiIsImtpZCI6In.eyJpc3MiOiJwbGFudGVkIiwic3ViIjoic2VjcmV0In0.c2lnbmF0dXJl"
 
 
-async def test_each_form_says_the_same(node: AgentNode) -> None:
+async def test_all_output_formats_show_the_same(node: AgentNode) -> None:
     sandbox = await node.sandbox()
     await node.add(sandbox)
     table, as_json, as_yaml = [
@@ -34,7 +34,7 @@ async def test_each_form_says_the_same(node: AgentNode) -> None:
     assert all(resource["desired"] == resource["observed"] for resource in resources)
 
 
-async def test_plan_tells_and_apply_takes_the_steps(bare: AgentNode) -> None:
+async def test_plan_shows_and_apply_executes_the_steps(bare: AgentNode) -> None:
     node = bare
     node.start("--repair=report")
     sandbox = await node.sandbox()
@@ -60,7 +60,7 @@ async def test_a_pod_that_is_not_there_is_an_error(
     assert (outcome.exit_code, outcome.stderr) == (1, b"Error: no such pod on this node\n")
 
 
-async def test_without_an_agent_it_says_so(bare: AgentNode) -> None:
+async def test_without_an_agent_commands_report_it(bare: AgentNode) -> None:
     for command in (("pods",), ("plan",), ("events",)):
         outcome = await ovnlet(bare, *command)
         assert outcome.exit_code == 1

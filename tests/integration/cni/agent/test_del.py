@@ -101,7 +101,7 @@ async def test_whatever_is_missing_nothing_is_left(node: AgentNode) -> None:
         *(delete(node, sandbox) for delete, sandbox in zip(DELETIONS, sandboxes, strict=True))
     )
     await node.same(before)
-    assert "pass crashed" not in node.told()
+    assert "pass crashed" not in node.logged()
 
 
 async def test_of_an_agent_that_was_away(node: AgentNode) -> None:
@@ -185,7 +185,7 @@ async def test_of_the_old_after_the_add_of_the_new(node: AgentNode) -> None:
     await node.same(before)
 
 
-async def test_while_ovsdb_is_stuck_is_told_in_time_and_done_later(node: AgentNode) -> None:
+async def test_while_ovsdb_hangs_fails_in_time_and_is_done_later(node: AgentNode) -> None:
     sandbox = await node.sandbox()
     before = await node.look()
     await node.add(sandbox)
@@ -196,7 +196,7 @@ async def test_while_ovsdb_is_stuck_is_told_in_time_and_done_later(node: AgentNo
     await node.same(before, within=40)
 
 
-async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> None:
+async def test_gc_removes_dead_sandboxes_and_logs_live_ones(node: AgentNode) -> None:
     """Unlisted and dead is gone when it answers, unlisted and alive stays; an empty list clears nothing that lives."""
     nothing = await node.look()
     living, unlisted, *dead = await node.make_sandboxes(node.make_pods([""] * 5))
@@ -211,7 +211,9 @@ async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> N
     assert (await collecting).exit_code == 0
     assert await _ports(node) == {living.link, unlisted.link}
     told = [
-        line for line in node.told().splitlines() if "not listed by the runtime, but alive" in line
+        line
+        for line in node.logged().splitlines()
+        if "not listed by the runtime, but alive" in line
     ]
     assert len(told) == 1
     assert unlisted.container_id in told[0]

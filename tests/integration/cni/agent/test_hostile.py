@@ -132,8 +132,8 @@ async def test_edits_of_running_pods(node: AgentNode, many: int) -> None:
 async def _as_before(node: AgentNode, before: Inventory, bad: list[Sandbox]) -> None:
     begun = time.monotonic()
     while lines := compare(before, await asyncio.to_thread(_outside, node, bad)):
-        assert time.monotonic() - begun < 10, "\n".join([*lines, node.told()[-3000:]])
-    told = node.told()
+        assert time.monotonic() - begun < 10, "\n".join([*lines, node.logged()[-3000:]])
+    told = node.logged()
     assert "unexpectedly" not in told, told[-3000:]
     assert "Traceback" not in told, told[-3000:]
 

@@ -22,7 +22,7 @@ async def _killed(node: AgentNode, *calls: "asyncio.Task[Outcome]") -> bool:
     try:
         await until(over, "the calls to end one way or the other")
     except AssertionError as error:
-        raise AssertionError(f"{error}; the agent says: {node.told()[-3000:]}") from error
+        raise AssertionError(f"{error}; the agent says: {node.logged()[-3000:]}") from error
     return not agent.alive
 
 
@@ -37,7 +37,7 @@ async def kill_adds(node: AgentNode, steps: int) -> bool:
     await node.end_sandboxes([dying])
     node.start()
     outcome = await first
-    assert outcome.code == 0, (steps, outcome, node.told())
+    assert outcome.code == 0, (steps, outcome, node.logged())
     assert (await node.check(retried, outcome.body)).code == 0
     assert await node.iface_id(retried) == retried.pod.port
     assert await node.addresses(retried) == {retried.pod.v4, retried.pod.v6}

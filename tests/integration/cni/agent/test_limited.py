@@ -33,6 +33,6 @@ async def test_100_adds_and_dels_of_limited_pods_leave_no_row(node: AgentNode) -
         *map(node.delete, node.sandboxes)
     )  # those that are gone as well: a runtime repeats itself
     assert not (await node.sh(ROWS)).strip()
-    assert "referential integrity" not in node.told()
+    assert "referential integrity" not in node.logged()
     await node.end_sandboxes(list(node.sandboxes))
     await node.same(before)

@@ -63,7 +63,7 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     assert re.search(r'ovnlet_cni_seconds_count{code="0",verb="ADD"} [1-9]', seen.text)
 
 
-async def test_strangers_make_no_labels(node: AgentNode) -> None:
+async def test_made_up_values_create_no_labels(node: AgentNode) -> None:
     """Verbs, codes and names that a caller makes up."""
     odd = await node.sandbox()
     await node.add(odd)

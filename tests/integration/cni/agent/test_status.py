@@ -53,7 +53,7 @@ async def _failure(node: AgentNode, what: str) -> Outcome:
     return outcome
 
 
-async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
+async def test_a_stopped_or_hanging_daemon_is_reported_until_it_recovers(
     serving: list[AgentNode],
 ) -> None:
     """Each on a node of its own, at the same time; on the last node one late answer, which is no outage."""
@@ -97,7 +97,7 @@ async def _one_late_answer_is_no_outage(node: AgentNode) -> None:
     await stays_good(2.5)
 
 
-async def test_a_southbound_database_that_is_away_is_told_and_taken_back(node: AgentNode) -> None:
+async def test_a_lost_southbound_database_is_reported_until_it_recovers(node: AgentNode) -> None:
     assert node.bed.control is not None
     node.bed.control.service("ovn-sb").stop(signal.SIGKILL)
     try:

@@ -73,7 +73,7 @@ async def test_mtu_and_gateway_act_on_pods_that_run_and_no_address_moves(
 
     await put(node.bed, mtu=100, gateway="10.99.0.1")
     told = "Subnet mtu is '100'"
-    await until(lambda: _true(told in node.told()), "the complaint", 20)
+    await until(lambda: _true(told in node.logged()), "the complaint", 20)
     await all_are(node, sandboxes, edited, 5)
 
     await put(node.bed, mtu=1280)

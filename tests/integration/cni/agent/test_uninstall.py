@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
 from integration.cni.agent.node import SOCKET, AgentNode, until
 from testbed.inventory import Inventory, compare
@@ -25,7 +25,7 @@ rm -rf {BIN}/other {CONF}/99-other.conf
 
 async def whole(node: AgentNode) -> Inventory:
     """Everything, the agent's own files included; without what OVN notes about switches."""
-    seen: Inventory = await hands.ask(node.space.path("/"), {})
+    seen: Inventory = await exec_agent.ask(node.space.path("/"), {})
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
     seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
         kind,

@@ -39,7 +39,7 @@ async def test_every_wrong_call_is_one_error_and_leaves_nothing(node: AgentNode)
     print(f"{len(calls)} wrong calls")
     await node.same(before)
     assert (await node.check(sandbox, result)).code == 0
-    assert "unexpectedly" not in node.told()
+    assert "unexpectedly" not in node.logged()
 
 
 async def test_a_pod_that_cannot_be_attached(node: AgentNode) -> None:

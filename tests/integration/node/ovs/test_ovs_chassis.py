@@ -64,7 +64,7 @@ async def test_a_bridge_that_ovn_controller_made_without_its_keys_is_put_right(
     )
 
 
-async def test_a_remote_of_somebodys_own_is_left(
+async def test_a_foreign_bridge_remote_is_left_alone(
     driver: Ovs, server: PrivateSwitch, tmp_path: Path
 ) -> None:
     server.start_vswitchd()

@@ -35,7 +35,7 @@ async def told(ovn: PrivateSwitch, complaints: list[str]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_each_part_is_told_of(ovn: PrivateSwitch) -> None:
+async def test_the_health_of_each_daemon_is_reported(ovn: PrivateSwitch) -> None:
     here = ovn.directory
     vswitchd = control_socket(here, "ovs-vswitchd")
     assert "Open vSwitch" in await call(vswitchd, "version")
@@ -59,7 +59,7 @@ async def test_each_part_is_told_of(ovn: PrivateSwitch) -> None:
     assert control_socket(here, "ovs-vswitchd") == vswitchd
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_without_daemons_each_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="neither"):
         control_socket(tmp_path, "ovs-vswitchd")
     (tmp_path / "ovs-vswitchd.pid").write_text("12\n")

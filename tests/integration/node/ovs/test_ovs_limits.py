@@ -147,7 +147,7 @@ async def test_damage_is_seen_and_repaired(
         switch.vsctl("destroy", "QoS", stranger)
 
 
-async def test_what_a_stranger_refers_to_is_let_go(
+async def test_a_row_with_a_foreign_reference_is_released(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
     """A row that is referred to cannot be deleted: it stays, without our labels, and the port gets new ones."""
@@ -195,7 +195,7 @@ async def test_an_edit_and_a_withdrawal(
     assert switch.vsctl("get", "Port", port.name, "qos") == "[]"
 
 
-async def test_rows_of_a_port_that_somebody_deleted_are_found(
+async def test_rows_of_a_deleted_port_are_found(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
     switch.vsctl("del-port", port.name)

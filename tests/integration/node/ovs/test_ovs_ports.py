@@ -8,7 +8,7 @@ from ovsdbapp.backend.ovs_idl import connection
 from ovsdbapp.schema.open_vswitch import impl_idl
 
 from integration.node.ovs.vswitch import (
-    PATIENCE,
+    TIMEOUT_FACTOR,
     Hints,
     PrivateSwitch,
     desired_port,
@@ -105,10 +105,10 @@ async def test_altered_labels_are_hinted_seen_and_repaired(
 ) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
-    hints.told.clear()
+    hints.changes.clear()
     switch.vsctl(*(port.name if word == "NAME" else word for word in damage))
     await settled(ovs)
-    assert port.name in {name for _, name in hints.told}
+    assert port.name in {name for _, name in hints.changes}
     plan = diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
     assert len(plan) == 1
     await ovs.apply(plan)
@@ -117,7 +117,7 @@ async def test_altered_labels_are_hinted_seen_and_repaired(
     await ovs.apply(remove(port))
 
 
-async def test_a_port_of_a_stranger_is_taken_and_left(
+async def test_a_foreign_port_is_refused_and_left_alone(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
@@ -193,17 +193,17 @@ async def test_a_port_on_another_bridge_is_moved(
     switch.vsctl("del-br", "br-x")
 
 
-async def test_another_claim_on_the_iface_id_is_taken_away(
+async def test_a_duplicate_iface_id_is_removed(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, hints: Hints
 ) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
     iface_id = port.ids["iface-id"]
-    hints.told.clear()
+    hints.changes.clear()
     rows = ("external_ids:stranger=1", f"external_ids:iface-id={iface_id}")
     switch.vsctl("add-port", "br-int", "dup", "--", "set", "Interface", "dup", *rows)
     await settled(ovs)
-    assert (port.ids[MARK], port.name) in hints.told
+    assert (port.ids[MARK], port.name) in hints.changes
     observed = ovs.observe(attachment, frozenset({port}))
     assert observed == {port, DuplicateIfaceId("dup", iface_id)}
     await ovs.apply(diff(frozenset({port}), observed))
@@ -231,11 +231,11 @@ async def test_a_port_removed_by_others_is_hinted(
 ) -> None:
     port = desired_port(attachment)
     await ovs.apply(ensure(port))
-    hints.told.clear()
+    hints.changes.clear()
     switch.vsctl("del-port", port.name)
     await settled(ovs)
-    assert set(hints.told) == {(port.ids[MARK], port.name)}
-    assert len(hints.told) == 1
+    assert set(hints.changes) == {(port.ids[MARK], port.name)}
+    assert len(hints.changes) == 1
 
 
 async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
@@ -254,7 +254,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     assert "No such device" in row["error"]
     assert not plugged.done()
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
-    async with asyncio.timeout(5 * PATIENCE):
+    async with asyncio.timeout(5 * TIMEOUT_FACTOR):
         await plugged
         await ovs.plugged(port.name)  # at once, when already so
     row = ovs._switch.interface(port.name)
@@ -265,7 +265,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     # A row made anew for the same link, in one transaction: vswitchd serves the new row.
     before = switch.vsctl("get", "Interface", port.name, "_uuid")
     await ovs.apply([*remove(port), *ensure(port)])
-    async with asyncio.timeout(5 * PATIENCE):
+    async with asyncio.timeout(5 * TIMEOUT_FACTOR):
         await ovs.plugged(port.name)
     assert switch.vsctl("get", "Interface", port.name, "_uuid") != before
     switch.ip("link", "del", port.name)
@@ -279,7 +279,7 @@ async def test_a_device_that_cannot_be_opened_is_a_fault_of_the_node(
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
     await ovs.apply(ensure(port))
     switch.vsctl("set", "Interface", port.name, "type=no-such-type")
-    async with asyncio.timeout(5 * PATIENCE):
+    async with asyncio.timeout(5 * TIMEOUT_FACTOR):
         with pytest.raises(NodeFault, match="could not open network device"):
             await until_error(ovs, port.name)
     switch.ip("link", "del", port.name)

@@ -22,20 +22,20 @@ from ovnlet.drivers.ovs.ports import Ovs
 SCHEMAS = Path("/usr/share/openvswitch/vswitch.ovsschema"), Path("/usr/share/ovn/ovn-sb.ovsschema")
 
 # How much longer than usual foreign processes may take: more than once where a processor is emulated.
-PATIENCE = float(os.environ.get("OVNLET_TEST_PATIENCE") or 1)
+TIMEOUT_FACTOR = float(os.environ.get("OVNLET_TEST_PATIENCE") or 1)
 
 
 def eventually(so: Callable[[], object], within: float = 5.0) -> None:
     """For what foreign processes do in their own time."""
-    end = time.monotonic() + within * PATIENCE
+    end = time.monotonic() + within * TIMEOUT_FACTOR
     while not so():
-        assert time.monotonic() < end, f"not so within {within * PATIENCE} s"
+        assert time.monotonic() < end, f"not so within {within * TIMEOUT_FACTOR} s"
         time.sleep(0.01)
 
 
 async def until(so: Callable[[], object], within: float = 6.0) -> None:
     """The same, while the event loop goes on."""
-    async with asyncio.timeout(within * PATIENCE):
+    async with asyncio.timeout(within * TIMEOUT_FACTOR):
         while not so():  # noqa: ASYNC110 - foreign processes set no event
             await asyncio.sleep(0.01)
 
@@ -136,14 +136,14 @@ class Hints:
     """What a driver tells its loop."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.changes: list[tuple[str, str]] = []
         self.lost = 0
 
     async def listening(self, switch: PrivateSwitch) -> AsyncIterator[Ovs]:
         driver = Ovs(
             str(switch.socket),
             "br-int",
-            changed=lambda mark, name: self.told.append((mark, name)),
+            changed=lambda mark, name: self.changes.append((mark, name)),
             lost=self._everything,
             link_exists=switch.has_link,
         )

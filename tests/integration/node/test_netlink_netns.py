@@ -71,7 +71,7 @@ async def test_a_dead_sandbox_has_nothing_and_can_be_given_nothing(bed: Bed) -> 
     assert not Path(bed.pod.path).exists()
 
 
-async def test_nothing_of_ours_lives_on_with_a_namespace_after_our_looks(bed: Bed) -> None:
+async def test_observing_does_not_keep_a_namespace_alive(bed: Bed) -> None:
     """A socket or descriptor inside would pin the namespace, and its veth with it."""
     await bed.converge(WANTED)
     for _ in range(20):
@@ -81,7 +81,7 @@ async def test_nothing_of_ours_lives_on_with_a_namespace_after_our_looks(bed: Be
     assert bed.node.links() == set()
 
 
-async def test_a_hidden_sandbox_is_no_dead_one(bed: Bed, keeper: None) -> None:
+async def test_a_hidden_sandbox_is_not_reported_dead(bed: Bed, keeper: None) -> None:
     await bed.converge(WANTED)
     _hide(bed)
     assert bed.netlink.life(bed.attachment) is Life.HIDDEN
@@ -148,7 +148,7 @@ async def test_the_nodes_own_namespace_is_no_sandbox(bed: Bed) -> None:
     assert bed.node.links() == set()
 
 
-async def test_an_agent_out_of_descriptors_finds_nobody_dead(bed: Bed) -> None:
+async def test_without_file_descriptors_no_sandbox_is_reported_dead(bed: Bed) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
     held = []
@@ -181,7 +181,7 @@ def _identity(path: str) -> namespaces.Identity:
         return namespaces.identity(file.fileno())
 
 
-def test_a_thread_that_cannot_come_back_takes_the_process_with_it(bed: Bed) -> None:
+def test_the_process_exits_when_a_thread_cannot_return(bed: Bed) -> None:
     program = f"""
 from ovnlet.drivers.linux import namespaces, rtnetlink, transport
 with namespaces.opened({bed.pod.path!r}) as fd, namespaces.entered(fd):

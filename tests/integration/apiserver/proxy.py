@@ -13,7 +13,7 @@ from aiohttp import web
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
-class Front:
+class ApiProxy:
     """A server on a port of its own that stays the same while it is opened, closed and opened again."""
 
     def __init__(self, behind: str, ca: Path, certificate: Path, key: Path) -> None:

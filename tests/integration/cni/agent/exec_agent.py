@@ -17,7 +17,7 @@ from typing import Any
 
 from testbed import inventory
 
-SOCKET = "/run/hands.sock"
+SOCKET = "/run/exec-agent.sock"
 LIMIT = 64 << 20
 # What an attachment consists of, and what an agent keeps of it.
 SECTIONS = ("links", "addresses", "routes", "ovsdb", "files")

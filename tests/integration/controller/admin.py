@@ -31,7 +31,7 @@ async def until(
     return monotonic() - began
 
 
-class Hands:
+class ClusterAdmin:
     """Quick ones, without a kubectl for each call."""
 
     def __init__(self, http: aiohttp.ClientSession, bed: Bed) -> None:
@@ -151,11 +151,11 @@ class Hands:
         }
         await self.do("PATCH", f"{PODS}/{name}", json=change, headers=MERGE)
 
-    async def told(self, name: str) -> dict[str, str]:
+    async def annotations(self, name: str) -> dict[str, str]:
         """Its annotations of our domain, without it."""
         return _annotations(await self.do("GET", f"{PODS}/{name}"))
 
-    async def all_told(self) -> dict[str, dict[str, str]]:
+    async def all_annotations(self) -> dict[str, dict[str, str]]:
         return {
             pod["metadata"]["name"]: _annotations(pod)
             for pod in (await self.do("GET", PODS))["items"]
@@ -165,11 +165,11 @@ class Hands:
         """The addresses of these pods, once each has some."""
 
         async def look() -> bool:
-            told = await self.all_told()
+            told = await self.all_annotations()
             return all(told.get(name, {}).get("routed") == "true" for name in names)
 
         await until(look, within, f"{', '.join(names[:3])} allocated")
-        told = await self.all_told()
+        told = await self.all_annotations()
         return {name: told[name]["ip_address"] for name in names}
 
     async def events(self, name: str) -> list[tuple[str, str]]:

@@ -36,12 +36,12 @@ _BRIDGES = ("br-int", "br-ext")
 _PROTOCOLS = {"kernel": KERNEL, "static": STATIC}
 
 
-class TwinKernel(StrictKernel):
+class FakeAndRealKernel(StrictKernel):
     """``live`` is off while the steps of a plan are made: those reach the real node through its drivers."""
 
     def __init__(self, bed: Bed) -> None:
         super().__init__()
-        self.bed, self.live = bed, True
+        self.bed, self.mirrors = bed, True
 
     def space(self, netns: str) -> Space:
         return {NODE: self.bed.node, POD: self.bed.pod}[netns]
@@ -54,7 +54,7 @@ class TwinKernel(StrictKernel):
             yield
         except Refused as error:
             refused = error
-        if self.live:
+        if self.mirrors:
             done = _ip(self.space(netns), *words)
             assert (done.returncode != 0) == (refused is not None), (
                 f"{words}: {refused}, kernel: {done.stderr}"
@@ -96,7 +96,7 @@ class TwinKernel(StrictKernel):
 
     def set_tx_checksum(self, link: Link, on: bool) -> None:
         super().set_tx_checksum(link, on)
-        if self.live:
+        if self.mirrors:
             enter = ["nsenter", f"--net={self.space(link.netns).path}"]
             subprocess.run(
                 [*enter, "ethtool", "-K", link.name, "tx", "on" if on else "off"], check=True
@@ -107,11 +107,11 @@ class TwinKernel(StrictKernel):
         try:
             super().set_setting(link, name, value)
         except Refused:
-            if self.live:
+            if self.mirrors:
                 with pytest.raises(FileNotFoundError):
                     self.space(link.netns).set(where, value)
             raise
-        if self.live:
+        if self.mirrors:
             self.space(link.netns).set(where, value)
 
     def add_address(
@@ -141,19 +141,19 @@ class TwinKernel(StrictKernel):
             super().delete_route(link, entry)
 
 
-class TwinNode(StrictNode):
+class FakeAndRealNode(StrictNode):
     """Rows of a real ovsdb-server too."""
 
     def __init__(self, attachment: Attachment, bed: Bed, switch: PrivateSwitch) -> None:
         super().__init__(attachment)
-        self.twin = TwinKernel(bed)
-        self.kernel = self.twin
+        self.both_kernels = FakeAndRealKernel(bed)
+        self.kernel = self.both_kernels
         self._switch = switch
         self._said: dict[int, bool] = {}
 
     def add_row(self, row: Row) -> Row:
         added = super().add_row(row)
-        if self.twin.live:
+        if self.both_kernels.mirrors:
             labels = [
                 f"external_ids:{key}={_quoted(value)}" for key, value in row.external_ids.items()
             ]
@@ -195,7 +195,7 @@ class TwinNode(StrictNode):
                 )
                 self._switch.vsctl(words[0], "Interface", row.name, *words[1:])
 
-    def told(self) -> Facts:
+    def fake_state(self) -> Facts:
         """What the fake says there is, without what only it can know."""
         facts = {
             fact
@@ -213,15 +213,15 @@ class TwinNode(StrictNode):
         facts |= {("row", row.bridge, row.name, row.mark) for row in self.rows.values()}
         return frozenset(facts)
 
-    def seen(self) -> Facts:
+    def real_state(self) -> Facts:
         """What a foreign observer finds on the real node."""
         facts: set[tuple[object, ...]] = set()
         for netns in (NODE, POD):
-            facts |= set(_links(netns, self.twin.space(netns)))
+            facts |= set(_links(netns, self.both_kernels.space(netns)))
         for link in self.kernel:
             if link.netns == POD:
-                facts |= set(_settings(link, self.twin.bed.pod))
-        facts |= set(_routes(self.twin.bed.pod))
+                facts |= set(_settings(link, self.both_kernels.bed.pod))
+        facts |= set(_routes(self.both_kernels.bed.pod))
         return frozenset(facts | set(self._rows()))
 
     def _rows(self) -> Iterator[tuple[object, ...]]:
@@ -238,8 +238,8 @@ class TwinNode(StrictNode):
     def clean(self) -> None:
         """Back to bare namespaces and bridges."""
         for netns in (NODE, POD):
-            for each in self.twin.space(netns).links():
-                _ip(self.twin.space(netns), "link", "del", each)
+            for each in self.both_kernels.space(netns).links():
+                _ip(self.both_kernels.space(netns), "link", "del", each)
         for bridge in _BRIDGES:
             for name in self._switch.vsctl("list-ports", bridge).split():
                 self._switch.vsctl("del-port", name)

@@ -11,7 +11,7 @@ from ovnlet.core.resources import ABSENT, CompetingRoute
 WANTED = network(*DUAL, routes=(("192.0.2.0/24", "10.16.0.9"), ("2001:db8::/32", "fd00::9")))
 DEFAULT, CUSTOM = "10.16.0.1", "10.16.0.9"
 
-RIVALS = {
+COMPETING = {
     "default replaced": ("route replace default via 10.16.0.77",),
     "default replaced, named by its link": ("route replace default via 10.16.0.77 dev eth0",),
     "default appended": ("route append default via 10.16.0.77",),
@@ -91,14 +91,12 @@ def _way(bed: Bed, to: str) -> str:
     return f"{found.get('gateway', '')} {found['prefsrc']}"
 
 
-def _rivals(plan: Plan) -> list[Verb]:
+def _competing_steps(plan: Plan) -> list[Verb]:
     return [step.verb for step in plan if isinstance(step.resource, CompetingRoute)]
 
 
-@pytest.mark.parametrize("lines", list(RIVALS.values()), ids=list(RIVALS))
-async def test_a_rival_goes_in_one_pass_and_ours_is_in_force(
-    bed: Bed, lines: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("lines", list(COMPETING.values()), ids=list(COMPETING))
+async def test_a_competing_route_is_removed_in_one_pass(bed: Bed, lines: tuple[str, ...]) -> None:
     await bed.converge(WANTED)
     before = _routes(bed)
     for line in lines:
@@ -121,11 +119,11 @@ async def test_what_does_not_compete_stays(bed: Bed, line: str) -> None:
     before = _routes(bed)
     assert bed.plan(WANTED) == ()
     bed.pod.ip("route", "append", "default", "via", "10.16.0.66")
-    assert _rivals(await bed.converge(WANTED)) == [Verb.REMOVE]
+    assert _competing_steps(await bed.converge(WANTED)) == [Verb.REMOVE]
     assert _routes(bed) == before
 
 
-async def test_a_foreign_default_is_nobodys_rival_where_none_is_desired(bed: Bed) -> None:
+async def test_a_foreign_default_does_not_compete_where_none_is_desired(bed: Bed) -> None:
     wanted = frozenset(
         each
         for each in WANTED
@@ -154,7 +152,7 @@ async def test_the_kernels_route_of_an_address_of_ours_goes_with_the_address(bed
     for address in DUAL:
         bed.pod.ip("addr", "del", address, "dev", "eth0")
         bed.pod.ip("addr", "add", address, "dev", "eth0")
-    assert _rivals(bed.plan(WANTED)) == []
+    assert _competing_steps(bed.plan(WANTED)) == []
     await bed.converge(WANTED)
     assert {each["protocol"] for each in bed.pod.routes().values()} == {"157"}
 
@@ -175,7 +173,7 @@ def _neighbours(bed: Bed, ours: str, theirs: str) -> None:
         bed.pod.ip(*words)
 
 
-async def test_a_stale_gateway_does_not_lose_to_a_rivals_that_answers(bed: Bed) -> None:
+async def test_a_stale_gateway_wins_over_a_reachable_competing_one(bed: Bed) -> None:
     """Of default routes with one metric Linux takes the one whose gateway it believes to be reachable."""
     await bed.converge(WANTED)
     _neighbours(bed, "failed", "permanent")
