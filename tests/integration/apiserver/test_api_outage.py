@@ -1,4 +1,7 @@
-"""The API server away, broken or hostile: the agent waits, keeps what it knows, and is soon in force again."""
+"""The API server is down, failing or replaced by another server.
+
+The agent waits, keeps what it knows, and recovers within a few seconds.
+"""
 
 import asyncio
 import os
@@ -40,19 +43,20 @@ async def test_an_api_server_that_comes_late_and_then_answers_503(
         await proxy.open()
         first = await until(lambda: agent.pod("early"), IN_FORCE, "the pod")
         await proxy.open(unavailable)
-        await api.note("early", "edited meanwhile")
+        await api.note("early", "edited during the outage")
         await asyncio.sleep(broken)
         assert agent.pod("early")
         assert agent.note("early") is None
         asked = len(proxy.requests)
         await proxy.open()
         second = await until(
-            lambda: agent.note("early") == "edited meanwhile", IN_FORCE, "the edit"
+            lambda: agent.note("early") == "edited during the outage", IN_FORCE, "the edit"
         )
         after = Weight.now()
     print(
-        f"refused {refused:g} s: pod known {first:.1f} s after; 503 for {broken:g} s ({asked} requests): "
-        f"edit in force {second:.1f} s after; one process {process} for {monotonic() - began:.0f} s; {weight} {after}"
+        f"refused {refused:g} s: pod known {first:.1f} s after;"
+        f" 503 for {broken:g} s ({asked} requests): edit in force {second:.1f} s after;"
+        f" one process {process} for {monotonic() - began:.0f} s; {weight} {after}"
     )
     assert os.getpid() == process
     assert after.threads <= weight.threads + 1
@@ -68,10 +72,14 @@ async def test_connections_cut_again_and_again(account: Path, proxy: ApiProxy, a
             await proxy.open()
             await until(partial(_has_note, agent, "cut", str(number)), IN_FORCE, "the edit")
 
+
 @pytest.fixture
 def foreign(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for the same address, by nobody that the cluster trusts, and its key."""
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    """Return a certificate for the same address that the cluster does not trust, and its key."""
+    words = (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=x"
+        " -addext subjectAltName=IP:127.0.0.1"
+    )
     files = (tmp_path / "x.crt", tmp_path / "x.key")
     subprocess.run(
         ["openssl", *words.split(), "-out", files[0], "-keyout", files[1]],
@@ -104,8 +112,8 @@ async def test_a_new_ca_is_learned_while_kopf_runs(
         proxy.requests.clear()
         await proxy.open(certificate=foreign)
         await until(lambda: watched(proxy), IN_FORCE, "the watch again")
-        await api.note("rotated", "after it")
-        await until(lambda: agent.note("rotated") == "after it", 2, "the edit")
+        await api.note("rotated", "after the change")
+        await until(lambda: agent.note("rotated") == "after the change", 2, "the edit")
 
 
 async def test_the_role_bound_only_after_the_agents_start(

@@ -1,4 +1,4 @@
-"""Events as people see them: one that is counted up, not a row of the same."""
+"""Events as people see them: a repeated Event raises a count instead of adding objects."""
 
 import asyncio
 from pathlib import Path
@@ -23,16 +23,16 @@ async def sent(agent: AgentUnderTest) -> None:
 async def test_the_same_again_raises_a_count(
     account: Path, proxy: ApiProxy, api: Api, audit: Audit
 ) -> None:
-    await api.create("told")
+    await api.create("repeated")
     async with running(account, proxy.url) as agent:
-        pod = await known(agent, "told")
+        pod = await known(agent, "repeated")
         for _ in range(3):
             agent.recorder.record(pod, "Warning", "InvalidAnnotation", "x" * 5000)
             agent.recorder.record(pod, "Normal", "Repaired", "a route was missing")
             await sent(agent)
-        events = {event["reason"]: event for event in await api.events("told")}
+        events = {event["reason"]: event for event in await api.events("repeated")}
     invalid, repaired = events["InvalidAnnotation"], events["Repaired"]
-    assert len(events) == len(await api.events("told")) == 2
+    assert len(events) == len(await api.events("repeated")) == 2
     assert (invalid["count"], repaired["count"]) == (3, 3)
     assert (invalid["type"], repaired["type"]) == ("Warning", "Normal")
     assert len(invalid["message"]) == 1024
@@ -45,7 +45,7 @@ async def test_the_same_again_raises_a_count(
             entry["verb"] for entry in audit.asked() if entry["verb"] in ("create", "patch")
         )
 
-    # The API server writes a request down after it has answered it.
+    # The API server writes its audit log after it has answered.
     await until(lambda: len(writes()) >= 6, 5, "the audit log")
     assert writes() == ["create"] * 2 + ["patch"] * 4
 
@@ -85,7 +85,7 @@ async def test_one_pod_cannot_flood_and_a_refused_event_blocks_no_other(
     async with running(account, proxy.url) as agent:
         loud, quiet = await known(agent, "loud"), await known(agent, "quiet")
         nowhere = Pod("no-such-namespace", "x", "u", {}, "u")
-        agent.recorder.record(nowhere, "Normal", "Repaired", "nobody reads it")
+        agent.recorder.record(nowhere, "Normal", "Repaired", "refused: no such namespace")
         for number in range(100):
             agent.recorder.record(loud, "Normal", "Repaired", f"number {number}")
         agent.recorder.record(quiet, "Normal", "Repaired", "once")

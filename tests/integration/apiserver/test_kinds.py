@@ -1,4 +1,7 @@
-"""A kind whose CRD comes after the agent, goes and comes back: its objects reach the store, and leave it."""
+"""A kind whose CRD comes after the agent, is deleted and comes back.
+
+Its objects enter the store, and leave it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -18,12 +21,13 @@ from testbed.service import wait_for
 
 CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
-# Our own LIST finds the kind, two looks miss it, the runner begins anew for it, and discovery may lag behind once.
+# Our own LIST finds the kind, two checks miss it, kopf restarts for it, and discovery may lag
+# behind once.
 FOUND = ABSENT_WAIT + 4 * LOOK + IN_FORCE
 
 
 class Kind:
-    """The administrator's hands."""
+    """The Subnet CRD and its objects, changed by an administrator with kubectl."""
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
@@ -83,7 +87,8 @@ async def test_a_kind_that_comes_later_goes_and_comes_back(
             seconds = await until(partial(has_mtu, agent, 1300 + number), FOUND, "the Subnet")
             again = await until(lambda: watched(proxy), FOUND, "its watch")
             print(
-                f"a Subnet of a kind made after the agent: known {seconds:.1f} s, watched {again:.1f} s later"
+                f"a Subnet of a kind made after the agent: known {seconds:.1f} s,"
+                f" watched {again:.1f} s later"
             )
             kind.put("late", mtu=1400 + number)
             await until(partial(has_mtu, agent, 1400 + number), 2, "an edit, by the watch")
@@ -121,7 +126,8 @@ async def test_an_object_deleted_while_the_watch_was_cut_and_its_history_lost_is
         seconds = await until(lambda: mtu(agent, "leaves") is None, FOUND, "the deletion")
         await until(lambda: mtu(agent, "stays") == 1350, FOUND, "the edit")
         print(
-            f"a Subnet whose deletion nobody told of: gone {seconds:.1f} s after the API server was back"
+            "a Subnet deleted during the outage:"
+            f" gone {seconds:.1f} s after the API server was back"
         )
 
 

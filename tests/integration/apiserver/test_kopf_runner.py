@@ -1,4 +1,4 @@
-"""kopf as a runner: it may end as often as it likes, it takes no signal and leaves nothing behind."""
+"""kopf in the agent's process: it may end often, installs no signal handler, and leaks nothing."""
 
 import asyncio
 import gc
@@ -21,27 +21,27 @@ RESTARTS = 50
 async def test_restarts_leave_nothing_behind(
     account: Path, proxy: ApiProxy, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each life ends by an error that kopf takes as fatal."""
-    # pytest keeps every record, and the traceback in it a whole kopf.
+    """Each run ends by an error that kopf treats as fatal."""
+    # pytest keeps every log record, and its traceback keeps a whole kopf alive.
     monkeypatch.setattr(logging.getLogger("kopf"), "handlers", [logging.NullHandler()])
     monkeypatch.setattr(kopf_runner, "SHORTEST_PAUSE", 0.0)
     monkeypatch.setattr(kopf_runner, "LONGEST_PAUSE", 0.0)
     for number in range(5):
         await api.create(f"pod{number}")
     agent = build_agent(account, proxy.url)
-    signs = 0
+    requests = 0
 
-    def sign() -> None:
-        nonlocal signs
-        signs += 1  # one at kopf's list, one at its end
+    def count_request() -> None:
+        nonlocal requests
+        requests += 1  # one at kopf's list, one at its end
 
-    monkeypatch.setattr(agent.listing, "request", sign)
+    monkeypatch.setattr(agent.listing, "request", count_request)
 
-    async def live(times: int) -> Weight:
-        target = signs + 2 * times
+    async def restart(times: int) -> Weight:
+        target = requests + 2 * times
         await proxy.open(fails_watches)
         task = asyncio.create_task(agent.runner.run())
-        await until(lambda: signs >= target, 60, f"{times} lives")
+        await until(lambda: requests >= target, 60, f"{times} runs")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await proxy.close()
@@ -49,8 +49,8 @@ async def test_restarts_leave_nothing_behind(
         gc.collect()
         return Weight.now()
 
-    before, began = await live(20), monotonic()
-    after = await live(RESTARTS)
+    before, began = await restart(20), monotonic()
+    after = await restart(RESTARTS)
     print(f"{RESTARTS} restarts in {monotonic() - began:.1f} s: {before} then {after}")
     assert (after.tasks, after.threads) == (before.tasks, before.threads)
     assert after.descriptors <= before.descriptors
@@ -60,7 +60,7 @@ async def test_restarts_leave_nothing_behind(
 async def test_our_signal_handlers_and_tasks_survive(
     account: Path, proxy: ApiProxy, api: Api
 ) -> None:
-    await api.create("calm")
+    await api.create("watched")
     loop, caught = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, caught.set)
     try:
@@ -72,8 +72,8 @@ async def test_our_signal_handlers_and_tasks_survive(
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(caught.wait(), 1)
             await asyncio.sleep(0.2)
-            await api.note("calm", "still watched")
-            await until(lambda: agent.note("calm") == "still watched", 2, "the edit")
+            await api.note("watched", "still watched")
+            await until(lambda: agent.note("watched") == "still watched", 2, "the edit")
         assert not ours.done()
         ours.cancel()
     finally:
@@ -93,7 +93,7 @@ async def test_stopping_takes_no_time(account: Path, proxy: ApiProxy, api: Api) 
 
 
 async def test_our_loop_is_not_held_up(account: Path, proxy: ApiProxy, api: Api) -> None:
-    """The start of kopf and its first list of 100 pods, seen from the loop that serves the runtime."""
+    """Measure the agent's loop during kopf's start and its first list of 100 pods."""
     for number in range(100):
         await api.create(f"pod{number}", annotations={"example.com/ballast": "x" * 4096})
     longest = 0.0
@@ -113,6 +113,7 @@ async def test_our_loop_is_not_held_up(account: Path, proxy: ApiProxy, api: Api)
         each.cancel()
     await asyncio.gather(ticking, task, return_exceptions=True)
     print(
-        f"longest hold-up of our loop: {longest * 1000:.1f} ms (the proxy's work for 100 pods included)"
+        f"longest hold-up of our loop: {longest * 1000:.1f} ms"
+        " (the proxy's work for 100 pods included)"
     )
     assert longest < 0.2

@@ -1,4 +1,4 @@
-"""Pods of this node reach the state, and leave it, whatever becomes of the watch."""
+"""Pods of this node enter the state, and leave it, even when the watch breaks."""
 
 import statistics
 from functools import partial
@@ -26,7 +26,8 @@ async def test_an_edit_reaches_the_state_in_milliseconds(
                 times.append((monotonic() - began) * 1000)
             assert agent.note("edited") == str(number)
     print(
-        f"PATCH to state: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms, n={len(times)}"
+        f"PATCH to state: median {statistics.median(times):.1f} ms,"
+        f" worst {max(times):.1f} ms, n={len(times)}"
     )
     assert max(times) < 1000
 
@@ -89,8 +90,8 @@ async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gon
         await until(lambda: agent.pod("stays") and agent.pod("leaves"), 5, "the pods")
         await proxy.close()
         await api.delete("leaves")
-        await api.note("stays", "edited meanwhile")
-        # A new API server knows nothing of what was before it: a watch from there gets 410 Gone.
+        await api.note("stays", "edited during the outage")
+        # A new API server has no watch history: a watch from an older version gets 410 Gone.
         bed.control_plane.space.restart("kube-apiserver").wait_ready(
             lambda: bed.control_plane.answers(bed.api_url)
         )
@@ -98,9 +99,13 @@ async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gon
         await proxy.open()
         seconds = await until(lambda: agent.pod("leaves") is None, IN_FORCE, "the deletion")
         await until(
-            lambda: agent.note("stays") == "edited meanwhile", IN_FORCE - seconds, "the edit"
+            lambda: agent.note("stays") == "edited during the outage",
+            IN_FORCE - seconds,
+            "the edit",
         )
-        print(f"a deletion nobody told of: gone {seconds:.1f} s after the API server was back")
+        print(
+            f"a pod deleted during the outage: gone {seconds:.1f} s after the API server was back"
+        )
 
 
 async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
@@ -118,10 +123,10 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
             await until(lambda: not agent.recorder._queue, 5, f"Event {count}")
         await api.delete("watched")
         await until(lambda: agent.pod("watched") is None, 5, "the deletion")
-    # A watch is written down when it is over.
+    # The audit log has a watch only once it has ended.
     await until(lambda: ("watch", "pods") in audit.verbs(), 10, "the watch's audit")
     asked = audit.asked()
-    # This cluster has no Subnets, and the agent asks now and then whether it has.
+    # This cluster has no Subnet CRD; the agent checks for it from time to time.
     refused = [entry for entry in asked if entry["responseStatus"]["code"] >= 400]
     assert {
         (entry["objectRef"]["resource"], entry["responseStatus"]["code"]) for entry in refused

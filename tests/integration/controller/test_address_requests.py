@@ -1,4 +1,4 @@
-"""What a pod may ask for, who is told when it cannot be, and what a tenant cannot change."""
+"""What a pod may request, which Event reports a failed request, what a tenant cannot change."""
 
 from integration.controller.admin import ClusterAdmin, until
 from integration.controller.replicas import Replicas
@@ -17,7 +17,7 @@ async def test_two_pods_ask_for_one_address(admin: ClusterAdmin, replicas: Repli
     assert "routed" not in await admin.annotations("two")
     await admin.delete("one")
     assert (await admin.allocated("two", within=15))["two"].startswith("10.16.0.77,"), (
-        "once it is free"
+        "not allocated once it was free"
     )
 
 
@@ -31,22 +31,22 @@ async def test_a_full_subnet_is_reported_and_allocates_once_an_address_is_free(
     for name in names:
         await admin.pod(name)
     await admin.allocated(*names)
-    took = []
+    waits = []
     for number, name in enumerate(
         names[:3]
-    ):  # the machine may be busy with something else for a while
+    ):  # three tries: the machine may be busy with other work
         late = f"late{number}"
         await admin.pod(late)
         await admin.event(late, "SubnetFull", "tiny", "IPv4")
         assert "routed" not in await admin.annotations(late)
         await admin.delete(name)
 
-        async def told(pod: str = late) -> bool:
+        async def allocated(pod: str = late) -> bool:
             return (await admin.annotations(pod)).get("routed") == "true"
 
-        took.append(await until(told, 20, "an address that was freed"))
-    print(f"told {', '.join(f'{seconds:.2f}' for seconds in took)} s after an address was free")
-    assert min(took) < 2
+        waits.append(await until(allocated, 20, "an address that was freed"))
+    print(f"allocated {', '.join(f'{wait:.2f}' for wait in waits)} s after an address was free")
+    assert min(waits) < 2
 
 
 async def test_a_tenants_edit_is_undone_and_reported(
@@ -69,7 +69,7 @@ async def test_a_tenants_edit_is_undone_and_reported(
     await until(restored, 10, "the annotations as they were")
     assert await admin.ports() == before[2]
     await admin.annotate("victim", ip_address=None, allocated=None)
-    await until(restored, 10, "the annotations that were taken away")
+    await until(restored, 10, "the annotations that were removed")
 
 
 async def test_an_impossible_request_is_reported(admin: ClusterAdmin, replicas: Replicas) -> None:
@@ -97,7 +97,7 @@ async def test_pods_of_a_pool_and_of_a_stateful_set(
     await admin.delete("db-1")
     await admin.pod("other")
     await admin.allocated("other")
-    assert "db-1.default" in await admin.ports(), "kept, though no pod has it"
+    assert "db-1.default" in await admin.ports(), "not kept while no pod has it"
     await admin.pod("db-1", "n1", owner=owner)
     assert (await admin.allocated("db-1"))["db-1"] == before
     assert (await admin.ports())["db-1.default"]["options"]["requested-chassis"] == "n1"
@@ -107,7 +107,7 @@ async def test_pods_of_a_pool_and_of_a_stateful_set(
     async def given_up() -> bool:
         return "db-1.default" not in await admin.ports()
 
-    await until(given_up, 10, "the address of a pod that is wanted no more")
+    await until(given_up, 10, "the removal of the port after the scale-down")
 
 
 async def test_pods_of_a_named_pool_get_its_addresses_and_no_others_do(
@@ -121,7 +121,9 @@ async def test_pods_of_a_named_pool_get_its_addresses_and_no_others_do(
     await admin.pool("few", "ovn-default", "10.16.0.2..10.16.0.3")
     early = (await admin.allocated("early"))["early"].split(",")
     assert early[0] == "10.16.0.2"
-    assert early[1].startswith("fd00:10:16:"), "of the family that the pool lacks, OVN's choice"
+    assert early[1].startswith("fd00:10:16:"), (
+        "OVN chooses an address of a family that the pool lacks"
+    )
     others = [f"other{number}" for number in range(5)]
     await admin.pods(others)
     taken = {each.partition(",")[0] for each in (await admin.allocated(*others)).values()}

@@ -1,4 +1,7 @@
-"""Leaders that die, a database that is wiped: the same end state, nothing lost, nothing given twice."""
+"""A leader is killed, or the database is wiped.
+
+The end state is the same: nothing is lost, and no address is given twice.
+"""
 
 import asyncio
 import signal
@@ -14,7 +17,7 @@ NAMES = [f"p{number}" for number in range(120)]
 
 
 async def settled(admin: ClusterAdmin, names: list[str]) -> dict[str, str]:
-    """Every pod told, every address one pod's, every port pinned to what was told."""
+    """Wait until all pods are allocated; check that addresses are unique and the ports match."""
     addresses = await admin.allocated(*names, within=60)
     every = [address for text in addresses.values() for address in text.split(",")]
     assert len(set(every)) == 2 * len(names)
@@ -34,27 +37,25 @@ async def test_the_leader_is_killed_in_the_middle(admin: ClusterAdmin, replicas:
     creating = asyncio.create_task(admin.pods(NAMES))
 
     async def begun() -> bool:
-        return (
-            sum(told.get("routed") == "true" for told in (await admin.all_annotations()).values())
-            > 10
-        )
+        pods = (await admin.all_annotations()).values()
+        return sum(pod.get("routed") == "true" for pod in pods) > 10
 
-    await until(begun, 20, "some pods told")
+    await until(begun, 20, "some pods allocated")
     replicas.kill("a")
 
     async def taken_over() -> bool:
         return bool((await admin.do("GET", LEASE))["spec"]["holderIdentity"] == "b")
 
-    took = await until(taken_over, 20, "another leader")
+    seconds = await until(taken_over, 20, "another leader")
     await creating
     await settled(admin, NAMES)
-    print(f"killed with the work half done: another led {took:.1f} s later, and all was done")
+    print(f"leader killed during the allocation: another led {seconds:.1f} s later")
 
 
 async def test_a_leader_that_was_asleep_writes_nothing_more(
     admin: ClusterAdmin, replicas: Replicas
 ) -> None:
-    """It believes that it leads until it looks; the database's lock is another's by then."""
+    """It believes that it leads until it checks; another replica has the OVSDB lock by then."""
     replicas.start("a", lease_seconds=3)
     await admin.subnet("ovn-default", DUAL, default=True)
     await admin.ready("ovn-default")
@@ -80,7 +81,7 @@ async def test_the_northbound_is_wiped_in_the_middle(
     await admin.wipe()
     await creating
     after = await settled(admin, NAMES)
-    assert before.items() <= after.items(), "who lives keeps what it was told"
+    assert before.items() <= after.items(), "a running pod keeps its addresses"
 
 
 @pytest.mark.long

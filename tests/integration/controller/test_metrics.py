@@ -1,4 +1,4 @@
-"""The controller's figures move when what they count happens, and no label is of a pod."""
+"""Each metric of the controller changes with what it counts, and no label names a pod."""
 
 import socket
 
@@ -15,7 +15,7 @@ DUAL = "10.16.0.0/16,fd00:10:16::/64"
 
 @pytest.fixture
 def listen() -> str:
-    """A port that was free a moment ago."""
+    """Return an address with a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"

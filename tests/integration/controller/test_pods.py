@@ -1,4 +1,4 @@
-"""Pods get their addresses: from OVN, pinned, unique, and told in one patch."""
+"""Pods get addresses: OVN chooses them, they are pinned and unique, and one patch writes them."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ async def test_a_subnet_and_a_pod(admin: ClusterAdmin, replicas: Replicas) -> No
     await admin.node("n0", "192.0.2.1")
     await admin.pod("first")
     addresses = (await admin.allocated("first"))["first"].split(",")
-    told = await admin.annotations("first")
-    assert addresses[0] == "10.16.0.10", "the first that is neither the gateway's nor excluded"
+    annotations = await admin.annotations("first")
+    assert addresses[0] == "10.16.0.10", "the first that is neither the gateway nor excluded"
     assert addresses[1].startswith("fd00:10:16:")
-    assert (told["cidr"], told["gateway"]) == (DUAL, "10.16.0.1,fd00:10:16::1")
+    assert (annotations["cidr"], annotations["gateway"]) == (DUAL, "10.16.0.1,fd00:10:16::1")
     port = (await admin.ports())["first.default"]
-    pinned = " ".join([told["mac_address"], *addresses])
+    pinned = " ".join([annotations["mac_address"], *addresses])
     assert (port["addresses"], port["port_security"]) == (pinned, pinned)
     pod = await admin.do("GET", f"{PODS}/first")
     assert port["options"] == {"iface-id-ver": pod["metadata"]["uid"], "requested-chassis": "n0"}
@@ -47,16 +47,16 @@ async def test_a_node_gets_its_port_on_the_join_network(
     await admin.subnet("ovn-default", DUAL, default=True)
     await admin.node("n0", "192.0.2.1")
 
-    async def told() -> dict[str, str]:
+    async def node_annotations() -> dict[str, str]:
         meta = (await admin.do("GET", "/api/v1/nodes/n0"))["metadata"]
         every: dict[str, str] = meta.get("annotations") or {}
         return {key.removeprefix(f"{OVN}/"): value for key, value in every.items()}
 
     async def allocated() -> bool:
-        return (await told()).get("allocated") == "true"
+        return (await node_annotations()).get("allocated") == "true"
 
     await until(allocated, 20, "the Node's annotations")
-    facts = await told()
+    facts = await node_annotations()
     assert (facts["port_name"], facts["logical_switch"]) == ("node-n0", "join")
     assert facts["gateway"] == "100.64.0.1,fd00:100:64::1"
     own = facts["ip_address"].split(",")
@@ -65,7 +65,7 @@ async def test_a_node_gets_its_port_on_the_join_network(
         listed = await admin.nbctl("lr-policy-list", "ovn-cluster")
         return f"ip4.dst == 192.0.2.1 reroute {own[0]}" in " ".join(listed.split())
 
-    await until(routed, 10, "the way to the node")
+    await until(routed, 10, "the route to the node")
 
 
 async def test_500_pods_at_once(admin: ClusterAdmin, replicas: Replicas) -> None:
@@ -84,26 +84,27 @@ async def test_500_pods_at_once(admin: ClusterAdmin, replicas: Replicas) -> None
     began = monotonic()
     await asyncio.gather(*map(create, range(500)))
     made = monotonic() - began
-    told = await asyncio.wait_for(watch, 120)
-    took = max(told.values()) - began
-    seconds = [max(told[name] - created[name], 0.0) for name in names]
+    allocated = await asyncio.wait_for(watch, 120)
+    last = max(allocated.values()) - began
+    seconds = [max(allocated[name] - created[name], 0.0) for name in names]
     print(
-        f"500 pods: created in {made:.1f} s, all told after {took:.1f} s; each {figures(seconds)}"
+        f"500 pods: created in {made:.1f} s, all allocated after {last:.1f} s;"
+        f" each {figures(seconds)}"
     )
     addresses = await admin.allocated(*names, within=30)
     every = [address for text in addresses.values() for address in text.split(",")]
-    assert len(set(every)) == 1000, "every address is one pod's"
+    assert len(set(every)) == 1000, "no two pods share an address"
     ports = await admin.ports()
     wrong = [
         name
         for name in names
         if addresses[name].replace(",", " ") not in ports[f"{name}.default"]["addresses"]
     ]
-    assert not wrong, "what is told is what is pinned"
+    assert not wrong, "the ports are pinned to the annotated addresses"
 
 
 async def test_the_share_of_ovn(admin: ClusterAdmin, replicas: Replicas) -> None:
-    """How long OVN takes by itself to answer as many at once: the floor under the figures above."""
+    """Measure OVN alone with as many ports at once: the lower bound of the figures above."""
     await admin.nbctl("ls-add", "alone")
     config = ["other_config:subnet=10.99.0.0/16", "other_config:ipv6_prefix=fd00:99::"]
     await admin.nbctl("set", "logical_switch", "alone", *config)
@@ -125,20 +126,19 @@ async def test_the_share_of_ovn(admin: ClusterAdmin, replicas: Replicas) -> None
         return sum(bool(port["dynamic_addresses"]) for port in ports.values()) == 500
 
     await admin.nbctl(*words[1:])
-    print(
-        f"OVN alone: 500 dynamic addresses in one transaction within {await until(answered, 60, 'OVN') * 1000:.0f} ms"
-    )
+    seconds = await until(answered, 60, "OVN")
+    print(f"OVN alone: 500 dynamic addresses in one transaction within {seconds * 1000:.0f} ms")
 
 
 async def _watch(admin: ClusterAdmin, count: int) -> dict[str, float]:
-    """When each pod was first seen to be told, by a watch that began before any was made."""
-    told: dict[str, float] = {}
+    """Return when a watch first saw each pod allocated; it starts before any pod is created."""
+    allocated: dict[str, float] = {}
     async with admin.stream(PODS) as lines:
         async for line in lines:
             body: dict[str, Any] = json.loads(line)["object"]
             every = body["metadata"].get("annotations") or {}
             if every.get(f"{OVN}/routed") == "true":
-                told.setdefault(body["metadata"]["name"], monotonic())
-            if len(told) == count:
+                allocated.setdefault(body["metadata"]["name"], monotonic())
+            if len(allocated) == count:
                 break
-    return told
+    return allocated

@@ -1,4 +1,4 @@
-"""Subnets that cannot be, that change under running pods, and that go."""
+"""Subnets that are invalid, that change under running pods, and that are deleted."""
 
 import pytest
 
@@ -52,7 +52,7 @@ async def test_edits_of_a_subnet_move_no_pod(admin: ClusterAdmin, replicas: Repl
         config = await admin.nbctl(
             "get", "logical_switch", "ovn-default", "other_config:exclude_ips"
         )
-        gateways = {told["gateway"] for told in (await admin.all_annotations()).values()}
+        gateways = {pod["gateway"] for pod in (await admin.all_annotations()).values()}
         return used[-1] in config and gateways == {"10.16.0.254,fd00:10:16::254"}
 
     await until(taken_in, 15, "the edit")

@@ -1,4 +1,4 @@
-"""Bytes against a foreign codec (pyroute2's), and our decoders against anything at all."""
+"""Our netlink encoders against pyroute2's, and our decoders against arbitrary bytes."""
 
 import socket
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def _foreign(kind: type, request: Request) -> Any:
 
 
 def _ours(message: Any) -> bytes:
-    """The body of a message that pyroute2 encodes."""
+    """Encode the message with pyroute2, and return its body."""
     message.reset()
     message.encode()
     ((_, _, _, body),) = messages(bytes(message.data))
@@ -140,8 +140,8 @@ def test_a_competing_route_round_trips(
         if ip.network[0].packed[0] < 255
         else (None,)
     )
-    rival = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
-    message = _foreign(rtmsg, routes.delete_rival(index, rival))
+    competing = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
+    message = _foreign(rtmsg, routes.delete_rival(index, competing))
     assert (message["table"], message["proto"], message["dst_len"]) == (
         254,
         protocol,
@@ -150,10 +150,10 @@ def test_a_competing_route_round_trips(
     assert message.get_attr("RTA_PRIORITY") == metric
     assert message.get_attr("RTA_OIF") == (index if len(via) == 1 else None)
     if len(via) > 1:
-        told = [
+        hops_sent = [
             (hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")
         ]
-        assert told == [(index, str(each)) for each in via]
+        assert hops_sent == [(index, str(each)) for each in via]
         seen = routes.route(_ours(message))
         assert (seen.hops, seen.metric, seen.protocol) == (
             tuple((index, each) for each in via),

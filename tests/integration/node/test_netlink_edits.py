@@ -1,4 +1,4 @@
-"""What is edited of a pod's Subnet acts in place on a real kernel."""
+"""An edit of a pod's Subnet changes its network in place on a real kernel."""
 
 from integration.node.spaces import MAC, Bed, Listener
 from ovnlet.core import annotations, desired

@@ -1,4 +1,4 @@
-"""The node's own interface on a real kernel and a real Open vSwitch: through the loop, broken, and put back."""
+"""The node's own interface on a real kernel and Open vSwitch: created, damaged and repaired."""
 
 import asyncio
 import subprocess
@@ -38,7 +38,10 @@ SELF = Attachment.of_node("n0")
 
 
 class NicSetup:
-    """A switch in the bed's node namespace, where the test's thread is too, and the loop's parts on both."""
+    """An Open vSwitch in the bed's node namespace, and the loop's drivers on both.
+
+    The test's thread runs in that namespace too.
+    """
 
     def __init__(self, bed: Bed, switch: PrivateSwitch) -> None:
         self.bed, self.switch = bed, switch
@@ -130,9 +133,9 @@ DAMAGES = {
     "no port": _vsctl("del-port ovn0"),
     "no columns": _vsctl("clear Interface ovn0 mac mtu_request"),
     "not internal": _vsctl("set Interface ovn0 type=dummy"),
-    "ovs-vswitchd again": _restart_vswitchd,
+    "ovs-vswitchd restarted": _restart_vswitchd,
     "no table": _nft("delete table inet ovnlet"),
-    "a table of another mind": _nft("insert rule inet ovnlet postrouting return"),
+    "a foreign rule in the table": _nft("insert rule inet ovnlet postrouting return"),
 }
 
 
@@ -143,7 +146,7 @@ async def test_damage_is_notified_and_repaired(setup: NicSetup, name: str) -> No
     DAMAGES[name](setup)
     await until(lambda: {NODE_NIC, "ovn0"} & set(setup.hints))
     async with asyncio.timeout(20):
-        while not await _is_whole(setup, before):  # noqa: ASYNC110 - the agent's queue tries again like this
+        while not await _is_whole(setup, before):  # noqa: ASYNC110 - retries like the agent's queue
             await asyncio.sleep(0.05)
 
 
@@ -177,7 +180,9 @@ async def test_what_kube_ovns_agent_made_is_adopted(setup: NicSetup) -> None:
     index = setup.bed.node.link("ovn0")["ifindex"]
     outcome = await setup.pass_()
     assert not [step for step in outcome.steps if str(step).startswith("-")]
-    assert setup.bed.node.link("ovn0")["ifindex"] == index, "no packet is lost for it"
+    assert setup.bed.node.link("ovn0")["ifindex"] == index, (
+        "the interface was replaced, and lost packets"
+    )
 
 
 async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> None:

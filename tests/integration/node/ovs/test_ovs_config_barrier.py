@@ -1,4 +1,7 @@
-"""A port made anew waits until ovs-vswitchd saw the old one go: else it keeps the socket on a link that is gone."""
+"""A recreated port waits until ovs-vswitchd has removed the old one.
+
+Otherwise ovs-vswitchd keeps its socket on the deleted link.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -74,7 +77,7 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
 async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
     ovs: Ovs, switch: PrivateSwitch
 ) -> None:
-    """Only a remote in other words makes it connect at once; both name the same socket."""
+    """Only a changed remote makes it connect at once; both spellings name the same socket."""
     spelled = []
     for _ in range(3):
         await ovs.call_controller()
