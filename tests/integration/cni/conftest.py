@@ -1,4 +1,4 @@
-"""The parts that these tests run on: the plugin as it is shipped, the real server, a namespace of the kernel."""
+"""The built plugin, the real server and a kernel namespace, which these tests run on."""
 
 import json
 import os
@@ -23,19 +23,21 @@ SOURCE = Path(__file__).resolve().parents[3] / "cni" / "plugin"
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built plugin, in a CNI directory of its own."""
+    """Build the plugin, and return its copy in a CNI directory of its own."""
     subprocess.run(["make", "-s", "-C", SOURCE], check=True)
     return Path(shutil.copy2(SOURCE / "ovnlet", tmp_path_factory.mktemp("bin")))
 
 
 @pytest.fixture(scope="session")
 def netns() -> Iterator[str]:
-    """The path of a network namespace that is not ours."""
+    """Yield the path of a network namespace that is not the test's."""
     with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as holder:
         path, own = f"/proc/{holder.pid}/ns/net", os.readlink("/proc/self/ns/net")
         deadline = time.monotonic() + 5
         while os.readlink(path) == own:
-            assert time.monotonic() < deadline, "unshare makes no namespace: these tests need root"
+            assert time.monotonic() < deadline, (
+                "unshare created no namespace: these tests need root"
+            )
             time.sleep(0.01)
         yield path
         holder.kill()
@@ -43,14 +45,14 @@ def netns() -> Iterator[str]:
 
 @pytest.fixture
 def socket_path() -> Iterator[Path]:
-    """Where the server is to listen; pytest's own directories can be too long for a socket's name."""
+    """Yield a path for the server's socket; pytest's directories can be too long for one."""
     with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as directory:
         yield Path(directory) / "run" / "cni.sock"
 
 
 @dataclass(frozen=True, slots=True)
 class UnansweredCalls:
-    """Plugins that look for an agent that never comes: verb, and the end of each."""
+    """Calls without an agent, by verb, with the future outcome of each."""
 
     socket: Path
     ends: dict[str, Future[Outcome]]
@@ -60,7 +62,7 @@ class UnansweredCalls:
 def unanswered(
     plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str
 ) -> Iterator[UnansweredCalls]:
-    """Started with the floor, since each waits for 20 s."""
+    """Start the calls at the beginning of the session, since each waits for 20 s."""
     runtime = Runtime(plugin, tmp_path_factory.mktemp("away") / "run" / "cni.sock", netns)
     started = [(verb, _start(runtime, verb)) for verb in ("ADD", "CHECK", "GC")]
     with ThreadPoolExecutor(len(started)) as pool:

@@ -1,4 +1,4 @@
-"""An agent that is away, being replaced, stuck or something else: what the plugin does on its own."""
+"""The plugin without a working agent: it is down, restarting, hanging, or another program."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from ovnlet_cni.server import Server
 
 @asynccontextmanager
 async def fake_server(path: Path, answer: bytes | None) -> AsyncIterator["asyncio.Queue[bytes]"]:
-    """A listener that says these bytes and closes, or for None stays silent. Yields the requests it got."""
+    """Listen, answer with these bytes and close, or for None stay silent; yield the requests."""
     got: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,7 +46,7 @@ async def test_an_add_waits_for_the_agent_that_comes(
     await server.start()
     outcome = await ended(process)
     assert outcome.code == 0
-    assert outcome.seconds < 0.3, "it is looked for every 50 ms"
+    assert outcome.seconds < 0.3, "the plugin must look for the agent every 50 ms"
     await server.stop()
 
 
@@ -55,7 +55,7 @@ async def test_a_request_is_sent_again_when_the_agent_dies(
 ) -> None:
     async with fake_server(runtime.socket, b"") as got:
         process = await runtime.hang("ADD")
-        assert await got.get() == await got.get(), "sent again, as it was"
+        assert await got.get() == await got.get(), "the request changed when it was sent again"
     server = Server(agent, runtime.socket)
     await server.start()
     assert (await ended(process)).code == 0
@@ -203,7 +203,7 @@ def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.eth0").symlink_to(tmp_path / "good.eth0")
     (tmp_path / "good.eth0").write_text("good eth0\n")
-    (tmp_path / ".good.eth0.1").write_text("a draft")
+    (tmp_path / ".good.eth0.1").write_text("an unfinished file")
     notes = PendingDeletes(tmp_path)
     listing = notes.read()
     assert listing.notes == (Note("good", "eth0"),)

@@ -1,4 +1,4 @@
-"""Putting the plugin and its configuration where a runtime looks, over what may be there already."""
+"""The plugin and its configuration, installed where a runtime looks, over existing files."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def bin_dir(plugin: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake(bin_dir: Path) -> Callable[[str], None]:
-    """Puts a portmap into the directory of plugins that answers VERSION with this shell command."""
+    """Return a function that installs a portmap whose answer to VERSION is a shell command."""
 
     def put(command: str) -> None:
         (bin_dir / "portmap").write_text(f"#!/bin/sh\ncat > /dev/null\n{command}\n")
@@ -123,7 +123,7 @@ def test_the_configuration_is_written_once(tmp_path: Path) -> None:
     assert path.stat() == before
     assert installer.install_conflist(tmp_path, '{"new": 1}\n')
     assert path.read_text() == '{"new": 1}\n'
-    assert path.stat().st_ino != before.st_ino, "written in place: a runtime can read half of it"
+    assert path.stat().st_ino != before.st_ino, "written in place: a runtime could read half of it"
     assert os.listdir(tmp_path) == ["01-ovnlet.conflist"]
 
 

@@ -1,4 +1,4 @@
-"""The executable by itself: what it needs no agent for, what it is made of, how fast it starts."""
+"""The executable alone: what needs no agent, its linkage and size, its start time and memory."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_its_memory_stays_small(plugin: Path, tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(config)
         process.stdin.close()
-        time.sleep(0.2)  # it looks for its agent now, with the whole request in memory
+        time.sleep(0.2)  # now it waits for its agent, with the whole request in memory
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.kill()
     kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""Whatever a runtime gets wrong: one JSON error, the right code, the agent undisturbed, never a crash."""
+"""Invalid calls: one JSON error with the right code, no call of the agent, never a crash."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ async def test_random_bytes_end_in_one_error_or_a_result(runtime: Runtime, seed:
                 "utf-8", "surrogateescape"
             )
         for _ in range(dice.randrange(1, 4)):
-            # Past the socket's name, which is what brings the request to this server.
+            # After the socket's name, which directs the request to this server.
             at = dice.randrange(good.index(b"valid-"), len(config))
             config[at : at + dice.randrange(3)] = dice.randbytes(dice.randrange(4))
         outcome = await runtime.call(verb, bytes(config), env)

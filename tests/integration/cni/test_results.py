@@ -1,4 +1,4 @@
-"""What the plugin prints for each version of the specification, and what it does with a result before its own."""
+"""The plugin's output for each version of the specification, and how it extends a prevResult."""
 
 import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network

@@ -1,4 +1,7 @@
-"""The socket and the life of a request: who may call, what hanging up does, how the server comes and goes."""
+"""The socket and a request's lifetime.
+
+Who may call, what a disconnect does, how the server starts, stops and is replaced.
+"""
 
 import asyncio
 import json
@@ -27,13 +30,13 @@ SHIFTED = 1_000_000  # root of a pod's user namespace, as the node sees it
 
 @pytest.fixture
 def fast_socket_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that looks after its socket five times a second; how often it really does, one test shows."""
+    """Make servers check their socket every 0.2 s; one test shows the real period."""
     monkeypatch.setattr("ovnlet_cni.server.LOOK_EVERY", 0.2)
 
 
 @pytest_asyncio.fixture
 async def open_runtime(agent: ScriptedAgent, plugin: Path, netns: str) -> AsyncIterator[Runtime]:
-    """A server whose directory and plugin everyone can reach, to show the fence behind that one."""
+    """Yield a server whose directory and plugin all users can reach; only peer checks are left."""
     with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as name:
         base = Path(name)
         base.chmod(0o755)
@@ -66,7 +69,7 @@ async def test_another_user_is_refused_by_peer_credentials(
 async def test_root_in_a_pods_user_namespace_is_refused(
     open_runtime: Runtime, agent: ScriptedAgent
 ) -> None:
-    """It is user 0 to itself, and to the kernel somebody without a name."""
+    """It is user 0 inside its namespace, and an unprivileged user to the kernel."""
     agent.calls.clear()
     wait = "read mapped; exec setpriv --reuid=0 --regid=0 --clear-groups "
     words = ["unshare", "--user", "--keep-caps", "sh", "-c", f"{wait} {open_runtime.plugin}"]
@@ -85,9 +88,9 @@ async def test_root_in_a_pods_user_namespace_is_refused(
         Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 {SHIFTED} 1")
     stdout, stderr = await process.communicate(b"\n" + json.dumps(open_runtime.config()).encode())
     assert stdout, stderr
-    told = json.loads(stdout)
-    assert told["code"] == Code.INVALID_ENVIRONMENT
-    assert str(SHIFTED) in told["msg"]
+    error = json.loads(stdout)
+    assert error["code"] == Code.INVALID_ENVIRONMENT
+    assert str(SHIFTED) in error["msg"]
     assert agent.calls == []
 
 
@@ -97,7 +100,7 @@ async def test_another_user_does_not_even_reach_the_socket(
     open_runtime.socket.parent.chmod(0o700)
     outcome = await open_runtime.call("ADD", open_runtime.config(), user=NOBODY)
     assert outcome.code == Code.TRY_AGAIN
-    assert outcome.seconds < 2, "a refusal is not worth 20 seconds of trying"
+    assert outcome.seconds < 2, "the plugin retries after a refusal"
     assert agent.calls == []
 
 
@@ -201,7 +204,7 @@ async def test_a_request_under_way_outlives_its_socket_file(
     assert (await runtime.call("GC")).code == 0
     agent.released.set()
     assert (await ended(process)).code == 0
-    assert len(agent.calls) == 2, "the ADD was sent again"
+    assert len(agent.calls) == 2, "the ADD was sent again, or the GC not at all"
 
 
 @pytest.mark.usefixtures("fast_socket_checks", "server")
@@ -222,7 +225,7 @@ async def test_a_newer_agent_is_not_fought(server: Server, runtime: Runtime) -> 
     assert runtime.socket.stat().st_ino == inode
     await server.stop()
     assert (await runtime.call("ADD")).code == 0, (
-        "the old agent's end took the new one's socket away"
+        "the old agent removed the new one's socket as it stopped"
     )
     assert len(newer_agent.calls) == 1
     await newer.stop()
@@ -248,7 +251,7 @@ async def test_stopping_undoes_what_is_late_and_the_next_agent_gets_it_again(
     process = await runtime.hang("ADD")
     await asyncio.wait_for(agent.entered.wait(), 5)
     await server.stop(grace=0.1)
-    assert agent.undone.is_set(), "stop() returned before the undoing had ended"
+    assert agent.undone.is_set(), "stop() returned before the undo had ended"
     next_agent = ScriptedAgent()
     next_server = Server(next_agent, runtime.socket)
     await next_server.start()

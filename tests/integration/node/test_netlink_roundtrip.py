@@ -75,7 +75,7 @@ async def test_a_second_run_writes_nothing(
 ) -> None:
     bed.pod.set(
         "ipv6/conf/default/addr_gen_mode", "1"
-    )  # the kernel's own address would be heard, too
+    )  # else the kernel's own address is notified, too
     await bed.converge(desired)
     assert all(listener.message_types() for listener in listeners), "a listener receives nothing"
     # The kernel reports a carrier up to a second late.

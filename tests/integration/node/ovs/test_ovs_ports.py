@@ -79,7 +79,7 @@ async def test_keys_of_others_survive_each_of_our_writes(
     assert "ip" not in switch.ids(port.name)
     await ovs.apply(ensure(port))
     assert switch.ids(port.name) == {**port.ids, **theirs}
-    assert switch.vsctl("get", "Port", port.name, "external_ids:stranger") == "p"
+    assert switch.vsctl("get", "Port", port.name, "external_ids:foreign") == "p"
     await ovs.apply(remove(port))
 
 
