@@ -76,7 +76,7 @@ def main(bed: str, role: str) -> None:
     switch.start_switch(guest, ADDRESS, datapath="system")
     switch.spawn_controller(guest)
     (directory / "booted").write_text(os.uname().release)
-    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.hands", str(PORT)])  # noqa: S606 - takes its place
+    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.exec_agent", str(PORT)])  # noqa: S606 - takes its place
 
 
 if __name__ == "__main__":

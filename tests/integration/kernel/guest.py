@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.kernel import boot
 from testbed import layout, progress
 from testbed.bed import Bed
@@ -70,8 +70,8 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
 def run(bed: Bed, script: str, timeout: float = 120) -> str:
     """A shell script in the guest."""
     request = {"argv": ["sh", "-euc", script], "env": CLEAN, "stdin": ""}
-    told = hands.ask_now(bed.node().path("/"), request, timeout)
-    stdout, stderr = (hands.text(told[stream]) for stream in ("stdout", "stderr"))
+    told = exec_agent.ask_now(bed.node().path("/"), request, timeout)
+    stdout, stderr = (exec_agent.text(told[stream]) for stream in ("stdout", "stderr"))
     if told["exit_code"]:
         raise BedError(f"guest: {script}: status {told['exit_code']}: {stderr or stdout}")
     return stdout

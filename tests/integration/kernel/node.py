@@ -83,7 +83,7 @@ class GuestNode(AgentNode):
 
     def wait_ready(self) -> None:
         assert self.agent is not None
-        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=STARTING)
+        self.agent.wait_ready(lambda: "serving" in self.logged(), timeout=STARTING)
 
     async def add(self, sandbox: Sandbox) -> Outcome:
         """As kubelet does, again where the answer is "not yet": on a busy machine ovs-vswitchd can be slow in here."""
@@ -91,7 +91,7 @@ class GuestNode(AgentNode):
             outcome = await self.call("ADD", sandbox)
             if outcome.exit_code == 0 or outcome.code != Code.TRY_AGAIN:
                 break
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     def make_limited(self, name: str, **limits: str) -> Pod:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from functools import partial
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from testbed.forward import pump
 
 
@@ -19,7 +19,7 @@ async def _serve(port: int, client: asyncio.StreamReader, answer: asyncio.Stream
 
 async def main() -> None:
     serve = partial(_serve, int(sys.argv[1]))
-    async with await asyncio.start_unix_server(serve, hands.SOCKET, backlog=1024) as server:
+    async with await asyncio.start_unix_server(serve, exec_agent.SOCKET, backlog=1024) as server:
         await server.serve_forever()
 
 

@@ -1,4 +1,7 @@
-"""Our table of nftables on a real kernel: written whole, seen whole, whatever `nft` does to it; others' tables stay."""
+"""Our nftables table on a real kernel.
+
+It is written as a whole, every change by `nft` is detected, and foreign tables stay.
+"""
 
 import subprocess
 from ipaddress import ip_network
@@ -16,7 +19,10 @@ INSIDE = tuple(
     map(ip_network, ("10.16.0.0/16", "10.17.0.1/32", "fd00:10:16::/64", "fd00:10:17::/120"))
 )
 WANTED = Masquerade("ovn0", SOURCES, INSIDE)
-OTHERS = "table ip theirs {\n\tchain c {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+OTHERS = (
+    "table ip theirs {\n\tchain c {\n"
+    "\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+)
 
 
 def nft(words: str) -> str:
@@ -59,7 +65,7 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_nft_does_to_it_is_seen_and_made_good_in_one_write(bed: Bed, damage: str) -> None:
+def test_every_change_by_nft_is_detected_and_repaired_in_one_write(bed: Bed, damage: str) -> None:
     nftables.write(WANTED)
     whole = nft("list table inet ovnlet")
     nft(damage)

@@ -1,4 +1,4 @@
-"""A stream of JSON objects is cut right wherever it is torn, and garbage is named as such."""
+"""A stream of JSON objects is split correctly however it is cut, and garbage raises an error."""
 
 import asyncio
 import json
