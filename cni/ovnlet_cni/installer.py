@@ -32,9 +32,7 @@ def plugin(source: Path) -> bytes:
     """Return the plugin's content. Raise InstallError where it is another program, OSError where it is missing."""
     content = source.read_bytes()
     if _MARK not in content:
-        raise InstallError(
-            f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`"
-        )
+        raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
     return content
 
 
@@ -79,7 +77,7 @@ async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
     """
     plugins: list[dict[str, object]] = [{"type": PLUGIN, "server_socket": str(socket_path)}]
     common = await supported_versions(plugin)
-    if portmap.exists():
+    if signature(portmap):
         shared = common & await supported_versions(portmap)
         if shared:
             common = shared

@@ -72,10 +72,13 @@ class DebugApi:
         records = sorted(
             self._records, key=lambda each: (each.attachment.owner, each.attachment.sequence)
         )
-        pods = [_Shown(self._pods.loop_key(each.attachment.key), each.attachment, each) for each in records]
+        pods = [
+            _Shown(self._pods.loop_key(each.attachment.key), each.attachment, each)
+            for each in records
+        ]
         shown = {each.key for each in pods}
-        others = [key for key in self._loop.keys() if key not in shown]
-        nodes = [_Shown(key, self._loop.scope_of(key).identity_of(key.id)) for key in others]
+        others = [key for key in self._loop.every_key() if key not in shown]
+        nodes = [_Shown(key, self._loop.scope_of(key).identity_of(key.own)) for key in others]
         return [*sorted(nodes, key=lambda each: each.identity.called[1] != "ovn0"), *pods]
 
     def _of(self, namespace: str, pod: str) -> list["_Shown"]:
@@ -83,20 +86,25 @@ class DebugApi:
 
     def _summary(self, shown: "_Shown") -> Json:
         scope = self._loop.scope_of(shown.key)
-        state, problems = scope.status.state(shown.key.id)
+        state, problems = scope.status.state(shown.key.own)
         record = shown.record
         if reason := self._loop.queue.throttled(shown.key):
             state = f"throttled: {reason}"
         if record and self._pods.is_deleted(record.attachment.key):
             state = "leaving"
         elif record and record.good is None:
-            state = f"waiting: {scope.missing_inputs(shown.key.id) or 'for its first pass'}"
-        return {**_names(shown), "ips": scope.addresses(shown.key.id), "state": state, "problems": problems}
+            state = f"waiting: {scope.missing_inputs(shown.key.own) or 'for its first pass'}"
+        return {
+            **_names(shown),
+            "ips": scope.addresses(shown.key.own),
+            "state": state,
+            "problems": problems,
+        }
 
     async def _look(self, shown: "_Shown", *, steps_only: bool = False) -> Json:
         scope = self._loop.scope_of(shown.key)
         try:
-            desired = scope.wanted(shown.key.id)
+            desired = scope.wanted(shown.key.own)
             observed = await scope.host.observe(shown.identity, desired)
         except OvnletError as error:
             return {"error": str(error), "steps": []}

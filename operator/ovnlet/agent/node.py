@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ovnlet.core.ipam.subnets import SubnetObject
@@ -20,24 +20,23 @@ from ovnlet.kube.session import Access
 LASTING = 3.0
 
 
-class ClusterView:
-    """Follows the Node and all Subnets.
-
-    ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router reaches
-    once all Subnets are known, ``edited`` the name of a Subnet whose pods have something to follow.
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """What to call with the Node's annotations, with the prefixes that the cluster's router reaches, once all
+    Subnets are known, and with the name of a Subnet whose pods have something to follow.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        access: Access,
-        *,
-        annotated: Callable[[Mapping[str, str]], None],
-        reached: Callable[[Reach], None],
-        edited: Callable[[str], None],
-    ) -> None:
+    annotated: Callable[[Mapping[str, str]], None]
+    reached: Callable[[Reach], None]
+    edited: Callable[[str], None]
+
+
+class ClusterView:
+    """Follows the Node and all Subnets."""
+
+    def __init__(self, settings: Settings, access: Access) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
-        self._annotated, self._reached, self._edited = annotated, reached, edited
+        self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name)
         self._chassis_name = ChassisName(access, self._name)
         self._beside_kube_ovn = settings.chassis == "observe"
@@ -49,6 +48,10 @@ class ClusterView:
             Relist(access, self.node),
             Relist(access, self.subnets),
         ]
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` of every change from now on."""
+        self._subscriber = subscriber
 
     def parts(self) -> list[Coroutine[None, None, None]]:
         """Return what runs until it is cancelled."""
@@ -70,12 +73,13 @@ class ClusterView:
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)
         self._chassis_name.seen(node)
-        if node is not None:
-            self._annotated(node.annotations)
+        if node is not None and self._subscriber is not None:
+            self._subscriber.annotated(node.annotations)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
-        if now is not None and subnets.facts(was) != subnets.facts(now):
-            self._edited(now.name)
+        edited = now is not None and subnets.facts(was) != subnets.facts(now)
+        if edited and now is not None and self._subscriber is not None:
+            self._subscriber.edited(now.name)
         if self.subnets.complete.is_set():
             self._reach()
 
@@ -86,7 +90,8 @@ class ClusterView:
 
     def _reach(self) -> None:
         found = subnets.reach(self.subnets)
-        self._reached(replace(found, clusters=found.clusters | self._set_prefixes))
+        if self._subscriber is not None:
+            self._subscriber.reached(replace(found, clusters=found.clusters | self._set_prefixes))
 
 
 class Reachability:

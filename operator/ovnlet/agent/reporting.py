@@ -18,13 +18,12 @@ class PodReporter:
     def __init__(self, event_log: EventLog, recorder: Recorder, state: State) -> None:
         self._event_log, self._recorder, self._state = event_log, recorder, state
 
-    def __call__(
-        self, attachment: Attachment, kind: Kind, reason: str, message: str, /
-    ) -> None:
+    def __call__(self, identity: Identity, kind: Kind, reason: str, message: str, /) -> None:
         """Report on the pod that the attachment was made for, and on no other of its name."""
-        self._event_log.record(*attachment.called, kind, reason, message)
-        pod = self._state.get(attachment.owner)
-        if pod is not None and attachment.uid in (None, pod.uid):
+        self._event_log.record(*identity.called, kind, reason, message)
+        pod = self._state.get(identity.called)
+        uid = identity.uid if isinstance(identity, Attachment) else None
+        if pod is not None and uid in (None, pod.uid):
             self._recorder.record(pod, kind, reason, message)
 
 

@@ -79,8 +79,8 @@ class Startup:
         """Write the plugin, then the configuration: its appearance is what makes the node Ready."""
         await self._cni_files.prepare()
         self._cni_scope.open()
-        for id in self._cni_scope.keys():
-            await self._loop.passes("cni").run(id)
+        for own in self._cni_scope.every_key():
+            await self._loop.passes("cni").run(own)
 
     async def _settle(self) -> None:
         """Run a pass for every key, and the deletions that the plugin noted while no agent answered."""

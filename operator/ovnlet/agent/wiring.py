@@ -13,7 +13,7 @@ from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
 from ovnlet.agent.metrics import Metrics
-from ovnlet.agent.node import ClusterView
+from ovnlet.agent.node import ClusterView, Subscriber
 from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
@@ -79,7 +79,7 @@ class Agent:
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
         self.metrics = Metrics(
-            attachments=lambda: self.pod_scope.status.states(),
+            attachments=lambda: self.pod_scope.status.states(),  # noqa: PLW0108 - made later
             unenforced=lambda: self.pod_scope.status.count("RateNotEnforced"),
             queued=lambda: len(self.loop.queue),
             ready=lambda: self.verdict() is None,
@@ -115,16 +115,10 @@ class Agent:
     def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
         self.recorder = Recorder(access, settings.node_name)
-        self.state = State(lambda owner: self._pod_changed(owner))
+        self.state = State()
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.heard, self.state.known))
-        self.cluster = ClusterView(
-            settings,
-            access,
-            annotated=lambda annotations: self.node_scope.put(annotations),
-            reached=lambda reach: self.node_scope.reach(reach),
-            edited=lambda subnet: self.pod_scope.subnet_changed(subnet),
-        )
+        self.cluster = ClusterView(settings, access)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
@@ -183,6 +177,14 @@ class Agent:
         ):
             self.loop.keep(name, scope)
 
+        self.cluster.subscribe(
+            Subscriber(
+                annotated=self.node_scope.put,
+                reached=self.node_scope.reach,
+                edited=self.pod_scope.subnet_changed,
+            )
+        )
+
     def _make_services(self, settings: Settings) -> None:
         passes = self.loop.passes("pod")
         self.attaching = Attaching(
@@ -194,6 +196,9 @@ class Agent:
             budget=settings.add_budget,
             clock=self.metrics.stage,
         )
+        # The ADDs of a pod that was replaced end before its attachments are looked at.
+        self.state.subscribe(self.attaching.pod_changed)
+        self.state.subscribe(self.pod_scope.pod_changed)
         self.sweep = Sweep(
             marked=self.sandbox_host,
             scope=self.pod_scope,
@@ -260,8 +265,3 @@ class Agent:
             self.file_watch.run(),
             *self.cluster.parts(),
         ]
-
-    def _pod_changed(self, owner: tuple[str, str]) -> None:
-        """End the ADDs whose pod is another one, then have its attachments looked at."""
-        self.attaching.pod_changed(owner)
-        self.pod_scope.pod_changed(owner)

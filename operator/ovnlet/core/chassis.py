@@ -43,5 +43,5 @@ def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
 def values(observed: Collection[object]) -> dict[str, str]:
     """Return what was observed as values, the inverse of ``desired``."""
     ids = {each.name: each.value for each in observed if isinstance(each, ChassisId)}
-    types = {BRIDGE_TYPE: each.datapath_type for each in observed if isinstance(each, Bridge)}
-    return ids | types
+    bridge = next((each for each in observed if isinstance(each, Bridge)), None)
+    return ids | ({BRIDGE_TYPE: bridge.datapath_type} if bridge else {})

@@ -25,7 +25,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         return
     yield ok("CNI", "the plugin is this release's")
     try:
-        expected = await installer.conflist(bin_dir, Path(settings.cni_socket))
+        expected = await installer.conflist(
+            bin_dir / installer.PLUGIN, bin_dir / "portmap", Path(settings.cni_socket)
+        )
     except installer.InstallError as error:
         yield fault("CNI", str(error), _RESTART)
         return

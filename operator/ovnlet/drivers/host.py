@@ -79,9 +79,7 @@ class NodeState:
 class PortHost:
     """Fulfils ``reconcile.scope.Host`` for identities that have a port of br-int."""
 
-    def __init__(
-        self, links: Links, ovs: Ovs, state: NodeState, clock: Clock = untimed
-    ) -> None:
+    def __init__(self, links: Links, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         self._links, self._ovs, self._state, self._clock = links, ovs, state, clock
         self._turns = asyncio.Lock()
 
@@ -201,9 +199,7 @@ class PortHost:
 class SandboxHost(PortHost):
     """The host of attachments: sandboxes live or are dead, and marks on the node tell of lost records."""
 
-    def __init__(
-        self, links: PodLinks, ovs: Ovs, state: NodeState, clock: Clock = untimed
-    ) -> None:
+    def __init__(self, links: PodLinks, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         super().__init__(links, ovs, state, clock)
         self._sandboxes = links
 
@@ -240,9 +236,7 @@ def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
     return known[row.key] if isinstance(row, Port) else row
 
 
-async def _together(
-    rows: Coroutine[None, None, None], links: Coroutine[None, None, None]
-) -> None:
+async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
     """Send the transaction before the link is made, so that ovsdb-server works while the kernel does."""
     ahead = asyncio.ensure_future(rows)
     await asyncio.sleep(0)

@@ -6,7 +6,14 @@ from contextlib import suppress
 
 import structlog
 
-from ovnlet.core.errors import Invalid, NodeFault, NotConverged, NotReady, OvnletError, UnknownSandbox
+from ovnlet.core.errors import (
+    Invalid,
+    NodeFault,
+    NotConverged,
+    NotReady,
+    OvnletError,
+    UnknownSandbox,
+)
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile.loop import Passes

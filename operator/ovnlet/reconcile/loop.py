@@ -41,10 +41,10 @@ class Loop:
         """Return the loop as seen by one scope, which need not be there yet."""
         return Passes(self, name)
 
-    def keys(self) -> Iterator[Key]:
+    def every_key(self) -> Iterator[Key]:
         """Yield the keys of all scopes, in the order in which these were added."""
         for name, scope in self._scopes.items():
-            yield from (Key(name, id) for id in scope.keys())
+            yield from (Key(name, own) for own in scope.every_key())
 
     def scope_of(self, key: Key) -> Scope:
         """Return the scope that keeps this key."""
@@ -53,17 +53,17 @@ class Loop:
     async def settle(self) -> None:
         """Run one pass for every key there is, scope after scope. Failed passes are repeated later."""
         for name in self._scopes:
-            passes = [self.queue.run(key) for key in self.keys() if key.scope == name]
+            passes = [self.queue.run(key) for key in self.every_key() if key.scope == name]
             await asyncio.gather(*passes, return_exceptions=True)
 
     def add_all(self) -> None:
         """Ask for a pass of every key: something that concerns all changed, or what changed is unknown."""
-        for key in self.keys():
+        for key in self.every_key():
             self.queue.add(key)
 
     def hint_all(self) -> None:
         """Hint every key: notifications of the node were dropped."""
-        for key in self.keys():
+        for key in self.every_key():
             self.queue.hint(key)
 
     def force(self, key: Key) -> None:
@@ -78,7 +78,7 @@ class Loop:
         """
         scope = self._scopes[key.scope]
         await scope.host.ready()
-        target = scope.target(key.id)
+        target = scope.target(key.own)
         if target is None:
             return None
         outcome = await self._pass(key, scope.host, target)
@@ -93,7 +93,7 @@ class Loop:
         self._forced.discard(key)
         if outcome.final:
             self.queue.forget(key)
-        await scope.settled(key.id, outcome)
+        await scope.settled(key.own, outcome)
         return outcome
 
     async def _pass(self, key: Key, host: Host, target: Target) -> Outcome:
@@ -114,10 +114,10 @@ class Loop:
         return outcome
 
     def _failed(self, key: Key, error: OvnletError, /, *, awaited: bool) -> None:
-        self._scopes[key.scope].failed(key.id, error, awaited=awaited)
+        self._scopes[key.scope].failed(key.own, error, awaited=awaited)
 
     def _throttled(self, key: Key, reason: Reason, /) -> None:
-        self._scopes[key.scope].throttled(key.id, reason)
+        self._scopes[key.scope].throttled(key.own, reason)
 
 
 class Passes:
@@ -126,29 +126,29 @@ class Passes:
     def __init__(self, loop: Loop, scope: str) -> None:
         self._loop, self._scope = loop, scope
 
-    def key(self, id: Hashable) -> Key:
+    def key(self, own: Hashable) -> Key:
         """Return the loop's key for the scope's own."""
-        return Key(self._scope, id)
+        return Key(self._scope, own)
 
-    def add(self, id: Hashable) -> None:
+    def add(self, own: Hashable) -> None:
         """Ask for a pass. Return at once."""
-        self._loop.queue.add(self.key(id))
+        self._loop.queue.add(self.key(own))
 
-    def force(self, id: Hashable) -> None:
+    def force(self, own: Hashable) -> None:
         """Have passes of this key act, whatever the settings say of drift, until one has succeeded."""
-        self._loop.force(self.key(id))
+        self._loop.force(self.key(own))
 
-    async def run(self, id: Hashable) -> Outcome | None:
+    async def run(self, own: Hashable) -> Outcome | None:
         """Return the outcome of a pass that begins after this call, or raise its error."""
-        return await self._loop.queue.run(self.key(id))
+        return await self._loop.queue.run(self.key(own))
 
-    def defer_hints(self, id: Hashable) -> AbstractContextManager[None]:
+    def defer_hints(self, own: Hashable) -> AbstractContextManager[None]:
         """Hold back hints of the node meanwhile, see ``Queue.defer_hints``."""
-        return self._loop.queue.defer_hints(self.key(id))
+        return self._loop.queue.defer_hints(self.key(own))
 
-    def acknowledge(self, id: Hashable) -> None:
+    def acknowledge(self, own: Hashable) -> None:
         """Count every deferred hint as answered by the look that begins now."""
-        self._loop.queue.acknowledge(self.key(id))
+        self._loop.queue.acknowledge(self.key(own))
 
 
 async def converge(

@@ -20,7 +20,7 @@ class Key(NamedTuple):
     """A key of the loop: the scope's name, and the scope's own key."""
 
     scope: str
-    id: Hashable
+    own: Hashable
 
 
 class Host(Protocol):
@@ -44,11 +44,11 @@ class Scope(Protocol):
 
     @property
     def host(self) -> Host: ...
-    def keys(self) -> Iterable[Hashable]:
+    def every_key(self) -> Iterable[Hashable]:
         """Return every key there is now."""
         ...
 
-    def target(self, id: Any, /) -> Target | None:
+    def target(self, own: Any, /) -> Target | None:
         """Return what is desired now; None where there is no such key, or its inputs are missing.
 
         Raise NotReady or Invalid where the inputs are there and of no use.
@@ -57,30 +57,30 @@ class Scope(Protocol):
 
     @property
     def status(self) -> Status: ...
-    def identity_of(self, id: Any, /) -> Identity:
+    def identity_of(self, own: Any, /) -> Identity:
         """Return what a key stands for."""
         ...
 
-    def wanted(self, id: Any, /) -> Network:
+    def wanted(self, own: Any, /) -> Network:
         """Return what ``target`` would desire; change nothing. Raise NotReady or Invalid."""
         ...
 
-    def addresses(self, id: Any, /) -> str:
+    def addresses(self, own: Any, /) -> str:
         """Return the addresses of a key, separated by commas, for people."""
         ...
 
-    def missing_inputs(self, id: Any, /) -> str | None:
+    def missing_inputs(self, own: Any, /) -> str | None:
         """Say in words what must come before a first pass; None if nothing must."""
         ...
 
-    async def settled(self, id: Any, outcome: Outcome, /) -> None:
+    async def settled(self, own: Any, outcome: Outcome, /) -> None:
         """Take note of an outcome; an error raised here makes the pass a failed one."""
         ...
 
-    def throttled(self, id: Any, reason: Reason, /) -> None:
+    def throttled(self, own: Any, reason: Reason, /) -> None:
         """Take note that a hint waits for the budget."""
         ...
 
-    def failed(self, id: Any, error: OvnletError, /, *, awaited: bool) -> None:
+    def failed(self, own: Any, error: OvnletError, /, *, awaited: bool) -> None:
         """Take note of a pass that failed; ``awaited`` tells that a caller gets the error too."""
         ...

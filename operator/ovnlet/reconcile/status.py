@@ -58,9 +58,9 @@ class Status:
         self._last: dict[Hashable, Outcome] = {}
         self._throttled_at: dict[tuple[Hashable, Reason], float] = {}
 
-    def settled(self, id: Hashable, outcome: Outcome) -> None:
+    def settled(self, own: Hashable, outcome: Outcome) -> None:
         """Report what is new in this outcome, and keep it."""
-        before = self._last.get(id)
+        before = self._last.get(own)
         self._report_problems(outcome, before.problems if before else ())
         self._report_notices(outcome, before.notices if before else ())
         if outcome.remaining and outcome.remaining != (before.remaining if before else ()):
@@ -68,9 +68,9 @@ class Status:
         if outcome.steps:
             self._report_steps(outcome)
         if outcome.desired:
-            self._last[id] = outcome
+            self._last[own] = outcome
         else:
-            self._last.pop(id, None)
+            self._last.pop(own, None)
         self._count.outcome(outcome)
 
     def problem(self, identity: Identity, problem: Invalid) -> None:
@@ -84,35 +84,35 @@ class Status:
             message = f"{type(error).__name__}: {error}; tried again"
             self._record(identity, "Warning", "NetworkRepairFailed", message)
 
-    def throttled(self, id: Hashable, identity: Identity, reason: Reason) -> None:
+    def throttled(self, own: Hashable, identity: Identity, reason: Reason) -> None:
         """Count a hint that waits for the budget; make an Event of it once a minute."""
         self._count.throttled(self._scope, reason)
         now = asyncio.get_running_loop().time()
-        if now - self._throttled_at.get((id, reason), float("-inf")) < _AGAIN:
+        if now - self._throttled_at.get((own, reason), float("-inf")) < _AGAIN:
             return
-        self._throttled_at[id, reason] = now
+        self._throttled_at[own, reason] = now
         event, text = _THROTTLED[reason]
         log.warning("throttled", pod="/".join(identity.called), reason=reason)
         self._record(identity, "Warning", event, text)
 
-    def forget(self, id: Hashable) -> None:
+    def forget(self, own: Hashable) -> None:
         """Drop what is kept of a key that is gone."""
-        self._last.pop(id, None)
-        for each in [kept for kept in self._throttled_at if kept[0] == id]:
+        self._last.pop(own, None)
+        for each in [kept for kept in self._throttled_at if kept[0] == own]:
             del self._throttled_at[each]
 
     def states(self) -> list[str]:
         """Return the state of each key that has a network, in a word."""
-        return [self.state(id)[0] for id in self._last]
+        return [self.state(own)[0] for own in self._last]
 
     def count(self, reason: str) -> int:
         """Return how many notices of this reason hold now."""
         last = self._last.values()
         return sum(notice.reason == reason for outcome in last for notice in outcome.notices)
 
-    def state(self, id: Hashable) -> tuple[str, list[str]]:
+    def state(self, own: Hashable) -> tuple[str, list[str]]:
         """Return the state in a word, and what of the input could not be used or is not in force."""
-        last = self._last.get(id)
+        last = self._last.get(own)
         if last is None:
             return "not looked at yet", []
         texts = [*map(str, last.problems), *(notice.text for notice in last.notices)]

@@ -37,7 +37,7 @@ class Marked(Protocol):
 class Sweep:
     """``refresh`` returns when a complete list of pods that began after the call is in ``state``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         *,
         marked: Marked,

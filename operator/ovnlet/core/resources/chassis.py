@@ -25,9 +25,10 @@ class ChassisId:
 class Bridge:
     """The integration bridge.
 
-    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain switch while
-    ovn-controller is not connected. ``announced`` is only ever observed as False: the bridge was made again, and ovn-controller, which
-    tries to connect at intervals of up to 8 s, has not been made to connect yet.
+    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain switch
+    while ovn-controller is not connected. ``announced`` is only ever observed as False: the bridge was
+    made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was not made to
+    connect yet.
     """
 
     name: str

@@ -1,11 +1,16 @@
 """The keys of Open_vSwitch.external_ids that ovn-controller reads, and the integration bridge."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 from ovnlet.core.chassis import values
 from ovnlet.core.plan import Plan
 from ovnlet.core.resources import Bridge, ChassisId, Network
 from ovnlet.drivers.ovs.ports import Ovs
+
+# Seconds.
+_CONNECT_TIMEOUT = 3.0
 
 
 class ChassisDriver:
@@ -17,7 +22,9 @@ class ChassisDriver:
 
     async def ready(self) -> None:
         """Wait up to three seconds for OVSDB."""
-        await self._ovs.soon_ready()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await self._ovs.ready()
 
     def present(self) -> dict[str, str]:
         """Return the keys that are set, and the bridge's type under `datapath_type` if the bridge is there."""
@@ -26,7 +33,7 @@ class ChassisDriver:
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the keys and the bridge as they are. Raise NotReady without OVSDB."""
         del desired
-        self._ovs.require()
+        self._ovs.require_connection()
         return self._seen()
 
     async def apply(self, _: Any, plan: Plan) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import suppress
 from dataclasses import replace
 
-from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.identity import Attachment
+from ovnlet.core.identity import PortIdentity
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
@@ -111,6 +110,12 @@ class Ovs:
         return str(bridge["datapath_type"]) if bridge else None
 
     @property
+    def fail_mode(self) -> str:
+        """The integration bridge's fail mode; empty without a bridge."""
+        bridge = self._index.bridge(self.bridge)
+        return str(bridge["fail_mode"] or "") if bridge else ""
+
+    @property
     def userspace(self) -> bool:
         """Whether the integration bridge forwards in userspace."""
         return self.datapath_type == "netdev"
@@ -134,7 +139,7 @@ class Ovs:
 
         The ports of all bridges count. Raise NotReady without a connection.
         """
-        self._require_connection()
+        self.require_connection()
         for name in self._index.interfaces:
             interface = self._index.interface(name)
             mark = self._index.owner(name)
@@ -146,22 +151,22 @@ class Ovs:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
         return {*self._index.qos_by_mark, *self._index.queues_by_mark}
 
-    def observe(self, attachment: Attachment, desired: Network) -> Network:
+    def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return what OVSDB has of this attachment.
 
         That is its ports with their limits, and any other interface that has the desired
         `iface-id`. Raise Taken if a foreign port has the desired name, NotReady without a
         connection.
         """
-        self._require_connection()
-        mark, own = attachment.mark, attachment.host_link
+        self.require_connection()
+        mark, own = identity.mark, identity.host_link
         owned = self._index.marked(mark)
         wanted = {port for port in desired if isinstance(port, Port)}
         iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
         for name in {own, *(port.name for port in wanted)} - owned:
             if self._index.port(name) is None:
                 continue
-            if self._adoptable(name, attachment, iface_ids):
+            if self._adoptable(name, identity, iface_ids):
                 owned.add(name)
             elif name in {port.name for port in wanted}:
                 bridge = self._index.bridge_of(name)
@@ -177,21 +182,16 @@ class Ovs:
     def _resource(self, name: str) -> Port:
         return replace(self._index.resource(name), uninstalled=self._tracker.is_lost(name))
 
-    def _require_connection(self) -> None:
+    def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""
         if not self._database.connected.is_set():
             raise NotReady(f"OVSDB connection lost: {self._database.fault}")
 
-    def _adoptable(self, name: str, attachment: Attachment, iface_ids: Collection[str]) -> bool:
-        """Return whether the unmarked port of that name was created for this attachment.
-
-        kube-ovn-cni created it, or ovnlet did and its mark was lost.
-        """
-        labels = (self._index.interface(name) or {"external_ids": {}})["external_ids"]
-        if attachment.is_node:
-            return self._index.owner(name) is None and labels.get("iface-id") in iface_ids
-        pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
-        return self._index.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
+    def _adoptable(self, name: str, identity: PortIdentity, iface_ids: Collection[str]) -> bool:
+        """Return whether the unmarked port of that name was made for this identity."""
+        interface = self._index.interface(name)
+        labels = interface["external_ids"] if interface else {}
+        return self._index.owner(name) is None and identity.adopts(labels, iface_ids)
 
     async def apply(self, steps: Sequence[Step]) -> None:
         """Commit steps, in one transaction with those of other callers, and wait for the answer.

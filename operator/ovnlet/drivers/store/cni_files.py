@@ -45,7 +45,9 @@ class CniFiles:
         wanted = []
         if self._directories.plugins:
             content = await asyncio.to_thread(installer.plugin, self._plugin)
-            wanted.append(self._file(self._directories.plugins, installer.PLUGIN, content, _PLUGIN_MODE))
+            wanted.append(
+                self._file(self._directories.plugins, installer.PLUGIN, content, _PLUGIN_MODE)
+            )
         if self._directories.configurations:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
@@ -57,7 +59,9 @@ class CniFiles:
         if not self._directories.configurations:
             return []
         where = Path(self._directories.configurations)
-        return [name for name in installer.before_ours(where) if name not in set(self._older(where))]
+        return [
+            name for name in installer.before_ours(where) if name not in set(self._older(where))
+        ]
 
     async def observe(self, _: CniDirectories, desired: Network) -> Network:
         """Return our files as they are: content and mode."""

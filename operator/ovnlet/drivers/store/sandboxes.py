@@ -61,7 +61,9 @@ class Sandboxes:
         if record := self._records.get(key):
             return record
         container_id, ifname = key
-        prefixes = (container_id[:length] for length in self._prefixes if length < len(container_id))
+        prefixes = (
+            container_id[:length] for length in self._prefixes if length < len(container_id)
+        )
         found = (self._records.get((prefix, ifname)) for prefix in prefixes)
         return next((record for record in found if record), None)
 

@@ -30,7 +30,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
 
     ``given`` are the settings' own values, which hold against any other. A value that no setting gives is
     never invented: what was last seen is restored if it is gone, and a new value that somebody wrote is
-    what was last seen. ``known_as`` is called with the system-id after each pass.
+    what was last seen. ``known_as`` is called with the system-own after each pass.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -52,7 +52,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         self._owns = mode == "manage"
         self._remembered = dict(inputs.read())
 
-    def keys(self) -> Iterator[str]:
+    def every_key(self) -> Iterator[str]:
         """Yield the one key."""
         yield self.only
 
@@ -68,12 +68,12 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         values = {**self._remembered, **self.host.present(), **self._given}
         return desired(self.identity.bridge, values, create=self._owns)
 
-    async def settled(self, id: str, outcome: Outcome, /) -> None:
+    async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Remember what is there now, and report the outcome."""
         present = self.host.present()
         self._remember({**self._remembered, **present, **(self._given if self._owns else {})})
-        await super().settled(id, outcome)
-        if system_id := present.get("system-id"):
+        await super().settled(own, outcome)
+        if system_id := present.get("system-own"):
             self._known_as(system_id)
 
     def _remember(self, values: dict[str, str]) -> None:

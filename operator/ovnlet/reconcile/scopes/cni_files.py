@@ -6,8 +6,8 @@ They are what makes the node Ready, so nothing is written before start-up's swee
 from collections.abc import Iterator
 from typing import Protocol
 
-from ovnlet.core.resources import Network
 from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Notice, Target
@@ -30,7 +30,7 @@ class FilesHost(Host, Protocol):
 class CniFilesScope(NodeWideScope[CniDirectories]):
     """One key, and none before ``open`` or where no directory is given."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         host: FilesHost,
         identity: CniDirectories,
@@ -51,7 +51,7 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         self._opened = True
         self._passes.force(self.only)
 
-    def keys(self) -> Iterator[str]:
+    def every_key(self) -> Iterator[str]:
         """Yield the one key."""
         if self._opened and self.identity.directories:
             yield self.only

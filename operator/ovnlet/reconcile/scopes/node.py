@@ -98,7 +98,7 @@ class NodeScope(NodeWideScope[NodeInterface]):
         """Return the interface's addresses, separated by commas."""
         return ",".join(split(self._text.get(annotations.key("ovn", "ip_address"), "")))
 
-    def keys(self) -> Iterator[str]:
+    def every_key(self) -> Iterator[str]:
         """Yield the interface, if the node has one."""
         if self._text:
             yield self.only
@@ -136,12 +136,12 @@ class NodeScope(NodeWideScope[NodeInterface]):
         """Return the interface, its port, addresses, routes, masquerade and sysctls."""
         return network(self.identity, self._text, self._reach, self.host.node)
 
-    async def settled(self, id: str, outcome: Outcome, /) -> None:
+    async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome and the node's condition. Raise NotReady where OVN has not installed the port."""
-        key = self._passes.key(id)
+        key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, outcome.identity.host_link, table=TABLE)
-        self.status.settled(id, outcome)
+            self._watch.follow(key, self.identity.host_link, table=TABLE)
+        self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))
             self._condition.down(f"not repaired ({outcome.why_remaining}): {steps}")
@@ -150,10 +150,10 @@ class NodeScope(NodeWideScope[NodeInterface]):
         found = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
         self._condition.up(f"{self.identity.ifname} is up with {', '.join(found)}")
 
-    def failed(self, id: str, error: OvnletError, /, *, awaited: bool) -> None:
+    def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
         """Report a failed pass, and the node's condition."""
         self._condition.down(str(error))
-        super().failed(id, error, awaited=awaited)
+        super().failed(own, error, awaited=awaited)
 
     def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
         if (text, reach) == (self._text, self._reach):

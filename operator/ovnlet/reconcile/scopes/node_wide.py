@@ -30,15 +30,15 @@ class NodeWideScope(Generic[I]):
         """Return its addresses, separated by commas; most have none."""
         return ""
 
-    async def settled(self, id: str, outcome: Outcome, /) -> None:
+    async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome."""
-        self.status.settled(id, outcome)
+        self.status.settled(own, outcome)
 
     def failed(self, _: str, error: OvnletError, /, *, awaited: bool) -> None:
         """Report a failed pass that no caller waits for."""
         if not awaited:
             self.status.failed(self.identity, error)
 
-    def throttled(self, id: str, reason: Reason, /) -> None:
+    def throttled(self, own: str, reason: Reason, /) -> None:
         """Report that hints wait for the budget."""
-        self.status.throttled(id, self.identity, reason)
+        self.status.throttled(own, self.identity, reason)

@@ -84,7 +84,7 @@ class PodScope:
         self._deleted: dict[AttachmentKey, Attachment] = {}
         self._departed: dict[tuple[Owner, str | None, str, str], Mapping[str, str]] = {}
 
-    def keys(self) -> Iterator[AttachmentKey]:
+    def every_key(self) -> Iterator[AttachmentKey]:
         """Yield the key of each recorded attachment."""
         return (record.attachment.key for record in self._records)
 
@@ -212,9 +212,9 @@ class PodScope:
         if not outcome.desired:
             self._watch.forget(loop_key)
         elif outcome.steps or not self._watch.follows(loop_key):
-            # A pair of links that was made again has another index, and its namespace another id.
-            identity = outcome.identity
-            self._watch.follow(loop_key, identity.host_link, netns=identity.netns)
+            # A pair of links that was made again has another index, and its namespace another own.
+            attachment = self.identity_of(key)
+            self._watch.follow(loop_key, attachment.host_link, netns=attachment.netns)
         if outcome.final:
             self._forget(key)
         self.status.settled(key, outcome)
