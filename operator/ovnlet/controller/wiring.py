@@ -53,7 +53,7 @@ async def replica(settings: ControllerSettings) -> None:
     )
     async with HttpEndpoints(settings.listen) as front:
         while True:
-            await lease.held()
+            await lease.acquire()
             front.leading = True
             term = asyncio.create_task(Controller(settings, access, front).run(), name="term")
             keeping = asyncio.create_task(lease.keep(), name="lease")
