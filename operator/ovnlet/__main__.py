@@ -174,7 +174,7 @@ def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
 def controller(**given: Any) -> None:
     """Turn Subnets and pods into OVN's northbound database until stopped; of several replicas one leads."""
     settings = read(given, ControllerSettings)
-    from ovnlet.controller.wiring import serve  # noqa: PLC0415
+    from ovnlet.controller.replica import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
 
