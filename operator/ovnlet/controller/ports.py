@@ -74,7 +74,7 @@ class Ports:
             self._context.add(key)
 
     def check_all_ports(self) -> None:
-        """Find out anew which running pods lack their port. Call it for each new session."""
+        """Recompute which running pods lack their port: for each new session and each resync."""
         self._missing.clear()
         self._patched.clear()
         for pod in self._context.pods:

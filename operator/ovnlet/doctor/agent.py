@@ -1,4 +1,4 @@
-"""The running agent: does it answer, does it serve, and what it knows of each pod."""
+"""Examines the running agent: whether it answers and serves, and what it reports about each pod."""
 
 import stat
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ _STATUS = {
 
 
 async def examine(settings: Settings) -> list[Finding]:
+    """Ask the agent for its CNI status and its attachments. Waits up to 130 s for each answer."""
     socket = settings.cni_socket
     try:
         status, body = await client.ask(socket, "/cni", method="POST", body=_STATUS)
@@ -31,21 +32,21 @@ async def examine(settings: Settings) -> list[Finding]:
         found.append(ok("agent", f"serves {len(attachments)} attachments"))
     else:
         found.append(
-            fault(
-                "agent", f"does not take pods: {body['msg']}", body.get("details") or "see its log"
-            )
+            fault("agent", f"rejects new pods: {body['msg']}", body.get("details") or "see its log")
         )
     return [*found, *(finding for each in attachments for finding in _attachment(each))]
 
 
 def _safe(socket: Path) -> Iterator[Finding]:
+    """Report a socket directory that others can enter."""
     mode = stat.S_IMODE(socket.parent.stat().st_mode)
     if mode & 0o077:
-        fix = f"chmod 700 {socket.parent}; who may speak to the socket acts on every pod's network"
+        fix = f"chmod 700 {socket.parent}; the socket gives control over every pod's network"
         yield fault("agent", f"{socket.parent} is open to others (mode {mode:o})", fix)
 
 
 def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
+    """Report the problems of one attachment, its drift, and what it waits for."""
     pod = f"{each['namespace']}/{each['pod']} {each['ifname']}"
     for problem in each["problems"]:
         _, lacking, kinds = problem.partition("not enforced: this node's kernel has no ")
