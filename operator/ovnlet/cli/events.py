@@ -15,7 +15,7 @@ from ovnlet.core.errors import NotReady
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="Print new Events until interrupted")
+@click.option("-f", "--follow", is_flag=True, help="Print new Events too, until interrupted")
 @socket_option
 @output_option
 def events(follow: bool, socket: str, output: str) -> None:

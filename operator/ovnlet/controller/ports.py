@@ -91,7 +91,7 @@ class Ports:
         return frozenset(self._missing)
 
     async def pod(self, owner: Owner) -> None:
-        """Make the pass of a pod: create and pin its port and annotate the pod, or retire the port.
+        """Make the pass of a pod: pin its port and annotate the pod, or retire the port.
 
         Raises NotReady if the database or the pod's logical switch is not there, Taken if a port of
         that name was not made by ovnlet, ApiFault if the annotations cannot be written.
@@ -113,7 +113,7 @@ class Ports:
                 self._warn(
                     pod,
                     "NoSubnet",
-                    "there is no default subnet, none for this namespace and none of that name",
+                    "no Subnet is the default, lists this namespace or has the name asked for",
                 )
         return None
 
