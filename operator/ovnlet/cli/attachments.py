@@ -128,12 +128,14 @@ def _sides(resource: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _lines(facts: dict[str, Any] | None) -> str:
+    """Return one line per fact; `-` for a resource that does not exist."""
     if facts is None:
         return "-"
     return "\n".join(f"{name} {_text(value)}" for name, value in facts.items())
 
 
 def _text(value: Any) -> str:
+    """Return a fact as text; one that is a mapping as `key=value` pairs."""
     if isinstance(value, dict):
         return ", ".join(f"{key}={text}" for key, text in value.items())
     return str(value)

@@ -28,6 +28,7 @@ from ovnlet.doctor import examination
 from ovnlet.drivers.ovsdb import jsonrpc
 from ovnlet.kube.session import Access, BadCredentials
 
+# Text that looks like a credential, whatever file it is in.
 _SECRETS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
     r"|(?i:bearer)\s+[\w.~+/=-]{8,}"
@@ -37,11 +38,13 @@ _SECRETS = re.compile(
 )
 _HIDDEN = "(left out)"
 _STDOUT = Path("-")
+# Files with an answer of the agent's debug API each.
 _AGENT_PARTS = {
     "attachments.json": "/v1/attachments",
     "plan.json": "/v1/plan",
     "log.json": "/v1/log",
 }
+# The tables to collect; of those in _MARKED only rows with our mark.
 _OVSDB = ("Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue")
 _MARKED = ("Port", "Interface", "QoS", "Queue")
 

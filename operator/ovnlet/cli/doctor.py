@@ -12,7 +12,10 @@ _STYLES = {"fault": "bold red", "note": "yellow", "ok": "green"}
 
 
 def report(settings: Settings, output: str) -> int:
-    """Examine the node, print the findings, and return the exit code: 3 if there is a fault."""
+    """Examine the node, print the findings, and return the exit code.
+
+    The code is 3 if there is a fault, 0 otherwise. On a terminal faults are red.
+    """
     with progress("looking") as update:
         findings = asyncio.run(examine(settings, update))
     if not dumped([asdict(finding) for finding in findings], output):

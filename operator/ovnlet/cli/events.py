@@ -31,6 +31,7 @@ def events(follow: bool, socket: str, output: str) -> None:
 
 
 async def _show(socket: str, query: dict[str, str], output: str) -> None:
+    """Print each line of the agent's stream as it arrives. Raises NotReady if it breaks."""
     async for line in client.lines(socket, "/v1/events", query):
         click.echo(_rendered(line, output))
 

@@ -9,7 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
 class HttpEndpoints:
-    """Serves `/healthz`, `/readyz` and `/metrics` while it is entered as a context.
+    """Serves `/healthz`, `/readyz` and `/metrics` as an async context manager.
 
     The replica sets ``leading`` and ``ready``. A replica that waits for the Lease is ready as well.
     """
@@ -85,7 +85,7 @@ class HttpEndpoints:
         )
 
     async def _readiness(self, _: web.Request) -> web.Response:
-        """Answer 503 while a leader has not yet restored the ports of running pods."""
+        """Answer 503 only while a leader has not yet restored the ports of running pods."""
         if self.leading and not self.ready:
             return web.Response(text="restoring", status=503)
         return web.Response(text="leading" if self.leading else "waiting")

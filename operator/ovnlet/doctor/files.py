@@ -8,11 +8,15 @@ from ovnlet.doctor.findings import Finding, fault, note, ok
 from ovnlet_cni import installer
 
 _RESTART = "restart the agent's pod: it installs its own plugin and configuration"
+# libcni reads files with these suffixes, and a runtime uses the first of them by name.
 _READ = (".conf", ".conflist", ".json")
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
-    """Compare plugin and configuration with those of this release, the plugin first."""
+    """Compare plugin and configuration with those of this release.
+
+    With a broken plugin the configuration is not examined.
+    """
     if settings.cni_bin_dir is None or settings.cni_conf_dir is None:
         yield note(
             "CNI",
@@ -36,7 +40,10 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
-    """Report a plugin that is missing or not the agent's own."""
+    """Report a plugin that is missing or not the agent's own.
+
+    Outside of the agent's container ``own`` may not exist; then there is nothing to compare with.
+    """
     path = bin_dir / installer.PLUGIN
     try:
         content = path.read_bytes()

@@ -14,6 +14,7 @@ from ovnlet.drivers.linux import sysctl
 
 # The agent needs each of these (by the kernel's numbers), as `make e2e-install` shows.
 CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
+# What the agent cannot enforce without a kind of qdisc or filter.
 _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
     TBF: "rates from pods (egress_rate, kubernetes.io/egress-bandwidth)",
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _capabilities() -> Iterator[Finding]:
+    """Report capabilities that this process lacks in its effective set."""
     lines = Path("/proc/self/status").read_text().splitlines()
     effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
     lacking = [name for number, name in CAPABILITIES.items() if not effective >> number & 1]
@@ -71,6 +73,7 @@ def _qdiscs() -> Iterator[Finding]:
 
 
 def _nftables() -> Iterator[Finding]:
+    """Report whether the kernel has nf_tables. Only Subnets with natOutgoing need it."""
     what = "nf_tables: source NAT of subnets with natOutgoing"
     try:
         if nftables.is_there():
@@ -97,7 +100,10 @@ def install(name: str) -> str:
 
 
 def _sysctls(directory: str) -> Iterator[Finding]:
-    """Report disabled IPv6 or forwarding, and a conntrack table that is nearly full."""
+    """Report disabled IPv6 or forwarding, and a conntrack table that is nearly full.
+
+    A full table makes the kernel drop packets of new connections.
+    """
     if not Path(directory, "ipv6").exists():
         yield note(
             "sysctl",

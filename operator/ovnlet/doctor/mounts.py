@@ -33,6 +33,7 @@ def holding(path: Path, table: str) -> Mount:
 
     Of several mounts on one mount point it is the topmost one.
     """
+    # The fields of a line are described in proc_pid_mountinfo(5).
     lines = [line.split() for line in table.splitlines()]
     above = [words for words in lines if path.is_relative_to(words[4])]
     longest = max((len(Path(words[4]).parts) for words in above), default=0)
@@ -85,7 +86,7 @@ def _sandboxes(directory: Path) -> Iterator[Finding]:
                 pod = "/".join(attachment.owner)
                 what = f"{pod}: its veth exists, but its netns {attachment.netns} is not visible"
                 yield fault("mounts", what, _PROPAGATE)
-        except FileNotFoundError:  # its pod has just gone
+        except FileNotFoundError:  # the pod was deleted meanwhile
             continue
         except (OSError, ValueError, TypeError, KeyError, OvnletError) as error:
             yield fault(

@@ -26,7 +26,11 @@ _REACH = (
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Send one access review per right (SelfSubjectAccessReview), all at the same time."""
+    """Ask the API server whether we have every right that the agent needs.
+
+    Sends one SelfSubjectAccessReview per right, all at the same time. The one finding is the first
+    obstacle, or that there is none.
+    """
     try:
         access = Access(settings.kubeconfig, server=settings.api_server)
     except BadCredentials as error:

@@ -14,6 +14,7 @@ from ovnlet.drivers.ovsdb.replica import Replica, Row
 
 Tables = dict[str, dict[str, Row]]
 
+# The columns that the examination reads, by table.
 _TABLES = {
     "Open_vSwitch": ("external_ids", "datapath_types"),
     "Bridge": ("name", "ports", "datapath_type"),
@@ -23,7 +24,9 @@ _TABLES = {
 _CONNECT_TIMEOUT = 3.0  # seconds
 # Bytes that Geneve takes from the MTU of pods (Kube-OVN's figure), by the tunnel's IP version.
 _GENEVE = {4: 100, 6: 120}
+# The external_ids without which ovn-controller does not start to work, see ovn-controller(8).
 _REQUIRED = ("system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip")
+# How to restart each daemon: as a service of the node, or as a pod.
 _RESTART = {
     "ovs-vswitchd": (
         "systemctl restart openvswitch-switch, or the pod that runs OVS; "
@@ -38,7 +41,10 @@ _CONNECT_FIX = (
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Examine the daemons and the local database. Waits up to 3 s for ovsdb-server."""
+    """Examine the daemons and the local database.
+
+    Waits up to 3 s for ovsdb-server. Without it only the daemons can be examined.
+    """
     rows, health = await asyncio.gather(_rows(settings.ovsdb), _daemons(settings))
     if isinstance(rows, Finding):
         return [rows, *health]
@@ -87,7 +93,10 @@ async def _daemons(settings: Settings) -> list[Finding]:
 
 
 def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
-    """Report a bridge that is missing or has the wrong datapath, and interfaces with an error."""
+    """Report a bridge that is missing or has the wrong datapath, and interfaces with an error.
+
+    The root row names the datapath that OVN wants, if any, and those that ovs-vswitchd supports.
+    """
     bridge = next((row for row in rows["Bridge"].values() if row["name"] == name), None)
     wanted = root["external_ids"].get("ovn-bridge-datapath-type", "")
     if bridge is None:
@@ -138,7 +147,10 @@ def _chassis(root: Row) -> Iterator[Finding]:
 
 
 def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
-    """Report a tunnel address that no link has, and a pod MTU that the tunnel cannot carry."""
+    """Report a tunnel address that no link has, and a pod MTU that the tunnel cannot carry.
+
+    An ``mtu`` of 0 means that the agent derives the pods' MTU from the tunnel's link.
+    """
     text = root["external_ids"].get("ovn-encap-ip", "").partition(",")[0].strip()
     if not text:
         return
