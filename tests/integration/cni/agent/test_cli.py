@@ -88,7 +88,7 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
         b"",
     )
     seen = (await asyncio.wait_for(watching, 20)).stdout
-    assert b"waiting for what happens next" in seen
+    assert b"waiting for new Events" in seen
     assert b"NetworkRepaired" in seen
 
 

@@ -201,7 +201,7 @@ PLANTED = {
         "MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")
     ),
     "API server away": Fault("API", ":1/apis", "is the API server up", no_api_server),
-    "no permission": Fault("API", "does not let us", "rbac.yaml", no_rights),
+    "no permission": Fault("API", "does not allow us to", "rbac.yaml", no_rights),
     "no propagation": Fault("mounts", "/run/netns", "HostToContainer", with_script(*PRIVATE)),
     "sysctls read-only": Fault(
         "mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={SCRATCH}/net")
