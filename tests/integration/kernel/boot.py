@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from testbed import layout, switch
-from testbed.service import Service, start_time
-from testbed.space import CLEAN, Space, Words
+from testbed.processes import start_time
+from testbed.service import Service
+from testbed.space import ALL_NAMESPACES, CLEAN, Space, Words
 
 # What outlives a cut of the power; the space's own disks, which it has no use for itself.
 DISKS = ("/etc/openvswitch", "/var/lib/openvswitch", "/var/lib/ovn")
@@ -41,7 +42,8 @@ class KopfRunner(Space):
     def path(self, inside: str | Path) -> Path:
         return Path(inside)
 
-    def enter(self, argv: Words) -> list[str]:
+    def enter(self, argv: Words, namespaces: Iterable[str] = ALL_NAMESPACES) -> list[str]:
+        """Return the command line as it is."""
         return list(map(str, argv))
 
     def spawn(
