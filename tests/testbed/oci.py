@@ -1,7 +1,7 @@
 """Container images without a registry, as archives in the OCI image layout.
 
-`ctr images import` reads them. They are reproducible: the same tree gives the same digest, whoever
-owns the files and whenever they were written.
+`ctr images import` reads them. They are reproducible: the same tree gives the same digest, whatever
+the files' owners and dates.
 """
 
 from __future__ import annotations
