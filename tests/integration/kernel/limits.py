@@ -104,7 +104,10 @@ class Pair:
 
 
 async def compared(pair: Pair, rate: int) -> dict[str, float]:
-    """Return TCP's goodput and retransmits from the limited pod, and UDP's loss at 1.2 × rate."""
+    """Return TCP's goodput and retransmits from the limited pod, and UDP's loss.
+
+    UDP is offered at 1.2 times the rate.
+    """
     ends = (pair.limited.container_id, pair.peer.container_id, pair.peer.pod.v4)
     tcp = await pair.node.measure("iperf", *ends, "--seconds=6")
     udp = await pair.node.measure("iperf", *ends, "--seconds=6", f"--udp={rate * 1.2:g}M")
