@@ -1,4 +1,8 @@
-"""The way to a guest's hands: a unix socket where those of a space would be, each connection passed on to a port."""
+"""A relay to the command server of a guest.
+
+It listens on the unix socket where a space's command server would, and forwards each connection to
+a port.
+"""
 
 import asyncio
 import sys
