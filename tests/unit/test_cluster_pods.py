@@ -62,7 +62,8 @@ def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
 
 def test_only_a_change_is_told_and_a_complete_list_is_known() -> None:
     told: list[tuple[str, str]] = []
-    state = State(told.append)
+    state = State()
+    state.subscribe(told.append)
     pods = follow(state)
     pods.update(seen("a", 5))
     pods.update(seen("a", 5))

@@ -23,7 +23,7 @@ from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.host import NodeState, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
@@ -88,7 +88,7 @@ def database(tmp_path: Path) -> Iterator[PrivateSwitch]:
 class StoryRun:
     """One story, run on the fake node and the real one."""
 
-    def __init__(self, host: LocalHost, node: FakeAndRealNode, attachment: Attachment) -> None:
+    def __init__(self, host: SandboxHost, node: FakeAndRealNode, attachment: Attachment) -> None:
         self.host, self.node, self.attachment = host, node, attachment
 
     async def run(self, world: laws.World) -> None:
@@ -160,7 +160,7 @@ def run_story(
     with asyncio.Runner() as runner:
         ovs = Ovs(str(database.socket), "br-int")
         runner.run(_start(ovs))
-        host = LocalHost(bed.netlink, NodeLinks(), ovs, 1400)
+        host = SandboxHost(bed.netlink, ovs, NodeState(ovs, NodeLinks(), 1400))
 
         def run(world: laws.World) -> None:
             node = FakeAndRealNode(attachment, bed, database)

@@ -12,15 +12,18 @@ import pytest_asyncio
 from integration.node.ovs.vswitch import PrivateSwitch, until
 from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.identity import NODE_NIC, Attachment
+from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
 from ovnlet.core.resources import ABSENT, Masquerade, Network
-from ovnlet.drivers.host import LocalHost
+from ovnlet.core.resources.nftables import TABLE
+from ovnlet.drivers.host import NodeState, PortHost
 from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.watch.kernel import Watch
-from ovnlet.reconcile.loop import Outcome, converge
+from ovnlet.reconcile.loop import converge
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.scope import Key
 
 OVN = "ovn.kubernetes.io"
 TEXT = {
@@ -34,7 +37,8 @@ REACH = Reach(PREFIXES, PREFIXES)
 INSIDE = tuple(
     map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"))
 )
-SELF = Attachment.of_node("n0")
+SELF = NodeInterface("n0")
+KEY = Key("node", SELF.ifname)
 
 
 class NicSetup:
@@ -49,12 +53,13 @@ class NicSetup:
         self.ovs = Ovs(
             str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
         )
-        self.host = LocalHost(bed.netlink, NodeLinks(), self.ovs, 1400)
+        links = NodeLinks()
+        self.host = PortHost(links, self.ovs, NodeState(self.ovs, links, 1400))
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
     async def pass_(self) -> Outcome:
         outcome = await converge(self.host, SELF, network(SELF, TEXT, REACH, self.host.node))
-        self.watch.follow(SELF)
+        self.watch.follow(KEY, SELF.host_link, table=TABLE)
         return outcome
 
 
@@ -144,7 +149,7 @@ async def test_damage_is_notified_and_repaired(setup: NicSetup, name: str) -> No
     before = (await setup.pass_()).observed
     setup.hints.clear()
     DAMAGES[name](setup)
-    await until(lambda: {NODE_NIC, "ovn0"} & set(setup.hints))
+    await until(lambda: {KEY, "ovn0"} & set(setup.hints))
     async with asyncio.timeout(20):
         while not await _is_whole(setup, before):  # noqa: ASYNC110 - retries like the agent's queue
             await asyncio.sleep(0.05)

@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from integration.node.spaces import DUAL, Bed, network
-from ovnlet.core.identity import AttachmentKey
+from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.reconcile.scope import Key
 
 
 class Hints:
@@ -17,7 +18,13 @@ class Hints:
 
     def __init__(self) -> None:
         self.keys: list[AttachmentKey] = []
-        self.watch = Watch(self.keys.append, lambda: self.keys.append(("everything", "")))
+        self.lost = 0
+        self.watch = Watch(lambda key: self.keys.append(key.own), self._lost)  # type: ignore[arg-type]
+
+    def follow(self, attachment: Attachment) -> None:
+        """Follow both ends of an attachment."""
+        key = Key("pod", attachment.key)
+        self.watch.follow(key, attachment.host_link, netns=attachment.netns)
 
     async def settled(self) -> list[AttachmentKey]:
         """Wait until no hint has come for 0.1 s, and return all."""
@@ -27,13 +34,16 @@ class Hints:
             await asyncio.sleep(0.1)
         return self.keys
 
+    def _lost(self) -> None:
+        self.lost += 1
+
 
 @pytest_asyncio.fixture
 async def hints(bed: Bed) -> AsyncIterator[Hints]:
     await bed.converge(network(*DUAL))
     hints = Hints()
     hints.watch.start()
-    hints.watch.follow(bed.attachment)
+    hints.follow(bed.attachment)
     await hints.settled()  # the kernel reports the carrier with a delay
     hints.keys.clear()
     yield hints
@@ -72,19 +82,19 @@ async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturb
 
 
 async def test_no_hint_for_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
-    hints.watch.forget(bed.attachment.key)
+    hints.watch.forget(Key("pod", bed.attachment.key))
     bed.pod.ip("link", "set", "eth0", "down")
     bed.node.ip("link", "set", bed.host, "down")
     assert await hints.settled() == []
-    assert not hints.watch.follows(bed.attachment.key)
+    assert not hints.watch.follows(Key("pod", bed.attachment.key))
 
 
 async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hints: Hints) -> None:
     second = replace(bed.attachment, ifname="net1")
-    hints.watch.follow(second)
+    hints.follow(second)
     bed.pod.ip("address", "del", "10.16.0.5/16", "dev", "eth0")
     assert {bed.attachment.key, second.key} <= set(await hints.settled())
     hints.keys.clear()
-    hints.watch.forget(second.key)
+    hints.watch.forget(Key("pod", second.key))
     bed.pod.ip("address", "del", "fd00::5/64", "dev", "eth0")
     assert set(await hints.settled()) == {bed.attachment.key}

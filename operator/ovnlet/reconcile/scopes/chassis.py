@@ -30,7 +30,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
 
     ``given`` are the settings' own values, which hold against any other. A value that no setting gives is
     never invented: what was last seen is restored if it is gone, and a new value that somebody wrote is
-    what was last seen. ``known_as`` is called with the system-own after each pass.
+    what was last seen. ``known_as`` is called with the system-id after each pass.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -73,7 +73,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         present = self.host.present()
         self._remember({**self._remembered, **present, **(self._given if self._owns else {})})
         await super().settled(own, outcome)
-        if system_id := present.get("system-own"):
+        if system_id := present.get("system-id"):
             self._known_as(system_id)
 
     def _remember(self, values: dict[str, str]) -> None:

@@ -13,9 +13,9 @@ from typing import ClassVar, NoReturn
 
 import ovnlet.agent.wiring
 from ovnlet.__main__ import main
-from ovnlet.core.identity import Attachment, AttachmentKey
+from ovnlet.core.identity import AttachmentKey, PortIdentity
 from ovnlet.core.plan import Plan
-from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.host import SandboxHost
 
 STEPS, ATTACHMENTS = map(int, os.environ["OVNLET_KILLED_AT"].split(","))
 
@@ -25,18 +25,18 @@ def kill_self() -> NoReturn:
     raise AssertionError("survived SIGKILL")
 
 
-class KillingHost(LocalHost):
+class KillingHost(SandboxHost):
     """The real host, which kills the process after STEPS steps of ATTACHMENTS attachments."""
 
     steps: ClassVar = Counter[AttachmentKey]()
     waiting: ClassVar = set[AttachmentKey]()
 
-    async def apply(self, attachment: Attachment, plan: Plan) -> None:
+    async def apply(self, identity: PortIdentity, plan: Plan) -> None:
         for step in plan:
-            await self._kill_when_reached(attachment.key)
-            await super().apply(attachment, (step,))
-            self.steps[attachment.key] += 1
-        await self._kill_when_reached(attachment.key)
+            await self._kill_when_reached(identity.key)
+            await super().apply(identity, (step,))
+            self.steps[identity.key] += 1
+        await self._kill_when_reached(identity.key)
 
     async def _kill_when_reached(self, key: AttachmentKey) -> None:
         if self.steps[key] == STEPS:
@@ -52,5 +52,5 @@ class KillingHost(LocalHost):
 
 
 if __name__ == "__main__":
-    ovnlet.agent.wiring.__dict__["LocalHost"] = KillingHost
+    ovnlet.agent.wiring.__dict__["SandboxHost"] = KillingHost
     main(prog_name="ovnlet")

@@ -1,20 +1,25 @@
 """What is desired of the node's own interface, and what its part of the loop makes of news, good and bad."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
+from unittest.mock import patch
 
 import pytest
 
+from kit.memory import NoWatch, Recorded
 from ovnlet.core import ids
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
-from ovnlet.core.identity import NODE_NIC, Attachment, Life, Node
+from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import NF_TABLES, Reach, network
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
 from ovnlet.core.settings import Repair, Settings
-from ovnlet.reconcile.budget import FREE, RepairBackoff
-from ovnlet.reconcile.scopes.node import NodeNic
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Key
+from ovnlet.reconcile.scopes.node import NodeScope
 
 OVN = "ovn.kubernetes.io"
 NODE = Node("br-int", 1400, userspace=False)
@@ -25,7 +30,7 @@ TEXT = {
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
 PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
-SELF = Attachment.of_node("n0")
+SELF = NodeInterface("n0")
 
 
 @dataclass
@@ -36,20 +41,20 @@ class Host:
     things: dict[object, Resource] = field(default_factory=dict)
     obeys: bool = True
 
-    def life(self, _: Attachment) -> Life:
-        return Life.ALIVE
+    async def ready(self) -> None:
+        return
 
-    async def observe(self, _: Attachment, __: Network) -> Network:
+    async def observe(self, _: NodeInterface, __: Network) -> Network:
         return frozenset(self.things.values())
 
-    async def apply(self, _: Attachment, plan: Plan) -> None:
+    async def apply(self, _: NodeInterface, plan: Plan) -> None:
         for step in plan if self.obeys else ():
             if step.verb is Verb.ENSURE:
                 self.things[step.resource.key] = step.resource
             else:
                 del self.things[step.resource.key]
 
-    async def installed(self, _: Attachment) -> None:
+    async def installed(self, _: NodeInterface) -> None:
         return
 
 
@@ -64,15 +69,65 @@ class JsonFile:
         self.values = dict(values)
 
 
-def nic(host: Host, memory: JsonFile | None = None, repair: Repair = "fix") -> NodeNic:
-    return NodeNic(
-        host, memory or JsonFile(), SELF, patience=RepairBackoff(lambda _: None), repair=repair
-    )
+class Condition:
+    """The Node's condition, kept for the test to read."""
+
+    def __init__(self) -> None:
+        self.reports: list[str] = []
+
+    def up(self, message: str) -> None:
+        self.reports.append(f"up: {message}")
+
+    def down(self, why: str) -> None:
+        self.reports.append(f"down: {why}")
+
+
+class Nic:
+    """The loop with the scope of the node's own interface."""
+
+    def __init__(self, host: Host, inputs: JsonFile | None = None, repair: Repair = "fix") -> None:
+        self.loop, self.status, self.condition = Loop(), Recorded("node"), Condition()
+        passes = self.loop.passes("node")
+        self.key = passes.key("ovn0")
+        self.scope = NodeScope(
+            host,
+            inputs or JsonFile(),
+            SELF,
+            passes,
+            self.status,
+            owners=OwnerIndex(self.loop.queue.hint),
+            watch=NoWatch(),
+            condition=self.condition,
+            repair=repair,
+        )
+        self.loop.keep("node", self.scope)
+
+    def put(self, text: Mapping[str, str]) -> bool:
+        """Give it annotations; return whether they asked for a pass."""
+        return self._asked(lambda: self.scope.put(text))
+
+    def reach(self, reach: Reach) -> bool:
+        """Give it prefixes; return whether they asked for a pass."""
+        return self._asked(lambda: self.scope.reach(reach))
+
+    async def reconcile(self) -> Outcome | None:
+        """Run one pass, without the queue."""
+        return await self.loop.reconcile(self.key)
+
+    def _asked(self, act: Callable[[], None]) -> bool:
+        asked: list[Key] = []
+        with patch.object(self.loop.queue, "add", asked.append):
+            act()
+        return asked == [self.key]
+
+
+def nic(host: Host, inputs: JsonFile | None = None, repair: Repair = "fix") -> Nic:
+    return Nic(host, inputs, repair)
 
 
 def test_the_node_is_in_no_container() -> None:
-    assert SELF.key == NODE_NIC
-    assert (ids.host_link(*NODE_NIC), ids.marked(ids.mark(*NODE_NIC))) == ("ovn0", NODE_NIC)
+    assert SELF.key == ids.marked(SELF.mark) == ("", "ovn0")
+    assert SELF.host_link == "ovn0"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +174,7 @@ async def test_an_address_comes_changes_and_stays_when_its_annotations_go_bad() 
     assert own.reach(Reach(PREFIXES))
     outcome = await own.reconcile()
     assert outcome is not None
-    assert outcome.what == "attached"
+    assert outcome.action == "attached"
     for bad in (
         {},
         TEXT | {f"{OVN}/ip_address": "nonsense"},
@@ -148,7 +203,7 @@ async def test_what_was_last_good_survives_a_restart_without_the_api_server() ->
     assert outcome is not None
     assert repaired is not None
     assert repaired.desired == outcome.desired
-    assert repaired.what == "repaired"
+    assert repaired.action == "repaired"
     assert frozenset(host.things.values()) == outcome.desired
 
 
@@ -163,21 +218,29 @@ async def test_drift_is_left_where_it_is_not_to_be_repaired(mode: Repair, left: 
     outcome = await own.reconcile()
     assert outcome is not None
     assert not outcome.steps
-    assert bool(outcome.left) is left
+    assert bool(outcome.remaining) is left
     assert frozenset(host.things.values()) == ABSENT
 
 
-async def test_repairs_that_are_undone_at_once_rest() -> None:
+async def test_repairs_are_counted_in_the_budget() -> None:
     host = Host()
     own = nic(host)
     own.put(TEXT)
-    for _ in range(FREE + 2):
-        await own.reconcile()
-        host.things.clear()
-    outcome = await own.reconcile()
-    assert outcome is not None
-    assert outcome.left
-    assert "again and again" in outcome.why_left
+    await own.reconcile()
+    budget = own.loop.queue.budget(own.key)
+    before = budget.repairs.left
+    host.things.clear()
+    await own.reconcile()
+    assert budget.repairs.left < before - 0.5
+
+
+async def test_the_condition_follows_each_pass() -> None:
+    own = nic(Host())
+    own.put(TEXT)
+    await own.reconcile()
+    assert own.condition.reports == ["up: ovn0 is up with 100.64.0.2, fd00:100:64::2"]
+    own.scope.failed("ovn0", NotReady("OVN is away"), awaited=True)
+    assert own.condition.reports[1:] == ["down: OVN is away"]
 
 
 async def test_a_node_that_does_not_obey_is_told_of() -> None:
@@ -228,8 +291,9 @@ async def test_without_nf_tables_the_interface_is_made_all_the_same_and_it_is_to
     assert outcome is not None
     assert outcome.observed
     assert not masquerades(outcome.observed)
-    (told,) = outcome.unenforced
-    assert "nf_tables" in told
+    (notice,) = outcome.notices
+    assert notice.reason == "NatNotDone"
+    assert "nf_tables" in notice.text
 
 
 async def test_what_may_leave_is_remembered() -> None:
