@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proofs.drift.kinds import Class
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import Stage
+from proofs.drift.environment import Environment
+from proofs.drift.faults import FaultClass
+from proofs.drift.report import Report, Row
 from testbed import progress
 from testbed.service import BedError
 
@@ -16,8 +16,8 @@ _TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subproce
 
 
 @contextmanager
-def surviving(
-    stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0
+def recording_failures(
+    env: Environment, report: Report, kind: str, klass: FaultClass | None = None, seed: int = 0
 ) -> Iterator[None]:
     """Without a class it is no row, but a proof, that failed. Done it is in any case."""
     try:
@@ -25,9 +25,9 @@ def surviving(
     except _TROUBLE as error:
         why = f"{type(error).__name__}: {error}"[:600]
         progress.say(f"    {kind}: {why}")
-        book.dump("trouble", kind=kind, why=why)
+        report.dump("trouble", kind=kind, why=why)
         if klass:
-            book.add(
+            report.add(
                 Row(
                     kind,
                     klass,
@@ -36,13 +36,13 @@ def surviving(
                     None,
                     repaired=False,
                     traffic_ok=False,
-                    witnesses_ok=False,
+                    sentinels_ok=False,
                 )
             )
         else:
-            book.prove(kind, False, why[:200])
+            report.prove(kind, False, why[:200])
         try:
-            stage.recover()
+            env.recover()
         except _TROUBLE as error:  # what comes next will tell
             progress.say(f"    not recovered: {error}"[:600])
-    book.finish(kind, seed)
+    report.mark_done(kind, seed)

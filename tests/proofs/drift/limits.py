@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proofs.drift.kinds import Kind, Tools, Where, tools
-from proofs.drift.look import Target
+from proofs.drift.faults import Fault, Tools, Where, tools
+from proofs.drift.observe import Target
 
 _QOS = "q=$(ovs-vsctl get port {port} qos); "
 _QUEUE = _QOS + "u=$(ovs-vsctl get qos $q queues:0); "
@@ -13,16 +13,16 @@ def _shell(*lines: str) -> str:
     return f"sh -ec '{'; '.join(lines)}'"
 
 
-def _rows(name: str, *lines: str, tidy: str = "") -> Kind:
+def _rows(name: str, *lines: str, cleanup: str = "") -> Fault:
     """`$q` is the port's QoS row and `$u` its queue."""
-    return _kind(name, "ovs", _shell(_QUEUE + lines[0], *lines[1:]), tidy)
+    return _kind(name, "ovs", _shell(_QUEUE + lines[0], *lines[1:]), cleanup)
 
 
-def _kind(name: str, where: Where, line: str, tidy: str = "") -> Kind:
+def _kind(name: str, where: Where, line: str, cleanup: str = "") -> Fault:
     def cleaned(target: Target) -> Tools:
-        return tools(tidy)(target) if tidy else []
+        return tools(cleanup)(target) if cleanup else []
 
-    return Kind(name, where, tools(line), limited=True, tidy=cleaned)
+    return Fault(name, where, tools(line), limited=True, cleanup=cleaned)
 
 
 ROWS = [
@@ -43,7 +43,7 @@ ROWS = [
         "a foreign QoS row bound",
         "ovs-vsctl set port {port} qos=@new"
         " -- --id=@new create qos type=linux-htb other_config:max-rate=90000000 external_ids:stranger={pod}",
-        tidy=_shell(
+        cleanup=_shell(
             "ovs-vsctl destroy qos $(ovs-vsctl --bare --columns=_uuid find qos external_ids:stranger={pod})"
         ),
     ),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from proofs.drift.kinds import GATEWAYS
-from proofs.drift.look import Target
+from proofs.drift.faults import GATEWAYS
+from proofs.drift.observe import Target
 from testbed.bed import Bed
 from testbed.space import Inside
 
@@ -49,9 +49,9 @@ class Pings:
                     str(EVERY),
                     address,
                 ]
-                door = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-                process = bed.node().popen(words, stdout=door, stderr=door)
-                os.close(door)
+                fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                process = bed.node().popen(words, stdout=fd, stderr=fd)
+                os.close(fd)
                 self._running.append((target, address, log, process))
 
     def stop(self) -> list[Window]:

@@ -12,15 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from proofs.drift.kinds import Class
+from proofs.drift.faults import FaultClass
 
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
-SPOILT = 12
+ABORT_AFTER = 12
 SAVED = "book.json"
 
 
-class Spoilt(Exception):
+class RunAborted(Exception):
     """Nothing succeeds any more."""
 
 
@@ -29,26 +29,26 @@ class Row:
     """One trial. ``repaired``: right again, still right afterwards, and CHECK says so too."""
 
     kind: str
-    klass: Class
+    klass: FaultClass
     seed: int
     detected_ms: float | None
     repaired_ms: float | None
     repaired: bool
     traffic_ok: bool
-    witnesses_ok: bool
+    sentinels_ok: bool
     control_broken: bool = False
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         body = asdict(self)
         return {"kind": body.pop("kind"), "class": body.pop("klass"), **body}
 
     @property
     def good(self) -> bool:
-        return self.repaired and self.traffic_ok and self.witnesses_ok and self.control_broken
+        return self.repaired and self.traffic_ok and self.sentinels_ok and self.control_broken
 
 
 @dataclass
-class Book:
+class Report:
     """Rows of a run, raw dumps beside them, and what else must hold.
 
     Saved after each part of the run that is `done`, so that a run that was cut off can be taken up again.
@@ -58,12 +58,12 @@ class Book:
     seed: int
     pods: int
     rows: list[Row] = field(default_factory=list)
-    outages: dict[str, str] = field(default_factory=dict)
+    outage_windows: dict[str, str] = field(default_factory=dict)
     proofs: list[tuple[str, bool, str]] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
     @classmethod
-    def resumed(cls, evidence: Path) -> Book:
+    def resumed(cls, evidence: Path) -> Report:
         """As a run before left it."""
         try:
             body = json.loads((evidence / SAVED).read_text())
@@ -73,11 +73,11 @@ class Book:
         body["proofs"] = [tuple(proof) for proof in body["proofs"]]
         return cls(evidence, **body)
 
-    def lacks(self, part: str, seed: int = 0) -> bool:
+    def is_pending(self, part: str, seed: int = 0) -> bool:
         """Whether this part of the run is still to come."""
         return f"{part} {seed}" not in self.done
 
-    def finish(self, part: str, seed: int = 0) -> None:
+    def mark_done(self, part: str, seed: int = 0) -> None:
         self.done.append(f"{part} {seed}")
         body = {key: value for key, value in asdict(self).items() if key != "evidence"}
         self.evidence.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,10 @@ class Book:
     def add(self, row: Row) -> None:
         """Raises Spoilt where nothing succeeds any more: then the bed is broken, and each row would take minutes."""
         self.rows.append(row)
-        if len(self.rows) >= SPOILT and not any(each.repaired for each in self.rows[-SPOILT:]):
-            raise Spoilt(f"{SPOILT} rows in a row failed; the rest is left out")
+        if len(self.rows) >= ABORT_AFTER and not any(
+            each.repaired for each in self.rows[-ABORT_AFTER:]
+        ):
+            raise RunAborted(f"{ABORT_AFTER} rows in a row failed; the rest is left out")
 
     def dump(self, name: str, **facts: Any) -> None:
         """A line of raw findings."""
@@ -100,7 +102,7 @@ class Book:
         self.proofs.append((title, holds, figures))
         self.dump("proofs", title=title, holds=holds, figures=figures)
 
-    def broken_without(self, broken: dict[str, bool]) -> None:
+    def record_control(self, broken: dict[str, bool]) -> None:
         """What the control run says of each kind goes into its rows."""
         self.rows = [
             replace(row, control_broken=broken.get(row.kind, row.control_broken))
@@ -122,7 +124,7 @@ class Book:
         build.mkdir(parents=True, exist_ok=True)
         if self.rows or not mode:
             (build / "drift.json").write_text(
-                json.dumps([row.told() for row in self.rows], indent=1) + "\n"
+                json.dumps([row.as_json() for row in self.rows], indent=1) + "\n"
             )
         name = f"drift-{mode}" if mode else "drift"
         (build / f"{name}.md").write_text(f"{head}\n\n{markdown(self)}")
@@ -132,11 +134,11 @@ class Book:
         if self.rows:
             console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
             console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
-        if self.outages:
+        if self.outage_windows:
             console.print(
                 _table(
                     ("node-wide kind", "outage"),
-                    list(self.outages.items()),
+                    list(self.outage_windows.items()),
                     "outage windows, all pods",
                 )
             )
@@ -153,7 +155,7 @@ COLUMNS = (
     "p50 ms",
     "max ms",
     "traffic",
-    "witnesses",
+    "sentinels",
     "broken without ovnlet",
 )
 CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "aim", "met")
@@ -167,10 +169,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """A line for each kind; all pairs share one."""
-    kinds: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        kinds.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
-    return [(name, mine[0].klass, *_figures(mine), *_flags(mine)) for name, mine in kinds.items()]
+        groups.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
+    return [(name, mine[0].klass, *_figures(mine), *_flags(mine)) for name, mine in groups.items()]
 
 
 def _figures(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -188,7 +190,7 @@ def _flags(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(
         _yes(all(flags))
         for flags in zip(
-            *((r.traffic_ok, r.witnesses_ok, r.control_broken) for r in rows), strict=True
+            *((r.traffic_ok, r.sentinels_ok, r.control_broken) for r in rows), strict=True
         )
     )
 
@@ -225,22 +227,23 @@ def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def markdown(book: Book) -> str:
+def markdown(report: Report) -> str:
     parts = []
-    if book.rows:
+    if report.rows:
         parts += [
-            _markdown(COLUMNS, _lines(book.rows)),
-            _markdown(CLASS_COLUMNS, _classes(book.rows)),
+            _markdown(COLUMNS, _lines(report.rows)),
+            _markdown(CLASS_COLUMNS, _classes(report.rows)),
         ]
-    if book.outages:
+    if report.outage_windows:
         parts.append(
             _markdown(
-                ("node-wide kind", "outage over the sampled pods"), list(book.outages.items())
+                ("node-wide kind", "outage over the sampled pods"),
+                list(report.outage_windows.items()),
             )
         )
-    if book.proofs:
+    if report.proofs:
         parts.append(
-            _markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in book.proofs])
+            _markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in report.proofs])
         )
     return "\n".join(parts)
 

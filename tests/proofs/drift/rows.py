@@ -33,7 +33,7 @@ class Rows:
 
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
-        self._door: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._buffer = ""
         self._tried = 0.0
         self._marks = 0
@@ -42,34 +42,34 @@ class Rows:
         self.changes = 0
 
     def fileno(self) -> int:
-        return self._door.fileno() if self._door else -1
+        return self._socket.fileno() if self._socket else -1
 
     def pump(self) -> None:
         """Take in what has arrived; connect where there is no connection."""
-        if self._door is None:
+        if self._socket is None:
             self._connect()
             return
         while True:
             try:
-                data = self._door.recv(1 << 18)
+                data = self._socket.recv(1 << 18)
             except BlockingIOError:
                 break
             except OSError:
                 data = b""
             if not data:
-                self._cut()
+                self._disconnect()
                 return
             self._buffer += data.decode()
         self._decode()
 
-    def barrier(self, patience: float = 0.5) -> None:
+    def barrier(self, timeout: float = 0.5) -> None:
         """Until all that was committed before has arrived; a server that is silent is not waited for."""
-        if self._door is None:
+        if self._socket is None:
             return
         self._marks += 1
         self._send({"method": "echo", "id": f"mark {self._marks}", "params": []})
-        end = time.monotonic() + patience
-        while self._answered < self._marks and time.monotonic() < end and self._door is not None:
+        end = time.monotonic() + timeout
+        while self._answered < self._marks and time.monotonic() < end and self._socket is not None:
             time.sleep(0.0005)
             self.pump()
 
@@ -78,7 +78,7 @@ class Rows:
 
     def facts(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
         """What is compared of one port, its interface, and those that claim the same logical port."""
-        if self._door is None:
+        if self._socket is None:
             yield "ovsdb", "away"
             return
         ports = {uuid for uuid, row in self.tables["Port"].items() if row["name"] == port}
@@ -126,33 +126,33 @@ class Rows:
         if time.monotonic() - self._tried < 0.02:
             return
         self._tried = time.monotonic()
-        door = socket.socket(socket.AF_UNIX)
+        sock = socket.socket(socket.AF_UNIX)
         try:
-            door.settimeout(0.2)
-            door.connect(self._path)
+            sock.settimeout(0.2)
+            sock.connect(self._path)
         except OSError:
-            door.close()
+            sock.close()
             return
-        door.setblocking(False)
-        self._door, self._buffer, self.tables = door, "", {table: {} for table in _COLUMNS}
+        sock.setblocking(False)
+        self._socket, self._buffer, self.tables = sock, "", {table: {} for table in _COLUMNS}
         self._marks = self._answered = 0
-        wish = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
+        request = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
         self._send(
-            {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", wish]}
+            {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", request]}
         )
         self.barrier(2.0)
 
-    def _cut(self) -> None:
-        if self._door is not None:
-            self._door.close()
-        self._door = None
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._door is not None
+        assert self._socket is not None
         try:
-            self._door.sendall(json.dumps(message).encode())
+            self._socket.sendall(json.dumps(message).encode())
         except OSError:
-            self._cut()
+            self._disconnect()
 
     def _decode(self) -> None:
         decoder, at = json.JSONDecoder(), 0

@@ -71,8 +71,8 @@ class Kernel:
 
     def link(self, name: str) -> bytes | None:
         text = name.encode() + b"\0"
-        wish = struct.pack("=HH", 4 + len(text), _IFNAME) + text + bytes(-len(text) % 4)
-        return next(iter(self.ask(GETLINK, bytes(16) + wish)), None)
+        attribute = struct.pack("=HH", 4 + len(text), _IFNAME) + text + bytes(-len(text) % 4)
+        return next(iter(self.ask(GETLINK, bytes(16) + attribute)), None)
 
 
 def link_facts(body: bytes) -> tuple[str, str]:
@@ -138,7 +138,7 @@ def _hop(family: int, found: Attributes) -> str:
     )
 
 
-def way(kernel: Kernel, target: str) -> str:
+def resolve_route(kernel: Kernel, target: str) -> str:
     """Gateway and source that the kernel would use for this address now."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
@@ -155,7 +155,7 @@ def tx_checksum(name: str) -> str:
     """ethtool's word on transmit checksums, asked inside the namespace."""
     value = array.array("B", struct.pack("=II", _GTXCSUM, 0))
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door, suppress(OSError):
-        fcntl.ioctl(door, _SIOCETHTOOL, request)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(OSError):
+        fcntl.ioctl(sock, _SIOCETHTOOL, request)
         return "on" if struct.unpack("=II", value.tobytes())[1] else "off"
     return "no link"

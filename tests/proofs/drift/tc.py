@@ -16,7 +16,7 @@ _RATESPEC = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class TcObject:
     """A qdisc, or a class, whose ``info`` is its leaf."""
 
     link: int
@@ -44,13 +44,13 @@ def facts(kernel: Kernel, index: int) -> Iterator[tuple[str, str]]:
             yield f"class {_number(each.handle)}", f"{_htb(each.options)} leaf {_number(each.info)}"
 
 
-def _things(kernel: Kernel, kind: int, index: int) -> list[Thing]:
+def _things(kernel: Kernel, kind: int, index: int) -> list[TcObject]:
     found = []
     for body in kernel.ask(kind, _TC.pack(0, index, 0, 0, 0), dump=True):
         _, link, handle, parent, info = _TC.unpack_from(body)
         told = attributes(body, _TC.size)
         found.append(
-            Thing(
+            TcObject(
                 link,
                 handle,
                 parent,
@@ -62,7 +62,7 @@ def _things(kernel: Kernel, kind: int, index: int) -> list[Thing]:
     return found
 
 
-def _options(qdisc: Thing) -> str:
+def _options(qdisc: TcObject) -> str:
     """The words of a token bucket; of an htb nothing, as it counts in there; of any other the bytes."""
     if qdisc.kind == "htb":
         return ""

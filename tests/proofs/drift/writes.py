@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proofs.drift.notices import IN_A_POD
-from proofs.drift.stage import Stage
+from proofs.drift.environment import Environment
+from proofs.drift.notifications import IN_A_POD
 from testbed import progress
 from testbed.service import BedError, wait_for
 
@@ -32,7 +32,7 @@ class Written:
     commits: int
     rows: int
     kernel: int
-    whose: Mapping[str, int] = field(default_factory=dict)
+    origins: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def none(self) -> bool:
@@ -41,53 +41,57 @@ class Written:
     @property
     def all(self) -> bool:
         """Each counter has moved, the kernel's by something in a pod, where ovs-vswitchd does nothing."""
-        inside = any(name.startswith(f"{IN_A_POD}:") for name in self.whose)
-        return bool(self.api and self.commits and self.rows and inside)
+        in_netns = any(name.startswith(f"{IN_A_POD}:") for name in self.origins)
+        return bool(self.api and self.commits and self.rows and in_netns)
 
     def __str__(self) -> str:
         told = f"api {self.api}, commits {self.commits}, rows {self.rows}, kernel {self.kernel}"
-        by = ", ".join(f"{name} {count}" for name, count in self.whose.items())
+        by = ", ".join(f"{name} {count}" for name, count in self.origins.items())
         return f"{told} ({by})" if by else told
 
 
 class Writes:
     """Counts from now on."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, env: Environment) -> None:
+        self._stage = env
         self._audit = self._log.stat().st_size
         self._commits = self._records()
         self._rows = 0
-        self.notices: list[dict[str, Any]] = []
-        stage.hand.ask("heard")
+        self.notifications: list[dict[str, Any]] = []
+        env.exec_agent.ask("notifications")
 
     def so_far(self) -> Written:
-        heard = self._stage.hand.ask("heard")
-        self.notices += heard["kernel"]
-        self._rows += heard["ovsdb"]
-        whose = Counter(f"{each['whose']}: {each['what']}" for each in self.notices)
+        answer = self._stage.exec_agent.ask("notifications")
+        self.notifications += answer["kernel"]
+        self._rows += answer["ovsdb"]
+        origins = Counter(f"{each['whose']}: {each['what']}" for each in self.notifications)
         return Written(
-            self._patches(), self._records() - self._commits, self._rows, len(self.notices), whose
+            self._patches(),
+            self._records() - self._commits,
+            self._rows,
+            len(self.notifications),
+            origins,
         )
 
     @classmethod
-    def from_rest(cls, stage: Stage, seconds: float, patience: float) -> Writes:
+    def from_rest(cls, env: Environment, seconds: float, timeout: float) -> Writes:
         """From a moment on before which nobody wrote anything for `seconds`.
 
         What was done to the node is echoed for a while: ovs-vswitchd sets the limits of every port anew when one goes.
         Where no such moment comes, what is counted from then on will tell.
         """
 
-        def calm() -> bool:
-            writes = cls(stage)
+        def quiet() -> bool:
+            writes = cls(env)
             time.sleep(seconds)
             return writes.so_far().none
 
         try:
-            wait_for(calm, f"{seconds:g} s without a write", timeout=patience)
+            wait_for(quiet, f"{seconds:g} s without a write", timeout=timeout)
         except BedError as error:
             progress.say(f"    {error}")
-        return cls(stage)
+        return cls(env)
 
     @property
     def _log(self) -> Path:

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from proofs.drift.look import Target
+from proofs.drift.observe import Target
 
-Class = Literal["event", "restart", "resync", "rule"]
+FaultClass = Literal["event", "restart", "resync", "rule"]
 Where = Literal["ovs", "link", "pod", "record"]
 Tools = list[list[str]]
 
 CUSTOM = ("192.0.2.0/24", "2001:db8:77::/64")
 GATEWAYS = ("10.16.0.1", "fd00:10:16::1")
-ELSEWHERE = "br-else"  # a bridge for ports that are moved off br-int
-STRANGE = "strange"  # a namespace for links that are moved off the node
+OTHER_BRIDGE = "br-else"  # a bridge for ports that are moved off br-int
+OTHER_NETNS = "strange"  # a namespace for links that are moved off the node
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Fault:
     """`tools` break it. With `keeps`, what the stranger added may stay beside what is ours again.
 
     `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
@@ -31,10 +31,10 @@ class Kind:
     name: str
     where: Where
     tools: Callable[[Target], Tools]
-    klass: Class = "event"
-    keeps: bool = False
-    tidy: Callable[[Target], Tools] = lambda _target: []
-    apart: float = 0.0
+    klass: FaultClass = "event"
+    allow_extra: bool = False
+    cleanup: Callable[[Target], Tools] = lambda _target: []
+    min_interval: float = 0.0
     limited: bool = False
 
     @property
@@ -53,8 +53,8 @@ def _words(template: str, target: Target) -> list[str]:
         "mac": target.mac,
         "v4": target.ips[0],
         "v6": target.ips[-1],
-        "else": ELSEWHERE,
-        "strange": STRANGE,
+        "else": OTHER_BRIDGE,
+        "strange": OTHER_NETNS,
         "gw4": GATEWAYS[0],
         "gw6": GATEWAYS[1],
     }
@@ -72,123 +72,129 @@ def _batch(*lines: str) -> Callable[[Target], Tools]:
 
 
 OVS = [
-    Kind("port removed from br-int", "ovs", tools("ovs-vsctl del-port br-int {port}")),
-    Kind(
+    Fault("port removed from br-int", "ovs", tools("ovs-vsctl del-port br-int {port}")),
+    Fault(
         "port on another bridge",
         "ovs",
         tools(
             "sh -c 'u=$(ovs-vsctl get port {port} _uuid);"
             " ovs-vsctl remove bridge br-int ports $u -- add bridge {else} ports $u'"
         ),
-        tidy=tools("ovs-vsctl --if-exists del-port {else} {port}"),
+        cleanup=tools("ovs-vsctl --if-exists del-port {else} {port}"),
     ),
-    Kind(
+    Fault(
         "iface-id removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids iface-id")
     ),
-    Kind(
+    Fault(
         "iface-id changed",
         "ovs",
         tools("ovs-vsctl set interface {port} external_ids:iface-id=other.{pod}"),
     ),
-    Kind(
+    Fault(
         "iface-id on another row too",
         "ovs",
         tools(
             "ovs-vsctl add-port br-int dup{pod} -- set interface dup{pod} type=internal external_ids:iface-id={id}"
         ),
-        tidy=tools("ovs-vsctl --if-exists del-port br-int dup{pod}"),
+        cleanup=tools("ovs-vsctl --if-exists del-port br-int dup{pod}"),
     ),
-    Kind("our mark removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovnlet")),
-    Kind(
+    Fault(
+        "our mark removed", "ovs", tools("ovs-vsctl remove interface {port} external_ids ovnlet")
+    ),
+    Fault(
         "our mark altered",
         "ovs",
         tools("ovs-vsctl set interface {port} external_ids:ovnlet=c0ffee/eth0"),
     ),
-    Kind(
+    Fault(
         "other external_ids altered",
         "ovs",
         tools(
             "ovs-vsctl set interface {port} external_ids:pod_name=x external_ids:ip=10.9.9.9 external_ids:pod_netns=/x"
         ),
     ),
-    Kind("all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")),
+    Fault(
+        "all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")
+    ),
     # It takes a recompute of the whole node, which the agent asks of ovn-controller once in ten seconds at most.
-    Kind(
+    Fault(
         "ovn-installed lost",
         "ovs",
         tools("ovs-vsctl remove interface {port} external_ids ovn-installed"),
-        apart=10.5,
+        min_interval=10.5,
     ),
 ]
 LINK = [
-    Kind("host veth deleted", "link", tools("ip link del {port}")),
-    Kind("host veth set down", "ovs", tools("ip link set {port} down")),
-    Kind("host veth renamed", "link", tools("ip link set {port} name was{pod}")),
-    Kind("host veth's MTU changed", "ovs", tools("ip link set {port} mtu 1280")),
-    Kind(
+    Fault("host veth deleted", "link", tools("ip link del {port}")),
+    Fault("host veth set down", "ovs", tools("ip link set {port} down")),
+    Fault("host veth renamed", "link", tools("ip link set {port} name was{pod}")),
+    Fault("host veth's MTU changed", "ovs", tools("ip link set {port} mtu 1280")),
+    Fault(
         "host veth moved to another namespace",
         "link",
         tools("ip link set {port} netns {strange}"),
-        tidy=tools("sh -c 'ip -n {strange} link del {port} 2>/dev/null || :'"),
+        cleanup=tools("sh -c 'ip -n {strange} link del {port} 2>/dev/null || :'"),
     ),
 ]
 POD = [
-    Kind("pod link set down", "pod", tools("ip -n {ns} link set eth0 down")),
-    Kind("pod link renamed", "pod", tools("ip -n {ns} link set eth0 name lan0")),
-    Kind("pod MAC changed", "pod", tools("ip -n {ns} link set eth0 address 0a:66:66:66:66:66")),
-    Kind("pod MTU changed", "pod", tools("ip -n {ns} link set eth0 mtu 1300")),
-    Kind("pod IPv4 address removed", "pod", tools("ip -n {ns} address del {v4}/16 dev eth0")),
-    Kind("pod IPv6 address removed", "pod", tools("ip -n {ns} address del {v6}/64 dev eth0")),
-    Kind("pod addresses flushed", "pod", tools("ip -n {ns} address flush dev eth0 scope global")),
-    Kind(
+    Fault("pod link set down", "pod", tools("ip -n {ns} link set eth0 down")),
+    Fault("pod link renamed", "pod", tools("ip -n {ns} link set eth0 name lan0")),
+    Fault("pod MAC changed", "pod", tools("ip -n {ns} link set eth0 address 0a:66:66:66:66:66")),
+    Fault("pod MTU changed", "pod", tools("ip -n {ns} link set eth0 mtu 1300")),
+    Fault("pod IPv4 address removed", "pod", tools("ip -n {ns} address del {v4}/16 dev eth0")),
+    Fault("pod IPv6 address removed", "pod", tools("ip -n {ns} address del {v6}/64 dev eth0")),
+    Fault("pod addresses flushed", "pod", tools("ip -n {ns} address flush dev eth0 scope global")),
+    Fault(
         "a foreign address of the subnet before ours",
         "pod",
         _batch("address del {v4}/16 dev eth0", "address add 10.16.222.7/16 dev eth0"),
-        keeps=True,
-        tidy=tools("sh -c 'ip -n {ns} address del 10.16.222.7/16 dev eth0 2>/dev/null || :'"),
+        allow_extra=True,
+        cleanup=tools("sh -c 'ip -n {ns} address del 10.16.222.7/16 dev eth0 2>/dev/null || :'"),
     ),
-    Kind("connected route removed", "pod", tools("ip -n {ns} route del 10.16.0.0/16 dev eth0")),
-    Kind(
+    Fault("connected route removed", "pod", tools("ip -n {ns} route del 10.16.0.0/16 dev eth0")),
+    Fault(
         "connected IPv6 route removed",
         "pod",
         tools("ip -n {ns} -6 route del fd00:10:16::/64 dev eth0 proto 157"),
     ),
-    Kind("default route removed", "pod", tools("ip -n {ns} route del default")),
-    Kind("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
+    Fault("default route removed", "pod", tools("ip -n {ns} route del default")),
+    Fault("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
     # Between two default routes of one metric, Linux chooses by what it knows of the gateways as neighbours.
-    Kind("default route replaced", "pod", tools("ip -n {ns} route replace default via 10.16.0.99")),
-    Kind(
+    Fault(
+        "default route replaced", "pod", tools("ip -n {ns} route replace default via 10.16.0.99")
+    ),
+    Fault(
         "a foreign default route beside ours",
         "pod",
         tools("ip -n {ns} route append default via 10.16.0.99"),
     ),
-    Kind(
+    Fault(
         "IPv6 default route replaced",
         "pod",
         tools("ip -n {ns} -6 route replace default via fd00:10:16::99 metric 512"),
     ),
-    Kind(
+    Fault(
         "a foreign IPv6 default route before ours",
         "pod",
         tools("ip -n {ns} -6 route add default via fd00:10:16::99 metric 100"),
     ),
-    Kind("custom route removed", "pod", tools(f"ip -n {{ns}} route del {CUSTOM[0]}")),
-    Kind("custom IPv6 route removed", "pod", tools(f"ip -n {{ns}} -6 route del {CUSTOM[1]}")),
-    Kind(
+    Fault("custom route removed", "pod", tools(f"ip -n {{ns}} route del {CUSTOM[0]}")),
+    Fault("custom IPv6 route removed", "pod", tools(f"ip -n {{ns}} -6 route del {CUSTOM[1]}")),
+    Fault(
         "all routes flushed",
         "pod",
         tools("ip -n {ns} route flush dev eth0", "ip -n {ns} -6 route flush dev eth0 proto 157"),
     ),
-    Kind(
+    Fault(
         "link flapped, IPv6 address gone", "pod", _batch("link set eth0 down", "link set eth0 up")
     ),
-    Kind(
+    Fault(
         "disable_ipv6 set",
         "pod",
         tools("nsenter --net={path} sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6'"),
     ),
-    Kind("tx-checksum switched on", "pod", tools("nsenter --net={path} ethtool -K eth0 tx on")),
-    Kind(
+    Fault("tx-checksum switched on", "pod", tools("nsenter --net={path} ethtool -K eth0 tx on")),
+    Fault(
         "accept_ra altered",
         "pod",
         tools("nsenter --net={path} sh -c 'echo 2 >/proc/sys/net/ipv6/conf/eth0/accept_ra'"),
@@ -196,7 +202,7 @@ POD = [
     ),
 ]
 RECORD = [
-    Kind("sandbox record deleted", "record", tools("rm {record}"), klass="resync"),
-    Kind("sandbox record torn", "record", tools("truncate -s 40 {record}"), klass="resync"),
+    Fault("sandbox record deleted", "record", tools("rm {record}"), klass="resync"),
+    Fault("sandbox record torn", "record", tools("truncate -s 40 {record}"), klass="resync"),
 ]
-KINDS = [*OVS, *LINK, *POD, *RECORD]
+FAULTS = [*OVS, *LINK, *POD, *RECORD]

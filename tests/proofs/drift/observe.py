@@ -14,10 +14,10 @@ from proofs.drift.rows import Rows
 
 Facts = dict[str, str]
 RECORDS = Path("/run/ovnlet/sandboxes")
-NOTES = Path("/run/ovnlet/deleted")
+PENDING_DELETES = Path("/run/ovnlet/deleted")
 SETTINGS = ("disable_ipv6", "accept_ra")
 # In the pod's own subnet, beyond the gateway, and behind the custom routes.
-WAYS = (
+ROUTE_PROBES = (
     "10.16.200.1",
     "198.51.100.1",
     "192.0.2.1",
@@ -52,32 +52,32 @@ class Target:
 
 
 @contextmanager
-def inside(netns: str) -> Iterator[None]:
+def in_netns(netns: str) -> Iterator[None]:
     """The calling thread in another network namespace; nothing in there outlives it."""
-    home, door = os.open("/proc/self/ns/net", os.O_RDONLY), -1
+    own_fd, target_fd = os.open("/proc/self/ns/net", os.O_RDONLY), -1
     try:
-        door = os.open(netns, os.O_RDONLY)
-        os.setns(door, os.CLONE_NEWNET)
+        target_fd = os.open(netns, os.O_RDONLY)
+        os.setns(target_fd, os.CLONE_NEWNET)
         yield
     finally:
-        os.setns(home, os.CLONE_NEWNET)
-        os.close(home)
-        if door >= 0:
-            os.close(door)
+        os.setns(own_fd, os.CLONE_NEWNET)
+        os.close(own_fd)
+        if target_fd >= 0:
+            os.close(target_fd)
 
 
-def look(target: Target, rows: Rows) -> Facts:
+def observe(target: Target, rows: Rows) -> Facts:
     """Everything that is compared. A namespace that is gone is a fact too."""
     facts = dict(rows.facts(target.port, target.iface_id))
     facts["record"] = _record(target.record)
     with rtnl.Kernel() as kernel:
-        end = kernel.link(target.port)
-        if end is not None:
-            facts["host link"] = rtnl.link_facts(end)[1].partition(" mac")[0]
-            facts["host link's peer"] = "elsewhere" if rtnl.has_peer_elsewhere(end) else "here"
-            facts |= _queues(kernel, end, "host") if target.limited else {}
+        link = kernel.link(target.port)
+        if link is not None:
+            facts["host link"] = rtnl.link_facts(link)[1].partition(" mac")[0]
+            facts["host link's peer"] = "elsewhere" if rtnl.has_peer_elsewhere(link) else "here"
+            facts |= _queues(kernel, link, "host") if target.limited else {}
     try:
-        with inside(target.netns):
+        with in_netns(target.netns):
             facts |= dict(_pod(target))
     except OSError as error:
         facts["namespace"] = str(error.strerror)
@@ -87,10 +87,10 @@ def look(target: Target, rows: Rows) -> Facts:
 def _pod(target: Target) -> Iterator[tuple[str, str]]:
     with rtnl.Kernel() as kernel:
         yield from rtnl.pod_facts(kernel)
-        for address in WAYS:
-            yield f"way to {address}", rtnl.way(kernel, address)
-        if target.limited and (end := kernel.link(target.ifname)):
-            yield from _queues(kernel, end, "pod").items()
+        for address in ROUTE_PROBES:
+            yield f"way to {address}", rtnl.resolve_route(kernel, address)
+        if target.limited and (link := kernel.link(target.ifname)):
+            yield from _queues(kernel, link, "pod").items()
     for name in SETTINGS:
         with suppress(OSError):
             yield (
@@ -100,8 +100,8 @@ def _pod(target: Target) -> Iterator[tuple[str, str]]:
     yield "tx-checksum", rtnl.tx_checksum(target.ifname)
 
 
-def _queues(kernel: rtnl.Kernel, end: bytes, whose: str) -> Facts:
-    return {f"{whose} {name}": text for name, text in tc.facts(kernel, rtnl.index(end))}
+def _queues(kernel: rtnl.Kernel, link: bytes, origins: str) -> Facts:
+    return {f"{origins} {name}": text for name, text in tc.facts(kernel, rtnl.index(link))}
 
 
 def _record(path: Path) -> str:
@@ -116,13 +116,13 @@ def _record(path: Path) -> str:
         return "torn"
 
 
-def differences(baseline: Facts, facts: Facts, *, keeps: bool) -> list[str]:
+def differences(baseline: Facts, facts: Facts, *, allow_extra: bool) -> list[str]:
     """What is not as it was; with `keeps`, what a stranger added may stay."""
     wrong = [
         f"{key}: {value} -> {facts.get(key, 'missing')}"
         for key, value in baseline.items()
         if facts.get(key) != value
     ]
-    if not keeps:
+    if not allow_extra:
         wrong += [f"{key}: new {value}" for key, value in facts.items() if key not in baseline]
     return wrong

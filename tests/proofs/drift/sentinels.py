@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
-from proofs.drift.look import inside
+from proofs.drift.observe import in_netns
 from testbed import inventory as whole
 from testbed.inventory import Inventory, Section
 
@@ -86,7 +86,7 @@ def inventory(netns: str | None) -> Inventory:
     """The witnesses as they are now; with `netns`, those inside that pod too."""
     found = {name: _plain(name, _only(section(), NAMES)) for name, section in _SECTIONS.items()}
     if netns:
-        with inside(netns):
+        with in_netns(netns):
             found |= {f"pod {name}": _only(_SECTIONS[name](), MARKS) for name in _INSIDE}
     return found
 

@@ -1,4 +1,4 @@
-"""`python -m drift.hand`, in the node's space: runs foreign tools and times what follows, told by lines of JSON.
+"""`python -m drift.exec_agent`, in the node's space: runs foreign tools and times what follows, told by lines of JSON.
 
 One process for a whole run, since a door opened anew for every tool would cost more than a repair. It waits for
 notifications of the kernel and of OVSDB and looks after each, and every few milliseconds without one.
@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from proofs.drift import cni, notices, witnesses
-from proofs.drift.look import NOTES, RECORDS, Facts, Target, differences, look
+from proofs.drift import cni, notifications, sentinels
+from proofs.drift.observe import PENDING_DELETES, RECORDS, Facts, Target, differences, observe
 from proofs.drift.rows import Rows
 
 HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
@@ -30,67 +30,67 @@ Request = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Patient:
+class Trial:
     """A pod that was broken, under observation."""
 
     target: Target
-    keeps: bool
+    allow_extra: bool
     since: float
     first: Facts = field(default_factory=dict)
-    detected: float | None = None
-    right: float | None = None
+    detected_at: float | None = None
+    right_since: float | None = None
     wrong: list[str] = field(default_factory=list)
 
-    def see(self, facts: Facts, baseline: Facts) -> None:
+    def update(self, facts: Facts, baseline: Facts) -> None:
         now = time.monotonic()
         self.first = self.first or facts
-        if self.detected is None and facts != self.first:
-            self.detected = now
-        self.wrong = differences(baseline, facts, keeps=self.keeps)
+        if self.detected_at is None and facts != self.first:
+            self.detected_at = now
+        self.wrong = differences(baseline, facts, allow_extra=self.allow_extra)
         if self.wrong:
-            self.right = None
-        elif self.right is None:
-            self.right = now
+            self.right_since = None
+        elif self.right_since is None:
+            self.right_since = now
 
     @property
-    def healed(self) -> bool:
-        return self.right is not None and time.monotonic() - self.right >= HOLD
+    def repaired(self) -> bool:
+        return self.right_since is not None and time.monotonic() - self.right_since >= HOLD
 
-    def report(self) -> Request:
-        repaired = _ms(self.right, self.since)
-        detected = _ms(self.detected, self.since)
+    def result(self) -> Request:
+        repaired = _ms(self.right_since, self.since)
+        detected_at = _ms(self.detected_at, self.since)
         return {
             "repaired_ms": repaired,
-            "detected_ms": repaired if detected is None else detected,
+            "detected_ms": repaired if detected_at is None else detected_at,
             "wrong": self.wrong,
         }
 
 
-class Hand:
+class ExecAgent:
     def __init__(self) -> None:
         self.rows = Rows()
-        self.heard = notices.listener()
-        self.events: deque[notices.Notice] = deque(maxlen=MEMORY)
+        self.sock = notifications.listener()
+        self.events: deque[notifications.Notification] = deque(maxlen=MEMORY)
         self.baselines: dict[str, Facts] = {}
         self.rows.pump()
 
-    def look(self, target: Target) -> Facts:
-        return look(target, self.rows)
+    def observe(self, target: Target) -> Facts:
+        return observe(target, self.rows)
 
     def baseline(self, request: Request) -> Request:
         """From now on, this is right."""
         self._settle()
         self.baselines |= request.get("facts", {})
         for target in _targets(request):
-            self.baselines[target.pod] = self.look(target)
+            self.baselines[target.pod] = self.observe(target)
         return {"facts": self.baselines}
 
     def compare(self, request: Request) -> Request:
         """What differs from the baseline now."""
         self._settle()
-        keeps = bool(request.get("keeps"))
+        allow_extra = bool(request.get("allow_extra"))
         told = {
-            t.pod: differences(self.baselines[t.pod], self.look(t), keeps=keeps)
+            t.pod: differences(self.baselines[t.pod], self.observe(t), allow_extra=allow_extra)
             for t in _targets(request)
         }
         return {"wrong": told}
@@ -101,34 +101,33 @@ class Hand:
 
     def trial(self, request: Request) -> Request:
         """Break each pod, then watch all of them until they are right or the time is over."""
-        patients, exits = [], []
+        trials, exits = [], []
         for item in request["items"]:
             answers = [_run(argv) for argv in item["tools"]]
             exits.append(answers)
             since = item.get("since") or time.monotonic()
-            patients.append(Patient(_target(item["target"]), item["keeps"], since))
+            trials.append(Trial(_target(item["target"]), item["allow_extra"], since))
         self._settle()
-        self._watch(patients, time.monotonic() + request["timeout"])
+        self._watch(trials, time.monotonic() + request["timeout"])
         return {
             "results": [
-                patient.report() | {"exits": told}
-                for patient, told in zip(patients, exits, strict=True)
+                trial.result() | {"exits": told} for trial, told in zip(trials, exits, strict=True)
             ]
         }
 
-    def _watch(self, patients: list[Patient], deadline: float) -> None:
-        waiting = list(patients)
+    def _watch(self, trials: list[Trial], deadline: float) -> None:
+        waiting = list(trials)
         while waiting and time.monotonic() < deadline:
-            for patient in waiting:
-                patient.see(self.look(patient.target), self.baselines[patient.target.pod])
-            waiting = [patient for patient in waiting if not patient.healed]
+            for trial in waiting:
+                trial.update(self.observe(trial.target), self.baselines[trial.target.pod])
+            waiting = [trial for trial in waiting if not trial.repaired]
             self.listen(IDLE)
 
     def listen(self, seconds: float | None, *others: IO[str]) -> bool:
         """Wait for a change, take in what has come; whether one of the others is ready too."""
-        doors = [self.heard] + [self.rows] * (self.rows.fileno() >= 0)
+        doors = [self.sock] + [self.rows] * (self.rows.fileno() >= 0)
         ready, _, _ = select.select([*doors, *others], [], [], seconds)
-        self.events += notices.drain(self.heard)
+        self.events += notifications.drain(self.sock)
         self.rows.pump()
         return any(other in ready for other in others)
 
@@ -139,18 +138,18 @@ class Hand:
     def traffic(self, request: Request) -> Request:
         """How long until each pod reaches both gateways, and `tc` says the rates that were asked for."""
         targets = {target.pod: target for target in _targets(request)}
-        silent = {
+        unreachable = {
             pod: [*request["addresses"], *[RATES] * target.limited]
             for pod, target in targets.items()
         }
         began = time.monotonic()
-        while any(silent.values()) and time.monotonic() - began < request["timeout"]:
-            silent = {
+        while any(unreachable.values()) and time.monotonic() - began < request["timeout"]:
+            unreachable = {
                 pod: [w for w in left if not _granted(targets[pod], w)]
-                for pod, left in silent.items()
+                for pod, left in unreachable.items()
             }
         return {
-            "silent": {pod: left for pod, left in silent.items() if left},
+            "unreachable": {pod: left for pod, left in unreachable.items() if left},
             "ms": _ms(time.monotonic(), began),
         }
 
@@ -159,14 +158,14 @@ class Hand:
         told = {target.pod: cni.check(target) for target in _targets(request)}
         return {"failed": {pod: words for pod, words in told.items() if words}}
 
-    def witnesses(self, request: Request) -> Request:
-        return {"inventory": witnesses.inventory(request.get("netns"))}
+    def sentinels(self, request: Request) -> Request:
+        return {"inventory": sentinels.inventory(request.get("netns"))}
 
-    def heard_events(self, request: Request) -> Request:
+    def notifications(self, request: Request) -> Request:
         """Notifications since the last call: each of the kernel's, and how many rows of OVSDB changed."""
         self._settle()
         self.listen(0)
-        events, changes = notices.told(self.events), self.rows.changes
+        events, changes = notifications.told(self.events), self.rows.changes
         self.events.clear()
         self.rows.changes = 0
         return {"kernel": events, "ovsdb": changes}
@@ -177,7 +176,9 @@ class Hand:
         places = {
             **{table: json.dumps(list(rows.values())) for table, rows in self.rows.tables.items()},
             "links": " ".join(os.listdir("/sys/class/net")),
-            **{str(path): " ".join(map(str, path.glob("*"))) for path in (RECORDS, NOTES)},
+            **{
+                str(path): " ".join(map(str, path.glob("*"))) for path in (RECORDS, PENDING_DELETES)
+            },
         }
         ids = request["container_ids"]
         return {
@@ -216,13 +217,13 @@ def _run(argv: list[str]) -> Request:
     }
 
 
-def _granted(target: Target, wish: str) -> bool:
-    return _limited(target) if wish == RATES else _ping(target.netns, wish)
+def _granted(target: Target, expected: str) -> bool:
+    return _limited(target) if expected == RATES else _ping(target.netns, expected)
 
 
 def _limited(target: Target) -> bool:
     """By the words of `tc`, which has a decoder of its own."""
-    inside = ["nsenter", f"--net={target.netns}"]
+    in_netns = ["nsenter", f"--net={target.netns}"]
     looks = (
         (
             f" ceil {target.ingress}Mbit ",
@@ -230,7 +231,7 @@ def _limited(target: Target) -> bool:
         ),
         (
             f" rate {target.egress}Mbit ",
-            [*inside, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"],
+            [*in_netns, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"],
         ),
     )
     return all(
@@ -249,28 +250,28 @@ def _ms(moment: float | None, since: float) -> float | None:
 
 
 def main() -> None:
-    hand = Hand()
+    agent = ExecAgent()
     verbs: dict[str, Callable[[Request], Request]] = {
-        "baseline": hand.baseline,
-        "compare": hand.compare,
-        "tools": hand.tools,
-        "trial": hand.trial,
-        "traffic": hand.traffic,
-        "check": hand.check,
-        "witnesses": hand.witnesses,
-        "heard": hand.heard_events,
-        "names": hand.names,
-        "traces": hand.traces,
+        "baseline": agent.baseline,
+        "compare": agent.compare,
+        "tools": agent.tools,
+        "trial": agent.trial,
+        "traffic": agent.traffic,
+        "check": agent.check,
+        "sentinels": agent.sentinels,
+        "notifications": agent.notifications,
+        "names": agent.names,
+        "traces": agent.traces,
     }
     print(json.dumps({"ready": True}), flush=True)
-    while line := _next_line(hand):
+    while line := _next_line(agent):
         request = json.loads(line)
         print(json.dumps(verbs[request["verb"]](request)), flush=True)
 
 
-def _next_line(hand: Hand) -> str:
+def _next_line(agent: ExecAgent) -> str:
     """Whoever asks waits for the answer: no second line is in the buffer. Meanwhile, listen."""
-    while not hand.listen(None, sys.stdin):
+    while not agent.listen(None, sys.stdin):
         pass
     return sys.stdin.readline()
 

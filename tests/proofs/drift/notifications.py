@@ -45,7 +45,7 @@ IN_A_POD = "in a pod"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """``moment`` in seconds of the monotonic clock; ``namespace`` is None for the node's own; ``index`` of the link."""
 
     moment: float
@@ -56,35 +56,35 @@ class Notice:
 
 
 def listener() -> socket.socket:
-    heard = socket.socket(
+    sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
-    heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
-    heard.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-    heard.bind((0, _GROUPS))
-    return heard
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    sock.bind((0, _GROUPS))
+    return sock
 
 
-def drain(heard: socket.socket) -> list[Notice]:
+def drain(sock: socket.socket) -> list[Notification]:
     """All that wait; where the kernel had to drop some, one that says so."""
-    found: list[Notice] = []
+    found: list[Notification] = []
     while True:
         try:
-            data, ancillary, _, _ = heard.recvmsg(1 << 17, 64)
+            data, ancillary, _, _ = sock.recvmsg(1 << 17, 64)
         except BlockingIOError:
             return found
         except OSError:
-            found.append(Notice(time.monotonic(), LOST))
+            found.append(Notification(time.monotonic(), LOST))
         else:
             found += _notices(data, _namespace(ancillary))
 
 
-def _notices(data: bytes, namespace: int | None) -> Iterator[Notice]:
+def _notices(data: bytes, namespace: int | None) -> Iterator[Notification]:
     at, now = 0, time.monotonic()
     while at + _HEAD.size <= len(data):
         size, kind, _, _, sender = _HEAD.unpack_from(data, at)
         index = struct.unpack_from("=i", data, at + 20)[0] if kind in _WITH_INDEX else 0
-        yield Notice(now, _NAMES.get(kind, f"message {kind}"), namespace, index, sender)
+        yield Notification(now, _NAMES.get(kind, f"message {kind}"), namespace, index, sender)
         at += (size + 3) & ~3
 
 
@@ -95,19 +95,19 @@ def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     return None
 
 
-def told(heard: Iterable[Notice]) -> list[dict[str, Any]]:
+def told(sock: Iterable[Notification]) -> list[dict[str, Any]]:
     """Each with whose it is: of a process of the node, if it is known still, or in a pod, where it may be any."""
-    known = holders()
-    return [asdict(each) | {"whose": _whose(each, known)} for each in heard]
+    known = socket_owners()
+    return [asdict(each) | {"whose": _origin(each, known)} for each in sock]
 
 
-def _whose(notice: Notice, known: Mapping[int, str]) -> str:
-    if notice.namespace is not None:
+def _origin(notification: Notification, known: Mapping[int, str]) -> str:
+    if notification.namespace is not None:
         return IN_A_POD
-    return known.get(notice.sender, "others") if notice.sender else "the kernel"
+    return known.get(notification.sender, "others") if notification.sender else "the kernel"
 
 
-def holders() -> dict[int, str]:
+def socket_owners() -> dict[int, str]:
     """Of each rtnetlink socket of this namespace that is open now: its port id, and the name of its process."""
     sockets = {}
     for line in Path("/proc/net/netlink").read_text().splitlines()[1:]:

@@ -1,0 +1,170 @@
+"""The node-wide kinds: a part of the node goes away or freezes, pods are broken meanwhile, the part comes back.
+
+OVS, OVN and kubelet bring much back by themselves, which would prove nothing of ovnlet: the wounds are what
+it has to find when the part is back.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from proofs.drift import trials
+from proofs.drift.control import CONTROL_WAIT
+from proofs.drift.environment import SENTINEL_POD, Environment
+from proofs.drift.faults import Fault
+from proofs.drift.guard import recording_failures
+from proofs.drift.observe import Target
+from proofs.drift.outages import Outage
+from proofs.drift.pings import Pings, summary
+from proofs.drift.report import Report, Row
+from proofs.drift.table import BY_NAME
+from testbed import progress
+
+REPAIR_TIMEOUT = 60.0
+SAMPLE = 6
+
+
+def run(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
+    for number, outage in enumerate(outages):
+        if not report.is_pending(outage.name, seed + number):
+            continue
+        with (
+            progress.step(f"class restart: {outage.name}"),
+            recording_failures(env, report, outage.name, "restart", seed + number),
+        ):
+            report.add(_tried(env, report, outage, seed + number))
+
+
+def assign_faults(env: Environment, outage: Outage, seed: int) -> list[tuple[Target, Fault]]:
+    """Which pods are broken while the part is away, and how."""
+    pods = [target for target in env.targets if target.pod != SENTINEL_POD]
+    start = seed % len(pods)
+    return list(
+        zip((pods[start:] + pods[:start]), (BY_NAME[name] for name in outage.faults), strict=False)
+    )
+
+
+def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
+    faulted = assign_faults(env, outage, seed)
+    untouched = [target for target in env.targets if target not in [hurt for hurt, _ in faulted]]
+    pings = Pings(
+        env.bed, untouched[:SAMPLE], env.evidence / "pings" / outage.name.replace(" ", "-")
+    )
+    time.sleep(1)
+    results = _run_outage(env, outage, faulted)
+    unreachable, failed = env.traffic(env.targets, 10), env.cni_check(env.targets)
+    windows = pings.stop()
+    left = env.wrong()
+    if not outage.preserves_ovsdb:
+        env.recreate_ovs_sentinels()
+    changed = env.changed_sentinels(5)
+    unrepaired = {
+        t.pod: result["wrong"]
+        for t, result in zip(env.targets, results, strict=True)
+        if result["wrong"]
+    }
+    repaired = not (unrepaired or left or failed)
+    slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
+    seen = [result["detected_ms"] for result in results if result["detected_ms"] is not None]
+    row = Row(
+        kind=outage.name,
+        klass="restart",
+        seed=seed,
+        detected_ms=min(seen, default=None),
+        repaired_ms=slowest if repaired else None,
+        repaired=repaired,
+        traffic_ok=not unreachable,
+        sentinels_ok=not changed,
+    )
+    report.outage_windows[outage.name] = summary(windows)
+    told = [
+        {"pod": w.pod, "address": w.address, "sent": w.sent, "lost": w.lost, "ms": w.outage_ms}
+        for w in windows
+    ]
+    found = {
+        "results": results,
+        "left": left,
+        "unreachable": unreachable,
+        "check": failed,
+        "harmed": changed,
+    }
+    report.dump("restarts", **row.as_json(), **found, pings=told)
+    if not (row.repaired and row.traffic_ok and row.sentinels_ok):
+        progress.say(
+            f"    {outage.name}: wrong {unrepaired or left}, silent {unreachable}, CHECK {failed}, {changed}"[
+                :1500
+            ]
+        )
+    return row
+
+
+def _run_outage(
+    env: Environment, outage: Outage, faulted: list[tuple[Target, Fault]]
+) -> list[dict[str, Any]]:
+    """Away, wounds, back, and how long every pod of the node then takes to be right."""
+    results: list[dict[str, Any]] = []
+    with outage.take_down(env, outage.seconds):
+        inject(env, faulted)
+        if outage.repaired_during:
+            results = wait_repaired(env, time.monotonic())
+    return results or wait_repaired(env, time.monotonic())
+
+
+def inject(env: Environment, faulted: list[tuple[Target, Fault]]) -> None:
+    """Nobody waits for an ovs-vswitchd that may be the part that is away."""
+    for target, fault in faulted:
+        lines = fault.tools(target)
+        env.tools([[word, *["--no-wait"] * (word == "ovs-vsctl"), *rest] for word, *rest in lines])
+
+
+def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
+    items = [trials.item(target) | {"since": since} for target in env.targets]
+    return list(env.exec_agent.ask("trial", items=items, timeout=REPAIR_TIMEOUT)["results"])
+
+
+def control(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
+    """The same without an agent and with short absences: what was wounded must stay so; then the agent is started."""
+    for number, outage in enumerate(outages):
+        title = f"control run without an agent: {outage.name}"
+        if not report.is_pending(title):
+            continue
+        with progress.step(title), recording_failures(env, report, title):
+            faulted = assign_faults(env, outage, seed + number)
+            env.remove_agent()
+            with outage.take_down(env, min(outage.seconds, 3)):
+                inject(env, faulted)
+            time.sleep(CONTROL_WAIT)
+            wrong = env.wrong()
+            report.dump(
+                "control",
+                kind=outage.name,
+                wrong=wrong,
+                faulted=[target.pod for target, _ in faulted],
+            )
+            report.record_control({outage.name: all(target.pod in wrong for target, _ in faulted)})
+            _verify_agent_start(env, report, outage)
+
+
+def _verify_agent_start(env: Environment, report: Report, outage: Outage) -> None:
+    env.restore_agent()
+    results = wait_repaired(env, time.monotonic())
+    if not outage.preserves_ovsdb:
+        env.recreate_ovs_sentinels()
+    unrepaired = [
+        t.pod
+        for t, result in zip(env.targets, results, strict=True)
+        if result["repaired_ms"] is None
+    ]
+    unreachable = env.traffic(env.targets, 10)
+    slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
+    figures = (
+        f"not right {unrepaired}, silent {unreachable}"
+        if unrepaired or unreachable
+        else f"{slowest:.0f} ms after its process began"
+    )
+    report.prove(
+        f"control: the agent's start repairs all after {outage.name}",
+        not (unrepaired or unreachable),
+        figures[:200],
+    )
