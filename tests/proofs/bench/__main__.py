@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 
-from proofs.bench import contest, profile, report, rows
-from proofs.bench.contenders import everyone
-from proofs.bench.stage import ROOT, BenchError, build, staged
+from proofs.bench import comparison, profile, report, rows
+from proofs.bench.environment import ROOT, BenchError, build, provisioned
+from proofs.bench.implementations import all_implementations
 from testbed import progress
 from testbed.service import BedError
 
@@ -26,24 +26,24 @@ def main() -> int:
     parser.add_argument(
         "--ports", type=int, default=100, help="of the profile (default: %(default)s)"
     )
-    told = parser.parse_args()
+    args = parser.parse_args()
     name = f"bench-{os.getpid()}"
     try:
-        if told.profile:
-            profile.run(name, told.ports, told.seed)
+        if args.profile:
+            profile.run(name, args.ports, args.seed)
         else:
-            _compare(name, contest.QUICK if told.quick else contest.FULL, told.seed)
+            _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
     except (BedError, BenchError, subprocess.CalledProcessError) as error:
         progress.say(f"the run failed: {error}")
         return 1
     return 0
 
 
-def _compare(name: str, size: contest.Size, seed: int) -> None:
+def _compare(name: str, size: comparison.Size, seed: int) -> None:
     floor, empty = build()
     head = report.facts(seed, size)
-    with staged(name, size.pods, seed) as stage:
-        samples = contest.play(stage, everyone(PLUGIN, floor), empty, size)
+    with provisioned(name, size.pods, seed) as env:
+        samples = comparison.run(env, all_implementations(PLUGIN, floor), empty, size)
     result, aims = samples.rows(), rows.aims(samples)
     report.write(ROOT / "build", head, result, aims)
     report.show(head, result, aims)

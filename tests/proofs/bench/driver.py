@@ -1,6 +1,6 @@
 """Runs inside the node's namespaces and does what it is told, so that no door is part of a figure.
 
-One JSON object a line, in and out: `{"kind": "run" | "rival", "jobs": [...]}` is answered with the wall-clock time of
+One JSON object a line, in and out: `{"kind": "run" | "kube-ovn", "jobs": [...]}` is answered with the wall-clock time of
 all of them together and how each ended.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import astuple
 from time import perf_counter
 from typing import Any
 
-from proofs.bench import processes, rival
+from proofs.bench import kube_ovn_calls, processes
 from proofs.bench.processes import Job
 
 
@@ -20,8 +20,8 @@ def main() -> None:
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
         began = perf_counter()
-        if order["kind"] == "rival":
-            done = rival.together(order["jobs"])
+        if order["kind"] == "kube-ovn":
+            done = kube_ovn_calls.together(order["jobs"])
         else:
             done = processes.together([Job(*job) for job in order["jobs"]])
         wall = (perf_counter() - began) * 1000

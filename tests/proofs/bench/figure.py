@@ -43,30 +43,30 @@ def _rows(page: str) -> Iterator[tuple[str, str, int, Mapping[str, float]]]:
         if not cells[0]:
             headings = cells
         elif len(cells) == len(headings):
-            who, _, what = cells[0].partition(": ")
+            name, _, what = cells[0].partition(": ")
             figures = {
                 name: float(cell)
                 for name, cell in zip(headings[1:], cells[1:], strict=True)
                 if cell
             }
-            yield who, what, int(figures["ports"]), figures
+            yield name, what, int(figures["ports"]), figures
 
 
 def plots(page: str) -> tuple[Plot, Plot]:
     alone: dict[str, dict[int, float]] = {}
     burst: dict[str, dict[int, float]] = {}
-    for who, what, ports, figures in _rows(page):
+    for name, what, ports, figures in _rows(page):
         if what == _ALONE:
-            alone.setdefault(who, {})[ports] = figures["p50 ms"]
+            alone.setdefault(name, {})[ports] = figures["p50 ms"]
         elif what.startswith(_BURST) and "pods/s" in figures:
-            burst.setdefault(who, {})[int(what.removeprefix(_BURST))] = figures["pods/s"]
+            burst.setdefault(name, {})[int(what.removeprefix(_BURST))] = figures["pods/s"]
     return (
         Plot("add-alone", "One ADD, milliseconds (median)", "ports on the node", alone),
         Plot("add-burst", "ADDs at once, pods per second", "ADDs at once, on 100 ports", burst),
     )
 
 
-def drawn(plot: Plot) -> str:
+def svg(plot: Plot) -> str:
     """An SVG without scripts and dates, the same for the same figures."""
     numbers = sorted({number for values in plot.series.values() for number in values})
     chart = pygal.Bar(
@@ -85,8 +85,8 @@ def drawn(plot: Plot) -> str:
     chart.range = (1, top)  # else the least bar has no height
     chart.y_labels = [label for label in (1, 3, 10, 30, 100, 300, 1000) if label <= top]
     chart.x_labels = [str(number) for number in numbers]
-    for who, values in plot.series.items():
-        chart.add(who, [values.get(number) for number in numbers])
+    for name, values in plot.series.items():
+        chart.add(name, [values.get(number) for number in numbers])
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(
         chart.render()
@@ -100,7 +100,7 @@ def drawn(plot: Plot) -> str:
 def main() -> None:
     for plot in plots(PAGE.read_text()):
         path = PAGE.parent / f"{plot.name}.svg"
-        path.write_text(drawn(plot))
+        path.write_text(svg(plot))
         print(path, file=sys.stderr)
 
 

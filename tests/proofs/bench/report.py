@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from proofs.bench.contest import Size
+from proofs.bench.comparison import Size
 from proofs.bench.rows import Aim, Row, as_json
 
 HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio", "pods/s", "MiB")

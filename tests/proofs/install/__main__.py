@@ -7,11 +7,11 @@ rights agent and controller use: build/rbac.json.
 import os
 import sys
 
-from proofs.install import alone, capabilities, life
+from proofs.install import capabilities, lifecycle, standalone
 from testbed import layout
 from testbed.bed import Bed
 
-RUNS = {"--capabilities": capabilities.run, "--alone": alone.run}
+RUNS = {"--capabilities": capabilities.run, "--alone": standalone.run}
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     chosen = next((word for word in sys.argv[1:] if word in RUNS), "")
     parts = layout.ALL_PARTS - ({layout.ASSIGN} if chosen == "--alone" else set())
     with Bed.up(name, parts=parts) as bed:
-        RUNS.get(chosen, life.run)(bed)
+        RUNS.get(chosen, lifecycle.run)(bed)
 
 
 if __name__ == "__main__":

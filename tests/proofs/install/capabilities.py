@@ -21,19 +21,19 @@ def run(bed: Bed) -> None:
         cluster.clear()
     for name in CAPABILITIES.values():
         with report.step(f"without {name}") as step:
-            give(bed, [each for each in CAPABILITIES.values() if each != name])
+            set_capabilities(bed, [each for each in CAPABILITIES.values() if each != name])
             cluster.apply(pod(f"without-{name.lower().replace('_', '-')}"))
-            told = wait_for(
+            read = wait_for(
                 lambda: failure(bed, cluster), f"a failure without {name}", timeout=120, every=0.5
             )
-            step.saw(told)
-        give(bed, list(CAPABILITIES.values()))
+            step.record(read)
+        set_capabilities(bed, list(CAPABILITIES.values()))
         with report.step(f"{name} given back: the same pod runs") as step:
             cluster.running(1, timeout=120)
             cluster.clear()
 
 
-def give(bed: Bed, names: list[str]) -> None:
+def set_capabilities(bed: Bed, names: list[str]) -> None:
     """Delete first: an agent that cannot start would hold the rollout up."""
     patch = json.dumps([{"op": "replace", "path": ADD, "value": names}])
     bed.kubectl(

@@ -19,7 +19,7 @@ class Step:
     ok: bool = False
     evidence: list[str] = field(default_factory=list)
 
-    def saw(self, *lines: str) -> None:
+    def record(self, *lines: str) -> None:
         self.evidence += lines
 
 
@@ -39,7 +39,7 @@ class Report:
             yield step
             step.ok = True
         except Exception as error:
-            step.saw(f"{type(error).__name__}: {error}")
+            step.record(f"{type(error).__name__}: {error}")
             raise
         finally:
             step.seconds = round(time.monotonic() - began, 2)

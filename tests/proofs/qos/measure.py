@@ -98,7 +98,7 @@ class Flow:
     receiver: Inside
 
     @property
-    def lives(self) -> bool:
+    def running(self) -> bool:
         return self.sender.poll() is None
 
     @property

@@ -15,7 +15,7 @@ SPENT, COUNTED = 2.5, 4.0
 # A bucket lasts 100 ms where no burst is asked for.
 TICK, STALL = 0.02, 0.08
 # Seconds to wait for traffic, and for a stretch without a stall; thereafter a stretch is taken as it is.
-STARTS, PATIENCE = 60.0, 40.0
+START_TIMEOUT, STALL_TIMEOUT = 60.0, 40.0
 # The connection by which iperf3 agrees with itself is some 3 kB.
 CONTROL = 20_000
 
@@ -53,7 +53,7 @@ def counted(pid: int) -> dict[str, int]:
 
 def begun(pid: int) -> Tick:
     """The first tick at which traffic has come in, since this was called."""
-    first, end = tick(pid), time.monotonic() + STARTS
+    first, end = tick(pid), time.monotonic() + START_TIMEOUT
     while (now := tick(pid)).received - first.received < CONTROL:
         if now.at > end:
             raise SystemExit("no traffic arrives")
@@ -63,7 +63,7 @@ def begun(pid: int) -> Tick:
 
 def measure(pid: int, spent: float, seconds: float) -> Steady:
     """The last ``seconds`` of a stretch that had ``spent`` before, for bursts and for TCP to find its rate."""
-    ticks, end = [begun(pid)], time.monotonic() + PATIENCE
+    ticks, end = [begun(pid)], time.monotonic() + STALL_TIMEOUT
     while ticks[-1].at - ticks[0].at < spent + seconds:
         time.sleep(TICK)
         ticks.append(tick(pid))

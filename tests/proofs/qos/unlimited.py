@@ -41,9 +41,9 @@ def rows(cluster: Cluster) -> list[Row]:
 
 def _udp_row(name: str, runs: list[tuple[int, int]]) -> Row:
     """The run whose share of bytes that arrived is the median."""
-    sent, came = sorted(runs, key=lambda run: run[1] / run[0])[len(runs) // 2]
-    mbit = [round(count * 8 / SECONDS / 1e6, 2) for count in (sent, came)]
-    return Row("host", name, "udp", mbit[0], mbit[1], round(came / sent, 4), asserted=True)
+    sent, arrived = sorted(runs, key=lambda run: run[1] / run[0])[len(runs) // 2]
+    mbit = [round(count * 8 / SECONDS / 1e6, 2) for count in (sent, arrived)]
+    return Row("host", name, "udp", mbit[0], mbit[1], round(arrived / sent, 4), asserted=True)
 
 
 def _tcp_row(name: str, runs: list[float], baselines: list[float]) -> Row:

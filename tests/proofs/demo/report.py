@@ -21,7 +21,7 @@ PIPED = 140  # columns where nobody says how many there are
 
 
 @dataclass
-class Scene:
+class Step:
     """``seconds`` are of the whole scene; ``measured`` are figures of what matters in it, by name and unit."""
 
     title: str
@@ -31,50 +31,50 @@ class Scene:
     seen: list[str] = field(default_factory=list)
     evidence: str = ""
 
-    def saw(self, *lines: str) -> None:
+    def record(self, *lines: str) -> None:
         self.seen += lines
 
     def measure(self, what: str, value: float) -> None:
         self.measured[what] = round(value, 3)
-        self.saw(f"{what}: {value:.3g}")
+        self.record(f"{what}: {value:.3g}")
 
     def check(self, good: bool, what: str) -> None:
         if not good:
             raise BedError(what)
 
 
-class Story:
+class Report:
     """``scene`` runs one; after one that failed there is none."""
 
     def __init__(self, build: Path) -> None:
         self._build, self.console = build, Console(width=None if sys.stdout.isatty() else PIPED)
         self._evidence = build / "evidence" / "demo"
         self._evidence.mkdir(parents=True, exist_ok=True)
-        self.scenes: list[Scene] = []
+        self.steps: list[Step] = []
 
     @contextmanager
-    def scene(self, title: str) -> Iterator[Scene]:
+    def step(self, title: str) -> Iterator[Step]:
         self.console.print(
             title, style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True
         )
-        scene = Scene(title)
-        self.scenes.append(scene)
+        step = Step(title)
+        self.steps.append(step)
         began = time.monotonic()
         try:
-            yield scene
-            scene.ok = True
+            yield step
+            step.ok = True
         except BaseException as error:
-            scene.saw(f"{type(error).__name__}: {error}")
+            step.record(f"{type(error).__name__}: {error}")
             raise
         finally:
-            scene.seconds = round(time.monotonic() - began, 2)
-            self._keep(scene)
+            step.seconds = round(time.monotonic() - began, 2)
+            self._save(step)
 
-    def _keep(self, scene: Scene) -> None:
-        file = self._evidence / f"{len(self.scenes):02d}.txt"
-        file.write_text("\n".join(scene.seen) + "\n")
-        scene.evidence = str(file.relative_to(self._build.parent))
-        shown = scene.seen[:SHOWN] if scene.ok else [*scene.seen[:SHOWN], *scene.seen[SHOWN:][-1:]]
+    def _save(self, step: Step) -> None:
+        file = self._evidence / f"{len(self.steps):02d}.txt"
+        file.write_text("\n".join(step.seen) + "\n")
+        step.evidence = str(file.relative_to(self._build.parent))
+        shown = step.seen[:SHOWN] if step.ok else [*step.seen[:SHOWN], *step.seen[SHOWN:][-1:]]
         for line in "\n".join(shown).splitlines()[:LONGEST]:
             self.console.print(
                 f"  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True
@@ -91,15 +91,15 @@ class Story:
             title="ovnlet demo",
             caption=str(self._evidence),
         )
-        for scene in self.scenes:
-            measured = "\n".join(f"{what}: {value:g}" for what, value in scene.measured.items())
-            file = scene.evidence.rpartition("/")[2]
-            row = (scene.title, f"{scene.seconds:.1f}", measured, "yes" if scene.ok else "NO", file)
-            table.add_row(*map(Text, row))
+        for step in self.steps:
+            measured = "\n".join(f"{what}: {value:g}" for what, value in step.measured.items())
+            file = step.evidence.rpartition("/")[2]
+            line = (step.title, f"{step.seconds:.1f}", measured, "yes" if step.ok else "NO", file)
+            table.add_row(*map(Text, line))
         self.console.print(table)
-        kept = [
-            {name: value for name, value in asdict(scene).items() if name != "seen"}
-            for scene in self.scenes
+        rows = [
+            {name: value for name, value in asdict(step).items() if name != "seen"}
+            for step in self.steps
         ]
-        (self._build / "demo.json").write_text(json.dumps(kept, indent=1) + "\n")
-        return all(scene.ok for scene in self.scenes)
+        (self._build / "demo.json").write_text(json.dumps(rows, indent=1) + "\n")
+        return all(step.ok for step in self.steps)

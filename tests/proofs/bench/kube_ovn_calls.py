@@ -16,8 +16,8 @@ from time import perf_counter
 from proofs.bench import processes
 from proofs.bench.processes import Done, Job
 
-POLL = 0.5  # seconds between two looks for ovn-installed, as written there
-POLLS = 60
+POLL_SECONDS = 0.5  # seconds between two looks for ovn-installed, as written there
+MAX_POLLS = 60
 AT_ONCE = 100  # its --ovs-vsctl-concurrency
 
 
@@ -48,8 +48,8 @@ class Pod:
 
     def add(self) -> None:
         link, inner = self.link, f"{self.link[:-2]}_c"
-        mine = f"external-ids:iface-id={self.iface_id}"
-        _checked(
+        by_iface_id = f"external-ids:iface-id={self.iface_id}"
+        _run_checked(
             [
                 "ip",
                 "link",
@@ -72,20 +72,20 @@ class Pod:
             "--columns=_uuid",
             "find",
             "Interface",
-            mine,
+            by_iface_id,
             f'name!="{link}"',
         )
         self._port()
-        _checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
-        self._rates(mine)
+        _run_checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
+        self._rates(by_iface_id)
         if (
             self.vsctl("--bare", "--columns=datapath_type", "find", "bridge", "name=br-int")
             == "netdev"
         ):
-            _checked(["ethtool", "-K", inner, "tx", "off"])
+            _run_checked(["ethtool", "-K", inner, "tx", "off"])
         self._wait_installed()
-        self._mirror(mine)
-        self._inside(inner)
+        self._mirror(by_iface_id)
+        self._configure_pod(inner)
 
     def _port(self) -> None:
         pod, _, namespace = self.iface_id.partition(".")
@@ -110,18 +110,18 @@ class Pod:
             *settings,
         )
 
-    def _rates(self, mine: str) -> None:
+    def _rates(self, by_iface_id: str) -> None:
         """Bandwidth: find the interface, look for QoS and Queue, set policing; then netem: two looks."""
         for table in ("interface", "qos", "queue"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, by_iface_id)
         self.vsctl(
             "set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0"
         )
         for table in ("interface", "qos"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, by_iface_id)
 
     def _wait_installed(self) -> None:
-        for _ in range(POLLS):
+        for _ in range(MAX_POLLS):
             if (
                 self.vsctl(
                     "--if-exists", "get", "interface", self.link, "external-ids:ovn-installed"
@@ -129,24 +129,24 @@ class Pod:
                 == '"true"'
             ):
                 return
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         raise RuntimeError(f"{self.link}: no ovn-installed")
 
-    def _mirror(self, mine: str) -> None:
+    def _mirror(self, by_iface_id: str) -> None:
         """Without a mirror for this pod: three looks."""
         for table in ("interface", "port", "mirror"):
-            condition = mine if table == "interface" else f'name="{self.link}"'
+            condition = by_iface_id if table == "interface" else f'name="{self.link}"'
             self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, condition)
 
-    def _inside(self, inner: str) -> None:
+    def _configure_pod(self, inner: str) -> None:
         netns = self.netns.rpartition("/")[2]
-        _checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
+        _run_checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
         steps = [f"link set {inner} name eth0 address {self.mac} mtu {self.mtu} up"]
         steps += [
             f"address add {self.address} dev eth0",
             f"route replace default via {self.gateway}",
         ]
-        _checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
+        _run_checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
 
 
 def together(pods: Sequence[Sequence[str]]) -> list[Done]:
@@ -165,7 +165,7 @@ def _timed(words: Sequence[str]) -> Done:
     return Done((perf_counter() - began) * 1000, 0, "", pod.vsctl_ms)
 
 
-def _checked(argv: Sequence[str], stdin: str = "") -> Done:
+def _run_checked(argv: Sequence[str], stdin: str = "") -> Done:
     done = processes.one(Job(argv, stdin=stdin))
     if done.code:
         raise RuntimeError(f"{' '.join(argv)}: status {done.code}: {done.out.strip()}")

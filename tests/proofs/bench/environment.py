@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.bench import pods
-from proofs.bench.contenders import Contender
+from proofs.bench.implementations import Implementation
 from proofs.bench.pods import Pod
 from proofs.bench.processes import Done
 from testbed import progress
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "bench"
 PARTS = ("ovs", "ovn", "etcd", "apiserver")
 # Quiet is: less than 2 ms of processor in 40 ms, all parts together. No round begins before.
-LOOK, QUIET, PATIENCE = 0.04, 0.002, 10.0
+SAMPLE_SECONDS, QUIET_CPU, QUIET_TIMEOUT = 0.04, 0.002, 10.0
 
 
 class BenchError(RuntimeError):
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Stage:
+class Environment:
     """What the contest plays on."""
 
     bed: Bed
@@ -55,15 +55,15 @@ class Stage:
     random: random.Random
     watched: list[int] = field(default_factory=list)
     sandboxes: Iterator[int] = field(default_factory=lambda: count(1))
-    drains: Iterator[int] = field(default_factory=count)
+    wake_count: Iterator[int] = field(default_factory=count)
 
     def sandbox(self) -> str:
         return f"{next(self.sandboxes):012x}".ljust(64, "0")
 
-    def play(self, order: dict[str, Any]) -> Outcome:
+    def run(self, order: dict[str, Any]) -> Outcome:
         """Give an order when all is quiet and nothing is owed, and wait until it is quiet again."""
         self.settle()
-        self._drain()
+        self._wake_vswitchd()
         self.settle()
         before = cpu(self.agent.pid)
         wall_ms, done = self.command(order)
@@ -91,16 +91,18 @@ class Stage:
 
         def quiet() -> bool:
             before = sum(map(cpu, self.watched))
-            time.sleep(LOOK)
-            return sum(map(cpu, self.watched)) - before < QUIET
+            time.sleep(SAMPLE_SECONDS)
+            return sum(map(cpu, self.watched)) - before < QUIET_CPU
 
-        wait_for(quiet, "the node to become quiet", PATIENCE, every=0)
+        wait_for(quiet, "the node to become quiet", QUIET_TIMEOUT, every=0)
 
-    def _drain(self) -> None:
+    def _wake_vswitchd(self) -> None:
         """ovs-vswitchd closes a deleted port's socket when it is next woken: 15 ms a port that another would pay."""
-        self.bed.node().vsctl("set", "Open_vSwitch", ".", f"external_ids:bench={next(self.drains)}")
+        self.bed.node().vsctl(
+            "set", "Open_vSwitch", ".", f"external_ids:bench={next(self.wake_count)}"
+        )
 
-    def verify(self, contender: Contender, attached: Sequence[tuple[Pod, str]]) -> None:
+    def verify(self, implementation: Implementation, attached: Sequence[tuple[Pod, str]]) -> None:
         """Whoever says that it attached a pod has to have done so."""
         node = self.bed.node()
         installed = node.vsctl(
@@ -113,9 +115,9 @@ class Stage:
         for pod, _ in attached:
             inside = node.run(["ip", "-n", pod.name, "address", "show", "eth0"])
             if "inet " not in inside or (
-                contender.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "
+                implementation.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "
             ):
-                raise BenchError(f"{contender.name} did not attach {pod.name}: {inside}")
+                raise BenchError(f"{implementation.name} did not attach {pod.name}: {inside}")
 
     @property
     def agent_mib(self) -> float:
@@ -150,7 +152,9 @@ def build() -> tuple[Path, Path]:
 
 
 @contextmanager
-def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> Iterator[Stage]:
+def provisioned(
+    name: str, pod_count: int, seed: int, python: Sequence[str] = ()
+) -> Iterator[Environment]:
     """A bed with everything prepared and the agent serving; gone afterwards. `python` starts the agent differently."""
     with Bed.up(name, parts=PARTS) as bed:
         with progress.step(f"{pod_count} pods, logical ports and namespaces"):
@@ -162,13 +166,13 @@ def staged(name: str, pod_count: int, seed: int, python: Sequence[str] = ()) -> 
             words, env={"PYTHONPATH": str(ROOT / "tests")}, stderr=sys.stderr.fileno()
         )
         parts = ("ovs-vswitchd", "ovsdb-server", "ovn-controller")
-        stage = Stage(bed, agent, driver, made, random.Random(seed))
-        stage.watched = [agent.pid, *(node.service(part).pid for part in parts)]
-        stage.watched += [
+        env = Environment(bed, agent, driver, made, random.Random(seed))
+        env.watched = [agent.pid, *(node.service(part).pid for part in parts)]
+        env.watched += [
             bed.space("ctl").service(part).pid for part in ("ovn-northd", "ovn-sb", "ovn-nb")
         ]
         try:
-            yield stage
+            yield env
         finally:
             driver.terminate()
             driver.wait(10)

@@ -12,11 +12,11 @@ from proofs.bench import pods
 from proofs.bench.pods import Pod
 
 MTU = "1400"
-AGENT, FLOOR, RIVAL, REFERENCE = "ovnlet", "floor", "rival", "bridge"
+AGENT, FLOOR, KUBE_OVN, REFERENCE = "ovnlet", "floor", "rival", "bridge"
 BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
 
 
-class Contender(Protocol):
+class Implementation(Protocol):
     """One way to attach. `ADD` and `DEL` are orders for the driver; `sandbox` is a new container ID for each ADD."""
 
     name: str
@@ -33,7 +33,7 @@ def link(sandbox: str) -> str:
     return f"{sandbox[:12]}_h"
 
 
-class Plugin(Contender):
+class Plugin(Implementation):
     """A CNI plugin, started as a runtime starts it."""
 
     def __init__(self, name: str, path: Path, config: dict[str, Any], *, in_ovn: bool) -> None:
@@ -56,7 +56,7 @@ class Plugin(Contender):
         }
 
     def _env(self, verb: str, pod: Pod, sandbox: str) -> dict[str, str]:
-        facts = {
+        arguments = {
             "NAMESPACE": pods.NAMESPACE,
             "NAME": pod.name,
             "INFRA_CONTAINER_ID": sandbox,
@@ -69,12 +69,12 @@ class Plugin(Contender):
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(self._path.parent),
             "CNI_ARGS": ";".join(
-                ["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in facts.items())]
+                ["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in arguments.items())]
             ),
         }
 
 
-class Floor(Contender):
+class Floor(Implementation):
     """tests/proofs/bench/floor.c; its DEL cleans up after the rival too."""
 
     name, in_ovn = FLOOR, True
@@ -96,20 +96,20 @@ class Floor(Contender):
         return [self._path, "add", *inner, pods.GATEWAY, MTU, pod.iface_id]
 
 
-class Rival(Floor):
+class KubeOvn(Floor):
     """bench.rival, by threads of the driver."""
 
-    name, in_ovn = RIVAL, True
+    name, in_ovn = KUBE_OVN, True
 
     def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
-        return {"kind": "rival", "jobs": [self._told(*each) for each in pods]}
+        return {"kind": "kube-ovn", "jobs": [self._job(*each) for each in pods]}
 
     @staticmethod
-    def _told(pod: Pod, sandbox: str) -> list[str]:
+    def _job(pod: Pod, sandbox: str) -> list[str]:
         return [pod.netns, link(sandbox), pod.mac, pod.address, pods.GATEWAY, MTU, pod.iface_id]
 
 
-def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
+def all_implementations(plugin: Path, floor: Path) -> dict[str, Implementation]:
     subnet = {
         "type": "host-local",
         "ranges": [[{"subnet": "10.99.0.0/16"}]],
@@ -122,10 +122,10 @@ def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
         "isGateway": True,
         "ipam": subnet,
     }
-    all_of_them: list[Contender] = [
+    all_of_them: list[Implementation] = [
         Plugin(AGENT, plugin, {"name": "ovnlet", "type": "ovnlet"}, in_ovn=True),
         Floor(floor),
-        Rival(floor),
+        KubeOvn(floor),
         Plugin(REFERENCE, BRIDGE_PLUGIN, reference, in_ovn=False),
     ]
     return {each.name: each for each in all_of_them}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from proofs.install import life
+from proofs.install import lifecycle
 from proofs.install.report import Report, Step
 from testbed import deploy, layout, rights
 from testbed.bed import Bed
@@ -10,29 +10,29 @@ from testbed.service import wait_for
 from testbed.workloads import OVN, Cluster, Running, deployment, subnet
 
 REPLICAS = 3
-WISH = "10.16.77.77"
+REQUESTED_IP = "10.16.77.77"
 ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
 
 
 def run(bed: Bed) -> None:
     report, cluster = Report("install-alone.json"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
-        before = life.prepared(bed)
+        before = lifecycle.prepare_node(bed)
     with report.step("kubectl apply -k manifests/standalone, node Ready") as step:
-        step.saw(reference := deploy.apply(bed))
+        step.record(reference := deploy.apply(bed))
     with report.step(f"a Subnet with natOutgoing, and a Deployment of {REPLICAS} runs") as step:
         cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True, natOutgoing=True))
         cluster.apply(deployment("some", REPLICAS))
         pods = cluster.running(REPLICAS)
-        step.saw(*(f"{each.name}: {','.join(each.ips)}" for each in pods))
+        step.record(*(f"{each.name}: {','.join(each.ips)}" for each in pods))
     with report.step("the same trouble twice is one Event, counted") as step:
         for _ in range(2):
-            undone(pods[0], step)
-            restored(bed, pods[1], step)
+            restore_default_route(pods[0], step)
+            restore_address(bed, pods[1], step)
     with report.step("what is granted is used, and nothing else is asked for") as step:
-        used(bed, step)
+        verify_rights(bed, step)
     with report.step("our table of nftables stands, before it is all removed") as step:
-        step.saw(*wait_for(lambda: tables(bed), "our table"))
+        step.record(*wait_for(lambda: nft_tables(bed), "our table"))
     with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
         cluster.clear()
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
@@ -45,7 +45,7 @@ def run(bed: Bed) -> None:
             "--timeout=150s",
             timeout=160,
         )
-        step.saw(
+        step.record(
             *bed.kubectl(
                 "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
             ).splitlines()
@@ -60,51 +60,51 @@ def run(bed: Bed) -> None:
             "--timeout=90s",
             timeout=100,
         )
-        life.identical(bed, before, step)
+        lifecycle.verify_identical(bed, before, step)
 
 
-def tables(bed: Bed) -> list[str]:
+def nft_tables(bed: Bed) -> list[str]:
     return [line for line in bed.node().sh("nft list tables").splitlines() if "ovnlet" in line]
 
 
-def undone(pod: Running, step: Step) -> None:
+def restore_default_route(pod: Running, step: Step) -> None:
     """A foreign hand takes the default route: the agent repairs it and says so."""
     pod.inside("ip", "route", "del", "default")
-    step.saw(
+    step.record(
         f"route back: {wait_for(lambda: pod.inside('ip', 'route', 'show', 'default').strip(), 'the route')}"
     )
 
 
-def restored(bed: Bed, pod: Running, step: Step) -> None:
+def restore_address(bed: Bed, pod: Running, step: Step) -> None:
     """A user writes another address: the controller puts its own back and says so."""
     given = pod.ips[0]
-    bed.kubectl("annotate", "--overwrite", "pod", pod.name, f"{OVN}/ip_address={WISH}")
+    bed.kubectl("annotate", "--overwrite", "pod", pod.name, f"{OVN}/ip_address={REQUESTED_IP}")
     key = f"{OVN}/ip_address".replace(".", r"\.")
     words = ("get", "pod", pod.name, f"--output=jsonpath={{.metadata.annotations.{key}}}")
-    step.saw(
-        f"address back: {wait_for(_having(lambda: bed.kubectl(*words), given), 'the address', every=0.2)}"
+    step.record(
+        f"address back: {wait_for(_if_contains(lambda: bed.kubectl(*words), given), 'the address', every=0.2)}"
     )
 
 
-def _having(told: Callable[[], str], word: str) -> Callable[[], str]:
-    return lambda: text if word in (text := told()).split(",") else ""
+def _if_contains(read: Callable[[], str], expected: str) -> Callable[[], str]:
+    return lambda: text if expected in (text := read()).split(",") else ""
 
 
-def used(bed: Bed, step: Step) -> None:
+def verify_rights(bed: Bed, step: Step) -> None:
     """The audit log tells of a watch when it ends: both are made to begin anew."""
     bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
 
-    def look() -> bool:
+    def poll() -> bool:
         found[:] = [rights.look(bed, account) for account in ACCOUNTS]
         return not any(each.unused for each in found)
 
     found: list[rights.Rights] = []
     try:
-        wait_for(look, "every granted right to be used", timeout=60, every=1)
+        wait_for(poll, "every granted right to be used", timeout=60, every=1)
     finally:
         rights.record("standalone", *found)
         for each in found:
-            step.saw(
+            step.record(
                 f"{each.account}: {len(each.granted)} granted; unused: {each.unused}; beside them: {each.excess}"
             )
     assert not any(each.excess for each in found)

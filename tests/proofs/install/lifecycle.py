@@ -16,13 +16,13 @@ from testbed.workloads import HOST_PORT, PORT, SERVE, Cluster, deployment, pod, 
 
 REPLICAS = 10
 SOCKET = "/run/ovnlet/cni.sock"
-LATER = 1.0
+PING_MARGIN = 1.0
 # What Kubernetes asks of a node before anything is installed. The agent ensures it too, and never takes it back.
 PREPARED = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 # The plugin portmap, which a conflist chains for hostPorts, never removes its own empty chains; rules of pods it does.
 PORTMAP = "CNI-HOSTPORT-"
 # Connects each 20 ms until told to end, and prints the longest time without an agent.
-WATCH = f"""
+SOCKET_PROBE = f"""
 import signal, socket, time
 worst, since, going = 0.0, time.monotonic(), True
 def end(*_):
@@ -45,29 +45,31 @@ print(worst)
 def run(bed: Bed) -> None:
     report, cluster = Report("install.json"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
-        before = prepared(bed)
-        step.saw(*(f"{name}: {len(section)}" for name, section in before.items()))
+        before = prepare_node(bed)
+        step.record(*(f"{name}: {len(section)}" for name, section in before.items()))
     with report.step("kubectl apply -k manifests/base, node Ready") as step:
         assert not deploy.all_ready(bed), "a node without a CNI configuration is not ready"
         reference = deploy.apply(bed)
-        step.saw(reference, *deploy.agent_pods(bed), *weight(bed))
+        step.record(reference, *deploy.agent_pods(bed), *footprint(bed))
     with report.step(f"a Deployment of {REPLICAS} Ready by kubelet's HTTP probe") as step:
-        cluster.apply(probed("ten"))
+        cluster.apply(probed_deployment("ten"))
         bed.kubectl("rollout", "status", "deployment/ten", "--timeout=120s", timeout=130)
-        step.saw(bed.kubectl("get", "deployment/ten", "--no-headers").strip(), *node_interface(bed))
+        step.record(
+            bed.kubectl("get", "deployment/ten", "--no-headers").strip(), *node_interface(bed)
+        )
     with report.step("a hostPort answers from outside the node") as step:
         cluster.apply(web("web"))
         bed.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s", timeout=70)
-        step.saw(*host_port(bed))
+        step.record(*host_port(bed))
     with report.step("image changed, rollout under a 20 ms ping") as step:
         update(bed, cluster, reference, step)
     with report.step("ovnlet doctor finds no fault") as step:
-        step.saw(*doctor(bed))
+        step.record(*doctor(bed))
     with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
-        step.saw(wait_for(lambda: waiting(bed), "a wait", timeout=60, every=0.5))
+        step.record(wait_for(lambda: uninstall_wait(bed), "a wait", timeout=60, every=0.5))
     with report.step("the agent asked for nothing that it is not granted") as step:
-        step.saw(*asked(bed))
+        step.record(*used_rights(bed))
     with report.step("pods deleted: everything is removed") as step:
         cluster.clear()
         bed.kubectl(
@@ -79,7 +81,7 @@ def run(bed: Bed) -> None:
             "--timeout=150s",
             timeout=160,
         )
-        step.saw(
+        step.record(
             *bed.kubectl(
                 "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
             ).splitlines()
@@ -92,12 +94,12 @@ def run(bed: Bed) -> None:
             "--timeout=90s",
             timeout=100,
         )
-        step.saw(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
+        step.record(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
-        identical(bed, before, step)
+        verify_identical(bed, before, step)
 
 
-def weight(bed: Bed) -> list[str]:
+def footprint(bed: Bed) -> list[str]:
     """Of the image, and of an agent that has just begun to serve; imports are most of its CPU."""
     _, archive = images.agent_image(deploy.PROJECT)
     stat = (
@@ -112,7 +114,7 @@ def weight(bed: Bed) -> list[str]:
     return [size, f"the agent's start until Ready: {cpu:.2f} s of CPU, {resident:.0f} MiB resident"]
 
 
-def probed(name: str) -> dict[str, Any]:
+def probed_deployment(name: str) -> dict[str, Any]:
     """Web servers that kubelet asks from the node: Ready needs the node's own interface."""
     body = deployment(name, REPLICAS)
     probe = {
@@ -142,7 +144,7 @@ def host_port(bed: Bed) -> list[str]:
     return [f"{url}: {outside.strip()}"]
 
 
-def look(bed: Bed) -> Inventory:
+def observe(bed: Bed) -> Inventory:
     """Without what is others' and comes by itself: OVN's notes about switches, containerd's cache, portmap's chains."""
     seen = inventory(bed.node())
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
@@ -158,33 +160,33 @@ def look(bed: Bed) -> Inventory:
     return seen
 
 
-def prepared(bed: Bed) -> Inventory:
+def prepare_node(bed: Bed) -> Inventory:
     """The node as Kubernetes asks for it, and what is there."""
     bed.node().run(["sysctl", "-qw", *PREPARED])
-    return settled(bed)
+    return wait_settled(bed)
 
 
-def identical(bed: Bed, before: Inventory, step: Step) -> None:
+def verify_identical(bed: Bed, before: Inventory, step: Step) -> None:
     """What OVS and OVN keep of a port is gone a moment after it."""
     difference: list[str] = []
 
     def same() -> bool:
-        difference[:] = compare(before, look(bed))
+        difference[:] = compare(before, observe(bed))
         return not difference
 
     try:
         wait_for(same, "the node to be as it was", timeout=60, every=1)
     finally:
-        step.saw(*difference)
+        step.record(*difference)
 
 
-def settled(bed: Bed) -> Inventory:
+def wait_settled(bed: Bed) -> Inventory:
     """kubelet and kube-proxy have written their rules."""
 
     def twice() -> Inventory | None:
-        first = look(bed)
+        first = observe(bed)
         time.sleep(2)
-        second = look(bed)
+        second = observe(bed)
         return second if first == second else None
 
     return wait_for(twice, "a node at rest", timeout=90)
@@ -197,13 +199,13 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     usual_running = cluster.running(there + 1)
     usual = time.monotonic() - began
     pings = [running[0].ping(each.ips[0]) for each in usual_running[1:4]]
-    watch = bed.node().popen(["python3", "-c", WATCH])
+    watch = bed.node().popen(["python3", "-c", SOCKET_PROBE])
     other = f"{reference.rpartition(':')[0]}:again"
     ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io"]
     bed.node().run([*ctr, "images", "tag", reference, other])
     bed.kubectl("-n", deploy.NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
     seconds: list[float] = []
-    starter = threading.Thread(target=lambda: seconds.append(started(cluster, there + 2)))
+    starter = threading.Thread(target=lambda: seconds.append(start_pod(cluster, there + 2)))
     starter.start()
     bed.kubectl(
         "-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100
@@ -213,16 +215,16 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     watch.send_signal(2)
     downtime = float(watch.communicate(timeout=10)[0])
     lost = sum(sent - received for sent, received in counts)
-    step.saw(
+    step.record(
         f"{lost} of {sum(sent for sent, _ in counts)} packets lost",
         f"no agent for {downtime:.2f} s",
     )
-    step.saw(f"a pod made meanwhile ran after {seconds[0]:.2f} s, usual {usual:.2f} s")
+    step.record(f"a pod made meanwhile ran after {seconds[0]:.2f} s, usual {usual:.2f} s")
     assert lost == 0
-    assert seconds[0] <= usual + downtime + LATER
+    assert seconds[0] <= usual + downtime + PING_MARGIN
 
 
-def started(cluster: Cluster, count: int) -> float:
+def start_pod(cluster: Cluster, count: int) -> float:
     began = time.monotonic()
     cluster.apply(pod("meanwhile"))
     cluster.running(count, timeout=100)
@@ -246,7 +248,7 @@ def doctor(bed: Bed) -> list[str]:
     return [f"{each['level']} {each['what']}" for each in findings]
 
 
-def asked(bed: Bed) -> list[str]:
+def used_rights(bed: Bed) -> list[str]:
     """Which of its rights a life without Subnets uses; `--alone` shows that the rest are used too."""
     found = rights.look(bed, rights.AGENT)
     rights.record("install", found)
@@ -254,7 +256,7 @@ def asked(bed: Bed) -> list[str]:
     return [f"{right}: {many}" for right, many in sorted(found.used.items())]
 
 
-def waiting(bed: Bed) -> str:
+def uninstall_wait(bed: Bed) -> str:
     """What the uninstalling container says as long as pods are there."""
     for name in deploy.agent_pods(bed):
         words = ["-n", deploy.NAMESPACE, "logs", name, "--container=uninstall", "--ignore-errors"]
