@@ -45,7 +45,7 @@ def _compare(name: str, size: comparison.Size, seed: int) -> None:
     with provisioned(name, size.pods, seed) as env:
         samples = comparison.run(env, all_implementations(PLUGIN, floor), empty, size)
     result, aims = samples.rows(), rows.aims(samples)
-    report.write(ROOT / "build", head, result, aims)
+    report.write(head, result, aims)
     report.show(head, result, aims)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kit.report import markdown_table, write_page, write_rows
 from proofs.bench.comparison import Size
 from proofs.bench.rows import Aim, Row, as_json
 
@@ -55,10 +56,8 @@ def facts(seed: int, size: Size) -> list[str]:
 
 def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> str:
     lines = ["# What an attachment costs", "", *(f"* {fact}" for fact in head), ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    lines += [markdown_table(HEADINGS, map(_cells, rows))]
     lines += [
-        "",
         *(f"* {note}" for note in NOTES),
         "",
         "## Aims",
@@ -68,10 +67,9 @@ def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> s
     return "\n".join(lines) + "\n"
 
 
-def write(directory: Path, head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "bench.json").write_text(as_json(rows))
-    (directory / "bench.md").write_text(markdown(head, rows, aims))
+def write(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
+    write_rows("bench", as_json(rows))
+    write_page("bench", markdown(head, rows, aims))
 
 
 def show(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, REFERENCE
 
@@ -155,13 +155,12 @@ def aims(samples: Samples) -> list[Aim]:
     ]
 
 
-def as_json(rows: Sequence[Row]) -> str:
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Eight keys in every row; two more where they mean something."""
     optional = ("pods_per_s", "mib")
-    bodies = [
+    return [
         {k: v for k, v in asdict(row).items() if k not in optional or v is not None} for row in rows
     ]
-    return json.dumps(bodies, indent=1) + "\n"
 
 
 def _percentile(values: Sequence[float], share: float) -> float:

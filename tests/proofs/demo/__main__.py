@@ -19,12 +19,11 @@ from testbed.machine import machine
 from testbed.node import Node
 from testbed.workloads import Cluster
 
-BUILD = deploy.PROJECT / "build"
 BED = os.environ.get("OVNLET_DEMO_BED", "demo")
 
 
 def main() -> int:
-    report = Report(BUILD)
+    report = Report()
     began = time.monotonic()
     try:
         with report.step("install packages, build Kubernetes and the images (cached)") as step:

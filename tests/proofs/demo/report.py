@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kit.report import BUILD, write_rows
 from testbed.service import BedError
 
 SHOWN, LONGEST = 12, 16
@@ -46,9 +45,9 @@ class Step:
 class Report:
     """``scene`` runs one; after one that failed there is none."""
 
-    def __init__(self, build: Path) -> None:
-        self._build, self.console = build, Console(width=None if sys.stdout.isatty() else PIPED)
-        self._evidence = build / "evidence" / "demo"
+    def __init__(self) -> None:
+        self.console = Console(width=None if sys.stdout.isatty() else PIPED)
+        self._evidence = BUILD / "evidence" / "demo"
         self._evidence.mkdir(parents=True, exist_ok=True)
         self.steps: list[Step] = []
 
@@ -73,7 +72,7 @@ class Report:
     def _save(self, step: Step) -> None:
         file = self._evidence / f"{len(self.steps):02d}.txt"
         file.write_text("\n".join(step.seen) + "\n")
-        step.evidence = str(file.relative_to(self._build.parent))
+        step.evidence = str(file.relative_to(BUILD.parent))
         shown = step.seen[:SHOWN] if step.ok else [*step.seen[:SHOWN], *step.seen[SHOWN:][-1:]]
         for line in "\n".join(shown).splitlines()[:LONGEST]:
             self.console.print(
@@ -101,5 +100,5 @@ class Report:
             {name: value for name, value in asdict(step).items() if name != "seen"}
             for step in self.steps
         ]
-        (self._build / "demo.json").write_text(json.dumps(rows, indent=1) + "\n")
+        write_rows("demo", rows)
         return all(step.ok for step in self.steps)

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from proofs.drift import checks, control, rest, restarts, soak, trials
-from proofs.drift.environment import BUILD, EVIDENCE, Environment, provisioned
+from proofs.drift.environment import EVIDENCE, Environment, provisioned
 from proofs.drift.outages import OUTAGES
 from proofs.drift.report import Report, RunAborted
 from testbed import progress
@@ -45,7 +45,7 @@ def main() -> int:
     finally:
         minutes = (time.monotonic() - began) / 60
         head = f"{report.pods} pods, seed {report.seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
-        report.write(BUILD, mode, head)
+        report.write(mode, head)
         report.show(Console(width=None if sys.stdout.isatty() else 150), head)
     return 0 if report.good else 1
 

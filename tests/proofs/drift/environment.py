@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kit.report import BUILD
 from proofs.drift import faults, sentinels
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.observe import Facts, Target
@@ -22,7 +23,6 @@ from testbed.inventory import Inventory, compare
 from testbed.service import BedError, wait_for
 from testbed.workloads import Cluster
 
-BUILD = deploy.PROJECT / "build"
 EVIDENCE = BUILD / "evidence"
 SERVICES = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "containerd", "kubelet")
 SENTINEL_POD = "keeper"  # holds a stranger's addresses and routes

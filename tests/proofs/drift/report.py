@@ -12,12 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kit.report import markdown_table, write_page, write_rows
 from proofs.drift.faults import FaultClass
 
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
 ABORT_AFTER = 12
-SAVED = "book.json"
+SAVED = "report.json"
+_COLUMN_NAMES = {"klass": "class", "sentinels_ok": "witnesses_ok"}
 
 
 class RunAborted(Exception):
@@ -39,8 +41,8 @@ class Row:
     control_broken: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        body = asdict(self)
-        return {"kind": body.pop("kind"), "class": body.pop("klass"), **body}
+        """Return the row under the column names of ``build/drift.json``, which are a file format."""
+        return {_COLUMN_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @property
     def good(self) -> bool:
@@ -119,15 +121,11 @@ class Report:
             and all(holds for _, holds, _ in self.proofs)
         )
 
-    def write(self, build: Path, mode: str, head: str) -> None:
+    def write(self, mode: str, head: str) -> None:
         """Rows only where there was a table; what was shown besides stands in the text."""
-        build.mkdir(parents=True, exist_ok=True)
         if self.rows or not mode:
-            (build / "drift.json").write_text(
-                json.dumps([row.as_json() for row in self.rows], indent=1) + "\n"
-            )
-        name = f"drift-{mode}" if mode else "drift"
-        (build / f"{name}.md").write_text(f"{head}\n\n{markdown(self)}")
+            write_rows("drift", [row.as_json() for row in self.rows])
+        write_page(f"drift-{mode}" if mode else "drift", f"{head}\n\n{markdown(self)}")
 
     def show(self, console: Console, head: str) -> None:
         console.print(head, highlight=False)
@@ -231,26 +229,23 @@ def markdown(report: Report) -> str:
     parts = []
     if report.rows:
         parts += [
-            _markdown(COLUMNS, _lines(report.rows)),
-            _markdown(CLASS_COLUMNS, _classes(report.rows)),
+            markdown_table(COLUMNS, _lines(report.rows)),
+            markdown_table(CLASS_COLUMNS, _classes(report.rows)),
         ]
     if report.outage_windows:
         parts.append(
-            _markdown(
+            markdown_table(
                 ("node-wide kind", "outage over the sampled pods"),
                 list(report.outage_windows.items()),
             )
         )
     if report.proofs:
         parts.append(
-            _markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in report.proofs])
+            markdown_table(
+                ("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in report.proofs]
+            )
         )
     return "\n".join(parts)
-
-
-def _markdown(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str) -> Table:

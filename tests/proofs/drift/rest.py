@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
 
+from kit.report import write_summary
 from proofs.drift import trials
-from proofs.drift.environment import BUILD, SENTINEL_POD, Environment
+from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.report import Report
 from proofs.drift.table import BY_NAME
 from proofs.drift.writes import Writes
@@ -43,7 +43,7 @@ def run(env: Environment, report: Report, minutes: float) -> None:
         "ovsdb_rows": written.rows,
         "kernel": written.kernel,
     }
-    (BUILD / "drift-rest.json").write_text(json.dumps(body, indent=1) + "\n")
+    write_summary("drift-rest", body)
     report.dump("rest", **body)
     report.prove(
         f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written)

@@ -43,7 +43,7 @@ print(worst)
 
 
 def run(bed: Bed) -> None:
-    report, cluster = Report("install.json"), Cluster(bed)
+    report, cluster = Report("install"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
         before = prepare_node(bed)
         step.record(*(f"{name}: {len(section)}" for name, section in before.items()))

@@ -1,15 +1,12 @@
 """The steps of a run, each with its time, its verdict and what was seen: a list in JSON."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from kit.report import write_rows
 from testbed import progress
-
-BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 @dataclass(slots=True)
@@ -27,7 +24,7 @@ class Report:
     """Written after each step: a run that is cut short tells how far it came."""
 
     def __init__(self, name: str) -> None:
-        self._path = BUILD / name
+        self._name = name
         self._steps: list[Step] = []
 
     @contextmanager
@@ -43,8 +40,7 @@ class Report:
             raise
         finally:
             step.seconds = round(time.monotonic() - began, 2)
-            self._path.parent.mkdir(exist_ok=True)
-            self._path.write_text(json.dumps([asdict(each) for each in self._steps], indent=1))
+            write_rows(self._name, self._steps)
             progress.say(
                 f"  {'ok ' if step.ok else 'BAD'} {step.seconds:6.1f} s  {name}: {'; '.join(step.evidence)[:300]}"
             )

@@ -15,7 +15,7 @@ ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
 
 
 def run(bed: Bed) -> None:
-    report, cluster = Report("install-alone.json"), Cluster(bed)
+    report, cluster = Report("install-alone"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
         before = lifecycle.prepare_node(bed)
     with report.step("kubectl apply -k manifests/standalone, node Ready") as step:
