@@ -1,4 +1,4 @@
-"""`python -m drift`: the whole proof; parts of it and smaller beds for development."""
+"""`python -m proofs.drift`: run the proof, or a part of it on a smaller bed for development."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from testbed.service import BedError
 
 
 def main() -> int:
+    """Run the proof and write its report. Return 0 if everything in it is good, else 1."""
     args = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     mode = "rest" if args.rest else "soak" if args.soak else ""
@@ -41,16 +42,18 @@ def main() -> int:
                 _run_table(env, report, args, report.seed)
     except (BedError, RunAborted, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
-        report.prove("the run came to its end", False, str(error)[:300] or "it was stopped")
+        report.prove("the run was completed", False, str(error)[:300] or "it was interrupted")
     finally:
         minutes = (time.monotonic() - began) / 60
-        head = f"{report.pods} pods, seed {report.seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
+        started = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        head = f"{report.pods} pods, seed {report.seed}, {started}, {minutes:.1f} min"
         report.write(mode, head)
         report.show(Console(width=None if sys.stdout.isatty() else 150), head)
     return 0 if report.good else 1
 
 
 def _make_report(args: argparse.Namespace, evidence: Path, pods: int) -> Report:
+    """Return the report of the run to resume, or an empty one after deleting the old evidence."""
     if args.resume:
         return Report.resumed(evidence)
     shutil.rmtree(evidence, ignore_errors=True)
@@ -62,6 +65,7 @@ def _make_report(args: argparse.Namespace, evidence: Path, pods: int) -> Report:
 
 
 def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed: int) -> None:
+    """Run all trials, outages and checks, then their control runs without an agent."""
     faults = trials.select_faults(args.only)
     chosen = trials.draw(faults, args.pairs, seed)
     trials.fast(env, report, faults, args.repeats, seed)
@@ -90,36 +94,43 @@ def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="drift", description=__doc__)
     parser.add_argument(
-        "--pods", type=int, help="on the node (default: 50, at rest 100, in a soak 30)"
+        "--pods", type=int, help="pods on the node (default: 50; --rest 100, --soak 30)"
     )
     parser.add_argument(
-        "--rest", type=float, nargs="?", const=5, metavar="MINUTES", help="look who writes at rest"
+        "--rest",
+        type=float,
+        nargs="?",
+        const=5,
+        metavar="MINUTES",
+        help="count all writes on a node at rest",
     )
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="chaos instead of the table")
     parser.add_argument(
-        "--repeats", type=int, default=10, help="of each fast kind (default: %(default)s)"
+        "--soak", type=float, metavar="MINUTES", help="run random faults instead of the table"
     )
     parser.add_argument(
-        "--pairs", type=int, default=100, help="random pairs (default: %(default)s)"
+        "--repeats", type=int, default=10, help="trials of each fast fault (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
+    parser.add_argument(
+        "--pairs", type=int, default=100, help="random pairs of faults (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="seed of every choice (default: random, printed)")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="take up a run that was cut off, with its seed and pods",
+        help="continue an interrupted run, with its seed and pods",
     )
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="WORDS",
-        help="kinds whose name contains this",
+        help="run only faults whose name contains this",
     )
     parser.add_argument(
-        "--no-control", action="store_true", help="leave the control run out; then nothing counts"
+        "--no-control", action="store_true", help="skip the control run; then no row counts as good"
     )
-    parser.add_argument("--bed", help="name of the bed")
-    parser.add_argument("--keep", action="store_true", help="leave the bed up")
+    parser.add_argument("--bed", help="name of the test bed")
+    parser.add_argument("--keep", action="store_true", help="leave the test bed running")
     return parser.parse_args()
 
 

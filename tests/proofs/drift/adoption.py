@@ -1,6 +1,8 @@
-"""A pod that kube-ovn-cni made, by its names and labels, without a record: taken over as it runs, and mended.
+"""A pod made by kube-ovn-cni, without a record: ovnlet must adopt it by names and labels while it
+runs, and repair it.
 
-The pod is rewritten to what that agent leaves behind while no agent is there; then ovnlet comes for the first time.
+The pod is rewritten to what kube-ovn-cni leaves behind while no agent runs; then ovnlet starts for
+the first time.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from proofs.drift.table import BY_NAME
 from testbed.service import BedError, wait_for
 
 NAME = "pod made by kube-ovn-cni, broken"
-# Its container ID is known by its first twelve characters only, so the mark and the record are other ones.
+# Only the first twelve characters of its container ID are known, so mark and record differ.
 EXPECTED_DIFFERENCES = ("record", "external_ids ovnlet", "pod link eth0", "qos", "queue 0")
 
 
 def _inside(victim: Target) -> list[str]:
-    """What the kernel and netlink's defaults make of its calls: prefix routes, no protocol, no source."""
+    """Return what the kernel and netlink's defaults make of kube-ovn-cni's calls.
+
+    These are prefix routes, and routes without our protocol and without a source address.
+    """
     v4, v6 = victim.ips
     return [
         "address flush dev eth0 scope global",
@@ -40,7 +45,11 @@ def _inside(victim: Target) -> list[str]:
 
 
 def disguise(victim: Target) -> Tools:
-    """Kube-OVN has no mark, no `iface-id-ver`, no queue of its own in the class, and nothing in the pod but routes."""
+    """Return commands that turn a pod of ovnlet into one of kube-ovn-cni.
+
+    Kube-OVN sets no mark and no `iface-id-ver`, adds no queue of its own to the class, and
+    configures nothing in the pod but addresses and routes.
+    """
     name, port = victim.netns.rpartition("/")[2], victim.port
     rows = f"external_ids:iface-id={victim.iface_id}"
     unmark = [
@@ -65,7 +74,7 @@ def disguise(victim: Target) -> Tools:
 
 def _faults(victim: Target) -> Tools:
     faults = ("iface-id removed", "pod MTU changed", "default route removed", "host veth set down")
-    return [line for wound in faults for line in BY_NAME[wound].tools(victim)]
+    return [line for name in faults for line in BY_NAME[name].tools(victim)]
 
 
 def _disguise_victim(env: Environment, seed: int) -> Target:
@@ -76,7 +85,7 @@ def _disguise_victim(env: Environment, seed: int) -> Target:
 
 
 def _wait_adopted(env: Environment, victim: Target, since: float) -> float | None:
-    """Milliseconds until all but the marks is as before."""
+    """Return the milliseconds until everything but the marks is as before, or None after 30 s."""
 
     def left() -> list[str]:
         wrong = env.wrong([victim], allow_extra=True).get(victim.pod, [])
@@ -90,7 +99,11 @@ def _wait_adopted(env: Environment, victim: Target, since: float) -> float | Non
 
 
 def run(env: Environment, report: Report, seed: int) -> list[Row]:
-    """And its deletion, which names the whole container ID, finds all of it."""
+    """Time the adoption, then delete the pod.
+
+    The DEL has the whole container ID, and must find everything although the adopted record has
+    only a part of it.
+    """
     victim = _disguise_victim(env, seed)
     env.restore_agent()
     since = time.monotonic()
@@ -128,7 +141,8 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
     ]
 
 
-def control_run(env: Environment, _book: Report, seed: int) -> dict[str, bool]:
+def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pod stays broken without an agent."""
     victim = _disguise_victim(env, seed)
     time.sleep(CONTROL_WAIT)
     broken = victim.pod in env.wrong([victim], allow_extra=True)

@@ -1,4 +1,6 @@
-"""The kinds that need a play of their own: here an agent that cannot see the pods, or that is replaced."""
+"""The checks that need a sequence of their own. Those of the agent itself are here: without its
+netns mount, and replaced.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +25,24 @@ from testbed.service import wait_for
 INVISIBLE = "/run/nothing-here"
 VISIBLE = "/run/netns"
 RESTART = "agent restart under a 20 ms ping"
-QUIET_SECONDS = 2.0  # seconds without a write by anybody, before a count begins
-EVENT_SECONDS = 5.0  # seconds in which an Event is posted
+QUIET_SECONDS = 2.0  # without a write by any process, before counting starts
+EVENT_SECONDS = 5.0  # until an Event has been posted
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """A check, and the same without an agent: ``control_run`` returns for each row whether it
+    stays broken.
+    """
+
     name: str
     klass: FaultClass
     run: Callable[[Environment, Report, int], list[Row]]
-    control_run: Callable[
-        [Environment, Report, int], dict[str, bool]
-    ]  # the same without an agent: what stays broken
+    control_run: Callable[[Environment, Report, int], dict[str, bool]]
 
 
 def run(env: Environment, report: Report, checks: Sequence[Check], seed: int) -> None:
+    """Run the checks that this run has not done yet, and add their rows to the report."""
     for check in checks:
         title = f"class {check.klass}: {check.name}"
         if not report.is_pending(check.name, seed):
@@ -45,10 +50,11 @@ def run(env: Environment, report: Report, checks: Sequence[Check], seed: int) ->
         with progress.step(title), recording_failures(env, report, check.name, check.klass, seed):
             for row in check.run(env, report, seed):
                 report.add(row)
-                report.dump("exams", **row.as_json())
+                report.dump("checks", **row.as_json())
 
 
 def control(env: Environment, report: Report, checks: Sequence[Check], seed: int) -> None:
+    """Run the checks' control runs that this run has not done yet."""
     for check in checks:
         title = f"control run without an agent: {check.name}"
         if not report.is_pending(title):
@@ -57,11 +63,11 @@ def control(env: Environment, report: Report, checks: Sequence[Check], seed: int
             report.record_control(check.control_run(env, report, seed))
 
 
-# --- an agent that cannot see the pods --------------------------------------------------------------------------------
+# --- the agent without /run/netns
 
 
 def _mount(env: Environment, path: str) -> None:
-    """Where the agent's pod finds its /run/netns from its next start on."""
+    """Mount this path as /run/netns into the agent's pod from its next start on."""
     shown = json.loads(env.bed.kubectl(*NS, "get", deploy.DAEMONSET, "-o", "json"))
     volumes = [volume["name"] for volume in shown["spec"]["template"]["spec"]["volumes"]]
     where = f"/spec/template/spec/volumes/{volumes.index('netns')}/hostPath/path"
@@ -71,7 +77,7 @@ def _mount(env: Environment, path: str) -> None:
 
 @contextmanager
 def _agent_without_netns(env: Environment) -> Iterator[None]:
-    """The agent runs with an empty directory in the place of /run/netns."""
+    """Run the agent with an empty directory in place of /run/netns."""
     _mount(env, INVISIBLE)
     try:
         env.restore_agent()
@@ -81,23 +87,24 @@ def _agent_without_netns(env: Environment) -> Iterator[None]:
         _mount(env, VISIBLE)
 
 
-def _part() -> Outage:
-    return Outage(UNSEEN, outages.nothing, (*outages.UNPLUGGED, "pod MTU changed"))
+def _outage() -> Outage:
+    return Outage(NETNS_INVISIBLE, outages.nothing, (*outages.UNPLUGGED, "pod MTU changed"))
 
 
 def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
-    """It writes nothing, wounds or not, and says clearly why; once it can see, all is repaired.
+    """Verify that the agent writes nothing and logs why, whether or not pods are broken; then that
+    it repairs all pods.
 
-    ovs-vswitchd echoes the wounds, so that the count begins when that is over. The repairs are the proof that what
-    the agent writes is counted.
+    ovs-vswitchd reacts to the faults with writes of its own, so counting starts when those are
+    over. The repairs prove that the counters see what the agent writes.
     """
     env.remove_agent()
-    restarts.inject(env, restarts.assign_faults(env, _part(), seed))
+    restarts.inject(env, restarts.assign_faults(env, _outage(), seed))
     writes, since = Writes.from_rest(env, QUIET_SECONDS, restarts.REPAIR_TIMEOUT), time.monotonic()
     with _agent_without_netns(env):
         wait_for(
             lambda: "mount propagation" in env.agent_log(),
-            "the agent's complaint",
+            "the agent to report it",
             timeout=30,
             every=0.2,
         )
@@ -110,7 +117,9 @@ def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
             log=env.agent_log()[-4000:],
             notifications=writes.notifications,
         )
-    report.prove(f"{UNSEEN}: {len(env.targets)} pods, no write", written.none, str(written))
+    report.prove(
+        f"{NETNS_INVISIBLE}: {len(env.targets)} pods, no write", written.none, str(written)
+    )
     writes = Writes(env)
     env.restore_agent()
     results = restarts.wait_repaired(env, time.monotonic())
@@ -120,13 +129,15 @@ def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
     repaired = writes.so_far()
     report.dump("invisible", repaired=str(repaired), notifications=writes.notifications)
     report.prove(
-        f"{UNSEEN}: the same counters see the repairs once it can see", repaired.all, str(repaired)
+        f"{NETNS_INVISIBLE}: the same counters see the repairs afterwards",
+        repaired.all,
+        str(repaired),
     )
     slowest = max(result["repaired_ms"] or 0 for result in results)
     done = not unrepaired and written.none
     return [
         Row(
-            UNSEEN,
+            NETNS_INVISIBLE,
             "restart",
             seed,
             reported_ms,
@@ -138,22 +149,25 @@ def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
     ]
 
 
-def invisible_control(env: Environment, _book: Report, seed: int) -> dict[str, bool]:
-    faulted = restarts.assign_faults(env, _part(), seed)
+def invisible_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pods stay broken without an agent."""
+    faulted = restarts.assign_faults(env, _outage(), seed)
     env.remove_agent()
     restarts.inject(env, faulted)
     time.sleep(CONTROL_WAIT)
     wrong = env.wrong()
     env.restore_agent()
     restarts.wait_repaired(env, time.monotonic())
-    return {UNSEEN: all(hurt.pod in wrong for hurt, _ in faulted)}
+    return {NETNS_INVISIBLE: all(target.pod in wrong for target, _ in faulted)}
 
 
-# --- an agent that is replaced ----------------------------------------------------------------------------------------
+# --- the agent replaced
 
 
 def restart(env: Environment, report: Report) -> None:
-    """Under a 20 ms ping on a sample: nothing is lost, and nothing is written."""
+    """Replace the agent under a 20 ms ping on a sample of pods: no packet may be lost, nothing may
+    be written.
+    """
     if not report.is_pending(RESTART):
         return
     with progress.step(RESTART), recording_failures(env, report, RESTART):
@@ -172,9 +186,9 @@ def restart(env: Environment, report: Report) -> None:
         report.prove("agent restart: no write", written.none, str(written))
 
 
-UNSEEN = "/run/netns invisible to the agent at its start"
+NETNS_INVISIBLE = "/run/netns invisible to the agent at its start"
 CHECKS = [
-    Check(UNSEEN, "restart", invisible, invisible_control),
+    Check(NETNS_INVISIBLE, "restart", invisible, invisible_control),
     Check(rules.EXEMPTION, "rule", rules.exemption, rules.exemption_control),
     Check(rules.BACKOFF, "rule", rules.backoff, rules.backoff_control),
     Check(garbage.NAME, "resync", garbage.run_with_agent, garbage.control_with_agent),

@@ -1,4 +1,6 @@
-"""CNI CHECK as a runtime calls it: the installed plugin, the configuration and result that containerd remembers."""
+"""CNI CHECK as a runtime calls it: the installed plugin, with the configuration and result that
+containerd cached.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ BIN = Path("/opt/cni/bin")
 
 
 def check(target: Target) -> str:
-    """Empty if all is well, else the error's words."""
+    """Run CHECK for the pod's interface. Return its error message, or "" on success."""
     path = RESULTS / f"ovnlet-{target.container_id}-{target.ifname}"
     if not path.exists():
-        return "the runtime remembers no result"
+        return "the runtime has cached no result"
     cached = json.loads(path.read_text())
     environment = {
         "CNI_COMMAND": "CHECK",

@@ -1,6 +1,7 @@
-"""The control run: the same table without an agent. What is right again all the same does not count.
+"""The control run: the same faults without an agent. A row that is right again without one does
+not count.
 
-Afterwards the agent is started, and all of it must be repaired by its start alone.
+Then the agent starts, and must repair everything by its start alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from proofs.drift.report import Report
 from proofs.drift.trials import candidates, item, pair_name
 from testbed import progress
 
-CONTROL_WAIT = 8.0  # seconds; the slowest repair of class event takes a tenth of that
+CONTROL_WAIT = 8.0  # seconds; the slowest repair of class event takes a tenth of it
 START_SECONDS = 60
 Named = tuple[str, tuple[Fault, ...]]
 
@@ -24,13 +25,14 @@ Named = tuple[str, tuple[Fault, ...]]
 def run(
     env: Environment, report: Report, faults: Sequence[Fault], chosen: Sequence[tuple[Fault, Fault]]
 ) -> None:
-    """Each kind and each pair on a pod of its own, as many at a time as there are pods."""
+    """Inject each fault and each pair into a pod of its own, as many at a time as there are
+    pods.
+    """
     waiting: list[Named] = [(fault.name, (fault,)) for fault in faults]
     waiting += [(pair_name(pair), pair) for pair in chosen]
     waiting = [named for named in waiting if report.is_pending(_title(named[0]))]
-    waiting.sort(
-        key=lambda named: not any(fault.limited for fault in named[1])
-    )  # fewer pods are fit for those
+    # Those with limits first: fewer pods fit them.
+    waiting.sort(key=lambda named: not any(fault.limited for fault in named[1]))
     with progress.step(f"control run without an agent: {len(waiting)} kinds and pairs") as step:
         while waiting:
             step.note(f"{len(waiting)} to go")
@@ -48,7 +50,7 @@ def _title(name: str) -> str:
 
 
 def _assign(env: Environment, waiting: list[Named]) -> list[tuple[str, Target, tuple[Fault, ...]]]:
-    """Take from `waiting` what fits on the pods there are."""
+    """Take from `waiting` what fits the pods, at most one for each pod."""
     faulted = []
     for target in env.targets:
         fits = (
@@ -65,6 +67,7 @@ def _assign(env: Environment, waiting: list[Named]) -> list[tuple[str, Target, t
 def _batch(
     env: Environment, report: Report, faulted: Sequence[tuple[str, Target, tuple[Fault, ...]]]
 ) -> dict[str, bool]:
+    """Inject the faults without an agent. Return for each name whether its pod stayed broken."""
     env.remove_agent()
     for _, target, faults in faulted:
         env.exec_agent.ask("tools", tools=item(target, *faults)["tools"])
@@ -72,11 +75,11 @@ def _batch(
     broken = {}
     for name, target, faults in faulted:
         allow_extra = any(fault.allow_extra for fault in faults)
-        told = env.wrong([target], allow_extra=allow_extra).get(target.pod, [])
-        broken[name] = bool(told)
-        report.dump("control", kind=name, pod=target.pod, wrong=told)
+        wrong = env.wrong([target], allow_extra=allow_extra).get(target.pod, [])
+        broken[name] = bool(wrong)
+        report.dump("control", kind=name, pod=target.pod, wrong=wrong)
     verify_agent_start(
-        env, report, faulted, f"control: {len(faulted)} broken pods are right by the agent's start"
+        env, report, faulted, f"control: {len(faulted)} broken pods repaired by the agent's start"
     )
     return broken
 
@@ -87,7 +90,7 @@ def verify_agent_start(
     faulted: Sequence[tuple[str, Target, tuple[Fault, ...]]],
     title: str,
 ) -> None:
-    """Start the agent; everything that was broken is right without a further sign."""
+    """Start the agent, and record as a proof whether its start alone repairs all these pods."""
     began = time.monotonic()
     env.restore_agent()
     since = time.monotonic()

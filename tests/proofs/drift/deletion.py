@@ -1,4 +1,6 @@
-"""A deletion that nobody told of: the watch was cut, history is compacted, kubelet called no DEL."""
+"""A deletion without any notification: the watch is cut, the history is compacted, and kubelet
+calls no DEL.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ GC_SECONDS = 200.0
 
 @contextmanager
 def _disconnected(env: Environment) -> Iterator[None]:
-    """The node cannot speak to the API server, and kubelet calls no DEL."""
+    """Cut the node off from the API server and freeze kubelet, so that it calls no DEL."""
     kubelet = env.bed.node().service("kubelet")
     kubelet.send(signal.SIGSTOP)
     env.tools([["nft", line] for line in (*CUT, REFUSE)])
@@ -34,7 +36,7 @@ def _disconnected(env: Environment) -> Iterator[None]:
 
 
 def _delete_and_forget(env: Environment, victim: Target) -> None:
-    """The pod's object goes, and with it every revision that could tell of it."""
+    """Delete the pod's object, then compact every revision from which a watch could learn of it."""
     env.bed.kubectl("delete", "pod", victim.pod, "--force", "--grace-period=0")
     control = env.bed.control
     assert control
@@ -44,19 +46,24 @@ def _delete_and_forget(env: Environment, victim: Target) -> None:
 
 
 def victim_of(env: Environment, seed: int) -> Target:
+    """Return the pod that this seed selects, never the sentinel pod."""
     pods = [each for each in env.targets if each.pod != SENTINEL_POD]
     return pods[seed % len(pods)]
 
 
 def traces(env: Environment, victim: Target) -> bool:
-    """Whether anything of that sandbox is left: a port, a link, a record."""
+    """Return whether anything of that sandbox is left: a port, a link, a record."""
     node = env.bed.node()
     linked = node.result(["ip", "link", "show", victim.port]).returncode == 0
     return linked or victim.port in env.names() or node.path(victim.record).exists()
 
 
 def replace(env: Environment, victim: Target) -> None:
-    """kubelet goes on; a new pod of the same name takes the victim's place."""
+    """Continue kubelet, wait until the victim's traces are gone, and start a new pod of the same
+    name.
+
+    The new set of pods becomes the baseline. Raise BedError after 90 s.
+    """
     env.bed.node().service("kubelet").send(signal.SIGCONT)
     wait_for(
         lambda: not traces(env, victim), "the deleted pod's traces to go", timeout=90, every=0.2
@@ -69,6 +76,7 @@ def replace(env: Environment, victim: Target) -> None:
 
 
 def run(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Time garbage collection of a pod whose deletion the agent was never notified of."""
     victim = victim_of(env, seed)
     with _disconnected(env):
         _delete_and_forget(env, victim)
@@ -110,7 +118,8 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
     ]
 
 
-def control_run(env: Environment, _book: Report, seed: int) -> dict[str, bool]:
+def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the deleted pod's traces stay without an agent."""
     victim = victim_of(env, seed)
     env.remove_agent()
     with _disconnected(env):

@@ -1,4 +1,8 @@
-"""The bed of a run: one node with ovnlet as a DaemonSet, pods, witnesses, and the hand that reaches into its space."""
+"""The environment of a run: a test bed of one node with ovnlet as a DaemonSet, pods, sentinels and
+the exec agent.
+
+It reads and changes the node. It judges nothing: trials and checks do.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from testbed.workloads import Cluster
 
 EVIDENCE = BUILD / "evidence"
 SERVICES = ("ovsdb-server", "ovs-vswitchd", "ovn-controller", "containerd", "kubelet")
-SENTINEL_POD = "keeper"  # holds a stranger's addresses and routes
+SENTINEL_POD = "keeper"  # the pod with foreign addresses and routes inside
 UNSCHEDULABLE = {"spec": {"template": {"spec": {"nodeSelector": {"nowhere": "true"}}}}}
 SCHEDULABLE = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
 NS = ("-n", deploy.NAMESPACE)
@@ -33,6 +37,12 @@ NS = ("-n", deploy.NAMESPACE)
 
 @dataclass
 class Environment:
+    """A test bed with its pods and the facts that were right before anything was broken.
+
+    ``baseline`` has the facts of each pod, ``reference`` the inventory of the sentinels.
+    ``unreachable`` names pods that nothing repaired; no further trial starts with one of them.
+    """
+
     bed: Bed
     exec_agent: ExecClient
     cluster: Cluster
@@ -40,29 +50,32 @@ class Environment:
     targets: list[Target] = field(default_factory=list)
     reference: Inventory = field(default_factory=dict)
     baseline: dict[str, Facts] = field(default_factory=dict)
-    unreachable: set[str] = field(
-        default_factory=set
-    )  # pods that nothing brings back: no trial begins with one
+    unreachable: set[str] = field(default_factory=set)
 
     @property
     def sentinel_pod(self) -> Target:
+        """The pod that has foreign addresses and routes inside."""
         return next(target for target in self.targets if target.pod == SENTINEL_POD)
 
     def tools(self, lines: faults.Tools) -> None:
-        """Foreign tools that must succeed."""
+        """Run foreign tools on the node, one after another. Raise BedError if one fails."""
         for answer in self.exec_agent.ask("tools", tools=lines)["exits"]:
             if answer["status"]:
                 raise BedError(f"{' '.join(answer['argv'])}: {answer['said']}")
 
     def facts(self) -> dict[str, Facts]:
-        """All pods as they are become the baseline."""
+        """Make the pods' present state the baseline, and return it."""
         self.baseline = dict(
             self.exec_agent.ask("baseline", targets=_as_json(self.targets))["facts"]
         )
         return self.baseline
 
     def recover(self) -> None:
-        """After trouble: the node's parts run, an agent, and all pods; a hand that ended is replaced by one as wise."""
+        """Restore the environment after a failure: the node's services, the exec agent, the agent
+        and all pods.
+
+        A new exec agent gets the baseline of the one that ended.
+        """
         self._restore_parts()
         if self.exec_agent.process.poll() is not None:
             self.exec_agent = ExecClient.start(self.bed, self.evidence)
@@ -71,7 +84,9 @@ class Environment:
         self._recreate_pods()
 
     def _restore_parts(self) -> None:
-        """A play that broke off may have left one of them stopped or frozen."""
+        """Continue and restart every service that an interrupted check may have left stopped or
+        frozen.
+        """
         node, plane, control = self.bed.node(), self.bed.control_plane, self.bed.control
         for name in SERVICES:
             service = node.service(name)
@@ -83,13 +98,15 @@ class Environment:
             service.wait_ready(lambda: plane.answers(self.bed.api_url), timeout=60)
 
     def _recreate_pods(self) -> None:
-        """A pod that a play took away comes back; one that has another sandbox since is right as it is now."""
-        names, there = (
+        """Recreate pods that a check deleted. A pod with a new sandbox gets its present state as
+        baseline.
+        """
+        names, present = (
             {each.pod for each in self.targets},
             {pod["metadata"]["name"] for pod in self.cluster.pods()},
         )
-        if names - there:
-            self.cluster.apply(*(pod_body(name) for name in sorted(names - there)))
+        if names - present:
+            self.cluster.apply(*(pod_body(name) for name in sorted(names - present)))
         known, found = set(self.targets), self.cluster.running(len(self.targets), timeout=90)
         self.targets = [target_of(pod) for pod in found]
         if replaced := [each for each in self.targets if each not in known]:
@@ -101,20 +118,29 @@ class Environment:
     def wrong(
         self, targets: Sequence[Target] | None = None, *, allow_extra: bool = False
     ) -> dict[str, list[str]]:
-        """The pods that are not as they were, and in what."""
+        """Return the differences from the baseline of each pod that has any.
+
+        ``allow_extra`` ignores facts that the baseline does not have.
+        """
         asked = _as_json(self.targets if targets is None else targets)
-        told = self.exec_agent.ask("compare", targets=asked, allow_extra=allow_extra)["wrong"]
-        return {pod: lines for pod, lines in told.items() if lines}
+        wrong = self.exec_agent.ask("compare", targets=asked, allow_extra=allow_extra)["wrong"]
+        return {pod: lines for pod, lines in wrong.items() if lines}
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
-        """Pods with the gateways' addresses that they do not reach, after waiting for it."""
+        """Return the gateways that each pod does not reach within ``timeout`` seconds, for each
+        such pod.
+        """
         asked = self.exec_agent.ask(
             "traffic", targets=_as_json(targets), addresses=faults.GATEWAYS, timeout=timeout
         )
         return dict(asked["unreachable"])
 
     def replug(self, unreachable: dict[str, list[str]], targets: Sequence[Target]) -> None:
-        """One failure is told once: a pod without traffic is plugged anew, or left out from then on."""
+        """Delete the ports of unreachable pods, so that they are attached again; exclude those
+        that stay unreachable.
+
+        So one failure counts once, and not again in every trial that follows on the same pod.
+        """
         for one in [one for one in targets if one.pod in unreachable]:
             self.exec_agent.ask(
                 "tools", tools=[["ovs-vsctl", "--if-exists", "del-port", "br-int", one.port]]
@@ -122,24 +148,30 @@ class Environment:
             self.unreachable |= set(self.traffic([one]))
 
     def cni_check(self, targets: Sequence[Target]) -> dict[str, str]:
+        """Return the CNI CHECK error of each pod that fails it."""
         return dict(self.exec_agent.ask("check", targets=_as_json(targets))["failed"])
 
     def traces(self, *container_ids: str) -> dict[str, list[str]]:
-        """What the node still has of each: rows, links, records, notes of its deletion."""
+        """Return where the node still has each container ID: rows, links, records, pending
+        deletes.
+        """
         return dict(self.exec_agent.ask("traces", container_ids=container_ids)["traces"])
 
     def right(
         self, one: Target, since: float, timeout: float, *, allow_extra: bool = False
     ) -> dict[str, Any]:
-        """How long after `since` a pod that was broken is right."""
+        """Return when a broken pod is right again, in ms after ``since``, as the exec agent's
+        trial result.
+        """
         item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
         return dict(self.exec_agent.ask("trial", items=[item], timeout=timeout)["results"][0])
 
     def names(self) -> set[str]:
-        """The interfaces of OVSDB, as a foreign client sees them."""
+        """Return the names of all interfaces in OVSDB, as a foreign client reads them."""
         return set(self.exec_agent.ask("names")["names"])
 
     def sentinels(self, *, in_netns: bool = True) -> Inventory:
+        """Return the inventory of the sentinels as they are now."""
         return dict(
             self.exec_agent.ask("sentinels", netns=self.sentinel_pod.netns if in_netns else None)[
                 "inventory"
@@ -147,13 +179,15 @@ class Environment:
         )
 
     def changed_sentinels(self, timeout: float = 0) -> list[str]:
-        """What of the witnesses is not as it was, once it has had `patience` seconds to settle."""
+        """Return how the sentinels differ from the reference, after up to ``timeout`` seconds to
+        settle.
+        """
         left = compare(self.reference, self.sentinels())
         try:
             if left and timeout:
                 wait_for(
                     lambda: not compare(self.reference, self.sentinels()),
-                    "sentinels",
+                    "the sentinels to be unchanged",
                     timeout,
                     every=0.3,
                 )
@@ -163,36 +197,42 @@ class Environment:
         return left
 
     def remove_agent(self) -> None:
-        """The DaemonSet leaves the node: the agent ends as in an uninstallation, nothing restarts it."""
+        """Take the DaemonSet off the node: the agent ends as in an uninstallation, and nothing
+        restarts it.
+        """
         self.bed.kubectl(
             *NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(UNSCHEDULABLE)
         )
         deploy.dismissed(self.bed)
 
     def restore_agent(self) -> None:
-        """Return as soon as its process is there."""
+        """Put the DaemonSet back on the node. Return as soon as the agent's process exists."""
         self.bed.kubectl(
             *NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(SCHEDULABLE)
         )
         wait_for(self.agent_pids, "the agent's process", timeout=60, every=0.05)
 
     def agent_pids(self) -> list[int]:
+        """Return the process IDs of the agent on the node."""
         return deploy.agent_processes(self.bed.node())
 
     def agent_log(self) -> str:
-        """Empty while its container is being made."""
+        """Return the agent's log, or "" while its container is being made."""
         try:
             return self.bed.kubectl(*NS, "logs", deploy.DAEMONSET, "--tail=-1")
         except BedError:
             return ""
 
     def heartbeat(self) -> None:
-        """In the name of a frozen kubelet: a node that is silent for 40 s is taken for lost."""
+        """Renew the node's lease in place of a frozen kubelet: a node without one for 40 s counts
+        as lost.
+        """
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n0"
         self.bed.api.patch(lease, {"spec": {"renewTime": now}})
 
     def create_sentinels(self, *, pods: bool = True) -> None:
+        """Create all sentinels and record them as the reference."""
         self.tools(sentinels.IN_KERNEL + sentinels.IN_OVS)
         self.create_scratch_space()
         if pods:
@@ -200,23 +240,29 @@ class Environment:
         self.record_sentinels()
 
     def record_sentinels(self) -> None:
-        """The witnesses as they are, once the kernel has taken their addresses for its own."""
-        wait_for(lambda: not sentinels.unsettled(self.sentinels()), "witnesses at rest", every=0.2)
+        """Make the sentinels' present state the reference, once duplicate address detection is
+        over.
+        """
+        wait_for(
+            lambda: not sentinels.unsettled(self.sentinels()), "the sentinels to settle", every=0.2
+        )
         self.reference = self.sentinels()
 
     def changed_sentinel_rows(self) -> list[str]:
-        """What of the witnesses' rows alone is not as it was."""
+        """Return how the sentinels' OVSDB rows alone differ from the reference."""
         return compare(
             {"ovsdb": self.reference["ovsdb"]}, {"ovsdb": self.sentinels(in_netns=False)["ovsdb"]}
         )
 
     def recreate_ovs_sentinels(self) -> None:
-        """After their rows were lost with the whole database, which is not ovnlet's doing."""
+        """Recreate the sentinels' rows after the whole database was lost, which is not ovnlet's
+        doing.
+        """
         self.tools(sentinels.IN_OVS)
         self.create_scratch_space()
 
     def create_scratch_space(self) -> None:
-        """Where the foreign hand puts what it takes away."""
+        """Create the bridge and the namespace to which faults move ports and links."""
         self.tools(
             [
                 f"ovs-vsctl --may-exist add-br {faults.OTHER_BRIDGE}".split(),
@@ -234,7 +280,11 @@ def _as_json(targets: Sequence[Target]) -> list[dict[str, Any]]:
 def provisioned(
     pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
 ) -> Iterator[Environment]:
-    """A whole bed with `pods` pods, one of them the keeper, all of them right."""
+    """Run a test bed with this many pods, one of them the sentinel pod, all of them right and
+    reachable.
+
+    ``keep`` leaves the bed up at the end. Raise BedError if a pod does not become reachable.
+    """
     bed = Bed.up(name or f"drift-{os.getpid()}")
     try:
         deploy.apply(bed)
@@ -254,13 +304,15 @@ def provisioned(
 
 
 def let_agent_manage_chassis(bed: Bed) -> None:
-    """The node stands alone: nobody else brings a wiped database's chassis back."""
+    """Let the agent set the chassis' settings: on this node nothing else restores them after a
+    wipe.
+    """
     bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage")
     bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
 
 
 def start_pods(env: Environment, pods: int) -> None:
-    """All pods run and are reachable before anything is broken."""
+    """Start all pods, and wait until they reach their gateways. Raise BedError if one does not."""
     names = [SENTINEL_POD, *(f"p{number:02d}" for number in range(1, pods))]
     env.cluster.apply(*(pod_body(name) for name in names))
     env.targets = [target_of(pod) for pod in env.cluster.running(pods, timeout=60 + 4 * pods)]

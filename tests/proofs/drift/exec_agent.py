@@ -1,7 +1,9 @@
-"""`python -m drift.exec_agent`, in the node's space: runs foreign tools and times what follows, told by lines of JSON.
+"""`python -m proofs.drift.exec_agent`, in the node's namespaces: run foreign tools, and time what
+follows.
 
-One process for a whole run, since a door opened anew for every tool would cost more than a repair. It waits for
-notifications of the kernel and of OVSDB and looks after each, and every few milliseconds without one.
+Requests and answers are lines of JSON. One process serves a whole run, since entering the
+namespaces for every tool would cost more than a repair. It waits for notifications of the kernel
+and of OVSDB and observes the pods after each, and every few milliseconds without one.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ from proofs.drift import cni, notifications, sentinels
 from proofs.drift.observe import PENDING_DELETES, RECORDS, Facts, Target, differences, observe
 from proofs.drift.rows import Rows
 
-HOLD = 0.15  # seconds that it must stay right: a repair that OVN undoes again was none
+HOLD = 0.15  # seconds that a pod must stay right: a repair that OVN undoes does not count
 IDLE = 0.01
-MEMORY = 20_000  # notifications that nobody has asked for yet
+MAX_EVENTS = 20_000  # kept until the next request for them
 TOOL_SECONDS = 60
 RATES = "rates"
 Request = dict[str, Any]
@@ -31,7 +33,7 @@ Request = dict[str, Any]
 
 @dataclass(slots=True)
 class Trial:
-    """A pod that was broken, under observation."""
+    """A broken pod under observation."""
 
     target: Target
     allow_extra: bool
@@ -42,6 +44,9 @@ class Trial:
     wrong: list[str] = field(default_factory=list)
 
     def update(self, facts: Facts, baseline: Facts) -> None:
+        """Compare new facts with the baseline, and note when the pod changed first and became
+        right.
+        """
         now = time.monotonic()
         self.first = self.first or facts
         if self.detected_at is None and facts != self.first:
@@ -54,9 +59,13 @@ class Trial:
 
     @property
     def repaired(self) -> bool:
+        """Whether the pod has been right for at least `HOLD` seconds."""
         return self.right_since is not None and time.monotonic() - self.right_since >= HOLD
 
     def result(self) -> Request:
+        """Return the times in ms since the fault; a detection that was never seen counts as the
+        repair.
+        """
         repaired = _ms(self.right_since, self.since)
         detected_at = _ms(self.detected_at, self.since)
         return {
@@ -67,18 +76,21 @@ class Trial:
 
 
 class ExecAgent:
+    """The state between requests, and a method for each verb of the protocol."""
+
     def __init__(self) -> None:
         self.rows = Rows()
         self.sock = notifications.listener()
-        self.events: deque[notifications.Notification] = deque(maxlen=MEMORY)
+        self.events: deque[notifications.Notification] = deque(maxlen=MAX_EVENTS)
         self.baselines: dict[str, Facts] = {}
         self.rows.pump()
 
     def observe(self, target: Target) -> Facts:
+        """Return all facts of the pod as they are now."""
         return observe(target, self.rows)
 
     def baseline(self, request: Request) -> Request:
-        """From now on, this is right."""
+        """Make the present state of these pods, or the given facts, what is right from now on."""
         self._settle()
         self.baselines |= request.get("facts", {})
         for target in _targets(request):
@@ -86,21 +98,21 @@ class ExecAgent:
         return {"facts": self.baselines}
 
     def compare(self, request: Request) -> Request:
-        """What differs from the baseline now."""
+        """Return how these pods differ from the baseline now."""
         self._settle()
         allow_extra = bool(request.get("allow_extra"))
-        told = {
+        wrong = {
             t.pod: differences(self.baselines[t.pod], self.observe(t), allow_extra=allow_extra)
             for t in _targets(request)
         }
-        return {"wrong": told}
+        return {"wrong": wrong}
 
     def tools(self, request: Request) -> Request:
-        """Run foreign tools one after another; what each answered."""
+        """Run foreign tools one after another. Return argv, exit status and output of each."""
         return {"exits": [_run(argv) for argv in request["tools"]]}
 
     def trial(self, request: Request) -> Request:
-        """Break each pod, then watch all of them until they are right or the time is over."""
+        """Break each pod, then observe all of them until they are right or the timeout is over."""
         trials, exits = [], []
         for item in request["items"]:
             answers = [_run(argv) for argv in item["tools"]]
@@ -111,7 +123,8 @@ class ExecAgent:
         self._watch(trials, time.monotonic() + request["timeout"])
         return {
             "results": [
-                trial.result() | {"exits": told} for trial, told in zip(trials, exits, strict=True)
+                trial.result() | {"exits": answers}
+                for trial, answers in zip(trials, exits, strict=True)
             ]
         }
 
@@ -124,19 +137,24 @@ class ExecAgent:
             self.listen(IDLE)
 
     def listen(self, seconds: float | None, *others: IO[str]) -> bool:
-        """Wait for a change, take in what has come; whether one of the others is ready too."""
-        doors = [self.sock] + [self.rows] * (self.rows.fileno() >= 0)
-        ready, _, _ = select.select([*doors, *others], [], [], seconds)
+        """Wait up to ``seconds`` for a change and read it. Return whether one of ``others`` is
+        readable.
+        """
+        sources = [self.sock] + [self.rows] * (self.rows.fileno() >= 0)
+        ready, _, _ = select.select([*sources, *others], [], [], seconds)
         self.events += notifications.drain(self.sock)
         self.rows.pump()
         return any(other in ready for other in others)
 
     def _settle(self) -> None:
+        """Read everything that OVSDB has committed so far."""
         self.rows.pump()
         self.rows.barrier()
 
     def traffic(self, request: Request) -> Request:
-        """How long until each pod reaches both gateways, and `tc` says the rates that were asked for."""
+        """Wait until each pod reaches the addresses and `tc` shows its rates. Return what is
+        missing after the timeout.
+        """
         targets = {target.pod: target for target in _targets(request)}
         unreachable = {
             pod: [*request["addresses"], *[RATES] * target.limited]
@@ -145,7 +163,7 @@ class ExecAgent:
         began = time.monotonic()
         while any(unreachable.values()) and time.monotonic() - began < request["timeout"]:
             unreachable = {
-                pod: [w for w in left if not _granted(targets[pod], w)]
+                pod: [w for w in left if not _is_met(targets[pod], w)]
                 for pod, left in unreachable.items()
             }
         return {
@@ -154,24 +172,29 @@ class ExecAgent:
         }
 
     def check(self, request: Request) -> Request:
-        """CNI CHECK through the installed plugin; what it said where it failed."""
-        told = {target.pod: cni.check(target) for target in _targets(request)}
-        return {"failed": {pod: words for pod, words in told.items() if words}}
+        """Run CNI CHECK through the installed plugin. Return the error of each pod that fails."""
+        errors = {target.pod: cni.check(target) for target in _targets(request)}
+        return {"failed": {pod: words for pod, words in errors.items() if words}}
 
     def sentinels(self, request: Request) -> Request:
+        """Return the inventory of the sentinels."""
         return {"inventory": sentinels.inventory(request.get("netns"))}
 
     def notifications(self, request: Request) -> Request:
-        """Notifications since the last call: each of the kernel's, and how many rows of OVSDB changed."""
+        """Return the kernel's notifications since the last call, and the number of changed OVSDB
+        rows.
+        """
         self._settle()
         self.listen(0)
-        events, changes = notifications.told(self.events), self.rows.changes
+        events, changes = notifications.with_origin(self.events), self.rows.changes
         self.events.clear()
         self.rows.changes = 0
         return {"kernel": events, "ovsdb": changes}
 
     def traces(self, request: Request) -> Request:
-        """Where each of these container IDs, or a name made of it, is still found."""
+        """Return where each container ID, or a name made of its first twelve characters, still
+        occurs.
+        """
         self._settle()
         places = {
             **{table: json.dumps(list(rows.values())) for table, rows in self.rows.tables.items()},
@@ -188,19 +211,19 @@ class ExecAgent:
         }
 
     def names(self, _request: Request) -> Request:
-        """The interfaces that OVSDB knows."""
+        """Return the names of the interfaces in OVSDB."""
         self._settle()
         return {
             "names": sorted({row["name"] for row in self.rows.tables.get("Interface", {}).values()})
         }
 
 
-def _target(told: Request) -> Target:
-    return Target(**(told | {"ips": tuple(told["ips"])}))
+def _target(body: Request) -> Target:
+    return Target(**(body | {"ips": tuple(body["ips"])}))
 
 
 def _targets(request: Request) -> list[Target]:
-    return [_target(told) for told in request["targets"]]
+    return [_target(body) for body in request["targets"]]
 
 
 def _run(argv: list[str]) -> Request:
@@ -217,14 +240,16 @@ def _run(argv: list[str]) -> Request:
     }
 
 
-def _granted(target: Target, expected: str) -> bool:
+def _is_met(target: Target, expected: str) -> bool:
     return _limited(target) if expected == RATES else _ping(target.netns, expected)
 
 
 def _limited(target: Target) -> bool:
-    """By the words of `tc`, which has a decoder of its own."""
+    """Return whether `tc`, which has a decoder of its own, shows the pod's rates in both
+    directions.
+    """
     in_netns = ["nsenter", f"--net={target.netns}"]
-    looks = (
+    expectations = (
         (
             f" ceil {target.ingress}Mbit ",
             ["tc", "-s", "class", "show", "dev", target.port, "classid", "1:1"],
@@ -236,7 +261,7 @@ def _limited(target: Target) -> bool:
     )
     return all(
         word in subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        for word, argv in looks
+        for word, argv in expectations
     )
 
 
@@ -270,7 +295,11 @@ def main() -> None:
 
 
 def _next_line(agent: ExecAgent) -> str:
-    """Whoever asks waits for the answer: no second line is in the buffer. Meanwhile, listen."""
+    """Return the next request; serve notifications until there is one.
+
+    A client waits for the answer before it asks again, so no second line is ever in stdin's
+    buffer.
+    """
     while not agent.listen(None, sys.stdin):
         pass
     return sys.stdin.readline()

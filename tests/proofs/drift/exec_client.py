@@ -1,4 +1,6 @@
-"""The client of the exec agent."""
+"""The client side of the exec agent: start it in the node's namespaces, and exchange lines of
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ CODE = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 @dataclass
 class ExecClient:
-    """The process in the node's space, spoken to by lines of JSON."""
+    """A running exec agent, and the file that gets its stderr."""
 
     process: Inside
     errors: Path
 
     @classmethod
     def start(cls, bed: Bed, evidence: Path) -> ExecClient:
+        """Start the exec agent on the bed's node. Return when it is ready; raise BedError if it
+        ends.
+        """
         errors = evidence / "exec-agent.log"
         evidence.mkdir(parents=True, exist_ok=True)
         with errors.open("a") as file:
@@ -35,12 +40,16 @@ class ExecClient:
         return client
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
+        """Send a request and return the answer, however long it takes. Raise BedError if the
+        process ended.
+        """
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
         self.process.stdin.flush()
         return self._read_answer()
 
     def close(self) -> None:
+        """Terminate the process, and wait up to 10 s for its end."""
         self.process.terminate()
         self.process.wait(timeout=10)
 

@@ -1,4 +1,4 @@
-"""The table: each way in which a foreign tool breaks one pod's network, as command lines for the node."""
+"""The faults of one pod's network that foreign tools cause, as command lines for the node."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ Tools = list[list[str]]
 
 CUSTOM = ("192.0.2.0/24", "2001:db8:77::/64")
 GATEWAYS = ("10.16.0.1", "fd00:10:16::1")
-OTHER_BRIDGE = "br-else"  # a bridge for ports that are moved off br-int
-OTHER_NETNS = "strange"  # a namespace for links that are moved off the node
+OTHER_BRIDGE = "br-else"  # where ports go that a fault moves off br-int
+OTHER_NETNS = "strange"  # where links go that a fault moves off the node
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`tools` break it. With `keeps`, what the stranger added may stay beside what is ours again.
+    """One way to break a pod, by the command lines of `tools`.
 
-    `tidy` takes it away afterwards. `where` tells what is touched: only kinds that leave the pod's inside alone
-    may strike the pod that holds a stranger's addresses. Trials of a kind are `apart` seconds from each other.
-    What is `limited` strikes pods with limits.
+    With `allow_extra`, what the tool added may stay beside what was repaired; `cleanup` removes it
+    afterwards. `where` is what the tool touches: only faults that leave the inside of the pod
+    alone may hit the sentinel pod. Trials of one fault are `min_interval` seconds apart. A
+    `limited` fault needs a pod with limits.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Fault:
 
     @property
     def fast(self) -> bool:
+        """Whether a notification reports the fault, so that the repair takes milliseconds."""
         return self.klass == "event"
 
 
@@ -62,11 +64,12 @@ def _words(template: str, target: Target) -> list[str]:
 
 
 def tools(*lines: str) -> Callable[[Target], Tools]:
+    """Return a function that fills a target into these command line templates."""
     return lambda target: [_words(line, target) for line in lines]
 
 
 def _batch(*lines: str) -> Callable[[Target], Tools]:
-    """Several changes by one process, so that little time lies between them."""
+    """Return several changes made by one process, so that little time passes between them."""
     script = "\\n".join(lines)
     return tools(f"sh -c 'printf \"{script}\\n\" | ip -n {{ns}} -batch -'")
 
@@ -94,7 +97,8 @@ OVS = [
         "iface-id on another row too",
         "ovs",
         tools(
-            "ovs-vsctl add-port br-int dup{pod} -- set interface dup{pod} type=internal external_ids:iface-id={id}"
+            "ovs-vsctl add-port br-int dup{pod}"
+            " -- set interface dup{pod} type=internal external_ids:iface-id={id}"
         ),
         cleanup=tools("ovs-vsctl --if-exists del-port br-int dup{pod}"),
     ),
@@ -110,13 +114,15 @@ OVS = [
         "other external_ids altered",
         "ovs",
         tools(
-            "ovs-vsctl set interface {port} external_ids:pod_name=x external_ids:ip=10.9.9.9 external_ids:pod_netns=/x"
+            "ovs-vsctl set interface {port} external_ids:pod_name=x"
+            " external_ids:ip=10.9.9.9 external_ids:pod_netns=/x"
         ),
     ),
     Fault(
         "all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")
     ),
-    # It takes a recompute of the whole node, which the agent asks of ovn-controller once in ten seconds at most.
+    # The repair is a recompute of the whole node, which the agent asks of ovn-controller
+    # at most once in ten seconds.
     Fault(
         "ovn-installed lost",
         "ovs",
@@ -159,7 +165,7 @@ POD = [
     ),
     Fault("default route removed", "pod", tools("ip -n {ns} route del default")),
     Fault("IPv6 default route removed", "pod", tools("ip -n {ns} -6 route del default")),
-    # Between two default routes of one metric, Linux chooses by what it knows of the gateways as neighbours.
+    # Between two default routes of one metric, Linux chooses by the gateways' neighbour entries.
     Fault(
         "default route replaced", "pod", tools("ip -n {ns} route replace default via 10.16.0.99")
     ),

@@ -1,7 +1,8 @@
-"""Garbage of each kind: what a pod or a sandbox that is gone left on the node, with our marks on it.
+"""Garbage of each sort: what a deleted pod or sandbox left on the node, with our marks on it.
 
-It goes, but only after two looks with a complete list of pods; a stranger's things of the same sorts are among the
-witnesses. What the agent knows only from its start is laid while it is away.
+The agent must remove it, but only after two observations with a complete list of pods. The
+sentinels have foreign objects of the same sorts. What the agent reads only at its start is created
+while it is away.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from proofs.drift.report import Report, Row
 from testbed.service import BedError, wait_for
 
 NAME, AT_START = "garbage of every kind", "garbage found at the agent's start"
-REMOVAL_TIMEOUT = 200.0  # two looks, each a resync apart, and one to spare
+REMOVAL_TIMEOUT = 200.0  # seconds: two observations a resync apart, and one to spare
 _NETNS = "/run/netns/{short}"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """`lines` lay it, for one container ID. What `needs_start` is not read by an agent that runs."""
+    """A sort of garbage: `lines` create it for one container ID, `cleanup` removes what is not the
+    agent's to remove.
+
+    A running agent does not read what `needs_start`.
+    """
 
     name: str
     lines: tuple[str, ...]
@@ -37,6 +42,7 @@ class Leftover:
     needs_start: bool = False
 
     def tools(self, lines: Sequence[str], container_id: str) -> Tools:
+        """Return these template lines for one container ID, as command lines."""
         known = {
             "id": container_id,
             "short": container_id[:12],
@@ -45,14 +51,17 @@ class Leftover:
         known |= {
             "record": _record(container_id, known["uid"]),
             "records": str(RECORDS),
-            "notes": str(PENDING_DELETES),
+            "pending": str(PENDING_DELETES),
         }
         return [[word.format(**known) for word in shlex.split(line)] for line in lines]
 
 
 def _record(container_id: str, uid: str) -> str:
-    """Of a pod whose name lives on with another UID, as of a StatefulSet; its namespace is gone. Of another boot, the
-    agent would drop it unseen."""
+    """Return the record of a pod whose name exists with another UID, as of a StatefulSet.
+
+    The pod's netns is gone. The boot ID must be the present one: the agent discards a record of
+    another boot without looking further.
+    """
     attachment = {
         "container_id": container_id,
         "ifname": "eth0",
@@ -75,9 +84,9 @@ def _record(container_id: str, uid: str) -> str:
 
 _PORT = (
     "ovs-vsctl --no-wait add-port br-int {short}_h -- set port {short}_h external_ids:ovnlet={id}/eth0"
-    " -- set interface {short}_h external_ids:ovnlet={id}/eth0 external_ids:vendor=kube-ovn external_ids:pod_name=p01"
-    " external_ids:pod_namespace=default external_ids:iface-id-ver={uid} external_ids:pod_netns="
-    + _NETNS
+    " -- set interface {short}_h external_ids:ovnlet={id}/eth0 external_ids:vendor=kube-ovn"
+    " external_ids:pod_name=p01 external_ids:pod_namespace=default external_ids:iface-id-ver={uid}"
+    " external_ids:pod_netns=" + _NETNS
 )
 _LABELS = " external_ids:ovnlet={id}/eth0 external_ids:pod=default/gone external_ids:iface-id=gone.default"
 _QUEUE = "-- --id=@k create queue other_config:max-rate=1000000" + _LABELS
@@ -100,7 +109,8 @@ LEFTOVERS = [
     ),
     Leftover("Queue row alone", (f"ovs-vsctl {_QUEUE[3:]}",)),
     Leftover(
-        "note of a deletion", ("sh -c 'mkdir -p {notes}; echo \"{id} eth0\" >{notes}/{id}.eth0'",)
+        "note of a deletion",
+        ("sh -c 'mkdir -p {pending}; echo \"{id} eth0\" >{pending}/{id}.eth0'",),
     ),
     Leftover(
         "record of a dead sandbox",
@@ -113,21 +123,26 @@ LEFTOVERS = [
 
 
 def _create(env: Environment, leftovers: Sequence[Leftover], what: str) -> dict[str, str]:
-    """Container IDs by the rows' names."""
+    """Create the leftovers. Return their container IDs by the names of their rows.
+
+    Raise BedError if one is not found on the node afterwards.
+    """
     created = {}
     for leftover in leftovers:
         container_id = uuid.uuid4().hex * 2
         env.tools(leftover.tools(leftover.lines, container_id))
         created[f"{what}: {leftover.name}"] = container_id
     if unseen := [name for name, places in env.traces(*created.values()).items() if not places]:
-        raise BedError(f"not there after it was laid: {unseen}")
+        raise BedError(f"not found after it was created: {unseen}")
     return created
 
 
 def _wait_gone(
     env: Environment, created: dict[str, str], since: float, timeout: float
 ) -> dict[str, float]:
-    """Milliseconds until nothing is left of each."""
+    """Return the milliseconds after ``since`` until nothing is left, for each that is gone in
+    time.
+    """
     gone: dict[str, float] = {}
 
     def poll() -> bool:
@@ -150,7 +165,7 @@ def _clean_up(env: Environment, leftovers: Sequence[Leftover], created: dict[str
 def _rows(
     env: Environment, report: Report, created: dict[str, str], gone: dict[str, float], row: Row
 ) -> list[Row]:
-    """No living pod may feel it."""
+    """Return a row for each leftover. None is good if a pod was broken or a sentinel changed."""
     left, wrong, unreachable = (
         env.traces(*created.values()),
         env.wrong(),
@@ -185,6 +200,7 @@ def _row(klass: FaultClass, seed: int) -> Row:
 
 
 def run_with_agent(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Create the garbage under a running agent, and time its removal."""
     leftovers = [leftover for leftover in LEFTOVERS if not leftover.needs_start]
     created = _create(env, leftovers, "garbage")
     gone = _wait_gone(env, created, time.monotonic(), REMOVAL_TIMEOUT)
@@ -194,6 +210,7 @@ def run_with_agent(env: Environment, report: Report, seed: int) -> list[Row]:
 
 
 def run_before_start(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Create the garbage while no agent runs, and time its removal from the agent's start."""
     env.remove_agent()
     created = _create(env, LEFTOVERS, "at start, garbage")
     env.restore_agent()
@@ -204,6 +221,7 @@ def run_before_start(env: Environment, report: Report, seed: int) -> list[Row]:
 
 
 def _control(env: Environment, leftovers: Sequence[Leftover], what: str) -> dict[str, bool]:
+    """Return for each leftover whether it stays without an agent, then let the agent remove it."""
     env.remove_agent()
     created = _create(env, leftovers, what)
     time.sleep(CONTROL_WAIT)
@@ -215,10 +233,12 @@ def _control(env: Environment, leftovers: Sequence[Leftover], what: str) -> dict
 
 
 def control_with_agent(env: Environment, _book: Report, _seed: int) -> dict[str, bool]:
+    """Return whether what a running agent removes stays without one."""
     return _control(
         env, [leftover for leftover in LEFTOVERS if not leftover.needs_start], "garbage"
     )
 
 
 def control_before_start(env: Environment, _book: Report, _seed: int) -> dict[str, bool]:
+    """Return whether what the agent removes at its start stays without one."""
     return _control(env, LEFTOVERS, "at start, garbage")

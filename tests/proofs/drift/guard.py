@@ -1,4 +1,6 @@
-"""A row that cannot be carried out is a row that failed: it is told, and the run goes on."""
+"""Record a row that cannot be carried out as a failed row, restore the environment, and continue
+the run.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,23 @@ from proofs.drift.report import Report, Row
 from testbed import progress
 from testbed.service import BedError
 
-_TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subprocess.SubprocessError)
+_FAILURES = (BedError, OSError, ValueError, LookupError, AssertionError, subprocess.SubprocessError)
 
 
 @contextmanager
 def recording_failures(
     env: Environment, report: Report, kind: str, klass: FaultClass | None = None, seed: int = 0
 ) -> Iterator[None]:
-    """Without a class it is no row, but a proof, that failed. Done it is in any case."""
+    """Turn an error of the block into a failed row, or into a failed proof if there is no class.
+
+    Mark this part of the run as done in either case.
+    """
     try:
         yield
-    except _TROUBLE as error:
+    except _FAILURES as error:
         why = f"{type(error).__name__}: {error}"[:600]
         progress.say(f"    {kind}: {why}")
-        report.dump("trouble", kind=kind, why=why)
+        report.dump("failures", kind=kind, why=why)
         if klass:
             report.add(
                 Row(
@@ -43,6 +48,6 @@ def recording_failures(
             report.prove(kind, False, why[:200])
         try:
             env.recover()
-        except _TROUBLE as error:  # what comes next will tell
+        except _FAILURES as error:  # what comes next fails too, and is recorded
             progress.say(f"    not recovered: {error}"[:600])
     report.mark_done(kind, seed)

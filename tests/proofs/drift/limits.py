@@ -1,4 +1,6 @@
-"""The table's part on limits: what a foreign tool does to QoS rows, to columns of a port, and to queues by `tc`."""
+"""The faults of limits: what a foreign tool does to QoS rows, to a port's columns, and to queues
+by `tc`.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ def _shell(*lines: str) -> str:
 
 
 def _rows(name: str, *lines: str, cleanup: str = "") -> Fault:
-    """`$q` is the port's QoS row and `$u` its queue."""
-    return _kind(name, "ovs", _shell(_QUEUE + lines[0], *lines[1:]), cleanup)
+    """Return a fault of the port's QoS row, which is `$q` in the script, or of its queue, `$u`."""
+    return _limit_fault(name, "ovs", _shell(_QUEUE + lines[0], *lines[1:]), cleanup)
 
 
-def _kind(name: str, where: Where, line: str, cleanup: str = "") -> Fault:
+def _limit_fault(name: str, where: Where, line: str, cleanup: str = "") -> Fault:
     def cleaned(target: Target) -> Tools:
         return tools(cleanup)(target) if cleanup else []
 
@@ -26,7 +28,7 @@ def _kind(name: str, where: Where, line: str, cleanup: str = "") -> Fault:
 
 
 ROWS = [
-    _kind("Port.qos cleared", "ovs", "ovs-vsctl clear port {port} qos"),
+    _limit_fault("Port.qos cleared", "ovs", "ovs-vsctl clear port {port} qos"),
     _rows("QoS row destroyed", "ovs-vsctl clear port {port} qos -- destroy qos $q"),
     _rows(
         "QoS and Queue rows destroyed",
@@ -42,32 +44,36 @@ ROWS = [
     _rows(
         "a foreign QoS row bound",
         "ovs-vsctl set port {port} qos=@new"
-        " -- --id=@new create qos type=linux-htb other_config:max-rate=90000000 external_ids:stranger={pod}",
+        " -- --id=@new create qos type=linux-htb other_config:max-rate=90000000"
+        " external_ids:foreign={pod}",
         cleanup=_shell(
-            "ovs-vsctl destroy qos $(ovs-vsctl --bare --columns=_uuid find qos external_ids:stranger={pod})"
+            "ovs-vsctl destroy qos"
+            " $(ovs-vsctl --bare --columns=_uuid find qos external_ids:foreign={pod})"
         ),
     ),
-    _kind(
+    _limit_fault(
         "ingress_policing cleared",
         "ovs",
         "ovs-vsctl set interface {port} ingress_policing_rate=0 ingress_policing_burst=0",
     ),
-    _kind(
+    _limit_fault(
         "ingress_policing altered",
         "ovs",
         "ovs-vsctl set interface {port} ingress_policing_rate=77000",
     ),
 ]
 QUEUES = [
-    _kind("host qdisc deleted", "ovs", "tc qdisc del dev {port} root"),
-    _kind("host qdisc replaced", "ovs", "tc qdisc replace dev {port} root pfifo limit 99"),
-    _kind("host class's queue deleted", "ovs", "tc qdisc del dev {port} parent 1:1"),
-    _kind("pod's shaper deleted", "pod", "tc -n {ns} qdisc del dev eth0 root"),
-    _kind(
+    _limit_fault("host qdisc deleted", "ovs", "tc qdisc del dev {port} root"),
+    _limit_fault("host qdisc replaced", "ovs", "tc qdisc replace dev {port} root pfifo limit 99"),
+    _limit_fault("host class's queue deleted", "ovs", "tc qdisc del dev {port} parent 1:1"),
+    _limit_fault("pod's shaper deleted", "pod", "tc -n {ns} qdisc del dev eth0 root"),
+    _limit_fault(
         "pod's shaper altered",
         "pod",
         "tc -n {ns} qdisc change dev eth0 handle 157: root tbf rate 1gbit burst 1mb latency 50ms",
     ),
-    _kind("pod's shaper replaced", "pod", "tc -n {ns} qdisc replace dev eth0 root pfifo limit 99"),
+    _limit_fault(
+        "pod's shaper replaced", "pod", "tc -n {ns} qdisc replace dev eth0 root pfifo limit 99"
+    ),
 ]
 LIMITS = [*ROWS, *QUEUES]

@@ -1,8 +1,9 @@
-"""What the kernel tells of changes, in every namespace that the node knows, and whose request each of them answers.
+"""The kernel's notifications of changes in every namespace that the node knows, and which process
+caused each.
 
-A notification bears the port id of the netlink socket that asked for the change, zero where the kernel made it itself.
-Port ids are unique within one namespace, so a socket of the node's own namespace is found by it, and its process with
-it: as the kernel lists them (/proc/net/netlink, /proc/<pid>/fd), not as anybody says.
+A notification has the port ID of the netlink socket that asked for the change, or zero where the
+kernel made it by itself. Port IDs are unique within one namespace. So a socket of the node's own
+namespace, and its process, is found from the kernel's own lists (/proc/net/netlink, /proc/PID/fd).
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ IN_A_POD = "in a pod"
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """``moment`` in seconds of the monotonic clock; ``namespace`` is None for the node's own; ``index`` of the link."""
+    """One change. ``moment`` is in seconds of the monotonic clock, ``index`` the link's.
+
+    ``namespace`` is None for the node's own.
+    """
 
     moment: float
     what: str
@@ -56,6 +60,7 @@ class Notification:
 
 
 def listener() -> socket.socket:
+    """Return a socket that receives the notifications of all namespaces."""
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
@@ -66,7 +71,9 @@ def listener() -> socket.socket:
 
 
 def drain(sock: socket.socket) -> list[Notification]:
-    """All that wait; where the kernel had to drop some, one that says so."""
+    """Return all notifications that are waiting, with one `LOST` for each time the kernel dropped
+    some.
+    """
     found: list[Notification] = []
     while True:
         try:
@@ -76,10 +83,10 @@ def drain(sock: socket.socket) -> list[Notification]:
         except OSError:
             found.append(Notification(time.monotonic(), LOST))
         else:
-            found += _notices(data, _namespace(ancillary))
+            found += _parse(data, _namespace(ancillary))
 
 
-def _notices(data: bytes, namespace: int | None) -> Iterator[Notification]:
+def _parse(data: bytes, namespace: int | None) -> Iterator[Notification]:
     at, now = 0, time.monotonic()
     while at + _HEAD.size <= len(data):
         size, kind, _, _, sender = _HEAD.unpack_from(data, at)
@@ -95,10 +102,14 @@ def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     return None
 
 
-def told(sock: Iterable[Notification]) -> list[dict[str, Any]]:
-    """Each with whose it is: of a process of the node, if it is known still, or in a pod, where it may be any."""
+def with_origin(sock: Iterable[Notification]) -> list[dict[str, Any]]:
+    """Return each notification with its origin.
+
+    That is the name of a process of the node if it still runs, or `IN_A_POD`, where it may be any
+    process.
+    """
     known = socket_owners()
-    return [asdict(each) | {"whose": _origin(each, known)} for each in sock]
+    return [asdict(each) | {"origin": _origin(each, known)} for each in sock]
 
 
 def _origin(notification: Notification, known: Mapping[int, str]) -> str:
@@ -108,7 +119,7 @@ def _origin(notification: Notification, known: Mapping[int, str]) -> str:
 
 
 def socket_owners() -> dict[int, str]:
-    """Of each rtnetlink socket of this namespace that is open now: its port id, and the name of its process."""
+    """Return the process name by port ID for each open rtnetlink socket of this namespace."""
     sockets = {}
     for line in Path("/proc/net/netlink").read_text().splitlines()[1:]:
         words = line.split()

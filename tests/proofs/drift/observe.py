@@ -1,4 +1,6 @@
-"""One look at one pod: every fact of its network as text, so that right again means equal to the look before."""
+"""One observation of one pod: every fact of its network as text. Right again means equal to the
+facts before.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ Facts = dict[str, str]
 RECORDS = Path("/run/ovnlet/sandboxes")
 PENDING_DELETES = Path("/run/ovnlet/deleted")
 SETTINGS = ("disable_ipv6", "accept_ra")
-# In the pod's own subnet, beyond the gateway, and behind the custom routes.
+# Addresses in the pod's own subnet, beyond the gateway, and behind the custom routes.
 ROUTE_PROBES = (
     "10.16.200.1",
     "198.51.100.1",
@@ -29,7 +31,7 @@ ROUTE_PROBES = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A pod as the foreign hand knows it."""
+    """What a foreign tool needs to know of a pod."""
 
     pod: str
     container_id: str
@@ -44,16 +46,21 @@ class Target:
 
     @property
     def limited(self) -> bool:
+        """Whether the pod has limits."""
         return bool(self.ingress and self.egress)
 
     @property
     def record(self) -> Path:
+        """The path of the sandbox's record."""
         return RECORDS / f"{self.container_id}.{self.ifname}.json"
 
 
 @contextmanager
 def in_netns(netns: str) -> Iterator[None]:
-    """The calling thread in another network namespace; nothing in there outlives it."""
+    """Move the calling thread to another network namespace for the block; keep nothing of it open.
+
+    Raise OSError if the namespace does not exist.
+    """
     own_fd, target_fd = os.open("/proc/self/ns/net", os.O_RDONLY), -1
     try:
         target_fd = os.open(netns, os.O_RDONLY)
@@ -67,7 +74,7 @@ def in_netns(netns: str) -> Iterator[None]:
 
 
 def observe(target: Target, rows: Rows) -> Facts:
-    """Everything that is compared. A namespace that is gone is a fact too."""
+    """Return every fact that is compared. That the namespace is gone is a fact too."""
     facts = dict(rows.facts(target.port, target.iface_id))
     facts["record"] = _record(target.record)
     with rtnl.Kernel() as kernel:
@@ -88,7 +95,7 @@ def _pod(target: Target) -> Iterator[tuple[str, str]]:
     with rtnl.Kernel() as kernel:
         yield from rtnl.pod_facts(kernel)
         for address in ROUTE_PROBES:
-            yield f"way to {address}", rtnl.resolve_route(kernel, address)
+            yield f"lookup {address}", rtnl.resolve_route(kernel, address)
         if target.limited and (link := kernel.link(target.ifname)):
             yield from _queues(kernel, link, "pod").items()
     for name in SETTINGS:
@@ -105,7 +112,9 @@ def _queues(kernel: rtnl.Kernel, link: bytes, origins: str) -> Facts:
 
 
 def _record(path: Path) -> str:
-    """What it says; a rebuilt one may stand at another place in the order of ADDs."""
+    """Return the record's text without its place in the order of ADDs, which a rebuilt record may
+    not keep.
+    """
     try:
         body = json.loads(path.read_text())
         body["attachment"].pop("sequence")
@@ -117,7 +126,9 @@ def _record(path: Path) -> str:
 
 
 def differences(baseline: Facts, facts: Facts, *, allow_extra: bool) -> list[str]:
-    """What is not as it was; with `keeps`, what a stranger added may stay."""
+    """Return what is not as in the baseline. With ``allow_extra``, facts that it does not have are
+    no difference.
+    """
     wrong = [
         f"{key}: {value} -> {facts.get(key, 'missing')}"
         for key, value in baseline.items()

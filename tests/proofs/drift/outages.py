@@ -1,4 +1,4 @@
-"""Outages."""
+"""The outages: how a component of the node is stopped or frozen, and started again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ TakeDown = Callable[[Environment, float], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """`away` takes the part away and, at its end, brings it back; `wounds` are inflicted between.
+    """One component's outage.
 
-    With `meanwhile`, repairs are expected before it is back. `seconds` is how long it stays away.
+    `take_down` stops the component and starts it again at its end; `faults` are injected in
+    between. `seconds` is how long it stays down. With `repaired_during`, repairs are expected
+    before it is back. Without `preserves_ovsdb`, the database is lost.
     """
 
     name: str
@@ -50,7 +52,7 @@ def _ovsdb_stopped(env: Environment, seconds: float) -> Iterator[None]:
     yield
     time.sleep(seconds)
     switch.start_ovsdb(node)
-    # ovs-vswitchd tries again after 1, 2, 4 and 8 seconds; until then no port can be made by anybody.
+    # ovs-vswitchd reconnects after 1, 2, 4 and 8 seconds; until then nothing can make a port.
     node.run(
         [
             "ovs-vsctl",
@@ -111,7 +113,10 @@ def _api_stopped(env: Environment, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _agent_killed(env: Environment, seconds: float) -> Iterator[None]:
-    """kubelet starts the next one; it is back when its process is. Without an agent, nothing is killed."""
+    """Kill the agent. kubelet starts the next one; the outage ends when its process exists.
+
+    Without an agent, nothing is killed.
+    """
     old = env.agent_pids()
     for pid in old:
         env.bed.node().run(["kill", "-KILL", str(pid)])
@@ -123,7 +128,7 @@ def _agent_killed(env: Environment, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _database_wiped(env: Environment, seconds: float) -> Iterator[None]:
-    """Both daemons come back over an empty database, without bridges and without a chassis."""
+    """Restart both daemons over an empty database, without bridges and without a chassis."""
     node = env.bed.node()
     node.service("ovs-vswitchd").stop()
     node.service("ovsdb-server").stop()
@@ -137,6 +142,7 @@ def _database_wiped(env: Environment, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def nothing(_stage: Environment, _seconds: float) -> Iterator[None]:
+    """Take nothing down."""
     yield
 
 

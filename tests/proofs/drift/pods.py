@@ -1,4 +1,4 @@
-"""The pods of a run."""
+"""The pods of a run, and what foreign tools need to know of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from testbed.workloads import OVN, Running
 
 
 def pod_body(name: str) -> dict[str, Any]:
-    """Every pod has custom routes, and every second one limits, of a rate of its own."""
+    """Return a pod with custom routes; every second one also has limits, each with rates of its
+    own.
+    """
     routes = [
         {"dst": target, "gw": gateway} for target, gateway in zip(CUSTOM, GATEWAYS, strict=True)
     ]
@@ -30,6 +32,7 @@ def pod_body(name: str) -> dict[str, Any]:
 
 
 def target_of(pod: Running) -> Target:
+    """Return the target for a running pod."""
     annotations = pod.body["metadata"]["annotations"]
     mac, namespace = annotations[f"{OVN}/mac_address"], pod.body["metadata"]["namespace"]
     ingress, egress = (

@@ -1,4 +1,6 @@
-"""The node is rebooted: its namespaces and its /run are gone, its database and what is in the cluster are not."""
+"""The node is rebooted: its namespaces and its /run are gone; its database and the cluster's
+objects stay.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ NAME = "node rebooted"
 
 
 def _reboot(env: Environment) -> set[str]:
-    """The ports of the dead sandboxes."""
+    """Reboot the node and start a new exec agent. Return the ports of the old sandboxes."""
     old = {each.port for each in env.targets}
     env.exec_agent.close()
     env.bed.reboot()
@@ -26,7 +28,9 @@ def _reboot(env: Environment) -> set[str]:
 
 
 def _wait_new_sandboxes(env: Environment, old: Sequence[Target]) -> None:
-    """All pods in new sandboxes, reachable; they and the witnesses become the new baseline."""
+    """Wait until all pods run in new sandboxes and are reachable, then make their state the
+    baseline.
+    """
     before, count = {each.container_id for each in old}, len(old)
 
     def new_targets() -> list[Target] | None:
@@ -36,17 +40,19 @@ def _wait_new_sandboxes(env: Environment, old: Sequence[Target]) -> None:
     def poll() -> list[Target] | None:
         try:
             return new_targets()
-        except (BedError, ValueError, LookupError):  # some have no record yet
+        except (BedError, ValueError, LookupError):  # some pods have no record yet
             return None
 
     env.targets = wait_for(poll, "all pods in new sandboxes", 120 + 4 * count, every=0.5)
     if unreachable := env.traffic(env.targets, 60):
-        raise BedError(f"silent after the reboot: {unreachable}")
+        raise BedError(f"unreachable after the reboot: {unreachable}")
     env.facts()
 
 
 def _recreate_sentinels(env: Environment) -> list[str]:
-    """What the reboot took of the strangers' things is laid anew; what of their rows ovnlet harmed."""
+    """Recreate the sentinels that the reboot removed. Return how their rows, which it does not
+    remove, changed.
+    """
     changed = env.changed_sentinel_rows()
     env.tools(sentinels.IN_KERNEL)
     env.create_scratch_space()
@@ -57,14 +63,16 @@ def _recreate_sentinels(env: Environment) -> list[str]:
 
 
 def run(env: Environment, report: Report, seed: int) -> list[Row]:
-    """Timed is ovnlet's own part: from its process to the last dead port's end. How fast pods start is kubelet's."""
+    """Time ovnlet's own part: from its process to the removal of the last old port. kubelet's pod
+    start is not counted.
+    """
     old_targets, began = list(env.targets), time.monotonic()
     old = _reboot(env)
     booted = time.monotonic()
     wait_for(env.agent_pids, "the agent's process", timeout=120, every=0.05)
     since = time.monotonic()
     wait_for(
-        lambda: not old & env.names(), "the dead sandboxes' ports to go", timeout=60, every=0.01
+        lambda: not old & env.names(), "the old sandboxes' ports to go", timeout=60, every=0.01
     )
     repaired = round((time.monotonic() - since) * 1000, 2)
     _wait_new_sandboxes(env, old_targets)
@@ -82,16 +90,14 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
 
 
 def control_run(env: Environment, report: Report, _seed: int) -> dict[str, bool]:
-    """Without an agent no pod comes back, and every dead port stays."""
+    """Return whether, without an agent, no pod comes back and every old port stays."""
     old_targets = list(env.targets)
     env.remove_agent()
     old = _reboot(env)
     time.sleep(15)
     broken = old <= env.names() and not env.cluster.records()
     env.restore_agent()
-    wait_for(
-        lambda: not old & env.names(), "the dead sandboxes' ports to go", timeout=60, every=0.1
-    )
+    wait_for(lambda: not old & env.names(), "the old sandboxes' ports to go", timeout=60, every=0.1)
     _wait_new_sandboxes(env, old_targets)
     _recreate_sentinels(env)
     return {NAME: broken}

@@ -1,4 +1,6 @@
-"""What a run found: rows for machines, a table for the documentation, a table for the terminal, and the verdict."""
+"""The report of a run: rows, proofs and the verdict; as JSON, Markdown and tables for the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ class RunAborted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial. ``repaired``: right again, still right afterwards, and CHECK says so too."""
+    """One trial. ``repaired`` means right again, still right afterwards, and CHECK passes."""
 
     kind: str
     klass: FaultClass
@@ -46,14 +48,17 @@ class Row:
 
     @property
     def good(self) -> bool:
+        """Whether everything about the trial is as it must be, and the fault stayed without an
+        agent.
+        """
         return self.repaired and self.traffic_ok and self.sentinels_ok and self.control_broken
 
 
 @dataclass
 class Report:
-    """Rows of a run, raw dumps beside them, and what else must hold.
+    """Rows and proofs of a run, with raw findings in files beside them.
 
-    Saved after each part of the run that is `done`, so that a run that was cut off can be taken up again.
+    Saved after each part of the run that is `done`, so that an interrupted run can be resumed.
     """
 
     evidence: Path
@@ -66,20 +71,21 @@ class Report:
 
     @classmethod
     def resumed(cls, evidence: Path) -> Report:
-        """As a run before left it."""
+        """Return the report as an earlier run saved it. Raise SystemExit if there is none."""
         try:
             body = json.loads((evidence / SAVED).read_text())
         except FileNotFoundError:
-            raise SystemExit(f"no run to take up again in {evidence}") from None
+            raise SystemExit(f"no run to resume in {evidence}") from None
         body["rows"] = [Row(**row) for row in body["rows"]]
         body["proofs"] = [tuple(proof) for proof in body["proofs"]]
         return cls(evidence, **body)
 
     def is_pending(self, part: str, seed: int = 0) -> bool:
-        """Whether this part of the run is still to come."""
+        """Return whether this part of the run is not done yet."""
         return f"{part} {seed}" not in self.done
 
     def mark_done(self, part: str, seed: int = 0) -> None:
+        """Save the report with this part of the run done."""
         self.done.append(f"{part} {seed}")
         body = {key: value for key, value in asdict(self).items() if key != "evidence"}
         self.evidence.mkdir(parents=True, exist_ok=True)
@@ -87,25 +93,29 @@ class Report:
         fresh.rename(self.evidence / SAVED)
 
     def add(self, row: Row) -> None:
-        """Raises Spoilt where nothing succeeds any more: then the bed is broken, and each row would take minutes."""
+        """Add a row. Raise RunAborted if the last rows all failed.
+
+        Then the bed is broken, and each further row would take minutes.
+        """
         self.rows.append(row)
         if len(self.rows) >= ABORT_AFTER and not any(
             each.repaired for each in self.rows[-ABORT_AFTER:]
         ):
-            raise RunAborted(f"{ABORT_AFTER} rows in a row failed; the rest is left out")
+            raise RunAborted(f"the last {ABORT_AFTER} rows failed; the rest is skipped")
 
     def dump(self, name: str, **facts: Any) -> None:
-        """A line of raw findings."""
+        """Append a line of raw findings to ``name``.jsonl."""
         self.evidence.mkdir(parents=True, exist_ok=True)
         with (self.evidence / f"{name}.jsonl").open("a") as file:
             file.write(json.dumps(facts, sort_keys=True, default=str) + "\n")
 
     def prove(self, title: str, holds: bool, figures: str) -> None:
+        """Record whether a statement holds, with the figures for it."""
         self.proofs.append((title, holds, figures))
         self.dump("proofs", title=title, holds=holds, figures=figures)
 
     def record_control(self, broken: dict[str, bool]) -> None:
-        """What the control run says of each kind goes into its rows."""
+        """Set in the rows of each kind what the control run found."""
         self.rows = [
             replace(row, control_broken=broken.get(row.kind, row.control_broken))
             for row in self.rows
@@ -113,7 +123,7 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """The last column of a class says whether its aim is met."""
+        """Whether all aims are met, all rows are good and all proofs hold."""
         aims = all(line[-1] != _yes(False) for line in _classes(self.rows))
         return (
             aims
@@ -122,12 +132,15 @@ class Report:
         )
 
     def write(self, mode: str, head: str) -> None:
-        """Rows only where there was a table; what was shown besides stands in the text."""
+        """Write ``build/drift.json`` if there are rows or a table was asked for, and the Markdown
+        page of the mode.
+        """
         if self.rows or not mode:
             write_rows("drift", [row.as_json() for row in self.rows])
         write_page(f"drift-{mode}" if mode else "drift", f"{head}\n\n{markdown(self)}")
 
     def show(self, console: Console, head: str) -> None:
+        """Print everything as tables."""
         console.print(head, highlight=False)
         if self.rows:
             console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
@@ -135,14 +148,14 @@ class Report:
         if self.outage_windows:
             console.print(
                 _table(
-                    ("node-wide kind", "outage"),
+                    ("outage", "time without an answer"),
                     list(self.outage_windows.items()),
-                    "outage windows, all pods",
+                    "outages of the sampled pods",
                 )
             )
         if self.proofs:
-            told = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
-            console.print(_table(("shown", "holds", "figures"), told, "besides"))
+            lines = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
+            console.print(_table(("shown", "holds", "figures"), lines, "proofs"))
 
 
 COLUMNS = (
@@ -160,13 +173,15 @@ CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "a
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of all does not exceed."""
+    """Return the smallest value that at least this share of all does not exceed; NaN without
+    values.
+    """
     ranked = sorted(values)
     return ranked[max(0, math.ceil(len(ranked) * share) - 1)] if ranked else float("nan")
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each kind; all pairs share one."""
+    """Return a line for each kind; all pairs share one."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
@@ -203,6 +218,7 @@ def _classes(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the line of a class; its last cell is whether the aim is met."""
     times = [row.repaired_ms for row in rows if row.repaired_ms is not None]
     found = {
         "p50": percentile(times, 0.5),
@@ -235,7 +251,7 @@ def markdown(report: Report) -> str:
     if report.outage_windows:
         parts.append(
             markdown_table(
-                ("node-wide kind", "outage over the sampled pods"),
+                ("outage", "time without an answer, sampled pods"),
                 list(report.outage_windows.items()),
             )
         )

@@ -1,4 +1,6 @@
-"""A node at rest: for minutes nobody writes anything, and the agent's share of a processor is a figure."""
+"""A node at rest: for minutes nothing may write anywhere. The agent's share of a processor is a
+figure.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,15 @@ from proofs.drift.table import BY_NAME
 from proofs.drift.writes import Writes
 from testbed import progress
 
-QUIET_SECONDS = 20.0  # seconds without a write by anybody, before rest begins
+QUIET_SECONDS = 20.0  # without a write by any process, before rest begins
 AIM = 0.5  # percent of a core
 
 
 def run(env: Environment, report: Report, minutes: float) -> None:
+    """Count all writes for so many minutes, and write ``build/drift-rest.json``."""
     pods, (pid,) = len(env.targets), env.agent_pids()
-    with progress.step(
-        f"waiting for {QUIET_SECONDS:g} s without a write"
-    ):  # events are posted, addresses are checked
+    # Until then Events are posted and addresses checked for duplicates.
+    with progress.step(f"waiting for {QUIET_SECONDS:g} s without a write"):
         writes = Writes.from_rest(env, QUIET_SECONDS, 180)
     used, began = _seconds(env, pid), time.monotonic()
     with progress.step(f"{pods} pods at rest for {minutes:g} minutes") as step:
@@ -49,23 +51,25 @@ def run(env: Environment, report: Report, minutes: float) -> None:
         f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written)
     )
     _counters_count(env, report)
-    report.prove("the agent ran through", same, f"{share:.2f} % of a core (aim: under {AIM} %)")
+    report.prove(
+        "the agent was not restarted", same, f"{share:.2f} % of a core (aim: under {AIM} %)"
+    )
 
 
 def _counters_count(env: Environment, report: Report) -> None:
-    """A counter that never moves proves nothing: a repair moves each of them."""
+    """Prove that a repair moves each counter: one that never moves would prove nothing."""
     writes, faults = (
         Writes(env),
         [BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")],
     )
     victim = next(each for each in env.targets if each.pod != SENTINEL_POD)
     env.exec_agent.ask("trial", items=[trials.item(victim, *faults)], timeout=10)
-    time.sleep(5)  # the Event is posted
+    time.sleep(5)  # until the Event has been posted
     written = writes.so_far()
     report.prove("the same counters see a repair", written.all, str(written))
 
 
 def _seconds(env: Environment, pid: int) -> float:
-    """Processor time of a process of the node."""
+    """Return the processor time in seconds of a process of the node."""
     fields = env.bed.node().path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,8 @@
-"""The node-wide kinds: a part of the node goes away or freezes, pods are broken meanwhile, the part comes back.
+"""The outages carried out: a component goes down, pods are broken meanwhile, the component comes
+back.
 
-OVS, OVN and kubelet bring much back by themselves, which would prove nothing of ovnlet: the wounds are what
-it has to find when the part is back.
+OVS, OVN and kubelet restore much by themselves, which would prove nothing of ovnlet. The injected
+faults are what ovnlet has to find when the component is back.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SAMPLE = 6
 
 
 def run(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
+    """Carry out the outages that this run has not done yet, and add their rows to the report."""
     for number, outage in enumerate(outages):
         if not report.is_pending(outage.name, seed + number):
             continue
@@ -37,7 +39,7 @@ def run(env: Environment, report: Report, outages: list[Outage], seed: int) -> N
 
 
 def assign_faults(env: Environment, outage: Outage, seed: int) -> list[tuple[Target, Fault]]:
-    """Which pods are broken while the part is away, and how."""
+    """Return which pods are broken during the outage, and how."""
     pods = [target for target in env.targets if target.pod != SENTINEL_POD]
     start = seed % len(pods)
     return list(
@@ -47,7 +49,9 @@ def assign_faults(env: Environment, outage: Outage, seed: int) -> list[tuple[Tar
 
 def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
     faulted = assign_faults(env, outage, seed)
-    untouched = [target for target in env.targets if target not in [hurt for hurt, _ in faulted]]
+    untouched = [
+        target for target in env.targets if target not in [target for target, _ in faulted]
+    ]
     pings = Pings(
         env.bed, untouched[:SAMPLE], env.evidence / "pings" / outage.name.replace(" ", "-")
     )
@@ -87,7 +91,7 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
         "left": left,
         "unreachable": unreachable,
         "check": failed,
-        "harmed": changed,
+        "changed": changed,
     }
     report.dump("restarts", **row.as_json(), **found, pings=told)
     if not (row.repaired and row.traffic_ok and row.sentinels_ok):
@@ -102,7 +106,7 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
 def _run_outage(
     env: Environment, outage: Outage, faulted: list[tuple[Target, Fault]]
 ) -> list[dict[str, Any]]:
-    """Away, wounds, back, and how long every pod of the node then takes to be right."""
+    """Run the outage with its faults. Return the results of waiting for every pod of the node."""
     results: list[dict[str, Any]] = []
     with outage.take_down(env, outage.seconds):
         inject(env, faulted)
@@ -112,19 +116,22 @@ def _run_outage(
 
 
 def inject(env: Environment, faulted: list[tuple[Target, Fault]]) -> None:
-    """Nobody waits for an ovs-vswitchd that may be the part that is away."""
+    """Inject the faults, without waiting for an ovs-vswitchd that may be down."""
     for target, fault in faulted:
         lines = fault.tools(target)
         env.tools([[word, *["--no-wait"] * (word == "ovs-vsctl"), *rest] for word, *rest in lines])
 
 
 def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
+    """Wait until all pods are right. Return the exec agent's result for each pod."""
     items = [trials.item(target) | {"since": since} for target in env.targets]
     return list(env.exec_agent.ask("trial", items=items, timeout=REPAIR_TIMEOUT)["results"])
 
 
 def control(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
-    """The same without an agent and with short absences: what was wounded must stay so; then the agent is started."""
+    """Run the outages without an agent, at most 3 s each: broken pods must stay broken. Then start
+    the agent.
+    """
     for number, outage in enumerate(outages):
         title = f"control run without an agent: {outage.name}"
         if not report.is_pending(title):
@@ -159,7 +166,7 @@ def _verify_agent_start(env: Environment, report: Report, outage: Outage) -> Non
     unreachable = env.traffic(env.targets, 10)
     slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
     figures = (
-        f"not right {unrepaired}, silent {unreachable}"
+        f"not repaired {unrepaired}, unreachable {unreachable}"
         if unrepaired or unreachable
         else f"{slowest:.0f} ms after its process began"
     )

@@ -1,4 +1,6 @@
-"""The foreign eye on OVSDB: an own monitor over the unix socket, kept up to date, connected again when it is cut."""
+"""An independent OVSDB client: a monitor over the unix socket that reconnects when it is
+cut off.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ _NOISE = ("ovn-installed-ts",)
 
 
 class Rows:
-    """`tables` holds rows by UUID, as of the last `pump`."""
+    """A copy of the monitored tables: `tables` has rows by UUID, as of the last `pump`.
+
+    `changes` counts row updates since it was last reset.
+    """
 
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
@@ -42,10 +47,11 @@ class Rows:
         self.changes = 0
 
     def fileno(self) -> int:
+        """Return the socket's descriptor, or -1 without a connection."""
         return self._socket.fileno() if self._socket else -1
 
     def pump(self) -> None:
-        """Take in what has arrived; connect where there is no connection."""
+        """Read what has arrived without blocking; connect if there is no connection."""
         if self._socket is None:
             self._connect()
             return
@@ -63,7 +69,7 @@ class Rows:
         self._decode()
 
     def barrier(self, timeout: float = 0.5) -> None:
-        """Until all that was committed before has arrived; a server that is silent is not waited for."""
+        """Wait until everything committed so far has arrived, but at most ``timeout`` seconds."""
         if self._socket is None:
             return
         self._marks += 1
@@ -74,10 +80,13 @@ class Rows:
             self.pump()
 
     def interfaces(self, name: str) -> list[Row]:
+        """Return the Interface rows of this name."""
         return [row for row in self.tables.get("Interface", {}).values() if row["name"] == name]
 
     def facts(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """What is compared of one port, its interface, and those that claim the same logical port."""
+        """Yield what is compared of one port, its interface, and the interfaces with the same
+        iface-id.
+        """
         if self._socket is None:
             yield "ovsdb", "away"
             return
@@ -100,7 +109,9 @@ class Rows:
         yield from self._limits(port, iface_id)
 
     def _limits(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """What the port is bound to, and how many rows are labelled as this port's, bound or not."""
+        """Yield which QoS row the port has, and how many rows are labelled as this port's, bound
+        or not.
+        """
         bound = {
             uuid
             for row in self.tables["Port"].values()
@@ -136,7 +147,7 @@ class Rows:
         sock.setblocking(False)
         self._socket, self._buffer, self.tables = sock, "", {table: {} for table in _COLUMNS}
         self._marks = self._answered = 0
-        request = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
+        request = {table: [{"columns": names}] for table, names in _COLUMNS.items()}
         self._send(
             {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", request]}
         )
@@ -185,7 +196,9 @@ class Rows:
 
 
 def _set(value: Any) -> set[Any]:
-    """OVSDB writes a set of one as the thing itself, and a reference as a pair."""
+    """Return a column as a set: OVSDB writes a set of one as the value itself, and a reference as
+    a pair.
+    """
     if isinstance(value, list) and value[0] == "set":
         return {item[1] if isinstance(item, list) else item for item in value[1]}
     return {value[1] if isinstance(value, list) else value}
@@ -196,7 +209,7 @@ def _map(value: Any) -> dict[Any, Any]:
 
 
 def _words(row: Row) -> str:
-    """Both maps of a QoS or a Queue row."""
+    """Return both maps of a QoS or a Queue row as text."""
     return str(
         [
             sorted(_map(row[column]).items())

@@ -1,4 +1,6 @@
-"""What ovnlet may not do: repair a pod that is exempted, and fight for ever with whoever undoes its repairs at once."""
+"""What ovnlet must not do: repair an exempted pod, and repair without end what is undone at
+once.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ EXEMPTION = "pod exempted by ovnlet.io/repair, then no more"
 BACKOFF = "repairs undone at once, for 15 s"
 KEY = "ovnlet.io/repair"
 BROKEN = ("pod MTU changed", "iface-id removed", "host qdisc deleted")
-PROPAGATION_SECONDS = 3.0  # seconds in which an annotation has reached the agent
+PROPAGATION_SECONDS = 3.0  # until an annotation has reached the agent
 EXEMPT_SECONDS, UNDO_SECONDS = 5.0, 15.0
-# Fifteen repairs are free; then come rests of 1, 2, 4 and 8 s.
+# Fifteen repairs are free; then come delays of 1, 2, 4 and 8 s.
 MAX_REPAIRS = 21
 LONGEST_BACKOFF = 60.0
 
@@ -54,14 +56,17 @@ def _break(env: Environment, victim: Target) -> None:
 
 
 def _is_still_broken(env: Environment, victim: Target, seconds: float) -> bool:
-    """All of it, from now to the end."""
+    """Return whether all differences of the pod stay for so many seconds."""
     before = env.wrong([victim])
     time.sleep(seconds)
     return bool(before) and env.wrong([victim]) == before
 
 
 def exemption(env: Environment, report: Report, seed: int) -> list[Row]:
-    """Once only told of, once not even that; each time repaired as soon as the annotation goes."""
+    """Verify that an exempted pod is not repaired until the annotation is removed.
+
+    The mode `report` posts an Event, the mode `off` does not.
+    """
     rows = []
     for number, mode in enumerate(("report", "off")):
         victim, name = _victim(env, seed + number), f"{EXEMPTION}: {mode}"
@@ -110,7 +115,8 @@ def exemption(env: Environment, report: Report, seed: int) -> list[Row]:
     return rows
 
 
-def exemption_control(env: Environment, _book: Report, seed: int) -> dict[str, bool]:
+def exemption_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pods stay broken without an agent."""
     broken = {}
     for number, mode in enumerate(("report", "off")):
         victim = _victim(env, seed + number)
@@ -126,7 +132,9 @@ def exemption_control(env: Environment, _book: Report, seed: int) -> dict[str, b
 
 @contextmanager
 def _undoing(env: Environment, victim: Target) -> Iterator[Inside]:
-    """Somebody sets the pod's MTU again and again, and somebody else writes down every change of it."""
+    """Set the pod's MTU again and again during the block. Yield a monitor that prints every change
+    of it.
+    """
     node, name = env.bed.node(), victim.netns.rpartition("/")[2]
     monitor = node.popen(["ip", "-n", name, "-o", "monitor", "link"])
     loop = node.popen(
@@ -141,13 +149,16 @@ def _undoing(env: Environment, victim: Target) -> Iterator[Inside]:
 
 
 def _repairs(text: str) -> int:
-    """How often the MTU went from the stranger's to another."""
+    """Return how often the MTU changed from the foreign value to another."""
     seen = re.findall(r" mtu (\d+) ", text)
     return sum(one == "1300" != other for one, other in pairwise(seen))
 
 
 def backoff(env: Environment, report: Report, seed: int) -> list[Row]:
-    """The time is from the stranger's last word: at most the rest that was under way then."""
+    """Verify that a repair that is undone at once is repeated only a limited number of times.
+
+    The time is measured from the last foreign change: at most the delay that had begun then.
+    """
     victim = _victim(env, seed + 2)
     with _undoing(env, victim) as monitor:
         time.sleep(UNDO_SECONDS)
@@ -191,7 +202,8 @@ def backoff(env: Environment, report: Report, seed: int) -> list[Row]:
     ]
 
 
-def backoff_control(env: Environment, _book: Report, seed: int) -> dict[str, bool]:
+def backoff_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pod stays broken without an agent."""
     victim = _victim(env, seed + 2)
     env.remove_agent()
     with _undoing(env, victim):

@@ -1,7 +1,8 @@
-"""Chaos for minutes: faults, ADDs, DELs, edits, agents killed and parts restarted, all at random and together.
+"""Random faults for minutes: faults, ADDs, DELs, edits, killed agents and an absent API server,
+all together.
 
-At its end every living pod is right and passes CHECK, nothing of a dead one is left, and whoever was spared lost
-no packet.
+At its end every remaining pod is right and passes CHECK, nothing of a deleted one is left, and
+untouched pods lost no packet.
 """
 
 from __future__ import annotations
@@ -33,31 +34,45 @@ FAST = [fault for fault in FAULTS if fault.fast]
 
 @dataclass
 class Chaos:
-    """`quiet` pods are spared and pinged; the others are struck; guests come and go."""
+    """The threads' shared state. Untouched pods are pinged, faulted pods are broken, transient
+    pods come and go.
+
+    `counts` has how often each act succeeded, `seen` every container ID that existed.
+    """
 
     env: Environment
     report: Report
     seed: int
     stopped: Event = field(default_factory=Event)
-    seen: set[str] = field(default_factory=set)  # every container ID that there was
+    seen: set[str] = field(default_factory=set)
     counts: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     @property
     def untouched(self) -> list[Target]:
+        """The pods that no fault hits."""
         return self.env.targets[:UNTOUCHED_PODS]
 
     @property
     def faulted(self) -> list[Target]:
+        """The pods that faults hit."""
         return self.env.targets[UNTOUCHED_PODS:]
 
+    @property
+    def summary(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items()))
+
     def count(self, what: str) -> None:
+        """Count one act of this name."""
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def repeat(
         self, name: str, act: Callable[[random.Random], None], least: float, most: float
     ) -> Thread:
-        """An act again and again, in a thread, with its own chance. That the API server is away is no error."""
+        """Repeat an act in a thread with random pauses, until `stopped`. Failures go to `errors`.
+
+        While the API server is away, acts fail by design.
+        """
 
         def loop() -> None:
             rng = random.Random(f"{self.seed} {name}")
@@ -73,6 +88,7 @@ class Chaos:
         return thread
 
     def fault(self, rng: random.Random) -> None:
+        """Inject a random fault into a random pod."""
         fault = rng.choice(FAST)
         victim = rng.choice([each for each in self.faulted if each.limited or not fault.limited])
         self.env.exec_agent.ask("tools", tools=trials.item(victim, fault)["tools"])
@@ -81,38 +97,45 @@ class Chaos:
             self.env.exec_agent.ask("tools", tools=cleaning)
 
     def edit(self, rng: random.Random) -> None:
-        """Custom routes of a struck pod, live."""
+        """Change the custom routes of a random faulted pod."""
         gateway, third = GATEWAYS[0], rng.randrange(256)
         self._annotate(
             rng.choice(self.faulted).pod, [{"dst": f"100.64.{third}.0/24", "gw": gateway}]
         )
 
     def transient(self, rng: random.Random) -> None:
-        """A pod comes, or one goes, with or without grace."""
-        name = f"guest{rng.randrange(TRANSIENT_PODS)}"
+        """Create a random transient pod, or delete it if it exists, with or without grace."""
+        name = f"transient{rng.randrange(TRANSIENT_PODS)}"
         try:
             self.env.bed.api.create("/api/v1/namespaces/default/pods", pod_body(name))
             self.count("ADD")
-        except OSError:  # there already
+        except OSError:  # it exists
             self.note_sandboxes()
             force = ("--force", "--grace-period=0") if rng.random() < 0.3 else ()
             self.env.bed.kubectl("delete", "pod", name, "--wait=false", *force)
             self.count("DEL")
 
     def kill(self, _chance: random.Random) -> None:
-        """The agent dies without a word; its pod is replaced, as kubelet alone would wait longer each time."""
+        """Kill the agent and delete its pod, since kubelet alone would wait longer each time to
+        restart it.
+        """
         for pid in self.env.agent_pids():
             self.env.bed.node().run(["kill", "-KILL", str(pid)])
         self.env.bed.kubectl(*NS, "delete", "pod", *deploy.agent_pods(self.env.bed), "--wait=false")
 
     def outage(self, rng: random.Random) -> None:
-        """The API server alone: without its database or ovs-vswitchd, a userspace datapath passes no packet."""
+        """Stop the API server for up to 10 s.
+
+        No other component: without its database or ovs-vswitchd, a userspace datapath passes no
+        packet.
+        """
         (outage,) = [outage for outage in OUTAGES if outage.name.startswith("API server")]
         with outage.take_down(self.env, rng.uniform(0.2, 10)):
             pass
 
     def note_sandboxes(self) -> None:
-        with suppress(BedError, ValueError):  # a record that is being written
+        """Add the present container IDs to `seen`."""
+        with suppress(BedError, ValueError):  # a record is being written
             self.seen |= {
                 record["attachment"]["container_id"] for record in self.env.cluster.records()
             }
@@ -121,7 +144,7 @@ class Chaos:
         self.env.cluster.annotate(pod, routes=json.dumps(routes))
 
     def restore_routes(self) -> None:
-        """The edits are taken back, so that right means: as at first."""
+        """Undo the edits, so that right means as at first."""
         routes = [
             {"dst": dst, "gw": gateway} for dst, gateway in zip(CUSTOM, GATEWAYS, strict=True)
         ]
@@ -130,21 +153,20 @@ class Chaos:
 
 
 def run(env: Environment, report: Report, minutes: float, seed: int) -> None:
+    """Run the random faults for so many minutes, then record as proofs what they left."""
     chaos = Chaos(env, report, seed)
     pings = Pings(env.bed, chaos.untouched, report.evidence / "pings")
     threads = [
         chaos.repeat("fault", chaos.fault, 0.05, 0.6),
         chaos.repeat("edit", chaos.edit, 0.5, 4),
-        chaos.repeat("guest", chaos.transient, 0.5, 3),
+        chaos.repeat("transient pod", chaos.transient, 0.5, 3),
         chaos.repeat("agent killed", chaos.kill, 40, 90),
         chaos.repeat("API server away", chaos.outage, 30, 80),
     ]
     began = time.monotonic()
-    with progress.step(f"chaos for {minutes:g} minutes, seed {seed}") as step:
+    with progress.step(f"random faults for {minutes:g} minutes, seed {seed}") as step:
         while (gone := time.monotonic() - began) < minutes * 60:
-            step.note(
-                f"{gone:.0f} s: {', '.join(f'{count} {what}' for what, count in sorted(chaos.counts.items()))}"
-            )
+            step.note(f"{gone:.0f} s: {chaos.summary}")
             chaos.note_sandboxes()
             time.sleep(1)
         chaos.stopped.set()
@@ -155,7 +177,7 @@ def run(env: Environment, report: Report, minutes: float, seed: int) -> None:
 
 def _verify(chaos: Chaos, pings: Pings) -> None:
     env, report = chaos.env, chaos.report
-    with progress.step("judging what is left"):
+    with progress.step("checking what is left"):
         env.bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
         chaos.restore_routes()
         remaining = _remaining(chaos)
@@ -170,7 +192,6 @@ def _verify(chaos: Chaos, pings: Pings) -> None:
             env.cni_check(remaining),
         )
         left, changed = _left(chaos, remaining), env.changed_sentinels(5)
-    done = ", ".join(f"{count} {what}" for what, count in sorted(chaos.counts.items()))
     lost = sum(window.lost for window in windows)
     report.dump(
         "soak",
@@ -183,27 +204,27 @@ def _verify(chaos: Chaos, pings: Pings) -> None:
     )
     report.dump("soak", pings=[asdict(window) for window in windows], changed=changed)
     report.prove(
-        "chaos took place",
+        "faults took place",
         min(chaos.counts.get(w, 0) for w in ("fault", "ADD", "DEL", "edit")) > 0,
-        done,
+        chaos.summary,
     )
     report.prove(
-        f"{len(remaining)} living pods are right",
+        f"{len(remaining)} remaining pods are right",
         not (wrong or unreachable),
         _short(wrong, unreachable),
     )
-    report.prove(f"CHECK passes for {len(remaining)} living pods", not failed, _short(failed))
+    report.prove(f"CHECK passes for {len(remaining)} remaining pods", not failed, _short(failed))
     report.prove(
-        f"nothing is left of {len(chaos.seen) - len(remaining)} dead sandboxes",
+        f"nothing is left of {len(chaos.seen) - len(remaining)} deleted sandboxes",
         not left,
         _short(left),
     )
-    report.prove("witnesses untouched", not changed, _short(changed))
-    report.prove("spared pods lost no packet of a 20 ms ping", lost == 0, summary(windows))
+    report.prove("sentinels unchanged", not changed, _short(changed))
+    report.prove("untouched pods lost no packet of a 20 ms ping", lost == 0, summary(windows))
 
 
 def _remaining(chaos: Chaos) -> list[Target]:
-    """Everybody who shall live, once guests that leave have left."""
+    """Return all pods that stay, once those under deletion are gone."""
 
     def settled() -> list[Target] | None:
         pods = chaos.env.cluster.pods()
@@ -214,13 +235,15 @@ def _remaining(chaos: Chaos) -> list[Target]:
             return None
         return [target_of(pod) for pod in chaos.env.cluster.running(len(pods), timeout=5)]
 
-    remaining = wait_for(settled, "guests to have come or gone", timeout=180, every=1)
+    remaining = wait_for(settled, "transient pods to run or to be gone", timeout=180, every=1)
     chaos.seen |= {each.container_id for each in remaining}
     return remaining
 
 
 def _left(chaos: Chaos, remaining: list[Target]) -> list[str]:
-    """Whatever the node's inventory still names of a dead sandbox, once kubelet has had time for its last DEL."""
+    """Return what the node's inventory still has of deleted sandboxes, after up to 120 s for
+    kubelet's last DEL.
+    """
     gone = chaos.seen - {each.container_id for each in remaining}
 
     def named() -> list[str]:

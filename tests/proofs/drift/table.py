@@ -1,4 +1,4 @@
-"""The whole table."""
+"""All faults of single pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The table carried out on single pods: each kind alone on several pods, those the resync finds, and random pairs."""
+"""The faults of single pods carried out: each alone on several pods, those that only the resync
+finds, and random pairs.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ from testbed import progress
 FAST_TIMEOUT = 10
 CLEANUP_SECONDS = 2
 RESYNC = "class resync"
-RESYNC_TIMEOUT = 200  # three intervals of the agent's default
-# `ip address flush` looks again after each round, and gives up after ten: what it removes is back by then.
+RESYNC_TIMEOUT = 200  # seconds; three intervals of the agent's default
+# `ip address flush` lists addresses again after each round and gives up after ten rounds: the agent
+# has put back what it removed.
 _FLUSH_GAVE_UP = "Flush remains incomplete"
 
 
 def _left(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
-    """What is wrong in the end. To tidy up is a fault too, of tools whose end the repair need not precede."""
+    """Return what is wrong in the end. A cleanup may be a fault too, so the repair gets
+    some time.
+    """
     end = time.monotonic() + CLEANUP_SECONDS
     while (wrong := env.wrong(targets)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -33,7 +38,11 @@ def _left(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
 
 
 def candidates(env: Environment, *faults: Fault) -> list[Target]:
-    """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
+    """Return the pods that these faults may hit.
+
+    The sentinel pod has foreign objects inside, so only faults that leave its inside alone may hit
+    it.
+    """
     untouched = {SENTINEL_POD} if any(fault.where in ("pod", "link") for fault in faults) else set()
     fit = [
         target
@@ -44,6 +53,7 @@ def candidates(env: Environment, *faults: Fault) -> list[Target]:
 
 
 def item(target: Target, *faults: Fault) -> dict[str, Any]:
+    """Return the exec agent's work item for these faults of a pod."""
     lines = [line for fault in faults for line in fault.tools(target)]
     return {
         "target": asdict(target),
@@ -55,7 +65,7 @@ def item(target: Target, *faults: Fault) -> dict[str, Any]:
 def fast(
     env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int
 ) -> None:
-    """Each kind of class event, one pod at a time, several pods."""
+    """Inject each fault of class event into one pod at a time, on several pods."""
     wanted = [fault for fault in faults if fault.fast]
     with progress.step(
         f"class event: {len(wanted)} kinds, {repeats} times each, seed {seed}"
@@ -72,7 +82,9 @@ def fast(
 def pairs(
     env: Environment, report: Report, chosen: Sequence[tuple[Fault, Fault]], seed: int
 ) -> None:
-    """Two kinds at once on one pod: the second often strikes while the first is being repaired."""
+    """Inject two faults at once into one pod: the second often hits while the first is being
+    repaired.
+    """
     with progress.step(f"{len(chosen)} random pairs of the fast kinds, seed {seed}") as step:
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
@@ -84,7 +96,9 @@ def pairs(
 def slow(
     env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int
 ) -> None:
-    """What no notification tells of: all at the same time, as each waits for a resync."""
+    """Inject, all at the same time, the faults that no notification reports: each waits for a
+    resync.
+    """
     wanted = [fault for fault in faults if fault.klass == "resync"]
     if not wanted or not report.is_pending(RESYNC, seed):
         return
@@ -101,7 +115,7 @@ def slow(
 
 
 def draw(faults: Sequence[Fault], count: int, seed: int) -> list[tuple[Fault, Fault]]:
-    """Random pairs of different fast kinds."""
+    """Return random pairs of different fast faults."""
     rng, wanted = random.Random(seed), [fault for fault in faults if fault.fast]
     return (
         [(one, other) for one, other in (rng.sample(wanted, 2) for _ in range(count))]
@@ -111,6 +125,7 @@ def draw(faults: Sequence[Fault], count: int, seed: int) -> list[tuple[Fault, Fa
 
 
 def pair_name(pair: tuple[Fault, Fault]) -> str:
+    """Return the name of the pair's row."""
     return PAIR + " + ".join(fault.name for fault in pair)
 
 
@@ -133,7 +148,9 @@ def _run(env: Environment, report: Report, faulted: Faulted, seed: int) -> None:
 def _trial_rows(
     env: Environment, report: Report, faulted: Sequence[Faulted], seed: int, timeout: float
 ) -> Iterator[Row]:
-    """Break, watch, then traffic, CHECK, another look, and the witnesses."""
+    """Break the pods and observe them; then verify traffic, CHECK, the facts once more, and the
+    sentinels.
+    """
     _space_out(fault for _, _, faults in faulted for fault in faults)
     items = [item(target, *faults) for _, target, faults in faulted]
     results = env.exec_agent.ask("trial", items=items, timeout=timeout)["results"]
@@ -192,5 +209,5 @@ def _trial_rows(
 
 
 def select_faults(wanted: Sequence[str]) -> list[Fault]:
-    """Those whose name contains one of the words; without words all."""
+    """Return the faults whose name contains one of the words; without words all."""
     return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]

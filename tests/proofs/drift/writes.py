@@ -1,4 +1,6 @@
-"""What was written: to the API server by its audit log, to OVSDB by its log, to the kernel by its own monitors."""
+"""What was written: to the API server by its audit log, to OVSDB by its log, to the kernel by its
+notifications.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ _RECORD = b"OVSDB JSON "
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """``api`` by the agent's account; ``commits`` and ``rows`` of OVSDB, ``kernel`` notifications: by anybody.
+    """Counts of writes: ``api`` by the agent's account; OVSDB ``commits`` and ``rows``, and
+    ``kernel`` changes, by any process.
 
-    ``whose`` tells of the latter where they were, and who asked for them.
+    ``origins`` counts the kernel's changes by place and process.
     """
 
     api: int
@@ -36,22 +39,25 @@ class Written:
 
     @property
     def none(self) -> bool:
+        """Whether nothing was written."""
         return not (self.api or self.commits or self.rows or self.kernel)
 
     @property
     def all(self) -> bool:
-        """Each counter has moved, the kernel's by something in a pod, where ovs-vswitchd does nothing."""
+        """Whether each counter has moved, the kernel's by a change in a pod, where ovs-vswitchd
+        does nothing.
+        """
         in_netns = any(name.startswith(f"{IN_A_POD}:") for name in self.origins)
         return bool(self.api and self.commits and self.rows and in_netns)
 
     def __str__(self) -> str:
-        told = f"api {self.api}, commits {self.commits}, rows {self.rows}, kernel {self.kernel}"
+        counts = f"api {self.api}, commits {self.commits}, rows {self.rows}, kernel {self.kernel}"
         by = ", ".join(f"{name} {count}" for name, count in self.origins.items())
-        return f"{told} ({by})" if by else told
+        return f"{counts} ({by})" if by else counts
 
 
 class Writes:
-    """Counts from now on."""
+    """Counters of all writes from its creation on."""
 
     def __init__(self, env: Environment) -> None:
         self._stage = env
@@ -62,10 +68,11 @@ class Writes:
         env.exec_agent.ask("notifications")
 
     def so_far(self) -> Written:
+        """Return what has been written so far."""
         answer = self._stage.exec_agent.ask("notifications")
         self.notifications += answer["kernel"]
         self._rows += answer["ovsdb"]
-        origins = Counter(f"{each['whose']}: {each['what']}" for each in self.notifications)
+        origins = Counter(f"{each['origin']}: {each['what']}" for each in self.notifications)
         return Written(
             self._patches(),
             self._records() - self._commits,
@@ -76,10 +83,11 @@ class Writes:
 
     @classmethod
     def from_rest(cls, env: Environment, seconds: float, timeout: float) -> Writes:
-        """From a moment on before which nobody wrote anything for `seconds`.
+        """Return counters that start after ``seconds`` in which no process wrote anything.
 
-        What was done to the node is echoed for a while: ovs-vswitchd sets the limits of every port anew when one goes.
-        Where no such moment comes, what is counted from then on will tell.
+        Changes of the node cause further writes for a while: ovs-vswitchd sets the limits of every
+        port again when one goes. If there is no such time within ``timeout``, the counters start
+        anyway, and what they count shows it.
         """
 
         def quiet() -> bool:
@@ -98,10 +106,13 @@ class Writes:
         return self._stage.bed.audit_log
 
     def _records(self) -> int:
-        """Those that change a column that is kept; what vswitchd counts is not."""
+        """Return the number of OVSDB log records; vswitchd's statistics are not stored and make
+        none.
+        """
         return self._stage.bed.node().path(DATABASE).read_bytes().count(_RECORD)
 
     def _patches(self) -> int:
+        """Return the number of writing requests of the agent's account in the audit log."""
         with self._log.open() as log:
             log.seek(self._audit)
             events = [json.loads(line) for line in log if line.endswith("\n")]
