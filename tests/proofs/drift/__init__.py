@@ -1,3 +1,4 @@
-"""`make drift`: break a running node with foreign tools, and time the repairs with a foreign
-observer.
+"""`make drift`: break a running node with foreign tools.
+
+A foreign observer times the repairs.
 """

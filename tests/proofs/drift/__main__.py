@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 
 from proofs.drift import checks, control, rest, restarts, soak, trials
-from proofs.drift.environment import EVIDENCE, Environment, provisioned
+from proofs.drift.environment import EVIDENCE, Environment
 from proofs.drift.outages import OUTAGES
+from proofs.drift.provision import provisioned
 from proofs.drift.report import Report, RunAborted
 from testbed import progress
 from testbed.service import BedError

@@ -1,8 +1,7 @@
-"""A pod made by kube-ovn-cni, without a record: ovnlet must adopt it by names and labels while it
-runs, and repair it.
+"""Adoption of a pod that kube-ovn-cni made, which has no record.
 
-The pod is rewritten to what kube-ovn-cni leaves behind while no agent runs; then ovnlet starts for
-the first time.
+ovnlet must recognize it by names and labels, keep it running and repair it. The pod is rewritten
+to what kube-ovn-cni leaves behind while no agent runs; then ovnlet starts for the first time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The checks that need a sequence of their own. Those of the agent itself are here: without its
-netns mount, and replaced.
+"""The checks that need a sequence of their own.
+
+Those of the agent itself are here: without its netns mount, and replaced.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ EVENT_SECONDS = 5.0  # until an Event has been posted
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check, and the same without an agent: ``control_run`` returns for each row whether it
-    stays broken.
+    """A check, and the same without an agent.
+
+    ``control_run`` returns for each row whether it stays broken.
     """
 
     name: str
@@ -92,11 +94,11 @@ def _outage() -> Outage:
 
 
 def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
-    """Verify that the agent writes nothing and logs why, whether or not pods are broken; then that
-    it repairs all pods.
+    """Verify that an agent without its netns mount writes nothing, and repairs all pods once it
+    has it.
 
-    ovs-vswitchd reacts to the faults with writes of its own, so counting starts when those are
-    over. The repairs prove that the counters see what the agent writes.
+    It must log the reason. ovs-vswitchd reacts to the faults with writes of its own, so counting
+    starts when those are over. The repairs prove that the counters see what the agent writes.
     """
     env.remove_agent()
     restarts.inject(env, restarts.assign_faults(env, _outage(), seed))
@@ -165,8 +167,9 @@ def invisible_control(env: Environment, _report: Report, seed: int) -> dict[str,
 
 
 def restart(env: Environment, report: Report) -> None:
-    """Replace the agent under a 20 ms ping on a sample of pods: no packet may be lost, nothing may
-    be written.
+    """Replace the agent under a 20 ms ping on a sample of pods.
+
+    No packet may be lost, and nothing may be written.
     """
     if not report.is_pending(RESTART):
         return

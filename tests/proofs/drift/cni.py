@@ -1,5 +1,6 @@
-"""CNI CHECK as a runtime calls it: the installed plugin, with the configuration and result that
-containerd cached.
+"""CNI CHECK as a runtime calls it.
+
+It runs the installed plugin with the configuration and result that containerd cached.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The control run: the same faults without an agent. A row that is right again without one does
-not count.
+"""The control run: the same faults without an agent.
+
+A row that is right again without one does not count.
 
 Then the agent starts, and must repair everything by its start alone.
 """
@@ -25,9 +26,7 @@ Named = tuple[str, tuple[Fault, ...]]
 def run(
     env: Environment, report: Report, faults: Sequence[Fault], chosen: Sequence[tuple[Fault, Fault]]
 ) -> None:
-    """Inject each fault and each pair into a pod of its own, as many at a time as there are
-    pods.
-    """
+    """Inject each fault and each pair into a pod of its own, as many at a time as fit the pods."""
     waiting: list[Named] = [(fault.name, (fault,)) for fault in faults]
     waiting += [(pair_name(pair), pair) for pair in chosen]
     waiting = [named for named in waiting if report.is_pending(_title(named[0]))]

@@ -1,5 +1,6 @@
-"""A deletion without any notification: the watch is cut, the history is compacted, and kubelet
-calls no DEL.
+"""A deletion that causes no notification.
+
+The watch is cut, the history is compacted, and kubelet calls no DEL.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ def traces(env: Environment, victim: Target) -> bool:
 
 
 def replace(env: Environment, victim: Target) -> None:
-    """Continue kubelet, wait until the victim's traces are gone, and start a new pod of the same
-    name.
+    """Continue kubelet, and start a new pod in place of the victim once its traces are gone.
 
-    The new set of pods becomes the baseline. Raise BedError after 90 s.
+    The new set of pods becomes the baseline. Raise BedError if the traces are still there after 90
+    s.
     """
     env.bed.node().service("kubelet").send(signal.SIGCONT)
     wait_for(

@@ -1,5 +1,5 @@
-"""The environment of a run: a test bed of one node with ovnlet as a DaemonSet, pods, sentinels and
-the exec agent.
+"""The environment of a run: a test bed of one node with an agent, pods, sentinels and the exec
+agent.
 
 It reads and changes the node. It judges nothing: trials and checks do.
 """
@@ -7,10 +7,8 @@ It reads and changes the node. It judges nothing: trials and checks do.
 from __future__ import annotations
 
 import json
-import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,8 +69,7 @@ class Environment:
         return self.baseline
 
     def recover(self) -> None:
-        """Restore the environment after a failure: the node's services, the exec agent, the agent
-        and all pods.
+        """Restore services, exec agent, agent and pods after a failure.
 
         A new exec agent gets the baseline of the one that ended.
         """
@@ -84,7 +81,7 @@ class Environment:
         self._recreate_pods()
 
     def _restore_parts(self) -> None:
-        """Continue and restart every service that an interrupted check may have left stopped or
+        """Continue and restart every service that an interrupted check may have stopped or
         frozen.
         """
         node, plane, control = self.bed.node(), self.bed.control_plane, self.bed.control
@@ -98,8 +95,9 @@ class Environment:
             service.wait_ready(lambda: plane.answers(self.bed.api_url), timeout=60)
 
     def _recreate_pods(self) -> None:
-        """Recreate pods that a check deleted. A pod with a new sandbox gets its present state as
-        baseline.
+        """Recreate pods that a check deleted.
+
+        A pod with a new sandbox gets its present state as baseline.
         """
         names, present = (
             {each.pod for each in self.targets},
@@ -127,8 +125,8 @@ class Environment:
         return {pod: lines for pod, lines in wrong.items() if lines}
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
-        """Return the gateways that each pod does not reach within ``timeout`` seconds, for each
-        such pod.
+        """Return for each pod the gateways that it does not reach within ``timeout`` seconds, if
+        any.
         """
         asked = self.exec_agent.ask(
             "traffic", targets=_as_json(targets), addresses=faults.GATEWAYS, timeout=timeout
@@ -136,10 +134,10 @@ class Environment:
         return dict(asked["unreachable"])
 
     def replug(self, unreachable: dict[str, list[str]], targets: Sequence[Target]) -> None:
-        """Delete the ports of unreachable pods, so that they are attached again; exclude those
-        that stay unreachable.
+        """Delete the ports of unreachable pods, so that they are attached again.
 
-        So one failure counts once, and not again in every trial that follows on the same pod.
+        A pod that stays unreachable is excluded: so one failure counts once, and not again in
+        every trial that follows on it.
         """
         for one in [one for one in targets if one.pod in unreachable]:
             self.exec_agent.ask(
@@ -152,7 +150,7 @@ class Environment:
         return dict(self.exec_agent.ask("check", targets=_as_json(targets))["failed"])
 
     def traces(self, *container_ids: str) -> dict[str, list[str]]:
-        """Return where the node still has each container ID: rows, links, records, pending
+        """Return where the node still has each container ID: rows, links, records or pending
         deletes.
         """
         return dict(self.exec_agent.ask("traces", container_ids=container_ids)["traces"])
@@ -160,8 +158,9 @@ class Environment:
     def right(
         self, one: Target, since: float, timeout: float, *, allow_extra: bool = False
     ) -> dict[str, Any]:
-        """Return when a broken pod is right again, in ms after ``since``, as the exec agent's
-        trial result.
+        """Observe a broken pod until it is right, and return the exec agent's trial result.
+
+        Its times are in ms after ``since``.
         """
         item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
         return dict(self.exec_agent.ask("trial", items=[item], timeout=timeout)["results"][0])
@@ -179,7 +178,7 @@ class Environment:
         )
 
     def changed_sentinels(self, timeout: float = 0) -> list[str]:
-        """Return how the sentinels differ from the reference, after up to ``timeout`` seconds to
+        """Return how the sentinels differ from the reference, after up to ``timeout`` s to
         settle.
         """
         left = compare(self.reference, self.sentinels())
@@ -197,8 +196,9 @@ class Environment:
         return left
 
     def remove_agent(self) -> None:
-        """Take the DaemonSet off the node: the agent ends as in an uninstallation, and nothing
-        restarts it.
+        """Take the DaemonSet off the node. Return when the agent has ended.
+
+        It ends as in an uninstallation, and nothing restarts it.
         """
         self.bed.kubectl(
             *NS, "patch", deploy.DAEMONSET, "--type=merge", "-p", json.dumps(UNSCHEDULABLE)
@@ -224,8 +224,9 @@ class Environment:
             return ""
 
     def heartbeat(self) -> None:
-        """Renew the node's lease in place of a frozen kubelet: a node without one for 40 s counts
-        as lost.
+        """Renew the node's lease in place of a frozen kubelet.
+
+        A node without a heartbeat for 40 s counts as lost.
         """
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n0"
@@ -240,8 +241,9 @@ class Environment:
         self.record_sentinels()
 
     def record_sentinels(self) -> None:
-        """Make the sentinels' present state the reference, once duplicate address detection is
-        over.
+        """Make the sentinels' present state the reference.
+
+        Duplicate address detection must be over, so wait for it.
         """
         wait_for(
             lambda: not sentinels.unsettled(self.sentinels()), "the sentinels to settle", every=0.2
@@ -255,8 +257,9 @@ class Environment:
         )
 
     def recreate_ovs_sentinels(self) -> None:
-        """Recreate the sentinels' rows after the whole database was lost, which is not ovnlet's
-        doing.
+        """Recreate the sentinels' rows after the whole database was lost.
+
+        That loss is not ovnlet's doing.
         """
         self.tools(sentinels.IN_OVS)
         self.create_scratch_space()
@@ -274,48 +277,3 @@ class Environment:
 
 def _as_json(targets: Sequence[Target]) -> list[dict[str, Any]]:
     return [asdict(target) for target in targets]
-
-
-@contextmanager
-def provisioned(
-    pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
-) -> Iterator[Environment]:
-    """Run a test bed with this many pods, one of them the sentinel pod, all of them right and
-    reachable.
-
-    ``keep`` leaves the bed up at the end. Raise BedError if a pod does not become reachable.
-    """
-    bed = Bed.up(name or f"drift-{os.getpid()}")
-    try:
-        deploy.apply(bed)
-        let_agent_manage_chassis(bed)
-        cluster = Cluster(bed)
-        env = Environment(bed, ExecClient.start(bed, evidence), cluster, evidence)
-        try:
-            start_pods(env, pods)
-            env.create_sentinels()
-            env.facts()
-            yield env
-        finally:
-            env.exec_agent.close()
-    finally:
-        if not keep:
-            bed.down()
-
-
-def let_agent_manage_chassis(bed: Bed) -> None:
-    """Let the agent set the chassis' settings: on this node nothing else restores them after a
-    wipe.
-    """
-    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage")
-    bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
-
-
-def start_pods(env: Environment, pods: int) -> None:
-    """Start all pods, and wait until they reach their gateways. Raise BedError if one does not."""
-    names = [SENTINEL_POD, *(f"p{number:02d}" for number in range(1, pods))]
-    env.cluster.apply(*(pod_body(name) for name in names))
-    env.targets = [target_of(pod) for pod in env.cluster.running(pods, timeout=60 + 4 * pods)]
-    if unreachable := env.traffic(env.targets, timeout=30):
-        raise BedError(f"not reachable before anything was broken: {unreachable}")
-    env.bed.say(f"{pods} pods run and reach their gateways")

@@ -1,5 +1,5 @@
-"""`python -m proofs.drift.exec_agent`, in the node's namespaces: run foreign tools, and time what
-follows.
+"""`python -m proofs.drift.exec_agent`: run foreign tools in the node's namespaces, and time
+repairs.
 
 Requests and answers are lines of JSON. One process serves a whole run, since entering the
 namespaces for every tool would cost more than a repair. It waits for notifications of the kernel
@@ -16,63 +16,26 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 from proofs.drift import cni, notifications, sentinels
-from proofs.drift.observe import PENDING_DELETES, RECORDS, Facts, Target, differences, observe
+from proofs.drift.observe import (
+    PENDING_DELETES,
+    RECORDS,
+    Facts,
+    Target,
+    Trial,
+    differences,
+    milliseconds,
+    observe,
+)
 from proofs.drift.rows import Rows
 
-HOLD = 0.15  # seconds that a pod must stay right: a repair that OVN undoes does not count
 IDLE = 0.01
 MAX_EVENTS = 20_000  # kept until the next request for them
 TOOL_SECONDS = 60
 RATES = "rates"
 Request = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Trial:
-    """A broken pod under observation."""
-
-    target: Target
-    allow_extra: bool
-    since: float
-    first: Facts = field(default_factory=dict)
-    detected_at: float | None = None
-    right_since: float | None = None
-    wrong: list[str] = field(default_factory=list)
-
-    def update(self, facts: Facts, baseline: Facts) -> None:
-        """Compare new facts with the baseline, and note when the pod changed first and became
-        right.
-        """
-        now = time.monotonic()
-        self.first = self.first or facts
-        if self.detected_at is None and facts != self.first:
-            self.detected_at = now
-        self.wrong = differences(baseline, facts, allow_extra=self.allow_extra)
-        if self.wrong:
-            self.right_since = None
-        elif self.right_since is None:
-            self.right_since = now
-
-    @property
-    def repaired(self) -> bool:
-        """Whether the pod has been right for at least `HOLD` seconds."""
-        return self.right_since is not None and time.monotonic() - self.right_since >= HOLD
-
-    def result(self) -> Request:
-        """Return the times in ms since the fault; a detection that was never seen counts as the
-        repair.
-        """
-        repaired = _ms(self.right_since, self.since)
-        detected_at = _ms(self.detected_at, self.since)
-        return {
-            "repaired_ms": repaired,
-            "detected_ms": repaired if detected_at is None else detected_at,
-            "wrong": self.wrong,
-        }
 
 
 class ExecAgent:
@@ -137,8 +100,9 @@ class ExecAgent:
             self.listen(IDLE)
 
     def listen(self, seconds: float | None, *others: IO[str]) -> bool:
-        """Wait up to ``seconds`` for a change and read it. Return whether one of ``others`` is
-        readable.
+        """Wait up to ``seconds`` for a change and read it.
+
+        Return whether one of ``others`` is readable.
         """
         sources = [self.sock] + [self.rows] * (self.rows.fileno() >= 0)
         ready, _, _ = select.select([*sources, *others], [], [], seconds)
@@ -152,8 +116,9 @@ class ExecAgent:
         self.rows.barrier()
 
     def traffic(self, request: Request) -> Request:
-        """Wait until each pod reaches the addresses and `tc` shows its rates. Return what is
-        missing after the timeout.
+        """Wait until each pod reaches the addresses and `tc` shows its rates.
+
+        Return what is missing after the timeout.
         """
         targets = {target.pod: target for target in _targets(request)}
         unreachable = {
@@ -168,7 +133,7 @@ class ExecAgent:
             }
         return {
             "unreachable": {pod: left for pod, left in unreachable.items() if left},
-            "ms": _ms(time.monotonic(), began),
+            "ms": milliseconds(time.monotonic(), began),
         }
 
     def check(self, request: Request) -> Request:
@@ -181,8 +146,8 @@ class ExecAgent:
         return {"inventory": sentinels.inventory(request.get("netns"))}
 
     def notifications(self, request: Request) -> Request:
-        """Return the kernel's notifications since the last call, and the number of changed OVSDB
-        rows.
+        """Return the kernel's notifications and the number of changed OVSDB rows since the last
+        call.
         """
         self._settle()
         self.listen(0)
@@ -192,8 +157,8 @@ class ExecAgent:
         return {"kernel": events, "ovsdb": changes}
 
     def traces(self, request: Request) -> Request:
-        """Return where each container ID, or a name made of its first twelve characters, still
-        occurs.
+        """Return where each container ID still occurs, or a name made of its first twelve
+        characters.
         """
         self._settle()
         places = {
@@ -245,9 +210,7 @@ def _is_met(target: Target, expected: str) -> bool:
 
 
 def _limited(target: Target) -> bool:
-    """Return whether `tc`, which has a decoder of its own, shows the pod's rates in both
-    directions.
-    """
+    """Return whether `tc` shows the pod's rates in both directions. It has a decoder of its own."""
     in_netns = ["nsenter", f"--net={target.netns}"]
     expectations = (
         (
@@ -268,10 +231,6 @@ def _limited(target: Target) -> bool:
 def _ping(netns: str, address: str) -> bool:
     words = ["nsenter", f"--net={netns}", "ping", "-n", "-c1", "-W0.3", address]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
-
-
-def _ms(moment: float | None, since: float) -> float | None:
-    return None if moment is None else round((moment - since) * 1000, 2)
 
 
 def main() -> None:

@@ -1,6 +1,4 @@
-"""The client side of the exec agent: start it in the node's namespaces, and exchange lines of
-JSON.
-"""
+"""The client of the exec agent, which exchanges lines of JSON with it."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ class ExecClient:
 
     @classmethod
     def start(cls, bed: Bed, evidence: Path) -> ExecClient:
-        """Start the exec agent on the bed's node. Return when it is ready; raise BedError if it
-        ends.
+        """Start the exec agent on the bed's node.
+
+        Return when it is ready; raise BedError if it ends.
         """
         errors = evidence / "exec-agent.log"
         evidence.mkdir(parents=True, exist_ok=True)
@@ -40,8 +39,9 @@ class ExecClient:
         return client
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
-        """Send a request and return the answer, however long it takes. Raise BedError if the
-        process ended.
+        """Send a request and return the answer, however long it takes.
+
+        Raise BedError if the process ended.
         """
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"verb": verb, **request}) + "\n")

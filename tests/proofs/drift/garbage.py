@@ -30,10 +30,10 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A sort of garbage: `lines` create it for one container ID, `cleanup` removes what is not the
-    agent's to remove.
+    """A sort of garbage: `lines` create it for one container ID.
 
-    A running agent does not read what `needs_start`.
+    `cleanup` removes what the agent does not remove. A running agent does not read what
+    `needs_start`.
     """
 
     name: str
@@ -83,12 +83,16 @@ def _record(container_id: str, uid: str) -> str:
 
 
 _PORT = (
-    "ovs-vsctl --no-wait add-port br-int {short}_h -- set port {short}_h external_ids:ovnlet={id}/eth0"
+    "ovs-vsctl --no-wait add-port br-int {short}_h"
+    " -- set port {short}_h external_ids:ovnlet={id}/eth0"
     " -- set interface {short}_h external_ids:ovnlet={id}/eth0 external_ids:vendor=kube-ovn"
     " external_ids:pod_name=p01 external_ids:pod_namespace=default external_ids:iface-id-ver={uid}"
     " external_ids:pod_netns=" + _NETNS
 )
-_LABELS = " external_ids:ovnlet={id}/eth0 external_ids:pod=default/gone external_ids:iface-id=gone.default"
+_LABELS = (
+    " external_ids:ovnlet={id}/eth0 external_ids:pod=default/gone"
+    " external_ids:iface-id=gone.default"
+)
 _QUEUE = "-- --id=@k create queue other_config:max-rate=1000000" + _LABELS
 LEFTOVERS = [
     Leftover("port of a dead sandbox", (_PORT,)),
@@ -115,7 +119,8 @@ LEFTOVERS = [
     Leftover(
         "record of a dead sandbox",
         (
-            f"sh -c 'sed s/BOOT/$(cat {_BOOT_ID})/ >{{records}}/{{id}}.eth0.json <<E\n{{record}}\nE\n'",
+            f"sh -c 'sed s/BOOT/$(cat {_BOOT_ID})/"
+            " >{records}/{id}.eth0.json <<E\n{record}\nE\n'",
         ),
         needs_start=True,
     ),
@@ -140,9 +145,7 @@ def _create(env: Environment, leftovers: Sequence[Leftover], what: str) -> dict[
 def _wait_gone(
     env: Environment, created: dict[str, str], since: float, timeout: float
 ) -> dict[str, float]:
-    """Return the milliseconds after ``since`` until nothing is left, for each that is gone in
-    time.
-    """
+    """Return for each that is gone in time the milliseconds after ``since``."""
     gone: dict[str, float] = {}
 
     def poll() -> bool:

@@ -1,5 +1,5 @@
-"""Record a row that cannot be carried out as a failed row, restore the environment, and continue
-the run.
+"""Keep a run going: a row that cannot be carried out counts as failed, and the environment is
+restored.
 """
 
 from __future__ import annotations

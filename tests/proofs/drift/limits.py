@@ -1,5 +1,6 @@
-"""The faults of limits: what a foreign tool does to QoS rows, to a port's columns, and to queues
-by `tc`.
+"""The faults of limits.
+
+Foreign tools change QoS rows, a port's columns, and queues by `tc`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The kernel's notifications of changes in every namespace that the node knows, and which process
-caused each.
+"""The kernel's notifications in every namespace that the node knows, and which process caused
+each.
 
 A notification has the port ID of the netlink socket that asked for the change, or zero where the
 kernel made it by itself. Port IDs are unique within one namespace. So a socket of the node's own
@@ -71,9 +71,7 @@ def listener() -> socket.socket:
 
 
 def drain(sock: socket.socket) -> list[Notification]:
-    """Return all notifications that are waiting, with one `LOST` for each time the kernel dropped
-    some.
-    """
+    """Return all waiting notifications, with a `LOST` for each time the kernel dropped some."""
     found: list[Notification] = []
     while True:
         try:

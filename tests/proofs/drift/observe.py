@@ -1,15 +1,18 @@
-"""One observation of one pod: every fact of its network as text. Right again means equal to the
-facts before.
+"""One observation of one pod: every fact of its network as text.
+
+A pod is right again when its facts equal those before the fault.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from proofs.drift import rtnl, tc
 from proofs.drift.rows import Rows
@@ -27,6 +30,7 @@ ROUTE_PROBES = (
     "2001:db8:1::1",
     "2001:db8:77::1",
 )
+HOLD = 0.15  # seconds that a pod must stay right: a repair that OVN undoes does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,9 @@ def _queues(kernel: rtnl.Kernel, link: bytes, origins: str) -> Facts:
 
 
 def _record(path: Path) -> str:
-    """Return the record's text without its place in the order of ADDs, which a rebuilt record may
-    not keep.
+    """Return the record's text without its place in the order of ADDs.
+
+    A rebuilt record may have another place.
     """
     try:
         body = json.loads(path.read_text())
@@ -126,8 +131,9 @@ def _record(path: Path) -> str:
 
 
 def differences(baseline: Facts, facts: Facts, *, allow_extra: bool) -> list[str]:
-    """Return what is not as in the baseline. With ``allow_extra``, facts that it does not have are
-    no difference.
+    """Return what is not as in the baseline.
+
+    With ``allow_extra``, facts that it does not have are no difference.
     """
     wrong = [
         f"{key}: {value} -> {facts.get(key, 'missing')}"
@@ -137,3 +143,51 @@ def differences(baseline: Facts, facts: Facts, *, allow_extra: bool) -> list[str
     if not allow_extra:
         wrong += [f"{key}: new {value}" for key, value in facts.items() if key not in baseline]
     return wrong
+
+
+@dataclass(slots=True)
+class Trial:
+    """A broken pod under observation."""
+
+    target: Target
+    allow_extra: bool
+    since: float
+    first: Facts = field(default_factory=dict)
+    detected_at: float | None = None
+    right_since: float | None = None
+    wrong: list[str] = field(default_factory=list)
+
+    def update(self, facts: Facts, baseline: Facts) -> None:
+        """Compare new facts with the baseline.
+
+        Note when the pod first changed and when it became right.
+        """
+        now = time.monotonic()
+        self.first = self.first or facts
+        if self.detected_at is None and facts != self.first:
+            self.detected_at = now
+        self.wrong = differences(baseline, facts, allow_extra=self.allow_extra)
+        if self.wrong:
+            self.right_since = None
+        elif self.right_since is None:
+            self.right_since = now
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the pod has been right for at least `HOLD` seconds."""
+        return self.right_since is not None and time.monotonic() - self.right_since >= HOLD
+
+    def result(self) -> dict[str, Any]:
+        """Return the times in ms since the fault. Without a detection, the repair counts as one."""
+        repaired = milliseconds(self.right_since, self.since)
+        detected_at = milliseconds(self.detected_at, self.since)
+        return {
+            "repaired_ms": repaired,
+            "detected_ms": repaired if detected_at is None else detected_at,
+            "wrong": self.wrong,
+        }
+
+
+def milliseconds(moment: float | None, since: float) -> float | None:
+    """Return the time from ``since`` to ``moment`` in ms; None without a moment."""
+    return None if moment is None else round((moment - since) * 1000, 2)

@@ -22,9 +22,7 @@ _SENT = re.compile(r"(\d+) packets transmitted")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The result for one pod and address: packets sent, not answered, and the longest outage in
-    milliseconds.
-    """
+    """The pings of one pod to one address: sent, lost, and the longest outage in milliseconds."""
 
     pod: str
     address: str

@@ -12,9 +12,7 @@ from testbed.workloads import OVN, Running
 
 
 def pod_body(name: str) -> dict[str, Any]:
-    """Return a pod with custom routes; every second one also has limits, each with rates of its
-    own.
-    """
+    """Return a pod with custom routes. Every second one also has limits, with rates of its own."""
     routes = [
         {"dst": target, "gw": gateway} for target, gateway in zip(CUSTOM, GATEWAYS, strict=True)
     ]

@@ -1,5 +1,6 @@
-"""The node is rebooted: its namespaces and its /run are gone; its database and the cluster's
-objects stay.
+"""The node is rebooted.
+
+Its namespaces and its /run are gone; its database and the cluster's objects stay.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ def _reboot(env: Environment) -> set[str]:
 
 
 def _wait_new_sandboxes(env: Environment, old: Sequence[Target]) -> None:
-    """Wait until all pods run in new sandboxes and are reachable, then make their state the
-    baseline.
-    """
+    """Wait until all pods are reachable in new sandboxes, then make their state the baseline."""
     before, count = {each.container_id for each in old}, len(old)
 
     def new_targets() -> list[Target] | None:
@@ -50,8 +49,9 @@ def _wait_new_sandboxes(env: Environment, old: Sequence[Target]) -> None:
 
 
 def _recreate_sentinels(env: Environment) -> list[str]:
-    """Recreate the sentinels that the reboot removed. Return how their rows, which it does not
-    remove, changed.
+    """Recreate the sentinels that the reboot removed.
+
+    Return how their rows, which a reboot does not remove, changed.
     """
     changed = env.changed_sentinel_rows()
     env.tools(sentinels.IN_KERNEL)
@@ -63,8 +63,9 @@ def _recreate_sentinels(env: Environment) -> list[str]:
 
 
 def run(env: Environment, report: Report, seed: int) -> list[Row]:
-    """Time ovnlet's own part: from its process to the removal of the last old port. kubelet's pod
-    start is not counted.
+    """Time ovnlet's own part: from its process to the removal of the last old port.
+
+    How fast pods start is kubelet's part, and not counted.
     """
     old_targets, began = list(env.targets), time.monotonic()
     old = _reboot(env)

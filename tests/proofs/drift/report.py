@@ -1,6 +1,4 @@
-"""The report of a run: rows, proofs and the verdict; as JSON, Markdown and tables for the
-terminal.
-"""
+"""The report of a run: rows, proofs and the verdict, as files and as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -43,14 +41,12 @@ class Row:
     control_broken: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row under the column names of ``build/drift.json``, which are a file format."""
+        """Return the row under the column names of ``build/drift.json``, a file format."""
         return {_COLUMN_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @property
     def good(self) -> bool:
-        """Whether everything about the trial is as it must be, and the fault stayed without an
-        agent.
-        """
+        """Whether the trial succeeded in everything, and the fault stayed without an agent."""
         return self.repaired and self.traffic_ok and self.sentinels_ok and self.control_broken
 
 
@@ -132,8 +128,8 @@ class Report:
         )
 
     def write(self, mode: str, head: str) -> None:
-        """Write ``build/drift.json`` if there are rows or a table was asked for, and the Markdown
-        page of the mode.
+        """Write the Markdown page of the mode, and ``build/drift.json`` if there are rows or no
+        mode.
         """
         if self.rows or not mode:
             write_rows("drift", [row.as_json() for row in self.rows])
@@ -173,9 +169,7 @@ CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "a
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least this share of all does not exceed; NaN without
-    values.
-    """
+    """Return the smallest value that at least this share of all does not exceed, or NaN."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(len(ranked) * share) - 1)] if ranked else float("nan")
 

@@ -1,5 +1,6 @@
-"""A node at rest: for minutes nothing may write anywhere. The agent's share of a processor is a
-figure.
+"""A node at rest: for minutes nothing may write anywhere.
+
+The agent's share of a processor is a figure.
 """
 
 from __future__ import annotations

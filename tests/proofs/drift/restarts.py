@@ -1,8 +1,8 @@
-"""The outages carried out: a component goes down, pods are broken meanwhile, the component comes
-back.
+"""The outages carried out.
 
-OVS, OVN and kubelet restore much by themselves, which would prove nothing of ovnlet. The injected
-faults are what ovnlet has to find when the component is back.
+A component goes down, pods are broken meanwhile, the component comes back. OVS, OVN and kubelet
+restore much by themselves, which would prove nothing of ovnlet. The injected faults are what
+ovnlet has to find when the component is back.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
         sentinels_ok=not changed,
     )
     report.outage_windows[outage.name] = summary(windows)
-    told = [
+    pinged = [
         {"pod": w.pod, "address": w.address, "sent": w.sent, "lost": w.lost, "ms": w.outage_ms}
         for w in windows
     ]
@@ -93,13 +93,10 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
         "check": failed,
         "changed": changed,
     }
-    report.dump("restarts", **row.as_json(), **found, pings=told)
+    report.dump("restarts", **row.as_json(), **found, pings=pinged)
     if not (row.repaired and row.traffic_ok and row.sentinels_ok):
-        progress.say(
-            f"    {outage.name}: wrong {unrepaired or left}, silent {unreachable}, CHECK {failed}, {changed}"[
-                :1500
-            ]
-        )
+        wrong = f"wrong {unrepaired or left}, unreachable {unreachable}"
+        progress.say(f"    {outage.name}: {wrong}, CHECK {failed}, {changed}"[:1500])
     return row
 
 
@@ -129,8 +126,9 @@ def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
 
 
 def control(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
-    """Run the outages without an agent, at most 3 s each: broken pods must stay broken. Then start
-    the agent.
+    """Run the outages without an agent, at most 3 s each: broken pods must stay broken.
+
+    Then start the agent.
     """
     for number, outage in enumerate(outages):
         title = f"control run without an agent: {outage.name}"

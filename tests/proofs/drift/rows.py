@@ -1,6 +1,4 @@
-"""An independent OVSDB client: a monitor over the unix socket that reconnects when it is
-cut off.
-"""
+"""An independent OVSDB client: a monitor over the unix socket that reconnects when disconnected."""
 
 from __future__ import annotations
 
@@ -84,7 +82,7 @@ class Rows:
         return [row for row in self.tables.get("Interface", {}).values() if row["name"] == name]
 
     def facts(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """Yield what is compared of one port, its interface, and the interfaces with the same
+        """Yield what is compared of one port, its interface, and the interfaces of the same
         iface-id.
         """
         if self._socket is None:
@@ -109,9 +107,7 @@ class Rows:
         yield from self._limits(port, iface_id)
 
     def _limits(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """Yield which QoS row the port has, and how many rows are labelled as this port's, bound
-        or not.
-        """
+        """Yield the port's QoS row, and how many rows are labelled as this port's, bound or not."""
         bound = {
             uuid
             for row in self.tables["Port"].values()
@@ -196,8 +192,9 @@ class Rows:
 
 
 def _set(value: Any) -> set[Any]:
-    """Return a column as a set: OVSDB writes a set of one as the value itself, and a reference as
-    a pair.
+    """Return a column as a set.
+
+    OVSDB writes a set of one as the value itself, and a reference as a pair.
     """
     if isinstance(value, list) and value[0] == "set":
         return {item[1] if isinstance(item, list) else item for item in value[1]}

@@ -1,5 +1,6 @@
-"""An independent rtnetlink client with messages of its own, so that it shares no error with the
-agent's decoder.
+"""An independent rtnetlink client.
+
+Its messages are its own, so that it shares no error with the agent's decoder.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class Kernel:
         self._socket.close()
 
     def ask(self, kind: int, body: bytes, *, dump: bool = False) -> list[bytes]:
-        """Return the bodies of the replies; none if the kernel refuses. Raise TimeoutError after 2
-        s.
+        """Return the bodies of the replies; none if the kernel refuses.
+
+        Raise TimeoutError after 2 s.
         """
         flags = _REQUEST | (_DUMP if dump else 0)
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)

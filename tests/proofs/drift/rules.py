@@ -132,8 +132,9 @@ def exemption_control(env: Environment, _report: Report, seed: int) -> dict[str,
 
 @contextmanager
 def _undoing(env: Environment, victim: Target) -> Iterator[Inside]:
-    """Set the pod's MTU again and again during the block. Yield a monitor that prints every change
-    of it.
+    """Set the pod's MTU again and again during the block.
+
+    Yield a monitor that prints every change of it.
     """
     node, name = env.bed.node(), victim.netns.rpartition("/")[2]
     monitor = node.popen(["ip", "-n", name, "-o", "monitor", "link"])

@@ -1,5 +1,6 @@
-"""Sentinels: foreign objects on the node that ovnlet must not touch, created before the run and
-compared by inventory.
+"""Sentinels: foreign objects on the node that ovnlet must not touch.
+
+They are created before the run and compared by inventory.
 """
 
 from __future__ import annotations
@@ -74,9 +75,7 @@ IN_KERNEL = [shlex.split(line) for line in _IN_KERNEL]
 
 
 def in_pod(netns: str) -> list[list[str]]:
-    """Return commands that add addresses and routes to a pod of ours, as a process with NET_ADMIN
-    may.
-    """
+    """Return commands that add addresses and routes to one of our pods, as NET_ADMIN permits."""
     name = netns.rpartition("/")[2]
     lines = (
         "address add 10.77.0.1/24 dev eth0",

@@ -1,5 +1,5 @@
-"""Random faults for minutes: faults, ADDs, DELs, edits, killed agents and an absent API server,
-all together.
+"""Random faults for minutes, together with ADDs, DELs, edits, killed agents and API server
+outages.
 
 At its end every remaining pod is right and passes CHECK, nothing of a deleted one is left, and
 untouched pods lost no packet.
@@ -34,8 +34,9 @@ FAST = [fault for fault in FAULTS if fault.fast]
 
 @dataclass
 class Chaos:
-    """The threads' shared state. Untouched pods are pinged, faulted pods are broken, transient
-    pods come and go.
+    """The threads' shared state.
+
+    Untouched pods are pinged, faulted pods are broken, transient pods come and go.
 
     `counts` has how often each act succeeded, `seen` every container ID that existed.
     """
@@ -116,8 +117,8 @@ class Chaos:
             self.count("DEL")
 
     def kill(self, _chance: random.Random) -> None:
-        """Kill the agent and delete its pod, since kubelet alone would wait longer each time to
-        restart it.
+        """Kill the agent and delete its pod: kubelet alone would wait longer each time to restart
+        it.
         """
         for pid in self.env.agent_pids():
             self.env.bed.node().run(["kill", "-KILL", str(pid)])
@@ -241,8 +242,9 @@ def _remaining(chaos: Chaos) -> list[Target]:
 
 
 def _left(chaos: Chaos, remaining: list[Target]) -> list[str]:
-    """Return what the node's inventory still has of deleted sandboxes, after up to 120 s for
-    kubelet's last DEL.
+    """Return what the node's inventory still has of deleted sandboxes.
+
+    kubelet gets up to 120 s for its last DEL.
     """
     gone = chaos.seen - {each.container_id for each in remaining}
 

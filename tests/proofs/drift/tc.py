@@ -1,6 +1,4 @@
-"""An independent traffic control client: qdiscs and classes as the kernel shows them, decoded as
-in rtnl.
-"""
+"""An independent traffic control client: qdiscs and classes as the kernel shows them."""
 
 from __future__ import annotations
 

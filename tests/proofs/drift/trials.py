@@ -1,5 +1,7 @@
-"""The faults of single pods carried out: each alone on several pods, those that only the resync
-finds, and random pairs.
+"""The faults of single pods carried out.
+
+Each is injected alone into several pods; those that only the resync finds, all at once; and random
+pairs.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ _FLUSH_GAVE_UP = "Flush remains incomplete"
 
 
 def _left(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
-    """Return what is wrong in the end. A cleanup may be a fault too, so the repair gets
-    some time.
+    """Return what is wrong in the end.
+
+    A cleanup may be a fault too, so the repair gets some time.
     """
     end = time.monotonic() + CLEANUP_SECONDS
     while (wrong := env.wrong(targets)) and time.monotonic() < end:
@@ -82,8 +85,9 @@ def fast(
 def pairs(
     env: Environment, report: Report, chosen: Sequence[tuple[Fault, Fault]], seed: int
 ) -> None:
-    """Inject two faults at once into one pod: the second often hits while the first is being
-    repaired.
+    """Inject two faults at once into one pod.
+
+    The second often hits during the first one's repair.
     """
     with progress.step(f"{len(chosen)} random pairs of the fast kinds, seed {seed}") as step:
         for number, pair in enumerate(chosen):
@@ -96,9 +100,7 @@ def pairs(
 def slow(
     env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int
 ) -> None:
-    """Inject, all at the same time, the faults that no notification reports: each waits for a
-    resync.
-    """
+    """Inject the faults that no notification reports, all at once, as each waits for a resync."""
     wanted = [fault for fault in faults if fault.klass == "resync"]
     if not wanted or not report.is_pending(RESYNC, seed):
         return
@@ -148,8 +150,9 @@ def _run(env: Environment, report: Report, faulted: Faulted, seed: int) -> None:
 def _trial_rows(
     env: Environment, report: Report, faulted: Sequence[Faulted], seed: int, timeout: float
 ) -> Iterator[Row]:
-    """Break the pods and observe them; then verify traffic, CHECK, the facts once more, and the
-    sentinels.
+    """Break the pods and observe them.
+
+    Then verify traffic, CHECK, the facts again, and the sentinels.
     """
     _space_out(fault for _, _, faults in faulted for fault in faults)
     items = [item(target, *faults) for _, target, faults in faulted]

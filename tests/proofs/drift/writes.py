@@ -1,5 +1,6 @@
-"""What was written: to the API server by its audit log, to OVSDB by its log, to the kernel by its
-notifications.
+"""What was written: to the API server, to OVSDB and to the kernel.
+
+The sources are the audit log, OVSDB's log and the kernel's notifications.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ _RECORD = b"OVSDB JSON "
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Counts of writes: ``api`` by the agent's account; OVSDB ``commits`` and ``rows``, and
-    ``kernel`` changes, by any process.
+    """Counts of writes.
 
-    ``origins`` counts the kernel's changes by place and process.
+    ``api`` counts those of the agent's account; OVSDB ``commits`` and ``rows``, and ``kernel``
+    changes, those of any process. ``origins`` counts the kernel's changes by place and process.
     """
 
     api: int
@@ -44,8 +45,9 @@ class Written:
 
     @property
     def all(self) -> bool:
-        """Whether each counter has moved, the kernel's by a change in a pod, where ovs-vswitchd
-        does nothing.
+        """Whether each counter has moved.
+
+        The kernel's must have moved by a change in a pod, where ovs-vswitchd does nothing.
         """
         in_netns = any(name.startswith(f"{IN_A_POD}:") for name in self.origins)
         return bool(self.api and self.commits and self.rows and in_netns)
@@ -106,8 +108,8 @@ class Writes:
         return self._stage.bed.audit_log
 
     def _records(self) -> int:
-        """Return the number of OVSDB log records; vswitchd's statistics are not stored and make
-        none.
+        """Return the number of OVSDB log records. ovs-vswitchd's statistics are not stored and
+        make none.
         """
         return self._stage.bed.node().path(DATABASE).read_bytes().count(_RECORD)
 
