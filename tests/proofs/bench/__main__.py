@@ -1,4 +1,4 @@
-"""`python -m bench`: the whole contest, or with --profile where the agent spends its time."""
+"""`python -m proofs.bench`: the comparison, or with --profile where the agent spends its time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ PLUGIN = ROOT / "cni" / "plugin" / "ovnlet"
 
 
 def main() -> int:
+    """Run the comparison or the profile. Return 1 if the run failed."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, for development")
-    parser.add_argument("--seed", type=int, default=1, help="of the order in which contenders play")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the order of the implementations"
+    )
     parser.add_argument(
         "--profile", action="store_true", help="run the agent under cProfile instead"
     )
     parser.add_argument(
-        "--ports", type=int, default=100, help="of the profile (default: %(default)s)"
+        "--ports", type=int, default=100, help="ports for --profile (default: %(default)s)"
     )
     args = parser.parse_args()
     name = f"bench-{os.getpid()}"
@@ -41,7 +44,7 @@ def main() -> int:
 
 def _compare(name: str, size: comparison.Size, seed: int) -> None:
     floor, empty = build()
-    head = report.facts(seed, size)
+    head = report.describe_run(seed, size)
     with provisioned(name, size.pods, seed) as env:
         samples = comparison.run(env, all_implementations(PLUGIN, floor), empty, size)
     result, aims = samples.rows(), rows.aims(samples)

@@ -1,4 +1,7 @@
-"""The contest: every contender in every round, in an order drawn anew each time, so that all meet the same weather."""
+"""The comparison: every implementation in every round, in a new random order each time.
+
+So all of them meet the same conditions of the machine.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ GROW = 50
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured."""
+    """How much is measured. ``bursts`` has how often for how many pods at once."""
 
     ports: Sequence[int]
     rounds: int
     starts: int
-    bursts: dict[int, int]  # how many pods at once, and how often
+    bursts: dict[int, int]
 
     @property
     def pods(self) -> int:
-        """The standing ones, and those that come and go."""
+        """The number of pods: those that stay, and those that come and go."""
         return max(self.ports) + max(*self.bursts, GROW)
 
 
@@ -49,6 +52,7 @@ class Comparison:
     standing: int = 0
 
     def run(self, note: Callable[[str], None]) -> None:
+        """Measure everything. It takes minutes; ``note`` gets the progress as text."""
         self.env.settle()
         self.samples.memory[0] = self.env.agent_mib
         self._starts()
@@ -69,7 +73,7 @@ class Comparison:
         self.samples.memory[self.standing] = self.env.agent_mib
 
     def _starts(self) -> None:
-        """VERSION, which needs no agent, beside a static program that does nothing."""
+        """Measure VERSION, which needs no agent, and a static program that does nothing."""
         plugin = self.implementations[AGENT]
         assert isinstance(plugin, Plugin)
         jobs = {AGENT: plugin.version(), FLOOR: [[str(self.empty)], {}, ""]}
@@ -80,7 +84,7 @@ class Comparison:
                     self.samples.add(rows.START, name, 0, [each.ms for each in done])
 
     def _attach_standing(self, ports: int) -> None:
-        """Real pods, attached by the agent; they stay."""
+        """Attach pods by the agent, which stay, until there are so many."""
         while self.standing < ports:
             chosen = self.env.pods[self.standing : min(ports, self.standing + GROW)]
             self.env.run(
@@ -98,7 +102,7 @@ class Comparison:
         if number < 0:
             return
         self._add_samples(rows.ALONE, implementation, added)
-        if implementation.name != KUBE_OVN:  # what cleaned up after it was the floor
+        if implementation.name != KUBE_OVN:  # the floor's DEL removes its pods
             self.samples.add(
                 rows.DELETE, implementation.name, self.standing, [each.ms for each in deleted.done]
             )
@@ -128,7 +132,7 @@ class Comparison:
     def _attach_and_detach(
         self, implementation: Implementation, many: int, *, verify: bool
     ) -> tuple[Outcome, Outcome]:
-        """`many` pods attached at once and detached again."""
+        """Attach `many` random pods at once and detach them again."""
         free = self.env.pods[self.size.pods - max(*self.size.bursts, GROW) :]
         chosen: list[tuple[Pod, str]] = [
             (pod, self.env.sandbox()) for pod in self.env.random.sample(free, many)
@@ -152,7 +156,8 @@ class Comparison:
 def run(
     env: Environment, implementations: dict[str, Implementation], empty: Path, size: Size
 ) -> Samples:
+    """Measure everything with these implementations. Return the samples."""
     comparison = Comparison(env, implementations, empty, size)
-    with progress.step("contest") as step:
+    with progress.step("comparison") as step:
         comparison.run(step.note)
     return comparison.samples

@@ -1,4 +1,4 @@
-"""Who attaches pods: how each is told to, and what it has to leave behind."""
+"""The implementations that are compared: what each needs to attach a pod, and how it is started."""
 
 from __future__ import annotations
 
@@ -12,24 +12,31 @@ from proofs.bench import pods
 from proofs.bench.pods import Pod
 
 MTU = "1400"
+# Row names of build/bench.json.
 AGENT, FLOOR, KUBE_OVN, REFERENCE = "ovnlet", "floor", "rival", "bridge"
 BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
 
 
 class Implementation(Protocol):
-    """One way to attach. `ADD` and `DEL` are orders for the driver; `sandbox` is a new container ID for each ADD."""
+    """One way to attach pods. `add` and `delete` return orders for the driver.
+
+    Each pod comes with a sandbox, which is a new container ID for each ADD.
+    """
 
     name: str
     in_ovn: bool
 
     @abstractmethod
-    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        """Return the order that attaches these pods."""
+
     @abstractmethod
-    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        """Return the order that detaches these pods."""
 
 
 def link(sandbox: str) -> str:
-    """The node's end of the pair: one rule for all that make one."""
+    """Return the name of the node's end of the veth pair, the same for all that make one."""
     return f"{sandbox[:12]}_h"
 
 
@@ -47,6 +54,7 @@ class Plugin(Implementation):
         return self._order("DEL", pods)
 
     def version(self) -> list[Any]:
+        """Return the job that runs VERSION."""
         return [[str(self._path)], {"CNI_COMMAND": "VERSION"}, '{"cniVersion":"1.0.0"}']
 
     def _order(self, verb: str, those: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
@@ -75,7 +83,7 @@ class Plugin(Implementation):
 
 
 class Floor(Implementation):
-    """tests/proofs/bench/floor.c; its DEL cleans up after the rival too."""
+    """tests/proofs/bench/floor.c. Its DEL also removes what `KubeOvn` attached."""
 
     name, in_ovn = FLOOR, True
 
@@ -97,7 +105,7 @@ class Floor(Implementation):
 
 
 class KubeOvn(Floor):
-    """bench.rival, by threads of the driver."""
+    """The calls of kube-ovn-cni, made by threads of the driver."""
 
     name, in_ovn = KUBE_OVN, True
 
@@ -110,6 +118,7 @@ class KubeOvn(Floor):
 
 
 def all_implementations(plugin: Path, floor: Path) -> dict[str, Implementation]:
+    """Return all implementations by name."""
     subnet = {
         "type": "host-local",
         "ranges": [[{"subnet": "10.99.0.0/16"}]],

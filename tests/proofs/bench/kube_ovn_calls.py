@@ -1,8 +1,10 @@
-"""The calls that kube-ovn-cni makes for one ADD in its veth path, in their order, without its ARP probe.
+"""The calls that kube-ovn-cni makes for one ADD in its veth path, in their order, without its ARP
+probe.
 
-`ovs-vsctl` is the same program with the same words. Links are made with `ip`, where kube-ovn-cni has netlink in Go,
-which is faster: hence the share of `ovs-vsctl` is counted apart. Its API calls, QoS rates and checks of the gateway
-are left out; what it asks of OVSDB for a pod without any of these is here.
+`ovs-vsctl` is the same program with the same arguments. Links are made with `ip`, where
+kube-ovn-cni uses netlink in Go, which is faster: so the share of `ovs-vsctl` is measured
+separately. Its API calls, QoS rates and gateway checks are left out; what it reads from OVSDB for
+a pod without any of these is here.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from time import perf_counter
 from proofs.bench import processes
 from proofs.bench.processes import Done, Job
 
-POLL_SECONDS = 0.5  # seconds between two looks for ovn-installed, as written there
+POLL_SECONDS = 0.5  # between two reads of ovn-installed, as in kube-ovn-cni
 MAX_POLLS = 60
-AT_ONCE = 100  # its --ovs-vsctl-concurrency
+AT_ONCE = 100  # kube-ovn-cni's --ovs-vsctl-concurrency
 
 
 @dataclass(slots=True)
 class Pod:
-    """What it is told of a pod; `vsctl_ms` grows with each call."""
+    """The arguments of one ADD; `vsctl_ms` grows with each call of ovs-vsctl."""
 
     netns: str
     link: str
@@ -35,7 +37,11 @@ class Pod:
     vsctl_ms: float = 0
 
     def vsctl(self, *words: str) -> str:
-        """One call. With a hundred at once ovsdb-server's queue of callers overflows; there the ADD fails by it."""
+        """Run ovs-vsctl once and return its output.
+
+        Repeat it while ovsdb-server's listen queue is full, as with a hundred at once; there the
+        ADD fails by it. Raise RuntimeError if it fails otherwise.
+        """
         for _ in range(100):
             done = processes.one(Job(["ovs-vsctl", "--timeout=30", *words]))
             self.vsctl_ms += done.ms
@@ -47,6 +53,7 @@ class Pod:
         raise RuntimeError(f"ovs-vsctl {' '.join(words)}: status {done.code}: {done.out.strip()}")
 
     def add(self) -> None:
+        """Attach the pod. Raise RuntimeError if a step fails or OVN does not install the port."""
         link, inner = self.link, f"{self.link[:-2]}_c"
         by_iface_id = f"external-ids:iface-id={self.iface_id}"
         _run_checked(
@@ -89,7 +96,7 @@ class Pod:
 
     def _port(self) -> None:
         pod, _, namespace = self.iface_id.partition(".")
-        # It says vendor=kube-ovn, and the agent would adopt that: it takes over where kube-ovn-cni was.
+        # kube-ovn-cni writes vendor=kube-ovn, but the agent would adopt such a port.
         labels = [
             f"iface-id={self.iface_id}",
             "vendor=the-rival",
@@ -111,7 +118,10 @@ class Pod:
         )
 
     def _rates(self, by_iface_id: str) -> None:
-        """Bandwidth: find the interface, look for QoS and Queue, set policing; then netem: two looks."""
+        """Make the calls for bandwidth, and the two for netem.
+
+        For bandwidth they find the interface, look for QoS and Queue rows, and set policing.
+        """
         for table in ("interface", "qos", "queue"):
             self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, by_iface_id)
         self.vsctl(
@@ -133,7 +143,7 @@ class Pod:
         raise RuntimeError(f"{self.link}: no ovn-installed")
 
     def _mirror(self, by_iface_id: str) -> None:
-        """Without a mirror for this pod: three looks."""
+        """Make the three calls for a pod without a mirror."""
         for table in ("interface", "port", "mirror"):
             condition = by_iface_id if table == "interface" else f'name="{self.link}"'
             self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, condition)
@@ -150,7 +160,7 @@ class Pod:
 
 
 def together(pods: Sequence[Sequence[str]]) -> list[Done]:
-    """Attach all of them at once, each in a thread as each request has a goroutine there."""
+    """Attach all pods at once, each in a thread, as each request there has a goroutine."""
     with ThreadPoolExecutor(min(len(pods), AT_ONCE)) as pool:
         return list(pool.map(_timed, pods))
 

@@ -15,7 +15,10 @@ ADDS, TOP = 100, 25
 
 
 def run(name: str, ports: int, seed: int) -> None:
-    """cProfile slows the agent by half: read the shares and the counts, not the times."""
+    """Run the agent under cProfile and print its statistics.
+
+    cProfile slows the agent by half: read the shares and the counts, not the times.
+    """
     floor, _ = build()
     plugin = all_implementations(ROOT / "cni" / "plugin" / "ovnlet", floor)[AGENT]
     path = BUILD / "agent.profile"

@@ -1,4 +1,4 @@
-"""Samples in, rows out: percentiles, the ratio to the floor, and which aims are met."""
+"""From samples to rows: percentiles, the ratio to the floor, and which aims are met."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PORTS = (10, 100, 250)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the result; times in ms. A row of memory has MiB instead."""
+    """One row of the result, with times in ms. A row of memory has MiB instead."""
 
     name: str
     ports: int
@@ -39,7 +39,7 @@ class Row:
 
 
 class Samples:
-    """Everything that was measured, by what was done, by whom, and at how many ports."""
+    """All measured times, by what was done, by which implementation, and at how many ports."""
 
     def __init__(self) -> None:
         self._times: dict[tuple[str, str, int], list[float]] = defaultdict(list)
@@ -49,21 +49,23 @@ class Samples:
     def add(
         self, what: str, name: str, ports: int, times: Sequence[float], rate: float | None = None
     ) -> None:
+        """Add times in ms, and for a burst its rate in pods per second."""
         self._times[what, name, ports] += times
         if rate is not None:
             self._rates[what, name, ports].append(rate)
 
     def p50(self, what: str, name: str, ports: int) -> float | None:
+        """Return the median time in ms, or None if it was not measured."""
         times = self._times.get((what, name, ports))
         return _percentile(times, 0.5) if times else None
 
     def rate(self, what: str, name: str, ports: int) -> float | None:
-        """Pods per second, the median of the bursts."""
+        """Return the median of the bursts' rates in pods per second, or None."""
         rates = self._rates.get((what, name, ports))
         return _percentile(rates, 0.5) if rates else None
 
     def rows(self) -> list[Row]:
-        """In the order in which things were measured, contenders side by side."""
+        """Return the rows in the order of measurement, implementations side by side."""
         order = {
             (what, ports): place for place, (what, _, ports) in enumerate(reversed(self._times))
         }
@@ -88,7 +90,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What was promised, and what came of it; None where this run did not measure it."""
+    """A promise and its figure, which is None if this run did not measure it."""
 
     text: str
     figure: float | None
@@ -97,6 +99,7 @@ class Aim:
 
     @property
     def met(self) -> bool | None:
+        """Whether the aim is met, or None without a figure."""
         if self.figure is None:
             return None
         return self.figure >= self.bound if self.at_least else self.figure <= self.bound
@@ -109,7 +112,7 @@ class Aim:
 
 
 def aims(samples: Samples) -> list[Aim]:
-    """The promises of the first bench."""
+    """Return the aims of the first bench with the figures of this run."""
     one, burst = samples.rate(f"{BURST} 1", AGENT, 100), samples.rate(f"{BURST} 100", AGENT, 100)
     kube_ovn = samples.rate(f"{BURST} 100", KUBE_OVN, 100)
     kube_ovn_one = samples.rate(f"{BURST} 1", KUBE_OVN, 100)
@@ -156,7 +159,7 @@ def aims(samples: Samples) -> list[Aim]:
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Eight keys in every row; two more where they mean something."""
+    """Return the rows with their eight columns, and two more where they have a value."""
     optional = ("pods_per_s", "mib")
     return [
         {k: v for k, v in asdict(row).items() if k not in optional or v is not None} for row in rows
@@ -164,7 +167,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank: a value that was really measured."""
+    """Return the nearest rank, which is a value that was really measured."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""`python -m demo`: the whole story, a table and `build/demo.json` at the end; exit code 0 if all of it went well."""
+"""`python -m proofs.demo`: run all steps; print a table and write `build/demo.json` at the end."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ BED = os.environ.get("OVNLET_DEMO_BED", "demo")
 
 
 def main() -> int:
+    """Run the demo. Return 0 if every step succeeded, else 1."""
     report = Report()
     began = time.monotonic()
     try:
@@ -40,11 +41,11 @@ def main() -> int:
             clean.remove(BED)
         with report.step("the machine is as it was before") as step:
             _verify_same(step, lambda: compare(baseline, machine(BED)))
-    except Exception:  # noqa: BLE001 - a demo that fails says where, in its table
+    except Exception:  # noqa: BLE001 - the table shows which step failed
         report.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
     good = report.finish()
     report.console.print(
-        f"{'all of it' if good else 'NOT all of it'} went well, in {time.monotonic() - began:.0f} s"
+        f"{'all steps' if good else 'NOT all steps'} succeeded, in {time.monotonic() - began:.0f} s"
     )
     return 0 if good else 1
 
@@ -77,7 +78,10 @@ def _differences(baseline: Inventory, node: Node) -> list[str]:
 
 
 def _verify_same(step: Step, differences: Callable[[], list[str]]) -> None:
-    """kubelet takes its own time to unmount and forget a pod; what differs after that is left behind."""
+    """Record that there are no differences after up to 30 s, or fail the step.
+
+    kubelet takes some time to unmount and forget a pod.
+    """
     end = time.monotonic() + 30
     while (left := differences()) and time.monotonic() < end:
         time.sleep(0.5)

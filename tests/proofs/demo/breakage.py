@@ -1,4 +1,4 @@
-"""What foreign hands break on a running cluster, and that ovnlet mends it while traffic waits."""
+"""Break a running cluster with foreign tools, and show its repair while traffic waits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from testbed import deploy
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running
 
-PING_MARGIN = 0.4  # seconds of traffic before and after
+PING_MARGIN = 0.4  # seconds of ping before the break and after the repair
 BREAK_OVN0 = "ip addr flush dev ovn0 || [ $? = 255 ]; ip link set ovn0 down"
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """``strike`` is done to a running pod or its node; ``whole`` sees by traffic that it is mended."""
+    """One break of a running pod or its node.
+
+    ``apply`` breaks it, ``is_repaired`` tests the repair by traffic.
+    """
 
     title: str
     apply: Callable[[], Any]
@@ -27,6 +30,7 @@ class Break:
 
 
 def repair_breaks(report: Report, cluster: Cluster, pods: list[Running]) -> None:
+    """Apply all breaks, one after the other. Then verify Events, logs and that no pod restarted."""
     pod, remote = pods[1], next(each for each in pods if each.space is not pods[1].space)
     node = pod.space
 
@@ -34,7 +38,7 @@ def repair_breaks(report: Report, cluster: Cluster, pods: list[Running]) -> None
         return all(pod.reaches(address) for address in (*remote.ips, *GATEWAYS))
 
     def node_reaches_pods() -> bool:
-        """From the node itself, as kubelet asks."""
+        """Ping both pods from the node itself, as kubelet asks them."""
         words = " && ".join(
             f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in (*pod.ips, *remote.ips)
         )
@@ -53,32 +57,34 @@ def repair_breaks(report: Report, cluster: Cluster, pods: list[Running]) -> None
         ),
     ]
     for each in breaks:
-        with report.step(f"{each.title}: mended, and pods of both nodes meet again") as step:
+        with report.step(f"{each.title}: repaired, pods of both nodes reach each other") as step:
             _break(step, each, pod, remote)
     with report.step(
-        "what was mended was told as Events, and no pod was restarted or ceased to be Ready"
+        "repairs were reported as Events; no pod was restarted or ceased to be Ready"
     ) as step:
         events = [e for e in cluster.events(pod.name) if e["reason"] == "NetworkRepaired"]
-        step.check(bool(events), "no Event tells of a repair")
+        step.check(bool(events), "no Event reports a repair")
         step.record(*(event["message"] for event in events))
         (agent,) = deploy.agent_pods(cluster.bed, node.role)
         log = cluster.bed.kubectl("-n", deploy.NAMESPACE, "logs", agent).splitlines()
         own = [line for line in log if "repaired" in line and "ovn0" in line]
-        step.check(bool(own), "the agent's log tells of no repair of ovn0")
+        step.check(bool(own), "the agent's log reports no repair of ovn0")
         step.record(*own)
         for body in cluster.pods():
             (status,) = body["status"]["containerStatuses"]
-            step.record(
-                f"{body['metadata']['name']}: ready {status['ready']}, restarts {status['restartCount']}"
-            )
+            name, restarts = body["metadata"]["name"], status["restartCount"]
+            step.record(f"{name}: ready {status['ready']}, restarts {restarts}")
             step.check(
-                status["ready"] and not status["restartCount"],
-                f"{body['metadata']['name']} is not as it was",
+                status["ready"] and not restarts,
+                f"{name} is not Ready or was restarted",
             )
 
 
 def _flush(pod: Running, what: str) -> None:
-    """Both families. `ip` gives up where what it deletes is put back as fast: it ends with status 255 then."""
+    """Flush both address families.
+
+    `ip` gives up with status 255 if what it deletes is restored as fast.
+    """
     pod.inside("sh", "-c", f"for f in -4 -6; do ip $f {what} flush dev eth0 || [ $? = 255 ]; done")
 
 
@@ -88,7 +94,7 @@ def _break(step: Step, each: Break, pod: Running, remote: Running) -> None:
     each.apply()
     began = time.monotonic()
     wait_for(each.is_repaired, each.title, timeout=30)
-    step.measure("whole again, s", time.monotonic() - began)
+    step.measure("repaired after, s", time.monotonic() - began)
     time.sleep(PING_MARGIN)
     sent, received = running.stop()
     step.record(f"20 ms ping to the other node meanwhile: {sent} sent, {received} received")

@@ -1,4 +1,4 @@
-"""A demo as scenes: each is timed, keeps what it saw as a file, and ends the story if it fails."""
+"""A demo as steps. Each is timed, keeps its evidence in a file, and ends the demo if it fails."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kit.report import BUILD, write_rows
 from testbed.service import BedError
 
 SHOWN, LONGEST = 12, 16
-PIPED = 140  # columns where nobody says how many there are
+PIPED = 140  # columns if stdout is no terminal
 
 
 @dataclass
 class Step:
-    """``seconds`` are of the whole scene; ``measured`` are figures of what matters in it, by name and unit."""
+    """One step. ``seconds`` is its whole time, ``measured`` has figures by name with unit."""
 
     title: str
     seconds: float = 0.0
@@ -31,19 +31,22 @@ class Step:
     evidence: str = ""
 
     def record(self, *lines: str) -> None:
+        """Add lines of evidence."""
         self.seen += lines
 
     def measure(self, what: str, value: float) -> None:
+        """Add a figure, also as evidence."""
         self.measured[what] = round(value, 3)
         self.record(f"{what}: {value:.3g}")
 
     def check(self, good: bool, what: str) -> None:
+        """Raise BedError with this message unless the condition holds."""
         if not good:
             raise BedError(what)
 
 
 class Report:
-    """``scene`` runs one; after one that failed there is none."""
+    """The steps so far. After a step that failed there is none."""
 
     def __init__(self) -> None:
         self.console = Console(width=None if sys.stdout.isatty() else PIPED)
@@ -53,6 +56,10 @@ class Report:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
+        """Time the block as a step and print its evidence.
+
+        An error is recorded and raised again.
+        """
         self.console.print(
             title, style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True
         )
@@ -80,7 +87,7 @@ class Report:
             )
 
     def finish(self) -> bool:
-        """Print the table and write `demo.json`; whether every scene went well."""
+        """Print the table and write `build/demo.json`. Return whether every step succeeded."""
         table = Table(
             "step",
             "s",

@@ -1,4 +1,4 @@
-"""What is shown of a cluster at work: installed, given a Subnet, pods that start, meet, are edited and go."""
+"""The steps of the demo: install, make a Subnet, then start, ping, edit and delete pods."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_subnet(report: Report, cluster: Cluster) -> None:
 
 def first_pods(report: Report, cluster: Cluster) -> None:
     with report.step(
-        "a pod on each node comes and goes: what OVN and containerd set up with it stays"
+        "create and delete a pod on each node: what OVN and containerd set up with it stays"
     ) as step:
         cluster.apply(workloads.web("first-0", "n0"), workloads.web("first-1", "n1"))
         step.record(
@@ -61,7 +61,7 @@ def first_pods(report: Report, cluster: Cluster) -> None:
 
 
 def start(report: Report, cluster: Cluster) -> list[Running]:
-    """Two Deployments; the pods that run, those of each node in turn."""
+    """Start two Deployments. Return their running pods, those of each node alternating."""
     with report.step(
         "kubectl apply two Deployments: addresses, then Ready by an HTTP probe from the node"
     ) as step:
@@ -75,7 +75,7 @@ def start(report: Report, cluster: Cluster) -> list[Running]:
         wait_for(lambda: len(_listed(cluster, _is_ready)) == 4, "four pods Ready", timeout=60)
         step.measure("all are Ready after kubectl apply, s", time.monotonic() - began)
         step.measure(
-            "from a node given to addresses told, at most, s", max(_delays(bed, cluster.pods()))
+            "from binding to addresses annotated, at most, s", max(_delays(bed, cluster.pods()))
         )
         pods = sorted(
             cluster.running(4), key=lambda each: (each.name.partition("-")[0], each.space.role)
@@ -109,7 +109,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 def _delays(bed: Bed, pods: list[dict[str, Any]]) -> list[float]:
-    """By the API server's log: from when a pod was given its node to when it was told its addresses."""
+    """Return each pod's time from its binding to its addresses, by the API server's audit log."""
     written = [
         write for write in audit.annotated(bed, "pods") if ADDRESSES & write.annotations.keys()
     ]
@@ -138,11 +138,11 @@ def reach_each_other(report: Report, cluster: Cluster, pods: list[Running]) -> N
             step.check(got == "well", f"{url} answered {got!r}")
         crossed = tunnelled(cluster) - before
         step.measure("packets through OVN's tunnel", crossed)
-        step.check(crossed > 0, "nothing went through the tunnel")
+        step.check(crossed > 0, "no packet went through the tunnel")
 
 
 def tunnelled(cluster: Cluster) -> int:
-    """Packets that the first node has sent to the other one's tunnel end so far."""
+    """Return how many packets the first node has sent through its Geneve port so far."""
     node = cluster.bed.node(0)
     name = node.vsctl("--bare", "--columns=name", "find", "Interface", "type=geneve").strip()
     shown = node.run(["ovs-ofctl", "dump-ports", "br-int", name])
@@ -150,7 +150,12 @@ def tunnelled(cluster: Cluster) -> int:
 
 
 def ping(one: Running, address: str) -> str:
-    """Three packets, all of which must be answered; the first may wait for a neighbour to be asked for."""
+    """Ping an address three times, and return the summary line.
+
+    Raise BedError if an answer is missing.
+
+    The first packet may wait for neighbour discovery, so reach the address once before.
+    """
     wait_for(lambda: one.reaches(address), f"{address} from {one.name}", timeout=15)
     text = one.inside("ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", address)
     if " 3 received" not in text:
@@ -190,7 +195,10 @@ def _at_least(flow: Flow, least: float) -> float:
 
 
 def _at_most(flow: Flow, most: float) -> float:
-    """What was on its way before the limit passes first; nothing at all would be no limit."""
+    """Wait until the flow's rate is below this.
+
+    Packets queued before the limit pass first; no traffic at all would be no limit.
+    """
     return wait_for(
         lambda: 1 < (found := flow.rate(0, 1)) < most and found, f"{most} Mbit/s", timeout=20
     )
@@ -204,9 +212,7 @@ def delete_subnet(report: Report, cluster: Cluster) -> None:
 
 
 def who_wrote(report: Report, bed: Bed) -> None:
-    with report.step(
-        "the API server's audit log: nobody but the controller wrote an address"
-    ) as step:
+    with report.step("the API server's audit log: only the controller wrote addresses") as step:
         writers = _writers(bed)
         step.record(*(f"{user}: {count} addresses" for user, count in writers.items()))
         step.check(

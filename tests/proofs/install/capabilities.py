@@ -1,4 +1,4 @@
-"""Each capability taken from the agent's pod in turn: what fails without it."""
+"""Take each capability from the agent's pod in turn, and record what fails without it."""
 
 import json
 
@@ -8,12 +8,13 @@ from testbed.bed import Bed
 from testbed.service import wait_for
 from testbed.workloads import Cluster, pod
 
-# The values of CAPABILITIES in operator/ovnlet/doctor/kernel.py: what the agent cannot work without.
+# Copied from CAPABILITIES in operator/ovnlet/doctor/kernel.py: what the agent needs to work.
 CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN", "NET_BROADCAST")
 ADD = "/spec/template/spec/containers/0/securityContext/capabilities/add"
 
 
 def run(bed: Bed) -> None:
+    """Record for each capability the failure without it, and that its return repairs it."""
     report, cluster = Report("capabilities"), Cluster(bed)
     with report.step("all of them"):
         deploy.apply(bed)
@@ -24,10 +25,10 @@ def run(bed: Bed) -> None:
         with report.step(f"without {name}") as step:
             set_capabilities(bed, [each for each in CAPABILITIES if each != name])
             cluster.apply(pod(f"without-{name.lower().replace('_', '-')}"))
-            read = wait_for(
+            reason = wait_for(
                 lambda: failure(bed, cluster), f"a failure without {name}", timeout=120, every=0.5
             )
-            step.record(read)
+            step.record(reason)
         set_capabilities(bed, list(CAPABILITIES))
         with report.step(f"{name} given back: the same pod runs") as step:
             cluster.running(1, timeout=120)
@@ -35,7 +36,10 @@ def run(bed: Bed) -> None:
 
 
 def set_capabilities(bed: Bed, names: list[str]) -> None:
-    """Delete first: an agent that cannot start would hold the rollout up."""
+    """Set the agent's capabilities and delete its pods.
+
+    Without the deletion, an agent that cannot start would block the rollout.
+    """
     patch = json.dumps([{"op": "replace", "path": ADD, "value": names}])
     bed.kubectl(
         "-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=json", f"--patch={patch}"
@@ -44,7 +48,7 @@ def set_capabilities(bed: Bed, names: list[str]) -> None:
 
 
 def failure(bed: Bed, cluster: Cluster) -> str:
-    """Why the agent ended, or why the pod's sandbox could not be made."""
+    """Return why the agent ended or the sandbox could not be made, or "" if neither is reported."""
     for event in cluster.events(cluster.made[-1].partition("/")[2]):
         if (
             event["reason"] == "FailedCreatePodSandBox"

@@ -17,11 +17,13 @@ from testbed.workloads import HOST_PORT, PORT, SERVE, Cluster, deployment, pod, 
 REPLICAS = 10
 SOCKET = "/run/ovnlet/cni.sock"
 PING_MARGIN = 1.0
-# What Kubernetes asks of a node before anything is installed. The agent ensures it too, and never takes it back.
+# What Kubernetes requires of a node before anything is installed. The agent sets it too, and never
+# undoes it.
 PREPARED = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-# The plugin portmap, which a conflist chains for hostPorts, never removes its own empty chains; rules of pods it does.
+# The plugin portmap, which a conflist chains for hostPorts, removes its rules of pods but never its
+# own empty chains.
 PORTMAP = "CNI-HOSTPORT-"
-# Connects each 20 ms until told to end, and prints the longest time without an agent.
+# Connects every 20 ms until SIGINT, and then prints the longest time without an agent in seconds.
 SOCKET_PROBE = f"""
 import signal, socket, time
 worst, since, going = 0.0, time.monotonic(), True
@@ -43,6 +45,7 @@ print(worst)
 
 
 def run(bed: Bed) -> None:
+    """Run all steps and write build/install.json. Raise at the first step that fails."""
     report, cluster = Report("install"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
         before = prepare_node(bed)
@@ -100,7 +103,10 @@ def run(bed: Bed) -> None:
 
 
 def footprint(bed: Bed) -> list[str]:
-    """Of the image, and of an agent that has just begun to serve; imports are most of its CPU."""
+    """Return the image's size, and CPU and memory of an agent that has just started.
+
+    Imports are most of its CPU.
+    """
     _, archive = images.agent_image(deploy.PROJECT)
     stat = (
         bed.node()
@@ -111,11 +117,14 @@ def footprint(bed: Bed) -> list[str]:
     cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
     resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     size = f"image {archive.stat().st_size / 1e6:.1f} MB packed"
-    return [size, f"the agent's start until Ready: {cpu:.2f} s of CPU, {resident:.0f} MiB resident"]
+    return [size, f"the agent until Ready: {cpu:.2f} s of CPU, {resident:.0f} MiB resident"]
 
 
 def probed_deployment(name: str) -> dict[str, Any]:
-    """Web servers that kubelet asks from the node: Ready needs the node's own interface."""
+    """Return web servers with an HTTP readiness probe.
+
+    kubelet asks them from the node, so Ready needs the node's own interface.
+    """
     body = deployment(name, REPLICAS)
     probe = {
         "httpGet": {"port": PORT, "path": "/index.html"},
@@ -137,7 +146,10 @@ def node_interface(bed: Bed) -> list[str]:
 
 
 def host_port(bed: Bed) -> list[str]:
-    """Asked from the control space, a host beside the node, by what clients outside would use."""
+    """Return the answer of the hostPort.
+
+    The client is in the control space, a host beside the node.
+    """
     url = f"http://{bed.node().ip}:{HOST_PORT}/index.html"
     outside = bed.control_plane.space.run(["busybox", "wget", "-q", "-T", "5", "-O", "-", url])
     assert outside == "well\n", outside
@@ -145,7 +157,11 @@ def host_port(bed: Bed) -> list[str]:
 
 
 def observe(bed: Bed) -> Inventory:
-    """Without what is others' and comes by itself: OVN's notes about switches, containerd's cache, portmap's chains."""
+    """Return the node's inventory without what others change by themselves.
+
+    That is OVN's conntrack zones in br-int's external_ids, containerd's cache, and portmap's
+    chains.
+    """
     seen = inventory(bed.node())
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
     seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
@@ -161,13 +177,18 @@ def observe(bed: Bed) -> Inventory:
 
 
 def prepare_node(bed: Bed) -> Inventory:
-    """The node as Kubernetes asks for it, and what is there."""
+    """Set what Kubernetes requires of a node, and return its inventory."""
     bed.node().run(["sysctl", "-qw", *PREPARED])
     return wait_settled(bed)
 
 
 def verify_identical(bed: Bed, before: Inventory, step: Step) -> None:
-    """What OVS and OVN keep of a port is gone a moment after it."""
+    """Wait until the node's inventory is as before, and record the differences.
+
+    Raise BedError after 60 s.
+
+    OVS and OVN remove what they keep of a port a moment after it.
+    """
     difference: list[str] = []
 
     def same() -> bool:
@@ -175,13 +196,13 @@ def verify_identical(bed: Bed, before: Inventory, step: Step) -> None:
         return not difference
 
     try:
-        wait_for(same, "the node to be as it was", timeout=60, every=1)
+        wait_for(same, "the node's inventory to be as before", timeout=60, every=1)
     finally:
         step.record(*difference)
 
 
 def wait_settled(bed: Bed) -> Inventory:
-    """kubelet and kube-proxy have written their rules."""
+    """Return the inventory once kubelet and kube-proxy have written their rules."""
 
     def twice() -> Inventory | None:
         first = observe(bed)
@@ -193,6 +214,9 @@ def wait_settled(bed: Bed) -> Inventory:
 
 
 def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
+    """Change the agent's image while pods ping, a pod starts and a probe connects to the CNI
+    socket.
+    """
     running = cluster.running(there := len(cluster.pods()))
     began = time.monotonic()
     cluster.apply(pod("usual"))
@@ -219,7 +243,7 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
         f"{lost} of {sum(sent for sent, _ in counts)} packets lost",
         f"no agent for {downtime:.2f} s",
     )
-    step.record(f"a pod made meanwhile ran after {seconds[0]:.2f} s, usual {usual:.2f} s")
+    step.record(f"a pod created meanwhile ran after {seconds[0]:.2f} s, otherwise {usual:.2f} s")
     assert lost == 0
     assert seconds[0] <= usual + downtime + PING_MARGIN
 
@@ -232,7 +256,7 @@ def start_pod(cluster: Cluster, count: int) -> float:
 
 
 def doctor(bed: Bed) -> list[str]:
-    """kubectl exec fails where the doctor does."""
+    """Return the doctor's findings. kubectl exec fails if the doctor finds a fault."""
     words = [
         "-n",
         deploy.NAMESPACE,
@@ -249,7 +273,10 @@ def doctor(bed: Bed) -> list[str]:
 
 
 def used_rights(bed: Bed) -> list[str]:
-    """Which of its rights a life without Subnets uses; `--alone` shows that the rest are used too."""
+    """Return the rights that this run used.
+
+    It has no Subnets; `--alone` shows that the remaining rights are used.
+    """
     found = rights.look(bed, rights.AGENT)
     rights.record("install", found)
     assert not found.excess, found.excess
@@ -257,10 +284,10 @@ def used_rights(bed: Bed) -> list[str]:
 
 
 def uninstall_wait(bed: Bed) -> str:
-    """What the uninstalling container says as long as pods are there."""
+    """Return what the uninstall container logs while pods exist, or ""."""
     for name in deploy.agent_pods(bed):
         words = ["-n", deploy.NAMESPACE, "logs", name, "--container=uninstall", "--ignore-errors"]
-        with suppress(BedError):  # the agent's last moments: it has no such container
+        with suppress(BedError):  # a pod of the agent that is ending has no such container
             log = bed.kubectl(*words)
             if "waiting: pods are there" in log:
                 return log.strip()

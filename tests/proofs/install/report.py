@@ -1,4 +1,4 @@
-"""The steps of a run, each with its time, its verdict and what was seen: a list in JSON."""
+"""The steps of a run, each with its time, its result and its evidence, as a list in JSON."""
 
 import time
 from collections.abc import Iterator
@@ -11,17 +11,22 @@ from testbed import progress
 
 @dataclass(slots=True)
 class Step:
+    """One step. The fields are the columns of the file."""
+
     step: str
     seconds: float = 0.0
     ok: bool = False
     evidence: list[str] = field(default_factory=list)
 
     def record(self, *lines: str) -> None:
+        """Add lines of evidence."""
         self.evidence += lines
 
 
 class Report:
-    """Written after each step: a run that is cut short tells how far it came."""
+    """The steps so far, written after each one, so that an interrupted run shows how far it
+    came.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,7 +34,10 @@ class Report:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """One that raises is not ok, and ends the run."""
+        """Time the block as a step.
+
+        If it raises, the step is not ok, and the error ends the run.
+        """
         step, began = Step(name), time.monotonic()
         self._steps.append(step)
         try:
@@ -41,6 +49,5 @@ class Report:
         finally:
             step.seconds = round(time.monotonic() - began, 2)
             write_rows(self._name, self._steps)
-            progress.say(
-                f"  {'ok ' if step.ok else 'BAD'} {step.seconds:6.1f} s  {name}: {'; '.join(step.evidence)[:300]}"
-            )
+            result, evidence = "ok " if step.ok else "BAD", "; ".join(step.evidence)[:300]
+            progress.say(f"  {result} {step.seconds:6.1f} s  {name}: {evidence}")

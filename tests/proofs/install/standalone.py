@@ -1,4 +1,7 @@
-"""A cluster of its own, agent and controller: what is granted is used and no more asked for; and nothing is left."""
+"""A standalone cluster with agent and controller.
+
+Every granted right is used, no other is asked for, and nothing is left after the removal.
+"""
 
 from collections.abc import Callable
 
@@ -15,6 +18,7 @@ ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
 
 
 def run(bed: Bed) -> None:
+    """Run all steps and write build/install-alone.json. Raise at the first step that fails."""
     report, cluster = Report("install-alone"), Cluster(bed)
     with report.step("inventory of the empty node") as step:
         before = lifecycle.prepare_node(bed)
@@ -25,13 +29,13 @@ def run(bed: Bed) -> None:
         cluster.apply(deployment("some", REPLICAS))
         pods = cluster.running(REPLICAS)
         step.record(*(f"{each.name}: {','.join(each.ips)}" for each in pods))
-    with report.step("the same trouble twice is one Event, counted") as step:
+    with report.step("two repairs of the same kind are one Event, counted") as step:
         for _ in range(2):
             restore_default_route(pods[0], step)
             restore_address(bed, pods[1], step)
-    with report.step("what is granted is used, and nothing else is asked for") as step:
+    with report.step("every granted right is used, and no other is asked for") as step:
         verify_rights(bed, step)
-    with report.step("our table of nftables stands, before it is all removed") as step:
+    with report.step("our nftables table exists before the removal") as step:
         step.record(*wait_for(lambda: nft_tables(bed), "our table"))
     with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
         cluster.clear()
@@ -68,22 +72,20 @@ def nft_tables(bed: Bed) -> list[str]:
 
 
 def restore_default_route(pod: Running, step: Step) -> None:
-    """A foreign hand takes the default route: the agent repairs it and says so."""
+    """Remove the default route with a foreign tool; the agent must repair it and report it."""
     pod.inside("ip", "route", "del", "default")
-    step.record(
-        f"route back: {wait_for(lambda: pod.inside('ip', 'route', 'show', 'default').strip(), 'the route')}"
-    )
+    route = wait_for(lambda: pod.inside("ip", "route", "show", "default").strip(), "the route")
+    step.record(f"route back: {route}")
 
 
 def restore_address(bed: Bed, pod: Running, step: Step) -> None:
-    """A user writes another address: the controller puts its own back and says so."""
+    """Write another address as a user; the controller must restore its own and report it."""
     given = pod.ips[0]
     bed.kubectl("annotate", "--overwrite", "pod", pod.name, f"{OVN}/ip_address={REQUESTED_IP}")
     key = f"{OVN}/ip_address".replace(".", r"\.")
     words = ("get", "pod", pod.name, f"--output=jsonpath={{.metadata.annotations.{key}}}")
-    step.record(
-        f"address back: {wait_for(_if_contains(lambda: bed.kubectl(*words), given), 'the address', every=0.2)}"
-    )
+    shown = _if_contains(lambda: bed.kubectl(*words), given)
+    step.record(f"address back: {wait_for(shown, 'the address', every=0.2)}")
 
 
 def _if_contains(read: Callable[[], str], expected: str) -> Callable[[], str]:
@@ -91,7 +93,10 @@ def _if_contains(read: Callable[[], str], expected: str) -> Callable[[], str]:
 
 
 def verify_rights(bed: Bed, step: Step) -> None:
-    """The audit log tells of a watch when it ends: both are made to begin anew."""
+    """Record the rights of agent and controller; assert that none is missing and none unused.
+
+    The audit log has a watch only when it ends, so both are restarted first.
+    """
     bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
 
     def poll() -> bool:
@@ -105,6 +110,7 @@ def verify_rights(bed: Bed, step: Step) -> None:
         rights.record("standalone", *found)
         for each in found:
             step.record(
-                f"{each.account}: {len(each.granted)} granted; unused: {each.unused}; beside them: {each.excess}"
+                f"{each.account}: {len(each.granted)} granted;"
+                f" unused: {each.unused}; not granted: {each.excess}"
             )
     assert not any(each.excess for each in found)

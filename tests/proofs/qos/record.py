@@ -1,4 +1,4 @@
-"""build/qos.json: what each lane has measured last."""
+"""build/qos.json: what each lane measured last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = ("lane", "direction", "protocol", "asked_mbit")
 
 
 def keep(rows: Iterable[Row]) -> None:
-    """In the place of what the same lane measured of the same before."""
+    """Write the rows, in place of those that the same lane measured of the same before."""
     old = read_rows(NAME)
     new = [asdict(row) for row in rows]
     measured = {tuple(row[part] for part in KEY) for row in new}
