@@ -24,8 +24,8 @@ NOTES = (
     " CPU has none.",
     "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling"
     " ovn-installed each 500 ms as it does; a call that found ovsdb-server's queue full was"
-    " repeated, where its whole ADD fails. Its links are made by `ip`, where netlink in Go is faster:"
-    " see the rows of ovs-vsctl alone.",
+    " repeated, where its whole ADD fails. Its links are made by `ip`, where netlink in Go is"
+    " faster: see the rows of ovs-vsctl alone.",
     "bridge: the reference plugins bridge and host-local; another kind of network,"
     " only for comparison.",
     "CPU is the agent's until it is quiet again, including its observation of its own changes.",
