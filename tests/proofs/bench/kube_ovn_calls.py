@@ -52,36 +52,17 @@ class Pod:
             time.sleep(0.01)
         raise RuntimeError(f"ovs-vsctl {' '.join(words)}: status {done.code}: {done.out.strip()}")
 
+    def _find(self, table: str, *conditions: str) -> str:
+        options = ("--no-heading", "--data=bare", "--columns=_uuid")
+        return self.vsctl(*options, "find", table, *conditions)
+
     def add(self) -> None:
         """Attach the pod. Raise RuntimeError if a step fails or OVN does not install the port."""
         link, inner = self.link, f"{self.link[:-2]}_c"
         by_iface_id = f"external-ids:iface-id={self.iface_id}"
-        _run_checked(
-            [
-                "ip",
-                "link",
-                "add",
-                link,
-                "mtu",
-                self.mtu,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                inner,
-                "mtu",
-                self.mtu,
-            ]
-        )
-        self.vsctl(
-            "--no-heading",
-            "--data=bare",
-            "--columns=_uuid",
-            "find",
-            "Interface",
-            by_iface_id,
-            f'name!="{link}"',
-        )
+        make = f"link add {link} mtu {self.mtu} type veth peer name {inner} mtu {self.mtu}"
+        _run_checked(["ip", *make.split()])
+        self._find("Interface", by_iface_id, f'name!="{link}"')
         self._port()
         _run_checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
         self._rates(by_iface_id)
@@ -123,12 +104,12 @@ class Pod:
         For bandwidth they find the interface, look for QoS and Queue rows, and set policing.
         """
         for table in ("interface", "qos", "queue"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, by_iface_id)
+            self._find(table, by_iface_id)
         self.vsctl(
             "set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0"
         )
         for table in ("interface", "qos"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, by_iface_id)
+            self._find(table, by_iface_id)
 
     def _wait_installed(self) -> None:
         for _ in range(MAX_POLLS):
@@ -146,7 +127,7 @@ class Pod:
         """Make the three calls for a pod without a mirror."""
         for table in ("interface", "port", "mirror"):
             condition = by_iface_id if table == "interface" else f'name="{self.link}"'
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, condition)
+            self._find(table, condition)
 
     def _configure_pod(self, inner: str) -> None:
         netns = self.netns.rpartition("/")[2]

@@ -62,22 +62,26 @@ def repair_breaks(report: Report, cluster: Cluster, pods: list[Running]) -> None
     with report.step(
         "repairs were reported as Events; no pod was restarted or ceased to be Ready"
     ) as step:
-        events = [e for e in cluster.events(pod.name) if e["reason"] == "NetworkRepaired"]
-        step.check(bool(events), "no Event reports a repair")
-        step.record(*(event["message"] for event in events))
-        (agent,) = deploy.agent_pods(cluster.bed, node.role)
-        log = cluster.bed.kubectl("-n", deploy.NAMESPACE, "logs", agent).splitlines()
-        own = [line for line in log if "repaired" in line and "ovn0" in line]
-        step.check(bool(own), "the agent's log reports no repair of ovn0")
-        step.record(*own)
-        for body in cluster.pods():
-            (status,) = body["status"]["containerStatuses"]
-            name, restarts = body["metadata"]["name"], status["restartCount"]
-            step.record(f"{name}: ready {status['ready']}, restarts {restarts}")
-            step.check(
-                status["ready"] and not restarts,
-                f"{name} is not Ready or was restarted",
-            )
+        _verify_reports(step, cluster, pod)
+
+
+def _verify_reports(step: Step, cluster: Cluster, pod: Running) -> None:
+    events = [e for e in cluster.events(pod.name) if e["reason"] == "NetworkRepaired"]
+    step.check(bool(events), "no Event reports a repair")
+    step.record(*(event["message"] for event in events))
+    (agent,) = deploy.agent_pods(cluster.bed, pod.space.role)
+    log = cluster.bed.kubectl("-n", deploy.NAMESPACE, "logs", agent).splitlines()
+    own = [line for line in log if "repaired" in line and "ovn0" in line]
+    step.check(bool(own), "the agent's log reports no repair of ovn0")
+    step.record(*own)
+    for body in cluster.pods():
+        (status,) = body["status"]["containerStatuses"]
+        name, restarts = body["metadata"]["name"], status["restartCount"]
+        step.record(f"{name}: ready {status['ready']}, restarts {restarts}")
+        step.check(
+            status["ready"] and not restarts,
+            f"{name} is not Ready or was restarted",
+        )
 
 
 def _flush(pod: Running, what: str) -> None:

@@ -13,7 +13,7 @@ from proofs.drift.deletion import replace, traces, victim_of
 from proofs.drift.environment import Environment
 from proofs.drift.faults import CUSTOM, GATEWAYS, Tools
 from proofs.drift.observe import Target
-from proofs.drift.report import Report, Row
+from proofs.drift.report import Outcome, Report, Row
 from proofs.drift.table import BY_NAME
 from testbed.service import BedError, wait_for
 
@@ -126,18 +126,7 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
     )
     gone = not traces(env, victim)
     done = repaired is not None and not failed and gone
-    return [
-        Row(
-            NAME,
-            "restart",
-            seed,
-            None,
-            repaired if done else None,
-            done,
-            not unreachable,
-            not changed,
-        )
-    ]
+    return [Outcome(repaired, done, unreachable, changed).row(NAME, "restart", seed)]
 
 
 def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:

@@ -18,8 +18,8 @@ from proofs.drift.faults import FaultClass
 from proofs.drift.guard import recording_failures
 from proofs.drift.outages import Outage
 from proofs.drift.pings import Pings, summary
-from proofs.drift.report import Report, Row
-from proofs.drift.writes import Writes
+from proofs.drift.report import Outcome, Report, Row
+from proofs.drift.writes import Writes, Written
 from testbed import deploy, progress
 from testbed.service import wait_for
 
@@ -93,16 +93,10 @@ def _outage() -> Outage:
     return Outage(NETNS_INVISIBLE, outages.nothing, (*outages.UNPLUGGED, "pod MTU changed"))
 
 
-def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
-    """Verify that an agent without its netns mount writes nothing, and repairs all pods once it
-    has it.
-
-    It must log the reason. ovs-vswitchd reacts to the faults with writes of its own, so counting
-    starts when those are over. The repairs prove that the counters see what the agent writes.
-    """
-    env.remove_agent()
-    restarts.inject(env, restarts.assign_faults(env, _outage(), seed))
-    writes, since = Writes.from_rest(env, QUIET_SECONDS, restarts.REPAIR_TIMEOUT), time.monotonic()
+def _run_without_netns(
+    env: Environment, report: Report, writes: Writes, since: float
+) -> tuple[float, Written]:
+    """Return when the agent reported the missing mount, in ms, and what it wrote meanwhile."""
     with _agent_without_netns(env):
         wait_for(
             lambda: "mount propagation" in env.agent_log(),
@@ -122,6 +116,20 @@ def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
     report.prove(
         f"{NETNS_INVISIBLE}: {len(env.targets)} pods, no write", written.none, str(written)
     )
+    return reported_ms, written
+
+
+def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Verify that an agent without its netns mount writes nothing, and repairs all pods once it
+    has it.
+
+    It must log the reason. ovs-vswitchd reacts to the faults with writes of its own, so counting
+    starts when those are over. The repairs prove that the counters see what the agent writes.
+    """
+    env.remove_agent()
+    restarts.inject(env, restarts.assign_faults(env, _outage(), seed))
+    writes, since = Writes.from_rest(env, QUIET_SECONDS, restarts.REPAIR_TIMEOUT), time.monotonic()
+    reported_ms, written = _run_without_netns(env, report, writes, since)
     writes = Writes(env)
     env.restore_agent()
     results = restarts.wait_repaired(env, time.monotonic())
@@ -137,18 +145,8 @@ def invisible(env: Environment, report: Report, seed: int) -> list[Row]:
     )
     slowest = max(result["repaired_ms"] or 0 for result in results)
     done = not unrepaired and written.none
-    return [
-        Row(
-            NETNS_INVISIBLE,
-            "restart",
-            seed,
-            reported_ms,
-            slowest if done else None,
-            done,
-            not unreachable,
-            not changed,
-        )
-    ]
+    outcome = Outcome(slowest, done, unreachable, changed, reported_ms)
+    return [outcome.row(NETNS_INVISIBLE, "restart", seed)]
 
 
 def invisible_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:

@@ -110,8 +110,8 @@ def verify_agent_start(
         (r["repaired_ms"] for r in results if r["repaired_ms"] is not None), default=float("nan")
     )
     figures = f"{slowest:.0f} ms after the process began, {time.monotonic() - began:.1f} s in all"
-    trouble = {"wrong": unrepaired, "unreachable": unreachable, "CHECK": failed}
+    failures = {"wrong": unrepaired, "unreachable": unreachable, "CHECK": failed}
     holds = not (unrepaired or unreachable or failed)
     if not holds:
-        progress.say(f"    not right after the agent's start: {str(trouble)[:1500]}")
-    report.prove(title, holds, figures if holds else str(trouble)[:300])
+        progress.say(f"    not right after the agent's start: {str(failures)[:1500]}")
+    report.prove(title, holds, figures if holds else str(failures)[:300])

@@ -15,7 +15,7 @@ from proofs.drift.control import CONTROL_WAIT
 from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.observe import Target
 from proofs.drift.pods import pod_body, target_of
-from proofs.drift.report import Report, Row
+from proofs.drift.report import Outcome, Report, Row
 from testbed.service import BedError, wait_for
 
 NAME = "pod deleted while the watch is cut and history compacted"
@@ -105,18 +105,8 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
         changed=changed,
         unreachable=unreachable,
     )
-    return [
-        Row(
-            NAME,
-            "resync",
-            seed,
-            repaired,
-            repaired,
-            repaired is not None,
-            not unreachable,
-            not changed,
-        )
-    ]
+    outcome = Outcome(repaired, repaired is not None, unreachable, changed, repaired)
+    return [outcome.row(NAME, "resync", seed)]
 
 
 def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:

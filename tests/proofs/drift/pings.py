@@ -30,6 +30,11 @@ class Window:
     lost: int
     outage_ms: float
 
+    def as_json(self) -> dict[str, str | int | float]:
+        """Return the result as raw evidence."""
+        counts = {"sent": self.sent, "lost": self.lost, "ms": self.outage_ms}
+        return {"pod": self.pod, "address": self.address, **counts}
+
 
 class Pings:
     """Running pings to both gateways from each pod of the sample. They end with `stop`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,33 @@ class Row:
     def good(self) -> bool:
         """Whether the trial succeeded in everything, and the fault stayed without an agent."""
         return self.repaired and self.traffic_ok and self.sentinels_ok and self.control_broken
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trial found: its times, unreachable pods and changed sentinels.
+
+    ``done`` is whether the repair is complete; without it ``repaired_ms`` does not count.
+    """
+
+    repaired_ms: float | None
+    done: bool
+    unreachable: Collection[str] | bool
+    changed: Collection[str]
+    detected_ms: float | None = None
+
+    def row(self, kind: str, klass: FaultClass, seed: int) -> Row:
+        """Return the row of this kind, without its control run."""
+        return Row(
+            kind,
+            klass,
+            seed,
+            self.detected_ms,
+            self.repaired_ms if self.done else None,
+            self.done,
+            not self.unreachable,
+            not self.changed,
+        )
 
 
 @dataclass

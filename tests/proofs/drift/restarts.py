@@ -18,7 +18,7 @@ from proofs.drift.guard import recording_failures
 from proofs.drift.observe import Target
 from proofs.drift.outages import Outage
 from proofs.drift.pings import Pings, summary
-from proofs.drift.report import Report, Row
+from proofs.drift.report import Outcome, Report, Row
 from proofs.drift.table import BY_NAME
 from testbed import progress
 
@@ -35,7 +35,7 @@ def run(env: Environment, report: Report, outages: list[Outage], seed: int) -> N
             progress.step(f"class restart: {outage.name}"),
             recording_failures(env, report, outage.name, "restart", seed + number),
         ):
-            report.add(_tried(env, report, outage, seed + number))
+            report.add(_row(env, report, outage, seed + number))
 
 
 def assign_faults(env: Environment, outage: Outage, seed: int) -> list[tuple[Target, Fault]]:
@@ -47,11 +47,10 @@ def assign_faults(env: Environment, outage: Outage, seed: int) -> list[tuple[Tar
     )
 
 
-def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
+def _row(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
     faulted = assign_faults(env, outage, seed)
-    untouched = [
-        target for target in env.targets if target not in [target for target, _ in faulted]
-    ]
+    broken = [target for target, _ in faulted]
+    untouched = [target for target in env.targets if target not in broken]
     pings = Pings(
         env.bed, untouched[:SAMPLE], env.evidence / "pings" / outage.name.replace(" ", "-")
     )
@@ -71,21 +70,10 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
     repaired = not (unrepaired or left or failed)
     slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
     seen = [result["detected_ms"] for result in results if result["detected_ms"] is not None]
-    row = Row(
-        kind=outage.name,
-        klass="restart",
-        seed=seed,
-        detected_ms=min(seen, default=None),
-        repaired_ms=slowest if repaired else None,
-        repaired=repaired,
-        traffic_ok=not unreachable,
-        sentinels_ok=not changed,
+    row = Outcome(slowest, repaired, unreachable, changed, min(seen, default=None)).row(
+        outage.name, "restart", seed
     )
     report.outage_windows[outage.name] = summary(windows)
-    pinged = [
-        {"pod": w.pod, "address": w.address, "sent": w.sent, "lost": w.lost, "ms": w.outage_ms}
-        for w in windows
-    ]
     found = {
         "results": results,
         "left": left,
@@ -93,7 +81,9 @@ def _tried(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
         "check": failed,
         "changed": changed,
     }
-    report.dump("restarts", **row.as_json(), **found, pings=pinged)
+    report.dump(
+        "restarts", **row.as_json(), **found, pings=[window.as_json() for window in windows]
+    )
     if not (row.repaired and row.traffic_ok and row.sentinels_ok):
         wrong = f"wrong {unrepaired or left}, unreachable {unreachable}"
         progress.say(f"    {outage.name}: {wrong}, CHECK {failed}, {changed}"[:1500])

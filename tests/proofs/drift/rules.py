@@ -14,7 +14,7 @@ from proofs.drift import restarts, trials
 from proofs.drift.control import CONTROL_WAIT
 from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.observe import Target
-from proofs.drift.report import Report, Row
+from proofs.drift.report import Outcome, Report, Row
 from proofs.drift.table import BY_NAME
 from testbed.service import BedError, wait_for
 from testbed.space import Inside
@@ -78,40 +78,16 @@ def exemption(env: Environment, report: Report, seed: int) -> list[Row]:
         )
         since = _lift(env, victim)
         result = env.right(victim, since, trials.FAST_TIMEOUT)
-        unreachable, failed, changed = (
-            env.traffic([victim]),
-            env.cni_check([victim]),
-            env.changed_sentinels(2),
-        )
-        report.dump(
-            "rules",
-            kind=name,
-            kept=kept,
-            has_event=has_event,
-            result=result,
-            unreachable=unreachable,
-            check=failed,
-        )
-        report.prove(
-            f"{name}: drift stayed for {EXEMPT_SECONDS:g} s",
-            kept,
-            "yes" if kept else "it was repaired",
-        )
+        unreachable, failed = env.traffic([victim]), env.cni_check([victim])
+        changed, found = env.changed_sentinels(2), {"unreachable": unreachable, "check": failed}
+        report.dump("rules", kind=name, kept=kept, has_event=has_event, result=result, **found)
+        title = f"{name}: drift stayed for {EXEMPT_SECONDS:g} s"
+        report.prove(title, kept, "yes" if kept else "it was repaired")
         if mode == "report":
             report.prove(f"{name}: an Event names what is left", has_event, "NetworkDrifted")
         done = kept and result["repaired_ms"] is not None and not failed
-        rows.append(
-            Row(
-                name,
-                "rule",
-                seed,
-                None,
-                result["repaired_ms"] if done else None,
-                done,
-                not unreachable,
-                not changed,
-            )
-        )
+        outcome = Outcome(result["repaired_ms"], done, unreachable, changed)
+        rows.append(outcome.row(name, "rule", seed))
     return rows
 
 
@@ -175,20 +151,9 @@ def backoff(env: Environment, report: Report, seed: int) -> list[Row]:
         )
     except BedError:
         has_event = False
-    unreachable, failed, changed = (
-        env.traffic([victim]),
-        env.cni_check([victim]),
-        env.changed_sentinels(2),
-    )
-    report.dump(
-        "rules",
-        kind=BACKOFF,
-        repairs=repairs,
-        has_event=has_event,
-        result=result,
-        unreachable=unreachable,
-        check=failed,
-    )
+    unreachable, failed = env.traffic([victim]), env.cni_check([victim])
+    changed, found = env.changed_sentinels(2), {"unreachable": unreachable, "check": failed}
+    report.dump("rules", kind=BACKOFF, repairs=repairs, has_event=has_event, result=result, **found)
     report.prove(
         f"{BACKOFF}: not more than {MAX_REPAIRS} repairs, but some",
         5 <= repairs <= MAX_REPAIRS,

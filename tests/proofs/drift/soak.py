@@ -193,7 +193,6 @@ def _verify(chaos: Chaos, pings: Pings) -> None:
             env.cni_check(remaining),
         )
         left, changed = _left(chaos, remaining), env.changed_sentinels(5)
-    lost = sum(window.lost for window in windows)
     report.dump(
         "soak",
         counts=chaos.counts,
@@ -204,24 +203,23 @@ def _verify(chaos: Chaos, pings: Pings) -> None:
         check=failed,
     )
     report.dump("soak", pings=[asdict(window) for window in windows], changed=changed)
-    report.prove(
-        "faults took place",
-        min(chaos.counts.get(w, 0) for w in ("fault", "ADD", "DEL", "edit")) > 0,
-        chaos.summary,
-    )
-    report.prove(
-        f"{len(remaining)} remaining pods are right",
-        not (wrong or unreachable),
-        _short(wrong, unreachable),
-    )
-    report.prove(f"CHECK passes for {len(remaining)} remaining pods", not failed, _short(failed))
-    report.prove(
-        f"nothing is left of {len(chaos.seen) - len(remaining)} deleted sandboxes",
-        not left,
-        _short(left),
-    )
+    _prove_pods(chaos, remaining, (wrong, unreachable), failed)
+    deleted = len(chaos.seen) - len(remaining)
+    report.prove(f"nothing is left of {deleted} deleted sandboxes", not left, _short(left))
     report.prove("sentinels unchanged", not changed, _short(changed))
+    lost = sum(window.lost for window in windows)
     report.prove("untouched pods lost no packet of a 20 ms ping", lost == 0, summary(windows))
+
+
+def _prove_pods(
+    chaos: Chaos, remaining: list[Target], drift: tuple[object, object], failed: dict[str, str]
+) -> None:
+    acts, count = ("fault", "ADD", "DEL", "edit"), len(remaining)
+    chaos.report.prove(
+        "faults took place", min(chaos.counts.get(act, 0) for act in acts) > 0, chaos.summary
+    )
+    chaos.report.prove(f"{count} remaining pods are right", not any(drift), _short(*drift))
+    chaos.report.prove(f"CHECK passes for {count} remaining pods", not failed, _short(failed))
 
 
 def _remaining(chaos: Chaos) -> list[Target]:

@@ -16,7 +16,7 @@ from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.observe import Target
-from proofs.drift.report import PAIR, Report, Row
+from proofs.drift.report import PAIR, Outcome, Report, Row
 from proofs.drift.table import FAULTS
 from testbed import progress
 
@@ -165,50 +165,30 @@ def _trial_rows(
             "tools", tools=[line for fault in faults for line in fault.cleanup(target)]
         )
     left, changed = _left(env, targets), env.changed_sentinels(2)
-    for (name, target, faults), result in zip(faulted, results, strict=True):
-        pod = target.pod
-        failures = [
-            answer
-            for answer in result["exits"]
-            if answer["status"] and _FLUSH_GAVE_UP not in answer["said"]
-        ]
-        tool_failed = len(faults) == 1 and bool(failures)
-        repaired = (
-            result["repaired_ms"] is not None
-            and pod not in failed
-            and pod not in left
-            and not tool_failed
-        )
-        row = Row(
-            kind=name,
-            klass=faults[0].klass,
-            seed=seed,
-            detected_ms=result["detected_ms"],
-            repaired_ms=result["repaired_ms"] if repaired else None,
-            repaired=repaired,
-            traffic_ok=pod not in unreachable,
-            sentinels_ok=not changed,
-        )
-        report.dump(
-            "trials",
-            pod=pod,
-            **row.as_json(),
-            result=result,
-            unreachable=unreachable,
-            check=failed,
-            left=left,
-            changed=changed,
-        )
+    for each, result in zip(faulted, results, strict=True):
+        pod = each[1].pod
+        done = _is_repaired(each, result) and pod not in failed and pod not in left
+        row = Outcome(
+            result["repaired_ms"], done, pod in unreachable, changed, result["detected_ms"]
+        ).row(each[0], each[2][0].klass, seed)
+        found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
+        report.dump("trials", pod=pod, **row.as_json(), result=result, **found)
         if not (row.repaired and row.traffic_ok and row.sentinels_ok):
-            why = [
-                *result["wrong"],
-                *left.get(pod, []),
-                *unreachable.get(pod, []),
-                failed.get(pod, ""),
-                *changed,
-            ]
-            progress.say(f"    {name} on {pod}: {'; '.join(filter(None, why))[:400]}")
+            why = [*result["wrong"], *left.get(pod, []), *unreachable.get(pod, [])]
+            why += [failed.get(pod, ""), *changed]
+            progress.say(f"    {each[0]} on {pod}: {'; '.join(filter(None, why))[:400]}")
         yield row
+
+
+def _is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
+    """Return whether the pod became right in time, and a single fault's tools succeeded."""
+    failures = [
+        answer
+        for answer in result["exits"]
+        if answer["status"] and _FLUSH_GAVE_UP not in answer["said"]
+    ]
+    tool_failed = len(faulted[2]) == 1 and bool(failures)
+    return result["repaired_ms"] is not None and not tool_failed
 
 
 def select_faults(wanted: Sequence[str]) -> list[Fault]:

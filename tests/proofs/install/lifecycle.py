@@ -75,31 +75,25 @@ def run(bed: Bed) -> None:
         step.record(*used_rights(bed))
     with report.step("pods deleted: everything is removed") as step:
         cluster.clear()
-        bed.kubectl(
-            "-n",
-            deploy.NAMESPACE,
-            "rollout",
-            "status",
-            deploy.DAEMONSET,
-            "--timeout=150s",
-            timeout=160,
-        )
-        step.record(
-            *bed.kubectl(
-                "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
-            ).splitlines()
-        )
+        step.record(*wait_uninstalled(bed))
     with report.step("kubectl delete -k manifests/uninstall") as step:
-        bed.kubectl(
-            "delete",
-            "-k",
-            str(deploy.overlay(bed, reference, of="uninstall")),
-            "--timeout=90s",
-            timeout=100,
-        )
+        delete_manifests(bed, reference)
         step.record(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
         verify_identical(bed, before, step)
+
+
+def wait_uninstalled(bed: Bed) -> list[str]:
+    """Wait until the uninstallation is rolled out, and return its log."""
+    agent = ("-n", deploy.NAMESPACE)
+    bed.kubectl(*agent, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
+    return bed.kubectl(*agent, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines()
+
+
+def delete_manifests(bed: Bed, reference: str) -> None:
+    """Delete manifests/uninstall for this image from the cluster."""
+    manifests = str(deploy.overlay(bed, reference, of="uninstall"))
+    bed.kubectl("delete", "-k", manifests, "--timeout=90s", timeout=100)
 
 
 def footprint(bed: Bed) -> list[str]:

@@ -40,30 +40,11 @@ def run(bed: Bed) -> None:
     with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
         cluster.clear()
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
-        bed.kubectl(
-            "-n",
-            deploy.NAMESPACE,
-            "rollout",
-            "status",
-            deploy.DAEMONSET,
-            "--timeout=150s",
-            timeout=160,
-        )
-        step.record(
-            *bed.kubectl(
-                "-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall"
-            ).splitlines()
-        )
+        step.record(*lifecycle.wait_uninstalled(bed))
     with report.step(
         "kubectl delete -k manifests/uninstall, inventory of the node identical"
     ) as step:
-        bed.kubectl(
-            "delete",
-            "-k",
-            str(deploy.overlay(bed, reference, of="uninstall")),
-            "--timeout=90s",
-            timeout=100,
-        )
+        lifecycle.delete_manifests(bed, reference)
         lifecycle.verify_identical(bed, before, step)
 
 
