@@ -272,7 +272,7 @@ def markdown(report: Report) -> str:
     if report.outage_windows:
         parts.append(
             markdown_table(
-                ("outage", "time without an answer, sampled pods"),
+                ("node-wide kind", "outage over the sampled pods"),
                 list(report.outage_windows.items()),
             )
         )
