@@ -17,6 +17,7 @@ from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 PLUGIN = "ovnlet"
 CONFLIST = "01-ovnlet.conflist"
+_OURS = "[0-9][0-9]-ovnlet.conflist"
 NETWORK = "ovnlet"
 _MARK = b"CNI plugin ovnlet v"  # stands in every build of the plugin: its answer to no CNI_COMMAND
 _ASK_SECONDS = 5.0
@@ -27,17 +28,36 @@ class InstallError(Exception):
     """What is in the way, and what to do about it."""
 
 
-def install_plugin(source: Path, bin_dir: Path) -> bool:
-    """Bring `source` to the runtime's directory of plugins; False where it was there already."""
+def plugin(source: Path) -> bytes:
+    """Return the plugin's content. Raise InstallError where it is another program, OSError where it is missing."""
     content = source.read_bytes()
     if _MARK not in content:
         raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
-    return _put(bin_dir / PLUGIN, content, 0o755)
+    return content
 
 
-def install_conflist(conf_dir: Path, text: str) -> bool:
-    """Write the network configuration; False where it was there already, with this very content."""
-    return _put(conf_dir / CONFLIST, text.encode(), 0o600)
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced; None where it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def ours(conf_dir: Path) -> list[str]:
+    """Return the names of our configurations: named like them, and with our network and plugin in them."""
+    return [path.name for path in conf_dir.glob(_OURS) if _is_our_conflist(path)]
+
+
+def before_ours(conf_dir: Path) -> list[str]:
+    """Return the configurations that sort before ours, of which a runtime takes the first."""
+    suffixes = {".conf", ".conflist", ".json"}
+    try:
+        names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
+    except OSError:
+        return []
+    return [name for name in names if name < CONFLIST and not name.startswith(".")]
 
 
 def remove_conflist(conf_dir: Path) -> bool:
@@ -50,12 +70,14 @@ def remove_plugin(bin_dir: Path) -> bool:
     return _take(bin_dir / PLUGIN, _is_our_plugin)
 
 
-async def conflist(bin_dir: Path, socket_path: Path) -> str:
-    """The configuration: ovnlet, then portmap where it is installed, in the newest version that all of them speak."""
+async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
+    """Return the configuration: ovnlet, then portmap where it is installed, in the newest version that all speak.
+
+    Raise InstallError where the plugin does not run here or is not ours.
+    """
     plugins: list[dict[str, object]] = [{"type": PLUGIN, "server_socket": str(socket_path)}]
-    common = await supported_versions(bin_dir / PLUGIN)
-    portmap = bin_dir / "portmap"
-    if portmap.exists():
+    common = await supported_versions(plugin)
+    if signature(portmap):
         shared = common & await supported_versions(portmap)
         if shared:
             common = shared
@@ -64,7 +86,7 @@ async def conflist(bin_dir: Path, socket_path: Path) -> str:
             _log.warning(
                 "portmap shares no CNI version with us, hostPort will not work", plugin=str(portmap)
             )
-    body = {"cniVersion": _newest(common, bin_dir), "name": NETWORK, "plugins": plugins}
+    body = {"cniVersion": _newest(common, plugin), "name": NETWORK, "plugins": plugins}
     return json.dumps(body, indent=2) + "\n"
 
 
@@ -91,16 +113,15 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
             await process.wait()
 
 
-def _newest(common: Iterable[str], bin_dir: Path) -> str:
+def _newest(common: Iterable[str], plugin: Path) -> str:
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
-        raise InstallError(
-            f"{bin_dir / PLUGIN} does not run here or is not our plugin: install it first"
-        )
+        raise InstallError(f"{plugin} does not run here or is not our plugin: build it first")
     return known[-1]
 
 
-def _put(path: Path, content: bytes, mode: int) -> bool:
+def put(path: Path, content: bytes, mode: int) -> bool:
+    """Replace a file by a rename; return False where it has this content and mode already."""
     if _holds(path, content, mode):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from ovnlet.core.resources.ovs import MARK
 def network(attachment: Attachment, allocation: Allocation, node: Node) -> Network:
     """Everything that attachment should have on this node, in the pod and in OVS."""
     veth = Veth(
-        host=ids.host_link(*attachment.key),
+        host=attachment.host_link,
         pod=attachment.ifname,
         mac=allocation.mac,
         mtu=allocation.mtu or node.mtu,
@@ -35,8 +35,8 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
 def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) -> Port:
     """The OVS port, labelled as Kube-OVN labels its own, so that its tools find it."""
     external_ids = {
-        MARK: ids.mark(*attachment.key),
-        "iface-id": ids.iface_id(attachment.namespace, attachment.pod, attachment.provider),
+        MARK: attachment.mark,
+        "iface-id": attachment.iface_id,
         "vendor": "kube-ovn",
         "pod_name": attachment.pod,
         "pod_namespace": attachment.namespace,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ovnlet.core import annotations, ids
 from ovnlet.core.allocation import Allocation, Destination, Interface
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Attachment, Node
+from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.resources import (
     Address,
     Masquerade,
@@ -42,13 +42,13 @@ def parse(text: Mapping[str, str]) -> Allocation:
     return allocation
 
 
-def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
+def network(identity: NodeInterface, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
     """Everything that makes the node a neighbour of its pods, and their way out."""
     allocation = parse(text)
     port = Port(
         node.bridge,
-        ids.host_link(*attachment.key),
-        frozenset(_labels(attachment, text, allocation).items()),
+        identity.host_link,
+        frozenset(_labels(identity, text, allocation).items()),
         internal=True,
         mac=allocation.mac,
         mtu=node.mtu,
@@ -80,11 +80,11 @@ def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
 
 
 def _labels(
-    attachment: Attachment, text: Mapping[str, str], allocation: Allocation
+    identity: NodeInterface, text: Mapping[str, str], allocation: Allocation
 ) -> dict[str, str]:
     return {
-        MARK: ids.mark(*attachment.key),
-        "iface-id": annotations.node_port(text) or ids.node_iface_id(attachment.pod),
+        MARK: identity.mark,
+        "iface-id": annotations.node_port(text) or ids.node_iface_id(identity.node),
         "ip": ",".join(str(address.ip) for address in allocation.addresses),
     }
 

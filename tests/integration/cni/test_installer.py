@@ -1,4 +1,4 @@
-"""Putting the plugin and its configuration where a runtime looks, over what may be there already."""
+"""The plugin and its configuration, installed where a runtime looks, over existing files."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.cni.agents import StagedAgent
+from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Json, Runtime, ended
 from ovnlet_cni import installer
 from ovnlet_cni.installer import InstallError
@@ -29,7 +29,7 @@ def bin_dir(plugin: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake(bin_dir: Path) -> Callable[[str], None]:
-    """Puts a portmap into the directory of plugins that answers VERSION with this shell command."""
+    """Return a function that installs a portmap whose answer to VERSION is a shell command."""
 
     def put(command: str) -> None:
         (bin_dir / "portmap").write_text(f"#!/bin/sh\ncat > /dev/null\n{command}\n")
@@ -44,7 +44,7 @@ async def _conflist(bin_dir: Path) -> Json:
     return body
 
 
-async def test_alone_it_speaks_its_newest_version(bin_dir: Path) -> None:
+async def test_alone_it_uses_its_newest_version(bin_dir: Path) -> None:
     assert await _conflist(bin_dir) == {
         "cniVersion": "1.1.0",
         "name": "ovnlet",
@@ -61,7 +61,7 @@ async def test_alone_it_speaks_its_newest_version(bin_dir: Path) -> None:
     ],
     ids=repr,
 )
-async def test_with_portmap_it_speaks_what_both_know(
+async def test_with_portmap_it_uses_a_version_that_both_support(
     bin_dir: Path, fake: Callable[[str], None], versions: list[str], chosen: str
 ) -> None:
     fake(f"echo '{json.dumps({'cniVersion': '1.0.0', 'supportedVersions': versions})}'")
@@ -123,7 +123,7 @@ def test_the_configuration_is_written_once(tmp_path: Path) -> None:
     assert path.stat() == before
     assert installer.install_conflist(tmp_path, '{"new": 1}\n')
     assert path.read_text() == '{"new": 1}\n'
-    assert path.stat().st_ino != before.st_ino, "written in place: a runtime can read half of it"
+    assert path.stat().st_ino != before.st_ino, "written in place: a runtime could read half of it"
     assert os.listdir(tmp_path) == ["01-ovnlet.conflist"]
 
 
@@ -137,7 +137,7 @@ def test_a_configuration_that_all_can_read_is_closed_again(tmp_path: Path) -> No
 async def test_a_running_plugin_is_replaced(
     bin_dir: Path, netns: str, socket_path: Path, tmp_path: Path
 ) -> None:
-    runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), StagedAgent()
+    runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), ScriptedAgent()
     server = Server(agent, socket_path)
     await server.start()
     agent.held = True
@@ -165,7 +165,7 @@ def test_something_else_is_not_installed(tmp_path: Path) -> None:
     assert not (tmp_path / "bin").exists()
 
 
-async def test_ours_is_taken_away_and_nothing_else(bin_dir: Path, tmp_path: Path) -> None:
+async def test_only_our_files_are_removed(bin_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "10-other.conflist").write_text("{}")
     installer.install_conflist(tmp_path, await installer.conflist(bin_dir, SOCKET))
     assert installer.remove_conflist(tmp_path)

@@ -1,4 +1,4 @@
-"""Which of the kernel's notifications are hints: what others do to a pod, not what the kernel does by itself."""
+"""Kernel notifications that are hints: foreign changes to a pod, not the kernel's own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,14 +13,14 @@ from ovnlet.drivers.watch.kernel import Watch
 
 
 class Hints:
-    """A watch that follows the bed's attachment, and what it told."""
+    """A watch on the bed's attachment, and the hints it gave."""
 
     def __init__(self) -> None:
         self.keys: list[AttachmentKey] = []
         self.watch = Watch(self.keys.append, lambda: self.keys.append(("everything", "")))
 
     async def settled(self) -> list[AttachmentKey]:
-        """All hints until nothing has come for a while."""
+        """Wait until no hint has come for 0.1 s, and return all."""
         before = -1
         while before != len(self.keys):
             before = len(self.keys)
@@ -34,7 +34,7 @@ async def hints(bed: Bed) -> AsyncIterator[Hints]:
     hints = Hints()
     hints.watch.start()
     hints.watch.follow(bed.attachment)
-    await hints.settled()  # the carrier's coming is told a moment late
+    await hints.settled()  # the kernel reports the carrier with a delay
     hints.keys.clear()
     yield hints
     hints.watch.close()
@@ -45,7 +45,7 @@ def _tentative(bed: Bed) -> bool:
 
 
 async def test_duplicate_address_detection_is_no_hint(bed: Bed, hints: Hints) -> None:
-    assert _tentative(bed), "the link-local address is still being detected, or this shows nothing"
+    assert _tentative(bed), "duplicate address detection is over already, so the test shows nothing"
     while _tentative(bed):  # noqa: ASYNC110 - iproute2 is the observer
         await asyncio.sleep(0.05)
     assert await hints.settled() == []
@@ -71,9 +71,7 @@ async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturb
     assert set(await hints.settled()) == {bed.attachment.key}
 
 
-async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
-    bed: Bed, hints: Hints
-) -> None:
+async def test_no_hint_for_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
     hints.watch.forget(bed.attachment.key)
     bed.pod.ip("link", "set", "eth0", "down")
     bed.node.ip("link", "set", bed.host, "down")
@@ -81,7 +79,7 @@ async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
     assert not hints.watch.follows(bed.attachment.key)
 
 
-async def test_every_interface_of_a_pod_hears_of_its_namespace(bed: Bed, hints: Hints) -> None:
+async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hints: Hints) -> None:
     second = replace(bed.attachment, ifname="net1")
     hints.watch.follow(second)
     bed.pod.ip("address", "del", "10.16.0.5/16", "dev", "eth0")

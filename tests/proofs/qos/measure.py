@@ -11,7 +11,8 @@ from itertools import count
 from typing import Any, Literal
 
 from proofs.qos import steady
-from testbed.service import children, wait_for
+from testbed.processes import children
+from testbed.service import wait_for
 from testbed.space import Inside
 from testbed.workloads import OVN, Cluster, Running, pod
 

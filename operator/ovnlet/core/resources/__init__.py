@@ -7,6 +7,8 @@ key, so a change of them becomes remove and ensure; all others are compared and 
 
 from typing import Protocol
 
+from ovnlet.core.resources.chassis import Bridge, ChassisId
+from ovnlet.core.resources.files import CniFile
 from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
 from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
@@ -35,6 +37,9 @@ Resource = (
     | CompetingRoute
     | Masquerade
     | Limited
+    | ChassisId
+    | Bridge
+    | CniFile
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -71,12 +76,18 @@ ORDER: tuple[type[Resource], ...] = (
     HtbQdisc,
     PoliceFilter,
     LeafQdisc,
+    ChassisId,
+    Bridge,
+    CniFile,
 )
 
 __all__ = [
     "ABSENT",
     "ORDER",
     "Address",
+    "Bridge",
+    "ChassisId",
+    "CniFile",
     "CompetingRoute",
     "DuplicateIfaceId",
     "HtbQdisc",

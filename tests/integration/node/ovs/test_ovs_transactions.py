@@ -1,4 +1,4 @@
-"""Many callers share transactions; only the bad one fails."""
+"""Concurrent callers share transactions, and an invalid member fails alone."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ async def test_one_bad_member_fails_alone(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     good = ports(attachment, 19)
-    # ovsdb-server hangs up on a NUL or half a surrogate pair, and so would fail all.
+    # ovsdb-server closes the connection on a NUL or half a surrogate pair, which would fail all.
     bad = [
         replace(good[0], name="nul_h", external_ids=frozenset({("ip", text)}))
         for text in ("\0", "\udcff")
@@ -70,9 +70,7 @@ async def test_a_name_taken_since_the_look_is_refused(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    switch.vsctl(
-        "add-port", "br-int", port.name
-    )  # our rows do not know it yet: the loop has not run since
+    switch.vsctl("add-port", "br-int", port.name)  # not in our rows yet: the loop has not run since
     with pytest.raises(NodeFault, match=f"there is a Port {port.name} already"):
         await ovs.apply(ensure(port))
     assert switch.ids(port.name) == {}
@@ -83,7 +81,7 @@ async def test_a_bridge_gone_since_the_look_is_refused(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     switch.vsctl("add-br", "br-gone")
-    await ovs._database.transact([{"op": "comment", "comment": "what was told before is in"}])
+    await ovs._database.transact([{"op": "comment", "comment": "earlier updates are in our rows"}])
     switch.vsctl("del-br", "br-gone")
     with pytest.raises(NodeFault, match="there is no Bridge br-gone"):
         await ovs.apply(ensure(desired_port(attachment, bridge="br-gone")))
@@ -107,7 +105,7 @@ async def test_a_caller_that_left_is_not_served(
 async def test_the_cost_of_a_commit(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
-    """Prints figures; the bound is loose, since the machine is shared."""
+    """Print figures. The bound is loose, since the machine is shared."""
     many = ports(attachment, 50)
     walls, start = [], time.process_time()
     for port in many:

@@ -1,4 +1,4 @@
-"""kopf as a guest: it may end as often as it likes, it takes no signal and leaves nothing behind."""
+"""kopf in the agent's process: it may end often, installs no signal handler, and leaks nothing."""
 
 import asyncio
 import gc
@@ -10,80 +10,80 @@ from time import monotonic
 
 import pytest
 
-from integration.apiserver.agent import Weight, room, running, until
+from integration.apiserver.agent import Weight, build_agent, running, until
 from integration.apiserver.conftest import Api
-from integration.apiserver.front import Front, fails_watches
+from integration.apiserver.proxy import ApiProxy, fails_watches
 from ovnlet.kube import kopf_runner
 
 RESTARTS = 50
 
 
 async def test_restarts_leave_nothing_behind(
-    account: Path, front: Front, api: Api, monkeypatch: pytest.MonkeyPatch
+    account: Path, proxy: ApiProxy, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each life ends by an error that kopf takes as fatal."""
-    # pytest keeps every record, and the traceback in it a whole kopf.
+    """Each run ends by an error that kopf treats as fatal."""
+    # pytest keeps every log record, and its traceback keeps a whole kopf alive.
     monkeypatch.setattr(logging.getLogger("kopf"), "handlers", [logging.NullHandler()])
     monkeypatch.setattr(kopf_runner, "SHORTEST_PAUSE", 0.0)
     monkeypatch.setattr(kopf_runner, "LONGEST_PAUSE", 0.0)
     for number in range(5):
         await api.create(f"pod{number}")
-    one = room(account, front.url)
-    signs = 0
+    agent = build_agent(account, proxy.url)
+    requests = 0
 
-    def sign() -> None:
-        nonlocal signs
-        signs += 1  # one at kopf's list, one at its end
+    def count_request() -> None:
+        nonlocal requests
+        requests += 1  # one at kopf's list, one at its end
 
-    monkeypatch.setattr(one.listing, "request", sign)
+    monkeypatch.setattr(agent.listing, "request", count_request)
 
-    async def live(times: int) -> Weight:
-        target = signs + 2 * times
-        await front.open(fails_watches)
-        task = asyncio.create_task(one.guest.run())
-        await until(lambda: signs >= target, 60, f"{times} lives")
+    async def restart(times: int) -> Weight:
+        target = requests + 2 * times
+        await proxy.open(fails_watches)
+        task = asyncio.create_task(agent.runner.run())
+        await until(lambda: requests >= target, 60, f"{times} runs")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await front.close()
+        await proxy.close()
         await asyncio.sleep(0.1)
         gc.collect()
         return Weight.now()
 
-    before, began = await live(20), monotonic()
-    after = await live(RESTARTS)
+    before, began = await restart(20), monotonic()
+    after = await restart(RESTARTS)
     print(f"{RESTARTS} restarts in {monotonic() - began:.1f} s: {before} then {after}")
     assert (after.tasks, after.threads) == (before.tasks, before.threads)
     assert after.descriptors <= before.descriptors
     assert after.resident <= before.resident + 6
 
 
-async def test_our_signals_stay_ours_and_our_tasks_alive(
-    account: Path, front: Front, api: Api
+async def test_our_signal_handlers_and_tasks_survive(
+    account: Path, proxy: ApiProxy, api: Api
 ) -> None:
-    await api.create("calm")
+    await api.create("watched")
     loop, caught = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, caught.set)
     try:
-        async with running(account, front.url) as one:
+        async with running(account, proxy.url) as agent:
             await until(
-                lambda: any("watch=true" in line for line in front.requests), 5, "the watch"
+                lambda: any("watch=true" in line for line in proxy.requests), 5, "the watch"
             )
             ours = asyncio.create_task(asyncio.sleep(60))
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.wait_for(caught.wait(), 1)
             await asyncio.sleep(0.2)
-            await api.note("calm", "still watched")
-            await until(lambda: one.note("calm") == "still watched", 2, "the edit")
+            await api.note("watched", "still watched")
+            await until(lambda: agent.note("watched") == "still watched", 2, "the edit")
         assert not ours.done()
         ours.cancel()
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
 
 
-async def test_stopping_takes_no_time(account: Path, front: Front, api: Api) -> None:
-    one = room(account, front.url)
+async def test_stopping_takes_no_time(account: Path, proxy: ApiProxy, api: Api) -> None:
+    agent = build_agent(account, proxy.url)
     for wait in (0.0, 0.02, 0.2, 1.0):
-        task = asyncio.create_task(one.guest.run())
+        task = asyncio.create_task(agent.runner.run())
         await asyncio.sleep(wait)
         began = monotonic()
         task.cancel()
@@ -92,8 +92,8 @@ async def test_stopping_takes_no_time(account: Path, front: Front, api: Api) -> 
         assert monotonic() - began < 2
 
 
-async def test_our_loop_is_not_held_up(account: Path, front: Front, api: Api) -> None:
-    """The start of kopf and its first list of 100 pods, seen from the loop that serves the runtime."""
+async def test_our_loop_is_not_held_up(account: Path, proxy: ApiProxy, api: Api) -> None:
+    """Measure the agent's loop during kopf's start and its first list of 100 pods."""
     for number in range(100):
         await api.create(f"pod{number}", annotations={"example.com/ballast": "x" * 4096})
     longest = 0.0
@@ -105,14 +105,15 @@ async def test_our_loop_is_not_held_up(account: Path, front: Front, api: Api) ->
             await asyncio.sleep(0.001)
             longest = max(longest, monotonic() - began - 0.001)
 
-    one = room(account, front.url)
+    agent = build_agent(account, proxy.url)
     ticking = asyncio.create_task(tick())
-    task = asyncio.create_task(one.guest.run())
-    await until(lambda: len(list(one.state)) == 100, 10, "the pods")
+    task = asyncio.create_task(agent.runner.run())
+    await until(lambda: len(list(agent.state)) == 100, 10, "the pods")
     for each in (ticking, task):
         each.cancel()
     await asyncio.gather(ticking, task, return_exceptions=True)
     print(
-        f"longest hold-up of our loop: {longest * 1000:.1f} ms (the front's work for 100 pods included)"
+        f"longest hold-up of our loop: {longest * 1000:.1f} ms"
+        " (the proxy's work for 100 pods included)"
     )
     assert longest < 0.2

@@ -1,4 +1,4 @@
-"""Directories and mounts that the agent needs, and the sandboxes that must be seen through them."""
+"""Examines the directories and mounts that the agent needs, and the recorded sandboxes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,10 @@ _PROPAGATE = (
 
 
 class Mount(NamedTuple):
-    """The one that holds a path. ``propagated``: what is mounted below it elsewhere arrives here."""
+    """A mount. ``kind`` is its file system type, empty if there is no mount.
+
+    ``propagated`` is whether mounts that others make below it appear here.
+    """
 
     kind: str
     writable: bool
@@ -26,7 +29,11 @@ class Mount(NamedTuple):
 
 
 def holding(path: Path, table: str) -> Mount:
-    """By the text of a mountinfo; of several mounts on one point, the one that no other stands on."""
+    """Return the mount that holds ``path``, by the text of a mountinfo.
+
+    Of several mounts on one mount point it is the topmost one.
+    """
+    # The fields of a line are described in proc_pid_mountinfo(5).
     lines = [line.split() for line in table.splitlines()]
     above = [words for words in lines if path.is_relative_to(words[4])]
     longest = max((len(Path(words[4]).parts) for words in above), default=0)
@@ -44,6 +51,7 @@ def holding(path: Path, table: str) -> Mount:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
+    """Examine propagation of network namespaces, the run directory, sysctls and the records."""
     table = Path("/proc/self/mountinfo").read_text()
     if not holding(NETNS, table).propagated:
         yield fault("mounts", f"new namespaces under {NETNS} do not appear here", _PROPAGATE)
@@ -51,7 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield ok("mounts", f"{NETNS} is propagated")
     run = Path(settings.run_dir)
     if not run.is_dir():
-        yield note("mounts", f"there is no {run} yet", "the agent makes it")
+        yield note("mounts", f"there is no {run} yet", "the agent creates it")
     elif (mount := holding(run.resolve(), table)).kind != "tmpfs":
         fix = (
             "give the agent a directory of the node's /run: records must vanish with the namespaces"
@@ -60,28 +68,30 @@ def examine(settings: Settings) -> Iterator[Finding]:
     else:
         yield ok("mounts", f"{run} is on a tmpfs")
     if not holding(Path(settings.sysctl_dir).resolve(), table).writable:
-        fix = "mount the node's /proc/sys/net as a hostPath elsewhere, and name that place as sysctl_dir"
+        fix = "mount the node's /proc/sys/net as a hostPath elsewhere, and set sysctl_dir to that"
         yield fault("mounts", f"{settings.sysctl_dir} is mounted read-only", fix)
     else:
-        yield ok("mounts", f"{settings.sysctl_dir} can be written")
+        yield ok("mounts", f"{settings.sysctl_dir} is writable")
     yield from _sandboxes(run / "sandboxes")
 
 
 def _sandboxes(directory: Path) -> Iterator[Finding]:
-    netlink, count = PodLinks(), 0
+    """Report records that cannot be read, and sandboxes whose network namespace is not visible."""
+    links, count = PodLinks(), 0
     for path in sorted(directory.glob("*.json")):
         try:
             attachment = decode(path.read_text()).attachment
             count += 1
-            if netlink.life(attachment) is Life.HIDDEN:
-                what = f"{'/'.join(attachment.owner)}: its veth lives, its namespace {attachment.netns} cannot be seen"
+            if links.life(attachment) is Life.HIDDEN:
+                pod = "/".join(attachment.owner)
+                what = f"{pod}: its veth exists, but its netns {attachment.netns} is not visible"
                 yield fault("mounts", what, _PROPAGATE)
-        except FileNotFoundError:  # its pod has just gone
+        except FileNotFoundError:  # the pod was deleted meanwhile
             continue
         except (OSError, ValueError, TypeError, KeyError, OvnletError) as error:
             yield fault(
                 "records",
                 f"{path}: {error}",
-                "remove the file; a running agent writes what it knows anew",
+                "remove the file; a running agent writes its records again",
             )
     yield ok("records", f"{count} sandboxes are recorded")

@@ -1,30 +1,26 @@
-"""A node twice: the strict one in memory and a real one, to which the same things happen.
+"""The strict node in memory and a real node, kept in step.
 
-Foreign hands go through the methods of ``StrictKernel`` and ``StrictNode``; here each of them also moves
-iproute2, a sysctl or ovs-vsctl, and the refusals of both must agree.
+Foreign changes go through the methods of ``StrictKernel`` and ``StrictNode``; each of them also
+runs iproute2, writes a sysctl or calls ovs-vsctl. Both nodes must refuse the same changes.
 """
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
-from typing import Any
+from contextlib import contextmanager
+from ipaddress import IPv4Interface, IPv6Interface
 
 import pytest
 
+from integration.node import real_state
 from integration.node.ovs.vswitch import PrivateSwitch
 from integration.node.spaces import Bed, Space
 from kit.strict_kernel import (
-    KERNEL,
     NODE,
     POD,
-    STATIC,
     Entry,
-    Held,
     Link,
     Refused,
     StrictKernel,
-    usual_metric,
 )
 from kit.strict_node import Row, StrictNode
 from ovnlet.core.identity import Attachment
@@ -33,28 +29,33 @@ from ovnlet.core.resources.ovs import MARK
 Facts = frozenset[tuple[object, ...]]
 INSTALLED = "ovn-installed"
 _BRIDGES = ("br-int", "br-ext")
-_PROTOCOLS = {"kernel": KERNEL, "static": STATIC}
 
 
-class TwinKernel(StrictKernel):
-    """``live`` is off while the steps of a plan are made: those reach the real node through its drivers."""
+class FakeAndRealKernel(StrictKernel):
+    """A strict kernel that repeats each change on a real one while ``mirrors`` is true.
+
+    It is false while a plan is applied: its steps reach the real node through the drivers.
+    """
 
     def __init__(self, bed: Bed) -> None:
         super().__init__()
-        self.bed, self.live = bed, True
+        self.bed, self.mirrors = bed, True
 
     def space(self, netns: str) -> Space:
         return {NODE: self.bed.node, POD: self.bed.pod}[netns]
 
     @contextmanager
     def both(self, netns: str, *words: str) -> Iterator[None]:
-        """The fake's word inside the block; the kernel must say the same to these words."""
+        """Run the block on the fake, and ``ip words`` in the real namespace.
+
+        Fail unless both accept or both refuse.
+        """
         refused: Refused | None = None
         try:
             yield
         except Refused as error:
             refused = error
-        if self.live:
+        if self.mirrors:
             done = _ip(self.space(netns), *words)
             assert (done.returncode != 0) == (refused is not None), (
                 f"{words}: {refused}, kernel: {done.stderr}"
@@ -96,7 +97,7 @@ class TwinKernel(StrictKernel):
 
     def set_tx_checksum(self, link: Link, on: bool) -> None:
         super().set_tx_checksum(link, on)
-        if self.live:
+        if self.mirrors:
             enter = ["nsenter", f"--net={self.space(link.netns).path}"]
             subprocess.run(
                 [*enter, "ethtool", "-K", link.name, "tx", "on" if on else "off"], check=True
@@ -107,11 +108,11 @@ class TwinKernel(StrictKernel):
         try:
             super().set_setting(link, name, value)
         except Refused:
-            if self.live:
+            if self.mirrors:
                 with pytest.raises(FileNotFoundError):
                     self.space(link.netns).set(where, value)
             raise
-        if self.live:
+        if self.mirrors:
             self.space(link.netns).set(where, value)
 
     def add_address(
@@ -141,19 +142,19 @@ class TwinKernel(StrictKernel):
             super().delete_route(link, entry)
 
 
-class TwinNode(StrictNode):
-    """Rows of a real ovsdb-server too."""
+class FakeAndRealNode(StrictNode):
+    """A strict node that repeats each change of a row in a real ovsdb-server."""
 
     def __init__(self, attachment: Attachment, bed: Bed, switch: PrivateSwitch) -> None:
         super().__init__(attachment)
-        self.twin = TwinKernel(bed)
-        self.kernel = self.twin
+        self.both_kernels = FakeAndRealKernel(bed)
+        self.kernel = self.both_kernels
         self._switch = switch
-        self._said: dict[int, bool] = {}
+        self._installed: dict[int, bool] = {}
 
     def add_row(self, row: Row) -> Row:
         added = super().add_row(row)
-        if self.twin.live:
+        if self.both_kernels.mirrors:
             labels = [
                 f"external_ids:{key}={_quoted(value)}" for key, value in row.external_ids.items()
             ]
@@ -182,21 +183,21 @@ class TwinNode(StrictNode):
         super().unmark(row)
         self._switch.vsctl("remove", "Port", row.name, "external_ids", MARK)
 
-    def speak_for_ovn(self) -> None:
-        """No ovn-controller runs here: its word is put into the rows."""
+    def copy_ovn_installed(self) -> None:
+        """Copy the fake's ovn-installed into the real rows: no ovn-controller runs here."""
         for row in self.rows.values():
-            said = row.installed is not None
-            if said != self._said.get(row.born, False):
-                self._said[row.born] = said
+            installed = row.installed is not None
+            if installed != self._installed.get(row.born, False):
+                self._installed[row.born] = installed
                 words = (
                     ["set", f"external_ids:{INSTALLED}=true"]
-                    if said
+                    if installed
                     else ["remove", "external_ids", INSTALLED]
                 )
                 self._switch.vsctl(words[0], "Interface", row.name, *words[1:])
 
-    def told(self) -> Facts:
-        """What the fake says there is, without what only it can know."""
+    def fake_state(self) -> Facts:
+        """Return the fake's state, without facts that only the fake knows."""
         facts = {
             fact
             for fact in self.inventory()
@@ -213,15 +214,15 @@ class TwinNode(StrictNode):
         facts |= {("row", row.bridge, row.name, row.mark) for row in self.rows.values()}
         return frozenset(facts)
 
-    def seen(self) -> Facts:
-        """What a foreign observer finds on the real node."""
+    def real_state(self) -> Facts:
+        """Return the real node's state, as iproute2 and ovs-vsctl show it."""
         facts: set[tuple[object, ...]] = set()
         for netns in (NODE, POD):
-            facts |= set(_links(netns, self.twin.space(netns)))
+            facts |= set(real_state.links(netns, self.both_kernels.space(netns)))
         for link in self.kernel:
             if link.netns == POD:
-                facts |= set(_settings(link, self.twin.bed.pod))
-        facts |= set(_routes(self.twin.bed.pod))
+                facts |= set(real_state.settings(link, self.both_kernels.bed.pod))
+        facts |= set(real_state.routes(self.both_kernels.bed.pod))
         return frozenset(facts | set(self._rows()))
 
     def _rows(self) -> Iterator[tuple[object, ...]]:
@@ -236,58 +237,13 @@ class TwinNode(StrictNode):
                 yield from (("external_id", name, *each) for each in labels.items())
 
     def clean(self) -> None:
-        """Back to bare namespaces and bridges."""
+        """Delete all links and ports on the real node."""
         for netns in (NODE, POD):
-            for each in self.twin.space(netns).links():
-                _ip(self.twin.space(netns), "link", "del", each)
+            for each in self.both_kernels.space(netns).links():
+                _ip(self.both_kernels.space(netns), "link", "del", each)
         for bridge in _BRIDGES:
             for name in self._switch.vsctl("list-ports", bridge).split():
                 self._switch.vsctl("del-port", name)
-
-
-def _links(netns: str, space: Space) -> Iterator[tuple[object, ...]]:
-    for each in space.json("addr"):
-        name = each["ifname"]
-        if each.get("linkinfo", {}).get("info_kind") == "veth":
-            yield "link", netns, name, each["mtu"], "UP" in each["flags"], each.get("ifalias", "")
-        for info in each["addr_info"] if netns == POD else ():
-            if info["scope"] == "global":
-                ip = ip_interface(f"{info['local']}/{info['prefixlen']}")
-                flag, second = bool(info.get("noprefixroute")), bool(info.get("secondary"))
-                yield (
-                    "address",
-                    netns,
-                    name,
-                    Held(ip, flag, second, int(info.get("protocol", "0"), 0)),
-                )
-
-
-def _settings(link: Link, pod: Space) -> Iterator[tuple[object, ...]]:
-    for name in ("disable_ipv6", "accept_ra"):
-        with suppress(FileNotFoundError):
-            yield "setting", POD, link.name, name, pod.setting(f"ipv6/conf/{link.name}/{name}")
-
-
-def _routes(pod: Space) -> Iterator[tuple[object, ...]]:
-    for family, everything in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
-        for each in pod.json(family, "route"):
-            destination = everything if each["dst"] == "default" else each["dst"]
-            if not destination.startswith(("fe80", "ff00", "multicast")):
-                yield "route", POD, each["dev"], _entry(destination, each)
-
-
-def _entry(destination: str, each: dict[str, Any]) -> Entry:
-    via, source = each.get("gateway"), each.get("prefsrc")
-    protocol = _PROTOCOLS.get(each["protocol"]) or int(each["protocol"])
-    prefix, metric = ip_network(destination), each.get("metric", 0)
-    chosen = None if metric == usual_metric(prefix, protocol) else metric
-    return Entry(
-        prefix,
-        ip_address(via) if via else None,
-        ip_address(source) if source else None,
-        protocol,
-        chosen,
-    )
 
 
 def _route(verb: str, link: Link, entry: Entry) -> tuple[str, ...]:

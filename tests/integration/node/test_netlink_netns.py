@@ -1,4 +1,7 @@
-"""Alive, dead, hidden: proved by the kernel. And a look leaves nothing open, nothing made, nobody elsewhere."""
+"""Sandbox states from the kernel: alive, dead, hidden.
+
+An observation leaves nothing open or created, and the thread returns to its own namespace.
+"""
 
 import asyncio
 import gc
@@ -29,13 +32,13 @@ VETH = next(each for each in WANTED if isinstance(each, Veth))
 
 
 def _hide(bed: Bed) -> None:
-    """The path goes, as where a mount is not propagated; a process keeps the namespace alive."""
+    """Unmount the path, as if its mount were not propagated. A process must hold the namespace."""
     subprocess.run(["umount", bed.pod.path], check=True)
 
 
 @pytest.fixture
-def keeper(bed: Bed) -> Iterator[None]:
-    """A process of the pod's."""
+def holder(bed: Bed) -> Iterator[None]:
+    """Run a process in the pod's namespace until the test ends."""
     process = subprocess.Popen(["nsenter", f"--net={bed.pod.path}", "cat"], stdin=subprocess.PIPE)
     own = _identity(bed.node.path)
     while _identity(f"/proc/{process.pid}/ns/net") == own:
@@ -71,8 +74,8 @@ async def test_a_dead_sandbox_has_nothing_and_can_be_given_nothing(bed: Bed) -> 
     assert not Path(bed.pod.path).exists()
 
 
-async def test_nothing_of_ours_lives_on_with_a_namespace_after_our_looks(bed: Bed) -> None:
-    """A socket or descriptor inside would pin the namespace, and its veth with it."""
+async def test_observing_does_not_keep_a_namespace_alive(bed: Bed) -> None:
+    """A socket or descriptor left inside would keep the namespace, and its veth with it."""
     await bed.converge(WANTED)
     for _ in range(20):
         bed.netlink.observe(bed.attachment, WANTED)
@@ -81,7 +84,7 @@ async def test_nothing_of_ours_lives_on_with_a_namespace_after_our_looks(bed: Be
     assert bed.node.links() == set()
 
 
-async def test_a_hidden_sandbox_is_no_dead_one(bed: Bed, keeper: None) -> None:
+async def test_a_hidden_sandbox_is_not_reported_dead(bed: Bed, holder: None) -> None:
     await bed.converge(WANTED)
     _hide(bed)
     assert bed.netlink.life(bed.attachment) is Life.HIDDEN
@@ -95,9 +98,9 @@ async def test_a_hidden_sandbox_is_no_dead_one(bed: Bed, keeper: None) -> None:
 
 
 async def test_a_hidden_sandbox_can_be_removed_where_nothing_is_desired(
-    bed: Bed, keeper: None
+    bed: Bed, holder: None
 ) -> None:
-    """The runtime's DEL needs no namespace: the host end takes the other with it."""
+    """The runtime's DEL needs no namespace: deleting the host end deletes its peer."""
     await bed.converge(WANTED)
     _hide(bed)
     await bed.converge(ABSENT)
@@ -148,7 +151,7 @@ async def test_the_nodes_own_namespace_is_no_sandbox(bed: Bed) -> None:
     assert bed.node.links() == set()
 
 
-async def test_an_agent_out_of_descriptors_finds_nobody_dead(bed: Bed) -> None:
+async def test_without_file_descriptors_no_sandbox_is_reported_dead(bed: Bed) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
     held = []
@@ -181,12 +184,12 @@ def _identity(path: str) -> namespaces.Identity:
         return namespaces.identity(file.fileno())
 
 
-def test_a_thread_that_cannot_come_back_takes_the_process_with_it(bed: Bed) -> None:
+def test_the_process_exits_when_a_thread_cannot_return(bed: Bed) -> None:
     program = f"""
 from ovnlet.drivers.linux import namespaces, rtnetlink, transport
 with namespaces.opened({bed.pod.path!r}) as fd, namespaces.entered(fd):
     namespaces._setns = lambda fd: -1
-print("lived on in the wrong namespace")
+print("continued in the wrong namespace")
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=20
@@ -211,16 +214,16 @@ async def test_a_thousand_looks_leave_nothing_behind(bed: Bed) -> None:
     assert open_now() == before
 
 
-class Disturbed:
-    """A real socket; something happens before the second datagram is read."""
+class DisturbedSocket:
+    """A real socket that calls ``before_second`` before it reads the second datagram."""
 
-    def __init__(self, real: socket.socket, happens: Callable[[], object]) -> None:
-        self._real, self._happens, self.reads = real, happens, 0
+    def __init__(self, real: socket.socket, before_second: Callable[[], object]) -> None:
+        self._real, self._before_second, self.reads = real, before_second, 0
 
     def recv(self, size: int) -> bytes:
         self.reads += 1
         if self.reads == 2:
-            self._happens()
+            self._before_second()
         return self._real.recv(size)
 
     def __getattr__(self, name: str) -> object:
@@ -230,9 +233,10 @@ class Disturbed:
 async def test_a_table_that_changes_while_it_is_read_is_read_again(
     bed: Bed, tmp_path: Path
 ) -> None:
-    """A dump of several datagrams can miss what is moved meanwhile; the kernel says so (NLM_F_DUMP_INTR).
+    """A dump of several datagrams can miss a concurrent change; the kernel sets NLM_F_DUMP_INTR.
 
-    Not if it filters addresses by link (6.18): there a look can miss one, and the next look finds it.
+    It does not set it on a dump of addresses filtered by link (6.18): there one observation can
+    miss an address, and the next one finds it.
     """
     await bed.converge(WANTED)
     script = tmp_path / "addresses"
@@ -245,7 +249,7 @@ async def test_a_table_that_changes_while_it_is_read_is_read_again(
     with pod:
         whole = len(pod.dump(rtnetlink.get_addresses(0)))
         delete = partial(bed.pod.ip, "addr", "del", "10.20.0.0/32", "dev", "eth0")
-        pod._socket = disturbed = Disturbed(pod._socket, delete)  # type: ignore[assignment]
+        pod._socket = disturbed = DisturbedSocket(pod._socket, delete)  # type: ignore[assignment]
         found = [str(rtnetlink.address(body).ip) for body in pod.dump(rtnetlink.get_addresses(0))]
     assert disturbed.reads > 2
     assert len(found) == len(set(found)) == whole - 1

@@ -1,7 +1,8 @@
-"""A node's hands: runs programs inside its space for tests that are outside. One connection, one request.
+"""An exec agent: runs programs inside a node's space for tests outside it.
 
-One process that stays in the space costs a fork for each program; nsenter would cost three. With a port as its
-argument it listens on TCP: in a guest, where a unix socket does not reach.
+One connection carries one request. One process that stays in the space costs one fork for each
+program; nsenter would cost three. With a port as its argument it listens on TCP: in a guest,
+where a unix socket does not reach.
 """
 
 import asyncio
@@ -17,15 +18,15 @@ from typing import Any
 
 from testbed import inventory
 
-SOCKET = "/run/hands.sock"
+SOCKET = "/run/exec-agent.sock"
 LIMIT = 64 << 20
-# What an attachment consists of, and what an agent keeps of it.
+# The parts of the inventory that an attachment or an agent's records can change.
 SECTIONS = ("links", "addresses", "routes", "ovsdb", "files")
 FOLDERS = ("/run/netns", "/run/ovnlet")
 
 
 async def _run(request: dict[str, Any]) -> dict[str, Any]:
-    """A program's end. Programs of a caller who hung up are killed."""
+    """Run a program to its end; kill it if the caller disconnects."""
     pipe = asyncio.subprocess.PIPE
     env = {os.fsencode(key): os.fsencode(value) for key, value in request["env"].items()}
     begun = time.monotonic()
@@ -76,30 +77,34 @@ async def main() -> None:
 
 
 async def ask(space: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """From outside; `space` is where its files lie here."""
+    """Send a request from outside. `space` is the path of the space's root directory.
+
+    Without `argv` in the request the answer is the space's inventory.
+    """
     reader, writer = await asyncio.open_unix_connection(str(space) + SOCKET, limit=LIMIT)
     try:
         writer.write(json.dumps(request).encode() + b"\n")
         answer = await reader.readline()
-        assert answer, f"the hands of {space} dropped {request}"
+        assert answer, f"the exec agent of {space} dropped {request}"
         return dict(json.loads(answer))
     finally:
         writer.close()
 
 
 def text(stream: str) -> str:
+    """Decode a stream of the answer."""
     return base64.b64decode(stream).decode()
 
 
 def ask_now(space: Path, request: dict[str, Any], timeout: float = 300) -> dict[str, Any]:
-    """The same for those who are not in a loop."""
-    with socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(timeout)
-        door.connect(str(space) + SOCKET)
-        door.sendall(json.dumps(request).encode() + b"\n")
-        with door.makefile() as answer:
+    """Send a request like `ask`, from code without an event loop."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout)
+        client.connect(str(space) + SOCKET)
+        client.sendall(json.dumps(request).encode() + b"\n")
+        with client.makefile() as answer:
             line = answer.readline()
-    assert line, f"the hands of {space} dropped {request}"
+    assert line, f"the exec agent of {space} dropped {request}"
     return dict(json.loads(line))
 
 

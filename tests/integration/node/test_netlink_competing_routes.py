@@ -1,4 +1,4 @@
-"""Foreign routes to the destinations of ours: those that compete go, all others stay."""
+"""Foreign routes to the destinations of ours: competing ones are removed, all others stay."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ovnlet.core.resources import ABSENT, CompetingRoute
 WANTED = network(*DUAL, routes=(("192.0.2.0/24", "10.16.0.9"), ("2001:db8::/32", "fd00::9")))
 DEFAULT, CUSTOM = "10.16.0.1", "10.16.0.9"
 
-RIVALS = {
+COMPETING = {
     "default replaced": ("route replace default via 10.16.0.77",),
     "default replaced, named by its link": ("route replace default via 10.16.0.77 dev eth0",),
     "default appended": ("route append default via 10.16.0.77",),
@@ -23,7 +23,8 @@ RIVALS = {
         "route append default via 10.16.0.78 proto dhcp",
     ),
     "two next hops": (
-        "route append default nexthop via 10.16.0.77 dev eth0 nexthop via 10.16.0.78 dev eth0 weight 3",
+        "route append default nexthop via 10.16.0.77 dev eth0"
+        " nexthop via 10.16.0.78 dev eth0 weight 3",
     ),
     "custom route": ("route prepend 192.0.2.0/24 via 10.16.0.77",),
     "connected route": ("route prepend 10.16.0.0/16 dev eth0 proto static",),
@@ -45,23 +46,30 @@ RIVALS = {
         "-6 route add default via fd00::77 proto ra metric 64",
     ),
     "two IPv6 next hops": (
-        "-6 route add default metric 100 nexthop via fd00::77 dev eth0 nexthop via fd00::78 dev eth0",
+        "-6 route add default metric 100 nexthop via fd00::77 dev eth0"
+        " nexthop via fd00::78 dev eth0",
     ),
     "IPv6 custom route": ("-6 route add 2001:db8::/32 via fd00::77 metric 1",),
 }
 BYSTANDERS = {
     "IPv4 default of a worse metric": "route add default via 10.16.0.77 metric 100",
-    "IPv4 custom route of our number and a worse metric": "route add 192.0.2.0/24 via 10.16.0.7 proto 157 metric 9",
+    "IPv4 custom route of our number and a worse metric": (
+        "route add 192.0.2.0/24 via 10.16.0.7 proto 157 metric 9"
+    ),
     "another type of service": "route add 192.0.2.0/24 via 10.16.0.7 tos 0x10",
     "IPv6 default as `ip` adds it": "-6 route replace default via fd00::77",
-    "IPv6 default of router advertisements": "-6 route add default via fd00::77 proto ra metric 1024",
+    "IPv6 default of router advertisements": (
+        "-6 route add default via fd00::77 proto ra metric 1024"
+    ),
     "another destination": "route add 203.0.113.0/24 via 10.16.0.1",
     "a part of the destination": "route add 192.0.2.0/25 via 10.16.0.77",
     "half of everything": "route add 0.0.0.0/1 via 10.16.0.77",
     "another link": "route append default via 10.77.0.2 dev net1",
-    "another link as well": "route append default nexthop via 10.77.0.2 dev net1 nexthop via 10.16.0.77 dev eth0",
+    "another link as well": (
+        "route append default nexthop via 10.77.0.2 dev net1 nexthop via 10.16.0.77 dev eth0"
+    ),
     "another table": "route add default via 10.16.0.77 table 99",
-    "no way at all": "route append blackhole 192.0.2.0/24",
+    "blackhole route": "route append blackhole 192.0.2.0/24",
 }
 
 
@@ -74,7 +82,10 @@ def _second_link(bed: Bed) -> None:
 
 
 def _routes(bed: Bed) -> list[dict[str, Any]]:
-    """Of all tables but the local one; that and link-local routes are filled a moment late."""
+    """Return the routes of all tables but the local one.
+
+    The kernel fills the local table and adds link-local routes with a delay.
+    """
     found = [
         *bed.pod.json("route", "show", "table", "all"),
         *bed.pod.json("-6", "route", "show", "table", "all"),
@@ -86,19 +97,17 @@ def _routes(bed: Bed) -> list[dict[str, Any]]:
     return sorted(kept, key=str)
 
 
-def _way(bed: Bed, to: str) -> str:
+def _route_get(bed: Bed, to: str) -> str:
     (found,) = bed.pod.json("route", "get", to)
     return f"{found.get('gateway', '')} {found['prefsrc']}"
 
 
-def _rivals(plan: Plan) -> list[Verb]:
+def _competing_steps(plan: Plan) -> list[Verb]:
     return [step.verb for step in plan if isinstance(step.resource, CompetingRoute)]
 
 
-@pytest.mark.parametrize("lines", list(RIVALS.values()), ids=list(RIVALS))
-async def test_a_rival_goes_in_one_pass_and_ours_is_in_force(
-    bed: Bed, lines: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize("lines", list(COMPETING.values()), ids=list(COMPETING))
+async def test_a_competing_route_is_removed_in_one_pass(bed: Bed, lines: tuple[str, ...]) -> None:
     await bed.converge(WANTED)
     before = _routes(bed)
     for line in lines:
@@ -106,11 +115,11 @@ async def test_a_rival_goes_in_one_pass_and_ours_is_in_force(
     assert await bed.converge(WANTED)
     foreign = {"10.16.9.9", "fd00::99"}
     assert [each for each in _routes(bed) if each["dst"] not in foreign] == before
-    assert _way(bed, "198.51.100.1") == f"{DEFAULT} 10.16.0.5"
-    assert _way(bed, "192.0.2.1") == f"{CUSTOM} 10.16.0.5"
-    assert _way(bed, "10.16.200.1") == " 10.16.0.5"
-    assert _way(bed, "2001:db8:7::1") == "fd00::9 fd00::5"
-    assert _way(bed, "2001:db9::1") == "fd00::1 fd00::5"
+    assert _route_get(bed, "198.51.100.1") == f"{DEFAULT} 10.16.0.5"
+    assert _route_get(bed, "192.0.2.1") == f"{CUSTOM} 10.16.0.5"
+    assert _route_get(bed, "10.16.200.1") == " 10.16.0.5"
+    assert _route_get(bed, "2001:db8:7::1") == "fd00::9 fd00::5"
+    assert _route_get(bed, "2001:db9::1") == "fd00::1 fd00::5"
 
 
 @pytest.mark.parametrize("line", list(BYSTANDERS.values()), ids=list(BYSTANDERS))
@@ -121,11 +130,11 @@ async def test_what_does_not_compete_stays(bed: Bed, line: str) -> None:
     before = _routes(bed)
     assert bed.plan(WANTED) == ()
     bed.pod.ip("route", "append", "default", "via", "10.16.0.66")
-    assert _rivals(await bed.converge(WANTED)) == [Verb.REMOVE]
+    assert _competing_steps(await bed.converge(WANTED)) == [Verb.REMOVE]
     assert _routes(bed) == before
 
 
-async def test_a_foreign_default_is_nobodys_rival_where_none_is_desired(bed: Bed) -> None:
+async def test_a_foreign_default_does_not_compete_where_none_is_desired(bed: Bed) -> None:
     wanted = frozenset(
         each
         for each in WANTED
@@ -137,7 +146,7 @@ async def test_a_foreign_default_is_nobodys_rival_where_none_is_desired(bed: Bed
     assert bed.plan(wanted) == ()
     await bed.converge(ABSENT)
     await bed.converge(wanted)
-    assert len(_routes(bed)) == len(before) - 1, "it went with its link, as the kernel has it"
+    assert len(_routes(bed)) == len(before) - 1, "the kernel removes it with its link"
 
 
 async def test_the_kernels_route_of_a_foreign_address_does_not_come_back(bed: Bed) -> None:
@@ -154,12 +163,12 @@ async def test_the_kernels_route_of_an_address_of_ours_goes_with_the_address(bed
     for address in DUAL:
         bed.pod.ip("addr", "del", address, "dev", "eth0")
         bed.pod.ip("addr", "add", address, "dev", "eth0")
-    assert _rivals(bed.plan(WANTED)) == []
+    assert _competing_steps(bed.plan(WANTED)) == []
     await bed.converge(WANTED)
     assert {each["protocol"] for each in bed.pod.routes().values()} == {"157"}
 
 
-def _neighbours(bed: Bed, ours: str, theirs: str) -> None:
+def _set_neighbours(bed: Bed, ours: str, theirs: str) -> None:
     for gateway, state in (("10.16.0.1", ours), ("10.16.0.77", theirs)):
         words = (
             "neigh",
@@ -175,15 +184,17 @@ def _neighbours(bed: Bed, ours: str, theirs: str) -> None:
         bed.pod.ip(*words)
 
 
-async def test_a_stale_gateway_does_not_lose_to_a_rivals_that_answers(bed: Bed) -> None:
-    """Of default routes with one metric Linux takes the one whose gateway it believes to be reachable."""
+async def test_a_stale_gateway_wins_over_a_reachable_competing_one(bed: Bed) -> None:
+    """Of default routes with one metric Linux uses the one whose gateway it deems reachable."""
     await bed.converge(WANTED)
-    _neighbours(bed, "failed", "permanent")
+    _set_neighbours(bed, "failed", "permanent")
     bed.pod.ip("route", "append", "default", "via", "10.16.0.77")
-    assert _way(bed, "198.51.100.1").startswith("10.16.0.77 "), "or the rival would be harmless"
+    assert _route_get(bed, "198.51.100.1").startswith("10.16.0.77 "), (
+        "the competing route is not used, so the test shows nothing"
+    )
     await bed.converge(WANTED)
-    assert _way(bed, "198.51.100.1") == "10.16.0.1 10.16.0.5"
-    _neighbours(bed, "stale", "permanent")
+    assert _route_get(bed, "198.51.100.1") == "10.16.0.1 10.16.0.5"
+    _set_neighbours(bed, "stale", "permanent")
     bed.pod.ip("route", "replace", "default", "via", "10.16.0.77", "dev", "eth0")
     await bed.converge(WANTED)
-    assert _way(bed, "198.51.100.1") == "10.16.0.1 10.16.0.5"
+    assert _route_get(bed, "198.51.100.1") == "10.16.0.1 10.16.0.5"

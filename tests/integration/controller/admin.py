@@ -1,4 +1,4 @@
-"""What a test does to the API server and to OVN, and what it sees there."""
+"""The administrator's client: what a test changes in the API server and OVN, and reads back."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ Object = dict[str, Any]
 async def until(
     look: Callable[[], Awaitable[Any]], within: float, what: str, every: float = 0.05
 ) -> float:
-    """Wait for a state; returns how long it took."""
+    """Wait until ``look`` returns true, and return the seconds that took."""
     began = monotonic()
     while not await look():
         assert monotonic() - began < within, f"{what}: not within {within:g} s"
@@ -31,8 +31,8 @@ async def until(
     return monotonic() - began
 
 
-class Hands:
-    """Quick ones, without a kubectl for each call."""
+class ClusterAdmin:
+    """An administrator's HTTP client; faster than a kubectl for each call."""
 
     def __init__(self, http: aiohttp.ClientSession, bed: Bed) -> None:
         self._http, self.bed = http, bed
@@ -101,7 +101,7 @@ class Hands:
         )
 
     async def stateful_set(self, name: str, replicas: int) -> Object:
-        """Nobody makes its pods here; what a pod of it names as its owner."""
+        """Create it, without pods, and return the owner reference for its pods."""
         labels = {"app": name}
         template = {
             "metadata": {"labels": labels},
@@ -130,7 +130,7 @@ class Hands:
 
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
-        """What happens there from now on, a line each."""
+        """Yield a watch on ``path``: one line for each change from now on."""
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._http.get(path, params={"watch": "true"}, timeout=timeout) as answer:
             yield answer.content
@@ -151,26 +151,26 @@ class Hands:
         }
         await self.do("PATCH", f"{PODS}/{name}", json=change, headers=MERGE)
 
-    async def told(self, name: str) -> dict[str, str]:
-        """Its annotations of our domain, without it."""
+    async def annotations(self, name: str) -> dict[str, str]:
+        """Return the pod's annotations in OVN's domain, with that prefix removed."""
         return _annotations(await self.do("GET", f"{PODS}/{name}"))
 
-    async def all_told(self) -> dict[str, dict[str, str]]:
+    async def all_annotations(self) -> dict[str, dict[str, str]]:
         return {
             pod["metadata"]["name"]: _annotations(pod)
             for pod in (await self.do("GET", PODS))["items"]
         }
 
     async def allocated(self, *names: str, within: float = 20) -> dict[str, str]:
-        """The addresses of these pods, once each has some."""
+        """Wait until each of these pods is allocated, and return their addresses."""
 
         async def look() -> bool:
-            told = await self.all_told()
-            return all(told.get(name, {}).get("routed") == "true" for name in names)
+            known = await self.all_annotations()
+            return all(known.get(name, {}).get("routed") == "true" for name in names)
 
         await until(look, within, f"{', '.join(names[:3])} allocated")
-        told = await self.all_told()
-        return {name: told[name]["ip_address"] for name in names}
+        known = await self.all_annotations()
+        return {name: known[name]["ip_address"] for name in names}
 
     async def events(self, name: str) -> list[tuple[str, str]]:
         selector = {"fieldSelector": f"involvedObject.name={name}"}
@@ -180,7 +180,7 @@ class Hands:
         return [(event["reason"], event["message"]) for event in found]
 
     async def event(self, name: str, reason: str, *words: str, within: float = 30) -> str:
-        """The message of the first such Event that says all of these words."""
+        """Wait for an Event of this reason that contains all of ``words``; return its message."""
         found: list[str] = []
 
         async def look() -> bool:
@@ -198,7 +198,7 @@ class Hands:
         return await asyncio.to_thread(self.bed.nbctl, *words)
 
     async def ports(self) -> dict[str, Object]:
-        """Logical switch ports by name, as far as they are pods'."""
+        """Return the pods' logical switch ports by name."""
         columns = "name,addresses,dynamic_addresses,port_security,enabled,options,external_ids,type"
         listed = json.loads(
             await self.nbctl("--format=json", f"--columns={columns}", "list", "logical_switch_port")
@@ -209,7 +209,7 @@ class Hands:
         return {row["name"]: row for row in rows if row["type"] == ""}
 
     async def wipe(self) -> None:
-        """Everything in the northbound database goes."""
+        """Delete everything in the northbound database."""
         await asyncio.to_thread(self.bed.wipe_northbound)
 
     async def sweep(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands between the agent and the API server in these tests: passes everything on, or breaks it on purpose."""
+"""An HTTPS proxy before the API server that passes requests on, or fails them on purpose."""
 
 import asyncio
 import socket
@@ -13,8 +13,8 @@ from aiohttp import web
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
-class Front:
-    """A server on a port of its own that stays the same while it is opened, closed and opened again."""
+class ApiProxy:
+    """A proxy that keeps its port across ``open`` and ``close``."""
 
     def __init__(self, behind: str, ca: Path, certificate: Path, key: Path) -> None:
         self._behind = behind
@@ -33,7 +33,7 @@ class Front:
     async def open(
         self, answer: Answer | None = None, certificate: tuple[Path, Path] | None = None
     ) -> None:
-        """Listen, and answer as told: by default what the API server says."""
+        """Listen, and answer requests with ``answer``; by default pass them to the API server."""
         await self.close()
         self.answer = answer or passes
         app = web.Application(client_max_size=1 << 24)
@@ -47,7 +47,7 @@ class Front:
         ).start()
 
     async def close(self) -> None:
-        """Refuse connections and cut those that are."""
+        """Refuse new connections and abort the open ones."""
         if self._runner is not None:
             for connection in self._runner.server.connections if self._runner.server else ():
                 if connection.transport:
@@ -87,17 +87,19 @@ class Front:
 
 
 async def passes(request: web.Request) -> None:
+    """Leave the request to the API server."""
     return None
 
 
 async def unavailable(request: web.Request) -> web.StreamResponse:
+    """Answer 503."""
     return web.json_response(
-        {"kind": "Status", "code": 503, "message": "the test says so"}, status=503
+        {"kind": "Status", "code": 503, "message": "the test refuses"}, status=503
     )
 
 
 async def fails_watches(request: web.Request) -> web.StreamResponse | None:
-    """An error inside a watch that is not "history is gone": kopf takes it as fatal."""
+    """Send an ERROR in each watch that is not 410 Gone; kopf treats it as fatal."""
     if request.query.get("watch") != "true":
         return None
     return web.json_response(

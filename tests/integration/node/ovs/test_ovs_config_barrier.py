@@ -1,4 +1,7 @@
-"""A port made anew waits until ovs-vswitchd saw the old one go: else it keeps the socket on a link that is gone."""
+"""A recreated port waits until ovs-vswitchd has removed the old one.
+
+Otherwise ovs-vswitchd keeps its socket on the deleted link.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -30,7 +33,7 @@ def frozen(switch: PrivateSwitch) -> Iterator[None]:
         switch.signal("ovs-vswitchd", signal.SIGCONT)
 
 
-async def test_a_port_made_anew_is_another_one_to_vswitchd(
+async def test_vswitchd_adds_a_recreated_port_again(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
@@ -64,17 +67,17 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
             NotReady, match=port.name
         ):  # a later pass, or a restarted agent, has only the ENSURE left
             await ovs.apply(ensure(port))
-        hints.told.clear()
-    await until(lambda: ("", port.name) in hints.told)
+        hints.changes.clear()
+    await until(lambda: ("", port.name) in hints.changes)
     await ovs.apply(ensure(port))
     assert ovs.observe(attachment, frozenset({port})) == {port}
     await ovs.apply(remove(port))
 
 
-async def test_each_call_of_ovn_controller_spells_the_bridges_socket_anew(
+async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
     ovs: Ovs, switch: PrivateSwitch
 ) -> None:
-    """Only a remote in other words makes it connect at once; both name the same socket."""
+    """Only a changed remote makes it connect at once; both spellings name the same socket."""
     spelled = []
     for _ in range(3):
         await ovs.call_controller()
