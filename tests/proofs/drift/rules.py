@@ -25,7 +25,7 @@ KEY = "ovnlet.io/repair"
 BROKEN = ("pod MTU changed", "iface-id removed", "host qdisc deleted")
 PROPAGATION_SECONDS = 3.0  # until an annotation has reached the agent
 EXEMPT_SECONDS, UNDO_SECONDS = 5.0, 15.0
-# Fifteen repairs are free; then come delays of 1, 2, 4 and 8 s.
+# Fifteen repairs are free, then one in 2.5 s: the budget in operator/ovnlet/reconcile/budget.py.
 MAX_REPAIRS = 21
 LONGEST_BACKOFF = 60.0
 
