@@ -11,8 +11,8 @@ import pytest
 
 from docs import blocks
 from docs.session import Session
-from proofs.drift import stage
 from proofs.drift.adoption import disguise
+from proofs.drift.pods import pod_body, target_of
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -44,7 +44,7 @@ def _as_kube_ovn_cni_leaves_it(bed: Bed, running: list[Running], manifests: Path
     node = bed.node()
     bed.kubectl("delete", "-k", str(manifests), "--timeout=90s", timeout=100)
     for each in running:
-        for line in disguise(stage.target(each)):
+        for line in disguise(target_of(each)):
             node.run(line)
     node.sh("rm -rf /run/ovnlet/* /etc/cni/net.d/* /opt/cni/bin/ovnlet")
     node.run(["tee", "/etc/cni/net.d/01-kube-ovn.conflist"], stdin=json.dumps(CONFLIST))
@@ -64,7 +64,7 @@ def _as_kube_ovn_cni_leaves_it(bed: Bed, running: list[Running], manifests: Path
 def test_the_migration_page_is_true(tmp_path: Path) -> None:
     with Bed.up(f"migration-{os.getpid()}") as bed:
         reference, cluster = deploy.apply(bed), Cluster(bed)
-        cluster.apply(stage.body("one"), stage.body("two"))
+        cluster.apply(pod_body("one"), pod_body("two"))
         pods = cluster.running(2)
         _as_kube_ovn_cni_leaves_it(bed, pods, deploy.overlay(bed, reference))
         ping = pods[0].ping(pods[1].ips[0])

@@ -48,12 +48,12 @@ def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(
             began = time.monotonic()
             wait_for(partial(_is, edited, f"{rate}Mbit"), "the rate", timeout=SOON, every=0.005)
             delays.append(1000 * (time.monotonic() - began))
-        assert flow.lives, "the connection was lost"
+        assert flow.running, "the connection was lost"
         assert flow.rate(0, 2) == pytest.approx(rate, rel=0.15)
         cluster.bed.kubectl("annotate", "pod", "edited", f"{OVN}/ingress_rate-")
         wait_for(lambda: not ceiling(edited), "the removal", timeout=SOON)
         wait_for(lambda: flow.rate(0, 0.5) > 50, "TCP to use what it may", timeout=20)
-        assert flow.lives, "the connection was lost"
+        assert flow.running, "the connection was lost"
     print(
         f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), "
         f"at most {max(delays):.0f}"

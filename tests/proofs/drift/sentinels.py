@@ -1,15 +1,18 @@
-"""What is not ours on the node and must stay: laid by strangers before the run, compared by inventory."""
+"""Sentinels: foreign objects on the node that ovnlet must not touch.
+
+They are created before the run and compared by inventory.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
 
-from proofs.drift.look import inside
+from proofs.drift.observe import in_netns
 from testbed import inventory as whole
 from testbed.inventory import Inventory, Section
 
-TABLE = "stranger"
+TABLE = "foreign"
 NAMES = (
     "vendor0",
     "br-up",
@@ -23,8 +26,8 @@ NAMES = (
     TABLE,
 )
 MARKS = ("10.77.0.", "fd00:77:", "203.0.113.0/24", "2001:db8:99:")
-# What the kernel or vswitchd draws anew when an internal port or a bridge comes back.
-_DRAWN = (
+# What the kernel or ovs-vswitchd assigns again when an internal port or a bridge comes back.
+_ASSIGNED = (
     "ifindex",
     "link_index",
     "qdisc",
@@ -35,7 +38,7 @@ _DRAWN = (
     "operstate",
     "flags",
 )
-_ROW_DRAWN = ("interfaces", "ports", "ofport", "mac_in_use", "error", "admin_state", "mtu")
+_ASSIGNED_COLUMNS = ("interfaces", "ports", "ofport", "mac_in_use", "error", "admin_state", "mtu")
 _SECTIONS: dict[str, Callable[[], Section]] = {
     "links": whole.links,
     "addresses": whole.addresses,
@@ -46,10 +49,11 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
 _INSIDE = ("addresses", "routes")
 
 _IN_OVS = (
-    "ovs-vsctl add-port br-int vendor0 -- set interface vendor0 type=internal mac='\"0a:77:00:00:00:01\"'"
-    " external_ids:vendor=other external_ids:pod_name=alien external_ids:pod_namespace=default",
-    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type=netdev other_config:hwaddr=0a:77:00:00:00:02"
-    " -- add-port br-up up0",
+    "ovs-vsctl add-port br-int vendor0"
+    " -- set interface vendor0 type=internal mac='\"0a:77:00:00:00:01\"' external_ids:vendor=other"
+    " external_ids:pod_name=alien external_ids:pod_namespace=default",
+    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type=netdev"
+    " other_config:hwaddr=0a:77:00:00:00:02 -- add-port br-up up0",
     "ovs-vsctl add-port br-int to-up -- set interface to-up type=patch options:peer=to-int"
     " -- add-port br-up to-int -- set interface to-int type=patch options:peer=to-up",
     "ovs-vsctl add-port br-int foreign-tun"
@@ -71,7 +75,7 @@ IN_KERNEL = [shlex.split(line) for line in _IN_KERNEL]
 
 
 def in_pod(netns: str) -> list[list[str]]:
-    """Addresses and routes that somebody with NET_ADMIN put into a pod of ours."""
+    """Return commands that add addresses and routes to one of our pods, as NET_ADMIN permits."""
     name = netns.rpartition("/")[2]
     lines = (
         "address add 10.77.0.1/24 dev eth0",
@@ -83,10 +87,10 @@ def in_pod(netns: str) -> list[list[str]]:
 
 
 def inventory(netns: str | None) -> Inventory:
-    """The witnesses as they are now; with `netns`, those inside that pod too."""
+    """Return the sentinels as they are now; with ``netns``, also those inside that pod."""
     found = {name: _plain(name, _only(section(), NAMES)) for name, section in _SECTIONS.items()}
     if netns:
-        with inside(netns):
+        with in_netns(netns):
             found |= {f"pod {name}": _only(_SECTIONS[name](), MARKS) for name in _INSIDE}
     return found
 
@@ -96,9 +100,9 @@ def _only(section: Section, words: tuple[str, ...]) -> Section:
 
 
 def _plain(name: str, section: Section) -> Section:
-    drawn = {"links": _DRAWN, "ovsdb": _ROW_DRAWN}.get(name, ())
+    assigned = {"links": _ASSIGNED, "ovsdb": _ASSIGNED_COLUMNS}.get(name, ())
     return {
-        key: {fact: kept for fact, kept in value.items() if fact not in drawn}
+        key: {fact: kept for fact, kept in value.items() if fact not in assigned}
         if isinstance(value, dict)
         else value
         for key, value in section.items()
@@ -106,5 +110,5 @@ def _plain(name: str, section: Section) -> Section:
 
 
 def unsettled(found: Inventory) -> bool:
-    """Whether the kernel still looks for duplicates of an address."""
+    """Return whether duplicate address detection still runs for an address."""
     return any("tentative" in facts for facts in found["addresses"].values())

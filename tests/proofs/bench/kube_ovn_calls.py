@@ -1,8 +1,10 @@
-"""The calls that kube-ovn-cni makes for one ADD in its veth path, in their order, without its ARP probe.
+"""The calls that kube-ovn-cni makes for one ADD in its veth path, in their order, without its ARP
+probe.
 
-`ovs-vsctl` is the same program with the same words. Links are made with `ip`, where kube-ovn-cni has netlink in Go,
-which is faster: hence the share of `ovs-vsctl` is counted apart. Its API calls, QoS rates and checks of the gateway
-are left out; what it asks of OVSDB for a pod without any of these is here.
+`ovs-vsctl` is the same program with the same arguments. Links are made with `ip`, where
+kube-ovn-cni uses netlink in Go, which is faster: so the share of `ovs-vsctl` is measured
+separately. Its API calls, QoS rates and gateway checks are left out; what it reads from OVSDB for
+a pod without any of these is here.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from time import perf_counter
 from proofs.bench import processes
 from proofs.bench.processes import Done, Job
 
-POLL = 0.5  # seconds between two looks for ovn-installed, as written there
-POLLS = 60
-AT_ONCE = 100  # its --ovs-vsctl-concurrency
+POLL_SECONDS = 0.5  # between two reads of ovn-installed, as in kube-ovn-cni
+MAX_POLLS = 60
+AT_ONCE = 100  # kube-ovn-cni's --ovs-vsctl-concurrency
 
 
 @dataclass(slots=True)
 class Pod:
-    """What it is told of a pod; `vsctl_ms` grows with each call."""
+    """The arguments of one ADD; `vsctl_ms` grows with each call of ovs-vsctl."""
 
     netns: str
     link: str
@@ -35,7 +37,11 @@ class Pod:
     vsctl_ms: float = 0
 
     def vsctl(self, *words: str) -> str:
-        """One call. With a hundred at once ovsdb-server's queue of callers overflows; there the ADD fails by it."""
+        """Run ovs-vsctl once and return its output.
+
+        Repeat it while ovsdb-server's listen queue is full, as with a hundred at once; there the
+        ADD fails by it. Raise RuntimeError if it fails otherwise.
+        """
         for _ in range(100):
             done = processes.one(Job(["ovs-vsctl", "--timeout=30", *words]))
             self.vsctl_ms += done.ms
@@ -46,50 +52,32 @@ class Pod:
             time.sleep(0.01)
         raise RuntimeError(f"ovs-vsctl {' '.join(words)}: status {done.code}: {done.out.strip()}")
 
+    def _find(self, table: str, *conditions: str) -> str:
+        options = ("--no-heading", "--data=bare", "--columns=_uuid")
+        return self.vsctl(*options, "find", table, *conditions)
+
     def add(self) -> None:
+        """Attach the pod. Raise RuntimeError if a step fails or OVN does not install the port."""
         link, inner = self.link, f"{self.link[:-2]}_c"
-        mine = f"external-ids:iface-id={self.iface_id}"
-        _checked(
-            [
-                "ip",
-                "link",
-                "add",
-                link,
-                "mtu",
-                self.mtu,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                inner,
-                "mtu",
-                self.mtu,
-            ]
-        )
-        self.vsctl(
-            "--no-heading",
-            "--data=bare",
-            "--columns=_uuid",
-            "find",
-            "Interface",
-            mine,
-            f'name!="{link}"',
-        )
+        by_iface_id = f"external-ids:iface-id={self.iface_id}"
+        make = f"link add {link} mtu {self.mtu} type veth peer name {inner} mtu {self.mtu}"
+        _run_checked(["ip", *make.split()])
+        self._find("Interface", by_iface_id, f'name!="{link}"')
         self._port()
-        _checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
-        self._rates(mine)
+        _run_checked(["ip", "link", "set", link, "up", "txqueuelen", "1000"])
+        self._rates(by_iface_id)
         if (
             self.vsctl("--bare", "--columns=datapath_type", "find", "bridge", "name=br-int")
             == "netdev"
         ):
-            _checked(["ethtool", "-K", inner, "tx", "off"])
+            _run_checked(["ethtool", "-K", inner, "tx", "off"])
         self._wait_installed()
-        self._mirror(mine)
-        self._inside(inner)
+        self._mirror(by_iface_id)
+        self._configure_pod(inner)
 
     def _port(self) -> None:
         pod, _, namespace = self.iface_id.partition(".")
-        # It says vendor=kube-ovn, and the agent would adopt that: it takes over where kube-ovn-cni was.
+        # kube-ovn-cni writes vendor=kube-ovn, but the agent would adopt such a port.
         labels = [
             f"iface-id={self.iface_id}",
             "vendor=the-rival",
@@ -110,18 +98,21 @@ class Pod:
             *settings,
         )
 
-    def _rates(self, mine: str) -> None:
-        """Bandwidth: find the interface, look for QoS and Queue, set policing; then netem: two looks."""
+    def _rates(self, by_iface_id: str) -> None:
+        """Make the calls for bandwidth, and the two for netem.
+
+        For bandwidth they find the interface, look for QoS and Queue rows, and set policing.
+        """
         for table in ("interface", "qos", "queue"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+            self._find(table, by_iface_id)
         self.vsctl(
             "set", "interface", self.link, "ingress_policing_rate=0", "ingress_policing_burst=0"
         )
         for table in ("interface", "qos"):
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, mine)
+            self._find(table, by_iface_id)
 
     def _wait_installed(self) -> None:
-        for _ in range(POLLS):
+        for _ in range(MAX_POLLS):
             if (
                 self.vsctl(
                     "--if-exists", "get", "interface", self.link, "external-ids:ovn-installed"
@@ -129,28 +120,28 @@ class Pod:
                 == '"true"'
             ):
                 return
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
         raise RuntimeError(f"{self.link}: no ovn-installed")
 
-    def _mirror(self, mine: str) -> None:
-        """Without a mirror for this pod: three looks."""
+    def _mirror(self, by_iface_id: str) -> None:
+        """Make the three calls for a pod without a mirror."""
         for table in ("interface", "port", "mirror"):
-            condition = mine if table == "interface" else f'name="{self.link}"'
-            self.vsctl("--no-heading", "--data=bare", "--columns=_uuid", "find", table, condition)
+            condition = by_iface_id if table == "interface" else f'name="{self.link}"'
+            self._find(table, condition)
 
-    def _inside(self, inner: str) -> None:
+    def _configure_pod(self, inner: str) -> None:
         netns = self.netns.rpartition("/")[2]
-        _checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
+        _run_checked(["ip", "link", "set", inner, "alias", inner, "netns", netns])
         steps = [f"link set {inner} name eth0 address {self.mac} mtu {self.mtu} up"]
         steps += [
             f"address add {self.address} dev eth0",
             f"route replace default via {self.gateway}",
         ]
-        _checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
+        _run_checked(["ip", "-n", netns, "-batch", "-"], "\n".join(steps))
 
 
 def together(pods: Sequence[Sequence[str]]) -> list[Done]:
-    """Attach all of them at once, each in a thread as each request has a goroutine there."""
+    """Attach all pods at once, each in a thread, as each request there has a goroutine."""
     with ThreadPoolExecutor(min(len(pods), AT_ONCE)) as pool:
         return list(pool.map(_timed, pods))
 
@@ -165,7 +156,7 @@ def _timed(words: Sequence[str]) -> Done:
     return Done((perf_counter() - began) * 1000, 0, "", pod.vsctl_ms)
 
 
-def _checked(argv: Sequence[str], stdin: str = "") -> Done:
+def _run_checked(argv: Sequence[str], stdin: str = "") -> Done:
     done = processes.one(Job(argv, stdin=stdin))
     if done.code:
         raise RuntimeError(f"{' '.join(argv)}: status {done.code}: {done.out.strip()}")

@@ -1,8 +1,9 @@
-"""What the kernel tells of changes, in every namespace that the node knows, and whose request each of them answers.
+"""The kernel's notifications in every namespace that the node knows, and which process caused
+each.
 
-A notification bears the port id of the netlink socket that asked for the change, zero where the kernel made it itself.
-Port ids are unique within one namespace, so a socket of the node's own namespace is found by it, and its process with
-it: as the kernel lists them (/proc/net/netlink, /proc/<pid>/fd), not as anybody says.
+A notification has the port ID of the netlink socket that asked for the change, or zero where the
+kernel made it by itself. Port IDs are unique within one namespace. So a socket of the node's own
+namespace, and its process, is found from the kernel's own lists (/proc/net/netlink, /proc/PID/fd).
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ IN_A_POD = "in a pod"
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """``moment`` in seconds of the monotonic clock; ``namespace`` is None for the node's own; ``index`` of the link."""
+class Notification:
+    """One change. ``moment`` is in seconds of the monotonic clock, ``index`` the link's.
+
+    ``namespace`` is None for the node's own.
+    """
 
     moment: float
     what: str
@@ -56,35 +60,36 @@ class Notice:
 
 
 def listener() -> socket.socket:
-    heard = socket.socket(
+    """Return a socket that receives the notifications of all namespaces."""
+    sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
     )
-    heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
-    heard.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-    heard.bind((0, _GROUPS))
-    return heard
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+    sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+    sock.bind((0, _GROUPS))
+    return sock
 
 
-def drain(heard: socket.socket) -> list[Notice]:
-    """All that wait; where the kernel had to drop some, one that says so."""
-    found: list[Notice] = []
+def drain(sock: socket.socket) -> list[Notification]:
+    """Return all waiting notifications, with a `LOST` for each time the kernel dropped some."""
+    found: list[Notification] = []
     while True:
         try:
-            data, ancillary, _, _ = heard.recvmsg(1 << 17, 64)
+            data, ancillary, _, _ = sock.recvmsg(1 << 17, 64)
         except BlockingIOError:
             return found
         except OSError:
-            found.append(Notice(time.monotonic(), LOST))
+            found.append(Notification(time.monotonic(), LOST))
         else:
-            found += _notices(data, _namespace(ancillary))
+            found += _parse(data, _namespace(ancillary))
 
 
-def _notices(data: bytes, namespace: int | None) -> Iterator[Notice]:
+def _parse(data: bytes, namespace: int | None) -> Iterator[Notification]:
     at, now = 0, time.monotonic()
     while at + _HEAD.size <= len(data):
         size, kind, _, _, sender = _HEAD.unpack_from(data, at)
         index = struct.unpack_from("=i", data, at + 20)[0] if kind in _WITH_INDEX else 0
-        yield Notice(now, _NAMES.get(kind, f"message {kind}"), namespace, index, sender)
+        yield Notification(now, _NAMES.get(kind, f"message {kind}"), namespace, index, sender)
         at += (size + 3) & ~3
 
 
@@ -95,20 +100,24 @@ def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     return None
 
 
-def told(heard: Iterable[Notice]) -> list[dict[str, Any]]:
-    """Each with whose it is: of a process of the node, if it is known still, or in a pod, where it may be any."""
-    known = holders()
-    return [asdict(each) | {"whose": _whose(each, known)} for each in heard]
+def with_origin(sock: Iterable[Notification]) -> list[dict[str, Any]]:
+    """Return each notification with its origin.
+
+    That is the name of a process of the node if it still runs, or `IN_A_POD`, where it may be any
+    process.
+    """
+    known = socket_owners()
+    return [asdict(each) | {"origin": _origin(each, known)} for each in sock]
 
 
-def _whose(notice: Notice, known: Mapping[int, str]) -> str:
-    if notice.namespace is not None:
+def _origin(notification: Notification, known: Mapping[int, str]) -> str:
+    if notification.namespace is not None:
         return IN_A_POD
-    return known.get(notice.sender, "others") if notice.sender else "the kernel"
+    return known.get(notification.sender, "others") if notification.sender else "the kernel"
 
 
-def holders() -> dict[int, str]:
-    """Of each rtnetlink socket of this namespace that is open now: its port id, and the name of its process."""
+def socket_owners() -> dict[int, str]:
+    """Return the process name by port ID for each open rtnetlink socket of this namespace."""
     sockets = {}
     for line in Path("/proc/net/netlink").read_text().splitlines()[1:]:
         words = line.split()

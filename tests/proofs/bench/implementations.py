@@ -1,4 +1,4 @@
-"""Who attaches pods: how each is told to, and what it has to leave behind."""
+"""The implementations that are compared: what each needs to attach a pod, and how it is started."""
 
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ from proofs.bench import pods
 from proofs.bench.pods import Pod
 
 MTU = "1400"
-AGENT, FLOOR, RIVAL, REFERENCE = "ovnlet", "floor", "rival", "bridge"
+# Row names of build/bench.json.
+AGENT, FLOOR, KUBE_OVN, REFERENCE = "ovnlet", "floor", "rival", "bridge"
 BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
 
 
-class Contender(Protocol):
-    """One way to attach. `ADD` and `DEL` are orders for the driver; `sandbox` is a new container ID for each ADD."""
+class Implementation(Protocol):
+    """One way to attach pods. `add` and `delete` return orders for the driver.
+
+    Each pod comes with a sandbox, which is a new container ID for each ADD.
+    """
 
     name: str
     in_ovn: bool
 
     @abstractmethod
-    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        """Return the order that attaches these pods."""
+
     @abstractmethod
-    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]: ...
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        """Return the order that detaches these pods."""
 
 
 def link(sandbox: str) -> str:
-    """The node's end of the pair: one rule for all that make one."""
+    """Return the name of the node's end of the veth pair, the same for all that make one."""
     return f"{sandbox[:12]}_h"
 
 
-class Plugin(Contender):
+class Plugin(Implementation):
     """A CNI plugin, started as a runtime starts it."""
 
     def __init__(self, name: str, path: Path, config: dict[str, Any], *, in_ovn: bool) -> None:
@@ -47,6 +54,7 @@ class Plugin(Contender):
         return self._order("DEL", pods)
 
     def version(self) -> list[Any]:
+        """Return the job that runs VERSION."""
         return [[str(self._path)], {"CNI_COMMAND": "VERSION"}, '{"cniVersion":"1.0.0"}']
 
     def _order(self, verb: str, those: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
@@ -56,7 +64,7 @@ class Plugin(Contender):
         }
 
     def _env(self, verb: str, pod: Pod, sandbox: str) -> dict[str, str]:
-        facts = {
+        arguments = {
             "NAMESPACE": pods.NAMESPACE,
             "NAME": pod.name,
             "INFRA_CONTAINER_ID": sandbox,
@@ -69,13 +77,13 @@ class Plugin(Contender):
             "CNI_IFNAME": "eth0",
             "CNI_PATH": str(self._path.parent),
             "CNI_ARGS": ";".join(
-                ["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in facts.items())]
+                ["IgnoreUnknown=1", *(f"K8S_POD_{key}={value}" for key, value in arguments.items())]
             ),
         }
 
 
-class Floor(Contender):
-    """tests/proofs/bench/floor.c; its DEL cleans up after the rival too."""
+class Floor(Implementation):
+    """tests/proofs/bench/floor.c. Its DEL also removes what `KubeOvn` attached."""
 
     name, in_ovn = FLOOR, True
 
@@ -96,20 +104,21 @@ class Floor(Contender):
         return [self._path, "add", *inner, pods.GATEWAY, MTU, pod.iface_id]
 
 
-class Rival(Floor):
-    """bench.rival, by threads of the driver."""
+class KubeOvn(Floor):
+    """The calls of kube-ovn-cni, made by threads of the driver."""
 
-    name, in_ovn = RIVAL, True
+    name, in_ovn = KUBE_OVN, True
 
     def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
-        return {"kind": "rival", "jobs": [self._told(*each) for each in pods]}
+        return {"kind": "kube-ovn", "jobs": [self._job(*each) for each in pods]}
 
     @staticmethod
-    def _told(pod: Pod, sandbox: str) -> list[str]:
+    def _job(pod: Pod, sandbox: str) -> list[str]:
         return [pod.netns, link(sandbox), pod.mac, pod.address, pods.GATEWAY, MTU, pod.iface_id]
 
 
-def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
+def all_implementations(plugin: Path, floor: Path) -> dict[str, Implementation]:
+    """Return all implementations by name."""
     subnet = {
         "type": "host-local",
         "ranges": [[{"subnet": "10.99.0.0/16"}]],
@@ -122,10 +131,10 @@ def everyone(plugin: Path, floor: Path) -> dict[str, Contender]:
         "isGateway": True,
         "ipam": subnet,
     }
-    all_of_them: list[Contender] = [
+    all_of_them: list[Implementation] = [
         Plugin(AGENT, plugin, {"name": "ovnlet", "type": "ovnlet"}, in_ovn=True),
         Floor(floor),
-        Rival(floor),
+        KubeOvn(floor),
         Plugin(REFERENCE, BRIDGE_PLUGIN, reference, in_ovn=False),
     ]
     return {each.name: each for each in all_of_them}
