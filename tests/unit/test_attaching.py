@@ -52,9 +52,10 @@ async def test_an_address_that_cannot_be_used_fails_the_add_at_once_and_is_told(
         Invalid, match=r"ip_address is '10.17.0.5'; allowed: an address inside 10.16.0.0/16"
     ):
         await world.attaching.add(world.attachment())
-    assert [p.key for outcome in world.outcomes for p in outcome.problems] == [
-        "ovn.kubernetes.io/ip_address"
+    assert [(kind, reason) for kind, reason, _ in world.status.events] == [
+        ("Warning", "InvalidAnnotation")
     ]
+    assert "ovn.kubernetes.io/ip_address" in world.status.events[0][2]
     assert world.nothing_left()
 
 
