@@ -110,10 +110,10 @@ _NODE_SAYS = {
 
 
 def _pods() -> str:
-    when = dict.fromkeys(annotations._FIXED, "fixed for a sandbox") | dict.fromkeys(
-        annotations._ROUTING, "live"
+    when = dict.fromkeys(annotations.FIXED, "fixed for a sandbox") | dict.fromkeys(
+        annotations.ROUTING, "live"
     )
-    names = (*annotations._FIXED, *annotations._ROUTING, *annotations._READY)
+    names = (*annotations.FIXED, *annotations.ROUTING, *annotations._READY)
     return _table(
         ("name", "value", "when it changes"),
         ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),

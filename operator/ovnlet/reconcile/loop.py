@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, settled_annotations
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
@@ -152,7 +152,7 @@ class Reconciler:
     def desired(self, record: Record) -> tuple[Network, Allocation]:
         """The network this attachment should have now; raises NotReady or Invalid without a usable allocation."""
         attachment = record.attachment
-        allocation = annotations.settle(
+        allocation = settled_annotations.settle(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
         return network(attachment, allocation, self._host.node), allocation
@@ -224,7 +224,7 @@ class Reconciler:
         except Invalid as problem:
             self._tell(Outcome(attachment, ABSENT, ABSENT, problems=(problem,)))
             raise
-        good = annotations.usable(
+        good = settled_annotations.usable(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
         edited = good != record.good

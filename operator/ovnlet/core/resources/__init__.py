@@ -42,7 +42,7 @@ Network = frozenset[Resource]
 ABSENT: Network = frozenset()
 
 
-class Thing(Protocol):
+class AnyResource(Protocol):
     """What ``diff`` knows of any kind of thing, on a node or in the northbound database."""
 
     @property
@@ -77,6 +77,7 @@ __all__ = [
     "ABSENT",
     "ORDER",
     "Address",
+    "AnyResource",
     "CompetingRoute",
     "DuplicateIfaceId",
     "HtbQdisc",
@@ -95,6 +96,5 @@ __all__ = [
     "Route",
     "Sysctl",
     "TbfQdisc",
-    "Thing",
     "Veth",
 ]
