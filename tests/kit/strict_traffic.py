@@ -64,7 +64,9 @@ class StrictTraffic:
                 plug is not None and len(ours) == 1 and plug.qos == ours[0].uuid and ours[0].whole
             )
             labels = frozenset(ours[0].labels.items())
-            yield OvsQos(port, name, ours[0].rate, ours[0].burst, labels, ours[0].told, bound)
+            yield OvsQos(
+                port, name, ours[0].rate, ours[0].burst, labels, ours[0].other_config, bound
+            )
 
     def put(self, wanted: Resource, pod: Link | None) -> None:
         match wanted:
@@ -103,7 +105,7 @@ class StrictTraffic:
         labels = dict(wanted.labels)
         self.forget(labels[MARK])
         uuid = self.kernel.birth()
-        self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.told)
+        self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.other_config)
         self.plugs[wanted.name].qos = uuid
 
     def forget(self, mark: str) -> None:

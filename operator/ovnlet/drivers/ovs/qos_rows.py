@@ -71,7 +71,7 @@ def value(
     intact = intact and labels == {
         k: v for k, v in queue.get("external_ids", {}).items() if k in _LABELS
     }
-    return OvsQos(port, name, rate, burst or 0, found.labels, found.told, intact)
+    return OvsQos(port, name, rate, burst or 0, found.labels, found.other_config, intact)
 
 
 def columns(shaping: OvsQos) -> tuple[Row, Row]:
@@ -84,7 +84,11 @@ def columns(shaping: OvsQos) -> tuple[Row, Row]:
     speed = {"max-rate": str(shaping.rate)} if (shaping.rate or 0) > _SPEED else {}
     labels = dict(shaping.labels)
     return (
-        {"type": _TYPE, "other_config": {**dict(shaping.told), **speed}, "external_ids": labels},
+        {
+            "type": _TYPE,
+            "other_config": {**dict(shaping.other_config), **speed},
+            "external_ids": labels,
+        },
         {"other_config": limits, "external_ids": labels},
     )
 
