@@ -64,9 +64,7 @@ class StrictTraffic:
                 plug is not None and len(ours) == 1 and plug.qos == ours[0].uuid and ours[0].whole
             )
             labels = frozenset(ours[0].labels.items())
-            yield OvsQos(
-                port, name, ours[0].rate, ours[0].burst, labels, ours[0].other_config, bound
-            )
+            yield OvsQos(port, name, ours[0].rate, ours[0].burst, labels, ours[0].told, bound)
 
     def put(self, wanted: Resource, pod: Link | None) -> None:
         match wanted:

@@ -14,7 +14,7 @@ from kit.pods import Text, key
 from ovnlet.core import annotations, desired, qos, shaping
 from ovnlet.core.annotations import parse
 from ovnlet.core.identity import Node
-from ovnlet.core.qos import Impairment, Limit, Qos, NotAllowed
+from ovnlet.core.qos import Impairment, Limit, NotAllowed, Qos
 from ovnlet.core.resources import (
     HtbQdisc,
     LeafQdisc,
