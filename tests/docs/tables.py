@@ -180,7 +180,7 @@ _VERBS = {
 def _verbs() -> str:
     rows = []
     for verb, needs in request._REQUIRED.items():
-        since = netconf._SINCE.get(verb, SUPPORTED_VERSIONS[0])
+        since = netconf._FIRST_VERSION.get(verb, SUPPORTED_VERSIONS[0])
         rows.append((verb, since, ", ".join(f"`{name}`" for name in needs), _VERBS[verb]))
     return _table(("verb", "since", "needs", "what it does"), rows)
 

@@ -64,7 +64,7 @@ def test_the_older_goes_before_the_younger() -> None:
     for spec, words in (
         ({"cidrBlock": "10.0.5.0/24"}, "overlaps 10.0.0.0/16 of subnet old"),
         ({"cidrBlock": "10.1.0.0/24", "namespaces": ["a", "shop"]}, "namespace shop"),
-        ({"cidrBlock": "10.1.0.0/24", "default": True}, "default already"),
+        ({"cidrBlock": "10.1.0.0/24", "default": True}, "already the default"),
     ):
         assert words in (subnets.clash(subnets.read("new", spec), [old]) or "")
     assert subnets.clash(subnets.read("new", {"cidrBlock": "fd00::/64"}), [old]) is None

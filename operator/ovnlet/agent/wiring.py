@@ -222,7 +222,7 @@ class Agent:
             )
             notes.remove(container_id, ifname)
 
-        return [honour(note.container_id, note.ifname) for note in listing.notes]
+        return [honour(note.container_id, note.ifname) for note in listing.deletes]
 
     async def _install(self) -> None:
         """The plugin, then the configuration: its appearance is what makes the node ready."""

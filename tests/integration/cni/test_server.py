@@ -28,7 +28,7 @@ SHIFTED = 1_000_000  # root of a pod's user namespace, as the node sees it
 @pytest.fixture
 def keen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that looks after its socket five times a second; how often it really does, one test shows."""
-    monkeypatch.setattr("ovnlet_cni.server.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("ovnlet_cni.server.SOCKET_CHECK_INTERVAL", 0.2)
 
 
 @pytest_asyncio.fixture
