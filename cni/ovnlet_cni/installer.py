@@ -113,6 +113,7 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
 
 
 def _newest(common: Iterable[str], bin_dir: Path) -> str:
+    """Return the newest version in `common` that we support, or raise InstallError."""
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
         raise InstallError(
@@ -144,6 +145,7 @@ def _write_if_changed(path: Path, content: bytes, mode: int) -> bool:
 
 
 def _holds(path: Path, content: bytes, mode: int) -> bool:
+    """Return whether the path is a regular file with this content and mode."""
     try:
         return (
             not path.is_symlink()
@@ -155,6 +157,7 @@ def _holds(path: Path, content: bytes, mode: int) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Sync the directory, so that a rename in it survives a crash."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -177,6 +180,7 @@ def _is_our_plugin(path: Path) -> bool:
 
 
 def _is_our_conflist(path: Path) -> bool:
+    """Return whether the file is a network configuration named and led by ovnlet."""
     try:
         body = json.loads(path.read_bytes())
         return bool(body["name"] == NETWORK and body["plugins"][0]["type"] == PLUGIN)

@@ -46,6 +46,7 @@ def stated_version(config_text: str) -> str:
 
 
 def _no_constant(name: str) -> object:
+    """Refuse NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -105,6 +106,7 @@ def valid_attachments(config: Config) -> frozenset[tuple[str, str]]:
 
 
 def _pairs(items: list[object]) -> frozenset[tuple[str, str]] | None:
+    """Return the pairs of container ID and interface, or None if any item is not one."""
     pairs = set()
     for item in items:
         if not isinstance(item, dict):

@@ -42,6 +42,7 @@ def require_foreign(path: str, allow_own: bool = False) -> None:
 
 
 def _require_kind(fd: int, path: str) -> None:
+    """Raise CniError with code 8 unless the descriptor is a network namespace."""
     try:
         kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
     except OSError:

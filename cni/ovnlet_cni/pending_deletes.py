@@ -72,6 +72,10 @@ class PendingDeletes:
             return
 
     def _read_file(self, name: str) -> PendingDelete | None:
+        """Return the pending delete in this file, or None if the file is anything else.
+
+        Symlinks are not followed, and the name must match the content.
+        """
         try:
             fd = os.open(
                 self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -109,6 +109,7 @@ def read(env: Mapping[str, str], config_text: str) -> Request:
 
 
 def _verb(env: Mapping[str, str]) -> str:
+    """Return CNI_COMMAND, after checking that the verb's required variables are set."""
     verb = env.get("CNI_COMMAND", "")
     if verb not in _REQUIRED:
         raise CniError(
@@ -124,6 +125,7 @@ def _verb(env: Mapping[str, str]) -> str:
 
 
 def _container_id(env: Mapping[str, str]) -> None:
+    """Check CNI_CONTAINERID."""
     value = env["CNI_CONTAINERID"]
     # It names the record file and is in OVS's external_ids. Runtimes use at most 64 characters.
     if not netconf.NAME.fullmatch(value) or len(value) > 200:
@@ -136,6 +138,7 @@ def _container_id(env: Mapping[str, str]) -> None:
 
 
 def _ifname(env: Mapping[str, str]) -> None:
+    """Check CNI_IFNAME by the kernel's rules for interface names."""
     value = env["CNI_IFNAME"]
     if (
         value in (".", "..")
@@ -196,6 +199,7 @@ _READERS: dict[str, Callable[[Mapping[str, str], Config, str], Request]] = {
 
 
 def _args(text: str) -> dict[str, str]:
+    """Return CNI_ARGS as a dict. Raises CniError unless each entry is KEY=VALUE."""
     pairs = [pair.partition("=") for pair in text.split(";") if pair]
     for key, equals, _ in pairs:
         if not key or not equals:
@@ -205,6 +209,7 @@ def _args(text: str) -> dict[str, str]:
 
 
 def _arg(args: Mapping[str, str], key: str, shape: re.Pattern[str]) -> str:
+    """Return an argument. Raises CniError if it is missing or does not have this shape."""
     value = args.get(key, "")
     if not shape.fullmatch(value):
         message = (

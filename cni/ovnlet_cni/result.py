@@ -117,6 +117,7 @@ def parse(body: Mapping[str, object]) -> Attached:
 
 
 def _interface(interface: AttachedInterface, detailed: bool) -> Json:
+    """Return an interface of a result; `detailed` adds the keys of version 1.1.0."""
     body: Json = {"name": interface.name, "mac": interface.mac, "sandbox": interface.sandbox}
     if detailed:
         body |= {
@@ -128,6 +129,7 @@ def _interface(interface: AttachedInterface, detailed: bool) -> Json:
 
 
 def _ip(ip: AttachedIp, with_version: bool) -> Json:
+    """Return an address of a result; before 1.0.0 it also states its IP version."""
     body: Json = {"version": str(ip.address.version)} if with_version else {}
     body["address"] = str(ip.address)
     if ip.gateway is not None:
@@ -138,6 +140,7 @@ def _ip(ip: AttachedIp, with_version: bool) -> Json:
 
 
 def _route(route: AttachedRoute, detailed: bool) -> Json:
+    """Return a route of a result; `detailed` adds the keys of version 1.1.0."""
     body: Json = {"dst": str(route.dst), "gw": None if route.gw is None else str(route.gw)}
     if detailed:
         body |= {
@@ -147,6 +150,7 @@ def _route(route: AttachedRoute, detailed: bool) -> Json:
 
 
 def _items(body: Mapping[str, object], key: str) -> list[Json]:
+    """Return a list of objects. Raises NotAResult if it is anything else."""
     items = [] if body.get(key) is None else body[key]  # Go writes null for an empty list
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise NotAResult(f"{key} is not a list of objects")
@@ -154,6 +158,7 @@ def _items(body: Mapping[str, object], key: str) -> list[Json]:
 
 
 def _text(item: Json, key: str) -> str:
+    """Return a string, or an empty one if it is missing. Raises NotAResult."""
     value = item.get(key, "")
     if not isinstance(value, str):
         raise NotAResult(f"{key} is {value!r}, not a string")
@@ -161,6 +166,7 @@ def _text(item: Json, key: str) -> str:
 
 
 def _number(item: Json, key: str) -> int | None:
+    """Return an integer, or None if it is missing. Raises NotAResult."""
     value = item.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise NotAResult(f"{key} is {value!r}, not an integer")
@@ -168,6 +174,7 @@ def _number(item: Json, key: str) -> int | None:
 
 
 def _address(item: Json, key: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, or None if it is missing. Raises ValueError."""
     text = _text(item, key)
     if not text:
         return None

@@ -111,6 +111,7 @@ class Server:
         await self._runner.cleanup()
 
     async def _listen(self) -> None:
+        """Listen on a new socket, and close the old one once the new one is in place."""
         listener.prepare_directory(self._path.parent)
         site, old = web.SockSite(self._runner, listener.listen(self._path)), self._site
         await site.start()
@@ -119,6 +120,10 @@ class Server:
             await old.stop()
 
     async def _keep_listening(self) -> None:
+        """Check the socket file every SOCKET_CHECK_INTERVAL, and replace it if it was removed.
+
+        A file that another live server listens on is left alone, and reported once.
+        """
         yielded = False
         while True:
             await asyncio.sleep(SOCKET_CHECK_INTERVAL)
@@ -159,6 +164,7 @@ class Server:
             self._running.discard(task)
 
     async def _cni(self, http: web.Request) -> web.StreamResponse:
+        """Answer one call of the plugin, always with a result or an error object."""
         env: Mapping[str, str] = {}
         config, began = "", time.monotonic()
         try:
@@ -186,6 +192,7 @@ class Server:
         return web.Response(status=failure.http_status, body=body, content_type="application/json")
 
     async def _answer(self, call: request.Request) -> bytes:
+        """Return what the plugin prints on stdout for a call that succeeds. Raises CniError."""
         match call:
             case Attach():
                 return await self._add(call)
@@ -214,6 +221,7 @@ class Server:
 
 
 def _peer_uid(http: web.Request) -> int:
+    """Return the user ID of the client, or -1 if it has disconnected."""
     if http.transport is None:  # the client has disconnected already
         return -1
     peer: socket.socket = http.transport.get_extra_info("socket")
@@ -223,6 +231,7 @@ def _peer_uid(http: web.Request) -> int:
 
 
 async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
+    """Return environment and stdin of the plugin from the request's body. Raises CniError."""
     try:
         body = json.loads(await http.read())
     except web.HTTPRequestEntityTooLarge as error:
@@ -240,6 +249,7 @@ async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
 
 
 def _subject(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what identifies the call in the log."""
     return {
         "verb": env.get("CNI_COMMAND", ""),
         "container": env.get("CNI_CONTAINERID", ""),

@@ -203,6 +203,10 @@ def _impairment(read: Reader) -> Impairment | None:
 
 
 def _addresses(read: Reader) -> tuple[Interface, ...]:
+    """Return the addresses with the prefix of their family.
+
+    Raises NotReady if there are none, and Invalid.
+    """
     texts, prefixes = values.split(read.text("ip_address")), values.split(read.text("cidr"))
     if not texts:
         raise NotReady("no address yet: annotation ip_address is missing")
@@ -229,6 +233,7 @@ def _addresses(read: Reader) -> tuple[Interface, ...]:
 
 
 def _network(read: Reader, text: str) -> Destination:
+    """Return one prefix of ``cidr``. Raises Invalid."""
     try:
         network = values.prefix(text)
     except ValueError as error:
@@ -241,6 +246,7 @@ def _network(read: Reader, text: str) -> Destination:
 
 
 def _mac(read: Reader) -> str:
+    """Return the MAC in lower case. Raises Invalid unless it is a unicast address."""
     text = read.text("mac_address").lower()
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
         raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
@@ -248,6 +254,7 @@ def _mac(read: Reader) -> str:
 
 
 def _repair(annotations: Collection[tuple[str, str]]) -> tuple[Repair, ...]:
+    """Return the pod's repair policy, or nothing if it has none. Raises Invalid."""
     value = dict(annotations).get(REPAIR)
     match value:
         case None:

@@ -83,6 +83,7 @@ def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node:
 
 
 def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
+    """Return the prefixes in a fixed order, so that equal sets give equal values."""
     return tuple(
         sorted(
             prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)
@@ -93,6 +94,7 @@ def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
 def _labels(
     attachment: Attachment, text: Mapping[str, str], allocation: Allocation
 ) -> dict[str, str]:
+    """Return our external_ids of the node's port."""
     return {
         MARK: ids.mark(*attachment.key),
         "iface-id": annotations.node_port(text) or ids.node_iface_id(attachment.pod),

@@ -100,6 +100,7 @@ def _attributes(resource: Any) -> Iterator[str]:
 
 
 def _changes(was: Any, now: Any) -> Iterator[str]:
+    """Yield what differs between two values of a resource; of a map only the keys that differ."""
     for field in fields(now):
         before, after = getattr(was, field.name), getattr(now, field.name)
         if before == after:

@@ -144,6 +144,7 @@ def format_percent(share: int) -> str:
 
 
 def _whole(text: str, most: int, allowed: str) -> int:
+    """Return a whole number from 0 to ``most``. Raises NotAllowed with the text ``allowed``."""
     if not text.isascii() or not text.isdecimal() or len(text) > 20 or int(text) > most:
         raise NotAllowed(allowed)
     return int(text)

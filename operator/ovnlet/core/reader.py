@@ -30,6 +30,7 @@ class Reader:
     """
 
     def __init__(self, annotations: Mapping[str, str], key: Callable[[str], str]) -> None:
+        """Read from ``annotations``; ``key`` returns the full key of a short name."""
         self._annotations, self._key = annotations, key
         self.problems: list[Invalid] = []
         self.notices: list[str] = []
@@ -72,6 +73,7 @@ class Reader:
         return found.value
 
     def _text(self, full: str, most: int = _MAX_LENGTH, *, plain: bool = True) -> str:
+        """Return a value without surrounding blanks. Raises Invalid if too long or not plain."""
         value = self._annotations.get(full, "")
         most = most if value.isascii() else _MAX_LENGTH
         if len(value) > most:

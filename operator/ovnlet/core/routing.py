@@ -79,4 +79,5 @@ def _broadcast(address: Interface) -> Address | None:
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
+    """Return whether the attachment has an address of the gateway's family."""
     return any(address.version == gateway.version for address in addresses)

@@ -109,6 +109,7 @@ def _ovs_policing(port: Port, limit: Limit, mtu: int) -> OvsPolicing:
 
 
 def _netem(veth: Veth, impairment: Impairment) -> LeafQdisc:
+    """Return the netem qdisc that impairs packets to the pod."""
     limit = impairment.limit or _DEFAULT_NETEM_LIMIT
     return LeafQdisc(
         veth.key, veth.host, NETEM, limit, impairment.latency, impairment.jitter, impairment.loss

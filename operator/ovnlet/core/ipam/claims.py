@@ -250,11 +250,13 @@ def _is_address(text: str) -> bool:
 
 
 def _is_pair(text: str) -> bool:
+    """Return whether the text is one address of each family, which is a single entry of a pool."""
     parts = values.split(text)
     return len(parts) == 2 and (":" in parts[0]) != (":" in parts[1])
 
 
 def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
+    """Return the addresses in ``text``, IPv4 first. Raises Invalid if a pod may not have them."""
     allowed = f"at most one address of each family inside {subnet.cidr} that is not the gateway's"
     try:
         found = [values.address(part.partition("/")[0]) for part in values.split(text)]

@@ -91,6 +91,7 @@ def _from_requests(
     requests: tuple[AddressRequest, ...],
     conflict: "_Conflict",
 ) -> Decision:
+    """Decide by the claim's own requests: keep what fits, or else ask for the first free one."""
     if (
         seen is not None
         and (kept := _inherited(seen, subnet))
@@ -152,6 +153,8 @@ def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, 
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
+    """The check whether another port than ``port`` has an address or a MAC."""
+
     port: str
     holder: Holder
 
@@ -221,6 +224,7 @@ def _ask(
 def _accept(
     request: AddressRequest, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict
 ) -> Decision:
+    """Pin OVN's answer if it is complete, as requested and not in use; or else drop the port."""
     if lacking := subnet.families - {address.version for address in answer.addresses}:
         words = " and ".join(f"IPv{family}" for family in sorted(lacking))
         # OVN gives this port nothing when an address becomes free, so a new port is made then.

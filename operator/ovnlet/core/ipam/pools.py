@@ -89,6 +89,7 @@ class IpPool:
         )
 
     def _addresses(self, family: int) -> Iterator[Address]:
+        """Yield every address of a family, in the order of the entries."""
         for first, last in self.spans:
             for offset in range(int(last) - int(first) + 1) if first.version == family else ():
                 yield first + offset
@@ -109,6 +110,7 @@ def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
 
 
 def _span(entry: str) -> tuple[Address, Address]:
+    """Return the first and the last address of an entry. Raises ValueError."""
     if "/" in entry:
         network = ip_network(entry.strip(), strict=False)
         return network.network_address, network.broadcast_address

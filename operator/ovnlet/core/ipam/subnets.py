@@ -160,6 +160,7 @@ def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
 
 
 def _networks(text: str) -> tuple[Destination, ...]:
+    """Return the prefixes of ``cidrBlock``, IPv4 first. Raises Unusable."""
     try:
         networks = [ip_network(part.strip()) for part in text.split(",")]
     except ValueError as error:
