@@ -8,9 +8,9 @@ class OvnletError(Exception):
 
 
 class Invalid(OvnletError):
-    """The user must act: the value of an annotation or of a Subnet cannot be used.
+    """The user must act: a value cannot be used. The last valid one stays in force.
 
-    The last good value stays in force.
+    The value is an annotation's or a Subnet's.
     """
 
     def __init__(self, key: str, value: str | None, allowed: str) -> None:
@@ -41,7 +41,10 @@ class NodeFault(OvnletError):
 
 
 class NotConverged(OvnletError):
-    """A defect of ovnlet: ``plan`` is still left after the last pass."""
+    """A defect of ovnlet: steps are still left after the last pass.
+
+    ``plan`` has them.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
