@@ -37,7 +37,7 @@ class Subnets:
     def judge(self) -> None:
         """Look at all specifications together: those made first go before those they clash with."""
         desk, accepted = self._desk, [self._desk.join]
-        for body in sorted(desk.subnets, key=lambda each: (each.made, each.name)):
+        for body in sorted(desk.subnets, key=lambda each: (each.created, each.name)):
             verdict = self._verdict(body, accepted)
             if verdict.subnet is not None:
                 accepted.append(verdict.subnet)
@@ -182,7 +182,7 @@ class Subnets:
     def _others(self, body: SubnetObject) -> list[Subnet]:
         """The join network and the Subnets in force that were made before this one."""
         desk = self._desk
-        older = [o for o in desk.subnets if (o.made, o.name) < (body.made, body.name)]
+        older = [o for o in desk.subnets if (o.created, o.name) < (body.created, body.name)]
         return [desk.join, *(desk.usable[o.name] for o in older if o.name in desk.usable)]
 
     def _moves(self, subnet: Subnet) -> str | None:

@@ -102,7 +102,7 @@ class Subnet:
 class SubnetObject:
     """A Subnet as the API server returns it.
 
-    ``made`` is its creation time: the older of two Subnets with the same addresses wins.
+    ``created`` is its creation time: the older of two Subnets with the same addresses wins.
     """
 
     kind: ClassVar[str] = "Subnet"
@@ -111,7 +111,7 @@ class SubnetObject:
 
     name: str
     object_uid: str
-    made: str
+    created: str
     generation: int
     deleting: bool
     finalizers: tuple[str, ...]
