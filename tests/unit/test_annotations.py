@@ -11,8 +11,9 @@ from kit import pods
 from kit.pods import Text, key
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Allocation, CustomRoute
-from ovnlet.core.annotations import parse, relevant, settle, usable, wait_reason
+from ovnlet.core.annotations import parse, relevant, wait_reason
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.settled_annotations import settle, usable
 
 DUAL = {
     key("ip_address"): "10.16.0.5,fd00::5",

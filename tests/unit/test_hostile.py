@@ -18,6 +18,7 @@ from ovnlet.core.errors import Invalid, NotReady
 from ovnlet.core.identity import Node
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route, Sysctl, Veth
+from ovnlet.core.settled_annotations import settle, usable
 
 # Addresses, connected routes, settings and limits come to fewer than these; then the routes that are allowed.
 MOST_THINGS = 32 + 256
@@ -26,11 +27,9 @@ MOST_WORDS = 4096
 
 def _read(text: Text) -> Iterator[Allocation]:
     """What a running pod is given by an edit, which always works, and what a new one would get."""
-    yield annotations.settle(
-        annotations.usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0"
-    )
+    yield settle(usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0")
     try:
-        yield annotations.settle(None, text, "ovn", "eth0")
+        yield settle(None, text, "ovn", "eth0")
     except (Invalid, NotReady) as error:
         _is_bearable(error)
 
@@ -63,17 +62,17 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
+    "good", [None, usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
 )
 @given(hostile.annotated())
 def test_what_a_pod_was_given_the_next_pass_leaves(good: Text | None, text: Text) -> None:
     """One wrong value takes no other one along: what is remembered makes the same network as what was read."""
     try:
-        first = annotations.settle(good, text, "ovn", "eth0")
+        first = settle(good, text, "ovn", "eth0")
     except (Invalid, NotReady):
         return
-    kept = annotations.usable(good, text, "ovn", "eth0")
-    again = annotations.settle(kept, text, "ovn", "eth0")
+    kept = usable(good, text, "ovn", "eth0")
+    again = settle(kept, text, "ovn", "eth0")
     assert diff(_network(again), _network(first)) == ()
 
 

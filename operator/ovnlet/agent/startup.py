@@ -96,4 +96,4 @@ class Startup:
             await self._attaching.delete(Attachment.of_deletion(container_id, ifname, boot_id))
             self._pending.remove(container_id, ifname)
 
-        return [delete(note.container_id, note.ifname) for note in found.notes]
+        return [delete(note.container_id, note.ifname) for note in found.deletes]

@@ -87,7 +87,7 @@ def _known(
     marked = [attachment for attachment, ours in host.found() if ours]
     noted = [
         Attachment.of_deletion(note.container_id, note.ifname, records.boot_id)
-        for note in notes.read().notes
+        for note in notes.read().deletes
     ]
     recorded = [record.attachment for record in records]
     return {each.key: each for each in (*noted, *marked, *recorded)}

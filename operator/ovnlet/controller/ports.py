@@ -149,11 +149,11 @@ class Ports:
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""
         if decision.waits:
-            self._waiting[key] = (subnet.name, decision.tell[0] if decision.tell else "")
+            self._waiting[key] = (subnet.name, decision.event[0] if decision.event else "")
         elif decision.binding is not None:
             self._waiting.pop(key, None)
-        if decision.tell is not None:
-            self._warn(claim, *decision.tell)
+        if decision.event is not None:
+            self._warn(claim, *decision.event)
         if decision.binding is None:
             return
         facts = decide.annotations(

@@ -45,7 +45,7 @@ class Subnets:
     def update_usable(self) -> None:
         """Validate all specifications together. Of two that clash, the older Subnet is accepted."""
         context, accepted = self._context, [self._context.join]
-        for body in sorted(context.subnets, key=lambda each: (each.made, each.name)):
+        for body in sorted(context.subnets, key=lambda each: (each.created, each.name)):
             verdict = self._verdict(body, accepted)
             if verdict.subnet is not None:
                 accepted.append(verdict.subnet)
@@ -213,7 +213,7 @@ class Subnets:
     def _others(self, body: SubnetObject) -> list[Subnet]:
         """Return the join subnet and the Subnets in force that are older than this one."""
         context = self._context
-        older = [o for o in context.subnets if (o.made, o.name) < (body.made, body.name)]
+        older = [o for o in context.subnets if (o.created, o.name) < (body.created, body.name)]
         return [context.join, *(context.usable[o.name] for o in older if o.name in context.usable)]
 
     def _why_not_moved(self, subnet: Subnet) -> str | None:

@@ -88,7 +88,7 @@ def subnet(body: Body) -> SubnetObject:
     return SubnetObject(
         name=metadata["name"],
         object_uid=metadata["uid"],
-        made=metadata.get("creationTimestamp") or "",
+        created=metadata.get("creationTimestamp") or "",
         generation=int(metadata.get("generation") or 0),
         deleting="deletionTimestamp" in metadata,
         finalizers=tuple(metadata.get("finalizers") or ()),

@@ -12,7 +12,7 @@ from integration.cni.agents import ScriptedAgent
 from integration.cni.conftest import UnansweredCalls
 from integration.cni.runtime import Runtime, ended
 from ovnlet_cni.errors import Code
-from ovnlet_cni.pending_deletes import MAX_NOTES, Note, PendingDeletes
+from ovnlet_cni.pending_deletes import MAX_PENDING, PendingDelete, PendingDeletes
 from ovnlet_cni.server import Server
 
 
@@ -131,7 +131,7 @@ async def test_a_socket_that_is_none(runtime: Runtime) -> None:
 
 async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
     notes = PendingDeletes.beside(runtime.socket)
-    assert notes.read().notes == ()
+    assert notes.read().deletes == ()
     ids = ("c0ffee", "a.b_c-d", "x" * 200)
     envs = [
         runtime.env("DEL", CNI_CONTAINERID=id_, CNI_IFNAME="net1.7", CNI_NETNS=None) for id_ in ids
@@ -140,7 +140,7 @@ async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
         assert (outcome.exit_code, outcome.stdout) == (0, b"")
         assert 1.8 < outcome.seconds < 2.5
     listing = notes.read()
-    assert set(listing.notes) == {Note(id_, "net1.7") for id_ in ids}
+    assert set(listing.deletes) == {PendingDelete(id_, "net1.7") for id_ in ids}
     assert listing.skipped == ()
     directory = runtime.socket.parent / "deleted"
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -150,7 +150,9 @@ async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
 async def test_a_delete_that_an_agent_dropped_is_noted_down(runtime: Runtime) -> None:
     async with fake_server(runtime.socket, TORN[0]):
         assert (await runtime.call("DEL")).code == 0
-    assert PendingDeletes.beside(runtime.socket).read().notes == (Note("c0ffee", "eth0"),)
+    assert PendingDeletes.beside(runtime.socket).read().deletes == (
+        PendingDelete("c0ffee", "eth0"),
+    )
 
 
 async def test_a_delete_of_something_else_is_not_noted_down(runtime: Runtime) -> None:
@@ -165,7 +167,7 @@ async def test_a_delete_of_something_else_is_not_noted_down(runtime: Runtime) ->
 async def test_notes_are_bounded(runtime: Runtime) -> None:
     directory = runtime.socket.parent / "deleted"
     directory.mkdir(parents=True)
-    for number in range(MAX_NOTES - 1):
+    for number in range(MAX_PENDING - 1):
         (directory / f"{number}.eth0").write_text(f"{number} eth0\n")
     first, second = (
         runtime.env("DEL", CNI_CONTAINERID="first"),
@@ -175,7 +177,9 @@ async def test_notes_are_bounded(runtime: Runtime) -> None:
     outcome = await runtime.call("DEL", env=second)
     assert outcome.code == Code.TRY_AGAIN
     assert (
-        len(list(directory.iterdir())) == MAX_NOTES == len(PendingDeletes(directory).read().notes)
+        len(list(directory.iterdir()))
+        == MAX_PENDING
+        == len(PendingDeletes(directory).read().deletes)
     )
 
 
@@ -187,7 +191,7 @@ async def test_a_new_add_and_a_served_delete_end_a_note(
         directory.mkdir(exist_ok=True)
         (directory / "c0ffee.eth0").write_text("c0ffee eth0\n")
         assert (await runtime.call(verb)).code == 0
-        assert PendingDeletes(directory).read().notes == ()
+        assert PendingDeletes(directory).read().deletes == ()
 
 
 def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
@@ -206,9 +210,9 @@ def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
     (tmp_path / ".good.eth0.1").write_text("an unfinished file")
     notes = PendingDeletes(tmp_path)
     listing = notes.read()
-    assert listing.notes == (Note("good", "eth0"),)
+    assert listing.deletes == (PendingDelete("good", "eth0"),)
     assert set(listing.skipped) == {*contents, "folder", "link.eth0"}
     notes.remove("good", "eth0")
     notes.remove("good", "eth0")
-    assert notes.read().notes == ()
+    assert notes.read().deletes == ()
     assert (tmp_path / "torn.eth0").exists()

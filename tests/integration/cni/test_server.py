@@ -31,7 +31,7 @@ SHIFTED = 1_000_000  # root of a pod's user namespace, as the node sees it
 @pytest.fixture
 def fast_socket_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make servers check their socket every 0.2 s; one test shows the real period."""
-    monkeypatch.setattr("ovnlet_cni.server.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("ovnlet_cni.server.SOCKET_CHECK_INTERVAL", 0.2)
 
 
 @pytest_asyncio.fixture

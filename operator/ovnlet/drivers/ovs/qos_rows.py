@@ -105,7 +105,11 @@ def columns(resource: OvsQos) -> tuple[Row, Row]:
     speed = {"max-rate": str(resource.rate)} if (resource.rate or 0) > _LINK_SPEED else {}
     labels = dict(resource.labels)
     return (
-        {"type": _TYPE, "other_config": {**dict(resource.told), **speed}, "external_ids": labels},
+        {
+            "type": _TYPE,
+            "other_config": {**dict(resource.other_config), **speed},
+            "external_ids": labels,
+        },
         {"other_config": limits, "external_ids": labels},
     )
 

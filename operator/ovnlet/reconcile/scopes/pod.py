@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, settled_annotations
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
@@ -134,7 +134,7 @@ class PodScope:
     def desired(self, record: Record) -> tuple[Network, Allocation]:
         """Return the network this attachment should have now. Raise NotReady or Invalid without a usable allocation."""
         attachment = record.attachment
-        allocation = annotations.settle(
+        allocation = settled_annotations.settle(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
         return network(attachment, allocation, self.host.node), allocation
@@ -238,7 +238,7 @@ class PodScope:
             self.status.problem(attachment, problem)
             raise
         now = self._now(record)
-        good = annotations.usable(record.good, now, attachment.provider, attachment.ifname)
+        good = settled_annotations.usable(record.good, now, attachment.provider, attachment.ifname)
         edited = good != record.good
         if edited:
             self.remember(replace(record, good=good))

@@ -36,7 +36,7 @@ NODE = Node("br-int", 1400, userspace=True)
 
 def limits(port: Port, attachment: Attachment, qos: Qos = BOTH) -> frozenset[OvsQos | OvsPolicing]:
     veth = Veth(port.name, "eth0", "02:00:00:00:00:01", 1400, "")
-    made = shaping.things(attachment, qos, port, veth, NODE)
+    made = shaping.resources(attachment, qos, port, veth, NODE)
     return frozenset(each for each in made if isinstance(each, OvsQos | OvsPolicing))
 
 
