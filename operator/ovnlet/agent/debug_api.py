@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from ovnlet.core.errors import OvnletError
-from ovnlet.core.identity import Identity, Record
+from ovnlet.core.identity import Attachment, Identity, NodeInterface, Record
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
 from ovnlet.reconcile.loop import Loop
@@ -36,7 +36,11 @@ class DebugApi:
         ]
 
     async def _attachments(self, _: web.Request) -> web.Response:
-        return web.json_response([self._summary(shown) for shown in self._sorted()])
+        """List what has an interface; `node/chassis` and `node/cni` have none."""
+        shown = [
+            each for each in self._sorted() if isinstance(each.identity, Attachment | NodeInterface)
+        ]
+        return web.json_response([self._summary(each) for each in shown])
 
     async def _attachment(self, request: web.Request) -> web.Response:
         found = self._of(request.match_info["namespace"], request.match_info["pod"])

@@ -63,7 +63,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """Show the network of one pod, or `node/ovn0`: desired and observed side by side."""
+    """Show one pod, `node/ovn0`, `node/chassis` or `node/cni`: desired and observed side by side."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return
@@ -85,14 +85,21 @@ def show(pod: str, socket: str, output: str) -> None:
 
 @click.command()
 @click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
+@click.option(
+    "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, CNI files"
+)
 @socket_option
 @output_option
-def plan(pod: str | None, socket: str, output: str) -> None:
+def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
     """Show the steps that a pass would take now.
 
     Exit with code 2 if there are any, or if the network could not be observed.
     """
-    found = _ask(socket, "/v1/plan", **({"pod": pod} if pod else {}))
+    if pod and node:
+        raise click.UsageError("give a pod or --node, not both")
+    found = _ask(
+        socket, "/v1/plan", **({"pod": pod} if pod else {}), **({"node": "1"} if node else {})
+    )
     _print_steps(found, output)
     if any(each["steps"] or "error" in each for each in found):
         sys.exit(DIFFERENT)
@@ -103,7 +110,7 @@ def plan(pod: str | None, socket: str, output: str) -> None:
 @socket_option
 @output_option
 def apply(pod: str, socket: str, output: str) -> None:
-    """Apply the plan of one pod now, whatever the setting `repair` says.
+    """Apply the plan of one pod, or of what is of the node, now, whatever the setting `repair` says.
 
     Exit with code 2 if steps are left.
     """
