@@ -39,6 +39,7 @@ class MemoryHost:
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
 
     async def ready(self) -> None:
@@ -62,6 +63,9 @@ class MemoryHost:
 
     async def installed(self, attachment: Attachment) -> None:
         await self.installs.wait()
+
+    async def hopeless(self, _: Attachment) -> str | None:
+        return self.fault
 
 
 class MemoryRecords:
@@ -144,6 +148,8 @@ class World:
         self.status = Recorded()
         self.state = State()
         self.subnets: dict[str, dict[str, str]] = {}
+        self.lacking: set[str] = set()
+        self.lists = 0
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
         self.passes = self.loop.passes("pod")
@@ -166,6 +172,7 @@ class World:
             records=self.records,
             refresh=self.refresh,
             budget=BUDGET,
+            lacks_subnet=self.lacking.__contains__,
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)
@@ -180,6 +187,7 @@ class World:
         self.loop.queue.hint(self.passes.key(key))
 
     async def refresh(self) -> None:
+        self.lists += 1
         await asyncio.sleep(0.01)
         if self.api is None:
             raise NotReady("no API server")

@@ -70,6 +70,10 @@ class ClusterView:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
         return subnets.facts(self.subnets.get(("", subnet)))
 
+    def lacks(self, subnet: str) -> bool:
+        """Return whether all Subnets are known and none has this name."""
+        return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
+
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)
         self._chassis_name.seen(node)

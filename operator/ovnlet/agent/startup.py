@@ -1,9 +1,8 @@
 """Start-up and resync, each a sequence of named steps; resync never overlaps start-up."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
-from typing import Any
 
 import structlog
 
@@ -11,7 +10,6 @@ from ovnlet.core.identity import Attachment
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.drivers.store.cni_files import CniFiles
 from ovnlet.drivers.store.sandboxes import Sandboxes
-from ovnlet.kube.relist import Relist
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
@@ -40,13 +38,12 @@ class Startup:
         cni_files: CniFiles,
         cni_scope: CniFilesScope,
         pending: PendingDeletes,
-        relists: Iterable[Relist[Any]],
         timed: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._ovs_ready, self._state, self._records, self._loop = ovs_ready, state, records, loop
         self._attaching, self._sweep, self._pending = attaching, sweep, pending
         self._cni_files, self._cni_scope = cni_files, cni_scope
-        self._relists, self._timed = tuple(relists), timed
+        self._timed = timed
         self.verdict: Verdict | None = Verdict("the agent is starting")
 
     async def run(self) -> None:
@@ -66,10 +63,8 @@ class Startup:
         log.info("serving", attachments=len(list(self._records)))
 
     async def resync(self) -> None:
-        """Look at everything, and sweep what dead sandboxes left."""
+        """Look at everything on the node, and sweep what dead sandboxes left. Without a suspect nothing is listed."""
         with self._timed():
-            for relist in self._relists:
-                relist.request()
             self._records.restore()
             await self._cni_files.prepare()
             await self._settle()

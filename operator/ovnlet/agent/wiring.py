@@ -27,6 +27,7 @@ from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.ovs.binding_faults import BindingFaults
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
@@ -109,6 +110,7 @@ class Agent:
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
+        self.binding_faults = BindingFaults(self.ovs, Path(settings.ovn_run_dir))
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
 
@@ -149,7 +151,9 @@ class Agent:
         )
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
-        self.sandbox_host = SandboxHost(self.pod_links, self.ovs, self.node_state, clock)
+        self.sandbox_host = SandboxHost(
+            self.pod_links, self.ovs, self.node_state, clock, self.binding_faults.of
+        )
         self.pod_scope = PodScope(
             self.sandbox_host,
             self.state,
@@ -194,6 +198,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
             budget=settings.add_budget,
+            lacks_subnet=self.cluster.lacks,
             clock=self.metrics.stage,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.
@@ -217,7 +222,6 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            relists=self.relists,
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)

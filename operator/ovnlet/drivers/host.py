@@ -1,7 +1,7 @@
 """Ports and links of one identity: what the kernel and OVSDB show, and each step sent to its driver."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -196,12 +196,30 @@ class PortHost:
             )
 
 
-class SandboxHost(PortHost):
-    """The host of attachments: sandboxes live or are dead, and marks on the node tell of lost records."""
+async def _unjudged(_: str) -> None:
+    """Nothing is known of the binding."""
 
-    def __init__(self, links: PodLinks, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
+
+class SandboxHost(PortHost):
+    """The host of attachments: sandboxes live or are dead, and marks on the node tell of lost records.
+
+    ``binding_fault`` returns why OVN does not bind an `iface-id`, or None while it may.
+    """
+
+    def __init__(
+        self,
+        links: PodLinks,
+        ovs: Ovs,
+        state: NodeState,
+        clock: Clock = untimed,
+        binding_fault: Callable[[str], Awaitable[str | None]] = _unjudged,
+    ) -> None:
         super().__init__(links, ovs, state, clock)
-        self._sandboxes = links
+        self._sandboxes, self._binding_fault = links, binding_fault
+
+    async def hopeless(self, attachment: Attachment) -> str | None:
+        """Return why OVN cannot install the attachment's port, and what to do; None while it may."""
+        return await self._binding_fault(attachment.iface_id)
 
     def life(self, attachment: Attachment) -> Life:
         """Return whether the sandbox lives, by the kernel's word."""

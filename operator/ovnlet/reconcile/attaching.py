@@ -16,6 +16,7 @@ from ovnlet.core.errors import (
 )
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
+from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.scopes.pod import PodScope, Records
@@ -49,7 +50,7 @@ class Attaching:
     """The synchronous side of the loop.
 
     ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
-    ``budget`` is in seconds, for one ADD in all.
+    ``budget`` is in seconds, for one ADD in all. ``lacks_subnet`` see ``Waits``.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -61,10 +62,12 @@ class Attaching:
         records: Records,
         refresh: Callable[[], Coroutine[None, None, None]],
         budget: float,
+        lacks_subnet: Callable[[str], bool] = lambda _: False,
         clock: Clock = untimed,
     ) -> None:
         self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
         self._state, self._records, self._refresh, self._budget = state, records, refresh, budget
+        self._waits = Waits(scope, lacks_subnet)
         self._adding: dict[AttachmentKey, _Adding] = {}
 
     async def add(self, attachment: Attachment) -> Outcome:
@@ -172,7 +175,7 @@ class Attaching:
                 "ovn-controller has not set ovn-installed: is the logical switch port there?"
             )
             with self._clock("flows"):
-                await self._host.installed(attachment)
+                await self._waits.installed(attachment)
             self._passes.acknowledge(attachment.key)
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)
@@ -197,7 +200,7 @@ class Attaching:
                     adding.waits_for = reason
                     if not adding.seen and proving is None:
                         proving = asyncio.create_task(self._prove_deleted(attachment, changed))
-                    await changed.wait()
+                    await self._waits.changed(attachment, changed)
                     changed.clear()
                     if proving is not None and proving.done() and not adding.seen:
                         proving.result()
@@ -242,7 +245,8 @@ class Attaching:
         """Raise Invalid where another interface of a living sandbox has this logical switch port: OVN binds it once."""
         for record in self._records.claiming(attachment.iface_id):
             other = record.attachment
-            if other.ifname == attachment.ifname or self._scope.is_deleted(other.key):
+            same = (other.owner, other.ifname) == (attachment.owner, attachment.ifname)
+            if same or self._scope.is_deleted(other.key):
                 continue
             if self._host.life(other) is not Life.DEAD:
                 allowed = (

@@ -1,4 +1,4 @@
-"""The safety net: at intervals, a fresh list of pods and a look at every attachment."""
+"""The safety net: at intervals, a look at every attachment."""
 
 import asyncio
 import random

@@ -1,7 +1,8 @@
 """What marks on the node tell of and no record does: lost records are rebuilt, garbage of ours is removed.
 
-Garbage is of sandboxes or pods that are gone, told by container ID and UID, never by name. It is only judged in a round
-whose own complete list of pods succeeded and began after the node was read, and only removed when seen in two rounds.
+Garbage is of sandboxes or pods that are gone, told by container ID and UID, never by name. What the watch of pods
+makes suspect is only judged by a complete list of the round's own, which began after the node was read, and only
+removed when seen in two rounds. A round without suspects asks nobody.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -56,29 +57,27 @@ class Sweep:
         try:
             found = [each for each in self._marked.found() if self._is_unknown(each[0])]
             known = [record.attachment for record in self._records]
-            await self._refresh()
+            if suspects := self._judged(found, known):
+                await self._refresh()
+                suspects = self._judged(found, known)
         except NotReady as reason:
             self._suspects.clear()
             log.info("nothing is swept", reason=str(reason))
             return
-        left = [
-            (each, ours)
-            for each, ours in found
-            if self._is_unknown(each) and not self._rebuild(each)
-        ]
-        suspects = {
-            attachment.key: attachment
-            for attachment, ours in left
-            if ours and self._is_garbage(attachment)
-        }
-        suspects |= {
-            attachment.key: attachment for attachment in known if self._is_orphan(attachment)
-        }
         for key in sorted(suspects.keys() & self._suspects)[:CAP]:
             log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
             self._scope.mark_deleted(suspects[key])
             self._passes.add(key)
         self._suspects = set(suspects)
+
+    def _judged(
+        self, found: Iterable[tuple[Attachment, bool]], known: Iterable[Attachment]
+    ) -> dict[AttachmentKey, Attachment]:
+        """Rebuild what can be rebuilt; return what is garbage by the pods as they are known now."""
+        left = [each for each in found if self._is_unknown(each[0]) and not self._rebuild(each[0])]
+        garbage = [each for each, ours in left if ours and self._is_garbage(each)]
+        garbage += [each for each in known if self._is_orphan(each)]
+        return {attachment.key: attachment for attachment in garbage}
 
     def _is_unknown(self, attachment: Attachment) -> bool:
         return self._records.get(attachment.key) is None and not self._scope.is_deleted(
