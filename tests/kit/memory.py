@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovnlet.core.annotations import switch
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
@@ -88,6 +89,13 @@ class MemoryRecords:
 
     def claiming(self, iface_id: str) -> list[Record]:
         return [record for record in self if record.attachment.iface_id == iface_id]
+
+    def in_subnet(self, name: str) -> list[Record]:
+        return [
+            record
+            for record in self
+            if switch(record.good or {}, record.attachment.provider) == name
+        ]
 
     def put(self, record: Record) -> None:
         self.kept[record.attachment.key] = record

@@ -44,20 +44,8 @@ class BindingFaults:
                 "this node has no chassis name, so OVN binds no port here: set external_ids:system-id "
                 "of Open_vSwitch, or restart what sets it (with Kube-OVN, the pod ovs-ovn of this node)"
             )
-        match (await self._bindings() or {}).get(iface_id):
-            case None:
-                return None
-            case 0:
-                return (
-                    f"OVN has no logical switch port {iface_id}: see whether the network's controller "
-                    "runs and the pod's Subnet exists, or delete the pod"
-                )
-            case _:
-                return (
-                    f"OVN does not give logical switch port {iface_id} to this node: another chassis has "
-                    "claimed it or is requested for it, or OVN's southbound database does not answer; "
-                    f"see `ovn-sbctl find Port_Binding logical_port={iface_id}`"
-                )
+        lports = (await self._bindings() or {}).get(iface_id)
+        return None if lports is None else _unbound(iface_id, lports)
 
     async def _bindings(self) -> dict[str, int] | None:
         """Return how many logical ports ovn-controller knows for each `iface-id`; None without an answer.
@@ -78,3 +66,18 @@ class BindingFaults:
         except (OvnletError, OSError):
             return None
         return {iface_id: int(lports) for iface_id, lports in _BLOCK.findall(text)}
+
+
+def _unbound(iface_id: str, lports: int) -> str:
+    """Return both causes that cannot be told apart here: ovn-controller may monitor this node's ports only."""
+    see = f"see `ovn-sbctl find Port_Binding logical_port={iface_id}`"
+    elsewhere = "another chassis has claimed it or is requested for it"
+    if lports:
+        return (
+            f"OVN does not give logical switch port {iface_id} to this node: {elsewhere}, or OVN's "
+            f"southbound database does not answer; {see}"
+        )
+    return (
+        f"OVN shows this node no logical switch port {iface_id}: either it does not exist (see whether "
+        f"the network's controller runs and the pod's Subnet exists, or delete the pod), or {elsewhere}; {see}"
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from ovnlet.core import annotations
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
 
 log = structlog.get_logger("sandboxes")
@@ -23,8 +24,8 @@ Owner = tuple[str, str]
 class Sandboxes:
     """The records of this boot, in memory and under ``directory``; a write returns when it is in place.
 
-    Indexed by the runtime's side (container ID and interface), by the pod and by `iface-id`, so that no
-    look-up goes through all records.
+    Indexed by the runtime's side (container ID and interface), by the pod, by `iface-id` and by Subnet, so
+    that no look-up goes through all records.
     """
 
     def __init__(self, directory: Path, boot_id: str) -> None:
@@ -32,6 +33,7 @@ class Sandboxes:
         self._records: dict[AttachmentKey, Record] = {}
         self._by_owner: dict[Owner, dict[AttachmentKey, None]] = {}
         self._by_iface_id: dict[str, dict[AttachmentKey, None]] = {}
+        self._by_subnet: dict[str, dict[AttachmentKey, None]] = {}
         self._prefixes: dict[int, int] = {}
         self._sequence = 0
 
@@ -75,6 +77,10 @@ class Sandboxes:
         """Return the records of the attachments that have this `iface-id`."""
         return [self._records[key] for key in self._by_iface_id.get(iface_id, ())]
 
+    def in_subnet(self, name: str) -> list[Record]:
+        """Return the records whose last good annotations name this Subnet."""
+        return [self._records[key] for key in self._by_subnet.get(name, ())]
+
     def restore(self) -> None:
         """Write again what somebody removed or tore; what is in memory holds."""
         for record in self:
@@ -107,7 +113,7 @@ class Sandboxes:
     def remove(self, key: AttachmentKey) -> None:
         """Forget a record, in memory and on disk."""
         if record := self._records.pop(key, None):
-            self._drop(record.attachment)
+            self._drop(record)
         self._path(key).unlink(missing_ok=True)
 
     @staticmethod
@@ -119,17 +125,20 @@ class Sandboxes:
     def _keep(self, record: Record) -> None:
         key, attachment = record.attachment.key, record.attachment
         if (before := self._records.get(key)) is not None:
-            self._drop(before.attachment)
+            self._drop(before)
         self._records[key] = record
         self._by_owner.setdefault(attachment.owner, {})[key] = None
         self._by_iface_id.setdefault(attachment.iface_id, {})[key] = None
+        self._by_subnet.setdefault(_subnet(record), {})[key] = None
         length = len(attachment.container_id)
         self._prefixes[length] = self._prefixes.get(length, 0) + 1
 
-    def _drop(self, attachment: Attachment) -> None:
+    def _drop(self, record: Record) -> None:
+        attachment = record.attachment
         for index, value in (
             (self._by_owner, attachment.owner),
             (self._by_iface_id, attachment.iface_id),
+            (self._by_subnet, _subnet(record)),
         ):
             keys = index[value]  # type: ignore[index]  # each with its own kind of value
             del keys[attachment.key]
@@ -146,6 +155,11 @@ class Sandboxes:
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
         return self._directory / f"{container_id}.{ifname}{_SUFFIX}"
+
+
+def _subnet(record: Record) -> str:
+    """Return the Subnet's name, empty where no annotations were good yet."""
+    return annotations.switch(record.good or {}, record.attachment.provider)
 
 
 def decode(text: str) -> Record:

@@ -1,7 +1,7 @@
 """The kernel's notifications, turned into hints: which attachment to look at, never what is true.
 
-One socket on the node hears every pod's namespace (NETLINK_LISTEN_ALL_NSID): each datagram carries the id of the
-namespace it is of, or none for the node's own. Silent in the kernel, and left to the resync: sysctls.
+One socket hears the node's own namespace, another one every pod's (NETLINK_LISTEN_ALL_NSID), so that no pod can
+crowd out what the node's side tells. Silent in the kernel, and left to the resync: sysctls.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from ovnlet.core.errors import NodeFault, UnknownSandbox
 from ovnlet.drivers.links import veths
-from ovnlet.drivers.links.routes import BY_KERNEL
 from ovnlet.drivers.linux.namespaces import opened
+from ovnlet.drivers.linux.notifications import Namespaces, listen
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
     DELLINK,
@@ -34,16 +34,11 @@ from ovnlet.reconcile.scope import Key
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
 _TABLES = 1 << 6  # NFNLGRP_NFTABLES
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-_SO_RCVBUFFORCE = 33
-# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
-_BUFFER = 8 << 20
-# Datagrams of one batch; batches a second without a pause, and the pause of a storm, in seconds. 10,000
-# notifications a second cost 3 to 4 % of a core so.
-_DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
+# Datagrams of one batch; batches without a pause, at once and a second; and the pause of a storm, in seconds.
+# 10,000 notifications a second cost 2 % of a core so, and 250,000 at most are read.
+_DATAGRAMS, _BURST, _READS, _PAUSE = 512, 100, 20, 0.002
 _LOST_EVERY = 5.0
 _IFNAME = 3
-_SCOPE_LINK, _REPLACE = 253, 0x100
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 _INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
@@ -63,8 +58,8 @@ class _Followed:
 class Watch:
     """Calls ``changed(key)`` for each key that it follows, ``lost()`` where notifications were dropped.
 
-    A storm is read in batches with pauses, so that a pod that changes its own network in a loop costs a
-    few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()`` in five seconds.
+    A storm of the pods is read in batches with pauses, so that one that changes its own network in a loop
+    costs a few per cent of a core. What the kernel drops (ENOBUFS) makes one ``lost()`` in five seconds.
     """
 
     def __init__(self, changed: Callable[[Key], None], lost: Callable[[], None]) -> None:
@@ -74,46 +69,44 @@ class Watch:
         self._by_name: dict[str, Key] = {}
         self._by_table: dict[str, Key] = {}
         self._followed: dict[Key, _Followed] = {}
-        self._reads, self._losses = Bucket(_READS, 1 / _READS), Bucket(1, _LOST_EVERY)
+        self._reads, self._losses = Bucket(_BURST, 1 / _READS), Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
         self._paused: asyncio.TimerHandle | None = None
-        self._socket: socket.socket | None = None
+        self._node: socket.socket | None = None
+        self._pods: socket.socket | None = None
         self._tables: socket.socket | None = None
 
     def start(self) -> None:
         """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
-        listener = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
+        loop = asyncio.get_running_loop()
         try:
-            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-            listener.bind((0, _GROUPS))
+            self._node = listen(_GROUPS, everywhere=False)
+            self._pods = listen(_GROUPS, everywhere=True)
         except OSError as error:
-            listener.close()
             needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
             raise NodeFault(
                 f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
             ) from error
-        self._socket = listener
-        asyncio.get_running_loop().add_reader(listener, self._read)
+        self._namespaces = Namespaces(self._pods, _DATAGRAMS)
+        loop.add_reader(self._node, self._read_node)
+        loop.add_reader(self._pods, self._read_pods)
         with suppress(OSError):  # a kernel without nf_tables
             self._tables = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
             )
             self._tables.bind((0, _TABLES))
-            asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
+            loop.add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
         for timer in (self._paused, self._lost_later):
             if timer is not None:
                 timer.cancel()
-        for listener in (self._socket, self._tables):
+        for listener in (self._node, self._pods, self._tables):
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._socket = self._tables = None
+        self._node = self._pods = self._tables = None
 
     def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
         """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key."""
@@ -149,24 +142,16 @@ class Watch:
             if not keys:
                 del self._by_namespace[followed.namespace]
 
-    def _read(self) -> None:
-        """Read a bounded number of datagrams, then pause if this happens too often."""
-        assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
-        touched: set[Key] = set()
-        for _ in range(_DATAGRAMS):
-            try:
-                data, ancillary, _, _ = self._socket.recvmsg(1 << 16, 64)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self._lost()
-                continue
-            namespace = _namespace(ancillary)
-            if namespace is None or not self._by_namespace.get(namespace, touched) <= touched:
-                touched.update(self._keys(data, namespace))
-        for key in touched:
+    def _read_pods(self) -> None:
+        """Hint who follows the namespaces of one batch, then pause if this happens too often."""
+        try:
+            found = set(self._namespaces.read())
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._lost()
+            return
+        for key in {key for each in found for key in self._by_namespace.get(each, ())}:
             self._changed(key)
         now = asyncio.get_running_loop().time()
         if self._reads.wait(now):
@@ -176,13 +161,28 @@ class Watch:
 
     def _pause(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._socket)  # type: ignore[arg-type]  # it is open: this is its reader
+        loop.remove_reader(self._pods)  # type: ignore[arg-type]  # it is open: this is its reader
         self._paused = loop.call_later(_PAUSE, self._resume)
 
     def _resume(self) -> None:
         self._paused = None
-        asyncio.get_running_loop().add_reader(self._socket, self._read)  # type: ignore[arg-type]
-        self._read()
+        asyncio.get_running_loop().add_reader(self._pods, self._read_pods)  # type: ignore[arg-type]
+
+    def _read_node(self) -> None:
+        """Hint who follows the links of the node that a batch of datagrams is about."""
+        assert self._node is not None  # noqa: S101 - the reader is removed before the socket is
+        touched: set[Key] = set()
+        for _ in range(_DATAGRAMS):
+            try:
+                touched.update(self._keys(self._node.recv(1 << 16)))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._lost()
+        for key in touched:
+            self._changed(key)
 
     def _lost(self) -> None:
         """Report it now, or as soon as five seconds are over since the last time."""
@@ -214,20 +214,17 @@ class Watch:
         for table in changed & self._by_table.keys():
             self._changed(self._by_table[table])
 
-    def _keys(self, data: bytes, namespace: int | None) -> Iterator[Key]:
+    def _keys(self, data: bytes) -> Iterator[Key]:
         try:
-            for kind, flags, _, body in messages(data):
-                if namespace is not None:
-                    if not _is_the_kernels(kind, flags, body):
-                        yield from self._by_namespace.get(namespace, ())
-                elif key := self._of_link(kind, body) or self._of_address(kind, flags, body):
+            for kind, _, _, body in messages(data):
+                if key := self._of_link(kind, body) or self._of_address(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
-    def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
+    def _of_address(self, kind: int, body: bytes) -> Key | None:
         """Return who follows the link of the node that an address or a route is on."""
-        if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
+        if kind not in _INSIDE:
             return None
         if kind in (NEWADDR, DELADDR):
             (index,) = struct.unpack_from("=I", body, 4)
@@ -245,16 +242,6 @@ class Watch:
         return self._by_name.get(name)
 
 
-def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
-    """Addresses of a link's own (duplicate address detection ends a second after every ADD) and routes it made itself.
-
-    They are none of ours, and come in nobody's place; what replaces something is a hint whoever made it.
-    """
-    if kind in (NEWADDR, DELADDR):
-        return body[3] == _SCOPE_LINK
-    return kind in (NEWROUTE, DELROUTE) and body[5] == BY_KERNEL and not flags & _REPLACE
-
-
 def _tables_of(data: bytes) -> set[str]:
     """Return the tables of nftables that changed: the first attribute names the table, or the one that a thing is in."""
     names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
@@ -265,10 +252,3 @@ def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
     """An index or an id that the kernel handed on is another's by now."""
     if table.get(entry) == key:
         del table[entry]
-
-
-def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    for level, kind, data in ancillary:
-        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-            return int.from_bytes(data[:4], "little", signed=True)
-    return None

@@ -81,7 +81,6 @@ async def test_a_port_that_ovn_does_not_bind_l22(node: AgentNode) -> None:
                     Code.TRY_AGAIN,
                     each.pod.port,
                     "another chassis",
-                    "southbound",
                     what=what,
                 )
                 for each, what in ((elsewhere, "requested elsewhere"), (claimed, "claimed"))
