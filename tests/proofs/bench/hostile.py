@@ -145,7 +145,8 @@ class Hostile:
         """Give the last pod, which is not attached, links, an address and a default route."""
         pod = self._env.pods[-1]
         self._env.bed.node().sh(
-            f"ip -n {pod.name} link add eth0 type dummy; ip -n {pod.name} link set eth0 up\n"
+            f"ip -n {pod.name} link add eth0 type veth peer name peer\n"
+            f"ip -n {pod.name} link set peer up; ip -n {pod.name} link set eth0 up\n"
             f"ip -n {pod.name} address add {pod.address} dev eth0\n"
             f"ip -n {pod.name} route add default via {GATEWAY}\n"
         )

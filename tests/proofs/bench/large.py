@@ -120,7 +120,7 @@ def _lists(env: Environment) -> list[str]:
     return [
         each["requestURI"]
         for each in events
-        if each["verb"] == "list" and "aiohttp" in each.get("userAgent", "")
+        if each["verb"] == "list" and each.get("userAgent") == "ovnlet"
     ]
 
 

@@ -47,8 +47,8 @@ class _Vector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
-    """``struct mmsghdr``."""
+class _Header(ctypes.Structure):
+    """``struct msghdr``."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -58,8 +58,13 @@ class _Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("received", ctypes.c_uint),
     )
+
+
+class _Message(ctypes.Structure):
+    """``struct mmsghdr``."""
+
+    _fields_ = (("header", _Header), ("received", ctypes.c_uint))
 
 
 def listen(groups: int, *, everywhere: bool) -> socket.socket:
@@ -102,9 +107,10 @@ class Namespaces:
         self._vector = _Vector(ctypes.addressof(self._data), self._TAKEN)
         self._messages = (_Message * many)()
         for number, message in enumerate(self._messages):
-            message.vectors, message.vector_count = ctypes.addressof(self._vector), 1
-            message.control = ctypes.addressof(self._control) + number * slot
-            message.control_length = slot
+            header = message.header
+            header.vectors, header.vector_count = ctypes.addressof(self._vector), 1
+            header.control = ctypes.addressof(self._control) + number * slot
+            header.control_length = slot
         self._fresh = bytes(self._messages)
         self._ids = memoryview(self._control).cast("B").cast("i")
         self._first, self._step = socket.CMSG_LEN(0) // 4, slot // 4

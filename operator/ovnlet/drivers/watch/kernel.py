@@ -147,9 +147,10 @@ class Watch:
         try:
             found = set(self._namespaces.read())
         except OSError as error:
+            self._lost()
+            self._pause()
             if error.errno != errno.ENOBUFS:
                 raise
-            self._lost()
             return
         for key in {key for each in found for key in self._by_namespace.get(each, ())}:
             self._changed(key)

@@ -123,7 +123,7 @@ async def test_a_subnet_that_is_gone_l22(bare: AgentNode, subnets: Callable[[str
 
 async def test_an_iface_id_that_another_pods_live_port_holds_l22(node: AgentNode) -> None:
     """L22: two pods whose names and providers make one `iface-id`."""
-    pods = await asyncio.to_thread(node.make_pods, ["twin", "twin.default.more"])
+    pods = await asyncio.to_thread(node.make_pods, ["twin", "twin.default.more"], port=False)
     holder, second = await node.make_sandboxes(pods)
     prefix = "more.default.z.ovn.kubernetes.io/"
     named = {
