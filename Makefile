@@ -42,19 +42,19 @@ check: .venv  ## lint, types, import contracts
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
 
 test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
-	@$(BIN)/python tests/floors.py $(FLOORS)
+	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)
 
 test-unit: .venv  ## the floor that needs nothing
-	@$(BIN)/python tests/floors.py unit
+	@$(BIN)/python tests/floors.py $(V:%=-v) unit
 
 test-node test-apiserver test-controller test-cni test-e2e: setup  ## one floor
-	@$(BIN)/python tests/floors.py $(@:test-%=%)
+	@$(BIN)/python tests/floors.py $(V:%=-v) $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
-	@$(BIN)/python tests/floors.py --whole kernel
+	@$(BIN)/python tests/floors.py $(V:%=-v) --whole kernel
 
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server away for 15; the tutorial and other pages typed
-	@$(BIN)/python tests/floors.py --long unit cni apiserver controller e2e
+	@$(BIN)/python tests/floors.py $(V:%=-v) --long unit cni apiserver controller e2e
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
