@@ -18,6 +18,7 @@ from integration.cni.agent import hands
 from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
+from kit import measured
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare
@@ -94,6 +95,7 @@ class AgentNode:
         module = "integration.cni.agent.killing" if killed_at else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
+        env |= measured.environment()
         words = [
             sys.executable,
             "-m",
