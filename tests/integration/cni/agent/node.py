@@ -277,6 +277,8 @@ class AgentNode:
         """The node as it was before the test, however that ended."""
         if self.agent is None and not self.sandboxes and not self.pods:
             return
+        if self.agent is not None and measured.environment():
+            self.agent.stop()  # by SIGTERM: a SIGKILL loses what coverage measured
         self.kill()
         await self.sh(
             "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space || :; done\n"
