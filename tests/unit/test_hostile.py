@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit import hostile, pods
+from kit import hostile, hostile_values, pods
 from kit.pods import ATTACHMENT, Text, key
 from ovnlet.agent.event_log import EventLog, Tail
 from ovnlet.core import annotations, desired
@@ -56,7 +56,9 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
             assert len(network) <= MOST_THINGS
             for plan in (diff(network, ABSENT), diff(network, before), diff(ABSENT, network)):
                 assert not [
-                    (step, strange) for step in plan if (strange := hostile.strange(step.resource))
+                    (step, foreign)
+                    for step in plan
+                    if (foreign := hostile.foreign_parts(step.resource))
                 ]
 
     each()
@@ -100,10 +102,10 @@ def _planted() -> Iterator[Resource]:
 
 @pytest.mark.parametrize("thing", [*_planted()], ids=str)
 def test_a_leak_would_be_found(thing: Resource) -> None:
-    assert hostile.strange(thing)
+    assert hostile.foreign_parts(thing)
 
 
-@given(st.dictionaries(st.sampled_from(hostile.STRANGERS), hostile.TEXTS, max_size=4))
+@given(st.dictionaries(st.sampled_from(hostile_values.FOREIGN_KEYS), hostile.TEXTS, max_size=4))
 def test_a_key_that_is_not_ours_changes_nothing(other: Text) -> None:
     assert annotations.parse(hostile.GOOD | other, "ovn", "eth0") == annotations.parse(
         hostile.GOOD, "ovn", "eth0"

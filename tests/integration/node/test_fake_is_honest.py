@@ -17,7 +17,7 @@ from integration.node.ovs.vswitch import PATIENCE, PrivateSwitch
 from integration.node.spaces import Bed
 from integration.node.twin import TwinNode
 from kit import drift, laws, pods
-from kit.strict_kernel import Refused
+from kit.strict_links import Refused
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff

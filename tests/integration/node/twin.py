@@ -14,7 +14,8 @@ import pytest
 
 from integration.node.ovs.vswitch import PrivateSwitch
 from integration.node.spaces import Bed, Space
-from kit.strict_kernel import (
+from kit.strict_kernel import StrictKernel
+from kit.strict_links import (
     KERNEL,
     NODE,
     POD,
@@ -23,10 +24,10 @@ from kit.strict_kernel import (
     Held,
     Link,
     Refused,
-    StrictKernel,
     usual_metric,
 )
-from kit.strict_node import Row, StrictNode
+from kit.strict_node import StrictNode
+from kit.strict_rows import Row
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources.ovs import MARK
 

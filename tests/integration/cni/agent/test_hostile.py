@@ -17,7 +17,7 @@ import yaml
 from docs import blocks
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Pod, Sandbox
-from kit import hostile
+from kit import hostile, hostile_values
 from testbed.inventory import Inventory, compare, inventory
 
 # Seconds of a repair; some 20 ms are usual on a machine that does nothing else, and 50 under fire on one that does.
@@ -64,7 +64,7 @@ def _outside(node: AgentNode, pods: list[Sandbox]) -> Inventory:
 def _edit(node: AgentNode, pod: Pod, text: Mapping[str, str]) -> bool:
     """The pod's annotations are these and no others; False where the API server takes them not."""
     try:
-        node.annotate(pod, dict.fromkeys(hostile.KEYS) | dict(text))
+        node.annotate(pod, dict.fromkeys(hostile_values.KEYS) | dict(text))
     except AssertionError as refused:
         if "is invalid" in str(refused):
             return False
