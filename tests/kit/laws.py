@@ -101,7 +101,7 @@ def worlds(
 
 
 def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
-    """Run a pass up to the first refused step, as the drivers do. Return the steps that were made."""
+    """Run a pass up to the first refused step, as the drivers do. Return the steps made."""
     for count, step in enumerate(plan):
         try:
             node.apply(step)

@@ -173,7 +173,7 @@ class StrictKernel:
         link.routes.remove(entry)
 
     def _settle(self, link: Link) -> None:
-        """Remove the IPv6 settings of a link with too small an MTU; add the defaults when it grows."""
+        """Remove the IPv6 settings at an MTU below 1280; add the defaults when it grows."""
         if link.mtu < _MIN_MTU_OF_IPV6:
             link.settings = {}
         elif not link.settings:
@@ -204,7 +204,7 @@ class StrictKernel:
             raise Refused(errno.EINVAL, via)
 
     def _connect(self, link: Link, held: Held) -> None:
-        """Add the kernel's connected route of an address: for IPv6 even of a /128, for IPv4 not of a /32."""
+        """Add the connected route of an address: that of an IPv6 /128 too, none of an IPv4 /32."""
         network = held.ip.network
         single = network.version == 4 and network.prefixlen == network.max_prefixlen
         if held.noprefixroute or held.secondary or single:
@@ -233,7 +233,7 @@ class StrictKernel:
             link.routes = [route for route in link.routes if route.source != held.ip.ip]
 
     def _lose_ipv6(self, link: Link, held: Held) -> None:
-        """Delete what goes with an IPv6 address: its connected route, or another one to that prefix.
+        """Delete the connected route of an IPv6 address, or another one to that prefix.
 
         Routes with the address as their source stay, without a source.
         """

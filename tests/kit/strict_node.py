@@ -76,7 +76,7 @@ class StrictNode:
         ]
 
     def our_rows(self) -> list[Row]:
-        """Return the rows with our mark, and one of our name without a mark but with this pod's labels."""
+        """Return the rows with our mark, and the one of our name with this pod's labels only."""
         mark = ids.mark(*self.attachment.key)
         labels = {
             "vendor": "kube-ovn",

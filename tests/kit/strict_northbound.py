@@ -1,6 +1,6 @@
 """An OVN northbound database in memory.
 
-It refuses and deletes what the real one does, and answers requests for addresses as ovn-northd does.
+It refuses and deletes what the real one does, and answers requests for addresses as northd does.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Bandwidth limits of a node in memory: QoS rows, queues, policing and what ovs-vswitchd makes of it.
+"""Bandwidth limits of a node in memory: QoS rows, queues, policing, and what ovs-vswitchd made.
 
 As in OVS, no QoS row is collected as garbage, and ovs-vswitchd never checks what it once made.
 """
@@ -42,7 +42,7 @@ class Limit:
 
 @dataclass(slots=True, eq=False)
 class Plug:
-    """A port's QoS row and policing, and the links for which ovs-vswitchd made a qdisc and a filter."""
+    """A port's QoS row and policing, and the links whose qdisc and filter ovs-vswitchd made."""
 
     qos: int | None = None
     policing: tuple[int, int] | None = None
@@ -52,7 +52,7 @@ class Plug:
 
 @dataclass
 class StrictTraffic:
-    """The limits of one node. A row in ``plugs`` is deleted with its port, one in ``limits`` is not."""
+    """The limits of one node. A port's row in ``plugs`` is deleted with it, ``limits`` are not."""
 
     kernel: StrictKernel
     plugs: dict[str, Plug] = field(default_factory=dict)

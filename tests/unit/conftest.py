@@ -1,4 +1,4 @@
-"""How the property tests draw: the same examples every time, or new and many with ``--hypothesis-profile=nightly``."""
+"""Profiles of the property tests: the same examples in every run, or ``nightly`` many new ones."""
 
 from hypothesis import HealthCheck, settings
 
