@@ -1,4 +1,4 @@
-"""What the page on scenarios names as proof exists: each test, and each line of `make drift`."""
+"""What the page of scenarios names as proof exists: each test, and each line of `make drift`."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ def _held_by() -> Iterator[str]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """`…` stands for the file named before."""
+    """Yield the file and the name of each test on the page; `…` is the file before it."""
     for cell in _held_by():
         file = ""
         for named in re.findall(r"`(tests/[^`]+|…::[^`]+)`", cell):

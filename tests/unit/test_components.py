@@ -1,6 +1,7 @@
-"""The manifests' optional components: valid, selecting the right pods, and the annotation guard."""
+"""Components for a newer Kubernetes or for the Prometheus operator.
 
-They are applied to no API server here, and each says so.
+They are validated by schema, and the annotation guard by evaluating its CEL expressions. They are
+applied to no API server here, and each says so.
 """
 
 import re
