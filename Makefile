@@ -56,16 +56,16 @@ test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: li
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server away for 15; the tutorial and other pages typed
 	@$(BIN)/python tests/floors.py $(V:%=-v) --long unit cni apiserver controller e2e
 
-bench: setup  ## ADD, DEL, bursts, CPU and memory against the floor and the rivals: build/bench.json
+bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
 
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 	@cd tests && ../$(BIN)/python -m proofs.qos
 
-drift: setup  ## break every kind of thing on running pods and time its repair, with a control run: build/drift.json
+drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
 
-drift-rest: setup  ## 100 pods at rest for 5 minutes: who writes anything?
+drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
 soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together

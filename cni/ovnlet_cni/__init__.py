@@ -1,4 +1,4 @@
 """What a container runtime sees: requests, results, error codes, the server and the installer.
 
-Nothing here may import ``ovnlet``: the agent fulfils the Protocol that ``server`` offers.
+Nothing here may import ``ovnlet``: the agent implements the Protocol that ``server`` defines.
 """

@@ -1,4 +1,4 @@
-"""The one exception of this room, with the codes of the CNI specification and its error object."""
+"""The only exception of this package, with the CNI specification's codes and error object."""
 
 import json
 from enum import IntEnum
@@ -8,11 +8,14 @@ NEWEST_VERSION = SUPPORTED_VERSIONS[-1]
 
 
 class Code(IntEnum):
-    """Error codes 1-99 are the specification's; 999 is what Go's library calls an internal error."""
+    """CNI error codes.
+
+    1 to 99 are the specification's. 999 is what Go's CNI library uses for an internal error.
+    """
 
     INCOMPATIBLE_VERSION = 1
     UNSUPPORTED_FIELD = 2
-    # The runtime takes this one as "needs no DEL": only to be raised after the ADD has cleaned up after itself.
+    # For the runtime this means that no DEL is needed. Raise it only after the ADD has cleaned up.
     UNKNOWN_CONTAINER = 3
     INVALID_ENVIRONMENT = 4
     IO_FAILURE = 5
@@ -25,14 +28,15 @@ class Code(IntEnum):
     INTERNAL = 999
 
 
-_LATER = frozenset({Code.TRY_AGAIN, Code.UNAVAILABLE, Code.LIMITED})
-_OURS = frozenset({Code.IO_FAILURE, Code.INTERNAL})
+_TEMPORARY = frozenset({Code.TRY_AGAIN, Code.UNAVAILABLE, Code.LIMITED})
+_SERVER_ERRORS = frozenset({Code.IO_FAILURE, Code.INTERNAL})
 
 
 class CniError(Exception):
-    """A request that ends without success: what is wrong (message), and what to do about it (details)."""
+    """A request that fails. ``message`` says what is wrong, ``details`` what to do about it."""
 
     def __init__(self, code: Code, message: str, details: str = "") -> None:
+        """Create the error that answers a request."""
         super().__init__(message)
         self.code = code
         self.message = message
@@ -40,13 +44,16 @@ class CniError(Exception):
 
     @property
     def http_status(self) -> int:
-        """The answer's HTTP status; the plugin only asks whether it is 200, people with curl see the kind."""
-        if self.code in _LATER:
+        """The HTTP status of the answer.
+
+        The plugin only checks whether it is 200. The others are for people with curl.
+        """
+        if self.code in _TEMPORARY:
             return 503
-        return 500 if self.code in _OURS else 400
+        return 500 if self.code in _SERVER_ERRORS else 400
 
     def render(self, version: str = NEWEST_VERSION) -> bytes:
-        """The specification's error object, as it stands on the plugin's stdout."""
+        """Return the specification's error object, as the plugin prints it on stdout."""
         shown = version if version in SUPPORTED_VERSIONS else NEWEST_VERSION
         body = {
             "cniVersion": shown,

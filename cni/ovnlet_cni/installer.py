@@ -1,7 +1,8 @@
-"""Puts the plugin and its network configuration where a runtime looks, and takes away what is ours.
+"""Install the plugin and its network configuration for a runtime, and remove what is ours.
 
-Everything arrives by a rename: a runtime never reads half a file, and an executable that runs is never written to.
-Synchronous but for asking the plugins their versions, which forks and therefore happens at install time only.
+Every file appears by a rename: a runtime never reads half a file, and a running executable is never
+written to. All functions block, except those that ask plugins for their versions: these start a
+process and therefore run only at install time.
 """
 
 import asyncio
@@ -17,59 +18,91 @@ from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 PLUGIN = "ovnlet"
 CONFLIST = "01-ovnlet.conflist"
+_OURS = "[0-9][0-9]-ovnlet.conflist"
 NETWORK = "ovnlet"
-_MARK = b"CNI plugin ovnlet v"  # stands in every build of the plugin: its answer to no CNI_COMMAND
-_ASK_SECONDS = 5.0
+_MARK = b"CNI plugin ovnlet v"  # in every build of the plugin: its answer without CNI_COMMAND
+_VERSION_TIMEOUT = 5.0  # seconds
 _log = structlog.get_logger(__name__)
 
 
 class InstallError(Exception):
-    """What is in the way, and what to do about it."""
+    """What prevents the installation, and what to do about it."""
 
 
-def install_plugin(source: Path, bin_dir: Path) -> bool:
-    """Bring `source` to the runtime's directory of plugins; False where it was there already."""
+def plugin(source: Path) -> bytes:
+    """Return the plugin's content. Raise InstallError where it is another program, OSError where it is missing."""
     content = source.read_bytes()
     if _MARK not in content:
         raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
-    return _put(bin_dir / PLUGIN, content, 0o755)
+    return content
 
 
-def install_conflist(conf_dir: Path, text: str) -> bool:
-    """Write the network configuration; False where it was there already, with this very content."""
-    return _put(conf_dir / CONFLIST, text.encode(), 0o600)
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when a file is replaced; None where it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def ours(conf_dir: Path) -> list[str]:
+    """Return the names of our configurations: named like them, and with our network and plugin in them."""
+    return [path.name for path in conf_dir.glob(_OURS) if _is_our_conflist(path)]
+
+
+def before_ours(conf_dir: Path) -> list[str]:
+    """Return the configurations that sort before ours, of which a runtime takes the first."""
+    suffixes = {".conf", ".conflist", ".json"}
+    try:
+        names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
+    except OSError:
+        return []
+    return [name for name in names if name < CONFLIST and not name.startswith(".")]
 
 
 def remove_conflist(conf_dir: Path) -> bool:
-    """Take the configuration away if it is ours: no new pod is to come here, running ones still get their DEL."""
-    return _take(conf_dir / CONFLIST, _is_our_conflist)
+    """Remove the network configuration if it is ours; return whether it was.
+
+    From then on no new pod is attached. Running pods still get their DEL.
+    """
+    return _remove_if_ours(conf_dir / CONFLIST, _is_our_conflist)
 
 
 def remove_plugin(bin_dir: Path) -> bool:
-    """Take the executable away if it is ours; after the configuration, and once no pod of ours is left."""
-    return _take(bin_dir / PLUGIN, _is_our_plugin)
+    """Remove the executable if it is ours; return whether it was.
+
+    Call it after `remove_conflist`, once no pod of ours is left.
+    """
+    return _remove_if_ours(bin_dir / PLUGIN, _is_our_plugin)
 
 
-async def conflist(bin_dir: Path, socket_path: Path) -> str:
-    """The configuration: ovnlet, then portmap where it is installed, in the newest version that all of them speak."""
+async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
+    """Return the configuration: ovnlet, then portmap where it is installed, in the newest version that all speak.
+
+    Raise InstallError where the plugin does not run here or is not ours.
+    """
     plugins: list[dict[str, object]] = [{"type": PLUGIN, "server_socket": str(socket_path)}]
-    common = await supported_versions(bin_dir / PLUGIN)
-    portmap = bin_dir / "portmap"
-    if portmap.exists():
+    common = await supported_versions(plugin)
+    if signature(portmap):
         shared = common & await supported_versions(portmap)
         if shared:
             common = shared
             plugins.append({"type": "portmap", "capabilities": {"portMappings": True}})
         else:
             _log.warning(
-                "portmap shares no CNI version with us, hostPort will not work", plugin=str(portmap)
+                "portmap and ovnlet have no CNI version in common, hostPort will not work",
+                plugin=str(portmap),
             )
-    body = {"cniVersion": _newest(common, bin_dir), "name": NETWORK, "plugins": plugins}
+    body = {"cniVersion": _newest(common, plugin), "name": NETWORK, "plugins": plugins}
     return json.dumps(body, indent=2) + "\n"
 
 
 async def supported_versions(plugin: Path) -> frozenset[str]:
-    """What the executable itself says; empty where it does not say it."""
+    """Return the CNI versions that the executable reports, or none if it does not report them.
+
+    Starts a process and waits up to 5 s for it.
+    """
     env = {"CNI_COMMAND": "VERSION", "CNI_PATH": str(plugin.parent)}
     process = None
     try:
@@ -77,12 +110,12 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
         process = await asyncio.create_subprocess_exec(
             plugin, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, env=env
         )
-        async with asyncio.timeout(_ASK_SECONDS):
+        async with asyncio.timeout(_VERSION_TIMEOUT):
             answer, _ = await process.communicate(b'{"cniVersion":"1.0.0"}')
         return frozenset(json.loads(answer)["supportedVersions"])
     except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
         _log.warning(
-            "a CNI plugin does not tell its versions", plugin=str(plugin), reason=repr(error)
+            "a CNI plugin did not report its versions", plugin=str(plugin), reason=repr(error)
         )
         return frozenset()
     finally:
@@ -91,20 +124,20 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
             await process.wait()
 
 
-def _newest(common: Iterable[str], bin_dir: Path) -> str:
+def _newest(common: Iterable[str], plugin: Path) -> str:
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
-        raise InstallError(
-            f"{bin_dir / PLUGIN} does not run here or is not our plugin: install it first"
-        )
+        raise InstallError(f"{plugin} does not run here or is not our plugin: build it first")
     return known[-1]
 
 
-def _put(path: Path, content: bytes, mode: int) -> bool:
+def put(path: Path, content: bytes, mode: int) -> bool:
+    """Replace a file by a rename; return False where it has this content and mode already."""
     if _holds(path, content, mode):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Hidden and without a suffix: a runtime that lists the directory meanwhile does not take it for its own.
+    # Hidden, and with a suffix that no runtime looks for: it ignores the file if it lists the
+    # directory meanwhile.
     fd, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -121,6 +154,7 @@ def _put(path: Path, content: bytes, mode: int) -> bool:
 
 
 def _holds(path: Path, content: bytes, mode: int) -> bool:
+    """Return whether the path is a regular file with this content and mode."""
     try:
         return (
             not path.is_symlink()
@@ -132,6 +166,7 @@ def _holds(path: Path, content: bytes, mode: int) -> bool:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Sync the directory, so that a rename in it survives a crash."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -139,7 +174,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def _take(path: Path, is_ours: Callable[[Path], bool]) -> bool:
+def _remove_if_ours(path: Path, is_ours: Callable[[Path], bool]) -> bool:
     ours = is_ours(path)
     if ours:
         path.unlink(missing_ok=True)
@@ -154,6 +189,7 @@ def _is_our_plugin(path: Path) -> bool:
 
 
 def _is_our_conflist(path: Path) -> bool:
+    """Return whether the file is a network configuration named and led by ovnlet."""
     try:
         body = json.loads(path.read_bytes())
         return bool(body["name"] == NETWORK and body["plugins"][0]["type"] == PLUGIN)

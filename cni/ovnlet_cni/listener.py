@@ -1,4 +1,7 @@
-"""The unix socket as a file: put in place whole, owner only, never fought over with another live server."""
+"""The unix socket as a file.
+
+It appears complete, only its owner can use it, and a live socket of another server is left alone.
+"""
 
 import errno
 import os
@@ -6,34 +9,41 @@ import socket
 import stat
 from pathlib import Path
 
-_LONGEST = 107 - len("..1234567")
+# sun_path holds 107 bytes; the draft's name adds two dots and a process ID.
+_MAX_PATH = 107 - len("..1234567")
 
 
 class UnusableSocket(ValueError):
-    """The configured path cannot be our socket; the agent must not start with it."""
+    """The configured path cannot be our socket. The agent must not start with it."""
 
 
 def prepare_directory(directory: Path) -> None:
-    """Make the socket's directory ours alone (0700). A directory of others is refused, never tightened.
+    """Create the socket's directory, accessible to us only (0700).
 
-    A kubelet creates a hostPath as root with 0755, so one that exists is not an error.
+    A kubelet creates a hostPath as root with 0755, so a directory that exists is not an error: its
+    mode is set to 0700. A directory of another user, or one that is shared, is never changed.
+    Raises UnusableSocket for it, and OSError.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     real = directory.resolve()
     found = real.stat()
     if len(real.parts) < 3 or found.st_mode & stat.S_ISVTX or found.st_uid != os.geteuid():
         raise UnusableSocket(
-            f"{directory} is shared with others: give the socket a directory of its own"
+            f"{directory} is shared with other users: give the socket its own directory"
         )
     if stat.S_IMODE(found.st_mode) != 0o700:
         real.chmod(0o700)
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket under `path`: it appears there by a rename, so that no moment is without one."""
-    if len(os.fsencode(path)) > _LONGEST:
+    """Return a listening socket at `path`.
+
+    The file appears by a rename, so there is always a socket at the path. Raises UnusableSocket if
+    the path is too long, and OSError.
+    """
+    if len(os.fsencode(path)) > _MAX_PATH:
         raise UnusableSocket(
-            f"{path} is longer than the {_LONGEST} bytes that a unix socket's name may have here"
+            f"{path} is longer than {_MAX_PATH} bytes, the limit for a unix socket here"
         )
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
@@ -42,7 +52,7 @@ def listen(path: Path) -> socket.socket:
     )
     try:
         listener.bind(str(draft))
-        draft.chmod(0o600)  # before listen(): nobody can have connected with the mode of the umask
+        draft.chmod(0o600)  # before listen(), so nobody connects under the umask's mode
         listener.listen(1024)
         draft.rename(path)
     except OSError:
@@ -53,7 +63,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """What is there now: device and inode, None for nothing."""
+    """Return device and inode of what is at the path now, or None if nothing is."""
     try:
         found = path.stat(follow_symlinks=False)
     except OSError:
@@ -62,7 +72,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_answered(path: Path) -> bool:
-    """Does some process listen behind this file?"""
+    """Return whether some process listens behind this file."""
     with socket.socket(
         socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     ) as probe:

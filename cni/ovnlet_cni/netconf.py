@@ -1,4 +1,7 @@
-"""The network configuration on stdin: strict JSON, its version, and the keys that this plugin reads."""
+"""The network configuration on stdin: strict JSON, its version, and the keys that we read.
+
+Every function raises CniError if its part of the configuration is wrong.
+"""
 
 import json
 import re
@@ -12,19 +15,22 @@ Config = Mapping[str, object]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PROVIDER = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
-_ROUTES_LOOK = (
+_FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+_ROUTES_EXAMPLE = (
     'write [{"dst": "192.0.2.0/24", "gw": "198.51.100.1"}]; without dst it is the default route'
 )
 
 
 def decode(text: str) -> Config:
-    """Strict JSON of an object. Python's own reader also takes NaN, and trips over depth and endless numbers."""
+    """Return the JSON object in `text`.
+
+    Python's own parser also accepts NaN, and fails on deep nesting and very long numbers.
+    """
     try:
         config = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CniError(
-            Code.DECODE, f"stdin is not JSON: {error}", "the runtime passes a configuration there"
+            Code.DECODE, f"stdin is not JSON: {error}", "the runtime must pass the configuration"
         ) from error
     if not isinstance(config, dict):
         raise CniError(Code.DECODE, f"stdin is a JSON {type(config).__name__}, not an object")
@@ -32,7 +38,7 @@ def decode(text: str) -> Config:
 
 
 def stated_version(config_text: str) -> str:
-    """The version an error is rendered in: what the configuration says, if it can be read at all."""
+    """Return the version that an error is rendered in: the configuration's, or an empty string."""
     try:
         return str(decode(config_text).get("cniVersion", ""))
     except CniError:
@@ -40,14 +46,15 @@ def stated_version(config_text: str) -> str:
 
 
 def _no_constant(name: str) -> object:
+    """Refuse NaN and Infinity, which JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
 def require_name(config: Config) -> None:
-    """Every configuration names its network."""
+    """Check that the configuration names its network."""
     name = config.get("name")
     if not isinstance(name, str | None):
-        raise CniError(Code.DECODE, f"name={name!r} in the network configuration is not a text")
+        raise CniError(Code.DECODE, f"name={name!r} in the network configuration is not a string")
     if not name:
         raise CniError(
             Code.INVALID_CONFIG, "name is missing in the network configuration", "name the network"
@@ -55,23 +62,23 @@ def require_name(config: Config) -> None:
     if not NAME.fullmatch(name):
         message = f"name={name!r} in the network configuration is not a network name"
         raise CniError(
-            Code.INVALID_CONFIG, message, "use letters, digits and _.- with a letter or digit first"
+            Code.INVALID_CONFIG, message, "use letters, digits and _.-, a letter or digit first"
         )
 
 
 def version(verb: str, config: Config) -> str:
-    """The version to answer in, once it is one of ours and knows the verb."""
-    stated = config.get("cniVersion", "0.1.0")  # what a configuration without the key means
+    """Return the version to answer in, if we support it and it has the verb."""
+    stated = config.get("cniVersion", "0.1.0")  # the version of a configuration without the key
     if not isinstance(stated, str):
         raise CniError(
-            Code.DECODE, f"cniVersion={stated!r} in the network configuration is not a text"
+            Code.DECODE, f"cniVersion={stated!r} in the network configuration is not a string"
         )
     if stated not in SUPPORTED_VERSIONS:
-        details = f"this plugin speaks {', '.join(SUPPORTED_VERSIONS)}"
+        details = f"this plugin supports {', '.join(SUPPORTED_VERSIONS)}"
         raise CniError(
             Code.INCOMPATIBLE_VERSION, f"cniVersion={stated!r} is not supported", details
         )
-    since = _SINCE.get(verb, SUPPORTED_VERSIONS[0])
+    since = _FIRST_VERSION.get(verb, SUPPORTED_VERSIONS[0])
     if SUPPORTED_VERSIONS.index(stated) < SUPPORTED_VERSIONS.index(since):
         message = f"config version does not allow {verb}: cniVersion={stated!r}"
         raise CniError(Code.INCOMPATIBLE_VERSION, message, f"{verb} exists since {since}")
@@ -79,14 +86,14 @@ def version(verb: str, config: Config) -> str:
 
 
 def valid_attachments(config: Config) -> frozenset[tuple[str, str]]:
-    """What the runtime calls valid in a GC, as pairs of container ID and interface."""
+    """Return the attachments that a GC calls valid, as pairs of container ID and interface."""
     key = next(
         (key for key in ("cni.dev/valid-attachments", "cni.dev/attachments") if key in config), None
     )
-    if key is None:  # taken for an empty list it would mean: everything is garbage
+    if key is None:  # an empty list would mean that every attachment is garbage
         message = "cni.dev/valid-attachments is missing in the network configuration of GC"
         raise CniError(
-            Code.INVALID_CONFIG, message, "the runtime lists the attachments that it knows there"
+            Code.INVALID_CONFIG, message, "the runtime must list the attachments that it knows"
         )
     items = config[key]
     valid = _pairs(items) if isinstance(items, list) else None
@@ -99,6 +106,7 @@ def valid_attachments(config: Config) -> frozenset[tuple[str, str]]:
 
 
 def _pairs(items: list[object]) -> frozenset[tuple[str, str]] | None:
+    """Return the pairs of container ID and interface, or None if any item is not one."""
     pairs = set()
     for item in items:
         if not isinstance(item, dict):
@@ -112,14 +120,12 @@ def _pairs(items: list[object]) -> frozenset[tuple[str, str]] | None:
 
 
 def provider(config: Config) -> str:
-    """The prefix of this attachment's annotations."""
+    """Return the prefix of this attachment's annotations."""
     stated = config.get("provider")
     if stated in (None, ""):
         return "ovn"
     if not isinstance(stated, str) or not _PROVIDER.fullmatch(stated):
-        message = (
-            f"provider={stated!r} in the network configuration is not the prefix of an annotation"
-        )
+        message = f"provider={stated!r} in the network configuration is not an annotation prefix"
         raise CniError(
             Code.INVALID_CONFIG, message, 'leave it out, or write "<name>.<namespace>.ovn"'
         )
@@ -127,24 +133,26 @@ def provider(config: Config) -> str:
 
 
 def routes(config: Config) -> tuple[AttachedRoute, ...]:
-    """Routes that the configuration gives to every pod."""
+    """Return the routes that the configuration adds to every pod."""
     items = config.get("routes")
     if items is None:
         return ()
     if not isinstance(items, list):
         raise CniError(
-            Code.INVALID_CONFIG, "routes in the network configuration is not a list", _ROUTES_LOOK
+            Code.INVALID_CONFIG,
+            "routes in the network configuration is not a list",
+            _ROUTES_EXAMPLE,
         )
     return tuple(_route(item) for item in items)
 
 
 def _route(item: object) -> AttachedRoute:
-    """A route without `dst` is the default route of the gateway's family."""
+    """Return a route; without `dst` it is the default route of the gateway's family."""
     if not isinstance(item, dict) or not isinstance(item.get("gw"), str):
         raise CniError(
             Code.INVALID_CONFIG,
             f"routes in the network configuration: {item!r} has no gw",
-            _ROUTES_LOOK,
+            _ROUTES_EXAMPLE,
         )
     dst = item.get("dst", "")
     try:
@@ -155,12 +163,12 @@ def _route(item: object) -> AttachedRoute:
         )
     except (ValueError, TypeError) as error:
         raise CniError(
-            Code.INVALID_CONFIG, f"routes in the network configuration: {error}", _ROUTES_LOOK
+            Code.INVALID_CONFIG, f"routes in the network configuration: {error}", _ROUTES_EXAMPLE
         ) from error
 
 
 def prev_result(config: Config) -> Attached | None:
-    """The result of the plugin before this one, or of our own ADD in a CHECK."""
+    """Return the result of the previous plugin or, in a CHECK, of our own ADD."""
     body = config.get("prevResult")
     if body is None:
         return None
@@ -171,5 +179,5 @@ def prev_result(config: Config) -> Attached | None:
     except ValueError as error:
         message = f"prevResult in the network configuration is not a result: {error}"
         raise CniError(
-            Code.INVALID_CONFIG, message, "the runtime passes the result of the plugin before it"
+            Code.INVALID_CONFIG, message, "the runtime must pass the previous plugin's result"
         ) from error

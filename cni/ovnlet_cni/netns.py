@@ -1,4 +1,7 @@
-"""Is this path a network namespace, and not the one we live in? The answer that skel gives with code 8."""
+"""Check that a path is a network namespace other than our own.
+
+skel, the reference library for plugins, answers with code 8 otherwise.
+"""
 
 import fcntl
 import os
@@ -10,10 +13,10 @@ _CLONE_NEWNET = 0x40000000
 
 
 def require_foreign(path: str, allow_own: bool = False) -> None:
-    """Raise code 8 unless `path` names a network namespace that is not this process's own.
+    """Raise CniError with code 8 unless `path` is a network namespace that is not our own.
 
-    `allow_own` is CNI_NETNS_OVERRIDE. The descriptor is closed before this returns: one that stayed open would keep
-    a dead pod's interfaces alive.
+    `allow_own` is CNI_NETNS_OVERRIDE. The descriptor is closed before this returns: an open one
+    would keep the interfaces of a deleted pod alive.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -22,7 +25,8 @@ def require_foreign(path: str, allow_own: bool = False) -> None:
         raise CniError(
             Code.INVALID_NETNS,
             f"CNI_NETNS={path!r} cannot be opened: {reason}",
-            "the sandbox is gone, or its path is not visible to the agent: mount its directory with HostToContainer",
+            "the sandbox is gone, or its path is not visible to the agent: "
+            "mount its directory with HostToContainer",
         ) from error
     try:
         _require_kind(fd, path)
@@ -38,6 +42,7 @@ def require_foreign(path: str, allow_own: bool = False) -> None:
 
 
 def _require_kind(fd: int, path: str) -> None:
+    """Raise CniError with code 8 unless the descriptor is a network namespace."""
     try:
         kind = fcntl.ioctl(fd, _NS_GET_NSTYPE)
     except OSError:
@@ -46,5 +51,5 @@ def _require_kind(fd: int, path: str) -> None:
         raise CniError(
             Code.INVALID_NETNS,
             f"CNI_NETNS={path!r} is not a network namespace",
-            "pass a file that the namespace is mounted on, such as /run/netns/cni-1234",
+            "pass a file on which the namespace is mounted, such as /run/netns/cni-1234",
         )

@@ -1,7 +1,8 @@
-"""Deletions that the plugin noted down while no agent ran: small files that the agent reads, acts on and removes.
+"""Deletions that the plugin recorded while no agent was running.
 
-A note is `<directory of the socket>/deleted/<container id>.<interface>` and holds `<container id> <interface>`.
-Both may contain dots, so the name alone does not tell them apart.
+The agent reads, performs and removes them. Each is a file `<directory of the
+socket>/deleted/<container id>.<interface>` with the content `<container id> <interface>`: both can
+contain dots, so the name alone is ambiguous.
 """
 
 import os
@@ -12,50 +13,55 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-MAX_NOTES = 4096
-MAX_SIZE = 256
+MAX_PENDING = 4096
+MAX_SIZE = 256  # bytes
 _LINE = re.compile(rb"([a-zA-Z0-9][a-zA-Z0-9_.\-]{0,199}) ([^\s/:]{1,15})\n")
-_DRAFT_LIVES = 60.0
+_DRAFT_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PendingDelete:
+    """A DEL that the plugin has confirmed and the agent has yet to perform."""
+
     container_id: str
     ifname: str
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was found: the notes, and the names of files that are none (torn, foreign), to be reported."""
+    """The pending deletes found, and the names of other files, which the caller should report."""
 
-    notes: tuple[Note, ...] = ()
+    deletes: tuple[PendingDelete, ...] = ()
     skipped: tuple[str, ...] = ()
 
 
 class PendingDeletes:
-    """The directory of notes; it need not exist."""
+    """The directory of pending deletes. It need not exist."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     @classmethod
     def beside(cls, socket_path: Path) -> "PendingDeletes":
-        """The notes that the plugin leaves for the agent of this socket."""
+        """Return the pending deletes that the plugin leaves for the agent of this socket."""
         return cls(socket_path.parent / "deleted")
 
     def read(self) -> Listing:
-        """All notes, at most MAX_NOTES of them; a file that is no note is skipped, and stays."""
-        notes, skipped = [], []
-        for name in islice(self._names(), MAX_NOTES):
-            note = self._note(name)
-            if note is not None:
-                notes.append(note)
+        """Return the pending deletes, at most MAX_PENDING.
+
+        Any other file, such as a torn or foreign one, is skipped and stays.
+        """
+        deletes, skipped = [], []
+        for name in islice(self._names(), MAX_PENDING):
+            delete = self._read_file(name)
+            if delete is not None:
+                deletes.append(delete)
             elif not self._is_draft(name):
                 skipped.append(name)
-        return Listing(tuple(sorted(notes, key=str)), tuple(sorted(skipped)))
+        return Listing(tuple(sorted(deletes, key=str)), tuple(sorted(skipped)))
 
     def remove(self, container_id: str, ifname: str) -> None:
-        """The deletion is done, or overtaken by a new ADD."""
+        """Remove a pending delete: it is done, or obsolete because of a new ADD."""
         (self._directory / f"{container_id}.{ifname}").unlink(missing_ok=True)
 
     def _names(self) -> Iterator[str]:
@@ -65,7 +71,11 @@ class PendingDeletes:
         except (FileNotFoundError, NotADirectoryError):
             return
 
-    def _note(self, name: str) -> Note | None:
+    def _read_file(self, name: str) -> PendingDelete | None:
+        """Return the pending delete in this file, or None if the file is anything else.
+
+        Symlinks are not followed, and the name must match the content.
+        """
         try:
             fd = os.open(
                 self._directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -80,15 +90,18 @@ class PendingDeletes:
             os.close(fd)
         if found is None or name != os.fsdecode(found[1] + b"." + found[2]):
             return None
-        return Note(found[1].decode(), os.fsdecode(found[2]))
+        return PendingDelete(found[1].decode(), os.fsdecode(found[2]))
 
     def _is_draft(self, name: str) -> bool:
-        """A plugin's file before its rename. One that a dead plugin left is cleared away."""
+        """Return whether it is a plugin's file before its rename.
+
+        Also removes it if it is so old that its plugin must be gone.
+        """
         if not name.startswith("."):
             return False
         path = self._directory / name
         try:
-            if time.time() - path.stat(follow_symlinks=False).st_mtime > _DRAFT_LIVES:
+            if time.time() - path.stat(follow_symlinks=False).st_mtime > _DRAFT_TIMEOUT:
                 path.unlink()
         except OSError:
             return True

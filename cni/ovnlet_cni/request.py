@@ -1,4 +1,7 @@
-"""What a runtime asks: environment and stdin, validated in skel's order, as frozen values. Pure: nothing is opened."""
+"""A runtime's request: environment and stdin, validated in skel's order, as frozen values.
+
+Pure: nothing is opened here.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +29,7 @@ _OF_A_CONTAINER = frozenset({"ADD", "CHECK", "DEL"})
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """ADD, and CHECK, whose `prev_result` is never None."""
+    """An ADD, or the content of a CHECK, whose `prev_result` is never None."""
 
     version: str
     container_id: str
@@ -44,14 +47,18 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """CHECK of an attachment against `attach.prev_result`."""
+    """A CHECK of an attachment against `attach.prev_result`."""
 
     attach: Attach
 
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """DEL. By container ID and interface alone: the pod, its arguments and the namespace may be gone."""
+    """A DEL.
+
+    It goes by container ID and interface alone: the pod, its CNI_ARGS and the namespace may be
+    gone.
+    """
 
     version: str
     container_id: str
@@ -61,7 +68,7 @@ class Detach:
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """GC with the attachments that the runtime calls valid."""
+    """A GC, with the attachments that the runtime calls valid."""
 
     version: str
     valid: frozenset[tuple[str, str]]
@@ -69,11 +76,15 @@ class Collect:
 
 @dataclass(frozen=True, slots=True)
 class Status:
+    """A STATUS."""
+
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
+    """A VERSION."""
+
     pass
 
 
@@ -81,7 +92,10 @@ Request = Attach | Check | Detach | Collect | Status | Version
 
 
 def read(env: Mapping[str, str], config_text: str) -> Request:
-    """The request that a runtime made, or CniError with the code and the variable or key that is wrong."""
+    """Return the request that a runtime made.
+
+    Raises CniError with the code and the variable or key that is wrong.
+    """
     verb = _verb(env)
     if verb == "VERSION":
         return Version()
@@ -95,6 +109,7 @@ def read(env: Mapping[str, str], config_text: str) -> Request:
 
 
 def _verb(env: Mapping[str, str]) -> str:
+    """Return CNI_COMMAND, after checking that the verb's required variables are set."""
     verb = env.get("CNI_COMMAND", "")
     if verb not in _REQUIRED:
         raise CniError(
@@ -110,18 +125,20 @@ def _verb(env: Mapping[str, str]) -> str:
 
 
 def _container_id(env: Mapping[str, str]) -> None:
+    """Check CNI_CONTAINERID."""
     value = env["CNI_CONTAINERID"]
-    # A name of the record and of OVS's external_ids: 200 is far above every runtime's 64.
+    # It names the record file and is in OVS's external_ids. Runtimes use at most 64 characters.
     if not netconf.NAME.fullmatch(value) or len(value) > 200:
         message = f"CNI_CONTAINERID={value!r} is not a container ID"
         raise CniError(
             Code.INVALID_ENVIRONMENT,
             message,
-            "use up to 200 of letters, digits and _.- with no sign first",
+            "use up to 200 letters, digits and _.-, a letter or digit first",
         )
 
 
 def _ifname(env: Mapping[str, str]) -> None:
+    """Check CNI_IFNAME by the kernel's rules for interface names."""
     value = env["CNI_IFNAME"]
     if (
         value in (".", "..")
@@ -130,7 +147,7 @@ def _ifname(env: Mapping[str, str]) -> None:
     ):
         message = f"CNI_IFNAME={value!r} is not an interface name"
         raise CniError(
-            Code.INVALID_ENVIRONMENT, message, "use 1 to 15 bytes without blanks, / and :"
+            Code.INVALID_ENVIRONMENT, message, "use 1 to 15 bytes without white space, / and :"
         )
 
 
@@ -156,7 +173,7 @@ def _check(env: Mapping[str, str], config: Config, version: str) -> Check:
     attach = _attach(env, config, version)
     if attach.prev_result is None:
         message = "prevResult is missing in the network configuration of CHECK"
-        raise CniError(Code.INVALID_CONFIG, message, "the runtime passes the result of ADD there")
+        raise CniError(Code.INVALID_CONFIG, message, "the runtime must pass the result of ADD")
     return Check(attach)
 
 
@@ -182,15 +199,17 @@ _READERS: dict[str, Callable[[Mapping[str, str], Config, str], Request]] = {
 
 
 def _args(text: str) -> dict[str, str]:
+    """Return CNI_ARGS as a dict. Raises CniError unless each entry is KEY=VALUE."""
     pairs = [pair.partition("=") for pair in text.split(";") if pair]
     for key, equals, _ in pairs:
         if not key or not equals:
-            message = f"CNI_ARGS={text!r} is not a list of KEY=VALUE with ; between them"
-            raise CniError(Code.INVALID_ENVIRONMENT, message, f"mend {key!r}")
+            message = f"CNI_ARGS={text!r} is not a list of KEY=VALUE separated by ;"
+            raise CniError(Code.INVALID_ENVIRONMENT, message, f"fix {key!r}")
     return {key: value for key, _, value in pairs}
 
 
 def _arg(args: Mapping[str, str], key: str, shape: re.Pattern[str]) -> str:
+    """Return an argument. Raises CniError if it is missing or does not have this shape."""
     value = args.get(key, "")
     if not shape.fullmatch(value):
         message = (

@@ -1,7 +1,7 @@
-"""What an attachment has, as observed: the values an agent answers with, and the CNI result in every version.
+"""What an attachment has, as observed, and its CNI result in every version.
 
-`Attached` is also what a `prevResult` is read into, so that CHECK compares values and a plugin that is not the first
-of its chain hands on what came before it.
+`prevResult` is parsed into `Attached` too. CHECK can then compare values, and a plugin that is not
+the first of its chain can return the results before its own.
 """
 
 import json
@@ -17,17 +17,17 @@ from ipaddress import (
 )
 
 Json = dict[str, object]
-_OLD = frozenset({"0.3.1", "0.4.0"})
-_RICH = frozenset({"1.1.0"})
+_WITH_IP_VERSION = frozenset({"0.3.1", "0.4.0"})
+_WITH_DETAILS = frozenset({"1.1.0"})
 
 
 class NotAResult(ValueError):
-    """A `prevResult` that no plugin can have answered."""
+    """A `prevResult` that no plugin can have returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttachedInterface:
-    """An interface; `sandbox` is the path of its network namespace, None for an interface of the host."""
+    """An interface. `sandbox` is the path of its network namespace, or None for one of the host."""
 
     name: str
     mac: str = ""
@@ -39,7 +39,7 @@ class AttachedInterface:
 
 @dataclass(frozen=True, slots=True)
 class AttachedIp:
-    """An address with its prefix; `interface` is an index into the interfaces."""
+    """An address with its prefix. `interface` is an index into the interfaces."""
 
     address: IPv4Interface | IPv6Interface
     gateway: IPv4Address | IPv6Address | None = None
@@ -48,7 +48,7 @@ class AttachedIp:
 
 @dataclass(frozen=True, slots=True)
 class AttachedRoute:
-    """A route; all but `dst` and `gw` exist only in results of 1.1.0."""
+    """A route. Only results of version 1.1.0 have more than `dst` and `gw`."""
 
     dst: IPv4Network | IPv6Network
     gw: IPv4Address | IPv6Address | None = None
@@ -61,7 +61,7 @@ class AttachedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A whole result. `dns` is handed on, never filled in by us."""
+    """A whole result. `dns` is passed on; ovnlet never sets it."""
 
     interfaces: tuple[AttachedInterface, ...] = ()
     ips: tuple[AttachedIp, ...] = ()
@@ -69,7 +69,7 @@ class Attached:
     dns: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def after(self, previous: "Attached | None") -> "Attached":
-        """This result behind the one of the plugin before us; indices follow the interfaces."""
+        """Return this result appended to the previous plugin's, with adjusted indices."""
         if previous is None:
             return self
         offset = len(previous.interfaces)
@@ -85,20 +85,20 @@ class Attached:
         )
 
     def render(self, version: str) -> bytes:
-        """The result object on the plugin's stdout, in the version that the configuration asked for."""
-        rich = version in _RICH
+        """Return the result object, as the plugin prints it on stdout, in the requested version."""
+        detailed = version in _WITH_DETAILS
         body: Json = {
             "cniVersion": version,
-            "interfaces": [_interface(interface, rich) for interface in self.interfaces],
-            "ips": [_ip(ip, version in _OLD) for ip in self.ips],
-            "routes": [_route(route, rich) for route in self.routes],
+            "interfaces": [_interface(interface, detailed) for interface in self.interfaces],
+            "ips": [_ip(ip, version in _WITH_IP_VERSION) for ip in self.ips],
+            "routes": [_route(route, detailed) for route in self.routes],
             "dns": dict(self.dns),
         }
         return json.dumps(body).encode() + b"\n"
 
 
 def parse(body: Mapping[str, object]) -> Attached:
-    """Read a result of any version (a `prevResult`); a ValueError says what is wrong with it."""
+    """Return the result in `body`, which may have any version. Raises ValueError if it is wrong."""
     dns = {} if body.get("dns") is None else body["dns"]
     if not isinstance(dns, dict):
         raise NotAResult("dns is not an object")
@@ -116,9 +116,10 @@ def parse(body: Mapping[str, object]) -> Attached:
     return attached
 
 
-def _interface(interface: AttachedInterface, rich: bool) -> Json:
+def _interface(interface: AttachedInterface, detailed: bool) -> Json:
+    """Return an interface of a result; `detailed` adds the keys of version 1.1.0."""
     body: Json = {"name": interface.name, "mac": interface.mac, "sandbox": interface.sandbox}
-    if rich:
+    if detailed:
         body |= {
             "mtu": interface.mtu,
             "socketPath": interface.socket_path,
@@ -127,8 +128,9 @@ def _interface(interface: AttachedInterface, rich: bool) -> Json:
     return {key: value for key, value in body.items() if value not in (None, "")}
 
 
-def _ip(ip: AttachedIp, old: bool) -> Json:
-    body: Json = {"version": str(ip.address.version)} if old else {}
+def _ip(ip: AttachedIp, with_version: bool) -> Json:
+    """Return an address of a result; before 1.0.0 it also states its IP version."""
+    body: Json = {"version": str(ip.address.version)} if with_version else {}
     body["address"] = str(ip.address)
     if ip.gateway is not None:
         body["gateway"] = str(ip.gateway)
@@ -137,9 +139,10 @@ def _ip(ip: AttachedIp, old: bool) -> Json:
     return body
 
 
-def _route(route: AttachedRoute, rich: bool) -> Json:
+def _route(route: AttachedRoute, detailed: bool) -> Json:
+    """Return a route of a result; `detailed` adds the keys of version 1.1.0."""
     body: Json = {"dst": str(route.dst), "gw": None if route.gw is None else str(route.gw)}
-    if rich:
+    if detailed:
         body |= {
             key: getattr(route, key) for key in ("mtu", "advmss", "priority", "table", "scope")
         }
@@ -147,6 +150,7 @@ def _route(route: AttachedRoute, rich: bool) -> Json:
 
 
 def _items(body: Mapping[str, object], key: str) -> list[Json]:
+    """Return a list of objects. Raises NotAResult if it is anything else."""
     items = [] if body.get(key) is None else body[key]  # Go writes null for an empty list
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise NotAResult(f"{key} is not a list of objects")
@@ -154,13 +158,15 @@ def _items(body: Mapping[str, object], key: str) -> list[Json]:
 
 
 def _text(item: Json, key: str) -> str:
+    """Return a string, or an empty one if it is missing. Raises NotAResult."""
     value = item.get(key, "")
     if not isinstance(value, str):
-        raise NotAResult(f"{key} is {value!r}, not a text")
+        raise NotAResult(f"{key} is {value!r}, not a string")
     return value
 
 
 def _number(item: Json, key: str) -> int | None:
+    """Return an integer, or None if it is missing. Raises NotAResult."""
     value = item.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise NotAResult(f"{key} is {value!r}, not an integer")
@@ -168,6 +174,7 @@ def _number(item: Json, key: str) -> int | None:
 
 
 def _address(item: Json, key: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, or None if it is missing. Raises ValueError."""
     text = _text(item, key)
     if not text:
         return None
@@ -193,7 +200,7 @@ def _read_ip(item: Json) -> AttachedIp:
 
 def _read_route(item: Json) -> AttachedRoute:
     text = _text(item, "dst")
-    # Go's IPNet masks the host bits away, so runtimes have stored routes with and without them.
+    # Go's IPNet clears the host bits, so runtimes store routes with and without them.
     dst = IPv6Network(text, strict=False) if ":" in text else IPv4Network(text, strict=False)
     numbers = (_number(item, key) for key in ("mtu", "advmss", "priority", "table", "scope"))
     return AttachedRoute(dst, _address(item, "gw"), *numbers)

@@ -1,8 +1,9 @@
-"""The agent's front door: HTTP/1.1 on a unix socket, one POST for each call of the plugin.
+"""The CNI server of the agent: HTTP/1.1 on a unix socket, one POST for each call of the plugin.
 
-`POST /cni` takes `{"env": {"CNI_COMMAND": …}, "config": "<stdin>"}`. 200 carries the plugin's stdout for exit code 0,
-everything else the specification's error object for exit code 1. A client that hangs up cancels its request: the
-runtime has given up, and what was begun is to be undone by the agent.
+`POST /cni` takes `{"env": {"CNI_COMMAND": …}, "config": "<stdin>"}`. The answer 200 contains the
+plugin's stdout for exit code 0; every other answer contains the specification's error object for
+exit code 1. A client that disconnects cancels its request: the runtime has given up, and the agent
+must undo what it has begun.
 """
 
 import asyncio
@@ -26,24 +27,40 @@ from ovnlet_cni.pending_deletes import PendingDeletes
 from ovnlet_cni.request import Attach, Check, Collect, Detach, Status, Version
 from ovnlet_cni.result import Attached
 
-MAX_BODY = 3 << 20  # 1 MiB of stdin, each byte escaped, and the environment
-LOOK_EVERY = 2.0
+MAX_BODY = 3 << 20  # bytes: 1 MiB of stdin with every byte escaped, and the environment
+SOCKET_CHECK_INTERVAL = 2.0  # seconds
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = structlog.get_logger(__name__)
 
 
 class Agent(Protocol):
-    """What the server needs of an agent. Every method may raise CniError, and is cancelled when its caller is gone."""
+    """What the server needs of an agent.
 
-    async def add(self, attach: Attach, /) -> Attached: ...
-    async def delete(self, detach: Detach, /) -> None: ...
-    async def check(self, attach: Attach, /) -> None: ...
-    async def status(self) -> None: ...
-    async def gc(self, valid: frozenset[tuple[str, str]], /) -> None: ...
+    Every method may raise CniError, and is cancelled when its client disconnects.
+    """
+
+    async def add(self, attach: Attach, /) -> Attached:
+        """Attach the pod and return what it has."""
+
+    async def delete(self, detach: Detach, /) -> None:
+        """Detach the pod. Succeed if there is nothing to detach."""
+
+    async def check(self, attach: Attach, /) -> None:
+        """Return if the attachment is as in the result of its ADD."""
+
+    async def status(self) -> None:
+        """Return if pods can be attached now."""
+
+    async def gc(self, valid: frozenset[tuple[str, str]], /) -> None:
+        """Detach everything that is not among the valid pairs of container ID and interface."""
 
 
 class Server:
-    """Listens from `start` to `stop`, and again when its socket file was taken away under it."""
+    """The CNI server.
+
+    It listens from `start` to `stop`, and listens again if its socket file is removed. `served` is
+    called after each request with the verb, the error code (0 for success) and the seconds it took.
+    """
 
     def __init__(
         self,
@@ -52,13 +69,14 @@ class Server:
         routes: Iterable[web.RouteDef] = (),
         served: Callable[[str, int, float], None] = lambda _verb, _code, _seconds: None,
     ) -> None:
-        self._agent, self._served = agent, served
+        """Create a server that also serves `routes` on its socket."""
+        self._agent, self._on_served = agent, served
         self._path = socket_path
-        self._notes = PendingDeletes.beside(socket_path)
+        self._pending_deletes = PendingDeletes.beside(socket_path)
         self._running: set[asyncio.Task[object]] = set()
         self._bound: tuple[int, int] | None = None
         self._site: web.SockSite | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._socket_check: asyncio.Task[None] | None = None
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admit])
         app.add_routes([web.post("/cni", self._cni), *routes])
         self._runner = web.AppRunner(
@@ -66,16 +84,19 @@ class Server:
         )
 
     async def start(self) -> None:
-        """Listen. UnusableSocket or OSError if the path cannot be ours."""
+        """Listen. Raises UnusableSocket or OSError if the path cannot be our socket."""
         await self._runner.setup()
         await self._listen()
-        self._watch = asyncio.create_task(self._keep_listening(), name="cni socket")
+        self._socket_check = asyncio.create_task(self._keep_listening(), name="cni socket")
 
     async def stop(self, grace: float = 10.0) -> None:
-        """Take no more requests; those under way end by themselves within `grace` seconds, or cancelled and undone."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        """Accept no more requests and wait up to `grace` seconds for the running ones.
+
+        After that they are cancelled, and the agent undoes them.
+        """
+        if self._socket_check is not None:
+            self._socket_check.cancel()
+            await asyncio.gather(self._socket_check, return_exceptions=True)
         if self._bound is not None and listener.identity(self._path) == self._bound:
             self._path.unlink(missing_ok=True)
         if self._site is not None:
@@ -90,6 +111,7 @@ class Server:
         await self._runner.cleanup()
 
     async def _listen(self) -> None:
+        """Listen on a new socket, and close the old one once the new one is in place."""
         listener.prepare_directory(self._path.parent)
         site, old = web.SockSite(self._runner, listener.listen(self._path)), self._site
         await site.start()
@@ -98,27 +120,32 @@ class Server:
             await old.stop()
 
     async def _keep_listening(self) -> None:
+        """Check the socket file every SOCKET_CHECK_INTERVAL, and replace it if it was removed.
+
+        A file that another live server listens on is left alone, and reported once.
+        """
         yielded = False
         while True:
-            await asyncio.sleep(LOOK_EVERY)
-            there = listener.identity(self._path)
-            if there == self._bound:
+            await asyncio.sleep(SOCKET_CHECK_INTERVAL)
+            found = listener.identity(self._path)
+            if found == self._bound:
                 continue
-            if there is not None and listener.is_answered(self._path):
+            if found is not None and listener.is_answered(self._path):
                 if not yielded:
-                    _log.error("another server took the CNI socket over", socket=str(self._path))
+                    _log.error(
+                        "another server has taken over the CNI socket", socket=str(self._path)
+                    )
                 yielded = True
                 continue
-            _log.warning("CNI socket was removed, listening again", socket=str(self._path))
-            with suppress(
-                OSError, listener.UnusableSocket
-            ):  # such as a full file system: tried again at the next look
+            _log.warning("the CNI socket was removed, listening again", socket=str(self._path))
+            # For example a full file system. The next check tries again.
+            with suppress(OSError, listener.UnusableSocket):
                 await self._listen()
                 yielded = False
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Root or our own user only, by the kernel's word; and remember who is being served."""
+        """Admit only root and our own user, by the kernel's SO_PEERCRED, and track the request."""
         uid = _peer_uid(request)
         if uid not in (0, os.geteuid()):
             _log.warning("refused a caller of the CNI socket", uid=uid)
@@ -137,18 +164,18 @@ class Server:
             self._running.discard(task)
 
     async def _cni(self, http: web.Request) -> web.StreamResponse:
+        """Answer one call of the plugin, always with a result or an error object."""
         env: Mapping[str, str] = {}
         config, began = "", time.monotonic()
         try:
             env, config = await _read_body(http)
             body = await self._answer(request.read(env, config))
-            self._served(env["CNI_COMMAND"], 0, time.monotonic() - began)
+            self._on_served(env["CNI_COMMAND"], 0, time.monotonic() - began)
             return web.Response(body=body, content_type="application/json")
         except CniError as error:
             failure = error
-            if (
-                env.get("CNI_COMMAND") != "STATUS"
-            ):  # polled for ever, and the verdict has its own log line
+            # STATUS is polled all the time, and a change of it is logged on its own.
+            if env.get("CNI_COMMAND") != "STATUS":
                 _log.warning(
                     "CNI request failed",
                     **_subject(env),
@@ -160,11 +187,12 @@ class Server:
                 Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log"
             )
             _log.exception("CNI request failed unexpectedly", **_subject(env))
-        self._served(env.get("CNI_COMMAND", ""), int(failure.code), time.monotonic() - began)
+        self._on_served(env.get("CNI_COMMAND", ""), int(failure.code), time.monotonic() - began)
         body = failure.render(stated_version(config))
         return web.Response(status=failure.http_status, body=body, content_type="application/json")
 
     async def _answer(self, call: request.Request) -> bytes:
+        """Return what the plugin prints on stdout for a call that succeeds. Raises CniError."""
         match call:
             case Attach():
                 return await self._add(call)
@@ -173,7 +201,7 @@ class Server:
                 await self._agent.check(attach)
             case Detach():
                 await self._agent.delete(call)
-                self._notes.remove(call.container_id, call.ifname)
+                self._pending_deletes.remove(call.container_id, call.ifname)
             case Collect():
                 await self._agent.gc(call.valid)
             case Status():
@@ -185,14 +213,16 @@ class Server:
 
     async def _add(self, attach: Attach) -> bytes:
         netns.require_foreign(attach.netns, attach.netns_override)
-        # A runtime never runs two verbs of one container at once: a note is older than this ADD, and done with.
-        self._notes.remove(attach.container_id, attach.ifname)
+        # A runtime never runs two verbs for one container at once, so a pending delete is older
+        # than this ADD and obsolete.
+        self._pending_deletes.remove(attach.container_id, attach.ifname)
         attached = await self._agent.add(attach)
         return attached.after(attach.prev_result).render(attach.version)
 
 
 def _peer_uid(http: web.Request) -> int:
-    if http.transport is None:  # it hung up already
+    """Return the user ID of the client, or -1 if it has disconnected."""
+    if http.transport is None:  # the client has disconnected already
         return -1
     peer: socket.socket = http.transport.get_extra_info("socket")
     size = struct.calcsize("3i")
@@ -201,6 +231,7 @@ def _peer_uid(http: web.Request) -> int:
 
 
 async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
+    """Return environment and stdin of the plugin from the request's body. Raises CniError."""
     try:
         body = json.loads(await http.read())
     except web.HTTPRequestEntityTooLarge as error:
@@ -218,6 +249,7 @@ async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
 
 
 def _subject(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what identifies the call in the log."""
     return {
         "verb": env.get("CNI_COMMAND", ""),
         "container": env.get("CNI_CONTAINERID", ""),

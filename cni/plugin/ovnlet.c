@@ -1,9 +1,10 @@
 /* ovnlet.c - the executable that a container runtime starts as CNI plugin "ovnlet".
  *
- * It hands its CNI_* environment and its stdin to the node's agent, one HTTP request over a unix socket, and prints
- * what the agent answers. What a request means is decided there; here is only what must work without an agent:
- * VERSION, waiting while the agent is being replaced, the note that a DEL leaves for an agent that is away, and one
- * JSON error object on stdout for every failure. No heap, no locale, no run-time dependency.
+ * It sends its CNI_* environment and its stdin to the node's agent, in one HTTP request over a unix
+ * socket, and prints the agent's answer. The agent decides what a request means. Only what must
+ * work without an agent may go in here: VERSION, waiting while the agent is being replaced, the
+ * file that a DEL leaves for an agent that does not run, and one JSON error object on stdout for
+ * every failure. It uses no heap and no locale, and depends on nothing at run time.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -35,12 +36,13 @@
 
 enum { MAX_STDIN = 1 << 20, MAX_REQUEST = 3 << 20, MAX_ANSWER = 2 << 20, MAX_DEPTH = 100, MAX_NOTES = 4096 };
 enum { RETRY_EVERY_MS = 50 };
-/* The specification's error codes. */
+/* Error codes of the CNI specification. 999 is what Go's CNI library calls an internal error. */
 enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, DECODE = 6, INVALID_CONFIG = 7, TRY_AGAIN = 11, UNAVAILABLE = 50,
        INTERNAL = 999 };
 
-/* How long each verb looks for an agent, and how long it then waits for the answer. containerd holds a lock during
- * STATUS, so that one never waits; a DEL that finds nobody is noted down and succeeds. */
+/* For each verb: how long it tries to connect to an agent, how long it then waits for the answer,
+ * and the error code if there is none. containerd holds a lock during STATUS, so STATUS tries only
+ * once. A DEL that finds no agent leaves a file for it and succeeds. */
 struct verb { const char *name; int seek_ms, answer_ms, code; };
 static const struct verb VERBS[] = {
     {"ADD", 20000, 230000, TRY_AGAIN}, {"DEL", 2000, 50000, TRY_AGAIN}, {"CHECK", 20000, 230000, TRY_AGAIN},
@@ -55,6 +57,7 @@ static struct text config_version = {NEWEST, sizeof NEWEST - 1};
 
 /* ---- JSON out ---- */
 
+/* Append the bytes, or set `full` and append none of them if they do not fit. */
 static void append(struct buffer *out, const char *bytes, size_t size) {
     if (size > out->room - out->size) {
         out->full = true;
@@ -66,7 +69,8 @@ static void append(struct buffer *out, const char *bytes, size_t size) {
 
 static void append_text(struct buffer *out, const char *text) { append(out, text, strlen(text)); }
 
-/* The length of the UTF-8 sequence at `at`, 0 where there is none (RFC 3629: no surrogates, nothing overlong). */
+/* Return the length of the UTF-8 sequence at `at`, or 0 if there is none. RFC 3629 allows neither
+ * surrogates nor overlong forms. */
 static size_t utf8_length(const unsigned char *at, size_t left) {
     unsigned char first = at[0], low = 0x80, high = 0xbf;
     if (first < 0x80) return 1;
@@ -82,7 +86,8 @@ static size_t utf8_length(const unsigned char *at, size_t left) {
     return size;
 }
 
-/* Append a JSON string. Bytes that are not UTF-8 become U+FFFD, and the answer is false. */
+/* Append a JSON string. Replace bytes that are not UTF-8 by U+FFFD, and return false if there are
+ * any. */
 static bool append_string(struct buffer *out, struct text text) {
     bool clean = true;
     append(out, "\"", 1);
@@ -106,6 +111,7 @@ static bool append_string(struct buffer *out, struct text text) {
     return clean;
 }
 
+/* Write all of the text to stdout. Return false if a write fails. */
 static bool print(struct text text) {
     for (ssize_t done; text.size > 0; text.at += done, text.size -= (size_t)done)
         if ((done = write(STDOUT_FILENO, text.at, text.size)) <= 0) return false;
@@ -114,7 +120,8 @@ static bool print(struct text text) {
 
 static struct text text_of(const char *string) { return (struct text){string, strlen(string)}; }
 
-/* The one way to fail: the specification's error object on stdout, exit code 1. */
+/* Print the specification's error object on stdout and exit with code 1. Every failure that
+ * the plugin finds itself goes this way. */
 __attribute__((format(printf, 3, 4))) static _Noreturn void fail(int code, const char *details, const char *format, ...) {
     static char bytes[16384], message[2048], number[16];
     struct buffer out = {bytes, 0, sizeof bytes, false};
@@ -134,7 +141,7 @@ __attribute__((format(printf, 3, 4))) static _Noreturn void fail(int code, const
     exit(1);
 }
 
-/* ---- JSON in: a strict reader of RFC 8259 that remembers two top-level values of the configuration ---- */
+/* ---- JSON in: a strict reader of RFC 8259 that keeps two top-level values of an object ---- */
 
 struct reader { const char *at, *end; };
 struct config { struct text version, socket; };
@@ -194,6 +201,7 @@ static bool is(struct text text, const char *wanted) {
     return text.size == strlen(wanted) && memcmp(text.at, wanted, text.size) == 0;
 }
 
+/* Read one member of an object. Keep its value in `found` if `found` is not NULL and wants it. */
 static bool read_member(struct reader *in, int depth, struct config *found) {
     struct text key = {in->at, 0}, value;
     if (!read_string(in)) return false;
@@ -209,7 +217,7 @@ static bool read_member(struct reader *in, int depth, struct config *found) {
     return true;
 }
 
-/* The inside of an object or a list, up to its closing bracket. */
+/* Read the inside of an object or a list, up to and including its closing bracket. */
 static bool read_items(struct reader *in, char close, int depth, struct config *found) {
     skip_blanks(in);
     if (take(in, close)) return true;
@@ -234,6 +242,7 @@ static bool read_value(struct reader *in, int depth, struct config *found) {
     }
 }
 
+/* Return whether the text is one JSON object and nothing else but blanks. */
 static bool read_object(struct text text, struct config *found) {
     struct reader in = {text.at, text.at + text.size};
     skip_blanks(&in);
@@ -254,7 +263,8 @@ static struct text read_stdin(void) {
     fail(DECODE, "shorten it", "the configuration on stdin is larger than 1 MiB");
 }
 
-/* The path that `server_socket` names; `value` is the JSON text of its value. */
+/* Return the path that `server_socket` names. `value` is the JSON text of its value, which must
+ * need no unescaping; without one, the path is DEFAULT_SOCKET. Fail if the value cannot be used. */
 static const char *socket_path(struct text value) {
     static char path[sizeof((struct sockaddr_un *)0)->sun_path];
     if (value.at == NULL) return DEFAULT_SOCKET;
@@ -266,6 +276,8 @@ static const char *socket_path(struct text value) {
     return path;
 }
 
+/* Return the HTTP request with the CNI_* variables and the configuration. Fail if they are not
+ * UTF-8 or too large. */
 static struct text build_request(struct text config) {
     static char head[160];
     struct buffer out = {request_bytes, sizeof head, sizeof request_bytes, false};
@@ -285,7 +297,8 @@ static struct text build_request(struct text config) {
         fail(DECODE, "the runtime must pass JSON in UTF-8", "the configuration on stdin holds bytes that are not UTF-8");
     append(&out, "}", 1);
     if (out.full) fail(INVALID_ENVIRONMENT, "shorten them", "the CNI_ variables and stdin are larger than 3 MiB together");
-    /* The head's length is known last: it is written backwards into the room left for it. */
+    /* The length of the body, which the head has in it, is known only now. The head goes directly
+     * before the body, at the end of the space left for it. */
     size_t size = (size_t)snprintf(head, sizeof head, "POST /cni HTTP/1.1\r\nHost: ovnlet\r\nConnection: close\r\n"
                                    "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", out.size - sizeof head);
     char *start = request_bytes + sizeof head - size;
@@ -298,6 +311,8 @@ static struct text build_request(struct text config) {
 enum progress { PARTIAL, WHOLE, BROKEN };
 struct answer { int status; struct text body; };
 
+/* Parse the bytes received so far: PARTIAL if more must come, BROKEN if they are no HTTP answer
+ * with a Content-Length. */
 static enum progress parse_answer(struct text bytes, struct answer *answer) {
     const char *head_end = memmem(bytes.at, bytes.size, "\r\n\r\n", 4);
     if (head_end == NULL) return bytes.size < 16384 ? PARTIAL : BROKEN;
@@ -322,6 +337,9 @@ static enum progress parse_answer(struct text bytes, struct answer *answer) {
 
 /* ---- talking to the agent ---- */
 
+/* ABSENT: no agent accepts a connection. LOST: it closed without an answer. TORN: it closed in the
+ * middle of one, or sent no HTTP. LATE: no answer in time. REFUSED: connect failed for a reason
+ * that waiting does not change. */
 enum outcome { ANSWERED, ABSENT, LOST, TORN, LATE, REFUSED };
 
 static int64_t now_ms(void) {
@@ -330,6 +348,7 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Return a connected socket, or -1 with errno set. Wait at most `within_ms` for a full backlog. */
 static int connect_agent(const char *path, int64_t within_ms) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval limit = {within_ms / 1000, within_ms % 1000 * 1000 + 1};
@@ -343,7 +362,9 @@ static int connect_agent(const char *path, int64_t within_ms) {
     return -1;
 }
 
-/* One request on a connection. A send that fails is no verdict: what the agent said before it closed is still read. */
+/* Send one request on a connection and read its answer until `until` (ms of the monotonic clock).
+ * A failed send decides nothing: the agent may have answered before it closed, so read in any
+ * case. */
 static enum outcome converse(int fd, struct text request, int64_t until, struct answer *answer) {
     struct text got = {answer_bytes, 0};
     for (ssize_t sent; request.size > 0; request.at += sent, request.size -= (size_t)sent)
@@ -354,7 +375,7 @@ static enum outcome converse(int fd, struct text request, int64_t until, struct 
         int readiness = left > 0 ? poll(&ready, 1, (int)left) : 0;
         if (readiness == 0) return LATE;
         ssize_t size = readiness < 0 ? -1 : recv(fd, answer_bytes + got.size, sizeof answer_bytes - 1 - got.size, MSG_DONTWAIT);
-        if (size < 0 && (errno == EINTR || errno == EAGAIN)) continue; /* stopped and continued */
+        if (size < 0 && (errno == EINTR || errno == EAGAIN)) continue; /* SIGSTOP and SIGCONT */
         if (size <= 0) return got.size == 0 ? LOST : TORN;
         got.size += (size_t)size;
         enum progress progress = parse_answer(got, answer);
@@ -362,8 +383,9 @@ static enum outcome converse(int fd, struct text request, int64_t until, struct 
     }
 }
 
-/* Every verb may be sent twice, so an agent that is not there yet, or that died with the request in hand, is looked
- * for again until the verb's patience ends. `reason` says what the last attempt met. */
+/* Send the request until an agent answers or the verb's time is over. Every verb may be sent
+ * twice, so try again if there is no agent yet, or if it ended before it answered. `reason` gets
+ * the errno of the last attempt. */
 static enum outcome ask(const struct verb *verb, const char *path, struct text request, struct answer *answer, int *reason) {
     int64_t until = now_ms() + verb->answer_ms, patience = now_ms() + verb->seek_ms;
     for (;;) {
@@ -406,7 +428,9 @@ static int count_entries(int directory) {
     return count;
 }
 
-/* Write `<directory of the socket>/deleted/<container id>.<interface>`, whole or not at all. */
+/* Write `<directory of the socket>/deleted/<container id>.<interface>`, whole or not at all: the
+ * agent carries out the deletion later. Return false, with errno set, if it cannot be written. The
+ * directory holds at most MAX_NOTES such files. */
 static bool leave_note(const char *socket, const char *id, const char *ifname) {
     char path[PATH_MAX], name[256], draft[300], line[256];
     int size = (int)(strrchr(socket, '/') - socket);
@@ -428,6 +452,8 @@ static bool leave_note(const char *socket, const char *id, const char *ifname) {
     return errno = reason, false;
 }
 
+/* Leave a file for the deletion that no agent has answered. Fail if the variables name no
+ * attachment, or if the file cannot be written. */
 static void note_deletion(const char *socket) {
     const char *id = getenv("CNI_CONTAINERID"), *ifname = getenv("CNI_IFNAME");
     if (id == NULL || !is_container_id(id))
@@ -452,6 +478,7 @@ static int say_about(void) {
     return write(STDERR_FILENO, ABOUT, sizeof ABOUT - 1) < 0;
 }
 
+/* Send stdin and the environment to the agent, print its answer, and return the exit code. */
 static int relay(const struct verb *verb) {
     struct config config = {0};
     struct answer answer = {0};

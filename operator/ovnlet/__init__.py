@@ -1,7 +1,8 @@
-"""ovnlet: the network of a node's pods, desired, observed and made equal by one loop.
+"""ovnlet: makes and repairs the network of a node's pods on OVS/OVN.
 
-Rooms, from the top: ``__main__`` (command line), ``agent`` (wiring), ``cluster`` (API server) and
-``drivers`` (the node), ``reconcile`` (the loop), ``core`` (pure values). Imports only go down.
+Packages, from the top: ``__main__`` and ``cli`` (commands), ``agent`` and ``controller`` (wiring),
+``doctor`` (diagnosis), ``client``, ``logs`` and ``serving``, ``kube`` (API server) and ``drivers``
+(the node and OVN), ``reconcile`` (the loop), ``core`` (pure values). Imports only go down.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,7 @@
-"""The command line. Heavy imports wait for the command that needs them."""
+"""The command line: settings, flags and exit codes. What a command does is modules.
+
+A module that is slow to import is imported by the command that needs it.
+"""
 
 import platform
 import sys
@@ -17,7 +20,10 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 def _file(model: type[BaseModel], path: Path | None) -> Path | None:
-    """The settings file fills in whatever neither a flag nor the environment says."""
+    """Read the settings file as defaults for what neither a flag nor the environment sets.
+
+    Raises BadParameter if it is not a YAML mapping of known settings.
+    """
     if path is None:
         return None
     try:
@@ -34,7 +40,10 @@ def _file(model: type[BaseModel], path: Path | None) -> Path | None:
 
 
 def with_settings(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Every setting as a flag ``--name`` and a variable ``OVNLET_NAME``; the file is read first."""
+    """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
+
+    ``--config`` is processed before them.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for name, field in reversed(model.model_fields.items()):
@@ -54,14 +63,17 @@ def with_settings(model: type[BaseModel]) -> Callable[[Callable[..., None]], Cal
             callback=lambda _context, _parameter, path: _file(model, path),
             is_eager=True,
             expose_value=False,
-            help="YAML file of settings; a flag or a variable OVNLET_<NAME> goes before it",
+            help="Read settings from this YAML file; flags and variables OVNLET_<NAME> override it",
         )(command)
 
     return decorate
 
 
 def read(given: dict[str, Any], model: type[_M]) -> _M:
-    """Validate; every wrong setting is named at once, with what is allowed."""
+    """Return the validated settings.
+
+    Raises UsageError that names every wrong setting and what is allowed.
+    """
     try:
         return model.model_validate(
             {name: value for name, value in given.items() if value is not None}
@@ -76,9 +88,9 @@ def read(given: dict[str, Any], model: type[_M]) -> _M:
 
 
 class _Lazy(click.Group):
-    """Commands whose libraries take a while to import are imported when they are asked for."""
+    """A group that imports some commands only when they are used: their libraries are slow."""
 
-    elsewhere: Mapping[str, str] = {
+    modules: Mapping[str, str] = {
         "pods": "attachments",
         "show": "attachments",
         "plan": "attachments",
@@ -88,13 +100,15 @@ class _Lazy(click.Group):
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self.elsewhere])
+        """Return the names of all commands, without importing any."""
+        return sorted([*super().list_commands(ctx), *self.modules])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.elsewhere:
+        """Return the command, imported if necessary; None if there is none of that name."""
+        if cmd_name not in self.modules:
             return super().get_command(ctx, cmd_name)
-        room = import_module(f"ovnlet.cli.{self.elsewhere[cmd_name]}")
-        command: click.Command = getattr(room, cmd_name)
+        module = import_module(f"ovnlet.cli.{self.modules[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 
@@ -103,7 +117,7 @@ class _Lazy(click.Group):
 )
 @click.version_option(package_name="ovnlet")
 def main() -> None:
-    """A node's networking agent for Kubernetes on OVS/OVN, and the controller of a cluster that stands alone."""
+    """Run the networking agent of a Kubernetes node with OVS/OVN, or the stand-alone controller."""
 
 
 @main.command()
@@ -111,7 +125,8 @@ def main() -> None:
 def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
     settings = read(given, Settings)
-    from ovnlet.agent.wiring import serve  # noqa: PLC0415 - a wrong setting is told before half a second of imports
+    # After the settings: a wrong one is reported before half a second of imports.
+    from ovnlet.agent.wiring import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
 
@@ -119,12 +134,17 @@ def agent(**given: Any) -> None:
 @main.command()
 @with_settings(Settings)
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="for whom"
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    help="Print a table for people, or JSON or YAML for programs",
 )
 def doctor(output: str, **given: Any) -> None:
-    """Look at this node and name each fault with its fix. Exit code 3 if there is one.
+    """Examine this node and print each fault with its fix. Exit with code 3 if there is a fault.
 
-    It needs no agent, and asks it where there is one. The settings are the agent's: in its container they are set.
+    Works without an agent; a running agent is asked too. The settings are the agent's: in its
+    container they are set.
     """
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.cli.doctor import report  # noqa: PLC0415
@@ -140,41 +160,40 @@ def doctor(output: str, **given: Any) -> None:
     default="ovnlet-bundle.tar.gz",
 )
 def bundle(file: Path, **given: Any) -> None:
-    """Write one archive for a bug report, `-` being standard output; credentials are left out.
+    """Write an archive for a bug report, without credentials. `-` is standard output.
 
-    Versions, settings, the doctor's findings, attachments, plans, the log's tail, records, our rows of OVSDB.
+    It has versions, settings, the doctor's findings, attachments, plans, the end of the log,
+    records and our rows of OVSDB.
     """
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
-    from ovnlet.cli.bundle_command import bundled  # noqa: PLC0415
+    from ovnlet.cli.bundle import write_bundle  # noqa: PLC0415
 
-    bundled(settings, file)
+    write_bundle(settings, file)
 
 
 @main.command()
 @with_settings(Settings)
+@click.option("--cut-off", is_flag=True, help="Remove even while pods run: they lose their network")
 @click.option(
-    "--cut-off", is_flag=True, help="also where pods are running: they lose their network"
-)
-@click.option(
-    "--wait", is_flag=True, help="where an agent or pods are there, wait until they have gone"
+    "--wait", is_flag=True, help="Wait until the agent and all pods are gone, instead of refusing"
 )
 def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
-    """Remove everything of ours from this node, once its agent and pods have gone. Nothing of others is touched.
+    """Remove everything of ovnlet from this node, and nothing else.
 
-    While they are there it refuses, and removes nothing. It may be repeated.
+    Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat.
     """
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
-    from ovnlet.cli.uninstall import uninstalled  # noqa: PLC0415
+    from ovnlet.cli.uninstall import run_uninstall  # noqa: PLC0415
 
-    uninstalled(settings, cut_off=cut_off, wait=wait)
+    run_uninstall(settings, cut_off=cut_off, wait=wait)
 
 
 @main.command()
 @with_settings(ControllerSettings)
 def controller(**given: Any) -> None:
-    """Turn Subnets and pods into OVN's northbound database until stopped; of several replicas one leads."""
+    """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""
     settings = read(given, ControllerSettings)
-    from ovnlet.controller.wiring import serve  # noqa: PLC0415
+    from ovnlet.controller.replica import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
 

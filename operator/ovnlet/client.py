@@ -1,4 +1,4 @@
-"""The way to a running agent: questions over its unix socket."""
+"""A client of the running agent: HTTP requests over its unix socket."""
 
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
@@ -9,9 +9,10 @@ import aiohttp
 from ovnlet.core.errors import NotReady
 
 SOCKET = "/run/ovnlet/cni.sock"
-# Lines may be hours apart.
-_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=3)
-_PATIENCE = aiohttp.ClientTimeout(total=130, sock_connect=3)  # a pass may take as long as an ADD
+# Between two lines of a stream hours may pass.
+_STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3)
+# A pass may take as long as an ADD.
+_ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=130, sock_connect=3)
 
 
 async def ask(
@@ -22,17 +23,19 @@ async def ask(
     body: object = None,
     query: Mapping[str, str] | None = None,
 ) -> tuple[int, Any]:
-    """The status and the JSON of the answer. NotReady where no agent answers."""
+    """Send one request and return the answer's status and JSON (None without a body).
+
+    Waits up to 130 s. Raises NotReady if no agent answers.
+    """
     try:
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(path=socket), timeout=_PATIENCE
+                connector=aiohttp.UnixConnector(path=socket), timeout=_ANSWER_TIMEOUT
             ) as http,
             http.request(method, f"http://agent{path}", json=body, params=query) as answer,
         ):
             empty = answer.status == HTTPStatus.NO_CONTENT or answer.content_length == 0
-            told = None if empty else await answer.json(content_type=None)
-            return answer.status, told
+            return answer.status, None if empty else await answer.json(content_type=None)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotReady(
             f"no agent answers on {socket}: {error}; is the DaemonSet's pod running?"
@@ -40,11 +43,14 @@ async def ask(
 
 
 async def lines(socket: str, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
-    """The lines of an answer as they come. NotReady where no agent answers, or it ends in the middle of one."""
+    """Yield the lines of an answer as they arrive.
+
+    Raises NotReady if no agent answers or the connection breaks.
+    """
     try:
         async with (
             aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(path=socket), timeout=_ENDLESS
+                connector=aiohttp.UnixConnector(path=socket), timeout=_STREAM_TIMEOUT
             ) as http,
             http.get(f"http://agent{path}", params=query) as answer,
         ):

@@ -1,4 +1,7 @@
-"""Logs: one line per outcome, for people or as JSON; libraries' own lines come out the same way."""
+"""Set-up of the logs: one line per outcome, as text for people or as JSON.
+
+The lines of libraries have the same form.
+"""
 
 import logging
 import sys
@@ -10,7 +13,10 @@ from ovnlet.core.settings import ControllerSettings, Settings
 
 
 def configure(settings: Settings | ControllerSettings, tail: logging.Handler | None = None) -> None:
-    """Send structlog and the standard library's logging to standard error in the asked form."""
+    """Send structlog and standard logging to standard error, in the format that is set.
+
+    ``tail`` also gets every line, as JSON.
+    """
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -31,12 +37,12 @@ def configure(settings: Settings | ControllerSettings, tail: logging.Handler | N
     root = logging.getLogger()
     root.handlers = [handler, *([tail] if tail is not None else [])]
     root.setLevel(settings.log_level.upper())
-    for chatty in ("kopf", "aiohttp.access", "asyncio", "kubernetes"):
-        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
+    for name in ("kopf", "aiohttp.access", "asyncio", "kubernetes"):
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
 
 
 def _formatter(shared: list[Processor], final: Processor) -> logging.Formatter:
-    """Return the formatter that ends each line with ``final``, for our own lines and for libraries' alike."""
+    """Return a formatter that renders our lines and those of libraries with ``final``."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[

@@ -1,4 +1,4 @@
-"""A program that serves until it is told to stop: the agent, or a replica of the controller."""
+"""The main function of a program that serves until a signal: the agent or the controller."""
 
 import asyncio
 import signal
@@ -13,7 +13,10 @@ log = structlog.get_logger("serving")
 
 
 def until_stopped(serve: Callable[[], Coroutine[None, None, None]]) -> int:
-    """Run until SIGTERM or SIGINT, by which it is cancelled; returns the exit code."""
+    """Run ``serve`` until it ends or SIGTERM or SIGINT cancels it, and return the exit code.
+
+    The code is 1 if ``serve`` raised an OvnletError, which is logged, and 0 otherwise.
+    """
     try:
         asyncio.run(_run(serve))
     except OvnletError as error:
@@ -23,6 +26,7 @@ def until_stopped(serve: Callable[[], Coroutine[None, None, None]]) -> int:
 
 
 async def _run(serve: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run ``serve``, and cancel it on a signal. Raises what ``serve`` raises."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -117,10 +117,10 @@ _NODE_SAYS = {
 
 
 def _pods() -> str:
-    when = dict.fromkeys(annotations._FIXED, "fixed for a sandbox") | dict.fromkeys(
-        annotations._ROUTING, "live"
+    when = dict.fromkeys(annotations.FIXED, "fixed for a sandbox") | dict.fromkeys(
+        annotations.ROUTING, "live"
     )
-    names = (*annotations._FIXED, *annotations._ROUTING, *annotations._READY)
+    names = (*annotations.FIXED, *annotations.ROUTING, *annotations._READY)
     return _table(
         ("name", "value", "when it changes"),
         ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),
@@ -192,7 +192,7 @@ _VERBS = {
 def _verbs() -> str:
     rows = []
     for verb, needs in request._REQUIRED.items():
-        since = netconf._SINCE.get(verb, SUPPORTED_VERSIONS[0])
+        since = netconf._FIRST_VERSION.get(verb, SUPPORTED_VERSIONS[0])
         rows.append((verb, since, ", ".join(f"`{name}`" for name in needs), _VERBS[verb]))
     return _table(("verb", "since", "needs", "what it does"), rows)
 

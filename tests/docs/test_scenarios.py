@@ -5,16 +5,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from proofs.drift.exams import EXAMS
-from proofs.drift.parts import PARTS
-from proofs.drift.table import KINDS
+from proofs.drift.checks import CHECKS
+from proofs.drift.outages import OUTAGES
+from proofs.drift.table import FAULTS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "scenarios.md").read_text()
 LINES = {
-    *(kind.name for kind in KINDS),
-    *(part.name for part in PARTS),
-    *(exam.name for exam in EXAMS),
+    *(fault.name for fault in FAULTS),
+    *(outage.name for outage in OUTAGES),
+    *(check.name for check in CHECKS),
 }
 LINES |= {"agent restart: no packet lost", "agent restart: no write"}
 

@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Pod, Record
+from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.settings import Repair
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.loop import Outcome, Reconciler
-from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Key
+from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
+from ovnlet.reconcile.status import Status
 
 BUDGET = 110.0
 UID = "8a3b2f64-0000-4000-8000-000000000001"
@@ -34,6 +40,9 @@ class MemoryHost:
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+
+    async def ready(self) -> None:
+        """Nothing is needed first."""
 
     def life(self, attachment: Attachment) -> Life:
         return Life.DEAD if attachment.key in self.dead else Life.ALIVE
@@ -70,6 +79,12 @@ class MemoryRecords:
     def get(self, key: AttachmentKey) -> Record | None:
         return self.kept.get(key)
 
+    def of(self, owner: tuple[str, str]) -> list[Record]:
+        return [record for record in self if record.attachment.owner == owner]
+
+    def claiming(self, iface_id: str) -> list[Record]:
+        return [record for record in self if record.attachment.iface_id == iface_id]
+
     def put(self, record: Record) -> None:
         self.kept[record.attachment.key] = record
 
@@ -81,40 +96,88 @@ class MemoryRecords:
         return self._sequence
 
 
-class World:
-    """The loop with all its parts, on the node in memory."""
+class Recorded(Status):
+    """A status that keeps every outcome, Event and throttled hint for the test to read."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: str = "pod") -> None:
+        self.outcomes: list[Outcome] = []
+        self.events: list[tuple[str, str, str]] = []
+        self.waits: list[str] = []
+        super().__init__(scope, self._event, self)
+
+    def _event(self, _: Identity, kind: str, reason: str, message: str, /) -> None:
+        self.events.append((kind, reason, message))
+
+    def outcome(self, outcome: Outcome, /) -> None:
+        """Count an outcome, as the metrics do."""
+        self.outcomes.append(outcome)
+
+    def throttled(self, *words: Any) -> None:
+        """Count a hint that waits, as the metrics do, or report it."""
+        if len(words) == 3:
+            super().throttled(*words)
+        else:
+            self.waits.append(words[1])
+
+
+class NoWatch:
+    """Nothing to listen to: a test hints by itself."""
+
+    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
+        """Follow nothing."""
+
+    def follows(self, _: Key) -> bool:
+        """Pretend that it is followed."""
+        return True
+
+    def forget(self, key: Key) -> None:
+        """Forget nothing."""
+
+
+class World:
+    """The loop with the scope of pods, on the node in memory."""
+
+    def __init__(self, repair: Repair = "fix") -> None:
         self.host, self.records = MemoryHost(), MemoryRecords()
         self.host.installs.set()
         self.api: dict[tuple[str, str], Pod] | None = {}
-        self.outcomes: list[Outcome] = []
-        self.state = State(self._changed)
+        self.status = Recorded()
+        self.state = State()
         self.subnets: dict[str, dict[str, str]] = {}
-        self.reconciler = Reconciler(
+        self.loop = Loop()
+        self.owners = OwnerIndex(self.loop.queue.hint)
+        self.passes = self.loop.passes("pod")
+        self.scope = PodScope(
             self.host,
             self.state,
             self.records,
-            self.outcomes.append,
-            again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
+            self.passes,
+            self.status,
+            owners=self.owners,
+            watch=NoWatch(),
+            repair=repair,
             subnet=self.subnets.get,
         )
-        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self.reconciler.reconcile)
+        self.loop.keep("pod", self.scope)
         self.attaching = Attaching(
-            host=self.host,
+            scope=self.scope,
+            passes=self.passes,
             state=self.state,
             records=self.records,
-            reconciler=self.reconciler,
-            queue=self.queue,
             refresh=self.refresh,
             budget=BUDGET,
         )
+        self.state.subscribe(self.attaching.pod_changed)
+        self.state.subscribe(self.scope.pod_changed)
 
-    def _changed(self, owner: tuple[str, str]) -> None:
-        self.attaching.pod_changed(owner)
-        for record in self.records:
-            if record.attachment.owner == owner:
-                self.queue.add(record.attachment.key)
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Return the outcomes of all passes."""
+        return self.status.outcomes
+
+    def hint(self, key: AttachmentKey) -> None:
+        """Notify that something of an attachment changed on the node."""
+        self.loop.queue.hint(self.passes.key(key))
 
     async def refresh(self) -> None:
         await asyncio.sleep(0.01)

@@ -111,7 +111,7 @@ class StrictTraffic:
         labels = dict(wanted.labels)
         self.forget(labels[MARK])
         uuid = self.kernel.birth()
-        self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.told)
+        self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.other_config)
         self.plugs[wanted.name].qos = uuid
 
     def forget(self, mark: str) -> None:

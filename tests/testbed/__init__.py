@@ -1,1 +1,4 @@
-"""The test bed: a whole Kubernetes node (or two) on one Debian machine, private to its name, made of real parts."""
+"""A test bed: one or two whole Kubernetes nodes on a Debian machine, made of real programs.
+
+Every bed has a name, and nothing that runs in it reaches the machine or another bed.
+"""

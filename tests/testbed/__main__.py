@@ -15,27 +15,31 @@ from testbed.service import BedError
 from testbed.space import CLEAN
 
 
-def up(told: argparse.Namespace) -> None:
-    bed = Bed.up(told.name, nodes=told.nodes, parts=told.parts.split(","))
+def up(options: argparse.Namespace) -> None:
+    """Bring a bed up and print how to reach its API server."""
+    bed = Bed.up(options.name, nodes=options.nodes, parts=options.parts.split(","))
     if bed.parts & layout.CONTROL_PARTS:
         print(f"export KUBECONFIG={bed.kubeconfig}")
 
 
-def down(told: argparse.Namespace) -> None:
-    clean.remove(told.name)
+def down(options: argparse.Namespace) -> None:
+    """Remove a bed."""
+    clean.remove(options.name)
 
 
-def shell(told: argparse.Namespace) -> None:
-    _enter(told, [os.environ.get("SHELL", "/bin/sh")])
+def shell(options: argparse.Namespace) -> None:
+    """Become a shell in a space."""
+    _enter(options, [os.environ.get("SHELL", "/bin/sh")])
 
 
-def execute(told: argparse.Namespace) -> None:
-    _enter(told, told.command)
+def execute(options: argparse.Namespace) -> None:
+    """Become a command in a space."""
+    _enter(options, options.command)
 
 
-def _enter(told: argparse.Namespace, command: list[str]) -> None:
-    bed = Bed.attach(told.name)
-    space = bed.space(told.node)
+def _enter(options: argparse.Namespace, command: list[str]) -> None:
+    bed = Bed.attach(options.name)
+    space = bed.space(options.node)
     facts = {"PS1": f"[{space.name}] \\w # ", "TERM": os.environ.get("TERM", "dumb")}
     if bed.parts & layout.CONTROL_PARTS:
         facts["KUBECONFIG"] = str(bed.inner_kubeconfig)
@@ -43,28 +47,36 @@ def _enter(told: argparse.Namespace, command: list[str]) -> None:
     os.execvpe(words[0], words, CLEAN | facts)  # noqa: S606 - this process becomes the shell
 
 
-def look(told: argparse.Namespace) -> None:
-    seen = machine() if told.name == "-" else inventory(Bed.attach(told.name).space(told.node))
+def show_inventory(options: argparse.Namespace) -> None:
+    """Print the inventory of a space, or of the machine for the name `-`, as JSON."""
+    seen: object = (
+        machine()
+        if options.name == "-"
+        else inventory(Bed.attach(options.name).space(options.node))
+    )
     print(json.dumps(seen, indent=1, sort_keys=True))
 
 
-def image(told: argparse.Namespace) -> None:
-    """What is left to an operator: to apply it."""
-    bed = Bed.attach(told.name)
+def image(options: argparse.Namespace) -> None:
+    """Build and import ovnlet's image, and print the command that installs it."""
+    bed = Bed.attach(options.name)
     print(f"kubectl apply -k {deploy.overlay(bed, deploy.load(bed), of=deploy.suitable(bed))}")
 
 
 def listing(_: argparse.Namespace) -> None:
+    """Print every bed that has left a trace, and whether it is up."""
     for name in sorted(clean.names()):
         print(f"{name}\t{'up' if Bed.is_alive(name) else 'dead'}")
 
 
-def sweep(told: argparse.Namespace) -> None:
-    for name in clean.clean(everything=told.all):
+def sweep(options: argparse.Namespace) -> None:
+    """Remove the beds that are not up, or all of them."""
+    for name in clean.clean(everything=options.all):
         print(f"removed {name}")
 
 
 def main() -> None:
+    """Parse the command line and run its verb; exit with 1 and a message on a BedError."""
     parser = argparse.ArgumentParser(prog="testbed", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -78,7 +90,7 @@ def main() -> None:
                 "name", nargs="?", default="default", help="the bed's name (default: %(default)s)"
             )
         if node:
-            made.add_argument("node", nargs="?", help="n0, n1 or ctl (default: the first there is)")
+            made.add_argument("node", nargs="?", help="n0, n1 or ctl (default: the first one)")
         return made
 
     making = verb("up", up, "bring a bed up")
@@ -86,20 +98,27 @@ def main() -> None:
     making.add_argument(
         "--parts", default=",".join(sorted(layout.ALL_PARTS)), help="default: %(default)s"
     )
-    verb("down", down, "end and remove a bed")
-    verb("shell", shell, "a shell in one of its spaces", node=True)
-    verb("exec", execute, "run a command there: exec NAME [NODE] -- COMMAND ...", node=True)
-    verb("inventory", look, "what is there, as JSON (the name `-`: outside all beds)", node=True)
-    verb("image", image, "build ovnlet's image, import it on the nodes and say how to install it")
-    verb("list", listing, "every bed that left a trace", bed=False)
-    verb("clean", sweep, "remove the dead ones", bed=False).add_argument(
-        "--all", action="store_true", help="the living too"
+    verb("down", down, "remove a bed")
+    verb("shell", shell, "open a shell in a space of a bed", node=True)
+    verb("exec", execute, "run a command in a space: exec NAME [NODE] -- COMMAND ...", node=True)
+    verb(
+        "inventory",
+        show_inventory,
+        "print a space's inventory as JSON (with the name `-`: the machine's)",
+        node=True,
+    )
+    verb("image", image, "build ovnlet's image, import it on the nodes and print how to install it")
+    verb("list", listing, "list every bed that has left a trace", bed=False)
+    verb("clean", sweep, "remove the beds that are not up", bed=False).add_argument(
+        "--all", action="store_true", help="also those that are up"
     )
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
-    told = parser.parse_args(words[:cut], argparse.Namespace(command=words[cut + 1 :] or ["true"]))
+    options = parser.parse_args(
+        words[:cut], argparse.Namespace(command=words[cut + 1 :] or ["true"])
+    )
     try:
-        told.work(told)
+        options.work(options)
     except BedError as error:
         progress.say(str(error))
         raise SystemExit(1) from None

@@ -1,6 +1,6 @@
-"""A Debian archive beside the machine's own: the same mirror, another suite, lists and cache of its own.
+"""A Debian archive beside the machine's own: the same mirror, another suite, its own lists.
 
-The machine's configuration of apt (mirror, proxy, certificates) is honoured and never changed.
+The machine's configuration of apt (mirror, proxy, certificates) is used and never changed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ KEYRINGS = (
 
 
 def mirror() -> str:
-    """The URI this machine takes Debian from."""
-    told = subprocess.run(
+    """Return the URI from which this machine takes Debian; SystemExit if apt knows none."""
+    output = subprocess.run(
         [
             "apt-get",
             "indextargets",
@@ -30,8 +30,8 @@ def mirror() -> str:
         capture_output=True,
         text=True,
     ).stdout
-    rows = [line.split(" ", 2) for line in told.splitlines()]
-    # The label is Debian's own word for its main archive; it is only known once the lists were fetched.
+    rows = [line.split(" ", 2) for line in output.splitlines()]
+    # Debian labels its main archive "Debian"; apt knows the label once it has fetched the lists.
     for wanted in ("Debian", "$(LABEL)", ""):
         for uri, component, label in rows:
             if component == "main" and label == wanted and not uri.startswith("file:"):
@@ -40,6 +40,7 @@ def mirror() -> str:
 
 
 def keyring() -> Path:
+    """Return the installed keyring of Debian's archive; SystemExit if there is none."""
     for path in KEYRINGS:
         if path.exists():
             return path
@@ -55,7 +56,8 @@ class Archive:
         (directory / "lists" / "partial").mkdir(parents=True)
         (directory / "archives" / "partial").mkdir(parents=True)
         sources.write_text(
-            f"Types: deb deb-src\nURIs: {mirror()}\nSuites: {suite}\nComponents: main\nSigned-By: {keyring()}\n"
+            f"Types: deb deb-src\nURIs: {mirror()}\nSuites: {suite}\n"
+            f"Components: main\nSigned-By: {keyring()}\n"
         )
         self.options = {
             "Dir::Etc::SourceList": sources,
@@ -71,19 +73,22 @@ class Archive:
         self._apt("update")
 
     def source(self, package: str) -> Path:
-        """Fetch a source package, apt having verified it; the path of its .dsc."""
+        """Fetch a source package, which apt verifies, and return the path of its .dsc."""
         self._apt("source", "--download-only", package)
         return next(self.directory.glob(f"{package}_*.dsc"))
 
     def depends(self, package: str) -> list[str]:
-        """What a package, such as one that only names the newest version of another, depends on."""
-        told = self._apt("depends", package, program="apt-cache")
+        """Return the names that a package depends on.
+
+        For a package such as linux-image-amd64, that is the newest version of the real one.
+        """
+        output = self._apt("depends", package, program="apt-cache")
         return [
-            line.split()[1] for line in told.splitlines() if line.strip().startswith("Depends:")
+            line.split()[1] for line in output.splitlines() if line.strip().startswith("Depends:")
         ]
 
     def unpack(self, packages: list[str], target: Path) -> None:
-        """Fetch binary packages and unpack them under `target`, installing nothing."""
+        """Fetch binary packages and unpack them under `target`, without installing them."""
         self._apt("download", *packages)
         for package in packages:
             progress.run(["dpkg-deb", "-x", next(self.directory.glob(f"{package}_*.deb")), target])

@@ -1,4 +1,7 @@
-"""Plays the controller of a Kube-OVN cluster: a port for every pod, then its annotations, `routed` last."""
+"""A stand-in for the controller of a Kube-OVN cluster.
+
+It makes a port for every pod and node, then writes its annotations, `routed` last.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ NETWORK = f"""
 --may-exist ls-add {SWITCH} -- --may-exist lr-add {ROUTER}
 -- --may-exist lrp-add {ROUTER} {ROUTER}-{SWITCH} 0a:00:00:00:00:01 10.16.0.1/16 fd00:10:16::1/64
 -- --may-exist lsp-add {SWITCH} {SWITCH}-{ROUTER} -- lsp-set-type {SWITCH}-{ROUTER} router
--- lsp-set-addresses {SWITCH}-{ROUTER} router -- lsp-set-options {SWITCH}-{ROUTER} router-port={ROUTER}-{SWITCH}
+-- lsp-set-addresses {SWITCH}-{ROUTER} router
+-- lsp-set-options {SWITCH}-{ROUTER} router-port={ROUTER}-{SWITCH}
 """
 JOIN, JOIN_ADDRESSES = "join", "100.64.0.1/16 fd00:100:64::1/64"
 NETWORK += f"""
--- --may-exist ls-add {JOIN} -- --may-exist lrp-add {ROUTER} {ROUTER}-{JOIN} 0a:00:00:00:00:02 {JOIN_ADDRESSES}
+-- --may-exist ls-add {JOIN}
+-- --may-exist lrp-add {ROUTER} {ROUTER}-{JOIN} 0a:00:00:00:00:02 {JOIN_ADDRESSES}
 -- --may-exist lsp-add {JOIN} {JOIN}-{ROUTER} -- lsp-set-type {JOIN}-{ROUTER} router
--- lsp-set-addresses {JOIN}-{ROUTER} router -- lsp-set-options {JOIN}-{ROUTER} router-port={ROUTER}-{JOIN}
+-- lsp-set-addresses {JOIN}-{ROUTER} router
+-- lsp-set-options {JOIN}-{ROUTER} router-port={ROUTER}-{JOIN}
 """
 JOIN_NETWORK = {
     "cidr": "100.64.0.0/16,fd00:100:64::/64",
@@ -39,7 +45,10 @@ SUBNET = {"cidr": layout.PODS, "gateway": "10.16.0.1,fd00:10:16::1", "logical_sw
 
 @dataclass
 class Assigner:
-    """`serve` runs for ever; a test may call `add` and `remove` itself."""
+    """The state of the assignment.
+
+    `serve` runs for ever; a test may call `add` and `remove` itself.
+    """
 
     api: Api
     nbctl: Callable[..., object]
@@ -48,6 +57,7 @@ class Assigner:
     known: dict[str, Object] = field(default_factory=dict)  # pods by UID
 
     def serve(self) -> None:
+        """Create OVN's network, then follow Nodes and pods; never return."""
         self.nbctl(*NETWORK.split())
         threading.Thread(
             target=self._follow, args=("/api/v1/nodes", self._see_node), daemon=True
@@ -56,15 +66,16 @@ class Assigner:
 
     def _follow(self, path: str, see: Callable[[str, Object], None]) -> None:
         while True:
-            with suppress(OSError):  # the API server went away
+            with suppress(OSError):  # the API server cannot be reached
                 for kind, thing in self.api.watch(path):
                     see(kind, thing)
             time.sleep(0.2)
 
     def add_node(self, node: Object) -> None:
-        """The port of the node's own interface, then its annotations. What leaves the cluster leaves by the first node.
+        """Create the port of a node's own interface and its routes, then write the annotations.
 
-        A pod reaches a node's own addresses by that node.
+        What leaves the cluster leaves it through the first node. A pod reaches a node's own
+        addresses through that node.
         """
         name = node["metadata"]["name"]
         number = 2 + int(name.strip("n"))
@@ -99,14 +110,14 @@ class Assigner:
         self.api.patch(f"/api/v1/nodes/{name}", body)
 
     def _see_node(self, kind: str, node: Object) -> None:
-        """A Node whose annotations are complete is left alone: tests change them."""
+        """Add a Node unless its annotations are complete: tests change them."""
         annotated = f"{DOMAIN}/ip_address" in node["metadata"].get("annotations", {})
         if kind in ("ADDED", "MODIFIED") and node["status"].get("addresses") and not annotated:
-            with suppress(OSError):  # away, or deleted meanwhile
+            with suppress(OSError):  # the API server cannot be reached, or the Node is deleted
                 self.add_node(node)
 
     def add(self, pod: Object) -> None:
-        """Make the pod's port, then tell its node."""
+        """Create the pod's port, then write its annotations."""
         meta = pod["metadata"]
         port, (mac, addresses) = (
             f"{meta['name']}.{meta['namespace']}",
@@ -131,13 +142,14 @@ class Assigner:
             )
 
     def remove(self, pod: Object) -> None:
+        """Delete the pod's port."""
         self.known.pop(pod["metadata"]["uid"], None)
         self.nbctl(
             "--if-exists", "lsp-del", f"{pod['metadata']['name']}.{pod['metadata']['namespace']}"
         )
 
     def _choose(self, annotations: dict[str, str]) -> tuple[str, str]:
-        """What the pod was told before, or else the next free number."""
+        """Return the MAC and addresses of the annotations, or else of the next free number."""
         number = next(number for number in self.numbers if str(FIRST + number) not in self.taken)
         addresses = annotations.get(
             f"{DOMAIN}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}"
@@ -147,7 +159,7 @@ class Assigner:
         ), addresses
 
     def _see(self, kind: str, pod: Object) -> None:
-        if kind == "BOOKMARK":  # the end of the list: what it lacks was deleted while nobody looked
+        if kind == "BOOKMARK":  # the list's end: other known pods were deleted between two watches
             there = {item["metadata"]["uid"] for item in pod["items"]}
             for gone in [known for uid, known in self.known.items() if uid not in there]:
                 self.remove(gone)
@@ -165,9 +177,8 @@ class Assigner:
                 self.add(pod)
 
 
-if (
-    __name__ == "__main__"
-):  # python -m testbed.assign BED, in the control space, beside the northbound database
+# python -m testbed.assign BED, in the control space, which has the northbound database
+if __name__ == "__main__":
     ids = identities.Identities(layout.directory(sys.argv[1]) / "ids")
     server = Api(
         f"https://{layout.CONTROL_IP}:{layout.API_PORT}", ids.ca, ids.token(identities.ADMIN)

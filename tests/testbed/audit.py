@@ -1,4 +1,4 @@
-"""What the API server's own log says of who wrote which annotations, and when."""
+"""The API server's audit log: who wrote which annotations, and when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ WRITES = ("create", "update", "patch")
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """One write that succeeded; ``at`` is when the API server had the request, in seconds since the epoch."""
+    """One write that succeeded.
+
+    ``at`` is when the API server received the request, in seconds since the epoch.
+    """
 
     user: str
     verb: str
@@ -27,7 +30,10 @@ class Annotated:
 
 
 def annotated(bed: Bed, *resources: str) -> Iterator[Annotated]:
-    """Every write to objects of these kinds, the ones without annotations too: a pod's creation is one."""
+    """Yield every write to objects of these resources, also those without annotations.
+
+    A pod's creation is such a write.
+    """
     for line in bed.audit_log.read_text().splitlines():
         event = json.loads(line)
         reference = event.get("objectRef", {})
@@ -40,7 +46,10 @@ def annotated(bed: Bed, *resources: str) -> Iterator[Annotated]:
 
 
 def bound(bed: Bed) -> Iterator[tuple[str, float]]:
-    """When the scheduler gave each pod its node; a pod that was made with one has no such line."""
+    """Yield each pod that the scheduler placed, with the time of its binding.
+
+    A pod that was created with a node name has no binding.
+    """
     for line in bed.audit_log.read_text().splitlines():
         event = json.loads(line)
         reference = event.get("objectRef", {})
@@ -52,7 +61,7 @@ def bound(bed: Bed) -> Iterator[tuple[str, float]]:
 
 
 def _read(event: dict[str, Any], reference: dict[str, Any]) -> Annotated:
-    """A body that is no object, a JSON patch, is taken for one that writes every annotation it names."""
+    """Read one write; a JSON patch counts as one that writes every annotation it names."""
     body = event.get("requestObject")
     if isinstance(body, list):
         paths = [str(operation.get("path", "")) for operation in body]

@@ -12,19 +12,19 @@ packages:  ## install the Debian packages of the test bed
 bed: .venv packages  ## bring a bed up: BED=name NODES=1|2 PARTS=...
 	$(TESTBED) up $(BED) --nodes $(NODES) $(if $(PARTS),--parts $(PARTS))
 
-bed-image: .venv  ## build ovnlet's image, import it in a bed and say how to install it: BED=name
+bed-image: .venv  ## build ovnlet's image, import it in a bed and print how to install it: BED=name
 	@$(TESTBED) image $(BED)
 
-bed-shell: .venv  ## a shell in a bed: BED=name NODE=n0|n1|ctl
+bed-shell: .venv  ## open a shell in a bed: BED=name NODE=n0|n1|ctl
 	$(TESTBED) shell $(BED) $(NODE)
 
-bed-inventory: .venv  ## what is there in a bed, as JSON: BED=name NODE=n0
+bed-inventory: .venv  ## print the inventory of a node as JSON: BED=name NODE=n0
 	$(TESTBED) inventory $(BED) $(NODE)
 
-bed-down: .venv  ## end and remove a bed: BED=name
+bed-down: .venv  ## remove a bed: BED=name
 	$(TESTBED) down $(BED)
 
-bed-clean: .venv  ## remove what killed beds left
+bed-clean: .venv  ## remove the beds that are not up
 	$(TESTBED) clean
 
 bed-list: .venv  ## list the beds

@@ -1,4 +1,4 @@
-"""A bed: a name, a directory, a control space and its nodes. What a test holds in its hand."""
+"""A bed: a name, a directory, a control space and nodes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from testbed.api import Api
 from testbed.controlplane import ControlPlane
 from testbed.identities import Identities
 from testbed.node import Node
-from testbed.service import BedError, start_time
+from testbed.processes import start_time
+from testbed.service import BedError
 from testbed.space import CLEAN, Space
 
-NEWBORN = 3.0  # seconds in which a directory may not yet say whose it is
+UNRECORDED_TIMEOUT = 3.0  # seconds for which a bed's directory may be without its bed.json
 
 
 @dataclass(slots=True)
 class Bed:
-    """A context manager that is up until its end; or `up` and `down`; `attach` finds one that another process made."""
+    """A named bed, as a context manager that is up until its end.
+
+    `up` and `down` do the same without one; `attach` finds a bed that another process has made.
+    """
 
     name: str
     parts: frozenset[str]
@@ -38,20 +42,25 @@ class Bed:
 
     @classmethod
     def up(cls, name: str, *, nodes: int = 1, parts: Collection[str] = layout.ALL_PARTS) -> Self:
-        """Start `parts` and what connects them; returns when all of it is ready."""
+        """Start `parts` and what connects them; return when all of it is ready.
+
+        Raises BedError if a part is unknown or a bed of that name is up. If anything else fails, it
+        removes what it has made and raises the error.
+        """
         if unknown := set(parts) - layout.ALL_PARTS:
             raise BedError(
-                f"no such parts: {', '.join(sorted(unknown))}; known: {', '.join(sorted(layout.ALL_PARTS))}"
+                f"no such parts: {', '.join(sorted(unknown))}; "
+                f"known: {', '.join(sorted(layout.ALL_PARTS))}"
             )
         if cls.is_alive(name):
             raise BedError(f"bed {name} is up already")
         clean.remove(name)
         count = nodes if set(parts) & layout.NODE_PARTS else 0
         bed = cls(name, frozenset(parts), count, *startup.free_ports())
-        bed._make_room()
+        bed._create_directory()
         try:
             startup.start(bed)
-            bed._remember(ready=True)
+            bed._write_record(ready=True)
         except BaseException:
             clean.remove(name)
             raise
@@ -60,16 +69,16 @@ class Bed:
 
     @classmethod
     def attach(cls, name: str) -> Self:
-        """A bed that is up."""
+        """Return a bed that is up; raise BedError if none of that name is."""
         if not cls.is_alive(name):
             raise BedError(f"no bed {name} is up")
-        memory = _memory(name)
+        record = _read_record(name)
         bed = cls(
             name,
-            frozenset(memory["parts"]),
-            memory["nodes"],
-            memory["api_port"],
-            memory["etcd_port"],
+            frozenset(record["parts"]),
+            record["nodes"],
+            record["api_port"],
+            record["etcd_port"],
         )
         if (bed.directory / layout.CONTROL / "space.json").exists():
             bed.control = Space.load(name, layout.CONTROL)
@@ -78,12 +87,14 @@ class Bed:
 
     @classmethod
     def is_alive(cls, name: str) -> bool:
-        """Whether it is up with every space, or being brought up by a process that still runs."""
-        if not (memory := _memory(name)):
+        """Return whether it is up with every space, or a process that still runs is starting it."""
+        if not (record := _read_record(name)):
             directory = layout.directory(name)
-            return directory.exists() and time.time() - directory.stat().st_mtime < NEWBORN
-        if not memory["ready"]:
-            return bool(start_time(memory["pid"]) == memory["began"])
+            return (
+                directory.exists() and time.time() - directory.stat().st_mtime < UNRECORDED_TIMEOUT
+            )
+        if not record["ready"]:
+            return bool(start_time(record["pid"]) == record["began"])
         roles = [path.parent.name for path in layout.directory(name).glob("*/space.json")]
         return all(Space.load(name, role).alive for role in roles)
 
@@ -106,20 +117,22 @@ class Bed:
 
     @property
     def directory(self) -> Path:
+        """All files of the bed."""
         return layout.directory(self.name)
 
     @property
     def ids(self) -> Identities:
+        """The certificates, tokens and kubeconfigs of the bed."""
         return Identities(self.directory / "ids")
 
     @property
     def networked(self) -> bool:
-        """Whether the control space has a network of its own: as soon as a node must reach it."""
+        """Whether the control space has its own network, as it has once a node must reach it."""
         return bool(self.parts & (layout.NODE_PARTS - {layout.OVS}))
 
     @property
     def control_plane(self) -> ControlPlane:
-        """The API server as the bed's own programs see it."""
+        """The API server as the bed's own programs see it; BedError without a control space."""
         if self.control is None:
             raise BedError(f"bed {self.name} has no control space")
         if self.networked:
@@ -130,43 +143,46 @@ class Bed:
 
     @property
     def api_url(self) -> str:
-        """The API server as a client on this machine, outside the bed, sees it."""
+        """The API server's URL for clients on this machine, outside the bed."""
         return f"https://127.0.0.1:{self.api_port}"
 
     @property
     def token(self) -> str:
+        """The administrator's token."""
         return self.ids.token(identities.ADMIN)
 
     @property
     def api(self) -> Api:
-        """A client of the administrator's, outside the bed."""
+        """A client outside the bed, with the administrator's rights."""
         return Api(self.api_url, self.ids.ca, self.token)
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's, for clients outside the bed."""
+        """The administrator's kubeconfig for clients outside the bed."""
         return self.ids.kubeconfig(identities.ADMIN, self.api_url)
 
     @property
     def inner_kubeconfig(self) -> Path:
-        """The administrator's, for clients inside the bed's spaces."""
+        """The administrator's kubeconfig for clients in the bed's spaces."""
         return self.ids.kubeconfig(identities.ADMIN, self.control_plane.url, "admin-inside")
 
     @property
     def audit_log(self) -> Path:
+        """The API server's audit log."""
         return self.control_plane.audit_log
 
     def node(self, index: int = 0) -> Node:
+        """Return a node by its number."""
         return self.nodes[index]
 
     def reboot(self, index: int = 0) -> Node:
-        """Cut the node's power and start it again; the new node, as its space is another one now."""
+        """Cut the node's power, start it again and return it; its space is a new one."""
         startup.reboot(self, index)
         self.say(f"n{index}: rebooted")
         return self.nodes[index]
 
     def space(self, role: str | None) -> Space:
-        """By role: a node's name, or the control space's; without one the first that there is."""
+        """Return a space by its role, a node's name or `ctl`; without a role, the first one."""
         spaces = [*self.nodes, *([self.control] if self.control else [])]
         for space in spaces:
             if role in (None, space.role):
@@ -176,7 +192,7 @@ class Bed:
         )
 
     def kubectl(self, *words: str, stdin: str | None = None, timeout: float = 60) -> str:
-        """kubectl as the administrator; its standard output."""
+        """Run kubectl as the administrator and return its output; raise BedError if it fails."""
         done = subprocess.run(
             [
                 "kubectl",
@@ -198,13 +214,15 @@ class Bed:
         return done.stdout
 
     def nbctl(self, *words: str) -> str:
+        """Run ovn-nbctl and return its output."""
         return self.control_plane.space.run(["ovn-nbctl", "--timeout=10", *words])
 
     def sbctl(self, *words: str) -> str:
+        """Run ovn-sbctl and return its output."""
         return self.control_plane.space.run(["ovn-sbctl", "--timeout=10", *words])
 
     def wipe_northbound(self) -> None:
-        """Everything in OVN's northbound database goes, in one transaction."""
+        """Delete every row of OVN's northbound database in one transaction."""
         tables = ("Logical_Switch", "Logical_Router")
         ops: list[dict[str, object]] = [
             {"op": "delete", "table": table, "where": []} for table in tables
@@ -218,10 +236,11 @@ class Bed:
         self.control_plane.space.run(words)
 
     def say(self, text: str) -> None:
+        """Show a line of progress with the seconds since the bed's start."""
         progress.say(f"  [{time.monotonic() - self.began:4.1f} s] {text}")
 
-    def _make_room(self) -> None:
-        """The directory is the claim on the name: only one process can make it."""
+    def _create_directory(self) -> None:
+        """Claim the bed's name by its directory, which only one process can create."""
         layout.ROOT.mkdir(parents=True, exist_ok=True)
         self.directory.mkdir()
         mount: Sequence[str | Path] = [
@@ -233,19 +252,19 @@ class Bed:
             self.directory,
         ]
         subprocess.run(mount, check=True)
-        self._remember(ready=False)
+        self._write_record(ready=False)
 
-    def _remember(self, *, ready: bool) -> None:
-        memory: dict[str, Any] = {
+    def _write_record(self, *, ready: bool) -> None:
+        record: dict[str, Any] = {
             "parts": sorted(self.parts),
             "nodes": self.node_count,
             "ready": ready,
         }
-        memory |= {"api_port": self.api_port, "etcd_port": self.etcd_port}
-        memory |= {"pid": os.getpid(), "began": start_time(os.getpid())}
-        (self.directory / "bed.json").write_text(json.dumps(memory))
+        record |= {"api_port": self.api_port, "etcd_port": self.etcd_port}
+        record |= {"pid": os.getpid(), "began": start_time(os.getpid())}
+        (self.directory / "bed.json").write_text(json.dumps(record))
 
 
-def _memory(name: str) -> dict[str, Any]:
+def _read_record(name: str) -> dict[str, Any]:
     path = layout.directory(name) / "bed.json"
     return dict(json.loads(path.read_text())) if path.exists() else {}

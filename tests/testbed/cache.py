@@ -1,6 +1,6 @@
-"""The cache that outlives a bed: built once, published by one rename, never half there.
+"""The cache that outlives a bed: each entry is built once and appears by one rename.
 
-A directory is its own lock (flock works on directories), so no lock file is ever left behind.
+A directory is its own lock (flock works on directories), so no lock file is left behind.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from testbed import progress
 
 
 def root() -> Path:
-    """Where everything lies that is too dear to build twice."""
+    """Return the directory for everything that is too expensive to build twice."""
     return Path(os.environ.get("OVNLET_CACHE") or "/var/cache/ovnlet")
 
 
-def room(name: str) -> Path:
-    """One kind of thing's directory in the cache."""
+def subdirectory(name: str) -> Path:
+    """Return the cache's directory for one sort of thing, and create it."""
     path = root() / name
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -31,7 +31,7 @@ def room(name: str) -> Path:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Be alone in `directory`; a second run says that it waits, and waits."""
+    """Hold the lock of `directory`; if another run holds it, say so and wait."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -45,8 +45,12 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def workshop(directory: Path) -> Iterator[Path]:
-    """A scratch directory on the cache's own file system. The caller holds the lock, so older ones are of dead runs."""
+def scratch(directory: Path) -> Iterator[Path]:
+    """Give a scratch directory on the cache's own file system, and remove it afterwards.
+
+    The caller holds the lock of `directory`, so every older scratch directory in it was left by a
+    killed run and is removed.
+    """
     for stale in directory.glob(".build-*"):
         _discard(stale)
     path = Path(tempfile.mkdtemp(prefix=".build-", dir=directory))
@@ -58,14 +62,14 @@ def workshop(directory: Path) -> Iterator[Path]:
 
 
 def _discard(tree: Path) -> None:
-    """Remove a tree; Go and Debian both leave read-only directories in theirs."""
+    """Remove a tree, also where Go or Debian left its directories read-only."""
     for folder, _, _ in os.walk(tree):
         Path(folder).chmod(0o755)
     shutil.rmtree(tree)
 
 
 def digest(parts: Iterable[str | bytes]) -> str:
-    """A short name for exactly these inputs."""
+    """Return a short name for exactly these inputs."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -74,7 +78,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
 
 
 def keep_newest(directory: Path, pattern: str, *, used: Path, count: int = 3) -> None:
-    """Mark `used` as used now, and drop all but the last few that were."""
+    """Mark `used` as used now, and remove all but the ``count`` most recently used."""
     os.utime(used)
     for old in sorted(directory.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)[
         count:

@@ -1,4 +1,7 @@
-"""Removing beds by their names alone: processes, mounts, control groups, directories, whatever a killed run left."""
+"""Removal of beds by their names alone: processes, mounts, control groups and directories.
+
+It works on whatever a killed run left behind.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from pathlib import Path
 
 from testbed import layout
 from testbed.mounts import CGROUPS
-from testbed.service import BedError, start_time, wait_for
-from testbed.space import argv0
+from testbed.processes import argv0, pids, start_time
+from testbed.service import BedError, wait_for
 
 SPACE = re.compile(rf"{layout.PREFIX}({layout.NAME.pattern})-(?:ctl|n\d+)")
 
 
 def names() -> set[str]:
-    """Every bed that has left a trace."""
+    """Return the name of every bed that has left a trace."""
     traces = {bed for _, bed in inits()} | {bed for _, bed in groups()}
     if layout.ROOT.is_dir():
         traces |= {path.name for path in layout.ROOT.iterdir()}
@@ -29,21 +32,21 @@ def names() -> set[str]:
 
 
 def inits() -> Iterator[tuple[int, str]]:
-    """The first process of every space, with its bed's name."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and (found := SPACE.fullmatch(argv0(int(entry.name)))):
-            yield int(entry.name), found.group(1)
+    """Yield the PID of every space's init, with the name of its bed."""
+    for pid in pids():
+        if found := SPACE.fullmatch(argv0(pid)):
+            yield pid, found.group(1)
 
 
 def groups() -> Iterator[tuple[Path, str]]:
-    """The top control group of every space, per controller."""
+    """Yield the top control group of every space, once for each controller, with its bed's name."""
     for group in CGROUPS.glob(f"*/{layout.PREFIX}*"):
         if found := SPACE.fullmatch(group.name):
             yield group, found.group(1)
 
 
 def remove(bed: str) -> None:
-    """Take away everything of one bed; harmless when there is nothing."""
+    """End every process of a bed, and remove its files and control groups, if it has any."""
     for pid in [pid for pid, owner in inits() if owner == bed]:
         began = start_time(pid)
         with suppress(ProcessLookupError):
@@ -61,16 +64,18 @@ def remove(bed: str) -> None:
 
 
 def remove_groups(space: str) -> None:
-    """The control groups of a space whose processes are dead: a machine without power keeps none."""
+    """Remove the control groups of a space whose processes have ended, as a power cut does."""
     for group in CGROUPS.glob(f"*/{space}"):
         wait_for(partial(_group_gone, group), f"{group} to be empty", timeout=10)
 
 
 def _ended(pid: int, began: int) -> bool:
+    """Return whether the process that started at ``began`` has ended."""
     return start_time(pid) != began
 
 
 def _unmounted(directory: Path) -> bool:
+    """Try to unmount, and return whether that worked."""
     return (
         subprocess.run(["umount", "-n", directory], capture_output=True, check=False).returncode
         == 0
@@ -78,7 +83,7 @@ def _unmounted(directory: Path) -> bool:
 
 
 def _group_gone(group: Path) -> bool:
-    """Control groups are removed from the leaves up."""
+    """Remove a control group from its leaves up, and return whether that worked."""
     try:
         for folder, _, _ in os.walk(group, topdown=False):
             Path(folder).rmdir()
@@ -88,14 +93,17 @@ def _group_gone(group: Path) -> bool:
 
 
 def leftovers(bed: str) -> list[str]:
-    """What `remove` would still find."""
+    """Return what `remove` would still find of a bed."""
     found = [f"process {pid}" for pid, owner in inits() if owner == bed]
     found += [str(group) for group, owner in groups() if owner == bed]
     return found + [str(layout.directory(bed))] * layout.directory(bed).exists()
 
 
 def clean(*, everything: bool = False) -> list[str]:
-    """Remove the beds that are not alive (or all); the names of those removed."""
+    """Remove the beds that are not alive, or all of them, and return their names.
+
+    Raises BedError if a bed leaves something.
+    """
     from testbed.bed import Bed  # noqa: PLC0415 - a bed removes itself through this module
 
     removed = []

@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver, controller-manager and scheduler."""
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from testbed.identities import Identities
 from testbed.service import Service
 from testbed.space import Space
 
-# What 1.20 needs to let a pod have two addresses; newer programs refuse to hear of it.
+# Kubernetes 1.20 needs this gate to give a pod two addresses; newer programs reject the flag.
 DUAL_STACK = "--feature-gates=IPv6DualStack=true"
 AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
@@ -31,7 +31,7 @@ AUDIT = {
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """Where one API server listens, and how to start it and those that only speak to it."""
+    """Where one API server listens, and how it and its clients of the control plane are started."""
 
     space: Space
     ids: Identities
@@ -41,19 +41,25 @@ class ControlPlane:
 
     @property
     def etcd_url(self) -> str:
+        """etcd's URL inside the space."""
         return f"http://127.0.0.1:{self.etcd_port}"
 
     @property
     def url(self) -> str:
+        """The API server's URL inside the bed."""
         return f"https://{self.address}:{self.port}"
 
     @property
     def audit_log(self) -> Path:
+        """The API server's audit log."""
         return self.space.log("audit.log")
 
     def start_etcd(self) -> Service:
-        """Peers would come over a unix socket; the URL it gives them must look like TCP, and is never used."""
-        nobody = "http://127.0.0.1:2380"
+        """Start etcd, which listens for peers on a unix socket.
+
+        It demands a peer URL that looks like TCP; nothing ever connects to it.
+        """
+        unused = "http://127.0.0.1:2380"
         return self.space.spawn(
             "etcd",
             [
@@ -69,14 +75,17 @@ class ControlPlane:
                 ),
                 *(
                     f"--listen-peer-urls=unix://{self.space.directory}/etcd.peer",
-                    f"--initial-advertise-peer-urls={nobody}",
+                    f"--initial-advertise-peer-urls={unused}",
                 ),
-                f"--initial-cluster=default={nobody}",
+                f"--initial-cluster=default={unused}",
             ],
         )
 
     def start_apiserver(self, *, service_accounts: bool) -> Service:
-        """`service_accounts`: whether somebody makes them; pods are admitted without where nobody does."""
+        """Start the API server; with ``service_accounts`` it demands a pod's service account.
+
+        The controller manager makes service accounts.
+        """
         keys = self.ids.directory
         policy = keys / "audit-policy.json"
         policy.write_text(json.dumps(AUDIT))
@@ -111,7 +120,7 @@ class ControlPlane:
         )
 
     def answers(self, url: str) -> bool:
-        """Whether the API server says at `url` that it is ready."""
+        """Return whether the API server answers at `url` that it is ready."""
         try:
             context = ssl.create_default_context(cafile=str(self.ids.ca))
             with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=2) as answer:  # noqa: S310
@@ -120,6 +129,7 @@ class ControlPlane:
             return False
 
     def start_manager(self) -> Service:
+        """Start the controller manager."""
         return self._client(
             "kube-controller-manager",
             identities.MANAGER,
@@ -133,6 +143,7 @@ class ControlPlane:
         )
 
     def start_scheduler(self) -> Service:
+        """Start the scheduler."""
         return self._client("kube-scheduler", identities.SCHEDULER)
 
     def _client(self, program: str, identity: str, *flags: str) -> Service:

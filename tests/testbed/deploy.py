@@ -1,4 +1,4 @@
-"""ovnlet put into a bed as an operator would: image imported, `kubectl apply -k`, until the nodes are Ready."""
+"""Deployment of ovnlet into a bed as an operator does it, with its image and `kubectl apply -k`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed import images, layout, pki, runtime
 from testbed.bed import Bed
+from testbed.images import AGENT_CONFIG
 from testbed.service import wait_for
 from testbed.space import Space
 
@@ -20,7 +21,7 @@ DAEMONSET, CONTROLLER = "daemonset/ovnlet", "deployment/ovnlet-controller"
 
 
 def load(bed: Bed, project: Path = PROJECT) -> str:
-    """Build the agent's image and import it on every node; its reference."""
+    """Build the agent's image, import it on every node, and return its reference."""
     reference, archive = images.agent_image(project)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda node: runtime.import_image(node, archive), bed.nodes))
@@ -30,9 +31,10 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
 def overlay(
     bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str
 ) -> Path:
-    """A kustomization over one of the project's that names the image and what else is the bed's own.
+    """Write a kustomization over one of the project's, and return its directory.
 
-    ``settings`` are the controller's, by their variables' names.
+    It names the image and what else is specific to the bed. ``settings`` are the controller's, by
+    the names of their environment variables.
     """
     home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
@@ -41,21 +43,21 @@ def overlay(
         "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        **(_database(bed, home, settings) if of == "standalone" else _prefixes()),
+        **(_controller(bed, home, settings) if of == "standalone" else _prefixes()),
     }
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
 
 
 def _prefixes() -> dict[str, Any]:
-    """Where there are no Subnets that say so."""
+    """Give the agent the pods' prefixes, which it reads from Subnets where there are any."""
     setting = {"name": "OVNLET_CLUSTER_CIDRS", "value": layout.PODS}
     patch = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": setting}]
     return {"patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}
 
 
-def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Where OVN's northbound is, the controller's keys for it, and no more replicas than there are nodes for."""
+def _controller(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Give the controller OVN's address, its keys for it, and at most one replica a node."""
     keys, names = (
         pki.directory(bed.directory),
         {"tls.key": "controller.key", "tls.crt": "controller.crt"},
@@ -74,14 +76,15 @@ def _database(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, An
 
 
 def suitable(bed: Bed) -> str:
-    """Which of the project's kustomizations this bed needs."""
+    """Return the name of the project's kustomization that this bed needs."""
     return "base" if layout.ASSIGN in bed.parts else "standalone"
 
 
 def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
-    """The whole installation; returns once every node is Ready, which an agent that serves makes it.
+    """Install ovnlet, and return its image's reference once every node is Ready.
 
-    Where nobody plays the controller, ours comes with the agent, with these settings.
+    An agent that serves makes its node Ready. In a bed without the part `assign`, ovnlet's own
+    controller is installed too, with these settings.
     """
     reference = load(bed, project)
     of = suitable(bed)
@@ -93,6 +96,7 @@ def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
 
 
 def all_ready(bed: Bed) -> bool:
+    """Return whether every node of the bed has joined and is Ready."""
     nodes = json.loads(bed.kubectl("get", "nodes", "-o", "json"))["items"]
     ready = [
         condition["status"] == "True"
@@ -104,21 +108,27 @@ def all_ready(bed: Bed) -> bool:
 
 
 def agent_pods(bed: Bed, node: str = "n0") -> list[str]:
+    """Return the names of the agent's pods on a node."""
     where = ("-l", "app.kubernetes.io/name=ovnlet", f"--field-selector=spec.nodeName={node}")
     text = bed.kubectl("-n", NAMESPACE, "get", "pods", *where, "-o", "name")
     return [line.removeprefix("pod/") for line in text.split()]
 
 
 def agent_processes(node: Space) -> list[int]:
-    return [
-        int(word) for word in node.sh("pgrep -f '^/usr/bin/python3.*ovnlet agent' || :").split()
-    ]
+    """Return the PIDs, as the node's space has them, of the agent that its image started."""
+    return node.pids([*AGENT_CONFIG.entrypoint, "agent"])
+
+
+def controller_processes(node: Space) -> list[int]:
+    """Return the PIDs, as the node's space has them, of ovnlet's controller."""
+    return node.pids([*AGENT_CONFIG.entrypoint, "controller"])
 
 
 def dismissed(bed: Bed, node: str = "n0") -> None:
-    """Return once the agent of a node where it may not stay has ended, and its pod is no more.
+    """Return once the agent of a node where it may not run has ended and its pod is deleted.
 
-    kubelet 1.20 can take a minute to tell of a pod's end, and until then the DaemonSet makes no other.
+    kubelet 1.20 can take a minute to report a pod's end, and until then the DaemonSet makes no
+    other one: the pod is deleted by force.
     """
     wait_for(
         lambda: not agent_processes(bed.space(node)),

@@ -1,8 +1,9 @@
-"""The Dockerfile built, with neither docker nor a registry, and laid beside the registry-less image: `make image`.
+"""A build of the Dockerfile without docker or registry, compared with the image of testbed.images.
 
-buildah builds it on a Debian root made by mmdebstrap from this machine's mirror. Both must hold the same files under
-/usr/local and /opt. What pip notes of its call may differ; the plugin, which Debian's compiler makes in one and
-this machine's in the other, must answer alike. The result is build/image.json.
+`make image` runs it. buildah builds on a Debian root made by mmdebstrap from this machine's mirror.
+Both images must have the same files under /usr/local and /opt. What pip records of its call may
+differ. The plugin, compiled by Debian's compiler in one and by this machine's in the other, must
+give the same answer. The result is build/image.json.
 """
 
 from __future__ import annotations
@@ -30,18 +31,19 @@ REPORT = PROJECT / "build/image.json"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 INSIDE = "/run/machine-ca.crt"
 OURS = ("usr/local/bin", "usr/local/lib", "opt")
-PIPS_OWN = ("RECORD", "REQUESTED", "direct_url.json", "INSTALLER")
+PIP_RECORDS = ("RECORD", "REQUESTED", "direct_url.json", "INSTALLER")
 BASE, IMAGE = "localhost/debian:minbase", "localhost/ovnlet:dockerfile"
 Files = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """buildah with a storage of its own, which goes with `home`."""
+    """buildah with its own storage, which is removed with `home`."""
 
     home: Path
 
     def run(self, *words: str | Path) -> str:
+        """Run buildah and return its output; SystemExit with what it printed if it fails."""
         done = subprocess.run(
             [
                 "buildah",
@@ -59,7 +61,7 @@ class Builder:
         return done.stdout.strip()
 
     def debian(self) -> None:
-        """What `debian:…-slim` is elsewhere."""
+        """Build the base image, which elsewhere is `debian:…-slim`."""
         suite, conf = platform.freedesktop_os_release()["VERSION_CODENAME"], self.home / "apt.conf"
         conf.write_text(
             subprocess.run(
@@ -73,7 +75,10 @@ class Builder:
         self.run("commit", "--quiet", container, BASE)
 
     def build(self) -> None:
-        """By this machine's way to its mirror and package index, of which the image keeps nothing."""
+        """Build the Dockerfile with this machine's mirror and package index.
+
+        The image keeps nothing of them.
+        """
         (self.home / "pip.conf").write_text(f"[global]\ncert = {INSIDE}\n{_index()}")
         mounts = {
             self.home / "apt.conf": "/etc/apt/apt.conf.d/99machine",
@@ -82,10 +87,8 @@ class Builder:
         }
         limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
         flags = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]
-        for (
-            name,
-            number,
-        ) in limits.items():  # as they are: a container may not be allowed to raise its own
+        # The limits that apply here: in a container buildah may not be allowed to raise its own.
+        for name, number in limits.items():
             flags.append("--ulimit={}={}:{}".format(name, *resource.getrlimit(number)))
         self.run(
             "build",
@@ -99,20 +102,20 @@ class Builder:
 
 
 def _index() -> str:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return f"index-url = {told.stdout.strip()}\n" if told.returncode == 0 else ""
+    return f"index-url = {done.stdout.strip()}\n" if done.returncode == 0 else ""
 
 
 def files(root: Path) -> Files:
-    """Of ours: each file with its mode and contents."""
+    """Return each file of ours under `root`, with its mode and the digest of its contents."""
     found = {}
     for path in (path for folder in OURS for path in (root / folder).rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.name not in PIPS_OWN:
+        if path.is_file() and not path.is_symlink() and path.name not in PIP_RECORDS:
             name = path.relative_to(root)
             made = (
                 answer(path)
@@ -124,7 +127,7 @@ def files(root: Path) -> Files:
 
 
 def answer(plugin: Path) -> str:
-    """What it says of itself, where it finds no library: its own directory is all there is."""
+    """Return what the plugin answers to VERSION in a root without any other file."""
     words: list[str | Path] = ["chroot", plugin.parent, f"/{plugin.name}"]
     done = subprocess.run(
         words,
@@ -138,7 +141,7 @@ def answer(plugin: Path) -> str:
 
 
 def unpack(archive: Path, tree: Path) -> Path:
-    """The layers of the registry-less image that are not Debian's."""
+    """Unpack the layers of the registry-less image that are not Debian's, and return their root."""
     with tarfile.open(archive) as tar:
         tar.extractall(tree / "oci", filter="data")
     home = tree / "oci"
@@ -165,8 +168,8 @@ def _place(digest: str) -> str:
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
-    """A directory that goes, with whatever buildah has mounted in it."""
+def scratch_directory() -> Iterator[Path]:
+    """Give a directory, and remove it afterwards with whatever buildah has mounted in it."""
     home = Path(tempfile.mkdtemp(prefix="ovnlet-image-"))
     try:
         yield home
@@ -178,8 +181,9 @@ def workshop() -> Iterator[Path]:
 
 
 def main() -> None:
+    """Build and compare; SystemExit if files differ."""
     _, archive = images.agent_image(PROJECT)
-    with workshop() as home:
+    with scratch_directory() as home:
         builder, other = Builder(home), home / "other"
         other.mkdir()
         with progress.step("a Debian root"):
@@ -198,7 +202,7 @@ def main() -> None:
         size = subprocess.run(
             ["du", "-sm", root], check=True, capture_output=True, text=True
         ).stdout.split()[0]
-    told = {
+    report = {
         "version": version.strip(),
         "MB unpacked": int(size),
         "files of ours": len(here),
@@ -207,7 +211,7 @@ def main() -> None:
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(
         json.dumps(
-            told | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1
+            report | {"MB packed, registry-less": round(archive.stat().st_size / 1e6, 1)}, indent=1
         )
     )
     print(REPORT.read_text())

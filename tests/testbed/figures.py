@@ -1,4 +1,7 @@
-"""Figures as Prometheus reads them, and the labels that they may have: few, and none that a user makes."""
+"""Metrics as Prometheus reads them, and the labels that they may have.
+
+There are few label values, and none that a user makes.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import get_args
@@ -29,7 +32,7 @@ CONTROLLER: Mapping[str, frozenset[str]] = {
 
 
 def values(text: str) -> Values:
-    """Each series by its family's name, its own and its labels; when it began is left out."""
+    """Return each series by its family's name, its own name and its labels, without `_created`."""
     return {
         f"{family.name} {sample.name} {sorted(sample.labels.items())}": sample.value
         for family in text_string_to_metric_families(text)
@@ -39,16 +42,20 @@ def values(text: str) -> Values:
 
 
 def families(series: Iterable[str]) -> set[str]:
+    """Return the families of these series."""
     return {key.partition(" ")[0] for key in series}
 
 
 def moved(first: Values, now: Values) -> set[str]:
-    """The families of which a series has changed, or has come and is not 0."""
+    """Return the families with a series that has changed, or has appeared and is not 0."""
     return families(key for key, value in now.items() if first.get(key, 0) != value)
 
 
 def unbounded(text: str, allowed: Mapping[str, frozenset[str]]) -> list[str]:
-    """Labels with a name or a value that the code does not list; a bucket's bound is the code's."""
+    """Return the labels with a name or value that the code does not list.
+
+    A bucket's bound is in the code.
+    """
     return sorted(
         f"{sample.name} {label}={value}"
         for family in text_string_to_metric_families(text)

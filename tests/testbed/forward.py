@@ -1,6 +1,7 @@
-"""`python -m testbed.forward PORT`: the bed's API server on the machine's loopback, for clients outside the bed.
+"""`python -m testbed.forward PORT`: the bed's API server on the machine's loopback.
 
-A socket belongs to the network namespace it was made in: the listening one is made outside, the others inside.
+Clients outside the bed use it. A socket belongs to the network namespace in which it was made: the
+listening one is made outside, the others inside.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ CHUNK = 1 << 16
 
 
 async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Copy from one stream to another until the first ends, then close the second."""
     with suppress(OSError):
         while data := await source.read(CHUNK):
             sink.write(data)
@@ -39,7 +41,11 @@ async def _run(listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Started in the control space's PID namespace and the machine's network: process 1 holds the way in."""
+    """Serve for ever.
+
+    It is started in the control space's PID namespace and in the machine's network: process 1 is
+    the space's init, whose network it enters.
+    """
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
     inside = os.open("/proc/1/ns/net", os.O_RDONLY)
     os.setns(inside, os.CLONE_NEWNET)

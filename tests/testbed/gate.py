@@ -1,6 +1,7 @@
-"""A gate before the API server: `python -m testbed.gate ADDRESS PORT BACKEND KEYS MODE` obeys the file MODE.
+"""A gate before the API server, which follows the mode in a file.
 
-`pass` hands every byte on, `refuse` does not listen and cuts what is open, `unavailable` answers 503.
+`python -m testbed.gate ADDRESS PORT BACKEND KEYS MODE`. In the mode `pass` it forwards every byte,
+in `refuse` it does not listen and cuts open connections, in `unavailable` it answers 503.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ BODY = (
     b'{"kind":"Status","apiVersion":"v1","status":"Failure","code":503,"message":"the bed says so"}'
 )
 ANSWER = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-    % (
-        len(BODY),
-        BODY,
-    )
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 )
 
 
 class Gate:
+    """The listening socket of the current mode and the open connections."""
+
     def __init__(self, address: str, port: int, backend: int, keys: Path) -> None:
         self._where, self._backend = (address, port), backend
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -32,7 +32,7 @@ class Gate:
         self._open: set[asyncio.StreamWriter] = set()
 
     async def turn(self, mode: str) -> None:
-        """From one mode to another: connections of the old one are cut."""
+        """Change the mode, and cut the connections of the old one."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -76,6 +76,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main(address: str, port: str, backend: str, keys: str, mode: str) -> None:
+    """Read the mode file 20 times a second and follow it; write the mode in force to MODE.done."""
     gate, now = Gate(address, int(port), int(backend), Path(keys)), ""
     while True:
         wanted = Path(mode).read_text().strip()

@@ -1,6 +1,6 @@
 """The images of a bed, as OCI archives in the cache: `python -m testbed.images` builds them all.
 
-Each archive is named by the hash of what it is made of, so it is written once and again only when that has changed.
+Each archive is named by the hash of its inputs, so it is written again only if those change.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ACCOUNTS = {
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
 }
 SMALL = {
-    # One process, no shell: the runtime ends a sandbox with SIGKILL, so nothing need handle a signal.
+    # One process and no shell: the runtime ends a sandbox with SIGKILL, so it handles no signal.
     PAUSE: oci.Config(entrypoint=("/bin/sleep", "2147483647"), environment=PATH),
-    # What a pod without a command does: stay, and leave at once when told to.
+    # A pod without a command waits, and ends at once on SIGTERM.
     BUSYBOX: oci.Config(
         command=("sh", "-c", "trap 'exit 0' TERM INT; sleep 2147483647 & wait"), environment=PATH
     ),
@@ -36,16 +36,19 @@ AGENT_CONFIG = oci.Config(
 
 
 def archives() -> list[Path]:
-    """The pause image and the test pods' busybox."""
+    """Return the archives of the pause image and of the test pods' busybox."""
     return [_small(reference) for reference in SMALL]
 
 
 def agent_image(project: Path) -> tuple[str, Path]:
-    """The agent of this checkout: the reference that names exactly this code, and the archive."""
+    """Return the reference and the archive of the agent's image of this checkout.
+
+    The reference names exactly this code.
+    """
     checkout = layers.Project(project.resolve())
     plugin = _plugin(checkout)
-    room = cache.room(layers.CACHE)
-    with cache.locked(room):
+    folder = cache.subdirectory(layers.CACHE)
+    with cache.locked(folder):
         layered = [layers.base(), layers.dependencies(checkout)]
         inputs: list[str | bytes] = [
             plugin,
@@ -55,45 +58,50 @@ def agent_image(project: Path) -> tuple[str, Path]:
         for path in checkout.files():
             inputs += [str(path.relative_to(checkout.root)), path.read_bytes()]
         tag = cache.digest(inputs)
-        archive = room / f"ovnlet-{tag}.tar"
+        archive = folder / f"ovnlet-{tag}.tar"
         if not archive.exists():
-            with progress.step("layer: code"), cache.workshop(room) as shop:
-                layered.append(layers.code(checkout, shop))
-                oci.write(shop / "archive", f"{AGENT}:{tag}", layered, AGENT_CONFIG)
-                (shop / "archive").rename(archive)
-        cache.keep_newest(room, "ovnlet-*.tar", used=archive)
+            with progress.step("layer: code"), cache.scratch(folder) as scratch:
+                layered.append(layers.code(checkout, scratch))
+                oci.write(scratch / "archive", f"{AGENT}:{tag}", layered, AGENT_CONFIG)
+                (scratch / "archive").rename(archive)
+        cache.keep_newest(folder, "ovnlet-*.tar", used=archive)
     return f"{AGENT}:{tag}", archive
 
 
 def _plugin(checkout: layers.Project) -> bytes:
-    """The plugin's executable, made up to date."""
+    """Bring the plugin's executable up to date and return its contents."""
     progress.run(["make", "--silent", "-C", checkout.plugin.parent])
     return checkout.plugin.read_bytes()
 
 
 def _small(reference: str) -> Path:
-    """An image of one layer, busybox."""
+    """Return the archive of a busybox image of one layer; SystemExit without a busybox here."""
     if not BUSYBOX_PROGRAM.exists():
         raise SystemExit("busybox-static is not installed: python -m testbed.packages")
-    room = cache.room(layers.CACHE)
+    folder = cache.subdirectory(layers.CACHE)
     program = BUSYBOX_PROGRAM.read_bytes()
     name = reference.partition("/")[2].partition(":")[0]
     archive = (
-        room
+        folder
         / f"{name}-{cache.digest([program, reference, repr(SMALL[reference]), repr(ACCOUNTS)])}.tar"
     )
     if not archive.exists():
-        with cache.locked(room), progress.step(f"image: {reference}"), cache.workshop(room) as shop:
-            busybox_tree(program, shop / "tree")
-            layer = oci.pack(shop / "tree", shop / "blob")
-            oci.write(shop / "archive", reference, [layer], SMALL[reference])
-            (shop / "archive").rename(archive)  # whoever waited for the lock writes the same again
-    cache.keep_newest(room, f"{name}-*.tar", used=archive)
+        with (
+            cache.locked(folder),
+            progress.step(f"image: {reference}"),
+            cache.scratch(folder) as scratch,
+        ):
+            busybox_tree(program, scratch / "tree")
+            layer = oci.pack(scratch / "tree", scratch / "blob")
+            oci.write(scratch / "archive", reference, [layer], SMALL[reference])
+            # Another run that waited for the lock writes the same archive again.
+            (scratch / "archive").rename(archive)
+    cache.keep_newest(folder, f"{name}-*.tar", used=archive)
     return archive
 
 
 def busybox_tree(program: bytes, tree: Path) -> None:
-    """A root of busybox alone, every applet under its own name."""
+    """Write a root with busybox alone, and every applet under its own name."""
     for folder in ("bin", "etc", "root", "tmp", "var/www"):
         (tree / folder).mkdir(parents=True)
     (tree / "tmp").chmod(0o1777)
@@ -110,6 +118,7 @@ def busybox_tree(program: bytes, tree: Path) -> None:
 
 
 def main() -> None:
+    """Build all images and print the reference, the size and the path of each."""
     project = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2]
     began = time.monotonic()
     small = list(zip(SMALL, archives(), strict=True))

@@ -1,23 +1,24 @@
-"""What is there: `inventory(space)` looks into a space, `machine()` at the machine, `compare` says what changed.
+"""An inventory of a node or of the machine, and what has changed between two of them.
 
-It stands behind every "nothing is left" and "nothing of others changed". Two looks with nothing in between are equal:
-counters, lifetimes and what the kernel draws at random are left out. `python -m testbed.inventory` prints one look.
+`inventory(space)` looks into a space, `machine()` (testbed.machine) at the machine, `compare` names
+the changes. Every test that says "nothing is left" or "nothing of others changed" uses it. Two
+looks with nothing in between are equal: counters, lifetimes and what the kernel draws at random are
+left out. `python -m testbed.inventory` prints one look.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from testbed import ovsdb_dump, tool_output
 from testbed.space import Space
 
-# Sections of named things, each with its facts.
+# A section has things by their names, each with its properties.
 Section = dict[str, Any]
 Inventory = dict[str, Section]
 
@@ -33,9 +34,8 @@ FOLDERS = (
     ),
     *("/etc/openvswitch", "/run/openvswitch", "/etc/ovn", "/run/ovn"),
 )
-# The database of a running ovsdb-server grows with every transaction, one that changes nothing among them.
+# A running ovsdb-server appends every transaction to its file, also one that changes nothing.
 VOLATILE_FILES = ("/etc/openvswitch/conf.db", "/etc/openvswitch/.conf.db.~lock~")
-VOLATILE_FACTS = ("_life_time", "_timer", "expires", "refcnt", "fdb_n_learned")
 VOLATILE_SYSCTLS = (
     "nf_conntrack_count",
     "netdev_rss_key",
@@ -43,52 +43,11 @@ VOLATILE_SYSCTLS = (
     "stable_secret",
     "/flush",
 )
-OVS_DB = Path("/run/openvswitch/db.sock")
-OVS_TABLES = {
-    "Open_vSwitch": ("external_ids", "other_config", "manager_options"),
-    "Bridge": (
-        "name",
-        "datapath_type",
-        "fail_mode",
-        "ports",
-        "mirrors",
-        "external_ids",
-        "other_config",
-        "controller",
-    ),
-    "Port": (
-        "name",
-        "interfaces",
-        "qos",
-        "tag",
-        "trunks",
-        "vlan_mode",
-        "external_ids",
-        "other_config",
-    ),
-    "Interface": (
-        *(
-            "name",
-            "type",
-            "options",
-            "ofport",
-            "error",
-            "mac_in_use",
-            "mtu",
-            "mtu_request",
-            "admin_state",
-        ),
-        *("ingress_policing_rate", "ingress_policing_burst", "external_ids", "other_config"),
-    ),
-    "QoS": ("type", "queues", "external_ids", "other_config"),
-    "Queue": ("dscp", "external_ids", "other_config"),
-    "Mirror": ("name", "select_src_port", "select_dst_port", "output_port", "external_ids"),
-}
 HASHED = 1 << 24
 
 
 def inventory(space: Space | None = None) -> Inventory:
-    """One look into a space, or without one at where this process is."""
+    """Return one look into a space, or without one at the namespaces of this process."""
     if space is None:
         return {name: dict(sorted(section().items())) for name, section in SECTIONS.items()}
     code = {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -96,7 +55,7 @@ def inventory(space: Space | None = None) -> Inventory:
 
 
 def compare(before: Inventory, after: Inventory) -> list[str]:
-    """What differs, a line for each thing."""
+    """Return the differences, a line for each thing."""
     lines = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, {}), after.get(name, {})
@@ -123,44 +82,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
-def _said(*argv: str) -> str:
-    """What a tool prints; nothing where it is not installed or has nothing to look at."""
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        return ""
-
-
-def _rows(*argv: str) -> list[dict[str, Any]]:
-    """JSON rows of iproute2 without what changes by itself. Its empty answers are no JSON."""
-    return [row for row in _steady(json.loads(_said(*argv).strip() or "[]")) if row]
-
-
-def _steady(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _steady(part) for key, part in value.items() if not key.endswith(VOLATILE_FACTS)
-        }
-    return [_steady(part) for part in value] if isinstance(value, list) else value
-
-
-def _numbered(pairs: Iterable[tuple[str, Any]]) -> Section:
-    """A section of things that may share a name: the second is `name #2`."""
-    seen: Counter[str] = Counter()
-    section: Section = {}
-    for key, value in pairs:
-        seen[key] += 1
-        section[key if seen[key] == 1 else f"{key} #{seen[key]}"] = value
-    return section
-
-
 def links() -> Section:
-    return {row.pop("ifname"): row for row in _rows("ip", "-j", "-d", "link")}
+    """Return the links by name."""
+    return {row.pop("ifname"): row for row in tool_output.rows("ip", "-j", "-d", "link")}
 
 
 def addresses() -> Section:
+    """Return the addresses by link."""
     found: Section = {}
-    for row in _rows("ip", "-j", "address"):
+    for row in tool_output.rows("ip", "-j", "address"):
         for address in row.get("addr_info", []):
             found[
                 f"{row['ifname']} {address.pop('local', '?')}/{address.pop('prefixlen', '?')}"
@@ -169,9 +99,11 @@ def addresses() -> Section:
 
 
 def routes() -> Section:
+    """Return the routes of all tables."""
+
     def named() -> Iterator[tuple[str, Any]]:
         for family in ("-4", "-6"):
-            for row in _rows("ip", "-j", family, "route", "show", "table", "all"):
+            for row in tool_output.rows("ip", "-j", family, "route", "show", "table", "all"):
                 where = [
                     f"{word} {row[word]}"
                     for word in ("table", "dev", "gateway", "metric")
@@ -179,21 +111,24 @@ def routes() -> Section:
                 ]
                 yield " ".join([family, row.get("type", "unicast"), row["dst"], *where]), row
 
-    return _numbered(named())
+    return tool_output.numbered(named())
 
 
 def rules() -> Section:
+    """Return the routing rules."""
     found = [
         (f"{family} {json.dumps(row)}", "")
         for family in ("-4", "-6")
-        for row in _rows("ip", "-j", family, "rule")
+        for row in tool_output.rows("ip", "-j", family, "rule")
     ]
-    return _numbered(found)
+    return tool_output.numbered(found)
 
 
 def qdiscs() -> Section:
+    """Return the qdiscs, and the classes and filters of devices that have more than a default."""
+
     def named() -> Iterator[tuple[str, Any]]:
-        rows = _rows("tc", "-j", "qdisc", "show")
+        rows = tool_output.rows("tc", "-j", "qdisc", "show")
         yield from ((f"{row['dev']} {row['kind']} {row.get('handle')}", row) for row in rows)
         for device in sorted(
             {
@@ -205,18 +140,21 @@ def qdiscs() -> Section:
             for thing in ("class", "filter"):
                 yield from (
                     (f"{device} {thing}", line)
-                    for line in _said("tc", thing, "show", "dev", device).splitlines()
+                    for line in tool_output.output("tc", thing, "show", "dev", device).splitlines()
                 )
 
-    return _numbered(named())
+    return tool_output.numbered(named())
 
 
 def firewall() -> Section:
-    """Every rule of nft and of both iptables with the chain it stands in, without counters, comments and times."""
+    """Return the rules of nft and both iptables with their chains.
+
+    Counters, comments and times are left out.
+    """
 
     def named() -> Iterator[tuple[str, Any]]:
         within: list[str] = []
-        for line in _said("nft", "--stateless", "list", "ruleset").splitlines():
+        for line in tool_output.output("nft", "--stateless", "list", "ruleset").splitlines():
             word = line.strip()
             if word == "}":
                 within.pop()
@@ -225,40 +163,22 @@ def firewall() -> Section:
                 within += [word.removesuffix(" {")] * word.endswith("{")
         for tool in ("iptables", "ip6tables"):
             table = ""
-            for line in _said(f"{tool}-save").splitlines():
+            for line in tool_output.output(f"{tool}-save").splitlines():
                 table = line if line.startswith("*") else table
                 if line.startswith((":", "-A")):
-                    yield (
-                        f"{tool} {table} {line.partition(' [')[0] if line.startswith(':') else line}",
-                        "",
-                    )
+                    rule = line.partition(" [")[0] if line.startswith(":") else line
+                    yield f"{tool} {table} {rule}", ""
 
-    return _numbered(named())
+    return tool_output.numbered(named())
 
 
 def ovsdb() -> Section:
-    """Rows by table and name (or UUID where there is none)."""
-    found: Section = {}
-    for table, columns in OVS_TABLES.items() if OVS_DB.exists() else ():
-        told = _said(
-            "ovsdb-client",
-            "--timeout=5",
-            "--format=json",
-            "dump",
-            f"unix:{OVS_DB}",
-            "Open_vSwitch",
-            table,
-            *columns,
-        )
-        answer = json.loads(told or '{"headings": [], "data": []}')
-        for values in answer["data"]:
-            row = dict(zip(answer["headings"], values, strict=True))
-            uuid = row.pop("_uuid", ["", ""])[1]
-            found[f"{table} {row.get('name') or uuid}"] = row
-    return found
+    """Return the rows of Open vSwitch's configuration."""
+    return ovsdb_dump.rows()
 
 
 def files(folders: Iterable[str] = FOLDERS) -> Section:
+    """Return every file and directory under ``folders``."""
     found: Section = {}
     for folder in folders:
         top = Path(folder)
@@ -269,7 +189,7 @@ def files(folders: Iterable[str] = FOLDERS) -> Section:
 
 
 def _file(path: Path) -> str:
-    """Kind, mode and contents."""
+    """Return a file's type, mode and digest."""
     try:
         facts = path.lstat()
         if path.is_symlink():
@@ -277,27 +197,30 @@ def _file(path: Path) -> str:
         if not path.is_file() or facts.st_size > HASHED:
             return f"mode {facts.st_mode:o}" + f" size {facts.st_size}" * path.is_file()
         return f"mode {facts.st_mode:o} sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-    except OSError as error:  # went away meanwhile, or is a dead namespace's
+    except OSError as error:  # it is removed meanwhile, or names a namespace that has ended
         return f"unreadable: {error.strerror}"
 
 
 def mounts() -> Section:
+    """Return the mounts by mount point."""
+
     def named() -> Iterator[tuple[str, Any]]:
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             front, _, back = line.partition(" - ")
             _, _, device, root, point, *_ = front.split()
             yield point, f"{' '.join(back.split()[:2])} {device} {root}"
 
-    return _numbered(named())
+    return tool_output.numbered(named())
 
 
 def sysctls() -> Section:
+    """Return the readable sysctls of the network."""
     found: Section = {}
     for path in Path("/proc/sys/net").rglob("*"):
         if path.is_file() and not str(path).endswith(VOLATILE_SYSCTLS):
             try:
                 found[str(path.relative_to("/proc/sys"))] = path.read_text().strip()
-            except OSError:  # some can only be written
+            except OSError:  # some are write-only
                 continue
     return found
 

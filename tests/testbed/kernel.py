@@ -1,4 +1,4 @@
-"""A stock Debian kernel, unpacked in the cache by its version and never installed, and what can run a guest here."""
+"""A stock Debian kernel in the cache, unpacked and never installed, and whether KVM works here."""
 
 from __future__ import annotations
 
@@ -17,58 +17,66 @@ from testbed.apt import Archive
 SUITE, NEWEST = "trixie", "linux-image-amd64"
 PREFIX = "linux-image-"
 Accelerator = Literal["kvm", "emulation"]
-# Without a root a kernel comes this far and panics; whoever gets there can run a guest.
-STARTED, GAVE_UP, PATIENCE = b"Linux version", b"KVM internal error", 8.0
+# A kernel without a root file system prints the first and panics; then KVM can run a guest here.
+STARTED, FAILED, START_TIMEOUT = b"Linux version", b"KVM internal error", 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One version, with its modules, in a directory of its own."""
+    """One version with its modules, in a directory of its own."""
 
     directory: Path
 
     @property
     def version(self) -> str:
+        """The version, as Debian's package names it."""
         return self.directory.name
 
     @property
     def image(self) -> Path:
+        """The kernel's image."""
         return self.directory / "boot" / f"vmlinuz-{self.version}"
 
 
 def stock() -> Kernel:
-    """The newest that is in the cache, or else what Debian serves now."""
+    """Return the newest kernel in the cache, or else fetch the one that Debian has now.
+
+    SystemExit if the machine is not amd64.
+    """
     if platform.machine() != "x86_64":
         raise SystemExit(
             f"the kernel floor boots an amd64 kernel; this machine is {platform.machine()}"
         )
-    room = cache.room("kernel")
-    if not (found := _complete(room)):
-        with cache.locked(room):
-            if not (found := _complete(room)):
-                found = [_fetch(room)]
+    folder = cache.subdirectory("kernel")
+    if not (found := _complete(folder)):
+        with cache.locked(folder):
+            if not (found := _complete(folder)):
+                found = [_fetch(folder)]
     return found[-1]
 
 
-def _complete(room: Path) -> list[Kernel]:
-    paths = sorted(room.glob("[0-9]*"), key=lambda path: path.stat().st_mtime)
+def _complete(folder: Path) -> list[Kernel]:
+    paths = sorted(folder.glob("[0-9]*"), key=lambda path: path.stat().st_mtime)
     return [Kernel(path) for path in paths if Kernel(path).image.exists()]
 
 
-def _fetch(room: Path) -> Kernel:
-    with cache.workshop(room) as shop, progress.step("fetch a stock Debian kernel"):
-        (shop / "apt").mkdir()
-        archive = Archive(shop / "apt", SUITE)
+def _fetch(folder: Path) -> Kernel:
+    with cache.scratch(folder) as scratch, progress.step("fetch a stock Debian kernel"):
+        (scratch / "apt").mkdir()
+        archive = Archive(scratch / "apt", SUITE)
         (package,) = [name for name in archive.depends(NEWEST) if name.startswith(PREFIX)]
-        version, tree = package.removeprefix(PREFIX), shop / package
+        version, tree = package.removeprefix(PREFIX), scratch / package
         archive.unpack([package], tree)
         (tree / "lib").symlink_to("usr/lib")
         progress.run(["depmod", "-b", tree, version])
-        return Kernel(tree.rename(room / version))
+        return Kernel(tree.rename(folder / version))
 
 
 def accelerator(kernel: Kernel) -> Accelerator:
-    """KVM only if it carries a kernel to its first words: a nested one may have the device and stop at once."""
+    """Return "kvm" only if a kernel prints its first line under it, within 8 s.
+
+    On a virtual machine /dev/kvm may exist, and KVM still fail at once.
+    """
     if not Path("/dev/kvm").exists():
         return "emulation"
     machine = ["-accel", "kvm", "-M", "q35", "-m", "256", "-nodefaults", "-no-reboot"]
@@ -86,22 +94,22 @@ def accelerator(kernel: Kernel) -> Accelerator:
         words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT
     ) as qemu:
         try:
-            return "kvm" if _speaks(qemu) else "emulation"
+            return "kvm" if _starts(qemu) else "emulation"
         finally:
             qemu.kill()
 
 
-def _speaks(qemu: subprocess.Popen[bytes]) -> bool:
+def _starts(qemu: subprocess.Popen[bytes]) -> bool:
     assert qemu.stdout is not None
-    said, end = b"", time.monotonic() + PATIENCE
+    output, end = b"", time.monotonic() + START_TIMEOUT
     with selectors.DefaultSelector() as selector:
         selector.register(qemu.stdout, selectors.EVENT_READ)
-        while STARTED not in said:
-            if not selector.select(end - time.monotonic()) or GAVE_UP in said:
+        while STARTED not in output:
+            if not selector.select(end - time.monotonic()) or FAILED in output:
                 return False
             if not (part := os.read(qemu.stdout.fileno(), 1 << 16)):
                 return False
-            said += part
+            output += part
     return True
 
 

@@ -1,8 +1,9 @@
-"""kube-apiserver, kubelet and their kin: given by KUBEBUILDER_ASSETS, found in the cache, or built once.
+"""kube-apiserver, kubelet and the like: from KUBEBUILDER_ASSETS, from the cache, or built once.
 
-The build takes Debian bookworm's source package (later ones hold only kubectl) and bookworm's Go. The source's reflect2
-is older than Go 1.18, which hands map iterators over in another way: unmended, the API server dies as it writes out
-the maps of a custom resource's definition, or of a few hundred pods. Nothing is installed.
+The build takes Debian bookworm's source package (later ones have only kubectl) and bookworm's Go.
+The source's reflect2 is older than Go 1.18, which changed how a map iterator is passed. Without the
+patch the API server crashes as it writes the maps of a custom resource's definition, or of a few
+hundred pods. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ LINK = " ".join(
         for k, v in VERSION_FACTS.items()
     ]
 )
-# The one generated file that the source package lacks, and the packages it describes besides the marked ones.
+# The one generated file that the source package lacks, and the packages that it describes in
+# addition to the marked ones.
 OPENAPI = "pkg/generated/openapi"
 OPENAPI_MARK = re.compile(rb"^//\s*\+k8s:openapi-gen=true", re.MULTILINE)
 OPENAPI_EXTRA = tuple(
@@ -61,8 +63,8 @@ func iterate(rtype unsafe.Pointer, m unsafe.Pointer) *hiter {
 	return it
 }
 """
-# File, what is found there exactly once, what stands there instead.
-MENDED = (
+# A file, a pattern that is in it exactly once, and its replacement.
+PATCHES = (
     ("unsafe_link.go", r"type hiter struct \{.*?\n\}\n", ITERATOR),
     (
         "unsafe_link.go",
@@ -71,7 +73,7 @@ MENDED = (
     ),
     ("unsafe_map.go", r"mapiterinit\(type2\.rtype, ", "iterate(type2.rtype, "),
 )
-_MENDS = [part for mend in MENDED for part in mend]
+_PATCH_TEXTS = [part for patch in PATCHES for part in patch]
 RECIPE = [
     VERSION,
     SUITE,
@@ -81,23 +83,26 @@ RECIPE = [
     *PROGRAMS,
     *OPENAPI_EXTRA,
     *OPENAPI_NOT,
-    *_MENDS,
+    *_PATCH_TEXTS,
 ]
 
 
 def assets() -> Path:
-    """The directory that holds the five programs, built now if need be."""
+    """Return the directory with the five programs; build them now if there is none.
+
+    SystemExit if the build fails.
+    """
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given and _complete(Path(given)):
         return Path(given)
     if given:
         progress.say(f"  KUBEBUILDER_ASSETS={given} lacks some of {', '.join(PROGRAMS)}: not used")
-    room = cache.room("kubernetes")
-    built = room / f"{VERSION}-{cache.digest(RECIPE)}"
+    folder = cache.subdirectory("kubernetes")
+    built = folder / f"{VERSION}-{cache.digest(RECIPE)}"
     if not _complete(built):
-        with cache.locked(room):
+        with cache.locked(folder):
             if not _complete(built):
-                _build(room, built)
+                _build(folder, built)
     return built
 
 
@@ -105,45 +110,45 @@ def _complete(directory: Path) -> bool:
     return all(os.access(directory / program, os.X_OK) for program in PROGRAMS)
 
 
-def _build(room: Path, built: Path) -> None:
+def _build(folder: Path, built: Path) -> None:
     progress.say(f"Kubernetes {VERSION}: built once from Debian's source, several minutes")
-    with cache.workshop(room) as shop:
-        source, env = _fetch(shop)
+    with cache.scratch(folder) as scratch:
+        source, env = _fetch(scratch)
         with progress.step("generate the OpenAPI definitions"):
             _generate(source, env)
-        _compile(source, env, shop / "bin")
-        (shop / "bin").rename(built)
+        _compile(source, env, scratch / "bin")
+        (scratch / "bin").rename(built)
 
 
-def _fetch(shop: Path) -> tuple[Path, dict[str, str]]:
-    """The source in a GOPATH and the environment to build it in."""
+def _fetch(scratch: Path) -> tuple[Path, dict[str, str]]:
+    """Return the source in a GOPATH, and the environment in which to build it."""
     with progress.step("fetch the source and the Go tool chain"):
-        (shop / "apt").mkdir()
-        archive = Archive(shop / "apt", SUITE)
+        (scratch / "apt").mkdir()
+        archive = Archive(scratch / "apt", SUITE)
         description = archive.source("kubernetes")
-        archive.unpack(GO_PACKAGES, shop / "go")
+        archive.unpack(GO_PACKAGES, scratch / "go")
     with progress.step("unpack the source"):
-        source = shop / "gopath/src" / PROJECT
+        source = scratch / "gopath/src" / PROJECT
         source.parent.mkdir(parents=True)
         progress.run(["dpkg-source", "--no-check", "-x", description, source])
-        _mend(source / REFLECT2)
-    go_root = shop / "go" / GO_ROOT
+        _patch(source / REFLECT2)
+    go_root = scratch / "go" / GO_ROOT
     return source, os.environ | {
         "GOROOT": str(go_root),
-        "GOPATH": str(shop / "gopath"),
-        "GOCACHE": str(shop / "gocache"),
-        "GOTMPDIR": str(shop),
+        "GOPATH": str(scratch / "gopath"),
+        "GOCACHE": str(scratch / "gocache"),
+        "GOTMPDIR": str(scratch),
         "GO111MODULE": "off",
         "CGO_ENABLED": "0",
         "PATH": f"{go_root}/bin:{os.environ['PATH']}",
     }
 
 
-def _mend(reflect2: Path) -> None:
-    for name, found, instead in MENDED:
+def _patch(reflect2: Path) -> None:
+    for name, found, instead in PATCHES:
         text, count = re.subn(found, instead, (reflect2 / name).read_text(), flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"reflect2/{name} is another one than the build knows: {found}")
+            raise SystemExit(f"reflect2/{name} is not the version that the build patches: {found}")
         (reflect2 / name).write_text(text)
 
 
@@ -171,7 +176,7 @@ def _generate(source: Path, env: dict[str, str]) -> None:
 
 
 def _marked(source: Path) -> set[str]:
-    """Packages that ask for definitions, as they are seen through vendor/."""
+    """Return the packages that ask for OpenAPI definitions, by their paths through vendor/."""
     files = (path for top in ("pkg", "staging/src/k8s.io") for path in (source / top).rglob("*.go"))
     marked = {
         str(path.parent.relative_to(source))

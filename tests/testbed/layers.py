@@ -1,7 +1,10 @@
-"""The layers of the agent's image, each cached by its own inputs, so that a code change rebuilds the smallest alone.
+"""The layers of the agent's image, each cached by its own inputs.
 
-base          a Debian root with Python, of the machine's own release: its /usr/bin/python3 compiles for the image's
-dependencies  what pyproject.toml asks for, installed by pip under the machine's own configuration of pip
+A change of the code rebuilds the smallest alone.
+
+base          a Debian root with Python, of the machine's own release: /usr/bin/python3 here
+              compiles for the image's
+dependencies  what pyproject.toml asks for, installed by pip with the machine's configuration of pip
 code          the project's wheel and the CNI plugin
 """
 
@@ -34,10 +37,11 @@ class Project:
     root: Path
 
     def table(self) -> dict[str, Any]:
+        """Return pyproject.toml."""
         return tomllib.loads((self.root / "pyproject.toml").read_text())
 
     def files(self) -> list[Path]:
-        """Everything that the wheel is made of."""
+        """Return every file that the wheel is made of, sorted."""
         packages = self.table()["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
         found = [
             path
@@ -52,56 +56,63 @@ class Project:
 
     @property
     def plugin(self) -> Path:
+        """The CNI plugin's executable."""
         return self.root / "cni/plugin/ovnlet"
 
 
 def base() -> oci.Layer:
+    """Return the layer with Debian and Python, made by mmdebstrap if it is not in the cache."""
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
 
-    def make(shop: Path) -> oci.Layer:
-        # The machine's way to its mirror (proxies, certificates) is the root's while it is made.
-        (shop / "apt.conf").write_text(_told("apt-config", "dump", "Acquire"))
+    def make(scratch: Path) -> oci.Layer:
+        # mmdebstrap reaches the mirror as the machine does, by its proxies and certificates.
+        (scratch / "apt.conf").write_text(_output("apt-config", "dump", "Acquire"))
         options = [
             "--mode=root",
             "--variant=essential",
             "--skip=output/dev",
             f"--include={','.join(BASE_PACKAGES)}",
-            f"--aptopt={shop / 'apt.conf'}",
+            f"--aptopt={scratch / 'apt.conf'}",
             *(f"--dpkgopt=path-exclude={path}" for path in NOT_IN_BASE),
         ]
         undated = os.environ | {"SOURCE_DATE_EPOCH": "0"}
-        progress.run(["mmdebstrap", *options, suite, shop / "root.tar", apt.mirror()], env=undated)
-        return oci.squeeze(shop / "root.tar", shop / "blob")
+        progress.run(
+            ["mmdebstrap", *options, suite, scratch / "root.tar", apt.mirror()], env=undated
+        )
+        return oci.squeeze(scratch / "root.tar", scratch / "blob")
 
     return _cached("base", "Debian root", [suite, *BASE_PACKAGES, *NOT_IN_BASE], make)
 
 
 def dependencies(project: Project) -> oci.Layer:
+    """Return the layer with the project's dependencies, made by pip if it is not in the cache."""
     table = project.table()
     wanted = sorted(table["project"]["dependencies"])
 
-    def make(shop: Path) -> oci.Layer:
-        site = _site(shop / "tree")
+    def make(scratch: Path) -> oci.Layer:
+        site = _site(scratch / "tree")
         _pip(table, "--target", site, *wanted)
-        shutil.rmtree(
-            site / "bin", ignore_errors=True
-        )  # commands of libraries, with this machine's interpreter
-        _byte_compile(shop / "tree")
-        return oci.squeeze(oci.pack(shop / "tree", shop / "tree.tar").blob, shop / "blob")
+        # Commands of libraries name this machine's interpreter.
+        shutil.rmtree(site / "bin", ignore_errors=True)
+        _byte_compile(scratch / "tree")
+        return oci.squeeze(oci.pack(scratch / "tree", scratch / "tree.tar").blob, scratch / "blob")
 
     return _cached("dependencies", "dependencies", [_python_version(), *wanted], make)
 
 
-def code(project: Project, shop: Path) -> oci.Layer:
-    """Not cached: only an image whose code has changed is written at all."""
+def code(project: Project, scratch: Path) -> oci.Layer:
+    """Build the layer with the project's wheel and plugin.
+
+    It is not cached: the caller caches the whole image by its code.
+    """
     table = project.table()
-    tree, wheels = shop / "tree", shop / "wheels"
+    tree, wheels = scratch / "tree", scratch / "wheels"
     site = _site(tree)
     python = _tools(table)
     progress.run(
         [python, "-I", "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=project.root
     )
-    # By name and not by path, or pip would record the path.
+    # Given a path instead of a name, pip would record the path.
     _pip(
         table,
         "--no-deps",
@@ -117,40 +128,44 @@ def code(project: Project, shop: Path) -> oci.Layer:
     (tree / PLUGIN).parent.mkdir(parents=True)
     shutil.copy(project.plugin, tree / PLUGIN)
     (tree / PLUGIN).chmod(0o755)
-    return oci.pack(tree, shop / "blob")
+    return oci.pack(tree, scratch / "blob")
 
 
 def _cached(
     kind: str, title: str, inputs: Iterable[str], make: Callable[[Path], oci.Layer]
 ) -> oci.Layer:
-    """The layer of these inputs from the cache, made now if it is not there. The caller holds the lock."""
-    room = cache.room(CACHE)
-    home = room / f"{kind}-{cache.digest(inputs)}"
+    """Return the layer of these inputs from the cache, and make it if it is not there.
+
+    The caller holds the cache's lock.
+    """
+    folder = cache.subdirectory(CACHE)
+    home = folder / f"{kind}-{cache.digest(inputs)}"
     if not home.exists():
-        with progress.step(f"layer: {title}"), cache.workshop(room) as shop:
-            layer = make(shop)
-            (shop / "new").mkdir()
-            layer.blob.rename(shop / "new/blob")
+        with progress.step(f"layer: {title}"), cache.scratch(folder) as scratch:
+            layer = make(scratch)
+            (scratch / "new").mkdir()
+            layer.blob.rename(scratch / "new/blob")
             facts = {"media": layer.media, "digest": layer.digest, "unpacked": layer.unpacked}
-            (shop / "new/layer.json").write_text(json.dumps(facts))
-            (shop / "new").rename(home)
-    cache.keep_newest(room, f"{kind}-*", used=home)
+            (scratch / "new/layer.json").write_text(json.dumps(facts))
+            (scratch / "new").rename(home)
+    cache.keep_newest(folder, f"{kind}-*", used=home)
     return oci.Layer(home / "blob", **json.loads((home / "layer.json").read_text()))
 
 
 def _tools(table: dict[str, Any]) -> Path:
-    """A Python that has pip and the project's build backend, of the interpreter that the image has too."""
+    """Return a Python with pip and the project's build backend, of the image's own version."""
     requires = sorted(table["build-system"]["requires"])
-    room = cache.room(CACHE)
-    home = room / f"tools-{cache.digest([_python_version(), *requires])}"
+    folder = cache.subdirectory(CACHE)
+    home = folder / f"tools-{cache.digest([_python_version(), *requires])}"
     if not home.exists():
         with progress.step("tools: pip and the build backend"):
-            # A virtual environment is found by its own path: it is made in place, and marked as whole by a rename.
-            building = room / ".tools"
+            # The rename marks the environment as complete. Only its python is used, which finds
+            # its packages wherever it is.
+            building = folder / ".tools"
             progress.run([PYTHON, "-I", "-m", "venv", "--clear", building])
             progress.run([building / "bin/python", "-I", "-m", "pip", "install", "-q", *requires])
             building.rename(home)
-    cache.keep_newest(room, "tools-*", used=home)
+    cache.keep_newest(folder, "tools-*", used=home)
     return home / "bin/python"
 
 
@@ -159,7 +174,7 @@ def _pip(table: dict[str, Any], *words: str | Path) -> None:
 
 
 def _site(tree: Path) -> Path:
-    """Where Debian's Python looks for what is not Debian's."""
+    """Create and return the directory for packages that are not Debian's."""
     major, minor, _ = _python_version().split(".", 2)
     site = tree / f"usr/local/lib/python{major}.{minor}/dist-packages"
     site.mkdir(parents=True)
@@ -167,7 +182,7 @@ def _site(tree: Path) -> Path:
 
 
 def _commands(source: Path, target: Path) -> None:
-    """Move the project's commands to where a shell finds them, run by the image's interpreter."""
+    """Move the project's commands to a directory on PATH, and set the image's interpreter."""
     target.mkdir(parents=True)
     for script in source.iterdir():
         _, _, body = script.read_text().partition("\n")
@@ -177,14 +192,17 @@ def _commands(source: Path, target: Path) -> None:
 
 
 def _byte_compile(tree: Path) -> None:
-    """Layers carry no dates, so the bytecode is tied to its source by hash, and nobody checks it at start-up."""
+    """Compile every module to bytecode tied to its source by hash and not checked at start-up.
+
+    Layers have no modification times, by which Python would compare otherwise.
+    """
     options = ["-q", "-j2", "--invalidation-mode=unchecked-hash", "-s", str(tree), "-p", "/"]
     progress.run([PYTHON, "-I", "-m", "compileall", *options, tree])
 
 
 def _python_version() -> str:
-    return _told(PYTHON, "-I", "-c", "import platform; print(platform.python_version())").strip()
+    return _output(PYTHON, "-I", "-c", "import platform; print(platform.python_version())").strip()
 
 
-def _told(*words: str | Path) -> str:
+def _output(*words: str | Path) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout

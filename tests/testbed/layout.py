@@ -1,4 +1,7 @@
-"""Names, addresses and directories: what any two modules must agree on, and what a stranger finds a bed by."""
+"""Names, addresses and directories that several modules must agree on.
+
+A later run that knows nothing else of a bed finds it by these.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,36 @@ PODS = "10.16.0.0/16,fd00:10:16::/64"
 
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
 OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
-CENTRAL = "central"  # of OVN: comes with `ovn` by itself
-BARE = "bare"  # a node's empty space, for a guest that brings its own
+CENTRAL = "central"  # OVN's databases and northd; `ovn` includes it
+BARE = "bare"  # an empty space for a node, in which a virtual machine brings its own programs
 CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL})
 NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY, BARE})
 ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
-STANDALONE = ALL_PARTS - {ASSIGN}  # for `ovnlet controller` to do what `assign` plays
+STANDALONE = ALL_PARTS - {ASSIGN}  # `ovnlet controller` assigns the addresses
 
 
 def directory(bed: str) -> Path:
-    """Everything of one bed that is a file; the same path outside and inside its spaces."""
+    """Return the directory of all files of a bed, the same path outside and inside its spaces."""
     if not NAME.fullmatch(bed):
         raise SystemExit(f"a bed's name is like a host name, at most 30 letters: not {bed!r}")
     return ROOT / bed
 
 
 def space_name(bed: str, role: str) -> str:
-    """What a space's init, host name and cgroup are called."""
+    """Return the name of a space's init, host and control group."""
     return f"{PREFIX}{bed}-{role}"
 
 
 def node_ip(index: int) -> str:
+    """Return a node's IPv4 address."""
     return f"172.30.0.{10 + index}"
 
 
 def node_ip6(index: int) -> str:
+    """Return a node's IPv6 address."""
     return f"fd00:172:30::{10 + index}"
 
 
 def tunnel_ip(index: int) -> str:
+    """Return the address of a node's end of the tunnel."""
     return f"172.31.0.{10 + index}"

@@ -1,4 +1,7 @@
-"""The machine as a whole: what a bed must leave as it found it. A look at one bed passes over the others that live."""
+"""The machine outside all beds, which a bed must leave as it was.
+
+A look made for one bed skips what belongs to other beds that are up.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from pathlib import Path
 from testbed import clean, inventory, layout
 from testbed.inventory import Inventory, Section
 from testbed.mounts import SHIELDED
-from testbed.service import start_time
-from testbed.space import argv0
+from testbed.processes import argv0, namespace, pids, start_time
 
 
 def machine(bed: str | None = None) -> Inventory:
-    """Links, mounts, files, sysctls and control groups outside all beds, and the processes inside them."""
+    """Return an inventory of the machine, and of the processes in all beds or in `bed` alone.
+
+    The sections are links, mounts, files, sysctls, control groups and the like outside all beds.
+    """
     others = (
         tuple(str(layout.directory(name)) for name in clean.names() if name != bed) if bed else ()
     )
-    if bed:  # namespaces that somebody named outside all beds: a bed has a /run of its own
+    if bed:  # named network namespaces of other programs: a bed has its own /run
         others += ("/run/netns",)
     mounts = {
         point: fact for point, fact in inventory.mounts().items() if not point.startswith(others)
@@ -48,7 +53,7 @@ def machine(bed: str | None = None) -> Inventory:
 
 
 def _names() -> Section:
-    """What lies directly under /run and in the beds' own folder, and anything of ours in /tmp."""
+    """Return the names in /run and in the beds' directory, and those with our prefix in /tmp."""
     found = [
         *Path("/run").iterdir(),
         *layout.ROOT.glob("*"),
@@ -58,17 +63,18 @@ def _names() -> Section:
 
 
 def processes(bed: str | None) -> Iterator[tuple[str, str]]:
-    """Every process in a PID or network namespace of its own: of `bed`, or of anybody."""
+    """Yield each process that is not in this process's PID and network namespaces.
+
+    With `bed`, only processes of that bed.
+    """
     owners = {_namespaces(pid)[0]: name for pid, name in clean.inits()}
-    home = _namespaces(os.getpid())
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal() or not start_time(pid := int(entry.name)):
-            continue
-        with suppress(OSError):
+    own = _namespaces(os.getpid())
+    for pid in filter(start_time, pids()):
+        with suppress(OSError):  # it ended meanwhile
             spaces = _namespaces(pid)
-            if spaces != home and bed in (None, owners.get(spaces[0])):
-                yield str(pid), f"{owners.get(spaces[0], 'nobody')}: {argv0(pid)}"
+            if spaces != own and bed in (None, owners.get(spaces[0])):
+                yield str(pid), f"{owners.get(spaces[0], 'no bed')}: {argv0(pid)}"
 
 
 def _namespaces(pid: int) -> tuple[str, str]:
-    return os.readlink(f"/proc/{pid}/ns/pid"), os.readlink(f"/proc/{pid}/ns/net")
+    return namespace(pid, "pid"), namespace(pid, "net")

@@ -1,6 +1,7 @@
-"""A space's own mounts and control groups: nothing that runs in there can write to the machine's.
+"""A space's own mounts and control groups: nothing in a space can write to the machine's.
 
-/etc, /opt and /var are overlays over the machine's, /run is a tmpfs, what keeps state starts empty.
+/etc, /opt and /var are overlays over the machine's, /run is a tmpfs, and directories that keep
+state start empty.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from testbed import layout
 
 CGROUPS = Path("/sys/fs/cgroup")
 BOOT_ID = "kernel/random/boot_id"
-# Empty at first, whatever the machine has there: state of its own OVS, containerd or Kubernetes.
+# Empty at first, even if the machine's own OVS, containerd or Kubernetes keeps state there.
 FRESH = (
     *("/etc/cni", "/etc/kubernetes", "/etc/openvswitch", "/opt/cni", "/var/log"),
     *(
@@ -23,7 +24,8 @@ FRESH = (
         "/var/lib/ovn",
     ),
 )
-# kubelet sets these for the whole machine if they differ: it gets files that already hold what it wants.
+# kubelet sets these for the whole machine if they differ. In a space they are files that already
+# have the values it wants.
 SHIELDED = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -35,7 +37,10 @@ SHIELDED = {
 
 
 def make_cgroups(name: str) -> list[Path]:
-    """One group per v1 controller; a cpuset accepts nobody before it has processors and memory."""
+    """Create and return one group per v1 controller.
+
+    A cpuset accepts no process before it has processors and memory, so it gets its parent's.
+    """
     groups = []
     for controller in sorted(path for path in CGROUPS.iterdir() if path.name != "unified"):
         group = controller / name
@@ -48,10 +53,11 @@ def make_cgroups(name: str) -> list[Path]:
 
 
 def setup(bed: str, name: str, directory: Path, *, network: bool, groups: list[Path]) -> list[str]:
-    """The shell lines that turn a copy of the machine's mounts into the space's own."""
+    """Return the shell lines that turn a copy of the machine's mounts into the space's own."""
     home = layout.directory(bed)
     lines = [f"hostname {name}"]
-    # Our copy of another bed's tmpfs or of somebody's named network namespace would keep it alive after its end.
+    # A copy of another bed's tmpfs, or of a named network namespace, would keep it in existence
+    # after its owner has removed it.
     lines += [
         "for point in $(cut -d' ' -f5 /proc/self/mountinfo); do case $point in",
         f"  {home}) ;; /run/*) umount -nl $point 2>/dev/null || : ;;",
@@ -84,7 +90,8 @@ def setup(bed: str, name: str, directory: Path, *, network: bool, groups: list[P
     if network:
         lines += ["mount -n -t sysfs sysfs /sys", "ip link set lo up"]
     lines += _cgroup_mounts(name, groups) + _shields(directory)
-    # Whoever asks for HostToContainer or runs kubelet needs shared mounts; nothing reaches the machine's.
+    # kubelet, and mounts with HostToContainer, need shared mounts. They are not shared with the
+    # machine's.
     lines += [
         "mount -n --make-rshared /",
         f"exec env --ignore-signal=CHLD --argv0={name} sleep infinity",

@@ -1,6 +1,7 @@
-"""Container images without a registry: layers, and archives in the OCI image layout that `ctr images import` reads.
+"""Container images without a registry, as archives in the OCI image layout.
 
-Reproducible: the same tree gives the same digest, whoever owns the files and whenever they were written.
+`ctr images import` reads them. They are reproducible: the same tree gives the same digest, whatever
+the files' owners and dates.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Layer:
 
     @property
     def size(self) -> int:
+        """The blob's size in bytes."""
         return self.blob.stat().st_size
 
 
@@ -45,6 +47,7 @@ class Config:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def render(self, architecture: str, layers: Sequence[Layer]) -> dict[str, object]:
+        """Return the image's configuration object."""
         return {
             "created": NO_DATE,
             "architecture": architecture,
@@ -60,7 +63,7 @@ class Config:
 
 
 def pack(tree: Path, blob: Path) -> Layer:
-    """A layer of everything under `tree`, root's and undated."""
+    """Write everything under `tree` as a layer, owned by root and without dates."""
     with tarfile.open(blob, "w") as tar:
         for path in sorted(tree.rglob("*")):
             tar.add(path, str(path.relative_to(tree)), recursive=False, filter=_anonymous)
@@ -69,7 +72,7 @@ def pack(tree: Path, blob: Path) -> Layer:
 
 
 def squeeze(tar: Path, blob: Path) -> Layer:
-    """A layer of a ready-made tar file, compressed: for layers that are big and seldom made."""
+    """Compress a tar file into a layer; meant for layers that are big and rarely made."""
     subprocess.run(["zstd", "-q", "-T2", tar, "-o", blob], check=True)
     return Layer(blob, f"{LAYER}+zstd", digest_of(blob), digest_of(tar))
 
@@ -88,7 +91,7 @@ def write(archive: Path, reference: str, layers: Sequence[Layer], config: Config
             ],
         }
     )
-    # containerd goes by its own annotation, everything else by the standard one.
+    # containerd reads the name from its own annotation, other tools from the standard one.
     names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
     entry = _descriptor(MANIFEST, manifest) | {"annotations": names}
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
@@ -102,14 +105,18 @@ def write(archive: Path, reference: str, layers: Sequence[Layer], config: Config
 
 
 def architecture() -> str:
-    """Debian's word for it, which is the OCI's too on the architectures that both know as amd64 and arm64."""
-    told = subprocess.run(
+    """Return Debian's name for the architecture.
+
+    The OCI uses the same names on those that both know as amd64 and arm64.
+    """
+    done = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
     )
-    return told.stdout.strip()
+    return done.stdout.strip()
 
 
 def digest_of(path: Path) -> str:
+    """Return a file's digest as OCI writes it."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

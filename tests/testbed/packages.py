@@ -1,7 +1,8 @@
-"""The Debian packages a bed is made of: `python -m testbed.packages [--kernel] [--image]`.
+"""The Debian packages of a bed: `python -m testbed.packages [--kernel] [--image]`.
 
-The first program that runs on a fresh machine, so it needs nothing but /usr/bin/python3. Installing starts, enables
-and reconfigures no service: the machine's own Open vSwitch, containerd and etcd stay as they were, or stay off.
+It is the first program that runs on a fresh machine, so it needs nothing but /usr/bin/python3.
+Installing starts, enables and reconfigures no service: the machine's own Open vSwitch, containerd
+and etcd stay as they were, or stay off.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from testbed import cache, progress
 
-# What each one is for, so that none outlives its use.
+# Each with its use: one without a use goes.
 BED = {
     "openvswitch-switch": "ovsdb-server, ovs-vswitchd and their tools",
     "ovn-central": "northd and the two databases",
@@ -26,7 +27,7 @@ BED = {
     "kubernetes-client": "kubectl",
     "containerd": "the runtime, and ctr to import images",
     "runc": "starts containers",
-    "containernetworking-plugins": "reference plugins: the loopback, portmap, the bridge to compare with",
+    "containernetworking-plugins": "reference plugins: loopback, portmap, bridge to compare with",
     "iproute2": "ip, tc, bridge",
     "iptables": "kube-proxy's and kubelet's rules",
     "nftables": "the inventory's view of rules",
@@ -61,7 +62,11 @@ IMAGE = {
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")
-DENY = "#!/bin/sh\n# Written by ovnlet's testbed.packages while it installs; gone when it ends.\nexit 101\n"
+DENY = (
+    "#!/bin/sh\n"
+    "# Written by ovnlet's testbed.packages while it installs; gone when it ends.\n"
+    "exit 101\n"
+)
 OPTIONS = (
     "APT::Get::Assume-Yes=true",
     "APT::Get::Upgrade=false",
@@ -76,23 +81,27 @@ UNITS = Path("/etc/systemd/system")
 
 
 def missing(names: Sequence[str]) -> list[str]:
-    """Those that dpkg does not have installed; one look for all of them."""
-    told = subprocess.run(
+    """Return the packages that dpkg does not have installed, by one call for all of them."""
+    output = subprocess.run(
         ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Package}\n", *names],
         capture_output=True,
         text=True,
-        check=False,  # 1 says that some are unknown, which is an answer
+        check=False,  # its status is 1 if some packages are unknown
     ).stdout
-    there = {line.split(" ")[1] for line in told.splitlines() if line.startswith("installed ")}
+    installed = [line for line in output.splitlines() if line.startswith("installed ")]
+    there = {line.split(" ")[1] for line in installed}
     return [name for name in names if name not in there]
 
 
 def ensure(*, kernel: bool = False, image: bool = False) -> list[str]:
-    """Install what is missing; the names of what was."""
+    """Install the missing packages and return their names.
+
+    SystemExit if packages are missing and this process is not root, or if apt fails.
+    """
     names = [*BED, *(KERNEL if kernel else ()), *(IMAGE if image else ())]
     if not missing(names) and not _killed_run():
         return []
-    # /usr/sbin is where policy-rc.d lives, and so what two runs must not share.
+    # The lock is on the directory of policy-rc.d, which two runs must not change at once.
     with cache.locked(POLICY.parent):
         _recover()
         wanted = missing(names)
@@ -123,7 +132,7 @@ def _install(names: list[str]) -> None:
 
 @contextmanager
 def _services_stay_off() -> Iterator[None]:
-    """No service starts (policy-rc.d) and none is left enabled for the next boot."""
+    """Let no service start (policy-rc.d), and leave none enabled for the next boot."""
     before = _enabled()
     with _policy_denies():
         try:
@@ -131,20 +140,20 @@ def _services_stay_off() -> Iterator[None]:
         finally:
             new = sorted(_enabled() - before)
             if new and shutil.which("systemctl"):
-                # As an administrator would: the packages' later upgrades respect it.
+                # Later upgrades of the packages respect `systemctl disable`.
                 progress.run(
                     ["systemctl", "disable", *new], env=os.environ | {"SYSTEMD_OFFLINE": "1"}
                 )
 
 
 def _enabled() -> set[str]:
-    """Units that another one pulls in: what enabling leaves behind."""
+    """Return the units that another unit pulls in, which is how a unit is enabled."""
     return {path.name for kind in ("wants", "requires") for path in UNITS.glob(f"*.{kind}/*")}
 
 
 @contextmanager
 def _policy_denies() -> Iterator[None]:
-    """A policy-rc.d that denies everything; the machine's own one comes back."""
+    """Install a policy-rc.d that denies everything, and restore the machine's own afterwards."""
     if POLICY.exists():
         POLICY.rename(SAVED)
     try:
@@ -156,7 +165,7 @@ def _policy_denies() -> Iterator[None]:
 
 
 def _recover() -> None:
-    """Put the machine's own policy-rc.d back, or none if it had none."""
+    """Restore the machine's own policy-rc.d, or remove ours if it had none."""
     if SAVED.exists():
         SAVED.replace(POLICY)
     elif _killed_run():
@@ -164,11 +173,12 @@ def _recover() -> None:
 
 
 def _killed_run() -> bool:
-    """Has a run that was killed left its policy-rc.d?"""
+    """Return whether a killed run has left its policy-rc.d."""
     return SAVED.exists() or (POLICY.exists() and POLICY.read_text() == DENY)
 
 
 def main() -> None:
+    """Install what the command line asks for and print the names."""
     parser = argparse.ArgumentParser(prog="testbed.packages", description=__doc__)
     parser.add_argument(
         "--kernel", action="store_true", help="also what boots a stock kernel: " + ", ".join(KERNEL)

@@ -1,4 +1,4 @@
-"""Who may speak to OVN's databases: a CA of their own, which signs the servers, the chassis and the controller."""
+"""A CA for OVN's databases, with certificates for the servers, the chassis and the controller."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ done
 
 
 def directory(bed: Path) -> Path:
+    """Return the directory of the keys, in the bed's."""
     return bed / "ovn-pki"
 
 
 def issue(bed: Path, chassis: list[str]) -> None:
-    """Keys and certificates of the servers, of the controller and of each chassis."""
+    """Create keys and certificates for the servers, the controller and each chassis."""
     home = directory(bed)
     home.mkdir()
     subprocess.run(
@@ -34,7 +35,7 @@ def issue(bed: Path, chassis: list[str]) -> None:
 
 
 def flags(bed: Path, name: str) -> list[str]:
-    """For every program of OVS and OVN: who it is, and whom it trusts."""
+    """Return the TLS flags that every program of OVS and OVN takes: its key, certificate and CA."""
     home = directory(bed)
     return [
         f"--private-key={home}/{name}.key",

@@ -1,6 +1,7 @@
-"""What the bed is doing and how long it took: a spinner on a terminal, plain lines anywhere else.
+"""Progress of the bed with durations: a spinner on a terminal, plain lines anywhere else.
 
-Standard library only, with rich where it is installed: the first program of a fresh machine prints through it.
+Standard library only, with rich where it is installed: the first program that runs on a fresh
+machine prints through it.
 """
 
 from __future__ import annotations
@@ -20,37 +21,40 @@ EVERY = 15.0
 class Spinner(Protocol):
     """The one method of rich's Status that is used."""
 
-    def update(self, status: str) -> object: ...
+    def update(self, status: str) -> object:
+        """Show another text."""
 
 
 class Step:
-    """One step under way; `note` tells how far it is."""
+    """One step under way."""
 
     def __init__(self, title: str, spinner: Spinner | None) -> None:
         self.title = title
         self.spinner = spinner
-        self.began = self.told = time.monotonic()
+        self.began = self.reported = time.monotonic()
 
     @property
     def seconds(self) -> float:
+        """The seconds since the step began."""
         return time.monotonic() - self.began
 
     def note(self, text: str) -> None:
+        """Show how far the step is; without a terminal only every 15 s."""
         if self.spinner is not None:
             self.spinner.update(f"{self.title}: {text}")
-        elif time.monotonic() - self.told >= EVERY:
-            self.told = time.monotonic()
+        elif time.monotonic() - self.reported >= EVERY:
+            self.reported = time.monotonic()
             say(f"  {self.title}: {text} ({self.seconds:.0f} s)")
 
 
 def say(text: str) -> None:
-    """Progress goes to standard error: standard output is for results."""
+    """Print a line of progress to standard error: standard output is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(title: str) -> Iterator[Step]:
-    """Show `title` while the body runs, and its seconds afterwards."""
+    """Show `title` while the body runs, and afterwards how long it took."""
     with _spinner(title) as spinner:
         if spinner is None:
             say(f"  {title} ...")
@@ -83,7 +87,11 @@ def run(
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
-    """Run a program and return what it printed (both streams); say its last lines when it fails."""
+    """Run a program and return its output, both streams together.
+
+    SystemExit if it fails, after printing the last 40 lines. ``on_line`` gets each line as it is
+    printed.
+    """
     words = [str(word) for word in argv]
     lines: list[str] = []
     with subprocess.Popen(

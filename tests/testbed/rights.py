@@ -1,4 +1,7 @@
-"""What each service account asked of the API server, by the audit log, beside what its roles grant: build/rbac.json."""
+"""The rights that each service account used, beside those that its roles grant: build/rbac.json.
+
+What an account used is read from the API server's audit log.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,17 @@ from testbed.bed import Bed
 SYSTEM = "ovnlet-system"
 AGENT, CONTROLLER = "ovnlet", "ovnlet-controller"
 REPORT = Path(__file__).resolve().parents[2] / "build" / "rbac.json"
-# Whoever is authenticated may ask what it may do: `ovnlet doctor` does.
-EVERYBODYS = frozenset({"create selfsubjectaccessreviews.authorization.k8s.io"})
+# Every authenticated account may ask what it may do: `ovnlet doctor` does.
+OF_EVERY_ACCOUNT = frozenset({"create selfsubjectaccessreviews.authorization.k8s.io"})
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """A right is a verb and a resource with its group. ``denied`` were asked for and not given."""
+    """The rights of an account, each a verb and a resource with its group.
+
+    ``denied`` are those that it asked for and did not get.
+    """
 
     account: str
     granted: frozenset[str]
@@ -30,21 +36,23 @@ class Rights:
 
     @property
     def unused(self) -> list[str]:
+        """Granted and never used."""
         return sorted(self.granted - self.used.keys())
 
     @property
     def excess(self) -> list[str]:
-        """Asked for beyond what is granted, whether it was denied or somebody else's role gave it."""
+        """Asked for and not granted, whether it was denied or another role allowed it."""
         return sorted((self.used.keys() | self.denied.keys()) - self.granted)
 
 
 def look(bed: Bed, account: str) -> Rights:
+    """Return an account's rights, from the bed's roles and audit log."""
     used, denied = _asked(bed.audit_log, account)
     return Rights(account, granted(bed, account), used, denied)
 
 
 def record(run: str, *found: Rights) -> None:
-    """Beside what other runs found: one file for all of them."""
+    """Write the rights to the report, beside those of other runs."""
     every = json.loads(REPORT.read_text()) if REPORT.exists() else {}
     every[run] = {
         each.account: {
@@ -61,7 +69,7 @@ def record(run: str, *found: Rights) -> None:
 
 
 def granted(bed: Bed, account: str) -> frozenset[str]:
-    """By every role that is bound to it by name."""
+    """Return what the roles grant that are bound to the account by name."""
     kinds = "clusterroles,roles,clusterrolebindings,rolebindings"
     items = json.loads(bed.kubectl("get", kinds, "--all-namespaces", "-o", "json"))["items"]
     roles = {_name(item["kind"], item["metadata"]): item for item in items if "roleRef" not in item}
@@ -79,7 +87,7 @@ def granted(bed: Bed, account: str) -> frozenset[str]:
 
 
 def _name(kind: str, meta: Object) -> tuple[str, str, str]:
-    """A cluster role that a namespace binds is in no namespace."""
+    """Return a role's identity; a cluster role that a namespace binds has no namespace."""
     return kind, "" if kind == "ClusterRole" else meta.get("namespace", ""), meta["name"]
 
 
@@ -103,11 +111,11 @@ def _right(verb: str, resource: str, group: str) -> str:
 
 
 def _asked(log: Path, account: str) -> tuple[Counter[str], Counter[str]]:
-    """Requests for resources; discovery has none."""
+    """Count the requests for resources that were allowed and denied; discovery requests none."""
     used, denied = Counter[str](), Counter[str]()
     with log.open() as file:
         for line in file:
-            event = json.loads(line) if line.endswith("\n") else {}  # else half of one
+            event = json.loads(line) if line.endswith("\n") else {}  # the last may be incomplete
             reference = event.get("objectRef") or {}
             if (
                 "resource" not in reference
@@ -116,7 +124,7 @@ def _asked(log: Path, account: str) -> tuple[Counter[str], Counter[str]]:
                 continue
             resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
             right = _right(event["verb"], resource, reference.get("apiGroup", ""))
-            if right not in EVERYBODYS:
+            if right not in OF_EVERY_ACCOUNT:
                 allowed = event["annotations"]["authorization.k8s.io/decision"] == "allow"
                 (used if allowed else denied)[right] += 1
     return used, denied

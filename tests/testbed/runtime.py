@@ -19,7 +19,7 @@ state = "/run/containerd"
   address = "{SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{images.PAUSE}"
-  # Whoever lacks CAP_SYS_RESOURCE, as in many virtual machines and containers, may not lower a score.
+  # Without CAP_SYS_RESOURCE, as in many virtual machines and containers, it may not lower a score.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   conf_dir = "/etc/cni/net.d"
@@ -35,7 +35,7 @@ MANIFESTS = "/etc/kubernetes/manifests"
 
 
 def kubelet_config(ca: Path) -> dict[str, object]:
-    """Quick to report, and content with a node that is a directory of a bigger machine."""
+    """Return kubelet's configuration: it reports quickly, and shares a larger machine."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -62,7 +62,7 @@ def kubelet_config(ca: Path) -> dict[str, object]:
 
 
 def start_containerd(space: Space) -> Service:
-    """The runtime, with the reference plugins in place as a distribution would install them."""
+    """Start the runtime, with the reference plugins where a distribution installs them."""
     config = space.directory / "containerd.toml"
     config.write_text(CONTAINERD)
     programs = " ".join(str(REFERENCE_PLUGINS / plugin) for plugin in PLUGINS)
@@ -74,6 +74,7 @@ def start_containerd(space: Space) -> Service:
 
 
 def import_image(space: Space, archive: Path) -> None:
+    """Import an image from an archive."""
     space.run(
         ["ctr", f"--address={SOCKET}", "--namespace=k8s.io", "images", "import", archive],
         timeout=300,
@@ -81,6 +82,7 @@ def import_image(space: Space, archive: Path) -> None:
 
 
 def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
+    """Start kubelet with the node's addresses."""
     config = space.directory / "kubelet.json"
     config.write_text(json.dumps(kubelet_config(plane.ids.ca), indent=1))
     access = plane.ids.kubeconfig(identities.kubelet_of(space.role), plane.url)
@@ -98,14 +100,16 @@ def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
             *("--container-runtime=remote", f"--container-runtime-endpoint=unix://{SOCKET}"),
             f"--pod-infra-container-image={images.PAUSE}",
         ],
-        env={
-            "AWS_EC2_METADATA_DISABLED": "true"
-        },  # else it waits ten seconds for a cloud that is not there
+        # Without this it waits ten seconds for the metadata server of a cloud.
+        env={"AWS_EC2_METADATA_DISABLED": "true"},
     )
 
 
 def start_proxy(space: Space, plane: ControlPlane) -> Service:
-    """iptables mode. Connection tracking's limits are the machine's: zeros mean to leave them alone."""
+    """Start kube-proxy in iptables mode.
+
+    The limits of connection tracking are the machine's: with zeros kube-proxy does not change them.
+    """
     access = plane.ids.kubeconfig(identities.PROXY, plane.url)
     untouched = (f"--conntrack-{limit}=0" for limit in ("max-per-core", "min"))
     timeouts = (f"--conntrack-tcp-timeout-{kind}=0s" for kind in ("established", "close-wait"))

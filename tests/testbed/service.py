@@ -1,4 +1,7 @@
-"""Processes the bed keeps running, and waiting for what they bring about: by looking, never by a fixed sleep."""
+"""A process that the bed keeps running, and waiting for an effect by looking for it.
+
+Nothing here sleeps for a fixed time instead of looking.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from testbed.processes import start_time
+
 T = TypeVar("T")
 
 TAIL = 20
 
 
 class BedError(RuntimeError):
-    """The bed cannot do what was asked; the message holds the log's end where there is one."""
-
-
-def start_time(pid: int) -> int:
-    """When the kernel started this process, in ticks: a pid alone may have been handed on. 0: it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    """The bed cannot do what was asked; the message has the end of the log where there is one."""
 
 
 def wait_for(
     look: Callable[[], T | None], what: str, timeout: float = 30, every: float = 0.02
 ) -> T:
-    """The first true answer of `look`, which is asked until then."""
+    """Call ``look`` until its answer is true, and return that answer.
+
+    Blocks for at most ``timeout`` seconds, then raises BedError; sleeps ``every`` seconds between
+    two calls.
+    """
     end = time.monotonic() + timeout
     while not (answer := look()):
         if time.monotonic() > end:
@@ -49,7 +42,7 @@ def wait_for(
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running program, known by its pid in the machine's own PID namespace and by when it began."""
+    """A running program, identified by its PID on the machine and its start time."""
 
     name: str
     pid: int
@@ -58,14 +51,16 @@ class Service:
 
     @property
     def alive(self) -> bool:
+        """Whether the same process still runs."""
         return self.began != 0 and start_time(self.pid) == self.began
 
     def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has ended."""
         if self.alive:
             os.kill(self.pid, number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 10) -> None:
-        """End it and see it gone; what does not listen is killed."""
+        """Send ``number`` and wait for the process's end; after ``timeout`` s send SIGKILL."""
         self.send(number)
         try:
             wait_for(lambda: not self.alive, f"{self.name} to end", timeout)
@@ -74,19 +69,24 @@ class Service:
             wait_for(lambda: not self.alive, f"{self.name} to be killed", timeout)
 
     def wait_ready(self, look: Callable[[], T | None], timeout: float = 30) -> T:
-        """Wait for a sign of life, and no longer than the process lives."""
+        """Wait until ``look`` answers true, and return its answer.
 
-        def living() -> T | None:
+        Raises BedError with the end of the log after ``timeout`` seconds, or as soon as the
+        process ends.
+        """
+
+        def look_while_alive() -> T | None:
             if not self.alive:
                 raise BedError(f"{self.name} ended:\n{self.tail()}")
             return look()
 
         try:
-            return wait_for(living, f"{self.name} ready", timeout)
+            return wait_for(look_while_alive, f"{self.name} ready", timeout)
         except BedError as error:
             raise BedError(f"{error}\n{self.tail()}") from error
 
     def tail(self) -> str:
+        """Return the last lines of the log, empty if there is none."""
         return (
             "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL:])
             if self.log.exists()

@@ -1,7 +1,9 @@
-"""A space: one set of namespaces (network, mount, PID, UTS, IPC, cgroup) whose every process dies with its init.
+"""A space: one set of namespaces (network, mount, PID, UTS, IPC, cgroup) that end with their init.
 
-The init is `sleep` with SIGCHLD ignored, so that the kernel itself reaps orphans. Its argv[0] is the space's name:
-that is how a stranger finds it.
+The init is `sleep` with SIGCHLD ignored, so that the kernel itself reaps processes whose parent has
+ended. Its argv[0] is the space's name: a later run that knows nothing else of a space finds it by
+that. Every program of the bed starts through `Space.enter`: `run`, `result` and `sh` wait for its
+end, `popen` gives the caller its streams, `spawn` leaves it running as a service.
 """
 
 from __future__ import annotations
@@ -12,26 +14,35 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from testbed import layout, mounts
 from testbed.mounts import BOOT_ID, CGROUPS
-from testbed.service import BedError, Service, children, start_time, wait_for
+from testbed.processes import argv0, children, host_pid, start_time, started_as
+from testbed.service import BedError, Service, wait_for
 
 Words = Iterable[str | Path]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLEAN = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 JOIN = 'for c in $1; do echo 0 >"$c/cgroup.procs"; done; shift; exec "$@"'
-SPAWN = 'for c in $OVNLET_BED_GROUPS; do echo 0 >$c/cgroup.procs; done; "$@" </dev/null >>"$OVNLET_BED_LOG" 2>&1 & echo $!'
+SPAWN = (
+    "for c in $OVNLET_BED_GROUPS; do echo 0 >$c/cgroup.procs; done; "
+    '"$@" </dev/null >>"$OVNLET_BED_LOG" 2>&1 & echo $!'
+)
+ALL_NAMESPACES = ("--all",)
+WITHOUT_NETWORK = ("--mount", "--pid", "--uts", "--ipc")
 
 
 class Inside(subprocess.Popen[str]):
-    """A program in a space: signals go to it and not to the nsenter that holds the door, whose exit code is its own."""
+    """A program in a space, held through nsenter, whose exit code is the program's.
+
+    Signals go to the program itself and not to nsenter.
+    """
 
     def send_signal(self, sig: int) -> None:
+        """Send ``sig`` to the program, unless it has ended."""
         if self.poll() is None:
             for pid in children(self.pid):
                 os.kill(pid, sig)
@@ -39,7 +50,7 @@ class Inside(subprocess.Popen[str]):
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Namespaces held by one process; `began` tells it from a later process of the same pid."""
+    """Namespaces held by one process; `began` tells it from a later process with the same PID."""
 
     name: str
     directory: Path
@@ -49,6 +60,10 @@ class Space:
 
     @classmethod
     def create(cls, bed: str, role: str, *, network: bool = True, cgroups: bool = False) -> Self:
+        """Create the namespaces, mounts and control groups, and return once the init runs in them.
+
+        Raises BedError with what the shell printed if that fails.
+        """
         name = layout.space_name(bed, role)
         directory = layout.directory(bed) / role
         (directory / "log").mkdir(parents=True, exist_ok=True)
@@ -78,19 +93,19 @@ class Space:
                 start_new_session=True,
             )
 
-        def settled() -> int:
+        def init_pid() -> int:
             if outer.poll() is not None:
                 raise BedError(f"space {name}: {log.read_text()}")
             return next((pid for pid in children(outer.pid) if argv0(pid) == name), 0)
 
-        pid = wait_for(settled, f"space {name}", every=0.005)
+        pid = wait_for(init_pid, f"space {name}", every=0.005)
         space = cls(name, directory, pid, start_time(pid), cgroups)
         space._record.write_text(json.dumps({"pid": pid, "began": space.began, "cgroups": cgroups}))
         return space
 
     @classmethod
     def load(cls, bed: str, role: str) -> Self:
-        """The one that was created before, dead or alive."""
+        """Return the space that was created before, whether or not it is still alive."""
         directory = layout.directory(bed) / role
         return cls(
             layout.space_name(bed, role),
@@ -100,6 +115,7 @@ class Space:
 
     @property
     def alive(self) -> bool:
+        """Whether the init still runs, and with it every process of the space."""
         return start_time(self.pid) == self.began and argv0(self.pid) == self.name
 
     @property
@@ -108,28 +124,30 @@ class Space:
 
     @property
     def role(self) -> str:
-        """Its name within the bed: a node's is the Node's."""
+        """The space's name within the bed; for a node it is the Node's name too."""
         return self.directory.name
 
     @property
     def netns_path(self) -> Path:
+        """The space's network namespace, as a path on the machine."""
         return Path(f"/proc/{self.pid}/ns/net")
 
     @property
     def boot_id(self) -> str:
-        """Another one after each boot, for programs that see the space's own /proc."""
+        """An identity that changes at each boot, for programs that see the space's own /proc."""
         return self.path(f"/proc/sys/{BOOT_ID}").read_text().strip()
 
     def path(self, inside: str | Path) -> Path:
-        """Where a file of the space lies for those outside (its unix sockets can be connected to as well)."""
+        """Return a file's path for processes outside the space; unix sockets work there too."""
         return Path(f"/proc/{self.pid}/root{inside}")
 
     def log(self, service: str) -> Path:
+        """Return the log file of a service, by the service's name."""
         return self.directory / "log" / service
 
-    def enter(self, argv: Words) -> list[str]:
-        """The command line that runs `argv` in here."""
-        return ["nsenter", "--all", f"--target={self.pid}", "--", *map(str, argv)]
+    def enter(self, argv: Words, namespaces: Iterable[str] = ALL_NAMESPACES) -> list[str]:
+        """Return the command line that runs `argv` in the space, or in some of its namespaces."""
+        return ["nsenter", *namespaces, f"--target={self.pid}", "--", *map(str, argv)]
 
     def run(
         self,
@@ -140,12 +158,16 @@ class Space:
         timeout: float = 60,
         env: Mapping[str, str] = {},
     ) -> str:
-        """Run a program to its end and return its standard output; a failure tells what it said."""
+        """Run a program to its end and return its standard output.
+
+        Raises BedError with what it printed if its status is not 0 and ``check`` is set, and
+        subprocess.TimeoutExpired after ``timeout`` seconds.
+        """
         done = self.result(argv, stdin=stdin, timeout=timeout, env=env)
         if check and done.returncode:
-            said = (done.stderr or done.stdout).strip()
+            output = (done.stderr or done.stdout).strip()
             raise BedError(
-                f"{self.name}: {shlex.join(map(str, argv))}: status {done.returncode}: {said}"
+                f"{self.name}: {shlex.join(map(str, argv))}: status {done.returncode}: {output}"
             )
         return done.stdout
 
@@ -156,10 +178,11 @@ class Space:
         stdin: str | None = None,
         timeout: float = 60,
         env: Mapping[str, str] = {},
+        namespaces: Iterable[str] = ALL_NAMESPACES,
     ) -> subprocess.CompletedProcess[str]:
-        """The same, for those who ask how it ended."""
+        """Run a program to its end and return its status and output, whatever the status is."""
         return subprocess.run(
-            self.enter(argv),
+            self.enter(argv, namespaces),
             input="" if stdin is None else stdin,
             capture_output=True,
             text=True,
@@ -169,12 +192,16 @@ class Space:
         )
 
     def sh(self, script: str, *, timeout: float = 60) -> str:
+        """Run a shell script with `-eu` and return its standard output; raise as `run` does."""
         return self.run(["sh", "-euc", script], timeout=timeout)
 
     def popen(
         self, argv: Words, *, env: Mapping[str, str] = {}, stdout: int = -1, stderr: int = -1
     ) -> Inside:
-        """A program whose streams and exit code the caller holds; it does not outlive the caller's handle on it."""
+        """Start a program and return it with its streams.
+
+        It gets SIGTERM when the thread that started it ends.
+        """
         words = self.enter(["setpriv", "--pdeathsig=TERM", *argv])
         return Inside(
             words,
@@ -188,7 +215,11 @@ class Space:
     def spawn(
         self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
     ) -> Service:
-        """Start a service that outlives the caller: a child of the space's init, its log in the bed's directory."""
+        """Start a service that keeps running when the caller ends, and return it.
+
+        It becomes a child of the space's init, and its output is appended to its log in the bed's
+        directory. Without ``network`` it stays in the machine's network namespace.
+        """
         log = self.log(name)
         words = [
             "sh",
@@ -200,62 +231,45 @@ class Space:
             "--default-signal=INT,QUIT",
             *map(str, argv),
         ]
-        doors = ["--all"] if network else ["--mount", "--pid", "--uts", "--ipc"]
-        done = subprocess.run(
-            ["nsenter", *doors, f"--target={self.pid}", "--", *words],
-            env=CLEAN
-            | {"OVNLET_BED_LOG": str(log), "OVNLET_BED_GROUPS": f"{CGROUPS}/*" * self.cgroups}
-            | dict(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
+        groups = f"{CGROUPS}/*" * self.cgroups
+        done = self.result(
+            words,
+            env={"OVNLET_BED_LOG": str(log), "OVNLET_BED_GROUPS": groups} | dict(env),
+            namespaces=ALL_NAMESPACES if network else WITHOUT_NETWORK,
         )
-        pid = self.outer_pid(int(done.stdout))
+        done.check_returncode()
+        pid = host_pid(self.pid, int(done.stdout))
         service = Service(name, pid, start_time(pid), log)
-        memory = {
+        record = {
             "pid": pid,
             "began": service.began,
             "argv": list(map(str, argv)),
             "env": dict(env),
             "network": network,
         }
-        (self.directory / f"{name}.service").write_text(json.dumps(memory))
+        (self.directory / f"{name}.service").write_text(json.dumps(record))
         return service
 
     def service(self, name: str) -> Service:
-        """A service by its name, whoever started it."""
-        memory = json.loads((self.directory / f"{name}.service").read_text())
-        return Service(name, memory["pid"], memory["began"], self.log(name))
+        """Return a service by its name, whichever process started it."""
+        record = json.loads((self.directory / f"{name}.service").read_text())
+        return Service(name, record["pid"], record["began"], self.log(name))
 
     def restart(self, name: str) -> Service:
-        """End a service, if it still runs, and start it with the same words."""
+        """Stop a service, if it runs, and start it again with the same argv and environment."""
         self.service(name).stop()
-        memory = json.loads((self.directory / f"{name}.service").read_text())
-        return self.spawn(name, memory["argv"], env=memory["env"], network=memory["network"])
+        record = json.loads((self.directory / f"{name}.service").read_text())
+        return self.spawn(name, record["argv"], env=record["env"], network=record["network"])
 
-    def outer_pid(self, inner: int) -> int:
-        """What the machine calls the process that is `inner` in here; 0 when there is none."""
-        mine = os.readlink(f"/proc/{self.pid}/ns/pid")
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):  # gone meanwhile, or not ours to look at
-                if entry.name.isdecimal() and os.readlink(entry / "ns/pid") == mine:
-                    status = (entry / "status").read_text()
-                    if int(status.partition("NSpid:")[2].partition("\n")[0].split()[-1]) == inner:
-                        return int(entry.name)
-        return 0
+    def pids(self, words: Words) -> list[int]:
+        """Return the space's own PIDs of the processes in it whose argv begins with these words.
+
+        Processes of the containers in the space are among them.
+        """
+        return started_as(list(map(str, words)), self.path("/proc"))
 
     def destroy(self) -> None:
-        """Kill the init, and with it every process in here; gone when this returns."""
+        """Kill the init, and with it every process of the space; return once it has ended."""
         if self.alive:
             os.kill(self.pid, signal.SIGKILL)
         wait_for(lambda: not self.alive, f"space {self.name} to end", every=0.005)
-
-
-def argv0(pid: int) -> str:
-    try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
-        )
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

@@ -1,4 +1,4 @@
-"""Bringing a bed up: what waits for what, everything else at the same time."""
+"""The start of a bed: each part waits for what it needs, and all others start meanwhile."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ OWN_CODE = {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 class Tasks:
-    """Work handed to threads; the first failure or an interrupt takes the bed down, so that nobody goes on waiting."""
+    """Work in threads; the first failure or an interrupt removes the bed, ending all waiting."""
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
         self.pool = ThreadPoolExecutor(16)
         self.all: list[Future[Any]] = []
 
-    def soon(self, wanted: bool, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Start it now; it waits itself for the futures it is given. What is not wanted is done at once."""
+    def submit(self, wanted: bool, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Start work, which itself waits for the futures among its arguments.
+
+        What is not wanted counts as done, with the result None.
+        """
         self.all.append(self.pool.submit(work, self.bed, *arguments) if wanted else _done(None))
         return self.all[-1]
 
     def finish(self) -> None:
+        """Wait for all tasks; on the first failure remove the bed and raise it."""
         with self.pool:
             try:
                 for task in as_completed(self.all):
@@ -44,7 +48,7 @@ class Tasks:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Prerequisites:
     """What the parts of a node wait for."""
 
     spaces: Future[None]
@@ -54,21 +58,24 @@ class Ground:
 
 
 def start(bed: Bed) -> None:
-    """Start every part of the bed."""
+    """Start every part of the bed, and return when all are ready."""
     tasks, parts = Tasks(bed), bed.parts
     controlled = bool(parts & layout.CONTROL_PARTS)
-    spaces = tasks.soon(True, _spaces)
-    keys = tasks.soon(controlled, _keys)
-    api = tasks.soon(controlled, _control_plane, spaces, keys)
-    central = tasks.soon(bool(parts & {layout.OVN, layout.CENTRAL}), _central, spaces)
-    tasks.soon(layout.ASSIGN in parts, _assign, api, central)
+    spaces = tasks.submit(True, _spaces)
+    keys = tasks.submit(controlled, _keys)
+    api = tasks.submit(controlled, _control_plane, spaces, keys)
+    central = tasks.submit(bool(parts & {layout.OVN, layout.CENTRAL}), _central, spaces)
+    tasks.submit(layout.ASSIGN in parts, _assign, api, central)
     for index in range(bed.node_count):
-        _node(tasks, index, Ground(spaces, keys, api, central))
+        _node(tasks, index, Prerequisites(spaces, keys, api, central))
     tasks.finish()
 
 
 def reboot(bed: Bed, index: int) -> None:
-    """Cut a node's power and start it again: all namespaces and what lay under /run are gone, its disks are not."""
+    """Cut a node's power and start it again.
+
+    All namespaces and everything under /run are lost; the files of its disks are kept.
+    """
     bed.nodes[index].destroy()
     clean.remove_groups(bed.nodes[index].name)
     node = bed.nodes[index] = Node.create(
@@ -77,18 +84,18 @@ def reboot(bed: Bed, index: int) -> None:
     if bed.control and bed.networked:
         underlay.lay_node(bed.control, node, index, tunnel=bed.node_count > 1)
     tasks = Tasks(bed)
-    _node(tasks, index, Ground(_done(None), _done(None), _done(None), _done(bed.control)))
+    _node(tasks, index, Prerequisites(_done(None), _done(None), _done(None), _done(bed.control)))
     tasks.finish()
 
 
-def _node(tasks: Tasks, index: int, ground: Ground) -> None:
-    """All of one node."""
+def _node(tasks: Tasks, index: int, needed: Prerequisites) -> None:
+    """Start all parts of one node."""
     parts = tasks.bed.parts
-    switched = tasks.soon(bool(parts & {layout.OVS, layout.OVN}), _switch, ground.spaces, index)
-    tasks.soon(layout.OVN in parts, _chassis, switched, ground.central, index)
-    contained = tasks.soon(layout.KUBELET in parts, _containerd, ground.spaces, index)
-    registered = tasks.soon(layout.KUBELET in parts, _kubelet, ground, contained, index)
-    tasks.soon(layout.PROXY in parts, _proxy, ground.api, registered, index)
+    switched = tasks.submit(bool(parts & {layout.OVS, layout.OVN}), _switch, needed.spaces, index)
+    tasks.submit(layout.OVN in parts, _chassis, switched, needed.central, index)
+    contained = tasks.submit(layout.KUBELET in parts, _containerd, needed.spaces, index)
+    registered = tasks.submit(layout.KUBELET in parts, _kubelet, needed, contained, index)
+    tasks.submit(layout.PROXY in parts, _proxy, needed.api, registered, index)
 
 
 def _done(result: Any) -> Future[Any]:
@@ -102,7 +109,7 @@ def _keys(bed: Bed) -> None:
 
 
 def _spaces(bed: Bed) -> None:
-    """All namespaces and the wires between them."""
+    """Create all spaces and the links between them."""
     cgroups = layout.KUBELET in bed.parts
     tunnels = bed.node_count > 1
     if bed.parts & layout.CONTROL_PARTS or bed.networked:
@@ -146,7 +153,10 @@ def _central(bed: Bed, spaces: Future[None]) -> Space:
 
 
 def _assign(bed: Bed, api: Future[None], central: Future[Space]) -> None:
-    """Whoever plays the controller; a test that wants to be slower stops it and starts its own."""
+    """Start the stand-in for the controller.
+
+    A test that wants a slower one stops it and starts its own.
+    """
     api.result()
     central.result().spawn(
         "assign", [sys.executable, "-m", "testbed.assign", bed.name], env=OWN_CODE
@@ -176,12 +186,15 @@ def _containerd(bed: Bed, spaces: Future[None], index: int) -> Node:
     return node
 
 
-def _kubelet(bed: Bed, ground: Ground, contained: Future[Node], index: int) -> None:
-    """Started before there is an API server: it first spends five seconds on asking for a Docker that is not there."""
-    ground.keys.result()
+def _kubelet(bed: Bed, needed: Prerequisites, contained: Future[Node], index: int) -> None:
+    """Start kubelet before the API server is ready.
+
+    It spends its first five seconds on asking for a Docker that is not there.
+    """
+    needed.keys.result()
     node = contained.result()
     service = runtime.start_kubelet(node, bed.control_plane, f"{node.ip},{node.ip6}")
-    ground.api.result()
+    needed.api.result()
     asked = (
         "get",
         "node",
@@ -194,7 +207,7 @@ def _kubelet(bed: Bed, ground: Ground, contained: Future[Node], index: int) -> N
 
 
 def _proxy(bed: Bed, api: Future[None], registered: Future[None], index: int) -> None:
-    """It asks for its Node at growing intervals, so the Node had better be there."""
+    """Start kube-proxy once its Node exists, for which it asks at growing intervals."""
     api.result()
     registered.result()
     node = bed.nodes[index]
@@ -206,7 +219,7 @@ def _proxy(bed: Bed, api: Future[None], registered: Future[None], index: int) ->
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports of the loopback that nobody uses now."""
+    """Return two ports of the loopback that are free now."""
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as other,

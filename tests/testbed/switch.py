@@ -1,4 +1,7 @@
-"""Open vSwitch and OVN: a switch per node, in userspace unless it has a kernel of its own; one set of databases."""
+"""Open vSwitch on each node and OVN's databases in the control space.
+
+The datapath is in userspace, except in a node that has its own kernel.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ SCHEMAS = {
 
 
 def start_ovsdb(space: Space) -> Service:
-    """The node's database. What a wiped one lacks is made anew: a restart keeps what is there."""
+    """Start the node's database server, and create a database if there is none."""
     schema = "/usr/share/openvswitch/vswitch.ovsschema"
     space.sh(
-        f"cd /etc/openvswitch; [ -e conf.db ] || ovsdb-tool create conf.db {schema}; hostname >system-id.conf"
+        f"cd /etc/openvswitch; [ -e conf.db ] || ovsdb-tool create conf.db {schema}; "
+        "hostname >system-id.conf"
     )
     service = space.spawn(
         "ovsdb-server",
@@ -38,13 +42,14 @@ def start_ovsdb(space: Space) -> Service:
 
 
 def start_vswitchd(space: Space) -> Service:
+    """Start ovs-vswitchd."""
     service = space.spawn("ovs-vswitchd", ["ovs-vswitchd", DB, "--pidfile", *CONSOLE])
     service.wait_ready(lambda: space.result(["ovs-appctl", "-T1", "version"]).returncode == 0)
     return service
 
 
 def start_switch(space: Space, encap_ip: str, datapath: str = "netdev") -> list[Service]:
-    """Both daemons, the integration bridge and the facts of the chassis."""
+    """Start both daemons, with the integration bridge and the settings of the chassis."""
     ovsdb = start_ovsdb(space)
     space.run(
         ["ovs-vsctl", "--no-wait", "--", "init", "--", "set", "Open_vSwitch", "."]
@@ -56,6 +61,7 @@ def start_switch(space: Space, encap_ip: str, datapath: str = "netdev") -> list[
 
 
 def chassis(name: str, node: str, encap_ip: str, datapath: str = "netdev") -> list[str]:
+    """Return the external_ids by which ovn-controller knows its chassis."""
     return [
         f"system-id={name}",
         f"hostname={node}",
@@ -67,7 +73,10 @@ def chassis(name: str, node: str, encap_ip: str, datapath: str = "netdev") -> li
 
 
 def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
-    """The tunnel's end sits on a userspace bridge of its own. Checksums left to a veth never get filled in there."""
+    """Put the tunnel's end on a userspace bridge of its own.
+
+    Checksum offload is off: userspace never fills in checksums that are left to a veth.
+    """
     bridge = ["add-br", TUNNEL_BRIDGE, "--", "set", "bridge", TUNNEL_BRIDGE, "datapath_type=netdev"]
     space.run(
         ["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link]
@@ -79,7 +88,10 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
 
 
 def start_central(control: Space, *, reachable: bool) -> list[Service]:
-    """Northbound, southbound and northd; ``reachable`` for those in other spaces, over TLS and with a certificate."""
+    """Start the northbound and southbound servers and northd.
+
+    With ``reachable`` the servers also listen for other spaces, over TLS with certificates.
+    """
     servers, keys = [], pki.flags(control.directory.parent, pki.SERVER)
     for short, (schema, port) in SCHEMAS.items():
         listen = [f"--remote=pssl:{port}:{layout.CONTROL_IP}", *keys] if reachable else []
@@ -106,12 +118,13 @@ def start_central(control: Space, *, reachable: bool) -> list[Service]:
 
 
 def spawn_controller(space: Space) -> Service:
+    """Start ovn-controller."""
     keys = pki.flags(space.directory.parent, space.role)
     return space.spawn("ovn-controller", ["ovn-controller", DB, "--pidfile", *keys, *CONSOLE])
 
 
 def start_controller(space: Space, control: Space) -> Service:
-    """ovn-controller; ready when the southbound database knows the chassis."""
+    """Start ovn-controller; it is ready when the southbound database has the chassis."""
     service = spawn_controller(space)
     asked = [
         "ovn-sbctl",

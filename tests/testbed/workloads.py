@@ -1,15 +1,14 @@
-"""Pods and Deployments of a test or the demo, and what is seen of them from outside: annotations, namespaces, pings."""
+"""Pods and Deployments of a test or the demo, and what is seen of them from outside."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
 import tempfile
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from testbed.bed import Bed
+from testbed.ping import Ping
 from testbed.service import wait_for
 from testbed.space import Inside, Space
 
@@ -17,7 +16,10 @@ OVN = "ovn.kubernetes.io"
 SANDBOXES = "/run/ovnlet/sandboxes"
 IMAGE = "localhost/busybox:1"
 PORT, HOST_PORT = 8080, 18080
-SERVE = f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; trap 'exit 0' TERM; sleep 2147483647 & wait"
+SERVE = (
+    f"echo well >/tmp/index.html; httpd -p {PORT} -h /tmp; "
+    "trap 'exit 0' TERM; sleep 2147483647 & wait"
+)
 SERVER = {
     "command": ["sh", "-c", SERVE],
     "readinessProbe": {"httpGet": {"port": PORT, "path": "/index.html"}, "periodSeconds": 1},
@@ -25,8 +27,9 @@ SERVER = {
 
 
 def pod_spec() -> dict[str, Any]:
+    """Return the spec of a pod of one busybox container that ends fast."""
     container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
-    # A token is a volume, and kubelet takes seconds to unmount one.
+    # A service account's token is a volume, and kubelet takes seconds to unmount a volume.
     quick = {
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
@@ -36,13 +39,13 @@ def pod_spec() -> dict[str, Any]:
 
 
 def pod(name: str, **annotations: str) -> dict[str, Any]:
-    """Annotations are given by their full key."""
+    """Return a pod; annotations are given by their full keys."""
     meta = {"name": name, "labels": {"made-by": "test"}, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod_spec()}
 
 
 def web(name: str, node: str = "n0") -> dict[str, Any]:
-    """A web server on that node, which is Ready by HTTP, alive by TCP and started by a command."""
+    """Return a web server on a node, with an HTTP readiness, a TCP liveness and an exec probe."""
     body = pod(name)
     body["spec"]["nodeName"] = node
     body["spec"]["containers"][0] |= SERVER | {
@@ -57,11 +60,13 @@ def web(name: str, node: str = "n0") -> dict[str, Any]:
 
 
 def subnet(name: str, cidr: str, **spec: Any) -> dict[str, Any]:
+    """Return a Subnet; ``spec`` is what it has beside its CIDR."""
     body = {"apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name}}
     return {**body, "spec": {"cidrBlock": cidr, **spec}}
 
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
+    """Return a Deployment of `pod_spec`."""
     labels = {"made-by": "test", "app": name}
     template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": pod_spec()}
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template}
@@ -74,12 +79,13 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
 
 
 def stateful_set(name: str, replicas: int) -> dict[str, Any]:
+    """Return a StatefulSet of `pod_spec`."""
     body = deployment(name, replicas)
     return body | {"kind": "StatefulSet", "spec": body["spec"] | {"serviceName": name}}
 
 
 def web_deployment(name: str, replicas: int) -> dict[str, Any]:
-    """Web servers, Ready by HTTP, as many on each node as on any other."""
+    """Return a Deployment of web servers, Ready by HTTP and spread evenly over the nodes."""
     body = deployment(name, replicas)
     spec = body["spec"]["template"]["spec"]
     spec["containers"][0] |= SERVER
@@ -94,7 +100,7 @@ def web_deployment(name: str, replicas: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running pod: its object, and its sandbox as the record names it."""
+    """A running pod: its object, and its sandbox as the agent's record names it."""
 
     body: dict[str, Any]
     container_id: str
@@ -103,72 +109,66 @@ class Running:
 
     @property
     def name(self) -> str:
+        """The pod's name."""
         return str(self.body["metadata"]["name"])
 
     @property
     def ips(self) -> list[str]:
+        """The addresses that the pod was given."""
         return str(self.body["metadata"]["annotations"][f"{OVN}/ip_address"]).split(",")
 
     @property
     def mac(self) -> str:
+        """The MAC address that the pod was given."""
         return str(self.body["metadata"]["annotations"][f"{OVN}/mac_address"])
 
     @property
     def port(self) -> str:
+        """The OVS port, which is the node's end of the pod's link."""
         return f"{self.container_id[:12]}_h"
 
     def ip(self, *words: str) -> Any:
-        """`ip -j` inside the pod."""
+        """Return the answer of `ip -j` in the pod."""
         text = self.space.run(["ip", "-n", self.netns.rpartition("/")[2], "-j", *words])
         return json.loads(text or "[]")
 
+    def enter(self, *words: str) -> list[str]:
+        """Return the command line that, on the node, runs a program in the pod's network."""
+        return ["nsenter", f"--net={self.netns}", *words]
+
     def inside(self, *words: str) -> str:
-        return self.space.run(["nsenter", f"--net={self.netns}", *words])
+        """Run a program of the node in the pod's network and return its output."""
+        return self.space.run(self.enter(*words))
+
+    def popen(self, *words: str, stdout: int = -1, stderr: int = -1) -> Inside:
+        """Start a program of the node in the pod's network, as `Space.popen` does."""
+        return self.space.popen(self.enter(*words), stdout=stdout, stderr=stderr)
 
     def reaches(self, address: str) -> bool:
-        words = ["nsenter", f"--net={self.netns}", "ping", "-c1", "-W0.3", address]
-        return self.space.result(words).returncode == 0
+        """Return whether one ping is answered within 0.3 s."""
+        return self.space.result(self.enter("ping", "-c1", "-W0.3", address)).returncode == 0
 
     def ping(self, address: str) -> Ping:
-        """One packet each 20 ms until it is stopped."""
-        words = ["nsenter", f"--net={self.netns}", "ping", "-n", "-i", "0.02", address]
-        said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - the ping's own; a pipe would fill up
-        return Ping(self.space.popen(words, stdout=said.fileno()), said)
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    process: Inside
-    said: IO[str]
-
-    def stop(self) -> tuple[int, int]:
-        """Packets sent and received. One that was sent last may still be under way: it is not counted."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=10)
-        self.said.seek(0)
-        text = self.said.read()
-        self.said.close()
-        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
-        found = re.search(r"(\d+) packets transmitted", text)
-        assert found, text
-        sent = max(int(found[1]) - 1, *answered, 0)
-        if lost := sorted(set(range(1, sent + 1)) - answered):
-            print(f"of {sent} packets these were lost: {lost}")
-        return sent, len(answered)
+        """Start a ping of one packet every 20 ms, until it is stopped."""
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - Ping closes it; a pipe would fill up
+        process = self.popen("ping", "-n", "-i", "0.02", address, stdout=output.fileno())
+        return Ping(process, output)
 
 
 @dataclass
 class Cluster:
-    """What a test makes in the cluster, by kubectl, and looks at on the nodes; `node` is the first."""
+    """What a test makes in the cluster by kubectl and observes on the nodes."""
 
     bed: Bed
     made: list[str] = field(default_factory=list)
 
     @property
     def node(self) -> Space:
+        """The first node."""
         return self.bed.node(0)
 
     def apply(self, *bodies: dict[str, Any]) -> None:
+        """Apply objects, and delete them in `clear`."""
         self.made += [f"{body['kind'].lower()}/{body['metadata']['name']}" for body in bodies]
         self.bed.kubectl(
             "apply",
@@ -178,7 +178,7 @@ class Cluster:
         )
 
     def make_subnet(self, body: dict[str, Any]) -> None:
-        """Applied and Ready."""
+        """Apply a Subnet and return once it is Ready; `clear` does not delete it."""
         name = body["metadata"]["name"]
         self.bed.kubectl(
             "wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s"
@@ -187,11 +187,15 @@ class Cluster:
         self.bed.kubectl("wait", "--for=condition=Ready", f"subnet/{name}", "--timeout=30s")
 
     def pods(self) -> list[dict[str, Any]]:
+        """Return all pods of the test."""
         listed = json.loads(self.bed.kubectl("get", "pods", "-l", "made-by=test", "-o", "json"))
         return list(listed["items"])
 
     def running(self, count: int, timeout: float = 60) -> list[Running]:
-        """All pods of the test, once ``count`` of them run."""
+        """Return all pods of the test, sorted by name, once ``count`` of them run.
+
+        Raises BedError after ``timeout`` seconds.
+        """
 
         def look() -> list[dict[str, Any]] | None:
             pods = [pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"]]
@@ -206,13 +210,13 @@ class Cluster:
         ]
 
     def ready(self, *names: str) -> list[Running]:
-        """All pods of the test, once these of them are Ready."""
+        """Return all pods of the test once these are Ready; they must be all of them."""
         pods = [f"pod/{name}" for name in names]
         self.bed.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s", timeout=70)
         return self.running(len(names))
 
     def records(self) -> list[dict[str, Any]]:
-        """Of all nodes."""
+        """Return the agents' records of all nodes."""
         look = f"for f in {SANDBOXES}/*.json; do [ -e $f ] && cat $f && echo; done; :"
         return [
             json.loads(line)
@@ -222,7 +226,8 @@ class Cluster:
         ]
 
     def _running(self, pod: dict[str, Any], records: list[dict[str, Any]]) -> Running:
-        # kubelet 1.20 may start a pod that is deleted by force once more, beside one of the same name that follows it.
+        # kubelet 1.20 may start a pod that was deleted by force once more, at the same time as the
+        # next pod of that name.
         meta = pod["metadata"]
         uid = meta["annotations"].get("kubernetes.io/config.mirror", meta["uid"])
         mine = [record["attachment"] for record in records if record["attachment"]["uid"] == uid]
@@ -232,6 +237,7 @@ class Cluster:
         )
 
     def annotate(self, name: str, **values: str) -> None:
+        """Set annotations of our domain on a pod."""
         self.bed.kubectl(
             "annotate",
             "--overwrite",
@@ -241,6 +247,7 @@ class Cluster:
         )
 
     def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the Events about an object."""
         listed = json.loads(
             self.bed.kubectl(
                 "get", "events", f"--field-selector=involvedObject.name={name}", "-o", "json"
@@ -249,10 +256,10 @@ class Cluster:
         return list(listed["items"])
 
     def clear(self) -> None:
-        """Delete what was made, and see it gone from the node: not only from the API server.
+        """Delete what was made, and return once the node too has nothing of it.
 
-        By force: else kubelet 1.20 keeps a pod until its containers are removed, and one that it missed as it ended
-        it removes only in a round that it makes once a minute.
+        By force: otherwise kubelet 1.20 keeps a pod until its containers are removed, and if it
+        misses a container's end it removes it only in a round that it makes once a minute.
         """
         if self.made:
             self._delete(*self.made)
@@ -260,7 +267,7 @@ class Cluster:
         wait_for(lambda: not self._left(), "records gone", timeout=90, every=0.1)
 
     def _gone(self) -> bool:
-        """Whether no pod is left; those that a Deployment's end deletes are helped along."""
+        """Return whether no pod is left, and delete by force those that are terminating."""
         pods = self.pods()
         if leaving := [
             pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]
@@ -274,7 +281,10 @@ class Cluster:
         )
 
     def _left(self) -> list[str]:
-        """Records of pods of ours. kubelet 1.20 may start a removed static pod once more, and its ADD waits."""
+        """Return the test's pods that still have a record.
+
+        kubelet 1.20 may start a removed static pod once more, whose ADD then waits.
+        """
         names = tuple(name.partition("/")[2] for name in self.made)
         pods = [str(record["attachment"]["pod"]) for record in self.records()]
         return [pod for pod in pods if names and pod.startswith(names)]

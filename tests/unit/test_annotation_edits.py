@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from kit import pods
 from kit.pods import Text, key
 from ovnlet.core.allocation import CustomRoute
-from ovnlet.core.annotations import parse, settle, usable
+from ovnlet.core.annotations import parse
 from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core.settled_annotations import settle, usable
 from unit.test_annotations import DUAL, edited, read
 
 FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")

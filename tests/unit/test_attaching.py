@@ -52,9 +52,10 @@ async def test_an_address_that_cannot_be_used_fails_the_add_at_once_and_is_told(
         Invalid, match=r"ip_address is '10.17.0.5'; allowed: an address inside 10.16.0.0/16"
     ):
         await world.attaching.add(world.attachment())
-    assert [p.key for outcome in world.outcomes for p in outcome.problems] == [
-        "ovn.kubernetes.io/ip_address"
+    assert [(kind, reason) for kind, reason, _ in world.status.events] == [
+        ("Warning", "InvalidAnnotation")
     ]
+    assert "ovn.kubernetes.io/ip_address" in world.status.events[0][2]
     assert world.nothing_left()
 
 
@@ -79,7 +80,7 @@ async def test_add_waits_for_a_pod_not_yet_seen_while_the_api_server_is_away(wor
 async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(world: World) -> None:
     """The agent was started anew, and the sandbox of a running pod died: its record tells the annotations."""
     world.api = None
-    world.records.put(Record(world.attachment("old"), COMPLETE))
+    world.scope.remember(Record(world.attachment("old"), COMPLETE))
     outcome = await world.attaching.add(world.attachment("new"))
     assert any(isinstance(resource, Port) for resource in outcome.observed)
 
@@ -89,14 +90,14 @@ async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(
 ) -> None:
     """kubelet stops the dead sandbox before it starts another: the DEL comes first."""
     world.api = None
-    world.records.put(Record(world.attachment("old"), COMPLETE))
+    world.scope.remember(Record(world.attachment("old"), COMPLETE))
     await world.attaching.delete(Attachment.of_deletion("old", "eth0", "boot"))
     outcome = await world.attaching.add(world.attachment("new"))
     assert any(isinstance(resource, Port) for resource in outcome.observed)
 
 
 async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
-    world.records.put(Record(world.attachment("old"), COMPLETE))
+    world.scope.remember(Record(world.attachment("old"), COMPLETE))
     world.state.known.set()
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment("new"))
@@ -249,8 +250,8 @@ async def test_if_the_newer_sandbox_is_dead_the_older_takes_the_port_back(world:
     await world.attaching.add(old)
     await world.attaching.add(new)
     world.host.dead.add(new.key)
-    await world.queue.run(new.key)
-    await world.queue.run(old.key)
+    await world.passes.run(new.key)
+    await world.passes.run(old.key)
     assert world.host.networks[old.key]
     assert not world.host.networks[new.key]
 
@@ -272,7 +273,7 @@ async def test_gc_removes_the_unlisted_dead_and_keeps_the_unlisted_living(world:
     living = world.attachment("living")
     await world.attaching.add(living)
     dead = world.attachment("dead", uid=None)
-    world.records.put(Record(dead, COMPLETE))
+    world.scope.remember(Record(dead, COMPLETE))
     world.host.networks[dead.key] = world.host.networks[living.key]
     world.host.dead.add(dead.key)
     await world.attaching.collect(frozenset())
@@ -303,5 +304,5 @@ async def test_with_the_pod_gone_from_the_list_the_record_keeps_its_network(worl
     await world.attaching.add(attachment)
     before = world.host.networks[attachment.key]
     world.gone()
-    await world.queue.run(attachment.key)
+    await world.passes.run(attachment.key)
     assert world.host.networks[attachment.key] == before

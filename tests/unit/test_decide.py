@@ -124,7 +124,7 @@ def test_a_subnet_without_a_free_ipv4_address_is_full_though_ovn_gives_the_rest(
     world = World(TINY)
     assert world.settle(pod("a")).binding
     decision = world.settle(pod("b"))
-    assert (decision.binding, decision.waits, decision.tell and decision.tell[0]) == (
+    assert (decision.binding, decision.waits, decision.event and decision.event[0]) == (
         None,
         True,
         "SubnetFull",
@@ -137,7 +137,7 @@ def test_a_request_for_a_used_address_names_its_port() -> None:
     assert first.binding is not None
     assert ip_address("10.16.0.77") in first.binding.addresses
     second = world.settle(pod("b", ip_address="10.16.0.77"))
-    assert second.tell == ("AddressTaken", "10.16.0.77 is of a.default")
+    assert second.event == ("AddressTaken", "10.16.0.77 is in use by a.default")
     assert (second.waits, world.database.port("b.default")) == (True, None)
 
 
@@ -147,8 +147,8 @@ def test_another_answer_than_requested_is_never_accepted() -> None:
     world.database.answers["a.default"] = "0a:00:00:00:00:01 10.16.0.78 fd00:16::1"
     decision = world.decide(claim)
     assert (decision.binding, decision.port) == (None, None)
-    assert decision.tell is not None
-    assert "10.16.0.78" in decision.tell[1]
+    assert decision.event is not None
+    assert "10.16.0.78" in decision.event[1]
 
 
 def test_a_request_for_a_mac_and_every_address_needs_no_answer() -> None:
@@ -168,16 +168,16 @@ def test_a_request_for_a_mac_and_every_address_needs_no_answer() -> None:
 )
 def test_an_impossible_request_is_invalid(wrong: dict[str, str]) -> None:
     decision = World().settle(pod(**wrong))
-    assert (decision.port, decision.tell and decision.tell[0]) == (None, "InvalidAnnotation")
+    assert (decision.port, decision.event and decision.event[0]) == (None, "InvalidAnnotation")
 
 
 def test_a_pool_gives_the_first_that_is_free_and_a_stateful_set_its_ordinals() -> None:
     world, pool = World(), "10.16.0.50,10.16.0.51"
     got = [world.settle(pod(name, ip_pool=pool)).binding for name in "ab"]
     assert [str(b.addresses[0]) for b in got if b] == ["10.16.0.50", "10.16.0.51"]
-    assert world.settle(pod("c", ip_pool=pool)).tell == (
+    assert world.settle(pod("c", ip_pool=pool)).event == (
         "AddressTaken",
-        "10.16.0.50 is of a.default; 10.16.0.51 is of b.default",
+        "10.16.0.50 is in use by a.default; 10.16.0.51 is in use by b.default",
     )
     member = replace(pod("db-1", ip_pool="10.16.0.60;10.16.0.61"), workload="db")
     binding = world.settle(member).binding

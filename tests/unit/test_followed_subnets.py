@@ -28,7 +28,7 @@ async def test_an_edit_of_a_subnet_applies_to_its_pods_and_stays_while_the_subne
     await world.attaching.add(attachment)
 
     async def now() -> tuple[int, str]:
-        await world.queue.run(attachment.key)
+        await world.passes.run(attachment.key)
         return mtu_and_gateway(world.host.networks[attachment.key])
 
     assert await now() == (1400, "10.16.0.1")
@@ -50,7 +50,7 @@ async def test_an_unusable_value_of_a_subnet_is_reported_and_changes_nothing(wor
     await world.attaching.add(attachment)
     before = world.host.networks[attachment.key]
     world.subnets["ovn-default"] = {SUBNET_MTU: "100", SUBNET_GATEWAY: "10.99.0.1"}
-    await world.queue.run(attachment.key)
+    await world.passes.run(attachment.key)
     assert world.host.networks[attachment.key] == before
     assert {problem.key for problem in world.outcomes[-1].problems} == {SUBNET_MTU, SUBNET_GATEWAY}
     assert str(world.outcomes[-1].problems[0]).startswith(
@@ -68,8 +68,8 @@ async def test_a_restarted_agent_without_an_api_server_keeps_the_subnets_last_va
     again = World()
     again.api = None
     again.host, again.records.kept = world.host, world.records.kept
-    again.reconciler._host = again.host
-    outcome = await again.queue.run(attachment.key)
+    again.scope.host = again.host
+    outcome = await again.passes.run(attachment.key)
     assert outcome is not None
     assert outcome.steps == ()
     assert mtu_and_gateway(outcome.desired) == (1300, "10.16.0.1")

@@ -18,6 +18,7 @@ from ovnlet.core.errors import Invalid, NotReady
 from ovnlet.core.identity import Node
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route, Sysctl, Veth
+from ovnlet.core.settled_annotations import settle, usable
 
 # Fewer than 32 addresses, connected routes, settings and limits; then the routes allowed.
 MAX_RESOURCES = 32 + 256
@@ -26,11 +27,9 @@ MAX_CHARACTERS = 4096
 
 def _read(text: Text) -> Iterator[Allocation]:
     """Yield what a running pod gets by an edit, which always works, and what a new one gets."""
-    yield annotations.settle(
-        annotations.usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0"
-    )
+    yield settle(usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0")
     try:
-        yield annotations.settle(None, text, "ovn", "eth0")
+        yield settle(None, text, "ovn", "eth0")
     except (Invalid, NotReady) as error:
         _check_message(error)
 
@@ -65,17 +64,17 @@ def test_each_step_is_within_the_pods_own_network(many: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "good", [None, annotations.usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
+    "good", [None, usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
 )
 @given(hostile.annotated())
 def test_the_next_pass_changes_nothing(good: Text | None, text: Text) -> None:
     """One wrong value affects no other one: the kept text gives the same network as the edit."""
     try:
-        first = annotations.settle(good, text, "ovn", "eth0")
+        first = settle(good, text, "ovn", "eth0")
     except (Invalid, NotReady):
         return
-    kept = annotations.usable(good, text, "ovn", "eth0")
-    again = annotations.settle(kept, text, "ovn", "eth0")
+    kept = usable(good, text, "ovn", "eth0")
+    again = settle(kept, text, "ovn", "eth0")
     assert diff(_network(again), _network(first)) == ()
 
 

@@ -8,8 +8,8 @@ import pytest
 from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
-# Of the node, and the fake is of pods: tests/integration/node/test_node_links.py and test_nftables.py have a real one.
-UNFAKED = {"Nic", "Masquerade"}
+# Of the node, and the fake is of pods: tests/integration/node has them on a real one.
+UNFAKED = {"Nic", "Masquerade", "ChassisId", "Bridge", "CniFile"}
 
 
 def _named_in(kind: str, pattern: str) -> bool:

@@ -11,9 +11,9 @@ import pytest
 
 from ovnlet.core.identity import Pod
 from ovnlet.kube import objects
-from ovnlet.kube.events import BURST, MEMORY, MESSAGE, QUEUE, REFILL, Recorder
-from ovnlet.kube.kopf_handlers import Forever
-from ovnlet.kube.kopf_runner import LOOK, KopfRunner
+from ovnlet.kube.events import BURST, MAX_KNOWN, MAX_MESSAGE, MAX_QUEUED, REFILL, Recorder
+from ovnlet.kube.kopf_handlers import EndlessBackoff
+from ovnlet.kube.kopf_runner import KIND_CHECK_INTERVAL, KopfRunner
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.pods import of_node, read
 from ovnlet.kube.relist import ABSENT_WAIT, Relist
@@ -87,31 +87,31 @@ async def test_a_complete_list_is_not_requested_again() -> None:
 
 
 async def test_kopfs_back_off_never_ends_and_can_restart() -> None:
-    forever = Forever()
+    backoff = EndlessBackoff()
     for _ in range(2):
-        waits = list(islice(forever, 1000))
+        waits = list(islice(backoff, 1000))
         assert max(waits) <= 5
         assert waits[0] < 1
-    assert not hasattr(forever, "__len__"), "kopf would take its length for the number of tries"
+    assert not hasattr(backoff, "__len__"), "kopf would take its length for the number of tries"
 
 
 async def test_events_wait_in_a_bounded_queue_that_drops_the_oldest() -> None:
     away = Away()
     recorder = Recorder(cast("Access", away), "n0")
     task = asyncio.create_task(recorder.run())
-    for number in range(2 * MEMORY):
+    for number in range(2 * MAX_KNOWN):
         recorder.record(pod(str(number)), "Normal", "Repaired", "x")
         recorder.record(pod(str(number)), "Normal", "Repaired", "x")
     await asyncio.sleep(600)
     assert not task.done()
     task.cancel()
-    assert (len(recorder._queue), len(recorder._told), len(recorder._allowances)) == (
-        QUEUE,
-        MEMORY,
-        MEMORY,
+    assert (len(recorder._queue), len(recorder._known), len(recorder._buckets)) == (
+        MAX_QUEUED,
+        MAX_KNOWN,
+        MAX_KNOWN,
     )
-    assert next(iter(recorder._queue)).pod == str(2 * MEMORY - QUEUE)
-    assert {told.count for told in recorder._queue.values()} == {2}
+    assert next(iter(recorder._queue)).uid == str(2 * MAX_KNOWN - MAX_QUEUED)
+    assert {event.count for event in recorder._queue.values()} == {2}
     assert (
         max(after - before for before, after in zip(away.tries, away.tries[1:], strict=False)) <= 6
     )
@@ -120,9 +120,9 @@ async def test_events_wait_in_a_bounded_queue_that_drops_the_oldest() -> None:
 async def test_a_pod_gets_a_burst_and_then_one_event_a_minute() -> None:
     recorder = Recorder(cast("Access", Away()), "n0")
     for number in range(100):
-        recorder.record(pod(), "Warning", "NotConverged", f"{number}" + "x" * 2 * MESSAGE)
+        recorder.record(pod(), "Warning", "NotConverged", f"{number}" + "x" * 2 * MAX_MESSAGE)
     assert len(recorder._queue) == BURST
-    assert all(len(key.message) == MESSAGE for key in recorder._queue)
+    assert all(len(key.message) == MAX_MESSAGE for key in recorder._queue)
     await asyncio.sleep(REFILL)
     recorder.record(pod(), "Warning", "NotConverged", "later")
     recorder.record(pod(), "Warning", "NotConverged", "too much")
@@ -134,13 +134,13 @@ async def test_a_pod_gets_a_burst_and_then_one_event_a_minute() -> None:
 async def test_the_same_after_an_hour_is_a_new_event() -> None:
     recorder = Recorder(cast("Access", Away()), "n0")
     recorder.record(pod(), "Normal", "Repaired", "x")
-    (first,) = recorder._told.values()
+    (first,) = recorder._known.values()
     await asyncio.sleep(1800)
     recorder.record(pod(), "Normal", "Repaired", "x")
-    assert (first.count, *recorder._told.values()) == (2, first)
+    assert (first.count, *recorder._known.values()) == (2, first)
     await asyncio.sleep(3601)
     recorder.record(pod(), "Normal", "Repaired", "x")
-    (second,) = recorder._told.values()
+    (second,) = recorder._known.values()
     assert (second.count, second.name != first.name) == (1, True)
 
 
@@ -171,13 +171,13 @@ async def test_kopf_misses_a_kind_that_two_checks_miss_and_none_that_it_lists_la
     there = Relist(access, pods())
     late_one = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
     there.there = late_one.there = True
-    guest = KopfRunner(access, "test", [there, late_one])
-    guest._watched.add(there.store.kind.path)
-    missed = asyncio.create_task(guest._missed())
-    await asyncio.sleep(1.5 * LOOK)
+    runner = KopfRunner(access, "test", [there, late_one])
+    runner._watched.add(there.store.kind.path)
+    missed = asyncio.create_task(runner._missed_kind())
+    await asyncio.sleep(1.5 * KIND_CHECK_INTERVAL)
     assert not missed.done()
     if late:
-        guest._watched.add(late_one.store.kind.path)
-    await asyncio.sleep(10 * LOOK)
+        runner._watched.add(late_one.store.kind.path)
+    await asyncio.sleep(10 * KIND_CHECK_INTERVAL)
     assert missed.done() is not late
     missed.cancel()

@@ -62,15 +62,16 @@ def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
 
 def test_only_a_change_is_notified_and_a_complete_list_is_known() -> None:
     notified: list[tuple[str, str]] = []
-    state = State(notified.append)
+    state = State()
+    state.subscribe(notified.append)
     pods = follow(state)
-    pods.seen(seen("a", 5))
-    pods.seen(seen("a", 5))
+    pods.update(seen("a", 5))
+    pods.update(seen("a", 5))
     assert not state.complete
-    pods.listed([seen("a", 5)], 6)
+    pods.replace([seen("a", 5)], 6)
     assert state.complete
     assert notified == [("shop", "a")]
-    pods.listed([seen("a", 7, "successor")], 8)
+    pods.replace([seen("a", 7, "successor")], 8)
     assert notified == [("shop", "a"), ("shop", "a")]
 
 
@@ -87,20 +88,20 @@ def test_a_static_pod_goes_by_the_uid_that_the_runtime_knows() -> None:
 def test_a_list_begun_before_newer_events_rolls_nothing_back() -> None:
     state = State()
     pods = follow(state)
-    pods.seen(seen("edited", 5))
-    pods.seen(seen("deleted", 4))
-    pods.gone(seen("deleted", 12))
-    pods.seen(seen("edited", 13))
-    pods.seen(seen("created", 14))
-    assert pods.listed([seen("edited", 5), seen("deleted", 4), seen("quiet", 2)], 10)
+    pods.update(seen("edited", 5))
+    pods.update(seen("deleted", 4))
+    pods.delete(seen("deleted", 12))
+    pods.update(seen("edited", 13))
+    pods.update(seen("created", 14))
+    assert pods.replace([seen("edited", 5), seen("deleted", 4), seen("quiet", 2)], 10)
     assert names(state) == {"edited": "13", "created": "14", "quiet": "2"}
 
 
 def test_what_a_list_lacks_is_deleted() -> None:
     state = State()
     pods = follow(state)
-    pods.seen(seen("lost", 5))
-    pods.listed([seen("stays", 6)], 10)
+    pods.update(seen("lost", 5))
+    pods.replace([seen("stays", 6)], 10)
     assert names(state) == {"stays": "6"}
     assert pods._newest.keys() == {("shop", "stays")}
 
@@ -108,18 +109,18 @@ def test_what_a_list_lacks_is_deleted() -> None:
 def test_an_old_deletion_keeps_the_successor() -> None:
     state = State()
     pods = follow(state)
-    pods.seen(seen("web-0", 5, "first"))
-    pods.seen(seen("web-0", 9, "second"))
-    pods.gone(seen("web-0", 8, "first"))
+    pods.update(seen("web-0", 5, "first"))
+    pods.update(seen("web-0", 9, "second"))
+    pods.delete(seen("web-0", 8, "first"))
     assert [pod.uid for pod in state] == ["second"]
 
 
 def test_a_cluster_restored_from_a_backup_is_accepted() -> None:
     state = State()
     pods = follow(state)
-    pods.listed([seen("a", 900), seen("b", 901)], 1000)
-    assert not pods.listed([seen("a", 90)], 100)
-    pods.seen(seen("a", 101))
+    pods.replace([seen("a", 900), seen("b", 901)], 1000)
+    assert not pods.replace([seen("a", 90)], 100)
+    pods.update(seen("a", 101))
     assert names(state) == {"a": "101"}
 
 
@@ -156,8 +157,8 @@ def test_any_interleaving_ends_with_the_last_list(
     for turn in turns:
         if turn == "event":
             kind, pod = delivered.pop(0)
-            (pods.seen if kind == "seen" else pods.gone)(pod)
+            (pods.update if kind == "seen" else pods.delete)(pod)
         else:
-            pods.listed(*lists[chosen.pop(0)])
-    pods.listed(*lists[-1])
+            pods.replace(*lists[chosen.pop(0)])
+    pods.replace(*lists[-1])
     assert {pod.owner: pod for pod in state} == {each.owner: each.value for each in lists[-1][0]}

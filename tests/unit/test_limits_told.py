@@ -6,39 +6,32 @@ from prometheus_client import generate_latest
 
 from kit import memory, pods
 from ovnlet.agent.metrics import Metrics
-from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import ABSENT
-from ovnlet.reconcile.loop import Outcome
-from ovnlet.reconcile.status import Status
+from ovnlet.reconcile.outcome import Notice, Outcome
 
 LACKING = "ingress rate not enforced: this node's kernel has no sch_htb"
 
 
-def test_each_is_told_once() -> None:
-    told: list[tuple[str, str, str]] = []
-
-    def record(_: Attachment, kind: str, reason: str, message: str) -> None:
-        told.append((kind, reason, message))
-
-    status = Status(record)
-    metrics = Metrics(status.states, status.unenforced)
+def test_each_is_reported_once() -> None:
+    status = memory.Recorded()
+    metrics = Metrics(status.states, lambda: status.count("RateNotEnforced"))
     network = pods.network(memory.COMPLETE, memory.MemoryHost().node)
-    outcome = Outcome(
-        pods.ATTACHMENT, network, network, notices=("rounded",), unenforced=(LACKING,)
-    )
+    notices = (Notice("AnnotationRounded", "rounded"), Notice("RateNotEnforced", LACKING))
+    outcome = Outcome(pods.ATTACHMENT, network, network, notices=notices)
+    key = pods.ATTACHMENT.key
     for _ in range(2):
-        status(outcome)
-    assert told == [
+        status.settled(key, outcome)
+    assert status.events == [
         ("Warning", "AnnotationRounded", "rounded"),
         ("Warning", "RateNotEnforced", LACKING),
     ]
-    assert status.state(pods.ATTACHMENT.key) == ("attached", ["rounded", LACKING])
+    assert status.state(key) == ("attached", ["rounded", LACKING])
     assert b"ovnlet_limits_not_enforced 1.0" in generate_latest(metrics.registry)
-    status(replace(outcome, unenforced=(), notices=()))
+    status.settled(key, replace(outcome, notices=()))
     assert b"ovnlet_limits_not_enforced 0.0" in generate_latest(metrics.registry)
-    status(outcome)
-    assert len(told) == 4
-    status(replace(outcome, desired=ABSENT, unenforced=(), notices=()))
+    status.settled(key, outcome)
+    assert len(status.events) == 4
+    status.settled(key, replace(outcome, desired=ABSENT, notices=()))
     assert b"ovnlet_limits_not_enforced 0.0" in generate_latest(metrics.registry)
 
 
@@ -53,9 +46,6 @@ async def test_a_node_that_lacks_a_kind_tells_of_it_with_the_add() -> None:
     )
     await world.attaching.add(world.attachment())
     (outcome,) = world.outcomes
-    assert [text.partition(" not")[0] for text in outcome.unenforced] == [
-        "latency, jitter, limit and loss"
-    ]
-    assert [text.rpartition(": ")[2] for text in outcome.notices] == [
-        "only whole kbit/s can be set"
-    ]
+    texts = {notice.reason: notice.text for notice in outcome.notices}
+    assert texts["RateNotEnforced"].partition(" not")[0] == "latency, jitter, limit and loss"
+    assert texts["AnnotationRounded"].rpartition(": ")[2] == "only whole kbit/s can be set"

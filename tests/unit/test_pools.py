@@ -31,7 +31,7 @@ class Pooled(World):
 
 
 def given(decision: Decision) -> list[str]:
-    assert decision.binding is not None, decision.tell
+    assert decision.binding is not None, decision.event
     return [str(address) for address in decision.binding.addresses]
 
 
@@ -76,9 +76,9 @@ def test_what_an_entry_means(ips: list[str], inside: list[str], outside: list[st
 def test_an_invalid_entry_is_reported_to_the_pod(entry: str) -> None:
     decision = Pooled(pool("10.16.0.50", entry)).settle(pod(ip_pool="few"))
     assert decision.waits
-    assert decision.tell is not None
-    assert decision.tell[0] == "InvalidAnnotation"
-    assert repr(entry) in decision.tell[1]
+    assert decision.event is not None
+    assert decision.event[0] == "InvalidAnnotation"
+    assert repr(entry) in decision.event[1]
 
 
 def test_pods_get_free_addresses_of_a_pool_and_ovn_chooses_the_other_family() -> None:
@@ -87,7 +87,7 @@ def test_pods_get_free_addresses_of_a_pool_and_ovn_chooses_the_other_family() ->
     assert (first[0], second[0]) == ("10.16.0.50", "10.16.0.51")
     assert first[1].startswith("fd00:16::")
     third = world.settle(pod("c", "c", ip_pool="few"))
-    assert (third.waits, third.tell) == (
+    assert (third.waits, third.event) == (
         True,
         ("AddressTaken", "every address of IPPool few is taken"),
     )
@@ -107,8 +107,8 @@ def test_the_gateway_is_never_given() -> None:
 @pytest.mark.parametrize(
     ("known", "why"),
     [
-        ([], "there is none of that name"),
-        ([pool("10.16.0.50", subnet="other")], "of subnet other"),
+        ([], "no IPPool has that name"),
+        ([pool("10.16.0.50", subnet="other")], "belongs to subnet other"),
         (
             [pool("10.16.0.50", "fd99::/64")],
             "fd99::..fd99::ffff:ffff:ffff:ffff, which is not inside",
@@ -120,8 +120,8 @@ def test_the_gateway_is_never_given() -> None:
 def test_an_unusable_pool_is_reported(known: list[IpPool], why: str) -> None:
     decision = Pooled(*known).settle(pod(ip_pool="few"))
     assert decision.waits
-    assert decision.tell is not None
-    assert why in decision.tell[1]
+    assert decision.event is not None
+    assert why in decision.event[1]
 
 
 def test_a_pod_keeps_its_address_when_the_pool_changes() -> None:

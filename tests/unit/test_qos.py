@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from kit import pods
 from kit.pods import Text, key
 from ovnlet.core import annotations, desired, qos
-from ovnlet.core.annotations import parse, settle, usable
+from ovnlet.core.annotations import parse
 from ovnlet.core.identity import Node
-from ovnlet.core.qos import Impairment, Limit, Qos, Wrong
+from ovnlet.core.qos import Impairment, Limit, NotAllowed, Qos
 from ovnlet.core.resources import (
     HtbQdisc,
     LeafQdisc,
@@ -23,6 +23,7 @@ from ovnlet.core.resources import (
     Resource,
     TbfQdisc,
 )
+from ovnlet.core.settled_annotations import settle, usable
 from ovnlet.drivers.links import traffic_control
 from ovnlet.drivers.linux import tc
 from ovnlet.drivers.ovs import qos_rows
@@ -152,7 +153,7 @@ def test_rounding_is_reported() -> None:
 def test_every_quantity_is_a_rate_or_a_named_error(text: str) -> None:
     try:
         found = qos.quantity(text)
-    except Wrong:
+    except NotAllowed:
         pass
     else:
         assert qos.LEAST <= found.value <= qos.MOST
@@ -163,7 +164,7 @@ def test_every_quantity_is_a_rate_or_a_named_error(text: str) -> None:
 def test_every_percentage_is_a_share_or_a_named_error(text: str) -> None:
     try:
         found = qos.percent(text)
-    except Wrong:
+    except NotAllowed:
         return
     assert abs(Decimal(found.value) / 10_000 - Decimal(text)) <= Decimal("0.00005")
     assert (found.value == 0) == (Decimal(text) == 0)

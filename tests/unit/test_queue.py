@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from ovnlet.core.errors import NotReady
-from ovnlet.reconcile.queue import CALM, FIRST_RETRY, LAST_RETRY, Queue
+from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.reconcile.queue import DEFERRED, FIRST_RETRY, LAST_RETRY, Queue
 
 pytestmark = pytest.mark.looptime
 
@@ -80,17 +80,20 @@ async def test_a_failed_pass_tells_its_caller_and_is_repeated_ever_more_slowly()
 
 
 async def test_a_failure_that_no_caller_waits_for_is_told() -> None:
-    told: list[str] = []
+    told: list[tuple[str, bool]] = []
 
     async def work(_: str) -> None:
         raise NotReady("not yet")
 
-    queue: Queue[str, None] = Queue(work, lambda key, error: told.append(f"{key}: {error}"))
+    def failed(key: str, error: OvnletError, /, *, awaited: bool) -> None:
+        told.append((f"{key}: {error}", awaited))
+
+    queue: Queue[str, None] = Queue(work, failed)
     with pytest.raises(NotReady):
         await queue.run("a")
-    assert told == []
+    assert told == [("a: not yet", True)]
     await asyncio.sleep(1)
-    assert set(told) == {"a: not yet"}
+    assert set(told[1:]) == {("a: not yet", False)}
     await queue.close()
 
 
@@ -162,21 +165,21 @@ async def test_close_lets_passes_end_and_begins_none() -> None:
     assert done == ["a"]
 
 
-async def test_hints_of_the_node_wait_in_a_calm_key_until_a_look_answers_them() -> None:
+async def test_hints_are_deferred_until_a_look_answers_them() -> None:
     passes: list[str] = []
 
     async def work(key: str) -> None:
         passes.append(key)
 
     queue: Queue[str, None] = Queue(work)
-    with queue.calm("a"):
+    with queue.defer_hints("a"):
         await queue.run("a")
         queue.hint("a")
         queue.hint("b")
-        await asyncio.sleep(CALM / 2)
+        await asyncio.sleep(DEFERRED / 2)
         assert passes == ["a", "b"]
-        queue.answer("a")
-        await asyncio.sleep(2 * CALM)
+        queue.acknowledge("a")
+        await asyncio.sleep(2 * DEFERRED)
     await asyncio.sleep(1)
     assert passes == ["a", "b"]
     queue.hint("a")
@@ -194,24 +197,24 @@ async def test_a_hint_that_no_look_answers_is_a_pass_after_a_while_or_at_the_end
 
     queue: Queue[str, None] = Queue(work)
     began = loop.time()
-    with queue.calm("a"):
+    with queue.defer_hints("a"):
         queue.hint("a")
         queue.hint("a")
-        await asyncio.sleep(3 * CALM)
-        assert times == [pytest.approx(began + CALM, abs=0.05)]
+        await asyncio.sleep(3 * DEFERRED)
+        assert times == [pytest.approx(began + DEFERRED, abs=0.05)]
         queue.hint("a")
     await asyncio.sleep(10)
-    assert times[1:] == [pytest.approx(began + 3 * CALM, abs=0.05)]
+    assert times[1:] == [pytest.approx(began + 3 * DEFERRED, abs=0.05)]
 
 
-async def test_what_is_not_a_hint_of_the_node_does_not_wait_in_a_calm_key() -> None:
+async def test_what_is_not_a_hint_of_the_node_does_not_wait_while_hints_are_deferred() -> None:
     passes: list[str] = []
 
     async def work(key: str) -> None:
         passes.append(key)
 
     queue: Queue[str, None] = Queue(work)
-    with queue.calm("a"):
+    with queue.defer_hints("a"):
         queue.add("a")
-        await asyncio.sleep(CALM / 10)
+        await asyncio.sleep(DEFERRED / 10)
         assert passes == ["a"]

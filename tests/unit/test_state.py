@@ -22,7 +22,8 @@ def gone(state: State) -> None:
 
 def test_a_pod_is_unknown_then_known_then_gone() -> None:
     told: list[Owner] = []
-    state = State(told.append)
+    state = State()
+    state.subscribe(told.append)
     assert state.get(OWNER) is None
     put(state, pod())
     assert state.get(OWNER) == pod()

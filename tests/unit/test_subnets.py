@@ -43,9 +43,9 @@ def test_the_routers_port_has_the_gateways() -> None:
         ({"cidrBlock": "300.0.0.0/16"}, "300.0.0.0/16"),
         ({"cidrBlock": "fd00::/112"}, "/64 only"),
         ({"cidrBlock": "10.0.0.0/31"}, "from /8 to /30"),
-        ({"cidrBlock": "224.0.0.0/8"}, "not addresses of hosts"),
-        ({"cidrBlock": "10.0.0.0/24", "gateway": "10.0.1.1"}, "no host's address"),
-        ({"cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.255"}, "no host's address"),
+        ({"cidrBlock": "224.0.0.0/8"}, "not host addresses"),
+        ({"cidrBlock": "10.0.0.0/24", "gateway": "10.0.1.1"}, "is not a host address"),
+        ({"cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.255"}, "is not a host address"),
         ({"cidrBlock": "10.0.0.0/24", "gateway": "fd00::1"}, "no IPv6"),
         ({"cidrBlock": "10.0.0.0/24", "gateway": "x"}, "gateway"),
         ({"cidrBlock": "10.0.0.0/24", "excludeIps": ["10.0.1.1"]}, "not inside"),
@@ -66,7 +66,7 @@ def test_the_older_of_two_overlapping_subnets_wins() -> None:
     for spec, words in (
         ({"cidrBlock": "10.0.5.0/24"}, "overlaps 10.0.0.0/16 of subnet old"),
         ({"cidrBlock": "10.1.0.0/24", "namespaces": ["a", "shop"]}, "namespace shop"),
-        ({"cidrBlock": "10.1.0.0/24", "default": True}, "default already"),
+        ({"cidrBlock": "10.1.0.0/24", "default": True}, "already the default"),
     ):
         assert words in (subnets.clash(subnets.read("new", spec), [old]) or "")
     assert subnets.clash(subnets.read("new", {"cidrBlock": "fd00::/64"}), [old]) is None

@@ -42,11 +42,10 @@ async def marks() -> Marks:
 async def sweep(world: World, marks: Marks) -> Sweep:
     return Sweep(
         marked=marks,
-        host=world.host,
+        scope=world.scope,
+        passes=world.passes,
         state=world.state,
         records=world.records,
-        reconciler=world.reconciler,
-        queue=world.queue,
         refresh=world.refresh,
     )
 
@@ -154,7 +153,7 @@ async def test_without_a_uid_that_proves_it_a_living_sandbox_stays(
     world: World, sweep: Sweep, uid: str | None
 ) -> None:
     attachment = world.attachment(uid=uid)
-    world.records.put(Record(attachment, COMPLETE))
+    world.scope.remember(Record(attachment, COMPLETE))
     world.api = {}
     for _ in range(3):
         await sweep.round()
@@ -185,7 +184,7 @@ async def test_with_ovsdb_away_nothing_goes(world: World, marks: Marks, sweep: S
 
 async def test_an_add_that_waits_is_no_garbage(world: World, sweep: Sweep) -> None:
     attachment = world.attachment()
-    world.records.put(Record(attachment))
+    world.scope.remember(Record(attachment))
     world.api = {}
     for _ in range(3):
         await sweep.round()

@@ -17,7 +17,7 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.loop import Records
+from ovnlet.reconcile.scopes.pod import Records
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute

@@ -4,47 +4,30 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from aiohttp import web
 
-from ovnlet.core import annotations, values
 from ovnlet.core.errors import OvnletError
-from ovnlet.core.identity import AttachmentKey, Record
+from ovnlet.core.identity import Attachment, Identity, NodeInterface, Record
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
-from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
-from ovnlet.reconcile.queue import Queue
-from ovnlet.reconcile.scopes.node import NodeNic
-from ovnlet.reconcile.status import Status
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.scope import Key
+from ovnlet.reconcile.scopes.pod import PodScope, Records
 
 Json = dict[str, Any]
 
 
 class DebugApi:
-    """Looks as CHECK does: one observation an attachment, no step, no API call."""
+    """Looks as CHECK does: one observation a key, no step, no call to the API server."""
 
-    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
-        self,
-        *,
-        host: Host,
-        records: Records,
-        reconciler: Reconciler,
-        status: Status,
-        queue: Queue[AttachmentKey, Outcome | None],
-        nic: NodeNic,
-    ) -> None:
-        self._nic = nic
-        self._host, self._records, self._reconciler, self._status = (
-            host,
-            records,
-            reconciler,
-            status,
-        )
-        self._queue = queue
+    def __init__(self, loop: Loop, records: Records, pods: PodScope) -> None:
+        self._loop, self._records, self._pods = loop, records, pods
 
     def routes(self) -> list[web.RouteDef]:
+        """Return the routes of the agent's socket."""
         return [
             web.get("/v1/attachments", self._attachments),
             web.get("/v1/attachments/{namespace}/{pod}", self._attachment),
@@ -53,86 +36,109 @@ class DebugApi:
         ]
 
     async def _attachments(self, _: web.Request) -> web.Response:
-        return web.json_response([self._summary(record) for record in self._sorted()])
+        """List what has an interface; `node/chassis` and `node/cni` have none."""
+        shown = [
+            each for each in self._sorted() if isinstance(each.identity, Attachment | NodeInterface)
+        ]
+        return web.json_response([self._summary(each) for each in shown])
 
     async def _attachment(self, request: web.Request) -> web.Response:
-        shown = [
-            {**self._summary(record), **await self._look(record)}
-            for record in self._of(request.match_info["namespace"], request.match_info["pod"])
-        ]
+        found = self._of(request.match_info["namespace"], request.match_info["pod"])
+        shown = [{**self._summary(each), **await self._look(each)} for each in found]
         return web.json_response(shown, status=200 if shown else 404)
 
     async def _plan(self, request: web.Request) -> web.Response:
+        """Plan one pod, or all of the node (`node=1`), or everything."""
         pod = request.query.get("pod")
         chosen = self._of(*pod.partition("/")[::2]) if pod else self._sorted()
-        plans = [
-            {**self._name(record), **await self._look(record, steps_only=True)} for record in chosen
-        ]
+        if "node" in request.query:
+            chosen = [each for each in chosen if each.identity.called[0] == "node"]
+        plans = [{**_names(each), **await self._look(each, steps_only=True)} for each in chosen]
         return web.json_response(plans, status=200 if plans or not pod else 404)
 
     async def _apply(self, request: web.Request) -> web.Response:
-        """A pass that acts, as an edit makes one: what drifted is repaired whatever the settings say of drift."""
-        records = self._of(request.match_info["namespace"], request.match_info["pod"])
-        told = [{**self._name(record), **await self._pass(record)} for record in records]
-        return web.json_response(told, status=200 if told else 404)
+        """Run a pass that acts, as an edit does: drift is repaired whatever the settings say of it."""
+        found = self._of(request.match_info["namespace"], request.match_info["pod"])
+        results = [{**_names(each), **await self._pass(each)} for each in found]
+        return web.json_response(results, status=200 if results else 404)
 
-    async def _pass(self, record: Record) -> Json:
-        key = record.attachment.key
-        if record.attachment.is_node:
-            self._nic.ask()
-        else:
-            self._reconciler.ask(key)
+    async def _pass(self, shown: "_Shown") -> Json:
+        self._loop.force(shown.key)
         try:
-            outcome = await self._queue.run(key)
+            outcome = await self._loop.queue.run(shown.key)
         except OvnletError as error:
             return {"error": str(error), "steps": [], "left": []}
-        steps, left = (outcome.steps, outcome.left) if outcome else ((), ())
+        steps, left = (outcome.steps, outcome.remaining) if outcome else ((), ())
         return {"steps": [str(step) for step in steps], "left": [str(step) for step in left]}
 
-    def _sorted(self) -> list[Record]:
-        """The node's own interface, called `node/ovn0`, then those of pods."""
-        pods = sorted(
-            self._records, key=lambda record: (record.attachment.owner, record.attachment.sequence)
+    def _sorted(self) -> list["_Shown"]:
+        """Return what is of the node, such as `node/ovn0`, then the attachments of pods."""
+        records = sorted(
+            self._records, key=lambda each: (each.attachment.owner, each.attachment.sequence)
         )
-        return [*([self._nic.record] if self._nic.record else []), *pods]
+        pods = [
+            _Shown(self._pods.loop_key(each.attachment.key), each.attachment, each)
+            for each in records
+        ]
+        shown = {each.key for each in pods}
+        others = [key for key in self._loop.every_key() if key not in shown]
+        nodes = [_Shown(key, self._loop.scope_of(key).identity_of(key.own)) for key in others]
+        return [*sorted(nodes, key=lambda each: each.identity.called[1] != "ovn0"), *pods]
 
-    def _of(self, namespace: str, pod: str) -> list[Record]:
-        return [record for record in self._sorted() if record.attachment.called == (namespace, pod)]
+    def _of(self, namespace: str, pod: str) -> list["_Shown"]:
+        return [each for each in self._sorted() if each.identity.called == (namespace, pod)]
 
-    @staticmethod
-    def _name(record: Record) -> Json:
-        attachment = record.attachment
-        namespace, pod = attachment.called
-        names = ("container_id", "ifname", "netns", "uid")
+    def _summary(self, shown: "_Shown") -> Json:
+        scope = self._loop.scope_of(shown.key)
+        state, problems = scope.status.state(shown.key.own)
+        record = shown.record
+        if reason := self._loop.queue.throttled(shown.key):
+            state = f"throttled: {reason}"
+        if record and self._pods.is_deleted(record.attachment.key):
+            state = "leaving"
+        elif record and record.good is None:
+            state = f"waiting: {scope.missing_inputs(shown.key.own) or 'for its first pass'}"
         return {
-            "namespace": namespace,
-            "pod": pod,
-            **{name: getattr(attachment, name) for name in names},
+            **_names(shown),
+            "ips": scope.addresses(shown.key.own),
+            "state": state,
+            "problems": problems,
         }
 
-    def _summary(self, record: Record) -> Json:
-        attachment = record.attachment
-        state, problems = self._status.state(attachment.key)
-        if self._reconciler.leaving(attachment.key):
-            state = "leaving"
-        elif record.good is None:
-            state = f"waiting: {self._reconciler.awaits(attachment) or 'for its first pass'}"
-        ips = values.split(
-            (record.good or {}).get(annotations.key(attachment.provider, "ip_address"), "")
-        )
-        return {**self._name(record), "ips": ",".join(ips), "state": state, "problems": problems}
-
-    async def _look(self, record: Record, *, steps_only: bool = False) -> Json:
+    async def _look(self, shown: "_Shown", *, steps_only: bool = False) -> Json:
+        scope = self._loop.scope_of(shown.key)
         try:
-            own = record.attachment.is_node
-            desired = self._nic.desired() if own else self._reconciler.desired(record)[0]
-            observed = await self._host.observe(record.attachment, desired)
+            desired = scope.wanted(shown.key.own)
+            observed = await scope.host.observe(shown.identity, desired)
         except OvnletError as error:
             return {"error": str(error), "steps": []}
         steps = {"steps": [str(step) for step in diff(desired, observed)]}
-        return (
-            steps if steps_only else {**steps, "resources": list(_side_by_side(desired, observed))}
-        )
+        if steps_only:
+            return steps
+        return {**steps, "resources": list(_side_by_side(desired, observed))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A key with what it stands for; ``record`` is an attachment's."""
+
+    key: Key
+    identity: Identity
+    record: Record | None = None
+
+
+def _names(shown: _Shown) -> Json:
+    namespace, pod = shown.identity.called
+    container_id, ifname = shown.identity.key
+    attachment = shown.record.attachment if shown.record else None
+    return {
+        "namespace": namespace,
+        "pod": pod,
+        "container_id": container_id,
+        "ifname": ifname,
+        "netns": attachment.netns if attachment else "",
+        "uid": attachment.uid if attachment else None,
+    }
 
 
 def _side_by_side(desired: Network, observed: Network) -> Iterable[Json]:

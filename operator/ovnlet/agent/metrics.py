@@ -8,7 +8,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ovnlet.reconcile.loop import Outcome
+from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.stages import Stage
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -58,6 +59,12 @@ class Metrics:
         self._requests = Histogram(
             "ovnlet_cni_seconds", told, ["verb", "code"], buckets=BUCKETS, registry=at
         )
+        self._throttled = Counter(
+            "ovnlet_throttled_total",
+            "Passes that waited for the budget of their key",
+            ["scope", "reason"],
+            registry=at,
+        )
         told = "Time of attaching by stage: annotation is waited for, kernel and ovsdb are written, flows are OVN's"
         self._stages = Histogram(
             "ovnlet_stage_seconds", told, ["stage"], buckets=BUCKETS, registry=at
@@ -89,14 +96,20 @@ class Metrics:
         with self._stages.labels(stage).time():
             yield
 
-    def count(self, outcome: Outcome) -> None:
+    def outcome(self, outcome: Outcome, /) -> None:
+        """Count a pass that changed something, and what it repaired or left."""
+        action = outcome.action
         if outcome.steps:
-            self._passes.labels(outcome.what).inc()
-            self._seconds.labels(outcome.what).observe(outcome.seconds)
-        for step in outcome.steps if outcome.what == "repaired" else ():
+            self._passes.labels(action).inc()
+            self._seconds.labels(action).observe(outcome.seconds)
+        for step in outcome.steps if action == "repaired" else ():
             self._steps.labels(type(step.resource).__name__).inc()
-        for step in outcome.left:
+        for step in outcome.remaining:
             self._left.labels(type(step.resource).__name__).inc()
+
+    def throttled(self, scope: str, reason: Reason, /) -> None:
+        """Count a hint that waits."""
+        self._throttled.labels(scope, reason).inc()
 
     async def show(self, _: web.Request) -> web.Response:
         self._states.clear()

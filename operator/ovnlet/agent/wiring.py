@@ -1,13 +1,11 @@
-"""The agent's wiring: which part is given to which, and in which order they start and stop."""
+"""The agent's wiring: a table of parts, each made with the parts that it needs, and the order of their lives."""
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
-from functools import partial
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import structlog
 from aiohttp import web
 
 from ovnlet import logs
@@ -15,21 +13,28 @@ from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
 from ovnlet.agent.metrics import Metrics
-from ovnlet.agent.node import NodeSide
+from ovnlet.agent.node import ClusterView, Subscriber
 from ovnlet.agent.probes import Probes
-from ovnlet.core import annotations, ids
-from ovnlet.core.errors import OvnletError
-from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
+from ovnlet.agent.reporting import NodeReporter, PodReporter
+from ovnlet.agent.startup import Startup
+from ovnlet.core.annotations import REPAIR
+from ovnlet.core.chassis import ChassisIdentity
+from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.identity import NodeInterface
+from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
-from ovnlet.drivers.ovs.chassis import Chassis
+from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.store.cni_files import CniFiles
+from ovnlet.drivers.store.json_file import JsonFile
 from ovnlet.drivers.store.sandboxes import Sandboxes
+from ovnlet.drivers.watch.files import FileWatch
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.kube import pods
 from ovnlet.kube.events import Recorder
@@ -38,29 +43,29 @@ from ovnlet.kube.object_store import Store
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.loop import Outcome, Reconciler
-from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.resync import resync
-from ovnlet.reconcile.state import Owner, State
+from ovnlet.reconcile.scopes.chassis import ChassisScope
+from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.node import NodeScope
+from ovnlet.reconcile.scopes.pod import PodScope
+from ovnlet.reconcile.state import State
 from ovnlet.reconcile.status import Status
 from ovnlet.reconcile.sweep import Sweep
 from ovnlet.serving import until_stopped
-from ovnlet_cni import installer
 from ovnlet_cni.pending_deletes import PendingDeletes
 from ovnlet_cni.server import Server
 
-log = structlog.get_logger("agent")
-
-# kubelet gives a pod 30 s to end; an ADD that is cut short is undone within that.
+# Seconds. kubelet gives a pod 30 s to end; an ADD that is cut short is undone within this.
 GRACE = 10.0
-# OVSDB is asked for again within a second; a DEL must be answered within five.
-CONNECTING = 3.0
 # What start-up suspects to be garbage is looked at again soon, since it is removed only when seen twice.
 SECOND_LOOK = 2.0
+_EXEMPTION = f" (annotation {REPAIR}: off exempts this pod)"
 
 
 def serve(settings: Settings) -> int:
-    """Run the agent until SIGTERM or SIGINT; returns the exit code."""
+    """Run the agent until SIGTERM or SIGINT; return the exit code."""
     logs.configure(settings, Tail())
     return until_stopped(lambda: Agent(settings).run())
 
@@ -69,253 +74,194 @@ class Agent:
     """Every part of one node's agent, built from the settings alone."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.state = State(self._pod_changed)
-        self.status = Status(self._record)
+        """Make the parts, from those that need nothing to those that need the others."""
+        self.settings, run_dir = settings, Path(settings.run_dir)
+        self.loop = Loop()
+        self.owners = OwnerIndex(self.loop.queue.hint)
         self.metrics = Metrics(
-            self.status.states,
-            self.status.unenforced,
-            lambda: len(self.queue),
-            lambda: self.verdict() is None,
+            attachments=lambda: self.pod_scope.status.states(),  # noqa: PLW0108 - made later
+            unenforced=lambda: self.pod_scope.status.count("RateNotEnforced"),
+            queued=lambda: len(self.loop.queue),
+            ready=lambda: self.verdict() is None,
         )
-        self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
+        self.event_log = EventLog()
+        self._make_drivers(settings)
+        self._make_cluster(settings)
+        self._make_scopes(settings, run_dir)
+        self._make_services(settings)
+
+    def _make_drivers(self, settings: Settings) -> None:
+        self.watch = Watch(self.loop.queue.hint, self.loop.hint_all)
         self.ovs = Ovs(
             settings.ovsdb,
             settings.bridge,
-            changed=self._row_changed,
-            lost=self._everything,
+            changed=lambda mark, name: self.owners.notify(("mark", mark), ("port", name)),
+            resync=self.loop.add_all,
             recompute=Recompute(Path(settings.ovn_run_dir)),
-            took=self.metrics.installed,
+            record_install_time=self.metrics.installed,
         )
-        self.chassis = Chassis(
-            self.ovs,
-            Path(settings.run_dir) / "chassis.json",
-            settings.chassis_ids,
-            settings.chassis,
+        self.pod_links = PodLinks(settings.sysctl_dir)
+        self.node_links = NodeLinks(settings.sysctl_dir)
+        self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
+        self.directories = CniDirectories(settings.cni_bin_dir or "", settings.cni_conf_dir or "")
+        socket = Path(settings.cni_socket)
+        self.cni_files = CniFiles(self.directories, Path(settings.plugin), socket)
+        self.file_watch = FileWatch(
+            self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
-        links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
-        self.host = LocalHost(links, node_links, self.ovs, settings.mtu, self.metrics.stage)
         self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
+        self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
+
+    def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
         self.recorder = Recorder(access, settings.node_name)
-        self.reconciler = Reconciler(
-            self.host,
+        self.state = State()
+        kind = pods.of_node(settings.node_name)
+        self.pods = Relist(access, Store(kind, pods.read, self.state.heard, self.state.known))
+        self.cluster = ClusterView(settings, access)
+        self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
+        self.kopf = KopfRunner(access, settings.node_name, self.relists)
+
+    def _make_scopes(self, settings: Settings, run_dir: Path) -> None:
+        of_pods = PodReporter(self.event_log, self.recorder, self.state)
+        of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
+        clock = self.metrics.stage
+        self.chassis_scope = ChassisScope(
+            ChassisDriver(self.ovs),
+            JsonFile(run_dir / "chassis.json"),
+            Status("chassis", of_node, self.metrics),
+            identity=ChassisIdentity(settings.bridge),
+            given=settings.chassis_ids,
+            mode=settings.chassis,
+            repair=settings.repair,
+            known_as=self.cluster.known_as,
+        )
+        self.node_scope = NodeScope(
+            PortHost(self.node_links, self.ovs, self.node_state, clock),
+            JsonFile(run_dir / "node.json"),
+            NodeInterface(settings.node_name),
+            self.loop.passes("node"),
+            Status("node", of_node, self.metrics),
+            owners=self.owners,
+            watch=self.watch,
+            condition=self.cluster.reachable,
+            repair=settings.repair,
+        )
+        if not self.node_scope.remembers:
+            self.node_scope.reach(Reach(settings.clusters))
+        self.sandbox_host = SandboxHost(self.pod_links, self.ovs, self.node_state, clock)
+        self.pod_scope = PodScope(
+            self.sandbox_host,
             self.state,
             self.records,
-            self._tell,
+            self.loop.passes("pod"),
+            Status("pod", of_pods, self.metrics, _EXEMPTION),
+            owners=self.owners,
+            watch=self.watch,
             repair=settings.repair,
-            again=lambda key: self.queue.add(key),  # noqa: PLW0108 - the queue is made of the reconciler
-            subnet=lambda name: self.node.facts(name),  # noqa: PLW0108 - which is made later
+            subnet=self.cluster.facts,
         )
-        self.queue: Queue[AttachmentKey, Outcome | None] = Queue(self._reconcile, self._failed)
-        self.watch = Watch(self.queue.hint, self._everything)
-        again = partial(self.queue.add, NODE_NIC)
-        self.node = NodeSide(
-            settings, access, self.host, again=again, tell=self._tell, edited=self._subnet_edited
+        self.cni_scope = CniFilesScope(
+            self.cni_files,
+            self.directories,
+            self.loop.passes("cni"),
+            Status("cni", of_node, self.metrics),
+            owners=self.owners,
+            repair=settings.repair,
         )
-        self.pods = Relist(
-            access,
-            Store(pods.of_node(settings.node_name), pods.read, self.state.heard, self.state.known),
+        for name, scope in (
+            ("chassis", self.chassis_scope),
+            ("node", self.node_scope),
+            ("pod", self.pod_scope),
+            ("cni", self.cni_scope),
+        ):
+            self.loop.keep(name, scope)
+
+        self.cluster.subscribe(
+            Subscriber(
+                annotated=self.node_scope.put,
+                reached=self.node_scope.reach,
+                edited=self.pod_scope.subnet_changed,
+            )
         )
-        self.listings: list[Relist[Any]] = [self.pods, *self.node.listings]
-        self.guest = KopfRunner(access, settings.node_name, self.listings)
+
+    def _make_services(self, settings: Settings) -> None:
+        passes = self.loop.passes("pod")
         self.attaching = Attaching(
-            host=self.host,
+            scope=self.pod_scope,
+            passes=passes,
             state=self.state,
             records=self.records,
-            reconciler=self.reconciler,
-            queue=self.queue,
             refresh=self.pods.refresh,
             budget=settings.add_budget,
             clock=self.metrics.stage,
         )
+        # The ADDs of a pod that was replaced end before its attachments are looked at.
+        self.state.subscribe(self.attaching.pod_changed)
+        self.state.subscribe(self.pod_scope.pod_changed)
         self.sweep = Sweep(
-            marked=self.host,
-            host=self.host,
+            marked=self.sandbox_host,
+            scope=self.pod_scope,
+            passes=passes,
             state=self.state,
             records=self.records,
-            reconciler=self.reconciler,
-            queue=self.queue,
             refresh=self.pods.refresh,
         )
-        self._overdue = asyncio.Event()
-        self._starting: Verdict | None = Verdict(
-            "the agent is starting: it has not looked at this node's pods yet"
-        )
-        self.journal = EventLog()
-        inspection = DebugApi(
-            host=self.host,
+        self.startup = Startup(
+            ovs_ready=self.ovs.ready,
+            state=self.state,
             records=self.records,
-            reconciler=self.reconciler,
-            status=self.status,
-            queue=self.queue,
-            nic=self.node.nic,
+            loop=self.loop,
+            attaching=self.attaching,
+            sweep=self.sweep,
+            cni_files=self.cni_files,
+            cni_scope=self.cni_scope,
+            pending=PendingDeletes.beside(Path(settings.cni_socket)),
+            relists=self.relists,
+            timed=self.metrics.resync,
         )
-        runtime = CniService(self.attaching, self.records, self.verdict)
+        debug = DebugApi(self.loop, self.records, self.pod_scope)
         routes = [
-            *inspection.routes(),
-            *self.journal.routes(),
+            *debug.routes(),
+            *self.event_log.routes(),
             web.get("/metrics", self.metrics.show),
         ]
+        service = CniService(self.attaching, self.records, self.verdict)
         self.probes = Probes(settings.http, self.verdict, self.metrics.show)
-        self.server = Server(runtime, Path(settings.cni_socket), routes, self.metrics.served)
+        self.server = Server(service, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:
-        """Why this node cannot attach pods now; None if it can."""
-        return self._starting or self.health.verdict
+        """Return why this node cannot attach pods now; None if it can."""
+        return self.startup.verdict or self.health.verdict
 
     async def run(self) -> None:
-        """Start in the order of the design, then run until cancelled; what was started is stopped in reverse."""
+        """Run until cancelled; what was started is stopped in reverse order."""
         self.records.load()
+        for record in self.records:
+            self.pod_scope.register(record.attachment)
         async with AsyncExitStack() as stack:
             self.watch.start()
             stack.callback(self.watch.close)
             self.ovs.start()
             stack.push_async_callback(self.ovs.close)
-            stack.push_async_callback(self.queue.close)
+            stack.push_async_callback(self.loop.queue.close)
             await self.server.start()
             stack.push_async_callback(self.server.stop, GRACE)
-            stack.callback(self.journal.close)
+            stack.callback(self.event_log.close)
             async with asyncio.TaskGroup() as tasks:
                 for part in self._parts():
                     tasks.create_task(part)
-                await self._become_ready()
+                await self.startup.run()
+                every = self.settings.resync
+                await resync(every, self.startup.resync, soon=SECOND_LOOK)
 
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
-            self.guest.run(),
-            *(listing.run() for listing in self.listings),
+            self.kopf.run(),
+            *(relist.run() for relist in self.relists),
             self.recorder.run(),
             self.health.run(),
             self.probes.run(),
-            self._keep_chassis(),
-            *self.node.parts(),
-            resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
+            self.file_watch.run(),
+            *self.cluster.parts(),
         ]
-
-    async def _become_ready(self) -> None:
-        """First make right what runs; only then tell the runtime that new pods may come."""
-        await self.ovs.ready()
-        await self._look_at_chassis()
-        await self._settle()
-        await self.state.listed()
-        await self._settle()
-        await self.sweep.round()
-        await self._install()
-        self._starting = None
-        log.info("serving", node=self.settings.node_name, attachments=len(list(self.records)))
-
-    async def _settle(self) -> None:
-        """One pass for every attachment that is known, and the deletions that were noted meanwhile."""
-        passes = [self.queue.run(key) for key in self._keys()]
-        await asyncio.gather(*passes, *self._noted(), return_exceptions=True)
-
-    def _noted(self) -> list[Coroutine[None, None, None]]:
-        notes = PendingDeletes.beside(Path(self.settings.cni_socket))
-        listing = notes.read()
-        if listing.skipped:
-            log.warning("not notes of deletions, skipped", files=listing.skipped)
-
-        async def honour(container_id: str, ifname: str) -> None:
-            await self.attaching.delete(
-                Attachment.of_deletion(container_id, ifname, self.records.boot_id)
-            )
-            notes.remove(container_id, ifname)
-
-        return [honour(note.container_id, note.ifname) for note in listing.notes]
-
-    async def _install(self) -> None:
-        """The plugin, then the configuration: its appearance is what makes the node ready."""
-        bin_dir, conf_dir = self.settings.cni_bin_dir, self.settings.cni_conf_dir
-        if bin_dir:
-            await asyncio.to_thread(
-                installer.install_plugin, Path(self.settings.plugin), Path(bin_dir)
-            )
-        if conf_dir:
-            text = await installer.conflist(
-                Path(bin_dir or "/opt/cni/bin"), Path(self.settings.cni_socket)
-            )
-            if await asyncio.to_thread(installer.install_conflist, Path(conf_dir), text):
-                log.info("CNI configuration written", directory=conf_dir)
-
-    async def _resync(self) -> None:
-        with self.metrics.resync():
-            await self._look_at_chassis()
-            for listing in self.listings:
-                listing.request()
-            self.records.restore()
-            await self._settle()
-            await self.sweep.round()
-
-    async def _reconcile(self, key: AttachmentKey) -> Outcome | None:
-        """What is desired follows from OVSDB too: a call that meets the agent as it connects waits for that."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONNECTING):
-                await self.ovs.ready()
-        return await (self.node.reconcile() if key == NODE_NIC else self.reconciler.reconcile(key))
-
-    def _keys(self) -> list[AttachmentKey]:
-        return [NODE_NIC, *(record.attachment.key for record in self.records)]
-
-    def _pod_changed(self, owner: Owner) -> None:
-        self.attaching.pod_changed(owner)
-        for record in self.records:
-            if record.attachment.owner == owner:
-                self.queue.add(record.attachment.key)
-
-    def _subnet_edited(self, name: str) -> None:
-        for record in self.records:
-            if annotations.switch(record.good or {}, record.attachment.provider) == name:
-                self.queue.add(record.attachment.key)
-
-    def _tell(self, outcome: Outcome) -> None:
-        if outcome.desired:
-            self._follow(outcome)
-        else:
-            self.watch.forget(outcome.attachment.key)
-        self.status(outcome)
-        self.metrics.count(outcome)
-
-    def _follow(self, outcome: Outcome) -> None:
-        """A pair that was made anew has another index, and its namespace another id."""
-        if outcome.steps or not self.watch.follows(outcome.attachment.key):
-            self.watch.follow(outcome.attachment)
-
-    def _failed(self, key: AttachmentKey, error: OvnletError) -> None:
-        if record := self.node.nic.record if key == NODE_NIC else self.records.get(key):
-            self.status.failed(record.attachment, error)
-
-    def _record(
-        self, attachment: Attachment, kind: Literal["Normal", "Warning"], reason: str, message: str
-    ) -> None:
-        self.journal.record(*attachment.called, kind, reason, message)
-        pod = None if attachment.is_node else self.state.get(attachment.owner)
-        if pod is not None and attachment.uid in (None, pod.uid):
-            self.recorder.record(pod, kind, reason, message)
-        elif attachment.is_node and self.node.subject is not None:
-            self.recorder.record(self.node.subject, kind, reason, message)
-
-    def _row_changed(self, mark: str, name: str) -> None:
-        """A port or interface changed: look at the attachment it is of, by its mark or by its name."""
-        linked = NODE_NIC if name == NODE_NIC[1] else self.records.linked(name)
-        for key in {ids.marked(mark), linked}:
-            if key == NODE_NIC or (key is not None and self.records.get(key)):
-                self.queue.hint(key)
-
-    def _everything(self) -> None:
-        """Something that concerns every attachment changed, or nobody knows what did."""
-        self._overdue.set()
-        for key in self._keys():
-            self.queue.add(key)
-
-    async def _keep_chassis(self) -> None:
-        while True:
-            await self._overdue.wait()
-            self._overdue.clear()
-            await self._look_at_chassis()
-
-    async def _look_at_chassis(self) -> None:
-        await self.chassis.look()
-        if self.chassis.owes:
-            asyncio.get_running_loop().call_later(SECOND_LOOK, self._overdue.set)
-        self.node.is_chassis(self.ovs.chassis.get("system-id", ""))

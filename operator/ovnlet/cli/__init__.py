@@ -1,1 +1,1 @@
-"""The commands for people: they ask the running agent, or look for themselves."""
+"""The commands for people. They ask the running agent or examine the node themselves."""

@@ -1,4 +1,4 @@
-"""The commands that ask a running agent: what it has, what it sees, what it would do; and: do it now."""
+"""The commands that ask a running agent for attachments and plans, or to apply a plan now."""
 
 import asyncio
 import sys
@@ -15,17 +15,17 @@ from ovnlet.core.errors import NotReady
 
 
 def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
-    """The agent's answer; a ClickException says what is wrong where there is none."""
+    """Return the agent's answer. Raises ClickException if there is none or it is an error."""
     try:
         with progress("asking the agent"):
-            status, told = asyncio.run(client.ask(socket, path, method=method, query=query))
+            status, answer = asyncio.run(client.ask(socket, path, method=method, query=query))
     except NotReady as error:
         raise click.ClickException(str(error)) from error
     if status == HTTPStatus.NOT_FOUND:
         raise click.ClickException("no such pod on this node")
     if status != HTTPStatus.OK:
-        raise click.ClickException(f"the agent answers {status}: {told}")
-    return told
+        raise click.ClickException(f"the agent answers {status}: {answer}")
+    return answer
 
 
 socket_option = click.option(
@@ -33,7 +33,7 @@ socket_option = click.option(
     default=client.SOCKET,
     envvar="OVNLET_CNI_SOCKET",
     show_default=True,
-    help="the agent's socket",
+    help="Connect to the agent at this socket",
 )
 
 
@@ -41,7 +41,7 @@ socket_option = click.option(
 @socket_option
 @output_option
 def pods(socket: str, output: str) -> None:
-    """The attachments of this node, its own `node/ovn0` first, and what state each is in."""
+    """List the attachments of this node and their states, its own `node/ovn0` first."""
     found = _ask(socket, "/v1/attachments")
     if not dumped(found, output):
         cells = [
@@ -63,7 +63,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """One pod's network, or `node/ovn0`, desired and observed side by side."""
+    """Show one pod, `node/ovn0`, `node/chassis` or `node/cni`: desired and observed side by side."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return
@@ -85,11 +85,21 @@ def show(pod: str, socket: str, output: str) -> None:
 
 @click.command()
 @click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
+@click.option(
+    "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, CNI files"
+)
 @socket_option
 @output_option
-def plan(pod: str | None, socket: str, output: str) -> None:
-    """The steps that a pass would take now. Exit code 2 if there are any, or if a look failed."""
-    found = _ask(socket, "/v1/plan", **({"pod": pod} if pod else {}))
+def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
+    """Show the steps that a pass would take now.
+
+    Exit with code 2 if there are any, or if the network could not be observed.
+    """
+    if pod and node:
+        raise click.UsageError("give a pod or --node, not both")
+    found = _ask(
+        socket, "/v1/plan", **({"pod": pod} if pod else {}), **({"node": "1"} if node else {})
+    )
     _print_steps(found, output)
     if any(each["steps"] or "error" in each for each in found):
         sys.exit(DIFFERENT)
@@ -100,7 +110,10 @@ def plan(pod: str | None, socket: str, output: str) -> None:
 @socket_option
 @output_option
 def apply(pod: str, socket: str, output: str) -> None:
-    """Take the steps of one pod's plan now, whatever the setting `repair` says. Exit code 2 if some are left."""
+    """Apply the plan of one pod, or of what is of the node, now, whatever the setting `repair` says.
+
+    Exit with code 2 if steps are left.
+    """
     found = _ask(socket, f"/v1/apply/{pod}", method="POST")
     _print_steps(found, output)
     if any(each["left"] or "error" in each for each in found):
@@ -108,6 +121,7 @@ def apply(pod: str, socket: str, output: str) -> None:
 
 
 def _print_steps(found: Iterable[dict[str, Any]], output: str) -> None:
+    """Print each step and each error on a line of its own, or as JSON or YAML."""
     if dumped(found, output):
         return
     for each in found:
@@ -116,16 +130,19 @@ def _print_steps(found: Iterable[dict[str, Any]], output: str) -> None:
 
 
 def _sides(resource: dict[str, Any]) -> tuple[str, str, str]:
+    """Return kind, desired and observed facts as the cells of a row."""
     return resource["kind"], _lines(resource["desired"]), _lines(resource["observed"])
 
 
 def _lines(facts: dict[str, Any] | None) -> str:
+    """Return one line per fact; `-` for a resource that does not exist."""
     if facts is None:
         return "-"
-    return "\n".join(f"{name} {_words(value)}" for name, value in facts.items())
+    return "\n".join(f"{name} {_text(value)}" for name, value in facts.items())
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
+    """Return a fact as text; one that is a mapping as `key=value` pairs."""
     if isinstance(value, dict):
         return ", ".join(f"{key}={text}" for key, text in value.items())
     return str(value)

@@ -1,4 +1,4 @@
-"""`ovnlet completion`: the script that a shell reads."""
+"""`ovnlet completion`: the completion script for a shell."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of a shell: `source <(ovnlet completion bash)`."""
-    made = get_completion_class(shell)
-    assert made is not None  # noqa: S101 - click has these three
-    click.echo(made(context.find_root().command, {}, "ovnlet", "_OVNLET_COMPLETE").source())
+    """Print the completion script for a shell: `source <(ovnlet completion bash)`."""
+    found = get_completion_class(shell)
+    assert found is not None  # noqa: S101 - click has these three
+    click.echo(found(context.find_root().command, {}, "ovnlet", "_OVNLET_COMPLETE").source())

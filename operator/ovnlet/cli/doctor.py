@@ -1,4 +1,4 @@
-"""`ovnlet doctor`: the examination, told to people or to programs."""
+"""`ovnlet doctor`: prints the findings as a table, JSON or YAML."""
 
 import asyncio
 from dataclasses import asdict
@@ -12,9 +12,12 @@ _STYLES = {"fault": "bold red", "note": "yellow", "ok": "green"}
 
 
 def report(settings: Settings, output: str) -> int:
-    """The exit code: 3 if there is a fault."""
-    with progress("looking") as say:
-        findings = asyncio.run(examine(settings, say))
+    """Examine the node, print the findings, and return the exit code.
+
+    The code is 3 if there is a fault, 0 otherwise. On a terminal faults are red.
+    """
+    with progress("looking") as update:
+        findings = asyncio.run(examine(settings, update))
     if not dumped([asdict(finding) for finding in findings], output):
         cells = [(each.level, each.area, each.what, each.fix) for each in findings]
         rows(("", "area", "finding", "fix"), cells, style=lambda level: _STYLES[level])

@@ -1,4 +1,4 @@
-"""`ovnlet events`: what the agent told about pods lately, and what it tells now."""
+"""`ovnlet events`: the agent's recent Events about pods, and new ones as they happen."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ from ovnlet.core.errors import NotReady
 
 
 @click.command()
-@click.option("-f", "--follow", is_flag=True, help="go on until interrupted")
+@click.option("-f", "--follow", is_flag=True, help="Print new Events too, until interrupted")
 @socket_option
 @output_option
 def events(follow: bool, socket: str, output: str) -> None:
-    """What was told about pods since the agent's start: the last 500, as JSON one a line."""
+    """Show the Events about pods since the agent started: the last 500 at most, one a line."""
     with (
         suppress(KeyboardInterrupt),
-        progress("waiting for what happens next" if follow else "asking the agent"),
+        progress("waiting for new Events" if follow else "asking the agent"),
     ):
         try:
             asyncio.run(_show(socket, {"follow": "true"} if follow else {}, output))
@@ -31,22 +31,24 @@ def events(follow: bool, socket: str, output: str) -> None:
 
 
 async def _show(socket: str, query: dict[str, str], output: str) -> None:
+    """Print each line of the agent's stream as it arrives. Raises NotReady if it breaks."""
     async for line in client.lines(socket, "/v1/events", query):
         click.echo(_rendered(line, output))
 
 
 def _rendered(line: str, output: str) -> str:
+    """Return a line of JSON as it is, as a YAML document, or as columns with tabs between."""
     if output == "json":
         return line
-    told = json.loads(line)
+    event = json.loads(line)
     if output == "yaml":
-        return f"---\n{yaml.safe_dump(told, sort_keys=True).rstrip()}"
+        return f"---\n{yaml.safe_dump(event, sort_keys=True).rstrip()}"
     return "\t".join(
         (
-            told["time"],
-            told["type"],
-            f"{told['namespace']}/{told['pod']}",
-            told["reason"],
-            told["message"],
+            event["time"],
+            event["type"],
+            f"{event['namespace']}/{event['pod']}",
+            event["reason"],
+            event["message"],
         )
     )

@@ -1,4 +1,7 @@
-"""How a command answers: a table with colours on a terminal, tabs where it is no terminal, JSON or YAML when asked."""
+"""The output of commands: tables with colours on a terminal, and tabs if it is none.
+
+JSON or YAML on request.
+"""
 
 import json
 import sys
@@ -12,23 +15,24 @@ from rich.table import Table
 from rich.text import Text
 
 FORMATS = ("table", "json", "yaml")
-# Exit codes, told in docs/reference/cli.md.
+# Exit codes, listed in docs/reference/cli.md.
 DIFFERENT, FAULTY = 2, 3
 
 
 def output_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option ``--output``."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice(FORMATS),
         default="table",
         show_default=True,
-        help="for people, or for programs",
+        help="Print a table for people, or JSON or YAML for programs",
     )(command)
 
 
 def dumped(value: Any, output: str) -> bool:
-    """Print as JSON or YAML; False where a table is asked for."""
+    """Print the value as JSON or YAML; return False, and print nothing, for a table."""
     if output == "json":
         click.echo(json.dumps(value, indent=2, sort_keys=True))
     elif output == "yaml":
@@ -43,7 +47,10 @@ def rows(
     title: str = "",
     style: Callable[[str], str] | None = None,
 ) -> None:
-    """``style`` gives the colour of a row by its first cell."""
+    """Print a table, or lines with tabs if standard output is no terminal.
+
+    ``style`` returns the colour of a row for its first cell.
+    """
     if not sys.stdout.isatty():
         for row in cells:
             click.echo("\t".join(cell.replace("\n", "; ") for cell in row))

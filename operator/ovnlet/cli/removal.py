@@ -10,18 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from ovnlet.core.errors import NotReady, OvnletError
-from ovnlet.core.identity import Attachment, AttachmentKey, Life
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
 from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
-from ovnlet.reconcile.loop import Reconciler, converge
-from ovnlet.reconcile.state import State
+from ovnlet.reconcile.loop import converge
 from ovnlet_cni import installer, listener
 from ovnlet_cni.pending_deletes import PendingDeletes
 
@@ -47,7 +46,8 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
     try:
         await _connected(ovs)
         links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
-        host = LocalHost(links, node_links, ovs, settings.mtu)
+        state = NodeState(ovs, node_links, settings.mtu)
+        host = SandboxHost(links, ovs, state)
         records = Sandboxes(run_dir / "sandboxes", boot_id())
         records.load()
         known = _known(host, records, PendingDeletes.beside(socket))
@@ -59,8 +59,9 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
                 )
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
             say("removed the CNI configuration")
-        await _take_down(known, Reconciler(host, State(), records, lambda _: None), say)
-        for step in (await converge(host, Attachment.of_node(settings.node_name), ABSENT)).steps:
+        await _take_down(known, host, records, say)
+        node = NodeInterface(settings.node_name)
+        for step in (await converge(PortHost(node_links, ovs, state), node, ABSENT)).steps:
             say(f"node {step}")
     finally:
         await ovs.close()
@@ -80,19 +81,19 @@ async def _connected(ovs: Ovs) -> None:
 
 
 def _known(
-    host: LocalHost, records: Sandboxes, notes: PendingDeletes
+    host: SandboxHost, records: Sandboxes, notes: PendingDeletes
 ) -> dict[AttachmentKey, Attachment]:
     """By record, by mark on the node, by a note of a deletion."""
     marked = [attachment for attachment, ours in host.found() if ours]
     noted = [
         Attachment.of_deletion(note.container_id, note.ifname, records.boot_id)
-        for note in notes.read().notes
+        for note in notes.read().deletes
     ]
     recorded = [record.attachment for record in records]
     return {each.key: each for each in (*noted, *marked, *recorded)}
 
 
-def _lives(host: LocalHost, attachment: Attachment) -> bool:
+def _lives(host: SandboxHost, attachment: Attachment) -> bool:
     return bool(attachment.netns) and host.life(attachment) is not Life.DEAD
 
 
@@ -116,13 +117,15 @@ async def _expected(settings: Settings) -> set[str]:
 
 
 async def _take_down(
-    known: dict[AttachmentKey, Attachment], reconciler: Reconciler, say: Callable[[str], None]
+    known: dict[AttachmentKey, Attachment],
+    host: SandboxHost,
+    records: Sandboxes,
+    say: Callable[[str], None],
 ) -> None:
     for key, attachment in sorted(known.items()):
-        reconciler.leave(attachment)
-        outcome = await reconciler.reconcile(key)
-        for step in outcome.steps if outcome else ():
+        for step in (await converge(host, attachment, ABSENT)).steps:
             say(f"{'/'.join(attachment.owner)} {step}")
+        records.remove(key)
 
 
 def _files(socket: Path, run_dir: Path) -> Iterator[Path]:

@@ -1,37 +1,46 @@
-"""`ovnlet uninstall`: the removal, told line by line."""
+"""`ovnlet uninstall`: runs `removal`, prints what it does, and waits if asked to.
+
+What is removed, and in which order, belongs in `removal`.
+"""
 
 import asyncio
 
 import click
 
-from ovnlet.cli.progress import Say, progress
+from ovnlet.cli.progress import Update, progress
 from ovnlet.cli.removal import InUse, remove
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
 
-_PAUSE = 2.0
+_RETRY_INTERVAL = 2.0  # seconds
 
 
-def uninstalled(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+    """Remove everything of ovnlet and print each step.
+
+    With ``wait`` it first waits until the agent and the pods are gone. Raises ClickException if
+    they are there, or if something could not be removed.
+    """
     try:
-        with progress("removing") as show:
-            asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait, show=show))
+        with progress("removing") as update:
+            asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait, update=update))
     except (OvnletError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("nothing of ovnlet is left on this node")
 
 
-async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool, show: Say) -> None:
-    told = ""
+async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool, update: Update) -> None:
+    """Call ``remove``; with ``wait`` repeat it while it raises InUse."""
+    printed = ""
     while True:
         try:
-            show("removing")
+            update("removing")
             return await remove(settings, cut_off=cut_off, say=click.echo)
         except InUse as reason:
             if not wait:
                 raise
-            if str(reason) != told:
+            if str(reason) != printed:
                 click.echo(f"waiting: {reason}")
-            told = str(reason)
-            show("waiting")
-            await asyncio.sleep(_PAUSE)
+            printed = str(reason)
+            update("waiting")
+            await asyncio.sleep(_RETRY_INTERVAL)

@@ -1,1 +1,4 @@
-"""The controller's side of the house: subnets, pods and nodes, each key by a pass of its own, through one queue."""
+"""The controller of a stand-alone cluster: passes for Subnets, pods and Nodes, fed by one queue.
+
+A pass compares one object with OVN's northbound database and corrects the difference.
+"""

@@ -1,4 +1,7 @@
-"""What the passes work with: the objects as last heard of, the northbound database, and the ways to tell."""
+"""What every pass of the controller works with: objects, the northbound database, and writers.
+
+The protocols name what a pass may use, so that no pass depends on a driver or on the API client.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,44 +16,77 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
 
-# What a pass is about: ("pod", namespace, name), ("subnet", "", name), ("node", "", name) or NETWORK.
+# What a pass is for: ("pod", namespace, name), ("subnet", "", name), ("node", "", name) or NETWORK.
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Objects(Protocol[T_co]):
-    """All of one kind."""
+    """All API objects of one kind, as last reported."""
 
-    def get(self, owner: Owner, /) -> T_co | None: ...
-    def __iter__(self) -> Iterator[T_co]: ...
+    def get(self, owner: Owner, /) -> T_co | None:
+        """Return the object of this namespace and name; None if there is none."""
+
+    def __iter__(self) -> Iterator[T_co]:
+        """Iterate over all objects."""
 
 
 class Northbound(Protocol):
-    """OVN's northbound database."""
+    """A copy of OVN's northbound database, and the way to change it.
+
+    While the database is away, the methods raise NotReady. They raise Taken if the row of that name
+    was not made by ovnlet.
+    """
 
     @property
-    def connected(self) -> bool: ...
-    def port(self, name: str, /) -> Seen | None: ...
-    def ports(self, switch: str, /) -> Iterable[SwitchPort]: ...
-    def every_port(self) -> Iterable[SwitchPort]: ...
-    def has(self, *, switch: str = "", router: str = "") -> bool: ...
-    def subnet(self, switch: str, router: str, /) -> Rows: ...
-    def network(self, router: str, /) -> Rows: ...
-    def holder(self, address: Address | str, besides: str, /) -> str | None: ...
-    async def apply(self, plan: Sequence[Step[Row]], guard: str | None = None, /) -> None: ...
+    def connected(self) -> bool:
+        """Whether the copy is complete and current."""
+
+    def port(self, name: str, /) -> Seen | None:
+        """Return a logical switch port; None if there is none."""
+
+    def ports(self, switch: str, /) -> Iterable[SwitchPort]:
+        """Return our ports of one logical switch, without the one to the router."""
+
+    def every_port(self) -> Iterable[SwitchPort]:
+        """Return our ports of all logical switches, without those to a router."""
+
+    def has(self, *, switch: str = "", router: str = "") -> bool:
+        """Return whether the logical switch or router exists."""
+
+    def subnet(self, switch: str, router: str, /) -> Rows:
+        """Return a subnet's rows: its switch, and both ports between switch and router."""
+
+    def network(self, router: str, /) -> Rows:
+        """Return the router's own row, its routes and its policies, without its ports."""
+
+    def holder(self, address: Address | str, besides: str, /) -> str | None:
+        """Return another port than ``besides`` that has this IP or MAC address, if there is one."""
+
+    async def apply(self, plan: Sequence[Step[Row]], guard: str | None = None, /) -> None:
+        """Commit the steps in one transaction.
+
+        With ``guard`` it fails unless that is still what OVN chose for the port
+        (``dynamic_addresses``).
+        """
 
 
 class Writer(Protocol):
-    """The API server's objects."""
+    """The way to write to API objects. A write to an object that is gone counts as done."""
 
-    async def annotate(self, claim: Claim, annotations: Mapping[str, str], /) -> None: ...
-    async def status(self, subnet: SubnetObject, status: Mapping[str, Any], /) -> None: ...
-    async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str], /) -> None: ...
+    async def annotate(self, claim: Claim, annotations: Mapping[str, str], /) -> None:
+        """Set annotations of a pod or a Node."""
+
+    async def status(self, subnet: SubnetObject, status: Mapping[str, Any], /) -> None:
+        """Merge into a Subnet's status."""
+
+    async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str], /) -> None:
+        """Replace a Subnet's finalizers."""
 
 
 class Record(Protocol):
-    """Makes an Event; returns at once."""
+    """Records a Kubernetes Event."""
 
     def __call__(
         self,
@@ -59,12 +95,17 @@ class Record(Protocol):
         reason: str,
         message: str,
         /,
-    ) -> None: ...
+    ) -> None:
+        """Record an Event about ``subject``. Returns at once."""
 
 
 @dataclass(slots=True)
 class ControllerContext:
-    """``later(seconds, key)`` asks for a pass then; ``usable`` are the Subnets that are in force."""
+    """Everything that the passes share.
+
+    ``add(key)`` requests a pass now, ``later(seconds, key)`` requests one then. ``join`` is the
+    subnet of the nodes' own interfaces. ``usable`` holds the Subnets in force, by name.
+    """
 
     settings: ControllerSettings
     northbound: Northbound

@@ -1,4 +1,4 @@
-"""What a replica shows of itself over HTTP: alive, leading and ready, and figures for Prometheus."""
+"""A replica's HTTP endpoints: liveness, readiness and metrics for Prometheus."""
 
 from types import TracebackType
 from typing import Self
@@ -9,7 +9,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
 class HttpEndpoints:
-    """``leading`` and ``ready`` are set by the replica; one that waits is ready to."""
+    """Serves `/healthz`, `/readyz` and `/metrics` as an async context manager.
+
+    The replica sets ``leading`` and ``ready``. A replica that waits for the Lease is ready as well.
+    """
 
     def __init__(self, listen: str) -> None:
         self._listen = listen
@@ -20,26 +23,38 @@ class HttpEndpoints:
             "ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at
         )
         self._allocated = Counter(
-            "ovnlet_allocations_total", "Objects told of their addresses", ["kind"], registry=at
+            "ovnlet_allocations_total",
+            "Objects whose addresses were written as annotations",
+            ["kind"],
+            registry=at,
         )
-        self._told = Counter(
-            "ovnlet_controller_warnings_total", "Warnings told as Events", ["reason"], registry=at
+        self._warnings = Counter(
+            "ovnlet_controller_warnings_total",
+            "Warning Events about pods and Nodes",
+            ["reason"],
+            registry=at,
         )
-        leads = Gauge(
-            "ovnlet_controller_leading", "Whether this replica leads and has restored", registry=at
+        leading = Gauge(
+            "ovnlet_controller_leading",
+            "Whether this replica leads and has restored the ports of running pods",
+            registry=at,
         )
-        leads.set_function(lambda: float(self.ready))
+        leading.set_function(lambda: float(self.ready))
 
     def passed(self, kind: str) -> None:
+        """Count a pass that succeeded."""
         self._passes.labels(kind).inc()
 
     def allocated(self, kind: str) -> None:
+        """Count an object whose addresses were written for the first time."""
         self._allocated.labels(kind).inc()
 
-    def told(self, reason: str) -> None:
-        self._told.labels(reason).inc()
+    def warned(self, reason: str) -> None:
+        """Count a Warning Event about a pod or a Node."""
+        self._warnings.labels(reason).inc()
 
     async def __aenter__(self) -> Self:
+        """Start to listen. Raises OSError if the address is in use."""
         app = web.Application()
         app.add_routes(
             [
@@ -60,6 +75,7 @@ class HttpEndpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close the listener and its connections."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -69,7 +85,7 @@ class HttpEndpoints:
         )
 
     async def _readiness(self, _: web.Request) -> web.Response:
-        """A leader is ready once it has restored what living pods were told."""
+        """Answer 503 only while a leader has not yet restored the ports of running pods."""
         if self.leading and not self.ready:
             return web.Response(text="restoring", status=503)
         return web.Response(text="leading" if self.leading else "waiting")

@@ -1,4 +1,7 @@
-"""The controller's wiring: a replica waits to lead, and while it leads every key has its pass in one loop."""
+"""The controller of one term: its parts, and which change requests which pass.
+
+What a pass does belongs in `ports` and `subnets`.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from ovnlet import logs
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.ports import Ports
@@ -22,61 +24,34 @@ from ovnlet.drivers.northbound.client import Northbound
 from ovnlet.kube import objects
 from ovnlet.kube.events import Recorder
 from ovnlet.kube.kopf_runner import KopfRunner
-from ovnlet.kube.lease import Lease
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
 from ovnlet.kube.writer import Writer
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.resync import resync
-from ovnlet.serving import until_stopped
 
 log = structlog.get_logger("controller")
 
-# A Subnet's figures follow its ports, once a burst has passed.
-COUNTED = 1.0
-AWAY = 10.0
-SECOND_LOOK = 10.0
-
-
-def serve(settings: ControllerSettings) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
-    logs.configure(settings)
-    return until_stopped(lambda: replica(settings))
-
-
-async def replica(settings: ControllerSettings) -> None:
-    """Lead whenever this one may. All that a leader knows begins and ends with its term."""
-    access = Access(settings.kubeconfig)
-    lease = Lease(
-        access, settings.namespace, settings.lease, settings.identity, settings.lease_seconds
-    )
-    async with HttpEndpoints(settings.listen) as front:
-        while True:
-            await lease.held()
-            front.leading = True
-            term = asyncio.create_task(Controller(settings, access, front).run(), name="term")
-            keeping = asyncio.create_task(lease.keep(), name="lease")
-            try:
-                await asyncio.wait({term, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                term.cancel()
-                keeping.cancel()
-                await asyncio.wait({term, keeping})
-                front.leading = front.ready = False
-                await lease.release()
-            if not term.cancelled() and (error := term.exception()):
-                raise error
+# Seconds, so that a burst of port changes updates a Subnet's status once.
+STATUS_DELAY = 1.0
+CONNECT_TIMEOUT = 10.0  # seconds until a missing northbound database is logged
+FIRST_RESYNC = 10.0  # seconds after the start
 
 
 class Controller:
-    """Every part of one term, built from the settings alone."""
+    """All parts of one term, built from the settings.
 
-    def __init__(self, settings: ControllerSettings, access: Access, front: HttpEndpoints) -> None:
-        self.settings, self.front = settings, front
+    Passes run only after ``_restore`` has begun: all lists are then complete.
+    """
+
+    def __init__(
+        self, settings: ControllerSettings, access: Access, endpoints: HttpEndpoints
+    ) -> None:
+        self.settings, self.endpoints = settings, endpoints
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
-        self.northbound = Northbound(settings, self._row_changed, self._renewed)
+        self.northbound = Northbound(settings, self._row_changed, self._reconnected)
         self.queue: Queue[Key, None] = Queue(self._pass)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
@@ -85,7 +60,7 @@ class Controller:
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
         self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, self._set_changed)
         self.pools = Store(objects.IP_POOLS, objects.ip_pool, self._pool_changed)
-        self.desk = ControllerContext(
+        self.context = ControllerContext(
             settings=settings,
             northbound=self.northbound,
             writer=self.writer,
@@ -100,17 +75,18 @@ class Controller:
             join=subnets.read(settings.join_switch, {"cidrBlock": settings.join_cidr}),
             usable={},
         )
-        self.ports = Ports(self.desk, front)
-        self.networks = Subnets(self.desk)
-        self.feeds: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # A cluster need not have the kind of pools.
+        self.ports = Ports(self.context, endpoints)
+        self.networks = Subnets(self.context)
+        self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
+        # IPPools are not waited for: a cluster need not have this kind.
         self.listings: list[Relist[Any]] = [
-            Relist(access, feed) for feed in (*self.feeds, self.pools)
+            Relist(access, store) for store in (*self.required, self.pools)
         ]
-        self.guest = KopfRunner(access, settings.identity, self.listings)
+        self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 
     async def run(self) -> None:
+        """Run all parts. Returns only when cancelled; raises the error of a part that fails."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.writer.close)
             self.northbound.start()
@@ -124,57 +100,64 @@ class Controller:
     def _parts(self) -> list[Coroutine[None, None, None]]:
         return [
             *(listing.run() for listing in self.listings),
-            self.guest.run(),
+            self.kopf_runner.run(),
             self._restore(),
-            self._tell_away(),
+            self._log_disconnected(),
             self.recorder.run(),
-            resync(self.settings.resync, self._resync, soon=SECOND_LOOK),
+            resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
         ]
 
     async def _restore(self) -> None:
-        """At the start and after the database was away: first what living pods were told, then everything."""
-        for feed in self.feeds:
-            await feed.complete.wait()
+        """Restore the ports of running pods, then request all passes.
+
+        This happens at the start and after each reconnect to the database.
+        """
+        for store in self.required:
+            await store.complete.wait()
         await self.northbound.ready()
         self.restoring.set()
         while True:
             await self.restoring.wait()
             self.restoring.clear()
             with suppress(OvnletError):
-                self.networks.judge()
-                self.ports.account_all()
+                self.networks.update_usable()
+                self.ports.check_all_ports()
                 self._ready = True
                 await self.queue.run(NETWORK)
                 names = [("subnet", "", subnet.name) for subnet in self.subnets]
                 await asyncio.gather(
                     *(self.queue.run(key) for key in names), return_exceptions=True
                 )
-                owed = [("pod", *owner) for owner in self.ports.owed]
-                await asyncio.gather(*(self.queue.run(key) for key in owed), return_exceptions=True)
-                log.info("restored", ports=len(owed), pods=len(list(self.pods)))
-            self._everything()
-            self.front.ready = True
+                missing = [("pod", *owner) for owner in self.ports.missing]
+                await asyncio.gather(
+                    *(self.queue.run(key) for key in missing), return_exceptions=True
+                )
+                log.info("restored", ports=len(missing), pods=len(list(self.pods)))
+            self._add_all()
+            self.endpoints.ready = True
 
-    async def _tell_away(self) -> None:
-        """A database that cannot be reached is the administrator's to mend, and to know of."""
+    async def _log_disconnected(self) -> None:
+        """Log every 20 s that the database cannot be reached: an administrator must repair that."""
         while True:
             try:
-                async with asyncio.timeout(AWAY):
+                async with asyncio.timeout(CONNECT_TIMEOUT):
                     await self.northbound.ready()
             except TimeoutError:
                 log.warning(
-                    "the northbound database is away; trying for ever", error=self.northbound.fault
+                    "the northbound database is away; retrying without end",
+                    error=self.northbound.fault,
                 )
-            await asyncio.sleep(AWAY)
+            await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
+        """List every kind again and request all passes."""
         self._relist()
         if self._ready and self.northbound.connected:
-            self.ports.account_all()
-            self._everything()
+            self.ports.check_all_ports()
+            self._add_all()
 
-    def _everything(self) -> None:
-        """All that should be, and all that is: a port whose pod is gone too."""
+    def _add_all(self) -> None:
+        """Request the pass of every object, and of every port: its pod may be gone."""
         self._add(NETWORK)
         for subnet in self.subnets:
             self._add(("subnet", "", subnet.name))
@@ -187,7 +170,8 @@ class Controller:
                 self._add(_owner(port.name, port.label("pod")))
 
     async def _pass(self, key: Key) -> None:
-        if not self.northbound.connected:  # every key has a pass once it is back
+        """Make one pass. Raises what the passes of `ports` and `subnets` raise."""
+        if not self.northbound.connected:  # every key gets a pass after the reconnect
             return
         match key:
             case ("pod", namespace, name):
@@ -198,14 +182,18 @@ class Controller:
                 await self.networks.subnet(name)
             case _:
                 await self.networks.network()
-        self.front.passed(key[0])
+        self.endpoints.passed(key[0])
 
     def _add(self, key: Key) -> None:
-        """Nothing is done before all lists are complete: what is not known yet must not be taken for gone."""
+        """Request a pass, but not before all lists are complete.
+
+        An object that is not listed yet would be taken for one that is gone.
+        """
         if self._ready:
             self.queue.add(key)
 
     def _later(self, seconds: float, key: Key) -> None:
+        """Request a pass in some seconds, unless one is due already."""
         if key not in self.timers:
             self.timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
 
@@ -221,11 +209,17 @@ class Controller:
         for listing in self.listings:
             listing.request()
 
-    def _renewed(self) -> None:
+    def _reconnected(self) -> None:
+        """Restore after each new session with the database."""
         if self._ready:
             self.restoring.set()
 
     def _row_changed(self, name: str, switch: str, freed: bool) -> None:
+        """Request passes after one of our rows changed.
+
+        ``name`` is a port, or empty for a switch or the router. ``freed`` is whether the port
+        released addresses.
+        """
         if not self._ready:
             return
         if not name:  # a switch or the router
@@ -234,17 +228,23 @@ class Controller:
                 self._add(("subnet", "", subnet.name))
             return
         port = self.northbound.port(name)
-        key = _owner(name, port.port.label("pod")) if port is not None else self._guess(name)
+        key = (
+            _owner(name, port.port.label("pod")) if port is not None else self._key_of_removed(name)
+        )
         if key[0] == "pod":
-            self.ports.account(key[1:])
+            self.ports.check_port(key[1:])
         if freed:
             self.ports.freed(switch)
         self._add(key)
         if switch != self.settings.join_switch:
-            self._later(COUNTED, ("subnet", "", switch))
+            self._later(STATUS_DELAY, ("subnet", "", switch))
 
-    def _guess(self, port: str) -> Key:
-        """A pod's name may hold dots, its namespace none."""
+    def _key_of_removed(self, port: str) -> Key:
+        """Return the key of a port by its name alone: its row with the labels is gone.
+
+        A port is named `pod.namespace` or `node-name`. A pod's name may have dots, a namespace
+        none.
+        """
         pod, _, namespace = port.rpartition(".")
         if port.startswith("node-") and self.nodes.get(("", port.removeprefix("node-"))):
             return ("node", "", port.removeprefix("node-"))
@@ -264,7 +264,7 @@ class Controller:
                 self._add(NETWORK)
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
-        """Its Subnet keeps its addresses from others, and pods may wait for any of them."""
+        """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""
         for pool in filter(None, (was, now)):
             self._add(("subnet", "", pool.subnet))
             for pod in self.pods:
@@ -272,7 +272,7 @@ class Controller:
                     self._add(("pod", *pod.owner))
 
     def _set_changed(self, was: StatefulSet | None, now: StatefulSet | None) -> None:
-        """Fewer replicas: addresses that were kept are given up."""
+        """Request passes of a StatefulSet's ports: with fewer replicas it releases addresses."""
         changed = now or was
         if changed is None or not self._ready or not self.northbound.connected:
             return
@@ -283,7 +283,7 @@ class Controller:
 
 
 def _owner(name: str, pod: str | None) -> Key:
-    """Whose port it is."""
+    """Return the key of a port's owner. ``pod`` is the port's label, None for a Node's port."""
     if pod is None:
         return ("node", "", name.removeprefix("node-"))
     namespace, _, pod_name = pod.partition("/")

@@ -1,4 +1,5 @@
-"""The core: what a pod's network should be, and the steps from what it is.
+"""The core: what a pod's network should be, and the steps to get there from what it is.
 
-No I/O, no clock, no logging, no asyncio: values in, values out. import-linter proves it.
+Functions here take values and return values. No I/O, clock, logging or asyncio may go in;
+import-linter enforces it.
 """

@@ -1,4 +1,4 @@
-"""What a pod's annotations say of one attachment, as values."""
+"""The parsed form of one attachment's annotations."""
 
 from dataclasses import dataclass, field
 from ipaddress import (
@@ -21,7 +21,7 @@ Destination = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class CustomRoute:
-    """An entry of ``routes``; ``destination`` is never a default route here."""
+    """An entry of the annotation ``routes``. ``destination`` is never a default route here."""
 
     destination: Destination
     via: Address
@@ -29,9 +29,11 @@ class CustomRoute:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """``mtu``, in bytes, is its Subnet's, or 0. ``repair`` exempts this pod from the agent's own setting.
+    """What the annotations and the Subnet give to one attachment.
 
-    ``problems`` are values that were not used; ``notices`` tell of values that are not used to the last digit.
+    ``mtu`` is the Subnet's MTU in bytes, or 0 to use the node's. ``repair`` overrides the agent's
+    own setting for this pod. ``problems`` lists values that were rejected and are not used.
+    ``notices`` reports values that are used rounded.
     """
 
     addresses: tuple[Interface, ...]

@@ -1,4 +1,4 @@
-"""Annotations, text to values: the only file that knows an annotation's name.
+"""Parse annotations into values. This is the only module that knows an annotation's full key.
 
 The contract is Kube-OVN's: keys are ``<provider>.kubernetes.io/<name>``, lists are comma separated
 with IPv4 first.
@@ -6,7 +6,6 @@ with IPv4 first.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeVar
@@ -19,12 +18,12 @@ from ovnlet.core.reader import Reader
 from ovnlet.core.settings import Repair
 
 MIRROR_UID = "kubernetes.io/config.mirror"
-# What the agent does about drift of this pod: NET_ADMIN pods change their routes on purpose.
+# A pod's own drift policy: a pod with NET_ADMIN changes its routes on purpose.
 REPAIR = "ovnlet.io/repair"
-# Of a Node: the chassis that it is, for Kube-OVN's controller.
+# On a Node: the name of its chassis, for Kube-OVN's controller.
 CHASSIS = "ovn.kubernetes.io/chassis"
-_FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
-_ROUTING = ("gateway", "routes")
+FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
+ROUTING = ("gateway", "routes")
 _QOS = (
     "ingress_rate",
     "ingress_burst",
@@ -37,80 +36,89 @@ _QOS = (
 )
 _READY = ("allocated", "routed")
 _NODE = ("ip_address", "cidr", "mac_address", "gateway", "logical_switch", "port_name")
-# Of the pod's Subnet, kept among its annotations: one memory of what was good. No annotation has such a name.
+# Facts of the pod's Subnet. They are stored among its annotations, so that one record holds all
+# that was valid. A real annotation key cannot contain a blank.
 SUBNET_MTU, SUBNET_GATEWAY = "Subnet mtu", "Subnet gateway"
 _SUBNET = (SUBNET_MTU, SUBNET_GATEWAY)
-# Kubernetes' own, of the pod's first interface; the provider's `*_rate` comes before it.
+# Kubernetes' own limits, for the pod's first interface. The provider's `*_rate` takes precedence.
 _BANDWIDTH = {
     "ingress": "kubernetes.io/ingress-bandwidth",
     "egress": "kubernetes.io/egress-bandwidth",
 }
-_FIRST = "ovn"
+_DEFAULT_PROVIDER = "ovn"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-# Characters of an attachment's annotations that are worth remembering what they mean: as many of a pod's are usual.
-_REMEMBERED = 8192
+# The most characters of annotations whose parsed value is cached. Usual pods have fewer.
+_MAX_CACHED = 8192
 
 _T = TypeVar("_T")
 
 
 def key(provider: str, name: str) -> str:
+    """Return the full annotation key of a short name."""
     return f"{provider}.kubernetes.io/{name}"
 
 
 def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
-    """The annotations that shape this attachment: what a record remembers."""
+    """Return the annotations that affect this attachment. These are what a record stores."""
     return {name: annotations[name] for name in _relevant(provider) if name in annotations}
 
 
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
-    return (REPAIR, *_keys(provider, (*_FIXED, *_READY)), *_live(provider))
+    return (REPAIR, *keys(provider, (*FIXED, *_READY)), *live_keys(provider))
 
 
 def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
-    """What of a Node's annotations shapes the node's own interface."""
-    return {name: annotations[name] for name in _keys(_FIRST, _NODE) if name in annotations}
+    """Return the annotations of a Node that affect the node's own interface."""
+    return {
+        name: annotations[name] for name in keys(_DEFAULT_PROVIDER, _NODE) if name in annotations
+    }
 
 
 def switch(annotations: Mapping[str, str], provider: str) -> str:
-    """The Subnet by name, or nothing."""
+    """Return the name of the Subnet, or an empty string."""
     return annotations.get(key(provider, "logical_switch"), "").strip()
 
 
 def of_subnet(text: Mapping[str, str]) -> dict[str, str]:
+    """Return only the facts of the Subnet from stored annotations."""
     return {name: text[name] for name in _SUBNET if name in text}
 
 
 def with_subnet(text: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, str]:
-    """``text`` with these facts of its Subnet instead of those that it has."""
+    """Return ``text`` with its Subnet facts replaced by ``facts``."""
     return {name: value for name, value in text.items() if name not in _SUBNET} | dict(facts)
 
 
 def node_port(annotations: Mapping[str, str]) -> str:
-    """The logical switch port that a Node's annotations name, or nothing."""
-    return annotations.get(key(_FIRST, "port_name"), "").strip()
+    """Return the logical switch port that a Node's annotations name, or an empty string."""
+    return annotations.get(key(_DEFAULT_PROVIDER, "port_name"), "").strip()
 
 
-def _live(provider: str) -> tuple[str, ...]:
-    """What is followed while the pod runs."""
+def live_keys(provider: str) -> tuple[str, ...]:
+    """Return the keys whose edits take effect while the pod runs."""
     return (
         *_SUBNET,
-        *_keys(provider, (*_ROUTING, *_QOS)),
-        *(_BANDWIDTH.values() if provider == _FIRST else ()),
+        *keys(provider, (*ROUTING, *_QOS)),
+        *(_BANDWIDTH.values() if provider == _DEFAULT_PROVIDER else ()),
     )
 
 
-def _keys(provider: str, names: Collection[str]) -> tuple[str, ...]:
+def keys(provider: str, names: Collection[str]) -> tuple[str, ...]:
+    """Return the full annotation keys of several short names."""
     return tuple(key(provider, name) for name in names)
 
 
 def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
-    """The UID that kubelet passes to the runtime: a static pod's is the hash in its mirror's annotation."""
+    """Return the UID that kubelet passes to the runtime.
+
+    For a static pod it is the hash in the annotation of its mirror pod, not ``metadata.uid``.
+    """
     return annotations.get(MIRROR_UID, pod_uid)
 
 
 def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
-    """What an ADD still waits for, in words; None when the annotations are complete."""
+    """Return in words what an ADD still waits for, or None if the annotations are complete."""
     for name, meaning in (
         ("ip_address", "no address"),
         ("mac_address", "no MAC"),
@@ -125,19 +133,23 @@ def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
 
 
 def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocation:
-    """Read an attachment's annotations.
+    """Parse an attachment's annotations.
 
-    Raises NotReady where the address is not there yet, Invalid where a value that the interface
-    cannot do without is wrong. A wrong value elsewhere becomes one of the ``problems``.
+    A wrong value that the interface can do without becomes one of the ``problems``. Raises NotReady
+    if there is no address yet, and Invalid if a value is wrong that the interface cannot do
+    without.
     """
     text = relevant(annotations, provider)
-    read = _parse if sum(map(len, text.values())) <= _REMEMBERED else _parse.__wrapped__
+    read = _parse if sum(map(len, text.values())) <= _MAX_CACHED else _parse.__wrapped__
     return read(frozenset(text.items()), provider, ifname)
 
 
 @lru_cache(maxsize=1024)
 def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) -> Allocation:
-    """Each look at an attachment needs the same text again: reading it took as long as reading the kernel."""
+    """Parse, with a cache: every pass needs the same text again.
+
+    Without the cache, parsing took as long as reading the state from the kernel.
+    """
     read = Reader(dict(annotations), lambda name: name if name in _SUBNET else key(provider, name))
     addresses = _addresses(read)
     problems = read.problems
@@ -164,57 +176,12 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
     )
 
 
-def settle(
-    good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str
-) -> Allocation:
-    """The allocation in force: what is fixed from ``good``, what is live from ``now`` where it is valid."""
-    if good is None or good == relevant(now, provider):
-        return parse(now, provider, ifname)
-    wrong = []
-    for name in _FIXED:
-        before, after = good.get(key(provider, name)), now.get(key(provider, name))
-        if before != after:
-            allowed = f"{before!r}, fixed for this sandbox; another value takes effect in a new pod"
-            wrong.append(Invalid(key(provider, name), after, allowed))
-    live = parse(_merged(good, now, provider, _keys(provider, _FIXED)), provider, ifname)
-    force = parse(usable(good, now, provider, ifname), provider, ifname)
-    return replace(force, problems=(*wrong, *live.problems))
-
-
-def usable(
-    good: Mapping[str, str] | None, now: Mapping[str, str], provider: str, ifname: str
-) -> dict[str, str]:
-    """The text to remember: ``now`` with every value that could not be used put back to ``good``."""
-    if good == relevant(now, provider):
-        return relevant(now, provider)
-    before, fixed = dict(good or {}), () if good is None else _keys(provider, _FIXED)
-    problems = {
-        problem.key
-        for problem in parse(_merged(before, now, provider, fixed), provider, ifname).problems
-    }
-    wrong = [name for name in (REPAIR, *_live(provider)) if name in problems]
-    routing = (SUBNET_GATEWAY, *_keys(provider, _ROUTING))
-    for back in ((), wrong, (*wrong, *routing)):  # one put back may not fit a new other one
-        text = _merged(before, now, provider, (*fixed, *back))
-        if not parse(text, provider, ifname).problems:
-            break
-    return text
-
-
-def _merged(
-    good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]
-) -> dict[str, str]:
-    """``now`` but for the ``kept`` keys, which are as they are in ``good``."""
-    return {
-        **{name: value for name, value in relevant(now, provider).items() if name not in kept},
-        **{name: value for name, value in good.items() if name in kept},
-    }
-
-
 def _limit(read: Reader, provider: str, direction: str) -> Limit | None:
-    """The provider's rate where there is one, 0 included; else Kubernetes' own."""
+    """Return the provider's rate if it has one, even 0, or else Kubernetes' own bandwidth."""
     rate = read.number(f"{direction}_rate", qos.megabits)
-    bandwidth = read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == _FIRST else None
+    bandwidth = (
+        read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == _DEFAULT_PROVIDER else None
+    )
     burst = read.number(f"{direction}_burst", qos.burst) or None
     rate = bandwidth if rate is None else rate
     if rate and burst and burst > rate * qos.LONGEST:
@@ -236,6 +203,10 @@ def _impairment(read: Reader) -> Impairment | None:
 
 
 def _addresses(read: Reader) -> tuple[Interface, ...]:
+    """Return the addresses with the prefix of their family.
+
+    Raises NotReady if there are none, and Invalid.
+    """
     texts, prefixes = values.split(read.text("ip_address")), values.split(read.text("cidr"))
     if not texts:
         raise NotReady("no address yet: annotation ip_address is missing")
@@ -262,6 +233,7 @@ def _addresses(read: Reader) -> tuple[Interface, ...]:
 
 
 def _network(read: Reader, text: str) -> Destination:
+    """Return one prefix of ``cidr``. Raises Invalid."""
     try:
         network = values.prefix(text)
     except ValueError as error:
@@ -269,11 +241,12 @@ def _network(read: Reader, text: str) -> Destination:
             "cidr", "one prefix of each family of ip_address, comma separated"
         ) from error
     if network.prefixlen == 0:
-        raise read.invalid("cidr", "a prefix that is not everything")
+        raise read.invalid("cidr", "a prefix longer than /0")
     return network
 
 
 def _mac(read: Reader) -> str:
+    """Return the MAC in lower case. Raises Invalid unless it is a unicast address."""
     text = read.text("mac_address").lower()
     if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
         raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
@@ -281,6 +254,7 @@ def _mac(read: Reader) -> str:
 
 
 def _repair(annotations: Collection[tuple[str, str]]) -> tuple[Repair, ...]:
+    """Return the pod's repair policy, or nothing if it has none. Raises Invalid."""
     value = dict(annotations).get(REPAIR)
     match value:
         case None:
@@ -304,6 +278,7 @@ def _flag(read: Reader, name: str, *, default: bool) -> bool:
 
 
 def _tolerate(problems: list[Invalid], read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:
+    """Return what ``read`` returns, or nothing after adding its Invalid error to ``problems``."""
     try:
         return read()
     except Invalid as problem:

@@ -1,4 +1,4 @@
-"""The pure function at the heart: pod + node + sandbox -> the network it should have."""
+"""The central pure function: from pod, node and sandbox to the network that the pod should have."""
 
 from ipaddress import ip_address, ip_network
 
@@ -10,33 +10,33 @@ from ovnlet.core.resources.ovs import MARK
 
 
 def network(attachment: Attachment, allocation: Allocation, node: Node) -> Network:
-    """Everything that attachment should have on this node, in the pod and in OVS."""
+    """Return everything that the attachment should have on this node, in the pod and in OVS."""
     veth = Veth(
-        host=ids.host_link(*attachment.key),
+        host=attachment.host_link,
         pod=attachment.ifname,
         mac=allocation.mac,
         mtu=allocation.mtu or node.mtu,
         alias=ids.alias(*attachment.key),
     )
-    plug = port(attachment, allocation, node, veth.host)
-    things: set[Resource] = {
+    ovs_port = port(attachment, allocation, node, veth.host)
+    resources: set[Resource] = {
         veth,
-        plug,
+        ovs_port,
         *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
         *_routes(veth, allocation, attachment.routes),
         *_settings(veth, allocation.addresses),
-        *shaping.things(attachment, allocation.qos, plug, veth, node),
+        *shaping.resources(attachment, allocation.qos, ovs_port, veth, node),
     }
     if node.userspace:
-        things.add(Offload(veth.key, veth.pod, tx_checksum=False))
-    return frozenset(things)
+        resources.add(Offload(veth.key, veth.pod, tx_checksum=False))
+    return frozenset(resources)
 
 
 def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) -> Port:
-    """The OVS port, labelled as Kube-OVN labels its own, so that its tools find it."""
+    """Return the OVS port, labelled as Kube-OVN labels its ports so that its tools find it."""
     external_ids = {
-        MARK: ids.mark(*attachment.key),
-        "iface-id": ids.iface_id(attachment.namespace, attachment.pod, attachment.provider),
+        MARK: attachment.mark,
+        "iface-id": attachment.iface_id,
         "vendor": "kube-ovn",
         "pod_name": attachment.pod,
         "pod_namespace": attachment.namespace,
@@ -51,10 +51,10 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
 def _routes(
     veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str], ...]
 ) -> set[Route]:
-    """Connected routes of our own, then the default and custom ones; each with its source.
+    """Return connected routes of our own, then the default and custom routes, each with its source.
 
-    Without a source, a foreign address that was put before ours would become it. The pod's own go before those of the
-    network's configuration.
+    A route without a source would use a foreign address that was added before ours. The pod's own
+    routes take precedence over those of the network configuration.
     """
     sources = {address.version: address for address in allocation.addresses}
     routes = {
@@ -72,7 +72,7 @@ def _routes(
         )
     for destination, gateway in ((ip_network(to), ip_address(via)) for to, via in configured):
         address = sources.get(gateway.version)
-        if address is not None and gateway in address.network:  # any other the kernel would refuse
+        if address is not None and gateway in address.network:  # the kernel refuses any other
             routes.setdefault(
                 destination, Route(veth.key, veth.pod, destination, gateway, address.ip)
             )
@@ -80,7 +80,11 @@ def _routes(
 
 
 def _settings(veth: Veth, addresses: tuple[Interface, ...]) -> set[Sysctl]:
-    """A runtime may switch IPv6 off in new sandboxes; router advertisements are not OVN's way to a default route."""
+    """Return the IPv6 settings of the pod's interface.
+
+    A runtime may disable IPv6 in new sandboxes. Router advertisements are off because OVN does not
+    set the default route with them.
+    """
     if not any(address.version == 6 for address in addresses):
         return set()
     return {

@@ -1,14 +1,17 @@
-"""One family of errors; each class says who must act."""
+"""One family of errors. Each class says who has to act."""
 
 from ovnlet.core.plan import Plan
 
 
 class OvnletError(Exception):
-    """Whatever ovnlet itself raises on purpose."""
+    """The base of all errors that ovnlet raises on purpose."""
 
 
 class Invalid(OvnletError):
-    """The user must act: a value of an annotation or a Subnet cannot be used. The last good one stays in force."""
+    """The user must act: a value cannot be used. The last valid one stays in force.
+
+    The value is an annotation's or a Subnet's.
+    """
 
     def __init__(self, key: str, value: str | None, allowed: str) -> None:
         self.key, self.value, self.allowed = key, value, allowed
@@ -22,15 +25,15 @@ class Invalid(OvnletError):
 
 
 class NotReady(OvnletError):
-    """Time must pass: something that others make is not there yet (CNI code 11)."""
+    """Wait: something that another component creates does not exist yet (CNI code 11)."""
 
 
 class UnknownSandbox(OvnletError):
-    """The runtime must act: the sandbox is dead, was replaced or is another pod's (CNI code 3)."""
+    """The runtime must act: the sandbox is gone, was replaced or is another pod's (CNI code 3)."""
 
 
 class Taken(OvnletError):
-    """A foreign thing stands where ours should be; it is left untouched."""
+    """A foreign object has the place or the name of ours. It is left untouched."""
 
 
 class NodeFault(OvnletError):
@@ -38,8 +41,11 @@ class NodeFault(OvnletError):
 
 
 class NotConverged(OvnletError):
-    """We must act: after all passes this plan is still left."""
+    """A defect of ovnlet: steps are still left after the last pass.
+
+    ``plan`` has them.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        super().__init__("not converged, left to do: " + "; ".join(str(step) for step in plan))
+        super().__init__("not converged, left to do: " + "; ".join(map(str, plan)))

@@ -1,23 +1,55 @@
 """The identity of an attachment, and the memory the agent keeps of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
+
+from ovnlet.core import ids
 
 AttachmentKey = tuple[str, str]
 
-# The node's own interface goes through the loop as a pod's does. No container has an empty ID.
-NODE_NIC: AttachmentKey = ("", "ovn0")
+
+class Identity(Protocol):
+    """What a key of the loop stands for.
+
+    ``key`` is a container ID, empty outside of containers, and a name. ``called`` is the pair of names
+    that people use: namespace and pod, or `node` and `ovn0`.
+    """
+
+    @property
+    def key(self) -> AttachmentKey: ...
+    @property
+    def called(self) -> tuple[str, str]: ...
+
+
+class PortIdentity(Identity, Protocol):
+    """An identity with a link in the node's own namespace that is a port of br-int.
+
+    ``host_link`` is the name of both, ``mark`` our value in the port's external_ids, ``netns`` the path of
+    the sandbox's namespace, empty outside of one.
+    """
+
+    @property
+    def netns(self) -> str: ...
+    @property
+    def host_link(self) -> str: ...
+    @property
+    def mark(self) -> str: ...
+    def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
+        """Return whether an unmarked port with these external_ids was made for this identity."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One interface of one sandbox, as the runtime asked for it at ADD.
+    """One interface of one sandbox: the runtime's side, the pod's side, and the names it was given.
 
-    ``netns`` is the path the runtime gave, ``uid`` the pod's UID or None where the runtime sent none,
-    ``sequence`` the order in which ADDs were received on this node since ``boot_id``, ``routes`` the destinations and
-    gateways that the network's configuration adds for every pod.
+    ``netns`` is the path that the runtime gave. ``uid`` is the pod's UID, None where the runtime sent
+    none. ``sequence`` is the order in which ADDs were received on this node since ``boot_id``.
+    ``routes`` are the destinations and gateways that the network configuration adds for every pod.
+    ``host_link`` and ``iface_id`` are fixed at ADD and kept in the record: an adopted port keeps the
+    name under which it was found. Both are derived where they are not given.
     """
 
     container_id: str
@@ -30,33 +62,80 @@ class Attachment:
     boot_id: str
     sequence: int
     routes: tuple[tuple[str, str], ...] = ()
+    host_link: str = ""
+    iface_id: str = ""
+
+    def __post_init__(self) -> None:
+        """Derive the names that were not given."""
+        if not self.host_link:
+            object.__setattr__(self, "host_link", ids.host_link(self.container_id, self.ifname))
+        if not self.iface_id and self.pod:
+            iface_id = ids.iface_id(self.namespace, self.pod, self.provider)
+            object.__setattr__(self, "iface_id", iface_id)
 
     @classmethod
     def of_deletion(cls, container_id: str, ifname: str, boot_id: str) -> Self:
-        """All that a DEL names: enough to find what is ours of it."""
+        """Return all that a DEL names: enough to find what is ours of it."""
         return cls(container_id, ifname, "", "", "", None, "ovn", boot_id, 0)
-
-    @classmethod
-    def of_node(cls, node: str) -> Self:
-        """The node's own interface, which lies in the node's own namespace."""
-        return cls(*NODE_NIC, "", "", node, None, "ovn", "", 0)
 
     @property
     def key(self) -> AttachmentKey:
+        """The runtime's side: container ID and interface name."""
         return (self.container_id, self.ifname)
 
     @property
-    def is_node(self) -> bool:
-        return self.key == NODE_NIC
-
-    @property
     def owner(self) -> tuple[str, str]:
+        """The API server's side: namespace and name of the pod."""
         return (self.namespace, self.pod)
 
     @property
+    def mark(self) -> str:
+        """Our value in the external_ids of its rows."""
+        return ids.mark(self.container_id, self.ifname)
+
+    @property
     def called(self) -> tuple[str, str]:
-        """What people call it by: its pod, or `node/ovn0`."""
-        return ("node", self.ifname) if self.is_node else self.owner
+        """What people call it by: its pod."""
+        return self.owner
+
+    def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
+        """Return whether kube-ovn-cni, or this agent before it lost the mark, made the port for this pod."""
+        del iface_ids
+        pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
+        return pod == ("kube-ovn", self.namespace, self.pod)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInterface:
+    """The node's own interface, an internal port in the node's own namespace."""
+
+    node: str
+    ifname: str = "ovn0"
+    netns: ClassVar[str] = ""
+
+    @property
+    def key(self) -> AttachmentKey:
+        """No container has an empty ID."""
+        return ("", self.ifname)
+
+    @property
+    def host_link(self) -> str:
+        """The interface itself: there is no pair of links."""
+        return self.ifname
+
+    @property
+    def mark(self) -> str:
+        """Our value in the external_ids of its rows."""
+        return ids.mark("", self.ifname)
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """What people call it by."""
+        return ("node", self.ifname)
+
+    def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
+        """Return whether an unmarked port has the node's own logical port."""
+        return labels.get("iface-id") in iface_ids
 
 
 class Life(StrEnum):

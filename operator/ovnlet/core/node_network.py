@@ -1,4 +1,7 @@
-"""From the Node's annotations to the node's own interface in the cluster's network: what host and pods meet by."""
+"""From a Node's annotations to the node's own interface in the cluster network.
+
+Through this interface the node and its pods reach each other.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from ovnlet.core import annotations, ids
 from ovnlet.core.allocation import Allocation, Destination, Interface
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Attachment, Node
+from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.resources import (
     Address,
     Masquerade,
@@ -25,14 +28,22 @@ NF_TABLES = "nf_tables"
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Prefixes of the cluster's subnets: all that its router reaches, and those whose pods' address stays inside."""
+    """Prefixes of the cluster's subnets.
+
+    ``clusters`` are all prefixes that the cluster router reaches. ``outgoing`` are those whose pod
+    addresses must not leave the cluster, so traffic to the outside is masqueraded.
+    """
 
     clusters: frozenset[Destination] = frozenset()
     outgoing: frozenset[Destination] = frozenset()
 
 
 def parse(text: Mapping[str, str]) -> Allocation:
-    """Raises NotReady where there is no address yet, Invalid where any value cannot be used: half a way is none."""
+    """Parse the Node's annotations.
+
+    Raises NotReady if an address is missing, and Invalid if any value cannot be used: a partly
+    configured interface would not work.
+    """
     for name in ("ip_address", "cidr", "mac_address"):
         if not text.get(annotations.key("ovn", name)):
             raise NotReady(f"the Node has no annotation {annotations.key('ovn', name)} yet")
@@ -42,19 +53,19 @@ def parse(text: Mapping[str, str]) -> Allocation:
     return allocation
 
 
-def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
-    """Everything that makes the node a neighbour of its pods, and their way out."""
+def network(identity: NodeInterface, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
+    """Return everything that connects the node to its pods, and the pods to the outside."""
     allocation = parse(text)
     port = Port(
         node.bridge,
-        ids.host_link(*attachment.key),
-        frozenset(_labels(attachment, text, allocation).items()),
+        identity.host_link,
+        frozenset(_labels(identity, text, allocation).items()),
         internal=True,
         mac=allocation.mac,
         mtu=node.mtu,
     )
     nic = Nic(port.key, port.name, allocation.mac, node.mtu)
-    things: set[Resource] = {
+    resources: set[Resource] = {
         port,
         nic,
         *(Address(nic.key, nic.name, address) for address in allocation.addresses),
@@ -62,16 +73,17 @@ def network(attachment: Attachment, text: Mapping[str, str], reach: Reach, node:
         *_settings(nic, allocation.addresses),
     }
     if node.userspace:
-        things.add(Offload(nic.key, nic.name, tx_checksum=False))
+        resources.add(Offload(nic.key, nic.name, tx_checksum=False))
     if reach.outgoing and NF_TABLES not in node.lacks:
         inside = (
             reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
         )
-        things.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
-    return frozenset(things)
+        resources.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
+    return frozenset(resources)
 
 
 def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
+    """Return the prefixes in a fixed order, so that equal sets give equal values."""
     return tuple(
         sorted(
             prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)
@@ -80,19 +92,20 @@ def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
 
 
 def _labels(
-    attachment: Attachment, text: Mapping[str, str], allocation: Allocation
+    identity: NodeInterface, text: Mapping[str, str], allocation: Allocation
 ) -> dict[str, str]:
+    """Return our external_ids of the node's port."""
     return {
-        MARK: ids.mark(*attachment.key),
-        "iface-id": annotations.node_port(text) or ids.node_iface_id(attachment.pod),
+        MARK: identity.mark,
+        "iface-id": annotations.node_port(text) or ids.node_iface_id(identity.node),
         "ip": ",".join(str(address.ip) for address in allocation.addresses),
     }
 
 
 def _routes(nic: Nic, allocation: Allocation, clusters: Collection[Destination]) -> Iterator[Route]:
-    """The connected ones, and one to each of the cluster's prefixes by the gateway of its family.
+    """Yield the connected routes, and a route to each cluster prefix through its family's gateway.
 
-    A prefix that lies within the interface's own, or holds it, is not the gateway's to reach.
+    A prefix that overlaps the interface's own is skipped: the gateway does not lead there.
     """
     own = {address.version: address for address in allocation.addresses}
     gateways = {gateway.version: gateway for gateway in allocation.gateways}
@@ -105,7 +118,10 @@ def _routes(nic: Nic, allocation: Allocation, clusters: Collection[Destination])
 
 
 def _settings(nic: Nic, addresses: tuple[Interface, ...]) -> Iterator[Sysctl]:
-    """What comes from outside to a pod's hostPort, or goes from pods to the outside, the node has to forward."""
+    """Yield the settings that let the node forward.
+
+    It forwards traffic from outside to a pod's hostPort, and from pods to the outside.
+    """
     families = {address.version for address in addresses}
     if 4 in families:
         yield Sysctl(nic.key, "ipv4/ip_forward", "1")

@@ -1,7 +1,8 @@
-"""From what is to what should be: ``diff`` and the two verbs.
+"""The difference between what is and what should be: ``diff`` and the two verbs.
 
-Both verbs are idempotent. ENSURE makes a thing so, whether it is missing or different; REMOVE makes
-it absent, whether it is there or not. A plan cut short anywhere is just drift for the next one.
+Both verbs are idempotent. ENSURE makes a resource as desired, whether it is missing or different.
+REMOVE makes it absent, whether it exists or not. A plan that is interrupted at any point leaves
+ordinary drift, which the next plan repairs.
 """
 
 from collections.abc import Iterator
@@ -11,28 +12,31 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from ovnlet.core.resources import ORDER, Port, Resource, Route, Thing, Veth, northbound
+from ovnlet.core.resources import ORDER, AnyResource, Port, Resource, Route, Veth, northbound
 
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate((*ORDER, *northbound.ORDER))}
-# A node's things where nothing else is said; the controller's are of the northbound database.
-R = TypeVar("R", bound=Thing, default=Resource)
-R_co = TypeVar("R_co", bound=Thing, default=Resource, covariant=True)
+# By default the resources of a node. The controller's plans have northbound rows instead.
+R = TypeVar("R", bound=AnyResource, default=Resource)
+R_co = TypeVar("R_co", bound=AnyResource, default=Resource, covariant=True)
 
 
 class Verb(StrEnum):
+    """What a step does with its resource."""
+
     ENSURE = "ensure"
     REMOVE = "remove"
 
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[R_co]):
-    """One step. ``was`` is the observed value that ENSURE changes, None where it creates."""
+    """One step of a plan. ``was`` is the observed value that ENSURE changes, None if it creates."""
 
     verb: Verb
     resource: R_co
     was: R_co | None = None
 
     def __str__(self) -> str:
+        """Return the step as one line: `+` creates, `~` changes, `-` removes."""
         kind = type(self.resource).__name__
         if self.verb is Verb.REMOVE:
             return f"- {kind} {_words(self.resource)}"
@@ -45,26 +49,29 @@ Plan = tuple[Step, ...]
 
 
 def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
-    """The steps that turn ``observed`` into ``desired``: removals downwards, then ensures upwards.
+    """Return the steps that turn ``observed`` into ``desired``: all removals, then all ensures.
 
-    What lies within a removed thing goes with it: it is neither removed by a step of its own nor
-    counted as present. A port of a removed link is removed too, lest the next link inherit its `ovn-installed`.
+    Removals run against the creation order, ensures along it. What is within a removed resource
+    goes with it: it gets no step of its own and does not count as present. The port of a removed
+    link is removed too, because a new link under the old row would inherit its `ovn-installed`.
     """
     wanted = {resource.key: resource for resource in desired}
-    doomed = {resource.key for resource in observed if resource.key not in wanted}
-    bereft = {
+    removed = {resource.key for resource in observed if resource.key not in wanted}
+    removed_links = {
         resource.host
         for resource in observed
-        if isinstance(resource, Veth) and resource.key in doomed
+        if isinstance(resource, Veth) and resource.key in removed
     }
-    doomed |= {
+    removed |= {
         resource.key
         for resource in observed
-        if isinstance(resource, Port) and resource.name in bereft
+        if isinstance(resource, Port) and resource.name in removed_links
     }
-    remaining = {resource.key: resource for resource in observed if resource.within not in doomed}
-    present = {key: resource for key, resource in remaining.items() if key not in doomed}
-    removes = sorted((r for key, r in remaining.items() if key in doomed), key=_order, reverse=True)
+    remaining = {resource.key: resource for resource in observed if resource.within not in removed}
+    present = {key: resource for key, resource in remaining.items() if key not in removed}
+    removes = sorted(
+        (r for key, r in remaining.items() if key in removed), key=_order, reverse=True
+    )
     ensures = sorted((r for key, r in wanted.items() if present.get(key) != r), key=_order)
     return (
         *(Step(Verb.REMOVE, resource) for resource in removes),
@@ -72,18 +79,19 @@ def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     )
 
 
-def _order(resource: Thing) -> tuple[int, bool, str]:
+def _order(resource: AnyResource) -> tuple[int, bool, str]:
+    """Return the sort key: rank of the type, connected routes before others, then the key."""
     indirect = isinstance(resource, Route) and resource.via is not None
     return _RANK[type(resource)], indirect, str(resource.key)
 
 
-def _words(resource: Thing) -> str:
+def _words(resource: AnyResource) -> str:
     _, *rest = resource.key
     return " ".join(str(part) for part in rest if part is not False and part is not True)
 
 
 def _attributes(resource: Any) -> Iterator[str]:
-    """What a new thing has besides its key; our marks and labels on it are not news."""
+    """Yield what a new resource has besides its key, without our marks and labels."""
     for field in fields(resource):
         value = getattr(resource, field.name)
         plain = isinstance(value, tuple | frozenset) or field.name == "alias"
@@ -92,6 +100,7 @@ def _attributes(resource: Any) -> Iterator[str]:
 
 
 def _changes(was: Any, now: Any) -> Iterator[str]:
+    """Yield what differs between two values of a resource; of a map only the keys that differ."""
     for field in fields(now):
         before, after = getattr(was, field.name), getattr(now, field.name)
         if before == after:
@@ -99,10 +108,10 @@ def _changes(was: Any, now: Any) -> Iterator[str]:
         if isinstance(before, frozenset) and isinstance(after, frozenset):
             yield from _key_changes(dict(before), dict(after))
         else:
-            yield f"{field.name} {_said(before)} -> {_said(after)}"
+            yield f"{field.name} {_format(before)} -> {_format(after)}"
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 

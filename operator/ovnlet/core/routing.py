@@ -1,4 +1,4 @@
-"""Gateways and routes of one attachment, as its annotations and its Subnet ask for them."""
+"""Gateways and routes of one attachment, from its annotations and its Subnet."""
 
 import json
 
@@ -10,6 +10,7 @@ _MAX_ROUTES = 256
 
 
 def gateways(read: Reader, name: str, addresses: tuple[Interface, ...]) -> tuple[Address, ...]:
+    """Return the gateways of the families that the attachment has addresses of. Raises Invalid."""
     try:
         found = [values.address(text) for text in values.split(read.text(name))]
     except ValueError as error:
@@ -20,6 +21,7 @@ def gateways(read: Reader, name: str, addresses: tuple[Interface, ...]) -> tuple
 
 
 def first_of_family(first: tuple[Address, ...], then: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return ``first``, then those of ``then`` whose family ``first`` does not have."""
     families = {gateway.version for gateway in first}
     return (*first, *(gateway for gateway in then if gateway.version not in families))
 
@@ -27,7 +29,11 @@ def first_of_family(first: tuple[Address, ...], then: tuple[Address, ...]) -> tu
 def routes(
     read: Reader, addresses: tuple[Interface, ...], gateways: tuple[Address, ...]
 ) -> tuple[CustomRoute, ...]:
-    shape = 'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], without dst for a default route'
+    """Return the routes of the annotation ``routes``, with default routes. Raises Invalid."""
+    shape = (
+        'a JSON list such as [{"dst":"192.0.2.0/24","gw":"10.16.0.1"}], '
+        "without dst for a default route"
+    )
     try:
         entries = json.loads(read.text("routes") or "[]")
         if not isinstance(entries, list) or len(entries) > _MAX_ROUTES:
@@ -49,7 +55,11 @@ def routes(
 def _reachable(
     read: Reader, name: str, gateway: Address, addresses: tuple[Interface, ...]
 ) -> Address:
-    """The kernel refuses a gateway that no connected route covers, the pod itself, and all of its neighbours."""
+    """Return the gateway if the kernel accepts it, or else raise Invalid.
+
+    The kernel refuses a gateway that no connected route covers, the pod's own address and the
+    broadcast address.
+    """
     if any(gateway in a.network and gateway not in (a.ip, _broadcast(a)) for a in addresses):
         return gateway
     networks = ", ".join(str(a.network) for a in addresses)
@@ -60,7 +70,7 @@ def _reachable(
 
 
 def _broadcast(address: Interface) -> Address | None:
-    """Of an IPv4 prefix that has room for one."""
+    """Return the broadcast address of an IPv4 prefix that is large enough to have one."""
     return (
         address.network.broadcast_address
         if address.version == 4 and address.network.prefixlen < 31
@@ -69,4 +79,5 @@ def _broadcast(address: Interface) -> Address | None:
 
 
 def _family(gateway: Address, addresses: tuple[Interface, ...]) -> bool:
+    """Return whether the attachment has an address of the gateway's family."""
     return any(address.version == gateway.version for address in addresses)

@@ -1,6 +1,7 @@
-"""What subnets and nodes look like in the northbound database: one pure function for each.
+"""The rows that subnets and nodes need in the northbound database: one pure function for each.
 
-As Kube-OVN lays it out: one cluster router, a switch per subnet, and a switch `join` for the nodes' own `ovn0`.
+The layout is Kube-OVN's: one cluster router, one switch per subnet, and a switch `join` for the
+nodes' own `ovn0`.
 """
 
 from collections.abc import Iterable
@@ -21,12 +22,16 @@ from ovnlet.core.resources.northbound import (
     SwitchPort,
 )
 
-INSIDE, TO_NODE, OUT = 31000, 30000, 29000
+# Priorities of the router's policies; the numbers are Kube-OVN's.
+_TO_SUBNETS, _TO_NODE, _EGRESS = 31000, 30000, 29000
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node that has its port on the join network: that port, its addresses there, and the node's own ones."""
+    """A node with a port on the join network.
+
+    It holds the port, its addresses there, and the node's own addresses.
+    """
 
     port: str
     addresses: tuple[str, ...]
@@ -34,13 +39,17 @@ class Member:
 
 
 def mac(name: str) -> str:
-    """One's own, the same for ever: a router port's MAC that changed would be cut off until neighbours ask anew."""
+    """Return a MAC address derived from the name.
+
+    It must never change: neighbours would lose a router port with a new MAC until they resolve it
+    again.
+    """
     digest = sha256(name.encode()).hexdigest()
     return ":".join(("0a", *(digest[at : at + 2] for at in range(0, 10, 2))))
 
 
 def subnet(subnet: Subnet, router: str) -> Rows:
-    """The switch and both ends of its wire to the router."""
+    """Return the switch of a subnet and both ports of its link to the router."""
     config = {}
     v4 = next((network for network in subnet.networks if isinstance(network, IPv4Network)), None)
     if v4 is not None:
@@ -76,9 +85,10 @@ def subnet(subnet: Subnet, router: str) -> Rows:
 def network(
     router: str, subnets: Iterable[Subnet], join: Subnet, members: Iterable[Member]
 ) -> Rows:
-    """The router, and which way packets take that leave the subnets: by the node on which their pod runs.
+    """Return the router and its policies for packets that leave the subnets.
 
-    A packet needs a route before a policy is asked: the default one is that, and leads nowhere by itself.
+    Such a packet leaves through the node that its pod runs on. OVN routes a packet before it
+    applies policies, so there is a default route, which leads nowhere by itself.
     """
     rows: set[Row] = {Router(router)}
     every = [join, *subnets]
@@ -86,15 +96,15 @@ def network(
         rows.add(StaticRoute(router, "0.0.0.0/0" if gateway.version == 4 else "::/0", str(gateway)))
     for family in sorted(join.families):
         inside = sorted(str(n) for s in every for n in s.networks if n.version == family)
-        rows.add(Policy(router, INSIDE, f"ip{family}.dst == {{{', '.join(inside)}}}", "allow"))
+        rows.add(Policy(router, _TO_SUBNETS, f"ip{family}.dst == {{{', '.join(inside)}}}", "allow"))
     for member in members:
         vias = {ip_address(address).version: address for address in member.addresses}
         for own in member.internal:
             family = ip_address(own).version
             if family in vias:
                 match = f"ip{family}.dst == {own}"
-                rows.add(Policy(router, TO_NODE, match, "reroute", frozenset({vias[family]})))
+                rows.add(Policy(router, _TO_NODE, match, "reroute", frozenset({vias[family]})))
         for family, via in vias.items():
             match = f'ip{family} && is_chassis_resident("{member.port}")'
-            rows.add(Policy(router, OUT, match, "reroute", frozenset({via})))
+            rows.add(Policy(router, _EGRESS, match, "reroute", frozenset({via})))
     return frozenset(rows)

@@ -1,4 +1,4 @@
-"""The running agent: does it answer, does it serve, and what it knows of each pod."""
+"""Examines the running agent: whether it answers and serves, and what it reports about each pod."""
 
 import stat
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
 from ovnlet.doctor.kernel import install
 
+# The STATUS request of the CNI specification 1.1, as a runtime sends it through the plugin.
 _STATUS = {
     "env": {"CNI_COMMAND": "STATUS", "CNI_PATH": "/opt/cni/bin"},
     "config": '{"cniVersion": "1.1.0", "name": "doctor", "type": "ovnlet"}',
@@ -19,6 +20,10 @@ _STATUS = {
 
 
 async def examine(settings: Settings) -> list[Finding]:
+    """Ask the agent for its CNI status and its attachments.
+
+    Waits up to 130 s for each answer. If no agent answers, that is the only finding.
+    """
     socket = settings.cni_socket
     try:
         status, body = await client.ask(socket, "/cni", method="POST", body=_STATUS)
@@ -31,23 +36,24 @@ async def examine(settings: Settings) -> list[Finding]:
         found.append(ok("agent", f"serves {len(attachments)} attachments"))
     else:
         found.append(
-            fault(
-                "agent", f"does not take pods: {body['msg']}", body.get("details") or "see its log"
-            )
+            fault("agent", f"rejects new pods: {body['msg']}", body.get("details") or "see its log")
         )
     return [*found, *(finding for each in attachments for finding in _attachment(each))]
 
 
 def _safe(socket: Path) -> Iterator[Finding]:
+    """Report a directory of the socket that others than its owner can enter."""
     mode = stat.S_IMODE(socket.parent.stat().st_mode)
     if mode & 0o077:
-        fix = f"chmod 700 {socket.parent}; who may speak to the socket acts on every pod's network"
+        fix = f"chmod 700 {socket.parent}; the socket gives control over every pod's network"
         yield fault("agent", f"{socket.parent} is open to others (mode {mode:o})", fix)
 
 
 def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
+    """Report the problems of one attachment, its drift, and what it waits for."""
     pod = f"{each['namespace']}/{each['pod']} {each['ifname']}"
     for problem in each["problems"]:
+        # The status of an attachment says it in these words, with the names of kernel modules.
         _, lacking, kinds = problem.partition("not enforced: this node's kernel has no ")
         if lacking:
             fix = "; ".join(install(kind) for kind in kinds.split(" and no "))

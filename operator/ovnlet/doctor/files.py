@@ -1,4 +1,4 @@
-"""What a container runtime finds: the plugin and the network configuration, ours and of this release."""
+"""Examines what a container runtime reads: the CNI plugin and the network configuration."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,14 +7,20 @@ from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
 from ovnlet_cni import installer
 
-_RESTART = "restart the agent's pod: it installs what belongs to it"
+_RESTART = "restart the agent's pod: it installs its own plugin and configuration"
+# libcni reads files with these suffixes, and a runtime uses the first of them by name.
 _READ = (".conf", ".conflist", ".json")
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Compare plugin and configuration with those of this release.
+
+    With a broken plugin the configuration is not examined.
+    """
     if settings.cni_bin_dir is None or settings.cni_conf_dir is None:
         yield note(
-            "CNI", "cni_bin_dir or cni_conf_dir is not set: what the runtime reads is not looked at"
+            "CNI",
+            "cni_bin_dir or cni_conf_dir is not set: the files of the runtime are not examined",
         )
         return
     bin_dir, conf_dir = Path(settings.cni_bin_dir), Path(settings.cni_conf_dir)
@@ -25,7 +31,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         return
     yield ok("CNI", "the plugin is this release's")
     try:
-        expected = await installer.conflist(bin_dir, Path(settings.cni_socket))
+        expected = await installer.conflist(
+            bin_dir / installer.PLUGIN, bin_dir / "portmap", Path(settings.cni_socket)
+        )
     except installer.InstallError as error:
         yield fault("CNI", str(error), _RESTART)
         return
@@ -34,6 +42,10 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
+    """Report a plugin that is missing or not the agent's own.
+
+    Outside of the agent's container ``own`` may not exist; then there is nothing to compare with.
+    """
     path = bin_dir / installer.PLUGIN
     try:
         content = path.read_bytes()
@@ -45,20 +57,21 @@ def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
 
 
 def _configuration(conf_dir: Path, expected: str) -> Iterator[Finding]:
+    """Report whether the runtime uses our configuration: it takes the first file by name."""
     ours = conf_dir / installer.CONFLIST
     try:
         content = ours.read_text()
         files = sorted(path for path in conf_dir.iterdir() if path.suffix in _READ)
     except (OSError, UnicodeDecodeError) as error:
         yield fault(
-            "CNI", f"no network configuration at {ours}: {error}", f"{_RESTART}, when it serves"
+            "CNI", f"no network configuration at {ours}: {error}", f"{_RESTART} once it serves"
         )
         return
     if content != expected:
         yield fault("CNI", f"{ours} is stale: it is not what this release writes", _RESTART)
     elif files[0] != ours:
         yield fault(
-            "CNI", f"the runtime takes {files[0]}, which sorts before ours", f"remove {files[0]}"
+            "CNI", f"the runtime uses {files[0]}, which sorts before ours", f"remove {files[0]}"
         )
     else:
         yield ok("CNI", f"{ours} is the first that the runtime reads")

@@ -1,4 +1,4 @@
-"""What the doctor says: a finding is well, worth knowing, or a fault with its fix."""
+"""The findings of the doctor: all is well, a note, or a fault with its fix."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "note", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``fix`` is what a person does about it; empty only where nothing is to be done."""
+    """One finding. ``fix`` is what a person should do, empty only if there is nothing to do."""
 
     area: str
     level: Level
@@ -17,12 +17,15 @@ class Finding:
 
 
 def ok(area: str, what: str) -> Finding:
+    """Return a finding that something works."""
     return Finding(area, "ok", what)
 
 
 def note(area: str, what: str, fix: str = "") -> Finding:
+    """Return a finding that is worth knowing and no fault."""
     return Finding(area, "note", what, fix)
 
 
 def fault(area: str, what: str, fix: str) -> Finding:
+    """Return a finding that something is wrong."""
     return Finding(area, "fault", what, fix)

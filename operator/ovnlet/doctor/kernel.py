@@ -1,4 +1,4 @@
-"""Kernel features, the rights of this process, and settings of the node."""
+"""Examines kernel features, the capabilities of this process, and sysctls of the node."""
 
 import os
 from collections.abc import Iterator
@@ -12,25 +12,28 @@ from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.kernel_features import KernelFeatures
 from ovnlet.drivers.linux import sysctl
 
-# What the agent cannot do its work without, by the kernel's numbers. `make e2e-install` shows it of each.
+# The agent needs each of these (by the kernel's numbers), as `make e2e-install` shows.
 CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
+# What the agent cannot enforce without a kind of qdisc or filter.
 _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",
     TBF: "rates from pods (egress_rate, kubernetes.io/egress-bandwidth)",
     NETEM: "latency, jitter, limit and loss",
     POLICE: "a second limit behind the one in the pod (bridge in the kernel)",
 }
-_FULL = 0.9
+_FULL = 0.9  # of the conntrack table
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    yield from _rights()
-    yield from _kinds()
-    yield from _tables()
-    yield from _settings(settings.sysctl_dir)
+    """Yield findings about capabilities, qdiscs, nftables and sysctls."""
+    yield from _capabilities()
+    yield from _qdiscs()
+    yield from _nftables()
+    yield from _sysctls(settings.sysctl_dir)
 
 
-def _rights() -> Iterator[Finding]:
+def _capabilities() -> Iterator[Finding]:
+    """Report capabilities that this process lacks in its effective set."""
     lines = Path("/proc/self/status").read_text().splitlines()
     effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
     lacking = [name for number, name in CAPABILITIES.items() if not effective >> number & 1]
@@ -45,14 +48,17 @@ def _rights() -> Iterator[Finding]:
         yield ok("rights", f"capabilities {', '.join(CAPABILITIES.values())}")
 
 
-def _kinds() -> Iterator[Finding]:
-    """No fault by itself: a pod that asks for what cannot be had here is one, and the agent tells of it."""
+def _qdiscs() -> Iterator[Finding]:
+    """Report missing qdisc kinds as notes.
+
+    A missing kind is a fault only with a pod whose limits need it, and the agent reports that.
+    """
     try:
         lacking = KernelFeatures().lacking
     except OvnletError as error:
         yield fault(
             "kernel",
-            f"kinds of qdisc cannot be asked for: {error}",
+            f"the kinds of qdisc cannot be queried: {error}",
             "run the doctor with NET_ADMIN",
         )
         return
@@ -66,7 +72,8 @@ def _kinds() -> Iterator[Finding]:
         yield ok("kernel", f"{module(kind)}: {_LIMITS[kind]}")
 
 
-def _tables() -> Iterator[Finding]:
+def _nftables() -> Iterator[Finding]:
+    """Report whether the kernel has nf_tables. Only Subnets with natOutgoing need it."""
     what = "nf_tables: source NAT of subnets with natOutgoing"
     try:
         if nftables.is_there():
@@ -75,25 +82,32 @@ def _tables() -> Iterator[Finding]:
             yield note(
                 "kernel",
                 f"no {what} is not done",
-                "modprobe nf_tables on the node, or a kernel with it",
+                "modprobe nf_tables on the node, or install a kernel with it",
             )
     except OvnletError as error:
         yield fault(
-            "kernel", f"nf_tables cannot be asked for: {error}", "run the doctor with NET_ADMIN"
+            "kernel", f"nf_tables cannot be queried: {error}", "run the doctor with NET_ADMIN"
         )
 
 
 def install(name: str) -> str:
-    """How a kernel comes by a module."""
+    """Return how to get a kernel module."""
     release = os.uname().release
-    return f"modprobe {name} on the node; if it has no such module, a kernel or modules package for {release} with it"
+    return (
+        f"modprobe {name} on the node; if it has no such module, "
+        f"install a kernel or modules package for {release} with it"
+    )
 
 
-def _settings(directory: str) -> Iterator[Finding]:
+def _sysctls(directory: str) -> Iterator[Finding]:
+    """Report disabled IPv6 or forwarding, and a conntrack table that is nearly full.
+
+    A full table makes the kernel drop packets of new connections.
+    """
     if not Path(directory, "ipv6").exists():
         yield note(
             "sysctl",
-            "IPv6 is switched off in this kernel",
+            "IPv6 is disabled in this kernel",
             "boot without ipv6.disable=1 for pods with IPv6",
         )
     if sysctl.read(directory, "ipv4/ip_forward") == "0":

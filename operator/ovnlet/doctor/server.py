@@ -1,4 +1,4 @@
-"""The API server: is it there, does it know us, may we do what we need."""
+"""Examines the API server: whether it answers, knows us, and grants the rights we need."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, ok
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
 
-# Verb and resource of everything that the agent asks; manifests/base/rbac.yaml grants it.
+# Verb and resource of all of the agent's requests; manifests/base/rbac.yaml grants them.
 NEEDED = (
     ("list", "pods"),
     ("watch", "pods"),
@@ -19,10 +19,18 @@ NEEDED = (
     ("patch", "events"),
 )
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_REACH = "is the API server up, and does a route, or kube-proxy for its Service, lead there? See KUBERNETES_SERVICE_HOST"
+_REACH = (
+    "is the API server up, and does a route, or kube-proxy for its Service, lead there? "
+    "See KUBERNETES_SERVICE_HOST"
+)
 
 
 async def examine(settings: Settings) -> list[Finding]:
+    """Ask the API server whether we have every right that the agent needs.
+
+    Sends one SelfSubjectAccessReview per right, all at the same time. The one finding is the first
+    obstacle, or that there is none.
+    """
     try:
         access = Access(settings.kubeconfig, server=settings.api_server)
     except BadCredentials as error:
@@ -32,7 +40,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         async with access.session() as http:
             reviews = [_review(verb, resource) for verb, resource in NEEDED]
-            told = await asyncio.gather(
+            answers = await asyncio.gather(
                 *(
                     call(http, "POST", f"{access.server}{_REVIEW}", json=review)
                     for review in reviews
@@ -50,18 +58,19 @@ async def examine(settings: Settings) -> list[Finding]:
         return [fault("API", str(error), _REACH)]
     denied = [
         f"{v} {r}"
-        for (v, r), answer in zip(NEEDED, told, strict=True)
+        for (v, r), answer in zip(NEEDED, answers, strict=True)
         if not answer["status"].get("allowed")
     ]
     if denied:
-        fix = "kubectl apply -k the manifests again: rbac.yaml grants it"
-        return [fault("API", f"{access.server} does not let us {', '.join(denied)}", fix)]
-    return [ok("API", f"{access.server} answers, and allows what is needed")]
+        fix = "kubectl apply -k the manifests again: rbac.yaml grants these rights"
+        return [fault("API", f"{access.server} does not allow us to {', '.join(denied)}", fix)]
+    return [ok("API", f"{access.server} answers and grants what is needed")]
 
 
 def _review(verb: str, resource: str) -> dict[str, object]:
-    words, _, subresource = resource.partition("/")
-    name, _, group = words.partition(".")
+    """Return the review of a verb on ``name[.group][/subresource]``."""
+    full_name, _, subresource = resource.partition("/")
+    name, _, group = full_name.partition(".")
     attributes = {
         "verb": verb,
         "resource": name,

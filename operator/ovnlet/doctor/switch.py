@@ -1,4 +1,4 @@
-"""Open vSwitch and OVN: their daemons, the bridge, the chassis, the tunnel and its MTU."""
+"""Examines Open vSwitch and OVN: daemons, the bridge, the chassis, the tunnel and its MTU."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,22 +14,37 @@ from ovnlet.drivers.ovsdb.replica import Replica, Row
 
 Tables = dict[str, dict[str, Row]]
 
+# The columns that the examination reads, by table.
 _TABLES = {
     "Open_vSwitch": ("external_ids", "datapath_types"),
     "Bridge": ("name", "ports", "datapath_type"),
     "Port": ("name", "interfaces"),
     "Interface": ("name", "error"),
 }
-_PATIENCE = 3.0
+_CONNECT_TIMEOUT = 3.0  # seconds
+# Bytes that Geneve takes from the MTU of pods (Kube-OVN's figure), by the tunnel's IP version.
 _GENEVE = {4: 100, 6: 120}
+# The external_ids without which ovn-controller does not start to work, see ovn-controller(8).
 _REQUIRED = ("system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip")
+# How to restart each daemon: as a service of the node, or as a pod.
 _RESTART = {
-    "ovs-vswitchd": "systemctl restart openvswitch-switch, or the pod that runs OVS; its log is ovs-vswitchd.log",
+    "ovs-vswitchd": (
+        "systemctl restart openvswitch-switch, or the pod that runs OVS; "
+        "its log is ovs-vswitchd.log"
+    ),
     "ovn-controller": "systemctl restart ovn-host, or the pod that runs it (ovs-ovn with Kube-OVN)",
 }
+_CONNECT_FIX = (
+    "ovs-vsctl get open . external_ids:ovn-remote: "
+    "is that address right, and the database reachable?"
+)
 
 
 async def examine(settings: Settings) -> list[Finding]:
+    """Examine the daemons and the local database.
+
+    Waits up to 3 s for ovsdb-server. Without it only the daemons can be examined.
+    """
     rows, health = await asyncio.gather(_rows(settings.ovsdb), _daemons(settings))
     if isinstance(rows, Finding):
         return [rows, *health]
@@ -44,20 +59,24 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _rows(path: str) -> Tables | Finding:
-    database = Replica(path, "Open_vSwitch", _TABLES, changed=lambda _: None, renewed=lambda: None)
+    database = Replica(path, "Open_vSwitch", _TABLES, changed=lambda _: None, reloaded=lambda: None)
     database.start()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
             await database.connected.wait()
         return dict(database.rows)
     except TimeoutError:
-        fix = "start ovsdb-server (systemctl start openvswitch-switch); in a pod, mount its directory as a hostPath"
+        fix = (
+            "start ovsdb-server (systemctl start openvswitch-switch); "
+            "in a pod, mount its directory as a hostPath"
+        )
         return fault("OVS", f"ovsdb-server at {path}: {database.fault}", fix)
     finally:
         await database.close()
 
 
 async def _daemons(settings: Settings) -> list[Finding]:
+    """Report for each daemon whether it answers and is connected."""
     complaints = await unixctl.part_health(Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
     by_part = {complaint.partition(":")[0]: complaint for complaint in complaints}
     found = []
@@ -66,30 +85,39 @@ async def _daemons(settings: Settings) -> list[Finding]:
         if part not in by_part:
             found.append(ok(area, f"{part} answers"))
         elif "southbound" in by_part[part]:
-            connect = "ovs-vsctl get open . external_ids:ovn-remote: is that address right, and the database reachable?"
-            found.append(fault(area, by_part[part], connect))
+            found.append(fault(area, by_part[part], _CONNECT_FIX))
         else:
             found.append(fault(area, by_part[part], fix))
     return found
 
 
 def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
+    """Report a bridge that is missing or has the wrong datapath, and interfaces with an error.
+
+    The root row names the datapath that OVN wants, if any, and those that ovs-vswitchd supports.
+    """
     bridge = next((row for row in rows["Bridge"].values() if row["name"] == name), None)
     wanted = root["external_ids"].get("ovn-bridge-datapath-type", "")
     if bridge is None:
         yield fault(
             "OVS",
             f"there is no bridge {name}",
-            f"ovs-vsctl --may-exist add-br {name}; ovn-controller makes it",
+            f"ovs-vsctl --may-exist add-br {name}; ovn-controller creates it",
         )
         return
     datapath = bridge["datapath_type"] or "system"
     if wanted and wanted != datapath:
-        fix = f"ovs-vsctl set Bridge {name} datapath_type={wanted}, or correct external_ids:ovn-bridge-datapath-type"
-        yield fault("OVS", f"bridge {name} is of datapath {datapath}, OVN wants {wanted}", fix)
+        fix = (
+            f"ovs-vsctl set Bridge {name} datapath_type={wanted}, "
+            "or correct external_ids:ovn-bridge-datapath-type"
+        )
+        yield fault("OVS", f"bridge {name} has datapath {datapath}, OVN wants {wanted}", fix)
     elif datapath not in root["datapath_types"]:
         known = ", ".join(sorted(root["datapath_types"]))
-        fix = "modprobe openvswitch, or ovs-vsctl set open . external_ids:ovn-bridge-datapath-type=netdev"
+        fix = (
+            "modprobe openvswitch, "
+            "or ovs-vsctl set open . external_ids:ovn-bridge-datapath-type=netdev"
+        )
         yield fault("OVS", f"ovs-vswitchd knows no datapath {datapath}, only {known}", fix)
     else:
         yield ok("OVS", f"bridge {name}, datapath {datapath}")
@@ -97,21 +125,31 @@ def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
         for interface in rows["Port"].get(port, {"interfaces": ()})["interfaces"]:
             row = rows["Interface"].get(interface, {})
             if row.get("error"):
-                fix = f"ovs-vsctl list Interface {row['name']}; a link that is gone for good: ovs-vsctl del-port"
+                fix = (
+                    f"ovs-vsctl list Interface {row['name']}; "
+                    "for a link that is gone for good: ovs-vsctl del-port"
+                )
                 yield fault("OVS", f"interface {row['name']}: {row['error']}", fix)
 
 
 def _chassis(root: Row) -> Iterator[Finding]:
+    """Report external_ids that OVN needs and that are not set."""
     missing = [key for key in _REQUIRED if not root["external_ids"].get(key)]
     if missing:
         keys = ", ".join(missing)
-        fix = "ovs-vsctl set open . external_ids:KEY=VALUE; with --chassis=manage the agent does it"
+        fix = (
+            "ovs-vsctl set open . external_ids:KEY=VALUE; with --chassis=manage the agent sets them"
+        )
         yield fault("OVN", f"Open_vSwitch.external_ids lacks {keys}", fix)
     else:
         yield ok("OVN", f"chassis {root['external_ids']['system-id']}")
 
 
 def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
+    """Report a tunnel address that no link has, and a pod MTU that the tunnel cannot carry.
+
+    An ``mtu`` of 0 means that the agent derives the pods' MTU from the tunnel's link.
+    """
     text = root["external_ids"].get("ovn-encap-ip", "").partition(",")[0].strip()
     if not text:
         return
@@ -133,7 +171,10 @@ def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
         return
     most = link - _GENEVE[address.version]
     if mtu > most:
-        fix = f"set mtu to {most} or less, or to 0, or the MTU of the tunnel's link to {mtu + link - most}"
-        yield fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} of theirs", fix)
+        fix = (
+            f"set mtu to {most} or less, or to 0, "
+            f"or the MTU of the tunnel's link to {mtu + link - most}"
+        )
+        yield fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} at most", fix)
     else:
         yield ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")

@@ -1,1 +1,1 @@
-"""The node: the only rooms that touch netlink, OVSDB, nftables and /proc."""
+"""Drivers of the node and of OVN. Only they touch netlink, OVSDB, nftables and /proc."""

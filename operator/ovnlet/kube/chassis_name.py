@@ -1,7 +1,8 @@
-"""The Node's annotation that names its chassis, as kube-ovn-cni writes it.
+"""The Node annotation that names the node's OVN chassis, as kube-ovn-cni writes it.
 
-Kube-OVN's controller marks the chassis that a Node names as its own, and deletes one of its own that no Node names: the
-node would lose all its tunnels. Ours (`control`) has no use for it.
+Kube-OVN's controller marks the chassis that a Node names as its own, and deletes a chassis with its
+mark that no Node names: the node would lose all its tunnels. ovnlet's own controller does not read
+the annotation.
 """
 
 from typing import Any
@@ -12,10 +13,12 @@ from ovnlet.kube.objects import OwnNode
 
 
 class ChassisName(NodePatcher[str]):
-    """The system-id of Open vSwitch."""
+    """Writes the ``system-id`` of Open vSwitch to the Node's annotation."""
 
     def read(self, node: OwnNode) -> str | None:
+        """Return the chassis that the Node names; None if it names none."""
         return node.annotations.get(CHASSIS)
 
     def body(self, wanted: str) -> dict[str, Any]:
+        """Return the patch that sets the annotation to ``wanted``."""
         return {"metadata": {"annotations": {CHASSIS: wanted}}}

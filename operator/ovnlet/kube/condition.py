@@ -1,6 +1,6 @@
-"""NetworkUnavailable, a condition of the Node: whether the node's own way into the cluster's network is there.
+"""The Node condition NetworkUnavailable: whether the node's own interface (ovn0) works.
 
-Only where the node has such a way; elsewhere the condition is somebody else's.
+Use it only on a node that has such an interface. Elsewhere another component owns the condition.
 """
 
 from datetime import UTC, datetime
@@ -14,20 +14,26 @@ UP, DOWN = ("False", "NodeInterfaceReady"), ("True", "NodeInterfaceFailed")
 
 
 class Condition(NodePatcher[tuple[str, str]]):
-    """Status and reason; the message is of the last that was wanted."""
+    """Writes status and reason of the condition.
+
+    The message goes along with a write; a message that changes alone is not written.
+    """
 
     def __init__(self, access: Access, node: str) -> None:
         super().__init__(access, node)
         self._message = ""
 
     def read(self, node: OwnNode) -> tuple[str, str] | None:
+        """Return status and reason of the Node's condition; None if it has no such condition."""
         return node.unavailable
 
     def tell(self, up: bool, message: str) -> None:
+        """Set the wanted condition. ``run`` writes it."""
         self._message = message
         self.want(UP if up else DOWN)
 
     def body(self, wanted: tuple[str, str]) -> dict[str, Any]:
+        """Return the patch that sets the condition, with the current time in both time fields."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status, reason = wanted
         condition = {

@@ -1,4 +1,8 @@
-"""Outcomes told to people: Kubernetes Events on pods and others, seldom enough that nobody has to filter them."""
+"""Kubernetes Events about pods and other objects: counted, rate-limited, sent in the background.
+
+Events are for people who read `kubectl describe`; the limits keep them few enough to need no
+filter. Nothing waits for an Event, and none is kept over a restart.
+"""
 
 import asyncio
 import secrets
@@ -15,14 +19,12 @@ from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 from ovnlet.kube.session import Access, ApiFault, call
 
 COMPONENT = "ovnlet"
-AGAIN = 3600.0  # seconds in which the same is told by raising its count
-BURST, REFILL = (
-    10,
-    60.0,
-)  # Events of one pod and reason at once, and seconds until one more is allowed
-QUEUE, MEMORY = 256, 1024
-MESSAGE = 1024
-LONGEST_WAIT = 5.0
+SAME_EVENT = 3600.0  # seconds in which a repetition raises the count of the first Event
+BURST = 10  # Events of one object and reason at once
+REFILL = 60.0  # seconds until one more of them is allowed
+MAX_QUEUED, MAX_KNOWN = 256, 1024
+MAX_MESSAGE = 1024  # characters
+MAX_BACKOFF = 5.0  # seconds
 log = structlog.get_logger("events")
 
 Kind = Literal["Normal", "Warning"]
@@ -31,51 +33,65 @@ _V = TypeVar("_V")
 
 
 class Subject(Protocol):
-    """What an Event is about; of an object without a namespace, the Event is in `default`."""
+    """The object that an Event is about. The Event of a cluster-scoped object is in `default`."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """The API kind, such as `Pod`."""
+
     @property
-    def api_version(self) -> str: ...
+    def api_version(self) -> str:
+        """Group and version, such as `v1`."""
+
     @property
-    def namespace(self) -> str: ...
+    def namespace(self) -> str:
+        """The namespace; empty for a cluster-scoped object."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The object's name."""
+
     @property
-    def object_uid(self) -> str: ...
+    def object_uid(self) -> str:
+        """The ``metadata.uid``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes two Events the same."""
+    """What makes two Events the same: the object's UID, the reason and the message."""
 
-    pod: str
+    uid: str
     reason: str
     message: str
 
 
 @dataclass(slots=True)
 class SentEvent:
-    """One Event. ``there``: the API server has it; ``since`` is the loop's time of the first."""
+    """One Event and its repetitions.
 
-    owner: Subject
+    ``created`` is whether the API server has it. ``since`` is the loop time of the first
+    occurrence, ``first`` and ``last`` are wall-clock times.
+    """
+
+    subject: Subject
     kind: Kind
     name: str
     since: float
     first: datetime
     last: datetime
     count: int = 0
-    there: bool = False
+    created: bool = False
 
 
 @dataclass(slots=True)
-class Allowance:
-    """A token bucket."""
+class TokenBucket:
+    """The Events that one object may still have of one reason."""
 
     since: float
     left: float = field(default=BURST)
 
     def take(self, now: float) -> bool:
+        """Return whether a token was left at ``now`` (loop seconds), and spend it."""
         self.left = min(BURST, self.left + (now - self.since) / REFILL)
         self.since = now
         if self.left < 1:
@@ -85,47 +101,59 @@ class Allowance:
 
 
 class Recorder:
-    """``record`` returns at once and never fails; ``run`` sends. While the API is away the oldest are dropped."""
+    """Takes Events with ``record`` and sends them with ``run``.
+
+    At most 256 Events wait to be sent: while the API server is away the oldest are dropped.
+    """
 
     def __init__(self, access: Access, node: str) -> None:
         self._access, self._node = access, node
         self._queue: OrderedDict[Key, SentEvent] = OrderedDict()
-        self._told: OrderedDict[Key, SentEvent] = OrderedDict()
-        self._allowances: OrderedDict[tuple[str, str], Allowance] = OrderedDict()
+        self._known: OrderedDict[Key, SentEvent] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str], TokenBucket] = OrderedDict()
         self._filled = asyncio.Event()
 
-    def record(self, pod: Subject, kind: Kind, reason: str, message: str) -> None:
-        """Tell of ``pod`` what happened. The same within an hour is counted, not repeated."""
-        key = Key(pod.object_uid, reason, message[:MESSAGE])
+    def record(self, subject: Subject, kind: Kind, reason: str, message: str) -> None:
+        """Queue an Event about ``subject``. Returns at once and never fails.
+
+        A repetition within an hour raises the count of the first Event. An Event beyond the rate
+        limit is dropped.
+        """
+        key = Key(subject.object_uid, reason, message[:MAX_MESSAGE])
         now = asyncio.get_running_loop().time()
-        told = self._told.get(key)
-        if told is None or now - told.since > AGAIN:
-            name = f"{pod.name[:236].rstrip('-.')}.{secrets.token_hex(8)}"
-            told = SentEvent(pod, kind, name, now, datetime.now(UTC), datetime.now(UTC))
-            _remember(self._told, key, told, MEMORY)
-        told.count += 1
-        told.last = datetime.now(UTC)
-        # By reason: that repairs are held back must not be lost among the repairs.
-        whose = (pod.object_uid, reason)
-        allowance = self._allowances.get(whose) or Allowance(now)
-        _remember(self._allowances, whose, allowance, MEMORY)
-        if key in self._queue or allowance.take(now):
-            _remember(self._queue, key, told, QUEUE)
+        event = self._known.get(key)
+        if event is None or now - event.since > SAME_EVENT:
+            name = f"{subject.name[:236].rstrip('-.')}.{secrets.token_hex(8)}"
+            event = SentEvent(subject, kind, name, now, datetime.now(UTC), datetime.now(UTC))
+            _put_bounded(self._known, key, event, MAX_KNOWN)
+        event.count += 1
+        event.last = datetime.now(UTC)
+        # One bucket per reason: many Events about repairs must not use up the one that says that
+        # repairs are held back.
+        scope = (subject.object_uid, reason)
+        bucket = self._buckets.get(scope) or TokenBucket(now)
+        _put_bounded(self._buckets, scope, bucket, MAX_KNOWN)
+        if key in self._queue or bucket.take(now):
+            _put_bounded(self._queue, key, event, MAX_QUEUED)
             self._filled.set()
 
     async def run(self) -> None:
-        """Send what was recorded. Ends only when cancelled; between bursts it holds no connection."""
+        """Send queued Events, and retry without end. Returns only when cancelled.
+
+        No connection is kept open between bursts.
+        """
         while True:
             await self._filled.wait()
             self._filled.clear()
             async for attempt in AsyncRetrying(
-                wait=wait_random_exponential(multiplier=0.25, min=0.1, max=LONGEST_WAIT),
-                retry=retry_if_exception(_passes),
+                wait=wait_random_exponential(multiplier=0.25, min=0.1, max=MAX_BACKOFF),
+                retry=retry_if_exception(_is_transient),
             ):
                 with attempt:
                     await self._flush()
 
     async def _flush(self) -> None:
+        """Send the whole queue over one session. Raises ApiFault if a retry may help."""
         if not self._queue:
             return
         async with self._access.session() as http:
@@ -134,50 +162,48 @@ class Recorder:
                 try:
                     await self._send(http, key, self._queue[key])
                 except ApiFault as fault:
-                    if _passes(fault):
+                    if _is_transient(fault):
                         raise
-                    log.warning(
-                        "an Event was refused", pod=key.pod, reason=key.reason, error=str(fault)
-                    )
+                    log.warning("Event rejected", uid=key.uid, reason=key.reason, error=str(fault))
                     self._queue.pop(key, None)
 
-    async def _send(self, http: aiohttp.ClientSession, key: Key, told: SentEvent) -> None:
-        """PATCH what the API server has, create what it has not or has forgotten."""
-        sent = told.count
-        url = f"{self._access.server}/api/v1/namespaces/{told.owner.namespace or 'default'}/events"
-        if told.there:
-            change = {"count": sent, "lastTimestamp": _time(told.last)}
+    async def _send(self, http: aiohttp.ClientSession, key: Key, event: SentEvent) -> None:
+        """PATCH an Event that the API server has; create one that it lacks or has expired."""
+        sent = event.count
+        namespace = event.subject.namespace or "default"
+        url = f"{self._access.server}/api/v1/namespaces/{namespace}/events"
+        if event.created:
+            change = {"count": sent, "lastTimestamp": _time(event.last)}
             headers = {"Content-Type": "application/merge-patch+json"}
-            told.there = await _unless(
-                404, call(http, "PATCH", f"{url}/{told.name}", json=change, headers=headers)
+            event.created = await _unless(
+                404, call(http, "PATCH", f"{url}/{event.name}", json=change, headers=headers)
             )
-        if not told.there:
-            await _unless(
-                409, call(http, "POST", url, json=self._event(key, told))
-            )  # 409: its answer was lost
-            told.there = True
-        if told.count == sent:
+        if not event.created:
+            # 409: an earlier POST succeeded, but its answer was lost.
+            await _unless(409, call(http, "POST", url, json=self._body(key, event)))
+            event.created = True
+        if event.count == sent:
             self._queue.pop(key, None)
 
-    def _event(self, key: Key, told: SentEvent) -> dict[str, Any]:
-        pod = told.owner
+    def _body(self, key: Key, event: SentEvent) -> dict[str, Any]:
+        subject = event.subject
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": told.name, "namespace": pod.namespace or "default"},
+            "metadata": {"name": event.name, "namespace": subject.namespace or "default"},
             "involvedObject": {
-                "apiVersion": pod.api_version,
-                "kind": pod.kind,
-                **({"namespace": pod.namespace} if pod.namespace else {}),
-                "name": pod.name,
-                "uid": pod.object_uid,
+                "apiVersion": subject.api_version,
+                "kind": subject.kind,
+                **({"namespace": subject.namespace} if subject.namespace else {}),
+                "name": subject.name,
+                "uid": subject.object_uid,
             },
-            "type": told.kind,
+            "type": event.kind,
             "reason": key.reason,
             "message": key.message,
-            "count": told.count,
-            "firstTimestamp": _time(told.first),
-            "lastTimestamp": _time(told.last),
+            "count": event.count,
+            "firstTimestamp": _time(event.first),
+            "lastTimestamp": _time(event.last),
             "source": {"component": COMPONENT, "host": self._node},
             "reportingComponent": COMPONENT,
             "reportingInstance": self._node,
@@ -185,7 +211,10 @@ class Recorder:
 
 
 async def _unless(status: int, request: Coroutine[None, None, Any]) -> bool:
-    """Whether the request was done; False where it was answered with this status."""
+    """Return True if the request succeeded, False if it was answered with ``status``.
+
+    Raises ApiFault for every other failure.
+    """
     try:
         await request
     except ApiFault as fault:
@@ -195,18 +224,18 @@ async def _unless(status: int, request: Coroutine[None, None, Any]) -> bool:
     return True
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether time helps: no answer, an overload, or a token that is about to be renewed."""
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help: no answer, overload, or a token about to be renewed."""
     return isinstance(error, ApiFault) and (
         error.status in (0, 401, 408, 429) or error.status >= 500
     )
 
 
-def _remember(known: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None:
-    """Keep the latest ones. One that is known keeps its place in the queue it waits in."""
-    known[key] = value
-    if len(known) > most:
-        known.popitem(last=False)
+def _put_bounded(entries: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:
+    """Set an entry and drop the oldest one beyond ``limit``. A known key keeps its position."""
+    entries[key] = value
+    if len(entries) > limit:
+        entries.popitem(last=False)
 
 
 def _time(moment: datetime) -> str:

@@ -1,7 +1,7 @@
-"""kopf as a guest: in a thread and a loop of its own, and started again whenever it ends.
+"""kopf in a thread and an event loop of its own, restarted whenever it ends.
 
-There it finds no signals to take and no tasks of ours to cancel, and its import and its bursts do not
-hold up the loop that serves the runtime. What it tells arrives as calls in our loop.
+There kopf finds no signals to handle and no tasks of ours to cancel. Its import and its bursts of
+work do not delay the loop that serves the container runtime. Events arrive as calls in our loop.
 """
 
 import asyncio
@@ -19,17 +19,19 @@ from ovnlet.kube.object_store import Store
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
-STEADY = 60.0
-FAREWELL = 5.0
-LOOK = 2.0  # seconds between looks for a kind that came after kopf
-log = structlog.get_logger("guest")
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0  # seconds before a restart
+STABLE_AFTER = 60.0  # seconds after which a failure no longer counts as one in a row
+STOP_TIMEOUT = 5.0
+KIND_CHECK_INTERVAL = 2.0  # seconds between checks for a kind that was added after kopf started
+LOG_INTERVAL = 60.0  # seconds until an error of the same line of kopf's code is logged again
+log = structlog.get_logger("kopf_runner")
 
 
 class KopfRunner:
-    """Feeds the stores of ``listings`` from kopf's watches. ``identity`` is what kopf is to call itself.
+    """Feeds the stores of ``listings`` from kopf's watches.
 
-    Whenever kopf had to list a kind anew, or ended, events may be lost, and our own LIST is asked for.
+    Events may be lost whenever kopf lists a kind again or ends; a list of our own is then
+    requested. ``identity`` is the name that kopf gives itself.
     """
 
     def __init__(self, access: Access, identity: str, listings: Sequence[Relist[Any]]) -> None:
@@ -38,32 +40,33 @@ class KopfRunner:
         self._watched: set[str] = set()
 
     async def run(self) -> None:
-        """Keep kopf running. Ends only when cancelled."""
+        """Keep kopf running, with a back-off between restarts. Returns only when cancelled."""
         loop = asyncio.get_running_loop()
-        row = 0
+        failures = 0
         while True:
             began = loop.time()
-            ended, error = await self._life()
+            ended, error = await self._run_once()
             if not ended:
-                log.info("a kind came after kopf had begun: it begins anew")
+                log.info("a kind was added after kopf started; kopf restarts")
                 continue
             for listing in self._listings.values():
                 listing.request()
-            row = 0 if loop.time() - began > STEADY else row + 1
-            if row % 20 <= 1:
-                log.warning("kopf ended and is started again", error=repr(error), row=row)
-            await asyncio.sleep(min(SHORTEST_PAUSE * 2 ** min(row, 10), LONGEST_PAUSE))
+            failures = 0 if loop.time() - began > STABLE_AFTER else failures + 1
+            if failures % 20 <= 1:
+                log.warning("kopf ended and is restarted", error=repr(error), failures=failures)
+            await asyncio.sleep(min(SHORTEST_PAUSE * 2 ** min(failures, 10), LONGEST_PAUSE))
 
-    async def _life(self) -> tuple[bool, BaseException | None]:
-        """Run kopf until it ends by itself or misses a kind; end it when cancelled.
+    async def _run_once(self) -> tuple[bool, BaseException | None]:
+        """Run kopf until it ends by itself or misses a kind; stop it when cancelled.
 
-        Returns whether it ended by itself, and with what.
+        Return whether it ended by itself, and the error it ended with. Stopping waits up to
+        STOP_TIMEOUT for the thread.
         """
         ours, theirs = asyncio.get_running_loop(), asyncio.new_event_loop()
         stop, ended = asyncio.Event(), ours.create_future()
         self._watched.clear()
 
-        def live() -> None:
+        def run_thread() -> None:
             error: BaseException | None = None
             try:
                 with asyncio.Runner(loop_factory=lambda: theirs) as runner:
@@ -72,26 +75,27 @@ class KopfRunner:
                 with suppress(RuntimeError):  # our loop is closed
                     ours.call_soon_threadsafe(ended.set_result, error)
 
-        threading.Thread(target=live, name="kopf", daemon=True).start()
-        missing = asyncio.create_task(self._missed())
+        threading.Thread(target=run_thread, name="kopf", daemon=True).start()
+        missing = asyncio.create_task(self._missed_kind())
         try:
             await asyncio.wait({ended, missing}, return_when=asyncio.FIRST_COMPLETED)
             by_itself = ended.done()
         finally:
             missing.cancel()
-            with suppress(RuntimeError):  # its loop is closed
+            with suppress(RuntimeError):  # kopf's loop is closed
                 theirs.call_soon_threadsafe(stop.set)
-            await asyncio.wait({ended}, timeout=FAREWELL)
+            await asyncio.wait({ended}, timeout=STOP_TIMEOUT)
         return by_itself, ended.result() if ended.done() else None
 
-    async def _missed(self) -> None:
-        """Return once the cluster has a kind that kopf does not watch: it looks for kinds only when it begins.
+    async def _missed_kind(self) -> None:
+        """Return once the cluster has a kind that kopf does not watch.
 
-        Two looks in a row must find it missing: on a busy machine kopf lists one kind seconds after another.
+        kopf looks for kinds only when it starts. Two checks in a row must find the kind missing: on
+        a busy machine kopf lists one kind seconds after another.
         """
         missing: set[str] = set()
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(KIND_CHECK_INTERVAL)
             before = missing
             missing = {
                 path for path, listing in self._listings.items() if listing.there
@@ -100,14 +104,18 @@ class KopfRunner:
                 return
 
     async def _operate(self, ours: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-        """In the thread. kopf is imported here: it takes a quarter of a second."""
+        """Run kopf in its thread until ``stop`` is set or kopf fails.
+
+        kopf is imported here because the import takes a quarter of a second.
+        """
         import kopf  # noqa: PLC0415
 
         from ovnlet.kube import kopf_handlers  # noqa: PLC0415
 
         stores = [listing.store for listing in self._listings.values()]
 
-        async def notice(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        async def notice_list(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+            """Request our own list after each of kopf's, and note which kinds kopf watches."""
             listing = self._listings.get(request.url.path)
             if listing is None or "watch" in request.url.query:
                 return await send(request)
@@ -116,15 +124,15 @@ class KopfRunner:
             ours.call_soon_threadsafe(listing.request)
             return answer
 
-        def tell(store: Store[Any], seen: Any, deleted: bool) -> None:
-            ours.call_soon_threadsafe(store.gone if deleted else store.seen, seen)
+        def deliver(store: Store[Any], seen: Any, deleted: bool) -> None:
+            ours.call_soon_threadsafe(store.delete if deleted else store.update, seen)
 
-        hush()
-        async with self._access.session(notice) as http:
+        redirect_kopf_logs()
+        async with self._access.session(notice_list) as http:
             await kopf.operator(
-                registry=kopf_handlers.registry(self._access.server, http, stores, tell),
+                registry=kopf_handlers.registry(self._access.server, http, stores, deliver),
                 settings=kopf_handlers.settings(stores),
-                # By itself it asks DNS for the node's full name, and where none answers that takes 5 s.
+                # By default kopf asks DNS for the full host name: 5 s where no server answers.
                 identity=self._identity,  # type: ignore[arg-type]
                 standalone=True,
                 clusterwide=True,
@@ -132,30 +140,35 @@ class KopfRunner:
             )
 
 
-async def _outcome(life: Coroutine[None, None, None]) -> BaseException | None:
-    """Whatever it is: an error of kopf's is nothing to handle here, only to tell."""
-    (error,) = await asyncio.gather(life, return_exceptions=True)
+async def _outcome(operator: Coroutine[None, None, None]) -> BaseException | None:
+    """Return the error that kopf ended with, of any class: it is logged, not handled."""
+    (error,) = await asyncio.gather(operator, return_exceptions=True)
     return error
 
 
 class KopfLogHandler(logging.Handler):
-    """Passes kopf's errors on, each place in its code at most once a minute: it tells of every retry."""
+    """Passes kopf's errors on to our log as warnings.
+
+    Each line of kopf's code is logged once a minute at most: kopf logs every retry.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._told: dict[tuple[str, int], float] = {}
+        self._logged: dict[tuple[str, int], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log the record unless its line was logged within the last minute."""
         place = (record.pathname, record.lineno)
-        if monotonic() - self._told.get(place, -STEADY) >= STEADY:
-            self._told[place] = monotonic()
+        if monotonic() - self._logged.get(place, -LOG_INTERVAL) >= LOG_INTERVAL:
+            self._logged[place] = monotonic()
             log.warning(
                 "kopf: " + record.getMessage(),
                 error=repr(record.exc_info[1]) if record.exc_info else None,
             )
 
 
-def hush() -> None:
+def redirect_kopf_logs() -> None:
+    """Route kopf's errors through KopfLogHandler and drop its other records. Safe to repeat."""
     logger = logging.getLogger("kopf")
     logger.setLevel(logging.ERROR)
     logger.propagate = False

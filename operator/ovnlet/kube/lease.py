@@ -1,7 +1,8 @@
-"""Who leads, by a Lease: one replica at a time, and another soon after it has gone.
+"""Leader election by a Lease: one replica leads at a time, and another one soon after it is gone.
 
-Whoever holds the Lease renews it. The others watch it by their own clock only: a Lease that has not changed for as
-long as it says is nobody's. The holder stops by itself before that, and an end in good order gives it back at once.
+The leader renews the Lease. The other replicas watch it by their own clock only: a Lease that has
+not changed for its whole duration is free to take. The leader stops by itself before that moment,
+and on an orderly stop it releases the Lease at once.
 """
 
 import asyncio
@@ -13,13 +14,18 @@ import structlog
 
 from ovnlet.kube.session import Access, ApiFault, call
 
-# In parts of the Lease's duration: how often it is renewed, and when one gives up that cannot.
+# As fractions of the Lease's duration: how often the leader renews it, and for how long a leader
+# that cannot renew it goes on.
 RENEW, GIVE_UP = 0.2, 0.7
 log = structlog.get_logger("lease")
 
 
 class Lease:
-    """``held()`` returns once this replica leads, ``keep()`` when it does no longer, ``release()`` hands it on."""
+    """One replica's part in the election: ``acquire``, then ``keep``, then ``release``.
+
+    ``leader`` is the identity of the last known leader, empty if there is none. ``seconds`` is the
+    Lease's duration.
+    """
 
     def __init__(
         self, access: Access, namespace: str, name: str, identity: str, seconds: float
@@ -27,22 +33,26 @@ class Lease:
         self._access, self._identity, self._seconds = access, identity, seconds
         self._list = f"{access.server}/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name, self._namespace = name, namespace
-        self._seen: tuple[str, float] = ("", 0.0)  # its version, and when we first saw that
+        self._seen: tuple[str, float] = ("", 0.0)  # resource version, and when we first saw it
         self._body: dict[str, Any] = {}
         self.leader = ""
 
-    async def held(self) -> None:
+    async def acquire(self) -> None:
+        """Wait until this replica leads. Retries without end while the API server is away."""
         while True:
             try:
                 if await self._try():
                     log.info("leading", identity=self._identity)
                     return
             except ApiFault as fault:
-                log.warning("cannot look at the Lease", error=str(fault))
+                log.warning("cannot read the Lease", error=str(fault))
             await asyncio.sleep(self._seconds * RENEW * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
     async def keep(self) -> None:
-        """Renew until another holds it, or until it could not be renewed for so long that another soon will."""
+        """Renew the Lease until another replica holds it or renewing fails for too long.
+
+        Too long is 0.7 of the duration: another replica takes over soon after.
+        """
         loop = asyncio.get_running_loop()
         renewed = loop.time()
         while loop.time() - renewed < self._seconds * GIVE_UP:
@@ -55,19 +65,22 @@ class Lease:
                 renewed = began
             except (ApiFault, TimeoutError) as error:
                 log.warning("cannot renew the Lease", error=str(error) or "no answer in time")
-        log.warning("leading no more", leader=self.leader)
+        log.warning("no longer leading", leader=self.leader)
 
     async def release(self) -> None:
-        """Nobody has to wait for it to run out."""
+        """Free the Lease if this replica holds it, so that no other waits for it to expire.
+
+        Waits 2 s at most. A failure is only logged: the Lease expires anyway.
+        """
         if self.leader == self._identity:
             try:
                 async with asyncio.timeout(2):
                     await self._write("")
             except (ApiFault, TimeoutError) as error:
-                log.warning("cannot give the Lease back", error=str(error))
+                log.warning("cannot release the Lease", error=str(error))
 
     async def _try(self) -> bool:
-        """Take it or renew it; False where another has it."""
+        """Take or renew the Lease; return False if another replica holds it. Raises ApiFault."""
         try:
             async with self._access.session() as http:
                 self._body = await call(http, "GET", f"{self._list}/{self._name}")
@@ -87,7 +100,11 @@ class Lease:
         return await self._write(self._identity)
 
     async def _write(self, holder: str) -> bool:
-        """As its version was read: of two who write at once, one is refused."""
+        """Write the Lease with this holder; return False if another replica wrote it first.
+
+        The body has the resource version that was read, so that the API server rejects (409) one of
+        two concurrent writes.
+        """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before = self._body.get("spec") or {}
         same = before.get("holderIdentity") == holder

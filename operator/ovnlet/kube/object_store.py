@@ -1,4 +1,7 @@
-"""Kinds of object that are followed: by kopf's watch, by our own LIST, into a store in which older news never wins."""
+"""Stores of API objects. A watch and our own LIST feed them, and the newest resource version wins.
+
+A store does no I/O and keeps only what its reader takes from an object.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,12 +12,15 @@ Owner = tuple[str, str]
 
 
 class StoredObject(Protocol):
-    """What is kept of an object."""
+    """What a store needs of the objects that it keeps."""
 
     @property
-    def owner(self) -> Owner: ...
+    def owner(self) -> Owner:
+        """Namespace (empty for a cluster-scoped object) and name."""
+
     @property
-    def object_uid(self) -> str: ...
+    def object_uid(self) -> str:
+        """The ``metadata.uid``."""
 
 
 T = TypeVar("T", bound=StoredObject)
@@ -22,7 +28,11 @@ T = TypeVar("T", bound=StoredObject)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``selector`` is a field selector by which the server tells of some objects only."""
+    """A resource of the API server.
+
+    ``selector`` is a field selector; with one, the server lists and watches only the objects that
+    match it.
+    """
 
     group: str
     version: str
@@ -31,6 +41,7 @@ class Kind:
 
     @property
     def path(self) -> str:
+        """The URL path of the collection in all namespaces."""
         return (
             f"/apis/{self.group}/{self.version}/{self.plural}"
             if self.group
@@ -40,7 +51,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Version(Generic[T]):
-    """An object, or None where the reader does not want it, and the resource version at which it was so."""
+    """An object at one resource version; ``value`` is None if the reader does not want it."""
 
     owner: Owner
     version: int
@@ -48,10 +59,12 @@ class Version(Generic[T]):
 
 
 class Store(Generic[T]):
-    """Objects of one kind as last heard of. ``changed`` is given what was and what is.
+    """The objects of one kind, as last reported.
 
-    The watch and our own LIST race each other: whoever tells of an object tells its resource version too, and the
-    newest one of that namespace and name wins, a deletion included. ``complete`` is set once a whole list was taken.
+    The watch and our own LIST race each other. Each reports the resource version of an object, and
+    the newest version of a namespace and name wins, a deletion included. ``changed(old, new)`` is
+    called at every change, with None for an object that does not exist. ``complete`` is set once a
+    whole list was stored.
     """
 
     def __init__(
@@ -68,44 +81,56 @@ class Store(Generic[T]):
         self.complete = complete or asyncio.Event()
 
     def get(self, owner: Owner) -> T | None:
+        """Return the object of this namespace and name; None if there is none."""
         return self._values.get(owner)
 
     def __iter__(self) -> Iterator[T]:
+        """Iterate over a copy: the store may change meanwhile."""
         return iter(tuple(self._values.values()))
 
     def read(self, body: Mapping[str, Any]) -> Version[T]:
-        """Called in kopf's thread too."""
+        """Return what to store of an object's JSON. Called in kopf's thread too.
+
+        Raises KeyError, TypeError, ValueError or AttributeError for a body that is not an object.
+        """
         metadata = body["metadata"]
         owner = (metadata.get("namespace") or "", metadata["name"])
         return Version(owner, int(metadata["resourceVersion"]), self._read(body))
 
-    def seen(self, seen: Version[T]) -> None:
+    def update(self, seen: Version[T]) -> None:
+        """Store an object that was created or changed, unless something newer is known of it."""
         if seen.version > self._newest.get(seen.owner, 0):
             self._newest[seen.owner] = seen.version
             self._put(seen.owner, seen.value)
 
-    def gone(self, seen: Version[T]) -> None:
+    def delete(self, seen: Version[T]) -> None:
+        """Remove a deleted object, unless something newer is known of it."""
         if seen.version >= self._newest.get(seen.owner, 0):
             self._newest[seen.owner] = seen.version
             self._put(seen.owner, None)
 
-    def listed(self, listed: Iterable[Version[T]], version: int) -> bool:
-        """Take a complete list. False tells that versions run anew: the cluster was restored from a backup."""
+    def replace(self, listed: Iterable[Version[T]], version: int) -> bool:
+        """Store a complete list that was taken at ``version``, and remove what it lacks.
+
+        Return False if resource versions started over: the cluster was restored from a backup. The
+        store then forgets the versions it knew and takes the list as the truth.
+        """
         if restored := version < self._listed:
             self._newest.clear()
         self._listed = version
-        there = {seen.owner: seen for seen in listed}
-        self._newest = {o: v for o, v in self._newest.items() if o in there or v > version}
+        present = {seen.owner: seen for seen in listed}
+        self._newest = {o: v for o, v in self._newest.items() if o in present or v > version}
         for owner in [
-            owner for owner in self._values if owner not in there and owner not in self._newest
+            owner for owner in self._values if owner not in present and owner not in self._newest
         ]:
             self._put(owner, None)
-        for seen in there.values():
-            self.seen(seen)
+        for seen in present.values():
+            self.update(seen)
         self.complete.set()
         return not restored
 
     def _put(self, owner: Owner, value: T | None) -> None:
+        """Set or remove (None) a value, and report it if it is a change."""
         old = self._values.pop(owner, None)
         if value is not None:
             self._values[owner] = value

@@ -1,4 +1,7 @@
-"""Objects of the API server as the controller, and beside its pods the agent, keep them: the facts they act on."""
+"""The API objects that the controller works with, and the agent's own Node: kinds and readers.
+
+A reader takes only the facts that a pass acts on. The agent reads its pods in `pods`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +22,16 @@ STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 
 Body = Mapping[str, Any]
 UNAVAILABLE = "NetworkUnavailable"
-_ENDED = ("Succeeded", "Failed")
+_FINISHED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnNode:
-    """What an agent keeps of its own Node; ``unavailable`` are status and reason of the condition of that name."""
+    """The agent's own Node.
+
+    ``unavailable`` holds status and reason of the condition NetworkUnavailable; None if the Node
+    does not have the condition.
+    """
 
     kind: ClassVar[str] = "Node"
     api_version: ClassVar[str] = "v1"
@@ -37,11 +44,12 @@ class OwnNode:
 
     @property
     def owner(self) -> tuple[str, str]:
+        """The key in a store: no namespace, and the name."""
         return ("", self.name)
 
 
 def workload(body: Body) -> Workload | None:
-    """None for a pod that has the node's own network."""
+    """Read a Pod; None for one on the host network."""
     spec, metadata = body.get("spec", {}), body["metadata"]
     if spec.get("hostNetwork"):
         return None
@@ -50,7 +58,7 @@ def workload(body: Body) -> Workload | None:
         name=metadata["name"],
         object_uid=metadata["uid"],
         node=spec.get("nodeName") or "",
-        finished=body.get("status", {}).get("phase") in _ENDED,
+        finished=body.get("status", {}).get("phase") in _FINISHED,
         workload=_stateful_set(metadata),
         runtime_uid=runtime_uid("", metadata.get("annotations") or {}),
         annotations=_annotations(metadata),
@@ -58,6 +66,7 @@ def workload(body: Body) -> Workload | None:
 
 
 def node(body: Body) -> NodeClaim:
+    """Read a Node: its annotations and its internal addresses."""
     metadata = body["metadata"]
     addresses = body.get("status", {}).get("addresses") or ()
     internal = tuple(sorted(a["address"] for a in addresses if a.get("type") == "InternalIP"))
@@ -65,6 +74,7 @@ def node(body: Body) -> NodeClaim:
 
 
 def own_node(body: Body) -> OwnNode:
+    """Read the agent's own Node: its annotations and the condition NetworkUnavailable."""
     metadata = body["metadata"]
     conditions = body.get("status", {}).get("conditions") or ()
     found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
@@ -73,11 +83,12 @@ def own_node(body: Body) -> OwnNode:
 
 
 def subnet(body: Body) -> SubnetObject:
+    """Read a Subnet of Kube-OVN's API. Its spec is not validated here."""
     metadata = body["metadata"]
     return SubnetObject(
         name=metadata["name"],
         object_uid=metadata["uid"],
-        made=metadata.get("creationTimestamp") or "",
+        created=metadata.get("creationTimestamp") or "",
         generation=int(metadata.get("generation") or 0),
         deleting="deletionTimestamp" in metadata,
         finalizers=tuple(metadata.get("finalizers") or ()),
@@ -87,11 +98,13 @@ def subnet(body: Body) -> SubnetObject:
 
 
 def ip_pool(body: Body) -> IpPool:
+    """Read an IPPool of Kube-OVN's API."""
     metadata = body["metadata"]
     return pools.read(metadata["name"], metadata["uid"], body.get("spec") or {})
 
 
 def stateful_set(body: Body) -> StatefulSet:
+    """Read a StatefulSet. One that is being deleted counts as having no replicas."""
     metadata, spec = body["metadata"], body.get("spec") or {}
     replicas = 0 if "deletionTimestamp" in metadata else int(spec.get("replicas", 1))
     first = int((spec.get("ordinals") or {}).get("start", 0))
@@ -99,6 +112,7 @@ def stateful_set(body: Body) -> StatefulSet:
 
 
 def _stateful_set(metadata: Body) -> str:
+    """Return the name of the StatefulSet that controls a pod; empty if none does."""
     owners = metadata.get("ownerReferences") or ()
     return next(
         (
@@ -111,6 +125,7 @@ def _stateful_set(metadata: Body) -> str:
 
 
 def _annotations(metadata: Body) -> dict[str, str]:
+    """Return the annotations of the controller's provider only."""
     every: Mapping[str, str] = metadata.get("annotations") or {}
     return {
         name: value

@@ -1,6 +1,7 @@
-"""The way to the API server: where it is, whom to trust, who we are.
+"""Sessions with the API server: its address, the CA to trust, and our credentials.
 
-A session is opened for a purpose and closed after it, so that each starts with the files as they are now.
+A session is opened for one purpose and closed after it, so that each one starts with the credential
+files as they are now.
 """
 
 import base64
@@ -20,7 +21,7 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from ovnlet.core.errors import NotReady, OvnletError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-CONNECT, TOTAL = 3, 30
+CONNECT_TIMEOUT, TOTAL_TIMEOUT = 3, 30  # seconds
 
 
 class BadCredentials(OvnletError):
@@ -28,7 +29,7 @@ class BadCredentials(OvnletError):
 
 
 class ApiFault(NotReady):
-    """The API server did not do what was asked. ``status`` is 0 where it did not answer at all."""
+    """The API server did not do what it was asked to. ``status`` is 0 if it did not answer."""
 
     def __init__(self, what: str, status: int = 0) -> None:
         self.status = status
@@ -37,7 +38,10 @@ class ApiFault(NotReady):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """``certificate`` is our own with its key; all certificates are PEM text."""
+    """Server address and credentials.
+
+    ``ca`` and ``certificate`` (our own, with its key) are PEM text.
+    """
 
     server: str
     ca: str
@@ -46,7 +50,11 @@ class Credentials:
 
 
 class Access:
-    """Opens sessions by a kubeconfig or, without one, by the pod's service account."""
+    """Opens sessions with the credentials of a kubeconfig or, without one, of the service account.
+
+    ``server`` overrides the address. The constructor raises BadCredentials if the credentials
+    cannot be used now.
+    """
 
     def __init__(
         self,
@@ -62,11 +70,11 @@ class Access:
         self.server = (server or credentials.server).rstrip("/")
         if not self.server:
             raise BadCredentials(
-                "no kubeconfig is given and KUBERNETES_SERVICE_HOST is not set: this is no pod"
+                "no kubeconfig is given and KUBERNETES_SERVICE_HOST is not set: not in a pod"
             )
 
     def read(self) -> Credentials:
-        """The credentials as they are now. Raises BadCredentials."""
+        """Return the credentials as the files have them now. Raises BadCredentials."""
         try:
             return (
                 from_kubeconfig(self._kubeconfig)
@@ -79,7 +87,11 @@ class Access:
             ) from error
 
     def session(self, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
-        """The caller closes it. Raises ApiFault: credentials that were good at start will be so again."""
+        """Return a new session, which the caller closes.
+
+        Raises ApiFault if the credentials cannot be read: they were good at the start, so a retry
+        may help.
+        """
         try:
             context = tls(self.read())
         except BadCredentials as error:
@@ -87,12 +99,15 @@ class Access:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
             headers={"User-Agent": "ovnlet"},
-            timeout=aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT),
+            timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT, sock_connect=CONNECT_TIMEOUT),
             middlewares=(self._identify(context), *middlewares),
         )
 
     def _identify(self, context: ssl.SSLContext) -> ClientMiddlewareType:
-        """Put the token on each request, read again when its file has changed: kubelet renews it every hour."""
+        """Return a middleware that puts the token on each request.
+
+        It reads the token again when the file has changed: kubelet renews it every hour.
+        """
         path, seen, token = self._kubeconfig or self._account / "token", (0, 0), ""
 
         async def identify(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -101,11 +116,10 @@ class Access:
                 now = path.stat()
                 if (now.st_mtime_ns, now.st_ino) != seen:
                     credentials = self.read()
-                    context.load_verify_locations(
-                        cadata=credentials.ca
-                    )  # the CA's successor, if there is one
+                    # Trust a CA that has succeeded the old one, too.
+                    context.load_verify_locations(cadata=credentials.ca)
                     seen, token = (now.st_mtime_ns, now.st_ino), credentials.token or ""
-            except (OSError, BadCredentials) as error:  # one that kopf tries again after
+            except (OSError, BadCredentials) as error:  # kopf retries after this class
                 raise aiohttp.ClientConnectionError(f"no credentials: {error}") from error
             if token:
                 request.headers["Authorization"] = f"Bearer {token}"
@@ -115,7 +129,7 @@ class Access:
 
 
 async def call(http: aiohttp.ClientSession, method: str, url: str, **options: Any) -> Any:
-    """One request and its JSON answer. Raises ApiFault whatever goes wrong."""
+    """Send one request and return its JSON answer. Raises ApiFault for every failure."""
     what = f"{method} {url.partition('?')[0]}"
     try:
         async with http.request(method, url, **options) as answer:
@@ -128,7 +142,7 @@ async def call(http: aiohttp.ClientSession, method: str, url: str, **options: An
 
 
 def tls(credentials: Credentials) -> ssl.SSLContext:
-    """Trust the cluster's CA and nobody else."""
+    """Return a context that trusts the cluster's CA only. Raises BadCredentials."""
     try:
         context = ssl.create_default_context(cadata=credentials.ca)
         if credentials.certificate:  # the ssl module loads it from files only
@@ -137,12 +151,16 @@ def tls(credentials: Credentials) -> ssl.SSLContext:
                 context.load_cert_chain(file.name)
     except (OSError, ValueError) as error:
         raise BadCredentials(f"certificates: {error}") from error
-    # On by default since Python 3.13; the CAs of many clusters lack the extensions it asks for.
+    # Python 3.13 sets this flag by default; the CAs of many clusters lack the extensions it wants.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 def from_account(directory: Path) -> Credentials:
+    """Return the credentials of a pod's service account. Raises OSError.
+
+    The address comes from the environment; it is empty outside of a pod.
+    """
     host, port = (
         environ.get("KUBERNETES_SERVICE_HOST", ""),
         environ.get("KUBERNETES_SERVICE_PORT", "443"),
@@ -154,6 +172,11 @@ def from_account(directory: Path) -> Credentials:
 
 
 def from_kubeconfig(path: Path) -> Credentials:
+    """Return the credentials of the current context of a kubeconfig.
+
+    Raises OSError, KeyError, TypeError, ValueError, StopIteration or YAMLError if the file does not
+    have them or names a credential plugin.
+    """
     config = yaml.safe_load(path.read_text())
     context = _named(config, "context", config["current-context"])
     cluster = _named(config, "cluster", context["cluster"])
@@ -176,6 +199,7 @@ def from_kubeconfig(path: Path) -> Credentials:
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """Return the entry ``name`` of the list ``kind``s. Raises StopIteration if there is none."""
     found: dict[str, Any] = next(
         entry[kind] for entry in config[f"{kind}s"] if entry["name"] == name
     )
@@ -183,7 +207,7 @@ def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
 
 
 def _pem(path: Path, entry: Mapping[str, Any], name: str) -> str:
-    """Inline or in a file, which may be named relative to the kubeconfig."""
+    """Return PEM text that is inline or in a file, whose path may be relative to the kubeconfig."""
     if f"{name}-data" in entry:
         try:
             return base64.b64decode(entry[f"{name}-data"], validate=True).decode()

@@ -1,4 +1,4 @@
-"""Of Kube-OVN's Subnet objects only what a node has to know."""
+"""What a node needs to know of Kube-OVN's Subnet objects."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,9 +13,10 @@ _DEFAULT_VPC = "ovn-cluster"
 
 
 def facts(subnet: SubnetObject | None) -> dict[str, str] | None:
-    """What its running pods follow, as text; None where there is no such Subnet.
+    """Return the MTU and gateway, as text, that running pods of a Subnet follow; None without one.
 
-    Where an underlay's pods reach those of the overlay, their gateway is another one, which their annotations tell.
+    With ``u2oInterconnection`` (an underlay whose pods reach those of the overlay) the pods have
+    another gateway, which their annotations name; the Subnet's gateway is then left out.
     """
     if subnet is None:
         return None
@@ -28,27 +29,32 @@ def facts(subnet: SubnetObject | None) -> dict[str, str] | None:
 
 
 def reach(subnets: Iterable[SubnetObject]) -> Reach:
-    """Of the subnets that the cluster's router reaches: not those of other VPCs or on a VLAN of the underlay."""
+    """Return the prefixes that the cluster's router reaches, and those of them with natOutgoing.
+
+    Subnets of other VPCs and those on a VLAN of the underlay are not reached.
+    """
     reached = [subnet for subnet in subnets if _is_reached(subnet.spec)]
     outgoing = [subnet for subnet in reached if subnet.spec.get("natOutgoing")]
     return Reach(_prefixes(reached), _prefixes(outgoing))
 
 
 def _is_reached(spec: Mapping[str, Any]) -> bool:
+    """Return whether the cluster's router leads to a Subnet with this spec."""
     if spec.get("vpc", _DEFAULT_VPC) not in ("", _DEFAULT_VPC):
         return False
     return not spec.get("vlan") or bool(spec.get("logicalGateway"))
 
 
 def _prefixes(subnets: Iterable[SubnetObject]) -> frozenset[Destination]:
-    return frozenset(found for subnet in subnets for found in _of(subnet))
+    return frozenset(found for subnet in subnets for found in _cidrs(subnet))
 
 
-def _of(subnet: SubnetObject) -> Iterator[Destination]:
+def _cidrs(subnet: SubnetObject) -> Iterator[Destination]:
+    """Yield the valid prefixes of ``cidrBlock``, except a default route."""
     for text in split(str(subnet.spec.get("cidrBlock") or "")):
         try:
             found = prefix(text)
         except ValueError:
-            continue  # its controller tells
-        if found.prefixlen:  # never a default route
+            continue  # the Subnet's controller reports it
+        if found.prefixlen:
             yield found

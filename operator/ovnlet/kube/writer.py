@@ -1,4 +1,4 @@
-"""What the controller writes to the API server: annotations of pods and Nodes, and its own Subnets' status."""
+"""The controller's patches: annotations of pods and Nodes, Subnet status and finalizers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,30 @@ from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.kube.objects import NODES, PODS, SUBNETS
 from ovnlet.kube.session import Access, ApiFault, call
 
-# More at once only make the API server slower for everybody else.
-ABREAST = 16
+# More concurrent patches only slow the API server down for its other clients.
+MAX_CONCURRENT = 16
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 class Writer:
-    """One session for as long as it is used; a write to an object that is gone or another one is no fault."""
+    """Patches objects over one session, at most 16 at a time.
+
+    A patch to an object that is gone, or that another object of the same name has replaced, counts
+    as done. Every method raises ApiFault if the patch fails otherwise.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._http: aiohttp.ClientSession | None = None
-        self._turns = asyncio.Semaphore(ABREAST)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def close(self) -> None:
+        """Close the session. A later patch opens a new one."""
         if self._http is not None:
             await self._http.close()
 
     async def annotate(self, claim: Claim, annotations: Mapping[str, str]) -> None:
-        """In one patch, and only if it is still that very object."""
+        """Set all annotations in one patch, only on the object with the claim's UID."""
         body = {"metadata": {"uid": claim.object_uid, "annotations": dict(annotations)}}
         if isinstance(claim, NodeClaim):
             await self._patch(f"{NODES.path}/{claim.name}", body)
@@ -39,15 +44,18 @@ class Writer:
             )
 
     async def status(self, subnet: SubnetObject, status: Mapping[str, Any]) -> None:
+        """Merge ``status`` into the Subnet's status."""
         body = {"metadata": {"uid": subnet.object_uid}, "status": dict(status)}
         await self._patch(f"{SUBNETS.path}/{subnet.name}/status", body)
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str]) -> None:
+        """Replace the Subnet's finalizers."""
         body = {"metadata": {"uid": subnet.object_uid, "finalizers": list(finalizers)}}
         await self._patch(f"{SUBNETS.path}/{subnet.name}", body)
 
     async def _patch(self, path: str, body: Mapping[str, Any]) -> None:
-        async with self._turns:
+        """Send a merge patch. Waits for a free slot."""
+        async with self._slots:
             if self._http is None or self._http.closed:
                 self._http = self._access.session()
             try:
@@ -55,5 +63,5 @@ class Writer:
                     self._http, "PATCH", f"{self._access.server}{path}", json=body, headers=_MERGE
                 )
             except ApiFault as fault:
-                if fault.status not in (404, 409):  # gone, or another object of that name
+                if fault.status not in (404, 409):  # gone, or another UID under that name
                     raise

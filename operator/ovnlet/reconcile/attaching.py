@@ -6,11 +6,19 @@ from contextlib import suppress
 
 import structlog
 
-from ovnlet.core.errors import NodeFault, NotConverged, NotReady, OvnletError, UnknownSandbox
+from ovnlet.core.errors import (
+    Invalid,
+    NodeFault,
+    NotConverged,
+    NotReady,
+    OvnletError,
+    UnknownSandbox,
+)
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
-from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
-from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.loop import Passes
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.scopes.pod import PodScope, Records
 from ovnlet.reconcile.stages import Clock, untimed
 from ovnlet.reconcile.state import Owner, State
 
@@ -44,26 +52,19 @@ class Attaching:
     ``budget`` is in seconds, for one ADD in all.
     """
 
-    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         *,
-        host: Host,
+        scope: PodScope,
+        passes: Passes,
         state: State,
         records: Records,
-        reconciler: Reconciler,
-        queue: Queue[AttachmentKey, Outcome | None],
         refresh: Callable[[], Coroutine[None, None, None]],
         budget: float,
         clock: Clock = untimed,
     ) -> None:
-        self._clock = clock
-        self._host, self._state, self._records = host, state, records
-        self._reconciler, self._queue, self._refresh, self._budget = (
-            reconciler,
-            queue,
-            refresh,
-            budget,
-        )
+        self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
+        self._state, self._records, self._refresh, self._budget = state, records, refresh, budget
         self._adding: dict[AttachmentKey, _Adding] = {}
 
     async def add(self, attachment: Attachment) -> Outcome:
@@ -96,7 +97,7 @@ class Attaching:
         record = self._records.get(key)
         if record is None:
             raise UnknownSandbox("no such attachment on this node")
-        desired, _ = self._reconciler.desired(record)
+        desired, _ = self._scope.desired(record)
         plan = diff(desired, await self._host.observe(record.attachment, desired))
         if left := tuple(step for step in plan if concerns(step)):
             raise NotConverged(left)
@@ -124,7 +125,7 @@ class Attaching:
 
     async def _collect(self, attachment: Attachment) -> None:
         if self._host.life(attachment) is Life.DEAD:
-            await self._queue.run(attachment.key)
+            await self._passes.run(attachment.key)
         else:
             log.warning("not listed by the runtime, but alive: kept", attachment=attachment.key)
 
@@ -142,9 +143,10 @@ class Attaching:
 
     async def _guarded(self, adding: _Adding) -> Outcome:
         attachment = adding.attachment
+        self._refuse_second_claim(attachment)
         known = self._records.get(attachment.key)
         if known is None:
-            self._records.put(Record(attachment))
+            self._scope.remember(Record(attachment))
         self._displace(attachment)
         adding.task = asyncio.ensure_future(self._attach(adding))
         try:
@@ -163,7 +165,7 @@ class Attaching:
         attachment = adding.attachment
         with self._clock("annotation"):
             await self._annotated(adding)
-        with self._queue.calm(attachment.key):
+        with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
             adding.waits_for = (
@@ -171,14 +173,14 @@ class Attaching:
             )
             with self._clock("flows"):
                 await self._host.installed(attachment)
-            self._queue.answer(attachment.key)
+            self._passes.acknowledge(attachment.key)
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)
         return outcome
 
     async def _pass(self, attachment: Attachment) -> Outcome:
-        self._reconciler.ask(attachment.key)
-        outcome = await self._queue.run(attachment.key)
+        self._passes.force(attachment.key)
+        outcome = await self._passes.run(attachment.key)
         if outcome is None or not outcome.desired:
             raise UnknownSandbox(
                 "this sandbox was deleted or replaced by a newer one while it was being attached"
@@ -206,8 +208,8 @@ class Attaching:
                         await proving
 
     def _reason_to_wait(self, adding: _Adding) -> str | None:
-        adding.seen = adding.seen or self._reconciler.text(adding.attachment) is not None
-        return self._reconciler.awaits(adding.attachment)
+        adding.seen = adding.seen or self._scope.text(adding.attachment) is not None
+        return self._scope.missing_inputs_of(adding.attachment)
 
     async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
         """A pod that a list begun after its ADD does not hold is deleted.
@@ -236,22 +238,35 @@ class Attaching:
             adding.overtake(reason)
             await adding.finished.wait()
 
+    def _refuse_second_claim(self, attachment: Attachment) -> None:
+        """Raise Invalid where another interface of a living sandbox has this logical switch port: OVN binds it once."""
+        for record in self._records.claiming(attachment.iface_id):
+            other = record.attachment
+            if other.ifname == attachment.ifname or self._scope.is_deleted(other.key):
+                continue
+            if self._host.life(other) is not Life.DEAD:
+                allowed = (
+                    f"a provider of its own: {other.ifname} of {'/'.join(other.called)} has the "
+                    f"logical switch port {attachment.iface_id} already"
+                )
+                raise Invalid("provider", attachment.provider, allowed)
+
     def _displace(self, attachment: Attachment) -> None:
         """The newest sandbox of a pod's interface takes over: end the ADDs of the others, look at all of them."""
-        for record in self._records:
+        for record in self._records.of(attachment.owner):
             other = record.attachment
-            if other.owner != attachment.owner or other.key == attachment.key:
+            if other.key == attachment.key:
                 continue
-            if other.key in self._adding and self._reconciler.superseded(other):
+            if other.key in self._adding and self._scope.superseded(other):
                 self._adding[other.key].overtake("a newer sandbox of this pod took over")
-            self._reconciler.ask(other.key)
-            self._queue.add(other.key)
+            self._passes.force(other.key)
+            self._passes.add(other.key)
 
     async def _detach(self, attachment: Attachment) -> None:
         record = self._records.get(attachment.key)
         leaving = record.attachment if record else attachment  # a DEL does not say whose it is
-        self._reconciler.leave(leaving)
-        await self._queue.run(leaving.key)
+        self._scope.mark_deleted(leaving)
+        await self._passes.run(leaving.key)
         self._displace(leaving)
 
     async def _undo(self, attachment: Attachment) -> None:

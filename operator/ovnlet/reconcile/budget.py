@@ -1,79 +1,80 @@
-"""Repairs that are undone at once: somebody changes the same thing again and again, and the loop must not spin.
+"""What one key may cost: looks, repairs and expensive remedies, each a token bucket.
 
-A thing's first repairs are immediate. Those that follow hard on each other have its pod rest, 1 s and doubling up to a
-minute. Many things that are each broken once, as by a clumsy hand, have nothing wait.
+An empty bucket delays, it never drops: the last change always gets its look. A call of the runtime and
+an edit spend nothing and wait for nothing. Without it, a pod that changes its own network in a loop, or
+somebody who undoes each repair at once, would keep the agent busy for ever.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from ovnlet.core.identity import AttachmentKey
-from ovnlet.core.plan import Step
-from ovnlet.core.resources import Key
-
-# `ip address flush` alone goes ten rounds against a repair before it gives up, and may meet what was broken just now.
-FREE = 15
-# What is undone later than that was not undone at once, and a repair each two seconds costs nothing.
-WINDOW = 2.0
-LONGEST = 60.0
-# No number in it: the same words each time make one Event with a count.
-UNDONE = "undone at once again and again, so each repair waits longer, for a minute at most"
+Reason = Literal["looks", "repairs", "remedies"]
 
 
 @dataclass(slots=True)
-class _Row:
-    """Of each thing how many repairs in a row, and when the last was; the end of the rest with its timer."""
+class Bucket:
+    """A token bucket: ``burst`` tokens at most, one more every ``every`` seconds."""
 
-    things: dict[Key, tuple[int, float]] = field(default_factory=dict)
-    until: float = float("-inf")
-    timer: asyncio.TimerHandle | None = None
+    burst: int
+    every: float
+    left: float = field(init=False)
+    since: float = field(init=False, default=float("-inf"))
 
+    def __post_init__(self) -> None:
+        """Begin full."""
+        self.left = self.burst
 
-class RepairBackoff:
-    """``again(key)`` is called when a rest that held something up is over."""
+    def wait(self, now: float) -> float:
+        """Return the seconds until a token is there; 0 if one is."""
+        self._refill(now)
+        return 0.0 if self.left >= 1 else (1 - self.left) * self.every
 
-    def __init__(self, again: Callable[[AttachmentKey], None]) -> None:
-        self._again = again
-        self._rows: dict[AttachmentKey, _Row] = {}
+    def spend(self, now: float) -> None:
+        """Take a token, whether there is one or not. Debts are limited to one token."""
+        self._refill(now)
+        self.left = max(self.left - 1, -1.0)
 
-    def took(self, key: AttachmentKey, steps: Iterable[Step]) -> None:
-        """A repair was made. Of a thing's within two seconds of the one before, or of the rest, fifteen are free."""
-        now = asyncio.get_running_loop().time()
-        row = self._rows.setdefault(key, _Row())
-        row.things = {
-            thing: seen
-            for thing, seen in row.things.items()
-            if now - max(seen[1], row.until) < WINDOW
-        }
-        mended = {
-            _thing(step): (row.things.get(_thing(step), (0, now))[0] + 1, now) for step in steps
-        }
-        row.things |= mended
-        most = max((count for count, _ in mended.values()), default=0)
-        if most > FREE:
-            row.until = now + min(2.0 ** (most - FREE - 1), LONGEST)
-
-    def rest(self, key: AttachmentKey) -> float:
-        """Seconds until this key may be repaired again; if there are any, ``again`` is called after them."""
-        row = self._rows.get(key)
-        now = asyncio.get_running_loop().time()
-        if row is None or row.until <= now:
-            return 0.0
-        if row.timer is None:
-            row.timer = asyncio.get_running_loop().call_at(row.until, self._over, key, row)
-        return row.until - now
-
-    def forget(self, key: AttachmentKey) -> None:
-        row = self._rows.pop(key, None)
-        if row is not None and row.timer is not None:
-            row.timer.cancel()
-
-    def _over(self, key: AttachmentKey, row: _Row) -> None:
-        row.timer = None
-        self._again(key)
+    def _refill(self, now: float) -> None:
+        if now > self.since:
+            self.left = min(self.left + (now - self.since) / self.every, float(self.burst))
+            self.since = now
 
 
-def _thing(step: Step) -> Key:
-    """Its kind, place and name: what else a key has may be another each time in a fight over one thing."""
-    return step.resource.key[:3]
+@dataclass(slots=True)
+class Budget:
+    """The buckets of one key.
+
+    ``looks`` are passes that a notification of the node asked for; 5 a second of 1.5 ms each are 1 % of
+    a core. ``repairs`` are passes that changed something nobody asked to change, and passes that failed:
+    `ip address flush` alone undoes ten in a row before it gives up. ``remedies`` concern the whole node,
+    such as a recompute of ovn-controller.
+    """
+
+    looks: Bucket = field(default_factory=lambda: Bucket(20, 0.2))
+    repairs: Bucket = field(default_factory=lambda: Bucket(15, 2.5))
+    remedies: Bucket = field(default_factory=lambda: Bucket(2, 60.0))
+
+    def look(self, now: float) -> tuple[float, Reason]:
+        """Spend a look, or return the seconds to wait for one and which bucket is empty."""
+        waits: tuple[tuple[float, Reason], ...] = (
+            (self.repairs.wait(now), "repairs"),
+            (self.looks.wait(now), "looks"),
+        )
+        longest = max(waits)
+        if not longest[0]:
+            self.looks.spend(now)
+        return longest
+
+    def remedy(self, now: float) -> bool:
+        """Spend a remedy; return whether one was left."""
+        if self.remedies.wait(now):
+            return False
+        self.remedies.spend(now)
+        return True
+
+    def is_full(self, now: float) -> bool:
+        """Return whether nothing of it is spent, so that it need not be kept."""
+        return all(
+            (each.wait(now), each.left >= each.burst)[1]
+            for each in (self.looks, self.repairs, self.remedies)
+        )

@@ -1,303 +1,195 @@
-"""One pass for one attachment: desired, observed, plan, apply, and look again.
+"""The loop: desired, observed, plan, apply, and look again; for every key of every scope.
 
-ADD, an edited annotation, drift, a restart and a reboot all end here; DEL is desired ABSENT.
+ADD, DEL, an edited annotation, drift, a restart and a reboot all end here. CHECK is its first half.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
-from ovnlet.core import annotations
-from ovnlet.core.allocation import Allocation
-from ovnlet.core.desired import network
-from ovnlet.core.errors import Invalid, NotConverged, NotReady
-from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
-from ovnlet.core.plan import Plan, Step, diff
-from ovnlet.core.resources import ABSENT, Network
-from ovnlet.core.settings import Repair
-from ovnlet.core.shaping import unenforced
-from ovnlet.reconcile.budget import UNDONE, RepairBackoff
-from ovnlet.reconcile.state import State
+from ovnlet.core.errors import NotConverged, OvnletError
+from ovnlet.core.identity import Identity
+from ovnlet.core.plan import Step, diff
+from ovnlet.core.resources import Network
+from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.outcome import Outcome, Target
+from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.scope import Host, Key, Scope
 
-# Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a removed thing.
+# Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a
+# removed thing.
 PASSES = 3
+NO_REMEDY = "a recompute of ovn-controller has not helped; the next one comes in a minute at most"
 
 
-class Host(Protocol):
-    """The node, as the loop sees it. ``drivers.host`` fulfils it."""
+class Loop:
+    """Turns keys into outcomes. It keeps no state but which keys a caller has forced."""
 
-    @property
-    def node(self) -> Node: ...
-    def life(self, attachment: Attachment) -> Life: ...
-    async def observe(self, attachment: Attachment, desired: Network) -> Network: ...
-    async def apply(self, attachment: Attachment, plan: Plan) -> None: ...
-    async def installed(self, attachment: Attachment) -> None: ...
-
-
-class Records(Protocol):
-    """The memory of attachments. ``drivers.sandboxes`` fulfils it."""
-
-    @property
-    def boot_id(self) -> str: ...
-    def __iter__(self) -> Iterator[Record]: ...
-    def get(self, key: AttachmentKey) -> Record | None: ...
-    def put(self, record: Record) -> None: ...
-    def remove(self, key: AttachmentKey) -> None: ...
-    def next_sequence(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a pass ended with.
-
-    ``steps`` were applied; ``edited`` tells that new annotations asked for them, ``fresh`` that there was no network
-    before, ``asked`` that a call waits for it: in an ADD ovs-vswitchd may undo a flag that it did not see come.
-    ``left`` are those that are not to be applied, and ``why_left``. ``seconds`` are from first to last look.
-    ``notices`` are of values that were rounded, ``unenforced`` of limits that this node cannot enforce.
-    """
-
-    attachment: Attachment
-    desired: Network
-    observed: Network
-    steps: tuple[Step, ...] = ()
-    problems: tuple[Invalid, ...] = ()
-    edited: bool = False
-    fresh: bool = False
-    asked: bool = False
-    left: Plan = ()
-    why_left: str = ""
-    seconds: float = 0.0
-    notices: tuple[str, ...] = ()
-    unenforced: tuple[str, ...] = ()
-
-    @property
-    def what(self) -> str:
-        """In a word: attached, updated, repaired or detached."""
-        if not self.desired:
-            return "detached"
-        if self.edited and not self.fresh:
-            return "updated"
-        return "attached" if self.fresh or self.asked else "repaired"
-
-
-class Listener(Protocol):
-    """Who is told of each pass's outcome: status, Events, metrics."""
-
-    def __call__(self, outcome: Outcome, /) -> None: ...
-
-
-class Reconciler:
-    """Turns keys into outcomes. It keeps no state but the attachments that are leaving, and whom a pass is owed.
-
-    ``repair`` is what a pass does about drift that nobody asked it to undo; ``again`` asks for a pass after a rest.
-    ``subnet`` gives the facts of a Subnet by name, as text, or None while none of that name is known.
-    """
-
-    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
-        self,
-        host: Host,
-        state: State,
-        records: Records,
-        tell: Listener,
-        *,
-        repair: Repair = "fix",
-        again: Callable[[AttachmentKey], None] = lambda _: None,
-        subnet: Callable[[str], Mapping[str, str] | None] = lambda _: None,
-    ) -> None:
-        self._host, self._state, self._records, self._tell, self._repair = (
-            host,
-            state,
-            records,
-            tell,
-            repair,
+    def __init__(self) -> None:
+        self.queue: Queue[Key, Outcome | None] = Queue(
+            self.reconcile, self._failed, self._throttled
         )
-        self._patience, self._subnet = RepairBackoff(again), subnet
-        self._leaving: dict[AttachmentKey, Attachment] = {}
-        self._asked: set[AttachmentKey] = set()
-        self._departed: dict[tuple[tuple[str, str], str | None, str, str], Mapping[str, str]] = {}
+        self._scopes: dict[str, Scope] = {}
+        self._forced: set[Key] = set()
 
-    def ask(self, key: AttachmentKey) -> None:
-        """Passes of this attachment act, whatever ``repair`` says, until one has succeeded: a call or an edit waits."""
-        self._asked.add(key)
+    def keep(self, name: str, scope: Scope) -> None:
+        """Add a scope; from now on its keys are kept."""
+        self._scopes[name] = scope
 
-    def leave(self, attachment: Attachment) -> None:
-        """From now on the desired network of this attachment is ABSENT, whether it has a record or not."""
-        self._leaving[attachment.key] = attachment
+    def passes(self, name: str) -> "Passes":
+        """Return the loop as seen by one scope, which need not be there yet."""
+        return Passes(self, name)
 
-    def leaving(self, key: AttachmentKey) -> bool:
-        return key in self._leaving
+    def every_key(self) -> Iterator[Key]:
+        """Yield the keys of all scopes, in the order in which these were added."""
+        for name, scope in self._scopes.items():
+            yield from (Key(name, own) for own in scope.every_key())
 
-    async def reconcile(self, key: AttachmentKey) -> Outcome | None:
-        """One pass. None where nothing of that key is known, or not yet all that a first one needs.
+    def scope_of(self, key: Key) -> Scope:
+        """Return the scope that keeps this key."""
+        return self._scopes[key.scope]
 
-        Raises NotReady, NodeFault, Taken, UnknownSandbox or NotConverged; a pass that is repeated arrives.
+    async def settle(self) -> None:
+        """Run one pass for every key there is, scope after scope. Failed passes are repeated later."""
+        for name in self._scopes:
+            passes = [self.queue.run(key) for key in self.every_key() if key.scope == name]
+            await asyncio.gather(*passes, return_exceptions=True)
+
+    def add_all(self) -> None:
+        """Ask for a pass of every key: something that concerns all changed, or what changed is unknown."""
+        for key in self.every_key():
+            self.queue.add(key)
+
+    def hint_all(self) -> None:
+        """Hint every key: notifications of the node were dropped."""
+        for key in self.every_key():
+            self.queue.hint(key)
+
+    def force(self, key: Key) -> None:
+        """Have passes of this key act, whatever the settings say of drift, until one has succeeded."""
+        self._forced.add(key)
+
+    async def reconcile(self, key: Key) -> Outcome | None:
+        """Run one pass; return None where the scope has no such key or still waits for inputs.
+
+        Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. A pass that is repeated
+        arrives: whatever a failed one left is drift for the next.
         """
-        record = self._records.get(key)
-        attachment = self._leaving.get(key) or (record.attachment if record else None)
-        if attachment is None:
+        scope = self._scopes[key.scope]
+        await scope.host.ready()
+        target = scope.target(key.own)
+        if target is None:
             return None
-        if key in self._leaving or self._host.life(attachment) is Life.DEAD:
-            return await self._absent(attachment)
-        assert record is not None  # noqa: S101 - not leaving, so the attachment came from it
-        if record.good is None and self.awaits(attachment):
-            return None
-        if self.superseded(attachment):
-            outcome = await converge(self._host, attachment, ABSENT)
-        else:
-            outcome = await self._present(record)
-        self._tell(outcome)
+        outcome = await self._pass(key, scope.host, target)
+        outcome = replace(
+            outcome,
+            edited=target.edited,
+            first=target.first,
+            final=target.final,
+            problems=target.problems,
+            notices=target.notices,
+        )
+        self._forced.discard(key)
+        if outcome.final:
+            self.queue.forget(key)
+        await scope.settled(key.own, outcome)
         return outcome
 
-    def desired(self, record: Record) -> tuple[Network, Allocation]:
-        """The network this attachment should have now; raises NotReady or Invalid without a usable allocation."""
-        attachment = record.attachment
-        allocation = annotations.settle(
-            record.good, self._now(record), attachment.provider, attachment.ifname
+    async def _pass(self, key: Key, host: Host, target: Target) -> Outcome:
+        """Make it so, report it, or leave it alone. What nobody asked for is a repair, and spends."""
+        forced = key in self._forced or target.edited
+        if forced or not target.desired:
+            return replace(await converge(host, target.identity, target.desired), forced=forced)
+        if target.repair == "off":
+            return Outcome(target.identity, target.desired, target.desired)
+        if target.repair == "report":
+            return await report(host, target.identity, target.desired, "as set")
+        budget, now = self.queue.budget(key), asyncio.get_running_loop().time
+        outcome = await converge(
+            host, target.identity, target.desired, lambda: budget.remedy(now())
         )
-        return network(attachment, allocation, self._host.node), allocation
-
-    def _now(self, record: Record) -> Mapping[str, str]:
-        """The annotations, and with them the facts of the Subnet; with it unknown or gone, the last good ones."""
-        now = self.text(record.attachment)
-        if now is None:
-            now = record.good
-        if now is None:
-            raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        facts = self._subnet(annotations.switch(now, record.attachment.provider))
-        return annotations.with_subnet(
-            now, annotations.of_subnet(record.good or now) if facts is None else facts
-        )
-
-    def awaits(self, attachment: Attachment) -> str | None:
-        """What must come before a network can be made for this attachment, in words; None if nothing must."""
-        text = self.text(attachment)
-        if text is None:
-            return "the pod is not known: the API server has not told of it"
-        return annotations.wait_reason(text, attachment.provider)
-
-    def text(self, attachment: Attachment) -> Mapping[str, str] | None:
-        """The annotations of the very pod the runtime means; None while it is not known.
-
-        Before the first complete list, what a record of that pod said is good enough, also one that a DEL has removed:
-        with the API server away, a sandbox that dies is still replaced.
-        """
-        pod = self._state.get(attachment.owner)
-        if pod is not None and attachment.uid in (None, pod.uid):
-            return annotations.relevant(pod.annotations, attachment.provider)
-        if self._state.complete:
-            self._departed.clear()
-            return None
-        remembered = [
-            record
-            for record in self._records
-            if _same_pod(record.attachment, attachment) and record.good
-        ]
-        newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
-        departed = self._departed.get(
-            (attachment.owner, attachment.uid, attachment.ifname, attachment.provider)
-        )
-        return newest.good if newest else departed
-
-    def superseded(self, attachment: Attachment) -> bool:
-        """Whether a newer sandbox of the same pod and interface lives: OVN binds a port but once."""
-        return any(
-            other.attachment.pod == attachment.pod  # of 250 records nearly all end here
-            and other.attachment.owner == attachment.owner
-            and other.attachment.ifname == attachment.ifname
-            and other.attachment.provider == attachment.provider
-            and self._rank(other.attachment) > self._rank(attachment)
-            and not self.leaving(other.attachment.key)
-            and self._host.life(other.attachment) is not Life.DEAD
-            for other in self._records
-        )
-
-    def _rank(self, attachment: Attachment) -> tuple[bool, int]:
-        """The last ADD received has the port; but not one for a pod whose name another has taken meanwhile."""
-        pod = self._state.get(attachment.owner)
-        return pod is None or attachment.uid in (None, pod.uid), attachment.sequence
-
-    async def _present(self, record: Record) -> Outcome:
-        attachment = record.attachment
-        try:
-            desired, allocation = self.desired(record)
-        except Invalid as problem:
-            self._tell(Outcome(attachment, ABSENT, ABSENT, problems=(problem,)))
-            raise
-        good = annotations.usable(
-            record.good, self._now(record), attachment.provider, attachment.ifname
-        )
-        edited = good != record.good
-        if edited:
-            self._records.put(replace(record, good=good))
-            self.ask(attachment.key)
-        fresh, mode = record.good is None, allocation.repair or self._repair
-        asked = attachment.key in self._asked
-        if mode == "fix" or attachment.key in self._asked:
-            outcome = await self._repaired(attachment, desired)
-        elif mode == "report":
-            outcome = await unrepaired(self._host, attachment, desired, "as set")
-        else:
-            outcome = Outcome(attachment, desired, desired)
-        lacking = tuple(unenforced(allocation.qos, self._host.node))
-        told = replace(
-            outcome, problems=allocation.problems, notices=allocation.notices, unenforced=lacking
-        )
-        return replace(told, edited=edited, fresh=fresh, asked=asked)
-
-    async def _repaired(self, attachment: Attachment, desired: Network) -> Outcome:
-        """Make it so. What nobody asked for is drift, and where that comes again at once, repair takes its time."""
-        asked = attachment.key in self._asked
-        if not asked and self._patience.rest(attachment.key):
-            return await unrepaired(self._host, attachment, desired, UNDONE)
-        outcome = await converge(self._host, attachment, desired)
-        if outcome.steps and not asked:
-            self._patience.took(attachment.key, outcome.steps)
-        self._asked.discard(attachment.key)
+        if outcome.steps:
+            budget.repairs.spend(now())
         return outcome
 
-    async def _absent(self, attachment: Attachment) -> Outcome:
-        outcome = await converge(self._host, attachment, ABSENT)
-        record = self._records.get(attachment.key)
-        if record and record.good and not self._state.complete:
-            pod = (attachment.owner, attachment.uid, attachment.ifname, attachment.provider)
-            self._departed[pod] = record.good
-        self._records.remove(attachment.key)
-        self._leaving.pop(attachment.key, None)
-        self._asked.discard(attachment.key)
-        self._patience.forget(attachment.key)
-        self._tell(outcome)
-        return outcome
+    def _failed(self, key: Key, error: OvnletError, /, *, awaited: bool) -> None:
+        self._scopes[key.scope].failed(key.own, error, awaited=awaited)
+
+    def _throttled(self, key: Key, reason: Reason, /) -> None:
+        self._scopes[key.scope].throttled(key.own, reason)
 
 
-async def converge(host: Host, attachment: Attachment, desired: Network) -> Outcome:
-    """Make it so, and see that it is."""
+class Passes:
+    """The loop for one scope: the same calls, with the scope's own keys."""
+
+    def __init__(self, loop: Loop, scope: str) -> None:
+        self._loop, self._scope = loop, scope
+
+    def key(self, own: Hashable) -> Key:
+        """Return the loop's key for the scope's own."""
+        return Key(self._scope, own)
+
+    def add(self, own: Hashable) -> None:
+        """Ask for a pass. Return at once."""
+        self._loop.queue.add(self.key(own))
+
+    def force(self, own: Hashable) -> None:
+        """Have passes of this key act, whatever the settings say of drift, until one has succeeded."""
+        self._loop.force(self.key(own))
+
+    async def run(self, own: Hashable) -> Outcome | None:
+        """Return the outcome of a pass that begins after this call, or raise its error."""
+        return await self._loop.queue.run(self.key(own))
+
+    def defer_hints(self, own: Hashable) -> AbstractContextManager[None]:
+        """Hold back hints of the node meanwhile, see ``Queue.defer_hints``."""
+        return self._loop.queue.defer_hints(self.key(own))
+
+    def acknowledge(self, own: Hashable) -> None:
+        """Count every deferred hint as answered by the look that begins now."""
+        self._loop.queue.acknowledge(self.key(own))
+
+
+async def converge(
+    host: Host, identity: Identity, desired: Network, may_remedy: Callable[[], bool] = lambda: True
+) -> Outcome:
+    """Make the network equal to the desired one, and see that it is.
+
+    ``may_remedy`` is asked once before the first step that costs the whole node something; without its
+    leave such steps remain. Raise NotConverged with the plan that is left after three rounds, and
+    whatever the host raises.
+    """
     began = asyncio.get_running_loop().time()
     steps: list[Step] = []
-    observed = await host.observe(attachment, desired)
+    allowed: bool | None = None
+    observed = await host.observe(identity, desired)
     for _ in range(PASSES):
         plan = diff(desired, observed)
+        if any(map(_is_remedy, plan)):
+            allowed = may_remedy() if allowed is None else allowed
+            plan = plan if allowed else tuple(step for step in plan if not _is_remedy(step))
         if not plan:
             break
-        await host.apply(attachment, plan)
+        await host.apply(identity, plan)
         steps += plan
-        observed = await host.observe(attachment, desired)
-    if plan := diff(desired, observed):
-        raise NotConverged(plan)
+        observed = await host.observe(identity, desired)
     seconds = asyncio.get_running_loop().time() - began
-    return Outcome(attachment, desired, observed, tuple(steps), seconds=seconds)
+    outcome = Outcome(identity, desired, observed, tuple(steps), seconds=seconds)
+    if not (plan := diff(desired, observed)):
+        return outcome
+    if allowed is False and all(map(_is_remedy, plan)):
+        return replace(outcome, remaining=plan, why_remaining=NO_REMEDY)
+    raise NotConverged(plan)
 
 
-async def unrepaired(host: Host, attachment: Attachment, desired: Network, why: str) -> Outcome:
-    """Drift is told of and stays."""
-    observed = await host.observe(attachment, desired)
-    return Outcome(attachment, desired, observed, left=diff(desired, observed), why_left=why)
+async def report(host: Host, identity: Identity, desired: Network, why: str) -> Outcome:
+    """Look, and change nothing: what differs is in ``remaining``."""
+    observed = await host.observe(identity, desired)
+    left = diff(desired, observed)
+    return Outcome(identity, desired, observed, remaining=left, why_remaining=why)
 
 
-def _same_pod(one: Attachment, other: Attachment) -> bool:
-    return (one.owner, one.uid, one.ifname, one.provider) == (
-        other.owner,
-        other.uid,
-        other.ifname,
-        other.provider,
-    )
+def _is_remedy(step: Step) -> bool:
+    """Return whether the step makes ovn-controller compute the whole node again."""
+    return bool(getattr(step.was, "uninstalled", False))

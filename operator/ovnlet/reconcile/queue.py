@@ -1,98 +1,144 @@
-"""Keys that need a look: one worker per key, bursts coalesced, callers may wait for their look.
+"""Keys that need a pass: one worker per key, bursts coalesced, callers may wait for their pass.
 
-A hint while a key is being worked on makes exactly one more pass, which begins after the hint. During an ADD,
-hints of the node wait: nearly all of them are echoes of its own steps, and its last look answers them.
+A request while a key is being worked on makes exactly one more pass, which begins after the request.
+A hint of the node spends from the key's budget and may be delayed; calls and edits are not. During an
+ADD, hints are deferred: nearly all of them are echoes of its own steps, and its last look answers them.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from ovnlet.core.errors import OvnletError
+from ovnlet.reconcile.budget import Budget, Reason
 
 K = TypeVar("K", bound=Hashable)
+K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
 R = TypeVar("R")
 log = structlog.get_logger("queue")
 
+# Seconds.
 FIRST_RETRY, LAST_RETRY = 0.2, 30.0
-# How long a hint of the node may wait during an ADD: one that is stuck must not miss what would free it.
-CALM = 2.0
+# How long a hint may be deferred during an ADD: one that is stuck must not miss what would free it.
+DEFERRED = 2.0
+# Budgets that nothing was spent from for a while are dropped when there are more than this.
+_BUDGETS = 2048
+
+
+class Failed(Protocol[K_contra]):
+    """Called with each pass that failed; ``awaited`` tells that a caller gets the error too."""
+
+    def __call__(self, key: K_contra, error: OvnletError, /, *, awaited: bool) -> None: ...
+
+
+class Throttled(Protocol[K_contra]):
+    """Called when a hint has to wait for a token, once until the key has caught up."""
+
+    def __call__(self, key: K_contra, reason: Reason, /) -> None: ...
 
 
 @dataclass(slots=True)
 class _Entry(Generic[R]):
-    dirty: bool = False
+    """A key with something to do: a pass is wanted, runs, or is due at a time."""
+
+    wanted: bool = False
     waiters: list[asyncio.Future[R]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
-    retry: asyncio.TimerHandle | None = None
-    delay: float = FIRST_RETRY
+    due: asyncio.TimerHandle | None = None
+    retry: float = FIRST_RETRY
 
 
 class Queue(Generic[K, R]):
-    """Runs ``work(key)``; a pass that fails is repeated after 0.2 s, doubling up to 30 s, until one succeeds.
-
-    ``failed(key, error)`` is told of a failure that no caller waits for.
-    """
+    """Runs ``work(key)``; repeats a failed pass after 0.2 s, doubling up to 30 s, until one succeeds."""
 
     def __init__(
         self,
         work: Callable[[K], Awaitable[R]],
-        failed: Callable[[K, OvnletError], None] = lambda _key, _error: None,
+        failed: Failed[K] = lambda _key, _error, /, *, awaited: None,
+        throttled: Throttled[K] = lambda _key, _reason, /: None,
     ) -> None:
-        self._work, self._told_failed = work, failed
+        self._work, self._report_failed, self._report_throttled = work, failed, throttled
         self._entries: dict[K, _Entry[R]] = {}
-        self._calm: dict[K, asyncio.TimerHandle | None] = {}
+        self._deferred: dict[K, asyncio.TimerHandle | None] = {}
+        self._budgets: dict[K, Budget] = {}
+        self._throttled: dict[K, Reason] = {}
         self._closed = False
 
     def __len__(self) -> int:
+        """Return the number of keys being worked on."""
         return sum(entry.task is not None for entry in self._entries.values())
 
     def add(self, key: K) -> None:
-        """Ask for a pass. Returns at once."""
+        """Ask for a pass now. Return at once."""
         if self._closed:
             return
         entry = self._entries.setdefault(key, _Entry())
-        entry.dirty = True
-        if entry.retry is not None:
-            entry.retry.cancel()
-            entry.retry = None
+        entry.wanted = True
+        if entry.due is not None:
+            entry.due.cancel()
+            entry.due = None
         if entry.task is None:
             entry.task = asyncio.create_task(self._worker(key, entry), name=f"reconcile {key}")
 
     def hint(self, key: K) -> None:
-        """Ask for a pass because the node changed: at once, or in a calm key after two seconds."""
-        if key not in self._calm:
+        """Ask for a pass because the node changed: now, when the budget allows, or after an ADD's deferral."""
+        loop = asyncio.get_running_loop()
+        if key in self._deferred:
+            if self._deferred[key] is None:
+                self._deferred[key] = loop.call_later(DEFERRED, self._late, key)
+            return
+        entry = self._entries.get(key)
+        if self._closed or (entry is not None and (entry.wanted or key in self._throttled)):
+            return  # a pass that begins later is on its way already
+        wait, reason = self.budget(key).look(loop.time())
+        if not wait:
             self.add(key)
-        elif self._calm[key] is None:
-            self._calm[key] = asyncio.get_running_loop().call_later(CALM, self._late, key)
+        else:
+            self._delay(key, wait, reason)
+
+    def budget(self, key: K) -> Budget:
+        """Return the budget of a key."""
+        if (found := self._budgets.get(key)) is None:
+            if len(self._budgets) >= _BUDGETS:
+                self._drop_full_budgets()
+            found = self._budgets[key] = Budget()
+        return found
+
+    def throttled(self, key: K) -> Reason | None:
+        """Return which bucket a hint of this key waits for; None if none does."""
+        return self._throttled.get(key)
+
+    def forget(self, key: K) -> None:
+        """Drop what is kept of a key that is gone."""
+        self._budgets.pop(key, None)
+        self._throttled.pop(key, None)
 
     @contextmanager
-    def calm(self, key: K) -> Iterator[None]:
-        """Hints of the node wait meanwhile; those that nothing has answered by the end make a pass."""
-        self._calm[key] = None
+    def defer_hints(self, key: K) -> Iterator[None]:
+        """Defer hints of the node meanwhile; those that nothing has answered by the end make a pass."""
+        self._deferred[key] = None
         try:
             yield
         finally:
-            if (waiting := self._calm.pop(key)) is not None:
+            if (waiting := self._deferred.pop(key)) is not None:
                 waiting.cancel()
                 self.add(key)
 
-    def answer(self, key: K) -> None:
-        """The look that begins now answers every hint that waits."""
-        if (waiting := self._calm.get(key)) is not None:
+    def acknowledge(self, key: K) -> None:
+        """Count every deferred hint as answered by the look that begins now."""
+        if (waiting := self._deferred.get(key)) is not None:
             waiting.cancel()
-            self._calm[key] = None
-
-    def _late(self, key: K) -> None:
-        self._calm[key] = None
-        self.add(key)
+            self._deferred[key] = None
 
     async def run(self, key: K) -> R:
-        """The result of a pass that begins after this call, or its error. Cancelling the caller stops no pass."""
+        """Return the result of a pass that begins after this call, or raise its error.
+
+        Cancelling the caller stops no pass.
+        """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self.add(key)
         if self._closed:
@@ -101,31 +147,62 @@ class Queue(Generic[K, R]):
         return await future
 
     async def close(self) -> None:
-        """Let the passes under way end; begin none."""
+        """Let the running passes end; begin none."""
         self._closed = True
         for entry in self._entries.values():
-            if entry.retry is not None:
-                entry.retry.cancel()
+            if entry.due is not None:
+                entry.due.cancel()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _late(self, key: K) -> None:
+        self._deferred[key] = None
+        self.add(key)
+
+    def _delay(self, key: K, wait: float, reason: Reason) -> None:
+        """Have a pass in ``wait`` seconds, unless one that is due sooner comes before it."""
+        self._throttled[key] = reason
+        self._report_throttled(key, reason)
+        entry = self._entries.setdefault(key, _Entry())
+        loop = asyncio.get_running_loop()
+        if entry.due is not None:
+            if entry.due.when() <= loop.time() + wait:
+                return
+            entry.due.cancel()
+        entry.due = loop.call_later(wait, self._due, key)
+
+    def _due(self, key: K) -> None:
+        self.budget(key).looks.spend(asyncio.get_running_loop().time())
+        self.add(key)
+
+    def _drop_full_budgets(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._budgets = {key: each for key, each in self._budgets.items() if not each.is_full(now)}
+
     async def _worker(self, key: K, entry: _Entry[R]) -> None:
         failed = False
-        while entry.dirty:
-            entry.dirty = False
+        while entry.wanted:
+            entry.wanted = False
+            self._throttled.pop(key, None)
             waiters, entry.waiters = entry.waiters, []
             failed = not await self._pass(key, waiters)
         entry.task = None
-        if failed and not self._closed:
-            entry.retry = asyncio.get_running_loop().call_later(entry.delay, self.add, key)
-            entry.delay = min(entry.delay * 2, LAST_RETRY)
-        else:
+        if self._closed:
             del self._entries[key]
+        elif failed:
+            if entry.due is None:
+                loop = asyncio.get_running_loop()
+                entry.due = loop.call_later(entry.retry, self.add, key)
+            entry.retry = min(entry.retry * 2, LAST_RETRY)
+        elif entry.due is None:
+            del self._entries[key]
+        else:
+            entry.retry = FIRST_RETRY
 
     async def _pass(self, key: K, waiters: list[asyncio.Future[R]]) -> bool:
         try:
             result = await self._work(key)
-        except Exception as error:  # noqa: BLE001 - the top of the worker: one key's trouble must not end another's
+        except Exception as error:  # noqa: BLE001 - the top of the worker: one key's fault must not stop another's
             self._failed(key, error, waiters)
             return False
         for waiter in waiters:
@@ -134,11 +211,13 @@ class Queue(Generic[K, R]):
         return True
 
     def _failed(self, key: K, error: Exception, waiters: list[asyncio.Future[R]]) -> None:
+        self.budget(key).repairs.spend(asyncio.get_running_loop().time())
         listening = [waiter for waiter in waiters if not waiter.done()]
         for waiter in listening:
             waiter.set_exception(error)
         if not isinstance(error, OvnletError):
             log.error("pass crashed", key=key, exc_info=error)
-        elif not listening:
+            return
+        if not listening:
             log.warning("pass failed", key=key, error=str(error), kind=type(error).__name__)
-            self._told_failed(key, error)
+        self._report_failed(key, error, awaited=bool(listening))

@@ -10,16 +10,20 @@ Owner = tuple[str, str]
 
 
 class State:
-    """Pods by namespace and name. ``changed`` is called with the owner of each pod that changed.
+    """Pods by namespace and name.
 
     Before the first complete list (``known``), a pod that is not here is unknown; after it, it is absent.
     """
 
-    def __init__(self, changed: Callable[[Owner], None] = lambda _: None) -> None:
+    def __init__(self) -> None:
         self._pods: dict[Owner, Pod] = {}
-        self._changed = changed
+        self._subscribers: list[Callable[[Owner], None]] = []
         self._waiting: dict[Owner, set[asyncio.Event]] = {}
         self.known = asyncio.Event()
+
+    def subscribe(self, changed: Callable[[Owner], None]) -> None:
+        """Call ``changed`` with the owner of each pod that changes, after those that subscribed before."""
+        self._subscribers.append(changed)
 
     def get(self, owner: Owner) -> Pod | None:
         return self._pods.get(owner)
@@ -46,7 +50,8 @@ class State:
             self._pods[pod.owner] = now
         for event in self._waiting.get(pod.owner, ()):
             event.set()
-        self._changed(pod.owner)
+        for changed in self._subscribers:
+            changed(pod.owner)
 
     @contextmanager
     def watching(self, owner: Owner) -> Iterator[asyncio.Event]:

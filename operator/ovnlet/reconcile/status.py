@@ -1,128 +1,150 @@
-"""What became of each attachment, and who is told: one log line and, where a person should know, an Event."""
+"""The last outcome of each key of a scope, and what is worth a log line or an Event about it."""
 
+import asyncio
+from collections.abc import Hashable
 from typing import Literal, Protocol
 
 import structlog
 
-from ovnlet.core.annotations import REPAIR
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
-from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
-from ovnlet.reconcile.loop import Outcome
+from ovnlet.core.identity import Identity
+from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.outcome import Notice, Outcome
 
 log = structlog.get_logger("reconcile")
 
+# Seconds between two Events that say a key is throttled.
+_AGAIN = 60.0
+# No number of repairs in it: the same words each time make one Event with a count.
+_THROTTLED: dict[Reason, tuple[str, str]] = {
+    "repairs": (
+        "NetworkDrifted",
+        "undone at once again and again: repairs are limited to one in 2.5 s until it stops",
+    ),
+    "looks": (
+        "NetworkChangesThrottled",
+        "something changes this network many times a second: looks are limited to five a second",
+    ),
+    "remedies": (
+        "NetworkDrifted",
+        "OVN does not install the port again: recomputes are limited to one a minute",
+    ),
+}
+
 
 class Record(Protocol):
-    """Makes an Event on a pod, or on the Node; returns at once."""
+    """Makes an Event on the object that an identity stands for, and an entry of the event log; never waits."""
 
     def __call__(
-        self,
-        attachment: Attachment,
-        kind: Literal["Normal", "Warning"],
-        reason: str,
-        message: str,
-        /,
+        self, identity: Identity, kind: Literal["Normal", "Warning"], reason: str, message: str, /
     ) -> None: ...
 
 
+class Count(Protocol):
+    """Counts outcomes and throttled hints. ``agent.metrics`` implements it."""
+
+    def outcome(self, outcome: Outcome, /) -> None: ...
+    def throttled(self, scope: str, reason: Reason, /) -> None: ...
+
+
 class Status:
-    """Remembers the last outcome of each attachment, so that nothing is told twice."""
+    """Keeps the last outcome of each key, so that nothing is reported twice.
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
-        self._last: dict[AttachmentKey, Outcome] = {}
+    ``hint`` is added to the Event of a repair: what a user can do who did not want it.
+    """
 
-    def __call__(self, outcome: Outcome) -> None:
-        attachment = outcome.attachment
-        before = self._last.get(attachment.key)
-        self._tell_problems(outcome, before.problems if before else ())
-        self._tell_new(
-            outcome, "AnnotationRounded", outcome.notices, before.notices if before else ()
-        )
-        lacking = "NatNotDone" if attachment.is_node else "RateNotEnforced"
-        self._tell_new(outcome, lacking, outcome.unenforced, before.unenforced if before else ())
-        if outcome.left and outcome.left != (before.left if before else ()):
-            self._tell_left(outcome)
+    def __init__(self, scope: str, record: Record, count: Count, hint: str = "") -> None:
+        self._scope, self._record, self._count, self._hint = scope, record, count, hint
+        self._last: dict[Hashable, Outcome] = {}
+        self._throttled_at: dict[tuple[Hashable, Reason], float] = {}
+
+    def settled(self, own: Hashable, outcome: Outcome) -> None:
+        """Report what is new in this outcome, and keep it."""
+        before = self._last.get(own)
+        self._report_problems(outcome, before.problems if before else ())
+        self._report_notices(outcome, before.notices if before else ())
+        if outcome.remaining and outcome.remaining != (before.remaining if before else ()):
+            self._report_remaining(outcome)
         if outcome.steps:
-            self._tell_steps(outcome)
+            self._report_steps(outcome)
         if outcome.desired:
-            self._last[attachment.key] = outcome
+            self._last[own] = outcome
         else:
-            self._last.pop(attachment.key, None)
+            self._last.pop(own, None)
+        self._count.outcome(outcome)
 
-    def failed(self, attachment: Attachment, error: OvnletError) -> None:
-        """A pass that nobody waits for failed; what only takes time is not told."""
+    def problem(self, identity: Identity, problem: Invalid) -> None:
+        """Report input that cannot be used at all."""
+        log.warning("annotation not used", pod="/".join(identity.called), reason=str(problem))
+        self._record(identity, "Warning", "InvalidAnnotation", str(problem))
+
+    def failed(self, identity: Identity, error: OvnletError) -> None:
+        """Report a pass that failed with no caller waiting; what only takes time is not reported."""
         if not isinstance(error, NotReady):
-            self._record(
-                attachment,
-                "Warning",
-                "NetworkRepairFailed",
-                f"{type(error).__name__}: {error}; tried again",
-            )
+            message = f"{type(error).__name__}: {error}; tried again"
+            self._record(identity, "Warning", "NetworkRepairFailed", message)
+
+    def throttled(self, own: Hashable, identity: Identity, reason: Reason) -> None:
+        """Count a hint that waits for the budget; make an Event of it once a minute."""
+        self._count.throttled(self._scope, reason)
+        now = asyncio.get_running_loop().time()
+        if now - self._throttled_at.get((own, reason), float("-inf")) < _AGAIN:
+            return
+        self._throttled_at[own, reason] = now
+        event, text = _THROTTLED[reason]
+        log.warning("throttled", pod="/".join(identity.called), reason=reason)
+        self._record(identity, "Warning", event, text)
+
+    def forget(self, own: Hashable) -> None:
+        """Drop what is kept of a key that is gone."""
+        self._last.pop(own, None)
+        for each in [kept for kept in self._throttled_at if kept[0] == own]:
+            del self._throttled_at[each]
 
     def states(self) -> list[str]:
-        """Of every pod's attachment that has a network."""
-        return [self.state(key)[0] for key in self._last if key != NODE_NIC]
+        """Return the state of each key that has a network, in a word."""
+        return [self.state(own)[0] for own in self._last]
 
-    def unenforced(self) -> int:
-        """How many limits this node cannot enforce."""
-        return sum(
-            len(outcome.unenforced) for key, outcome in self._last.items() if key != NODE_NIC
-        )
+    def count(self, reason: str) -> int:
+        """Return how many notices of this reason hold now."""
+        last = self._last.values()
+        return sum(notice.reason == reason for outcome in last for notice in outcome.notices)
 
-    def state(self, key: AttachmentKey) -> tuple[str, list[str]]:
-        """In a word, and the annotations that could not be used or are not in force to the letter."""
-        last = self._last.get(key)
+    def state(self, own: Hashable) -> tuple[str, list[str]]:
+        """Return the state in a word, and what of the input could not be used or is not in force."""
+        last = self._last.get(own)
         if last is None:
             return "not looked at yet", []
-        told = [*(str(problem) for problem in last.problems), *last.notices, *last.unenforced]
-        return ("drifted" if last.left else "attached"), told
+        texts = [*map(str, last.problems), *(notice.text for notice in last.notices)]
+        return ("drifted" if last.remaining else "attached"), texts
 
-    def _tell_problems(self, outcome: Outcome, before: tuple[Invalid, ...]) -> None:
-        told = {str(problem) for problem in before}
+    def _report_problems(self, outcome: Outcome, before: tuple[Invalid, ...]) -> None:
+        known = {str(problem) for problem in before}
         for problem in outcome.problems:
-            if str(problem) not in told:
-                log.warning(
-                    "annotation not used",
-                    pod="/".join(outcome.attachment.called),
-                    reason=str(problem),
-                )
-                self._record(outcome.attachment, "Warning", "InvalidAnnotation", str(problem))
+            if str(problem) not in known:
+                self.problem(outcome.identity, problem)
 
-    def _tell_new(
-        self, outcome: Outcome, reason: str, texts: tuple[str, ...], before: tuple[str, ...]
-    ) -> None:
-        for text in texts:
-            if text not in before:
-                log.warning(text, pod="/".join(outcome.attachment.called), reason=reason)
-                self._record(outcome.attachment, "Warning", reason, text)
+    def _report_notices(self, outcome: Outcome, before: tuple[Notice, ...]) -> None:
+        for notice in outcome.notices:
+            if notice not in before:
+                called = "/".join(outcome.identity.called)
+                log.warning(notice.text, pod=called, reason=notice.reason)
+                self._record(outcome.identity, "Warning", notice.reason, notice.text)
 
-    def _tell_left(self, outcome: Outcome) -> None:
-        steps = [str(step) for step in outcome.left]
-        log.warning(
-            "drift is left",
-            pod="/".join(outcome.attachment.called),
-            why=outcome.why_left,
-            steps=steps,
-        )
-        message = f"not repaired ({outcome.why_left}): {'; '.join(steps)}"
-        self._record(outcome.attachment, "Warning", "NetworkDrifted", message)
+    def _report_remaining(self, outcome: Outcome) -> None:
+        steps, why = [str(step) for step in outcome.remaining], outcome.why_remaining
+        log.warning("drift is left", pod="/".join(outcome.identity.called), why=why, steps=steps)
+        message = f"not repaired ({why}): {'; '.join(steps)}"
+        self._record(outcome.identity, "Warning", "NetworkDrifted", message)
 
-    def _tell_steps(self, outcome: Outcome) -> None:
-        attachment = outcome.attachment
+    def _report_steps(self, outcome: Outcome) -> None:
+        identity, action = outcome.identity, outcome.action
         steps = [str(step) for step in outcome.steps]
-        what = outcome.what
-        log.info(
-            what,
-            pod="/".join(attachment.called),
-            container=attachment.container_id[:12],
-            steps=steps,
-        )
-        if what == "repaired":
-            hint = "" if attachment.is_node else f" (annotation {REPAIR}: off exempts this pod)"
-            told = f"drift was found and repaired: {'; '.join(steps)}{hint}"
-            self._record(attachment, "Warning", "NetworkRepaired", told)
-        elif what == "updated":
-            self._record(
-                attachment, "Normal", "NetworkUpdated", "edits were applied: " + "; ".join(steps)
-            )
+        container = identity.key[0][:12]
+        log.info(action, pod="/".join(identity.called), container=container, steps=steps)
+        if action == "repaired":
+            message = f"drift was found and repaired: {'; '.join(steps)}{self._hint}"
+            self._record(identity, "Warning", "NetworkRepaired", message)
+        elif action == "updated":
+            message = "edits were applied: " + "; ".join(steps)
+            self._record(identity, "Normal", "NetworkUpdated", message)

@@ -12,8 +12,8 @@ import structlog
 
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
-from ovnlet.reconcile.loop import Host, Outcome, Reconciler, Records
-from ovnlet.reconcile.queue import Queue
+from ovnlet.reconcile.loop import Passes
+from ovnlet.reconcile.scopes.pod import PodScope, Records
 from ovnlet.reconcile.state import State
 
 log = structlog.get_logger("sweep")
@@ -37,19 +37,18 @@ class Marked(Protocol):
 class Sweep:
     """``refresh`` returns when a complete list of pods that began after the call is in ``state``."""
 
-    def __init__(  # noqa: PLR0913 - the loop's parts, named at the one place that wires them
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         *,
         marked: Marked,
-        host: Host,
+        scope: PodScope,
+        passes: Passes,
         state: State,
         records: Records,
-        reconciler: Reconciler,
-        queue: Queue[AttachmentKey, Outcome | None],
         refresh: Callable[[], Coroutine[None, None, None]],
     ) -> None:
-        self._marked, self._host, self._state, self._records = marked, host, state, records
-        self._reconciler, self._queue, self._refresh = reconciler, queue, refresh
+        self._marked, self._scope, self._host, self._passes = marked, scope, scope.host, passes
+        self._state, self._records, self._refresh = state, records, refresh
         self._suspects: set[AttachmentKey] = set()
 
     async def round(self) -> None:
@@ -77,12 +76,12 @@ class Sweep:
         }
         for key in sorted(suspects.keys() & self._suspects)[:CAP]:
             log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
-            self._reconciler.leave(suspects[key])
-            self._queue.add(key)
+            self._scope.mark_deleted(suspects[key])
+            self._passes.add(key)
         self._suspects = set(suspects)
 
     def _is_unknown(self, attachment: Attachment) -> bool:
-        return self._records.get(attachment.key) is None and not self._reconciler.leaving(
+        return self._records.get(attachment.key) is None and not self._scope.is_deleted(
             attachment.key
         )
 
@@ -104,8 +103,8 @@ class Sweep:
             boot_id=self._records.boot_id,
             sequence=self._records.next_sequence(),
         )
-        self._records.put(Record(rebuilt))
-        self._queue.add(rebuilt.key)
+        self._scope.remember(Record(rebuilt))
+        self._passes.add(rebuilt.key)
         return True
 
     def _is_garbage(self, attachment: Attachment) -> bool:
@@ -125,7 +124,7 @@ class Sweep:
     def _is_orphan(self, attachment: Attachment) -> bool:
         """A recorded sandbox, dead or of a pod that is gone: the runtime's DEL never came."""
         record = self._records.get(attachment.key)
-        if record is None or record.good is None or self._reconciler.leaving(attachment.key):
+        if record is None or record.good is None or self._scope.is_deleted(attachment.key):
             return False
         return self._is_garbage(attachment)
 

@@ -1,4 +1,7 @@
-"""The cluster room as the agent runs it, fed by the real API server through the front."""
+"""The agent's Kubernetes parts (kopf, relists, state, Events), wired as the agent wires them.
+
+The real API server feeds them through the proxy.
+"""
 
 import asyncio
 import os
@@ -20,16 +23,19 @@ from ovnlet.kube.session import Access
 from ovnlet.reconcile.state import State
 
 NODE = "n0"
-# What the issue grants from the API server's return until an edit made meanwhile is in force.
+# Seconds that the issue allows from the API server's return until an edit that was made
+# during the outage is in force.
 IN_FORCE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class AgentUnderTest:
+    """The parts of one agent that read from and write to the API server."""
+
     state: State
     listing: Relist[Pod]
     subnets: Relist[SubnetObject]
-    guest: KopfRunner
+    runner: KopfRunner
     recorder: Recorder
 
     def pod(self, name: str) -> Pod | None:
@@ -40,26 +46,27 @@ class Room:
         return pod.annotations.get("ovn.kubernetes.io/note") if pod else None
 
 
-def room(account: Path, server: str) -> Room:
+def build_agent(account: Path, server: str) -> AgentUnderTest:
+    """Return an agent on ``server`` with the credentials in ``account``; no part runs yet."""
     access = Access(server=server, account=account)
     state = State()
     listing = Relist(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
     subnets = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
-    guest = KopfRunner(access, NODE, [listing, subnets])
-    return Room(state, listing, subnets, guest, Recorder(access, NODE))
+    runner = KopfRunner(access, NODE, [listing, subnets])
+    return AgentUnderTest(state, listing, subnets, runner, Recorder(access, NODE))
 
 
 @asynccontextmanager
-async def running(account: Path, server: str) -> AsyncIterator[Room]:
-    """As the agent does: some tasks, stopped by cancelling them."""
-    one = room(account, server)
+async def running(account: Path, server: str) -> AsyncIterator[AgentUnderTest]:
+    """Run each part as a task, as the agent does, and cancel them at the end."""
+    agent = build_agent(account, server)
     tasks = [
         asyncio.create_task(part.run())
-        for part in (one.listing, one.subnets, one.guest, one.recorder)
+        for part in (agent.listing, agent.subnets, agent.runner, agent.recorder)
     ]
     try:
-        yield one
-        assert not any(task.done() for task in tasks), "a part of the room ended"
+        yield agent
+        assert not any(task.done() for task in tasks), "a part of the agent ended early"
     finally:
         for task in tasks:
             task.cancel()
@@ -67,7 +74,7 @@ async def running(account: Path, server: str) -> AsyncIterator[Room]:
 
 
 async def until(look: Callable[[], object], within: float, what: str) -> float:
-    """Wait for a state; returns how long it took."""
+    """Wait until ``look`` returns true, and return the seconds that took."""
     began = monotonic()
     while not look():
         assert monotonic() - began < within, f"{what}: not within {within:g} s"
@@ -77,7 +84,7 @@ async def until(look: Callable[[], object], within: float, what: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a leak would add to."""
+    """The counts and sizes of this process that a leak would raise."""
 
     tasks: int
     threads: int

@@ -1,4 +1,4 @@
-"""A real kube-apiserver and etcd for the floor, the agent's own identity in it, and a front that can break."""
+"""A real kube-apiserver and etcd, the agent's own identity in it, and a proxy that can fail."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from integration.apiserver.front import Front
+from integration.apiserver.proxy import ApiProxy
 from testbed import clean, layout
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -23,7 +23,7 @@ USER = f"system:serviceaccount:{SYSTEM}:ovnlet"
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    for left in layout.ROOT.glob(f"{NAME}-*"):  # by a run that was killed
+    for left in layout.ROOT.glob(f"{NAME}-*"):  # left over from a run that was killed
         if not Path("/proc", left.name.removeprefix(f"{NAME}-")).exists():
             clean.remove(left.name)
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver"}) as bed:
@@ -35,7 +35,7 @@ def bed() -> Iterator[Bed]:
 
 @pytest.fixture
 def account(bed: Bed, tmp_path: Path) -> Path:
-    """What kubelet mounts into the agent's pod, with a token that the API server made for it."""
+    """Return a directory like the one kubelet mounts: the CA and a token of the API server."""
     folder = tmp_path / "account"
     folder.mkdir()
     (folder / "ca.crt").write_text(bed.ids.ca.read_text())
@@ -44,11 +44,12 @@ def account(bed: Bed, tmp_path: Path) -> Path:
 
 
 def grant(bed: Bed) -> None:
-    """Apply what the project's manifests grant the agent, and nothing more."""
+    """Give the agent exactly the rights of the project's manifests."""
     bed.kubectl("apply", f"--filename={MANIFESTS / 'rbac.yaml'}", f"--namespace={SYSTEM}")
 
 
 def token(bed: Bed) -> str:
+    """Return a new token of the agent's service account."""
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/ovnlet/token"
     answer = bed.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(request))
@@ -56,17 +57,17 @@ def token(bed: Bed) -> str:
 
 
 @pytest.fixture
-async def front(bed: Bed) -> AsyncIterator[Front]:
-    front = Front(
+async def proxy(bed: Bed) -> AsyncIterator[ApiProxy]:
+    proxy = ApiProxy(
         bed.api_url, bed.ids.ca, bed.ids.directory / "server.crt", bed.ids.directory / "server.key"
     )
-    await front.open()
-    yield front
-    await front.close()
+    await proxy.open()
+    yield proxy
+    await proxy.close()
 
 
 class Api:
-    """The administrator's hands: quick ones, without a kubectl for each call."""
+    """An administrator's HTTP client; faster than a kubectl for each call."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -127,7 +128,7 @@ async def api(bed: Bed) -> AsyncIterator[Api]:
 
 
 class Audit:
-    """What the agent's identity asked of the API server since this was made."""
+    """The requests that the agent's identity has sent since this object was created."""
 
     def __init__(self, log: Path) -> None:
         self._log, self._from = log, log.stat().st_size
@@ -141,7 +142,7 @@ class Audit:
         return [entry for entry in entries if entry["user"]["username"] == USER]
 
     def verbs(self) -> set[tuple[str, str]]:
-        """Verbs on resources; discovery, which has none, left out."""
+        """Return each verb with its resource. Discovery has no resource and is left out."""
         return {
             (entry["verb"], entry["objectRef"]["resource"])
             for entry in self.asked()

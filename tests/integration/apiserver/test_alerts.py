@@ -1,4 +1,4 @@
-"""The alert rules: promtool takes them, each fires on its trouble, and they ask for figures that there are."""
+"""The alert rules: promtool accepts them, each fires on its cause, and their metrics exist."""
 
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""A kind whose CRD comes after the agent, goes and comes back: its objects reach the store, and leave it."""
+"""A kind whose CRD comes after the agent, is deleted and comes back.
+
+Its objects enter the store, and leave it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -8,22 +11,23 @@ from typing import Any
 
 import pytest
 
-from integration.apiserver.agent import IN_FORCE, Room, running, until
+from integration.apiserver.agent import IN_FORCE, AgentUnderTest, running, until
 from integration.apiserver.conftest import Api
-from integration.apiserver.front import Front
-from ovnlet.kube.kopf_runner import LOOK
+from integration.apiserver.proxy import ApiProxy
+from ovnlet.kube.kopf_runner import KIND_CHECK_INTERVAL
 from ovnlet.kube.relist import ABSENT_WAIT
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
-# Our own LIST finds the kind, two looks miss it, the guest begins anew for it, and discovery may lag behind once.
-FOUND = ABSENT_WAIT + 4 * LOOK + IN_FORCE
+# Our own LIST finds the kind, two checks miss it, kopf restarts for it, and discovery may lag
+# behind once.
+FOUND = ABSENT_WAIT + 4 * KIND_CHECK_INTERVAL + IN_FORCE
 
 
 class Kind:
-    """The administrator's hands."""
+    """The Subnet CRD and its objects, changed by an administrator with kubectl."""
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
@@ -60,74 +64,76 @@ def kind(bed: Bed) -> Iterator[Kind]:
     kind.remove()
 
 
-def mtu(room: Room, name: str) -> Any:
-    subnet = room.subnets.store.get(("", name))
+def mtu(agent: AgentUnderTest, name: str) -> Any:
+    subnet = agent.subnets.store.get(("", name))
     return subnet.spec.get("mtu") if subnet else None
 
 
-def watched(front: Front) -> bool:
-    return any(PATH in line and "watch=true" in line for line in front.requests)
+def watched(proxy: ApiProxy) -> bool:
+    return any(PATH in line and "watch=true" in line for line in proxy.requests)
 
 
 async def test_a_kind_that_comes_later_goes_and_comes_back(
-    account: Path, front: Front, api: Api, kind: Kind
+    account: Path, proxy: ApiProxy, api: Api, kind: Kind
 ) -> None:
     await api.create("beside")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("beside"), 5, "the pod")
-        assert not room.subnets.store.complete.is_set()
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("beside"), 5, "the pod")
+        assert not agent.subnets.store.complete.is_set()
         for number in (1, 2):
-            front.requests.clear()
+            proxy.requests.clear()
             kind.install()
             kind.put("late", mtu=1300 + number)
-            seconds = await until(partial(has_mtu, room, 1300 + number), FOUND, "the Subnet")
-            again = await until(lambda: watched(front), FOUND, "its watch")
+            seconds = await until(partial(has_mtu, agent, 1300 + number), FOUND, "the Subnet")
+            again = await until(lambda: watched(proxy), FOUND, "its watch")
             print(
-                f"a Subnet of a kind made after the agent: known {seconds:.1f} s, watched {again:.1f} s later"
+                f"a Subnet of a kind made after the agent: known {seconds:.1f} s,"
+                f" watched {again:.1f} s later"
             )
             kind.put("late", mtu=1400 + number)
-            await until(partial(has_mtu, room, 1400 + number), 2, "an edit, by the watch")
+            await until(partial(has_mtu, agent, 1400 + number), 2, "an edit, by the watch")
             kind.remove()
             await api.note("beside", str(number))
             await until(
-                partial(has_note, room, str(number)),
+                partial(has_note, agent, str(number)),
                 IN_FORCE,
                 "an edit of a pod",
             )
             await until(
-                lambda: not room.subnets.there or mtu(room, "late") is None,
+                lambda: not agent.subnets.there or mtu(agent, "late") is None,
                 IN_FORCE,
                 "the end of the kind",
             )
 
 
 async def test_an_object_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
-    bed: Bed, account: Path, front: Front, api: Api, kind: Kind
+    bed: Bed, account: Path, proxy: ApiProxy, api: Api, kind: Kind
 ) -> None:
     kind.install()
     kind.put("stays", mtu=1300)
     kind.put("leaves", cidrBlock="10.17.0.0/16", mtu=1300)
-    async with running(account, front.url) as room:
-        await until(lambda: mtu(room, "stays") and mtu(room, "leaves"), FOUND, "the Subnets")
-        await until(lambda: watched(front), FOUND, "the watch")
-        await front.close()
+    async with running(account, proxy.url) as agent:
+        await until(lambda: mtu(agent, "stays") and mtu(agent, "leaves"), FOUND, "the Subnets")
+        await until(lambda: watched(proxy), FOUND, "the watch")
+        await proxy.close()
         kind.delete("leaves")
         kind.put("stays", mtu=1350)
         bed.control_plane.space.restart("kube-apiserver").wait_ready(
             lambda: bed.control_plane.answers(bed.api_url)
         )
-        assert mtu(room, "leaves")
-        await front.open()
-        seconds = await until(lambda: mtu(room, "leaves") is None, FOUND, "the deletion")
-        await until(lambda: mtu(room, "stays") == 1350, FOUND, "the edit")
+        assert mtu(agent, "leaves")
+        await proxy.open()
+        seconds = await until(lambda: mtu(agent, "leaves") is None, FOUND, "the deletion")
+        await until(lambda: mtu(agent, "stays") == 1350, FOUND, "the edit")
         print(
-            f"a Subnet whose deletion nobody told of: gone {seconds:.1f} s after the API server was back"
+            "a Subnet deleted during the outage:"
+            f" gone {seconds:.1f} s after the API server was back"
         )
 
 
-def has_mtu(room: Room, value: int) -> bool:
-    return bool(mtu(room, "late") == value)
+def has_mtu(agent: AgentUnderTest, value: int) -> bool:
+    return bool(mtu(agent, "late") == value)
 
 
-def has_note(room: Room, text: str) -> bool:
-    return room.note("beside") == text
+def has_note(agent: AgentUnderTest, text: str) -> bool:
+    return agent.note("beside") == text

@@ -1,4 +1,4 @@
-"""What an operator applies: each kustomization is taken by the API server, and says what its name promises."""
+"""The kustomizations: the API server accepts each, and each contains what its name promises."""
 
 import json
 from pathlib import Path

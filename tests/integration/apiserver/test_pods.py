@@ -1,37 +1,40 @@
-"""Pods of this node reach the state, and leave it, whatever becomes of the watch."""
+"""Pods of this node enter the state, and leave it, even when the watch breaks."""
 
 import statistics
 from functools import partial
 from pathlib import Path
 from time import monotonic
 
-from integration.apiserver.agent import IN_FORCE, NODE, Room, running, until
+from integration.apiserver.agent import IN_FORCE, NODE, AgentUnderTest, running, until
 from integration.apiserver.conftest import Api, Audit
-from integration.apiserver.front import Front
+from integration.apiserver.proxy import ApiProxy
 from testbed.bed import Bed
 
 
 async def test_an_edit_reaches_the_state_in_milliseconds(
-    account: Path, front: Front, api: Api
+    account: Path, proxy: ApiProxy, api: Api
 ) -> None:
     await api.create("edited")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("edited"), 5, "the pod")
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("edited"), 5, "the pod")
         times = []
         for number in range(40):
-            with room.state.watching(("default", "edited")) as changed:
+            with agent.state.watching(("default", "edited")) as changed:
                 began = monotonic()
                 await api.note("edited", str(number))
                 await changed.wait()
                 times.append((monotonic() - began) * 1000)
-            assert room.note("edited") == str(number)
+            assert agent.note("edited") == str(number)
     print(
-        f"PATCH to state: median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms, n={len(times)}"
+        f"PATCH to state: median {statistics.median(times):.1f} ms,"
+        f" worst {max(times):.1f} ms, n={len(times)}"
     )
     assert max(times) < 1000
 
 
-async def test_only_what_is_needed_of_a_pod_is_kept(account: Path, front: Front, api: Api) -> None:
+async def test_only_what_is_needed_of_a_pod_is_kept(
+    account: Path, proxy: ApiProxy, api: Api
+) -> None:
     body = await api.create(
         "kept", annotations={"ovn.kubernetes.io/note": "yes", "example.com/other": "no"}
     )
@@ -41,85 +44,89 @@ async def test_only_what_is_needed_of_a_pod_is_kept(account: Path, front: Front,
     )
     await api.create("host", hostNetwork=True)
     await api.create("elsewhere", nodeName="n1")
-    async with running(account, front.url) as room:
-        await until(lambda: room.state.complete and room.pod("static"), 5, "the pods")
-        kept, static = room.pod("kept"), room.pod("static")
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.state.complete and agent.pod("static"), 5, "the pods")
+        kept, static = agent.pod("kept"), agent.pod("static")
         assert kept is not None
         assert static is not None
         assert kept.annotations == {"ovn.kubernetes.io/note": "yes"}
         assert kept.uid == kept.object_uid == body["metadata"]["uid"]
         assert (static.uid, static.object_uid == "0123") == ("0123", False)
-        assert {pod.name for pod in room.state} == {"kept", "static"}
+        assert {pod.name for pod in agent.state} == {"kept", "static"}
 
 
 async def test_a_finished_pod_stays_until_it_is_deleted(
-    account: Path, front: Front, api: Api
+    account: Path, proxy: ApiProxy, api: Api
 ) -> None:
     await api.create("finished")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("finished"), 5, "the pod")
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("finished"), 5, "the pod")
         await api.finish("finished")
         await api.note("finished", "after the end")
-        await until(lambda: room.note("finished") == "after the end", 5, "the edit after the end")
+        await until(lambda: agent.note("finished") == "after the end", 5, "the edit after the end")
         await api.delete("finished")
-        await until(lambda: room.pod("finished") is None, 5, "the deletion")
+        await until(lambda: agent.pod("finished") is None, 5, "the deletion")
 
 
 async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(
-    account: Path, front: Front, api: Api
+    account: Path, proxy: ApiProxy, api: Api
 ) -> None:
     await api.create("again")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("again"), 5, "the pod")
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("again"), 5, "the pod")
         for _ in range(5):
             await api.delete("again")
             body = await api.create("again")
             new = body["metadata"]["uid"]
-            await until(partial(_is_now, room, new), 5, "the new pod")
+            await until(partial(_is_now, agent, new), 5, "the new pod")
 
 
 async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
-    bed: Bed, account: Path, front: Front, api: Api
+    bed: Bed, account: Path, proxy: ApiProxy, api: Api
 ) -> None:
     await api.create("stays")
     await api.create("leaves")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("stays") and room.pod("leaves"), 5, "the pods")
-        await front.close()
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("stays") and agent.pod("leaves"), 5, "the pods")
+        await proxy.close()
         await api.delete("leaves")
-        await api.note("stays", "edited meanwhile")
-        # A new API server knows nothing of what was before it: a watch from there gets 410 Gone.
+        await api.note("stays", "edited during the outage")
+        # A new API server has no watch history: a watch from an older version gets 410 Gone.
         bed.control_plane.space.restart("kube-apiserver").wait_ready(
             lambda: bed.control_plane.answers(bed.api_url)
         )
-        assert room.pod("leaves")
-        await front.open()
-        seconds = await until(lambda: room.pod("leaves") is None, IN_FORCE, "the deletion")
+        assert agent.pod("leaves")
+        await proxy.open()
+        seconds = await until(lambda: agent.pod("leaves") is None, IN_FORCE, "the deletion")
         await until(
-            lambda: room.note("stays") == "edited meanwhile", IN_FORCE - seconds, "the edit"
+            lambda: agent.note("stays") == "edited during the outage",
+            IN_FORCE - seconds,
+            "the edit",
         )
-        print(f"a deletion nobody told of: gone {seconds:.1f} s after the API server was back")
+        print(
+            f"a pod deleted during the outage: gone {seconds:.1f} s after the API server was back"
+        )
 
 
 async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
-    account: Path, front: Front, api: Api, audit: Audit
+    account: Path, proxy: ApiProxy, api: Api, audit: Audit
 ) -> None:
     await api.create("watched")
-    async with running(account, front.url) as room:
-        await until(lambda: room.pod("watched"), 5, "the pod")
+    async with running(account, proxy.url) as agent:
+        await until(lambda: agent.pod("watched"), 5, "the pod")
         await api.note("watched", "edited")
-        await until(lambda: room.note("watched") == "edited", 5, "the edit")
-        pod = room.pod("watched")
+        await until(lambda: agent.note("watched") == "edited", 5, "the edit")
+        pod = agent.pod("watched")
         assert pod
         for count in (1, 2):
-            room.recorder.record(pod, "Warning", "Test", "the same twice")
-            await until(lambda: not room.recorder._queue, 5, f"Event {count}")
+            agent.recorder.record(pod, "Warning", "Test", "the same twice")
+            await until(lambda: not agent.recorder._queue, 5, f"Event {count}")
         await api.delete("watched")
-        await until(lambda: room.pod("watched") is None, 5, "the deletion")
-    # A watch is written down when it is over.
+        await until(lambda: agent.pod("watched") is None, 5, "the deletion")
+    # The audit log has a watch only once it has ended.
     await until(lambda: ("watch", "pods") in audit.verbs(), 10, "the watch's audit")
     asked = audit.asked()
-    # This cluster has no Subnets, and the agent asks now and then whether it has.
+    # This cluster has no Subnet CRD; the agent checks for it from time to time.
     refused = [entry for entry in asked if entry["responseStatus"]["code"] >= 400]
     assert {
         (entry["objectRef"]["resource"], entry["responseStatus"]["code"]) for entry in refused
@@ -137,6 +144,6 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
     )
 
 
-def _is_now(room: Room, uid: str) -> bool:
-    pod = room.pod("again")
+def _is_now(agent: AgentUnderTest, uid: str) -> bool:
+    pod = agent.pod("again")
     return pod is not None and pod.uid == uid

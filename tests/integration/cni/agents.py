@@ -1,4 +1,4 @@
-"""An agent behind the real server that does what a test tells it: the Protocol's other side, recorded."""
+"""A scripted agent behind the real server: it records calls, and answers as a test sets it up."""
 
 import asyncio
 from ipaddress import (
@@ -29,8 +29,8 @@ ATTACHED = Attached(
 )
 
 
-class StagedAgent:
-    """Answers with ATTACHED, or raises `failure`; while `held` is set nothing is answered."""
+class ScriptedAgent:
+    """Answers with ATTACHED, or raises `failure`; while `held` is set it does not answer."""
 
     def __init__(self) -> None:
         self.calls: list[object] = []

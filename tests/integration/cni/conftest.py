@@ -1,4 +1,4 @@
-"""The parts that these tests run on: the plugin as it is shipped, the real server, a namespace of the kernel."""
+"""The built plugin, the real server and a kernel namespace, which these tests run on."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from integration.cni.agents import StagedAgent
+from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Outcome, Runtime
 from ovnlet_cni.server import Server
 
@@ -23,19 +23,21 @@ SOURCE = Path(__file__).resolve().parents[3] / "cni" / "plugin"
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built plugin, in a CNI directory of its own."""
+    """Build the plugin, and return its copy in a CNI directory of its own."""
     subprocess.run(["make", "-s", "-C", SOURCE], check=True)
     return Path(shutil.copy2(SOURCE / "ovnlet", tmp_path_factory.mktemp("bin")))
 
 
 @pytest.fixture(scope="session")
 def netns() -> Iterator[str]:
-    """The path of a network namespace that is not ours."""
+    """Yield the path of a network namespace that is not the test's."""
     with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as holder:
         path, own = f"/proc/{holder.pid}/ns/net", os.readlink("/proc/self/ns/net")
         deadline = time.monotonic() + 5
         while os.readlink(path) == own:
-            assert time.monotonic() < deadline, "unshare makes no namespace: these tests need root"
+            assert time.monotonic() < deadline, (
+                "unshare created no namespace: these tests need root"
+            )
             time.sleep(0.01)
         yield path
         holder.kill()
@@ -43,28 +45,28 @@ def netns() -> Iterator[str]:
 
 @pytest.fixture
 def socket_path() -> Iterator[Path]:
-    """Where the server is to listen; pytest's own directories can be too long for a socket's name."""
+    """Yield a path for the server's socket; pytest's directories can be too long for one."""
     with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as directory:
         yield Path(directory) / "run" / "cni.sock"
 
 
 @dataclass(frozen=True, slots=True)
-class RepairBackoff:
-    """Plugins that look for an agent that never comes: verb, and the end of each."""
+class UnansweredCalls:
+    """Calls without an agent, by verb, with the future outcome of each."""
 
     socket: Path
     ends: dict[str, Future[Outcome]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience(
+def unanswered(
     plugin: Path, tmp_path_factory: pytest.TempPathFactory, netns: str
-) -> Iterator[RepairBackoff]:
-    """Started with the floor, since each waits for 20 s."""
+) -> Iterator[UnansweredCalls]:
+    """Start the calls at the beginning of the session, since each waits for 20 s."""
     runtime = Runtime(plugin, tmp_path_factory.mktemp("away") / "run" / "cni.sock", netns)
     started = [(verb, _start(runtime, verb)) for verb in ("ADD", "CHECK", "GC")]
     with ThreadPoolExecutor(len(started)) as pool:
-        yield RepairBackoff(
+        yield UnansweredCalls(
             runtime.socket, {verb: pool.submit(_end, process) for verb, process in started}
         )
         for _, process in started:
@@ -94,12 +96,12 @@ def runtime(plugin: Path, socket_path: Path, netns: str) -> Runtime:
 
 
 @pytest_asyncio.fixture
-async def agent() -> StagedAgent:
-    return StagedAgent()
+async def agent() -> ScriptedAgent:
+    return ScriptedAgent()
 
 
 @pytest_asyncio.fixture
-async def server(agent: StagedAgent, socket_path: Path) -> AsyncIterator[Server]:
+async def server(agent: ScriptedAgent, socket_path: Path) -> AsyncIterator[Server]:
     server = Server(agent, socket_path)
     await server.start()
     yield server

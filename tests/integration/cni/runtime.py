@@ -1,4 +1,4 @@
-"""Plays the container runtime: runs the built plugin with an environment and stdin, and reads what it says."""
+"""A container runtime for tests: it runs the built plugin and reads its output."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ class Outcome:
 
     @property
     def body(self) -> Json:
-        """The one JSON object on stdout; anything around it fails here."""
+        """The one JSON object on stdout. Fails on anything else."""
         body = json.loads(self.stdout)
         assert isinstance(body, dict)
         return body
 
     @property
     def error(self) -> Json:
-        """The specification's error object, which is all that a failure may print."""
+        """The error object of the CNI specification, the only output of a failure."""
         assert self.exit_code == 1, self
         assert self.stderr == b""
         body = self.body
@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def code(self) -> int:
-        """0 for success, else the error object's code."""
+        """0 for success, else the code of the error object."""
         if self.exit_code == 0:
             return 0
         return int(str(self.error["code"]))
@@ -54,19 +54,21 @@ class Runtime:
     netns: str
 
     def env(self, verb: str = "ADD", **changes: str | None) -> dict[str, str]:
-        """A good environment, with the named variables changed or, for None, left out."""
+        """Return a valid environment, with variables changed or, for None, left out."""
         env: dict[str, str | None] = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": "c0ffee",
             "CNI_NETNS": self.netns,
             "CNI_IFNAME": "eth0",
             "CNI_PATH": "/opt/cni/bin",
-            "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_UID=7f9c-11",
+            "CNI_ARGS": (
+                "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_UID=7f9c-11"
+            ),
         }
         return {key: value for key, value in (env | changes).items() if value is not None}
 
     def config(self, **changes: object) -> Json:
-        """A good network configuration, with keys changed or, for None, left out."""
+        """Return a valid network configuration, with keys changed or, for None, left out."""
         config: Json = {
             "cniVersion": "1.1.0",
             "name": "ovnlet",
@@ -77,7 +79,7 @@ class Runtime:
         return {key: value for key, value in (config | changes).items() if value is not None}
 
     def good(self, verb: str, **changes: object) -> Json:
-        """A configuration that is good for this verb, but for the changes."""
+        """Return a configuration that is valid for this verb, with ``changes`` applied."""
         return self.config(**{"prevResult": {} if verb == "CHECK" else None, **changes})
 
     async def call(
@@ -87,7 +89,7 @@ class Runtime:
         env: dict[str, str] | None = None,
         user: int | None = None,
     ) -> Outcome:
-        """Run the plugin to its end."""
+        """Run the plugin to its end, and return the outcome."""
         process = await self.start(verb, env, user)
         stdin = (
             config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
@@ -119,7 +121,7 @@ class Runtime:
 
 
 async def ended(process: asyncio.subprocess.Process) -> Outcome:
-    """The outcome of a plugin that was started with `hang`."""
+    """Wait for a plugin that was started with `hang`, and return the outcome."""
     assert process.stdout is not None
     assert process.stderr is not None
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""An agent that is away, being replaced, stuck or something else: what the plugin does on its own."""
+"""The plugin without a working agent: it is down, restarting, hanging, or another program."""
 
 import asyncio
 import time
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from integration.cni.agents import StagedAgent
-from integration.cni.conftest import RepairBackoff
+from integration.cni.agents import ScriptedAgent
+from integration.cni.conftest import UnansweredCalls
 from integration.cni.runtime import Runtime, ended
 from ovnlet_cni.errors import Code
-from ovnlet_cni.pending_deletes import MAX_NOTES, Note, PendingDeletes
+from ovnlet_cni.pending_deletes import MAX_PENDING, PendingDelete, PendingDeletes
 from ovnlet_cni.server import Server
 
 
 @asynccontextmanager
-async def impostor(path: Path, answer: bytes | None) -> AsyncIterator["asyncio.Queue[bytes]"]:
-    """A listener that says these bytes and closes, or for None stays silent. Yields the requests it got."""
+async def fake_server(path: Path, answer: bytes | None) -> AsyncIterator["asyncio.Queue[bytes]"]:
+    """Listen, answer with these bytes and close, or for None stay silent; yield the requests."""
     got: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,23 +37,25 @@ async def impostor(path: Path, answer: bytes | None) -> AsyncIterator["asyncio.Q
     listening.close()
 
 
-async def test_an_add_waits_for_the_agent_that_comes(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_an_add_waits_for_the_agent_that_comes(
+    runtime: Runtime, agent: ScriptedAgent
+) -> None:
     process = await runtime.hang("ADD")
     await asyncio.sleep(1)
     server = Server(agent, runtime.socket)
     await server.start()
     outcome = await ended(process)
     assert outcome.code == 0
-    assert outcome.seconds < 0.3, "it is looked for every 50 ms"
+    assert outcome.seconds < 0.3, "the plugin must look for the agent every 50 ms"
     await server.stop()
 
 
-async def test_an_agent_that_dies_with_the_request_in_hand_is_looked_for_again(
-    runtime: Runtime, agent: StagedAgent
+async def test_a_request_is_sent_again_when_the_agent_dies(
+    runtime: Runtime, agent: ScriptedAgent
 ) -> None:
-    async with impostor(runtime.socket, b"") as got:
+    async with fake_server(runtime.socket, b"") as got:
         process = await runtime.hang("ADD")
-        assert await got.get() == await got.get(), "sent again, as it was"
+        assert await got.get() == await got.get(), "the request changed when it was sent again"
     server = Server(agent, runtime.socket)
     await server.start()
     assert (await ended(process)).code == 0
@@ -61,17 +63,17 @@ async def test_an_agent_that_dies_with_the_request_in_hand_is_looked_for_again(
     await server.stop()
 
 
-def test_without_an_agent_patience_ends_after_20_seconds_with_code_11(
-    patience: RepairBackoff,
+def test_without_an_agent_calls_end_after_20_seconds_with_code_11(
+    unanswered: UnansweredCalls,
 ) -> None:
-    for end in patience.ends.values():
+    for end in unanswered.ends.values():
         outcome = end.result(timeout=25)
         assert outcome.code == Code.TRY_AGAIN
         assert 19.5 < outcome.seconds < 21
-        assert str(patience.socket) in str(outcome.error["msg"])
+        assert str(unanswered.socket) in str(outcome.error["msg"])
         assert "No such file" in str(outcome.error["msg"])
         assert "ovnlet pod" in str(outcome.error["details"])
-    assert not patience.socket.parent.exists()
+    assert not unanswered.socket.parent.exists()
 
 
 async def test_status_never_waits(runtime: Runtime) -> None:
@@ -82,7 +84,7 @@ async def test_status_never_waits(runtime: Runtime) -> None:
 
 
 async def test_status_of_a_stuck_agent_ends(runtime: Runtime) -> None:
-    async with impostor(runtime.socket, None):
+    async with fake_server(runtime.socket, None):
         outcome = await runtime.call("STATUS")
     assert outcome.code == Code.UNAVAILABLE
     assert outcome.seconds < 2.5
@@ -110,14 +112,14 @@ FOREIGN = [
 
 @pytest.mark.parametrize("answer", TORN, ids=lambda answer: repr(answer[:60]))
 async def test_an_answer_that_breaks_off(runtime: Runtime, answer: bytes) -> None:
-    async with impostor(runtime.socket, answer):
+    async with fake_server(runtime.socket, answer):
         assert (await runtime.call("ADD")).code == Code.TRY_AGAIN
         assert (await runtime.call("STATUS")).code == Code.UNAVAILABLE
 
 
 @pytest.mark.parametrize("answer", FOREIGN, ids=lambda answer: repr(answer[:60]))
 async def test_an_answer_that_is_no_result(runtime: Runtime, answer: bytes) -> None:
-    async with impostor(runtime.socket, answer):
+    async with fake_server(runtime.socket, answer):
         assert (await runtime.call("ADD")).code == Code.INTERNAL
 
 
@@ -129,7 +131,7 @@ async def test_a_socket_that_is_none(runtime: Runtime) -> None:
 
 async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
     notes = PendingDeletes.beside(runtime.socket)
-    assert notes.read().notes == ()
+    assert notes.read().deletes == ()
     ids = ("c0ffee", "a.b_c-d", "x" * 200)
     envs = [
         runtime.env("DEL", CNI_CONTAINERID=id_, CNI_IFNAME="net1.7", CNI_NETNS=None) for id_ in ids
@@ -138,7 +140,7 @@ async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
         assert (outcome.exit_code, outcome.stdout) == (0, b"")
         assert 1.8 < outcome.seconds < 2.5
     listing = notes.read()
-    assert set(listing.notes) == {Note(id_, "net1.7") for id_ in ids}
+    assert set(listing.deletes) == {PendingDelete(id_, "net1.7") for id_ in ids}
     assert listing.skipped == ()
     directory = runtime.socket.parent / "deleted"
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -146,9 +148,11 @@ async def test_a_delete_is_noted_down_and_succeeds(runtime: Runtime) -> None:
 
 
 async def test_a_delete_that_an_agent_dropped_is_noted_down(runtime: Runtime) -> None:
-    async with impostor(runtime.socket, TORN[0]):
+    async with fake_server(runtime.socket, TORN[0]):
         assert (await runtime.call("DEL")).code == 0
-    assert PendingDeletes.beside(runtime.socket).read().notes == (Note("c0ffee", "eth0"),)
+    assert PendingDeletes.beside(runtime.socket).read().deletes == (
+        PendingDelete("c0ffee", "eth0"),
+    )
 
 
 async def test_a_delete_of_something_else_is_not_noted_down(runtime: Runtime) -> None:
@@ -163,7 +167,7 @@ async def test_a_delete_of_something_else_is_not_noted_down(runtime: Runtime) ->
 async def test_notes_are_bounded(runtime: Runtime) -> None:
     directory = runtime.socket.parent / "deleted"
     directory.mkdir(parents=True)
-    for number in range(MAX_NOTES - 1):
+    for number in range(MAX_PENDING - 1):
         (directory / f"{number}.eth0").write_text(f"{number} eth0\n")
     first, second = (
         runtime.env("DEL", CNI_CONTAINERID="first"),
@@ -173,19 +177,21 @@ async def test_notes_are_bounded(runtime: Runtime) -> None:
     outcome = await runtime.call("DEL", env=second)
     assert outcome.code == Code.TRY_AGAIN
     assert (
-        len(list(directory.iterdir())) == MAX_NOTES == len(PendingDeletes(directory).read().notes)
+        len(list(directory.iterdir()))
+        == MAX_PENDING
+        == len(PendingDeletes(directory).read().deletes)
     )
 
 
 async def test_a_new_add_and_a_served_delete_end_a_note(
-    runtime: Runtime, server: Server, agent: StagedAgent
+    runtime: Runtime, server: Server, agent: ScriptedAgent
 ) -> None:
     directory = runtime.socket.parent / "deleted"
     for verb in ("ADD", "DEL"):
         directory.mkdir(exist_ok=True)
         (directory / "c0ffee.eth0").write_text("c0ffee eth0\n")
         assert (await runtime.call(verb)).code == 0
-        assert PendingDeletes(directory).read().notes == ()
+        assert PendingDeletes(directory).read().deletes == ()
 
 
 def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
@@ -201,12 +207,12 @@ def test_what_is_no_note_is_skipped_and_reported(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.eth0").symlink_to(tmp_path / "good.eth0")
     (tmp_path / "good.eth0").write_text("good eth0\n")
-    (tmp_path / ".good.eth0.1").write_text("a draft")
+    (tmp_path / ".good.eth0.1").write_text("an unfinished file")
     notes = PendingDeletes(tmp_path)
     listing = notes.read()
-    assert listing.notes == (Note("good", "eth0"),)
+    assert listing.deletes == (PendingDelete("good", "eth0"),)
     assert set(listing.skipped) == {*contents, "folder", "link.eth0"}
     notes.remove("good", "eth0")
     notes.remove("good", "eth0")
-    assert notes.read().notes == ()
+    assert notes.read().deletes == ()
     assert (tmp_path / "torn.eth0").exists()

@@ -1,4 +1,4 @@
-"""Putting the plugin and its configuration where a runtime looks, over what may be there already."""
+"""The plugin and its configuration, installed where a runtime looks, over existing files."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.cni.agents import StagedAgent
+from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Json, Runtime, ended
 from ovnlet_cni import installer
 from ovnlet_cni.installer import InstallError
@@ -20,16 +20,28 @@ PORTMAP = Path("/usr/lib/cni/portmap")
 SOCKET = Path("/run/ovnlet/cni.sock")
 
 
+def install_plugin(source: Path, directory: Path) -> bool:
+    return installer.put(directory / installer.PLUGIN, installer.plugin(source), 0o755)
+
+
+def install_conflist(directory: Path, text: str) -> bool:
+    return installer.put(directory / installer.CONFLIST, text.encode(), 0o600)
+
+
+async def compose(bin_dir: Path) -> str:
+    return await installer.conflist(bin_dir / installer.PLUGIN, bin_dir / "portmap", SOCKET)
+
+
 @pytest.fixture
 def bin_dir(plugin: Path, tmp_path: Path) -> Path:
     directory = tmp_path / "bin"
-    installer.install_plugin(plugin, directory)
+    install_plugin(plugin, directory)
     return directory
 
 
 @pytest.fixture
 def fake(bin_dir: Path) -> Callable[[str], None]:
-    """Puts a portmap into the directory of plugins that answers VERSION with this shell command."""
+    """Return a function that installs a portmap whose answer to VERSION is a shell command."""
 
     def put(command: str) -> None:
         (bin_dir / "portmap").write_text(f"#!/bin/sh\ncat > /dev/null\n{command}\n")
@@ -39,12 +51,12 @@ def fake(bin_dir: Path) -> Callable[[str], None]:
 
 
 async def _conflist(bin_dir: Path) -> Json:
-    body = json.loads(await installer.conflist(bin_dir, SOCKET))
+    body = json.loads(await compose(bin_dir))
     assert isinstance(body, dict)
     return body
 
 
-async def test_alone_it_speaks_its_newest_version(bin_dir: Path) -> None:
+async def test_alone_it_uses_its_newest_version(bin_dir: Path) -> None:
     assert await _conflist(bin_dir) == {
         "cniVersion": "1.1.0",
         "name": "ovnlet",
@@ -61,7 +73,7 @@ async def test_alone_it_speaks_its_newest_version(bin_dir: Path) -> None:
     ],
     ids=repr,
 )
-async def test_with_portmap_it_speaks_what_both_know(
+async def test_with_portmap_it_uses_a_version_that_both_support(
     bin_dir: Path, fake: Callable[[str], None], versions: list[str], chosen: str
 ) -> None:
     fake(f"echo '{json.dumps({'cniVersion': '1.0.0', 'supportedVersions': versions})}'")
@@ -110,34 +122,34 @@ async def test_a_portmap_that_hangs_is_killed_and_left_out(
 
 
 async def test_without_our_plugin_there_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match="install it first"):
-        await installer.conflist(tmp_path, SOCKET)
+    with pytest.raises(InstallError, match="build it first"):
+        await compose(tmp_path)
 
 
 def test_the_configuration_is_written_once(tmp_path: Path) -> None:
-    assert installer.install_conflist(tmp_path, "{}\n")
+    assert install_conflist(tmp_path, "{}\n")
     path = tmp_path / "01-ovnlet.conflist"
     before = path.stat()
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert not installer.install_conflist(tmp_path, "{}\n")
+    assert not install_conflist(tmp_path, "{}\n")
     assert path.stat() == before
-    assert installer.install_conflist(tmp_path, '{"new": 1}\n')
+    assert install_conflist(tmp_path, '{"new": 1}\n')
     assert path.read_text() == '{"new": 1}\n'
-    assert path.stat().st_ino != before.st_ino, "written in place: a runtime can read half of it"
+    assert path.stat().st_ino != before.st_ino, "written in place: a runtime could read half of it"
     assert os.listdir(tmp_path) == ["01-ovnlet.conflist"]
 
 
 def test_a_configuration_that_all_can_read_is_closed_again(tmp_path: Path) -> None:
-    installer.install_conflist(tmp_path, "{}\n")
+    install_conflist(tmp_path, "{}\n")
     (tmp_path / "01-ovnlet.conflist").chmod(0o644)
-    assert installer.install_conflist(tmp_path, "{}\n")
+    assert install_conflist(tmp_path, "{}\n")
     assert stat.S_IMODE((tmp_path / "01-ovnlet.conflist").stat().st_mode) == 0o600
 
 
 async def test_a_running_plugin_is_replaced(
     bin_dir: Path, netns: str, socket_path: Path, tmp_path: Path
 ) -> None:
-    runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), StagedAgent()
+    runtime, agent = Runtime(bin_dir / "ovnlet", socket_path, netns), ScriptedAgent()
     server = Server(agent, socket_path)
     await server.start()
     agent.held = True
@@ -147,8 +159,8 @@ async def test_a_running_plugin_is_replaced(
         (bin_dir / "ovnlet").open("r+b")
     newer = tmp_path / "newer"
     newer.write_bytes((bin_dir / "ovnlet").read_bytes() + b"\0")
-    assert installer.install_plugin(newer, bin_dir)
-    assert not installer.install_plugin(newer, bin_dir)
+    assert install_plugin(newer, bin_dir)
+    assert not install_plugin(newer, bin_dir)
     assert (bin_dir / "ovnlet").read_bytes() == newer.read_bytes()
     assert stat.S_IMODE((bin_dir / "ovnlet").stat().st_mode) == 0o755
     agent.released.set()
@@ -161,13 +173,13 @@ async def test_a_running_plugin_is_replaced(
 def test_something_else_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "ovnlet").write_text("#!/bin/sh\n")
     with pytest.raises(InstallError, match="not the ovnlet plugin"):
-        installer.install_plugin(tmp_path / "ovnlet", tmp_path / "bin")
+        install_plugin(tmp_path / "ovnlet", tmp_path / "bin")
     assert not (tmp_path / "bin").exists()
 
 
-async def test_ours_is_taken_away_and_nothing_else(bin_dir: Path, tmp_path: Path) -> None:
+async def test_only_our_files_are_removed(bin_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "10-other.conflist").write_text("{}")
-    installer.install_conflist(tmp_path, await installer.conflist(bin_dir, SOCKET))
+    install_conflist(tmp_path, await compose(bin_dir))
     assert installer.remove_conflist(tmp_path)
     assert not installer.remove_conflist(tmp_path)
     assert installer.remove_plugin(bin_dir)
@@ -192,3 +204,11 @@ def test_what_only_has_our_name_stays(tmp_path: Path, text: str) -> None:
     assert not installer.remove_conflist(tmp_path)
     assert not installer.remove_plugin(tmp_path)
     assert {path.read_text() for path in tmp_path.iterdir()} == {text}
+
+
+def test_the_configurations_that_a_runtime_takes_instead_of_ours(tmp_path: Path) -> None:
+    for name in ("00-first.conf", "02-later.conflist", "00-note.txt", ".00-hidden.conf"):
+        (tmp_path / name).write_text("{}")
+    install_conflist(tmp_path, "{}")
+    assert installer.before_ours(tmp_path) == ["00-first.conf"]
+    assert installer.before_ours(tmp_path / "nowhere") == []

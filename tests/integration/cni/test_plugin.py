@@ -1,4 +1,4 @@
-"""The executable by itself: what it needs no agent for, what it is made of, how fast it starts."""
+"""The executable alone: what needs no agent, its linkage and size, its start time and memory."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from integration.cni.runtime import Runtime
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 
-def test_no_command_is_a_word_about_itself(plugin: Path) -> None:
+def test_without_a_command_it_prints_its_version(plugin: Path) -> None:
     for env in ({}, {"CNI_COMMAND": ""}):
         done = subprocess.run([plugin], env=env, capture_output=True, check=True)
         assert done.stdout == b""
@@ -69,7 +69,7 @@ def test_its_memory_stays_small(plugin: Path, tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(config)
         process.stdin.close()
-        time.sleep(0.2)  # it looks for its agent now, with the whole request in memory
+        time.sleep(0.2)  # now it waits for its agent, with the whole request in memory
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.kill()
     kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

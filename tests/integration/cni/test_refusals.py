@@ -1,4 +1,4 @@
-"""Whatever a runtime gets wrong: one JSON error, the right code, the agent undisturbed, never a crash."""
+"""Invalid calls: one JSON error with the right code, no call of the agent, never a crash."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.cni.agents import StagedAgent
+from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Json, Runtime
 from integration.cni.wrong import CONFIGS, ENVIRONMENTS, NAMESPACES
 from ovnlet_cni.errors import Code
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("server")
 
 @pytest.mark.parametrize(("verb", "name", "value"), ENVIRONMENTS, ids=ascii)
 async def test_a_wrong_environment_is_code_4(
-    runtime: Runtime, agent: StagedAgent, verb: str, name: str, value: str | None
+    runtime: Runtime, agent: ScriptedAgent, verb: str, name: str, value: str | None
 ) -> None:
     outcome = await runtime.call(verb, runtime.good(verb), runtime.env(verb, **{name: value}))
     assert outcome.code == Code.INVALID_ENVIRONMENT, outcome
@@ -29,7 +29,7 @@ async def test_a_wrong_environment_is_code_4(
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
 @pytest.mark.parametrize("path", NAMESPACES, ids=lambda path: path[:20])
 async def test_a_wrong_namespace_is_code_8(
-    runtime: Runtime, agent: StagedAgent, verb: str, path: str
+    runtime: Runtime, agent: ScriptedAgent, verb: str, path: str
 ) -> None:
     outcome = await runtime.call(verb, runtime.good(verb), runtime.env(verb, CNI_NETNS=path))
     assert outcome.code == Code.INVALID_NETNS, outcome
@@ -38,7 +38,7 @@ async def test_a_wrong_namespace_is_code_8(
 
 @pytest.mark.parametrize(("verb", "change", "code"), CONFIGS, ids=lambda value: repr(value)[:90])
 async def test_a_wrong_configuration(
-    runtime: Runtime, agent: StagedAgent, verb: str, change: Json | bytes, code: Code
+    runtime: Runtime, agent: ScriptedAgent, verb: str, change: Json | bytes, code: Code
 ) -> None:
     config = change if isinstance(change, bytes) else runtime.good(verb, **change)
     outcome = await runtime.call(verb, config)
@@ -46,7 +46,7 @@ async def test_a_wrong_configuration(
     assert agent.calls == []
 
 
-async def test_an_error_speaks_the_version_that_was_asked_for(runtime: Runtime) -> None:
+async def test_an_error_has_the_requested_version(runtime: Runtime) -> None:
     for version, shown in (("0.3.1", "0.3.1"), ("0.4.0", "0.4.0"), ("9.9.9", "1.1.0")):
         outcome = await runtime.call(
             "ADD",
@@ -57,7 +57,7 @@ async def test_an_error_speaks_the_version_that_was_asked_for(runtime: Runtime) 
 
 
 async def test_the_own_namespace_is_taken_where_the_runtime_insists(
-    runtime: Runtime, agent: StagedAgent
+    runtime: Runtime, agent: ScriptedAgent
 ) -> None:
     env = runtime.env(CNI_NETNS="/proc/self/ns/net", CNI_NETNS_OVERRIDE="true")
     assert (await runtime.call(env=env)).code == 0
@@ -65,7 +65,7 @@ async def test_the_own_namespace_is_taken_where_the_runtime_insists(
 
 
 async def test_the_largest_configuration_that_is_allowed_arrives(
-    runtime: Runtime, agent: StagedAgent
+    runtime: Runtime, agent: ScriptedAgent
 ) -> None:
     config = json.dumps(runtime.config(padding="")).encode()
     filler = b'"' + b'\\"' * ((1 << 19) - len(config)) + b'"'
@@ -90,7 +90,7 @@ async def test_random_bytes_end_in_one_error_or_a_result(runtime: Runtime, seed:
                 "utf-8", "surrogateescape"
             )
         for _ in range(dice.randrange(1, 4)):
-            # Past the socket's name, which is what brings the request to this server.
+            # After the socket's name, which directs the request to this server.
             at = dice.randrange(good.index(b"valid-"), len(config))
             config[at : at + dice.randrange(3)] = dice.randbytes(dice.randrange(4))
         outcome = await runtime.call(verb, bytes(config), env)

@@ -1,11 +1,11 @@
-"""What the plugin prints for each version of the specification, and what it does with a result before its own."""
+"""The plugin's output for each version of the specification, and how it extends a prevResult."""
 
 import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from integration.cni.agents import ATTACHED, StagedAgent
+from integration.cni.agents import ATTACHED, ScriptedAgent
 from integration.cni.runtime import Json, Runtime
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
@@ -68,7 +68,7 @@ async def test_a_result_in_the_version_that_was_asked_for(
     assert outcome.body == {"cniVersion": version, **body}
 
 
-async def test_the_agent_gets_all_that_was_said(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_the_agent_gets_all_that_was_said(runtime: Runtime, agent: ScriptedAgent) -> None:
     routes = [{"gw": "10.0.0.1"}, {"gw": "fd00::1"}, {"dst": "192.0.2.0/24", "gw": "10.0.0.2"}]
     await runtime.call("ADD", runtime.config(provider="net1.default.ovn", routes=routes))
     attach = agent.calls[0]
@@ -89,7 +89,7 @@ async def test_the_agent_gets_all_that_was_said(runtime: Runtime, agent: StagedA
     assert attach.prev_result is None
 
 
-async def test_a_static_pod_has_no_uid_of_the_api(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_a_static_pod_has_no_uid_of_the_api(runtime: Runtime, agent: ScriptedAgent) -> None:
     await runtime.call(
         env=runtime.env(CNI_ARGS="K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=etcd-n1;K8S_POD_UID=")
     )
@@ -108,7 +108,7 @@ async def test_a_plugin_that_is_not_the_first_hands_on_what_came_before(runtime:
     assert body["dns"] == PREVIOUS["dns"]
 
 
-async def test_a_result_before_ours_loses_what_an_old_version_has_no_words_for(
+async def test_a_previous_result_loses_fields_that_an_old_version_lacks(
     runtime: Runtime,
 ) -> None:
     previous = PREVIOUS | {
@@ -121,7 +121,9 @@ async def test_a_result_before_ours_loses_what_an_old_version_has_no_words_for(
     assert _list(body, "routes")[0] == {"dst": "198.51.100.0/24"}
 
 
-async def test_check_compares_with_the_result_of_add(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_check_compares_with_the_result_of_add(
+    runtime: Runtime, agent: ScriptedAgent
+) -> None:
     for version in ("0.4.0", "1.0.0", "1.1.0"):
         config = runtime.config(cniVersion=version)
         added = (await runtime.call("ADD", config)).body
@@ -133,7 +135,7 @@ async def test_check_compares_with_the_result_of_add(runtime: Runtime, agent: St
 
 
 async def test_a_delete_needs_the_container_and_nothing_else(
-    runtime: Runtime, agent: StagedAgent
+    runtime: Runtime, agent: ScriptedAgent
 ) -> None:
     for netns in (None, "", "/gone"):
         env = runtime.env("DEL", CNI_NETNS=netns, CNI_ARGS=None)
@@ -145,8 +147,8 @@ async def test_a_delete_needs_the_container_and_nothing_else(
 
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
-async def test_garbage_collection_hears_what_is_valid(
-    runtime: Runtime, agent: StagedAgent, key: str
+async def test_gc_passes_the_valid_attachments(
+    runtime: Runtime, agent: ScriptedAgent, key: str
 ) -> None:
     items = [
         {"containerID": "a", "ifname": "eth0"},
@@ -158,7 +160,7 @@ async def test_garbage_collection_hears_what_is_valid(
     assert agent.calls == [frozenset({("a", "eth0"), ("b", "net1")})]
 
 
-async def test_status_is_what_the_agent_says(runtime: Runtime, agent: StagedAgent) -> None:
+async def test_status_returns_the_agents_answer(runtime: Runtime, agent: ScriptedAgent) -> None:
     assert (await runtime.call("STATUS")).exit_code == 0
     for code in (Code.UNAVAILABLE, Code.LIMITED):
         agent.failure = CniError(code, "ovs-vswitchd is stuck", "restart it")
@@ -174,7 +176,7 @@ async def test_status_is_what_the_agent_says(runtime: Runtime, agent: StagedAgen
 
 @pytest.mark.parametrize("code", list(Code))
 async def test_every_code_of_the_agent_arrives(
-    runtime: Runtime, agent: StagedAgent, code: Code
+    runtime: Runtime, agent: ScriptedAgent, code: Code
 ) -> None:
     agent.failure = CniError(code, 'no "subnet"\nyet \u20ac', "wait")
     assert (await runtime.call("ADD")).error["code"] == code

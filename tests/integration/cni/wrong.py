@@ -1,4 +1,4 @@
-"""Everything that a runtime can get wrong, and the code that answers it."""
+"""Invalid environments, namespaces and configurations, and the error code of each."""
 
 from integration.cni.runtime import Json
 from ovnlet_cni.errors import Code
@@ -47,7 +47,7 @@ Case = tuple[str, Json | bytes, Code]
 
 
 def _values(verb: str, code: Code, key: str, *values: object) -> list[Case]:
-    """Cases of a configuration that is good but for one key."""
+    """Return cases of a valid configuration with one invalid key."""
     return [(verb, {key: value}, code) for value in values]
 
 

@@ -1,4 +1,4 @@
-"""A real API server and a real OVN central, and replicas of the controller as programs of their own."""
+"""A real API server and a real OVN central, and replicas of the controller as processes."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from integration.controller.hands import Hands
+from integration.controller.admin import ClusterAdmin
 from integration.controller.replicas import SYSTEM, Replicas
 from testbed import clean, layout, rights
 from testbed.bed import Bed
@@ -22,7 +22,7 @@ NAME = "control"
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    for left in layout.ROOT.glob(f"{NAME}-*"):  # by a run that was killed
+    for left in layout.ROOT.glob(f"{NAME}-*"):  # left over from a run that was killed
         if not Path("/proc", left.name.removeprefix(f"{NAME}-")).exists():
             clean.remove(left.name)
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
@@ -42,25 +42,25 @@ def bed() -> Iterator[Bed]:
         yield bed
         used = rights.look(bed, rights.CONTROLLER)
         rights.record("control floor", used)
-        assert not used.excess, "whatever the floor did, the controller asks for what it is granted"
+        assert not used.excess, "the controller requested more than it is granted"
 
 
 @pytest.fixture
-async def hands(bed: Bed) -> AsyncIterator[Hands]:
-    """The administrator's; when a test is over, nothing of it is left in the API server or in OVN."""
+async def admin(bed: Bed) -> AsyncIterator[ClusterAdmin]:
+    """Yield an administrator's client, then delete what the test left in the API server and OVN."""
     connector = aiohttp.TCPConnector(
         ssl=ssl.create_default_context(cafile=str(bed.ids.ca)), limit=16
     )
     headers = {"Authorization": f"Bearer {bed.token}"}
     async with aiohttp.ClientSession(bed.api_url, connector=connector, headers=headers) as http:
-        hands = Hands(http, bed)
-        yield hands
-        await hands.sweep()
+        admin = ClusterAdmin(http, bed)
+        yield admin
+        await admin.sweep()
 
 
 @pytest.fixture
-async def replicas(bed: Bed, hands: Hands, tmp_path: Path) -> AsyncIterator[Replicas]:
-    """With the rights that the manifests grant, and nothing more."""
+async def replicas(bed: Bed, admin: ClusterAdmin, tmp_path: Path) -> AsyncIterator[Replicas]:
+    """Yield replicas with exactly the rights of the manifests, then stop them."""
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/ovnlet-controller/token"
     answer = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""Replicas of the controller, as a Deployment would run them."""
+"""Replicas of the controller, run as a Deployment would run them."""
 
 import json
 import signal
@@ -14,7 +14,10 @@ SYSTEM = "ovnlet-system"
 
 @dataclass
 class Replicas:
-    """``start`` another; ``kill`` one as a machine does that loses power; their logs lie in the test's directory."""
+    """Controller processes by name, with their logs in the test's directory.
+
+    ``kill`` ends one without notice, as a power loss would.
+    """
 
     bed: Bed
     directory: Path
@@ -48,7 +51,7 @@ class Replicas:
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
 
-    def said(self) -> str:
+    def logged(self) -> str:
         return "\n".join(path.read_text()[-4000:] for path in sorted(self.directory.glob("*.log")))
 
     def kill(self, name: str) -> None:

@@ -1,11 +1,14 @@
-"""Leaders that die, a database that is wiped: the same end state, nothing lost, nothing given twice."""
+"""A leader is killed, or the database is wiped.
+
+The end state is the same: nothing is lost, and no address is given twice.
+"""
 
 import asyncio
 import signal
 
 import pytest
 
-from integration.controller.hands import Hands, until
+from integration.controller.admin import ClusterAdmin, until
 from integration.controller.replicas import Replicas
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
@@ -13,12 +16,12 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases/ovnlet-con
 NAMES = [f"p{number}" for number in range(120)]
 
 
-async def settled(hands: Hands, names: list[str]) -> dict[str, str]:
-    """Every pod told, every address one pod's, every port pinned to what was told."""
-    addresses = await hands.allocated(*names, within=60)
+async def settled(admin: ClusterAdmin, names: list[str]) -> dict[str, str]:
+    """Wait until all pods are allocated; check that addresses are unique and the ports match."""
+    addresses = await admin.allocated(*names, within=60)
     every = [address for text in addresses.values() for address in text.split(",")]
     assert len(set(every)) == 2 * len(names)
-    ports = await hands.ports()
+    ports = await admin.ports()
     assert all(
         addresses[name].replace(",", " ") in ports[f"{name}.default"]["addresses"] for name in names
     )
@@ -26,77 +29,82 @@ async def settled(hands: Hands, names: list[str]) -> dict[str, str]:
     return addresses
 
 
-async def test_the_leader_is_killed_in_the_middle(hands: Hands, replicas: Replicas) -> None:
+async def test_the_leader_is_killed_in_the_middle(admin: ClusterAdmin, replicas: Replicas) -> None:
     replicas.start("a", lease_seconds=10)
-    await hands.subnet("ovn-default", DUAL, default=True)
-    await hands.ready("ovn-default")
+    await admin.subnet("ovn-default", DUAL, default=True)
+    await admin.ready("ovn-default")
     replicas.start("b", lease_seconds=10)
-    creating = asyncio.create_task(hands.pods(NAMES))
+    creating = asyncio.create_task(admin.pods(NAMES))
 
     async def begun() -> bool:
-        return sum(told.get("routed") == "true" for told in (await hands.all_told()).values()) > 10
+        pods = (await admin.all_annotations()).values()
+        return sum(pod.get("routed") == "true" for pod in pods) > 10
 
-    await until(begun, 20, "some pods told")
+    await until(begun, 20, "some pods allocated")
     replicas.kill("a")
 
     async def taken_over() -> bool:
-        return bool((await hands.do("GET", LEASE))["spec"]["holderIdentity"] == "b")
+        return bool((await admin.do("GET", LEASE))["spec"]["holderIdentity"] == "b")
 
-    took = await until(taken_over, 20, "another leader")
+    seconds = await until(taken_over, 20, "another leader")
     await creating
-    await settled(hands, NAMES)
-    print(f"killed with the work half done: another led {took:.1f} s later, and all was done")
+    await settled(admin, NAMES)
+    print(f"leader killed during the allocation: another led {seconds:.1f} s later")
 
 
 async def test_a_leader_that_was_asleep_writes_nothing_more(
-    hands: Hands, replicas: Replicas
+    admin: ClusterAdmin, replicas: Replicas
 ) -> None:
-    """It believes that it leads until it looks; the database's lock is another's by then."""
+    """It believes that it leads until it checks; another replica has the OVSDB lock by then."""
     replicas.start("a", lease_seconds=3)
-    await hands.subnet("ovn-default", DUAL, default=True)
-    await hands.ready("ovn-default")
+    await admin.subnet("ovn-default", DUAL, default=True)
+    await admin.ready("ovn-default")
     replicas.send("a", signal.SIGSTOP)
     replicas.start("b", lease_seconds=3)
-    await hands.pods(NAMES[:20])
-    before = await settled(hands, NAMES[:20])
+    await admin.pods(NAMES[:20])
+    before = await settled(admin, NAMES[:20])
     replicas.send("a", signal.SIGCONT)
-    await hands.pods(NAMES[20:40])
-    after = await settled(hands, NAMES[:40])
+    await admin.pods(NAMES[20:40])
+    after = await settled(admin, NAMES[:40])
     assert before.items() <= after.items()
 
 
-async def test_the_northbound_is_wiped_in_the_middle(hands: Hands, replicas: Replicas) -> None:
+async def test_the_northbound_is_wiped_in_the_middle(
+    admin: ClusterAdmin, replicas: Replicas
+) -> None:
     replicas.start()
-    await hands.subnet("ovn-default", DUAL, default=True)
-    await hands.ready("ovn-default")
-    await hands.pods(NAMES[:60])
-    before = await hands.allocated(*NAMES[:60])
-    creating = asyncio.create_task(hands.pods(NAMES[60:]))
-    await hands.wipe()
+    await admin.subnet("ovn-default", DUAL, default=True)
+    await admin.ready("ovn-default")
+    await admin.pods(NAMES[:60])
+    before = await admin.allocated(*NAMES[:60])
+    creating = asyncio.create_task(admin.pods(NAMES[60:]))
+    await admin.wipe()
     await creating
-    after = await settled(hands, NAMES)
-    assert before.items() <= after.items(), "who lives keeps what it was told"
+    after = await settled(admin, NAMES)
+    assert before.items() <= after.items(), "a running pod keeps its addresses"
 
 
 @pytest.mark.long
-async def test_300_jobs_pass_through_a_small_subnet(hands: Hands, replicas: Replicas) -> None:
+async def test_300_jobs_pass_through_a_small_subnet(
+    admin: ClusterAdmin, replicas: Replicas
+) -> None:
     cool_down = 5.0
     replicas.start(cool_down=cool_down)
-    await hands.subnet("small", "10.19.0.0/26,fd00:19::/64", default=True)
-    await hands.ready("small")
+    await admin.subnet("small", "10.19.0.0/26,fd00:19::/64", default=True)
+    await admin.ready("small")
     loop = asyncio.get_running_loop()
     freed: dict[str, float] = {}
     seen: set[str] = set()
 
     async def job(number: int) -> None:
         name = f"job-{number}"
-        await hands.pod(name, f"n{number % 2}")
-        address = (await hands.allocated(name, within=300))[name].partition(",")[0]
+        await admin.pod(name, f"n{number % 2}")
+        address = (await admin.allocated(name, within=300))[name].partition(",")[0]
         seen.add(address)
         if address in freed:
             assert loop.time() - freed[address] > cool_down - 1.5, f"{address} came back too soon"
         freed[address] = loop.time()
-        await hands.finish(name)
+        await admin.finish(name)
 
     began = loop.time()
     waiting = asyncio.Semaphore(80)

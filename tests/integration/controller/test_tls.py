@@ -1,4 +1,4 @@
-"""The northbound database over TLS: with a client's certificate of its CA, and not at all without."""
+"""The northbound database over TLS: it works with a client certificate of its CA, and only then."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ SCHEMA = "/usr/share/ovn/ovn-nb.ovsschema"
 
 @pytest.fixture
 def remote(bed: Bed, tmp_path: Path) -> Iterator[str]:
-    """A northbound database that speaks nothing but TLS."""
+    """Start a northbound database that accepts TLS only, and yield its remote."""
     keys, port = bed.ids.directory, free_ports()[0]
     database = tmp_path / "nb.db"
     subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True)
@@ -60,7 +60,7 @@ async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
     await database.close()
 
 
-async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Path) -> None:
+async def test_with_an_untrusted_certificate(bed: Bed, remote: str, tmp_path: Path) -> None:
     make = [
         "openssl",
         "req",
@@ -72,13 +72,13 @@ async def test_with_a_certificate_of_nobodys(bed: Bed, remote: str, tmp_path: Pa
         "-noenc",
     ]
     subprocess.run(
-        [*make, "-subj", "/CN=stranger", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
+        [*make, "-subj", "/CN=untrusted", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
         check=True,
         capture_output=True,
     )
     database = northbound(remote, tmp_path / "k", tmp_path / "c", bed.ids.ca)
     database.start()
-    await asyncio.to_thread(wait_for, lambda: database.fault != "not connected yet", "a try")
+    await asyncio.to_thread(wait_for, lambda: database.fault != "not connected yet", "an attempt")
     assert not database.connected
     await database.close()
 

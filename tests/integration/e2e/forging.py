@@ -1,4 +1,4 @@
-"""Frames as a pod may send them, honest and forged, and what of them arrives at another pod."""
+"""Frames as a pod may send them, honest and forged, and which of them reach another pod."""
 
 import re
 import signal
@@ -12,7 +12,8 @@ from testbed.service import wait_for
 from testbed.workloads import Running
 
 PORT, COUNT = 9999, 20
-# UDP from one MAC and address to another ones, 20 ms apart. Checksums of UDP are left out: nobody reads them here.
+# UDP from one MAC and address to another, 20 ms apart. UDP checksums are 0: tcpdump does not need
+# them.
 SEND = """
 import socket, struct, sys, time
 out, inn, source, target, port, count = sys.argv[1:]
@@ -38,35 +39,23 @@ SEEN = re.compile(r"^\S+ (\S+) > \S+ .*?: (\S+)\.\d+ > ", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who a frame says it is from."""
+    """The source that a frame claims to have."""
 
     mac: str
     address: str
 
 
-def itself(each: Running) -> list[Sender]:
-    """What its port is pinned to, a sender of each family."""
+def own_addresses(each: Running) -> list[Sender]:
+    """Return the MAC and addresses that a pod's port is pinned to, one sender for each family."""
     return [Sender(each.mac, address) for address in each.ips]
 
 
 def arrived(one: Running, other: Running, senders: list[Sender]) -> dict[Sender, int]:
-    """How many of the frames that one pod sends as each of these senders the other one gets."""
-    said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below; a pipe would fill up
-    words = [
-        "nsenter",
-        f"--net={other.netns}",
-        "tcpdump",
-        "-n",
-        "-e",
-        "-l",
-        "-i",
-        "eth0",
-        "udp",
-        "port",
-        str(PORT),
-    ]
-    with said, other.space.popen(words, stdout=said.fileno(), stderr=said.fileno()) as dump:
-        wait_for(lambda: "listening on" in _read(said), "tcpdump to listen", timeout=15)
+    """Send frames from one pod to another as each sender; return how many of each arrive."""
+    output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below; a pipe would fill up
+    words = ["tcpdump", "-n", "-e", "-l", "-i", "eth0", "udp", "port", str(PORT)]
+    with output, other.popen(*words, stdout=output.fileno(), stderr=output.fileno()) as dump:
+        wait_for(lambda: "listening on" in _read(output), "tcpdump to listen", timeout=15)
         for sender in senders:
             (target,) = [
                 ip
@@ -87,7 +76,7 @@ def arrived(one: Running, other: Running, senders: list[Sender]) -> dict[Sender,
             one.inside(*script)
         dump.send_signal(signal.SIGINT)
         dump.wait(timeout=10)
-        found = SEEN.findall(_read(said))
+        found = SEEN.findall(_read(output))
     return {sender: found.count((sender.mac, sender.address)) for sender in senders}
 
 

@@ -1,4 +1,4 @@
-"""Addresses on a whole node: what a tenant cannot change, two who want one, and a subnet that is full."""
+"""Addresses on a whole node: a tenant's forgery, two pods with one address, and a full subnet."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from integration.e2e.forging import COUNT, Sender, arrived, itself
+from integration.e2e.forging import COUNT, Sender, arrived, own_addresses
 from testbed.service import wait_for
 from testbed.workloads import OVN, Cluster, pod, subnet
 
@@ -14,8 +14,8 @@ FORGED_IP, FORGED_IP6, FORGED_MAC = "10.16.99.99", "fd00:10:16::9999", "0a:00:00
 SOON = 2.0
 
 
-def told(cluster: Cluster, name: str) -> dict[str, str]:
-    """Its annotations of our domain."""
+def annotations_of(cluster: Cluster, name: str) -> dict[str, str]:
+    """Return a pod's annotations of our domain."""
     body = json.loads(cluster.bed.kubectl("get", "pod", name, "-o", "json"))
     return {
         key: value for key, value in body["metadata"]["annotations"].items() if key.startswith(OVN)
@@ -23,7 +23,7 @@ def told(cluster: Cluster, name: str) -> dict[str, str]:
 
 
 def event(cluster: Cluster, name: str, reason: str, *words: str) -> str:
-    """The message of the first such Event that says all of these words."""
+    """Return the message of the first Event with this reason whose text has all these words."""
 
     def look() -> list[str]:
         events = [each["message"] for each in cluster.events(name) if each["reason"] == reason]
@@ -35,16 +35,20 @@ def event(cluster: Cluster, name: str, reason: str, *words: str) -> str:
 def test_a_tenants_edit_moves_nothing_and_lets_nothing_forged_pass(cluster: Cluster) -> None:
     cluster.apply(pod("tenant"), pod("other"))
     other, tenant = cluster.running(2)
-    before = told(cluster, "tenant")
+    before = annotations_of(cluster, "tenant")
     pings = [tenant.ping(address) for address in other.ips]
     cluster.annotate("tenant", ip_address=f"{FORGED_IP},{FORGED_IP6}", mac_address=FORGED_MAC)
     assert FORGED_IP in event(cluster, "tenant", "AnnotationRestored", FORGED_MAC)
-    wait_for(lambda: told(cluster, "tenant") == before, "the annotations as they were", timeout=10)
-    time.sleep(0.5)  # what comes late counts too
+    wait_for(
+        lambda: annotations_of(cluster, "tenant") == before,
+        "the annotations as they were",
+        timeout=10,
+    )
+    time.sleep(0.5)  # a late effect on traffic counts too
     counts = [ping.stop() for ping in pings]
     print(f"a 20 ms ping over the edit: {counts}")
     assert all(sent == received > 10 for sent, received in counts), counts
-    honest = itself(tenant)
+    honest = own_addresses(tenant)
     forged = [
         Sender(tenant.mac, FORGED_IP),
         Sender(FORGED_MAC, tenant.ips[0]),
@@ -57,24 +61,26 @@ def test_a_tenants_edit_moves_nothing_and_lets_nothing_forged_pass(cluster: Clus
     assert [got[sender] for sender in forged] == [0] * len(forged), got
 
 
-def test_two_pods_want_one_address_and_one_is_told_who_has_it(cluster: Cluster) -> None:
-    wish = {f"{OVN}/ip_address": "10.16.77.7"}
-    cluster.apply(pod("holder", **wish))
+def test_a_pod_with_a_taken_address_gets_an_event_that_names_the_holder(cluster: Cluster) -> None:
+    address = {f"{OVN}/ip_address": "10.16.77.7"}
+    cluster.apply(pod("holder", **address))
     cluster.running(1)
-    cluster.apply(pod("rival", **wish))
-    message = event(cluster, "rival", "AddressTaken", "10.16.77.7", "holder.default")
+    cluster.apply(pod("second", **address))
+    message = event(cluster, "second", "AddressTaken", "10.16.77.7", "holder.default")
     print(message)
-    assert f"{OVN}/allocated" not in told(cluster, "rival")
+    assert f"{OVN}/allocated" not in annotations_of(cluster, "second")
     (holder,) = [each for each in cluster.pods() if each["metadata"]["name"] == "holder"]
     assert holder["status"]["phase"] == "Running"
 
 
-def test_a_full_subnet_is_told_and_a_pod_starts_when_an_address_is_free(cluster: Cluster) -> None:
+def test_a_full_subnet_gets_an_event_and_a_pod_starts_once_an_address_is_free(
+    cluster: Cluster,
+) -> None:
     with _tiny(cluster) as names:
         late = pod("late", **{f"{OVN}/logical_switch": "tiny"})
         cluster.apply(late)
         event(cluster, "late", "SubnetFull", "tiny", "IPv4")
-        assert f"{OVN}/allocated" not in told(cluster, "late")
+        assert f"{OVN}/allocated" not in annotations_of(cluster, "late")
         cluster.bed.kubectl("delete", "pod", names[0], "--force", "--grace-period=0")
         wait_for(
             lambda: not _port(cluster, names[0]), "the end of its cool-down", timeout=30, every=0.01
@@ -89,7 +95,7 @@ def test_a_full_subnet_is_told_and_a_pod_starts_when_an_address_is_free(cluster:
 
 @contextmanager
 def _tiny(cluster: Cluster) -> Iterator[list[str]]:
-    """A subnet of five addresses, and the pods that have them."""
+    """Give a subnet of five addresses and the names of the pods that have them."""
     cluster.make_subnet(subnet("tiny", "10.21.0.0/29,fd00:10:21::/64"))
     names = [f"filler-{number}" for number in range(5)]
     cluster.apply(*(pod(name, **{f"{OVN}/logical_switch": "tiny"}) for name in names))

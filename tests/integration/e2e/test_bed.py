@@ -1,4 +1,4 @@
-"""The bed itself: a node that runs pods with the reference plugin, and a machine that is as it was afterwards."""
+"""The bed itself: its node runs pods with the reference plugin, and the machine is unchanged."""
 
 from __future__ import annotations
 
@@ -62,13 +62,14 @@ ASK = """
 import json, ssl, sys, urllib.request
 url, ca, token = sys.argv[1:]
 request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-print(urllib.request.urlopen(request, context=ssl.create_default_context(cafile=ca)).read().decode())
+context = ssl.create_default_context(cafile=ca)
+print(urllib.request.urlopen(request, context=context).read().decode())
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A bed with every part, its node Ready; how the machine was before."""
+    """A bed with every part, its node Ready, and the machine's inventory from before."""
 
     bed: Bed
     before: Inventory
@@ -101,7 +102,7 @@ def test_a_host_network_pod_sees_new_namespaces_and_reaches_the_api_server(whole
     node.run(["ip", "netns", "add", "made-later"])
     assert "made-later" in bed.kubectl("exec", "observer", "--", "cat", "/proc/self/mountinfo")
     node.run(["ip", "netns", "del", "made-later"])
-    # As a client in the cluster does it: the service's address, the pod's own token.
+    # A client in the cluster uses the service's address and the pod's own token.
     token = bed.kubectl(
         "exec", "observer", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"
     )
@@ -124,14 +125,14 @@ def test_a_static_pod_runs(whole: Whole) -> None:
 
 def test_two_looks_are_equal_and_a_change_is_named(whole: Whole) -> None:
     node = whole.bed.node()
-    # Pods of the tests before may still be starting, and their links be looking for duplicate addresses.
+    # Pods of earlier tests may still be starting, and duplicate address detection may be running.
     before = wait_for(lambda: _quiet(node), "a node at rest", timeout=20)
     assert compare(before, inventory(node)) == []
     node.run(["ip", "route", "add", "192.0.2.0/24", "via", layout.CONTROL_IP])
     node.vsctl("set", "bridge", "br-int", "external-ids:foreign=yes")
-    told = compare(before, inventory(node))
-    assert [line.partition(":")[0] for line in told] == ["ovsdb", "routes"]
-    assert "192.0.2.0/24" in told[1]
+    changes = compare(before, inventory(node))
+    assert [line.partition(":")[0] for line in changes] == ["ovsdb", "routes"]
+    assert "192.0.2.0/24" in changes[1]
 
 
 def _quiet(space: Space) -> Inventory | None:
@@ -190,7 +191,7 @@ def test_ports_of_two_nodes_reach_each_other_through_the_tunnel() -> None:
         wait_for(
             lambda: bed.node(0).result([*ping, "-c1"]).returncode == 0, "the tunnel", every=0.1
         )
-        # The biggest packet that a pod may send arrives whole.
+        # The largest packet that a pod may send arrives unfragmented.
         assert ", 0% packet loss" in bed.node(0).run([*ping, "-c5", "-i0.1", "-s1372", "-Mdo"])
 
 
@@ -200,8 +201,8 @@ def test_a_bed_that_lost_a_process_is_found_by_its_name_and_removed() -> None:
     bed = Bed.up(name, parts={layout.OVS, layout.OVN}, nodes=2)
     with pytest.raises(BedError, match="up already"):
         Bed.up(name)
-    assert name not in clean.clean(), "a living bed is left alone"
+    assert name not in clean.clean(), "a bed that is up is not removed"
     os.kill(bed.node(1).pid, signal.SIGKILL)
-    wait_for(lambda: not bed.node(1).alive, "the node to die")
+    wait_for(lambda: not bed.node(1).alive, "the node's end")
     assert name in clean.clean()
     assert compare(before, machine(name)) == []

@@ -1,4 +1,4 @@
-"""Install, upgrade, go back and remove as the pages say, with a kustomization of the reader's own."""
+"""Installation, upgrade, rollback and removal as the pages say, with a reader's kustomization."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def _ours(files: dict[str, object]) -> set[str]:
 
 
 def _name_another(bed: Bed, kustomization: Path, reference: str) -> None:
-    """A second tag of the same content stands for a new release."""
+    """Name a second tag of the same content, which stands for a new release."""
     image, _, _ = reference.rpartition(":")
     ctr = [
         "ctr",

@@ -1,4 +1,4 @@
-"""The agent's life without an API server: refused for its first twelve minutes, then three of 503."""
+"""The agent without an API server: connections refused for its first 12 minutes, then 3 of 503."""
 
 import json
 import sys
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from integration.e2e.test_restarts import agent_pids
 from testbed import deploy, layout
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, pod
@@ -19,7 +18,7 @@ IN_FORCE = 6.0
 
 
 class Gate:
-    """The bed's gate, told by a file what to do."""
+    """The bed's gate, whose mode is in a file."""
 
     def __init__(self, cluster: Cluster) -> None:
         control = cluster.bed.control
@@ -38,6 +37,7 @@ class Gate:
         self.service = control.spawn("gate", words, env={"PYTHONPATH": tests})
 
     def turn(self, mode: str, *, wait: bool = True) -> None:
+        """Change the mode, and wait until the gate follows it."""
         self._mode.write_text(mode)
         done = self._mode.with_suffix(".done")
         if wait:
@@ -46,7 +46,7 @@ class Gate:
 
 @pytest.fixture
 def gate(cluster: Cluster) -> Iterator[Gate]:
-    """The agent behind the gate, and back on the straight way afterwards."""
+    """Give a gate for the agent, and connect the agent directly again afterwards."""
     gate = Gate(cluster)
     yield gate
     gate.turn("pass")
@@ -55,18 +55,18 @@ def gate(cluster: Cluster) -> Iterator[Gate]:
 
 
 def _send_agent_to(cluster: Cluster, *env: str) -> None:
-    before = agent_pids(cluster)
+    before = deploy.agent_processes(cluster.node)
     cluster.bed.kubectl("-n", deploy.NAMESPACE, "set", "env", deploy.DAEMONSET, *env)
     wait_for(
-        lambda: agent_pids(cluster) not in (before, []),
-        "the agent's new life",
+        lambda: deploy.agent_processes(cluster.node) not in (before, []),
+        "another agent",
         timeout=60,
         every=0.2,
     )
 
 
 @pytest.mark.long
-def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate) -> None:
+def test_one_process_survives_refusals_and_503(cluster: Cluster, gate: Gate) -> None:
     cluster.apply(pod("one"), pod("two"))
     one, two = cluster.running(2)
     ping = one.ping(two.ips[0])
@@ -74,15 +74,16 @@ def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate
     _send_agent_to(
         cluster, f"KUBERNETES_SERVICE_HOST={layout.CONTROL_IP}", f"KUBERNETES_SERVICE_PORT={PORT}"
     )
-    (pid,) = agent_pids(cluster)
-    born = time.monotonic()
+    (pid,) = deploy.agent_processes(cluster.node)
+    began = time.monotonic()
     time.sleep(60)
     two = _new_sandbox(cluster, two)
     assert one.reaches(two.ips[0])
-    _sleep_until(born + 720)
+    _sleep_until(began + 720)
     gate.turn("pass")
     print(
-        f"refused {time.monotonic() - born:.0f} s; an edit in force {_edit(cluster, one, 1):.2f} s after it was made"
+        f"refused {time.monotonic() - began:.0f} s; "
+        f"an edit in force {_edit(cluster, one, 1):.2f} s after it was made"
     )
     gate.turn("unavailable")
     broken = time.monotonic()
@@ -97,11 +98,12 @@ def test_one_process_lives_through_refusals_and_503(cluster: Cluster, gate: Gate
     seconds = time.monotonic() - back
     sent, received = ping.stop()
     print(
-        f"503 for 180 s; the edit made meanwhile in force {seconds:.2f} s after; ping {sent} sent, {received} received"
+        f"503 for 180 s; the edit made meanwhile in force {seconds:.2f} s after; "
+        f"ping {sent} sent, {received} received"
     )
     assert seconds <= IN_FORCE
-    assert agent_pids(cluster) == [pid]
-    assert sent - received <= 200  # `two` had no sandbox for a moment, twice
+    assert deploy.agent_processes(cluster.node) == [pid]
+    assert sent - received <= 200  # `two` was twice without a sandbox for a moment
 
 
 def _sleep_until(end: float) -> None:
@@ -109,7 +111,10 @@ def _sleep_until(end: float) -> None:
 
 
 def _new_sandbox(cluster: Cluster, old: Running) -> Running:
-    """Kill the pause process: kubelet, which needs no API server for it, makes another sandbox of the same pod."""
+    """Kill the pause process, and return the pod with its next sandbox.
+
+    kubelet makes another sandbox of the same pod, and needs no API server for it.
+    """
     ctr = ["ctr", "--address=/run/containerd/containerd.sock", "--namespace=k8s.io"]
     cluster.node.run([*ctr, "tasks", "kill", "--signal=SIGKILL", old.container_id])
 
@@ -144,6 +149,7 @@ def _routed(each: Running, number: int) -> list[Any]:
 
 
 def _edit(cluster: Cluster, each: Running, number: int) -> float:
+    """Edit a route and return the seconds until it is in force."""
     _annotate(cluster, each, number)
     made = time.monotonic()
     wait_for(lambda: _routed(each, number), "the edit", timeout=30)

@@ -1,4 +1,7 @@
-"""The migration page, followed on a node whose pods look as kube-ovn-cni leaves them: adopted as they run."""
+"""The migration page, followed on a node whose pods look as kube-ovn-cni leaves them.
+
+ovnlet adopts the pods while they run.
+"""
 
 import json
 import os
@@ -8,8 +11,8 @@ import pytest
 
 from docs import blocks
 from docs.session import Session
-from proofs.drift import stage
 from proofs.drift.adoption import disguise
+from proofs.drift.pods import pod_body, target_of
 from testbed import deploy
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -21,7 +24,7 @@ CONFLIST = {
     "plugins": [{"type": "kube-ovn", "server_socket": "/run/openvswitch/kube-ovn-daemon.sock"}],
 }
 LABELS = {"app": "kube-ovn-cni"}
-# Stands for the agent that is replaced: what it made is there, and it does nothing.
+# Stands for the agent that is replaced; it does nothing, and what the real one makes is there.
 KUBE_OVN_CNI = {
     "apiVersion": "apps/v1",
     "kind": "DaemonSet",
@@ -37,11 +40,11 @@ KUBE_OVN_CNI = {
 
 
 def _as_kube_ovn_cni_leaves_it(bed: Bed, running: list[Running], manifests: Path) -> None:
-    """ovnlet goes, with all that would tell of it; its pods run on."""
+    """Remove ovnlet and every trace of it, and keep its pods running."""
     node = bed.node()
     bed.kubectl("delete", "-k", str(manifests), "--timeout=90s", timeout=100)
     for each in running:
-        for line in disguise(stage.target(each)):
+        for line in disguise(target_of(each)):
             node.run(line)
     node.sh("rm -rf /run/ovnlet/* /etc/cni/net.d/* /opt/cni/bin/ovnlet")
     node.run(["tee", "/etc/cni/net.d/01-kube-ovn.conflist"], stdin=json.dumps(CONFLIST))
@@ -61,7 +64,7 @@ def _as_kube_ovn_cni_leaves_it(bed: Bed, running: list[Running], manifests: Path
 def test_the_migration_page_is_true(tmp_path: Path) -> None:
     with Bed.up(f"migration-{os.getpid()}") as bed:
         reference, cluster = deploy.apply(bed), Cluster(bed)
-        cluster.apply(stage.body("one"), stage.body("two"))
+        cluster.apply(pod_body("one"), pod_body("two"))
         pods = cluster.running(2)
         _as_kube_ovn_cni_leaves_it(bed, pods, deploy.overlay(bed, reference))
         ping = pods[0].ping(pods[1].ips[0])
@@ -74,14 +77,15 @@ def test_the_migration_page_is_true(tmp_path: Path) -> None:
 
         told = {"manifests/with-kube-ovn": home}
         with Session(tmp_path, env, told=told, node=on_node) as session:
-            said = [text for block in blocks.run_by("migration") for text in session.follow(block)]
-        print(*said, sep="\n")
+            shown = [text for block in blocks.run_by("migration") for text in session.follow(block)]
+        print(*shown, sep="\n")
         sent, received = ping.stop()
         print(f"{sent} sent, {received} received")
-        # The kernel's own routes go with the addresses, which are put back at once: a packet may fall between the two.
+        # With an address the kernel removes its route. Both are restored at once, and a packet may
+        # be lost in between.
         assert sent - received <= 2
         assert received > 10
-        (adopted,) = [text for text in said if "attached" in text]
+        (adopted,) = [text for text in shown if "attached" in text]
         assert {"one", "two"} == {
             line.split()[1] for line in adopted.splitlines() if line.startswith("default")
         }

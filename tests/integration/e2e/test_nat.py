@@ -1,4 +1,4 @@
-"""The way out: what leaves the cluster by a node bears its address, and what stays inside does not."""
+"""Outgoing NAT: traffic out of the cluster has the node's address, traffic inside has the pod's."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from testbed.workloads import Cluster, Running, pod
 SUBNET = "ovn-default"
 SOON = 20.0
 PORT = 5151
-# Says to each who connects what it sees of them, and then whatever they say.
+# Sends each client the address that it sees, and then echoes what the client sends.
 LISTEN = """
 import socket, sys, threading
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
@@ -29,7 +29,7 @@ with socket.create_server((sys.argv[1], int(sys.argv[2])), family=family) as ser
         link, peer = server.accept()
         threading.Thread(target=serve, args=(link, peer[0]), daemon=True).start()
 """
-# Prints what the other end sees, then answers each line with what came back.
+# Prints the address that the other end sees, then for each line of input what came back.
 SPEAK = """
 import socket, sys
 link = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
@@ -42,7 +42,7 @@ for line in sys.stdin:
 
 @contextmanager
 def listening(cluster: Cluster) -> Iterator[tuple[str, str]]:
-    """Outside of the cluster's network, on both families."""
+    """Run servers outside the cluster's network, one for each family, and give their addresses."""
     outside = cluster.bed.control_plane.space
     addresses = (layout.CONTROL_IP, layout.CONTROL_IP6)
     processes = [
@@ -58,44 +58,44 @@ def listening(cluster: Cluster) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def outgoing(cluster: Cluster) -> Iterator[None]:
-    """The pods' Subnet with natOutgoing; as it was thereafter."""
-    patch(cluster, nat=True)
+    """Set natOutgoing in the pods' Subnet for the test."""
+    set_nat(cluster, nat=True)
     yield
-    patch(cluster, nat=False)
+    set_nat(cluster, nat=False)
 
 
-def patch(cluster: Cluster, *, nat: bool) -> None:
+def set_nat(cluster: Cluster, *, nat: bool) -> None:
     cluster.bed.kubectl(
         "patch", "subnet", SUBNET, "--type=merge", "-p", json.dumps({"spec": {"natOutgoing": nat}})
     )
 
 
 def seen(each: Running, address: str) -> str:
-    """As whom the other end sees the pod; empty where it does not at all."""
-    words = ["nsenter", f"--net={each.netns}", "python3", "-c", SPEAK, address, str(PORT)]
+    """Return the pod's address as the other end sees it, empty if they do not connect."""
+    words = each.enter("python3", "-c", SPEAK, address, str(PORT))
     return each.space.result(words, timeout=30).stdout.strip()
 
 
 def table(node: Space) -> str:
+    """Return the agent's nftables table, empty if there is none."""
     return node.result(["nft", "list", "table", "inet", "ovnlet"]).stdout
 
 
-def test_what_leaves_the_cluster_bears_the_nodes_address(cluster: Cluster, outgoing: None) -> None:
+def test_what_leaves_the_cluster_has_the_nodes_address(cluster: Cluster, outgoing: None) -> None:
     cluster.apply(pod("goes"), pod("stays"))
     goes, stays = sorted(cluster.running(2), key=lambda each: each.name)
     (node,) = (each for each in cluster.bed.nodes if each.role == goes.space.role)
     with listening(cluster) as addresses:
-        for address, bears in zip(addresses, (node.ip, node.ip6), strict=True):
+        for address, source in zip(addresses, (node.ip, node.ip6), strict=True):
             wait_for(
-                partial(lambda to, who: seen(goes, to) == who, address, bears),
-                f"{bears} outside",
+                partial(lambda to, expected: seen(goes, to) == expected, address, source),
+                f"{source} outside",
                 timeout=SOON,
             )
-        words = ["nsenter", f"--net={goes.netns}", "python3", "-c", SPEAK, addresses[0], str(PORT)]
-        talk = goes.space.popen(words)
-        assert talk.stdin
-        assert talk.stdout
-        assert talk.stdout.readline().strip() == node.ip
+        speaker = goes.popen("python3", "-c", SPEAK, addresses[0], str(PORT))
+        assert speaker.stdin
+        assert speaker.stdout
+        assert speaker.stdout.readline().strip() == node.ip
         whole = table(node)
         for damage in ("delete table inet ovnlet", "insert rule inet ovnlet postrouting return"):
             node.run(["nft", *damage.split()])
@@ -104,16 +104,14 @@ def test_what_leaves_the_cluster_bears_the_nodes_address(cluster: Cluster, outgo
                 lambda: table(node) == whole, f"the repair of {damage}", timeout=SOON, every=0.01
             )
             print(f"{damage}: whole again {1000 * (time.monotonic() - began):.0f} ms later")
-        talk.stdin.write("still there\n")
-        talk.stdin.flush()
-        assert talk.stdout.readline().strip() == "still there", (
-            "a connection keeps the address it has"
+        speaker.stdin.write("still there\n")
+        speaker.stdin.flush()
+        assert speaker.stdout.readline().strip() == "still there", (
+            "an open connection keeps its address"
         )
-        talk.kill()
-        talk.wait(10)
-    server = stays.space.popen(
-        ["nsenter", f"--net={stays.netns}", "python3", "-c", LISTEN, stays.ips[0], str(PORT)]
-    )
+        speaker.kill()
+        speaker.wait(10)
+    server = stays.popen("python3", "-c", LISTEN, stays.ips[0], str(PORT))
     try:
         wait_for(
             lambda: seen(goes, stays.ips[0]) == goes.ips[0],
@@ -129,8 +127,8 @@ def test_without_it_nothing_is_translated_and_no_table_is_left(
     cluster: Cluster, outgoing: None
 ) -> None:
     wait_for(lambda: "masquerade" in table(cluster.node), "the table", timeout=SOON)
-    patch(cluster, nat=False)
+    set_nat(cluster, nat=False)
     wait_for(lambda: not table(cluster.node), "the end of the table", timeout=SOON)
     cluster.apply(pod("goes"))
     (goes,) = cluster.running(1)
-    assert not goes.reaches(layout.CONTROL_IP), "nobody outside knows the way to a pod"
+    assert not goes.reaches(layout.CONTROL_IP), "a pod's address has no route outside"

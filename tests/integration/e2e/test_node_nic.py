@@ -1,4 +1,4 @@
-"""The node's own interface: kubelet's probes, host and pod, hostPort, what repairs it, and what the Node says of it."""
+"""The node's own interface: kubelet's probes, hostPort, repair, and the Node's condition."""
 
 import json
 import re
@@ -14,22 +14,24 @@ from testbed.service import wait_for
 from testbed.workloads import HOST_PORT, OVN, PORT, Cluster, Running, web
 
 SOON = 20.0
-# Four: each takes some repairs on a busy machine, and only ten hard on each other are free (the node floor has more).
+# Four only (the node floor has more): each takes some repairs on a busy machine, and the agent
+# backs off after ten in quick succession.
 DAMAGES = (
     "ip link del ovn0",
     "ip link set ovn0 down",
-    "ip addr flush dev ovn0 || [ $? = 255 ]",  # it gives up where addresses come back as fast as it deletes them
+    # ip exits with 255 where addresses come back as fast as it deletes them.
+    "ip addr flush dev ovn0 || [ $? = 255 ]",
     "ip route del 10.16.0.0/16",
 )
 
 
 def reaches(cluster: Cluster, each: Running) -> bool:
-    """From the node itself, by both families."""
+    """Return whether the node reaches a pod by both families."""
     words = " && ".join(f"ping -n -q -c1 -W0.3 {address} >/dev/null" for address in each.ips)
     return cluster.node.result(["sh", "-c", words]).returncode == 0
 
 
-def test_probes_turn_ready_and_host_and_pod_meet(cluster: Cluster) -> None:
+def test_probes_turn_ready_and_host_and_pod_reach_each_other(cluster: Cluster) -> None:
     began = time.monotonic()
     cluster.apply(web("web"))
     (each,) = cluster.ready("web")
@@ -96,7 +98,7 @@ def test_damage_is_repaired_in_place(cluster: Cluster) -> None:
         times.append(time.monotonic() - began)
         print(f"{damage}: whole again {1000 * times[-1]:.0f} ms later")
     assert statistics.median(times) < 3, times
-    assert deploy.agent_processes(cluster.node) == before, "the agent is not restarted for it"
+    assert deploy.agent_processes(cluster.node) == before, "the agent was restarted"
 
 
 def _whole(cluster: Cluster) -> bool:
@@ -105,7 +107,7 @@ def _whole(cluster: Cluster) -> bool:
     if (
         not link
         or "UP" not in link["flags"]
-        or (link["mtu"], link["address"]) != (1400, _told(cluster, "mac_address"))
+        or (link["mtu"], link["address"]) != (1400, _annotation(cluster, "mac_address"))
     ):
         return False
     routes = cluster.node.sh(
@@ -120,15 +122,15 @@ def _global(cluster: Cluster) -> list[str]:
     return [entry["local"] for entry in link["addr_info"] if entry["scope"] == "global"]
 
 
-def _told(cluster: Cluster, what: str) -> str:
+def _annotation(cluster: Cluster, key: str) -> str:
     node = json.loads(cluster.bed.kubectl("get", "node", "n0", "-o", "json"))
-    return str(node["metadata"]["annotations"][f"{OVN}/{what}"])
+    return str(node["metadata"]["annotations"][f"{OVN}/{key}"])
 
 
-def test_the_node_says_whether_its_network_is_there(cluster: Cluster) -> None:
+def test_the_nodes_condition_says_whether_its_network_is_available(cluster: Cluster) -> None:
     assert _unavailable(cluster)["status"] == "False"
-    (controller,) = cluster.node.sh("pgrep -f '^/usr/bin/python3.*ovnlet controller'").split()
-    cluster.node.run(["kill", "-STOP", controller])  # it would put the port back at once
+    (controller,) = map(str, deploy.controller_processes(cluster.node))
+    cluster.node.run(["kill", "-STOP", controller])  # it would restore the port at once
     try:
         cluster.bed.nbctl("lsp-del", "node-n0")
         wait_for(lambda: _unavailable(cluster)["status"] == "True", "the condition", timeout=SOON)

@@ -1,4 +1,4 @@
-"""The how-to pages against a node where a pod `web` runs: what they say to type works, and shows what they show."""
+"""The how-to pages, on a node with a pod `web`: commands work and print what the pages show."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Limits by annotation on a whole node: measured where traffic arrives, edited under it, broken and repaired."""
+"""Limits by annotation on a whole node: measured at the receiver, edited, damaged and repaired."""
 
 import json
 import statistics
@@ -20,7 +20,7 @@ SOON = 5.0
 
 
 def test_what_arrives_is_what_was_asked_for(cluster: Cluster) -> None:
-    """Limited from the first packet: tc says so the moment kubelet calls the pod running."""
+    """Traffic is limited from the first packet: tc shows it as soon as kubelet reports the pod."""
     pairs = measure.pairs(cluster, RATES)
     for rate, pair in pairs.items():
         assert (ceiling(pair.limited), shaper(pair.limited)) == (f"{rate}Mbit", f"{rate}Mbit")
@@ -28,9 +28,10 @@ def test_what_arrives_is_what_was_asked_for(cluster: Cluster) -> None:
     rows = measure.table(pairs, asserted=RATES, together=True)
     print("", *rows, sep="\n")
     assert len(rows) == 12
-    # Whether the kernel polices or not: a rate from a pod is enforced in the pod, and nothing else is told.
-    told = [event for rate in RATES for event in cluster.events(f"limited-{rate}")]
-    assert not [event for event in told if event["reason"] == "RateNotEnforced"]
+    # A pod's egress rate is enforced in the pod, so there is no Event, even if the kernel does not
+    # police.
+    events = [event for rate in RATES for event in cluster.events(f"limited-{rate}")]
+    assert not [event for event in events if event["reason"] == "RateNotEnforced"]
     assert all(row.holds for row in rows), [str(row) for row in rows if not row.holds]
 
 
@@ -47,14 +48,15 @@ def test_edits_are_in_force_soon_and_no_connection_feels_more_than_the_rate(
             began = time.monotonic()
             wait_for(partial(_is, edited, f"{rate}Mbit"), "the rate", timeout=SOON, every=0.005)
             delays.append(1000 * (time.monotonic() - began))
-        assert flow.lives, "the connection was lost"
+        assert flow.running, "the connection was lost"
         assert flow.rate(0, 2) == pytest.approx(rate, rel=0.15)
         cluster.bed.kubectl("annotate", "pod", "edited", f"{OVN}/ingress_rate-")
         wait_for(lambda: not ceiling(edited), "the removal", timeout=SOON)
         wait_for(lambda: flow.rate(0, 0.5) > 50, "TCP to use what it may", timeout=20)
-        assert flow.lives, "the connection was lost"
+        assert flow.running, "the connection was lost"
     print(
-        f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), at most {max(delays):.0f}"
+        f"in force {statistics.median(delays):.0f} ms after kubectl returned (p50 of 50), "
+        f"at most {max(delays):.0f}"
     )
     assert statistics.median(delays) <= 500
     mark = f"external_ids:ovnlet={edited.container_id}/eth0"
@@ -99,8 +101,8 @@ def _delete_rows(each: Running) -> None:
 
 
 def _change_queue(each: Running) -> None:
-    queue = f"$(ovs-vsctl --bare --columns=_uuid find Queue external_ids:ovnlet={each.container_id}/eth0)"
-    each.space.sh(f"ovs-vsctl set Queue {queue} other_config:max-rate=77000000")
+    find = f"--columns=_uuid find Queue external_ids:ovnlet={each.container_id}/eth0"
+    each.space.sh(f"ovs-vsctl set Queue $(ovs-vsctl --bare {find}) other_config:max-rate=77000000")
 
 
 def _unbind(each: Running) -> None:
@@ -144,7 +146,7 @@ def test_damage_is_repaired(cluster: Cluster) -> None:
 
 
 def _place(cluster: Cluster, selector: str | None) -> None:
-    """Where the DaemonSet may run: with None anywhere."""
+    """Restrict where the DaemonSet may run, or with None allow every node."""
     change = json.dumps({"spec": {"template": {"spec": {"nodeSelector": {"nowhere": selector}}}}})
     cluster.bed.kubectl(
         "-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=merge", "-p", change
@@ -153,7 +155,7 @@ def _place(cluster: Cluster, selector: str | None) -> None:
 
 @contextmanager
 def _no_agent(cluster: Cluster) -> Iterator[None]:
-    """The DaemonSet leaves the node, and comes back at the end."""
+    """Remove the agent from the node while the body runs."""
     _place(cluster, "true")
     try:
         deploy.dismissed(cluster.bed)
@@ -163,7 +165,7 @@ def _no_agent(cluster: Cluster) -> Iterator[None]:
 
 
 def test_edits_made_while_the_agent_was_down_are_applied_at_its_start(cluster: Cluster) -> None:
-    """A rate that changes, one that goes, and one that comes to a pod that had none."""
+    """A rate changes, one is removed, and one is added to a pod that had none."""
     cluster.apply(
         pod("was", **{f"{OVN}/ingress_rate": "20", f"{OVN}/egress_rate": "20"}), pod("bare")
     )
@@ -189,8 +191,8 @@ def test_edits_made_while_the_agent_was_down_are_applied_at_its_start(cluster: C
     assert row.strip() == "0"
 
 
-def test_a_wrong_rate_is_told_and_the_last_good_one_stays(cluster: Cluster) -> None:
-    """ADD does not wait for it either."""
+def test_a_wrong_rate_gets_an_event_and_the_last_good_one_stays(cluster: Cluster) -> None:
+    """ADD does not wait for a valid rate either."""
     cluster.apply(
         pod(
             "typo",
@@ -199,31 +201,33 @@ def test_a_wrong_rate_is_told_and_the_last_good_one_stays(cluster: Cluster) -> N
     )
     (typo,) = cluster.running(1)
 
-    def told(reason: str) -> str:
+    def messages(reason: str) -> str:
         found = [event["message"] for event in cluster.events("typo") if event["reason"] == reason]
         return wait_for(lambda: " | ".join(found) or None, reason, timeout=SOON) if found else ""
 
     assert f"{OVN}/ingress_rate is '5Mbit'" in wait_for(
-        lambda: told("InvalidAnnotation"), "the Event", timeout=SOON
+        lambda: messages("InvalidAnnotation"), "the Event", timeout=SOON
     )
     assert (ceiling(typo), shaper(typo)) == ("10Gbit", "5Mbit")
     cluster.annotate("typo", egress_rate="-1")
     wait_for(
-        lambda: f"{OVN}/egress_rate is '-1'" in told("InvalidAnnotation"), "the Event", timeout=SOON
+        lambda: f"{OVN}/egress_rate is '-1'" in messages("InvalidAnnotation"),
+        "the Event",
+        timeout=SOON,
     )
     assert shaper(typo) == "5Mbit"
     if "netem" not in typo.space.run(["tc", "qdisc", "show", "dev", typo.port]):
-        lacking = wait_for(lambda: told("RateNotEnforced"), "the Event", timeout=SOON)
+        lacking = wait_for(lambda: messages("RateNotEnforced"), "the Event", timeout=SOON)
         assert "no sch_netem" in lacking
 
 
 def test_a_direction_without_a_limit_is_untouched(cluster: Cluster) -> None:
-    """50 Mbit/s of UDP towards a pod whose egress alone is limited, and from one whose ingress alone is."""
+    """Send 50 Mbit/s of UDP to a pod with an egress limit, from one with an ingress limit."""
     cluster.apply(
         pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"})
     )
     ingress, egress = cluster.running(2)
-    for _ in range(3):  # what a busy machine loses it does not lose each time; a limit does
+    for _ in range(3):  # a busy machine loses packets some of the time, a limit each time
         sent, arrived = measure.carried(ingress, egress, 3)
         print(f"{arrived * 8 / 3e6:.1f} of {sent * 8 / 3e6:.1f} Mbit/s arrive")
         if arrived >= 0.99 * sent and sent * 8 / 3 > 25e6:

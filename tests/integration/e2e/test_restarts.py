@@ -1,4 +1,4 @@
-"""kubelet and the agent are restarted: running pods lose no packet of a 20 ms ping, and new pods start."""
+"""Restarts of kubelet and the agent: running pods lose no packet of a 20 ms ping, others start."""
 
 import json
 import time
@@ -11,9 +11,8 @@ from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, deployment, pod
 
 NAMESPACE = deploy.NAMESPACE
-PATIENCE = (
-    200  # seconds; kubelet 1.20 may tell of a pod's end only in a round that it makes once a minute
-)
+# In seconds. kubelet 1.20 may report a pod's end only in a round that it makes once a minute.
+POD_END_TIMEOUT = 200
 
 
 def _restart_kubelet(cluster: Cluster) -> None:
@@ -21,19 +20,21 @@ def _restart_kubelet(cluster: Cluster) -> None:
 
 
 def _kill_agent(cluster: Cluster) -> None:
-    """SIGKILL to the agent's process: kubelet starts the container again."""
-    (pid,) = agent_pids(cluster)
+    """Send SIGKILL to the agent's process, after which kubelet starts the container again."""
+    (pid,) = deploy.agent_processes(cluster.node)
     cluster.node.run(["kill", "-KILL", str(pid)])
-    wait_for(lambda: agent_pids(cluster) not in ([], [pid]), "another agent", timeout=60)
+    wait_for(
+        lambda: deploy.agent_processes(cluster.node) not in ([], [pid]), "another agent", timeout=60
+    )
 
 
 def _delete_agent_pod(cluster: Cluster) -> None:
     (old,) = deploy.agent_pods(cluster.bed)
-    cluster.bed.kubectl("-n", NAMESPACE, "delete", "pod", old, timeout=PATIENCE)
+    cluster.bed.kubectl("-n", NAMESPACE, "delete", "pod", old, timeout=POD_END_TIMEOUT)
 
 
 def _change_image(cluster: Cluster) -> None:
-    """Another reference of the same content: what a rollout sees is a changed image."""
+    """Roll out another reference of the same content, which the rollout takes for a change."""
     shown = cluster.bed.kubectl("-n", NAMESPACE, "get", deploy.DAEMONSET, "-o", "json")
     image = json.loads(shown)["spec"]["template"]["spec"]["containers"][0]["image"]
     other = f"{image.partition(':')[0]}:again-{time.monotonic_ns()}"
@@ -41,11 +42,9 @@ def _change_image(cluster: Cluster) -> None:
     for node in cluster.bed.nodes:
         node.run([*ctr, "images", "tag", image, other])
     cluster.bed.kubectl("-n", NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
-    cluster.bed.kubectl("-n", NAMESPACE, "rollout", "status", deploy.DAEMONSET, timeout=PATIENCE)
-
-
-def agent_pids(cluster: Cluster) -> list[int]:
-    return deploy.agent_processes(cluster.node)
+    cluster.bed.kubectl(
+        "-n", NAMESPACE, "rollout", "status", deploy.DAEMONSET, timeout=POD_END_TIMEOUT
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,10 @@ def test_running_pods_lose_nothing_and_new_ones_start(
 
 
 def _state(each: Running) -> object:
-    """What a restart must not touch: the pod's own network and its row. Link-local addresses are the kernel's."""
+    """Return what a restart must not change: the pod's own network and its row.
+
+    Link-local addresses are left out: the kernel makes them.
+    """
     columns = "--columns=_uuid,name,external_ids,ofport"
     row = each.space.run(["ovs-vsctl", columns, "list", "Interface", each.port])
     (link,) = each.ip("address", "show", "eth0")

@@ -1,4 +1,4 @@
-"""The tutorial, typed as it stands into a shell: what comes out is what the page shows."""
+"""The tutorial, typed into a shell as it is written: the output is what the page shows."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ PAGE = blocks.DOCS / "tutorials" / "a-healed-pod.md"
 
 @pytest.mark.long
 def test_the_tutorial_is_true(tmp_path: Path) -> None:
-    name = f"tutorial-{os.getpid()}"  # two checkouts at once need two
+    name = f"tutorial-{os.getpid()}"  # two checkouts at once need two names
     env = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
     try:
         with Session(

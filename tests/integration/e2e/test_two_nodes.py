@@ -1,4 +1,4 @@
-"""Two nodes with kubelet and the agent on both: pods meet through OVN's tunnel, and either node reaches them all."""
+"""Two nodes with kubelet and the agent: pods meet through the tunnel, and nodes reach all pods."""
 
 from functools import partial
 
@@ -17,9 +17,8 @@ def test_pods_of_two_nodes_meet_through_the_tunnel(pair: Cluster) -> None:
     for one, other in ((here, there), (there, here)):
         for address in other.ips:
             wait_for(partial(one.reaches, address), f"{address} through the tunnel", timeout=20)
-        for address, size in zip(
-            other.ips, (1372, 1352), strict=True
-        ):  # the biggest packet that a pod may send
+        # The largest packets that a pod may send.
+        for address, size in zip(other.ips, (1372, 1352), strict=True):
             one.inside("ping", "-n", "-q", "-c3", "-i0.1", "-W1", f"-s{size}", "-Mdo", address)
         url = f"http://{other.ips[0]}:{PORT}/index.html"
         assert one.inside("busybox", "wget", "-q", "-T", "5", "-O", "-", url) == "well\n"

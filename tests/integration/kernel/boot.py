@@ -1,7 +1,8 @@
-"""The guest's first program: mounts its disks, starts its switch and chassis, and serves as its hands.
+"""The virtual machine's first program: it mounts the disks and starts Open vSwitch and the chassis.
 
-`python -m kernel.boot BED ROLE`, as root of a kernel that has just booted. Everything of the machine's but the bed's
-directory is read-only in here or forgotten with the guest's memory.
+`python -m integration.kernel.boot BED ROLE`, as root of a kernel that has just booted. It then
+becomes the command server. Except for the bed's directory, the machine's files are read-only here
+or in an overlay in the guest's memory.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from testbed import layout, switch
-from testbed.service import Service, start_time
-from testbed.space import CLEAN, Space, Words
+from testbed.processes import start_time
+from testbed.service import Service
+from testbed.space import ALL_NAMESPACES, CLEAN, Space, Words
 
-# What outlives a cut of the power; the space's own disks, which it has no use for itself.
+# Kept over a power cut: the space's own directories, which nothing else in the space uses.
 DISKS = ("/etc/openvswitch", "/var/lib/openvswitch", "/var/lib/ovn")
 MODULES = (
     "openvswitch",
@@ -29,24 +31,27 @@ MODULES = (
     "sch_netem",
     "sch_ingress",
 )
-# QEMU's user network: the guest, its gateway, and the port of the hands.
+# QEMU's user network: the guest, its gateway, and the command server's port.
 ADDRESS, GATEWAY, LINK, PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000
 
 
-class KopfRunner(Space):
-    """The whole guest in the role of a node's space: nothing needs to be entered."""
+class GuestSpace(Space):
+    """The whole guest in the role of a node's space: there are no namespaces to enter."""
 
     __slots__ = ()
 
     def path(self, inside: str | Path) -> Path:
+        """Return the path as it is."""
         return Path(inside)
 
-    def enter(self, argv: Words) -> list[str]:
+    def enter(self, argv: Words, namespaces: Iterable[str] = ALL_NAMESPACES) -> list[str]:
+        """Return the command line as it is."""
         return list(map(str, argv))
 
     def spawn(
         self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
     ) -> Service:
+        """Start a service as a process in its own session."""
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 list(map(str, argv)),
@@ -60,8 +65,9 @@ class KopfRunner(Space):
 
 
 def main(bed: str, role: str) -> None:
+    """Start everything, write the kernel's release to the node's file `booted`, serve commands."""
     directory = layout.directory(bed) / role
-    guest = KopfRunner(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
+    guest = GuestSpace(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
     disks = "".join(
         f"mkdir -p {disk}; mount --bind {directory}/fresh{disk} {disk}\n" for disk in DISKS
     )
@@ -76,7 +82,7 @@ def main(bed: str, role: str) -> None:
     switch.start_switch(guest, ADDRESS, datapath="system")
     switch.spawn_controller(guest)
     (directory / "booted").write_text(os.uname().release)
-    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.hands", str(PORT)])  # noqa: S606 - takes its place
+    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.exec_agent", str(PORT)])  # noqa: S606 - replaces itself
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One guest for the floor, booted once, with a real agent in it; what it leaves is copied to build/evidence/kernel."""
+"""One guest for the floor, booted once, with a real agent; its logs go to build/evidence/kernel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ LOGS = ("qemu", "ovsdb-server", "ovs-vswitchd", "ovn-controller", "agent", "node
 
 @pytest.fixture(scope="session")
 def both() -> Iterator[tuple[Bed, Booted]]:
-    """Nothing in here is skipped: a guest that does not boot fails every test, with what its console said."""
+    """Give the bed and its booted guest.
+
+    Nothing is skipped: if the guest does not boot, every test fails with its console's output.
+    """
     subprocess.run(["make", "-s", "-C", guest.PROJECT / "cni" / "plugin"], check=True)
     if Bed.is_alive(NAME):  # of a run that was killed
         Bed.attach(NAME).down()
@@ -40,26 +43,29 @@ def both() -> Iterator[tuple[Bed, Booted]]:
             try:
                 bed.nbctl(*NETWORK.split())
                 wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
-                told = guest.boot_node(bed, kernel, able.result())
-                remember("boot", told)
-                yield bed, told
+                booted = guest.boot_node(bed, kernel, able.result())
+                record_boot("boot", booted)
+                yield bed, booted
             finally:
                 _keep(bed)
 
 
 @pytest.fixture(scope="session")
 def bed(both: tuple[Bed, Booted]) -> Bed:
+    """Give the bed."""
     return both[0]
 
 
 @pytest.fixture(scope="session")
 def booted(both: tuple[Bed, Booted]) -> Booted:
+    """Give the guest's first boot."""
     return both[1]
 
 
-def remember(name: str, told: Booted) -> None:
+def record_boot(name: str, boot: Booted) -> None:
+    """Write what a boot was to the evidence."""
     EVIDENCE.mkdir(parents=True, exist_ok=True)
-    figures = {"kernel": told.release, "accelerator": told.accelerator, "seconds": told.seconds}
+    figures = {"kernel": boot.release, "accelerator": boot.accelerator, "seconds": boot.seconds}
     (EVIDENCE / f"{name}.json").write_text(json.dumps(figures) + "\n")
 
 
@@ -73,7 +79,10 @@ def _keep(bed: Bed) -> None:
 
 @pytest.fixture(scope="session")
 def serving(bed: Bed) -> list[GuestNode]:
-    """The node whose agent serves at the moment: a test that reboots it puts its successor here."""
+    """Give a list of the node whose agent serves now.
+
+    A test that reboots the node replaces it by the new one.
+    """
     node = GuestNode.of(bed)
     node.start()
     return [node]
@@ -81,7 +90,7 @@ def serving(bed: Bed) -> list[GuestNode]:
 
 @pytest_asyncio.fixture
 async def node(serving: list[GuestNode]) -> AsyncIterator[GuestNode]:
-    """The guest with its agent; what the test attached and did not detach goes with the agent's own DEL."""
+    """Give the guest with its agent; afterwards detach with DEL what the test left attached."""
     (node,) = serving
     yield node
     (node,) = serving

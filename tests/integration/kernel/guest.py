@@ -1,7 +1,8 @@
-"""A guest with a stock kernel in the place of a bed's node: booted in the node's space, gone when the space ends.
+"""A virtual machine with a stock kernel in the place of a bed's node.
 
-Its network is the space's by QEMU's user mode, so the bed's API server and OVN databases are where they are for any
-node. The machine's files are read-only in there, but for the bed's directory.
+QEMU runs in the node's space and ends with it. The guest's network is the space's by QEMU's user
+mode, so it reaches the bed's API server and OVN databases as any node does. The machine's files are
+read-only in it, except for the bed's directory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.kernel import boot
 from testbed import layout, progress
 from testbed.bed import Bed
@@ -25,16 +26,16 @@ from testbed.space import CLEAN
 PROJECT = Path(__file__).resolve().parents[3]
 PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
-# An emulated processor beside a busy machine; a boot takes 15 s on an idle one.
-BOOT, CHASSIS = 240.0, 90.0
+# In seconds, for an emulated processor on a busy machine; on an idle one a boot takes 15 s.
+BOOT_TIMEOUT, CHASSIS_TIMEOUT = 240.0, 90.0
 MEMORY, PROCESSORS = "2G", "2"
-# A guest that waits for a processor cannot keep its own time, and loses what its buckets would have let pass.
+# A guest that waits for a processor cannot keep time, and its token buckets lose tokens.
 NICE = "-10"
 
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """What a boot was."""
+    """The result of a boot: its kernel, how it ran, and how long it took in seconds."""
 
     of: Kernel
     release: str
@@ -43,9 +44,13 @@ class Booted:
 
 
 def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
-    """Boot the bed's first node; returns when the southbound database knows its chassis and its hands answer."""
+    """Boot the bed's first node and return once it is usable.
+
+    That is when the southbound database has its chassis and its command server answers. Raises
+    BedError if QEMU ends or a timeout passes.
+    """
     node, began = bed.node(), time.monotonic()
-    for part in ("operator", "cni", "tests"):  # the guest cannot write what it compiles
+    for part in ("operator", "cni", "tests"):  # the guest cannot write bytecode
         compileall.compile_dir(PROJECT / part, quiet=2)
     mark = node.directory / "booted"
     mark.unlink(missing_ok=True)
@@ -56,10 +61,12 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
         [sys.executable, "-m", "integration.kernel.relay", str(boot.PORT)],
         env={"PYTHONPATH": PYTHONPATH},
     )
-    release = machine.wait_ready(lambda: mark.read_text() if mark.exists() else None, timeout=BOOT)
-    _until_hands_answer(bed, machine)
+    release = machine.wait_ready(
+        lambda: mark.read_text() if mark.exists() else None, timeout=BOOT_TIMEOUT
+    )
+    _wait_for_commands(bed, machine)
     find = ("--bare", "--columns=name", "find", "chassis", f"name={node.name}")
-    machine.wait_ready(lambda: bed.sbctl(*find).strip(), timeout=CHASSIS)
+    machine.wait_ready(lambda: bed.sbctl(*find).strip(), timeout=CHASSIS_TIMEOUT)
     seconds = time.monotonic() - began
     progress.say(
         f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered"
@@ -68,19 +75,20 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
 
 
 def run(bed: Bed, script: str, timeout: float = 120) -> str:
-    """A shell script in the guest."""
+    """Run a shell script in the guest and return its output; BedError if it fails."""
     request = {"argv": ["sh", "-euc", script], "env": CLEAN, "stdin": ""}
-    told = hands.ask_now(bed.node().path("/"), request, timeout)
-    stdout, stderr = (hands.text(told[stream]) for stream in ("stdout", "stderr"))
-    if told["exit_code"]:
-        raise BedError(f"guest: {script}: status {told['exit_code']}: {stderr or stdout}")
+    reply = exec_agent.ask_now(bed.node().path("/"), request, timeout)
+    stdout, stderr = (exec_agent.text(reply[stream]) for stream in ("stdout", "stderr"))
+    if reply["exit_code"]:
+        raise BedError(f"guest: {script}: status {reply['exit_code']}: {stderr or stdout}")
     return stdout
 
 
 def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
     network = f"user,id=n0,hostfwd=tcp:127.0.0.1:{boot.PORT}-:{boot.PORT}"
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
-    inside = f"exec env PYTHONPATH={PYTHONPATH} {sys.executable} -m integration.kernel.boot {bed.name} {bed.node().role}"
+    program = f"{sys.executable} -m integration.kernel.boot {bed.name} {bed.node().role}"
+    inside = f"exec env PYTHONPATH={PYTHONPATH} {program}"
     return [
         *(
             "vng",
@@ -104,22 +112,22 @@ def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
             str(PROJECT),
         ),
         *("--rwdir", str(bed.directory), "--rodir", str(kernel.directory), "--rodir", str(PROJECT)),
-        "--append=net.ifnames=0",  # with or without an udevd in the machine's files
+        "--append=net.ifnames=0",  # eth0, whether or not the machine's files include udevd
         *(f"--qemu-opts={word}" for word in qemu),
         *("--", inside),
     ]
 
 
 def _path() -> str:
-    """vng calls its own other programs by name."""
+    """Return a PATH for vng, which calls its own other programs by name."""
     return f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
-def _until_hands_answer(bed: Bed, machine: Service) -> None:
+def _wait_for_commands(bed: Bed, machine: Service) -> None:
     def answer() -> bool:
         try:
             return run(bed, "echo here", timeout=20) == "here\n"
         except (OSError, AssertionError, json.JSONDecodeError):
             return False
 
-    machine.wait_ready(answer, timeout=BOOT)
+    machine.wait_ready(answer, timeout=BOOT_TIMEOUT)

@@ -1,4 +1,4 @@
-"""What the guest's tests ask of a pair of pods: rates that arrive, round trips, and what tc and OVS say of them."""
+"""Measurements of the guest's tests on a pair of pods: rates that arrive, and round trips."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LANE = "kernel"
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Mbit/s, and words for how the guest was while it was counted."""
+    """A measured rate, and a text on the guest's state during the measurement."""
 
     mbit: float
-    meanwhile: str
+    conditions: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A sandbox with limits, and one without that it talks to."""
+    """A sandbox with limits, and one without, with which it exchanges traffic."""
 
     node: GuestNode
     limited: Sandbox
@@ -31,6 +31,7 @@ class Pair:
 
     @classmethod
     async def make(cls, node: GuestNode, name: str, **limits: str) -> Pair:
+        """Create and attach both pods."""
         made = await node.make_sandboxes(
             [node.make_limited(name, **limits), node.pod(f"{name}-peer")]
         )
@@ -39,17 +40,18 @@ class Pair:
         return cls(node, *made)
 
     def ends(self, direction: Direction) -> tuple[Sandbox, Sandbox]:
-        """Sender and receiver."""
+        """Return the sender and the receiver for a direction of the limited pod."""
         return (self.peer, self.limited) if direction == "ingress" else (self.limited, self.peer)
 
     async def rate(self, direction: Direction, *words: str) -> Rate:
+        """Measure what arrives, with these options of `integration.kernel.traffic`."""
         sender, receiver = self.ends(direction)
-        told = await self.node.measure(
+        found = await self.node.measure(
             "rate", sender.container_id, receiver.container_id, receiver.pod.v4, *words
         )
         return Rate(
-            told["mbit"],
-            f"longest stall {told['stall']:.0f} ms, processors {told['idle']:.0%} idle",
+            found["mbit"],
+            f"longest stall {found['stall']:.0f} ms, processors {found['idle']:.0%} idle",
         )
 
     async def row(
@@ -61,6 +63,7 @@ class Pair:
         asserted: bool = True,
         label: str = "",
     ) -> Row:
+        """Measure one direction and protocol at a rate in Mbit/s, and print and return its row."""
         words = (
             [f"--udp={asked * 1.5}M"] if protocol == "udp" else [f"--spent={steady.finding(asked)}"]
         )
@@ -74,10 +77,11 @@ class Pair:
             round(found.mbit / asked, 3),
             asserted,
         )
-        print(f"\n{row}  {found.meanwhile}", end="", flush=True)
+        print(f"\n{row}  {found.conditions}", end="", flush=True)
         return row
 
     async def rows(self, asked: int, *, asserted: bool = True) -> list[Row]:
+        """Measure both directions with both protocols."""
         pairs = [
             (direction, protocol)
             for direction in get_args(Direction)
@@ -86,21 +90,27 @@ class Pair:
         return [await self.row(*pair, asked, asserted=asserted) for pair in pairs]
 
     async def round_trips(self, count: int = 20) -> list[float]:
-        """From the peer, in ms, in order; the first ones, which also asked for an address, are left out."""
+        """Return round trips from the peer in ms, sorted.
+
+        The two longest are left out: the first ping also resolves the address.
+        """
         words = ("ping", "-n", "-i0.2", "-W10", f"-c{count + 2}", self.limited.pod.v4)
-        told = await self.node.inside(self.peer, *words)
+        output = await self.node.inside(self.peer, *words)
         return sorted(
             float(line.partition("time=")[2].split()[0])
-            for line in told.splitlines()
+            for line in output.splitlines()
             if "time=" in line
         )[:-2]
 
 
 async def compared(pair: Pair, rate: int) -> dict[str, float]:
-    """TCP's goodput and retransmits from the limited pod, and what is lost of UDP at 1.2 times the rate."""
+    """Return TCP's goodput and retransmits from the limited pod, and UDP's loss.
+
+    UDP is offered at 1.2 times the rate.
+    """
     ends = (pair.limited.container_id, pair.peer.container_id, pair.peer.pod.v4)
-    tcp = await pair.node.measure("told", *ends, "--seconds=6")
-    udp = await pair.node.measure("told", *ends, "--seconds=6", f"--udp={rate * 1.2:g}M")
+    tcp = await pair.node.measure("iperf", *ends, "--seconds=6")
+    udp = await pair.node.measure("iperf", *ends, "--seconds=6", f"--udp={rate * 1.2:g}M")
     return {
         **{key: round(value, 2) for key, value in tcp.items()},
         "lost_percent": round(udp["lost_percent"], 2),
@@ -108,6 +118,6 @@ async def compared(pair: Pair, rate: int) -> dict[str, float]:
 
 
 def keep(rows: list[Row]) -> None:
-    """Into build/qos.json; those that are asserted must hold."""
+    """Add rows to build/qos.json, and fail if one that is asserted does not hold."""
     record.keep(rows)
     assert all(row.holds for row in rows), [str(row) for row in rows if not row.holds]

@@ -1,4 +1,7 @@
-"""The agent, its pods and the runtime's calls on a node that is a guest: the CNI floor's node, but further in."""
+"""The agent, its pods and the runtime's calls on a node that is a guest.
+
+It is the CNI floor's node, except that its programs run in the guest.
+"""
 
 from __future__ import annotations
 
@@ -20,44 +23,51 @@ from testbed.bed import Bed
 from testbed.service import BedError, Service, wait_for
 
 T = TypeVar("T")
-# An emulated interpreter imports the agent in 16 s on a machine that does nothing else.
-STARTING, ADDS = 150.0, 4
+# Seconds for a start: an emulated interpreter imports the agent in 16 s on an idle machine.
+START_TIMEOUT, ADD_ATTEMPTS = 150.0, 4
 
 
 @dataclass(frozen=True, slots=True)
 class GuestService(Service):
-    """A process of the guest's, known by the guest's pid."""
+    """A process of the guest, known by its PID there."""
 
     bed: Bed
 
     @property
     def alive(self) -> bool:
-        return self._sent("0")
+        """Whether the process runs and is no zombie."""
+        return self._signal("0")
 
     def send(self, number: signal.Signals) -> None:
-        self._sent(str(int(number)))
+        """Send a signal, unless the process has ended."""
+        self._signal(str(int(number)))
 
-    def wait_ready(self, look: Callable[[], T | None], timeout: float = STARTING) -> T:
-        """The look is cheap and at the log, whether it lives is asked when that took too long."""
+    def wait_ready(self, look: Callable[[], T | None], timeout: float = START_TIMEOUT) -> T:
+        """Wait until ``look`` answers true, as `Service.wait_ready` does.
+
+        The process is only looked at after a timeout: that takes a command in the guest.
+        """
         try:
             return wait_for(look, f"{self.name} ready", timeout, every=0.2)
         except BedError as error:
             raise BedError(f"{error}; alive: {self.alive}\n{self.tail()}") from error
 
-    def _sent(self, number: str) -> bool:
+    def _signal(self, number: str) -> bool:
         state = f"[ $(cut -d' ' -f3 /proc/{self.pid}/stat) != Z ] && kill -{number} {self.pid}"
         return guest.run(self.bed, f"{{ {state}; }} 2>/dev/null && echo y || echo n") == "y\n"
 
 
 @dataclass(slots=True)
 class GuestNode(AgentNode):
-    """Of the guest that a bed's first node is now."""
+    """The node of the guest that runs now in the place of a bed's first node."""
 
     @classmethod
     def of(cls, bed: Bed) -> GuestNode:
+        """Return the node of a bed whose guest has booted."""
         return cls(bed, bed.node(), guest.PROJECT / "cni" / "plugin" / "ovnlet")
 
     def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
+        """Start the agent in the guest."""
         assert not killed_at, "an agent that kills itself is for the CNI floor"
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
@@ -82,32 +92,37 @@ class GuestNode(AgentNode):
         return self.agent
 
     def wait_ready(self) -> None:
+        """Wait until the agent's log says that it serves."""
         assert self.agent is not None
-        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=STARTING)
+        self.agent.wait_ready(lambda: "serving" in self.logged(), timeout=START_TIMEOUT)
 
     async def add(self, sandbox: Sandbox) -> Outcome:
-        """As kubelet does, again where the answer is "not yet": on a busy machine ovs-vswitchd can be slow in here."""
-        for _ in range(ADDS):
+        """Call ADD as kubelet does, again while the answer is "try again".
+
+        On a busy machine ovs-vswitchd can be slow in the guest.
+        """
+        for _ in range(ADD_ATTEMPTS):
             outcome = await self.call("ADD", sandbox)
             if outcome.exit_code == 0 or outcome.code != Code.TRY_AGAIN:
                 break
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     def make_limited(self, name: str, **limits: str) -> Pod:
-        """A pod with limits from the first."""
+        """Return a pod that has limits from its start."""
         pod = self.pod(name)
         if limits:
             self.limit(pod, **limits)
         return pod
 
     def limit(self, pod: Pod, **limits: str | None) -> None:
+        """Set or remove limits of a pod by its annotations."""
         self.annotate(pod, {f"{DOMAIN}/{key}": value for key, value in limits.items()})
 
     async def until_run(
         self, argv: list[str], good: Callable[[str], bool], what: str, within: float = 60
     ) -> None:
-        """Until a program says what is wanted."""
+        """Run a program again and again until its output is good."""
 
         async def look() -> bool:
             return good(await self.run(*argv))
@@ -115,6 +130,6 @@ class GuestNode(AgentNode):
         await until(look, what, within)
 
     async def measure(self, *words: str) -> dict[str, Any]:
-        """One measurement of kernel.traffic."""
+        """Run one measurement of integration.kernel.traffic and return its result."""
         argv = [sys.executable, "-m", "integration.kernel.traffic", *words]
         return dict(json.loads(await self.run("env", f"PYTHONPATH={guest.PYTHONPATH}", *argv)))

@@ -1,10 +1,14 @@
-"""The way to a guest's hands: a unix socket where those of a space would be, each connection passed on to a port."""
+"""A relay to the command server of a guest.
+
+It listens on the unix socket where a space's command server would, and forwards each connection to
+a port.
+"""
 
 import asyncio
 import sys
 from functools import partial
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from testbed.forward import pump
 
 
@@ -19,7 +23,7 @@ async def _serve(port: int, client: asyncio.StreamReader, answer: asyncio.Stream
 
 async def main() -> None:
     serve = partial(_serve, int(sys.argv[1]))
-    async with await asyncio.start_unix_server(serve, hands.SOCKET, backlog=1024) as server:
+    async with await asyncio.start_unix_server(serve, exec_agent.SOCKET, backlog=1024) as server:
         await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""Limits on a stock kernel, all of them, measured by traffic; rows of the lane `kernel` in build/qos.json."""
+"""Every limit on a stock kernel, measured by traffic; rows of lane `kernel` in build/qos.json."""
 
 import json
 
@@ -12,27 +12,27 @@ from proofs.qos.measure import FRAME, Row
 
 pytestmark = pytest.mark.whole
 
-# As many datagrams a second as an emulated machine surely carries, of 100 bytes, for so long.
-OFFERED, LENGTH, LONG = "1.6M", "100", 20.0
+# Datagrams of 100 bytes, at a rate that even an emulated machine carries, for 20 s.
+OFFERED, LENGTH, SECONDS = "1.6M", "100", 20.0
 SIGMAS = 4.5
 
 
 @pytest.mark.parametrize("asked", [1, 5, 20, 50])
 async def test_what_arrives_is_what_was_asked_for(node: GuestNode, asked: int) -> None:
-    """HTB towards the pod, the shaper from it, with the police action behind it; 50 is printed."""
+    """HTB to the pod, the shaper and the police action from it; 50 Mbit/s is only printed."""
     pair = await Pair.make(node, f"rate-{asked}", ingress_rate=str(asked), egress_rate=str(asked))
     limits.keep(await pair.rows(asked, asserted=asked <= 20))
 
 
 @pytest.mark.parametrize("asked", [1, 5, 20])
 async def test_the_police_action_holds_alone(node: GuestNode, asked: int) -> None:
-    """A pod that takes its own shaper off, while no agent is there to put it back."""
+    """A pod removes its own shaper while no agent restores it."""
     pair = await Pair.make(node, f"police-{asked}", egress_rate=str(asked))
     node.kill()
     try:
         await node.inside(pair.limited, "tc", "qdisc", "del", "dev", "eth0", "root")
         row = await pair.row("egress", "udp", asked, label=" policed")
-        # TCP finds less than what is policed, and how much less is its own affair.
+        # TCP settles below the policed rate; how far below depends on TCP alone.
         tcp = await pair.row("egress", "tcp", asked, asserted=False, label=" policed")
         limits.keep([row, tcp])
         assert tcp.received_mbit <= asked * 1.1
@@ -41,9 +41,10 @@ async def test_the_police_action_holds_alone(node: GuestNode, asked: int) -> Non
 
 
 async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
-    """The figures of docs/decisions/0009, kernel datapath: either means alone, and no agent to put back the other.
+    """Measure the figures of docs/decisions/0009 for the kernel datapath.
 
-    Policed, TCP finds its rate by losing; shaped, the sender waits, and loses less of UDP too.
+    Each means is measured alone, with no agent to restore the other. Policed, TCP finds its rate by
+    losing packets; shaped, the sender waits, and UDP loses less too.
     """
     pairs = {
         rate: await Pair.make(node, f"means-{rate}", egress_rate=str(rate)) for rate in (5, 20)
@@ -65,9 +66,9 @@ async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
             found[rate, "policed"] = await limits.compared(pair, rate)
     finally:
         node.start()
-    told = [{"rate": rate, "means": means, **figures} for (rate, means), figures in found.items()]
-    print("", *told, sep="\n")
-    (EVIDENCE / "means.json").write_text(json.dumps(told, indent=1) + "\n")
+    rows = [{"rate": rate, "means": means, **figures} for (rate, means), figures in found.items()]
+    print("", *rows, sep="\n")
+    (EVIDENCE / "means.json").write_text(json.dumps(rows, indent=1) + "\n")
     for rate in pairs:
         shaped, policed = found[rate, "shaped"], found[rate, "policed"]
         assert shaped["retransmits"] < policed["retransmits"] / 10
@@ -77,7 +78,7 @@ async def test_a_shaped_egress_against_a_policed_one(node: GuestNode) -> None:
 
 @pytest.mark.parametrize("damage", ["qdisc del dev {} ingress", "filter del dev {} ingress"])
 async def test_a_deleted_filter_comes_back(node: GuestNode, damage: str) -> None:
-    """ovs-vswitchd takes no notice; the columns say all the while what they should, and afterwards too."""
+    """ovs-vswitchd does not notice the deletion; the columns are right all the time."""
     pair = await Pair.make(node, "filtered", egress_rate="5")
     link, rate = pair.limited.link, "rate 5Mbit"
     shown = ["tc", "filter", "show", "dev", link, "ingress"]
@@ -93,64 +94,65 @@ async def test_a_deleted_filter_comes_back(node: GuestNode, damage: str) -> None
     for _ in range(3):
         assert rate in await node.run(*shown)
         await node.run("tc", *damage.format(link).split())
-        await node.until_run(shown, lambda told: rate in told, "the filter")
-        await node.until_run(list(columns), lambda told: told == before, "the columns as before")
+        await node.until_run(shown, lambda text: rate in text, "the filter")
+        await node.until_run(list(columns), lambda text: text == before, "the columns as before")
 
 
 async def test_latency_and_jitter(node: GuestNode) -> None:
-    """Edited while the pod runs; taken from the least round trip, less what it was without."""
+    """Edit the delay of a running pod; compare the shortest round trip with one without it."""
     pair = await Pair.make(node, "late")
     base = (await pair.round_trips())[0]
     for latency, jitter in ((50, 0), (20, 0), (100, 20)):
         node.limit(pair.limited.pod, latency=str(latency), jitter=str(jitter))
         shown = f"delay {latency}ms" + f"  {jitter}ms" * bool(jitter)
-        await _says(pair, shown)
+        await _until_tc_shows(pair, shown)
         trips = await pair.round_trips(60 if jitter else 20)
-        # The least round trip, since a busy machine only adds to what netem does; jitter takes as much off it at most.
+        # The shortest round trip counts, since a busy machine only adds to netem's delay. Jitter
+        # shortens it by its own size at most.
         least = trips[0] - base
         print(f"latency {latency} jitter {jitter} ms: +{least:.1f} to {trips[-1] - base:.1f} ms")
-        if jitter:  # uniform, so that sixty of them as good as surely come into its outer quarters
+        if jitter:  # it is uniform: of sixty, some are almost surely in each outer quarter
             assert latency - jitter - 1 <= least < latency - jitter / 2
             assert trips[-1] - base > latency + jitter / 2
         else:
             assert least == pytest.approx(latency, rel=0.1)
     node.limit(pair.limited.pod, latency=None, jitter=None)
-    await _says(pair, "netem", there=False)
+    await _until_tc_shows(pair, "netem", there=False)
 
 
 @pytest.mark.parametrize("share", ["0.5", "5"])
 async def test_loss(node: GuestNode, share: str) -> None:
-    """Within the error of counting; without loss nothing is lost."""
+    """The loss is within the counting error; without a limit nothing is lost."""
     pair = await Pair.make(node, f"loss-{share.replace('.', '-')}")
     ends = (pair.peer.container_id, pair.limited.container_id, pair.limited.pod.v4)
-    words = ("loss", *ends, f"--udp={OFFERED}", f"--length={LENGTH}", f"--seconds={LONG}")
+    words = ("loss", *ends, f"--udp={OFFERED}", f"--length={LENGTH}", f"--seconds={SECONDS}")
     node.limit(pair.limited.pod, loss=share)
-    await _says(pair, f"loss {share}%")
-    told = await node.measure(*words)
-    sent, lost, part = told["left"], told["left"] - told["came"], float(share) / 100
+    await _until_tc_shows(pair, f"loss {share}%")
+    counted = await node.measure(*words)
+    sent, lost, part = counted["left"], counted["left"] - counted["came"], float(share) / 100
     error = SIGMAS * (sent * part * (1 - part)) ** 0.5
     print(f"loss {share} %: {lost} of {sent}, expected {sent * part:.0f} ± {error:.0f}")
     assert sent > 20_000
     assert abs(lost - sent * part) <= error
     node.limit(pair.limited.pod, loss=None)
-    await _says(pair, "loss", there=False)
-    told = await node.measure(*words[:-1], "--seconds=3")
-    assert told["left"] - told["came"] <= 0.001 * told["left"]
+    await _until_tc_shows(pair, "loss", there=False)
+    counted = await node.measure(*words[:-1], "--seconds=3")
+    assert counted["left"] - counted["came"] <= 0.001 * counted["left"]
 
 
 async def test_rate_and_netem_together_survive_an_edit_of_either(node: GuestNode) -> None:
     pair = await Pair.make(node, "both", ingress_rate="5", latency="50")
     for rate, latency in ((5, 50), (20, 50), (20, 30)):
         node.limit(pair.limited.pod, ingress_rate=str(rate), latency=str(latency))
-        await _says(pair, f"delay {latency}ms")
-        await _says(pair, f"ceil {rate}Mbit", "class")
+        await _until_tc_shows(pair, f"delay {latency}ms")
+        await _until_tc_shows(pair, f"ceil {rate}Mbit", "class")
         trips = await pair.round_trips(10)
         assert trips[0] == pytest.approx(latency, rel=0.1)
         limits.keep([await pair.row("ingress", "udp", rate, label=f" with {latency} ms")])
 
 
 async def test_a_direction_without_a_limit(node: GuestNode) -> None:
-    """Printed: an emulated processor is what limits it."""
+    """Print the rate without a limit, which an emulated processor bounds."""
     pair = await Pair.make(node, "free")
     for direction in ("ingress", "egress"):
         found, offered = await pair.rate(direction, "--udp=50M"), round(50 * FRAME, 2)
@@ -163,13 +165,15 @@ async def test_a_direction_without_a_limit(node: GuestNode) -> None:
             round(found.mbit / offered, 3),
             False,
         )
-        print(f"\n{row}  {found.meanwhile}")
+        print(f"\n{row}  {found.conditions}")
         limits.keep([row])
 
 
-async def _says(pair: Pair, text: str, kind: str = "qdisc", *, there: bool = True) -> None:
-    """Until tc says so of the node's end."""
+async def _until_tc_shows(
+    pair: Pair, text: str, kind: str = "qdisc", *, there: bool = True
+) -> None:
+    """Wait until tc shows the text at the node's end of the link, or no longer does."""
     shown = ["tc", kind, "show", "dev", pair.limited.link]
     await pair.node.until_run(
-        shown, lambda told: (text in told) is there, f"{text!r} {'in' if there else 'gone from'} tc"
+        shown, lambda out: (text in out) is there, f"{text!r} {'in' if there else 'gone from'} tc"
     )

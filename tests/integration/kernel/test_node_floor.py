@@ -1,4 +1,4 @@
-"""The node floor's own tests, on a stock kernel: run in the guest, each counted there, its report kept as evidence."""
+"""The node floor's own tests on a stock kernel: run and counted in the guest, with a report."""
 
 import sys
 from xml.etree import ElementTree
@@ -11,7 +11,7 @@ from integration.kernel.node import GuestNode
 
 pytestmark = pytest.mark.whole
 
-# These compute and ask no kernel: nothing new is learnt of them here.
+# These use no kernel, so another kernel makes no difference.
 COMPUTING = (
     "tests/integration/node/test_netlink_codec.py",
     "tests/integration/node/ovs/test_ovs_framing.py",
@@ -20,8 +20,8 @@ MINUTES = 20
 
 
 def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
-    """Not one of them fails, and none is skipped for want of something that a stock kernel has."""
-    report, said = node.space.directory / "node-floor.xml", node.space.log("node-floor")
+    """No test fails, and none is skipped for lack of something that a stock kernel has."""
+    report, output = node.space.directory / "node-floor.xml", node.space.log("node-floor")
     words = [
         sys.executable,
         "-m",
@@ -34,13 +34,13 @@ def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
     ]
     words += [f"--ignore={path}" for path in COMPUTING] + [f"--junitxml={report}", "--durations=10"]
     env = "PYTHONDONTWRITEBYTECODE=1 OVNLET_TEST_PATIENCE=10"
-    node.kill()  # the tests have switches of their own, and the processor's whole attention
+    node.kill()  # the tests start their own switches, and need the whole processor
     try:
-        script = f"cd {guest.PROJECT}; {env} {' '.join(words)} >{said} 2>&1 || :"
+        script = f"cd {guest.PROJECT}; {env} {' '.join(words)} >{output} 2>&1 || :"
         guest.run(node.bed, script, timeout=60 * MINUTES)
     finally:
         node.start()
-    assert report.exists(), said.read_text()[-5000:]
+    assert report.exists(), output.read_text()[-5000:]
     EVIDENCE.mkdir(parents=True, exist_ok=True)
     (EVIDENCE / "node-floor.xml").write_bytes(report.read_bytes())
     suite = next(ElementTree.parse(report).iter("testsuite"))
@@ -51,6 +51,6 @@ def test_the_node_floor_passes_on_a_stock_kernel(node: GuestNode) -> None:
     ]
     assert (counted["failures"], counted["errors"], counted["skipped"]) == (0, 0, 0), (
         wrong,
-        said.read_text()[-8000:],
+        output.read_text()[-8000:],
     )
     assert counted["tests"] > 50

@@ -1,4 +1,4 @@
-"""A stock kernel's slice of every run: boot, agent, two pods with limits, what arrives, and nothing left."""
+"""The part of the floor that every run includes: boot, agent, two limited pods, and removal."""
 
 from integration.kernel import limits
 from integration.kernel.limits import Pair
@@ -8,7 +8,7 @@ MBIT, MILLISECONDS = 5, 50
 
 
 async def test_limits_of_a_pod_on_a_stock_kernel(node: GuestNode) -> None:
-    """A rate in each direction and netem, together; of the kernel's datapath, with its checksums left on."""
+    """A rate each way and netem together, on the kernel's datapath with checksum offload."""
     before = await node.look()
     pair = await Pair.make(
         node, "slice", ingress_rate=str(MBIT), egress_rate=str(MBIT), latency=str(MILLISECONDS)
@@ -26,9 +26,10 @@ async def test_limits_of_a_pod_on_a_stock_kernel(node: GuestNode) -> None:
     ):
         assert "tx-checksumming: on" in words
     trips = await pair.round_trips(20)
-    # The least one: a busy machine only adds to what netem does.
+    # The shortest one: a busy machine only adds to netem's delay.
     assert MILLISECONDS * 0.9 <= trips[0] <= MILLISECONDS * 1.1, trips
-    # The egress shows the shaper, which counts UDP in whole frames, and the ingress HTB with netem as its leaf.
+    # Egress goes through the shaper, which counts UDP in whole frames; ingress through HTB with
+    # netem as its leaf.
     limits.keep(
         [
             await pair.row("egress", "udp", MBIT),

@@ -1,6 +1,7 @@
-"""What arrives at a pod, measured by a program that is beside the pods: `python -m kernel.traffic rate|loss|told ...`.
+"""Traffic between two pods, measured by a program on the pods' node.
 
-Standard library only: it is started for each measurement, by an emulated processor. Prints one JSON object.
+`python -m integration.kernel.traffic rate|loss|iperf ...` prints one JSON object. Standard library
+only: an emulated processor starts it for each measurement.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from contextlib import contextmanager
 from proofs.qos import steady
 
 PORT = "5201"
-LISTENS = 60.0
+LISTEN_TIMEOUT = 60.0
 # The sender's and the receiver's namespace, and the receiver's address.
 Ends = tuple[str, str, str]
 
 
 def enter(netns: str, *words: str) -> list[str]:
+    """Return the command line that runs a program in a named network namespace."""
     return ["nsenter", f"--net=/run/netns/{netns}", *words]
 
 
 @contextmanager
 def server(receiver: str) -> Iterator[int]:
-    """iperf3 that listens; gives its pid."""
+    """Run an iperf3 server in a namespace, and give its PID once it process."""
     quiet = subprocess.DEVNULL
-    listens = subprocess.Popen(
+    process = subprocess.Popen(
         enter(receiver, "iperf3", "-s", "-p", PORT), stdout=quiet, stderr=quiet
     )
     try:
-        end = time.monotonic() + LISTENS
+        end = time.monotonic() + LISTEN_TIMEOUT
         listening = enter(receiver, "ss", "-Hltn")
         while (
             PORT
@@ -41,15 +43,15 @@ def server(receiver: str) -> Iterator[int]:
             if time.monotonic() > end:
                 raise SystemExit("iperf3 does not listen")
             time.sleep(0.1)
-        yield listens.pid
+        yield process.pid
     finally:
-        listens.kill()
-        listens.wait()
+        process.kill()
+        process.wait()
 
 
 @contextmanager
 def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]:
-    """iperf3 between two namespaces; gives the pid of a process in the receiver's."""
+    """Run iperf3 between two namespaces, and give the PID of a process in the receiver's."""
     quiet = subprocess.DEVNULL
     with server(receiver) as pid:
         command = enter(sender, "iperf3", "-c", address, "-p", PORT, "-t", "600", *words)
@@ -62,7 +64,10 @@ def flow(sender: str, receiver: str, address: str, *words: str) -> Iterator[int]
 
 
 def rate(ends: Ends, spent: float, seconds: float, words: list[str]) -> dict[str, float]:
-    """Mbit/s that come in in steady state, the longest stall meanwhile in ms, and the processors' idle share."""
+    """Return what arrives in steady state, in Mbit/s.
+
+    With it the longest stall in ms, and the share of time that the processors were idle.
+    """
     with flow(*ends, *words) as pid:
         before = idle()
         found = steady.measure(pid, spent, seconds)
@@ -71,14 +76,17 @@ def rate(ends: Ends, spent: float, seconds: float, words: list[str]) -> dict[str
 
 
 def idle() -> tuple[int, int]:
-    """Ticks that the processors have been idle, and those that they were not."""
+    """Return the ticks that the processors were idle, and those that they were not."""
     with open("/proc/stat") as file:
         spent = list(map(int, file.readline().split()[1:9]))
     return spent[3], sum(spent) - spent[3]
 
 
 def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
-    """Packets that left one interface and came in at the other until the flow had ended and nothing was under way."""
+    """Return the packets that left the sender's interface and those that arrived at the other.
+
+    Counting goes on until the flow has ended and nothing is on the way.
+    """
     sender, receiver, _ = ends
     holder = subprocess.Popen(enter(sender, "sleep", "600"))
     try:
@@ -100,8 +108,12 @@ def loss(ends: Ends, seconds: float, words: list[str]) -> dict[str, int]:
         holder.wait()
 
 
-def told(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
-    """What iperf3 itself tells of a flow that it ended: Mbit/s of payload, segments sent again, datagrams lost."""
+def iperf(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
+    """Return what iperf3 itself reports of a flow that it has ended.
+
+    The payload in Mbit/s, with TCP the retransmitted segments, with UDP the datagrams lost in
+    percent.
+    """
     sender, receiver, address = ends
     with server(receiver):
         command = [
@@ -117,10 +129,10 @@ def told(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
             f"{seconds:g}",
             *words,
         ]
-        said = subprocess.run(
+        output = subprocess.run(
             enter(sender, *command), check=True, capture_output=True, text=True
         ).stdout
-    end = json.loads(said)["end"]
+    end = json.loads(output)["end"]
     came, sent = end.get("sum_received") or end["sum"], end.get("sum_sent") or end["sum"]
     lost = (
         {"lost_percent": came["lost_percent"]}
@@ -132,14 +144,16 @@ def told(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="integration.kernel.traffic", description=__doc__)
-    parser.add_argument("what", choices=("rate", "loss", "told"))
+    parser.add_argument("what", choices=("rate", "loss", "iperf"))
     parser.add_argument("sender")
     parser.add_argument("receiver")
     parser.add_argument("address", help="the receiver's")
     parser.add_argument("--spent", type=float, default=steady.SPENT)
     parser.add_argument("--seconds", type=float, default=steady.COUNTED)
-    parser.add_argument("--udp", default="", help="offered, as iperf3 has it; without it TCP")
-    parser.add_argument("--length", default="1300", help="of a datagram of UDP")
+    parser.add_argument(
+        "--udp", default="", help="the offered rate, as iperf3 takes it; without it TCP"
+    )
+    parser.add_argument("--length", default="1300", help="of a UDP datagram, in bytes")
     asked = parser.parse_args()
     words = ["-u", "-b", asked.udp, "-l", asked.length] if asked.udp else []
     ends = (asked.sender, asked.receiver, asked.address)
@@ -150,7 +164,7 @@ def main() -> None:
         case "loss":
             found = loss(ends, asked.seconds, words)
         case _:
-            found = told(ends, asked.seconds, words)
+            found = iperf(ends, asked.seconds, words)
     print(json.dumps(found))
 
 

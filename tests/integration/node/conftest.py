@@ -1,4 +1,4 @@
-"""The floor that needs root: real kernel namespaces, never the machine's own."""
+"""The tests that need root: they use kernel namespaces of their own, never the machine's."""
 
 import os
 import secrets
@@ -12,12 +12,12 @@ from integration.node.spaces import Bed, Listener, Space
 @pytest.fixture(autouse=True)
 def _root() -> None:
     if os.geteuid() != 0:
-        pytest.fail("this floor needs root: it works on real kernel namespaces")
+        pytest.fail("this floor needs root: it uses real kernel namespaces")
 
 
 @pytest.fixture
 def bed(_root: None) -> Iterator[Bed]:
-    """A node's and a pod's namespace; the test's thread is inside the node's."""
+    """Yield a namespace for a node and one for a pod, with the test's thread in the node's."""
     stem = f"ovnlet-{secrets.token_hex(4)}"
     node, pod = Space(f"{stem}-node"), Space(f"{stem}-pod")
     spaces = [node, pod]
@@ -32,9 +32,9 @@ def bed(_root: None) -> Iterator[Bed]:
 
 
 @pytest.fixture
-def ears(bed: Bed) -> Iterator[tuple[Listener, Listener]]:
-    """On the node's and on the pod's namespace."""
+def listeners(bed: Bed) -> Iterator[tuple[Listener, Listener]]:
+    """Yield a listener on the node's namespace and one on the pod's."""
     both = Listener(bed.node), Listener(bed.pod)
     yield both
-    for ear in both:
-        ear.close()
+    for listener in both:
+        listener.close()

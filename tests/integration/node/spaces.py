@@ -1,6 +1,6 @@
-"""Network namespaces of a test's own, looked at and disturbed by iproute2 only.
+"""Network namespaces of a test's own, observed and changed by iproute2 only.
 
-No code under test has a hand in what is asserted here: the observer is a foreign one.
+No code under test may be used here: the assertions rely on an independent observer.
 """
 
 import json
@@ -29,7 +29,7 @@ DUAL = ("10.16.0.5/16", "fd00::5/64")
 
 @dataclass(frozen=True)
 class Space:
-    """A namespace by its name in /run/netns, and iproute2 inside it."""
+    """A namespace, named as in /run/netns, and iproute2 inside it."""
 
     name: str
 
@@ -54,7 +54,7 @@ class Space:
         return {each["ifname"] for each in self.json("link")} - {"lo"}
 
     def addresses(self, name: str = "eth0") -> dict[str, dict[str, Any]]:
-        """All but link-local ones, by address with prefix."""
+        """Return the addresses by ``address/prefix``, without link-local ones."""
         (found,) = self.json("addr", "show", "dev", name)
         info = found["addr_info"]
         return {
@@ -64,7 +64,11 @@ class Space:
         }
 
     def routes(self) -> dict[str, dict[str, Any]]:
-        """Of the main tables, but multicast and link-local ones; of several to one destination the one in force."""
+        """Return the routes of the main tables by destination, IPv6 ones with a leading colon.
+
+        Multicast and link-local routes are left out. Of several routes to one destination the
+        one in force is returned.
+        """
         found = [*self.json("route"), *self.json("-6", "route")][::-1]
         return {
             (":" if ":" in each["gateway"] + each["prefsrc"] else "") + each["dst"]: each
@@ -82,6 +86,7 @@ class Space:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
+        """Move the calling thread into the namespace, and back at the end."""
         own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open(self.path, os.O_RDONLY)
         try:
@@ -102,7 +107,7 @@ class Space:
 
 @dataclass
 class Bed:
-    """The test's thread runs in ``node``; further namespaces are made by ``another``."""
+    """A node's and a pod's namespace. The test's thread runs in ``node``."""
 
     node: Space
     pod: Space
@@ -120,6 +125,7 @@ class Bed:
         return ids.host_link(CONTAINER, "eth0")
 
     def another(self, role: str) -> Space:
+        """Create a further namespace; the fixture deletes it."""
         space = Space(f"{self.node.name.removesuffix('-node')}-{role}")
         space.add()
         self.spaces.append(space)
@@ -129,7 +135,10 @@ class Bed:
         return diff(desired, self.netlink.observe(self.attachment, desired, owned))
 
     async def converge(self, desired: Network) -> Plan:
-        """One pass of the loop, as the reconciler does it; what is left must be nothing."""
+        """Observe, plan and apply once, as the reconciler does, and return the plan.
+
+        Fail unless a second plan is empty.
+        """
         plan = self.plan(desired)
         await self.netlink.apply(self.attachment, plan)
         assert self.plan(desired) == ()
@@ -139,7 +148,10 @@ class Bed:
 def network(
     *addresses: str, mtu: int = 1400, mac: str = MAC, routes: tuple[tuple[str, str], ...] = ()
 ) -> Network:
-    """What a pod with these addresses should have, the first host of each subnet being the gateway."""
+    """Return the desired network of a pod with these addresses.
+
+    The gateway is the first host address of each subnet.
+    """
     veth = Veth(ids.host_link(CONTAINER, "eth0"), "eth0", mac, mtu, ids.alias(CONTAINER, "eth0"))
     things: set[Resource] = {veth, Offload(veth.key, "eth0", tx_checksum=False)}
     sources = {}
@@ -168,7 +180,7 @@ def network(
 
 
 class Listener:
-    """A foreign ear on all changes of links, addresses, routes and rules in one namespace."""
+    """A netlink subscriber to all changes of links, addresses, routes and rules of a namespace."""
 
     _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x8 | 0x20000
 
@@ -180,8 +192,8 @@ class Listener:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.bind((0, self._GROUPS))
 
-    def heard(self) -> list[int]:
-        """The types of all messages since the last call."""
+    def message_types(self) -> list[int]:
+        """Return the types of all messages since the last call."""
         types: list[int] = []
         while True:
             try:

@@ -1,7 +1,8 @@
-"""The strict node of the unit tests against a real kernel and a real ovsdb-server.
+"""The unit tests' strict node compared with a real kernel and a real ovsdb-server.
 
-A fake alone encodes its author's beliefs. The same stories, foreign hands and plans alike, happen to both;
-after each turn both hold the same, show the same as ours, and have refused the same.
+A fake alone only shows what its author believes. Here the same stories of foreign changes and
+plans run on both. After each turn both hold the same state, our drivers observe the same, and
+both have refused the same operations.
 """
 
 import asyncio
@@ -13,21 +14,21 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from integration.node.ovs.vswitch import PATIENCE, PrivateSwitch
+from integration.node.fake_and_real import FakeAndRealNode
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Bed
-from integration.node.twin import TwinNode
 from kit import drift, laws, pods
 from kit.strict_links import Refused
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers.host import LocalHost
+from ovnlet.drivers.host import NodeState, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
 
-STORIES = int(30 / PATIENCE)
+STORIES = int(30 / TIMEOUT_FACTOR)
 _TEXT = {
     pods.key("ip_address"): "10.16.0.5,fd00::5",
     pods.key("cidr"): "10.16.0.0/16,fd00::/64",
@@ -63,7 +64,7 @@ _OVN = laws.Happening(drift.ovn, 0)
 
 
 def _each_once() -> laws.World:
-    """Every form of every foreign operation, each done to a whole network that is mended thereafter."""
+    """Return a story of every form of every foreign operation, each followed by a repair."""
     turns = [
         (_PASS, _OVN, laws.Happening(what, n))
         for what, forms in _FORMS.items()
@@ -73,7 +74,7 @@ def _each_once() -> laws.World:
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> Iterator[PrivateSwitch]:
+def database(tmp_path: Path) -> Iterator[PrivateSwitch]:
     private = PrivateSwitch(tmp_path)
     try:
         private.start_server()
@@ -84,14 +85,16 @@ def rows(tmp_path: Path) -> Iterator[PrivateSwitch]:
         private.stop()
 
 
-class Play:
-    """One story on a pair of nodes."""
+class StoryRun:
+    """One story, run on the fake node and the real one."""
 
-    def __init__(self, host: LocalHost, node: TwinNode, attachment: Attachment) -> None:
+    def __init__(self, host: SandboxHost, node: FakeAndRealNode, attachment: Attachment) -> None:
         self.host, self.node, self.attachment = host, node, attachment
 
-    async def act(self, world: laws.World) -> None:
-        self.node.twin.bed.pod.set("ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0")
+    async def run(self, world: laws.World) -> None:
+        self.node.both_kernels.bed.pod.set(
+            "ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0"
+        )
         self.node.kernel.defaults["disable_ipv6"] = "1" if world.ipv6_off else "0"
         for happening in world.happenings:
             if happening.drift:
@@ -108,16 +111,16 @@ class Play:
             plan = diff(desired, self.node.observe(desired))
         except Taken:
             return
-        self.node.twin.live = False
+        self.node.both_kernels.mirrors = False
         try:
             for step in plan[:count]:
                 if not await self._step(step):
                     break
         finally:
-            self.node.twin.live = True
+            self.node.both_kernels.mirrors = True
 
     async def _step(self, step: Step) -> bool:
-        """On both; whether they took it."""
+        """Apply the step to both nodes; return whether they accepted it."""
         try:
             self.node.apply(step)
         except Refused as refused:
@@ -128,15 +131,15 @@ class Play:
         return True
 
     async def _compare(self, desired: Network, turn: object) -> None:
-        self.node.speak_for_ovn()
-        assert self.node.told() == self.node.seen(), turn
+        self.node.copy_ovn_installed()
+        assert self.node.fake_state() == self.node.real_state(), turn
         try:
             expected = self.node.observe(desired)
         except Taken:
             with pytest.raises(Taken):
                 await self.host.observe(self.attachment, desired)
             return
-        for _ in range(100):  # ovsdb-server has yet to tell of the last commit
+        for _ in range(100):  # the update of the last commit may be under way
             if (shown := await self.host.observe(self.attachment, desired)) == expected:
                 break
             await asyncio.sleep(0.01)
@@ -144,23 +147,27 @@ class Play:
 
 
 @pytest.fixture
-def play(
-    bed: Bed, rows: PrivateSwitch, monkeypatch: pytest.MonkeyPatch
+def run_story(
+    bed: Bed, database: PrivateSwitch, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[laws.World], None]]:
-    """The twin's programs hold the loop up, and answers to the driver's probe with it: on a slow machine, for long."""
-    monkeypatch.setattr(replica, "PROBE", replica.PROBE * PATIENCE)
+    """Return a function that runs a story.
+
+    iproute2 and ovs-vsctl block the event loop, and delay answers to the driver's probe: its
+    period is longer on a slow machine.
+    """
+    monkeypatch.setattr(replica, "PROBE", replica.PROBE * TIMEOUT_FACTOR)
     attachment = replace(pods.ATTACHMENT, netns=bed.pod.path)
     with asyncio.Runner() as runner:
-        ovs = Ovs(str(rows.socket), "br-int")
+        ovs = Ovs(str(database.socket), "br-int")
         runner.run(_start(ovs))
-        host = LocalHost(bed.netlink, NodeLinks(), ovs, 1400)
+        host = SandboxHost(bed.netlink, ovs, NodeState(ovs, NodeLinks(), 1400))
 
-        def act(world: laws.World) -> None:
-            node = TwinNode(attachment, bed, rows)
+        def run(world: laws.World) -> None:
+            node = FakeAndRealNode(attachment, bed, database)
             node.clean()
-            runner.run(Play(host, node, attachment).act(world))
+            runner.run(StoryRun(host, node, attachment).run(world))
 
-        yield act
+        yield run
         runner.run(ovs.close())
 
 
@@ -169,9 +176,11 @@ async def _start(ovs: Ovs) -> None:
     await ovs.ready()
 
 
-def test_each_foreign_operation_does_the_same_to_both(play: Callable[[laws.World], None]) -> None:
+def test_each_foreign_operation_does_the_same_to_both(
+    run_story: Callable[[laws.World], None],
+) -> None:
     assert set(_FORMS) == set(drift.GENTLE)
-    play(_each_once())
+    run_story(_each_once())
 
 
 @settings(
@@ -182,5 +191,7 @@ def test_each_foreign_operation_does_the_same_to_both(play: Callable[[laws.World
     suppress_health_check=list(HealthCheck),
 )
 @given(world=laws.worlds(drifts=drift.ALL, limited=False))
-def test_random_stories_end_equal(play: Callable[[laws.World], None], world: laws.World) -> None:
-    play(world)
+def test_random_stories_end_equal(
+    run_story: Callable[[laws.World], None], world: laws.World
+) -> None:
+    run_story(world)

@@ -1,4 +1,4 @@
-"""Bytes against a foreign codec (pyroute2's), and our decoders against anything at all."""
+"""Our netlink encoders against pyroute2's, and our decoders against arbitrary bytes."""
 
 import socket
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def _foreign(kind: type, request: Request) -> Any:
 
 
 def _ours(message: Any) -> bytes:
-    """The body of a message that pyroute2 encodes."""
+    """Encode the message with pyroute2, and return its body."""
     message.reset()
     message.encode()
     ((_, _, _, body),) = messages(bytes(message.data))
@@ -98,9 +98,7 @@ def test_questions_and_removals_of_links(name: str, index: int) -> None:
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans())
-def test_an_address_there_and_back(
-    index: int, ip: rtnetlink.Interface, noprefixroute: bool
-) -> None:
+def test_an_address_round_trips(index: int, ip: rtnetlink.Interface, noprefixroute: bool) -> None:
     message = _foreign(ifaddrmsg, rtnetlink.put_address(index, ip, noprefixroute))
     assert message["family"] == (socket.AF_INET if ip.version == 4 else socket.AF_INET6)
     assert (message["index"], message["prefixlen"]) == (index, ip.network.prefixlen)
@@ -116,7 +114,7 @@ def test_an_address_there_and_back(
 
 @settings(deadline=None)
 @given(indices, interfaces, st.booleans(), st.booleans())
-def test_a_route_there_and_back(
+def test_a_route_round_trips(
     index: int, ip: rtnetlink.Interface, has_via: bool, has_source: bool
 ) -> None:
     via, source = (ip.network[0] if has_via else None), (ip.ip if has_source else None)
@@ -134,7 +132,7 @@ def test_a_route_there_and_back(
 
 @settings(deadline=None)
 @given(indices, interfaces, st.integers(1, 3), st.integers(0, 255), st.integers(0, 512))
-def test_a_rival_there_and_back(
+def test_a_competing_route_round_trips(
     index: int, ip: rtnetlink.Interface, hops: int, protocol: int, metric: int
 ) -> None:
     via = (
@@ -142,8 +140,8 @@ def test_a_rival_there_and_back(
         if ip.network[0].packed[0] < 255
         else (None,)
     )
-    rival = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
-    message = _foreign(rtmsg, routes.delete_rival(index, rival))
+    competing = CompetingRoute((), "eth0", ip.network, via, None, protocol, metric)
+    message = _foreign(rtmsg, routes.delete_competing_route(index, competing))
     assert (message["table"], message["proto"], message["dst_len"]) == (
         254,
         protocol,
@@ -152,10 +150,10 @@ def test_a_rival_there_and_back(
     assert message.get_attr("RTA_PRIORITY") == metric
     assert message.get_attr("RTA_OIF") == (index if len(via) == 1 else None)
     if len(via) > 1:
-        told = [
+        hops_sent = [
             (hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in message.get_attr("RTA_MULTIPATH")
         ]
-        assert told == [(index, str(each)) for each in via]
+        assert hops_sent == [(index, str(each)) for each in via]
         seen = routes.route(_ours(message))
         assert (seen.hops, seen.metric, seen.protocol) == (
             tuple((index, each) for each in via),
@@ -211,7 +209,7 @@ bodies = st.one_of(
     st.binary(max_size=200),
     st.builds(
         lambda head, attrs: (
-            head + b"".join(rtnetlink.attribute(kind, payload) for kind, payload in attrs)
+            head + b"".join(transport.attribute(kind, payload) for kind, payload in attrs)
         ),
         st.sampled_from((16, 8, 12, 4)).flatmap(
             lambda size: st.binary(min_size=size, max_size=size)
@@ -249,8 +247,8 @@ def _padded(message: bytes) -> bytes:
     return message + bytes(-len(message) % 4)
 
 
-def test_a_refusal_bears_the_kernels_words() -> None:
-    words = rtnetlink.attribute(1, b"Device does not exist\0")
+def test_a_refusal_contains_the_kernels_message() -> None:
+    words = transport.attribute(1, b"Device does not exist\0")
     error = refusal(2, 0x300, (-19).to_bytes(4, "little", signed=True) + bytes(16) + words)
     assert error is not None
     assert (error.errno, str(error)) == (19, "ENODEV: Device does not exist")
@@ -258,7 +256,7 @@ def test_a_refusal_bears_the_kernels_words() -> None:
 
 
 def test_a_namespace_without_an_id() -> None:
-    assert rtnetlink.nsid(bytes(4) + rtnetlink.attribute(1, b"\xff" * 4)) == -1
+    assert rtnetlink.nsid(bytes(4) + transport.attribute(1, b"\xff" * 4)) == -1
 
 
 def test_an_unmapped_address_stays_what_it_is() -> None:

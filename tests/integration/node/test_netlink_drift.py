@@ -1,4 +1,7 @@
-"""What others do to a pod's network, by iproute2; one pass of the loop must make it good, foreign things untouched."""
+"""Foreign changes to a pod's network by iproute2.
+
+One pass of the loop must repair them and leave foreign objects untouched.
+"""
 
 from collections.abc import Callable
 from ipaddress import ip_interface
@@ -78,7 +81,7 @@ DISTURBANCES: dict[str, Disturb] = {
 
 
 @pytest.mark.parametrize("disturb", list(DISTURBANCES.values()), ids=list(DISTURBANCES))
-async def test_it_is_made_good_in_one_pass(bed: Bed, disturb: Disturb) -> None:
+async def test_drift_is_repaired_in_one_pass(bed: Bed, disturb: Disturb) -> None:
     await bed.converge(WANTED)
     disturb(bed)
     assert await bed.converge(WANTED)
@@ -133,7 +136,7 @@ async def test_a_pod_end_in_a_third_namespace_is_removed_by_its_host_end(bed: Be
 
 
 async def test_the_same_index_in_another_namespace_is_not_taken_for_the_peer(bed: Bed) -> None:
-    """Small indices repeat in every namespace: only index and namespace together tell an end."""
+    """Small indices repeat in every namespace: only index and namespace identify an end."""
     other = bed.another("other")
     await bed.converge(WANTED)
     bed.node.ip("link", "set", bed.host, "netns", other.name)
@@ -195,7 +198,10 @@ async def test_addresses_that_the_record_names_are_ours_without_a_mark(bed: Bed)
 
 
 async def test_a_pair_of_kube_ovn_is_adopted_in_place(bed: Bed) -> None:
-    """Its names, no alias of ours, the kernel's own connected routes; the pod keeps its link."""
+    """It has kube-ovn's names, no alias of ours, and the kernel's connected routes.
+
+    The pod keeps its link.
+    """
     bed.node.ip(
         "link", "add", bed.host, "mtu", "1400", "type", "veth", "peer", "name", "c0ffee5b1e55_c"
     )
@@ -215,7 +221,7 @@ async def test_a_pair_of_kube_ovn_is_adopted_in_place(bed: Bed) -> None:
 
 async def test_a_foreign_link_of_that_name_in_the_pod_is_left_alone(bed: Bed) -> None:
     bed.pod.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0_p")
-    with pytest.raises(Taken, match="eth0 stands in the pod"):
+    with pytest.raises(Taken, match="eth0 exists in the pod"):
         bed.plan(WANTED)
     assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
     assert bed.pod.links() == {"eth0", "eth0_p"}
@@ -225,14 +231,14 @@ async def test_a_foreign_link_of_that_name_in_the_pod_is_left_alone(bed: Bed) ->
 async def test_a_foreign_link_of_that_name_on_the_node_is_left_alone(bed: Bed, kind: str) -> None:
     bed.node.ip("link", "add", bed.host, "type", kind)
     before = bed.node.links()
-    with pytest.raises(Taken, match=f"{bed.host} stands on the node"):
+    with pytest.raises(Taken, match=f"{bed.host} exists on the node"):
         bed.plan(WANTED)
     assert bed.netlink.observe(bed.attachment, ABSENT) == ABSENT
     assert bed.node.links() == before
 
 
 async def test_our_alias_on_a_link_of_another_kind_makes_it_not_ours(bed: Bed) -> None:
-    """A pod may write any alias; it must not lead us to remove what it stands on."""
+    """A pod may set any alias; an alias alone must not make us remove the link."""
     bed.node.ip("link", "add", "uplink", "type", "veth", "peer", "name", "wire")
     bed.node.ip("link", "add", "mv0", "link", "uplink", "netns", bed.pod.name, "type", "macvlan")
     (alias,) = {each.alias for each in WANTED if isinstance(each, Veth)}

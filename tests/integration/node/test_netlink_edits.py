@@ -1,4 +1,4 @@
-"""What is edited of a pod's Subnet acts in place on a real kernel."""
+"""An edit of a pod's Subnet changes its network in place on a real kernel."""
 
 from integration.node.spaces import MAC, Bed, Listener
 from ovnlet.core import annotations, desired
@@ -8,7 +8,7 @@ from ovnlet.drivers.linux.rtnetlink import DELADDR, NEWADDR
 
 
 async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
-    bed: Bed, ears: tuple[Listener, Listener]
+    bed: Bed, listeners: tuple[Listener, Listener]
 ) -> None:
     node = Node("br-int", 1400, userspace=True)
 
@@ -28,8 +28,8 @@ async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
 
     await bed.converge(wanted())
     before, index = bed.pod.addresses(), bed.pod.link("eth0")["ifindex"]
-    for ear in ears:
-        ear.heard()
+    for listener in listeners:
+        listener.message_types()
     await bed.converge(wanted(mtu="1300", gateway="10.16.255.254,fd00::ffff"))
     assert (bed.pod.link("eth0")["mtu"], bed.node.link(bed.host)["mtu"]) == (1300, 1300)
     routes = bed.pod.routes()
@@ -42,4 +42,4 @@ async def test_an_edited_subnet_moves_mtu_and_gateway_and_touches_no_address(
     assert bed.pod.routes()["default"]["gateway"] == "10.16.0.1"
     assert bed.pod.link("eth0")["ifindex"] == index
     assert bed.pod.addresses().keys() == before.keys()
-    assert not {NEWADDR, DELADDR} & set(ears[1].heard())
+    assert not {NEWADDR, DELADDR} & set(listeners[1].message_types())

@@ -1,4 +1,7 @@
-"""What the kernel refuses: told with the step, the error's name and the kernel's own words; nothing half done."""
+"""What the kernel refuses.
+
+The error names the step, the errno and the kernel's message, and nothing is left half done.
+"""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -22,12 +25,12 @@ async def _ensure(bed: Bed, resource: Resource) -> None:
 
 async def test_a_name_taken_since_the_look(bed: Bed) -> None:
     bed.pod.ip("link", "add", "eth0", "type", "bridge")
-    with pytest.raises(Taken, match="eth0 stands in the pod"):
+    with pytest.raises(Taken, match="eth0 exists in the pod"):
         await _ensure(bed, VETH)
     assert bed.node.links() == set()
     bed.pod.ip("link", "del", "eth0")
     bed.node.ip("link", "add", VETH.host, "type", "bridge")
-    with pytest.raises(Taken, match="stands on the node"):
+    with pytest.raises(Taken, match="exists on the node"):
         await _ensure(bed, VETH)
     assert bed.pod.links() == set()
 
@@ -121,7 +124,7 @@ async def test_a_setting_the_kernel_does_not_have(bed: Bed) -> None:
 
 
 async def test_settings_are_read_where_they_are_mounted(bed: Bed, tmp_path: object) -> None:
-    """A place that is not the kernel's has none of its settings, and none is made there."""
+    """A directory that is not the kernel's has no settings, and no file is created in it."""
     elsewhere = PodLinks(str(tmp_path))
     await bed.converge(WANTED)
     assert not any(isinstance(each, Sysctl) for each in elsewhere.observe(bed.attachment, WANTED))
@@ -131,7 +134,7 @@ async def test_settings_are_read_where_they_are_mounted(bed: Bed, tmp_path: obje
 
 
 async def test_without_ipv6_on_the_link_an_ipv4_pod_still_starts(bed: Bed) -> None:
-    """Below 1280 bytes the kernel takes IPv6 off a link: it has no settings then, and needs none."""
+    """Below an MTU of 1280 the kernel removes IPv6 from a link: it has no IPv6 settings then."""
     wanted = network(DUAL[0], mtu=1000)
     await bed.converge(wanted)
     with pytest.raises(NodeFault, match="has no setting"):

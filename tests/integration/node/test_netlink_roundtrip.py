@@ -1,4 +1,4 @@
-"""A pod's network made, seen by a foreign observer, made again without a trace, and taken away."""
+"""A pod's network is created, checked by iproute2 and pyroute2, applied again, and removed."""
 
 import asyncio
 import os
@@ -71,21 +71,21 @@ async def test_pyroute2_sees_the_same(bed: Bed) -> None:
 
 
 async def test_a_second_run_writes_nothing(
-    bed: Bed, desired: Network, ears: tuple[Listener, Listener]
+    bed: Bed, desired: Network, listeners: tuple[Listener, Listener]
 ) -> None:
     bed.pod.set(
         "ipv6/conf/default/addr_gen_mode", "1"
-    )  # the kernel's own address would be heard, too
+    )  # else the kernel's own address is notified, too
     await bed.converge(desired)
-    assert all(ear.heard() for ear in ears), "an ear is deaf"
-    # The kernel tells of a carrier up to a second late.
+    assert all(listener.message_types() for listener in listeners), "a listener receives nothing"
+    # The kernel reports a carrier up to a second late.
     while {bed.node.link(bed.host)["operstate"], bed.pod.link("eth0")["operstate"]} != {"UP"}:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
-    while [kind for ear in ears for kind in ear.heard()]:  # noqa: ASYNC110
+    while [kind for listener in listeners for kind in listener.message_types()]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     for _ in range(3):
         assert await bed.converge(desired) == ()
-    assert [ear.heard() for ear in ears] == [[], []]
+    assert [listener.message_types() for listener in listeners] == [[], []]
 
 
 async def test_each_step_twice_is_as_good_as_once(bed: Bed, desired: Network) -> None:
@@ -97,7 +97,7 @@ async def test_each_step_twice_is_as_good_as_once(bed: Bed, desired: Network) ->
 
 
 async def test_steps_are_carried_out_in_their_order(bed: Bed) -> None:
-    """Messages are sent together, but never past a step that is none."""
+    """Messages are batched, but no batch crosses a step that is not a netlink message."""
     desired = network(DUAL[1])
     await bed.netlink.apply(bed.attachment, bed.plan(desired))
     (address,) = (each for each in desired if isinstance(each, Address))
@@ -158,7 +158,7 @@ async def test_the_kernel_adds_no_connected_route_of_its_own(bed: Bed) -> None:
 
 
 async def test_two_pods_reach_each_other_over_ipv6_and_ipv4(bed: Bed) -> None:
-    """The host end takes the gateway's part; a pod's datagram arrives with the right source."""
+    """The host end has the gateway's address; the pod's datagram arrives with its own source."""
     await bed.converge(network(*DUAL))
     bed.node.ip("addr", "add", "10.16.0.1/16", "dev", bed.host)
     bed.node.ip("addr", "add", "fd00::1/64", "dev", bed.host, "nodad")

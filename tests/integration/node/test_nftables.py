@@ -1,4 +1,7 @@
-"""Our table of nftables on a real kernel: written whole, seen whole, whatever `nft` does to it; others' tables stay."""
+"""Our nftables table on a real kernel.
+
+It is written as a whole, every change by `nft` is detected, and foreign tables stay.
+"""
 
 import subprocess
 from ipaddress import ip_network
@@ -16,7 +19,10 @@ INSIDE = tuple(
     map(ip_network, ("10.16.0.0/16", "10.17.0.1/32", "fd00:10:16::/64", "fd00:10:17::/120"))
 )
 WANTED = Masquerade("ovn0", SOURCES, INSIDE)
-OTHERS = "table ip theirs {\n\tchain c {\n\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+OTHERS = (
+    "table ip theirs {\n\tchain c {\n"
+    "\t\ttype filter hook forward priority filter; policy accept;\n\t}\n}\n"
+)
 
 
 def nft(words: str) -> str:
@@ -40,7 +46,7 @@ def test_nft_reads_what_we_wrote(bed: Bed) -> None:
         "ip saddr 192.0.2.0/25 masquerade fully-random",
         "ip6 saddr fd00:10:16::/64 masquerade fully-random",
     ]
-    assert nftables.look("ovn0") == WANTED
+    assert nftables.observe("ovn0") == WANTED
 
 
 DAMAGES = (
@@ -59,13 +65,13 @@ DAMAGES = (
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_nft_does_to_it_is_seen_and_made_good_in_one_write(bed: Bed, damage: str) -> None:
+def test_every_change_by_nft_is_detected_and_repaired_in_one_write(bed: Bed, damage: str) -> None:
     nftables.write(WANTED)
     whole = nft("list table inet ovnlet")
     nft(damage)
-    assert nftables.look("ovn0") != WANTED
+    assert nftables.observe("ovn0") != WANTED
     nftables.write(WANTED)
-    assert nftables.look("ovn0") == WANTED
+    assert nftables.observe("ovn0") == WANTED
     assert nft("list table inet ovnlet") == whole
 
 
@@ -73,11 +79,11 @@ def test_a_look_writes_nothing_and_the_removal_leaves_others_alone(bed: Bed) -> 
     nft("add table ip theirs")
     nft("add chain ip theirs c { type filter hook forward priority filter ; }")
     assert nftables.is_there()
-    assert nftables.look("ovn0") is None
+    assert nftables.observe("ovn0") is None
     nftables.write(WANTED)
     nftables.remove()
     nftables.remove()
-    assert nftables.look("ovn0") is None
+    assert nftables.observe("ovn0") is None
     assert nft("list ruleset") == OTHERS
 
 
@@ -85,4 +91,4 @@ def test_two_hundred_subnets_are_one_transaction(bed: Bed) -> None:
     prefixes = tuple(ip_network(f"10.{number}.0.0/16") for number in range(200))
     many = Masquerade("ovn0", prefixes, prefixes)
     nftables.write(many)
-    assert nftables.look("ovn0") == many
+    assert nftables.observe("ovn0") == many

@@ -1,4 +1,4 @@
-"""The node's own interface on a real kernel and a real Open vSwitch: through the loop, broken, and put back."""
+"""The node's own interface on a real kernel and Open vSwitch: created, damaged and repaired."""
 
 import asyncio
 import subprocess
@@ -12,15 +12,18 @@ import pytest_asyncio
 from integration.node.ovs.vswitch import PrivateSwitch, until
 from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.identity import NODE_NIC, Attachment
+from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
 from ovnlet.core.resources import ABSENT, Masquerade, Network
-from ovnlet.drivers.host import LocalHost
+from ovnlet.core.resources.nftables import TABLE
+from ovnlet.drivers.host import NodeState, PortHost
 from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.watch.kernel import Watch
-from ovnlet.reconcile.loop import Outcome, converge
+from ovnlet.reconcile.loop import converge
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.scope import Key
 
 OVN = "ovn.kubernetes.io"
 TEXT = {
@@ -34,11 +37,15 @@ REACH = Reach(PREFIXES, PREFIXES)
 INSIDE = tuple(
     map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"))
 )
-SELF = Attachment.of_node("n0")
+SELF = NodeInterface("n0")
+KEY = Key("node", SELF.ifname)
 
 
-class Stage:
-    """A switch in the bed's node namespace, where the test's thread is too, and the loop's parts on both."""
+class NicSetup:
+    """An Open vSwitch in the bed's node namespace, and the loop's drivers on both.
+
+    The test's thread runs in that namespace too.
+    """
 
     def __init__(self, bed: Bed, switch: PrivateSwitch) -> None:
         self.bed, self.switch = bed, switch
@@ -46,73 +53,74 @@ class Stage:
         self.ovs = Ovs(
             str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
         )
-        self.host = LocalHost(bed.netlink, NodeLinks(), self.ovs, 1400)
+        links = NodeLinks()
+        self.host = PortHost(links, self.ovs, NodeState(self.ovs, links, 1400))
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
     async def pass_(self) -> Outcome:
         outcome = await converge(self.host, SELF, network(SELF, TEXT, REACH, self.host.node))
-        self.watch.follow(SELF)
+        self.watch.follow(KEY, SELF.host_link, table=TABLE)
         return outcome
 
 
 @pytest_asyncio.fixture
-async def stage(bed: Bed, tmp_path: Path) -> AsyncIterator[Stage]:
+async def setup(bed: Bed, tmp_path: Path) -> AsyncIterator[NicSetup]:
     switch = PrivateSwitch(tmp_path)
     try:
         switch.start_server()
         switch.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev")
         switch._start("ovs-vswitchd", "ovs-vswitchd", f"unix:{switch.socket}")
-        stage = Stage(bed, switch)
-        stage.ovs.start()
-        stage.watch.start()
-        await stage.ovs.ready()
-        yield stage
-        stage.watch.close()
-        await stage.ovs.close()
+        setup = NicSetup(bed, switch)
+        setup.ovs.start()
+        setup.watch.start()
+        await setup.ovs.ready()
+        yield setup
+        setup.watch.close()
+        await setup.ovs.close()
     finally:
         switch.stop()
 
 
-async def test_it_is_made_and_a_second_pass_does_nothing(stage: Stage) -> None:
-    outcome = await stage.pass_()
-    assert {"100.64.0.2/16", "fd00:100:64::2/64"} == set(stage.bed.node.addresses("ovn0"))
+async def test_it_is_made_and_a_second_pass_does_nothing(setup: NicSetup) -> None:
+    outcome = await setup.pass_()
+    assert {"100.64.0.2/16", "fd00:100:64::2/64"} == set(setup.bed.node.addresses("ovn0"))
     routes = {
         name: route["gateway"]
-        for name, route in stage.bed.node.routes().items()
+        for name, route in setup.bed.node.routes().items()
         if route["dev"] == "ovn0"
     }
     assert routes["10.16.0.0/16"] == "100.64.0.1"
     assert routes[":fd00:10:16::/64"] == "fd00:100:64::1"
-    link = stage.bed.node.link("ovn0")
+    link = setup.bed.node.link("ovn0")
     assert (link["mtu"], link["address"]) == (1400, "0a:00:00:02:00:02")
     assert Masquerade("ovn0", INSIDE[::2], INSIDE) in outcome.observed
     assert outcome.steps
-    commits = stage.switch.commits()
-    assert not (await stage.pass_()).steps
-    assert stage.switch.commits() == commits
+    commits = setup.switch.commits()
+    assert not (await setup.pass_()).steps
+    assert setup.switch.commits() == commits
 
 
-def _restart_vswitchd(stage: Stage) -> None:
-    stage.switch.kill("ovs-vswitchd")
-    stage.switch._start("ovs-vswitchd", "ovs-vswitchd", f"unix:{stage.switch.socket}")
+def _restart_vswitchd(setup: NicSetup) -> None:
+    setup.switch.kill("ovs-vswitchd")
+    setup.switch._start("ovs-vswitchd", "ovs-vswitchd", f"unix:{setup.switch.socket}")
 
 
-def _ip(words: str) -> Callable[[Stage], None]:
-    def damage(stage: Stage) -> None:
-        stage.bed.node.ip(*words.split())
-
-    return damage
-
-
-def _vsctl(words: str) -> Callable[[Stage], None]:
-    def damage(stage: Stage) -> None:
-        stage.switch.vsctl(*words.split())
+def _ip(words: str) -> Callable[[NicSetup], None]:
+    def damage(setup: NicSetup) -> None:
+        setup.bed.node.ip(*words.split())
 
     return damage
 
 
-def _nft(words: str) -> Callable[[Stage], None]:
-    def damage(_: Stage) -> None:
+def _vsctl(words: str) -> Callable[[NicSetup], None]:
+    def damage(setup: NicSetup) -> None:
+        setup.switch.vsctl(*words.split())
+
+    return damage
+
+
+def _nft(words: str) -> Callable[[NicSetup], None]:
+    def damage(_: NicSetup) -> None:
         subprocess.run(["nft", *words.split()], check=True, timeout=20)
 
     return damage
@@ -130,59 +138,61 @@ DAMAGES = {
     "no port": _vsctl("del-port ovn0"),
     "no columns": _vsctl("clear Interface ovn0 mac mtu_request"),
     "not internal": _vsctl("set Interface ovn0 type=dummy"),
-    "ovs-vswitchd again": _restart_vswitchd,
+    "ovs-vswitchd restarted": _restart_vswitchd,
     "no table": _nft("delete table inet ovnlet"),
-    "a table of another mind": _nft("insert rule inet ovnlet postrouting return"),
+    "a foreign rule in the table": _nft("insert rule inet ovnlet postrouting return"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-async def test_damage_is_heard_of_and_repaired(stage: Stage, name: str) -> None:
-    before = (await stage.pass_()).observed
-    stage.hints.clear()
-    DAMAGES[name](stage)
-    await until(lambda: {NODE_NIC, "ovn0"} & set(stage.hints))
+async def test_damage_is_notified_and_repaired(setup: NicSetup, name: str) -> None:
+    before = (await setup.pass_()).observed
+    setup.hints.clear()
+    DAMAGES[name](setup)
+    await until(lambda: {KEY, "ovn0"} & set(setup.hints))
     async with asyncio.timeout(20):
-        while not await _is_whole(stage, before):  # noqa: ASYNC110 - the agent's queue tries again like this
+        while not await _is_whole(setup, before):  # noqa: ASYNC110 - retries like the agent's queue
             await asyncio.sleep(0.05)
 
 
-async def _is_whole(stage: Stage, before: Network) -> bool:
+async def _is_whole(setup: NicSetup, before: Network) -> bool:
     try:
-        outcome = await stage.pass_()
+        outcome = await setup.pass_()
     except (NotReady, NodeFault):  # ovs-vswitchd is not back yet
         return False
     return outcome.observed == before and not outcome.steps
 
 
-async def test_others_addresses_and_routes_stay(stage: Stage) -> None:
-    await stage.pass_()
-    stage.bed.node.ip("address", "add", "192.0.2.7/24", "dev", "ovn0")
-    stage.bed.node.ip("route", "add", "198.51.100.0/24", "via", "100.64.0.5", "dev", "ovn0")
-    assert not (await stage.pass_()).steps
-    assert "192.0.2.7/24" in stage.bed.node.addresses("ovn0")
+async def test_others_addresses_and_routes_stay(setup: NicSetup) -> None:
+    await setup.pass_()
+    setup.bed.node.ip("address", "add", "192.0.2.7/24", "dev", "ovn0")
+    setup.bed.node.ip("route", "add", "198.51.100.0/24", "via", "100.64.0.5", "dev", "ovn0")
+    assert not (await setup.pass_()).steps
+    assert "192.0.2.7/24" in setup.bed.node.addresses("ovn0")
 
 
-async def test_a_foreign_link_of_its_name_is_left_alone(stage: Stage) -> None:
-    stage.bed.node.ip("link", "add", "ovn0", "type", "bridge")
+async def test_a_foreign_link_of_its_name_is_left_alone(setup: NicSetup) -> None:
+    setup.bed.node.ip("link", "add", "ovn0", "type", "bridge")
     with pytest.raises(Taken):
-        await stage.pass_()
-    assert stage.bed.node.link("ovn0")["linkinfo"]["info_kind"] == "bridge"
+        await setup.pass_()
+    assert setup.bed.node.link("ovn0")["linkinfo"]["info_kind"] == "bridge"
 
 
-async def test_what_kube_ovns_agent_made_is_adopted(stage: Stage) -> None:
+async def test_what_kube_ovns_agent_made_is_adopted(setup: NicSetup) -> None:
     add = "add-port br-int ovn0 -- set Interface ovn0 type=internal external_ids:iface-id=node-n0"
-    stage.switch.vsctl(*add.split())
-    await until(lambda: "ovn0" in stage.bed.node.links())
-    index = stage.bed.node.link("ovn0")["ifindex"]
-    outcome = await stage.pass_()
+    setup.switch.vsctl(*add.split())
+    await until(lambda: "ovn0" in setup.bed.node.links())
+    index = setup.bed.node.link("ovn0")["ifindex"]
+    outcome = await setup.pass_()
     assert not [step for step in outcome.steps if str(step).startswith("-")]
-    assert stage.bed.node.link("ovn0")["ifindex"] == index, "no packet is lost for it"
+    assert setup.bed.node.link("ovn0")["ifindex"] == index, (
+        "the interface was replaced, and lost packets"
+    )
 
 
-async def test_nothing_is_left_of_it_when_it_is_not_desired(stage: Stage) -> None:
-    await stage.pass_()
-    await converge(stage.host, SELF, ABSENT)
-    await until(lambda: "ovn0" not in stage.bed.node.links())
-    assert not stage.switch.ids("ovn0")
-    assert nftables.look("ovn0") is None
+async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> None:
+    await setup.pass_()
+    await converge(setup.host, SELF, ABSENT)
+    await until(lambda: "ovn0" not in setup.bed.node.links())
+    assert not setup.switch.ids("ovn0")
+    assert nftables.observe("ovn0") is None

@@ -1,4 +1,4 @@
-"""A shaper in a real pod: what tc says of it, what others do to it, and what a look at pods without one costs."""
+"""Traffic shaping in a real pod: what tc shows, foreign changes, the cost of an observation."""
 
 import subprocess
 from dataclasses import replace
@@ -26,7 +26,7 @@ def tc(bed: Bed, *words: str, netns: str = "") -> str:
 
 
 @pytest.mark.parametrize("rate", [12_000, 1_000_000, 20_000_000, 10**10, 10**11, 10**12])
-async def test_tc_says_what_was_asked_for(bed: Bed, rate: int) -> None:
+async def test_tc_shows_the_requested_rate(bed: Bed, rate: int) -> None:
     wanted = PLAIN | {TbfQdisc(VETH.key, "eth0", rate, min(max(rate // 10, 100_000), 32 * 10**9))}
     await bed.converge(wanted)
     shown = tc(bed, "qdisc", "show", "dev", "eth0", "root")
@@ -118,7 +118,7 @@ async def test_what_a_pod_has_of_its_own_is_left(bed: Bed) -> None:
 
 
 async def test_a_class_of_htb_on_the_node_is_seen(bed: Bed) -> None:
-    """As ovs-vswitchd makes it; the ceiling counts, and what is deleted is gone."""
+    """As ovs-vswitchd creates it. The ceiling counts; a deleted class is not reported."""
     await bed.converge(PLAIN)
     wanted = PLAIN | {HtbQdisc(VETH.key, VETH.host, 5_000_000)}
     assert [step.resource for step in bed.plan(wanted)] == [
@@ -158,7 +158,7 @@ async def test_this_kernel_is_asked_what_it_has_and_nothing_is_made(bed: Bed) ->
 
 
 async def test_the_police_action_is_seen_where_this_kernel_has_it(bed: Bed) -> None:
-    """In a filter as ovs-vswitchd makes it; what the kernel has is known before, and agrees with what tc can do."""
+    """As ovs-vswitchd creates it. KernelFeatures agrees with what tc can do on this kernel."""
     await bed.converge(PLAIN)
     node, policer = bed.node.name, PoliceFilter(VETH.key, VETH.host, 5_000_000)
     wanted = PLAIN | {policer}

@@ -1,4 +1,4 @@
-"""Which of the kernel's notifications are hints: what others do to a pod, not what the kernel does by itself."""
+"""Kernel notifications that are hints: foreign changes to a pod, not the kernel's own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,24 +8,34 @@ import pytest
 import pytest_asyncio
 
 from integration.node.spaces import DUAL, Bed, network
-from ovnlet.core.identity import AttachmentKey
+from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.reconcile.scope import Key
 
 
 class Hints:
-    """A watch that follows the bed's attachment, and what it told."""
+    """A watch on the bed's attachment, and the hints it gave."""
 
     def __init__(self) -> None:
         self.keys: list[AttachmentKey] = []
-        self.watch = Watch(self.keys.append, lambda: self.keys.append(("everything", "")))
+        self.lost = 0
+        self.watch = Watch(lambda key: self.keys.append(key.own), self._lost)  # type: ignore[arg-type]
+
+    def follow(self, attachment: Attachment) -> None:
+        """Follow both ends of an attachment."""
+        key = Key("pod", attachment.key)
+        self.watch.follow(key, attachment.host_link, netns=attachment.netns)
 
     async def settled(self) -> list[AttachmentKey]:
-        """All hints until nothing has come for a while."""
+        """Wait until no hint has come for 0.1 s, and return all."""
         before = -1
         while before != len(self.keys):
             before = len(self.keys)
             await asyncio.sleep(0.1)
         return self.keys
+
+    def _lost(self) -> None:
+        self.lost += 1
 
 
 @pytest_asyncio.fixture
@@ -33,8 +43,8 @@ async def hints(bed: Bed) -> AsyncIterator[Hints]:
     await bed.converge(network(*DUAL))
     hints = Hints()
     hints.watch.start()
-    hints.watch.follow(bed.attachment)
-    await hints.settled()  # the carrier's coming is told a moment late
+    hints.follow(bed.attachment)
+    await hints.settled()  # the kernel reports the carrier with a delay
     hints.keys.clear()
     yield hints
     hints.watch.close()
@@ -45,7 +55,7 @@ def _tentative(bed: Bed) -> bool:
 
 
 async def test_duplicate_address_detection_is_no_hint(bed: Bed, hints: Hints) -> None:
-    assert _tentative(bed), "the link-local address is still being detected, or this shows nothing"
+    assert _tentative(bed), "duplicate address detection is over already, so the test shows nothing"
     while _tentative(bed):  # noqa: ASYNC110 - iproute2 is the observer
         await asyncio.sleep(0.05)
     assert await hints.settled() == []
@@ -71,22 +81,20 @@ async def test_what_others_do_to_a_pod_is_a_hint(bed: Bed, hints: Hints, disturb
     assert set(await hints.settled()) == {bed.attachment.key}
 
 
-async def test_nothing_is_told_of_an_attachment_that_is_no_longer_followed(
-    bed: Bed, hints: Hints
-) -> None:
-    hints.watch.forget(bed.attachment.key)
+async def test_no_hint_for_an_attachment_that_is_no_longer_followed(bed: Bed, hints: Hints) -> None:
+    hints.watch.forget(Key("pod", bed.attachment.key))
     bed.pod.ip("link", "set", "eth0", "down")
     bed.node.ip("link", "set", bed.host, "down")
     assert await hints.settled() == []
-    assert not hints.watch.follows(bed.attachment.key)
+    assert not hints.watch.follows(Key("pod", bed.attachment.key))
 
 
-async def test_every_interface_of_a_pod_hears_of_its_namespace(bed: Bed, hints: Hints) -> None:
+async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hints: Hints) -> None:
     second = replace(bed.attachment, ifname="net1")
-    hints.watch.follow(second)
+    hints.follow(second)
     bed.pod.ip("address", "del", "10.16.0.5/16", "dev", "eth0")
     assert {bed.attachment.key, second.key} <= set(await hints.settled())
     hints.keys.clear()
-    hints.watch.forget(second.key)
+    hints.watch.forget(Key("pod", second.key))
     bed.pod.ip("address", "del", "fd00::5/64", "dev", "eth0")
     assert set(await hints.settled()) == {bed.attachment.key}

@@ -1,7 +1,7 @@
-"""The Dockerfile makes what `testbed.images` makes without a registry: packages, files, places, start.
+"""The Dockerfile makes what `testbed.images` makes without a registry.
 
-No builder runs here: the file is read; `make image` builds it and compares file by file. The e2e floor runs the
-registry-less one.
+The same packages, files, paths and start. No builder runs here: the test reads the file; `make
+image` builds it and compares file by file. The e2e floor runs the registry-less image.
 """
 
 import json
@@ -18,22 +18,23 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(slots=True)
 class Stage:
-    """What one FROM begins, in order: the instruction's word and the rest of it."""
+    """A FROM and its instructions in order: each an instruction's name and the rest of its line."""
 
     base: str
     name: str
     steps: list[tuple[str, str]] = field(default_factory=list)
 
     def all(self, word: str) -> list[str]:
+        """Return the rest of every line with this instruction."""
         return [rest for each, rest in self.steps if each == word]
 
     def packages(self) -> set[str]:
-        """What apt installs."""
+        """Return the packages that apt installs."""
         found = re.findall(r"apt-get install ([^&]*)", " && ".join(self.all("RUN")))
         return {word for words in found for word in words.split() if not word.startswith("-")}
 
     def copied(self, source: str = "") -> list[tuple[list[str], str]]:
-        """Sources and target of each COPY from that stage, or from the checkout."""
+        """Return sources and target of each COPY from that stage, or from the checkout."""
         found = []
         for rest in self.all("COPY"):
             flags, words = (
@@ -46,6 +47,7 @@ class Stage:
 
 
 def stages() -> dict[str, Stage]:
+    """Return the Dockerfile's stages by name."""
     text = re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^#.*\n", "", (ROOT / "Dockerfile").read_text()))
     found: dict[str, Stage] = {}
     for line in filter(None, text.splitlines()):
@@ -68,7 +70,7 @@ def test_it_starts_as_the_other_image_does() -> None:
     (env,) = FINAL.all("ENV")
     assert dict(word.split("=", 1) for word in shlex.split(env)) == AGENT_CONFIG.environment
     assert FINAL.all("WORKDIR") == ["/"]
-    assert not FINAL.all("USER"), "what the agent does needs root, with three capabilities"
+    assert not FINAL.all("USER"), "the agent needs root, with three capabilities"
 
 
 def test_it_stands_on_the_same_base() -> None:
@@ -79,14 +81,14 @@ def test_it_stands_on_the_same_base() -> None:
 
 
 def test_the_wheel_is_made_of_the_same_files() -> None:
-    """Each goes where the build backend looks for it, and all that it is told are there."""
+    """Each file is where the build backend looks for it, and none of its files is missing."""
     taken: set[Path] = set()
     for sources, target in STAGES["code"].copied():
         for source in sources:
             path = ROOT / source
             within = Path(target).relative_to("/src")
             assert (within / source if target.endswith("/") else within) == Path(source), (
-                "it keeps its place"
+                "the path changes"
             )
             taken |= (
                 {path}
@@ -105,7 +107,7 @@ def test_the_plugin_is_made_by_its_makefile_and_static() -> None:
     plugin = STAGES["plugin"]
     assert plugin.all("RUN")[-1] == "make -C /src/cni/plugin"
     assert plugin.packages() == {"gcc", "make", "musl-tools"}, (
-        "what testbed.packages has for the plugin"
+        "the packages that testbed.packages lists for the plugin"
     )
     assert "-static" in (ROOT / "cni/plugin/Makefile").read_text()
     needed = {Path("pyproject.toml"), Path("cni/plugin/Makefile"), Path("cni/plugin/ovnlet.c")}

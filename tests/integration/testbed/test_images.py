@@ -1,4 +1,4 @@
-"""Images without a registry: what an archive says of its blobs is true, and the same input gives the same digest."""
+"""Images without a registry: an archive describes its blobs correctly and reproducibly."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ CONFIG = oci.Config(entrypoint=("/bin/hello",), command=("world",), environment=
 
 
 def sample(tree: Path) -> Path:
+    """Make a small tree with a program, a link and a world-writable directory."""
     (tree / "bin").mkdir(parents=True)
     (tree / "bin/hello").write_text("#!/bin/sh\n")
     (tree / "bin/hello").chmod(0o755)
@@ -29,12 +30,13 @@ def sample(tree: Path) -> Path:
 
 
 def read(archive: Path) -> dict[str, bytes]:
+    """Return the files of an archive."""
     with tarfile.open(archive) as tar:
         return {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
 
 
 def blob(files: dict[str, bytes], descriptor: dict[str, Any]) -> bytes:
-    """The blob that a descriptor points to, its size and digest proved."""
+    """Return the blob that a descriptor points to, after checking its size and digest."""
     algorithm, _, value = descriptor["digest"].partition(":")
     data = files[f"blobs/{algorithm}/{value}"]
     assert algorithm == "sha256"
@@ -124,11 +126,11 @@ def test_the_small_images_are_written_once_and_run(
         (root / "layer").write_bytes(blob(files, layer))
         with tarfile.open(root / "layer") as tar:
             tar.extractall(root, filter="tar")
-        # The applets work under their own names, by the links of the image.
-        said = subprocess.run(
+        # The image has a link for each applet, and the applet runs by it.
+        printed = subprocess.run(
             [root / "bin/echo", "applet"], check=True, capture_output=True, text=True
         ).stdout
-        assert said == "applet\n"
+        assert printed == "applet\n"
         assert {"sh", "ping", "httpd", "nc", "ip", "wget", "sleep"} <= {
             path.name for path in (root / "bin").iterdir()
         }

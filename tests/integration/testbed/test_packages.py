@@ -1,4 +1,4 @@
-"""Installing packages: the machine's own policy for services comes back, however the run ends."""
+"""Installation of packages restores the machine's policy for services, however the run ends."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an attachment costs, beside the least it could cost and beside others: `make bench`."""
+"""`make bench`: what an attachment costs, compared with the least it could cost and with others."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: the whole contest, or with --profile where the agent spends its time."""
+"""`python -m proofs.bench`: the comparison, or with --profile where the agent spends its time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 
-from proofs.bench import contest, profile, report, rows
-from proofs.bench.contenders import everyone
-from proofs.bench.stage import ROOT, BenchError, build, staged
+from proofs.bench import comparison, profile, report, rows
+from proofs.bench.environment import ROOT, BenchError, build, provisioned
+from proofs.bench.implementations import all_implementations
 from testbed import progress
 from testbed.service import BedError
 
@@ -17,35 +17,38 @@ PLUGIN = ROOT / "cni" / "plugin" / "ovnlet"
 
 
 def main() -> int:
+    """Run the comparison or the profile. Return 1 if the run failed."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, for development")
-    parser.add_argument("--seed", type=int, default=1, help="of the order in which contenders play")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the order of the implementations"
+    )
     parser.add_argument(
         "--profile", action="store_true", help="run the agent under cProfile instead"
     )
     parser.add_argument(
-        "--ports", type=int, default=100, help="of the profile (default: %(default)s)"
+        "--ports", type=int, default=100, help="ports for --profile (default: %(default)s)"
     )
-    told = parser.parse_args()
+    args = parser.parse_args()
     name = f"bench-{os.getpid()}"
     try:
-        if told.profile:
-            profile.run(name, told.ports, told.seed)
+        if args.profile:
+            profile.run(name, args.ports, args.seed)
         else:
-            _compare(name, contest.QUICK if told.quick else contest.FULL, told.seed)
+            _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
     except (BedError, BenchError, subprocess.CalledProcessError) as error:
         progress.say(f"the run failed: {error}")
         return 1
     return 0
 
 
-def _compare(name: str, size: contest.Size, seed: int) -> None:
+def _compare(name: str, size: comparison.Size, seed: int) -> None:
     floor, empty = build()
-    head = report.facts(seed, size)
-    with staged(name, size.pods, seed) as stage:
-        samples = contest.play(stage, everyone(PLUGIN, floor), empty, size)
+    head = report.describe_run(seed, size)
+    with provisioned(name, size.pods, seed) as env:
+        samples = comparison.run(env, all_implementations(PLUGIN, floor), empty, size)
     result, aims = samples.rows(), rows.aims(samples)
-    report.write(ROOT / "build", head, result, aims)
+    report.write(head, result, aims)
     report.show(head, result, aims)
 
 

@@ -1,7 +1,7 @@
-"""Runs inside the node's namespaces and does what it is told, so that no door is part of a figure.
+"""Executes orders inside the node's namespaces, so that entering them is part of no figure.
 
-One JSON object a line, in and out: `{"kind": "run" | "rival", "jobs": [...]}` is answered with the wall-clock time of
-all of them together and how each ended.
+One JSON object a line, in and out: `{"kind": "run" | "kube-ovn", "jobs": [...]}` is answered with
+the wall-clock time of all jobs together and how each ended.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from dataclasses import astuple
 from time import perf_counter
 from typing import Any
 
-from proofs.bench import processes, rival
+from proofs.bench import kube_ovn_calls, processes
 from proofs.bench.processes import Job
 
 
 def main() -> None:
+    """Execute orders until stdin ends."""
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
         began = perf_counter()
-        if order["kind"] == "rival":
-            done = rival.together(order["jobs"])
+        if order["kind"] == "kube-ovn":
+            done = kube_ovn_calls.together(order["jobs"])
         else:
             done = processes.together([Job(*job) for job in order["jobs"]])
         wall = (perf_counter() - began) * 1000

@@ -1,6 +1,7 @@
-"""`python -m bench.figure`: the plots of docs/explanation/performance.md, drawn from the tables on that page.
+"""`python -m proofs.bench.figure`: draw the plots of docs/explanation/performance.md.
 
-The page is what one run of `make bench` wrote, so page and plots cannot tell two stories.
+The figures are those of the tables on that page, which one run of `make bench` wrote. So page and
+plots cannot differ.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Series = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Grouped bars: of each contender a value at each number."""
+    """Grouped bars: a value of each implementation at each number."""
 
     name: str
     title: str
@@ -34,7 +35,7 @@ class Plot:
 
 
 def _rows(page: str) -> Iterator[tuple[str, str, int, Mapping[str, float]]]:
-    """Contender, what it did, at how many ports, and the figures by their headings."""
+    """Yield implementation, what it did, the number of ports, and the figures by their headings."""
     headings: list[str] = []
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -43,31 +44,32 @@ def _rows(page: str) -> Iterator[tuple[str, str, int, Mapping[str, float]]]:
         if not cells[0]:
             headings = cells
         elif len(cells) == len(headings):
-            who, _, what = cells[0].partition(": ")
+            name, _, what = cells[0].partition(": ")
             figures = {
                 name: float(cell)
                 for name, cell in zip(headings[1:], cells[1:], strict=True)
                 if cell
             }
-            yield who, what, int(figures["ports"]), figures
+            yield name, what, int(figures["ports"]), figures
 
 
 def plots(page: str) -> tuple[Plot, Plot]:
+    """Return the plots of single ADDs and of bursts."""
     alone: dict[str, dict[int, float]] = {}
     burst: dict[str, dict[int, float]] = {}
-    for who, what, ports, figures in _rows(page):
+    for name, what, ports, figures in _rows(page):
         if what == _ALONE:
-            alone.setdefault(who, {})[ports] = figures["p50 ms"]
+            alone.setdefault(name, {})[ports] = figures["p50 ms"]
         elif what.startswith(_BURST) and "pods/s" in figures:
-            burst.setdefault(who, {})[int(what.removeprefix(_BURST))] = figures["pods/s"]
+            burst.setdefault(name, {})[int(what.removeprefix(_BURST))] = figures["pods/s"]
     return (
         Plot("add-alone", "One ADD, milliseconds (median)", "ports on the node", alone),
         Plot("add-burst", "ADDs at once, pods per second", "ADDs at once, on 100 ports", burst),
     )
 
 
-def drawn(plot: Plot) -> str:
-    """An SVG without scripts and dates, the same for the same figures."""
+def svg(plot: Plot) -> str:
+    """Return the plot as an SVG without scripts and dates: the same figures give the same text."""
     numbers = sorted({number for values in plot.series.values() for number in values})
     chart = pygal.Bar(
         pygal.Config(
@@ -82,15 +84,14 @@ def drawn(plot: Plot) -> str:
         disable_xml_declaration=True,
     )
     top = max(value for values in plot.series.values() for value in values.values())
-    chart.range = (1, top)  # else the least bar has no height
+    chart.range = (1, top)  # otherwise the smallest bar has no height
     chart.y_labels = [label for label in (1, 3, 10, 30, 100, 300, 1000) if label <= top]
     chart.x_labels = [str(number) for number in numbers]
-    for who, values in plot.series.items():
-        chart.add(who, [values.get(number) for number in numbers])
+    for name, values in plot.series.items():
+        chart.add(name, [values.get(number) for number in numbers])
     ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(
-        chart.render()
-    )  # its comments, one of them the date, are not read
+    # The parser drops comments, one of which is the date.
+    root = ElementTree.fromstring(chart.render())
     for parent in root.iter():
         for script in parent.findall(f"{{{_SVG}}}script"):
             parent.remove(script)
@@ -98,9 +99,10 @@ def drawn(plot: Plot) -> str:
 
 
 def main() -> None:
+    """Write the plots beside the page."""
     for plot in plots(PAGE.read_text()):
         path = PAGE.parent / f"{plot.name}.svg"
-        path.write_text(drawn(plot))
+        path.write_text(svg(plot))
         print(path, file=sys.stderr)
 
 

@@ -1,11 +1,11 @@
-/* floor.c - the least that attaching a pod to OVN can cost on this machine: no agent, no looking, no recovery.
+/* floor.c - attach a pod to OVN at the least possible cost on this machine: no agent, no observation, no recovery.
  *
  *   floor add NETNS HOST_LINK POD_LINK MAC ADDRESS/LENGTH GATEWAY MTU IFACE_ID
  *   floor del HOST_LINK
  *
- * ADD is one OVSDB transaction (the port's row comes before its link: fewer reconfigurations of ovs-vswitchd), one
- * batch of rtnetlink on either side of the pair, and waiting until a monitor shows `ovn-installed`. DEL is one
- * transaction and one message. The result is the same network that ovnlet makes for a pod with one IPv4 address.
+ * ADD writes one OVSDB transaction, sends one rtnetlink batch for each end of the pair, and waits until a monitor shows
+ * `ovn-installed`. The port's row comes before its link, since that causes fewer reconfigurations of ovs-vswitchd. DEL is
+ * one transaction and one message. The result is the same network that ovnlet makes for a pod with one IPv4 address.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -76,7 +76,7 @@ static void make_pair(const char *host, const char *pod, const unsigned char *ma
     attribute(IFLA_IFNAME, pod, strlen(pod) + 1), attribute(IFLA_ADDRESS, mac, 6), attribute(IFLA_MTU, &mtu, 4);
     attribute(IFLA_NET_NS_FD, &netns, 4);
     close_attribute(peer), close_attribute(data), close_attribute(info), close_message(make);
-    struct nlmsghdr *set = link_message(RTM_SETLINK, 0, host, 0); /* no IPv6 link-local address: fewer events */
+    struct nlmsghdr *set = link_message(RTM_SETLINK, 0, host, 0); /* no IPv6 link-local address: fewer notifications */
     struct rtattr *spec = attribute(IFLA_AF_SPEC, NULL, 0), *family = attribute(AF_INET6, NULL, 0);
     attribute(IFLA_INET6_ADDR_GEN_MODE, &none, 1), close_attribute(family), close_attribute(spec), close_message(set);
     close_message(link_message(RTM_SETLINK, 0, host, IFF_UP));
@@ -119,7 +119,7 @@ static int ovsdb(void) {
     return fd;
 }
 
-/* What was received until the sign came; the server sends nothing that is not asked for. */
+/* Receive until the sign arrives, and return everything received. The server sends nothing unsolicited. */
 static char *await(int fd, const char *sign) {
     static char text[1 << 16];
     static size_t size;
@@ -134,7 +134,7 @@ static char *await(int fd, const char *sign) {
     return text;
 }
 
-static void say(int fd, const char *text) {
+static void send_text(int fd, const char *text) {
     if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
         fail("ovsdb-server");
 }
@@ -155,7 +155,7 @@ static void add(char **word) {
         "{\"op\":\"insert\",\"table\":\"Port\",\"uuid-name\":\"p\",\"row\":{\"name\":\"%s\",\"interfaces\":"
         "[\"named-uuid\",\"i\"]}},{\"op\":\"mutate\",\"table\":\"Bridge\",\"where\":[[\"name\",\"==\",\"br-int\"]],"
         "\"mutations\":[[\"ports\",\"insert\",[\"named-uuid\",\"p\"]]]}]}", host, host, word[7], host);
-    say(db, text);
+    send_text(db, text);
     await(db, "\"id\":2");
     make_pair(host, pod, mac, (unsigned)atoi(word[6]), netns);
     send_batch();
@@ -178,13 +178,13 @@ static void del(const char *host) {
     snprintf(text, sizeof text,
         "{\"method\":\"transact\",\"id\":1,\"params\":[\"Open_vSwitch\",{\"op\":\"select\",\"table\":\"Port\","
         "\"where\":[[\"name\",\"==\",\"%s\"]],\"columns\":[\"_uuid\"]}]}", host);
-    say(db, text);
+    send_text(db, text);
     char *uuid = strstr(await(db, "\"id\":1"), "[\"uuid\",\"");
     if (uuid) {
         snprintf(text, sizeof text,
             "{\"method\":\"transact\",\"id\":2,\"params\":[\"Open_vSwitch\",{\"op\":\"mutate\",\"table\":\"Bridge\","
             "\"where\":[[\"name\",\"==\",\"br-int\"]],\"mutations\":[[\"ports\",\"delete\",%.47s]]}]}", uuid);
-        say(db, text);
+        send_text(db, text);
         await(db, "\"id\":2");
     }
     close_message(link_message(RTM_DELLINK, 0, host, 0));

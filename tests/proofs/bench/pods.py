@@ -1,4 +1,6 @@
-"""The pods that are attached: API objects, logical ports and namespaces, all there before anything is measured."""
+"""The pods to attach: API objects, logical ports and namespaces, all made before anything is
+measured.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ FIRST = IPv4Address("10.16.1.0")
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod with one IPv4 address; its logical switch port bears the name that Kube-OVN gives it."""
+    """A pod with one IPv4 address. Its logical switch port has the name that Kube-OVN gives it."""
 
     number: int
     uid: str = ""
@@ -47,6 +49,7 @@ class Pod:
         return f"{self.name}.{NAMESPACE}"
 
     def manifest(self) -> dict[str, Any]:
+        """Return the pod's API object, bound to the node and with all annotations."""
         facts = {
             "ip_address": self.ip,
             "mac_address": self.mac,
@@ -64,7 +67,7 @@ class Pod:
 
 
 def create(bed: Bed, count: int) -> list[Pod]:
-    """`count` pods bound to the node, where no kubelet touches them."""
+    """Create `count` pods bound to the node, where no kubelet touches them. Return them."""
     bed.nbctl(*_logical([Pod(number) for number in range(count)]))
     lines = [f"netns add pod-{number}" for number in range(count)]
     bed.node().run(["ip", "-batch", "-"], stdin="\n".join(lines), timeout=120)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-# What a job does not say: no shell, no search in a surprising place.
+# The search path of a job that does not set one.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -22,7 +22,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How it ended; `part_ms` is the share that a contender wants counted apart."""
+    """How a program ended.
+
+    `part_ms` is the share that an implementation wants measured separately.
+    """
 
     ms: float
     code: int
@@ -32,7 +35,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A program under way; both its output streams go into one file of memory."""
+    """A running program. Both its output streams go into one memory file."""
 
     pid: int
     began: float
@@ -40,6 +43,7 @@ class Running:
 
     @classmethod
     def start(cls, job: Job) -> Running:
+        """Start the program with only these environment variables."""
         given, output = os.memfd_create("stdin"), os.memfd_create("output")
         os.write(given, job.stdin.encode())
         os.lseek(given, 0, os.SEEK_SET)
@@ -57,6 +61,7 @@ class Running:
         return cls(pid, began, output)
 
     def ended(self, status: int) -> Done:
+        """Return how the program ended, by its wait status."""
         ms = (perf_counter() - self.began) * 1000
         size = os.lseek(self.output, 0, os.SEEK_END)
         text = os.pread(self.output, size, 0).decode(errors="replace")
@@ -65,12 +70,13 @@ class Running:
 
 
 def one(job: Job) -> Done:
+    """Run a program to its end."""
     running = Running.start(job)
     return running.ended(os.waitpid(running.pid, 0)[1])
 
 
 def together(jobs: Sequence[Job]) -> list[Done]:
-    """All of them at once. Only for a process without other children."""
+    """Run all programs at once. Only for a process without other children."""
     running = [Running.start(job) for job in jobs]
     ended: dict[int, Done] = {}
     by_pid = {each.pid: each for each in running}

@@ -6,32 +6,35 @@ import pstats
 import signal
 import sys
 
-from proofs.bench.contenders import AGENT, everyone
-from proofs.bench.contest import GROW
-from proofs.bench.stage import BUILD, ROOT, build, staged
+from proofs.bench.comparison import GROW
+from proofs.bench.environment import BUILD, ROOT, build, provisioned
+from proofs.bench.implementations import AGENT, all_implementations
 from testbed import progress
 
 ADDS, TOP = 100, 25
 
 
 def run(name: str, ports: int, seed: int) -> None:
-    """cProfile slows the agent by half: read the shares and the counts, not the times."""
+    """Run the agent under cProfile and print its statistics.
+
+    cProfile slows the agent by half: read the shares and the counts, not the times.
+    """
     floor, _ = build()
-    plugin = everyone(ROOT / "cni" / "plugin" / "ovnlet", floor)[AGENT]
+    plugin = all_implementations(ROOT / "cni" / "plugin" / "ovnlet", floor)[AGENT]
     path = BUILD / "agent.profile"
     path.unlink(missing_ok=True)
     words = [sys.executable, "-m", "cProfile", "-o", str(path), "-m", "ovnlet"]
-    with staged(name, ports + ADDS, seed, python=words) as stage:
-        rest = stage.pods[:ports]
+    with provisioned(name, ports + ADDS, seed, python=words) as env:
+        standing = env.pods[:ports]
         for start in range(0, ports, GROW):
-            stage.play(plugin.add([(pod, stage.sandbox()) for pod in rest[start : start + GROW]]))
+            env.run(plugin.add([(pod, env.sandbox()) for pod in standing[start : start + GROW]]))
         with progress.step(f"{ADDS} ADDs and DELs at {ports} ports") as step:
-            for number, pod in enumerate(stage.pods[ports:]):
+            for number, pod in enumerate(env.pods[ports:]):
                 step.note(str(number))
-                alone = [(pod, stage.sandbox())]
-                stage.play(plugin.add(alone))
-                stage.play(plugin.delete(alone))
-        stage.agent.stop(signal.SIGTERM, timeout=20)
+                alone = [(pod, env.sandbox())]
+                env.run(plugin.add(alone))
+                env.run(plugin.delete(alone))
+        env.agent.stop(signal.SIGTERM, timeout=20)
     stats = pstats.Stats(str(path))
     print(f"{ports} ADDs in bursts of {GROW}, then {ADDS} ADDs and DELs one at a time")
     stats.strip_dirs().sort_stats("tottime").print_stats(TOP)

@@ -1,4 +1,4 @@
-"""What is printed and written: the machine, the table, the aims."""
+"""The report: the machine, the table and the aims, as files and for the terminal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from proofs.bench.contest import Size
+from kit.report import markdown_table, write_page, write_rows
+from proofs.bench.comparison import Size
 from proofs.bench.rows import Aim, Row, as_json
 
 HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio", "pods/s", "MiB")
 NOTES = (
-    "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`; CPU has none.",
-    "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling ovn-installed each"
-    " 500 ms as it does; a call that found ovsdb-server's queue full was repeated, where its whole ADD fails."
-    " Its links are made by `ip`, where netlink in Go is faster: see the rows of ovs-vsctl alone.",
-    "bridge: the reference plugins bridge and host-local; another kind of network, only for comparison.",
-    "CPU is the agent's until it is quiet again, its own looks at its own changes included.",
+    "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`;"
+    " CPU has none.",
+    "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling"
+    " ovn-installed each 500 ms as it does; a call that found ovsdb-server's queue full was"
+    " repeated, where its whole ADD fails. Its links are made by `ip`, where netlink in Go is"
+    " faster: see the rows of ovs-vsctl alone.",
+    "bridge: the reference plugins bridge and host-local; another kind of network,"
+    " only for comparison.",
+    "CPU is the agent's until it is quiet again, including its observation of its own changes.",
 )
 
 
-def facts(seed: int, size: Size) -> list[str]:
-    """On what, with what and how this was measured."""
+def describe_run(seed: int, size: Size) -> list[str]:
+    """Return on what machine, with which versions and how this was measured."""
     model = next(
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -46,19 +50,20 @@ def facts(seed: int, size: Size) -> list[str]:
         check=False,
     ).stdout
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    software = ", ".join([*versions, plugins])
+    ports = ", ".join(map(str, size.ports))
     return [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} x {model}, load {load}",
-        f"Linux {platform.release()}, Python {platform.python_version()}, {', '.join([*versions, plugins])}",
-        f"seed {seed}, {size.rounds} rounds at {', '.join(map(str, size.ports))} ports, contenders in random order",
+        f"Linux {platform.release()}, Python {platform.python_version()}, {software}",
+        f"seed {seed}, {size.rounds} rounds at {ports} ports, implementations in random order",
     ]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> str:
+    """Return the page for the documentation."""
     lines = ["# What an attachment costs", "", *(f"* {fact}" for fact in head), ""]
-    lines += [f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    lines += [markdown_table(HEADINGS, map(_cells, rows))]
     lines += [
-        "",
         *(f"* {note}" for note in NOTES),
         "",
         "## Aims",
@@ -68,13 +73,14 @@ def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> s
     return "\n".join(lines) + "\n"
 
 
-def write(directory: Path, head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "bench.json").write_text(as_json(rows))
-    (directory / "bench.md").write_text(markdown(head, rows, aims))
+def write(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
+    """Write build/bench.json and build/bench.md."""
+    write_rows("bench", as_json(rows))
+    write_page("bench", markdown(head, rows, aims))
 
 
 def show(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
+    """Print the table and the aims."""
     console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table(title="What an attachment costs", caption="\n".join(head), caption_justify="left")
     for heading in HEADINGS:

@@ -1,14 +1,14 @@
-"""Samples in, rows out: percentiles, the ratio to the floor, and which aims are met."""
+"""From samples to rows: percentiles, the ratio to the floor, and which aims are met."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from proofs.bench.contenders import AGENT, FLOOR, REFERENCE, RIVAL
+from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, REFERENCE
 
 ALONE, DELETE, BURST, START = "ADD alone", "DEL alone", "ADD in a burst of", "plugin start"
 CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
@@ -18,13 +18,13 @@ CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
     "RSS",
 )
 VSCTL = "its ovs-vsctl calls only"
-PLACES = (AGENT, FLOOR, RIVAL, f"{RIVAL}, {VSCTL}", REFERENCE)
+ORDER = (AGENT, FLOOR, KUBE_OVN, f"{KUBE_OVN}, {VSCTL}", REFERENCE)
 PORTS = (10, 100, 250)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the result; times in ms. A row of memory has MiB instead."""
+    """One row of the result, with times in ms. A row of memory has MiB instead."""
 
     name: str
     ports: int
@@ -39,7 +39,7 @@ class Row:
 
 
 class Samples:
-    """Everything that was measured, by what was done, by whom, and at how many ports."""
+    """All measured times, by what was done, by which implementation, and at how many ports."""
 
     def __init__(self) -> None:
         self._times: dict[tuple[str, str, int], list[float]] = defaultdict(list)
@@ -47,48 +47,50 @@ class Samples:
         self.memory: dict[int, float] = {}
 
     def add(
-        self, what: str, who: str, ports: int, times: Sequence[float], rate: float | None = None
+        self, what: str, name: str, ports: int, times: Sequence[float], rate: float | None = None
     ) -> None:
-        self._times[what, who, ports] += times
+        """Add times in ms, and for a burst its rate in pods per second."""
+        self._times[what, name, ports] += times
         if rate is not None:
-            self._rates[what, who, ports].append(rate)
+            self._rates[what, name, ports].append(rate)
 
-    def p50(self, what: str, who: str, ports: int) -> float | None:
-        times = self._times.get((what, who, ports))
+    def p50(self, what: str, name: str, ports: int) -> float | None:
+        """Return the median time in ms, or None if it was not measured."""
+        times = self._times.get((what, name, ports))
         return _percentile(times, 0.5) if times else None
 
-    def rate(self, what: str, who: str, ports: int) -> float | None:
-        """Pods per second, the median of the bursts."""
-        rates = self._rates.get((what, who, ports))
+    def rate(self, what: str, name: str, ports: int) -> float | None:
+        """Return the median of the bursts' rates in pods per second, or None."""
+        rates = self._rates.get((what, name, ports))
         return _percentile(rates, 0.5) if rates else None
 
     def rows(self) -> list[Row]:
-        """In the order in which things were measured, contenders side by side."""
+        """Return the rows in the order of measurement, implementations side by side."""
         order = {
             (what, ports): place for place, (what, _, ports) in enumerate(reversed(self._times))
         }
-        keys = sorted(self._times, key=lambda key: (-order[key[0], key[2]], PLACES.index(key[1])))
+        keys = sorted(self._times, key=lambda key: (-order[key[0], key[2]], ORDER.index(key[1])))
         made = [self._row(*key) for key in keys]
         return made + [
             Row(f"{AGENT}: {RSS}", ports, 1, None, None, None, mib=round(mib, 1))
             for ports, mib in self.memory.items()
         ]
 
-    def _row(self, what: str, who: str, ports: int) -> Row:
-        times = self._times[what, who, ports]
+    def _row(self, what: str, name: str, ports: int) -> Row:
+        times = self._times[what, name, ports]
         p50, p90, p99 = (round(_percentile(times, share), 2) for share in (0.5, 0.9, 0.99))
         floor = self.p50(what, FLOOR, ports)
         ratio = round(p50 / floor, 2) if floor else None
-        rate = self.rate(what, who, ports)
+        rate = self.rate(what, name, ports)
         return Row(
-            f"{who}: {what}", ports, len(times), p50, p90, p99,
+            f"{name}: {what}", ports, len(times), p50, p90, p99,
             round(floor, 2) if floor else None, ratio, round(rate, 1) if rate else None,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What was promised, and what came of it; None where this run did not measure it."""
+    """A promise and its figure, which is None if this run did not measure it."""
 
     text: str
     figure: float | None
@@ -97,6 +99,7 @@ class Aim:
 
     @property
     def met(self) -> bool | None:
+        """Whether the aim is met, or None without a figure."""
         if self.figure is None:
             return None
         return self.figure >= self.bound if self.at_least else self.figure <= self.bound
@@ -108,15 +111,17 @@ class Aim:
         )
 
 
-def aims(of: Samples) -> list[Aim]:
-    """The promises of the first bench."""
-    one, burst = of.rate(f"{BURST} 1", AGENT, 100), of.rate(f"{BURST} 100", AGENT, 100)
-    rival = of.rate(f"{BURST} 100", RIVAL, 100)
-    rival_one = of.rate(f"{BURST} 1", RIVAL, 100)
-    program, empty = of.p50(START, AGENT, 0), of.p50(START, FLOOR, 0)
+def aims(samples: Samples) -> list[Aim]:
+    """Return the aims of the first bench with the figures of this run."""
+    one, burst = samples.rate(f"{BURST} 1", AGENT, 100), samples.rate(f"{BURST} 100", AGENT, 100)
+    kube_ovn = samples.rate(f"{BURST} 100", KUBE_OVN, 100)
+    kube_ovn_one = samples.rate(f"{BURST} 1", KUBE_OVN, 100)
+    program, empty = samples.p50(START, AGENT, 0), samples.p50(START, FLOOR, 0)
     return [
-        Aim("ADD alone, p50 ≤ 1.6 x floor at 10 ports (aim 1.2)", _ratio(of, ALONE, 10), 1.6),
-        Aim("ADD alone, p50 ≤ 1.3 x floor at 250 ports (aim 1.2)", _ratio(of, ALONE, 250), 1.3),
+        Aim("ADD alone, p50 ≤ 1.6 x floor at 10 ports (aim 1.2)", _ratio(samples, ALONE, 10), 1.6),
+        Aim(
+            "ADD alone, p50 ≤ 1.3 x floor at 250 ports (aim 1.2)", _ratio(samples, ALONE, 250), 1.3
+        ),
         Aim(
             "100 at once on 100 ports ≥ 5 x the pods/s of one at a time",
             _divided(burst, one),
@@ -125,22 +130,26 @@ def aims(of: Samples) -> list[Aim]:
         ),
         Aim(
             "100 at once on 100 ports ≥ 10 x the pods/s of the rival's, 100 at once",
-            _divided(burst, rival),
+            _divided(burst, kube_ovn),
             10,
             True,
         ),
         Aim(
             "… and ≥ 10 x those of the rival's, one at a time",
-            _divided(burst, rival_one),
+            _divided(burst, kube_ovn_one),
             10,
             at_least=True,
         ),
         *(
-            Aim(f"agent CPU per ADD alone ≤ 10 ms at {p} ports", of.p50(CPU_ALONE, AGENT, p), 10)
+            Aim(
+                f"agent CPU per ADD alone ≤ 10 ms at {p} ports",
+                samples.p50(CPU_ALONE, AGENT, p),
+                10,
+            )
             for p in PORTS
         ),
-        Aim("… aim 5 ms (at 100 ports)", of.p50(CPU_ALONE, AGENT, 100), 5),
-        Aim("… aim 2.5 ms in a burst of 100", of.p50(f"{CPU_BURST} 100", AGENT, 100), 2.5),
+        Aim("… aim 5 ms (at 100 ports)", samples.p50(CPU_ALONE, AGENT, 100), 5),
+        Aim("… aim 2.5 ms in a burst of 100", samples.p50(f"{CPU_BURST} 100", AGENT, 100), 2.5),
         Aim(
             "plugin start within 1 ms of an empty static program",
             program - empty if program and empty else None,
@@ -149,22 +158,21 @@ def aims(of: Samples) -> list[Aim]:
     ]
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """Eight keys in every row; two more where they mean something."""
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows with their eight columns, and two more where they have a value."""
     optional = ("pods_per_s", "mib")
-    bodies = [
+    return [
         {k: v for k, v in asdict(row).items() if k not in optional or v is not None} for row in rows
     ]
-    return json.dumps(bodies, indent=1) + "\n"
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank: a value that was really measured."""
+    """Return the nearest rank, which is a value that was really measured."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def _ratio(of: Samples, what: str, ports: int) -> float | None:
-    return _divided(of.p50(what, AGENT, ports), of.p50(what, FLOOR, ports))
+def _ratio(samples: Samples, what: str, ports: int) -> float | None:
+    return _divided(samples.p50(what, AGENT, ports), samples.p50(what, FLOOR, ports))
 
 
 def _divided(one: float | None, other: float | None) -> float | None:

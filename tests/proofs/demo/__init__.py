@@ -1,1 +1,4 @@
-"""`make demo`: a cluster of two nodes that stands alone, built, broken and healed on this machine."""
+"""`make demo`: build a standalone cluster of two nodes on this machine.
+
+Foreign tools break it, and ovnlet repairs it.
+"""

@@ -1,4 +1,4 @@
-"""`python -m demo`: the whole story, a table and `build/demo.json` at the end; exit code 0 if all of it went well."""
+"""`python -m proofs.demo`: run all steps; print a table and write `build/demo.json` at the end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
-from proofs.demo import scenes
-from proofs.demo.breakage import heal
-from proofs.demo.story import Scene, Story
+from proofs.demo import steps
+from proofs.demo.breakage import repair_breaks
+from proofs.demo.report import Report, Step
 from testbed import clean, deploy, images, kubernetes, layout, packages
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
@@ -19,71 +19,74 @@ from testbed.machine import machine
 from testbed.node import Node
 from testbed.workloads import Cluster
 
-BUILD = deploy.PROJECT / "build"
 BED = os.environ.get("OVNLET_DEMO_BED", "demo")
 
 
 def main() -> int:
-    story = Story(BUILD)
+    """Run the demo. Return 0 if every step succeeded, else 1."""
+    report = Report()
     began = time.monotonic()
     try:
-        with story.scene("install packages, build Kubernetes and the images (cached)") as scene:
+        with report.step("install packages, build Kubernetes and the images (cached)") as step:
             packages.ensure()
-            scene.saw(
+            step.record(
                 f"Kubernetes: {kubernetes.assets()}",
                 *(f"image: {path.name}" for path in images.archives()),
             )
-            scene.saw(f"image: {images.agent_image(deploy.PROJECT)[0]}")
-        before = machine(BED)
+            step.record(f"image: {images.agent_image(deploy.PROJECT)[0]}")
+        baseline = machine(BED)
         try:
-            _on_two_nodes(story)
+            _run_on_two_nodes(report)
         finally:
             clean.remove(BED)
-        with story.scene("the machine is as it was before") as scene:
-            _same(scene, lambda: compare(before, machine(BED)))
-    except Exception:  # noqa: BLE001 - a demo that fails says where, in its table
-        story.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
-    good = story.finish()
-    story.console.print(
-        f"{'all of it' if good else 'NOT all of it'} went well, in {time.monotonic() - began:.0f} s"
+        with report.step("the machine is as it was before") as step:
+            _verify_same(step, lambda: compare(baseline, machine(BED)))
+    except Exception:  # noqa: BLE001 - the table shows which step failed
+        report.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
+    good = report.finish()
+    report.console.print(
+        f"{'all steps' if good else 'NOT all steps'} succeeded, in {time.monotonic() - began:.0f} s"
     )
     return 0 if good else 1
 
 
-def _on_two_nodes(story: Story) -> None:
-    with story.scene(
+def _run_on_two_nodes(report: Report) -> None:
+    with report.step(
         "bring up two nodes: etcd, API server, kubelet, containerd, OVS; OVN over TLS"
-    ) as scene:
+    ) as step:
         bed = Bed.up(BED, nodes=2, parts=layout.STANDALONE)
-        scene.saw(bed.kubectl("get", "nodes", "-o", "wide"))
+        step.record(bed.kubectl("get", "nodes", "-o", "wide"))
     cluster = Cluster(bed)
-    scenes.install(story, bed)
-    scenes.make_subnet(story, cluster)
-    scenes.first_pods(story, cluster)
-    before = [inventory(node) for node in bed.nodes]
-    pods = scenes.start(story, cluster)
-    scenes.meet(story, cluster, pods)
-    scenes.edit(story, cluster, pods)
-    heal(story, cluster, pods)
-    with story.scene("delete the pods: both nodes are as they were before them") as scene:
+    steps.install(report, bed)
+    steps.make_subnet(report, cluster)
+    steps.first_pods(report, cluster)
+    baselines = [inventory(node) for node in bed.nodes]
+    pods = steps.start(report, cluster)
+    steps.reach_each_other(report, cluster, pods)
+    steps.edit(report, cluster, pods)
+    repair_breaks(report, cluster, pods)
+    with report.step("delete the pods: both nodes are as they were before them") as step:
         cluster.clear()
-        for node, had in zip(bed.nodes, before, strict=True):
-            _same(scene, partial(_differences, had, node))
-    scenes.delete_subnet(story, cluster)
-    scenes.who_wrote(story, bed)
+        for node, baseline in zip(bed.nodes, baselines, strict=True):
+            _verify_same(step, partial(_differences, baseline, node))
+    steps.delete_subnet(report, cluster)
+    steps.who_wrote(report, bed)
 
 
-def _differences(had: Inventory, node: Node) -> list[str]:
-    return compare(had, inventory(node))
+def _differences(baseline: Inventory, node: Node) -> list[str]:
+    return compare(baseline, inventory(node))
 
 
-def _same(scene: Scene, look: Callable[[], list[str]]) -> None:
-    """kubelet takes its own time to unmount and forget a pod; what differs after that is left behind."""
+def _verify_same(step: Step, differences: Callable[[], list[str]]) -> None:
+    """Record that there are no differences after up to 30 s, or fail the step.
+
+    kubelet takes some time to unmount and forget a pod.
+    """
     end = time.monotonic() + 30
-    while (left := look()) and time.monotonic() < end:
+    while (left := differences()) and time.monotonic() < end:
         time.sleep(0.5)
-    scene.check(not left, "left behind: " + "; ".join(left))
-    scene.saw("no difference")
+    step.check(not left, "left behind: " + "; ".join(left))
+    step.record("no difference")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,4 @@
-"""`make drift`: what a foreign hand breaks on a running node, what a foreign eye sees repaired, and after how long."""
+"""`make drift`: break a running node with foreign tools.
+
+A foreign observer times the repairs.
+"""

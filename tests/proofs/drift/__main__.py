@@ -1,4 +1,4 @@
-"""`python -m drift`: the whole proof; parts of it and smaller beds for development."""
+"""`python -m proofs.drift`: run the proof, or a part of it on a smaller bed for development."""
 
 from __future__ import annotations
 
@@ -13,112 +13,125 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proofs.drift import control, exams, parts, rest, soak, trials
-from proofs.drift.report import Book, Spoilt
-from proofs.drift.stage import BUILD, EVIDENCE, Stage, staged
+from proofs.drift import checks, control, rest, restarts, soak, trials
+from proofs.drift.environment import EVIDENCE, Environment
+from proofs.drift.outages import OUTAGES
+from proofs.drift.provision import provisioned
+from proofs.drift.report import Report, RunAborted
 from testbed import progress
 from testbed.service import BedError
 
 
 def main() -> int:
-    told = _arguments()
+    """Run the proof and write its report. Return 0 if everything in it is good, else 1."""
+    args = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mode = "rest" if told.rest else "soak" if told.soak else ""
+    mode = "rest" if args.rest else "soak" if args.soak else ""
     began = time.monotonic()
-    book = _book(
-        told,
+    report = _make_report(
+        args,
         EVIDENCE / "-".join(filter(None, ("drift", mode))),
-        100 if told.rest else 30 if told.soak else 50,
+        100 if args.rest else 30 if args.soak else 50,
     )
     try:
-        with staged(book.pods, book.evidence, told.bed, keep=told.keep) as stage:
-            if told.rest:
-                rest.run(stage, book, told.rest)
-            elif told.soak:
-                soak.run(stage, book, told.soak, book.seed)
+        with provisioned(report.pods, report.evidence, args.bed, keep=args.keep) as env:
+            if args.rest:
+                rest.run(env, report, args.rest)
+            elif args.soak:
+                soak.run(env, report, args.soak, report.seed)
             else:
-                _table(stage, book, told, book.seed)
-    except (BedError, Spoilt, KeyboardInterrupt) as error:
+                _run_table(env, report, args, report.seed)
+    except (BedError, RunAborted, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
-        book.prove("the run came to its end", False, str(error)[:300] or "it was stopped")
+        report.prove("the run was completed", False, str(error)[:300] or "it was interrupted")
     finally:
         minutes = (time.monotonic() - began) / 60
-        head = f"{book.pods} pods, seed {book.seed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {minutes:.1f} min"
-        book.write(BUILD, mode, head)
-        book.show(Console(width=None if sys.stdout.isatty() else 150), head)
-    return 0 if book.good else 1
+        started = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        head = f"{report.pods} pods, seed {report.seed}, {started}, {minutes:.1f} min"
+        report.write(mode, head)
+        report.show(Console(width=None if sys.stdout.isatty() else 150), head)
+    return 0 if report.good else 1
 
 
-def _book(told: argparse.Namespace, evidence: Path, pods: int) -> Book:
-    if told.resume:
-        return Book.resumed(evidence)
+def _make_report(args: argparse.Namespace, evidence: Path, pods: int) -> Report:
+    """Return the report of the run to resume, or an empty one after deleting the old evidence."""
+    if args.resume:
+        return Report.resumed(evidence)
     shutil.rmtree(evidence, ignore_errors=True)
-    return Book(
+    return Report(
         evidence,
-        told.seed if told.seed is not None else random.randrange(1_000_000),
-        told.pods or pods,
+        args.seed if args.seed is not None else random.randrange(1_000_000),
+        args.pods or pods,
     )
 
 
-def _table(stage: Stage, book: Book, told: argparse.Namespace, seed: int) -> None:
-    kinds = trials.all_kinds(told.only)
-    chosen = trials.draw(kinds, told.pairs, seed)
-    trials.fast(stage, book, kinds, told.repeats, seed)
-    trials.pairs(stage, book, chosen, seed)
-    trials.slow(stage, book, kinds, told.repeats, seed)
-    wanted = [
-        part
-        for part in parts.PARTS
-        if not told.only or any(word in part.name for word in told.only)
+def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed: int) -> None:
+    """Run all trials, outages and checks, then their control runs without an agent."""
+    faults = trials.select_faults(args.only)
+    chosen = trials.draw(faults, args.pairs, seed)
+    trials.fast(env, report, faults, args.repeats, seed)
+    trials.pairs(env, report, chosen, seed)
+    trials.slow(env, report, faults, args.repeats, seed)
+    outages_to_run = [
+        outage
+        for outage in OUTAGES
+        if not args.only or any(word in outage.name for word in args.only)
     ]
-    parts.run(stage, book, wanted, seed)
-    played = [
-        exam
-        for exam in exams.EXAMS
-        if not told.only or any(word in exam.name for word in told.only)
+    restarts.run(env, report, outages_to_run, seed)
+    checks_to_run = [
+        check
+        for check in checks.CHECKS
+        if not args.only or any(word in check.name for word in args.only)
     ]
-    if not told.only:
-        exams.restart(stage, book)
-    exams.run(stage, book, played, seed)
-    if not told.no_control:
-        control.run(stage, book, kinds, chosen)
-        parts.control(stage, book, wanted, seed)
-        exams.control(stage, book, played, seed)
+    if not args.only:
+        checks.restart(env, report)
+    checks.run(env, report, checks_to_run, seed)
+    if not args.no_control:
+        control.run(env, report, faults, chosen)
+        restarts.control(env, report, outages_to_run, seed)
+        checks.control(env, report, checks_to_run, seed)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="drift", description=__doc__)
     parser.add_argument(
-        "--pods", type=int, help="on the node (default: 50, at rest 100, in a soak 30)"
+        "--pods", type=int, help="pods on the node (default: 50; --rest 100, --soak 30)"
     )
     parser.add_argument(
-        "--rest", type=float, nargs="?", const=5, metavar="MINUTES", help="look who writes at rest"
+        "--rest",
+        type=float,
+        nargs="?",
+        const=5,
+        metavar="MINUTES",
+        help="count all writes on a node at rest",
     )
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="chaos instead of the table")
     parser.add_argument(
-        "--repeats", type=int, default=10, help="of each fast kind (default: %(default)s)"
+        "--soak", type=float, metavar="MINUTES", help="run random faults instead of the table"
     )
     parser.add_argument(
-        "--pairs", type=int, default=100, help="random pairs (default: %(default)s)"
+        "--repeats", type=int, default=10, help="trials of each fast fault (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, help="of every choice; drawn and printed without")
+    parser.add_argument(
+        "--pairs", type=int, default=100, help="random pairs of faults (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, help="seed of every choice (default: random, printed)")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="take up a run that was cut off, with its seed and pods",
+        help="continue an interrupted run, with its seed and pods",
     )
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="WORDS",
-        help="kinds whose name contains this",
+        help="run only faults whose name contains this",
     )
     parser.add_argument(
-        "--no-control", action="store_true", help="leave the control run out; then nothing counts"
+        "--no-control", action="store_true", help="skip the control run; then no row counts as good"
     )
-    parser.add_argument("--bed", help="name of the bed")
-    parser.add_argument("--keep", action="store_true", help="leave the bed up")
+    parser.add_argument("--bed", help="name of the test bed")
+    parser.add_argument("--keep", action="store_true", help="leave the test bed running")
     return parser.parse_args()
 
 

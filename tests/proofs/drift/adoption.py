@@ -1,27 +1,32 @@
-"""A pod that kube-ovn-cni made, by its names and labels, without a record: taken over as it runs, and mended.
+"""Adoption of a pod that kube-ovn-cni made, which has no record.
 
-The pod is rewritten to what that agent leaves behind while no agent is there; then ovnlet comes for the first time.
+ovnlet must recognize it by names and labels, keep it running and repair it. The pod is rewritten
+to what kube-ovn-cni leaves behind while no agent runs; then ovnlet starts for the first time.
 """
 
 from __future__ import annotations
 
 import time
 
-from proofs.drift import parts
+from proofs.drift.control import CONTROL_WAIT
 from proofs.drift.deletion import replace, traces, victim_of
-from proofs.drift.kinds import CUSTOM, GATEWAYS, Tools
-from proofs.drift.look import Target
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import Stage
+from proofs.drift.environment import Environment
+from proofs.drift.faults import CUSTOM, GATEWAYS, Tools
+from proofs.drift.observe import Target
+from proofs.drift.report import Outcome, Report, Row
+from proofs.drift.table import BY_NAME
 from testbed.service import BedError, wait_for
 
 NAME = "pod made by kube-ovn-cni, broken"
-# Its container ID is known by its first twelve characters only, so the mark and the record are other ones.
-OTHERWISE = ("record", "external_ids ovnlet", "pod link eth0", "qos", "queue 0")
+# Only the first twelve characters of its container ID are known, so mark and record differ.
+EXPECTED_DIFFERENCES = ("record", "external_ids ovnlet", "pod link eth0", "qos", "queue 0")
 
 
 def _inside(victim: Target) -> list[str]:
-    """What the kernel and netlink's defaults make of its calls: prefix routes, no protocol, no source."""
+    """Return what the kernel and netlink's defaults make of kube-ovn-cni's calls.
+
+    These are prefix routes, and routes without our protocol and without a source address.
+    """
     v4, v6 = victim.ips
     return [
         "address flush dev eth0 scope global",
@@ -39,7 +44,11 @@ def _inside(victim: Target) -> list[str]:
 
 
 def disguise(victim: Target) -> Tools:
-    """Kube-OVN has no mark, no `iface-id-ver`, no queue of its own in the class, and nothing in the pod but routes."""
+    """Return commands that turn a pod of ovnlet into one of kube-ovn-cni.
+
+    Kube-OVN sets no mark and no `iface-id-ver`, adds no queue of its own to the class, and
+    configures nothing in the pod but addresses and routes.
+    """
     name, port = victim.netns.rpartition("/")[2], victim.port
     rows = f"external_ids:iface-id={victim.iface_id}"
     unmark = [
@@ -62,24 +71,24 @@ def disguise(victim: Target) -> Tools:
     ]
 
 
-def _wound(victim: Target) -> Tools:
-    wounds = ("iface-id removed", "pod MTU changed", "default route removed", "host veth set down")
-    return [line for wound in wounds for line in parts.BY_NAME[wound].tools(victim)]
+def _faults(victim: Target) -> Tools:
+    faults = ("iface-id removed", "pod MTU changed", "default route removed", "host veth set down")
+    return [line for name in faults for line in BY_NAME[name].tools(victim)]
 
 
-def _disguised(stage: Stage, seed: int) -> Target:
-    stage.agent_away()
-    victim = victim_of(stage, seed)
-    stage.tools(disguise(victim) + _wound(victim))
+def _disguise_victim(env: Environment, seed: int) -> Target:
+    env.remove_agent()
+    victim = victim_of(env, seed)
+    env.tools(disguise(victim) + _faults(victim))
     return victim
 
 
-def _adopted(stage: Stage, victim: Target, since: float) -> float | None:
-    """Milliseconds until all but the marks is as before."""
+def _wait_adopted(env: Environment, victim: Target, since: float) -> float | None:
+    """Return the milliseconds until everything but the marks is as before, or None after 30 s."""
 
     def left() -> list[str]:
-        wrong = stage.wrong([victim], keeps=True).get(victim.pod, [])
-        return [line for line in wrong if not line.startswith(OTHERWISE)]
+        wrong = env.wrong([victim], allow_extra=True).get(victim.pod, [])
+        return [line for line in wrong if not line.startswith(EXPECTED_DIFFERENCES)]
 
     try:
         wait_for(lambda: not left(), "the adoption", timeout=30, every=0.02)
@@ -88,42 +97,45 @@ def _adopted(stage: Stage, victim: Target, since: float) -> float | None:
     return round((time.monotonic() - since) * 1000, 2)
 
 
-def play(stage: Stage, book: Book, seed: int) -> list[Row]:
-    """And its deletion, which names the whole container ID, finds all of it."""
-    victim = _disguised(stage, seed)
-    stage.agent_back()
+def run(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Time the adoption, then delete the pod.
+
+    The DEL has the whole container ID, and must find everything although the adopted record has
+    only a part of it.
+    """
+    victim = _disguise_victim(env, seed)
+    env.restore_agent()
     since = time.monotonic()
 
-    repaired = _adopted(stage, victim, since)
-    wrong, silent, failed = (
-        stage.wrong([victim], keeps=True),
-        stage.traffic([victim]),
-        stage.check([victim]),
+    repaired = _wait_adopted(env, victim, since)
+    wrong, unreachable, failed = (
+        env.wrong([victim], allow_extra=True),
+        env.traffic([victim]),
+        env.cni_check([victim]),
     )
-    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
-    replace(stage, victim)
-    harmed = stage.harmed(2)
-    book.dump(
+    env.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    replace(env, victim)
+    changed = env.changed_sentinels(2)
+    report.dump(
         "adoption",
         victim=victim.pod,
         repaired_ms=repaired,
         wrong=wrong,
         check=failed,
-        harmed=harmed,
+        changed=changed,
     )
-    gone = not traces(stage, victim)
+    gone = not traces(env, victim)
     done = repaired is not None and not failed and gone
-    return [
-        Row(NAME, "restart", seed, None, repaired if done else None, done, not silent, not harmed)
-    ]
+    return [Outcome(repaired, done, unreachable, changed).row(NAME, "restart", seed)]
 
 
-def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
-    victim = _disguised(stage, seed)
-    time.sleep(parts.GENEROUS)
-    broken = victim.pod in stage.wrong([victim], keeps=True)
-    stage.agent_back()
-    _adopted(stage, victim, time.monotonic())
-    stage.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
-    replace(stage, victim)
+def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pod stays broken without an agent."""
+    victim = _disguise_victim(env, seed)
+    time.sleep(CONTROL_WAIT)
+    broken = victim.pod in env.wrong([victim], allow_extra=True)
+    env.restore_agent()
+    _wait_adopted(env, victim, time.monotonic())
+    env.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    replace(env, victim)
     return {NAME: broken}

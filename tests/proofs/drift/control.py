@@ -1,6 +1,8 @@
-"""The control run: the same table without an agent. What is right again all the same does not count.
+"""The control run: the same faults without an agent.
 
-Afterwards the agent is started, and all of it must be repaired by its start alone.
+A row that is right again without one does not count.
+
+Then the agent starts, and must repair everything by its start alone.
 """
 
 from __future__ import annotations
@@ -8,99 +10,108 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from proofs.drift.guard import surviving
-from proofs.drift.kinds import Kind
-from proofs.drift.look import Target
-from proofs.drift.report import Book
-from proofs.drift.stage import Stage
+from proofs.drift.environment import Environment
+from proofs.drift.faults import Fault
+from proofs.drift.guard import recording_failures
+from proofs.drift.observe import Target
+from proofs.drift.report import Report
 from proofs.drift.trials import candidates, item, pair_name
 from testbed import progress
 
-GENEROUS = 8.0  # seconds; the slowest repair of class event takes a tenth of that
+CONTROL_WAIT = 8.0  # seconds; the slowest repair of class event takes a tenth of it
 START_SECONDS = 60
-Named = tuple[str, tuple[Kind, ...]]
+Named = tuple[str, tuple[Fault, ...]]
 
 
 def run(
-    stage: Stage, book: Book, kinds: Sequence[Kind], chosen: Sequence[tuple[Kind, Kind]]
+    env: Environment, report: Report, faults: Sequence[Fault], chosen: Sequence[tuple[Fault, Fault]]
 ) -> None:
-    """Each kind and each pair on a pod of its own, as many at a time as there are pods."""
-    waiting: list[Named] = [(kind.name, (kind,)) for kind in kinds]
+    """Inject each fault and each pair into a pod of its own, as many at a time as fit the pods."""
+    waiting: list[Named] = [(fault.name, (fault,)) for fault in faults]
     waiting += [(pair_name(pair), pair) for pair in chosen]
-    waiting = [named for named in waiting if book.lacks(_title(named[0]))]
-    waiting.sort(
-        key=lambda named: not any(kind.limited for kind in named[1])
-    )  # fewer pods are fit for those
+    waiting = [named for named in waiting if report.is_pending(_title(named[0]))]
+    # Those with limits first: fewer pods fit them.
+    waiting.sort(key=lambda named: not any(fault.limited for fault in named[1]))
     with progress.step(f"control run without an agent: {len(waiting)} kinds and pairs") as step:
         while waiting:
             step.note(f"{len(waiting)} to go")
-            struck = _assign(stage, waiting)
-            with surviving(stage, book, f"control: {', '.join(name for name, *_ in struck)}"):
-                book.broken_without(broken := _batch(stage, book, struck))
+            faulted = _assign(env, waiting)
+            with recording_failures(
+                env, report, f"control: {', '.join(name for name, *_ in faulted)}"
+            ):
+                report.record_control(broken := _batch(env, report, faulted))
                 for name in broken:
-                    book.finish(_title(name))
+                    report.mark_done(_title(name))
 
 
 def _title(name: str) -> str:
     return f"control run without an agent: {name}"
 
 
-def _assign(stage: Stage, waiting: list[Named]) -> list[tuple[str, Target, tuple[Kind, ...]]]:
-    """Take from `waiting` what fits on the pods there are."""
-    struck = []
-    for target in stage.targets:
+def _assign(env: Environment, waiting: list[Named]) -> list[tuple[str, Target, tuple[Fault, ...]]]:
+    """Take from `waiting` what fits the pods, at most one for each pod."""
+    faulted = []
+    for target in env.targets:
         fits = (
             number
-            for number, (_, kinds) in enumerate(waiting)
-            if target in candidates(stage, *kinds)
+            for number, (_, faults) in enumerate(waiting)
+            if target in candidates(env, *faults)
         )
         if (number := next(fits, None)) is not None:
-            name, kinds = waiting.pop(number)
-            struck.append((name, target, kinds))
-    return struck
+            name, faults = waiting.pop(number)
+            faulted.append((name, target, faults))
+    return faulted
 
 
 def _batch(
-    stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]]
+    env: Environment, report: Report, faulted: Sequence[tuple[str, Target, tuple[Fault, ...]]]
 ) -> dict[str, bool]:
-    stage.agent_away()
-    for _, target, kinds in struck:
-        stage.hand.ask("tools", tools=item(target, *kinds)["tools"])
-    time.sleep(GENEROUS)
+    """Inject the faults without an agent. Return for each name whether its pod stayed broken."""
+    env.remove_agent()
+    for _, target, faults in faulted:
+        env.exec_agent.ask("tools", tools=item(target, *faults)["tools"])
+    time.sleep(CONTROL_WAIT)
     broken = {}
-    for name, target, kinds in struck:
-        keeps = any(kind.keeps for kind in kinds)
-        told = stage.wrong([target], keeps=keeps).get(target.pod, [])
-        broken[name] = bool(told)
-        book.dump("control", kind=name, pod=target.pod, wrong=told)
-    heal(stage, book, struck, f"control: {len(struck)} broken pods are right by the agent's start")
+    for name, target, faults in faulted:
+        allow_extra = any(fault.allow_extra for fault in faults)
+        wrong = env.wrong([target], allow_extra=allow_extra).get(target.pod, [])
+        broken[name] = bool(wrong)
+        report.dump("control", kind=name, pod=target.pod, wrong=wrong)
+    verify_agent_start(
+        env, report, faulted, f"control: {len(faulted)} broken pods repaired by the agent's start"
+    )
     return broken
 
 
-def heal(
-    stage: Stage, book: Book, struck: Sequence[tuple[str, Target, tuple[Kind, ...]]], title: str
+def verify_agent_start(
+    env: Environment,
+    report: Report,
+    faulted: Sequence[tuple[str, Target, tuple[Fault, ...]]],
+    title: str,
 ) -> None:
-    """Start the agent; everything that was broken is right without a further sign."""
+    """Start the agent, and record as a proof whether its start alone repairs all these pods."""
     began = time.monotonic()
-    stage.agent_back()
+    env.restore_agent()
     since = time.monotonic()
-    items = [item(target, *kinds) | {"tools": [], "since": since} for _, target, kinds in struck]
-    results = stage.hand.ask("trial", items=items, timeout=START_SECONDS)["results"]
-    for _, target, kinds in struck:
-        stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
-    targets = [target for _, target, _ in struck]
-    ill = {
+    items = [item(target, *faults) | {"tools": [], "since": since} for _, target, faults in faulted]
+    results = env.exec_agent.ask("trial", items=items, timeout=START_SECONDS)["results"]
+    for _, target, faults in faulted:
+        env.exec_agent.ask(
+            "tools", tools=[line for fault in faults for line in fault.cleanup(target)]
+        )
+    targets = [target for _, target, _ in faulted]
+    unrepaired = {
         t.pod: r["wrong"]
-        for (_, t, _), r in zip(struck, results, strict=True)
+        for (_, t, _), r in zip(faulted, results, strict=True)
         if r["repaired_ms"] is None
     }
-    silent, failed = stage.traffic(targets), stage.check(targets)
+    unreachable, failed = env.traffic(targets), env.cni_check(targets)
     slowest = max(
         (r["repaired_ms"] for r in results if r["repaired_ms"] is not None), default=float("nan")
     )
     figures = f"{slowest:.0f} ms after the process began, {time.monotonic() - began:.1f} s in all"
-    trouble = {"wrong": ill, "silent": silent, "CHECK": failed}
-    holds = not (ill or silent or failed)
+    failures = {"wrong": unrepaired, "unreachable": unreachable, "CHECK": failed}
+    holds = not (unrepaired or unreachable or failed)
     if not holds:
-        progress.say(f"    not right after the agent's start: {str(trouble)[:1500]}")
-    book.prove(title, holds, figures if holds else str(trouble)[:300])
+        progress.say(f"    not right after the agent's start: {str(failures)[:1500]}")
+    report.prove(title, holds, figures if holds else str(failures)[:300])

@@ -1,4 +1,7 @@
-"""A deletion that nobody told of: the watch was cut, history is compacted, kubelet called no DEL."""
+"""A deletion that causes no notification.
+
+The watch is cut, the history is compacted, and kubelet calls no DEL.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proofs.drift import parts
-from proofs.drift.look import Target
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import KEEPER, Stage, body, target
+from proofs.drift.control import CONTROL_WAIT
+from proofs.drift.environment import SENTINEL_POD, Environment
+from proofs.drift.observe import Target
+from proofs.drift.pods import pod_body, target_of
+from proofs.drift.report import Outcome, Report, Row
 from testbed.service import BedError, wait_for
 
 NAME = "pod deleted while the watch is cut and history compacted"
@@ -21,87 +25,99 @@ GC_SECONDS = 200.0
 
 
 @contextmanager
-def _unheard(stage: Stage) -> Iterator[None]:
-    """The node cannot speak to the API server, and kubelet calls no DEL."""
-    kubelet = stage.bed.node().service("kubelet")
+def _disconnected(env: Environment) -> Iterator[None]:
+    """Cut the node off from the API server and freeze kubelet, so that it calls no DEL."""
+    kubelet = env.bed.node().service("kubelet")
     kubelet.send(signal.SIGSTOP)
-    stage.tools([["nft", line] for line in (*CUT, REFUSE)])
+    env.tools([["nft", line] for line in (*CUT, REFUSE)])
     try:
         yield
     finally:
-        stage.tools([["nft", "delete table inet cut"]])
+        env.tools([["nft", "delete table inet cut"]])
 
 
-def _delete_and_forget(stage: Stage, victim: Target) -> None:
-    """The pod's object goes, and with it every revision that could tell of it."""
-    stage.bed.kubectl("delete", "pod", victim.pod, "--force", "--grace-period=0")
-    control = stage.bed.control
+def _delete_and_forget(env: Environment, victim: Target) -> None:
+    """Delete the pod's object, then compact every revision from which a watch could learn of it."""
+    env.bed.kubectl("delete", "pod", victim.pod, "--force", "--grace-period=0")
+    control = env.bed.control
     assert control
-    etcdctl = ["etcdctl", f"--endpoints={stage.bed.control_plane.etcd_url}"]
+    etcdctl = ["etcdctl", f"--endpoints={env.bed.control_plane.etcd_url}"]
     status = json.loads(control.run([*etcdctl, "endpoint", "status", "--write-out=json"]))
     control.run([*etcdctl, "compact", str(status[0]["Status"]["header"]["revision"])])
 
 
-def victim_of(stage: Stage, seed: int) -> Target:
-    pods = [each for each in stage.targets if each.pod != KEEPER]
+def victim_of(env: Environment, seed: int) -> Target:
+    """Return the pod that this seed selects, never the sentinel pod."""
+    pods = [each for each in env.targets if each.pod != SENTINEL_POD]
     return pods[seed % len(pods)]
 
 
-def traces(stage: Stage, victim: Target) -> bool:
-    """Whether anything of that sandbox is left: a port, a link, a record."""
-    node = stage.bed.node()
+def traces(env: Environment, victim: Target) -> bool:
+    """Return whether anything of that sandbox is left: a port, a link, a record."""
+    node = env.bed.node()
     linked = node.result(["ip", "link", "show", victim.port]).returncode == 0
-    return linked or victim.port in stage.names() or node.path(victim.record).exists()
+    return linked or victim.port in env.names() or node.path(victim.record).exists()
 
 
-def replace(stage: Stage, victim: Target) -> None:
-    """kubelet goes on; a new pod of the same name takes the victim's place."""
-    stage.bed.node().service("kubelet").send(signal.SIGCONT)
+def replace(env: Environment, victim: Target) -> None:
+    """Continue kubelet, and start a new pod in place of the victim once its traces are gone.
+
+    The new set of pods becomes the baseline. Raise BedError if the traces are still there after 90
+    s.
+    """
+    env.bed.node().service("kubelet").send(signal.SIGCONT)
     wait_for(
-        lambda: not traces(stage, victim), "the deleted pod's traces to go", timeout=90, every=0.2
+        lambda: not traces(env, victim), "the deleted pod's traces to go", timeout=90, every=0.2
     )
-    stage.cluster.apply(body(victim.pod))
-    count = len(stage.targets)
-    stage.targets = [target(pod) for pod in stage.cluster.running(count, timeout=90)]
-    stage.traffic(stage.targets, 20)
-    stage.facts()
+    env.cluster.apply(pod_body(victim.pod))
+    count = len(env.targets)
+    env.targets = [target_of(pod) for pod in env.cluster.running(count, timeout=90)]
+    env.traffic(env.targets, 20)
+    env.facts()
 
 
-def play(stage: Stage, book: Book, seed: int) -> list[Row]:
-    victim = victim_of(stage, seed)
-    with _unheard(stage):
-        _delete_and_forget(stage, victim)
+def run(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Time garbage collection of a pod whose deletion the agent was never notified of."""
+    victim = victim_of(env, seed)
+    with _disconnected(env):
+        _delete_and_forget(env, victim)
     since = beat = time.monotonic()
 
     def collected() -> bool:
         nonlocal beat
         if time.monotonic() - beat > 10:
             beat = time.monotonic()
-            stage.heartbeat()
-        return not traces(stage, victim)
+            env.heartbeat()
+        return not traces(env, victim)
 
     try:
         wait_for(collected, "garbage collection", timeout=GC_SECONDS, every=0.05)
         repaired: float | None = round((time.monotonic() - since) * 1000, 2)
     except BedError:
         repaired = None
-    harmed = stage.harmed(2)
-    replace(stage, victim)
-    silent = stage.traffic(stage.targets)
-    book.dump("deletion", victim=victim.pod, repaired_ms=repaired, harmed=harmed, silent=silent)
-    return [
-        Row(NAME, "resync", seed, repaired, repaired, repaired is not None, not silent, not harmed)
-    ]
+    changed = env.changed_sentinels(2)
+    replace(env, victim)
+    unreachable = env.traffic(env.targets)
+    report.dump(
+        "deletion",
+        victim=victim.pod,
+        repaired_ms=repaired,
+        changed=changed,
+        unreachable=unreachable,
+    )
+    outcome = Outcome(repaired, repaired is not None, unreachable, changed, repaired)
+    return [outcome.row(NAME, "resync", seed)]
 
 
-def without(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
-    victim = victim_of(stage, seed)
-    stage.agent_away()
-    with _unheard(stage):
-        _delete_and_forget(stage, victim)
-    time.sleep(parts.GENEROUS)
-    broken = traces(stage, victim)
-    stage.bed.node().service("kubelet").send(signal.SIGCONT)
-    stage.agent_back()
-    replace(stage, victim)
+def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the deleted pod's traces stay without an agent."""
+    victim = victim_of(env, seed)
+    env.remove_agent()
+    with _disconnected(env):
+        _delete_and_forget(env, victim)
+    time.sleep(CONTROL_WAIT)
+    broken = traces(env, victim)
+    env.bed.node().service("kubelet").send(signal.SIGCONT)
+    env.restore_agent()
+    replace(env, victim)
     return {NAME: broken}

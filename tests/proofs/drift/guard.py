@@ -1,4 +1,6 @@
-"""A row that cannot be carried out is a row that failed: it is told, and the run goes on."""
+"""Keep a run going: a row that cannot be carried out counts as failed, and the environment is
+restored.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +8,31 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proofs.drift.kinds import Class
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import Stage
+from proofs.drift.environment import Environment
+from proofs.drift.faults import FaultClass
+from proofs.drift.report import Report, Row
 from testbed import progress
 from testbed.service import BedError
 
-_TROUBLE = (BedError, OSError, ValueError, LookupError, AssertionError, subprocess.SubprocessError)
+_FAILURES = (BedError, OSError, ValueError, LookupError, AssertionError, subprocess.SubprocessError)
 
 
 @contextmanager
-def surviving(
-    stage: Stage, book: Book, kind: str, klass: Class | None = None, seed: int = 0
+def recording_failures(
+    env: Environment, report: Report, kind: str, klass: FaultClass | None = None, seed: int = 0
 ) -> Iterator[None]:
-    """Without a class it is no row, but a proof, that failed. Done it is in any case."""
+    """Turn an error of the block into a failed row, or into a failed proof if there is no class.
+
+    Mark this part of the run as done in either case.
+    """
     try:
         yield
-    except _TROUBLE as error:
+    except _FAILURES as error:
         why = f"{type(error).__name__}: {error}"[:600]
         progress.say(f"    {kind}: {why}")
-        book.dump("trouble", kind=kind, why=why)
+        report.dump("failures", kind=kind, why=why)
         if klass:
-            book.add(
+            report.add(
                 Row(
                     kind,
                     klass,
@@ -36,13 +41,13 @@ def surviving(
                     None,
                     repaired=False,
                     traffic_ok=False,
-                    witnesses_ok=False,
+                    sentinels_ok=False,
                 )
             )
         else:
-            book.prove(kind, False, why[:200])
+            report.prove(kind, False, why[:200])
         try:
-            stage.recover()
-        except _TROUBLE as error:  # what comes next will tell
+            env.recover()
+        except _FAILURES as error:  # what comes next fails too, and is recorded
             progress.say(f"    not recovered: {error}"[:600])
-    book.finish(kind, seed)
+    report.mark_done(kind, seed)

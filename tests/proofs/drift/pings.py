@@ -1,4 +1,4 @@
-"""A packet every 20 ms on a sample of pods, and the longest time without an answer."""
+"""A packet every 20 ms from a sample of pods, and the longest time without an answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from proofs.drift.kinds import GATEWAYS
-from proofs.drift.look import Target
+from proofs.drift.faults import GATEWAYS
+from proofs.drift.observe import Target
 from testbed.bed import Bed
 from testbed.space import Inside
 
@@ -22,7 +22,7 @@ _SENT = re.compile(r"(\d+) packets transmitted")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Of one pod and address: packets sent, not answered, and the longest outage in milliseconds."""
+    """The pings of one pod to one address: sent, lost, and the longest outage in milliseconds."""
 
     pod: str
     address: str
@@ -30,9 +30,14 @@ class Window:
     lost: int
     outage_ms: float
 
+    def as_json(self) -> dict[str, str | int | float]:
+        """Return the result as raw evidence."""
+        counts = {"sent": self.sent, "lost": self.lost, "ms": self.outage_ms}
+        return {"pod": self.pod, "address": self.address, **counts}
+
 
 class Pings:
-    """Both families from each pod of the sample, until `stop`."""
+    """Running pings to both gateways from each pod of the sample. They end with `stop`."""
 
     def __init__(self, bed: Bed, targets: Sequence[Target], evidence: Path) -> None:
         self._running: list[tuple[Target, str, Path, Inside]] = []
@@ -49,12 +54,13 @@ class Pings:
                     str(EVERY),
                     address,
                 ]
-                door = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-                process = bed.node().popen(words, stdout=door, stderr=door)
-                os.close(door)
+                fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+                process = bed.node().popen(words, stdout=fd, stderr=fd)
+                os.close(fd)
                 self._running.append((target, address, log, process))
 
     def stop(self) -> list[Window]:
+        """End the pings, and return a window for each."""
         for *_, process in self._running:
             process.send_signal(signal.SIGINT)
         for *_, process in self._running:
@@ -66,17 +72,17 @@ class Pings:
 
 
 def _window(pod: str, address: str, text: str) -> Window:
-    """A packet that was sent last may still be under way: it is not counted."""
+    """Parse ping's output. A last packet that may still be under way is not counted."""
     answered = [int(number) for number in _ANSWER.findall(text)]
-    told = _SENT.search(text)
-    sent = int(told[1]) if told else 0
+    summary_line = _SENT.search(text)
+    sent = int(summary_line[1]) if summary_line else 0
     last = max(sent - 1, *answered) if answered else sent
     gaps = [later - earlier - 1 for earlier, later in pairwise([0, *answered, last + 1])]
     return Window(pod, address, sent, sum(gaps), max(gaps) * EVERY * 1000)
 
 
 def summary(windows: Sequence[Window]) -> str:
-    """The outage of all pods in words."""
+    """Return the median and the longest outage of all pods, and the lost packets, as text."""
     longest = sorted(window.outage_ms for window in windows)
     lost, sent = sum(window.lost for window in windows), sum(window.sent for window in windows)
     outage = f"median {longest[len(longest) // 2]:.0f} ms, longest {longest[-1]:.0f} ms"

@@ -1,95 +1,104 @@
-"""The node is rebooted: its namespaces and its /run are gone, its database and what is in the cluster are not."""
+"""The node is rebooted.
+
+Its namespaces and its /run are gone; its database and the cluster's objects stay.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from proofs.drift import witnesses
-from proofs.drift.look import Target
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import Hand, Stage, target
+from proofs.drift import sentinels
+from proofs.drift.environment import Environment
+from proofs.drift.exec_client import ExecClient
+from proofs.drift.observe import Target
+from proofs.drift.pods import target_of
+from proofs.drift.report import Report, Row
 from testbed.service import BedError, wait_for
 
 NAME = "node rebooted"
 
 
-def _cut_power(stage: Stage) -> set[str]:
-    """The ports of the dead sandboxes."""
-    old = {each.port for each in stage.targets}
-    stage.hand.close()
-    stage.bed.reboot()
-    stage.hand = Hand.reach(stage.bed, stage.evidence)
+def _reboot(env: Environment) -> set[str]:
+    """Reboot the node and start a new exec agent. Return the ports of the old sandboxes."""
+    old = {each.port for each in env.targets}
+    env.exec_agent.close()
+    env.bed.reboot()
+    env.exec_agent = ExecClient.start(env.bed, env.evidence)
     return old
 
 
-def _resettle(stage: Stage, old: Sequence[Target]) -> None:
-    """All pods in new sandboxes, reachable; they and the witnesses become the new baseline."""
+def _wait_new_sandboxes(env: Environment, old: Sequence[Target]) -> None:
+    """Wait until all pods are reachable in new sandboxes, then make their state the baseline."""
     before, count = {each.container_id for each in old}, len(old)
 
-    def renewed() -> list[Target] | None:
-        found = [target(pod) for pod in stage.cluster.running(count, timeout=5)]
+    def new_targets() -> list[Target] | None:
+        found = [target_of(pod) for pod in env.cluster.running(count, timeout=5)]
         return None if any(each.container_id in before for each in found) else found
 
-    def look() -> list[Target] | None:
+    def poll() -> list[Target] | None:
         try:
-            return renewed()
-        except (BedError, ValueError, LookupError):  # some have no record yet
+            return new_targets()
+        except (BedError, ValueError, LookupError):  # some pods have no record yet
             return None
 
-    stage.targets = wait_for(look, "all pods in new sandboxes", 120 + 4 * count, every=0.5)
-    if silent := stage.traffic(stage.targets, 60):
-        raise BedError(f"silent after the reboot: {silent}")
-    stage.facts()
+    env.targets = wait_for(poll, "all pods in new sandboxes", 120 + 4 * count, every=0.5)
+    if unreachable := env.traffic(env.targets, 60):
+        raise BedError(f"unreachable after the reboot: {unreachable}")
+    env.facts()
 
 
-def _relay(stage: Stage) -> list[str]:
-    """What the reboot took of the strangers' things is laid anew; what of their rows ovnlet harmed."""
-    harmed = stage.harmed_rows()
-    stage.tools(witnesses.IN_KERNEL)
-    stage.lay_workshop()
-    stage.tools(witnesses.in_pod(stage.keeper.netns))
-    stage.refer()
-    stage.facts()
-    return harmed
+def _recreate_sentinels(env: Environment) -> list[str]:
+    """Recreate the sentinels that the reboot removed.
+
+    Return how their rows, which a reboot does not remove, changed.
+    """
+    changed = env.changed_sentinel_rows()
+    env.tools(sentinels.IN_KERNEL)
+    env.create_scratch_space()
+    env.tools(sentinels.in_pod(env.sentinel_pod.netns))
+    env.record_sentinels()
+    env.facts()
+    return changed
 
 
-def play(stage: Stage, book: Book, seed: int) -> list[Row]:
-    """Timed is ovnlet's own part: from its process to the last dead port's end. How fast pods start is kubelet's."""
-    old_targets, began = list(stage.targets), time.monotonic()
-    old = _cut_power(stage)
+def run(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Time ovnlet's own part: from its process to the removal of the last old port.
+
+    How fast pods start is kubelet's part, and not counted.
+    """
+    old_targets, began = list(env.targets), time.monotonic()
+    old = _reboot(env)
     booted = time.monotonic()
-    wait_for(stage.agent_pids, "the agent's process", timeout=120, every=0.05)
+    wait_for(env.agent_pids, "the agent's process", timeout=120, every=0.05)
     since = time.monotonic()
     wait_for(
-        lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.01
+        lambda: not old & env.names(), "the old sandboxes' ports to go", timeout=60, every=0.01
     )
     repaired = round((time.monotonic() - since) * 1000, 2)
-    _resettle(stage, old_targets)
+    _wait_new_sandboxes(env, old_targets)
     reachable = time.monotonic() - booted
-    book.outages[NAME] = (
+    report.outage_windows[NAME] = (
         f"all {len(old)} pods reachable {reachable:.1f} s after a boot of {booted - began:.1f} s"
     )
-    harmed = _relay(stage)
-    failed = stage.check(stage.targets)
-    done = not failed and not old & stage.names()
-    book.dump("reboot", old=sorted(old), failed=failed, harmed=harmed, reachable_s=reachable)
+    changed = _recreate_sentinels(env)
+    failed = env.cni_check(env.targets)
+    done = not failed and not old & env.names()
+    report.dump("reboot", old=sorted(old), failed=failed, changed=changed, reachable_s=reachable)
     return [
-        Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not harmed)
+        Row(NAME, "restart", seed, repaired, repaired if done else None, done, True, not changed)
     ]
 
 
-def without(stage: Stage, book: Book, _seed: int) -> dict[str, bool]:
-    """Without an agent no pod comes back, and every dead port stays."""
-    old_targets = list(stage.targets)
-    stage.agent_away()
-    old = _cut_power(stage)
+def control_run(env: Environment, report: Report, _seed: int) -> dict[str, bool]:
+    """Return whether, without an agent, no pod comes back and every old port stays."""
+    old_targets = list(env.targets)
+    env.remove_agent()
+    old = _reboot(env)
     time.sleep(15)
-    broken = old <= stage.names() and not stage.cluster.records()
-    stage.agent_back()
-    wait_for(
-        lambda: not old & stage.names(), "the dead sandboxes' ports to go", timeout=60, every=0.1
-    )
-    _resettle(stage, old_targets)
-    _relay(stage)
+    broken = old <= env.names() and not env.cluster.records()
+    env.restore_agent()
+    wait_for(lambda: not old & env.names(), "the old sandboxes' ports to go", timeout=60, every=0.1)
+    _wait_new_sandboxes(env, old_targets)
+    _recreate_sentinels(env)
     return {NAME: broken}

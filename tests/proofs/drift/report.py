@@ -1,10 +1,10 @@
-"""What a run found: rows for machines, a table for the documentation, a table for the terminal, and the verdict."""
+"""The report of a run: rows, proofs and the verdict, as files and as tables for the terminal."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,72 +12,103 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from proofs.drift.kinds import Class
+from kit.report import markdown_table, write_page, write_rows
+from proofs.drift.faults import FaultClass
 
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 PAIR = "pair: "
-SPOILT = 12
-SAVED = "book.json"
+ABORT_AFTER = 12
+SAVED = "report.json"
+_COLUMN_NAMES = {"klass": "class", "sentinels_ok": "witnesses_ok"}
 
 
-class Spoilt(Exception):
+class RunAborted(Exception):
     """Nothing succeeds any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial. ``repaired``: right again, still right afterwards, and CHECK says so too."""
+    """One trial. ``repaired`` means right again, still right afterwards, and CHECK passes."""
 
     kind: str
-    klass: Class
+    klass: FaultClass
     seed: int
     detected_ms: float | None
     repaired_ms: float | None
     repaired: bool
     traffic_ok: bool
-    witnesses_ok: bool
+    sentinels_ok: bool
     control_broken: bool = False
 
-    def told(self) -> dict[str, Any]:
-        body = asdict(self)
-        return {"kind": body.pop("kind"), "class": body.pop("klass"), **body}
+    def as_json(self) -> dict[str, Any]:
+        """Return the row under the column names of ``build/drift.json``, a file format."""
+        return {_COLUMN_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @property
     def good(self) -> bool:
-        return self.repaired and self.traffic_ok and self.witnesses_ok and self.control_broken
+        """Whether the trial succeeded in everything, and the fault stayed without an agent."""
+        return self.repaired and self.traffic_ok and self.sentinels_ok and self.control_broken
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trial found: its times, unreachable pods and changed sentinels.
+
+    ``done`` is whether the repair is complete; without it ``repaired_ms`` does not count.
+    """
+
+    repaired_ms: float | None
+    done: bool
+    unreachable: Collection[str] | bool
+    changed: Collection[str]
+    detected_ms: float | None = None
+
+    def row(self, kind: str, klass: FaultClass, seed: int) -> Row:
+        """Return the row of this kind, without its control run."""
+        return Row(
+            kind,
+            klass,
+            seed,
+            self.detected_ms,
+            self.repaired_ms if self.done else None,
+            self.done,
+            not self.unreachable,
+            not self.changed,
+        )
 
 
 @dataclass
-class Book:
-    """Rows of a run, raw dumps beside them, and what else must hold.
+class Report:
+    """Rows and proofs of a run, with raw findings in files beside them.
 
-    Saved after each part of the run that is `done`, so that a run that was cut off can be taken up again.
+    Saved after each part of the run that is `done`, so that an interrupted run can be resumed.
     """
 
     evidence: Path
     seed: int
     pods: int
     rows: list[Row] = field(default_factory=list)
-    outages: dict[str, str] = field(default_factory=dict)
+    outage_windows: dict[str, str] = field(default_factory=dict)
     proofs: list[tuple[str, bool, str]] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
     @classmethod
-    def resumed(cls, evidence: Path) -> Book:
-        """As a run before left it."""
+    def resumed(cls, evidence: Path) -> Report:
+        """Return the report as an earlier run saved it. Raise SystemExit if there is none."""
         try:
             body = json.loads((evidence / SAVED).read_text())
         except FileNotFoundError:
-            raise SystemExit(f"no run to take up again in {evidence}") from None
+            raise SystemExit(f"no run to resume in {evidence}") from None
         body["rows"] = [Row(**row) for row in body["rows"]]
         body["proofs"] = [tuple(proof) for proof in body["proofs"]]
         return cls(evidence, **body)
 
-    def lacks(self, part: str, seed: int = 0) -> bool:
-        """Whether this part of the run is still to come."""
+    def is_pending(self, part: str, seed: int = 0) -> bool:
+        """Return whether this part of the run is not done yet."""
         return f"{part} {seed}" not in self.done
 
-    def finish(self, part: str, seed: int = 0) -> None:
+    def mark_done(self, part: str, seed: int = 0) -> None:
+        """Save the report with this part of the run done."""
         self.done.append(f"{part} {seed}")
         body = {key: value for key, value in asdict(self).items() if key != "evidence"}
         self.evidence.mkdir(parents=True, exist_ok=True)
@@ -85,23 +116,29 @@ class Book:
         fresh.rename(self.evidence / SAVED)
 
     def add(self, row: Row) -> None:
-        """Raises Spoilt where nothing succeeds any more: then the bed is broken, and each row would take minutes."""
+        """Add a row. Raise RunAborted if the last rows all failed.
+
+        Then the bed is broken, and each further row would take minutes.
+        """
         self.rows.append(row)
-        if len(self.rows) >= SPOILT and not any(each.repaired for each in self.rows[-SPOILT:]):
-            raise Spoilt(f"{SPOILT} rows in a row failed; the rest is left out")
+        if len(self.rows) >= ABORT_AFTER and not any(
+            each.repaired for each in self.rows[-ABORT_AFTER:]
+        ):
+            raise RunAborted(f"the last {ABORT_AFTER} rows failed; the rest is skipped")
 
     def dump(self, name: str, **facts: Any) -> None:
-        """A line of raw findings."""
+        """Append a line of raw findings to ``name``.jsonl."""
         self.evidence.mkdir(parents=True, exist_ok=True)
         with (self.evidence / f"{name}.jsonl").open("a") as file:
             file.write(json.dumps(facts, sort_keys=True, default=str) + "\n")
 
     def prove(self, title: str, holds: bool, figures: str) -> None:
+        """Record whether a statement holds, with the figures for it."""
         self.proofs.append((title, holds, figures))
         self.dump("proofs", title=title, holds=holds, figures=figures)
 
-    def broken_without(self, broken: dict[str, bool]) -> None:
-        """What the control run says of each kind goes into its rows."""
+    def record_control(self, broken: dict[str, bool]) -> None:
+        """Set in the rows of each kind what the control run found."""
         self.rows = [
             replace(row, control_broken=broken.get(row.kind, row.control_broken))
             for row in self.rows
@@ -109,7 +146,7 @@ class Book:
 
     @property
     def good(self) -> bool:
-        """The last column of a class says whether its aim is met."""
+        """Whether all aims are met, all rows are good and all proofs hold."""
         aims = all(line[-1] != _yes(False) for line in _classes(self.rows))
         return (
             aims
@@ -117,32 +154,31 @@ class Book:
             and all(holds for _, holds, _ in self.proofs)
         )
 
-    def write(self, build: Path, mode: str, head: str) -> None:
-        """Rows only where there was a table; what was shown besides stands in the text."""
-        build.mkdir(parents=True, exist_ok=True)
+    def write(self, mode: str, head: str) -> None:
+        """Write the Markdown page of the mode, and ``build/drift.json`` if there are rows or no
+        mode.
+        """
         if self.rows or not mode:
-            (build / "drift.json").write_text(
-                json.dumps([row.told() for row in self.rows], indent=1) + "\n"
-            )
-        name = f"drift-{mode}" if mode else "drift"
-        (build / f"{name}.md").write_text(f"{head}\n\n{markdown(self)}")
+            write_rows("drift", [row.as_json() for row in self.rows])
+        write_page(f"drift-{mode}" if mode else "drift", f"{head}\n\n{markdown(self)}")
 
     def show(self, console: Console, head: str) -> None:
+        """Print everything as tables."""
         console.print(head, highlight=False)
         if self.rows:
             console.print(_table(COLUMNS, _lines(self.rows), "repaired drift"))
             console.print(_table(CLASS_COLUMNS, _classes(self.rows), "by class"))
-        if self.outages:
+        if self.outage_windows:
             console.print(
                 _table(
-                    ("node-wide kind", "outage"),
-                    list(self.outages.items()),
-                    "outage windows, all pods",
+                    ("outage", "time without an answer"),
+                    list(self.outage_windows.items()),
+                    "outages of the sampled pods",
                 )
             )
         if self.proofs:
-            told = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
-            console.print(_table(("shown", "holds", "figures"), told, "besides"))
+            lines = [(title, _yes(holds), figures) for title, holds, figures in self.proofs]
+            console.print(_table(("shown", "holds", "figures"), lines, "proofs"))
 
 
 COLUMNS = (
@@ -153,24 +189,24 @@ COLUMNS = (
     "p50 ms",
     "max ms",
     "traffic",
-    "witnesses",
+    "sentinels",
     "broken without ovnlet",
 )
 CLASS_COLUMNS = ("class", "trials", "repaired", "p50 ms", "p99 ms", "max ms", "aim", "met")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of all does not exceed."""
+    """Return the smallest value that at least this share of all does not exceed, or NaN."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(len(ranked) * share) - 1)] if ranked else float("nan")
 
 
 def _lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """A line for each kind; all pairs share one."""
-    kinds: dict[str, list[Row]] = {}
+    """Return a line for each kind; all pairs share one."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        kinds.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
-    return [(name, mine[0].klass, *_figures(mine), *_flags(mine)) for name, mine in kinds.items()]
+        groups.setdefault("random pairs" if row.kind.startswith(PAIR) else row.kind, []).append(row)
+    return [(name, mine[0].klass, *_figures(mine), *_flags(mine)) for name, mine in groups.items()]
 
 
 def _figures(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -188,7 +224,7 @@ def _flags(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(
         _yes(all(flags))
         for flags in zip(
-            *((r.traffic_ok, r.witnesses_ok, r.control_broken) for r in rows), strict=True
+            *((r.traffic_ok, r.sentinels_ok, r.control_broken) for r in rows), strict=True
         )
     )
 
@@ -203,6 +239,7 @@ def _classes(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the line of a class; its last cell is whether the aim is met."""
     times = [row.repaired_ms for row in rows if row.repaired_ms is not None]
     found = {
         "p50": percentile(times, 0.5),
@@ -225,29 +262,27 @@ def _class(name: str, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def markdown(book: Book) -> str:
+def markdown(report: Report) -> str:
     parts = []
-    if book.rows:
+    if report.rows:
         parts += [
-            _markdown(COLUMNS, _lines(book.rows)),
-            _markdown(CLASS_COLUMNS, _classes(book.rows)),
+            markdown_table(COLUMNS, _lines(report.rows)),
+            markdown_table(CLASS_COLUMNS, _classes(report.rows)),
         ]
-    if book.outages:
+    if report.outage_windows:
         parts.append(
-            _markdown(
-                ("node-wide kind", "outage over the sampled pods"), list(book.outages.items())
+            markdown_table(
+                ("node-wide kind", "outage over the sampled pods"),
+                list(report.outage_windows.items()),
             )
         )
-    if book.proofs:
+    if report.proofs:
         parts.append(
-            _markdown(("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in book.proofs])
+            markdown_table(
+                ("shown", "holds", "figures"), [(t, _yes(h), f) for t, h, f in report.proofs]
+            )
         )
     return "\n".join(parts)
-
-
-def _markdown(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str) -> Table:

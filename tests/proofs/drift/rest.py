@@ -1,36 +1,40 @@
-"""A node at rest: for minutes nobody writes anything, and the agent's share of a processor is a figure."""
+"""A node at rest: for minutes nothing may write anywhere.
+
+The agent's share of a processor is a figure.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import Any
 
-from proofs.drift import parts, trials
-from proofs.drift.report import Book
-from proofs.drift.stage import BUILD, KEEPER, Stage
+from kit.report import write_summary
+from proofs.drift import trials
+from proofs.drift.environment import SENTINEL_POD, Environment
+from proofs.drift.report import Report
+from proofs.drift.table import BY_NAME
 from proofs.drift.writes import Writes
 from testbed import progress
 
-CALM = 20.0  # seconds without a write by anybody, before rest begins
+QUIET_SECONDS = 20.0  # without a write by any process, before rest begins
 AIM = 0.5  # percent of a core
 
 
-def run(stage: Stage, book: Book, minutes: float) -> None:
-    pods, (pid,) = len(stage.targets), stage.agent_pids()
-    with progress.step(
-        f"waiting for {CALM:g} s without a write"
-    ):  # events are posted, addresses are checked
-        writes = Writes.from_rest(stage, CALM, 180)
-    used, began = _seconds(stage, pid), time.monotonic()
+def run(env: Environment, report: Report, minutes: float) -> None:
+    """Count all writes for so many minutes, and write ``build/drift-rest.json``."""
+    pods, (pid,) = len(env.targets), env.agent_pids()
+    # Until then Events are posted and addresses checked for duplicates.
+    with progress.step(f"waiting for {QUIET_SECONDS:g} s without a write"):
+        writes = Writes.from_rest(env, QUIET_SECONDS, 180)
+    used, began = _seconds(env, pid), time.monotonic()
     with progress.step(f"{pods} pods at rest for {minutes:g} minutes") as step:
         while (gone := time.monotonic() - began) < minutes * 60:
             step.note(f"{gone:.0f} s")
             time.sleep(min(5.0, minutes * 60 - gone) + 0.01)
     written, gone = writes.so_far(), time.monotonic() - began
-    same = stage.agent_pids() == [pid]
-    share = 100 * (_seconds(stage, pid) - used) / gone if same else float("nan")
+    same = env.agent_pids() == [pid]
+    share = 100 * (_seconds(env, pid) - used) / gone if same else float("nan")
     body: dict[str, Any] = {
         "pods": pods,
         "seconds": round(gone, 1),
@@ -42,29 +46,31 @@ def run(stage: Stage, book: Book, minutes: float) -> None:
         "ovsdb_rows": written.rows,
         "kernel": written.kernel,
     }
-    (BUILD / "drift-rest.json").write_text(json.dumps(body, indent=1) + "\n")
-    book.dump("rest", **body)
-    book.prove(
+    write_summary("drift-rest", body)
+    report.dump("rest", **body)
+    report.prove(
         f"{pods} pods, {gone / 60:.1f} minutes at rest: no write", written.none, str(written)
     )
-    _counters_count(stage, book)
-    book.prove("the agent ran through", same, f"{share:.2f} % of a core (aim: under {AIM} %)")
-
-
-def _counters_count(stage: Stage, book: Book) -> None:
-    """A counter that never moves proves nothing: a repair moves each of them."""
-    writes, kinds = (
-        Writes(stage),
-        [parts.BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")],
+    _counters_count(env, report)
+    report.prove(
+        "the agent was not restarted", same, f"{share:.2f} % of a core (aim: under {AIM} %)"
     )
-    victim = next(each for each in stage.targets if each.pod != KEEPER)
-    stage.hand.ask("trial", items=[trials.item(victim, *kinds)], timeout=10)
-    time.sleep(5)  # the Event is posted
+
+
+def _counters_count(env: Environment, report: Report) -> None:
+    """Prove that a repair moves each counter: one that never moves would prove nothing."""
+    writes, faults = (
+        Writes(env),
+        [BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")],
+    )
+    victim = next(each for each in env.targets if each.pod != SENTINEL_POD)
+    env.exec_agent.ask("trial", items=[trials.item(victim, *faults)], timeout=10)
+    time.sleep(5)  # until the Event has been posted
     written = writes.so_far()
-    book.prove("the same counters see a repair", written.all, str(written))
+    report.prove("the same counters see a repair", written.all, str(written))
 
 
-def _seconds(stage: Stage, pid: int) -> float:
-    """Processor time of a process of the node."""
-    fields = stage.bed.node().path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+def _seconds(env: Environment, pid: int) -> float:
+    """Return the processor time in seconds of a process of the node."""
+    fields = env.bed.node().path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""The foreign eye on OVSDB: an own monitor over the unix socket, kept up to date, connected again when it is cut."""
+"""An independent OVSDB client: a monitor over the unix socket that reconnects when disconnected."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ _NOISE = ("ovn-installed-ts",)
 
 
 class Rows:
-    """`tables` holds rows by UUID, as of the last `pump`."""
+    """A copy of the monitored tables: `tables` has rows by UUID, as of the last `pump`.
+
+    `changes` counts row updates since it was last reset.
+    """
 
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
-        self._door: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._buffer = ""
         self._tried = 0.0
         self._marks = 0
@@ -42,43 +45,47 @@ class Rows:
         self.changes = 0
 
     def fileno(self) -> int:
-        return self._door.fileno() if self._door else -1
+        """Return the socket's descriptor, or -1 without a connection."""
+        return self._socket.fileno() if self._socket else -1
 
     def pump(self) -> None:
-        """Take in what has arrived; connect where there is no connection."""
-        if self._door is None:
+        """Read what has arrived without blocking; connect if there is no connection."""
+        if self._socket is None:
             self._connect()
             return
         while True:
             try:
-                data = self._door.recv(1 << 18)
+                data = self._socket.recv(1 << 18)
             except BlockingIOError:
                 break
             except OSError:
                 data = b""
             if not data:
-                self._cut()
+                self._disconnect()
                 return
             self._buffer += data.decode()
         self._decode()
 
-    def barrier(self, patience: float = 0.5) -> None:
-        """Until all that was committed before has arrived; a server that is silent is not waited for."""
-        if self._door is None:
+    def barrier(self, timeout: float = 0.5) -> None:
+        """Wait until everything committed so far has arrived, but at most ``timeout`` seconds."""
+        if self._socket is None:
             return
         self._marks += 1
         self._send({"method": "echo", "id": f"mark {self._marks}", "params": []})
-        end = time.monotonic() + patience
-        while self._answered < self._marks and time.monotonic() < end and self._door is not None:
+        end = time.monotonic() + timeout
+        while self._answered < self._marks and time.monotonic() < end and self._socket is not None:
             time.sleep(0.0005)
             self.pump()
 
     def interfaces(self, name: str) -> list[Row]:
+        """Return the Interface rows of this name."""
         return [row for row in self.tables.get("Interface", {}).values() if row["name"] == name]
 
     def facts(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """What is compared of one port, its interface, and those that claim the same logical port."""
-        if self._door is None:
+        """Yield what is compared of one port, its interface, and the interfaces of the same
+        iface-id.
+        """
+        if self._socket is None:
             yield "ovsdb", "away"
             return
         ports = {uuid for uuid, row in self.tables["Port"].items() if row["name"] == port}
@@ -100,7 +107,7 @@ class Rows:
         yield from self._limits(port, iface_id)
 
     def _limits(self, port: str, iface_id: str) -> Iterator[tuple[str, str]]:
-        """What the port is bound to, and how many rows are labelled as this port's, bound or not."""
+        """Yield the port's QoS row, and how many rows are labelled as this port's, bound or not."""
         bound = {
             uuid
             for row in self.tables["Port"].values()
@@ -126,33 +133,33 @@ class Rows:
         if time.monotonic() - self._tried < 0.02:
             return
         self._tried = time.monotonic()
-        door = socket.socket(socket.AF_UNIX)
+        sock = socket.socket(socket.AF_UNIX)
         try:
-            door.settimeout(0.2)
-            door.connect(self._path)
+            sock.settimeout(0.2)
+            sock.connect(self._path)
         except OSError:
-            door.close()
+            sock.close()
             return
-        door.setblocking(False)
-        self._door, self._buffer, self.tables = door, "", {table: {} for table in _COLUMNS}
+        sock.setblocking(False)
+        self._socket, self._buffer, self.tables = sock, "", {table: {} for table in _COLUMNS}
         self._marks = self._answered = 0
-        wish = {table: [{"columns": columns}] for table, columns in _COLUMNS.items()}
+        request = {table: [{"columns": names}] for table, names in _COLUMNS.items()}
         self._send(
-            {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", wish]}
+            {"method": "monitor", "id": "monitor", "params": ["Open_vSwitch", "drift", request]}
         )
         self.barrier(2.0)
 
-    def _cut(self) -> None:
-        if self._door is not None:
-            self._door.close()
-        self._door = None
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._door is not None
+        assert self._socket is not None
         try:
-            self._door.sendall(json.dumps(message).encode())
+            self._socket.sendall(json.dumps(message).encode())
         except OSError:
-            self._cut()
+            self._disconnect()
 
     def _decode(self) -> None:
         decoder, at = json.JSONDecoder(), 0
@@ -185,7 +192,10 @@ class Rows:
 
 
 def _set(value: Any) -> set[Any]:
-    """OVSDB writes a set of one as the thing itself, and a reference as a pair."""
+    """Return a column as a set.
+
+    OVSDB writes a set of one as the value itself, and a reference as a pair.
+    """
     if isinstance(value, list) and value[0] == "set":
         return {item[1] if isinstance(item, list) else item for item in value[1]}
     return {value[1] if isinstance(value, list) else value}
@@ -196,7 +206,7 @@ def _map(value: Any) -> dict[Any, Any]:
 
 
 def _words(row: Row) -> str:
-    """Both maps of a QoS or a Queue row."""
+    """Return both maps of a QoS or a Queue row as text."""
     return str(
         [
             sorted(_map(row[column]).items())

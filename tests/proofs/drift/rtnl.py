@@ -1,4 +1,7 @@
-"""The foreign eye on the kernel: own rtnetlink messages, so that no error of the agent's decoder is shared."""
+"""An independent rtnetlink client.
+
+Its messages are its own, so that it shares no error with the agent's decoder.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ Attributes = dict[int, bytes]
 
 
 def attributes(body: bytes, at: int) -> Attributes:
+    """Return the netlink attributes from this offset on, by type."""
     found: Attributes = {}
     while at + 4 <= len(body):
         size, kind = struct.unpack_from("=HH", body, at)
@@ -36,6 +40,7 @@ def attributes(body: bytes, at: int) -> Attributes:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and body of each netlink message."""
     at = 0
     while at + 16 <= len(data):
         size, kind = struct.unpack_from("=IH", data, at)
@@ -44,7 +49,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Kernel:
-    """One socket in the namespace where it was made."""
+    """An rtnetlink socket of the namespace in which it was made."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -57,7 +62,10 @@ class Kernel:
         self._socket.close()
 
     def ask(self, kind: int, body: bytes, *, dump: bool = False) -> list[bytes]:
-        """The replies' bodies; none where the kernel refuses."""
+        """Return the bodies of the replies; none if the kernel refuses.
+
+        Raise TimeoutError after 2 s.
+        """
         flags = _REQUEST | (_DUMP if dump else 0)
         self._socket.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
         found: list[bytes] = []
@@ -70,13 +78,14 @@ class Kernel:
                 return found
 
     def link(self, name: str) -> bytes | None:
+        """Return the link's RTM_NEWLINK body, or None if there is no such link."""
         text = name.encode() + b"\0"
-        wish = struct.pack("=HH", 4 + len(text), _IFNAME) + text + bytes(-len(text) % 4)
-        return next(iter(self.ask(GETLINK, bytes(16) + wish)), None)
+        attribute = struct.pack("=HH", 4 + len(text), _IFNAME) + text + bytes(-len(text) % 4)
+        return next(iter(self.ask(GETLINK, bytes(16) + attribute)), None)
 
 
 def link_facts(body: bytes) -> tuple[str, str]:
-    """Name, and what is compared of it."""
+    """Return the link's name, and what is compared of it as text."""
     (flags,) = struct.unpack_from("=I", body, 8)
     found = attributes(body, 16)
     name = found[_IFNAME].rstrip(b"\0").decode()
@@ -87,15 +96,17 @@ def link_facts(body: bytes) -> tuple[str, str]:
 
 
 def index(body: bytes) -> int:
+    """Return the link's index."""
     return int(struct.unpack_from("=i", body, 4)[0])
 
 
 def has_peer_elsewhere(body: bytes) -> bool:
+    """Return whether the link's peer is in another namespace."""
     return _NETNSID in attributes(body, 16)
 
 
 def pod_facts(kernel: Kernel) -> Iterator[tuple[str, str]]:
-    """Links, global addresses, routes of the main table and what they lead to, seen inside one namespace."""
+    """Yield the links, global addresses and main table's routes of the present namespace."""
     for body in kernel.ask(GETLINK, bytes(16), dump=True):
         name, facts = link_facts(body)
         if name != "lo":
@@ -108,7 +119,7 @@ def pod_facts(kernel: Kernel) -> Iterator[tuple[str, str]]:
 
 
 def _address(body: bytes) -> Iterator[tuple[str, str]]:
-    """Those of the link's own scope are the kernel's."""
+    """Yield the address unless it is link-local, which the kernel makes."""
     family, prefix, flags, scope = struct.unpack_from("=BBBB", body)
     found = attributes(body, 8)
     if scope == 0:
@@ -138,8 +149,8 @@ def _hop(family: int, found: Attributes) -> str:
     )
 
 
-def way(kernel: Kernel, target: str) -> str:
-    """Gateway and source that the kernel would use for this address now."""
+def resolve_route(kernel: Kernel, target: str) -> str:
+    """Return the gateway and source that the kernel would use for this address now."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     packed = socket.inet_pton(family, target)
     body = (
@@ -152,10 +163,10 @@ def way(kernel: Kernel, target: str) -> str:
 
 
 def tx_checksum(name: str) -> str:
-    """ethtool's word on transmit checksums, asked inside the namespace."""
+    """Return what ethtool shows of transmit checksums in the present namespace."""
     value = array.array("B", struct.pack("=II", _GTXCSUM, 0))
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door, suppress(OSError):
-        fcntl.ioctl(door, _SIOCETHTOOL, request)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(OSError):
+        fcntl.ioctl(sock, _SIOCETHTOOL, request)
         return "on" if struct.unpack("=II", value.tobytes())[1] else "off"
     return "no link"

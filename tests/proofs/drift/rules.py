@@ -1,4 +1,6 @@
-"""What ovnlet may not do: repair a pod that is exempted, and fight for ever with whoever undoes its repairs at once."""
+"""What ovnlet must not do: repair an exempted pod, and repair without end what is undone at
+once.
+"""
 
 from __future__ import annotations
 
@@ -8,112 +10,109 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
-from proofs.drift import parts, trials
-from proofs.drift.look import Target
-from proofs.drift.report import Book, Row
-from proofs.drift.stage import KEEPER, Stage
+from proofs.drift import restarts, trials
+from proofs.drift.control import CONTROL_WAIT
+from proofs.drift.environment import SENTINEL_POD, Environment
+from proofs.drift.observe import Target
+from proofs.drift.report import Outcome, Report, Row
+from proofs.drift.table import BY_NAME
 from testbed.service import BedError, wait_for
 from testbed.space import Inside
 
 EXEMPTION = "pod exempted by ovnlet.io/repair, then no more"
-PATIENCE = "repairs undone at once, for 15 s"
+BACKOFF = "repairs undone at once, for 15 s"
 KEY = "ovnlet.io/repair"
 BROKEN = ("pod MTU changed", "iface-id removed", "host qdisc deleted")
-KNOWN = 3.0  # seconds in which an annotation has reached the agent
-EXEMPT, STRUGGLE = 5.0, 15.0
-# Fifteen repairs are free; then come rests of 1, 2, 4 and 8 s.
-MOST = 21
-LONGEST_REST = 60.0
+PROPAGATION_SECONDS = 3.0  # until an annotation has reached the agent
+EXEMPT_SECONDS, UNDO_SECONDS = 5.0, 15.0
+# Fifteen repairs are free, then one in 2.5 s: the budget in operator/ovnlet/reconcile/budget.py.
+MAX_REPAIRS = 21
+LONGEST_BACKOFF = 60.0
 
 
-def _victim(stage: Stage, seed: int) -> Target:
-    pods = [each for each in stage.targets if each.pod != KEEPER and each.limited]
+def _victim(env: Environment, seed: int) -> Target:
+    pods = [each for each in env.targets if each.pod != SENTINEL_POD and each.limited]
     return pods[seed % len(pods)]
 
 
-def _told(stage: Stage, victim: Target, reason: str, words: str) -> bool:
+def _has_event(env: Environment, victim: Target, reason: str, words: str) -> bool:
     return any(
-        e["reason"] == reason and words in e["message"] for e in stage.cluster.events(victim.pod)
+        e["reason"] == reason and words in e["message"] for e in env.cluster.events(victim.pod)
     )
 
 
-def _exempt(stage: Stage, victim: Target, mode: str) -> None:
-    stage.bed.kubectl("annotate", "--overwrite", "pod", victim.pod, f"{KEY}={mode}")
-    time.sleep(KNOWN)
+def _exempt(env: Environment, victim: Target, mode: str) -> None:
+    env.bed.kubectl("annotate", "--overwrite", "pod", victim.pod, f"{KEY}={mode}")
+    time.sleep(PROPAGATION_SECONDS)
 
 
-def _lift(stage: Stage, victim: Target) -> float:
-    stage.bed.kubectl("annotate", "pod", victim.pod, f"{KEY}-")
+def _lift(env: Environment, victim: Target) -> float:
+    env.bed.kubectl("annotate", "pod", victim.pod, f"{KEY}-")
     return time.monotonic()
 
 
-def _break(stage: Stage, victim: Target) -> None:
-    stage.tools([line for name in BROKEN for line in parts.BY_NAME[name].tools(victim)])
+def _break(env: Environment, victim: Target) -> None:
+    env.tools([line for name in BROKEN for line in BY_NAME[name].tools(victim)])
 
 
-def _stays_broken(stage: Stage, victim: Target, seconds: float) -> bool:
-    """All of it, from now to the end."""
-    before = stage.wrong([victim])
+def _is_still_broken(env: Environment, victim: Target, seconds: float) -> bool:
+    """Return whether all differences of the pod stay for so many seconds."""
+    before = env.wrong([victim])
     time.sleep(seconds)
-    return bool(before) and stage.wrong([victim]) == before
+    return bool(before) and env.wrong([victim]) == before
 
 
-def exemption(stage: Stage, book: Book, seed: int) -> list[Row]:
-    """Once only told of, once not even that; each time repaired as soon as the annotation goes."""
+def exemption(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Verify that an exempted pod is not repaired until the annotation is removed.
+
+    The mode `report` posts an Event, the mode `off` does not.
+    """
     rows = []
     for number, mode in enumerate(("report", "off")):
-        victim, name = _victim(stage, seed + number), f"{EXEMPTION}: {mode}"
-        _exempt(stage, victim, mode)
-        _break(stage, victim)
-        stayed = _stays_broken(stage, victim, EXEMPT)
-        told = _told(stage, victim, "NetworkDrifted", "eth0") or _told(
-            stage, victim, "NetworkDrifted", victim.port
+        victim, name = _victim(env, seed + number), f"{EXEMPTION}: {mode}"
+        _exempt(env, victim, mode)
+        _break(env, victim)
+        kept = _is_still_broken(env, victim, EXEMPT_SECONDS)
+        has_event = _has_event(env, victim, "NetworkDrifted", "eth0") or _has_event(
+            env, victim, "NetworkDrifted", victim.port
         )
-        since = _lift(stage, victim)
-        result = stage.right(victim, since, trials.FAST_SECONDS)
-        silent, failed, harmed = stage.traffic([victim]), stage.check([victim]), stage.harmed(2)
-        book.dump(
-            "rules", kind=name, stayed=stayed, told=told, result=result, silent=silent, check=failed
-        )
-        book.prove(
-            f"{name}: drift stayed for {EXEMPT:g} s", stayed, "yes" if stayed else "it was repaired"
-        )
+        since = _lift(env, victim)
+        result = env.right(victim, since, trials.FAST_TIMEOUT)
+        unreachable, failed = env.traffic([victim]), env.cni_check([victim])
+        changed, found = env.changed_sentinels(2), {"unreachable": unreachable, "check": failed}
+        report.dump("rules", kind=name, kept=kept, has_event=has_event, result=result, **found)
+        title = f"{name}: drift stayed for {EXEMPT_SECONDS:g} s"
+        report.prove(title, kept, "yes" if kept else "it was repaired")
         if mode == "report":
-            book.prove(f"{name}: an Event names what is left", told, "NetworkDrifted")
-        done = stayed and result["repaired_ms"] is not None and not failed
-        rows.append(
-            Row(
-                name,
-                "rule",
-                seed,
-                None,
-                result["repaired_ms"] if done else None,
-                done,
-                not silent,
-                not harmed,
-            )
-        )
+            report.prove(f"{name}: an Event names what is left", has_event, "NetworkDrifted")
+        done = kept and result["repaired_ms"] is not None and not failed
+        outcome = Outcome(result["repaired_ms"], done, unreachable, changed)
+        rows.append(outcome.row(name, "rule", seed))
     return rows
 
 
-def never_lifted(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
+def exemption_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pods stay broken without an agent."""
     broken = {}
     for number, mode in enumerate(("report", "off")):
-        victim = _victim(stage, seed + number)
-        stage.agent_away()
-        _exempt(stage, victim, mode)
-        _break(stage, victim)
-        _lift(stage, victim)
-        broken[f"{EXEMPTION}: {mode}"] = _stays_broken(stage, victim, parts.GENEROUS)
-        stage.agent_back()
-        parts.watched(stage, time.monotonic())
+        victim = _victim(env, seed + number)
+        env.remove_agent()
+        _exempt(env, victim, mode)
+        _break(env, victim)
+        _lift(env, victim)
+        broken[f"{EXEMPTION}: {mode}"] = _is_still_broken(env, victim, CONTROL_WAIT)
+        env.restore_agent()
+        restarts.wait_repaired(env, time.monotonic())
     return broken
 
 
 @contextmanager
-def _struggle(stage: Stage, victim: Target) -> Iterator[Inside]:
-    """Somebody sets the pod's MTU again and again, and somebody else writes down every change of it."""
-    node, name = stage.bed.node(), victim.netns.rpartition("/")[2]
+def _undoing(env: Environment, victim: Target) -> Iterator[Inside]:
+    """Set the pod's MTU again and again during the block.
+
+    Yield a monitor that prints every change of it.
+    """
+    node, name = env.bed.node(), victim.netns.rpartition("/")[2]
     monitor = node.popen(["ip", "-n", name, "-o", "monitor", "link"])
     loop = node.popen(
         ["sh", "-c", f"while :; do ip -n {name} link set eth0 mtu 1300; sleep 0.05; done"]
@@ -127,54 +126,55 @@ def _struggle(stage: Stage, victim: Target) -> Iterator[Inside]:
 
 
 def _repairs(text: str) -> int:
-    """How often the MTU went from the stranger's to another."""
+    """Return how often the MTU changed from the foreign value to another."""
     seen = re.findall(r" mtu (\d+) ", text)
     return sum(one == "1300" != other for one, other in pairwise(seen))
 
 
-def patience(stage: Stage, book: Book, seed: int) -> list[Row]:
-    """The time is from the stranger's last word: at most the rest that was under way then."""
-    victim = _victim(stage, seed + 2)
-    with _struggle(stage, victim) as monitor:
-        time.sleep(STRUGGLE)
+def backoff(env: Environment, report: Report, seed: int) -> list[Row]:
+    """Verify that a repair that is undone at once is repeated only a limited number of times.
+
+    The time is measured from the last foreign change: at most the delay that had begun then.
+    """
+    victim = _victim(env, seed + 2)
+    with _undoing(env, victim) as monitor:
+        time.sleep(UNDO_SECONDS)
     since = time.monotonic()
-    stage.tools(parts.BY_NAME["pod MTU changed"].tools(victim))
+    env.tools(BY_NAME["pod MTU changed"].tools(victim))
     repairs = _repairs(monitor.communicate(timeout=10)[0])
-    result = stage.right(victim, since, LONGEST_REST)
+    result = env.right(victim, since, LONGEST_BACKOFF)
     try:
-        told = wait_for(
-            lambda: _told(stage, victim, "NetworkDrifted", "undone at once"), "the Event", timeout=5
+        has_event = wait_for(
+            lambda: _has_event(env, victim, "NetworkDrifted", "undone at once"),
+            "the Event",
+            timeout=5,
         )
     except BedError:
-        told = False
-    silent, failed, harmed = stage.traffic([victim]), stage.check([victim]), stage.harmed(2)
-    book.dump(
-        "rules",
-        kind=PATIENCE,
-        repairs=repairs,
-        told=told,
-        result=result,
-        silent=silent,
-        check=failed,
-    )
-    book.prove(
-        f"{PATIENCE}: not more than {MOST} repairs, but some",
-        5 <= repairs <= MOST,
+        has_event = False
+    unreachable, failed = env.traffic([victim]), env.cni_check([victim])
+    changed, found = env.changed_sentinels(2), {"unreachable": unreachable, "check": failed}
+    report.dump("rules", kind=BACKOFF, repairs=repairs, has_event=has_event, result=result, **found)
+    report.prove(
+        f"{BACKOFF}: not more than {MAX_REPAIRS} repairs, but some",
+        5 <= repairs <= MAX_REPAIRS,
         f"{repairs} repairs",
     )
-    book.prove(
-        f"{PATIENCE}: an Event says so", told, "NetworkDrifted: undone at once again and again"
+    report.prove(
+        f"{BACKOFF}: an Event says so", has_event, "NetworkDrifted: undone at once again and again"
     )
     done = result["repaired_ms"] is not None and not failed
-    return [Row(PATIENCE, "rule", seed, None, result["repaired_ms"], done, not silent, not harmed)]
+    return [
+        Row(BACKOFF, "rule", seed, None, result["repaired_ms"], done, not unreachable, not changed)
+    ]
 
 
-def undone(stage: Stage, _book: Book, seed: int) -> dict[str, bool]:
-    victim = _victim(stage, seed + 2)
-    stage.agent_away()
-    with _struggle(stage, victim):
+def backoff_control(env: Environment, _report: Report, seed: int) -> dict[str, bool]:
+    """Return whether the pod stays broken without an agent."""
+    victim = _victim(env, seed + 2)
+    env.remove_agent()
+    with _undoing(env, victim):
         time.sleep(1)
-    broken = _stays_broken(stage, victim, parts.GENEROUS)
-    stage.agent_back()
-    parts.watched(stage, time.monotonic())
-    return {PATIENCE: broken}
+    broken = _is_still_broken(env, victim, CONTROL_WAIT)
+    env.restore_agent()
+    restarts.wait_repaired(env, time.monotonic())
+    return {BACKOFF: broken}

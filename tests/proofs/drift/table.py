@@ -1,7 +1,8 @@
-"""The whole table."""
+"""All faults of single pods."""
 
 from __future__ import annotations
 
-from proofs.drift import kinds, limits
+from proofs.drift import faults, limits
 
-KINDS = [*kinds.KINDS, *limits.LIMITS]
+FAULTS = [*faults.FAULTS, *limits.LIMITS]
+BY_NAME = {fault.name: fault for fault in FAULTS}

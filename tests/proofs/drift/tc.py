@@ -1,4 +1,4 @@
-"""The foreign eye on traffic control: qdiscs and classes as the kernel shows them, by own messages like all of rtnl."""
+"""An independent traffic control client: qdiscs and classes as the kernel shows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATESPEC = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class TcObject:
     """A qdisc, or a class, whose ``info`` is its leaf."""
 
     link: int
@@ -28,42 +28,46 @@ class Thing:
 
     @property
     def place(self) -> str:
+        """The parent's handle, or "root"."""
         return "root" if self.parent == ROOT else _number(self.parent)
 
 
 def facts(kernel: Kernel, index: int) -> Iterator[tuple[str, str]]:
-    """All queues of one link, and the classes in them."""
-    for qdisc in _things(kernel, GETQDISC, 0):
+    """Yield all qdiscs of one link but ingress, and its HTB classes."""
+    for qdisc in _objects(kernel, GETQDISC, 0):
         if qdisc.link == index and qdisc.parent != INGRESS:
             yield (
                 f"qdisc at {qdisc.place}",
                 f"{qdisc.kind} {_number(qdisc.handle)} {_options(qdisc)}".strip(),
             )
-    for each in _things(kernel, GETTCLASS, index):
+    for each in _objects(kernel, GETTCLASS, index):
         if each.kind == "htb":
             yield f"class {_number(each.handle)}", f"{_htb(each.options)} leaf {_number(each.info)}"
 
 
-def _things(kernel: Kernel, kind: int, index: int) -> list[Thing]:
+def _objects(kernel: Kernel, kind: int, index: int) -> list[TcObject]:
     found = []
     for body in kernel.ask(kind, _TC.pack(0, index, 0, 0, 0), dump=True):
         _, link, handle, parent, info = _TC.unpack_from(body)
-        told = attributes(body, _TC.size)
+        found_attributes = attributes(body, _TC.size)
         found.append(
-            Thing(
+            TcObject(
                 link,
                 handle,
                 parent,
                 info,
-                told[_KIND].rstrip(b"\0").decode(),
-                told.get(_OPTIONS, b""),
+                found_attributes[_KIND].rstrip(b"\0").decode(),
+                found_attributes.get(_OPTIONS, b""),
             )
         )
     return found
 
 
-def _options(qdisc: Thing) -> str:
-    """The words of a token bucket; of an htb nothing, as it counts in there; of any other the bytes."""
+def _options(qdisc: TcObject) -> str:
+    """Return a token bucket's options as text, and those of any other qdisc as hex.
+
+    Those of an HTB qdisc are left out: the kernel counts packets in them.
+    """
     if qdisc.kind == "htb":
         return ""
     if qdisc.kind != "tbf":
@@ -81,7 +85,7 @@ def _htb(options: bytes) -> str:
 
 
 def _rate(parameters: bytes, at: int) -> str:
-    """As bits, since the kernel keeps bytes."""
+    """Return the rate in bit/s; the kernel keeps bytes."""
     (rate,) = struct.unpack_from("=I", parameters, at + _RATESPEC - 4)
     return f"{rate * 8}"
 

@@ -1,4 +1,8 @@
-"""The table carried out on single pods: each kind alone on several pods, those the resync finds, and random pairs."""
+"""The faults of single pods carried out.
+
+Each is injected alone into several pods; those that only the resync finds, all at once; and random
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -8,177 +12,185 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from proofs.drift.guard import surviving
-from proofs.drift.kinds import Kind
-from proofs.drift.look import Target
-from proofs.drift.report import PAIR, Book, Row
-from proofs.drift.stage import KEEPER, Stage
-from proofs.drift.table import KINDS
+from proofs.drift.environment import SENTINEL_POD, Environment
+from proofs.drift.faults import Fault
+from proofs.drift.guard import recording_failures
+from proofs.drift.observe import Target
+from proofs.drift.report import PAIR, Outcome, Report, Row
+from proofs.drift.table import FAULTS
 from testbed import progress
 
-FAST_SECONDS = 10
-TIDY_SECONDS = 2
+FAST_TIMEOUT = 10
+CLEANUP_SECONDS = 2
 RESYNC = "class resync"
-RESYNC_SECONDS = 200  # three intervals of the agent's default
-# `ip address flush` looks again after each round, and gives up after ten: what it removes is back by then.
-_OUTRUN = "Flush remains incomplete"
+RESYNC_TIMEOUT = 200  # seconds; three intervals of the agent's default
+# `ip address flush` lists addresses again after each round and gives up after ten rounds: the agent
+# has put back what it removed.
+_FLUSH_GAVE_UP = "Flush remains incomplete"
 
 
-def _left(stage: Stage, targets: Sequence[Target]) -> dict[str, list[str]]:
-    """What is wrong in the end. To tidy up is a fault too, of tools whose end the repair need not precede."""
-    end = time.monotonic() + TIDY_SECONDS
-    while (wrong := stage.wrong(targets)) and time.monotonic() < end:
+def _left(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
+    """Return what is wrong in the end.
+
+    A cleanup may be a fault too, so the repair gets some time.
+    """
+    end = time.monotonic() + CLEANUP_SECONDS
+    while (wrong := env.wrong(targets)) and time.monotonic() < end:
         time.sleep(0.1)
     return wrong
 
 
-def candidates(stage: Stage, *kinds: Kind) -> list[Target]:
-    """The keeper's inside holds a stranger's things: only what leaves that alone may strike it."""
-    spared = {KEEPER} if any(kind.where in ("pod", "link") for kind in kinds) else set()
+def candidates(env: Environment, *faults: Fault) -> list[Target]:
+    """Return the pods that these faults may hit.
+
+    The sentinel pod has foreign objects inside, so only faults that leave its inside alone may hit
+    it.
+    """
+    untouched = {SENTINEL_POD} if any(fault.where in ("pod", "link") for fault in faults) else set()
     fit = [
         target
-        for target in stage.targets
-        if target.limited or not any(kind.limited for kind in kinds)
+        for target in env.targets
+        if target.limited or not any(fault.limited for fault in faults)
     ]
-    return [target for target in fit if target.pod not in spared | stage.silent] or fit
+    return [target for target in fit if target.pod not in untouched | env.unreachable] or fit
 
 
-def item(target: Target, *kinds: Kind) -> dict[str, Any]:
-    lines = [line for kind in kinds for line in kind.tools(target)]
-    return {"target": asdict(target), "tools": lines, "keeps": any(kind.keeps for kind in kinds)}
+def item(target: Target, *faults: Fault) -> dict[str, Any]:
+    """Return the exec agent's work item for these faults of a pod."""
+    lines = [line for fault in faults for line in fault.tools(target)]
+    return {
+        "target": asdict(target),
+        "tools": lines,
+        "allow_extra": any(fault.allow_extra for fault in faults),
+    }
 
 
-def fast(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
-    """Each kind of class event, one pod at a time, several pods."""
-    wanted = [kind for kind in kinds if kind.fast]
+def fast(
+    env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int
+) -> None:
+    """Inject each fault of class event into one pod at a time, on several pods."""
+    wanted = [fault for fault in faults if fault.fast]
     with progress.step(
         f"class event: {len(wanted)} kinds, {repeats} times each, seed {seed}"
     ) as step:
-        for number, kind in enumerate(wanted):
+        for number, fault in enumerate(wanted):
             for repeat in range(repeats):
-                step.note(f"{number + 1}/{len(wanted)} {kind.name}")
+                step.note(f"{number + 1}/{len(wanted)} {fault.name}")
                 own = seed + 1000 * number + repeat
-                target = random.Random(own).choice(candidates(stage, kind))
-                if book.lacks(kind.name, own):
-                    _guarded(stage, book, (kind.name, target, (kind,)), own)
+                target = random.Random(own).choice(candidates(env, fault))
+                if report.is_pending(fault.name, own):
+                    _run(env, report, (fault.name, target, (fault,)), own)
 
 
-def pairs(stage: Stage, book: Book, chosen: Sequence[tuple[Kind, Kind]], seed: int) -> None:
-    """Two kinds at once on one pod: the second often strikes while the first is being repaired."""
+def pairs(
+    env: Environment, report: Report, chosen: Sequence[tuple[Fault, Fault]], seed: int
+) -> None:
+    """Inject two faults at once into one pod.
+
+    The second often hits during the first one's repair.
+    """
     with progress.step(f"{len(chosen)} random pairs of the fast kinds, seed {seed}") as step:
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
-            target = random.Random(seed + number).choice(candidates(stage, *pair))
-            if book.lacks(pair_name(pair), seed + number):
-                _guarded(stage, book, (pair_name(pair), target, pair), seed + number)
+            target = random.Random(seed + number).choice(candidates(env, *pair))
+            if report.is_pending(pair_name(pair), seed + number):
+                _run(env, report, (pair_name(pair), target, pair), seed + number)
 
 
-def slow(stage: Stage, book: Book, kinds: Sequence[Kind], repeats: int, seed: int) -> None:
-    """What no notification tells of: all at the same time, as each waits for a resync."""
-    wanted = [kind for kind in kinds if kind.klass == "resync"]
-    if not wanted or not book.lacks(RESYNC, seed):
+def slow(
+    env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int
+) -> None:
+    """Inject the faults that no notification reports, all at once, as each waits for a resync."""
+    wanted = [fault for fault in faults if fault.klass == "resync"]
+    if not wanted or not report.is_pending(RESYNC, seed):
         return
-    pods = [target for target in stage.targets if target.pod != KEEPER]
+    pods = [target for target in env.targets if target.pod != SENTINEL_POD]
     random.Random(seed).shuffle(pods)
     repeats = max(1, min(repeats, len(pods) // len(wanted)))
-    struck = list(zip([kind for kind in wanted for _ in range(repeats)], pods, strict=False))
+    faulted = list(zip([fault for fault in wanted for _ in range(repeats)], pods, strict=False))
     title = f"class resync: {len(wanted)} kinds, {repeats} times each, seed {seed}"
-    with progress.step(title), surviving(stage, book, RESYNC, "resync", seed):
-        for row in _tried(
-            stage, book, [(k.name, t, (k,)) for k, t in struck], seed, RESYNC_SECONDS
+    with progress.step(title), recording_failures(env, report, RESYNC, "resync", seed):
+        for row in _trial_rows(
+            env, report, [(k.name, t, (k,)) for k, t in faulted], seed, RESYNC_TIMEOUT
         ):
-            book.add(row)
+            report.add(row)
 
 
-def draw(kinds: Sequence[Kind], count: int, seed: int) -> list[tuple[Kind, Kind]]:
-    """Random pairs of different fast kinds."""
-    chance, wanted = random.Random(seed), [kind for kind in kinds if kind.fast]
+def draw(faults: Sequence[Fault], count: int, seed: int) -> list[tuple[Fault, Fault]]:
+    """Return random pairs of different fast faults."""
+    rng, wanted = random.Random(seed), [fault for fault in faults if fault.fast]
     return (
-        [(one, other) for one, other in (chance.sample(wanted, 2) for _ in range(count))]
+        [(one, other) for one, other in (rng.sample(wanted, 2) for _ in range(count))]
         if len(wanted) > 1
         else []
     )
 
 
-def pair_name(pair: tuple[Kind, Kind]) -> str:
-    return PAIR + " + ".join(kind.name for kind in pair)
+def pair_name(pair: tuple[Fault, Fault]) -> str:
+    """Return the name of the pair's row."""
+    return PAIR + " + ".join(fault.name for fault in pair)
 
 
-def _keep_apart(kinds: Iterable[Kind]) -> None:
-    for kind in kinds:
-        time.sleep(max(0.0, _last.get(kind.name, 0.0) + kind.apart - time.monotonic()))
-        _last[kind.name] = time.monotonic()
+def _space_out(faults: Iterable[Fault]) -> None:
+    for fault in faults:
+        time.sleep(max(0.0, _last.get(fault.name, 0.0) + fault.min_interval - time.monotonic()))
+        _last[fault.name] = time.monotonic()
 
 
 _last: dict[str, float] = {}
-Struck = tuple[str, Target, tuple[Kind, ...]]
+Faulted = tuple[str, Target, tuple[Fault, ...]]
 
 
-def _guarded(stage: Stage, book: Book, struck: Struck, seed: int) -> None:
-    with surviving(stage, book, struck[0], struck[2][0].klass, seed):
-        for row in _tried(stage, book, [struck], seed, FAST_SECONDS):
-            book.add(row)
+def _run(env: Environment, report: Report, faulted: Faulted, seed: int) -> None:
+    with recording_failures(env, report, faulted[0], faulted[2][0].klass, seed):
+        for row in _trial_rows(env, report, [faulted], seed, FAST_TIMEOUT):
+            report.add(row)
 
 
-def _tried(
-    stage: Stage, book: Book, struck: Sequence[Struck], seed: int, timeout: float
+def _trial_rows(
+    env: Environment, report: Report, faulted: Sequence[Faulted], seed: int, timeout: float
 ) -> Iterator[Row]:
-    """Break, watch, then traffic, CHECK, another look, and the witnesses."""
-    _keep_apart(kind for _, _, kinds in struck for kind in kinds)
-    items = [item(target, *kinds) for _, target, kinds in struck]
-    results = stage.hand.ask("trial", items=items, timeout=timeout)["results"]
-    targets = [target for _, target, _ in struck]
-    silent, failed = stage.traffic(targets), stage.check(targets)
-    stage.revive(silent, targets)
-    for _, target, kinds in struck:
-        stage.hand.ask("tools", tools=[line for kind in kinds for line in kind.tidy(target)])
-    left, harmed = _left(stage, targets), stage.harmed(2)
-    for (name, target, kinds), result in zip(struck, results, strict=True):
-        pod = target.pod
-        failures = [
-            answer
-            for answer in result["exits"]
-            if answer["status"] and _OUTRUN not in answer["said"]
-        ]
-        fooled = len(kinds) == 1 and bool(failures)
-        repaired = (
-            result["repaired_ms"] is not None
-            and pod not in failed
-            and pod not in left
-            and not fooled
+    """Break the pods and observe them.
+
+    Then verify traffic, CHECK, the facts again, and the sentinels.
+    """
+    _space_out(fault for _, _, faults in faulted for fault in faults)
+    items = [item(target, *faults) for _, target, faults in faulted]
+    results = env.exec_agent.ask("trial", items=items, timeout=timeout)["results"]
+    targets = [target for _, target, _ in faulted]
+    unreachable, failed = env.traffic(targets), env.cni_check(targets)
+    env.replug(unreachable, targets)
+    for _, target, faults in faulted:
+        env.exec_agent.ask(
+            "tools", tools=[line for fault in faults for line in fault.cleanup(target)]
         )
-        row = Row(
-            kind=name,
-            klass=kinds[0].klass,
-            seed=seed,
-            detected_ms=result["detected_ms"],
-            repaired_ms=result["repaired_ms"] if repaired else None,
-            repaired=repaired,
-            traffic_ok=pod not in silent,
-            witnesses_ok=not harmed,
-        )
-        book.dump(
-            "trials",
-            pod=pod,
-            **row.told(),
-            result=result,
-            silent=silent,
-            check=failed,
-            left=left,
-            harmed=harmed,
-        )
-        if not (row.repaired and row.traffic_ok and row.witnesses_ok):
-            why = [
-                *result["wrong"],
-                *left.get(pod, []),
-                *silent.get(pod, []),
-                failed.get(pod, ""),
-                *harmed,
-            ]
-            progress.say(f"    {name} on {pod}: {'; '.join(filter(None, why))[:400]}")
+    left, changed = _left(env, targets), env.changed_sentinels(2)
+    for each, result in zip(faulted, results, strict=True):
+        pod = each[1].pod
+        done = _is_repaired(each, result) and pod not in failed and pod not in left
+        row = Outcome(
+            result["repaired_ms"], done, pod in unreachable, changed, result["detected_ms"]
+        ).row(each[0], each[2][0].klass, seed)
+        found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
+        report.dump("trials", pod=pod, **row.as_json(), result=result, **found)
+        if not (row.repaired and row.traffic_ok and row.sentinels_ok):
+            why = [*result["wrong"], *left.get(pod, []), *unreachable.get(pod, [])]
+            why += [failed.get(pod, ""), *changed]
+            progress.say(f"    {each[0]} on {pod}: {'; '.join(filter(None, why))[:400]}")
         yield row
 
 
-def all_kinds(wanted: Sequence[str]) -> list[Kind]:
-    """Those whose name contains one of the words; without words all."""
-    return [kind for kind in KINDS if not wanted or any(word in kind.name for word in wanted)]
+def _is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
+    """Return whether the pod became right in time, and a single fault's tools succeeded."""
+    failures = [
+        answer
+        for answer in result["exits"]
+        if answer["status"] and _FLUSH_GAVE_UP not in answer["said"]
+    ]
+    tool_failed = len(faulted[2]) == 1 and bool(failures)
+    return result["repaired_ms"] is not None and not tool_failed
+
+
+def select_faults(wanted: Sequence[str]) -> list[Fault]:
+    """Return the faults whose name contains one of the words; without words all."""
+    return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]

@@ -1,1 +1,1 @@
-"""Installing, updating and removing ovnlet on an empty bed, as an operator does it: `make e2e-install`."""
+"""`make e2e-install`: install, update and remove ovnlet on an empty test bed."""

@@ -1,27 +1,28 @@
-"""`python -m install`: the life of an installation, step by step, into build/install.json.
+"""`python -m proofs.install`: the steps of an installation, written to build/install.json.
 
-With `--capabilities`, what each capability of the agent's pod is for: build/capabilities.json. With `--alone`, what
-rights agent and controller use: build/rbac.json.
+With `--capabilities`, what fails without each capability of the agent's pod:
+build/capabilities.json. With `--alone`, what rights agent and controller use: build/rbac.json.
 """
 
 import os
 import sys
 
-from proofs.install import alone, capabilities, life
+from proofs.install import capabilities, lifecycle, standalone
 from testbed import layout
 from testbed.bed import Bed
 
-RUNS = {"--capabilities": capabilities.run, "--alone": alone.run}
+RUNS = {"--capabilities": capabilities.run, "--alone": standalone.run}
 
 
 def main() -> None:
+    """Run the chosen steps on a bed of their own, after removing one that a killed run left."""
     name = os.environ.get("OVNLET_INSTALL_BED", "install")
-    if Bed.is_alive(name):  # of a run that was killed
+    if Bed.is_alive(name):  # left by a killed run
         Bed.attach(name).down()
     chosen = next((word for word in sys.argv[1:] if word in RUNS), "")
     parts = layout.ALL_PARTS - ({layout.ASSIGN} if chosen == "--alone" else set())
     with Bed.up(name, parts=parts) as bed:
-        RUNS.get(chosen, life.run)(bed)
+        RUNS.get(chosen, lifecycle.run)(bed)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,53 @@
-"""The steps of a run, each with its time, its verdict and what was seen: a list in JSON."""
+"""The steps of a run, each with its time, its result and its evidence, as a list in JSON."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from kit.report import write_rows
 from testbed import progress
-
-BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 @dataclass(slots=True)
 class Step:
+    """One step. The fields are the columns of the file."""
+
     step: str
     seconds: float = 0.0
     ok: bool = False
     evidence: list[str] = field(default_factory=list)
 
-    def saw(self, *lines: str) -> None:
+    def record(self, *lines: str) -> None:
+        """Add lines of evidence."""
         self.evidence += lines
 
 
 class Report:
-    """Written after each step: a run that is cut short tells how far it came."""
+    """The steps so far, written after each one, so that an interrupted run shows how far it
+    came.
+    """
 
     def __init__(self, name: str) -> None:
-        self._path = BUILD / name
+        self._name = name
         self._steps: list[Step] = []
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """One that raises is not ok, and ends the run."""
+        """Time the block as a step.
+
+        If it raises, the step is not ok, and the error ends the run.
+        """
         step, began = Step(name), time.monotonic()
         self._steps.append(step)
         try:
             yield step
             step.ok = True
         except Exception as error:
-            step.saw(f"{type(error).__name__}: {error}")
+            step.record(f"{type(error).__name__}: {error}")
             raise
         finally:
             step.seconds = round(time.monotonic() - began, 2)
-            self._path.parent.mkdir(exist_ok=True)
-            self._path.write_text(json.dumps([asdict(each) for each in self._steps], indent=1))
-            progress.say(
-                f"  {'ok ' if step.ok else 'BAD'} {step.seconds:6.1f} s  {name}: {'; '.join(step.evidence)[:300]}"
-            )
+            write_rows(self._name, self._steps)
+            result, evidence = "ok " if step.ok else "BAD", "; ".join(step.evidence)[:300]
+            progress.say(f"  {result} {step.seconds:6.1f} s  {name}: {evidence}")

@@ -1,1 +1,1 @@
-"""Limits measured with traffic: what really arrives at a pod's interface, and how soon an edit is in force."""
+"""`make qos`: measure limits with traffic, where it arrives at a pod's interface."""

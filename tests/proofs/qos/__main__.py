@@ -1,4 +1,4 @@
-"""`python -m qos`: every rate, direction and protocol on a node of its own, into build/qos.json."""
+"""`python -m proofs.qos`: measure every rate, direction and protocol into build/qos.json."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ BURST = 8
 
 
 def main() -> int:
+    """Measure all rows. Return 0 if every asserted row holds, else 1."""
     with Bed.up(f"qos-{os.getpid()}") as bed:
         deploy.apply(bed)
         cluster = Cluster(bed)
@@ -26,7 +27,7 @@ def main() -> int:
         rows += [_neighbour(pairs, loaded) for loaded in (False, True)]
         for rate in RATES:
             cluster.annotate(f"limited-{rate}", ingress_burst=str(BURST), egress_burst=str(BURST))
-        time.sleep(10)  # buckets fill at their rate
+        time.sleep(10)  # until the buckets are full
         rows += [_burst(pairs[5], direction, 5) for direction in ("ingress", "egress")]
         rows += unlimited.rows(cluster)
         cluster.clear()
@@ -38,7 +39,10 @@ def main() -> int:
 
 
 def _neighbour(pairs: dict[int, Pair], loaded: bool) -> Row:
-    """50 Mbit/s of UDP between pods without limits; ``loaded``: while two others are sent more than they may get."""
+    """Measure 50 Mbit/s of UDP between pods without limits.
+
+    With ``loaded``, two other pods are sent more than their limits meanwhile.
+    """
     sender, receiver = pairs[1].peer, pairs[5].peer
     with ExitStack() as stack:
         for rate in (20, 50) if loaded else ():
@@ -60,7 +64,7 @@ def _neighbour(pairs: dict[int, Pair], loaded: bool) -> Row:
 
 
 def _burst(pair: Pair, direction: Direction, rate: int) -> Row:
-    """What comes beyond rate x t in the first second, in Mbit."""
+    """Measure what arrives beyond rate x t in the first second, in Mbit."""
     with measure.flow(*pair.ends(direction), "-u", "-b", "100M", "-l", "1300") as flow:
         before = steady.tick(flow.counter)
         now = first = steady.begun(flow.counter)

@@ -1,4 +1,4 @@
-"""Traffic between two pods of a node, counted where it arrives, and what tc says of their limits."""
+"""Traffic between two pods of a node, counted where it arrives, and the limits that `tc` shows."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from itertools import count
 from typing import Any, Literal
 
 from proofs.qos import steady
-from testbed.service import children, wait_for
+from testbed.processes import children
+from testbed.service import wait_for
 from testbed.space import Inside
 from testbed.workloads import OVN, Cluster, Running, pod
 
 Direction = Literal["ingress", "egress"]
 Protocol = Literal["tcp", "udp"]
 TOLERANCE = 0.1
-# Of a frame of iperf3's UDP with 1300 bytes: Ethernet, IPv4 and UDP headers.
+# Frame size by payload of iperf3's UDP with 1300 bytes: Ethernet, IPv4 and UDP headers.
 FRAME = (1300 + 42) / 1300
-# Mbit/s of UDP, where no limit is in its way.
+# Mbit/s of UDP in runs without a limit.
 OFFERED = 50
 _PORTS, _SETTLED = count(5300), 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of build/qos.json. Without a limit ``asked_mbit`` is what was offered, or None where TCP took all."""
+    """A line of build/qos.json.
+
+    Without a limit ``asked_mbit`` is what was offered, or None if TCP sent as much as it could.
+    """
 
     lane: str
     direction: str
@@ -39,7 +43,7 @@ class Row:
 
     @property
     def least(self) -> float:
-        """Without a limit, what is received may not fall far below what was offered."""
+        """The lowest ratio that holds. Without a limit, little of what was offered may be lost."""
         return (
             {"tcp": 0.85, "udp": 0.99}[self.protocol]
             if "unlimited" in self.direction
@@ -48,29 +52,31 @@ class Row:
 
     @property
     def holds(self) -> bool:
+        """Whether the ratio is in range; a row that is not asserted always holds."""
         most = float("inf") if "unlimited" in self.direction else 1 + TOLERANCE
         return not self.asserted or (self.ratio is not None and self.least <= self.ratio <= most)
 
     def __str__(self) -> str:
         asked = f"{self.asked_mbit:g}" if self.asked_mbit is not None else "-"
         ratio = f"{self.ratio:.3f}" if self.ratio is not None else "-"
-        return f"{self.lane:>6} {self.direction:>24} {self.protocol} {asked:>5} {self.received_mbit:>7.2f} {ratio:>6}"
+        received = f"{self.received_mbit:>7.2f} {ratio:>6}"
+        return f"{self.lane:>6} {self.direction:>24} {self.protocol} {asked:>5} {received}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A pod with limits, and one without that it talks to."""
+    """A pod with limits, and the pod without limits that it talks to."""
 
     limited: Running
     peer: Running
 
     def ends(self, direction: Direction) -> tuple[Running, Running]:
-        """Sender and receiver."""
+        """Return sender and receiver."""
         return (self.peer, self.limited) if direction == "ingress" else (self.limited, self.peer)
 
 
 def pods(rates: Sequence[int]) -> list[dict[str, Any]]:
-    """A pair for each rate in Mbit/s, limited in both directions."""
+    """Return a pair of pods for each rate in Mbit/s, limited in both directions."""
     return [
         body
         for rate in rates
@@ -85,6 +91,7 @@ def pods(rates: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def pairs(cluster: Cluster, rates: Sequence[int]) -> dict[int, Pair]:
+    """Start the pairs. Return them by their rates."""
     cluster.apply(*pods(rates))
     running = {each.name: each for each in cluster.running(2 * len(rates), timeout=120)}
     return {rate: Pair(running[f"limited-{rate}"], running[f"peer-{rate}"]) for rate in rates}
@@ -92,28 +99,29 @@ def pairs(cluster: Cluster, rates: Sequence[int]) -> dict[int, Pair]:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """iperf3 from one pod to another."""
+    """A running iperf3 from one pod to another."""
 
     sender: Inside
     receiver: Inside
 
     @property
-    def lives(self) -> bool:
+    def running(self) -> bool:
+        """Whether the sender still runs."""
         return self.sender.poll() is None
 
     @property
     def counter(self) -> int:
-        """A process where it arrives, as the machine knows it."""
+        """The PID of a process in the receiver's namespace, as the machine numbers it."""
         return children(self.receiver.pid)[0]
 
     def rate(self, spent: float = steady.SPENT, seconds: float = steady.COUNTED) -> float:
-        """Mbit/s that come in, once so many seconds have been spent."""
+        """Return the Mbit/s that arrive in steady state, after ``spent`` seconds of traffic."""
         return steady.measure(self.counter, spent, seconds).mbit
 
 
 @contextmanager
 def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Flow]:
-    """For as long as the block lasts."""
+    """Run iperf3 between the pods for as long as the block lasts. Extra words go to the client."""
     port = str(next(_PORTS))
     server = _inside(receiver, "iperf3", "-s", "-p", port)
     try:
@@ -130,7 +138,12 @@ def flow(sender: Running, receiver: Running, *words: str) -> Iterator[Flow]:
 
 
 def carried(sender: Running, receiver: Running, seconds: float) -> tuple[int, int]:
-    """Bytes that left one pod and that came into the other, until a flow of UDP had ended and nothing was under way."""
+    """Send UDP for some seconds.
+
+    Return the bytes that left the one pod and that reached the other.
+
+    Both are counted after the flow has ended and nothing is under way.
+    """
     before = _bytes(sender, "tx"), _bytes(receiver, "rx")
     with flow(sender, receiver, "-u", "-b", f"{OFFERED}M", "-l", "1300"):
         time.sleep(seconds)
@@ -141,7 +154,7 @@ def carried(sender: Running, receiver: Running, seconds: float) -> tuple[int, in
 def limited(
     pair: Pair, direction: Direction, protocol: Protocol, asked: int, *, asserted: bool = True
 ) -> Row:
-    """What arrives of more than may pass."""
+    """Measure what arrives of more traffic than the limit allows."""
     sender, receiver = pair.ends(direction)
     words = ["-u", "-b", f"{asked * 1.5}M", "-l", "1300"] if protocol == "udp" else []
     with flow(sender, receiver, *words) as running:
@@ -150,10 +163,10 @@ def limited(
 
 
 def table(found: dict[int, Pair], *, asserted: Sequence[int], together: bool) -> list[Row]:
-    """Every rate, direction and protocol; the pairs at once, or one after the other where they would hinder."""
+    """Measure every rate, direction and protocol, all pairs at once or one after the other."""
 
     def one(rate: int) -> list[Row]:
-        # What UDP leaves in the queue towards the pod is in the way of what follows, so it comes last.
+        # Ingress UDP comes last: what it leaves in the queue towards the pod delays what follows.
         order: list[tuple[Direction, Protocol]] = [
             ("ingress", "tcp"), ("egress", "tcp"), ("egress", "udp"), ("ingress", "udp"),
         ]  # fmt: skip
@@ -164,14 +177,17 @@ def table(found: dict[int, Pair], *, asserted: Sequence[int], together: bool) ->
 
 
 def ceiling(each: Running) -> str:
-    """What tc says of the pod's ingress: the ceiling of ovs-vswitchd's class, empty if there is none."""
+    """Return the pod's ingress ceiling as `tc` shows it, or "".
+
+    It is the ceiling of ovs-vswitchd's class.
+    """
     shown = each.space.run(["tc", "class", "show", "dev", each.port])
     lines = [line for line in shown.splitlines() if "class htb 1:1 " in line]
     return lines[0].partition("ceil ")[2].split()[0] if lines else ""
 
 
 def shaper(each: Running) -> str:
-    """The same of its egress: the rate of the bucket in the pod."""
+    """Return the pod's egress rate as `tc` shows its token bucket, or ""."""
     shown = each.inside("tc", "qdisc", "show", "dev", "eth0", "root")
     return shown.partition(" rate ")[2].split()[0] if "tbf 157:" in shown else ""
 

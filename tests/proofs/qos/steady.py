@@ -1,8 +1,8 @@
-"""What arrives at a pod's interface in steady state, counted where it arrives. Standard library only.
+"""Steady-state throughput of a pod's interface, counted where it arrives. Standard library only.
 
-A machine that stalls for longer than a bucket lasts has lost what would have passed, and what other buckets saved up
-meanwhile comes on top. A stall is told by the counting program's own ticks, never by what arrives, and what is counted
-is a stretch without one.
+A machine that stalls for longer than a token bucket lasts has lost what would have passed, and
+what other buckets saved up meanwhile comes on top. A stall is found by the counting program's own
+ticks, never by what arrives. Only a stretch without a stall is counted.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-# Seconds until a burst is spent and TCP has found its rate, and those that are counted.
+# Seconds until a burst is spent and TCP has found its rate, and seconds that are counted.
 SPENT, COUNTED = 2.5, 4.0
-# A bucket lasts 100 ms where no burst is asked for.
+# A bucket lasts 100 ms if no burst is set.
 TICK, STALL = 0.02, 0.08
-# Seconds to wait for traffic, and for a stretch without a stall; thereafter a stretch is taken as it is.
-STARTS, PATIENCE = 60.0, 40.0
-# The connection by which iperf3 agrees with itself is some 3 kB.
+# Seconds to wait for traffic, and for a stretch without a stall; after that any stretch counts.
+START_TIMEOUT, STALL_TIMEOUT = 60.0, 40.0
+# Bytes; iperf3's control connection takes some 3 kB.
 CONTROL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """Mbit/s of whole frames, and the longest time between two ticks of what was counted, in seconds."""
+    """Mbit/s of whole frames, and the longest time in seconds between two counted ticks."""
 
     mbit: float
     stall: float
@@ -30,17 +30,22 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """Received bytes at a moment of the monotonic clock."""
+
     at: float
     received: int
 
 
 def finding(mbit: float) -> float:
-    """Seconds until TCP has found such a rate: it fills a queue at first, which takes longer the slower that drains."""
+    """Return the seconds until TCP has found such a rate.
+
+    It fills a queue at first, which takes longer the slower that drains.
+    """
     return SPENT + 4 / mbit
 
 
 def counted(pid: int) -> dict[str, int]:
-    """What eth0 has counted where this process is; bytes are of whole frames."""
+    """Return eth0's counters in the namespace of this process; bytes are of whole frames."""
     with open(f"/proc/{pid}/net/dev") as file:
         fields = (
             next(line for line in file if line.strip().startswith("eth0:"))
@@ -52,8 +57,11 @@ def counted(pid: int) -> dict[str, int]:
 
 
 def begun(pid: int) -> Tick:
-    """The first tick at which traffic has come in, since this was called."""
-    first, end = tick(pid), time.monotonic() + STARTS
+    """Return the first tick at which traffic has arrived since the call.
+
+    Raise SystemExit after 60 s.
+    """
+    first, end = tick(pid), time.monotonic() + START_TIMEOUT
     while (now := tick(pid)).received - first.received < CONTROL:
         if now.at > end:
             raise SystemExit("no traffic arrives")
@@ -62,8 +70,12 @@ def begun(pid: int) -> Tick:
 
 
 def measure(pid: int, spent: float, seconds: float) -> Steady:
-    """The last ``seconds`` of a stretch that had ``spent`` before, for bursts and for TCP to find its rate."""
-    ticks, end = [begun(pid)], time.monotonic() + PATIENCE
+    """Return the throughput of the last ``seconds`` of a stretch, after ``spent`` seconds of
+    traffic.
+
+    In the time before, bursts are spent and TCP finds its rate.
+    """
+    ticks, end = [begun(pid)], time.monotonic() + STALL_TIMEOUT
     while ticks[-1].at - ticks[0].at < spent + seconds:
         time.sleep(TICK)
         ticks.append(tick(pid))
@@ -78,5 +90,6 @@ def measure(pid: int, spent: float, seconds: float) -> Steady:
 
 
 def tick(pid: int) -> Tick:
+    """Return the received bytes now."""
     received = counted(pid)["rx_bytes"]
     return Tick(time.monotonic(), received)

@@ -1,4 +1,4 @@
-"""What a limit in one direction leaves of the other: as much as between two pods without any limit."""
+"""A limit in one direction must leave the other as fast as between two pods without any limit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from proofs.qos import measure
 from proofs.qos.measure import Direction, Row
 from testbed.workloads import OVN, Cluster, Running, pod
 
-LIMIT = 50  # acknowledgements go the limited way
+LIMIT = 50  # Mbit/s; acknowledgements pass the limited direction
 RUNS, SECONDS = 5, 4.0
 
 
 def rows(cluster: Cluster) -> list[Row]:
-    """`in` is limited in its ingress alone, `out` in its egress alone, `free` and `spare` in nothing."""
+    """Measure both directions, alternating with a baseline.
+
+    Pod `in` is limited in its ingress alone, `out` in its egress alone, `free` and `spare` in
+    nothing.
+    """
     limits: dict[Direction, dict[str, str]] = {
         "ingress": {f"{OVN}/ingress_rate": str(LIMIT)},
         "egress": {f"{OVN}/egress_rate": str(LIMIT)},
@@ -40,14 +44,14 @@ def rows(cluster: Cluster) -> list[Row]:
 
 
 def _udp_row(name: str, runs: list[tuple[int, int]]) -> Row:
-    """The run whose share of bytes that arrived is the median."""
-    sent, came = sorted(runs, key=lambda run: run[1] / run[0])[len(runs) // 2]
-    mbit = [round(count * 8 / SECONDS / 1e6, 2) for count in (sent, came)]
-    return Row("host", name, "udp", mbit[0], mbit[1], round(came / sent, 4), asserted=True)
+    """Return the run with the median share of bytes that arrived."""
+    sent, arrived = sorted(runs, key=lambda run: run[1] / run[0])[len(runs) // 2]
+    mbit = [round(count * 8 / SECONDS / 1e6, 2) for count in (sent, arrived)]
+    return Row("host", name, "udp", mbit[0], mbit[1], round(arrived / sent, 4), asserted=True)
 
 
 def _tcp_row(name: str, runs: list[float], baselines: list[float]) -> Row:
-    """The median of runs that took turns with those of the baseline, as a share of that one's."""
+    """Return the median run as a share of the baseline's median. Both were measured in turns."""
     mbit, baseline = statistics.median(runs), statistics.median(baselines)
     return Row(
         "host",

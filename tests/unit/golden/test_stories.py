@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ovnlet.core import annotations, desired, node_network
-from ovnlet.core.identity import Attachment, Node
+from ovnlet.core import annotations, chassis, desired, node_network
+from ovnlet.core.identity import Attachment, Node, NodeInterface
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import (
     ABSENT,
     Address,
+    CniFile,
     CompetingRoute,
     DuplicateIfaceId,
     Network,
@@ -72,6 +73,12 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if facts == "absent":
         return ABSENT
     assert isinstance(facts, Mapping)
+    if "chassis" in facts:  # what makes the node a chassis of OVN
+        return chassis.desired("br-int", facts["chassis"], create=True)
+    if "files" in facts:  # what a container runtime reads
+        return frozenset(
+            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
+        )
     text = {
         name if " " in name else annotations.key("ovn", name): str(value)
         for name, value in facts.items()
@@ -83,7 +90,7 @@ def network(facts: Facts | str, node: Facts) -> Network:
             frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing")
         )
         return node_network.network(
-            Attachment.of_node("n0"), text, node_network.Reach(clusters, outgoing), where
+            NodeInterface("n0"), text, node_network.Reach(clusters, outgoing), where
         )
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
@@ -112,6 +119,11 @@ def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:
                 {**(story["desired"] if story["desired"] != "absent" else {}), **before},
                 story.get("node", {}),
             )
+
+
+def _split(path: str) -> tuple[str, str]:
+    directory, _, name = path.rpartition("/")
+    return directory, name
 
 
 def words(resource: Resource) -> str:

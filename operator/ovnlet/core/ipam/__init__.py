@@ -1,1 +1,4 @@
-"""Who gets which address: subnets, pools, claims and the decision. Values in, values out; no I/O."""
+"""Who gets which address: subnets, pools, claims and the decision.
+
+Functions here take values and return values; no I/O may go in.
+"""

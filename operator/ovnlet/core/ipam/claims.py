@@ -1,4 +1,4 @@
-"""Who needs a logical switch port: pods and nodes, and which addresses they ask for."""
+"""The pods and nodes that need a logical switch port, and the addresses they ask for."""
 
 import re
 from collections.abc import Mapping
@@ -31,29 +31,33 @@ class Binding:
     addresses: tuple[Address, ...]
 
     def __str__(self) -> str:
+        """Return MAC and addresses as OVN writes them in a port's `addresses`."""
         return " ".join((self.mac, *map(str, self.addresses)))
 
     @property
     def ips(self) -> str:
+        """The addresses, comma separated."""
         return ",".join(map(str, self.addresses))
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for; where nothing is, OVN chooses."""
+class AddressRequest:
+    """The addresses and the MAC that a claim asks for. OVN chooses what is not asked for."""
 
     addresses: tuple[Address, ...] = ()
     mac: str = ""
 
     def met_by(self, binding: Binding) -> bool:
+        """Return whether the binding has every requested address and the MAC."""
         return set(self.addresses) <= set(binding.addresses) and self.mac in ("", binding.mac)
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What the controller keeps of a pod. ``workload`` is the StatefulSet it is of, or empty.
+    """What the controller keeps of a pod.
 
-    ``runtime_uid`` is what kubelet calls it to the runtime, and the agent in OVSDB: empty where that is the object's.
+    ``workload`` is the name of its StatefulSet, or empty. ``runtime_uid`` is the UID that kubelet
+    passes to the runtime and the agent writes to OVSDB; it is empty if it equals the object's UID.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -70,25 +74,29 @@ class Workload:
 
     @property
     def owner(self) -> Owner:
+        """Namespace and name."""
         return (self.namespace, self.name)
 
     @property
     def port(self) -> str:
+        """The name of its logical switch port."""
         return ids.iface_id(self.namespace, self.name, PROVIDER)
 
     @property
     def options(self) -> dict[str, str]:
+        """The options of its logical switch port."""
         return {"iface-id-ver": self.runtime_uid or self.object_uid, "requested-chassis": self.node}
 
     @property
     def labels(self) -> dict[str, str]:
+        """Our external_ids of its logical switch port."""
         found = {"ovnlet": "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
         return {**found, **({"ovnlet-workload": self.workload} if self.workload else {})}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeClaim:
-    """What the controller keeps of a Node; ``internal`` are its own addresses."""
+    """What the controller keeps of a Node. ``internal`` holds the node's own addresses."""
 
     kind: ClassVar[str] = "Node"
     api_version: ClassVar[str] = "v1"
@@ -101,18 +109,22 @@ class NodeClaim:
 
     @property
     def owner(self) -> Owner:
+        """An empty namespace, and the name."""
         return ("", self.name)
 
     @property
     def port(self) -> str:
+        """The name of its logical switch port."""
         return f"node-{self.name}"
 
     @property
     def options(self) -> dict[str, str]:
+        """The options of its logical switch port: none."""
         return {}
 
     @property
     def labels(self) -> dict[str, str]:
+        """Our external_ids of its logical switch port."""
         return {"ovnlet": "node", "vendor": "kube-ovn"}
 
 
@@ -121,6 +133,8 @@ Claim = Workload | NodeClaim
 
 @dataclass(frozen=True, slots=True)
 class StatefulSet:
+    """What the controller keeps of a StatefulSet. ``first`` is the ordinal of its first pod."""
+
     namespace: str
     name: str
     object_uid: str
@@ -129,20 +143,26 @@ class StatefulSet:
 
     @property
     def owner(self) -> Owner:
+        """Namespace and name."""
         return (self.namespace, self.name)
 
     def wants(self, pod: str) -> bool:
+        """Return whether a pod of this name has an ordinal within the replicas."""
         number = ordinal(pod)
         return number is not None and self.first <= number < self.first + self.replicas
 
 
 def ordinal(pod: str) -> int | None:
+    """Return the number at the end of a pod's name, or None if it has none."""
     found = _ORDINAL.search(pod)
     return int(found[1]) if found else None
 
 
 def bound(text: str) -> Binding | None:
-    """A port's `addresses` or `dynamic_addresses` as values; None where OVN is still to choose."""
+    """Return the binding in a port's `addresses` or `dynamic_addresses`.
+
+    Returns None if OVN has yet to choose, or if the text is not a binding.
+    """
     mac, *rest = text.lower().split() or [""]
     if not _MAC.fullmatch(mac) or "dynamic" in rest:
         return None
@@ -155,8 +175,11 @@ def bound(text: str) -> Binding | None:
         return None
 
 
-def told(claim: Claim, subnet: Subnet) -> Binding | None:
-    """What its annotations say that it was given, if they say all of it and it lies in the subnet."""
+def annotated_binding(claim: Claim, subnet: Subnet) -> Binding | None:
+    """Return the binding that the claim's annotations state.
+
+    Returns None unless it is marked as allocated, complete for the subnet, and inside it.
+    """
     if claim.annotations.get(ALLOCATED) != "true":
         return None
     binding = bound(
@@ -168,7 +191,10 @@ def told(claim: Claim, subnet: Subnet) -> Binding | None:
 
 
 def named_pool(claim: Claim) -> str:
-    """The IPPool that is asked for by name; nothing where addresses are asked for, or none in particular."""
+    """Return the name of the IPPool that the claim asks for, or an empty string.
+
+    It is empty if the claim asks for addresses, or for nothing in particular.
+    """
     text = claim.annotations.get(POOL, "").strip()
     return (
         text
@@ -180,25 +206,29 @@ def named_pool(claim: Claim) -> str:
 
 
 def asked_mac(claim: Claim) -> str:
-    """Raises Invalid."""
+    """Return the MAC that the claim asks for, or an empty string. Raises Invalid."""
     mac = claim.annotations.get(MAC, "").strip().lower()
     if mac and not _MAC.fullmatch(mac):
         raise Invalid(MAC, mac, "a unicast MAC address such as 00:00:00:53:00:01")
     return mac
 
 
-def wishes(claim: Claim, subnet: Subnet) -> tuple[Wish, ...]:
-    """What is asked for, in the order in which it is tried. Raises Invalid."""
+def address_requests(claim: Claim, subnet: Subnet) -> tuple[AddressRequest, ...]:
+    """Return what the claim asks for, in the order in which it is tried. Raises Invalid."""
     mac = asked_mac(claim)
     if text := claim.annotations.get(IP, "").strip():
-        return (Wish(_asked(IP, text, subnet), mac),)
+        return (AddressRequest(_asked(IP, text, subnet), mac),)
     if text := claim.annotations.get(POOL, "").strip():
-        return tuple(Wish(addresses, mac) for addresses in _pool(claim, text, subnet))
-    return (Wish(mac=mac),)
+        return tuple(AddressRequest(addresses, mac) for addresses in _pool(claim, text, subnet))
+    return (AddressRequest(mac=mac),)
 
 
 def _pool(claim: Claim, text: str, subnet: Subnet) -> tuple[tuple[Address, ...], ...]:
-    """Sets of addresses between semicolons, or single ones between commas. A StatefulSet's pod has its ordinal's."""
+    """Return the sets of addresses in the annotation `ip_pool`.
+
+    Semicolons separate sets, commas single addresses. A pod of a StatefulSet gets only the entry of
+    its ordinal.
+    """
     parts = text.split(";") if ";" in text or _is_pair(text) else text.split(",")
     pool = tuple(_asked(POOL, part, subnet) for part in parts if part.strip())
     number = ordinal(claim.name) if isinstance(claim, Workload) and claim.workload else None
@@ -220,11 +250,13 @@ def _is_address(text: str) -> bool:
 
 
 def _is_pair(text: str) -> bool:
+    """Return whether the text is one address of each family, which is a single entry of a pool."""
     parts = values.split(text)
     return len(parts) == 2 and (":" in parts[0]) != (":" in parts[1])
 
 
 def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
+    """Return the addresses in ``text``, IPv4 first. Raises Invalid if a pod may not have them."""
     allowed = f"at most one address of each family inside {subnet.cidr} that is not the gateway's"
     try:
         found = [values.address(part.partition("/")[0]) for part in values.split(text)]

@@ -1,7 +1,8 @@
-"""The pure function at the controller's heart: a claim, its port as observed, its subnet -> the port it should have.
+"""The controller's central pure function: from claim, observed port and subnet to the desired port.
 
-OVN chooses and the controller pins: a port is first `dynamic`; once OVN's answer has every family of the subnet, the
-port is rewritten to exactly that answer, and only a port that is pinned is told to anybody.
+OVN chooses addresses and the controller pins them. A port is `dynamic` first. Once OVN's answer has
+every family of the subnet, the port is rewritten to exactly that answer. Only the addresses of a
+pinned port are published.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +15,15 @@ from ovnlet.core.errors import Invalid
 from ovnlet.core.ipam.claims import (
     POOL,
     PROVIDER,
+    AddressRequest,
     Binding,
     Claim,
-    Wish,
     Workload,
+    address_requests,
+    annotated_binding,
     asked_mac,
     bound,
     named_pool,
-    told,
-    wishes,
 )
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet
@@ -33,7 +34,7 @@ UID, FREED = "ovnlet-uid", "ovnlet-freed"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A port as observed, and what OVN has answered to `dynamic`."""
+    """A port as observed, and OVN's answer to its `dynamic` addresses."""
 
     port: SwitchPort
     answer: str = ""
@@ -41,64 +42,79 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``fresh``: the port is one for which OVN is to choose. ``waits``: nothing more can be done until addresses
-    are given up. ``tell`` is an Event: its reason and its text.
+    """The desired port, and the binding once it is pinned.
+
+    ``fresh`` means that OVN has to choose addresses for the port. ``waits`` means that nothing more
+    can be done until addresses become free. ``event`` is the reason and the message of an Event.
     """
 
     port: SwitchPort | None
     binding: Binding | None = None
     fresh: bool = False
     waits: bool = False
-    tell: tuple[str, str] | None = None
+    event: tuple[str, str] | None = None
 
 
-# Another port than the one named that has this address, or this MAC.
+# Returns the port that has this address or MAC, other than the named port, or None.
 Holder = Callable[[Address | str, str], str | None]
-# An IPPool by its name.
+# Returns the IPPool of this name, or None.
 Pools = Callable[[str], IpPool | None]
 
 
 def decide(
     claim: Claim, seen: Seen | None, subnet: Subnet, holder: Holder, pools: Pools = lambda _: None
 ) -> Decision:
-    """``holder`` names another port that has an address or a MAC, if there is one."""
+    """Return the port that the claim should have.
+
+    ``holder`` returns another port that has an address or a MAC, if there is one. ``pools`` returns
+    an IPPool by name.
+    """
     if seen is not None and (binding := settled(claim, seen)):
         return Decision(_pinned(claim, subnet, binding), binding)
     conflict = _Conflict(claim.port, holder)
-    given = told(claim, subnet)
-    if given is not None and not conflict.of(given.addresses, given.mac):
-        return Decision(_pinned(claim, subnet, given), given)
+    annotated = annotated_binding(claim, subnet)
+    if annotated is not None and not conflict.of(annotated.addresses, annotated.mac):
+        return Decision(_pinned(claim, subnet, annotated), annotated)
     try:
         if name := named_pool(claim):
-            return _of_pool(claim, seen, subnet, _found(name, pools(name), subnet), conflict)
-        return _of_wishes(claim, seen, subnet, wishes(claim, subnet), conflict)
+            pool = _require_usable(name, pools(name), subnet)
+            return _from_pool(claim, seen, subnet, pool, conflict)
+        return _from_requests(claim, seen, subnet, address_requests(claim, subnet), conflict)
     except Invalid as problem:
-        return Decision(_kept(seen), waits=True, tell=("InvalidAnnotation", str(problem)))
+        return Decision(_kept(seen), waits=True, event=("InvalidAnnotation", str(problem)))
 
 
-def _of_wishes(
-    claim: Claim, seen: Seen | None, subnet: Subnet, asked: tuple[Wish, ...], conflict: "_Conflict"
+def _from_requests(
+    claim: Claim,
+    seen: Seen | None,
+    subnet: Subnet,
+    requests: tuple[AddressRequest, ...],
+    conflict: "_Conflict",
 ) -> Decision:
+    """Decide by the claim's own requests: keep what fits, or else ask for the first free one."""
     if (
         seen is not None
         and (kept := _inherited(seen, subnet))
-        and any(wish.met_by(kept) for wish in asked)
+        and any(request.met_by(kept) for request in requests)
     ):
         return Decision(_pinned(claim, subnet, kept), kept)
-    free = [wish for wish in asked if not conflict.of(wish.addresses, wish.mac)]
+    free = [request for request in requests if not conflict.of(request.addresses, request.mac)]
     if not free:
-        taken = "; ".join(conflict.of(wish.addresses, wish.mac) or "" for wish in asked)
-        return Decision(None, waits=True, tell=("AddressTaken", taken))
+        taken = "; ".join(conflict.of(each.addresses, each.mac) or "" for each in requests)
+        return Decision(None, waits=True, event=("AddressTaken", taken))
     return _ask(claim, seen, subnet, free[0], conflict)
 
 
 def settled(claim: Claim, seen: Seen) -> Binding | None:
-    """What this very object's port is pinned to: fixed for as long as the object lives."""
+    """Return the binding that the port of this very object is pinned to, or None.
+
+    It is fixed for the lifetime of the object.
+    """
     return bound(seen.port.addresses) if seen.port.label(UID) == claim.object_uid else None
 
 
 def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> dict[str, str]:
-    """All that is told of a pinned port, in one patch."""
+    """Return all annotations that publish a pinned port. They are written in one patch."""
     facts = {
         "ip_address": binding.ips,
         "mac_address": binding.mac,
@@ -115,15 +131,15 @@ def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> 
 
 
 def missing(claim: Claim, facts: Mapping[str, str]) -> dict[str, str]:
-    """What of the facts its annotations do not say."""
+    """Return the facts that the claim's annotations do not state."""
     return {name: value for name, value in facts.items() if claim.annotations.get(name) != value}
 
 
 def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, float]:
-    """What a port becomes whose pod has ended, and in how many seconds to look again.
+    """Return the port of an ended pod, and the seconds until it has to be checked again.
 
-    It stays, cut off, so that its address is not handed to another pod under old connections. One that was never
-    told to anybody goes at once.
+    The port stays, disabled, during the cool-down, so that its address does not go to another pod
+    while old connections still use it. A port that was never published is removed at once.
     """
     if bound(seen.port.addresses) is None:
         return None, 0
@@ -137,88 +153,101 @@ def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, 
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
+    """The check whether another port than ``port`` has an address or a MAC."""
+
     port: str
     holder: Holder
 
     def of(self, addresses: tuple[Address, ...], mac: str) -> str | None:
-        """Who has what is asked for, in words."""
+        """Return in words which port has a requested address or MAC, or None."""
         for each in (*addresses, *([mac] if mac else [])):
             if other := self.holder(each, self.port):
-                return f"{each} is of {other}"
+                return f"{each} is in use by {other}"
         return None
 
 
-def _found(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
-    why = "there is none of that name" if pool is None else pool.why_not(subnet)
+def _require_usable(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
+    """Return the pool, or raise Invalid if it does not exist or does not fit the subnet."""
+    why = "no IPPool has that name" if pool is None else pool.why_not(subnet)
     if pool is None or why:
         raise Invalid(POOL, name, f"addresses, or the name of an IPPool: {why}")
     return pool
 
 
-def _of_pool(
+def _from_pool(
     claim: Claim, seen: Seen | None, subnet: Subnet, pool: IpPool, conflict: _Conflict
 ) -> Decision:
-    """One address of each family that the pool has; OVN chooses those of the others."""
+    """Decide with one address of each family that the pool has; OVN chooses the other families."""
     mac = asked_mac(claim)
     kept = _inherited(seen, subnet) if seen is not None else None
     if kept and mac in ("", kept.mac) and all(map(pool.allows, kept.addresses)):
         return Decision(_pinned(claim, subnet, kept), kept)
-    asked = _asked(seen.port.addresses) if seen is not None else ()
-    chosen = pool.choose(subnet, lambda address: not conflict.of((address,), ""), asked)
+    requested = _requested(seen.port.addresses) if seen is not None else ()
+    chosen = pool.choose(subnet, lambda address: not conflict.of((address,), ""), requested)
     if chosen is None:
         return Decision(
-            None, waits=True, tell=("AddressTaken", f"every address of IPPool {pool.name} is taken")
+            None,
+            waits=True,
+            event=("AddressTaken", f"every address of IPPool {pool.name} is taken"),
         )
-    return _ask(claim, seen, subnet, Wish(chosen, mac), conflict)
+    return _ask(claim, seen, subnet, AddressRequest(chosen, mac), conflict)
 
 
-def _asked(text: str) -> tuple[Address, ...]:
-    """What a port asks OVN for, so that a pass does not change what the one before it has asked for."""
+def _requested(text: str) -> tuple[Address, ...]:
+    """Return the addresses that a port asks OVN for.
+
+    They are preferred, so that a pass does not change what the previous one requested.
+    """
     dynamic, *words = text.split() or [""]
     try:
         return tuple(map(ip_address, words)) if dynamic == "dynamic" else ()
-    except ValueError:  # not of our writing
+    except ValueError:  # not written by ovnlet
         return ()
 
 
 def _ask(
-    claim: Claim, seen: Seen | None, subnet: Subnet, wish: Wish, conflict: _Conflict
+    claim: Claim, seen: Seen | None, subnet: Subnet, request: AddressRequest, conflict: _Conflict
 ) -> Decision:
-    """Have OVN choose what is not asked for, and take its answer if it is whole and what was asked."""
-    if wish.mac and {address.version for address in wish.addresses} == subnet.families:
-        binding = Binding(wish.mac, wish.addresses)
+    """Let OVN choose what is not requested, and accept its answer if it fits the request."""
+    if request.mac and {address.version for address in request.addresses} == subnet.families:
+        binding = Binding(request.mac, request.addresses)
         return Decision(_pinned(claim, subnet, binding), binding)
-    request = " ".join(("dynamic", *map(str, wish.addresses)))
-    port = _port(claim, subnet, request)
-    asked = seen is not None and (seen.port.switch, seen.port.addresses) == (subnet.name, request)
+    dynamic = " ".join(("dynamic", *map(str, request.addresses)))
+    port = _port(claim, subnet, dynamic)
+    asked = seen is not None and (seen.port.switch, seen.port.addresses) == (subnet.name, dynamic)
     answer = bound(seen.answer) if seen is not None and asked else None
     if answer is None:
         return Decision(port, fresh=True)
-    return _answered(wish, answer, claim, subnet, conflict)
+    return _accept(request, answer, claim, subnet, conflict)
 
 
-def _answered(
-    wish: Wish, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict
+def _accept(
+    request: AddressRequest, answer: Binding, claim: Claim, subnet: Subnet, conflict: _Conflict
 ) -> Decision:
+    """Pin OVN's answer if it is complete, as requested and not in use; or else drop the port."""
     if lacking := subnet.families - {address.version for address in answer.addresses}:
         words = " and ".join(f"IPv{family}" for family in sorted(lacking))
-        # OVN gives such a port nothing when an address becomes free: another one is made then.
+        # OVN gives this port nothing when an address becomes free, so a new port is made then.
         return Decision(
             None,
             waits=True,
-            tell=("SubnetFull", f"subnet {subnet.name} has no {words} address left"),
+            event=("SubnetFull", f"subnet {subnet.name} has no {words} address left"),
         )
-    if not set(wish.addresses) <= set(answer.addresses):
-        given = f"OVN gave {answer.ips} where {', '.join(map(str, wish.addresses))} was asked for"
-        return Decision(None, waits=True, tell=("AddressTaken", given))
-    binding = Binding(wish.mac or answer.mac, answer.addresses)
+    if not set(request.addresses) <= set(answer.addresses):
+        wanted = ", ".join(map(str, request.addresses))
+        reason = f"OVN gave {answer.ips} where {wanted} was requested"
+        return Decision(None, waits=True, event=("AddressTaken", reason))
+    binding = Binding(request.mac or answer.mac, answer.addresses)
     if taken := conflict.of(binding.addresses, binding.mac):
-        return Decision(None, tell=("AddressTaken", f"OVN gave {answer.ips}, but {taken}"))
+        return Decision(None, event=("AddressTaken", f"OVN gave {answer.ips}, but {taken}"))
     return Decision(_pinned(claim, subnet, binding), binding)
 
 
 def _inherited(seen: Seen, subnet: Subnet) -> Binding | None:
-    """A port of that name from an earlier pod: a StatefulSet's pod, and whoever else comes back, keeps its address."""
+    """Return the binding of an earlier pod's port with the same name, or None.
+
+    A StatefulSet's pod keeps its address this way, and so does any other pod that comes back.
+    """
     return bound(seen.port.addresses) if seen.port.switch == subnet.name else None
 
 
@@ -227,7 +256,11 @@ def _kept(seen: Seen | None) -> SwitchPort | None:
 
 
 def _pinned(claim: Claim, subnet: Subnet, binding: Binding) -> SwitchPort:
-    """A pod sends nothing but as itself; a node also sends what it forwards and what bears its other addresses."""
+    """Return the port with these addresses.
+
+    A pod may only send from its own addresses. A node also forwards packets and sends from its
+    other addresses, so its port has no port security.
+    """
     secured = str(binding) if isinstance(claim, Workload) else ""
     return replace(_port(claim, subnet, str(binding)), port_security=secured)
 

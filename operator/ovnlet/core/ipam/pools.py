@@ -1,4 +1,4 @@
-"""`IPPool` objects as values: addresses of one Subnet that only pods get which name the pool."""
+"""`IPPool` objects as values: addresses of a Subnet that only pods naming the pool get."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from ovnlet.core.ipam.subnets import Range, Subnet
 
 @dataclass(frozen=True, slots=True)
 class IpPool:
-    """``spans`` are first and last of each entry, in their order; ``wrong`` says which entry is none."""
+    """An IPPool. ``spans`` are the first and last address of each entry, in the order given.
+
+    ``wrong`` says which entry cannot be parsed, or is empty.
+    """
 
     kind: ClassVar[str] = "IPPool"
     api_version: ClassVar[str] = "kubeovn.io/v1"
@@ -25,39 +28,49 @@ class IpPool:
 
     @property
     def owner(self) -> tuple[str, str]:
+        """An empty namespace, and the name."""
         return ("", self.name)
 
     @property
     def families(self) -> frozenset[int]:
+        """The address families (4, 6) that the pool has."""
         return frozenset(first.version for first, _ in self.spans)
 
     def holds(self, address: Address) -> bool:
+        """Return whether the address is in the pool."""
         spans = ((first, last) for first, last in self.spans if first.version == address.version)
         return any(int(first) <= int(address) <= int(last) for first, last in spans)
 
     def allows(self, address: Address) -> bool:
-        """Whether a pod of the pool may have it: of a family of which the pool has none, any."""
+        """Return whether a pod of the pool may have the address.
+
+        Any address of a family that the pool does not have is allowed.
+        """
         return address.version not in self.families or self.holds(address)
 
     def why_not(self, subnet: Subnet) -> str | None:
-        """What keeps a pod of that Subnet from using it; None if nothing does."""
+        """Return why pods of this Subnet cannot use the pool, or None if they can."""
         if self.wrong:
             return self.wrong
         if self.subnet != subnet.name:
-            return f"it is of subnet {self.subnet}, the pod of {subnet.name}"
-        for first, last in self.spans:  # a search through what can never be used might not end
+            return f"it belongs to subnet {self.subnet}, but the pod is in {subnet.name}"
+        for first, last in self.spans:  # searching a large unusable range might never end
             if not any(first in network and last in network for network in subnet.networks):
-                return f"it has {first if first == last else f'{first}..{last}'}, which is not inside {subnet.cidr}"
+                shown = str(first) if first == last else f"{first}..{last}"
+                return f"it has {shown}, which is not inside {subnet.cidr}"
         return None if self.spans else "it has no addresses"
 
     def choose(
         self, subnet: Subnet, is_free: Callable[[Address], bool], preferred: tuple[Address, ...]
     ) -> tuple[Address, ...] | None:
-        """One of each family that it has: a preferred one, or the first that is free. None where a family has none."""
+        """Return one address of each family that the pool has, or None if a family has none free.
+
+        A preferred address is taken first, then the first free one in order.
+        """
         chosen = []
         for family in sorted(self.families & subnet.families):
             candidates = (
-                each for each in (*preferred, *self._every(family)) if each.version == family
+                each for each in (*preferred, *self._addresses(family)) if each.version == family
             )
             usable = (
                 each
@@ -68,21 +81,25 @@ class IpPool:
         return None if None in chosen else tuple(each for each in chosen if each is not None)
 
     def ranges(self) -> tuple[Range, ...]:
-        """Those of IPv4: OVN keeps others from nothing else."""
+        """Return the IPv4 ranges: OVN can exclude no others from its own choice."""
         return tuple(
             Range(a, b)
             for a, b in self.spans
             if isinstance(a, IPv4Address) and isinstance(b, IPv4Address)
         )
 
-    def _every(self, family: int) -> Iterator[Address]:
+    def _addresses(self, family: int) -> Iterator[Address]:
+        """Yield every address of a family, in the order of the entries."""
         for first, last in self.spans:
             for offset in range(int(last) - int(first) + 1) if first.version == family else ():
                 yield first + offset
 
 
 def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
-    """Entries are addresses, ranges `first..last` and prefixes, as Kube-OVN has them."""
+    """Return the IPPool of a spec.
+
+    Entries are addresses, ranges `first..last` and prefixes, as in Kube-OVN.
+    """
     spans, wrong = [], ""
     for entry in map(str, spec.get("ips") or ()):
         try:
@@ -93,6 +110,7 @@ def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
 
 
 def _span(entry: str) -> tuple[Address, Address]:
+    """Return the first and the last address of an entry. Raises ValueError."""
     if "/" in entry:
         network = ip_network(entry.strip(), strict=False)
         return network.network_address, network.broadcast_address

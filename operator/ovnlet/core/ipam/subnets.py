@@ -1,6 +1,7 @@
-"""`Subnet` objects as values: what can be used of a specification, and why not where nothing can.
+"""`Subnet` objects as values: the usable part of a spec, or why it cannot be used.
 
-The schema of the CRD refuses what a pattern can see; the rest is said here, in words for the person who wrote it.
+The CRD's schema refuses what a pattern can catch. All other errors are reported here, in words for
+the author of the Subnet.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 from ovnlet.core.allocation import Address, Destination
 from ovnlet.core.errors import OvnletError
 
-# OVN makes the host's half of an IPv6 address out of the MAC, so that there is no other length.
+# OVN derives the lower half of an IPv6 address from the MAC, so no other length is possible.
 _V6_LENGTH = 64
 _V4_LENGTHS = range(8, 31)
 
@@ -22,18 +23,22 @@ class Unusable(OvnletError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
+    """A range of IPv4 addresses, both ends included."""
+
     first: IPv4Address
     last: IPv4Address
 
     def __str__(self) -> str:
+        """Return the range as OVN's `exclude_ips` spells it."""
         return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """``networks``, at most one of each family, IPv4 first; ``gateways`` in the same order.
+    """A usable Subnet.
 
-    ``reserved`` is what OVN may not choose, since it is of pools.
+    ``networks`` has at most one prefix of each family, IPv4 first; ``gateways`` has the same order.
+    ``reserved`` are addresses of pools, which OVN must not choose.
     """
 
     name: str
@@ -48,18 +53,24 @@ class Subnet:
 
     @property
     def families(self) -> frozenset[int]:
+        """The address families (4, 6) of the networks."""
         return frozenset(network.version for network in self.networks)
 
     @property
     def cidr(self) -> str:
+        """The networks, comma separated."""
         return ",".join(map(str, self.networks))
 
     @property
     def gateway(self) -> str:
+        """The gateways, comma separated."""
         return ",".join(map(str, self.gateways))
 
     def holds(self, address: Address) -> bool:
-        """Whether a pod may have it: inside, and neither the network's own, the broadcast's nor the gateway's."""
+        """Return whether a pod may have the address.
+
+        It must be inside, and be neither the network's, the broadcast's nor the gateway's address.
+        """
         return any(
             address in network
             and address not in (network.network_address, network.broadcast_address)
@@ -69,7 +80,10 @@ class Subnet:
 
     @property
     def capacity(self) -> int:
-        """IPv4 addresses that OVN may give: without the first, which it keeps for a router, and what is excluded."""
+        """The number of IPv4 addresses that OVN can assign.
+
+        It does not count excluded addresses and the first one, which OVN keeps for a router.
+        """
         v4 = next((network for network in self.networks if isinstance(network, IPv4Network)), None)
         if v4 is None:
             return 0
@@ -86,7 +100,10 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class SubnetObject:
-    """A Subnet as the API server tells of it; ``made`` orders those that contend for the same addresses."""
+    """A Subnet as the API server returns it.
+
+    ``created`` is its creation time: the older of two Subnets with the same addresses wins.
+    """
 
     kind: ClassVar[str] = "Subnet"
     api_version: ClassVar[str] = "kubeovn.io/v1"
@@ -94,7 +111,7 @@ class SubnetObject:
 
     name: str
     object_uid: str
-    made: str
+    created: str
     generation: int
     deleting: bool
     finalizers: tuple[str, ...]
@@ -103,11 +120,15 @@ class SubnetObject:
 
     @property
     def owner(self) -> tuple[str, str]:
+        """An empty namespace, and the name."""
         return ("", self.name)
 
 
 def read(name: str, spec: Mapping[str, Any]) -> Subnet:
-    """Raises Unusable, which names the field and what is allowed."""
+    """Return the Subnet of a spec.
+
+    Raises Unusable, which names the field and what is allowed.
+    """
     networks = _networks(str(spec.get("cidrBlock", "")))
     protocol = {4: "IPv4", 6: "IPv6"}[networks[0].version] if len(networks) == 1 else "Dual"
     if spec.get("protocol") not in (None, "", protocol):
@@ -125,20 +146,21 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
 
 
 def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
-    """Why it cannot stand beside those that were there before; None if it can."""
+    """Return why the Subnet conflicts with an older one, or None if it does not."""
     for other in others:
         for network in subnet.networks:
             for theirs in other.networks:
                 if network.version == theirs.version and network.overlaps(theirs):
                     return f"cidrBlock {network} overlaps {theirs} of subnet {other.name}"
         if both := subnet.namespaces & other.namespaces:
-            return f"namespace {min(both)} is of subnet {other.name} already"
+            return f"namespace {min(both)} already belongs to subnet {other.name}"
         if subnet.default and other.default:
-            return f"subnet {other.name} is the default already"
+            return f"subnet {other.name} is already the default"
     return None
 
 
 def _networks(text: str) -> tuple[Destination, ...]:
+    """Return the prefixes of ``cidrBlock``, IPv4 first. Raises Unusable."""
     try:
         networks = [ip_network(part.strip()) for part in text.split(",")]
     except ValueError as error:
@@ -148,17 +170,17 @@ def _networks(text: str) -> tuple[Destination, ...]:
     for network in networks:
         if network.version == 6 and network.prefixlen != _V6_LENGTH:
             raise Unusable(
-                f"cidrBlock has {network}: OVN gives addresses out of an IPv6 /{_V6_LENGTH} only"
+                f"cidrBlock has {network}: OVN gives addresses from an IPv6 /{_V6_LENGTH} only"
             )
         if network.version == 4 and network.prefixlen not in _V4_LENGTHS:
-            raise Unusable(f"cidrBlock has {network}: an IPv4 prefix is from /8 to /30")
+            raise Unusable(f"cidrBlock has {network}: an IPv4 prefix must be from /8 to /30")
         if network.is_multicast or network.is_loopback or network.is_link_local:
-            raise Unusable(f"cidrBlock has {network}: not addresses of hosts")
+            raise Unusable(f"cidrBlock has {network}: not host addresses")
     return tuple(sorted(networks, key=lambda network: network.version))
 
 
 def _gateways(text: str, networks: tuple[Destination, ...]) -> tuple[Address, ...]:
-    """The first host of each family for which none is given."""
+    """Return the gateway of each network; the default is its first host address."""
     try:
         given = {
             address.version: address
@@ -173,13 +195,17 @@ def _gateways(text: str, networks: tuple[Destination, ...]) -> tuple[Address, ..
         gateway = given.get(network.version, network.network_address + 1)
         inside = gateway in network and gateway != network.network_address
         if not inside or (network.version == 4 and gateway == network.broadcast_address):
-            raise Unusable(f"gateway {gateway} is no host's address in {network}")
+            raise Unusable(f"gateway {gateway} is not a host address in {network}")
         found.append(gateway)
     return tuple(found)
 
 
 def _excluded(entries: Iterable[Any], networks: tuple[Destination, ...]) -> tuple[Range, ...]:
-    """OVN excludes IPv4 addresses only: those of IPv6 follow from MACs and are never handed out in turn."""
+    """Return the excluded IPv4 ranges.
+
+    OVN excludes only IPv4 addresses. It derives IPv6 addresses from MACs and never assigns them in
+    turn.
+    """
     found = []
     for entry in map(str, entries):
         first, dots, last = entry.partition("..")
@@ -197,7 +223,7 @@ def _excluded(entries: Iterable[Any], networks: tuple[Destination, ...]) -> tupl
 
 
 def _covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
-    """How many numbers from ``low`` to ``high`` lie in any of the ranges."""
+    """Return how many numbers from ``low`` to ``high`` lie in any of the ranges."""
     count, reached = 0, low - 1
     for first, last in sorted(ranges):
         begin, end = max(first, reached + 1, low), min(last, high)
@@ -208,4 +234,5 @@ def _covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
 
 
 def prefix6(subnet: Subnet) -> IPv6Network | None:
+    """Return the Subnet's IPv6 prefix, or None."""
     return next((network for network in subnet.networks if isinstance(network, IPv6Network)), None)

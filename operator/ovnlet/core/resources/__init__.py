@@ -1,12 +1,14 @@
-"""The kinds of thing a pod's network is made of, one file per subsystem.
+"""The types of resource that a pod's network consists of, one module per subsystem.
 
-Each is a frozen value with a ``key``. Attributes that can only be set at creation are part of the
-key, so a change of them becomes remove and ensure; all others are compared and set in place.
-``within`` names the key of the thing whose removal takes this one with it.
+Each resource is a frozen value with a ``key``. Attributes that can only be set at creation are part
+of the key, so that changing one means remove and ensure. All other attributes are compared and set
+in place. ``within`` is the key of the resource whose removal removes this one too.
 """
 
 from typing import Protocol
 
+from ovnlet.core.resources.chassis import Bridge, ChassisId
+from ovnlet.core.resources.files import CniFile
 from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
 from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
@@ -35,6 +37,9 @@ Resource = (
     | CompetingRoute
     | Masquerade
     | Limited
+    | ChassisId
+    | Bridge
+    | CniFile
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -42,18 +47,22 @@ Network = frozenset[Resource]
 ABSENT: Network = frozenset()
 
 
-class Thing(Protocol):
-    """What ``diff`` knows of any kind of thing, on a node or in the northbound database."""
+class AnyResource(Protocol):
+    """What ``diff`` needs of a resource, on a node or in the northbound database."""
 
     @property
-    def key(self) -> Key: ...
+    def key(self) -> Key:
+        """What identifies the resource; its first part is the type."""
+
     @property
-    def within(self) -> Key | None: ...
+    def within(self) -> Key | None:
+        """The key of the resource whose removal removes this one, or None."""
 
 
-# ENSURE walks it forwards, REMOVE backwards. The OVS port comes before the veth: vswitchd
-# reconfigures everything at each link event, and so does it once for both (75 -> 49 ms at 250 ports).
-# What tc has comes last: ovs-vswitchd makes its part once the link is there.
+# ENSURE steps follow this order, REMOVE steps the reverse. The OVS port comes before the veth:
+# ovs-vswitchd reconfigures everything at each link event, and this way does it once for both
+# (49 instead of 75 ms at 250 ports). Traffic control comes last: ovs-vswitchd creates its part
+# once the link exists.
 ORDER: tuple[type[Resource], ...] = (
     DuplicateIfaceId,
     Port,
@@ -71,12 +80,19 @@ ORDER: tuple[type[Resource], ...] = (
     HtbQdisc,
     PoliceFilter,
     LeafQdisc,
+    ChassisId,
+    Bridge,
+    CniFile,
 )
 
 __all__ = [
     "ABSENT",
     "ORDER",
     "Address",
+    "AnyResource",
+    "Bridge",
+    "ChassisId",
+    "CniFile",
     "CompetingRoute",
     "DuplicateIfaceId",
     "HtbQdisc",
@@ -95,6 +111,5 @@ __all__ = [
     "Route",
     "Sysctl",
     "TbfQdisc",
-    "Thing",
     "Veth",
 ]

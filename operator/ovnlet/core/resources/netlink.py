@@ -1,4 +1,4 @@
-"""Links, addresses and routes, as the kernel's rtnetlink and ethtool know them."""
+"""Links, addresses and routes, as the kernel's rtnetlink and ethtool represent them."""
 
 from dataclasses import dataclass
 from ipaddress import (
@@ -10,17 +10,18 @@ from ipaddress import (
     IPv6Network,
 )
 
-# Routes of this protocol inside a pod are ours (rtm_protocol; 157 is unassigned in iproute2's rt_protos).
+# Routes of this protocol inside a pod are ours (rtm_protocol; iproute2's rt_protos does not assign
+# 157).
 PROTOCOL = 157
 
 
 @dataclass(frozen=True, slots=True)
 class Veth:
-    """A pair of virtual links: one end on the node, the other, born there, in the pod.
+    """A pair of virtual links: one end on the node, the other created directly in the pod.
 
-    ``mac`` is that of the pod's end, lower case with colons. ``mtu`` is in bytes and holds for both
-    ends; an observed pair whose ends differ shows the deviating one. ``alias`` is the pod end's
-    IFLA_IFALIAS, our mark on it.
+    ``mac`` is the MAC of the pod's end, lower case with colons. ``mtu`` is in bytes and applies to
+    both ends; an observed pair whose ends differ shows the wrong one. ``alias`` is the IFLA_IFALIAS
+    of the pod's end, which marks it as ours.
     """
 
     host: str
@@ -33,10 +34,12 @@ class Veth:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The names of both ends."""
         return ("veth", self.host, self.pod)
 
     @property
     def within(self) -> None:
+        """None: nothing else removes a veth."""
         return None
 
 
@@ -44,8 +47,8 @@ class Veth:
 class Offload:
     """Transmit checksum offload of the pod's end (ethtool ``tx-checksum``).
 
-    It must be off where the bridge is in userspace: ovs-vswitchd reads frames from AF_PACKET and
-    sends checksums on that nobody has filled in.
+    It must be off with a userspace bridge: ovs-vswitchd reads frames from AF_PACKET and would send
+    on checksums that nothing has filled in.
     """
 
     veth: tuple[object, ...]
@@ -54,10 +57,12 @@ class Offload:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The interface."""
         return ("offload", self.pod)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the link."""
         return self.veth
 
 
@@ -65,9 +70,9 @@ class Offload:
 class Address:
     """An address with its prefix on the pod's end.
 
-    ``noprefixroute`` (IFA_F_NOPREFIXROUTE) keeps the kernel from adding a connected route of its own,
-    which would not come back after a flush. The kernel does not change it on a living address, so it
-    is part of the key.
+    ``noprefixroute`` (IFA_F_NOPREFIXROUTE) stops the kernel from adding its own connected route,
+    which would not come back after a flush. The kernel does not change the flag of an existing
+    address, so it is part of the key.
     """
 
     veth: tuple[object, ...]
@@ -77,16 +82,18 @@ class Address:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The interface, the address and its flag."""
         return ("address", self.pod, self.ip, self.noprefixroute)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the link."""
         return self.veth
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of our protocol in the pod's main table; ``via`` None is a connected one (scope link)."""
+    """A route with our protocol in the pod's main table; ``via`` None is connected (scope link)."""
 
     veth: tuple[object, ...]
     pod: str
@@ -96,18 +103,21 @@ class Route:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The interface and the destination."""
         return ("route", self.pod, self.destination)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the link."""
         return self.veth
 
 
 @dataclass(frozen=True, slots=True)
 class CompetingRoute:
-    """Somebody else's route to the destination of one of ours, by our link and of no worse metric.
+    """A foreign route to the destination of one of ours, through our link and with no worse metric.
 
-    Never desired: Linux may prefer it to ours. ``via`` has each of its next hops, None being the link itself.
+    It is never desired: Linux may prefer it to ours. ``via`` has each of its next hops; None is the
+    link itself.
     """
 
     veth: tuple[object, ...]
@@ -120,6 +130,7 @@ class CompetingRoute:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The interface, the destination and all that distinguishes it from other routes there."""
         source = (f"src {self.source}",) if self.source else ()
         words = (
             *(f"via {via}" for via in self.via if via),
@@ -127,16 +138,20 @@ class CompetingRoute:
             f"proto {self.protocol}",
             f"metric {self.metric}",
         )
-        return ("rival", self.pod, self.destination, *words)
+        return ("competing route", self.pod, self.destination, *words)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the link."""
         return self.veth
 
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """The link of an internal port, on the node itself: ovs-vswitchd makes it, and takes it away with its port."""
+    """The link of an internal port, on the node itself.
+
+    ovs-vswitchd creates it, and removes it with its port.
+    """
 
     port: tuple[object, ...]
     name: str
@@ -146,8 +161,10 @@ class Nic:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The name."""
         return ("nic", self.name)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the port."""
         return self.port

@@ -1,4 +1,4 @@
-"""Source NAT on the node: one table of our own."""
+"""Source NAT on the node, in one nftables table of our own."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -9,12 +9,13 @@ TABLE = "ovnlet"
 
 @dataclass(frozen=True, slots=True)
 class Masquerade:
-    """What pods of ``sources`` send out by this node bears its address.
+    """Source NAT to the node's address for packets that pods of ``sources`` send through this node.
 
-    What goes to ``inside``, or leaves by ``nic``, keeps its source.
+    Packets to ``inside`` and packets that leave through ``nic`` keep their source.
 
-    The whole table is one thing: it is written in one transaction, and what was begun before keeps its address.
-    ``intact`` is only False where the table is not as it would be made.
+    The whole table is one resource and is written in one transaction. Existing connections keep
+    their address. ``intact`` is False only if the observed table differs from the one we would
+    write.
     """
 
     nic: str
@@ -24,8 +25,10 @@ class Masquerade:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The interface into the cluster network."""
         return ("masquerade", self.nic)
 
     @property
     def within(self) -> None:
+        """None: nothing else removes the table."""
         return None

@@ -1,12 +1,12 @@
-"""Rows of OVN's northbound database, as far as they are ours: switches, routers, their ports, routes and policies."""
+"""Our rows of OVN's northbound database: switches, routers, their ports, routes and policies."""
 
 from dataclasses import dataclass
 
 Pairs = frozenset[tuple[str, str]]
 
-# The mark in external_ids of every row of ours; its value names the object that the row is for.
+# The external_ids key that marks every row of ours. Its value names the object the row is for.
 MARK = "ovnlet"
-# The only keys of these maps that are compared and written; all others are left as they are.
+# The only keys of these maps that are compared and written. All others stay as they are.
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
 PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
 PORT_LABELS = frozenset(
@@ -16,35 +16,43 @@ PORT_LABELS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Router:
+    """A logical router."""
+
     name: str
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The name."""
         return ("router", self.name)
 
     @property
     def within(self) -> None:
+        """None: nothing else removes a router."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A subnet's logical switch; ``config`` is what OVN's address management goes by."""
+    """A subnet's logical switch. ``config`` is what OVN's address management uses."""
 
     name: str
     config: Pairs
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The name."""
         return ("switch", self.name)
 
     @property
     def within(self) -> None:
+        """None: nothing else removes a switch."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class RouterPort:
+    """A logical router port. ``networks`` are its addresses with their prefix lengths."""
+
     router: str
     name: str
     mac: str
@@ -52,18 +60,21 @@ class RouterPort:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The router and the name."""
         return ("router port", self.router, self.name)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the router."""
         return ("router", self.router)
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """``addresses`` is either `dynamic`, with or without a wish, or what it is pinned to.
+    """A logical switch port.
 
-    ``labels`` are our keys of external_ids.
+    ``addresses`` is either `dynamic`, with or without requested addresses, or what the port is
+    pinned to. ``labels`` are our keys of external_ids.
     """
 
     switch: str
@@ -77,34 +88,41 @@ class SwitchPort:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The switch and the name."""
         return ("switch port", self.switch, self.name)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the switch."""
         return ("switch", self.switch)
 
     def label(self, name: str) -> str | None:
+        """Return the value of one of our external_ids, or None."""
         return dict(self.labels).get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class StaticRoute:
+    """A static route of a logical router."""
+
     router: str
     prefix: str
     nexthop: str
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The router, the prefix and the next hop."""
         return ("static route", self.router, self.prefix, self.nexthop)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the router."""
         return ("router", self.router)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a packet does that matches; ``nexthops`` only where it is rerouted."""
+    """What a logical router does with packets that match. Only `reroute` has ``nexthops``."""
 
     router: str
     priority: int
@@ -114,10 +132,12 @@ class Policy:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The router, the priority and the match."""
         return ("policy", self.router, self.priority, self.match)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the router."""
         return ("router", self.router)
 
 
@@ -125,5 +145,6 @@ Row = Router | Switch | RouterPort | SwitchPort | StaticRoute | Policy
 Rows = frozenset[Row]
 ABSENT: Rows = frozenset()
 
-# A router's port comes before the switch's that names it; routes and policies need the ports they lead to.
+# A router port comes before the switch port that names it. Routes and policies need the ports that
+# they lead to.
 ORDER: tuple[type[Row], ...] = (Router, Switch, RouterPort, SwitchPort, StaticRoute, Policy)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-# The only keys of Interface.external_ids that are ours to write or remove. All others are left as
-# they are: overwriting the map erases ovn-controller's `ovn-installed` for good.
+# The only keys of Interface.external_ids that ovnlet writes or removes. All others stay as they
+# are: overwriting the map would erase ovn-controller's `ovn-installed` for good.
 MARK = "ovnlet"
 OWNED_IDS = frozenset(
     {MARK, "iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip"}
@@ -12,14 +12,15 @@ OWNED_IDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A Port with its one Interface of the same name, and our keys of the Interface's external_ids.
+    """A Port row with its one Interface of the same name, and our keys of its external_ids.
 
-    ``orphaned`` is only ever observed: OVN holds the Interface for installed, but its link is gone.
-    A link made anew under such a row would keep the stale `ovn-installed`, so the row must go first;
-    therefore it is part of the key. ``uninstalled`` is only ever observed too: OVN's `ovn-installed` was lost on a port
-    that is plugged.
+    ``orphaned`` is only observed: OVN considers the Interface installed, but its link is gone. A
+    new link under such a row would keep the stale `ovn-installed`, so the row must be removed
+    first; that is why the flag is part of the key. ``uninstalled`` is only observed too: a plugged
+    port has lost OVN's `ovn-installed`.
 
-    ``internal`` is a port whose link ovs-vswitchd itself makes, with the ``mac`` and the ``mtu`` of its row.
+    ``internal`` is a port whose link ovs-vswitchd itself creates, with the ``mac`` and ``mtu`` of
+    its row.
     """
 
     bridge: str
@@ -33,28 +34,36 @@ class Port:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The bridge, the name, and the two flags that can only change with a new row."""
         return ("port", self.bridge, self.name, self.orphaned, *([True] if self.internal else []))
 
     @property
     def within(self) -> None:
+        """None: nothing else removes a port."""
         return None
 
     @property
     def ids(self) -> dict[str, str]:
+        """Our external_ids as a dict."""
         return dict(self.external_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateIfaceId:
-    """Another Interface row that bears the `iface-id` of ours. Never desired: OVN binds only one of them."""
+    """Another Interface row with the `iface-id` of ours.
+
+    It is never desired: OVN binds only one of them.
+    """
 
     interface: str
     iface_id: str
 
     @property
     def key(self) -> tuple[object, ...]:
-        return ("claim", self.interface, self.iface_id)
+        """The interface and its `iface-id`."""
+        return ("duplicate iface-id", self.interface, self.iface_id)
 
     @property
     def within(self) -> None:
+        """None: nothing else removes the value."""
         return None

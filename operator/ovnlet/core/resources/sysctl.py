@@ -1,13 +1,13 @@
-"""Kernel settings of a pod's own network namespace."""
+"""Kernel settings of a network namespace."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """One setting under /proc/sys/net, ``name`` with slashes (``ipv6/conf/eth0/accept_ra``).
+    """One setting under /proc/sys/net; ``name`` has slashes (``ipv6/conf/eth0/accept_ra``).
 
-    Only ensured, never removed: it goes with its link.
+    It is only ensured, never removed: it disappears with its link.
     """
 
     veth: tuple[object, ...]
@@ -16,8 +16,10 @@ class Sysctl:
 
     @property
     def key(self) -> tuple[object, ...]:
+        """The name of the setting."""
         return ("sysctl", self.name)
 
     @property
     def within(self) -> tuple[object, ...]:
+        """The key of the link."""
         return self.veth

@@ -1,3 +1,4 @@
 """Links, addresses, routes, traffic control and nftables of a pod and of the node.
 
-Built on the codecs of `linux`. Nothing here knows Open vSwitch or Kubernetes."""
+The modules build on the codecs of ``linux``. Nothing about Open vSwitch or Kubernetes may go in.
+"""

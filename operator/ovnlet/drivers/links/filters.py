@@ -1,6 +1,7 @@
-"""Filters of what comes in at the node's end of a pod: the police action, where ovs-vswitchd hung one.
+"""Ingress filters on the host end of a veth: find the police action that ovs-vswitchd attached.
 
-The rate stands in the action, the action in the filter's options, by an attribute that differs from kind to kind.
+The rate is in the action. The action is in the filter's options, in an attribute whose number
+differs from kind to kind of filter.
 """
 
 import errno
@@ -15,26 +16,30 @@ from ovnlet.drivers.linux.tc import (
     NEWACTION,
     TC,
     Entry,
-    attribute,
     entry,
     rate_of,
 )
-from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attributes
+from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attribute, attributes
 
-# Which attribute holds the actions: of the filter that ovs-vswitchd makes by itself, and of the one it offloads.
+# The attribute that holds the actions: of the kind of filter that ovs-vswitchd makes by itself
+# (basic), and of the kind that it makes with hardware offload (matchall).
 _ACTIONS = {"basic": 3, "matchall": 2}
-# Of tc_police: index, action, limit, burst and mtu come before the rate.
+# In struct tc_police: index, action, limit, burst and mtu come before the rate.
 _RATE_AT, _EXACT = 20, 8
-# There is no such action; there are no actions at all.
+# The kernel has no such action, or no actions at all.
 _NO_ACTION = frozenset({errno.ENOENT, errno.EOPNOTSUPP})
 
 
 def get_filters(index: int) -> Request:
+    """Show the ingress filters of the link with that index."""
     return Request(GETTFILTER, DUMP, TC.pack(0, index, 0, INGRESS, 0))
 
 
-def look(host: Socket, link: Link, wanted: PoliceFilter) -> Iterator[PoliceFilter]:
-    """The first one alone counts: what it lets pass, a second one cannot let pass again."""
+def observe(host: Socket, link: Link, wanted: PoliceFilter) -> Iterator[PoliceFilter]:
+    """Yield the first police filter of the link, if there is one.
+
+    Only the first counts: a second one polices only what the first let pass.
+    """
     for found in map(entry, host.dump(get_filters(link.index))):
         if (rate := policed(found)) is not None:
             yield PoliceFilter(wanted.veth, wanted.host, rate)
@@ -42,7 +47,7 @@ def look(host: Socket, link: Link, wanted: PoliceFilter) -> Iterator[PoliceFilte
 
 
 def policed(found: Entry) -> int | None:
-    """The rate in bit/s that a filter polices; None if it does something else."""
+    """Return the rate in bit/s that a filter polices, or None if it does something else."""
     actions = attributes(found.options).get(_ACTIONS.get(found.kind, -1), b"")
     for action in attributes(actions).values():
         parts = attributes(action)
@@ -52,7 +57,11 @@ def policed(found: Entry) -> int | None:
 
 
 def has_police(host: Socket) -> bool:
-    """An action without its parameters is refused in any case: as incomplete, or as of an unknown kind."""
+    """Return whether the kernel has the police action. The question adds no action.
+
+    The kernel refuses an action without its parameters in any case: either as incomplete, or
+    because it does not have the kind.
+    """
     action = attribute(1, attribute(1, POLICE.encode() + b"\0"))
     (answer,) = host.ask(Request(NEWACTION, ACK | 0x400, bytes(4) + attribute(1, action)))
     return answer.error is not None and answer.error.errno not in _NO_ACTION

@@ -1,4 +1,4 @@
-"""What this kernel's traffic control has: asked for in a way that makes nothing."""
+"""Which parts of traffic control this kernel has. The questions create nothing in the kernel."""
 
 import errno
 import time
@@ -8,32 +8,43 @@ from ovnlet.drivers.links import filters
 from ovnlet.drivers.linux.tc import MAKE, NEWQDISC, ROOT, qdisc
 from ovnlet.drivers.linux.transport import Request, Socket
 
-_RECHECK = 60.0
+_RECHECK = 60.0  # seconds
 
 
 class KernelFeatures:
-    """KernelFeatures of qdisc, and the police action. A module that was missing is asked for again after a minute."""
+    """The kinds of qdisc, and the police action, that this kernel does not have.
+
+    A kind that is missing is asked for again after a minute, since its module may be loaded later.
+    """
 
     def __init__(self, kinds: tuple[str, ...] = (HTB, TBF, NETEM, POLICE)) -> None:
         self._lacking: frozenset[str] = frozenset(kinds)
-        self._useless: frozenset[str] = frozenset()
-        self._until = float("-inf")
+        self._unusable: frozenset[str] = frozenset()
+        self._next_check = float("-inf")
 
     @property
     def lacking(self) -> frozenset[str]:
-        if self._lacking and time.monotonic() >= self._until:
+        """The kinds that are missing or given up. Ask the kernel at most once a minute.
+
+        Raise OSError if no netlink socket can be opened.
+        """
+        if self._lacking and time.monotonic() >= self._next_check:
             with Socket() as host:
                 self._lacking = frozenset(kind for kind in self._lacking if not _has(host, kind))
-            self._until = time.monotonic() + _RECHECK
-        return self._lacking | self._useless
+            self._next_check = time.monotonic() + _RECHECK
+        return self._lacking | self._unusable
 
     def give_up(self, kind: str) -> None:
-        """Count it as lacking from now on: it is there, and nobody can make use of it."""
-        self._useless |= {kind}
+        """Count a kind as lacking from now on: the kernel has it, but nothing can use it."""
+        self._unusable |= {kind}
 
 
 def _has(host: Socket, kind: str) -> bool:
-    """A qdisc without its options is refused in any case: as incomplete, or as of an unknown kind."""
+    """Return whether the kernel has the kind.
+
+    The kernel refuses a qdisc without its options in any case: either as incomplete, or because it
+    does not have the kind.
+    """
     if kind == POLICE:
         return filters.has_police(host)
     (answer,) = host.ask(Request(NEWQDISC, MAKE, qdisc(1, HANDLE, ROOT, kind, b"")))

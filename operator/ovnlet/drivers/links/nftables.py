@@ -1,6 +1,7 @@
-"""Our table of nftables, by netlink: seen whole, and written whole in one transaction.
+"""Observe and write ovnlet's nftables table by netlink, whole and in one transaction each.
 
-A table that is not as it would be made, whoever changed it, is replaced; connections keep the address that they have.
+A table that differs from what ovnlet would write is replaced. Existing connections keep the address
+that they have.
 """
 
 import errno
@@ -10,7 +11,7 @@ from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.nftables import TABLE, Masquerade
 from ovnlet.drivers.linux import nft_expressions
-from ovnlet.drivers.linux.nft_expressions import attribute, number, text
+from ovnlet.drivers.linux.nft_expressions import be32, text
 from ovnlet.drivers.linux.transport import (
     ACK,
     DUMP,
@@ -18,6 +19,7 @@ from ovnlet.drivers.linux.transport import (
     Refused,
     Request,
     Socket,
+    attribute,
     attributes,
 )
 
@@ -28,13 +30,16 @@ _CREATE, _APPEND = 0x400, 0x800
 _INET = 1
 _CHAIN, _TYPE = "postrouting", "nat"
 _POSTROUTING, _SRCNAT, _ACCEPT = 4, 100, 1
-_HOOK = {1: number(_POSTROUTING), 2: number(_SRCNAT)}
-# What kernels without nf_tables answer.
+_HOOK = {1: be32(_POSTROUTING), 2: be32(_SRCNAT)}
+# The answers of kernels without nf_tables.
 ABSENT = frozenset({errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP})
 
 
 def is_there() -> bool:
-    """Whether this kernel has nf_tables. Raises NodeFault without the right to ask."""
+    """Return whether this kernel has nf_tables.
+
+    Raise NodeFault if the kernel denies the question, for example without the right to ask.
+    """
     try:
         with Socket(NETFILTER) as kernel:
             kernel.dump(_get(_GETTABLE))
@@ -49,8 +54,8 @@ def is_there() -> bool:
     return True
 
 
-def look(nic: str) -> Masquerade | None:
-    """The table as it is; None where there is none. Raises Refused or OSError."""
+def observe(nic: str) -> Masquerade | None:
+    """Return the table as it is, or None if there is none. Raise Refused or OSError."""
     with Socket(NETFILTER) as kernel:
         ours = [
             found
@@ -69,19 +74,22 @@ def look(nic: str) -> Masquerade | None:
             for body in kernel.dump(_get(_GETRULE))
             if _name(found := attributes(body, 4)) == TABLE
         ]
-    seen = nft_expressions.read(
+    current = nft_expressions.read(
         nic, tuple(nft_expressions.decode(rule.get(4, b"")) for rule in rules)
     )
     whole = (
-        seen.intact
+        current.intact
         and not any(ours[0].get(2, b""))
-        and [_is_ours(chain) for chain in chains] == [True]
+        and [_is_our_chain(chain) for chain in chains] == [True]
     )
-    return Masquerade(nic, seen.sources, seen.inside, whole)
+    return Masquerade(nic, current.sources, current.inside, whole)
 
 
 def carry_out(step: Step) -> None:
-    """Raises NodeFault."""
+    """Write the table for an ENSURE step and remove it for a REMOVE step.
+
+    Raise NodeFault if the kernel refuses, OSError if the socket fails.
+    """
     try:
         if step.verb is Verb.ENSURE and isinstance(step.resource, Masquerade):
             write(step.resource)
@@ -92,15 +100,15 @@ def carry_out(step: Step) -> None:
 
 
 def write(wanted: Masquerade) -> None:
-    """Instead of whatever has stood there. Raises Refused or OSError."""
+    """Write the whole table in place of any earlier one. Raise Refused or OSError."""
     hook = b"".join(attribute(kind, value) for kind, value in _HOOK.items())
-    chain = {1: text(TABLE), 3: text(_CHAIN), 4: hook, 5: number(_ACCEPT), 7: text(_TYPE)}
+    chain = {1: text(TABLE), 3: text(_CHAIN), 4: hook, 5: be32(_ACCEPT), 7: text(_TYPE)}
     rules = [
         {1: text(TABLE), 2: text(_CHAIN), 4: nft_expressions.encode(rule)}
         for rule in nft_expressions.rules(wanted)
     ]
     _transact(
-        *_gone(),
+        *_delete_table(),
         _change(_NEWTABLE, _CREATE, {1: text(TABLE)}),
         _change(_NEWCHAIN, _CREATE, chain),
         *(_change(_NEWRULE, _CREATE | _APPEND, rule) for rule in rules),
@@ -108,16 +116,23 @@ def write(wanted: Masquerade) -> None:
 
 
 def remove() -> None:
-    _transact(*_gone())
+    """Remove the table, if it is there. Raise Refused or OSError."""
+    _transact(*_delete_table())
 
 
-def _gone() -> tuple[Request, Request]:
-    """The kernel refuses to delete what is not there, so it is made first."""
+def _delete_table() -> tuple[Request, Request]:
+    """Return the changes that leave no table.
+
+    The kernel refuses to delete a table that is not there, so the first change creates it.
+    """
     return _change(_NEWTABLE, _CREATE, {1: text(TABLE)}), _change(_DELTABLE, 0, {1: text(TABLE)})
 
 
 def _transact(*changes: Request) -> None:
-    """The last change asks for the answer: all were carried out, or none."""
+    """Send the changes as one batch. The last one asks for the acknowledgement.
+
+    The kernel carries out all of a batch or nothing of it.
+    """
     mark = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
     last = changes[-1]._replace(flags=changes[-1].flags | ACK)
     with Socket(NETFILTER) as kernel:
@@ -138,15 +153,15 @@ def _get(kind: int) -> Request:
 
 
 def _name(found: dict[int, bytes]) -> str:
-    """Of the table itself, or of the one that a chain or a rule is in."""
+    """Return the name of a table, or of the table that a chain or a rule is in."""
     return found.get(1, b"").rstrip(b"\0").decode(errors="replace")
 
 
-def _is_ours(chain: dict[int, bytes]) -> bool:
+def _is_our_chain(chain: dict[int, bytes]) -> bool:
     hook = attributes(chain.get(4, b""))
     named = (chain.get(3, b""), chain.get(7, b"")) == (text(_CHAIN), text(_TYPE))
     return (
         named
         and {kind: hook.get(kind) for kind in _HOOK} == _HOOK
-        and chain.get(5) == number(_ACCEPT)
+        and chain.get(5) == be32(_ACCEPT)
     )

@@ -1,7 +1,9 @@
-"""The node's own interface, an internal port of OVS: its link, addresses, routes and settings, in the node's namespace.
+"""Observe and change the node's own interface, an internal port of OVS, in the node's namespace.
 
-Ours are the link by its name, if ovs-vswitchd made it; addresses that are desired or bear our mark; routes of our
-protocol by that link, and rivals of those by the same link. Nothing else of the node is looked at.
+The interface has a link, addresses, routes, settings and the nftables table. Ours are: the link by
+its name, if ovs-vswitchd made it; addresses that are desired or have our mark; routes of our
+protocol by that link, and routes by the same link that compete with them. Nothing else on the node
+is looked at.
 """
 
 import errno
@@ -13,71 +15,86 @@ from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Masquerade, Network, Nic, Offload, Resource, Sysctl
 from ovnlet.drivers.links import nftables, routes, veths
-from ovnlet.drivers.links.pod import addresses_of, faults
-from ovnlet.drivers.links.steps import Run
+from ovnlet.drivers.links.pod import addresses_of, os_errors_as_node_faults
+from ovnlet.drivers.links.steps import StepRunner
 from ovnlet.drivers.linux import ethtool, sysctl
 from ovnlet.drivers.linux.rtnetlink import Link
 from ovnlet.drivers.linux.transport import Refused, Socket
 
-# What ovs-vswitchd makes internal ports of: in userspace a tap, in the kernel's datapath a port of that.
+# The kinds of link that ovs-vswitchd makes for an internal port: a tap for a bridge in userspace,
+# a port of the kernel's datapath otherwise.
 _KINDS = frozenset({"tun", "openvswitch"})
 _NO_NAMESPACE = -1
-_RECHECK = 60.0
+_RECHECK = 60.0  # seconds
 
 
 class NodeLinks:
-    """``sysctl_dir`` is where the node's /proc/sys/net is mounted."""
+    """The kernel's side of the node's own interface.
+
+    ``sysctl_dir`` is where the node's /proc/sys/net is mounted.
+    """
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
         self._sysctl_dir = sysctl_dir
-        self._has_tables, self._until = False, float("-inf")
+        self._has_tables, self._next_check = False, float("-inf")
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
-        """Raises Taken where another link has the name."""
-        with faults(attachment):
-            table = nftables.look(attachment.ifname) if self.has_tables else None
-        return self._observe(attachment, desired) | ({table} if table else ABSENT)
+        """Return what the kernel has of ours for the interface and of the nftables table.
+
+        Raise Taken if another link has the name, NodeFault if the kernel refuses a question.
+        """
+        with os_errors_as_node_faults(attachment):
+            table = nftables.observe(attachment.ifname) if self.has_tables else None
+        return self._observe_links(attachment, desired) | ({table} if table else ABSENT)
 
     @property
     def has_tables(self) -> bool:
-        """Whether the kernel has nf_tables. A module that was missing is asked for again after a minute."""
-        if not self._has_tables and time.monotonic() >= self._until:
+        """Whether the kernel has nf_tables. If it was missing, ask again after a minute.
+
+        Its module may be loaded later. Raise NodeFault without the right to ask.
+        """
+        if not self._has_tables and time.monotonic() >= self._next_check:
             self._has_tables = nftables.is_there()
-            self._until = time.monotonic() + _RECHECK
+            self._next_check = time.monotonic() + _RECHECK
         return self._has_tables
 
-    def _observe(self, attachment: Attachment, desired: Network) -> Network:
+    async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
+        """Carry out the steps: first those on links, then those on the nftables table.
+
+        Block the event loop while the kernel works, like ``PodLinks.apply``, but never await. Raise
+        NodeFault if the kernel refuses a step; the steps before it stay done, and some after it may
+        be done too.
+        """
+        links = [step for step in steps if not isinstance(step.resource, Masquerade)]
+        with os_errors_as_node_faults(attachment), Socket() as host:
+            sandbox = veths.Sandbox(host, host, _NO_NAMESPACE)
+            StepRunner(sandbox, attachment, self._sysctl_dir).carry_out(links)
+            for step in steps:
+                if isinstance(step.resource, Masquerade):
+                    nftables.carry_out(step)
+
+    def _observe_links(self, attachment: Attachment, desired: Network) -> Network:
         wanted = next((resource for resource in desired if isinstance(resource, Nic)), None)
-        with faults(attachment), Socket() as host:
+        with os_errors_as_node_faults(attachment), Socket() as host:
             link = veths.named(host, attachment.ifname)
             if link is None:
                 return ABSENT
             if link.kind not in _KINDS:
                 if wanted:
-                    raise Taken(f"a foreign link {link.name} stands on the node")
+                    raise Taken(f"a foreign link {link.name} exists on the node")
                 return ABSENT
             nic = Nic(wanted.port if wanted else (), link.name, link.mac, link.mtu, link.up)
             try:
-                return self._look(host, link, nic, desired)
+                return self._observe_link(host, link, nic, desired)
             except (OSError, Refused) as error:
                 if error.errno != errno.ENODEV:
                     raise
-                return ABSENT  # it went in the middle of the look
+                return ABSENT  # the link was deleted in the meantime
 
-    def _look(self, host: Socket, link: Link, nic: Nic, desired: Network) -> Network:
+    def _observe_link(self, host: Socket, link: Link, nic: Nic, desired: Network) -> Network:
         addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))
-        found = routes.look(host, link.index, nic, desired, addresses)
+        found = routes.observe(host, link.index, nic, desired, addresses)
         return frozenset((nic, *addresses, *found, *self._settings(host, nic, desired)))
-
-    def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
-        links = [step for step in steps if not isinstance(step.resource, Masquerade)]
-        with faults(attachment), Socket() as host:
-            Run(veths.Sandbox(host, host, _NO_NAMESPACE), attachment, self._sysctl_dir).carry_out(
-                links
-            )
-            for step in steps:
-                if isinstance(step.resource, Masquerade):
-                    nftables.carry_out(step)
 
     def _settings(self, host: Socket, nic: Nic, desired: Network) -> Iterator[Resource]:
         for resource in desired:

@@ -1,9 +1,9 @@
-"""Links, addresses, routes and settings of a pod: from kernel state to values and back.
+"""Observe and change the links, addresses, routes and settings of a pod.
 
-Ours are, and nothing else is shown or touched: the pair by the host end's name or our alias; addresses with
-an IP that is desired, that the record names, or that bear our mark (IFA_PROTO); routes of our protocol in the
-main table by our link, and those that compete with a desired one. Settings and offloads are only compared where
-desired, and never removed.
+Only what is ours is shown or touched: the veth pair by its host end's name or our alias; addresses
+with an IP that is desired or in the record, or with our mark (IFA_PROTO); routes of our protocol in
+the main table by our link, and routes that compete with a desired one. Settings and offloads are
+only compared if they are desired, and never removed.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
-from ovnlet.drivers.links.steps import GONE, Run, fault
+from ovnlet.drivers.links.steps import GONE, StepRunner, fault
 from ovnlet.drivers.linux import ethtool, sysctl
 from ovnlet.drivers.linux.namespaces import entered, opened
 from ovnlet.drivers.linux.rtnetlink import (
@@ -37,14 +37,20 @@ from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
 
 class PodLinks:
-    """``sysctl_dir`` is where the node's /proc/sys/net is mounted."""
+    """The kernel's side of the pods' attachments.
+
+    ``sysctl_dir`` is where the node's /proc/sys/net is mounted.
+    """
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
         self._sysctl_dir = sysctl_dir
 
     @staticmethod
     def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
-        """The MTU of the node's link that has this address; None if no link has it."""
+        """Return the MTU in bytes of the node's link with this address, or None if no link has it.
+
+        Raise Refused or OSError if the kernel denies the question.
+        """
         with Socket() as host:
             entries = (address(body) for body in host.dump(get_addresses(0)))
             index = next((entry.link for entry in entries if entry.ip.ip == ip), None)
@@ -53,13 +59,20 @@ class PodLinks:
 
     @staticmethod
     def aliases() -> list[str]:
-        """The aliases of the node's links: ours tell of attachments that nothing else may remember."""
+        """Return the aliases of all links of the node.
+
+        Ours name attachments that may be recorded nowhere else. Raise Refused or OSError.
+        """
         with Socket() as host:
             return [link(body).alias for body in host.dump(get_links())]
 
     def life(self, attachment: Attachment) -> Life:
-        """Dead is only what the kernel knows no more; a path alone proves nothing."""
-        with faults(attachment):
+        """Return whether the sandbox exists, is gone, or cannot be seen from here.
+
+        A missing path alone proves nothing: the sandbox is gone only if its link is gone from the
+        kernel too. Raise NodeFault if the agent cannot look.
+        """
+        with os_errors_as_node_faults(attachment):
             try:
                 with opened(attachment.netns):
                     return Life.ALIVE
@@ -69,26 +82,36 @@ class PodLinks:
     def observe(
         self, attachment: Attachment, desired: Network, owned: frozenset[Interface] = frozenset()
     ) -> Network:
-        """What of ours is there; ``owned`` are addresses that the record says were set.
+        """Return what is there of ours. ``owned`` are the addresses that the record says were set.
 
-        Where nothing is desired, the host end of a sandbox that cannot be seen is shown and can be removed.
+        If nothing is desired, show the host end even of a sandbox that cannot be seen, so that it
+        can be removed. If a veth is desired for such a sandbox, raise NotReady. Raise Taken if a
+        foreign link has a name of ours, NodeFault if the kernel refuses a question.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
-        with faults(attachment):
+        with os_errors_as_node_faults(attachment):
             try:
                 with _inside(attachment) as sandbox:
-                    return self._look(sandbox, attachment, wanted, desired, owned)
+                    return self._observe_inside(sandbox, attachment, wanted, desired, owned)
             except UnknownSandbox as error:
                 end = _host_end(attachment)
                 if end is None:
                     return ABSENT
                 if wanted:
-                    raise _hidden(attachment, end) from error
+                    raise _not_visible(attachment, end) from error
                 return frozenset({veths.Pair(end, None).value(None)})
 
     async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
-        for veth, run in groupby(steps, key=_doomed_veth):
-            with faults(attachment):
+        """Carry out the steps in order.
+
+        Block the event loop while the kernel works, except for the removal of a veth, which runs in
+        a thread. Raise NodeFault if the kernel refuses a step; the steps before it stay done, and
+        some after it may be done too. Raise UnknownSandbox to ensure something in a sandbox that is
+        gone, NotReady if the sandbox exists but cannot be seen, Taken if a foreign link has a name
+        of ours.
+        """
+        for veth, run in groupby(steps, key=_removed_veth):
+            with os_errors_as_node_faults(attachment):
                 if veth is None:
                     self._carry_out(attachment, tuple(run))
                 else:
@@ -97,14 +120,14 @@ class PodLinks:
     def _carry_out(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         try:
             with _inside(attachment) as sandbox:
-                Run(sandbox, attachment, self._sysctl_dir).carry_out(steps)
+                StepRunner(sandbox, attachment, self._sysctl_dir).carry_out(steps)
         except UnknownSandbox as error:
             if end := _host_end(attachment):
-                raise _hidden(attachment, end) from error
+                raise _not_visible(attachment, end) from error
             if any(step.verb is Verb.ENSURE for step in steps):
                 raise
 
-    def _look(
+    def _observe_inside(
         self,
         sandbox: veths.Sandbox,
         attachment: Attachment,
@@ -115,17 +138,19 @@ class PodLinks:
         found = veths.find(sandbox, attachment)
         if wanted and found.taken:
             raise Taken(found.taken)
-        things: set[Resource] = set()
+        resources: set[Resource] = set()
         for pair in found.pairs:
             veth = pair.value(wanted)
-            things.add(veth)
+            resources.add(veth)
             if pair.pod:
                 addresses = tuple(addresses_of(sandbox.pod, pair.pod, veth, desired, owned))
-                things.update(addresses)
-                things.update(routes.look(sandbox.pod, pair.pod.index, veth, desired, addresses))
-                things.update(self._settings(sandbox.pod, veth, desired))
-            things.update(traffic_control.look(sandbox, pair, veth, desired))
-        return frozenset(things)
+                resources.update(addresses)
+                resources.update(
+                    routes.observe(sandbox.pod, pair.pod.index, veth, desired, addresses)
+                )
+                resources.update(self._settings(sandbox.pod, veth, desired))
+            resources.update(traffic_control.observe(sandbox, pair, veth, desired))
+        return frozenset(resources)
 
     def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:
         for resource in desired:
@@ -139,13 +164,14 @@ class PodLinks:
 
 @contextmanager
 def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
-    """The calling thread inside the sandbox, for one pass without an await."""
+    """Run the body with the calling thread inside the sandbox. The body must not await."""
     with opened(attachment.netns) as netns, Socket() as host, entered(netns), Socket() as pod:
         yield veths.Sandbox(host, pod, netns)
 
 
 @contextmanager
-def faults(attachment: Attachment) -> Iterator[None]:
+def os_errors_as_node_faults(attachment: Attachment) -> Iterator[None]:
+    """Raise an OSError of the body as a NodeFault that names the attachment and the error."""
     try:
         yield
     except OSError as error:
@@ -158,7 +184,11 @@ def faults(attachment: Attachment) -> Iterator[None]:
 def addresses_of(
     pod: Socket, link: Link, end: Veth | Nic, desired: Network, owned: frozenset[Interface]
 ) -> Iterator[Address]:
-    # By IP, not by prefix: IPv6 knows an IP once only, so the wrong prefix has to go for the right one to come.
+    """Yield our addresses of a link, those of ``owned`` included.
+
+    Desired ones are known by IP, not by prefix: IPv6 has an IP only once on a link, so an
+    address with the wrong prefix must go before the right one can come.
+    """
     ours = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
     for body in pod.dump(get_addresses(link.index)):
         entry = address(body)
@@ -167,7 +197,10 @@ def addresses_of(
 
 
 def _host_end(attachment: Attachment) -> Link | None:
-    """By name, since nothing can be seen of the pod's end; by its mark too where no record says that we made it."""
+    """Return the veth's host end by name: the pod's end cannot be seen.
+
+    Without a recorded namespace path, nothing says that we made the link; it must have our alias.
+    """
     with Socket() as host:
         end = veths.named(host, ids.host_link(*attachment.key))
     if end is None or end.kind != "veth":
@@ -175,19 +208,22 @@ def _host_end(attachment: Attachment) -> Link | None:
     return end if attachment.netns or end.alias == ids.alias(*attachment.key) else None
 
 
-def _hidden(attachment: Attachment, end: Link) -> NotReady:
+def _not_visible(attachment: Attachment, end: Link) -> NotReady:
     return NotReady(
-        f"{attachment.netns} shows no network namespace, yet its link {end.name} lives: "
+        f"{attachment.netns} shows no network namespace, but its link {end.name} exists: "
         "check the mount propagation of that directory into the agent"
     )
 
 
-def _doomed_veth(step: Step) -> Veth | None:
+def _removed_veth(step: Step) -> Veth | None:
     return step.resource if step.verb is Verb.REMOVE and isinstance(step.resource, Veth) else None
 
 
 async def _delete(attachment: Attachment, step: Step, veth: Veth) -> None:
-    """In a thread: the kernel waits for a grace period. Either end takes the other with it."""
+    """Delete a veth pair by one of its ends; the kernel removes the other end with it.
+
+    The request runs in a thread, because the kernel waits for an RCU grace period.
+    """
     if not veths.is_elsewhere(veth.host):
         pending, name = Socket(), veth.host
     else:
@@ -195,7 +231,7 @@ async def _delete(attachment: Attachment, step: Step, veth: Veth) -> None:
             with opened(attachment.netns) as netns, entered(netns):
                 pending, name = Socket(), veth.pod
         except UnknownSandbox:
-            return  # and its links with it
+            return  # the namespace is gone, and its links with it
     error = await asyncio.to_thread(_ask_and_close, pending, delete_link(name))
     if error and error.errno not in GONE:
         raise fault(step, error)

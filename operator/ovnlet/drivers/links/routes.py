@@ -1,4 +1,4 @@
-"""Routes of a pod's main table, ours and those that compete with ours: their messages, and a look at them."""
+"""Encode, decode and observe routes of a main table: ours, and those that compete with ours."""
 
 import errno
 import socket
@@ -14,30 +14,41 @@ from ovnlet.drivers.linux.rtnetlink import (
     NEWROUTE,
     Destination,
     Gateway,
-    attribute,
     checked,
     gateway_of,
     integer,
     network_of,
+)
+from ovnlet.drivers.linux.transport import (
+    ACK,
+    DUMP,
+    Request,
+    Socket,
+    attribute,
+    attributes,
     u32,
 )
-from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attributes
 
 BY_KERNEL = 2  # RTPROT_KERNEL
 _ADD = ACK | 0x400  # NLM_F_CREATE
+# struct rtmsg: family, lengths of the destination's and the source's prefix, type of service,
+# table, protocol, scope, type, flags.
 _ROUTE = struct.Struct("=BBBBBBBBI")
-_NEXT_HOP = struct.Struct("=HBBi")
+_NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, hops, interface index
 _MAIN, _UNICAST, _SCOPE_LINK, _SCOPE_NOWHERE = 254, 1, 253, 255
-# A route with another metric was not made here. IPv6 joins routes of one destination and metric into one of several
-# next hops, foreign ones with ours: a metric of our own, before the kernel's usual 1024, keeps them apart.
+# By address family. A route with another metric was not made here. IPv6 joins routes with one
+# destination and metric, even ours with foreign ones, into one route with several next hops. A
+# metric of our own, lower than the kernel's default of 1024, keeps them apart.
 _METRIC: dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 512}
 
 
 class RouteEntry(NamedTuple):
-    """``hops`` are links and gateways; ``via`` is None where there are several.
+    """A route of the main table as the kernel shows it.
 
-    ``plain`` is False where more than protocol, metric and next hops set it apart from what is made here: type of
-    service, kind, a prefix of sources, a next hop object.
+    ``hops`` has the link's index and the gateway of each next hop. ``via`` is None if there are
+    several next hops, or no gateway. ``plain`` is False if the route differs from those made here
+    in more than protocol, metric and next hops: in type of service, type, a source prefix, or a
+    next hop object.
     """
 
     destination: Destination
@@ -50,6 +61,7 @@ class RouteEntry(NamedTuple):
 
     @property
     def ours(self) -> bool:
+        """Whether ovnlet made the route."""
         return (
             self.plain
             and self.protocol == PROTOCOL
@@ -57,15 +69,24 @@ class RouteEntry(NamedTuple):
         )
 
     def competes(self, link: int) -> bool:
-        """With a route of ours to the same destination by that link, if there is one."""
-        better = self.plain and not self.ours and self.metric <= _METRIC[_family(self.destination)]
-        return better and {index for index, _ in self.hops} == {link}
+        """Return whether the kernel may prefer it to a route of ours by the link with that index.
+
+        True only for a plain route that is not ours, uses no other link, and has no worse metric.
+        Whether there is a route of ours to the same destination is for the caller to check.
+        """
+        preferred = (
+            self.plain and not self.ours and self.metric <= _METRIC[_family(self.destination)]
+        )
+        return preferred and {index for index, _ in self.hops} == {link}
 
 
 def add_route(
     index: int, destination: Destination, via: Gateway | None, source: Gateway | None
 ) -> Request:
-    """In front of others to that destination. NLM_F_REPLACE would overwrite whichever comes first, whose ever it is."""
+    """Add a route before others to that destination.
+
+    NLM_F_REPLACE would overwrite the first of those, even a foreign one, so it is not set.
+    """
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
     return Request(NEWROUTE, _ADD, _route(index, destination, scope) + _hop(via, source))
 
@@ -73,30 +94,42 @@ def add_route(
 def delete_route(
     index: int, destination: Destination, via: Gateway | None, source: Gateway | None
 ) -> Request:
-    """Ours only: the kernel compares the protocol, and the next hop and the source where they are given."""
+    """Delete a route of ours.
+
+    The kernel compares the protocol, so it does not delete a foreign route. It compares the next
+    hop and the source address too if they are given.
+    """
     return Request(DELROUTE, ACK, _route(index, destination, _SCOPE_NOWHERE) + _hop(via, source))
 
 
-def delete_rival(index: int, rival: CompetingRoute) -> Request:
-    """Just that one, by its protocol and metric. IPv4 knows one of several next hops by them, and not by a link."""
-    head = _head(rival.destination, _SCOPE_NOWHERE, rival.protocol, rival.metric)
-    if len(rival.via) == 1:
+def delete_competing_route(index: int, route: CompetingRoute) -> Request:
+    """Delete exactly that route, by its protocol and metric.
+
+    For a route with several next hops, give all of them: IPv4 finds such a route by its hops, and
+    not by a link.
+    """
+    head = _head(route.destination, _SCOPE_NOWHERE, route.protocol, route.metric)
+    if len(route.via) == 1:
         return Request(
-            DELROUTE, ACK, head + attribute(4, u32(index)) + _hop(rival.via[0], rival.source)
+            DELROUTE, ACK, head + attribute(4, u32(index)) + _hop(route.via[0], route.source)
         )
-    hops = (_hop(via, None) for via in rival.via)
+    hops = (_hop(via, None) for via in route.via)
     several = b"".join(_NEXT_HOP.pack(_NEXT_HOP.size + len(hop), 0, 0, index) + hop for hop in hops)
-    return Request(DELROUTE, ACK, head + attribute(9, several) + _hop(None, rival.source))
+    return Request(DELROUTE, ACK, head + attribute(9, several) + _hop(None, route.source))
 
 
 def get_routes(index: int, family: int) -> Request:
-    """Those in the main table by that link, whose ever they are; the kernel filters."""
+    """Show the routes of a family in the main table by that link, ours or not.
+
+    The kernel filters by table and link.
+    """
     head = _ROUTE.pack(family, 0, 0, 0, _MAIN, 0, 0, 0, 0)
     return Request(GETROUTE, DUMP, head + attribute(4, u32(index)))
 
 
 @checked
 def route(body: bytes) -> RouteEntry:
+    """Decode a route message. Raise Garbled for bytes that are none."""
     family, length, sources, service, _, protocol, _, kind, _ = _ROUTE.unpack_from(body)
     found = attributes(body, _ROUTE.size)
     via = gateway_of(family, found[5]) if 5 in found else None
@@ -147,14 +180,17 @@ def _family(destination: Destination) -> int:
     return socket.AF_INET if destination.version == 4 else socket.AF_INET6
 
 
-def look(
+def observe(
     pod: Socket, link: int, end: Veth | Nic, desired: Network, addresses: Sequence[Address]
 ) -> Iterator[Route | CompetingRoute]:
-    """Ours by that link, and who competes with what is desired; ``addresses`` are those of ours that are there."""
+    """Yield our routes by the link with that index, and those that compete with a desired route.
+
+    ``addresses`` are our addresses on the link, as observed. Raise Refused or OSError.
+    """
     name = end.pod if isinstance(end, Veth) else end.name
     contested = {resource.destination for resource in desired if isinstance(resource, Route)}
     for family in (socket.AF_INET, socket.AF_INET6):
-        # ENOENT: a namespace has no main table before its first route.
+        # ENOENT: a namespace has no main table until it has its first route.
         for body in pod.dump(get_routes(link, family), empty=frozenset({errno.ENOENT})):
             entry = route(body)
             if entry.ours:
@@ -162,17 +198,19 @@ def look(
             elif (
                 entry.destination in contested
                 and entry.competes(link)
-                and not _is_of_one(entry, addresses)
+                and not _is_connected_route(entry, addresses)
             ):
-                via, where = (
-                    tuple(gateway for _, gateway in entry.hops),
-                    (end.key, name, entry.destination),
-                )
+                via = tuple(gateway for _, gateway in entry.hops)
+                where = (end.key, name, entry.destination)
                 yield CompetingRoute(*where, via, entry.source, entry.protocol, entry.metric)
 
 
-def _is_of_one(entry: RouteEntry, addresses: Sequence[Address]) -> bool:
-    """The kernel's own connected route of an address of ours goes with it: such an address cannot stay as it is."""
+def _is_connected_route(entry: RouteEntry, addresses: Sequence[Address]) -> bool:
+    """Return whether it is the connected route that the kernel made for one of our addresses.
+
+    Such an address has no IFA_F_NOPREFIXROUTE, so it must be replaced in any case, and the kernel
+    removes its route along with it.
+    """
     return entry.protocol == BY_KERNEL and any(
         not address.noprefixroute
         and address.ip.network == entry.destination

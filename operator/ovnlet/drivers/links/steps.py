@@ -1,6 +1,6 @@
-"""Steps carried out in one sandbox, in their order; consecutive messages go out in one send.
+"""Carry out steps in one sandbox, in order; send consecutive messages together.
 
-Everything here is done between entering a namespace and leaving it: nothing may await.
+All of this runs between entering a namespace and leaving it, so nothing here may await.
 """
 
 import errno
@@ -22,7 +22,7 @@ from ovnlet.core.resources import (
     Veth,
 )
 from ovnlet.drivers.links import traffic_control, veths
-from ovnlet.drivers.links.routes import add_route, delete_rival, delete_route
+from ovnlet.drivers.links.routes import add_route, delete_competing_route, delete_route
 from ovnlet.drivers.linux import ethtool, sysctl
 from ovnlet.drivers.linux.rtnetlink import (
     delete_address,
@@ -33,39 +33,58 @@ from ovnlet.drivers.linux.rtnetlink import (
 )
 from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
-# Answers that say: what should go is not there.
+# The answers to a removal that mean that the thing is not there.
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
-# No IPv6 in this kernel, or on a link of such an MTU: then there is nothing to switch off.
+# The kernel has no IPv6, or none on a link with so small an MTU: there is nothing to switch off.
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT})
-# Another qdisc stands there, or none.
+# One message, the step that it belongs to, and the error numbers that are no failure of the step.
+_Message = tuple[Step, Request, frozenset[int]]
+# Another qdisc is there, or none.
 _NOT_OURS = GONE | {errno.EINVAL}
 
 
 def fault(step: Step, error: Refused) -> NodeFault:
+    """Return the error that names both the step and the kernel's answer."""
     return NodeFault(f"{step}: {error}")
 
 
 def _removal(
-    step: Step, index: int, thing: Address | Route | CompetingRoute | TbfQdisc
-) -> tuple[Step, Request, frozenset[int]]:
-    match thing:
+    step: Step, index: int, resource: Address | Route | CompetingRoute | TbfQdisc
+) -> _Message:
+    match resource:
         case Address():
-            return step, delete_address(index, thing.ip), GONE
+            return step, delete_address(index, resource.ip), GONE
         case Route():
-            return step, delete_route(index, thing.destination, thing.via, thing.source), GONE
+            return (
+                step,
+                delete_route(index, resource.destination, resource.via, resource.source),
+                GONE,
+            )
         case CompetingRoute():
-            return step, delete_rival(index, thing), GONE
+            return step, delete_competing_route(index, resource), GONE
         case TbfQdisc():
             return step, traffic_control.delete_shaper(index), _NOT_OURS
 
 
-class Run:
+class StepRunner:
+    """Carries out the steps of one attachment in its sandbox.
+
+    ``settings`` is where the node's /proc/sys/net is mounted. Links are looked up by name once and
+    then known by their index, so an object serves one run of steps only.
+    """
+
     def __init__(self, sandbox: veths.Sandbox, attachment: Attachment, settings: str) -> None:
         self._sandbox, self._attachment, self._settings = sandbox, attachment, settings
-        self._batch: list[tuple[Step, Request, frozenset[int]]] = []
+        self._batch: list[_Message] = []
         self._indices: dict[str, int] = {}
 
     def carry_out(self, steps: Iterable[Step]) -> None:
+        """Carry out the steps in order. Messages into the pod are batched.
+
+        Raise NodeFault if the kernel refuses a step or a link is missing, and Taken if a foreign
+        link has the name of a veth that is to be made. The kernel carries out the rest of a batch
+        even if it refuses one message.
+        """
         for step in steps:
             if step.verb is Verb.REMOVE:
                 self._remove(step)
@@ -75,9 +94,9 @@ class Run:
 
     def _remove(self, step: Step) -> None:
         match step.resource:
-            case Address() | Route() | CompetingRoute() | TbfQdisc() as inside:
-                if index := self._index(inside.pod):
-                    self._batch.append(_removal(step, index, inside))
+            case Address() | Route() | CompetingRoute() | TbfQdisc() as resource:
+                if index := self._index(resource.pod):
+                    self._batch.append(_removal(step, index, resource))
             case LeafQdisc() as leaf:
                 if end := veths.named(self._sandbox.host, leaf.host):
                     self._send(
@@ -85,7 +104,7 @@ class Run:
                         [(step, traffic_control.delete_leaf(end.index, leaf), _NOT_OURS)],
                     )
             case Sysctl() | Offload() | Nic():
-                pass  # go with their link, and that with its port
+                pass  # these go with their link, and a Nic goes with its port
             case _:
                 raise NodeFault(f"{step}: not for netlink")
 
@@ -93,11 +112,11 @@ class Run:
         match step.resource:
             case Address() as address:
                 request = put_address(
-                    self._existing(step, address.pod), address.ip, address.noprefixroute
+                    self._require_index(step, address.pod), address.ip, address.noprefixroute
                 )
                 self._batch.append((step, request, frozenset()))
             case Route() as route:
-                self._ensure_route(step, self._existing(step, route.pod), route)
+                self._ensure_route(step, self._require_index(step, route.pod), route)
             case Veth() | Nic() as link:
                 self._flush()
                 self._ensure_link(step, link)
@@ -105,7 +124,7 @@ class Run:
                 self._batch.append(
                     (
                         step,
-                        traffic_control.put_shaper(self._existing(step, shaper.pod), shaper),
+                        traffic_control.put_shaper(self._require_index(step, shaper.pod), shaper),
                         frozenset(),
                     )
                 )
@@ -121,9 +140,10 @@ class Run:
                 raise NodeFault(f"{step}: not for netlink")
 
     def _ensure_route(self, step: Step, index: int, route: Route) -> None:
-        """Added beside, never instead of, what others have to the same destination; then ours of before goes.
+        """Add the route beside what others have to the same destination, then remove our old one.
 
-        Two with one next hop cannot be told apart in a removal, so there the old one goes first.
+        A removal cannot tell two routes with one next hop apart, so in that case the old route goes
+        first.
         """
         new = (
             step,
@@ -152,7 +172,7 @@ class Run:
             self._ensure_veth(step, link)
 
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
-        was = step.was if isinstance(step.was, Veth) else self._make(step, veth)
+        was = step.was if isinstance(step.was, Veth) else self._make_veth(step, veth)
         host, pod = self._sandbox.host, self._sandbox.pod
         mtu = veth.mtu if veth.mtu != was.mtu else None
         alias = veth.alias if veth.alias != was.alias else None
@@ -168,15 +188,21 @@ class Run:
         )
 
     def _ensure_nic(self, step: Step, nic: Nic) -> None:
-        """Made by ovs-vswitchd; all in one message, and never down: addresses would go with that."""
-        self._existing(step, nic.name)
+        """Set a link that ovs-vswitchd made, in one message.
+
+        Never set the link down on the way: it would lose its addresses.
+        """
+        self._require_index(step, nic.name)
         was = step.was if isinstance(step.was, Nic) else None
         mac = nic.mac if was is None or was.mac != nic.mac else None
         request = set_link(nic.name, up=nic.up, mtu=nic.mtu, mac=mac)
         self._send(self._sandbox.host, [(step, request, frozenset())])
 
-    def _make(self, step: Step, veth: Veth) -> Veth:
-        """The pair as it is thereafter: new and down, or one of ours that was there already."""
+    def _make_veth(self, step: Step, veth: Veth) -> Veth:
+        """Make the pair and return it as it then is: new and down, or one of ours that existed.
+
+        Raise Taken if a foreign link has one of its names, NodeFault for any other refusal.
+        """
         self._indices.pop(veth.pod, None)
         (answer,) = self._sandbox.host.ask(
             make_veth(veth.host, veth.pod, veth.mac, veth.mtu, self._sandbox.netns)
@@ -192,13 +218,13 @@ class Run:
         raise Taken(f"{step}: {found.taken or answer.error}")
 
     def _index(self, pod: str) -> int:
-        """0 where there is no such link."""
+        """Return the index of the pod's link, or 0 if there is no such link."""
         if pod not in self._indices:
             found = veths.named(self._sandbox.pod, pod)
             self._indices[pod] = found.index if found else 0
         return self._indices[pod]
 
-    def _existing(self, step: Step, pod: str) -> int:
+    def _require_index(self, step: Step, pod: str) -> int:
         if index := self._index(pod):
             return index
         raise NodeFault(f"{step}: ENODEV: there is no link {pod}")
@@ -207,7 +233,8 @@ class Run:
         batch, self._batch = self._batch, []
         self._send(self._sandbox.pod, batch)
 
-    def _send(self, socket: Socket, batch: list[tuple[Step, Request, frozenset[int]]]) -> None:
+    def _send(self, socket: Socket, batch: list[_Message]) -> None:
+        """Send the messages together. Raise NodeFault for the first that failed."""
         answers = socket.ask(*(request for _, request, _ in batch))
         for (step, _, tolerated), answer in zip(batch, answers, strict=True):
             if answer.error and answer.error.errno not in tolerated:

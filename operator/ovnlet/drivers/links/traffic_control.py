@@ -1,6 +1,7 @@
-"""The kernel's traffic control: what it really does to a pod's packets, as rtnetlink shows and takes it.
+"""Observe and set the kernel's traffic control of a pod, by rtnetlink.
 
-Rates go as bytes a second, bursts as bytes or as the time that they take at that rate, in ticks of 64 ns.
+rtnetlink has rates in bytes per second, and bursts in bytes or as the time that they take at that
+rate, in ticks of 64 ns.
 """
 
 import struct
@@ -29,35 +30,52 @@ from ovnlet.drivers.linux.tc import (
     ROOT,
     TC,
     Entry,
-    attribute,
     entry,
     rate_of,
+)
+from ovnlet.drivers.linux.transport import (
+    ACK,
+    DUMP,
+    Request,
+    Socket,
+    attribute,
+    attributes,
     u32,
 )
-from ovnlet.drivers.linux.transport import ACK, DUMP, Request, Socket, attributes
 
+# struct tc_netem_qopt: latency in ticks, limit in packets, loss as a part of 2^32 - 1, gap,
+# duplicate, jitter in ticks.
 _NETEM = struct.Struct("=IIIIII")
-_TICK, _ETHERNET, _FULL = 64, 1, 0xFFFF_FFFF
+_TICK, _ETHERNET, _MAX_U32 = 64, 1, 0xFFFF_FFFF
 _MILLIONTHS = 1_000_000
-# The queue in front of the bucket: what passes in 100 ms, and never less than some large packets.
+# The queue in front of the token bucket holds what passes in 100 ms, but at least this many bytes:
+# some large packets.
 _QUEUE, _LEAST_QUEUE = 10, 150_000
 
 
 def get_classes(index: int) -> Request:
+    """Show the classes of the link with that index."""
     return Request(GETTCLASS, DUMP, TC.pack(0, index, 0, 0, 0))
 
 
 def get_qdiscs() -> Request:
-    """Of all links of a namespace: the kernel knows no other dump, and tells everybody of a single look."""
+    """Show the qdiscs of all links of a namespace.
+
+    The kernel has no dump for one link. A request for a single qdisc would send a notification to
+    all listeners.
+    """
     return Request(GETQDISC, DUMP, TC.pack(0, 0, 0, 0, 0))
 
 
 def put_shaper(index: int, shaper: TbfQdisc) -> Request:
-    """In place where it is ours, else instead of whatever is at the root."""
+    """Put the shaper at the root of the link with that index.
+
+    A shaper of ours is changed in place; any other root qdisc is replaced.
+    """
     rate, burst = shaper.rate // 8, shaper.burst // 8
     limit = burst + max(rate // _QUEUE, _LEAST_QUEUE)
-    parameters = RATE.pack(0, _ETHERNET, 0, 0, 0, min(rate, _FULL)) + bytes(RATE.size)
-    parameters += struct.pack("=III", min(limit, _FULL), _ticks(burst, rate), 0)
+    parameters = RATE.pack(0, _ETHERNET, 0, 0, 0, min(rate, _MAX_U32)) + bytes(RATE.size)
+    parameters += struct.pack("=III", min(limit, _MAX_U32), _ticks(burst, rate), 0)
     options = (
         attribute(1, parameters) + attribute(4, struct.pack("=Q", rate)) + attribute(6, u32(burst))
     )
@@ -65,10 +83,12 @@ def put_shaper(index: int, shaper: TbfQdisc) -> Request:
 
 
 def delete_shaper(index: int) -> Request:
+    """Delete our shaper from the root of the link with that index."""
     return Request(DELQDISC, ACK, TC.pack(0, index, HANDLE, ROOT, 0))
 
 
 def put_leaf(index: int, leaf: LeafQdisc) -> Request:
+    """Put the queue into ovs-vswitchd's class on the link with that index."""
     options = u32(leaf.limit) if leaf.kind == PFIFO else _netem(leaf)
     return Request(
         NEWQDISC, MAKE, tc.qdisc(index, LEAVES[leaf.kind], OVS_CLASS, leaf.kind, options)
@@ -76,13 +96,18 @@ def put_leaf(index: int, leaf: LeafQdisc) -> Request:
 
 
 def delete_leaf(index: int, leaf: LeafQdisc) -> Request:
+    """Delete our queue of that kind from ovs-vswitchd's class."""
     return Request(DELQDISC, ACK, TC.pack(0, index, LEAVES[leaf.kind], OVS_CLASS, 0))
 
 
 def _netem(leaf: LeafQdisc) -> bytes:
-    """The ticks are for kernels before 4.16, which do not know the nanoseconds behind them."""
-    loss = round(leaf.loss * _FULL / _MILLIONTHS)
-    latency, jitter = (min(us * 1000 // _TICK, _FULL) for us in (leaf.latency, leaf.jitter))
+    """Encode netem's options.
+
+    The times are there twice: in ticks for kernels before 4.16, and in nanoseconds, which those
+    kernels do not know.
+    """
+    loss = round(leaf.loss * _MAX_U32 / _MILLIONTHS)
+    latency, jitter = (min(us * 1000 // _TICK, _MAX_U32) for us in (leaf.latency, leaf.jitter))
     exact = (struct.pack("=q", us * 1000) for us in (leaf.latency, leaf.jitter))
     options = _NETEM.pack(latency, leaf.limit, loss, 0, 0, jitter)
     return options + b"".join(
@@ -91,7 +116,11 @@ def _netem(leaf: LeafQdisc) -> bytes:
 
 
 def shaper(found: Entry, veth: tuple[object, ...], pod: str, wanted: TbfQdisc | None) -> TbfQdisc:
-    """As the kernel shows it; what its ticks round away is not a difference."""
+    """Decode the shaper.
+
+    The kernel rounds the burst to ticks. If the result is the wanted burst within that rounding,
+    return the wanted one, so that it is no difference.
+    """
     parts = attributes(found.options)
     rate = rate_of(parts, 1, 0, 4)
     (ticks,) = struct.unpack_from("=I", parts[1], 2 * RATE.size + 4)
@@ -102,12 +131,17 @@ def shaper(found: Entry, veth: tuple[object, ...], pod: str, wanted: TbfQdisc | 
 
 
 def qdisc(found: Entry, veth: tuple[object, ...], host: str, wanted: HtbQdisc) -> HtbQdisc:
-    """The class's ceiling: its rate is only what it is promised."""
+    """Decode ovs-vswitchd's htb class.
+
+    The limit is the class's ceiling; its rate is only what it is guaranteed. The result has a rate
+    of None if the wanted one has none.
+    """
     rate = rate_of(attributes(found.options), 1, RATE.size, 7) * 8
     return HtbQdisc(veth, host, None if wanted.rate is None else rate)
 
 
 def netem(found: Entry, veth: tuple[object, ...], host: str) -> LeafQdisc:
+    """Decode a netem qdisc: times in microseconds, the loss in millionths."""
     latency, limit, loss, _, _, jitter = _NETEM.unpack_from(found.options)
     parts = attributes(found.options, _NETEM.size)
     exact = [
@@ -121,14 +155,18 @@ def netem(found: Entry, veth: tuple[object, ...], host: str) -> LeafQdisc:
         limit,
         exact[0] // 1000,
         exact[1] // 1000,
-        round(loss * _MILLIONTHS / _FULL),
+        round(loss * _MILLIONTHS / _MAX_U32),
     )
 
 
-def look(
+def observe(
     sandbox: veths.Sandbox, pair: veths.Pair, veth: Veth, desired: Network
 ) -> Iterator[Limited]:
-    """Asks the kernel only where there is something to see: a link tells the kind at its root unasked."""
+    """Yield what traffic control does to the pair.
+
+    Ask the kernel only if there is something to see: a link message already has the kind of the
+    root qdisc. Raise Refused or OSError.
+    """
     wanted = {
         resource.key: resource
         for resource in desired
@@ -140,25 +178,31 @@ def look(
                 own = wanted.get(("shaper", veth.pod))
                 yield shaper(found, veth.key, veth.pod, own if isinstance(own, TbfQdisc) else None)
     if pair.host and pair.host.qdisc == HTB:
-        yield from _of_ovs(sandbox.host, pair.host, veth, wanted.get(("qdisc", veth.host)))
+        yield from _observe_ovs_qdisc(
+            sandbox.host, pair.host, veth, wanted.get(("qdisc", veth.host))
+        )
     if pair.host and isinstance(policer := wanted.get(("policer", veth.host)), PoliceFilter):
-        yield from filters.look(sandbox.host, pair.host, policer)
+        yield from filters.observe(sandbox.host, pair.host, policer)
 
 
 def is_in_force(wanted: HtbQdisc | PoliceFilter) -> bool:
+    """Return whether the host end of the veth has exactly this limit; False without such a link.
+
+    Raise Refused or OSError.
+    """
     with Socket() as host:
         link = veths.named(host, wanted.host)
         if link is None:
             return False
         if isinstance(wanted, PoliceFilter):
-            return wanted in filters.look(host, link, wanted)
-        return link.qdisc == HTB and wanted in _of_ovs(host, link, None, wanted)
+            return wanted in filters.observe(host, link, wanted)
+        return link.qdisc == HTB and wanted in _observe_ovs_qdisc(host, link, None, wanted)
 
 
-def _of_ovs(
+def _observe_ovs_qdisc(
     host: Socket, link: Link, veth: Veth | None, wanted: object
 ) -> Iterator[HtbQdisc | LeafQdisc]:
-    """What ovs-vswitchd made, as far as it is wanted, and our leaf on it."""
+    """Yield ovs-vswitchd's class if an HtbQdisc is wanted, and our leaf in it, given a veth."""
     for found in map(entry, host.dump(get_classes(link.index))):
         if (found.kind, found.handle) != (HTB, OVS_CLASS):
             continue
@@ -177,4 +221,5 @@ def _qdiscs(socket: Socket, link: Link, parent: int) -> list[Entry]:
 
 
 def _ticks(burst: int, rate: int) -> int:
-    return min(burst * 1_000_000_000 // (rate * _TICK), _FULL)
+    """Return how long ``burst`` bytes take at ``rate`` bytes per second."""
+    return min(burst * 1_000_000_000 // (rate * _TICK), _MAX_U32)

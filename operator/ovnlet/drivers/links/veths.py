@@ -1,8 +1,8 @@
-"""Which pairs of links are a sandbox's own: told by the host end's name, and by our alias on either end.
+"""Find the veth pairs of a sandbox: by the host end's name, and by our alias on either end.
 
-What is seen of the other end is an index and the id of a namespace (IFLA_LINK, IFLA_LINK_NETNSID). Only an
-end whose namespace is the sandbox's, or the node's, can be named; any other is ``elsewhere:<index>``, a
-name that no link can have.
+An end shows of its other end only an index and the id of a namespace (IFLA_LINK,
+IFLA_LINK_NETNSID). If that other end is in the sandbox's or the node's namespace, it is shown with
+its name; otherwise as ``elsewhere:<index>``, a name that no link can have.
 """
 
 import errno
@@ -22,7 +22,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What one look needs: a socket on either side, and a descriptor of the pod's namespace."""
+    """An open sandbox: a socket in the node's namespace, one in the pod's, the pod's descriptor."""
 
     host: Socket
     pod: Socket
@@ -31,20 +31,20 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A veth of ours; an end that cannot be seen is None."""
+    """A veth pair of ours. An end that cannot be seen is None."""
 
     host: Link | None
     pod: Link | None
 
     def value(self, wanted: Veth | None) -> Veth:
-        """The pair as a value; where its ends differ, what deviates from the wanted one."""
+        """Return the pair as a value. If its ends differ, take what differs from the wanted one."""
         ends = [end for end in (self.pod, self.host) if end]
         return Veth(
             host=self.host.name if self.host else f"{_ELSEWHERE}{self.pod.peer if self.pod else 0}",
             pod=self.pod.name if self.pod else f"{_ELSEWHERE}{self.host.peer if self.host else 0}",
             mac=self.pod.mac if self.pod else "",
-            mtu=_deviating((end.mtu for end in ends), wanted.mtu if wanted else None),
-            alias=_deviating((end.alias for end in ends), wanted.alias if wanted else None),
+            mtu=_differing((end.mtu for end in ends), wanted.mtu if wanted else None),
+            alias=_differing((end.alias for end in ends), wanted.alias if wanted else None),
             host_up=bool(self.host and self.host.up),
             pod_up=bool(self.pod and self.pod.up),
         )
@@ -52,17 +52,22 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Our pairs, and words for a foreign link on a name of ours, empty where there is none."""
+    """Our pairs, and a message about a foreign link with a name of ours, or "" if there is none."""
 
     pairs: tuple[Pair, ...]
     taken: str = ""
 
 
 def is_elsewhere(name: str) -> bool:
+    """Return whether the name stands for an end in a third namespace."""
     return name.startswith(_ELSEWHERE)
 
 
 def named(socket: Socket, which: str | int) -> Link | None:
+    """Return the link with that name or index in the socket's namespace, or None without one.
+
+    Raise Refused if the kernel refuses the question, OSError if the socket fails.
+    """
     (answer,) = socket.ask(get_link(which))
     if answer.error is None:
         return link(answer.replies[0])
@@ -72,35 +77,40 @@ def named(socket: Socket, which: str | int) -> Link | None:
 
 
 def find(sandbox: Sandbox, attachment: Attachment) -> Found:
-    name, mark = ids.host_link(*attachment.key), ids.alias(*attachment.key)
+    """Return the attachment's pairs. Raise Refused or OSError.
+
+    List all links of the pod only if the host end's name does not lead to the whole pair.
+    """
+    name, alias = ids.host_link(*attachment.key), ids.alias(*attachment.key)
     end, inside = _host_end(sandbox, name)
     pairs, taken = [], ""
     if end and inside:
         pairs.append(Pair(end, named(sandbox.pod, end.peer)))
-    elif end and end.alias == mark:
+    elif end and end.alias == alias:
         pairs.append(Pair(end, None))
     elif end:
-        taken = f"a foreign link {name} stands on the node"
+        taken = f"a foreign link {name} exists on the node"
     if pairs and (peer := pairs[0].pod) and peer.name == attachment.ifname:
         return Found(tuple(pairs))
     links = [link(body) for body in sandbox.pod.dump(get_links())]
     known = {pair.pod.index for pair in pairs if pair.pod}
-    marked = [
+    with_alias = [
         each
         for each in links
-        if each.kind == "veth" and each.alias == mark and each.index not in known
+        if each.kind == "veth" and each.alias == alias and each.index not in known
     ]
-    pairs.extend(Pair(_peer(sandbox, each), each) for each in marked)
-    known.update(each.index for each in marked)
+    pairs.extend(Pair(_peer(sandbox, each), each) for each in with_alias)
+    known.update(each.index for each in with_alias)
     if any(each.name == attachment.ifname and each.index not in known for each in links):
-        taken = f"a foreign link {attachment.ifname} stands in the pod"
+        taken = f"a foreign link {attachment.ifname} exists in the pod"
     return Found(tuple(pairs), taken)
 
 
 def _host_end(sandbox: Sandbox, which: str | int) -> tuple[Link | None, bool]:
-    """A link of the node, and whether it is a veth with its peer in the sandbox.
+    """Return a link of the node, and whether it is a veth whose peer is in the sandbox.
 
-    The kernel gives the sandbox an id, where it has none yet, when it shows the link: hence the order.
+    The order of the two requests matters: when the kernel shows the link, it gives the sandbox's
+    namespace an id if it has none yet.
     """
     found, answer = sandbox.host.ask(get_link(which), get_nsid(sandbox.netns))
     if found.error and found.error.errno == errno.ENODEV:
@@ -113,13 +123,14 @@ def _host_end(sandbox: Sandbox, which: str | int) -> tuple[Link | None, bool]:
 
 
 def _peer(sandbox: Sandbox, pod: Link) -> Link | None:
-    """The node's end of a link inside; None where it is in neither namespace."""
+    """Return the node's end of a link in the pod, or None if that end is not on the node."""
     if pod.peer_nsid is None:
         return None
     end, inside = _host_end(sandbox, pod.peer)
     return end if end and inside and end.peer == pod.index else None
 
 
-def _deviating(values: Iterable[_Value], wanted: _Value | None) -> _Value:
+def _differing(values: Iterable[_Value], wanted: _Value | None) -> _Value:
+    """Return the first value that is not the wanted one, or the last value."""
     *rest, last = values
     return next((value for value in rest if value != wanted), last)

@@ -1,3 +1,4 @@
 """Transport and codecs: netlink sockets and messages, ethtool, sysctl files, namespaces.
 
-Nothing here knows what ovnlet wants; it only speaks the kernel's formats."""
+The modules here know the kernel's formats only. What ovnlet wants on a node may not go in.
+"""

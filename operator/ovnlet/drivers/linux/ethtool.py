@@ -1,4 +1,7 @@
-"""Offloads of a link by the ethtool ioctl; any socket of the link's namespace carries it."""
+"""Read and switch the transmit checksum offload of a link by the ethtool ioctl.
+
+The ioctl works on any socket of the network namespace that the link is in.
+"""
 
 from array import array
 from fcntl import ioctl
@@ -11,15 +14,25 @@ _SET_TX_CHECKSUM = 0x17
 
 
 class HasFileno(Protocol):
-    def fileno(self) -> int: ...
+    """A socket, as far as an ioctl needs one."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
 
 
 def tx_checksum(socket: HasFileno, link: str) -> bool:
+    """Return whether the link has transmit checksum offload on.
+
+    Raise OSError if the kernel refuses, with ENODEV if there is no such link.
+    """
     return bool(_call(socket, link, _GET_TX_CHECKSUM))
 
 
 def set_tx_checksum(socket: HasFileno, link: str, on: bool) -> None:
-    """Segmentation offload, which needs it, goes off and comes back with it."""
+    """Switch transmit checksum offload on or off. Raise OSError if the kernel refuses.
+
+    The kernel switches segmentation offload, which depends on it, off and on along with it.
+    """
     _call(socket, link, _SET_TX_CHECKSUM, int(on))
 
 

@@ -1,7 +1,7 @@
-"""Network namespaces: told from any other path, entered for one look, left again.
+"""Open, identify and enter network namespaces.
 
-A namespace is a property of the calling thread. Nothing may await between entering and leaving, and
-a thread that cannot get back would work on some pod's network as if it were the node's: it dies.
+A namespace is a property of the calling thread. Nothing may await between entering and leaving. A
+thread that cannot return would treat a pod's network as the node's, so the process exits instead.
 """
 
 import ctypes
@@ -20,8 +20,9 @@ Identity = tuple[int, int]
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
-_OWN = "/proc/thread-self/ns/net"
-# Only these tell that nothing is there. Any other, such as EMFILE, tells of the agent and proves no death.
+_OWN_NETNS = "/proc/thread-self/ns/net"
+# Only these errors prove that nothing is at a path. Any other one, such as EMFILE, is a problem of
+# the agent itself and does not prove that a sandbox is gone.
 _ABSENT = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESRCH, errno.ENAMETOOLONG}
 )
@@ -30,9 +31,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def opened(path: str) -> Iterator[int]:
-    """A descriptor of the sandbox's namespace. UnknownSandbox where the path leads to none, or to the node's own."""
+    """Yield a file descriptor of the network namespace at ``path``, and close it afterwards.
+
+    Raise UnknownSandbox if the path is no network namespace or is the node's own one. Raise
+    NodeFault if the agent cannot open it, for example because it is out of descriptors.
+    """
     try:
-        # O_NONBLOCK: whatever lies there, a FIFO for one, must not hold up the loop.
+        # O_NONBLOCK: the path may be anything. Opening a FIFO, for one, would block the loop.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in _ABSENT:
@@ -50,8 +55,12 @@ def opened(path: str) -> Iterator[int]:
 
 @contextmanager
 def entered(fd: int) -> Iterator[None]:
-    """The calling thread inside that namespace. Never await within."""
-    own = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    """Run the body with the calling thread inside that namespace. The body must not await.
+
+    Raise NodeFault if the kernel refuses the entry. Exit the process with code 70 if the thread
+    cannot return to its own namespace.
+    """
+    own = os.open(_OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _setns(fd):
             raise NodeFault(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")
@@ -59,29 +68,37 @@ def entered(fd: int) -> Iterator[None]:
             yield
         finally:
             if _setns(own):
-                _die(ctypes.get_errno())
+                _exit_process(ctypes.get_errno())
     finally:
         os.close(own)
 
 
 def identity(fd: int) -> Identity:
-    """What tells one living namespace from another, whatever the paths."""
+    """Return the device and inode of a namespace.
+
+    They differ between any two namespaces that exist at one time, and are the same for all paths of
+    one namespace.
+    """
     status = os.fstat(fd)
     return (status.st_dev, status.st_ino)
 
 
 def own_identity() -> Identity:
-    status = os.stat(_OWN)
+    """Return the identity of the namespace that the calling thread is in."""
+    status = os.stat(_OWN_NETNS)
     return (status.st_dev, status.st_ino)
 
 
 def boot_id() -> str:
-    """Changes with each boot of the node: namespaces of another boot are dead."""
+    """Return the kernel's boot ID, which changes with each boot of the node.
+
+    A namespace that was recorded under another boot ID no longer exists.
+    """
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _is_network(fd: int) -> bool:
-    # Files of nsfs are regular ones; the ioctl is for them alone, no device may see it.
+    # Files of nsfs are regular files. Other kinds, such as a device, must not get the ioctl.
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         return False
     try:
@@ -96,7 +113,8 @@ def _setns(fd: int) -> int:
     return result
 
 
-def _die(number: int) -> NoReturn:
+def _exit_process(number: int) -> NoReturn:
+    """Exit at once, without cleanup: nothing may run on in the wrong namespace."""
     os.write(
         2,
         f"ovnlet: cannot return to the node's network namespace: {os.strerror(number)}\n".encode(),

@@ -1,4 +1,8 @@
-"""rtnetlink in plain struct: the few messages a pod's network is made of, to bytes and back."""
+"""Encode and decode the rtnetlink messages that a pod's network needs, with plain struct.
+
+Functions that encode return a Request; functions named after a thing decode the body of a reply and
+raise Garbled for bytes that are none. Messages of routes are in ``drivers.links.routes``.
+"""
 
 import socket
 import struct
@@ -16,7 +20,15 @@ from ipaddress import (
 from typing import NamedTuple, TypeVar
 
 from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.drivers.linux.transport import ACK, DUMP, Garbled, Request, attributes
+from ovnlet.drivers.linux.transport import (
+    ACK,
+    DUMP,
+    Garbled,
+    Request,
+    attribute,
+    attributes,
+    u32,
+)
 
 Interface = IPv4Interface | IPv6Interface
 Destination = IPv4Network | IPv6Network
@@ -29,19 +41,21 @@ GETNSID = 90
 _MAKE = ACK | 0x400 | 0x200  # NLM_F_CREATE, NLM_F_EXCL
 _PUT = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE
 
-_LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBI")
-_BLANK = bytes(_LINK.size)
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change mask
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
+_ANY_LINK = bytes(_LINK.size)
 _IFF_UP = 1
 _NODAD, NOPREFIXROUTE = 0x02, 0x200
-_Body = TypeVar("_Body")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """``peer`` is IFLA_LINK: the index of a veth's other end, in the namespace of that id (None: the same one).
+    """A network interface as the kernel shows it.
 
-    ``qdisc`` is the kind at its root.
+    ``peer`` is IFLA_LINK: the index of a veth's other end in the namespace with the id
+    ``peer_nsid``, or in the same namespace if that is None. ``qdisc`` is the kind of the root
+    qdisc. ``mac`` is lower case with colons, ``mtu`` is in bytes.
     """
 
     index: int
@@ -57,6 +71,11 @@ class Link:
 
 
 class AddressEntry(NamedTuple):
+    """An address as the kernel shows it.
+
+    ``link`` is the index of its link, ``flags`` are IFA_F_* bits, ``protocol`` is IFA_PROTO.
+    """
+
     link: int
     ip: Interface
     flags: int
@@ -64,11 +83,15 @@ class AddressEntry(NamedTuple):
 
 
 def make_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> Request:
-    """Both ends in one message, the pod's born in its namespace. An alias or a state of the peer's it cannot bear."""
-    peer = _BLANK + _name(pod) + attribute(1, bytes.fromhex(mac.replace(":", "")))
+    """Make a veth pair whose pod end starts in the namespace of the descriptor ``netns``.
+
+    One message makes both ends, with ``mac`` on the pod's end and ``mtu`` (bytes) on both. The
+    kernel refuses an alias or an up state of the peer in this message: set them later.
+    """
+    peer = _ANY_LINK + _name(pod) + attribute(1, bytes.fromhex(mac.replace(":", "")))
     peer += attribute(4, u32(mtu)) + attribute(28, u32(netns))
     info = attribute(1, b"veth\0") + attribute(2, attribute(1, peer))
-    body = _BLANK + _name(host) + attribute(4, u32(mtu)) + attribute(18, info)
+    body = _ANY_LINK + _name(host) + attribute(4, u32(mtu)) + attribute(18, info)
     return Request(NEWLINK, _MAKE, body)
 
 
@@ -80,6 +103,7 @@ def set_link(
     mac: str | None = None,
     alias: str | None = None,
 ) -> Request:
+    """Change a link by name. An argument that is None stays as it is."""
     body = _LINK.pack(0, 0, 0, _IFF_UP if up else 0, 0 if up is None else _IFF_UP) + _name(name)
     if mac is not None:
         body += attribute(1, bytes.fromhex(mac.replace(":", "")))
@@ -91,50 +115,61 @@ def set_link(
 
 
 def no_link_local(name: str) -> Request:
-    """IFLA_INET6_ADDR_GEN_MODE none: an end that only a switch uses needs no IPv6 address, nor the traffic it makes."""
+    """Set IFLA_INET6_ADDR_GEN_MODE to none, so that the link gets no link-local address.
+
+    An end that only a switch uses needs no IPv6 address, nor the traffic that one causes.
+    """
     mode = attribute(26, attribute(socket.AF_INET6, attribute(8, b"\1")))
-    return Request(SETLINK, ACK, _BLANK + _name(name) + mode)
+    return Request(SETLINK, ACK, _ANY_LINK + _name(name) + mode)
 
 
 def delete_link(name: str) -> Request:
-    return Request(DELLINK, ACK, _BLANK + _name(name))
+    """Delete a link by name. For a veth, sending this blocks for an RCU grace period (15 ms+)."""
+    return Request(DELLINK, ACK, _ANY_LINK + _name(name))
 
 
 def get_link(which: str | int) -> Request:
-    """By name or index, without statistics."""
+    """Show one link by name or index, without statistics."""
     index, name = (which, b"") if isinstance(which, int) else (0, _name(which))
     return Request(GETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + name + attribute(29, u32(8)))
 
 
 def get_links() -> Request:
-    return Request(GETLINK, DUMP, _BLANK + attribute(29, u32(8)))
+    """Show all links of the socket's namespace, without statistics."""
+    return Request(GETLINK, DUMP, _ANY_LINK + attribute(29, u32(8)))
 
 
 def get_nsid(netns: int) -> Request:
-    """The id by which the socket's namespace knows that one."""
+    """Ask for the id that the socket's namespace has for the namespace of that descriptor."""
     return Request(GETNSID, 0, bytes(4) + attribute(3, u32(netns)))
 
 
 def put_address(index: int, ip: Interface, noprefixroute: bool) -> Request:
-    """Usable at once (IFA_F_NODAD) and marked as ours (IFA_PROTO, which Linux before 5.18 ignores)."""
+    """Add or replace an address on the link with that index.
+
+    The address is usable at once (IFA_F_NODAD) and has ovnlet's mark (IFA_PROTO, which Linux before
+    5.18 ignores).
+    """
     flags = _NODAD | (NOPREFIXROUTE if noprefixroute else 0)
     marks = attribute(8, u32(flags)) + attribute(11, bytes([PROTOCOL]))
     return Request(NEWADDR, _PUT, _address(index, ip) + marks)
 
 
 def delete_address(index: int, ip: Interface) -> Request:
+    """Delete the address with that prefix from the link with that index."""
     return Request(DELADDR, ACK, _address(index, ip))
 
 
 def get_addresses(index: int) -> Request:
+    """Show the addresses of the link with that index; 0 stands for all links."""
     return Request(GETADDR, DUMP, _ADDRESS.pack(0, 0, 0, 0, index))
 
 
-def checked(decode: Callable[[bytes], _Body]) -> Callable[[bytes], _Body]:
-    """Whatever the bytes: a value or Garbled."""
+def checked(decode: Callable[[bytes], _Value]) -> Callable[[bytes], _Value]:
+    """Wrap a decoder so that it raises nothing but Garbled, whatever the bytes are."""
 
     @wraps(decode)
-    def decoded(body: bytes) -> _Body:
+    def decoded(body: bytes) -> _Value:
         try:
             return decode(body)
         except (struct.error, ValueError, KeyError) as error:
@@ -145,6 +180,7 @@ def checked(decode: Callable[[bytes], _Body]) -> Callable[[bytes], _Body]:
 
 @checked
 def link(body: bytes) -> Link:
+    """Decode a link message."""
     _, _, index, flags, _ = _LINK.unpack_from(body)
     found = attributes(body, _LINK.size)
     info = attributes(found.get(18, b""))
@@ -164,12 +200,13 @@ def link(body: bytes) -> Link:
 
 @checked
 def nsid(body: bytes) -> int:
-    """-1 where that namespace has no id here."""
+    """Decode a namespace id. Return -1 if the namespace has no id here."""
     return _signed(attributes(body, 4)[1])
 
 
 @checked
 def address(body: bytes) -> AddressEntry:
+    """Decode an address message."""
     family, length, flags, _, index = _ADDRESS.unpack_from(body)
     found = attributes(body, _ADDRESS.size)
     packed = found[2] if 2 in found else found[1]
@@ -177,9 +214,11 @@ def address(body: bytes) -> AddressEntry:
     return AddressEntry(index, _interface(family, packed, length), flags, found.get(11, b"\0")[0])
 
 
-# The pods of a node share most of these, and each look reads them again: making one costs more than its message.
+# The pods of a node share most gateways and prefixes, and each observation reads them again. To
+# make such an object costs more than to read its message, so they are cached.
 @lru_cache(maxsize=4096)
 def gateway_of(family: int, packed: bytes) -> Gateway:
+    """Return the address in those 4 or 16 bytes."""
     return (IPv4Address if family == socket.AF_INET else IPv6Address)(packed)
 
 
@@ -190,15 +229,8 @@ def _interface(family: int, packed: bytes, length: int) -> Interface:
 
 @lru_cache(maxsize=4096)
 def network_of(family: int, packed: bytes, length: int) -> Destination:
+    """Return the prefix of that length. Raise ValueError if it has host bits."""
     return (IPv4Network if family == socket.AF_INET else IPv6Network)((packed, length))
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
-
-
-def u32(number: int) -> bytes:
-    return struct.pack("=I", number)
 
 
 def _name(name: str) -> bytes:
@@ -218,6 +250,7 @@ def _text(data: bytes) -> str:
 
 
 def integer(data: bytes) -> int:
+    """Decode 32 bits without a sign, in the byte order of the machine."""
     (number,) = struct.unpack("=I", data)
     return int(number)
 

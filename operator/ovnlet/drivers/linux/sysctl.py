@@ -1,7 +1,8 @@
-"""Kernel settings of the calling thread's network namespace, as files.
+"""Read and write kernel settings of the calling thread's network namespace, as files.
 
-``directory`` is where the node's /proc/sys/net is mounted: in an unprivileged container /proc/sys itself
-is read-only. Whose settings a file shows is decided by the namespace of the thread that opens it.
+``directory`` is where the node's /proc/sys/net is mounted: in an unprivileged container, /proc/sys
+itself is read-only. The network namespace of the thread that opens a file decides which namespace's
+setting the file shows.
 """
 
 from errno import errorcode
@@ -10,7 +11,10 @@ from ovnlet.core.errors import NodeFault
 
 
 def read(directory: str, name: str) -> str | None:
-    """The value with single spaces; None where there is no such setting."""
+    """Return the value with single spaces between its words, or None if there is no such setting.
+
+    ``name`` is a path below ``directory``, such as ``ipv4/ip_forward``.
+    """
     try:
         with open(f"{directory}/{name}", "rb", buffering=0) as file:
             return b" ".join(file.read().split()).decode("ascii")
@@ -19,12 +23,13 @@ def read(directory: str, name: str) -> str | None:
 
 
 def write(directory: str, name: str, value: str) -> None:
+    """Set the setting. Raise NodeFault if there is no such setting or the kernel refuses it."""
     try:
         with open(f"{directory}/{name}", "r+b", buffering=0) as file:
             file.write(value.encode("ascii"))
     except FileNotFoundError as error:
         raise NodeFault(
-            f"the kernel has no setting {directory}/{name} (IPv6 switched off, or no such link)"
+            f"the kernel has no setting {directory}/{name} (IPv6 is off, or there is no such link)"
         ) from error
     except OSError as error:
         name_of = errorcode.get(error.errno or 0, "")

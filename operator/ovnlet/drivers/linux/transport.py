@@ -1,7 +1,8 @@
-"""The transport of rtnetlink and nftables: requests out, answers in, the kernel's own words on a refusal.
+"""The transport of rtnetlink and nftables: send requests, read answers, report what was refused.
 
-The kernel works inside send(): the answers lie there when it returns, so a socket is used inline. The one
-exception is deleting a veth, which waits for a grace period (15 ms and more) and belongs into a thread.
+The kernel does the work inside send(): the answers are ready when it returns, so a socket is used
+directly in the event loop. The one exception is deleting a veth, which waits for an RCU grace
+period (15 ms and more) and belongs in a thread.
 """
 
 import errno
@@ -21,7 +22,8 @@ _REQUEST, _MULTI, _INTERRUPTED, _CAPPED, _TLVS = 0x1, 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-# More acknowledgements than this at once could overrun a receive buffer of the default size (208 KiB).
+# More acknowledgements than this at once could overrun a receive buffer of the default size
+# (208 KiB).
 _BATCH = 100
 
 
@@ -30,7 +32,10 @@ class Garbled(NodeFault):
 
 
 class Refused(NodeFault):
-    """The kernel's answer to a request it did not carry out."""
+    """The kernel's answer to a request that it did not carry out.
+
+    ``errno`` is the error number, ``text`` the kernel's own message (extended ACK), or empty.
+    """
 
     def __init__(self, number: int, text: str = "") -> None:
         self.errno, self.text = number, text
@@ -38,24 +43,36 @@ class Refused(NodeFault):
 
 
 class Request(NamedTuple):
+    """One netlink message before it has a sequence number. ``kind`` is its type."""
+
     kind: int
     flags: int
     body: bytes
 
     def encode(self, sequence: int) -> bytes:
+        """Return the message with its header. NLM_F_REQUEST is always set."""
         size = _HEADER.size + len(self.body)
         return _HEADER.pack(size, self.kind, self.flags | _REQUEST, sequence, 0) + self.body
 
 
 @dataclass(slots=True)
 class Answer:
+    """What the kernel sent back for one request.
+
+    ``replies`` are message bodies. ``interrupted`` means that a table changed during its dump
+    (NLM_F_DUMP_INTR), so that the replies may be incomplete.
+    """
+
     replies: list[bytes] = field(default_factory=list)
     error: Refused | None = None
     interrupted: bool = False
 
 
 class Socket:
-    """Bound for ever to the namespace it is opened in, which it keeps alive: close it soon."""
+    """A netlink socket, bound to the network namespace that it is opened in.
+
+    An open socket keeps its namespace alive, so close it soon.
+    """
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
@@ -67,6 +84,7 @@ class Socket:
         self._sequence = 0
 
     def __enter__(self) -> Self:
+        """Return the open socket; the end of the block closes it."""
         return self
 
     def __exit__(
@@ -75,13 +93,19 @@ class Socket:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
+        """Return the file descriptor."""
         return self._socket.fileno()
 
     def ask(self, *requests: Request) -> list[Answer]:
-        """One answer to each. The kernel goes on after a refused one."""
+        """Return one answer per request, in order.
+
+        Wait at most 5 s for each datagram, then raise OSError. The kernel carries out the requests
+        after a refused one; the caller looks at each ``Answer.error``.
+        """
         return [
             answer
             for start in range(0, len(requests), _BATCH)
@@ -89,7 +113,11 @@ class Socket:
         ]
 
     def dump(self, request: Request, empty: frozenset[int] = frozenset()) -> list[bytes]:
-        """All replies; a refusal with one of the numbers in ``empty`` says that there are none."""
+        """Return all replies to a dump, read again if the table changed meanwhile (up to 5 times).
+
+        A refusal with an error number in ``empty`` means no replies. Raise Refused for any other
+        one, and NodeFault if the table changed during each of the 5 dumps.
+        """
         for _ in range(5):
             (answer,) = self.ask(request)
             if answer.error and answer.error.errno not in empty:
@@ -99,7 +127,10 @@ class Socket:
         raise NodeFault("the kernel's tables change too fast to be read")
 
     def transact(self, *requests: Request) -> None:
-        """All or nothing, in one send; exactly one of them asks to be acknowledged. Raises Refused."""
+        """Have the kernel carry out all requests or none. Raise Refused if it carries out none.
+
+        All go out in one send. Exactly one of them must ask for an acknowledgement.
+        """
         first, self._sequence = self._sequence + 1, self._sequence + len(requests)
         asking = next(
             first + place for place, request in enumerate(requests) if request.flags & ACK
@@ -137,7 +168,10 @@ class Socket:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Type, flags, sequence and body of each message of a datagram."""
+    """Yield type, flags, sequence number and body of each message of a datagram.
+
+    Raise Garbled if a length does not fit.
+    """
     at = 0
     while at < len(data):
         if len(data) - at < _HEADER.size:
@@ -149,8 +183,21 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         at += (size + 3) & ~3
 
 
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Encode an attribute of that type, padded to 4 bytes."""
+    return _ATTRIBUTE.pack(4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def u32(number: int) -> bytes:
+    """Encode 32 bits in the byte order of the machine, as rtnetlink has them."""
+    return struct.pack("=I", number)
+
+
 def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
-    """By type without its two flag bits; the last of several of a type."""
+    """Return the attributes from offset ``at`` on, by type without its two flag bits.
+
+    Of several of one type, return the last. Raise Garbled if a length does not fit.
+    """
     found = {}
     end = len(data)
     while at < end:
@@ -165,7 +212,10 @@ def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
 
 
 def refusal(kind: int, flags: int, body: bytes) -> Refused | None:
-    """What an NLMSG_ERROR or NLMSG_DONE says: None for success."""
+    """Return the error in an NLMSG_ERROR or NLMSG_DONE message, or None if it reports success.
+
+    Raise Garbled if an NLMSG_ERROR has no error number.
+    """
     if len(body) < 4:
         if kind == _DONE:
             return None
@@ -175,6 +225,7 @@ def refusal(kind: int, flags: int, body: bytes) -> Refused | None:
         return None
     start = 4
     if kind == _ERROR:
+        # The header of the refused request comes first; its body too, unless it was capped.
         start += (
             _HEADER.size
             if flags & _CAPPED or len(body) < 8

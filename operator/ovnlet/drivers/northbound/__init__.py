@@ -1,1 +1,1 @@
-"""OVN's northbound database, read and written by the controller alone."""
+"""OVN's northbound database, which only the controller reads and writes."""

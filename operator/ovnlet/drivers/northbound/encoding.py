@@ -1,4 +1,7 @@
-"""Rows of the northbound database as values, and values as the operations that make them so."""
+"""Decode rows of the northbound database to values, and encode steps as OVSDB operations.
+
+Operations are those of RFC 7047, section 5.2. What a row should be may not go in.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,16 +18,20 @@ from ovnlet.core.resources.northbound import (
     Switch,
     SwitchPort,
 )
+from ovnlet.drivers.ovsdb.encoding import encode_map, encode_row, encode_set
 from ovnlet.drivers.ovsdb.replica import Op
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 
+SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
+ROUTER, ROUTER_PORT = "Logical_Router", "Logical_Router_Port"
+# The columns of each table that the controller reads.
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "Logical_Router": ("name", "ports", "static_routes", "policies", "external_ids"),
-    "Logical_Router_Port": ("name", "mac", "networks", "external_ids"),
+    ROUTER: ("name", "ports", "static_routes", "policies", "external_ids"),
+    ROUTER_PORT: ("name", "mac", "networks", "external_ids"),
     "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "external_ids"),
     "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
-    "Logical_Switch": ("name", "ports", "other_config", "external_ids"),
-    "Logical_Switch_Port": (
+    SWITCH: ("name", "ports", "other_config", "external_ids"),
+    PORT: (
         "name",
         "type",
         "addresses",
@@ -36,29 +43,30 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 TABLE_OF: Mapping[type[Row], str] = {
-    Router: "Logical_Router",
-    RouterPort: "Logical_Router_Port",
+    Router: ROUTER,
+    RouterPort: ROUTER_PORT,
     StaticRoute: "Logical_Router_Static_Route",
     Policy: "Logical_Router_Policy",
-    Switch: "Logical_Switch",
-    SwitchPort: "Logical_Switch_Port",
+    Switch: SWITCH,
+    SwitchPort: PORT,
 }
-# What is in which column of what: the parent's table, and its column of references.
+# For a row that belongs to another: the parent's table, and its column of references.
 PARENT: Mapping[type[Row], tuple[str, str]] = {
-    RouterPort: ("Logical_Router", "ports"),
-    StaticRoute: ("Logical_Router", "static_routes"),
-    Policy: ("Logical_Router", "policies"),
-    SwitchPort: ("Logical_Switch", "ports"),
+    RouterPort: (ROUTER, "ports"),
+    StaticRoute: (ROUTER, "static_routes"),
+    Policy: (ROUTER, "policies"),
+    SwitchPort: (SWITCH, "ports"),
 }
 _MARKED = {MARK: "ovnlet"}
 
 
 def is_ours(columns: Columns) -> bool:
+    """Return whether the row has ovnlet's mark."""
     return MARK in columns["external_ids"]
 
 
 def read(table: str, parent: str, columns: Columns) -> Row:
-    """A row's value, as far as it is compared."""
+    """Return a row's value, as far as it is compared. ``parent`` is the parent's name."""
     match table:
         case "Logical_Router":
             return Router(columns["name"])
@@ -92,9 +100,12 @@ def read(table: str, parent: str, columns: Columns) -> Row:
 def ops(
     step: Step[Row], uuid: str | None, parent: str | None, named: str, guard: str | None
 ) -> Iterator[Op]:
-    """``uuid`` is the row's where there is one, ``parent`` its parent's, ``named`` a name for a new row.
+    """Yield the operations that carry out a step.
 
-    ``guard`` is the answer of OVN's that a port is pinned by: another one makes the transaction fail.
+    ``uuid`` is the row's, or None if there is none; ``parent`` is its parent's, or None if the same
+    transaction makes the parent. ``named`` is a name for a new row within the transaction.
+    ``guard`` is OVN's answer that a port is pinned to: if the row has another one by then, the
+    transaction fails.
     """
     resource = step.resource
     table = TABLE_OF[type(resource)]
@@ -120,7 +131,11 @@ def ops(
 
 
 def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterator[Op]:
-    """A row that nothing refers to is collected by the server; a switch or a router is a root."""
+    """Yield the removal of a row.
+
+    For a row with a parent, remove the parent's reference: the server deletes a row that nothing
+    refers to. A switch or a router is a root, and is deleted itself.
+    """
     if type(resource) not in PARENT:
         yield {"op": "delete", "table": table, "where": [["_uuid", "==", ["uuid", uuid]]]}
     elif parent is not None:
@@ -128,22 +143,22 @@ def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterato
 
 
 def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterator[Op]:
-    columns: dict[str, Any] = {"external_ids": _map(_MARKED), **_columns(resource)}
+    columns: dict[str, Any] = {"external_ids": encode_map(_MARKED), **_columns(resource)}
     for name, (value, _) in _maps(resource).items():
-        columns[name] = _map(value)
+        columns[name] = encode_map(value)
     if isinstance(resource, Router | Switch | RouterPort | SwitchPort):
         columns["name"] = resource.name
-    if isinstance(resource, Router | Switch):  # the schema lets two have one name
-        nobody = {
+    if isinstance(resource, Router | Switch):  # the schema allows two rows with one name
+        none_yet = {
             "op": "wait",
             "table": table,
             "where": [["name", "==", resource.name]],
             "timeout": 0,
         }
-        yield nobody | {"columns": ["name"], "until": "==", "rows": []}
-    yield {"op": "insert", "table": table, "uuid-name": named, "row": columns}
+        yield none_yet | {"columns": ["name"], "until": "==", "rows": []}
+    yield {"op": "insert", "table": table, "uuid-name": named, "row": encode_row(columns)}
     if type(resource) in PARENT:
-        # A parent made in the same transaction is known by its name there.
+        # A parent made in the same transaction has no UUID yet, only a name.
         reference = (
             ["uuid", parent] if parent is not None else ["named-uuid", parent_name(resource)]
         )
@@ -151,41 +166,47 @@ def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterat
 
 
 def _update(resource: Row, table: str, where: list[Any]) -> Iterator[Op]:
-    """Maps key by key, ours only; the rest as it should be."""
+    """Yield the update of a row. Of a column that is a map, write only the keys that are ours."""
     if columns := _columns(resource):
-        yield {"op": "update", "table": table, "where": where, "row": columns}
+        yield {"op": "update", "table": table, "where": where, "row": encode_row(columns)}
     for name, (value, owned) in _maps(resource).items():
-        mutations = [[name, "delete", ["set", sorted(owned)]], [name, "insert", _map(value)]]
+        mutations = [[name, "delete", encode_set(owned)], [name, "insert", encode_map(value)]]
         yield {"op": "mutate", "table": table, "where": where, "mutations": mutations}
 
 
 def parent_name(resource: Row) -> str:
-    """The name, within a transaction, of the parent that it makes."""
+    """Return the name, within a transaction, of the parent that the same transaction makes."""
     return new_name(resource.within or ())
 
 
 def new_name(key: tuple[object, ...]) -> str:
-    """OVSDB takes letters, digits and underscores."""
+    """Return a name for a new row within a transaction.
+
+    OVSDB allows letters, digits and underscores in it (RFC 7047, section 3.1), so every other
+    character is encoded.
+    """
     return "row_" + "".join(
         c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in "/".join(map(str, key))
     )
 
 
 def _refer(resource: Row, parent: Any, verb: str, reference: list[str]) -> Op:
+    """Return the mutation of the parent's references; ``verb`` is insert or delete."""
     table, column = PARENT[type(resource)]
     where = [["_uuid", "==", parent if isinstance(parent, list) else ["uuid", parent]]]
     return {
         "op": "mutate",
         "table": table,
         "where": where,
-        "mutations": [[column, verb, ["set", [reference]]]],
+        "mutations": [[column, verb, encode_set([reference])]],
     }
 
 
 def _columns(resource: Row) -> dict[str, Any]:
+    """Return the columns that are ours as a whole, in OVSDB's notation."""
     match resource:
         case RouterPort(mac=mac, networks=networks):
-            return {"mac": mac, "networks": _set(networks)}
+            return {"mac": mac, "networks": encode_set(networks)}
         case StaticRoute(prefix=prefix, nexthop=nexthop):
             return {"ip_prefix": prefix, "nexthop": nexthop}
         case Policy(priority=priority, match=match, action=action, nexthops=nexthops):
@@ -193,12 +214,12 @@ def _columns(resource: Row) -> dict[str, Any]:
                 "priority": priority,
                 "match": match,
                 "action": action,
-                "nexthops": _set(nexthops),
+                "nexthops": encode_set(nexthops),
             }
         case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=enabled):
-            allowed = _set({security} if security else ())
+            allowed = encode_set({security} if security else ())
             return {
-                "addresses": _set({addresses}),
+                "addresses": encode_set({addresses}),
                 "port_security": allowed,
                 "type": kind,
                 "enabled": enabled,
@@ -208,7 +229,7 @@ def _columns(resource: Row) -> dict[str, Any]:
 
 
 def _maps(resource: Row) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
-    """Columns that are maps: our part of the value, and the keys that are ours."""
+    """Return the columns that are maps: our part of the value, and the keys that are ours."""
     match resource:
         case Switch(config=config):
             return {"other_config": (dict(config), nb.SWITCH_CONFIG)}
@@ -223,11 +244,3 @@ def _maps(resource: Row) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
 
 def _only(value: Mapping[str, str], owned: frozenset[str]) -> nb.Pairs:
     return frozenset((name, text) for name, text in value.items() if name in owned)
-
-
-def _set(values: Any) -> list[Any]:
-    return ["set", sorted(values)]
-
-
-def _map(value: Mapping[str, str]) -> list[Any]:
-    return ["map", sorted([name, text] for name, text in value.items())]

@@ -1,1 +1,1 @@
-"""Ports, limits and chassis keys in the local Open vSwitch database. Built on `ovsdb`."""
+"""Ports, traffic limits and chassis keys in the local Open_vSwitch database. Built on `ovsdb`."""

@@ -1,8 +1,9 @@
-"""ovs-vswitchd's pace: how far it has taken in what the database says (`next_cfg`, `cur_cfg`).
+"""A barrier on ovs-vswitchd's configuration: `next_cfg` asks for it, `cur_cfg` reports progress.
 
-A port that is made anew under its old name before ovs-vswitchd saw the old one go keeps the socket on the old link:
-everything looks right, and no packet passes. So the removal asks for an answer, in the database itself: whoever
-makes a port, be it a restarted agent, finds there that the answer is still owed.
+It closes one race. If a port is recreated under its old name before ovs-vswitchd saw the old one
+go, ovs-vswitchd keeps the socket on the old link: all rows look right, and no packet passes. So the
+removal increments `next_cfg` in its own transaction. That request is in the database itself: any
+later writer that adds a port, even a restarted agent, sees that it is still open.
 """
 
 import asyncio
@@ -16,73 +17,91 @@ from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
 from ovnlet.drivers.ovsdb.replica import Op
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
-ASK: Op = {
+INCREMENT_NEXT_CFG: Op = {
     "op": "mutate",
     "table": "Open_vSwitch",
     "where": [],
     "mutations": [["next_cfg", "+=", 1]],
 }
-_PATIENCE = 2.0
+_APPLY_TIMEOUT = 2.0  # seconds
 
 
-def made_anew(steps: Sequence[Step]) -> bool:
-    """Whether a port goes and comes back by these steps."""
+def recreates_port(steps: Sequence[Step]) -> bool:
+    """Return whether the steps remove a port and ensure one of the same name."""
     verbs = [(step.verb, step.resource.name) for step in steps if isinstance(step.resource, Port)]
     return any((Verb.REMOVE, name) in verbs for verb, name in verbs if verb is Verb.ENSURE)
 
 
 class ConfigBarrier:
-    """``hint(mark, name)`` asks for a look at a port that could wait no longer, once ovs-vswitchd has caught up."""
+    """The wait until ovs-vswitchd has applied what is in the database.
+
+    ``hint(mark, name)`` reports a port whose wait timed out, once ovs-vswitchd has caught up.
+    """
 
     def __init__(
-        self, switch: VswitchIndex, commits: TransactionBatcher, hint: Callable[[str, str], None]
+        self,
+        index: VswitchIndex,
+        batcher: TransactionBatcher,
+        hint: Callable[[str, str], None],
     ) -> None:
-        self._switch, self._commits, self._hint = switch, commits, hint
-        self._moved = asyncio.Event()
-        self._late: set[str] = set()
+        self._index, self._batcher, self._hint = index, batcher, hint
+        self._advanced = asyncio.Event()
+        self._timed_out: set[str] = set()
 
     @property
     def behind(self) -> bool:
-        root = self._switch.root()
+        """Whether ovs-vswitchd has yet to apply a configuration that was asked for."""
+        root = self._index.root()
         return root is not None and bool(root[1]["cur_cfg"] < root[1]["next_cfg"])
 
-    def changed(self) -> None:
-        """The row of Open_vSwitch is another one, or all rows are."""
+    def root_changed(self) -> None:
+        """Wake the waits, and hint at ports that timed out, if ovs-vswitchd has caught up.
+
+        The caller runs this after each change of the Open_vSwitch row, and for each new session.
+        """
         if self.behind:
             return
-        self._moved.set()
-        late, self._late = self._late, set()
-        for name in late:
+        self._advanced.set()
+        timed_out, self._timed_out = self._timed_out, set()
+        for name in timed_out:
             self._hint("", name)
 
-    async def ask(self) -> None:
-        """Return once ovs-vswitchd has taken in all that is in the database now."""
-        await self._commits.commit(lambda: [ASK])
-        await self._caught_up(())
+    async def sync(self) -> None:
+        """Wait until ovs-vswitchd has applied all that is in the database now.
+
+        Raise NotReady if that takes more than two seconds.
+        """
+        await self._batcher.commit(lambda: [INCREMENT_NEXT_CFG])
+        await self._wait(())
 
     async def commit(self, steps: Sequence[Step]) -> None:
-        """In one transaction, or in two where a port goes and comes back; before a new port nothing is owed."""
-        if made_anew(steps):
-            removals = [step for step in steps if step.verb is Verb.REMOVE]
-            await self._commits.commit(lambda: [*operations.ops(removals, self._switch), ASK])
-            steps = [step for step in steps if step.verb is Verb.ENSURE]
-        new = {step.resource.name for step in steps if isinstance(step.resource, Port)} - set(
-            self._switch.ports
-        )
-        if new:
-            await self._caught_up(new)
-        await self._commits.commit(lambda: operations.ops(steps, self._switch))
+        """Commit the steps in one transaction, or in two if they recreate a port.
 
-    async def _caught_up(self, names: Collection[str]) -> None:
-        """Return once nothing is owed; NotReady if that takes too long."""
+        Before a new port, wait until ovs-vswitchd is not behind, whatever client
+        incremented `next_cfg`. Raise NotReady if that takes more than two seconds: the removals are
+        committed then, the rest is not.
+        """
+        if recreates_port(steps):
+            removals = [step for step in steps if step.verb is Verb.REMOVE]
+            await self._batcher.commit(
+                lambda: [*operations.ops(removals, self._index), INCREMENT_NEXT_CFG]
+            )
+            steps = [step for step in steps if step.verb is Verb.ENSURE]
+        ports = {step.resource.name for step in steps if isinstance(step.resource, Port)}
+        if new := ports - set(self._index.ports):
+            await self._wait(new)
+        await self._batcher.commit(lambda: operations.ops(steps, self._index))
+
+    async def _wait(self, names: Collection[str]) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_APPLY_TIMEOUT):
                 while self.behind:
-                    self._moved.clear()
-                    await self._moved.wait()
+                    self._advanced.clear()
+                    await self._advanced.wait()
         except TimeoutError:
-            self._late.update(names)
-            late = ", ".join(sorted(names)) or "a port's limits"
+            self._timed_out.update(names)
+            waiting = ", ".join(sorted(names)) or "a port's limits"
             raise NotReady(
-                f"ovs-vswitchd has taken in nothing for {_PATIENCE:g} s; {late} must wait for it"
+                f"ovs-vswitchd has not applied its configuration for {_APPLY_TIMEOUT:g} s;"
+                f" {waiting} must wait for it"
             ) from None

@@ -1,7 +1,8 @@
-"""OVN's hold on a port: `ovn-installed`, lost by whoever overwrites external_ids, and what brings it back.
+"""`ovn-installed`: which ports have lost it, and the recompute that brings it back.
 
-ovn-controller writes the key when it has installed a port's flows and never looks at it again; the port goes on
-forwarding without it. Until a recompute or a change of `iface-id` the key stays lost.
+ovn-controller writes this key to Interface.external_ids when it has installed a port's flows, and
+never reads it again. A client that overwrites external_ids erases it. The port keeps forwarding,
+but the key stays lost until ovn-controller recomputes or the `iface-id` changes.
 """
 
 import asyncio
@@ -15,125 +16,146 @@ from ovnlet.drivers.ovsdb import unixctl
 from ovnlet.drivers.ovsdb.replica import Row
 
 INSTALLED = "ovn-installed"
-# A row that had the key is given a moment, since OVN itself takes it away and sets it again when a port is rebound;
-# one that never had it is still being installed, which takes seconds in a large cluster or a burst.
+# Seconds until a missing key counts as lost. A row that had the key waits only a moment: OVN itself
+# removes the key and sets it again when it rebinds a port. A row that never had it may still be in
+# progress, which takes seconds in a large cluster or a burst.
 _LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
-# A row that was plugged before this session began: whoever made it has long been answered, or is gone.
+# Seconds, for a row that was plugged before this session began. The ADD that created it has long
+# been answered, or its process is gone.
 _FOUND_AFTER = 3.0
-# A recompute is of the whole node, and costly in a large cluster: twenty at once, then one each ten seconds.
+# A recompute covers the whole node and is costly in a large cluster. So there is a token bucket:
+# twenty tokens, and a new one every ten seconds. Requests within half a second share one recompute.
 _BURST, _REFILL, _SHARED = 20.0, 10.0, 0.5
 
 
 def installed(row: Row | None) -> bool:
+    """Return whether OVN reports this Interface row as installed."""
     return row is not None and row["external_ids"].get(INSTALLED) == "true"
 
 
 class InstalledTracker:
-    """Which ports have been plugged without being installed, and for how long. ``hint(mark, name)`` asks for a look.
+    """The plugged ports that are not installed, and for how long.
 
-    ``took(seconds)`` is told how long OVN needed for a port that was made meanwhile.
+    ``hint(mark, name)`` runs when a port counts as lost. ``record_install_time(seconds)`` runs for
+    each port that was created in this session: the time from its row to `ovn-installed`.
     """
 
     def __init__(
-        self, hint: Callable[[str, str], None], took: Callable[[float], None] = lambda _: None
+        self,
+        hint: Callable[[str, str], None],
+        record_install_time: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._hint, self._took = hint, took
-        self._made: dict[str, float] = {}
-        self._due: dict[str, asyncio.TimerHandle] = {}
+        self._hint, self._record_install_time = hint, record_install_time
+        self._created: dict[str, float] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._lost: set[str] = set()
-        self._had: set[str] = set()
+        self._was_installed: set[str] = set()
 
-    def follow(self, old: Row | None, new: Row | None) -> None:
-        """A change during a session: a row that comes now was not there at its first dump."""
+    def session_change(self, old: Row | None, new: Row | None) -> None:
+        """Apply a change of an Interface row that came after the first dump of the session.
+
+        Unlike a row of the dump, a row that appears now was created just now.
+        """
         if new is not None and old is None:
-            self._made[new["name"]] = time.time()
+            self._created[new["name"]] = time.time()
         self.change(old, new)
 
     def change(self, old: Row | None, new: Row | None) -> None:
-        """Follow a row of Interface."""
+        """Apply a change of an Interface row, or a row of the first dump."""
         if old is not None and (new is None or new["name"] != old["name"]):
-            self._settle(old["name"])
-            self._made.pop(old["name"], None)
-            self._had.discard(old["name"])
+            self._cancel(old["name"])
+            self._created.pop(old["name"], None)
+            self._was_installed.discard(old["name"])
         if new is None:
             return
-        if (new["ofport"] or 0) <= 0:
-            self._had.discard(new["name"])
+        name, plugged = new["name"], (new["ofport"] or 0) > 0
+        if not plugged:
+            self._was_installed.discard(name)
         elif installed(old) or installed(new):
-            self._had.add(new["name"])
+            self._was_installed.add(name)
         if MARK not in new["external_ids"]:
             return
         self._measure(new)
-        if installed(new) or (new["ofport"] or 0) <= 0:
-            self._settle(new["name"])
-        elif new["name"] not in self._due and new["name"] not in self._lost:
-            # Whoever clears all external_ids takes our mark too: it comes back to a row that has neither.
-            pause = (
-                _FOUND_AFTER
-                if old is None
-                else _LOST_AFTER
-                if new["name"] in self._had
-                else _NEVER_AFTER
-            )
-            loop = asyncio.get_running_loop()
-            self._due[new["name"]] = loop.call_later(
-                pause, self._lose, new["name"], new["external_ids"][MARK]
+        if installed(new) or not plugged:
+            self._cancel(name)
+        elif name not in self._timers and name not in self._lost:
+            self._timers[name] = asyncio.get_running_loop().call_later(
+                self._delay(name, found=old is None),
+                self._mark_lost,
+                name,
+                new["external_ids"][MARK],
             )
 
+    def _delay(self, name: str, *, found: bool) -> float:
+        """Return the seconds until the missing key of a port counts as lost.
+
+        ``_was_installed`` is needed because the old row may lack the key too: a client that clears
+        external_ids also removes our mark, and only a later change brings the mark back.
+        """
+        if found:
+            return _FOUND_AFTER
+        return _LOST_AFTER if name in self._was_installed else _NEVER_AFTER
+
     def _measure(self, new: Row) -> None:
+        """Record the install time of a created port. `ovn-installed-ts` is in ms since 1970."""
         stamp = new["external_ids"].get(f"{INSTALLED}-ts", "")
         if (
             installed(new)
             and stamp.isdecimal()
-            and (began := self._made.pop(new["name"], None)) is not None
+            and (created := self._created.pop(new["name"], None)) is not None
         ):
-            self._took(max(0.0, int(stamp) / 1000 - began))
+            self._record_install_time(max(0.0, int(stamp) / 1000 - created))
 
     def is_lost(self, name: str) -> bool:
+        """Return whether this port is plugged and has lost `ovn-installed`."""
         return name in self._lost
 
-    def forget(self) -> None:
-        """A new session tells all rows anew."""
-        for name in tuple(self._due):
-            self._settle(name)
+    def reset(self) -> None:
+        """Forget everything, before the rows of a new session."""
+        for name in tuple(self._timers):
+            self._cancel(name)
         self._lost.clear()
-        self._had.clear()
-        self._made.clear()
+        self._was_installed.clear()
+        self._created.clear()
 
-    def _settle(self, name: str) -> None:
+    def _cancel(self, name: str) -> None:
         self._lost.discard(name)
-        if (due := self._due.pop(name, None)) is not None:
-            due.cancel()
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
 
-    def _lose(self, name: str, mark: str) -> None:
-        del self._due[name]
+    def _mark_lost(self, name: str, mark: str) -> None:
+        del self._timers[name]
         self._lost.add(name)
         self._hint(mark, name)
 
 
 class Recompute:
-    """Has ovn-controller compute everything once more."""
+    """A request to ovn-controller to compute all flows again, with a limited rate."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._left, self._since, self._asked = _BURST, float("-inf"), float("-inf")
+        self._tokens = _BURST
+        self._refilled, self._requested = float("-inf"), float("-inf")  # loop seconds
 
     async def __call__(self) -> None:
-        """Raises NotReady without an ovn-controller that answers, or where it was asked too often.
+        """Request a recompute, and wait for the answer of ovn-controller.
 
-        One serves all ports that lost it within half a second; who comes just too late for it comes again.
+        One recompute serves all ports that lost the key within half a second. A port that lost it
+        just too late for that stays lost, so its next check asks again. Raise NotReady if
+        ovn-controller does not answer or if no token is left.
         """
         now = asyncio.get_running_loop().time()
-        if now - self._asked < _SHARED:
+        if now - self._requested < _SHARED:
             return
-        self._left = min(_BURST, self._left + (now - self._since) / _REFILL)
-        self._since = now
-        if self._left < 1:
+        self._tokens = min(_BURST, self._tokens + (now - self._refilled) / _REFILL)
+        self._refilled = now
+        if self._tokens < 1:
             raise NotReady(
-                "ovn-installed is lost again and again; ovn-controller was asked often enough for now"
+                "ovn-installed is lost again and again;"
+                " no further recompute is requested from ovn-controller for now"
             )
-        self._left -= 1
-        self._asked = now
+        self._tokens -= 1
+        self._requested = now
         await unixctl.call(
             unixctl.control_socket(self._run_dir, "ovn-controller"), "inc-engine/recompute"
         )

@@ -1,70 +1,56 @@
-"""Ports of Open vSwitch, by its own database: what is ours there, and the steps to make it right.
+"""The ports of the local Open vSwitch: which are ours, and the steps that make them right.
 
-Ours is what bears our mark in the external_ids of its Port or its Interface. The name that an
-attachment's port has to have is ours too, if its rows bear the labels of that attachment's pod
-(kube-ovn-cni made it, and it is adopted). Maps are written key by key: `ovn-installed` and the keys
-of strangers stand in them too.
+A port is ours if the external_ids of its Port or of its Interface have our mark. A port that has
+the name of an attachment's port is ours too, if its labels are those of the attachment's pod: then
+kube-ovn-cni created it, and it is adopted.
+
+`Ovs` is the facade of this package. How rows are written is decided in `operations` and `qos_rows`.
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
-from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, NotReady, Taken
-from ovnlet.core.identity import Attachment
+from ovnlet.core.identity import PortIdentity
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
-from ovnlet.drivers.ovs import hints, operations, qos_rows
+from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
 from ovnlet.drivers.ovs.installed import InstalledTracker, installed
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
+from ovnlet.drivers.ovs.row_waits import RowWaits
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
-from ovnlet.drivers.ovsdb.replica import Change, Replica, Row
+from ovnlet.drivers.ovsdb.replica import Change, Replica
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
-# `statistics` of each Interface changes every 5 s: a column that is not read is not asked for.
+# Only the columns that are read. Column `statistics` of each Interface changes every 5 s.
 _TABLES = {
     "Open_vSwitch": ("external_ids", "cur_cfg", "next_cfg"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode"),
     "Port": ("name", "interfaces", "external_ids", "qos"),
-    "Interface": (
-        "name",
-        "external_ids",
-        "ofport",
-        "error",
-        "type",
-        "mac",
-        "mtu_request",
-        *qos_rows.POLICING,
-    ),
+    "Interface": ("name", "external_ids", "ofport", "error", *hints.LINK, *qos_rows.POLICING),
     **qos_rows.TABLES,
 }
-_SILENCE = 4.0
-_PATIENCE = 2.0
-
-
-def _link_exists(name: str) -> bool:
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return False
-    return True
+# Seconds without an answer until OVSDB counts as faulty.
+_SILENCE_LIMIT = 4.0
+# Seconds to wait after a recompute until OVN has installed a port again.
+_INSTALL_TIMEOUT = 2.0
 
 
 async def _no_recompute() -> None:
-    raise NodeFault("there is no ovn-controller to ask for a recompute")
+    raise NodeFault("no ovn-controller is configured that could recompute")
 
 
 class Ovs:
     """One node's Open vSwitch.
 
-    ``changed(mark, name)`` is a hint that a port or interface changed in what is compared (an empty
-    mark: it has none). ``lost()`` asks for a look at everything: a new session, or the bridge or the
-    chassis changed. Both are called in the event loop and must not wait.
+    ``changed(mark, name)`` is a hint: this port changed in what is compared. The mark is empty if
+    the port has none. ``resync()`` asks to check everything: a new session began, or the bridge or
+    the chassis keys changed. ``record_install_time(seconds)`` gets the time that OVN needed for
+    each new port. All three run in the event loop and must not block.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
@@ -73,246 +59,229 @@ class Ovs:
         bridge: str,
         *,
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
-        lost: Callable[[], None] = lambda: None,
-        link_exists: Callable[[str], bool] = _link_exists,
+        resync: Callable[[], None] = lambda: None,
+        link_exists: Callable[[str], bool] = row_waits.link_exists,
         recompute: Callable[[], Awaitable[None]] = _no_recompute,
-        took: Callable[[float], None] = lambda _: None,
+        record_install_time: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.bridge = bridge
-        self._path, self._hint, self._lost, self._link_exists = path, changed, lost, link_exists
+        self._path, self._hint, self._resync = path, changed, resync
         self._recompute = recompute
         self._database = Replica(
-            path, "Open_vSwitch", _TABLES, changed=self._changed, renewed=self._renewed
+            path, "Open_vSwitch", _TABLES, changed=self._changed, reloaded=self._reloaded
         )
-        self._commits = TransactionBatcher(self._database)
-        self._switch = VswitchIndex()
-        self._pace = ConfigBarrier(self._switch, self._commits, changed)
-        self.renewal = Reapply(self._switch, self._commits, self._pace)
-        self._bindings = InstalledTracker(changed, took)
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._batcher = TransactionBatcher(self._database)
+        self._index = VswitchIndex()
+        self._barrier = ConfigBarrier(self._index, self._batcher, changed)
+        self.reapply = Reapply(self._index, self._batcher, self._barrier)
+        self._tracker = InstalledTracker(changed, record_install_time)
+        self._waits = RowWaits(self._index, self._database, link_exists)
 
     def start(self) -> None:
+        """Start connecting, in a task."""
         self._database.start()
 
     async def close(self) -> None:
+        """Close the connection and wait until its task has ended."""
         await self._database.close()
 
     async def ready(self) -> None:
-        """Return once the rows are known."""
+        """Wait until the rows are known. There is no time-out."""
         await self._database.connected.wait()
 
     def health(self) -> str | None:
-        """What is wrong with OVSDB; None if nothing is."""
+        """Return what is wrong with OVSDB; None if nothing is."""
         if not self._database.connected.is_set():
             return f"OVSDB at {self._path}: {self._database.fault}"
         silent = asyncio.get_running_loop().time() - self._database.last_answer
         return (
             f"OVSDB at {self._path} has not answered for {silent:.1f} s"
-            if silent > _SILENCE
+            if silent > _SILENCE_LIMIT
             else None
         )
 
     @property
     def datapath_type(self) -> str | None:
-        """Of the integration bridge: empty for the kernel's, `netdev` for userspace; None without a bridge."""
-        bridge = self._switch.bridge(self.bridge)
+        """The type of the integration bridge's datapath.
+
+        It is empty for the kernel's, `netdev` for userspace, and None without a bridge.
+        """
+        bridge = self._index.bridge(self.bridge)
         return str(bridge["datapath_type"]) if bridge else None
 
     @property
+    def fail_mode(self) -> str:
+        """The integration bridge's fail mode; empty without a bridge."""
+        bridge = self._index.bridge(self.bridge)
+        return str(bridge["fail_mode"] or "") if bridge else ""
+
+    @property
     def userspace(self) -> bool:
+        """Whether the integration bridge forwards in userspace."""
         return self.datapath_type == "netdev"
 
     @property
     def chassis(self) -> dict[str, str]:
-        """OVN's keys of Open_vSwitch.external_ids, as far as they are set."""
-        root = self._switch.root()
-        return (
-            {k: v for k, v in root[1]["external_ids"].items() if k in CHASSIS_IDS} if root else {}
-        )
+        """OVN's chassis keys of Open_vSwitch.external_ids, those that are set."""
+        root = self._index.root()
+        return hints.chassis_ids(root[1]) if root else {}
 
     def is_installed(self, name: str) -> bool:
-        """Whether OVN holds this interface for installed."""
-        return installed(self._switch.interface(name))
+        """Return whether OVN reports this interface as installed."""
+        return installed(self._index.interface(name))
 
     def is_plugged(self, name: str) -> bool:
-        return ((self._switch.interface(name) or {}).get("ofport") or 0) > 0
+        """Return whether ovs-vswitchd has this interface in its datapath."""
+        return row_waits.plugged(self._index.interface(name))
 
     def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
-        """Name, mark and labels of each port that bears our mark or kube-ovn-cni's labels, on whichever bridge."""
-        self._require()
-        for name in self._switch.interfaces:
-            interface = self._switch.interface(name)
-            mark = self._switch.owner(name)
+        """Yield name, mark and labels of each port that has our mark or kube-ovn-cni's labels.
+
+        The ports of all bridges count. Raise NotReady without a connection.
+        """
+        self.require_connection()
+        for name in self._index.interfaces:
+            interface = self._index.interface(name)
+            mark = self._index.owner(name)
             labels = interface["external_ids"] if interface else {}
             if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
                 yield name, mark, labels
 
     def shaped(self) -> set[str]:
-        """The marks of the QoS and Queue rows: ours, whether their port is there or not."""
-        return {*self._switch.qos_marks, *self._switch.queue_marks}
+        """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
+        return {*self._index.qos_by_mark, *self._index.queues_by_mark}
 
-    def observe(self, attachment: Attachment, desired: Network) -> Network:
-        """This attachment's ports and their limits, and the other interfaces that claim the desired `iface-id`.
+    def observe(self, identity: PortIdentity, desired: Network) -> Network:
+        """Return what OVSDB has of this attachment.
 
-        Raises Taken where a stranger's port has the desired name, NotReady without a connection.
+        That is its ports with their limits, and any other interface that has the desired
+        `iface-id`. Raise Taken if a foreign port has the desired name, NotReady without a
+        connection.
         """
-        self._require()
-        mark, own = ids.mark(*attachment.key), ids.host_link(*attachment.key)
-        mine = self._switch.marked(mark)
+        self.require_connection()
+        mark, own = identity.mark, identity.host_link
+        owned = self._index.marked(mark)
         wanted = {port for port in desired if isinstance(port, Port)}
         iface_ids = {port.ids["iface-id"] for port in wanted if "iface-id" in port.ids}
-        for name in {own, *(port.name for port in wanted)} - mine:
-            if self._switch.port(name) is None:
+        for name in {own, *(port.name for port in wanted)} - owned:
+            if self._index.port(name) is None:
                 continue
-            if self._adoptable(name, attachment, iface_ids):
-                mine.add(name)
+            if self._adoptable(name, identity, iface_ids):
+                owned.add(name)
             elif name in {port.name for port in wanted}:
-                raise Taken(
-                    f"OVS has a port {name} on {self._switch.bridge_of(name)} that is not ovnlet's"
-                )
-        return frozenset(
-            (
-                *(self._resource(name) for name in mine),
-                *(qos_rows.observed(own, mark, self._switch)),
-                *(
-                    DuplicateIfaceId(name, claimed)
-                    for claimed in iface_ids
-                    for name in self._switch.claimants(claimed) - mine
-                ),
-            )
+                bridge = self._index.bridge_of(name)
+                raise Taken(f"OVS has a port {name} on {bridge} that is not ovnlet's")
+        duplicates = (
+            DuplicateIfaceId(name, iface_id)
+            for iface_id in iface_ids
+            for name in self._index.with_iface_id(iface_id) - owned
         )
+        limits = qos_rows.observed(own, mark, self._index)
+        return frozenset((*map(self._resource, owned), *limits, *duplicates))
 
     def _resource(self, name: str) -> Port:
-        return replace(self._switch.resource(name), uninstalled=self._bindings.is_lost(name))
+        return replace(self._index.resource(name), uninstalled=self._tracker.is_lost(name))
 
-    def _require(self) -> None:
-        """Rows of a lost connection would be believed for the present ones."""
+    def require_connection(self) -> None:
+        """Raise NotReady without a connection: the rows of a lost one may be out of date."""
         if not self._database.connected.is_set():
             raise NotReady(f"OVSDB connection lost: {self._database.fault}")
 
-    def _adoptable(self, name: str, attachment: Attachment, iface_ids: Collection[str]) -> bool:
-        """Whether kube-ovn-cni, or we with our mark lost, made the port of that name for this pod."""
-        labels = (self._switch.interface(name) or {"external_ids": {}})["external_ids"]
-        if attachment.is_node:
-            return self._switch.owner(name) is None and labels.get("iface-id") in iface_ids
-        pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
-        return self._switch.owner(name) is None and pod == ("kube-ovn", *attachment.owner)
+    def _adoptable(self, name: str, identity: PortIdentity, iface_ids: Collection[str]) -> bool:
+        """Return whether the unmarked port of that name was made for this identity."""
+        interface = self._index.interface(name)
+        labels = interface["external_ids"] if interface else {}
+        return self._index.owner(name) is None and identity.adopts(labels, iface_ids)
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit steps, together with whatever else is being committed.
+        """Commit steps, in one transaction with those of other callers, and wait for the answer.
 
-        Raises NodeFault with the server's text: nothing of these steps was done. NotReady, a
-        time-out and a cancelled wait say nothing of the outcome.
+        After the repair of a lost `ovn-installed`, request a recompute and wait up to two seconds
+        for OVN. Raise NodeFault with the server's text: none of these steps was done, unless they
+        recreate a port, whose removal may be committed. After NotReady or a cancelled wait the
+        outcome is unknown.
         """
         try:
-            await self._pace.commit(steps)
+            await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._rebind({name for step in steps for name in _rebinding(step)})
+        await self._reinstall({name for step in steps for name in _uninstalled(step)})
 
-    async def _rebind(self, names: set[str]) -> None:
-        """Have OVN install anew what it lost sight of; the look that follows tells whether it did."""
+    async def _reinstall(self, names: set[str]) -> None:
+        """Have OVN install these ports again. The next observation shows whether it has."""
         if not names:
             return
         await self._recompute()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_INSTALL_TIMEOUT):
                 await asyncio.gather(*map(self.installed, names))
 
     async def caught_up(self) -> None:
-        """Return once ovs-vswitchd has taken in the rows and links there are; NotReady if that takes too long."""
-        await self._pace.ask()
+        """Wait until ovs-vswitchd has applied the present rows and links.
+
+        Raise NotReady if that takes more than two seconds.
+        """
+        await self._barrier.sync()
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
-        """Make OVN's chassis keys and the bridge so, key by key; nothing is written that is so already."""
+        """Set OVN's chassis keys and create or correct the bridge.
+
+        Only what differs is written, key by key. Raise ValueError for a key that is not a chassis
+        key.
+        """
         if unknown := external_ids.keys() - CHASSIS_IDS:
-            raise ValueError(f"not keys of a chassis: {', '.join(sorted(unknown))}")
+            raise ValueError(f"not chassis keys: {', '.join(sorted(unknown))}")
         wanted = dict(external_ids)
-        await self._commits.commit(
-            lambda: operations.chassis(wanted, self.bridge, datapath_type, self._switch)
+        await self._batcher.commit(
+            lambda: operations.chassis(wanted, self.bridge, datapath_type, self._index)
         )
 
     async def call_controller(self) -> None:
-        """Have ovn-controller connect to a bridge made anew: by itself it tries at intervals of up to 8 s."""
-        await self._pace.ask()
-        await self._commits.commit(lambda: operations.respell_remote(self.bridge, self._switch))
+        """Have ovn-controller connect to a bridge that was just recreated.
+
+        By itself it tries at intervals of up to 8 s. Raise NotReady if ovs-vswitchd has not applied
+        the bridge's rows within two seconds.
+        """
+        await self._barrier.sync()
+        await self._batcher.commit(lambda: operations.toggle_remote(self.bridge, self._index))
 
     async def plugged(self, name: str) -> None:
-        """Return when ovs-vswitchd has the port in its datapath; NodeFault if it tells that it cannot."""
+        """Wait until ovs-vswitchd has the port in its datapath. There is no time-out.
 
-        def is_plugged(row: Row) -> bool:
-            if (row["ofport"] or 0) > 0:
-                return True
-            # Rows come before their links: a missing device may be the state before.
-            if row["error"] and "No such device" not in row["error"] and self._link_exists(name):
-                raise NodeFault(f"ovs-vswitchd on {name}: {row['error']}")
-            return False
-
-        await self._until(name, is_plugged)
+        Raise NodeFault if ovs-vswitchd reports that it cannot add the port.
+        """
+        await self._waits.plugged(name)
 
     async def installed(self, name: str) -> None:
-        """Return when ovn-controller has installed the flows of this interface."""
-        await self._until(name, installed)
+        """Wait until ovn-controller has installed this interface's flows. There is no time-out."""
+        await self._waits.installed(name)
 
-    async def _until(self, name: str, so: Callable[[Row], bool]) -> None:
-        """Wait for a row's change, through lost connections: only the caller knows how long."""
-        with self._watching(name) as event:
-            while True:
-                row = self._switch.interface(name) if self._database.connected.is_set() else None
-                if row is not None and so(row):
-                    return
-                await event.wait()
-                event.clear()
-
-    @contextmanager
-    def _watching(self, name: str) -> Iterator[asyncio.Event]:
-        event = asyncio.Event()
-        self._waiting.setdefault(name, set()).add(event)
-        try:
-            yield event
-        finally:
-            self._waiting[name].discard(event)
-            if not self._waiting[name]:
-                del self._waiting[name]
-
-    def _renewed(self) -> None:
-        self._switch.renew(self._database.rows)
-        self._bindings.forget()
+    def _reloaded(self) -> None:
+        self._index.reload(self._database.rows)
+        self._tracker.reset()
         for row in self._database.rows["Interface"].values():
-            self._bindings.change(None, row)
-        for event in (event for events in self._waiting.values() for event in events):
-            event.set()
-        self._pace.changed()
-        self._lost()
+            self._tracker.change(None, row)
+        self._waits.wake_all()
+        self._barrier.root_changed()
+        self._resync()
 
     def _changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            self._switch.change(*change)
+            self._index.change(*change)
         for table, _, old, new in changes:
             if table == "Interface":
-                self._bindings.follow(old, new)
-                for event in self._waiting.get((new or old or {})["name"], ()):
-                    event.set()
-        for mark, name in {hint for change in changes for hint in hints.of(self._switch, *change)}:
+                self._tracker.session_change(old, new)
+                self._waits.wake((new or old or {})["name"])
+        found = {hint for change in changes for hint in hints.hints_of(self._index, *change)}
+        for mark, name in found:
             self._hint(mark, name)
         if "Open_vSwitch" in {table for table, *_ in changes}:
-            self._pace.changed()
-        if any(self._affects_all(table, old, new) for table, _, old, new in changes):
-            self._lost()
-
-    def _affects_all(self, table: str, old: Row | None, new: Row | None) -> bool:
-        if table == "Open_vSwitch":
-            return _chassis(old) != _chassis(new)
-        if table != "Bridge" or self.bridge not in {row["name"] for row in (old, new) if row}:
-            return False
-        before, after = ({**row, "ports": None} if row else None for row in (old, new))
-        return before != after
+            self._barrier.root_changed()
+        if any(hints.affects_all(self.bridge, table, old, new) for table, _, old, new in changes):
+            self._resync()
 
 
-def _rebinding(step: Step) -> Iterator[str]:
+def _uninstalled(step: Step) -> Iterator[str]:
+    """Yield the port's name if the step repairs a lost `ovn-installed`."""
     if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
         yield step.was.name
-
-
-def _chassis(row: Row | None) -> dict[str, str] | None:
-    return {k: v for k, v in row["external_ids"].items() if k in CHASSIS_IDS} if row else None

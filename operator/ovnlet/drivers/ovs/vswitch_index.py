@@ -1,4 +1,7 @@
-"""Who is who among the rows of Open_vSwitch: by name, by mark, by `iface-id`, by bridge."""
+"""An index of the Open_vSwitch rows: by name, by mark, by `iface-id`, by bridge.
+
+It only finds rows. What to write is decided in `operations` and `qos_rows`.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -9,20 +12,31 @@ from ovnlet.drivers.ovsdb.replica import Row
 Rows = Mapping[str, Mapping[str, Row]]
 
 
+def _name(row: Row) -> Iterable[str]:
+    return (row["name"],)
+
+
+def _mark(row: Row) -> Iterable[str | None]:
+    return (row["external_ids"].get(MARK),)
+
+
 class Index:
-    """Which rows of a table bear a value; rows and values in the order in which they came."""
+    """The UUIDs of one table's rows by a value. Rows and values keep the order of their arrival."""
 
     def __init__(self, values: Callable[[Row], Iterable[str | None]]) -> None:
         self._values = values
         self._rows: dict[str, dict[str, None]] = {}
 
     def __getitem__(self, value: str) -> tuple[str, ...]:
+        """Return the UUIDs of the rows that have the value; empty if none has."""
         return tuple(self._rows.get(value, ()))
 
     def __iter__(self) -> Iterator[str]:
+        """Yield each value that some row has. Changes meanwhile do no harm."""
         return iter(tuple(self._rows))
 
     def change(self, uuid: str, old: Row | None, new: Row | None) -> None:
+        """Apply the change of one row."""
         for value in self._values(old) if old else ():
             if value is not None and uuid in (rows := self._rows.get(value, {})):
                 del rows[uuid]
@@ -33,36 +47,36 @@ class Index:
                 self._rows.setdefault(value, {})[uuid] = None
 
     def clear(self) -> None:
+        """Remove everything."""
         self._rows.clear()
 
 
 class VswitchIndex:
-    """The rows of one session, and what they are to each other."""
+    """The rows of one session, and the indices over them."""
 
     def __init__(self) -> None:
         self._rows: Rows = {}
-        self.interfaces = Index(lambda row: (row["name"],))
-        self.marks = Index(lambda row: (row["external_ids"].get(MARK),))
-        self.claims = Index(lambda row: (row["external_ids"].get("iface-id"),))
-        self.ports = Index(lambda row: (row["name"],))
-        self.port_marks = Index(lambda row: (row["external_ids"].get(MARK),))
-        self.ports_of = Index(lambda row: row["interfaces"])
-        self.bridges = Index(lambda row: (row["name"],))
-        self.bridges_of = Index(lambda row: row["ports"])
-        self.qos_marks = Index(lambda row: (row["external_ids"].get(MARK),))
-        self.queue_marks = Index(lambda row: (row["external_ids"].get(MARK),))
-        self.bound_to = Index(lambda row: (row["qos"],))
-        self.qos_of = Index(lambda row: row["queues"].values())
+        self.interfaces = Index(_name)
+        self.interfaces_by_mark = Index(_mark)
+        self.interfaces_by_iface_id = Index(lambda row: (row["external_ids"].get("iface-id"),))
+        self.ports = Index(_name)
+        self.ports_by_mark = Index(_mark)
+        self.ports_by_qos = Index(lambda row: (row["qos"],))
+        self.bridges = Index(_name)
+        self.bridges_by_port = Index(lambda row: row["ports"])
+        self.qos_by_mark = Index(_mark)
+        self.qos_by_queue = Index(lambda row: row["queues"].values())
+        self.queues_by_mark = Index(_mark)
         self._indices = {
-            "Interface": (self.interfaces, self.marks, self.claims),
-            "Port": (self.ports, self.port_marks, self.ports_of, self.bound_to),
-            "Bridge": (self.bridges, self.bridges_of),
-            "QoS": (self.qos_marks, self.qos_of),
-            "Queue": (self.queue_marks,),
+            "Interface": (self.interfaces, self.interfaces_by_mark, self.interfaces_by_iface_id),
+            "Port": (self.ports, self.ports_by_mark, self.ports_by_qos),
+            "Bridge": (self.bridges, self.bridges_by_port),
+            "QoS": (self.qos_by_mark, self.qos_by_queue),
+            "Queue": (self.queues_by_mark,),
         }
 
-    def renew(self, rows: Rows) -> None:
-        """Take all rows of a new session."""
+    def reload(self, rows: Rows) -> None:
+        """Index all rows of a new session. The index reads ``rows`` itself, not a copy."""
         self._rows = rows
         for table, indices in self._indices.items():
             for index in indices:
@@ -71,50 +85,61 @@ class VswitchIndex:
                     index.change(uuid, None, row)
 
     def change(self, table: str, uuid: str, old: Row | None, new: Row | None) -> None:
+        """Apply the change of one row."""
         for index in self._indices.get(table, ()):
             index.change(uuid, old, new)
 
     def interface(self, name: str) -> Row | None:
+        """Return the Interface row of this name."""
         return next((self._rows["Interface"][uuid] for uuid in self.interfaces[name]), None)
 
     def port(self, name: str) -> tuple[str, Row] | None:
+        """Return the UUID and the Port row of this name."""
         return next(((uuid, self._rows["Port"][uuid]) for uuid in self.ports[name]), None)
 
     def bridge(self, name: str) -> Row | None:
+        """Return the Bridge row of this name."""
         return next((self._rows["Bridge"][uuid] for uuid in self.bridges[name]), None)
 
     def bridge_of(self, port: str) -> str:
-        """The name of the bridge that has the port of this name; empty if none has."""
-        return next(
-            (self._rows["Bridge"][b]["name"] for p in self.ports[port] for b in self.bridges_of[p]),
-            "",
+        """Return the name of the bridge that has the port of this name; empty if none has."""
+        found = (
+            self._rows["Bridge"][bridge]["name"]
+            for uuid in self.ports[port]
+            for bridge in self.bridges_by_port[uuid]
         )
+        return next(found, "")
 
     def row(self, table: str, uuid: str) -> Row:
-        """Empty if there is none."""
+        """Return the row; empty if there is none."""
         return self._rows[table].get(uuid, {})
 
     def root(self) -> tuple[str, Row] | None:
+        """Return the UUID and the one row of table Open_vSwitch; None in an empty database."""
         return next(iter(self._rows.get("Open_vSwitch", {}).items()), None)
 
     def owner(self, name: str) -> str | None:
-        """The mark of a port: that of its Port row, else that of its Interface row."""
+        """Return the mark of a port: that of its Port row, else that of its Interface row."""
         port, interface = self.port(name), self.interface(name)
         mark: str | None = port[1]["external_ids"].get(MARK) if port else None
         return mark or (interface["external_ids"].get(MARK) if interface else None)
 
     def marked(self, mark: str) -> set[str]:
-        """The names of the ports that a mark owns."""
-        names = {self._rows["Interface"][uuid]["name"] for uuid in self.marks[mark]}
-        names |= {self._rows["Port"][uuid]["name"] for uuid in self.port_marks[mark]}
+        """Return the names of the ports whose owner is this mark."""
+        names = {self._rows["Interface"][uuid]["name"] for uuid in self.interfaces_by_mark[mark]}
+        names |= {self._rows["Port"][uuid]["name"] for uuid in self.ports_by_mark[mark]}
         return {name for name in names if self.owner(name) == mark and self.port(name)}
 
-    def claimants(self, iface_id: str) -> set[str]:
-        """The names of the interfaces that bear an `iface-id`."""
-        return {self._rows["Interface"][uuid]["name"] for uuid in self.claims[iface_id]}
+    def with_iface_id(self, iface_id: str) -> set[str]:
+        """Return the names of the interfaces that have this `iface-id`."""
+        uuids = self.interfaces_by_iface_id[iface_id]
+        return {self._rows["Interface"][uuid]["name"] for uuid in uuids}
 
     def resource(self, name: str) -> Port:
-        """The port of this name as a value. A mark that one of its two rows lacks is a lost one."""
+        """Return the port of this name as a value.
+
+        The mark is left out unless both of its rows have it, so that a repair restores it.
+        """
         port, interface = self.port(name), self.interface(name)
         ids: dict[str, str] = dict(interface["external_ids"]) if interface else {}
         if port is None or port[1]["external_ids"].get(MARK) != ids.get(MARK):

@@ -1,4 +1,8 @@
-"""JSON-RPC over a unix socket, TCP or TLS, as ovsdb-server and the control sockets of OVS and OVN speak it."""
+"""JSON-RPC over a unix socket, TCP or TLS, for ovsdb-server and the control sockets of daemons.
+
+This module cuts the stream into messages and pairs answers with calls. What a method means belongs
+to `replica` and `unixctl`.
+"""
 
 import asyncio
 import codecs
@@ -17,21 +21,22 @@ _SPACE = re.compile(r"\s*")
 
 
 class Refused(NodeFault):
-    """The server answered with an error, and did nothing."""
+    """The server answered with an error and did nothing."""
 
 
 class Disconnected(NotReady):
-    """No answer will come. Whether it was done is unknown: look again."""
+    """No answer will come. The outcome of the call is unknown: read the state again."""
 
 
 class Garbled(Disconnected):
-    """What came is no stream of JSON objects."""
+    """The peer sent something other than a stream of JSON objects."""
 
 
 class Frames:
-    """Cuts a stream into its JSON objects, which follow each other without a delimiter.
+    """A splitter of a byte stream into JSON objects, which follow each other without a delimiter.
 
-    Decoding is tried only where an object can end, so that a dump of many reads is decoded once.
+    Decoding is tried only where an object can end. So a dump that arrives in many reads is decoded
+    once, not once per read.
     """
 
     def __init__(self) -> None:
@@ -42,7 +47,7 @@ class Frames:
         self._string = ""
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """The objects that these bytes complete."""
+        """Yield the objects that these bytes complete. Raise Garbled for anything else."""
         try:
             text = self._text.decode(data)
         except UnicodeDecodeError as error:
@@ -65,13 +70,16 @@ class Frames:
             yield value
 
     def _keep(self, rest: str) -> None:
-        """An object that does not decode is unfinished, unless its last brace is there."""
+        """Keep the start of an object until more bytes come.
+
+        Raise Garbled if its last brace is there already: then it is complete, and still no JSON.
+        """
         if rest[0] != "{" or self._closes(rest):
             raise Garbled(f"not JSON: {rest[:80]!r}")
         self._parts = [rest]
 
     def _closes(self, text: str) -> bool:
-        """Whether the object that is being collected ends within this text."""
+        """Return whether the object that is being collected ends within this text."""
         outside, quote, string = _STRING.sub("", self._string + text).partition('"')
         self._string = quote + string
         for brace in _BRACE.findall(outside):
@@ -86,8 +94,12 @@ class Frames:
         return space.end() if space else at
 
 
-class Peer(asyncio.Protocol):
-    """One connection. Calls fail with Disconnected when it ends; `closed` tells why it did."""
+class JsonRpcPeer(asyncio.Protocol):
+    """One connection.
+
+    Its calls fail with Disconnected when it ends. The future ``closed`` then holds the reason.
+    ``notified(method, params)`` runs for each notification, in the event loop, and must not block.
+    """
 
     def __init__(
         self, name: str, notified: Callable[[str, Any], None] = lambda _method, _params: None
@@ -102,7 +114,11 @@ class Peer(asyncio.Protocol):
         self.closed: asyncio.Future[Disconnected] = asyncio.get_running_loop().create_future()
 
     async def call(self, method: str, params: Sequence[Any]) -> Any:
-        """The result. A time-out or a cancelled wait withdraws nothing from the server."""
+        """Return the result of a call. There is no time-out of its own.
+
+        Cancelling the wait does not withdraw the call: the server may still execute it. Raise
+        Refused if the server answers with an error, Disconnected if the connection ends.
+        """
         if self.closed.done():
             raise self.closed.result()
         identity = next(self._ids)
@@ -114,23 +130,26 @@ class Peer(asyncio.Protocol):
             self._pending.pop(identity, None)
 
     def drop(self) -> None:
-        """End the connection now, whatever is under way."""
+        """End the connection now. Calls that are under way fail."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio calls this)."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Handle the messages that are complete; drop the connection if the stream is malformed."""
         try:
             for message in self._frames.feed(data):
-                self._take(message)
+                self._handle(message)
         except Garbled as error:
             self._fault = error
             self.drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Fail all pending calls, with the reason of the loss."""
         reason = self._fault or exc or "closed by the server"
         kind = Garbled if isinstance(self._fault, Garbled) else Disconnected
         self.closed.set_result(kind(f"connection to {self._name} lost: {reason}"))
@@ -138,7 +157,7 @@ class Peer(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(kind(f"connection to {self._name} lost: {reason}"))
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         match message:
             case {"method": "echo", "params": params, "id": identity}:
                 self._send({"result": params, "error": None, "id": identity})
@@ -150,11 +169,7 @@ class Peer(asyncio.Protocol):
                 if error is None:
                     answer.set_result(message.get("result"))
                 else:
-                    answer.set_exception(
-                        Refused(
-                            f"{self._name}: {error if isinstance(error, str) else _words(error)}"
-                        )
-                    )
+                    answer.set_exception(Refused(f"{self._name}: {_error_text(error)}"))
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._transport is not None:
@@ -166,21 +181,25 @@ async def connect(
     name: str,
     notified: Callable[[str, Any], None] = lambda _method, _params: None,
     tls: ssl.SSLContext | None = None,
-) -> Peer:
-    """A connection to a socket's path, or to `unix:PATH`, `tcp:HOST:PORT` or `ssl:HOST:PORT`."""
+) -> JsonRpcPeer:
+    """Return a connection to a socket's path, or to `unix:PATH`, `tcp:HOST:PORT`, `ssl:HOST:PORT`.
+
+    Raise Disconnected if it cannot be opened. ``name`` is what error messages call the server.
+    """
     loop = asyncio.get_running_loop()
     kind, _, where = remote.partition(":")
     try:
         if kind in ("tcp", "ssl"):
             host, _, port = where.rpartition(":")
-            # OVN's own clients check the chain and not the name, which its certificates do not bear.
+            # OVN's own clients check the certificate chain, but no host name: OVN's certificates
+            # do not contain it.
             options: dict[str, Any] = {"ssl": tls, "server_hostname": ""} if kind == "ssl" else {}
             _, peer = await loop.create_connection(
-                lambda: Peer(name, notified), host.strip("[]"), int(port or 0), **options
+                lambda: JsonRpcPeer(name, notified), host.strip("[]"), int(port or 0), **options
             )
         else:
             _, peer = await loop.create_unix_connection(
-                lambda: Peer(name, notified), remote.removeprefix("unix:")
+                lambda: JsonRpcPeer(name, notified), remote.removeprefix("unix:")
             )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -188,8 +207,10 @@ async def connect(
     return peer
 
 
-def _words(error: Any) -> str:
-    """The server's own text out of an error object."""
+def _error_text(error: Any) -> str:
+    """Return the server's own text out of an `error` member: a string, or OVSDB's error object."""
+    if isinstance(error, str):
+        return error
     if not isinstance(error, dict):
         return json.dumps(error)
     return ": ".join(str(error[part]) for part in ("error", "details") if error.get(part))

@@ -1,4 +1,4 @@
-"""Transactions of many callers, committed together."""
+"""Group commit for OVSDB: the transactions of many callers, sent as one."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,9 +12,10 @@ _Member = tuple[Build, asyncio.Future[None]]
 
 
 class TransactionBatcher:
-    """Whoever comes while a transaction is in flight joins the next one, without a timer.
+    """A queue of transactions with at most one in flight.
 
-    A refused batch is tried again member by member, so that only the bad one fails.
+    Calls that come while a transaction is in flight join the next one. No timer delays them. If
+    the server refuses a batch, each member is tried again alone, so only the faulty one fails.
     """
 
     def __init__(self, database: Replica) -> None:
@@ -23,11 +24,16 @@ class TransactionBatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def commit(self, build: Build) -> None:
-        """Commit what ``build`` returns; it is called just before, and again for a second try."""
+        """Commit the operations that ``build`` returns, and wait for the answer.
+
+        ``build`` runs just before the transaction is sent, and again if its batch was refused.
+        What it raises is raised here. Raise Refused if the server refuses these operations. With
+        Disconnected or a cancelled wait the outcome is unknown.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((build, done))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain(), name="ovsdb commits")
+            self._task = asyncio.create_task(self._drain(), name="ovsdb batcher")
         await done
 
     async def _drain(self) -> None:
@@ -38,19 +44,19 @@ class TransactionBatcher:
                     await self._commit([member])
 
     async def _commit(self, batch: list[_Member]) -> OvnletError | None:
-        """Commit and tell the members, unless they are several and refused."""
-        error: OvnletError | None = Disconnected("the commit was broken off")
+        """Commit a batch and resolve its members, unless it was refused and has several."""
+        error: OvnletError | None = Disconnected("the commit was cancelled")
         try:
             error = await self._try(batch)
         finally:
             if not isinstance(error, Refused) or len(batch) == 1:
-                _settle(batch, error)
+                _resolve(batch, error)
         return error
 
     async def _try(self, batch: list[_Member]) -> OvnletError | None:
         ops: list[Op] = []
         for build, done in batch:
-            if done.done():  # its caller has gone, or it has failed
+            if done.done():  # its caller was cancelled, or its build failed
                 continue
             try:
                 ops += build()
@@ -64,7 +70,8 @@ class TransactionBatcher:
         return None
 
 
-def _settle(batch: list[_Member], error: OvnletError | None) -> None:
+def _resolve(batch: list[_Member], error: OvnletError | None) -> None:
+    """End the wait of each member that still waits."""
     for _, done in batch:
         if done.done():
             continue

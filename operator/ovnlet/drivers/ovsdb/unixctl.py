@@ -1,4 +1,4 @@
-"""The control sockets of OVS and OVN daemons: what `ovs-appctl` does, without a process."""
+"""Control sockets of OVS and OVN daemons: what `ovs-appctl` does, without starting a process."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,11 +7,14 @@ from pathlib import Path
 from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.drivers.ovsdb import jsonrpc
 
-_PATIENCE = 1.0
+_CALL_TIMEOUT = 1.0
 
 
-async def call(socket: Path, method: str, *arguments: str, within: float = _PATIENCE) -> str:
-    """The daemon's answer. Raises Refused with its words, NotReady if there is none in time."""
+async def call(socket: Path, method: str, *arguments: str, within: float = _CALL_TIMEOUT) -> str:
+    """Return the daemon's answer. Wait for it at most ``within`` seconds.
+
+    Raise Refused with the daemon's text, NotReady if no answer comes in time or none can come.
+    """
     try:
         async with asyncio.timeout(within):
             peer = await jsonrpc.connect(str(socket), socket.name)
@@ -24,7 +27,12 @@ async def call(socket: Path, method: str, *arguments: str, within: float = _PATI
 
 
 def control_socket(run_dir: Path, daemon: str) -> Path:
-    """Where the daemon listens: its name carries the pid, as the daemon's own namespace counts it."""
+    """Return the path of the daemon's control socket.
+
+    The file name contains the pid as the daemon's own pid namespace counts it, so it is read from
+    the pid file. Without a usable one, return the newest socket of that daemon. Raise NotReady if
+    there is none.
+    """
     try:
         return run_dir / f"{daemon}.{int((run_dir / f'{daemon}.pid').read_text())}.ctl"
     except (OSError, ValueError):
@@ -35,7 +43,10 @@ def control_socket(run_dir: Path, daemon: str) -> Path:
 
 
 async def part_health(ovs_run_dir: Path, ovn_run_dir: Path) -> Sequence[str]:
-    """What is wrong with ovs-vswitchd and ovn-controller; empty if both are alive and OVN is connected."""
+    """Return what is wrong with ovs-vswitchd and ovn-controller, one text per faulty daemon.
+
+    The result is empty if both answer and ovn-controller is connected to its southbound database.
+    """
     complaints = await asyncio.gather(_vswitchd(ovs_run_dir), _controller(ovn_run_dir))
     return [complaint for complaint in complaints if complaint]
 

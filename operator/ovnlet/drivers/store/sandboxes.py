@@ -12,25 +12,31 @@ from pathlib import Path
 
 import structlog
 
-from ovnlet.core import ids
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
 
 log = structlog.get_logger("sandboxes")
 _VERSION = 1
 _SUFFIX = ".json"
+Owner = tuple[str, str]
 
 
 class Sandboxes:
-    """The records of this boot, in memory and under ``directory``; a write returns when it is in place."""
+    """The records of this boot, in memory and under ``directory``; a write returns when it is in place.
+
+    Indexed by the runtime's side (container ID and interface), by the pod and by `iface-id`, so that no
+    look-up goes through all records.
+    """
 
     def __init__(self, directory: Path, boot_id: str) -> None:
         self._directory, self._boot_id = directory, boot_id
         self._records: dict[AttachmentKey, Record] = {}
-        self._links: dict[str, AttachmentKey] = {}
+        self._by_owner: dict[Owner, dict[AttachmentKey, None]] = {}
+        self._by_iface_id: dict[str, dict[AttachmentKey, None]] = {}
+        self._prefixes: dict[int, int] = {}
         self._sequence = 0
 
     def load(self) -> None:
-        """Read what an earlier agent left. Records of an earlier boot are dropped: their namespaces are gone."""
+        """Read what an earlier agent left. Drop records of an earlier boot: their namespaces are gone."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(self._directory.iterdir()):
             if path.suffix != _SUFFIX:
@@ -38,7 +44,7 @@ class Sandboxes:
             try:
                 record = decode(path.read_text())
             except (OSError, ValueError, TypeError, KeyError) as error:
-                log.warning("record skipped: not readable as one", path=str(path), error=str(error))
+                log.warning("record skipped: not readable", path=str(path), error=str(error))
                 continue
             if record.attachment.boot_id != self._boot_id:
                 path.unlink(missing_ok=True)
@@ -47,17 +53,30 @@ class Sandboxes:
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
+        """Yield every record."""
         return iter(tuple(self._records.values()))
 
     def get(self, key: AttachmentKey) -> Record | None:
-        """By the whole key, or by the part of a container ID that an adopted port's name told."""
+        """Return the record of this key, or of the part of the container ID that an adopted port's name had."""
         if record := self._records.get(key):
             return record
-        adopted = self._records.get(self._links.get(ids.host_link(*key), key))
-        return adopted if adopted and key[0].startswith(adopted.attachment.container_id) else None
+        container_id, ifname = key
+        prefixes = (
+            container_id[:length] for length in self._prefixes if length < len(container_id)
+        )
+        found = (self._records.get((prefix, ifname)) for prefix in prefixes)
+        return next((record for record in found if record), None)
+
+    def of(self, owner: Owner) -> list[Record]:
+        """Return the records of a pod, by namespace and name."""
+        return [self._records[key] for key in self._by_owner.get(owner, ())]
+
+    def claiming(self, iface_id: str) -> list[Record]:
+        """Return the records of the attachments that have this `iface-id`."""
+        return [self._records[key] for key in self._by_iface_id.get(iface_id, ())]
 
     def restore(self) -> None:
-        """Write anew what somebody removed or tore; the memory is what holds."""
+        """Write again what somebody removed or tore; what is in memory holds."""
         for record in self:
             path = self._path(record.attachment.key)
             try:
@@ -65,32 +84,30 @@ class Sandboxes:
             except (OSError, ValueError, TypeError, KeyError):
                 intact = False
             if not intact:
-                log.warning("record written anew", path=str(path))
+                log.warning("record written again", path=str(path))
                 self._write(path, record)
 
-    def linked(self, name: str) -> AttachmentKey | None:
-        """The attachment whose host end has to bear this name."""
-        return self._links.get(name)
-
     def next_sequence(self) -> int:
+        """Return the number of the next ADD received."""
         self._sequence += 1
         return self._sequence
 
     @property
     def boot_id(self) -> str:
+        """The kernel's boot ID: a record of another one is of a sandbox that is gone."""
         return self._boot_id
 
     def put(self, record: Record) -> None:
-        """Remember; an unchanged record writes nothing."""
+        """Remember a record; an unchanged one writes nothing."""
         if self._records.get(record.attachment.key) == record:
             return
-        path = self._path(record.attachment.key)
-        self._write(path, record)
+        self._write(self._path(record.attachment.key), record)
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        if self._records.pop(key, None):
-            self._links.pop(ids.host_link(*key), None)
+        """Forget a record, in memory and on disk."""
+        if record := self._records.pop(key, None):
+            self._drop(record.attachment)
         self._path(key).unlink(missing_ok=True)
 
     @staticmethod
@@ -100,15 +117,35 @@ class Sandboxes:
         fresh.rename(path)
 
     def _keep(self, record: Record) -> None:
-        key = record.attachment.key
+        key, attachment = record.attachment.key, record.attachment
+        if (before := self._records.get(key)) is not None:
+            self._drop(before.attachment)
         self._records[key] = record
-        self._links[ids.host_link(*key)] = key
+        self._by_owner.setdefault(attachment.owner, {})[key] = None
+        self._by_iface_id.setdefault(attachment.iface_id, {})[key] = None
+        length = len(attachment.container_id)
+        self._prefixes[length] = self._prefixes.get(length, 0) + 1
+
+    def _drop(self, attachment: Attachment) -> None:
+        for index, value in (
+            (self._by_owner, attachment.owner),
+            (self._by_iface_id, attachment.iface_id),
+        ):
+            keys = index[value]  # type: ignore[index]  # each with its own kind of value
+            del keys[attachment.key]
+            if not keys:
+                del index[value]  # type: ignore[arg-type]
+        length = len(attachment.container_id)
+        self._prefixes[length] -= 1
+        if not self._prefixes[length]:
+            del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        name = ".".join(key)
-        if os.sep in name or name.startswith("."):
+        """Return the file of a record. Interface names have no slash, and neither part begins with a dot."""
+        container_id, ifname = key
+        if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
-        return self._directory / f"{name}{_SUFFIX}"
+        return self._directory / f"{container_id}.{ifname}{_SUFFIX}"
 
 
 def decode(text: str) -> Record:

@@ -10,12 +10,10 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
-from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, UnknownSandbox
-from ovnlet.core.identity import NODE_NIC, Attachment, AttachmentKey
-from ovnlet.core.resources.nftables import TABLE
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.links.routes import BY_KERNEL
 from ovnlet.drivers.linux.namespaces import opened
@@ -30,6 +28,8 @@ from ovnlet.drivers.linux.rtnetlink import (
     nsid,
 )
 from ovnlet.drivers.linux.transport import NETFILTER, Garbled, Socket, attributes, messages
+from ovnlet.reconcile.budget import Bucket
+from ovnlet.reconcile.scope import Key
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
@@ -38,7 +38,10 @@ _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_RCVBUFFORCE = 33
 # 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
 _BUFFER = 8 << 20
-_DATAGRAMS = 200
+# Datagrams of one batch; batches a second without a pause, and the pause of a storm, in seconds. 10,000
+# notifications a second cost 3 to 4 % of a core so.
+_DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
+_LOST_EVERY = 5.0
 _IFNAME = 3
 _SCOPE_LINK, _REPLACE = 253, 0x100
 _Entry = TypeVar("_Entry")
@@ -47,20 +50,38 @@ _INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
 _OIF = 4
 
 
-class Watch:
-    """``changed(key)`` for an attachment it was told to follow, ``lost()`` where the kernel dropped notifications."""
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What is followed of a key: a link of the node, the id of a namespace (-1: none), a table of nftables."""
 
-    def __init__(self, changed: Callable[[AttachmentKey], None], lost: Callable[[], None]) -> None:
-        self._changed, self._lost = changed, lost
-        self._pods: dict[int, set[AttachmentKey]] = {}
-        self._indices: dict[int, AttachmentKey] = {}
-        self._names: dict[str, AttachmentKey] = {}
-        self._known: dict[AttachmentKey, tuple[str, int, int]] = {}
+    link: str
+    index: int
+    namespace: int
+    table: str
+
+
+class Watch:
+    """Calls ``changed(key)`` for each key that it follows, ``lost()`` where notifications were dropped.
+
+    A storm is read in batches with pauses, so that a pod that changes its own network in a loop costs a
+    few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()`` in five seconds.
+    """
+
+    def __init__(self, changed: Callable[[Key], None], lost: Callable[[], None]) -> None:
+        self._changed, self._report_lost = changed, lost
+        self._by_namespace: dict[int, set[Key]] = {}
+        self._by_index: dict[int, Key] = {}
+        self._by_name: dict[str, Key] = {}
+        self._by_table: dict[str, Key] = {}
+        self._followed: dict[Key, _Followed] = {}
+        self._reads, self._losses = Bucket(_READS, 1 / _READS), Bucket(1, _LOST_EVERY)
+        self._lost_later: asyncio.TimerHandle | None = None
+        self._paused: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._tables: socket.socket | None = None
 
     def start(self) -> None:
-        """Raises NodeFault without the right to hear other namespaces."""
+        """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
         listener = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
@@ -72,7 +93,7 @@ class Watch:
             listener.close()
             needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
             raise NodeFault(
-                f"cannot hear the pods' namespaces: {error.strerror}; {needed}"
+                f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
             ) from error
         self._socket = listener
         asyncio.get_running_loop().add_reader(listener, self._read)
@@ -84,46 +105,54 @@ class Watch:
             asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
-        for heard in (self._socket, self._tables):
-            if heard is not None:
-                asyncio.get_running_loop().remove_reader(heard)
-                heard.close()
+        """Stop listening."""
+        for timer in (self._paused, self._lost_later):
+            if timer is not None:
+                timer.cancel()
+        for listener in (self._socket, self._tables):
+            if listener is not None:
+                asyncio.get_running_loop().remove_reader(listener)
+                listener.close()
         self._socket = self._tables = None
 
-    def follow(self, attachment: Attachment) -> None:
-        """From now on, tell of what happens to this attachment's namespace and to the node's end of its pair."""
-        key = attachment.key
+    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
+        """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key."""
         self.forget(key)
-        name, index, pod = ids.host_link(*key), 0, -1
+        index, namespace = 0, -1
         with Socket() as host:
-            if (end := veths.named(host, name)) is not None:
+            if (end := veths.named(host, link)) is not None:
                 index = end.index
-                self._indices[index] = key
-            # The node's own interface has no namespace to follow: its addresses and routes are told by its index.
-            with suppress(UnknownSandbox), opened(attachment.netns) as netns:
-                (answer,) = host.ask(get_nsid(netns))
+                self._by_index[index] = key
+            with suppress(UnknownSandbox), opened(netns) as descriptor:
+                (answer,) = host.ask(get_nsid(descriptor))
                 # A namespace that no link of the node's leads to has no id yet: -1.
-                if answer.error is None and (pod := nsid(answer.replies[0])) >= 0:
-                    self._pods.setdefault(pod, set()).add(key)
-        self._names[name] = key
-        self._known[key] = (name, index, pod)
+                if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
+                    self._by_namespace.setdefault(namespace, set()).add(key)
+        self._by_name[link] = key
+        if table:
+            self._by_table[table] = key
+        self._followed[key] = _Followed(link, index, namespace, table)
 
-    def follows(self, key: AttachmentKey) -> bool:
-        return key in self._known
+    def follows(self, key: Key) -> bool:
+        """Return whether anything of this key is followed."""
+        return key in self._followed
 
-    def forget(self, key: AttachmentKey) -> None:
-        name, index, pod = self._known.pop(key, ("", 0, -1))
-        _drop(self._names, name, key)
-        _drop(self._indices, index, key)
-        if pod in self._pods:
-            self._pods[pod].discard(key)
-            if not self._pods[pod]:
-                del self._pods[pod]
+    def forget(self, key: Key) -> None:
+        """Follow nothing of this key any more."""
+        if (followed := self._followed.pop(key, None)) is None:
+            return
+        _drop(self._by_name, followed.link, key)
+        _drop(self._by_index, followed.index, key)
+        _drop(self._by_table, followed.table, key)
+        if (keys := self._by_namespace.get(followed.namespace)) is not None:
+            keys.discard(key)
+            if not keys:
+                del self._by_namespace[followed.namespace]
 
     def _read(self) -> None:
-        """A bounded number of datagrams a turn: a storm of notifications must not hold up the loop."""
+        """Read a bounded number of datagrams, then pause if this happens too often."""
         assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
-        touched: set[AttachmentKey] = set()
+        touched: set[Key] = set()
         for _ in range(_DATAGRAMS):
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(1 << 16, 64)
@@ -134,56 +163,86 @@ class Watch:
                     raise
                 self._lost()
                 continue
-            touched.update(self._keys(data, _namespace(ancillary)))
+            namespace = _namespace(ancillary)
+            if namespace is None or not self._by_namespace.get(namespace, touched) <= touched:
+                touched.update(self._keys(data, namespace))
         for key in touched:
             self._changed(key)
+        now = asyncio.get_running_loop().time()
+        if self._reads.wait(now):
+            self._pause()
+        else:
+            self._reads.spend(now)
+
+    def _pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)  # type: ignore[arg-type]  # it is open: this is its reader
+        self._paused = loop.call_later(_PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = None
+        asyncio.get_running_loop().add_reader(self._socket, self._read)  # type: ignore[arg-type]
+        self._read()
+
+    def _lost(self) -> None:
+        """Report it now, or as soon as five seconds are over since the last time."""
+        loop = asyncio.get_running_loop()
+        if self._lost_later is not None:
+            return
+        if wait := self._losses.wait(loop.time()):
+            self._lost_later = loop.call_later(wait, self._lost_at_last)
+        else:
+            self._losses.spend(loop.time())
+            self._report_lost()
+
+    def _lost_at_last(self) -> None:
+        self._lost_later = None
+        self._losses.spend(asyncio.get_running_loop().time())
+        self._report_lost()
 
     def _read_tables(self) -> None:
-        """Whoever changed our table of nftables, and whatever in it; what was dropped may have been of it."""
+        """Hint who follows a table of nftables that changed; what was dropped may have been about any."""
         assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
-        touched = False
+        changed: set[str] = set()
         for _ in range(_DATAGRAMS):
             try:
-                touched |= _is_of_our_table(self._tables.recv(1 << 16))
+                changed |= _tables_of(self._tables.recv(1 << 16))
             except BlockingIOError:
                 break
             except (OSError, Garbled):
-                touched = True
-        if touched and NODE_NIC in self._known:
-            self._changed(NODE_NIC)
+                changed |= self._by_table.keys()
+        for table in changed & self._by_table.keys():
+            self._changed(self._by_table[table])
 
-    def _keys(self, data: bytes, namespace: int | None) -> Iterator[AttachmentKey]:
-        if namespace is not None and namespace not in self._pods:
-            return
+    def _keys(self, data: bytes, namespace: int | None) -> Iterator[Key]:
         try:
             for kind, flags, _, body in messages(data):
                 if namespace is not None:
                     if not _is_the_kernels(kind, flags, body):
-                        yield from self._pods[namespace]
-                elif key := self._of_link(kind, body) or self._of_node(kind, flags, body):
+                        yield from self._by_namespace.get(namespace, ())
+                elif key := self._of_link(kind, body) or self._of_address(kind, flags, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
-    def _of_node(self, kind: int, flags: int, body: bytes) -> AttachmentKey | None:
-        """Of addresses and routes of the node, those by its own interface."""
-        _, index, _ = self._known.get(NODE_NIC, ("", 0, -1))
-        if not index or kind not in _INSIDE or _is_the_kernels(kind, flags, body):
+    def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
+        """Return who follows the link of the node that an address or a route is on."""
+        if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
             return None
         if kind in (NEWADDR, DELADDR):
-            (link,) = struct.unpack_from("=I", body, 4)
+            (index,) = struct.unpack_from("=I", body, 4)
         else:
-            link = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
-        return NODE_NIC if link == index else None
+            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+        return self._by_index.get(index)
 
-    def _of_link(self, kind: int, body: bytes) -> AttachmentKey | None:
+    def _of_link(self, kind: int, body: bytes) -> Key | None:
         if kind not in (NEWLINK, DELLINK) and kind not in _TRAFFIC_CONTROL:
             return None
         (index,) = struct.unpack_from("=i", body, 4)
-        if index in self._indices or kind not in (NEWLINK, DELLINK):
-            return self._indices.get(index)
+        if index in self._by_index or kind not in (NEWLINK, DELLINK):
+            return self._by_index.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-        return self._names.get(name)
+        return self._by_name.get(name)
 
 
 def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
@@ -196,15 +255,13 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
     return kind in (NEWROUTE, DELROUTE) and body[5] == BY_KERNEL and not flags & _REPLACE
 
 
-def _is_of_our_table(data: bytes) -> bool:
-    """The first attribute names the table itself, or the one that a chain, a rule or a set is in."""
-    return any(
-        attributes(body, 4).get(1, b"").rstrip(b"\0") == TABLE.encode()
-        for _, _, _, body in messages(data)
-    )
+def _tables_of(data: bytes) -> set[str]:
+    """Return the tables of nftables that changed: the first attribute names the table, or the one that a thing is in."""
+    names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
+    return {name.decode(errors="replace") for name in names}
 
 
-def _drop(table: dict[_Entry, AttachmentKey], entry: _Entry, key: AttachmentKey) -> None:
+def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
     """An index or an id that the kernel handed on is another's by now."""
     if table.get(entry) == key:
         del table[entry]

@@ -1,127 +1,183 @@
-"""The node's own interface, through the same loop as every pod's: what is desired of it, and one pass.
+"""The scope of the node's own interface `ovn0`: its port, addresses, routes, masquerade and sysctls.
 
-The Node's annotations and the cluster's prefixes come from the API server; with it away, what was last good holds.
+What is desired follows from the Node's annotations and the cluster's prefixes. Both come from the API
+server; what was last good is kept in a file and holds while the API server is away.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Destination
-from ovnlet.core.errors import Invalid, NotReady
-from ovnlet.core.identity import NODE_NIC, Attachment, Record
+from ovnlet.core.errors import Invalid, NotReady, OvnletError
+from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import NF_TABLES, Reach, network, parse
-from ovnlet.core.resources import Network
+from ovnlet.core.resources import Address, Network
+from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
 from ovnlet.core.values import prefix, split
-from ovnlet.reconcile.budget import UNDONE, RepairBackoff
-from ovnlet.reconcile.loop import Host, Outcome, converge, unrepaired
+from ovnlet.reconcile.loop import Passes
+from ovnlet.reconcile.outcome import Notice, Outcome, Target
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.scopes.node_wide import NodeWideScope
+from ovnlet.reconcile.status import Status
 
 log = structlog.get_logger("node")
 _CLUSTERS, _OUTGOING = "prefixes", "outgoing"
+# Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
+INSTALLING = 1.0
+
+
+class NodeHost(Host, Protocol):
+    """The node, as its own interface needs it. ``drivers.host`` implements it."""
+
+    @property
+    def node(self) -> Node: ...
+    async def installed(self, identity: NodeInterface) -> None: ...
 
 
 class InputFile(Protocol):
-    """What survives a restart. ``drivers.memory`` fulfils it."""
+    """Keeps texts over a restart. ``drivers.store.json_file`` implements it."""
 
     def read(self) -> Mapping[str, str]: ...
     def write(self, values: Mapping[str, str]) -> None: ...
 
 
-class NodeNic:
-    """Without an address in the Node's annotations, now or before, there is nothing to do: others may do it.
+class Follower(Protocol):
+    """Hears the kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    Annotations that vanish or go bad change nothing: probes of running pods need the rest.
+    def follow(self, key: Key, link: str, *, table: str) -> None: ...
+    def follows(self, key: Key) -> bool: ...
+
+
+class Condition(Protocol):
+    """Reports whether the node is reachable for its pods. ``agent.node`` implements it."""
+
+    def up(self, message: str) -> None: ...
+    def down(self, why: str) -> None: ...
+
+
+class NodeScope(NodeWideScope[NodeInterface]):
+    """One key, the interface's name; no key while the Node has never had an address.
+
+    Annotations that vanish or go bad change nothing: probes of running pods need the interface.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
-        host: Host,
-        memory: InputFile,
-        attachment: Attachment,
+        host: NodeHost,
+        inputs: InputFile,
+        identity: NodeInterface,
+        passes: Passes,
+        status: Status,
         *,
-        patience: RepairBackoff,
+        owners: OwnerIndex,
+        watch: Follower,
+        condition: Condition,
         repair: Repair = "fix",
     ) -> None:
-        self._host, self._memory, self._attachment = host, memory, attachment
-        self._patience, self._repair = patience, repair
-        remembered = dict(memory.read())
-        clusters, outgoing = remembered.pop(_CLUSTERS, None), remembered.pop(_OUTGOING, "")
+        super().__init__(identity, status)
+        self.host = host
+        self._inputs, self._passes, self._repair = inputs, passes, repair
+        self._watch, self._condition = watch, condition
+        remembered = dict(inputs.read())
+        clusters = remembered.pop(_CLUSTERS, None)
+        outgoing = remembered.pop(_OUTGOING, "")
         self.remembers = clusters is not None
         self._reach = Reach(_read(clusters or ""), _read(outgoing))
         self._text = remembered
-        self._told = ""
-        self._fresh = False
+        self._refused = ""
+        names = (("port", identity.host_link), ("mark", identity.mark))
+        owners.register(passes.key(self.only), names)
 
-    @property
-    def record(self) -> Record | None:
-        """It and what it is made from, as if it were a pod's; None where the node has none."""
-        return Record(self._attachment, self._text) if self._text else None
+    def addresses(self, _: str, /) -> str:
+        """Return the interface's addresses, separated by commas."""
+        return ",".join(split(self._text.get(annotations.key("ovn", "ip_address"), "")))
 
-    def ask(self) -> None:
-        """The next pass acts, whatever ``repair`` says."""
-        self._fresh = True
+    def every_key(self) -> Iterator[str]:
+        """Yield the interface, if the node has one."""
+        if self._text:
+            yield self.only
 
-    def put(self, text: Mapping[str, str]) -> bool:
-        """Take the Node's annotations; whether they ask for anything new. Bad ones are told of once, and not used."""
+    def put(self, text: Mapping[str, str]) -> None:
+        """Take the Node's annotations. Bad ones are logged once, and not used."""
         text = annotations.of_node(text)
         try:
             parse(text)
         except (NotReady, Invalid) as error:
-            if str(error) != self._told and (self._text or isinstance(error, Invalid)):
-                log.warning(
-                    "the Node's annotations are not used",
-                    reason=str(error),
-                    instead=self._text or None,
-                )
-            self._told = str(error)
-            return False
-        self._told = ""
-        return self._keep(text, self._reach)
+            if str(error) != self._refused and (self._text or isinstance(error, Invalid)):
+                instead = self._text or None
+                log.warning("Node's annotations not used", reason=str(error), instead=instead)
+            self._refused = str(error)
+            return
+        self._refused = ""
+        self._keep(text, self._reach)
 
-    def reach(self, reach: Reach) -> bool:
-        """Take the cluster's prefixes; whether they are others than before."""
-        return self._keep(self._text, reach)
+    def reach(self, reach: Reach) -> None:
+        """Take the cluster's prefixes."""
+        self._keep(self._text, reach)
 
-    def _keep(self, text: Mapping[str, str], reach: Reach) -> bool:
+    def missing_inputs(self, _: str, /) -> str | None:
+        """Say what must come before a first pass."""
+        return None if self._text else "the Node has no address annotations yet"
+
+    def target(self, _: str, /) -> Target | None:
+        """Return the interface as the annotations in force have it."""
+        if not self._text:
+            return None
+        notices = tuple(self._notices())
+        return Target(self.identity, self.wanted(self.only), self._repair, notices=notices)
+
+    def wanted(self, _: str, /) -> Network:
+        """Return the interface, its port, addresses, routes, masquerade and sysctls."""
+        return network(self.identity, self._text, self._reach, self.host.node)
+
+    async def settled(self, own: str, outcome: Outcome, /) -> None:
+        """Report the outcome and the node's condition. Raise NotReady where OVN has not installed the port."""
+        key = self._passes.key(own)
+        if outcome.steps or not self._watch.follows(key):
+            self._watch.follow(key, self.identity.host_link, table=TABLE)
+        self.status.settled(own, outcome)
+        if outcome.remaining:
+            steps = "; ".join(map(str, outcome.remaining))
+            self._condition.down(f"not repaired ({outcome.why_remaining}): {steps}")
+            return
+        await self._installed()
+        found = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
+        self._condition.up(f"{self.identity.ifname} is up with {', '.join(found)}")
+
+    def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
+        """Report a failed pass, and the node's condition."""
+        self._condition.down(str(error))
+        super().failed(own, error, awaited=awaited)
+
+    def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
         if (text, reach) == (self._text, self._reach):
-            return False
+            return
         self._text, self._reach = dict(text), reach
         if self._text:
             prefixes = {_CLUSTERS: _write(reach.clusters), _OUTGOING: _write(reach.outgoing)}
-            self._memory.write({**self._text, **prefixes})
-            self._fresh = True
-        return bool(self._text)
+            self._inputs.write({**self._text, **prefixes})
+            self._passes.force(self.only)
+            self._passes.add(self.only)
 
-    async def reconcile(self) -> Outcome | None:
-        """One pass; None where the node has no interface of its own. Raises like any pass."""
-        if not self._text:
-            return None
-        desired, asked = self.desired(), self._fresh
-        rest = 0.0 if asked else self._patience.rest(NODE_NIC)
-        if asked or (self._repair == "fix" and not rest):
-            outcome = await converge(self._host, self._attachment, desired)
-            self._fresh = False
-            if outcome.steps and not asked:
-                self._patience.took(NODE_NIC, outcome.steps)
-            outcome = replace(outcome, asked=asked)
-        elif self._repair == "off":
-            outcome = Outcome(self._attachment, desired, desired)
-        else:
-            outcome = await unrepaired(
-                self._host, self._attachment, desired, UNDONE if rest else "as set"
-            )
-        return replace(outcome, unenforced=tuple(self._unenforced()))
+    def _notices(self) -> Iterator[Notice]:
+        if self._reach.outgoing and NF_TABLES in self.host.node.lacks:
+            text = "natOutgoing is not done: this node's kernel has no nf_tables"
+            yield Notice("NatNotDone", text)
 
-    def _unenforced(self) -> Iterator[str]:
-        if self._reach.outgoing and NF_TABLES in self._host.node.lacks:
-            yield "natOutgoing is not done: this node's kernel has no nf_tables"
-
-    def desired(self) -> Network:
-        return network(self._attachment, self._text, self._reach, self._host.node)
+    async def _installed(self) -> None:
+        try:
+            async with asyncio.timeout(INSTALLING):
+                await self.host.installed(self.identity)
+        except TimeoutError:
+            raise NotReady(
+                "OVN has not installed the node's port: is there a logical switch port of its name?"
+            ) from None
 
 
 def _read(text: str) -> frozenset[Destination]:

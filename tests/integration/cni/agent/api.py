@@ -1,4 +1,4 @@
-"""The API server over one connection that stays open: a burst of pods is not a burst of TLS handshakes."""
+"""The API server over one persistent connection: a burst of pods needs one TLS handshake."""
 
 import json
 import ssl
@@ -13,7 +13,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 class Api:
-    """The administrator's hands on pods. Not for two threads at once."""
+    """An administrator's client for pods. Not safe for use by two threads."""
 
     def __init__(self, bed: Bed) -> None:
         host = urlsplit(bed.api_url).netloc
@@ -41,6 +41,6 @@ class Api:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         self._http.request(method, path, None if body is None else json.dumps(body), headers)
         with self._http.getresponse() as answer:
-            told = json.load(answer)
-        assert answer.status < 400, told
-        return dict(told)
+            result = json.load(answer)
+        assert answer.status < 400, result
+        return dict(result)

@@ -1,4 +1,4 @@
-"""The command line, run in a node's space with the settings of the agent there."""
+"""Run the command line in a node's space, with the settings of the agent there."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from integration.cni.runtime import Outcome
 from kit import measured
 
 BIN, CONF = "/opt/cni/bin", "/etc/cni/net.d"
-# Runs a program at a terminal; what that shows is standard output.
+# Runs a program in a terminal, and copies the terminal's output to standard output.
 TERMINAL = (
     sys.executable,
     "-c",

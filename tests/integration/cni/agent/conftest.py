@@ -1,4 +1,4 @@
-"""A bed for the whole floor, and an agent on one of its nodes for each test."""
+"""One bed for all these tests, and an agent on one of its nodes for each test."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.node import TESTS, AgentNode
 from kit import measured
 from testbed.assign import NETWORK
@@ -17,22 +17,22 @@ from testbed.bed import Bed
 from testbed.service import wait_for
 
 NAME = os.environ.get("OVNLET_CNI_BED", "floor-cni")  # two checkouts at once need two names
-# More nodes than one: what is broken on each of them at the same time is waited for only once.
+# Several nodes: tests break a different thing on each, and wait for all at the same time.
 NODES = 7
 
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    if Bed.is_alive(NAME):  # of a run that was killed
+    if Bed.is_alive(NAME):  # left over from a run that was killed
         Bed.attach(NAME).down()
     with Bed.up(NAME, nodes=NODES, parts={"ovs", "ovn", "etcd", "apiserver"}) as bed:
         bed.nbctl(*NETWORK.split())
         for node in bed.nodes:
-            words = [sys.executable, "-m", "integration.cni.agent.hands"]
+            words = [sys.executable, "-m", "integration.cni.agent.exec_agent"]
             service = node.spawn(
-                "hands", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
+                "exec-agent", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
             )
-            service.wait_ready(node.path(hands.SOCKET).exists)
+            service.wait_ready(node.path(exec_agent.SOCKET).exists)
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         yield bed
 
@@ -49,7 +49,7 @@ def _no_coverage_of_what_is_timed(
 
 @pytest_asyncio.fixture
 async def nodes(bed: Bed, plugin: Path) -> AsyncIterator[list[AgentNode]]:
-    """All of them, without agents; `forget` gives each back as it was."""
+    """Yield all nodes, without agents, and restore each at the end."""
     nodes = [AgentNode(bed, node, plugin) for node in bed.nodes]
     yield nodes
     await asyncio.gather(*(node.forget() for node in nodes))
@@ -57,12 +57,12 @@ async def nodes(bed: Bed, plugin: Path) -> AsyncIterator[list[AgentNode]]:
 
 @pytest_asyncio.fixture
 async def bare(nodes: list[AgentNode]) -> AgentNode:
-    """One node, the test starts its agent itself."""
+    """Return one node without an agent; the test starts one."""
     return nodes[0]
 
 
 @pytest_asyncio.fixture
 async def node(bare: AgentNode) -> AgentNode:
-    """One node with an agent that serves."""
+    """Return one node with a serving agent."""
     bare.start()
     return bare

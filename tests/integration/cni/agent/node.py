@@ -1,4 +1,4 @@
-"""A real agent on a node of a bed, the pods it is asked for, and the built plugin in front of it. No kubelet."""
+"""A real agent on a node of a bed, its pods, and the built plugin before it. No kubelet."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
@@ -41,7 +41,7 @@ _SANDBOXES = count(1)
 
 @dataclass(frozen=True, slots=True)
 class InsideRuntime(Runtime):
-    """Runs the plugin in a space."""
+    """A runtime that runs the plugin in a space."""
 
     space: Path = Path("/")
 
@@ -52,7 +52,7 @@ class InsideRuntime(Runtime):
         env: dict[str, str] | None = None,
         user: int | None = None,
     ) -> Outcome:
-        assert user is None, "everybody is root in a space"
+        assert user is None, "the exec agent runs programs as root only"
         stdin = (
             config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
         )
@@ -61,14 +61,14 @@ class InsideRuntime(Runtime):
 
 async def run(space: Path, argv: list[str], env: Mapping[str, str], stdin: bytes = b"") -> Outcome:
     request = {"argv": argv, "env": dict(env), "stdin": base64.b64encode(stdin).decode()}
-    told = await hands.ask(space, request)
-    stdout, stderr = (base64.b64decode(told[stream]) for stream in ("stdout", "stderr"))
-    return Outcome(told["exit_code"], stdout, stderr, told["seconds"])
+    answer = await exec_agent.ask(space, request)
+    stdout, stderr = (base64.b64decode(answer[stream]) for stream in ("stdout", "stderr"))
+    return Outcome(answer["exit_code"], stdout, stderr, answer["seconds"])
 
 
 @dataclass(slots=True)
 class AgentNode:
-    """A node with an agent on it. `forget` ends the agent and takes away whatever the test made."""
+    """A node with an agent. `forget` ends the agent and removes what the test created."""
 
     bed: Bed
     space: Node
@@ -89,7 +89,7 @@ class AgentNode:
     # ---- the agent
 
     def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
-        """Start it; with `killed_at` the one that kills itself (see killing.py)."""
+        """Start an agent; with `killed_at` the one that kills itself (see killing.py)."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
         module = "integration.cni.agent.killing" if killed_at else "ovnlet"
@@ -112,16 +112,16 @@ class AgentNode:
 
     def wait_ready(self) -> None:
         assert self.agent is not None
-        self.agent.wait_ready(lambda: "serving" in self.told(), timeout=60)
+        self.agent.wait_ready(lambda: "serving" in self.logged(), timeout=60)
 
     def kill(self) -> None:
-        """SIGKILL, and see it gone."""
+        """Send SIGKILL to the agent, and wait for its end."""
         if self.agent is not None:
             self.agent.stop(signal.SIGKILL)
             self.agent = None
 
-    def told(self) -> str:
-        """What the present agent has logged."""
+    def logged(self) -> str:
+        """Return the log of the current agent."""
         with self.space.log("agent").open() as file:
             file.seek(self._log_from)
             return file.read()
@@ -135,7 +135,7 @@ class AgentNode:
     def make_pods(
         self, names: list[str], *, annotated: bool = True, port: bool = True
     ) -> list[Pod]:
-        """Objects in the API and, with `port`, ports in OVN."""
+        """Create pods in the API and, with `port`, their ports in OVN."""
         pods = []
         for name in names:
             number = next(_NUMBERS)
@@ -169,14 +169,14 @@ class AgentNode:
         return sandbox
 
     async def make_sandboxes(self, pods: list[Pod]) -> list[Sandbox]:
-        """A container ID of 64 hexadecimal digits each, and a namespace."""
+        """Create a namespace for each pod, named by a container ID of 64 hexadecimal digits."""
         made = [Sandbox(pod, f"{next(_SANDBOXES):012x}{uuid.uuid4().hex}{0:020x}") for pod in pods]
         await self.sh("".join(f"ip netns add {each.container_id}\n" for each in made))
         self.sandboxes += made
         return made
 
     async def end_sandboxes(self, sandboxes: list[Sandbox]) -> None:
-        """As a reboot of the sandbox's holder does: the namespace dies, and its links with it."""
+        """Delete the namespaces, and their links with them, as when the pause process ends."""
         await self.sh("".join(f"ip netns del {each.container_id}\n" for each in sandboxes))
         self.sandboxes = [each for each in self.sandboxes if each not in sandboxes]
 
@@ -189,12 +189,12 @@ class AgentNode:
 
     async def add(self, sandbox: Sandbox) -> Outcome:
         outcome = await self.call("ADD", sandbox)
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     async def delete(self, sandbox: Sandbox, **env: str | None) -> Outcome:
         outcome = await self.call("DEL", sandbox, None, **env)
-        assert outcome.exit_code == 0, (outcome, self.told()[-3000:])
+        assert outcome.exit_code == 0, (outcome, self.logged()[-3000:])
         return outcome
 
     async def check(self, sandbox: Sandbox, result: Json) -> Outcome:
@@ -208,7 +208,7 @@ class AgentNode:
         keys: Json = {"cni.dev/valid-attachments": listed}
         return await self.runtime.call("GC", self.runtime.config(**keys))
 
-    # ---- foreign hands and eyes
+    # ---- foreign changes and observations
 
     async def run(self, *argv: str) -> str:
         outcome = await run(
@@ -224,7 +224,7 @@ class AgentNode:
         return await self.run("ip", "netns", "exec", sandbox.container_id, *argv)
 
     async def iface_id(self, sandbox: Sandbox) -> str:
-        """What OVSDB says of the node's end; empty where there is no such row."""
+        """Return the iface-id of the host end in OVSDB, or an empty string without a row."""
         words = [
             "ovs-vsctl",
             "--if-exists",
@@ -245,11 +245,11 @@ class AgentNode:
         }
 
     async def look(self) -> Inventory:
-        """What is there, without the agent's own socket and directories."""
-        seen = await hands.ask(self.space.path("/"), {})
+        """Return the node's inventory, without the agent's own socket and directories."""
+        seen = await exec_agent.ask(self.space.path("/"), {})
         seen["files"] = {path: facts for path, facts in seen["files"].items() if path not in OWN}
         kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
-        # ovn-controller's own notes; it keeps those of a switch whose last port has gone.
+        # ovn-controller's own keys; it keeps those of a switch whose last port is gone.
         seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
             kind,
             [p for p in pairs if not p[0].startswith("ct-zone-")],
@@ -257,15 +257,15 @@ class AgentNode:
         return seen
 
     async def same(self, before: Inventory, within: float = 10) -> None:
-        """Nothing was added or lost. What OVS and OVN keep of a port is gone a moment after it."""
+        """Wait until the inventory equals `before`. OVS and OVN remove a port with a delay."""
         begun = time.monotonic()
         while lines := compare(before, await self.look()):
-            assert time.monotonic() - begun < within, "\n".join([*lines, self.told()[-3000:]])
+            assert time.monotonic() - begun < within, "\n".join([*lines, self.logged()[-3000:]])
             await asyncio.sleep(0.1)
 
     @contextlib.contextmanager
     def stopped(self, service: str, space: Space | None = None) -> Iterator[None]:
-        """A daemon that SIGSTOP holds for a while."""
+        """Stop a daemon by SIGSTOP for the block."""
         held = (space or self.space).service(service)
         held.send(signal.SIGSTOP)
         try:
@@ -274,7 +274,7 @@ class AgentNode:
             held.send(signal.SIGCONT)
 
     async def forget(self) -> None:
-        """The node as it was before the test, however that ended."""
+        """Restore the node to its state before the test."""
         if self.agent is None and not self.sandboxes and not self.pods:
             return
         if self.agent is not None and measured.environment():
@@ -282,17 +282,19 @@ class AgentNode:
         self.kill()
         await self.sh(
             "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space || :; done\n"
-            "set -- $(ovs-vsctl list-ports br-int | grep -E '_h$|^thief$' | sed 's/^/-- --if-exists del-port /' || :)\n"
+            "set -- $(ovs-vsctl list-ports br-int | grep -E '_h$|^duplicate$'"
+            " | sed 's/^/-- --if-exists del-port /' || :)\n"
             '[ $# = 0 ] || ovs-vsctl "$@"\n'
             "ovs-vsctl -- --all destroy QoS -- --all destroy Queue\n"
-            "for x in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :); do ip link del ${x%@} || :; done\n"
+            "for x in $(ip -o link show type veth | grep -o '[0-9a-z_]*_h@' || :);"
+            " do ip link del ${x%@} || :; done\n"
             "rm -rf /run/ovnlet"
         )
         self.api.delete_all(self.space.role)
 
 
 async def until(look: Callable[[], Awaitable[Any]], what: str, within: float = 20) -> float:
-    """Wait for a state; returns how long it took."""
+    """Wait until `look` returns true, and return the seconds that took."""
     begun = time.monotonic()
     while not await look():
         assert time.monotonic() - begun < within, f"{what}: not within {within:g} s"

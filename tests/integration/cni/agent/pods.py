@@ -1,4 +1,4 @@
-"""What a runtime is asked for: pods as the API server and OVN know them, and sandboxes of them."""
+"""Pods as the API server and OVN know them, and sandboxes of them."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from testbed.assign import SWITCH
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod object with the addresses that OVN has for it."""
+    """A pod object with its addresses in OVN."""
 
     name: str
     uid: str
@@ -46,7 +46,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One sandbox of a pod, as a runtime makes it."""
+    """A sandbox of a pod, as a runtime creates it."""
 
     pod: Pod
     container_id: str

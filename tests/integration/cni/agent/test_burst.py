@@ -1,4 +1,7 @@
-"""Many at once, and one after the other for long: all succeed, a bad one fails alone, nothing of the agent grows."""
+"""Many ADDs and DELs at once, and thousands in sequence.
+
+All succeed, an invalid one fails alone, and the agent leaks nothing.
+"""
 
 import asyncio
 import time
@@ -124,7 +127,7 @@ async def _clash(node: AgentNode, pods: list[Pod], clash: Clash) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a leak would add to."""
+    """The counts and sizes of the agent's process that a leak would raise."""
 
     descriptors: int
     threads: int
@@ -145,7 +148,7 @@ class Weight:
 
 
 async def _churn(node: AgentNode, pods: list[Pod], rounds: int) -> None:
-    """Each round attaches every pod, in a namespace of its own, and detaches it again, 25 of them at a time."""
+    """Attach and detach every pod in each round, in new namespaces, 25 pods at a time."""
 
     async def one(sandbox: Sandbox) -> None:
         await node.add(sandbox)
@@ -170,7 +173,8 @@ async def _grown(node: AgentNode, warming: int, rounds: int) -> tuple[Weight, We
     await node.same(before)
     last = Weight.of(node.agent.pid)
     print(
-        f"{50 * rounds} ADD/DEL in {seconds:.0f} s; after {50 * warming}: {first}, at the end: {last}"
+        f"{50 * rounds} ADD/DEL in {seconds:.0f} s;"
+        f" after {50 * warming}: {first}, at the end: {last}"
     )
     assert last.descriptors <= first.descriptors + 2
     assert last.threads <= first.threads + 2

@@ -1,4 +1,7 @@
-"""CHECK against the real agent with the real result of an ADD: what it sees, what it lets pass, what it touches."""
+"""CHECK against the real agent with the result of an ADD.
+
+It detects drift, passes changes of chained plugins, and modifies nothing.
+"""
 
 import asyncio
 import json
@@ -31,19 +34,19 @@ async def _delete_link(node: AgentNode, sandbox: Sandbox) -> None:
 
 
 async def _take_iface_id(node: AgentNode, sandbox: Sandbox) -> None:
-    """Another port claims it too."""
-    thief = [
+    """Set the pod's iface-id on a second port."""
+    duplicate = [
         "ovs-vsctl",
         "add-port",
         "br-int",
-        "thief",
+        "duplicate",
         "--",
         "set",
         "Interface",
-        "thief",
+        "duplicate",
         "type=internal",
     ]
-    await node.run(*thief, f"external_ids:iface-id={sandbox.pod.port}")
+    await node.run(*duplicate, f"external_ids:iface-id={sandbox.pod.port}")
 
 
 BROKEN: list[tuple[str, Breaking, str]] = [
@@ -55,7 +58,7 @@ BROKEN: list[tuple[str, Breaking, str]] = [
         "~ Route eth0 0.0.0.0/0: via",
     ),
     (
-        "rival",
+        "competing route",
         ip("route", "append", "default", "via", "10.16.0.9"),
         "- CompetingRoute eth0 0.0.0.0/0 via 10.16.0.9",
     ),
@@ -68,13 +71,13 @@ BROKEN: list[tuple[str, Breaking, str]] = [
     ("port", _delete_port, "+ Port br-int"),
     ("iface-id", external_ids("remove", "external_ids", "iface-id"), "iface-id None ->"),
     ("other iface-id", external_ids("set", "external_ids:iface-id=other"), "iface-id other ->"),
-    ("stolen iface-id", _take_iface_id, "- DuplicateIfaceId thief"),
+    ("duplicate iface-id", _take_iface_id, "- DuplicateIfaceId duplicate"),
 ]
 
 
 @pytest.fixture
 async def idle(bare: AgentNode) -> AgentNode:
-    """A node whose agent tells of drift and repairs none."""
+    """Return a node whose agent reports drift and repairs none."""
     bare.start("--repair=report")
     return bare
 
@@ -87,7 +90,7 @@ async def attached(node: AgentNode) -> tuple[Sandbox, Json]:
 
 
 async def test_it_passes_right_after_each_of_50_adds(node: AgentNode) -> None:
-    """As CRI-O asks."""
+    """CRI-O calls CHECK right after an ADD."""
     sandboxes = await node.make_sandboxes(node.make_pods([""] * 50))
 
     async def both(sandbox: Sandbox) -> int:
@@ -97,7 +100,7 @@ async def test_it_passes_right_after_each_of_50_adds(node: AgentNode) -> None:
 
 
 async def test_it_fails_with_the_plan_and_changes_nothing(idle: AgentNode) -> None:
-    """Every breach on a pod of its own; drift is only told of, so each is still there at the end."""
+    """Each change is on a pod of its own. Drift is only reported, so each is there at the end."""
 
     async def one(breaking: Breaking, words: str) -> None:
         sandbox, result = await attached(idle)
@@ -106,16 +109,16 @@ async def test_it_fails_with_the_plan_and_changes_nothing(idle: AgentNode) -> No
         assert outcome.code == Code.INTERNAL, (words, outcome)
         assert words in str(outcome.error["msg"]), outcome
         again = await idle.check(sandbox, result)
-        assert again.error["msg"] == outcome.error["msg"], "it was repaired, and nobody was to"
+        assert again.error["msg"] == outcome.error["msg"], "drift was repaired in report mode"
 
     for _, breaking, words in BROKEN:
         await one(breaking, words)
 
-    async def all_told() -> bool:
-        return idle.told().count("drift is left") >= len(BROKEN)
+    async def all_logged() -> bool:
+        return idle.logged().count("drift is left") >= len(BROKEN)
 
-    await until(all_told, "each to be told of")
-    assert "] repaired" not in idle.told()
+    await until(all_logged, "each drift in the log")
+    assert "] repaired" not in idle.logged()
 
 
 async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> None:
@@ -123,7 +126,7 @@ async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> Non
     await idle.inside(sandbox, "ip", "route", "del", "default")
     assert (await idle.check(sandbox, result)).code == Code.INTERNAL
     await idle.add(sandbox)
-    assert (await idle.check(sandbox, result)).code == 0, "an ADD that is repeated acts"
+    assert (await idle.check(sandbox, result)).code == 0, "a repeated ADD repaired nothing"
     idle.annotate(
         sandbox.pod,
         {"ovn.kubernetes.io/routes": json.dumps([{"dst": "9.9.9.0/24", "gw": "10.16.0.1"}])},
@@ -132,17 +135,17 @@ async def test_a_call_and_an_edit_act_though_drift_stays(idle: AgentNode) -> Non
         if "9.9.9.0/24" in await idle.inside(sandbox, "ip", "route"):
             break
         await asyncio.sleep(0.05)
-    assert "9.9.9.0/24" in await idle.inside(sandbox, "ip", "route"), "an edit acts"
+    assert "9.9.9.0/24" in await idle.inside(sandbox, "ip", "route"), "the edit was not applied"
     await idle.delete(sandbox)
 
 
-async def test_switched_off_nothing_is_even_told(bare: AgentNode) -> None:
+async def test_with_repair_off_nothing_is_logged(bare: AgentNode) -> None:
     bare.start("--repair=off", "--resync=1")
     sandbox, result = await attached(bare)
     await bare.inside(sandbox, "ip", "route", "del", "default")
     await asyncio.sleep(1.5)
     assert (await bare.check(sandbox, result)).code == Code.INTERNAL
-    assert "drift" not in bare.told()
+    assert "drift" not in bare.logged()
 
 
 async def test_it_is_narrowed_to_what_the_result_lists(idle: AgentNode) -> None:
@@ -150,17 +153,21 @@ async def test_it_is_narrowed_to_what_the_result_lists(idle: AgentNode) -> None:
     await idle.inside(sandbox, "ip", "route", "add", "10.99.0.0/16", "via", "10.16.0.1")
     await idle.inside(sandbox, "ip", "address", "add", "10.16.200.200/16", "dev", "eth0")
     assert (await idle.check(sandbox, result)).code == 0, (
-        "a chained plugin added a route and an address"
+        "a route and an address of a chained plugin fail the CHECK"
     )
     await idle.inside(sandbox, "ip", "-6", "route", "del", "default")
     assert (await idle.check(sandbox, result)).code == Code.INTERNAL
     (v4,) = [route for route in json.loads(json.dumps(result["routes"])) if ":" not in route["dst"]]
     taken = result | {"routes": [v4], "ips": json.loads(json.dumps(result["ips"]))}
-    assert (await idle.check(sandbox, taken)).code == 0, "a chained plugin took it away and said so"
+    assert (await idle.check(sandbox, taken)).code == 0, (
+        "a route that the result lacks fails the CHECK"
+    )
     await idle.inside(
         sandbox, "ip", "-6", "route", "add", "default", "via", "fd00:10:16::9", "metric", "9"
     )
-    assert (await idle.check(sandbox, taken)).code == 0, "and put its own there"
+    assert (await idle.check(sandbox, taken)).code == 0, (
+        "the chained plugin's own route fails the CHECK"
+    )
     assert (await idle.check(sandbox, {})).code == Code.INVALID_CONFIG
 
 
@@ -181,7 +188,7 @@ async def test_of_an_unknown_sandbox(node: AgentNode) -> None:
 
 
 async def test_it_asks_the_api_server_nothing(node: AgentNode) -> None:
-    """With the API server stopped it answers as fast as ever."""
+    """With the API server stopped it answers as fast as before."""
     sandbox, result = await attached(node)
     assert node.bed.control is not None
     control = node.bed.control

@@ -1,4 +1,4 @@
-"""The commands for people against a real agent: what they say, in which form, and how they end."""
+"""The commands for people against a real agent: their output, its formats, the exit codes."""
 
 import asyncio
 import json
@@ -17,24 +17,24 @@ from integration.cni.agent.node import AgentNode, until
 PLANTED = "eyJhbGciOiJSUzI1NiIsImtpZCI6In.eyJpc3MiOiJwbGFudGVkIiwic3ViIjoic2VjcmV0In0.c2lnbmF0dXJl"
 
 
-async def test_each_form_says_the_same(node: AgentNode) -> None:
+async def test_all_output_formats_show_the_same(node: AgentNode) -> None:
     sandbox = await node.sandbox()
     await node.add(sandbox)
     table, as_json, as_yaml = [
         (await ovnlet(node, "pods", "-o", form)).stdout for form in ("table", "json", "yaml")
     ]
-    (told,) = json.loads(as_json)
-    assert yaml.safe_load(as_yaml) == [told]
-    assert (told["pod"], told["state"]) == (sandbox.pod.name, "attached")
+    (shown,) = json.loads(as_json)
+    assert yaml.safe_load(as_yaml) == [shown]
+    assert (shown["pod"], shown["state"]) == (sandbox.pod.name, "attached")
     assert table.decode().split("\t")[:3] == ["default", sandbox.pod.name, "eth0"], (
-        "no colours, no frames in a pipe"
+        "a pipe gets colours or frames"
     )
-    shown = await ovnlet(node, "show", f"default/{sandbox.pod.name}", "-o", "yaml")
-    (resources,) = [each["resources"] for each in yaml.safe_load(shown.stdout)]
+    details = await ovnlet(node, "show", f"default/{sandbox.pod.name}", "-o", "yaml")
+    (resources,) = [each["resources"] for each in yaml.safe_load(details.stdout)]
     assert all(resource["desired"] == resource["observed"] for resource in resources)
 
 
-async def test_plan_tells_and_apply_takes_the_steps(bare: AgentNode) -> None:
+async def test_plan_shows_and_apply_executes_the_steps(bare: AgentNode) -> None:
     node = bare
     node.start("--repair=report")
     sandbox = await node.sandbox()
@@ -60,7 +60,7 @@ async def test_a_pod_that_is_not_there_is_an_error(
     assert (outcome.exit_code, outcome.stderr) == (1, b"Error: no such pod on this node\n")
 
 
-async def test_without_an_agent_it_says_so(bare: AgentNode) -> None:
+async def test_without_an_agent_commands_report_it(bare: AgentNode) -> None:
     for command in (("pods",), ("plan",), ("events",)):
         outcome = await ovnlet(bare, *command)
         assert outcome.exit_code == 1
@@ -74,10 +74,10 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
     watching = asyncio.create_task(ovnlet(node, "events", "--follow", through=TERMINAL))
     await node.inside(sandbox, "ip", "route", "del", "default")
 
-    async def told() -> bool:
+    async def repaired() -> bool:
         return b"NetworkRepaired" in (await ovnlet(node, "events")).stdout
 
-    await until(told, "the repair to be told")
+    await until(repaired, "the event of the repair")
     assert node.agent is not None
     node.agent.stop()
     outcome = await asyncio.wait_for(following, 20)
@@ -88,7 +88,7 @@ async def test_events_are_followed_and_do_not_hold_up_the_agents_end(node: Agent
         b"",
     )
     seen = (await asyncio.wait_for(watching, 20)).stdout
-    assert b"waiting for what happens next" in seen
+    assert b"waiting for new Events" in seen
     assert b"NetworkRepaired" in seen
 
 
@@ -99,10 +99,10 @@ async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(
     await node.add(sandbox)
     node.annotate(sandbox.pod, {"ovn.kubernetes.io/ingress_rate": PLANTED})
 
-    async def told() -> bool:
+    async def listed() -> bool:
         return b"ingress_rate" in (await ovnlet(node, "pods", "-o", "json")).stdout
 
-    await until(told, "the agent to tell of the annotation")
+    await until(listed, "the annotation in the list of pods")
     await node.sh(
         f"mkdir -p /etc/cni/net.d; echo 'token: {PLANTED}' > /etc/cni/net.d/50-other.conf"
     )
@@ -135,5 +135,5 @@ async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_of_that_shell(shell: str) -> None:
     words = [sys.executable, "-m", "ovnlet", "completion", shell]
-    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert "_OVNLET_COMPLETE" in told
+    script = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "_OVNLET_COMPLETE" in script

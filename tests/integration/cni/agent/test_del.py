@@ -1,4 +1,4 @@
-"""DEL and GC against the real agent: whatever is missing by then, nothing of the attachment is left."""
+"""DEL and GC against the real agent: nothing of the attachment is left, whatever is missing."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
 
 Deleting = Callable[[AgentNode, Sandbox], Coroutine[None, None, None]]
-RECORDS, NOTES = "/run/ovnlet/sandboxes", "/run/ovnlet/deleted"
+RECORDS, PENDING = "/run/ovnlet/sandboxes", "/run/ovnlet/deleted"
 
 
 async def _plainly(node: AgentNode, sandbox: Sandbox) -> None:
@@ -37,9 +37,10 @@ async def _with_the_namespace_of_another(node: AgentNode, sandbox: Sandbox) -> N
 
 
 async def _after_its_namespace_has_gone(node: AgentNode, sandbox: Sandbox) -> None:
-    """A process still holds it: the links live on where nobody finds them by the path."""
+    """Delete the path while a process holds the namespace: its links stay, out of reach."""
     await node.sh(
-        f"ip netns exec {sandbox.container_id} sleep 1 & sleep 0.1; ip netns del {sandbox.container_id}"
+        f"ip netns exec {sandbox.container_id} sleep 1 & sleep 0.1;"
+        f" ip netns del {sandbox.container_id}"
     )
     await node.delete(sandbox)
     await node.run("ip", "netns", "add", sandbox.container_id)
@@ -91,7 +92,7 @@ DELETIONS: list[Deleting] = [
 
 
 async def test_whatever_is_missing_nothing_is_left(node: AgentNode) -> None:
-    """An attachment for each, at the same time."""
+    """Each deletion has an attachment of its own; all run at the same time."""
     sandboxes = await node.make_sandboxes(node.make_pods([""] * len(DELETIONS)))
     before = await node.look()
     await asyncio.gather(*map(node.add, sandboxes))
@@ -101,34 +102,38 @@ async def test_whatever_is_missing_nothing_is_left(node: AgentNode) -> None:
         *(delete(node, sandbox) for delete, sandbox in zip(DELETIONS, sandboxes, strict=True))
     )
     await node.same(before)
-    assert "pass crashed" not in node.told()
+    assert "pass crashed" not in node.logged()
 
 
 async def test_of_an_agent_that_was_away(node: AgentNode) -> None:
-    """A record is lost and one torn meanwhile; of a third a note is left, honoured at the start."""
-    lost, torn, noted = await node.make_sandboxes(node.make_pods([""] * 3))
+    """One record is lost, one is torn; for a third the plugin writes a pending delete.
+
+    The agent executes the pending delete at its start.
+    """
+    lost, torn, pending = await node.make_sandboxes(node.make_pods([""] * 3))
     before = await node.look()
-    await asyncio.gather(*map(node.add, (lost, torn, noted)))
+    await asyncio.gather(*map(node.add, (lost, torn, pending)))
     node.kill()
     await node.sh(
         f"rm {RECORDS}/{lost.container_id}*; echo '{{' >{RECORDS}/{torn.container_id}.eth0.json"
     )
-    assert (await node.delete(noted)).stdout == b""
-    assert noted.container_id in await node.sh(f"cat {NOTES}/*")
+    assert (await node.delete(pending)).stdout == b""
+    assert pending.container_id in await node.sh(f"cat {PENDING}/*")
     node.start()
-    assert noted.link not in await node.run("ovs-vsctl", "list-ports", "br-int")
+    assert pending.link not in await node.run("ovs-vsctl", "list-ports", "br-int")
     await asyncio.gather(node.delete(lost), node.delete(torn))
     await node.same(before)
 
 
 async def test_of_a_note_left_while_an_agent_runs(bare: AgentNode) -> None:
-    """Such as by a plugin that met it as it hung: honoured at the next resync."""
+    """A plugin writes one when the agent hangs. The agent executes it at the next resync."""
     bare.start("--resync=1")
     sandbox = await bare.sandbox()
     before = await bare.look()
     await bare.add(sandbox)
     await bare.sh(
-        f"mkdir -p {NOTES}; echo '{sandbox.container_id} eth0' >{NOTES}/{sandbox.container_id}.eth0"
+        f"mkdir -p {PENDING};"
+        f" echo '{sandbox.container_id} eth0' >{PENDING}/{sandbox.container_id}.eth0"
     )
     await bare.same(before)
 
@@ -185,7 +190,7 @@ async def test_of_the_old_after_the_add_of_the_new(node: AgentNode) -> None:
     await node.same(before)
 
 
-async def test_while_ovsdb_is_stuck_is_told_in_time_and_done_later(node: AgentNode) -> None:
+async def test_while_ovsdb_hangs_fails_in_time_and_is_done_later(node: AgentNode) -> None:
     sandbox = await node.sandbox()
     before = await node.look()
     await node.add(sandbox)
@@ -196,25 +201,27 @@ async def test_while_ovsdb_is_stuck_is_told_in_time_and_done_later(node: AgentNo
     await node.same(before, within=40)
 
 
-async def test_gc_removes_the_dead_and_tells_of_the_living(node: AgentNode) -> None:
-    """Unlisted and dead is gone when it answers, unlisted and alive stays; an empty list clears nothing that lives."""
+async def test_gc_removes_dead_sandboxes_and_logs_live_ones(node: AgentNode) -> None:
+    """After a GC unlisted dead sandboxes are gone; live ones stay, even with an empty list."""
     nothing = await node.look()
     living, unlisted, *dead = await node.make_sandboxes(node.make_pods([""] * 5))
     for sandbox in (living, unlisted, *dead):
         await node.add(sandbox)
     assert node.agent is not None
-    node.agent.send(signal.SIGSTOP)  # or it would hear of the deaths long before the runtime tells
+    node.agent.send(signal.SIGSTOP)  # else it would be notified of the ends before the GC
     await node.end_sandboxes(dead)
     collecting = asyncio.create_task(node.gc(living))
     await asyncio.sleep(0.1)
     node.agent.send(signal.SIGCONT)
     assert (await collecting).exit_code == 0
     assert await _ports(node) == {living.link, unlisted.link}
-    told = [
-        line for line in node.told().splitlines() if "not listed by the runtime, but alive" in line
+    logged = [
+        line
+        for line in node.logged().splitlines()
+        if "not listed by the runtime, but alive" in line
     ]
-    assert len(told) == 1
-    assert unlisted.container_id in told[0]
+    assert len(logged) == 1
+    assert unlisted.container_id in logged[0]
     assert (await node.gc()).exit_code == 0
     assert await _ports(node) == {living.link, unlisted.link}
     for sandbox in (living, unlisted):

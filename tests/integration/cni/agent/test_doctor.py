@@ -1,4 +1,4 @@
-"""`ovnlet doctor` on a real node: nothing to complain about while it is well, and each planted fault with its fix."""
+"""`ovnlet doctor` on a real node: no fault on a healthy node, each planted fault with its fix."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from testbed import identities, layout
 
 Finding = dict[str, str]
 Flags = AsyncIterator[list[str]]
-NOTES = "/run/doctor"
+SCRATCH = "/run/doctor"
 HEALTHY = 0
 FAULTY = 3
 
@@ -24,7 +24,7 @@ FAULTY = 3
 async def examine(
     node: AgentNode, *flags: str, through: tuple[str, ...] = ()
 ) -> tuple[int, list[Finding]]:
-    """The exit code and the findings of a doctor in the node's space, told where things are as the agent is."""
+    """Run the doctor in the node's space with the agent's paths; return exit code and findings."""
     outcome = await ovnlet(node, "doctor", "-o", "json", *flags, through=through)
     assert outcome.exit_code in (HEALTHY, FAULTY), outcome
     return outcome.exit_code, json.loads(outcome.stdout)
@@ -44,15 +44,19 @@ async def is_well(node: AgentNode) -> bool:
 
 @pytest_asyncio.fixture
 async def installed(bare: AgentNode) -> AsyncIterator[AgentNode]:
-    """A node whose agent has installed the plugin and the configuration."""
+    """Yield a node whose agent has installed the plugin and the configuration."""
     bare.start(f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}", f"--plugin={bare.plugin}")
     yield bare
-    await bare.sh(f"rm -rf {BIN}/ovnlet {CONF}/*ovnlet* {NOTES}")
+    await bare.sh(f"rm -rf {BIN}/ovnlet {CONF}/*ovnlet* {SCRATCH}")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``plant`` breaks something, says what the doctor is told besides, and mends it; ``fix`` must be advised."""
+    """A fault that ``plant`` causes, and the finding that the doctor must report.
+
+    ``plant`` yields additional flags for the doctor, and repairs the fault at the end. ``fix``
+    must be part of the advice.
+    """
 
     area: str
     what: str
@@ -61,7 +65,7 @@ class Fault:
 
 
 def with_flags(*flags: str) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
-    """A fault that lies in what the agent is set to."""
+    """Return a plant for a fault that is in the doctor's flags."""
 
     @asynccontextmanager
     async def plant(node: AgentNode) -> Flags:
@@ -71,13 +75,13 @@ def with_flags(*flags: str) -> Callable[[AgentNode], AbstractAsyncContextManager
 
 
 def with_script(
-    break_it: str, mend_it: str, *flags: str
+    break_it: str, repair_it: str, *flags: str
 ) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
     @asynccontextmanager
     async def plant(node: AgentNode) -> Flags:
         await node.sh(break_it)
         yield [*flags]
-        await node.sh(mend_it)
+        await node.sh(repair_it)
 
     return plant
 
@@ -94,13 +98,13 @@ def stopped(daemon: str) -> Callable[[AgentNode], AbstractAsyncContextManager[li
 
 @asynccontextmanager
 async def no_rights(node: AgentNode) -> Flags:
-    """kube-proxy's token: known to the API server, and not allowed what we need."""
+    """Use kube-proxy's token, which the API server accepts but which lacks the agent's rights."""
     config = node.bed.ids.kubeconfig(identities.PROXY, node.bed.control_plane.url, "doctor-denied")
     yield [f"--kubeconfig={config}"]
 
 
 @asynccontextmanager
-async def nobody_there(node: AgentNode) -> Flags:
+async def no_api_server(node: AgentNode) -> Flags:
     config = node.bed.ids.kubeconfig(
         identities.ADMIN, f"https://{layout.CONTROL_IP}:1", "doctor-away"
     )
@@ -116,7 +120,7 @@ async def no_agent(node: AgentNode) -> Flags:
 
 @asynccontextmanager
 async def unenforceable(node: AgentNode) -> Flags:
-    """This kernel has no sch_netem; where one has it, latency is enforced and there is no fault to find."""
+    """Request latency from a kernel without sch_netem; with it there would be no fault."""
     sandbox = await node.sandbox()
     node.annotate(sandbox.pod, {"ovn.kubernetes.io/latency": "5"})
     await node.add(sandbox)
@@ -146,12 +150,14 @@ NO_CHASSIS = (
     "ovs-vsctl set open . external_ids:ovn-encap-type=geneve",
 )
 PRIVATE = (
-    "mountpoint -q /run/netns || mount --bind /run/netns /run/netns; mount --make-private /run/netns",
+    "mountpoint -q /run/netns || mount --bind /run/netns /run/netns;"
+    " mount --make-private /run/netns",
     "mount --make-shared /run/netns",
 )
 READ_ONLY = (
-    f"mkdir -p {NOTES}/net && mount --bind /proc/sys/net {NOTES}/net && mount -o remount,bind,ro {NOTES}/net",
-    f"umount {NOTES}/net",
+    f"mkdir -p {SCRATCH}/net && mount --bind /proc/sys/net {SCRATCH}/net"
+    f" && mount -o remount,bind,ro {SCRATCH}/net",
+    f"umount {SCRATCH}/net",
 )
 STALE_PLUGIN = (
     f"cp {BIN}/ovnlet {BIN}/saved && echo x >> {BIN}/ovnlet",
@@ -194,11 +200,11 @@ PLANTED = {
     "MTU too large": Fault(
         "MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")
     ),
-    "API server away": Fault("API", ":1/apis", "is the API server up", nobody_there),
-    "no permission": Fault("API", "does not let us", "rbac.yaml", no_rights),
+    "API server away": Fault("API", ":1/apis", "is the API server up", no_api_server),
+    "no permission": Fault("API", "does not allow us to", "rbac.yaml", no_rights),
     "no propagation": Fault("mounts", "/run/netns", "HostToContainer", with_script(*PRIVATE)),
     "sysctls read-only": Fault(
-        "mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={NOTES}/net")
+        "mounts", "read-only", "hostPath", with_script(*READ_ONLY, f"--sysctl-dir={SCRATCH}/net")
     ),
     "records on a disk": Fault("mounts", "not on a tmpfs", "/run", with_flags("--run-dir=/etc")),
     "a torn record": Fault("records", "torn.json", "remove the file", with_script(*TORN)),
@@ -255,7 +261,7 @@ async def test_every_planted_fault_is_found_with_its_fix(installed: AgentNode) -
         if not mine:
             missed.append((name, found))
 
-        await until(lambda: is_well(installed), f"{name} to be mended", 30)
+        await until(lambda: is_well(installed), f"{name} to be repaired", 30)
     assert not missed
 
 

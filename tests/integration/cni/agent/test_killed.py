@@ -1,4 +1,4 @@
-"""The agent is killed after every single step of an ADD and of a DEL: whoever comes next arrives."""
+"""The agent is killed after each single step of an ADD and of a DEL; its successor completes it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,7 +7,7 @@ from itertools import count
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.runtime import Outcome
 
-# kill after so many steps -> whether the agent got that far
+# Kills the agent after a number of steps; returns whether the agent got that far.
 Round = Callable[[AgentNode, int], Coroutine[None, None, bool]]
 
 
@@ -22,26 +22,33 @@ async def _killed(node: AgentNode, *calls: "asyncio.Task[Outcome]") -> bool:
     try:
         await until(over, "the calls to end one way or the other")
     except AssertionError as error:
-        raise AssertionError(f"{error}; the agent says: {node.told()[-3000:]}") from error
+        raise AssertionError(f"{error}; the agent logged: {node.logged()[-3000:]}") from error
     return not agent.alive
 
 
 async def kill_adds(node: AgentNode, steps: int) -> bool:
-    """Two ADDs are cut at the same step. One is asked for again by its plugin; of the other the sandbox dies."""
+    """Kill the agent when two ADDs are at the same step; return whether it got that far.
+
+    The plugin of one repeats the ADD; the sandbox of the other is deleted.
+    """
     before = await node.look()
-    retried, dying = await node.make_sandboxes(node.make_pods(["", ""]))
+    retried, deleted = await node.make_sandboxes(node.make_pods(["", ""]))
     node.start(killed_at=f"{steps},2")
-    first, second = (asyncio.create_task(node.call("ADD", sandbox)) for sandbox in (retried, dying))
+    first, second = (
+        asyncio.create_task(node.call("ADD", sandbox)) for sandbox in (retried, deleted)
+    )
     killed = await _killed(node, first, second)
     node.kill()
-    await node.end_sandboxes([dying])
+    await node.end_sandboxes([deleted])
     node.start()
     outcome = await first
-    assert outcome.code == 0, (steps, outcome, node.told())
+    assert outcome.code == 0, (steps, outcome, node.logged())
     assert (await node.check(retried, outcome.body)).code == 0
     assert await node.iface_id(retried) == retried.pod.port
     assert await node.addresses(retried) == {retried.pod.v4, retried.pod.v6}
-    assert ((await second).code != 0) == killed, "the plugin asks again, but its sandbox is dead"
+    assert ((await second).code != 0) == killed, (
+        "an ADD of a deleted sandbox succeeded, or failed without a kill"
+    )
     await node.delete(retried)
     await node.end_sandboxes([retried])
     await node.same(before)
@@ -67,7 +74,7 @@ async def kill_deletion(node: AgentNode, steps: int) -> bool:
 
 
 async def _every_prefix(node: AgentNode, one: Round, first: int = 0, stride: int = 1) -> int:
-    """The first number of steps, of those that are counted here, that the agent survives."""
+    """Call `one` with growing numbers of steps; return the first one that the agent survives."""
     for steps in count(first, stride):
         if not await one(node, steps):
             return steps
@@ -75,7 +82,7 @@ async def _every_prefix(node: AgentNode, one: Round, first: int = 0, stride: int
 
 
 async def test_after_each_single_step(nodes: list[AgentNode]) -> None:
-    """On three nodes at the same time."""
+    """Three nodes run at the same time."""
     even, odd, deleted = await asyncio.gather(
         _every_prefix(nodes[0], kill_adds, 0, 2),
         _every_prefix(nodes[1], kill_adds, 1, 2),
@@ -89,7 +96,7 @@ async def test_after_each_single_step(nodes: list[AgentNode]) -> None:
 
 
 async def test_while_an_add_waits_for_its_annotations(node: AgentNode) -> None:
-    """What is there by then is a record alone."""
+    """Only a record exists at that point."""
     sandbox = await node.sandbox(pod := node.pod(annotated=False))
     before = await node.look()
     adding = asyncio.create_task(node.call("ADD", sandbox))
@@ -109,7 +116,7 @@ async def test_while_an_add_waits_for_its_annotations(node: AgentNode) -> None:
 
 
 async def test_an_add_that_meets_the_agent_as_it_connects(bare: AgentNode) -> None:
-    """OVSDB does not answer yet when the call comes."""
+    """OVSDB does not answer yet when the call arrives."""
     sandbox = await bare.sandbox()
     before = await bare.look()
     with bare.stopped("ovsdb-server"):

@@ -1,7 +1,8 @@
-"""What kube-ovn-controller writes to a Node and a pod, in its order, and the agent beside it (`--chassis=observe`).
+"""The agent (`--chassis=observe`) beside kube-ovn-controller's writes to a Node and a pod.
 
-The sequence is taken from the controller's source (v1.17.0: pkg/controller node.go, pod.go, inspection.go, gc.go; the
-replacing of all of a Node's annotations from older ones), not from a live one.
+The sequence of writes is from the controller's source (v1.17.0: pkg/controller node.go, pod.go,
+inspection.go, gc.go; the replacement of all annotations of a Node from older versions), not from
+a running one.
 """
 
 import asyncio
@@ -26,13 +27,16 @@ INITIALIZED = JOIN_NETWORK | {
 
 
 class Controller:
-    """Its hands: OVN's northbound before the annotations that speak of it."""
+    """kube-ovn-controller's writes: OVN's northbound first, then the annotations."""
 
     def __init__(self, node: AgentNode) -> None:
         self._node, self._name = node, node.space.role
 
     def initialize_node(self) -> None:
-        """As versions before 1.12 do it: with a JSON patch that replaces whatever others have noted there."""
+        """Annotate the Node as versions before 1.12 do.
+
+        Their JSON patch replaces all annotations, those of others too.
+        """
         self._node.bed.nbctl("--may-exist", "lsp-add", JOIN, NODE_PORT)
         self._node.bed.nbctl(
             "lsp-set-addresses", NODE_PORT, f"{NODE_MAC} {NODE_IPS.replace(',', ' ')}"
@@ -55,7 +59,7 @@ class Controller:
         self.patch(pod, {"routed": "true"})
 
     def inspect(self, pod: Pod) -> None:
-        """The logical port of a running pod was lost: it takes the pod's marks away and begins anew."""
+        """Delete a running pod's logical port, and its annotations as the controller does."""
         self._node.bed.nbctl("lsp-del", pod.port)
         self.patch(pod, {"allocated": None, "routed": None})
 
@@ -73,7 +77,7 @@ def _annotations(node: dict[str, Any]) -> dict[str, str]:
 
 @pytest_asyncio.fixture
 async def beside(bare: AgentNode) -> AsyncIterator[AgentNode]:
-    """A node with a Node object; its hostname in OVN's southbound is the bed's name for it."""
+    """Yield a node with a Node object, whose name is its hostname in OVN's southbound."""
     name = bare.space.role
     bare.bed.kubectl(
         "create",
@@ -105,7 +109,7 @@ async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> No
     await until(named, "the chassis' name on the Node")
     assert system_id in node.bed.sbctl("--bare", "--columns=name", "list", "Chassis").split()
     controller.initialize_node()
-    await until(named, "the chassis' name, that was replaced with all annotations")
+    await until(named, "the chassis' name again, after all annotations were replaced")
 
     async def joined() -> bool:
         shown = json.loads(await node.sh("ip -j address show dev ovn0 || echo '[]'") or "[]")
@@ -120,7 +124,7 @@ async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> No
     adding = asyncio.create_task(node.add(sandbox))
     controller.allocate(pod)
     await asyncio.sleep(1)
-    assert not adding.done(), "routed comes last, and is waited for"
+    assert not adding.done(), "the ADD ended before the pod was routed"
     controller.route(pod)
     await asyncio.wait_for(adding, 30)
     assert await node.iface_id(sandbox) == pod.port
@@ -129,7 +133,7 @@ async def test_a_node_and_a_pod_of_kube_ovns_controller(beside: AgentNode) -> No
     controller.inspect(pod)
     await asyncio.sleep(1)
     assert await node.addresses(sandbox) == {pod.v4, pod.v6}, (
-        "a running pod keeps its network meanwhile"
+        "a running pod lost its network meanwhile"
     )
     controller.allocate(pod)
     controller.route(pod)

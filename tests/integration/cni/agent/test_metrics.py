@@ -1,4 +1,4 @@
-"""Each figure that the reference page names moves when what it counts happens, and none has a label of a pod."""
+"""Each metric of the reference page changes with what it counts, and no label names a pod."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from integration.cni.agent.node import SOCKET, AgentNode, until
 from ovnlet.agent.metrics import Metrics
 from testbed import figures
 
-# A queue is deep for milliseconds only: tests/unit/test_probes.py shows that one.
+# A queue is deep for milliseconds only: tests/unit/test_probes.py covers this metric.
 ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - {"ovnlet_queue_depth"}
 
 
@@ -23,8 +23,8 @@ async def scrape(node: AgentNode) -> str:
         return await answer.text()
 
 
-class Seen:
-    """Which families have changed since the first scrape."""
+class Changes:
+    """The families that have changed since the first scrape."""
 
     def __init__(self, node: AgentNode, first: str) -> None:
         self._node, self._first, self.moved = node, figures.values(first), set[str]()
@@ -35,15 +35,15 @@ class Seen:
         self.moved |= figures.moved(self._first, figures.values(self.text))
 
     def waiting(self, family: str) -> Callable[[], "asyncio.Future[bool]"]:
-        async def so() -> bool:
+        async def has_moved() -> bool:
             await self.look()
             return family in self.moved
 
-        return lambda: asyncio.ensure_future(so())
+        return lambda: asyncio.ensure_future(has_moved())
 
 
 async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> None:
-    seen = Seen(node, await scrape(node))
+    seen = Changes(node, await scrape(node))
     one, other = await node.make_sandboxes(node.make_pods(["", ""]))
     node.annotate(other.pod, {"ovn.kubernetes.io/latency": "5", "ovnlet.io/repair": "report"})
     await asyncio.gather(*(node.add(each) for each in (one, other)))
@@ -51,7 +51,7 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     await node.inside(one, "ip", "route", "flush", "dev", "eth0")
     await node.inside(other, "ip", "route", "flush", "dev", "eth0")
     with node.stopped("ovs-vswitchd"):
-        await until(seen.waiting("ovnlet_ready"), "a node in trouble")
+        await until(seen.waiting("ovnlet_ready"), "the readiness metric")
     for family in sorted(ALL - {"ovnlet_ready"}):
         await until(seen.waiting(family), family)
     for each in (one, other):
@@ -63,8 +63,8 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     assert re.search(r'ovnlet_cni_seconds_count{code="0",verb="ADD"} [1-9]', seen.text)
 
 
-async def test_strangers_make_no_labels(node: AgentNode) -> None:
-    """Verbs, codes and names that a caller makes up."""
+async def test_made_up_values_create_no_labels(node: AgentNode) -> None:
+    """A caller makes up verbs, codes and names."""
     odd = await node.sandbox()
     await node.add(odd)
     for verb in ("NONSENSE", 'ADD"} 1\n#'):

@@ -1,4 +1,4 @@
-"""The node's own interface as the commands show it, and what the Node is told of its drift."""
+"""The node's own interface in the commands' output, and Events of its drift on the Node."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from integration.cni.agent.cli import ovnlet
 from integration.cni.agent.node import AgentNode, until
 from testbed.assign import Assigner
 
-WAYS = "--cluster-cidrs=10.16.0.0/16,fd00:10:16::/64"
+CIDRS = "--cluster-cidrs=10.16.0.0/16,fd00:10:16::/64"
 
 
 @pytest.fixture
 def joined(bare: AgentNode) -> Iterator[AgentNode]:
-    """A node whose Node says that it has an address in the join network."""
+    """Yield a node whose Node has an address in the join network."""
     bed, name = bare.bed, bare.space.role
     bed.kubectl(
         "create",
@@ -37,8 +37,8 @@ def joined(bare: AgentNode) -> Iterator[AgentNode]:
 
 async def attached(node: AgentNode) -> None:
     async def look() -> bool:
-        told = yaml.safe_load((await ovnlet(node, "pods", "-o", "yaml")).stdout)
-        return [(each["namespace"], each["pod"], each["state"]) for each in told] == [
+        shown = yaml.safe_load((await ovnlet(node, "pods", "-o", "yaml")).stdout)
+        return [(each["namespace"], each["pod"], each["state"]) for each in shown] == [
             ("node", "ovn0", "attached")
         ]
 
@@ -46,7 +46,7 @@ async def attached(node: AgentNode) -> None:
 
 
 async def test_the_commands_know_it_as_node_ovn0(joined: AgentNode) -> None:
-    joined.start(WAYS, "--repair=report")
+    joined.start(CIDRS, "--repair=report")
     await attached(joined)
     table = (await ovnlet(joined, "pods")).stdout.decode()
     assert table.split("\t")[:4] == ["node", "ovn0", "ovn0", "100.64.0.2,fd00:100:64::2"]
@@ -72,8 +72,8 @@ async def test_the_node_has_an_event_of_what_was_repaired_and_of_what_was_not(
 ) -> None:
     bed, name = joined.bed, joined.space.role
 
-    async def told(reason: str, *words: str) -> bool:
-        said = await asyncio.to_thread(
+    async def has_event(reason: str, *words: str) -> bool:
+        listed = await asyncio.to_thread(
             bed.kubectl,
             "get",
             "events",
@@ -81,22 +81,22 @@ async def test_the_node_has_an_event_of_what_was_repaired_and_of_what_was_not(
             "-o",
             "json",
         )
-        events = json.loads(said)["items"]
+        events = json.loads(listed)["items"]
         assert all(each["involvedObject"]["name"] == name for each in events)
         return any(all(word in each["message"] for word in words) for each in events)
 
-    joined.start(WAYS)
+    joined.start(CIDRS)
     await attached(joined)
     await joined.run("ip", "route", "del", "10.16.0.0/16")
     await until(
-        lambda: told("NetworkRepaired", "+ Route ovn0 10.16.0.0/16"), "the repair to be told"
+        lambda: has_event("NetworkRepaired", "+ Route ovn0 10.16.0.0/16"), "an Event of the repair"
     )
-    assert not await told("NetworkRepaired", "exempts this pod")
+    assert not await has_event("NetworkRepaired", "exempts this pod")
     joined.kill()
-    joined.start(WAYS, "--repair=report")
+    joined.start(CIDRS, "--repair=report")
     await attached(joined)
     await joined.run("ip", "route", "del", "10.16.0.0/16")
     await until(
-        lambda: told("NetworkDrifted", "+ Route ovn0 10.16.0.0/16", "as set"),
-        "what is left to be told",
+        lambda: has_event("NetworkDrifted", "+ Route ovn0 10.16.0.0/16", "as set"),
+        "an Event of the drift",
     )

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes an agent: each alert of the manifests fires on its cause, and resolves with it.
+"""A real Prometheus scrapes an agent: each shipped alert fires on its cause, and resolves.
 
 The rules are the shipped ones, with seconds in place of their minutes.
 """
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.long
 
 RULES = Path(__file__).parents[4] / "manifests/alerts/ovnlet.rules.yaml"
 AGENT, SERVER = "127.0.0.1:9441", "127.0.0.1:9090"
-WINDOW, PATIENCE = 20, 90.0
+WINDOW, ALERT_TIMEOUT = 20, 90.0
 OURS = "ovn.kubernetes.io"
 CONFIG = {
     "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -30,13 +30,13 @@ CONFIG = {
 }
 
 
-def hurried(rules: str) -> str:
-    """Ranges of a third of a minute, and hardly any waiting: the expressions themselves stay as they are."""
+def shortened(rules: str) -> str:
+    """Return the rules with ranges of WINDOW seconds and waits of 2 s, otherwise unchanged."""
     return re.sub(r"\bfor: \d+m", "for: 2s", re.sub(r"\[\d+m\]", f"[{WINDOW}s]", rules))
 
 
 class Prometheus:
-    """In the node's own space; asked by a tool there."""
+    """The Prometheus in the node's space, queried by a tool in that space."""
 
     def __init__(self, node: AgentNode) -> None:
         self._node = node
@@ -50,22 +50,22 @@ class Prometheus:
         return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
 
     async def fires(self, name: str, again: Callable[[], Awaitable[object]] | None = None) -> None:
-        """Wait for it; a rate needs its cause to go on, by ``again``."""
+        """Wait for the alert. ``again`` repeats its cause, which a rate needs."""
 
-        async def so() -> bool:
+        async def is_firing() -> bool:
             if again is not None:
                 await again()
             return name in await self.firing()
 
-        took = await until(so, f"{name} to fire", PATIENCE)
-        print(f"{name} fires {took:.0f} s after its cause")
+        seconds = await until(is_firing, f"{name} to fire", ALERT_TIMEOUT)
+        print(f"{name} fires {seconds:.0f} s after its cause")
 
     async def resolves(self, *names: str) -> None:
-        async def so() -> bool:
+        async def is_resolved() -> bool:
             return not set(names) & await self.firing()
 
-        took = await until(so, f"{names} to resolve", PATIENCE)
-        print(f"{', '.join(names)} resolved {took:.0f} s later")
+        seconds = await until(is_resolved, f"{names} to resolve", ALERT_TIMEOUT)
+        print(f"{', '.join(names)} resolved {seconds:.0f} s later")
 
 
 def _serve(node: AgentNode, home: Path) -> Service:
@@ -79,7 +79,7 @@ def _serve(node: AgentNode, home: Path) -> Service:
 
 @pytest_asyncio.fixture
 async def prometheus(bare: AgentNode, tmp_path: Path) -> AsyncIterator[Prometheus]:
-    (tmp_path / "rules.yaml").write_text(hurried(RULES.read_text()))
+    (tmp_path / "rules.yaml").write_text(shortened(RULES.read_text()))
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(CONFIG))
     bare.start(f"--http={AGENT}")
     service, one = _serve(bare, tmp_path), Prometheus(bare)
@@ -109,7 +109,7 @@ async def test_each_alert_fires_on_its_cause_and_resolves(
     assert len(rules) == 6
     steady, limited = await node.make_sandboxes(node.make_pods(["", ""]))
     await asyncio.gather(node.add(steady), node.add(limited))
-    await asyncio.sleep(3)  # some scrapes: a rate is of what grows
+    await asyncio.sleep(3)  # a rate needs several scrapes
     assert await prometheus.firing() == set()
 
     await _slow(node, prometheus)
@@ -137,14 +137,14 @@ async def test_each_alert_fires_on_its_cause_and_resolves(
 
 
 async def _flushed(node: AgentNode) -> None:
-    """Another foreign edit, on each look: what is only reported adds up."""
+    """Cause drift again, so that the count of reported drift grows."""
     await node.inside(node.sandboxes[0], "ip", "route", "flush", "dev", "eth0")
     await node.inside(node.sandboxes[0], "ip", "link", "set", "eth0", "down")
     await node.inside(node.sandboxes[0], "ip", "link", "set", "eth0", "up")
 
 
 async def _slow(node: AgentNode, prometheus: Prometheus) -> None:
-    """An ADD that waits 12 s for its pod's addresses."""
+    """Let an ADD wait 12 s for its pod's addresses, until the alert fires and resolves."""
     late = await node.sandbox(node.pod("late", annotated=False))
     adding = asyncio.create_task(node.add(late))
     await asyncio.sleep(12)

@@ -1,4 +1,7 @@
-"""Two sandboxes of one pod, in every order: the newest that lives has the port, the other is cleaned up after."""
+"""Two sandboxes of one pod, in every order.
+
+The newest live sandbox has the port, and the other one is removed.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +19,7 @@ ORDERS = list(permutations(["ADD old", "ADD new", "DEL old"]))
 
 
 async def holds_the_port(node: AgentNode, sandbox: Sandbox) -> bool:
-    """Real state: OVSDB's iface-id, OVN's installation of it, the addresses in the namespace."""
+    """Return whether OVSDB's iface-id, ovn-installed and the addresses are this sandbox's."""
     words = [
         "ovs-vsctl",
         "--bare",
@@ -34,7 +37,7 @@ async def holds_the_port(node: AgentNode, sandbox: Sandbox) -> bool:
 
 
 async def test_every_order(node: AgentNode) -> None:
-    """Six pods, an order for each, at the same time."""
+    """Six pods run the six orders at the same time."""
     pods = [pod for pod in node.make_pods([""] * len(ORDERS)) for _ in ("old", "new")]
     sandboxes = iter(await node.make_sandboxes(pods))
     before = await node.look()
@@ -91,20 +94,20 @@ async def test_a_stalled_add_of_the_old_ends_with_code_3(node: AgentNode, stall:
         outcome = await first
         assert outcome.code == Code.UNKNOWN_CONTAINER, outcome
         assert old.link not in await node.run("ovs-vsctl", "list-ports", "br-int"), (
-            "answered before it had cleaned up"
+            "the ADD answered before it had cleaned up"
         )
         assert old.link not in await node.run("ip", "-o", "link")
     outcome = await second
     assert outcome.code == 0, outcome
     assert await holds_the_port(node, new)
     await node.delete(old)
-    assert await holds_the_port(node, new), "the DEL of the loser disturbed the winner"
+    assert await holds_the_port(node, new), "the DEL of the old sandbox changed the new one"
     await node.delete(new)
     await node.same(before)
 
 
 async def test_an_add_of_the_old_that_resumes_after_its_sandbox_died(node: AgentNode) -> None:
-    """The runtime had given it up: its namespace is gone, and the new one has been attached meanwhile."""
+    """The runtime has deleted the old sandbox's namespace and attached the new sandbox."""
     old, new = await node.make_sandboxes([pod := node.pod(), pod])
     node.annotate(pod, dict.fromkeys(pod.annotations))
     stalled = asyncio.create_task(node.call("ADD", old))
@@ -120,7 +123,7 @@ async def test_an_add_of_the_old_that_resumes_after_its_sandbox_died(node: Agent
 
 
 async def test_a_pod_of_the_same_name_took_its_place(node: AgentNode) -> None:
-    """A StatefulSet's pod made anew at once: the ADD of the old one must not take the new one's address."""
+    """A StatefulSet recreates its pod at once: the old ADD must not take the new pod's address."""
     old = await node.sandbox(pod := node.pod("web-0", annotated=False))
     stalled = asyncio.create_task(node.call("ADD", old))
     await until(lambda: _received(node, old), "the old ADD to be received")

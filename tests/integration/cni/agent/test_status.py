@@ -1,4 +1,8 @@
-"""STATUS against the real agent: which daemon is gone or stuck, how soon it is told and taken back, and never late."""
+"""STATUS against the real agent.
+
+It names the daemon that is stopped or hangs, within seconds, until that one recovers; and it always
+answers in time.
+"""
 
 import asyncio
 import signal
@@ -12,9 +16,9 @@ from integration.cni.agent.node import AgentNode, until
 from integration.cni.runtime import Outcome
 from ovnlet_cni.errors import Code
 
-# Two looks, two seconds apart, each of which waits a second for an answer; the rest is the machine's.
-TOLD_WITHIN = 15.0
-# daemon, code, the words that the reason begins with
+# Two checks, two seconds apart, each waiting a second for an answer; the rest is for slow machines.
+REPORTED_WITHIN = 15.0
+# daemon, code, start of the reason
 PARTS = [
     ("ovsdb-server", Code.UNAVAILABLE, "OVSDB at "),
     ("ovs-vswitchd", Code.LIMITED, "ovs-vswitchd: "),
@@ -25,7 +29,7 @@ ENDS = [(*part, number) for part in PARTS for number in (signal.SIGSTOP, signal.
 
 @pytest_asyncio.fixture
 async def serving(nodes: list[AgentNode]) -> AsyncIterator[list[AgentNode]]:
-    """Agents on all nodes; every daemon is back at the end."""
+    """Start agents on all nodes; at the end, continue or restart every daemon."""
     for node in nodes:
         node.start(ready=False)
     for node in nodes:
@@ -47,16 +51,16 @@ async def _failure(node: AgentNode, what: str) -> Outcome:
     async def failing() -> bool:
         return not await _is_good(node)
 
-    seconds = await until(failing, f"{what}: STATUS fails", TOLD_WITHIN)
+    seconds = await until(failing, f"{what}: STATUS fails", REPORTED_WITHIN)
     outcome = await node.status()
-    print(f"{what}: told after {seconds:.1f} s: {outcome.error}")
+    print(f"{what}: reported after {seconds:.1f} s: {outcome.error}")
     return outcome
 
 
-async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
+async def test_a_stopped_or_hanging_daemon_is_reported_until_it_recovers(
     serving: list[AgentNode],
 ) -> None:
-    """Each on a node of its own, at the same time; on the last node one late answer, which is no outage."""
+    """Each case has a node of its own, at the same time; the last one has a late answer only."""
 
     async def one(
         node: AgentNode, daemon: str, code: Code, words: str, number: signal.Signals
@@ -72,9 +76,9 @@ async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
         else:
             service.send(signal.SIGCONT)
         seconds = await until(
-            lambda: _is_good(node), f"{daemon}: STATUS succeeds again", TOLD_WITHIN
+            lambda: _is_good(node), f"{daemon}: STATUS succeeds again", REPORTED_WITHIN
         )
-        print(f"{daemon} {number.name}: taken back after {seconds:.1f} s")
+        print(f"{daemon} {number.name}: recovered after {seconds:.1f} s")
         sandbox = await node.sandbox()
         await node.add(sandbox)
 
@@ -84,7 +88,7 @@ async def test_a_daemon_that_is_gone_or_stuck_is_told_and_taken_back(
 
 
 async def _one_late_answer_is_no_outage(node: AgentNode) -> None:
-    """ovs-vswitchd held for less than the time between two looks: at most one of them meets it."""
+    """Stop ovs-vswitchd for less than the time between two checks: at most one can time out."""
 
     async def stays_good(seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -97,7 +101,7 @@ async def _one_late_answer_is_no_outage(node: AgentNode) -> None:
     await stays_good(2.5)
 
 
-async def test_a_southbound_database_that_is_away_is_told_and_taken_back(node: AgentNode) -> None:
+async def test_a_lost_southbound_database_is_reported_until_it_recovers(node: AgentNode) -> None:
     assert node.bed.control is not None
     node.bed.control.service("ovn-sb").stop(signal.SIGKILL)
     try:
@@ -124,4 +128,4 @@ async def test_it_is_never_late_not_even_during_100_adds(node: AgentNode) -> Non
         print(
             f"STATUS {when}: {len(seconds)} answers, median {median:.1f} ms, slowest {worst:.1f} ms"
         )
-        assert worst < 500, "the runtime waits for it under the lock that its ADDs take"
+        assert worst < 500, "too slow: the runtime calls it under the lock of its ADDs"

@@ -1,4 +1,7 @@
-"""A Subnet edited under pods that run: MTU and gateway follow in place, addresses stay, and what was good is kept."""
+"""A Subnet is edited under running pods.
+
+MTU and gateway follow in place, addresses stay, and an invalid edit leaves the last valid values.
+"""
 
 import asyncio
 import json
@@ -20,7 +23,7 @@ PODS = 20
 
 @pytest.fixture
 def subnets(bed: Bed) -> Iterator[None]:
-    """The kind; it goes with the test, as no other has it."""
+    """Install the Subnet kind for this test only."""
     bed.kubectl("apply", f"--filename={CRD}")
     asked = ("get", "crd", "subnets.kubeovn.io", "--output=jsonpath={.status.conditions[*].type}")
     wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
@@ -37,14 +40,18 @@ async def put(bed: Bed, **spec: Any) -> None:
 
 
 async def seen(node: AgentNode, sandbox: Sandbox) -> tuple[int, int, str, str]:
-    """MTU of both ends, and the default routes' gateways."""
+    """Return the MTU inside and outside, and the gateways of the IPv4 and IPv6 default routes."""
     (inside,) = json.loads(await node.inside(sandbox, "ip", "-j", "link", "show", "eth0"))
     (outside,) = json.loads(await node.run("ip", "-j", "link", "show", sandbox.link))
-    ways = [
+    defaults = [
         json.loads(await node.inside(sandbox, "ip", "-j", family, "route", "show", "default"))
         for family in ("-4", "-6")
     ]
-    return inside["mtu"], outside["mtu"], *(way[0]["gateway"] if way else "" for way in ways)
+    return (
+        inside["mtu"],
+        outside["mtu"],
+        *(found[0]["gateway"] if found else "" for found in defaults),
+    )
 
 
 async def all_are(
@@ -72,8 +79,8 @@ async def test_mtu_and_gateway_act_on_pods_that_run_and_no_address_moves(
     await all_are(node, sandboxes, edited, 30)  # the kind came after the agent
 
     await put(node.bed, mtu=100, gateway="10.99.0.1")
-    told = "Subnet mtu is '100'"
-    await until(lambda: _true(told in node.told()), "the complaint", 20)
+    message = "Subnet mtu is '100'"
+    await until(lambda: _true(message in node.logged()), "the log message", 20)
     await all_are(node, sandboxes, edited, 5)
 
     await put(node.bed, mtu=1280)

@@ -1,9 +1,9 @@
-"""`ovnlet uninstall`: refused while in use; afterwards the node is as it was before, strangers' things included."""
+"""`ovnlet uninstall`: refused while in use; then the node is as before, foreign objects too."""
 
 import asyncio
 import json
 
-from integration.cni.agent import hands
+from integration.cni.agent import exec_agent
 from integration.cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
 from integration.cni.agent.node import SOCKET, AgentNode, until
 from testbed.inventory import Inventory, compare
@@ -24,14 +24,14 @@ rm -rf {BIN}/other {CONF}/99-other.conf
 
 
 async def whole(node: AgentNode) -> Inventory:
-    """Everything, the agent's own files included; without what OVN notes about switches."""
-    seen: Inventory = await hands.ask(node.space.path("/"), {})
+    """Return the inventory with the agent's own files, without OVN's keys about switches."""
+    seen: Inventory = await exec_agent.ask(node.space.path("/"), {})
     kind, pairs = seen["ovsdb"]["Bridge br-int"]["external_ids"]
     seen["ovsdb"]["Bridge br-int"]["external_ids"] = [
         kind,
         [p for p in pairs if not p[0].startswith("ct-zone-")],
     ]
-    # The test's own namespaces.
+    # The namespaces are the test's own.
     seen["files"] = {
         path: facts for path, facts in seen["files"].items() if not path.startswith("/run/netns")
     }
@@ -69,7 +69,7 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
 
     late = asyncio.create_task(
         node.call("DEL", deleted)
-    )  # finds no agent, and leaves a note when that is sure
+    )  # finds no agent, and writes a pending delete after its timeout
     done = await ovnlet(node, "uninstall", "--cut-off")
     assert done.exit_code == 0, done
     assert (await late).exit_code == 0
@@ -90,7 +90,7 @@ async def test_nothing_of_ours_is_left_and_nothing_of_others_is_missing(bare: Ag
 
     refused = await ovnlet(node, "uninstall")
     assert (refused.exit_code, b"pods are there: default/" in refused.stderr) == (1, True), (
-        "the API server has them"
+        "uninstalled while the API server has pods"
     )
     for each in (alive, limited, dead, deleted):
         node.delete_pod(each.pod)
@@ -106,5 +106,5 @@ async def test_without_ovsdb_nothing_is_removed(node: AgentNode) -> None:
         refused = await ovnlet(node, "uninstall", "--cut-off", through=TERMINAL)
     assert refused.exit_code == 1
     assert b"ports could not be removed" in refused.stdout
-    assert refused.stdout.count(b"removing") > 1, "who waits at a terminal is shown that it goes on"
+    assert refused.stdout.count(b"removing") > 1, "no progress is shown at a terminal"
     assert await node.sh(f"ls /run/ovnlet/sandboxes {SOCKET}")

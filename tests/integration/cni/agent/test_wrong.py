@@ -1,4 +1,4 @@
-"""Everything a runtime can get wrong, against the real agent: the same codes, and not a trace of it on the node."""
+"""Invalid calls against the real agent: the same error codes, and no change on the node."""
 
 import asyncio
 
@@ -36,14 +36,14 @@ async def test_every_wrong_call_is_one_error_and_leaves_nothing(node: AgentNode)
     calls += [configuration(*case) for case in CONFIGS]
     for start in range(0, len(calls), 20):
         await asyncio.gather(*calls[start : start + 20])
-    print(f"{len(calls)} wrong calls")
+    print(f"{len(calls)} invalid calls")
     await node.same(before)
     assert (await node.check(sandbox, result)).code == 0
-    assert "unexpectedly" not in node.told()
+    assert "unexpectedly" not in node.logged()
 
 
 async def test_a_pod_that_cannot_be_attached(node: AgentNode) -> None:
-    """An annotation that no interface can be made from, and a pod that is not there."""
+    """One pod has an unusable annotation, the other does not exist."""
     wrong = await node.sandbox(pod := node.pod(annotated=False))
     node.annotate(pod, pod.annotations | {"ovn.kubernetes.io/mac_address": "yes"})
     gone = await node.sandbox(other := node.pod())

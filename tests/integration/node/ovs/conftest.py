@@ -15,7 +15,7 @@ _SANDBOXES = count(1)
 
 @pytest.fixture(scope="session")
 def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSwitch]:
-    """ovsdb-server and ovs-vswitchd with an integration bridge in userspace."""
+    """Yield ovsdb-server and ovs-vswitchd with an integration bridge in userspace."""
     private = PrivateSwitch(tmp_path_factory.mktemp("ovs"))
     try:
         private.start_server()
@@ -28,7 +28,7 @@ def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateSwitch]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PrivateSwitch]:
-    """ovsdb-server alone, for tests that stop and kill it."""
+    """Yield an ovsdb-server alone, for tests that stop and kill it."""
     private = PrivateSwitch(tmp_path)
     try:
         private.start_server()
@@ -45,13 +45,13 @@ def hints() -> Hints:
 
 @pytest.fixture
 async def ovs(switch: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
-    async for driver in hints.listening(switch):
+    async for driver in hints.driver(switch):
         yield driver
 
 
 @pytest.fixture
 def attachment() -> Attachment:
-    """A sandbox that no other test has."""
+    """Return an attachment that no other test uses."""
     number = next(_SANDBOXES)
     return Attachment(
         f"{number:012x}{'0' * 52}",

@@ -1,4 +1,4 @@
-"""A database that restarts, hangs or is wiped: noticed, survived, and looked at again."""
+"""A database that restarts, hangs or is wiped: the driver notices and reads it again."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from ovnlet.drivers.ovsdb.replica import Op, Replica
 
 @pytest.fixture
 async def driver(server: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
-    async for ovs in hints.listening(server):
+    async for ovs in hints.driver(server):
         yield ovs
 
 
@@ -38,7 +38,7 @@ async def test_rows_changed_while_the_server_was_down(
         driver.observe(attachment, ABSENT)
     with pytest.raises(NotReady):
         await driver.apply(ensure(desired_port(attachment, ip="10.0.0.9")))
-    with pytest.raises(TimeoutError):  # what was so before the loss is not known to be so now
+    with pytest.raises(TimeoutError):  # the state before the loss may be out of date
         async with asyncio.timeout(0.05):
             await driver.plugged(port.name)
     server.start_server()
@@ -71,7 +71,7 @@ async def test_a_wiped_database_is_seen_empty(
         await driver.apply(ensure(port))
     keys = {"system-id": "node-1", "ovn-encap-ip": "192.0.2.1"}
     await driver.ensure_chassis(keys, "netdev")
-    assert hints.lost == 3  # the bridge is back: whoever needed it is to look again
+    assert hints.lost == 3  # the bridge is back: everything is observed again
     await driver.apply(ensure(port))
     assert server.vsctl("list-ports", "br-int") == port.name
 
@@ -91,7 +91,7 @@ async def test_a_server_that_hangs_is_noticed_and_its_late_commit_found(
     await asyncio.sleep(max(0.0, 5 - (loop.time() - stopped)))
     server.signal("ovsdb-server", signal.SIGCONT)
     await until(lambda: hints.lost == 2)
-    # It was timed out and yet done; the look says so, and asking again changes nothing.
+    # The commit timed out but was done: the driver sees it, and a repeated apply writes nothing.
     assert driver.observe(attachment, frozenset({port})) == {port}
     commits = server.commits()
     await driver.apply(ensure(port))
@@ -113,7 +113,7 @@ async def test_a_commit_under_way_ends_with_the_connection(
 async def test_ofport_goes_from_nothing_to_minus_one_to_a_number(
     driver: Ovs, server: PrivateSwitch, attachment: Attachment
 ) -> None:
-    """An optional column's `modify` carries the new value, a map's and a set's only the difference."""
+    """A `modify` has an optional column's new value, but only the difference of a map or set."""
     port = desired_port(attachment)
     await driver.apply(ensure(port))
     plugged = asyncio.create_task(driver.plugged(port.name))
@@ -130,7 +130,7 @@ async def test_ofport_goes_from_nothing_to_minus_one_to_a_number(
 
 
 def _ofport(driver: Ovs, name: str) -> object:
-    row = driver._switch.interface(name)
+    row = driver._index.interface(name)
     return row and row["ofport"]
 
 
@@ -171,7 +171,7 @@ async def test_the_chassis_is_ensured_key_by_key(
 
 async def test_a_database_without_our_tables_is_named(server: PrivateSwitch) -> None:
     database = Replica(
-        str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, renewed=print
+        str(server.socket), "Open_vSwitch", {"Bridge": ["nonsense"]}, changed=print, reloaded=print
     )
     database.start()
     await until(lambda: "nonsense" in database.fault)
@@ -179,7 +179,7 @@ async def test_a_database_without_our_tables_is_named(server: PrivateSwitch) -> 
 
 
 def random_write(chance: random.Random, name: str) -> Op:
-    """A change of one Interface in a map, an optional number or text, or a set."""
+    """Return a random change of a map, an optional number or text, or a set of an Interface."""
     where = [["name", "==", name]]
     key, value = f"k{chance.randrange(4)}", f"v{chance.randrange(3)}"
     changes: list[Op] = [
@@ -202,7 +202,11 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
 
     def database() -> Replica:
         return Replica(
-            str(server.socket), "Open_vSwitch", tables, changed=lambda _: None, renewed=lambda: None
+            str(server.socket),
+            "Open_vSwitch",
+            tables,
+            changed=lambda _: None,
+            reloaded=lambda: None,
         )
 
     seed = random.randrange(1 << 32)
@@ -219,7 +223,7 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
         )
     server.vsctl("del-port", "p1")
     for each in (follower, writer):
-        await each.transact([{"op": "comment", "comment": "what was told before is in"}])
+        await each.transact([{"op": "comment", "comment": "earlier updates are in our rows"}])
     fresh.start()
     await until(fresh.connected.is_set)
     assert follower.rows == writer.rows == fresh.rows, f"seed {seed}"
@@ -228,7 +232,7 @@ async def test_rows_followed_by_differences_equal_a_fresh_dump(server: PrivateSw
 
 
 async def test_changes_that_come_in_one_read_with_the_dump_are_not_lost(tmp_path: Path) -> None:
-    """A scripted server, since no real one can be made to do it: its loop must not have run in between."""
+    """Dump and update must arrive in one read, which no real server can be made to do."""
     schema = {"version": "1", "tables": {"Bridge": {"columns": {"name": {"type": "string"}}}}}
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,7 +251,7 @@ async def test_changes_that_come_in_one_read_with_the_dump_are_not_lost(tmp_path
     listener = await asyncio.start_unix_server(talk, tmp_path / "sock")
     tables = {"Bridge": ("name",)}
     database = Replica(
-        str(tmp_path / "sock"), "x", tables, changed=lambda _: None, renewed=lambda: None
+        str(tmp_path / "sock"), "x", tables, changed=lambda _: None, reloaded=lambda: None
     )
     database.start()
     await until(database.connected.is_set)

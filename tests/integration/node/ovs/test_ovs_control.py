@@ -1,4 +1,4 @@
-"""The daemons' control sockets tell who is alive."""
+"""The health of the daemons, read from their control sockets."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from ovnlet.drivers.ovsdb.unixctl import call, control_socket, part_health
 
 @pytest.fixture
 def ovn(server: PrivateSwitch) -> PrivateSwitch:
-    """With ovs-vswitchd and an ovn-controller on an empty southbound database."""
+    """Start ovs-vswitchd, and an ovn-controller on an empty southbound database."""
     remote = f"external_ids:ovn-remote=unix:{server.socket}"
     keys = (
         "external_ids:system-id=c1",
@@ -29,22 +29,22 @@ def ovn(server: PrivateSwitch) -> PrivateSwitch:
     return server
 
 
-async def told(ovn: PrivateSwitch, complaints: list[str]) -> None:
+async def until_health(ovn: PrivateSwitch, complaints: list[str]) -> None:
     async with asyncio.timeout(5):
         while await part_health(ovn.directory, ovn.directory) != complaints:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
-async def test_each_part_is_told_of(ovn: PrivateSwitch) -> None:
+async def test_the_health_of_each_daemon_is_reported(ovn: PrivateSwitch) -> None:
     here = ovn.directory
     vswitchd = control_socket(here, "ovs-vswitchd")
     assert "Open vSwitch" in await call(vswitchd, "version")
     with pytest.raises(Refused, match="not a valid command"):
         await call(vswitchd, "no-such-command")
 
-    await told(ovn, [])
+    await until_health(ovn, [])
     ovn.vsctl("set", "Open_vSwitch", ".", f"external_ids:ovn-remote=unix:{here}/nowhere.sock")
-    await told(ovn, ["ovn-controller: southbound database not connected"])
+    await until_health(ovn, ["ovn-controller: southbound database not connected"])
 
     ovn.signal("ovs-vswitchd", signal.SIGSTOP)
     ovn.kill("ovn-controller")
@@ -59,7 +59,7 @@ async def test_each_part_is_told_of(ovn: PrivateSwitch) -> None:
     assert control_socket(here, "ovs-vswitchd") == vswitchd
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_without_daemons_each_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="neither"):
         control_socket(tmp_path, "ovs-vswitchd")
     (tmp_path / "ovs-vswitchd.pid").write_text("12\n")

@@ -1,4 +1,4 @@
-"""A stream of JSON objects is cut right wherever it is torn, and garbage is named as such."""
+"""A stream of JSON objects is split correctly however it is cut, and garbage raises an error."""
 
 import asyncio
 import json
@@ -101,7 +101,7 @@ async def test_a_server_that_talks_garbage_is_left_and_tried_again(
     path = str(tmp_path / "sock")
     listener = await asyncio.start_unix_server(talk, path)
     database = Replica(
-        path, "Open_vSwitch", {"Bridge": ["name"]}, changed=lambda _: None, renewed=lambda: None
+        path, "Open_vSwitch", {"Bridge": ["name"]}, changed=lambda _: None, reloaded=lambda: None
     )
     database.start()
     async with asyncio.timeout(3):

@@ -1,4 +1,7 @@
-"""Limits in a real Open vSwitch: rows in one transaction with their port, the qdisc that tc shows, and repairs."""
+"""Limits in a real Open vSwitch.
+
+Their rows are written in one transaction with the port, tc shows the qdisc, damage is repaired.
+"""
 
 import asyncio
 import json
@@ -15,6 +18,7 @@ from integration.node.ovs.vswitch import (
     ensure,
     eventually,
     remove,
+    settled,
     until,
 )
 from ovnlet.core import shaping
@@ -32,7 +36,7 @@ NODE = Node("br-int", 1400, userspace=True)
 
 def limits(port: Port, attachment: Attachment, qos: Qos = BOTH) -> frozenset[OvsQos | OvsPolicing]:
     veth = Veth(port.name, "eth0", "02:00:00:00:00:01", 1400, "")
-    made = shaping.things(attachment, qos, port, veth, NODE)
+    made = shaping.resources(attachment, qos, port, veth, NODE)
     return frozenset(each for each in made if isinstance(each, OvsQos | OvsPolicing))
 
 
@@ -40,25 +44,24 @@ def steps(*resources: Resource) -> list[Step]:
     return [Step(Verb.ENSURE, resource) for resource in resources]
 
 
-async def settled(ovs: Ovs) -> None:
-    await ovs._database.transact([{"op": "comment", "comment": "settled"}])
-
-
 def rows(switch: PrivateSwitch, table: str, attachment: Attachment) -> list[Any]:
     mark = f"external_ids:ovnlet={attachment.container_id}/eth0"
-    told = switch.vsctl(
+    found = switch.vsctl(
         "--format=json", "--columns=_uuid,other_config,external_ids", "find", table, mark
     )
-    return list(json.loads(told)["data"])
+    return list(json.loads(found)["data"])
 
 
 @pytest.fixture
 async def port(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> AsyncIterator[Port]:
-    """With limits both ways, made in one transaction; nothing of it is left after its removal."""
+    """Yield a port with limits in both directions, made in one transaction.
+
+    Remove it at the end, and fail if any row is left.
+    """
     port = desired_port(attachment)
     before = switch.commits()
     await ovs.apply([*ensure(port), *steps(*limits(port, attachment))])
-    assert switch.commits() - before <= 2  # ours, and ovs-vswitchd's answer to it
+    assert switch.commits() - before <= 2  # ours, and ovs-vswitchd's reply
     yield port
     await ovs.apply(
         [
@@ -92,24 +95,12 @@ async def test_limits_come_back_as_they_were_put_in(
     assert dict(labels[1])["iface-id"] == f"{attachment.pod}.{attachment.namespace}"
 
 
+DESTROY_QOS, DESTROY_QUEUE = ("--", "destroy", "QoS", "QOS"), ("--", "destroy", "Queue", "QUEUE")
 DAMAGE = [
     ("clear", "Port", "NAME", "qos"),
-    ("clear", "Port", "NAME", "qos", "--", "destroy", "QoS", "QOS"),
-    (
-        "clear",
-        "Port",
-        "NAME",
-        "qos",
-        "--",
-        "destroy",
-        "QoS",
-        "QOS",
-        "--",
-        "destroy",
-        "Queue",
-        "QUEUE",
-    ),
-    ("clear", "QoS", "QOS", "queues", "--", "destroy", "Queue", "QUEUE"),
+    ("clear", "Port", "NAME", "qos", *DESTROY_QOS),
+    ("clear", "Port", "NAME", "qos", *DESTROY_QOS, *DESTROY_QUEUE),
+    ("clear", "QoS", "QOS", "queues", *DESTROY_QUEUE),
     ("set", "Queue", "QUEUE", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "other_config:max-rate=1"),
     ("set", "QoS", "QOS", "type=linux-noop"),
@@ -141,16 +132,16 @@ async def test_damage_is_seen_and_repaired(
     await settled(ovs)
     assert ovs.observe(attachment, desired) == desired
     assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (1, 1)
-    for stranger in switch.vsctl(
+    for foreign in switch.vsctl(
         "--bare", "--columns=_uuid", "find", "QoS", "external_ids={}"
     ).split():
-        switch.vsctl("destroy", "QoS", stranger)
+        switch.vsctl("destroy", "QoS", foreign)
 
 
-async def test_what_a_stranger_refers_to_is_let_go(
+async def test_a_row_with_a_foreign_reference_is_released(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
-    """A row that is referred to cannot be deleted: it stays, without our labels, and the port gets new ones."""
+    """A referenced row cannot be deleted: it stays unlabelled, and the port gets new rows."""
     ((qos, *_),), ((queue, *_),) = (
         rows(switch, "QoS", attachment),
         rows(switch, "Queue", attachment),
@@ -159,7 +150,7 @@ async def test_what_a_stranger_refers_to_is_let_go(
         "--may-exist", "add-port", "br-int", "other", "--", "set", "Port", "other", f"qos={qos[1]}"
     )
     row = ("create", "QoS", "type=linux-htb", f"queues:7={queue[1]}", "external_ids:vendor=other")
-    stranger = switch.vsctl(*row)
+    foreign = switch.vsctl(*row)
     switch.vsctl("set", "Queue", queue[1], "other_config:max-rate=1")
     await settled(ovs)
     desired = wanted(port, attachment)
@@ -167,11 +158,11 @@ async def test_what_a_stranger_refers_to_is_let_go(
     await settled(ovs)
     assert ovs.observe(attachment, desired) == desired
     assert switch.vsctl("get", "Port", "other", "qos") == qos[1]
-    assert queue[1] in switch.vsctl("get", "QoS", stranger, "queues")
+    assert queue[1] in switch.vsctl("get", "QoS", foreign, "queues")
     for table, uuid in (("QoS", qos[1]), ("Queue", queue[1])):
         assert switch.vsctl("get", table, uuid, "external_ids") == "{}"
     switch.vsctl("del-port", "other")
-    switch.vsctl("destroy", "QoS", qos[1], stranger, "--", "destroy", "Queue", queue[1])
+    switch.vsctl("destroy", "QoS", qos[1], foreign, "--", "destroy", "Queue", queue[1])
 
 
 async def test_an_edit_and_a_withdrawal(
@@ -195,7 +186,7 @@ async def test_an_edit_and_a_withdrawal(
     assert switch.vsctl("get", "Port", port.name, "qos") == "[]"
 
 
-async def test_rows_of_a_port_that_somebody_deleted_are_found(
+async def test_rows_of_a_deleted_port_are_found(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
     switch.vsctl("del-port", port.name)
@@ -213,7 +204,7 @@ async def test_rows_of_a_port_that_somebody_deleted_are_found(
 async def test_rows_that_kube_ovn_made_are_taken_over(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port, claimed: bool
 ) -> None:
-    """Its port is adopted, and its rows must not outlive that, even if the port has lost its `iface-id`."""
+    """Its port is adopted; its rows must be removed, even if the port has lost its `iface-id`."""
     labels = f"external_ids:iface-id={port.ids['iface-id']}"
     queue = ("--id=@k", "create", "Queue", "other_config:max-rate=1", labels)
     qos = ("--id=@q", "create", "QoS", "type=linux-htb", "queues:0=@k", labels)
@@ -232,9 +223,9 @@ async def test_rows_that_kube_ovn_made_are_taken_over(
 async def test_a_hundred_races_of_add_and_del_leave_no_row(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
-    """Each ADD and its DEL are on their way together, in whatever order they are committed."""
+    """Each ADD runs together with its DEL; they commit in either order."""
 
-    async def life(number: int) -> None:
+    async def add_and_delete(number: int) -> None:
         one = replace(
             attachment, container_id=f"{number:012x}".ljust(64, "f"), pod=f"race-{number}"
         )
@@ -246,7 +237,7 @@ async def test_a_hundred_races_of_add_and_del_leave_no_row(
         await adding
         await ovs.apply(diff(ABSENT, ovs.observe(one, ABSENT)))
 
-    await asyncio.gather(*map(life, range(100)))
+    await asyncio.gather(*map(add_and_delete, range(100)))
     await settled(ovs)
     assert not [mark for mark in ovs.shaped() if mark.partition("/")[0].endswith("f")]
     assert "ffff/eth0" not in switch.vsctl("--columns=external_ids", "list", "QoS")
@@ -264,7 +255,7 @@ def classes(switch: PrivateSwitch, name: str) -> str:
 async def test_a_deleted_qdisc_comes_back(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
-    """By a binding taken away and given back, with ovs-vswitchd looking in between: ten times of ten."""
+    """The driver clears the port's qos and sets it again after ovs-vswitchd saw that: 10 of 10."""
     switch.ip(
         "link", "add", "name", port.name, "type", "veth", "peer", "name", f"p{port.name[-8:]}"
     )
@@ -275,7 +266,7 @@ async def test_a_deleted_qdisc_comes_back(
             subprocess.run([*enter, "tc", "qdisc", "del", "dev", port.name, "root"], check=True)
             await ovs.caught_up()
             assert "ceil 5Mbit" not in classes(switch, port.name)
-            await ovs.renewal.qdisc(port.name)
+            await ovs.reapply.qdisc(port.name)
             assert "ceil 5Mbit" in classes(switch, port.name)
     finally:
         switch.ip("link", "del", port.name)
@@ -285,16 +276,14 @@ async def test_a_deleted_qdisc_comes_back(
 async def test_a_renewed_filter_leaves_the_columns_as_they_were(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment, port: Port
 ) -> None:
-    """And where there is no rate, there is nothing to renew."""
+    """Without a rate there is nothing to apply again."""
     before, seen = ovs.observe(attachment, ABSENT), switch.commits()
-    await ovs.renewal.filter(port.name)
+    await ovs.reapply.filter(port.name)
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == before
-    assert (
-        switch.commits() - seen >= 4
-    )  # another burst, the wanted one, and ovs-vswitchd asked after each
+    assert switch.commits() - seen >= 4  # another burst, the wanted one, and a barrier after each
     desired = wanted(port, attachment, Qos())
     await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
     await settled(ovs)
     with pytest.raises(NotReady, match="has lost its ingress_policing_rate"):
-        await ovs.renewal.filter(port.name)
+        await ovs.reapply.filter(port.name)

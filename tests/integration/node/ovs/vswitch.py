@@ -1,4 +1,7 @@
-"""An Open vSwitch of a test's own: its database, ovs-vswitchd and ovn-controller, in a directory and a namespace."""
+"""An Open vSwitch of a test's own: its database, ovs-vswitchd and ovn-controller.
+
+Its files are in one directory, its links in one namespace.
+"""
 
 import asyncio
 import json
@@ -21,27 +24,38 @@ from ovnlet.drivers.ovs.ports import Ovs
 
 SCHEMAS = Path("/usr/share/openvswitch/vswitch.ovsschema"), Path("/usr/share/ovn/ovn-sb.ovsschema")
 
-# How much longer than usual foreign processes may take: more than once where a processor is emulated.
-PATIENCE = float(os.environ.get("OVNLET_TEST_PATIENCE") or 1)
+# The factor for all timeouts of foreign processes: above 1 where the processor is emulated.
+TIMEOUT_FACTOR = float(os.environ.get("OVNLET_TEST_PATIENCE") or 1)
 
 
-def eventually(so: Callable[[], object], within: float = 5.0) -> None:
-    """For what foreign processes do in their own time."""
-    end = time.monotonic() + within * PATIENCE
-    while not so():
-        assert time.monotonic() < end, f"not so within {within * PATIENCE} s"
+def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
+    """Wait until ``condition`` is true, and block the event loop meanwhile.
+
+    Fail after ``within`` seconds times TIMEOUT_FACTOR.
+    """
+    end = time.monotonic() + within * TIMEOUT_FACTOR
+    while not condition():
+        assert time.monotonic() < end, f"not true within {within * TIMEOUT_FACTOR} s"
         time.sleep(0.01)
 
 
-async def until(so: Callable[[], object], within: float = 6.0) -> None:
-    """The same, while the event loop goes on."""
-    async with asyncio.timeout(within * PATIENCE):
-        while not so():  # noqa: ASYNC110 - foreign processes set no event
+async def until(condition: Callable[[], object], within: float = 6.0) -> None:
+    """Wait like ``eventually``, while the event loop runs. Raise TimeoutError in the end."""
+    async with asyncio.timeout(within * TIMEOUT_FACTOR):
+        while not condition():  # noqa: ASYNC110 - foreign processes set no event
             await asyncio.sleep(0.01)
 
 
+async def settled(ovs: Ovs) -> None:
+    """Wait until our rows contain every earlier commit: a session keeps its messages in order."""
+    await ovs._database.transact([{"op": "comment", "comment": "settled"}])
+
+
 class PrivateSwitch:
-    """Processes are children of the test and end by their pid; links live in a namespace that goes with them."""
+    """Daemons of Open vSwitch and OVN as children of the test.
+
+    The links are in a namespace that ends with ovs-vswitchd.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -51,7 +65,7 @@ class PrivateSwitch:
         self.recreate()
 
     def recreate(self) -> None:
-        """New, empty databases."""
+        """Replace the databases by empty ones."""
         for schema, name in zip(SCHEMAS, ("conf.db", "sb.db"), strict=True):
             (self.directory / name).unlink(missing_ok=True)
             (self.directory / f".{name}.~lock~").unlink(missing_ok=True)
@@ -105,22 +119,22 @@ class PrivateSwitch:
         self._children[name].send_signal(number)
 
     def vsctl(self, *arguments: str) -> str:
-        """A foreign peer's write or look."""
+        """Run ovs-vsctl, as a foreign client, and return its output."""
         command = ["ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", "--timeout=10", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()
 
     def ids(self, name: str) -> dict[str, str]:
-        """Interface.external_ids, as a foreign peer sees them."""
-        told = self.vsctl(
+        """Return Interface.external_ids, as a foreign client reads them."""
+        found = self.vsctl(
             "--format=json", "--columns=external_ids", "find", "Interface", f"name={name}"
         )
-        rows = json.loads(told)["data"]
+        rows = json.loads(found)["data"]
         return dict(rows[0][0][1]) if rows else {}
 
     def ip(self, *arguments: str) -> None:
-        """iproute2 in the namespace of ovs-vswitchd."""
+        """Run iproute2 in the namespace of ovs-vswitchd."""
         enter = ["nsenter", f"--net=/proc/{self.pid('ovs-vswitchd')}/ns/net", "ip", *arguments]
         subprocess.run(enter, check=True)
 
@@ -128,36 +142,36 @@ class PrivateSwitch:
         return f"{name}:" in Path(f"/proc/{self.pid('ovs-vswitchd')}/net/dev").read_text()
 
     def commits(self) -> int:
-        """Transactions in the database's own log."""
+        """Return the number of transactions in the database's log."""
         return self.log.read_bytes().count(b"OVSDB JSON ")
 
 
 class Hints:
-    """What a driver tells its loop."""
+    """The notifications that a driver sends to its loop."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.changes: list[tuple[str, str]] = []
         self.lost = 0
 
-    async def listening(self, switch: PrivateSwitch) -> AsyncIterator[Ovs]:
-        driver = Ovs(
+    async def driver(self, switch: PrivateSwitch) -> AsyncIterator[Ovs]:
+        ovs = Ovs(
             str(switch.socket),
             "br-int",
-            changed=lambda mark, name: self.told.append((mark, name)),
-            lost=self._everything,
+            changed=lambda mark, name: self.changes.append((mark, name)),
+            resync=self._everything,
             link_exists=switch.has_link,
         )
-        driver.start()
-        await driver.ready()
-        yield driver
-        await driver.close()
+        ovs.start()
+        await ovs.ready()
+        yield ovs
+        await ovs.close()
 
     def _everything(self) -> None:
         self.lost += 1
 
 
 def desired_port(attachment: Attachment, bridge: str = "br-int", **ids: str) -> Port:
-    """The port that this attachment should have."""
+    """Return the port that this attachment should have."""
     node = Node(bridge, 1400, userspace=True)
     allocation = Allocation(
         (ip_interface("10.16.0.5/16"),), "02:00:00:00:00:01", "sw", (), default_route=False

@@ -1,0 +1,45 @@
+"""A replica of the controller: it waits for the Lease, and runs a Controller while it holds it."""
+
+import asyncio
+
+from ovnlet import logs
+from ovnlet.controller.http import HttpEndpoints
+from ovnlet.controller.wiring import Controller
+from ovnlet.core.settings import ControllerSettings
+from ovnlet.kube.lease import Lease
+from ovnlet.kube.session import Access
+from ovnlet.serving import until_stopped
+
+
+def serve(settings: ControllerSettings) -> int:
+    """Run a replica until SIGTERM or SIGINT, and return the exit code."""
+    logs.configure(settings)
+    return until_stopped(lambda: replicate(settings))
+
+
+async def replicate(settings: ControllerSettings) -> None:
+    """Lead whenever this replica holds the Lease. Returns only when cancelled.
+
+    Each term starts with a new Controller: nothing that a leader knows outlives its term. Raises
+    BadCredentials, OSError if the HTTP address is in use, or the error that ended a term.
+    """
+    access = Access(settings.kubeconfig)
+    lease = Lease(
+        access, settings.namespace, settings.lease, settings.identity, settings.lease_seconds
+    )
+    async with HttpEndpoints(settings.listen) as endpoints:
+        while True:
+            await lease.acquire()
+            endpoints.leading = True
+            term = asyncio.create_task(Controller(settings, access, endpoints).run(), name="term")
+            keeping = asyncio.create_task(lease.keep(), name="lease")
+            try:
+                await asyncio.wait({term, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                term.cancel()
+                keeping.cancel()
+                await asyncio.wait({term, keeping})
+                endpoints.leading = endpoints.ready = False
+                await lease.release()
+            if not term.cancelled() and (error := term.exception()):
+                raise error

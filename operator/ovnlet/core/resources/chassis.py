@@ -1,0 +1,47 @@
+"""What makes the node a chassis of OVN, in its Open_vSwitch database."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChassisId:
+    """One key of Open_vSwitch.external_ids that ovn-controller reads."""
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The key's name; its value is set in place."""
+        return ("chassis", self.name)
+
+    @property
+    def within(self) -> None:
+        """Nothing: the root row is always there."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The integration bridge.
+
+    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain switch
+    while ovn-controller is not connected. ``announced`` is only ever observed as False: the bridge was
+    made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was not made to
+    connect yet.
+    """
+
+    name: str
+    datapath_type: str
+    fail_mode: str = "secure"
+    announced: bool = True
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The bridge's name; its datapath type is set in place."""
+        return ("bridge", self.name)
+
+    @property
+    def within(self) -> None:
+        """Nothing: the bridge is ovn-controller's and ours alike."""
+        return None

@@ -1,0 +1,90 @@
+"""Indexes over the rows of the northbound database: by name, by switch and by address.
+
+They are updated with each change of a row, so that no question needs to search a table.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from ovnlet.core.allocation import Address
+from ovnlet.core.ipam.claims import bound
+from ovnlet.drivers.northbound.encoding import PORT, SWITCH
+from ovnlet.drivers.ovsdb.replica import Row as Columns
+
+
+class RowIndex:
+    """The UUIDs of named rows, the switch of each port, and the ports that have each address."""
+
+    def __init__(self) -> None:
+        self._uuids: dict[tuple[str, str], str] = {}  # by table and name
+        self._switches: dict[str, str] = {}  # the name of a port's switch, by the port's UUID
+        # The names of ports by address or MAC.
+        self._holders: defaultdict[str, set[str]] = defaultdict(set)
+
+    def uuid(self, table: str, name: str) -> str | None:
+        """Return the UUID of the row with that name, or None if there is none."""
+        return self._uuids.get((table, name))
+
+    def switch_of(self, port: str) -> str:
+        """Return the name of the switch of the port with that UUID, or "" if it is unknown."""
+        return self._switches.get(port, "")
+
+    def holder(self, address: Address | str, except_port: str) -> str | None:
+        """Return the name of a port with that address or MAC, or None. Skip ``except_port``."""
+        names = self._holders.get(str(address), ())
+        return next((name for name in names if name != except_port), None)
+
+    def update(self, table: str, uuid: str, old: Columns | None, new: Columns | None) -> None:
+        """Take in one change of a row. ``old`` is None for a new row, ``new`` for a deleted one.
+
+        A switch must be taken in before its ports.
+        """
+        name = (new or old or {}).get("name")
+        if name is not None:
+            if new is not None:
+                self._uuids[table, name] = uuid
+            elif self._uuids.get((table, name)) == uuid:
+                del self._uuids[table, name]
+        if table == SWITCH and new is not None:
+            for port in new["ports"] - (old["ports"] if old else frozenset()):
+                self._switches[port] = name or ""
+        if table == PORT:
+            self._update_holders(old, new)
+            if new is None:
+                self._switches.pop(uuid, None)
+
+    def _update_holders(self, old: Columns | None, new: Columns | None) -> None:
+        for row, add in ((old, False), (new, True)):
+            for address in addresses_of(row) if row is not None else ():
+                names = self._holders[address]
+                if add:
+                    names.add(row["name"])  # type: ignore[index]
+                else:
+                    names.discard(row["name"])  # type: ignore[index]
+                if not names:
+                    del self._holders[address]
+
+
+def addresses_of(row: Columns) -> Iterator[str]:
+    """Yield the MAC and the IP addresses that a port has, from its configuration or from OVN."""
+    for text in (*row["addresses"], row["dynamic_addresses"] or ""):
+        if binding := bound(text):
+            yield binding.mac
+            yield from map(str, binding.addresses)
+
+
+def freed_addresses(old: Columns | None, new: Columns | None) -> bool:
+    """Return whether the change deletes a port and so frees addresses that others may wait for.
+
+    The address of a port that was pinned counts, and any IPv4 address. An IPv6 address that OVN
+    chose and that no pod was given does not count: those never run out.
+    """
+    if old is None or new is not None:
+        return False
+    pinned = any(bound(text) for text in old["addresses"])
+    return pinned or any("." in address for address in addresses_of(old))
+
+
+def same_but_ports(old: Columns, new: Columns) -> bool:
+    """Return whether two versions of a switch differ in their ports alone."""
+    return all(old[name] == new[name] for name in old if name != "ports")

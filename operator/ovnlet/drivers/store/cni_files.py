@@ -1,0 +1,117 @@
+"""The plugin and the network configuration in the directories of a container runtime.
+
+Ours are the two names, and configurations of an earlier release under another number. A foreign file is
+never touched.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.errors import NodeFault
+from ovnlet.core.plan import Plan, Verb
+from ovnlet.core.resources import ABSENT, CniFile, Network
+from ovnlet_cni import installer
+
+_PLUGIN_MODE, _CONFLIST_MODE = 0o755, 0o600
+
+
+class CniFiles:
+    """Keeps the wanted content in memory, and compares, writes and removes files by name.
+
+    ``plugin`` is the executable to install, ``socket`` the one that the plugin is to call.
+    """
+
+    def __init__(self, directories: CniDirectories, plugin: Path, socket: Path) -> None:
+        self._directories, self._plugin, self._socket = directories, plugin, socket
+        self._contents: dict[str, bytes] = {}
+        self._asked: object = None
+        self.wanted: Network = ABSENT
+
+    async def ready(self) -> None:
+        """Nothing is needed first."""
+
+    async def prepare(self) -> None:
+        """Compose the files anew if the plugins have changed. Ask them for their versions: this forks.
+
+        Raise InstallError where the plugin is not ours or speaks no known version, OSError where it is
+        missing.
+        """
+        seen = tuple(installer.signature(path) for path in (self._plugin, self._portmap))
+        if seen == self._asked:
+            return
+        wanted = []
+        if self._directories.plugins:
+            content = await asyncio.to_thread(installer.plugin, self._plugin)
+            wanted.append(
+                self._file(self._directories.plugins, installer.PLUGIN, content, _PLUGIN_MODE)
+            )
+        if self._directories.configurations:
+            text = await installer.conflist(self._plugin, self._portmap, self._socket)
+            where = self._directories.configurations
+            wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
+        self.wanted, self._asked = frozenset(wanted), seen
+
+    def overriding(self) -> list[str]:
+        """Return the names of the foreign configurations that sort before ours: the runtime takes the first."""
+        if not self._directories.configurations:
+            return []
+        where = Path(self._directories.configurations)
+        return [
+            name for name in installer.before_ours(where) if name not in set(self._older(where))
+        ]
+
+    async def observe(self, _: CniDirectories, desired: Network) -> Network:
+        """Return our files as they are: content and mode."""
+        wanted = [each for each in desired if isinstance(each, CniFile)]
+        return await asyncio.to_thread(self._observe, wanted)
+
+    async def apply(self, _: CniDirectories, plan: Plan) -> None:
+        """Replace files by a rename, the plugin before the configuration that names it. Raise NodeFault."""
+        for step in sorted(plan, key=lambda step: step.resource.key[-1] != installer.PLUGIN):
+            file = step.resource
+            assert isinstance(file, CniFile)  # noqa: S101 - the only kind of this scope
+            path = Path(file.directory) / file.name
+            try:
+                if step.verb is Verb.REMOVE:
+                    await asyncio.to_thread(path.unlink, missing_ok=True)
+                else:
+                    await asyncio.to_thread(
+                        installer.put, path, self._contents[file.digest], file.mode
+                    )
+            except OSError as error:
+                raise NodeFault(f"{path}: {error.strerror or error}") from error
+
+    @property
+    def _portmap(self) -> Path:
+        return Path(self._directories.plugins or "/opt/cni/bin") / "portmap"
+
+    def _file(self, directory: str, name: str, content: bytes, mode: int) -> CniFile:
+        digest = sha256(content).hexdigest()
+        self._contents[digest] = content
+        return CniFile(directory, name, digest, mode)
+
+    def _observe(self, wanted: list[CniFile]) -> Network:
+        found = [self._seen(each.directory, each.name) for each in wanted]
+        where = self._directories.configurations
+        older = (self._seen(where, name) for name in (self._older(Path(where)) if where else ()))
+        return frozenset(each for each in (*found, *older) if each is not None)
+
+    def _seen(self, directory: str, name: str) -> CniFile | None:
+        path = Path(directory) / name
+        try:
+            if path.is_symlink():
+                return CniFile(directory, name, f"a symbolic link to {path.readlink()}", 0o777)
+            mode, content = path.stat().st_mode & 0o7777, path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return CniFile(directory, name, f"unreadable: {error.strerror}", 0)
+        return CniFile(directory, name, sha256(content).hexdigest(), mode)
+
+    @staticmethod
+    def _older(where: Path) -> Iterator[str]:
+        """Yield the names of our configurations of an earlier release."""
+        return (name for name in installer.ours(where) if name != installer.CONFLIST)

@@ -1,0 +1,70 @@
+"""What one pass is asked to do, and what it ended with."""
+
+from dataclasses import dataclass
+
+from ovnlet.core.errors import Invalid
+from ovnlet.core.identity import Identity
+from ovnlet.core.plan import Plan, Step
+from ovnlet.core.resources import Network
+from ovnlet.core.settings import Repair
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a person should know and that no pass can repair; ``reason`` is the Event's."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a scope wants of one key now.
+
+    ``repair`` says what to do about drift that nobody asked to undo. ``edited`` means that new input
+    asked for this network, ``first`` that there was none before. ``problems`` are values that were not
+    used. ``final`` means that the key is to be forgotten once nothing of it is left.
+    """
+
+    identity: Identity
+    desired: Network
+    repair: Repair = "fix"
+    edited: bool = False
+    first: bool = False
+    final: bool = False
+    problems: tuple[Invalid, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass ended with.
+
+    ``steps`` were applied. ``forced`` means that a call or an edit asked for the pass: it acts whatever
+    the settings say of drift, and in an ADD ovs-vswitchd may undo a link flag that it did not see being
+    set. ``remaining`` are the steps that are not to be applied, and ``why_remaining`` says why.
+    ``seconds`` run from the first look to the last.
+    """
+
+    identity: Identity
+    desired: Network
+    observed: Network
+    steps: tuple[Step, ...] = ()
+    problems: tuple[Invalid, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    edited: bool = False
+    first: bool = False
+    forced: bool = False
+    final: bool = False
+    remaining: Plan = ()
+    why_remaining: str = ""
+    seconds: float = 0.0
+
+    @property
+    def action(self) -> str:
+        """One word for it: attached, updated, repaired or detached."""
+        if not self.desired:
+            return "detached"
+        if self.edited and not self.first:
+            return "updated"
+        return "attached" if self.first or self.forced else "repaired"

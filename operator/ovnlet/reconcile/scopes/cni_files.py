@@ -1,0 +1,75 @@
+"""The scope of the files that make a container runtime call us: the plugin and the network configuration.
+
+They are what makes the node Ready, so nothing is written before start-up's sweep is over.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.resources import Network
+from ovnlet.core.settings import Repair
+from ovnlet.reconcile.loop import Passes
+from ovnlet.reconcile.outcome import Notice, Target
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Host
+from ovnlet.reconcile.scopes.node_wide import NodeWideScope
+from ovnlet.reconcile.status import Status
+
+
+class FilesHost(Host, Protocol):
+    """The runtime's directories. ``drivers.store.cni_files`` implements it."""
+
+    @property
+    def wanted(self) -> Network: ...
+    def overriding(self) -> list[str]:
+        """Return the foreign configurations that the runtime takes instead of ours."""
+        ...
+
+
+class CniFilesScope(NodeWideScope[CniDirectories]):
+    """One key, and none before ``open`` or where no directory is given."""
+
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
+        self,
+        host: FilesHost,
+        identity: CniDirectories,
+        passes: Passes,
+        status: Status,
+        *,
+        owners: OwnerIndex,
+        repair: Repair = "fix",
+    ) -> None:
+        super().__init__(identity, status)
+        self.host = host
+        self._repair, self._passes, self._opened = repair, passes, False
+        names = [("file", directory) for directory in identity.directories]
+        owners.register(passes.key(self.only), names)
+
+    def open(self) -> None:
+        """Keep the files from now on: the node takes pods. The first pass writes them whatever ``repair`` says."""
+        self._opened = True
+        self._passes.force(self.only)
+
+    def every_key(self) -> Iterator[str]:
+        """Yield the one key."""
+        if self._opened and self.identity.directories:
+            yield self.only
+
+    def missing_inputs(self, _: str, /) -> str | None:
+        """Say that start-up is not over yet."""
+        return None if self._opened else "start-up is not over: existing pods come first"
+
+    def target(self, _: str, /) -> Target | None:
+        """Return our files, with a notice for each foreign configuration that overrides them."""
+        if not self._opened:
+            return None
+        text = "sorts before ours, so the runtime uses it: new pods get its network; rename or remove it"
+        foreign = [
+            Notice("CniConfigOverridden", f"{name} {text}") for name in self.host.overriding()
+        ]
+        return Target(self.identity, self.host.wanted, self._repair, notices=tuple(foreign))
+
+    def wanted(self, _: str, /) -> Network:
+        """Return our files."""
+        return self.host.wanted

@@ -1,0 +1,287 @@
+"""The scope of attachments: one key for each interface of each sandbox.
+
+What is desired follows from the pod's annotations, its Subnet and the record of the attachment. The
+record holds what was fixed at ADD and the last good input, so that a pod's network is kept while the API
+server is away.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from ovnlet.core import annotations, settled_annotations
+from ovnlet.core.allocation import Allocation
+from ovnlet.core.desired import network
+from ovnlet.core.errors import Invalid, NotReady, OvnletError
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
+from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.settings import Repair
+from ovnlet.core.shaping import unenforced
+from ovnlet.core.values import split
+from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.loop import Passes
+from ovnlet.reconcile.outcome import Notice, Outcome, Target
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.state import Owner, State
+from ovnlet.reconcile.status import Status
+
+
+class PodHost(Host, Protocol):
+    """The node, as attachments need it. ``drivers.host`` implements it."""
+
+    @property
+    def node(self) -> Node: ...
+    def life(self, attachment: Attachment) -> Life: ...
+    async def installed(self, attachment: Attachment) -> None: ...
+
+
+class Records(Protocol):
+    """The record of attachments. ``drivers.store.sandboxes`` implements it."""
+
+    @property
+    def boot_id(self) -> str: ...
+    def __iter__(self) -> Iterator[Record]: ...
+    def get(self, key: AttachmentKey) -> Record | None: ...
+    def of(self, owner: Owner) -> list[Record]: ...
+    def claiming(self, iface_id: str) -> list[Record]: ...
+    def put(self, record: Record) -> None: ...
+    def remove(self, key: AttachmentKey) -> None: ...
+    def next_sequence(self) -> int: ...
+
+
+class Follower(Protocol):
+    """Hears the kernel's notifications of a sandbox. ``drivers.watch.kernel`` implements it."""
+
+    def follow(self, key: Key, link: str, *, netns: str) -> None: ...
+    def follows(self, key: Key) -> bool: ...
+    def forget(self, key: Key) -> None: ...
+
+
+class PodScope:
+    """Keeps every recorded attachment.
+
+    ``subnet`` returns the facts of a Subnet by its name, as text, or None while no Subnet of that name is
+    known.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
+        self,
+        host: PodHost,
+        state: State,
+        records: Records,
+        passes: Passes,
+        status: Status,
+        *,
+        owners: OwnerIndex,
+        watch: Follower,
+        repair: Repair = "fix",
+        subnet: Callable[[str], Mapping[str, str] | None] = lambda _: None,
+    ) -> None:
+        self.host, self.status = host, status
+        self._state, self._records, self._passes = state, records, passes
+        self._owners, self._watch, self._repair, self._subnet = owners, watch, repair, subnet
+        self._deleted: dict[AttachmentKey, Attachment] = {}
+        self._departed: dict[tuple[Owner, str | None, str, str], Mapping[str, str]] = {}
+
+    def every_key(self) -> Iterator[AttachmentKey]:
+        """Yield the key of each recorded attachment."""
+        return (record.attachment.key for record in self._records)
+
+    def remember(self, record: Record) -> None:
+        """Write a record, and own the names of its attachment."""
+        self._records.put(record)
+        self.register(record.attachment)
+
+    def register(self, attachment: Attachment) -> None:
+        """Own the names of an attachment: notifications about them are hints for it."""
+        names = (("port", attachment.host_link), ("mark", attachment.mark))
+        self._owners.register(self._passes.key(attachment.key), names)
+
+    def mark_deleted(self, attachment: Attachment) -> None:
+        """Desire nothing of this attachment from now on, whether it has a record or not."""
+        self._deleted[attachment.key] = attachment
+
+    def is_deleted(self, key: AttachmentKey) -> bool:
+        """Return whether a DEL or the sweep wants it gone and it is not gone yet."""
+        return key in self._deleted
+
+    def pod_changed(self, owner: Owner) -> None:
+        """Ask for a pass of each attachment of a pod."""
+        for record in self._records.of(owner):
+            self._passes.add(record.attachment.key)
+
+    def subnet_changed(self, name: str) -> None:
+        """Ask for a pass of each attachment in a Subnet."""
+        for record in self._records:
+            if annotations.switch(record.good or {}, record.attachment.provider) == name:
+                self._passes.add(record.attachment.key)
+
+    def target(self, key: AttachmentKey, /) -> Target | None:
+        """Return what this attachment should have; nothing once it is deleted, dead or superseded."""
+        record = self._records.get(key)
+        attachment = self._deleted.get(key) or (record.attachment if record else None)
+        if attachment is None:
+            return None
+        if record is None or key in self._deleted or self.host.life(attachment) is Life.DEAD:
+            return Target(attachment, ABSENT, final=True)
+        if record.good is None and self.missing_inputs(key):
+            return None
+        if self.superseded(attachment):
+            return Target(attachment, ABSENT)
+        return self._present(record)
+
+    def desired(self, record: Record) -> tuple[Network, Allocation]:
+        """Return the network this attachment should have now. Raise NotReady or Invalid without a usable allocation."""
+        attachment = record.attachment
+        allocation = settled_annotations.settle(
+            record.good, self._now(record), attachment.provider, attachment.ifname
+        )
+        return network(attachment, allocation, self.host.node), allocation
+
+    def wanted(self, key: AttachmentKey, /) -> Network:
+        """Return the network that a recorded attachment should have now."""
+        record = self._records.get(key)
+        return self.desired(record)[0] if record else ABSENT
+
+    def identity_of(self, key: AttachmentKey, /) -> Attachment:
+        """Return the attachment of a record."""
+        record = self._records.get(key)
+        if record is None:
+            raise NotReady("no such attachment")
+        return record.attachment
+
+    def addresses(self, key: AttachmentKey, /) -> str:
+        """Return the addresses of its last good annotations, separated by commas."""
+        record = self._records.get(key)
+        if record is None or record.good is None:
+            return ""
+        name = annotations.key(record.attachment.provider, "ip_address")
+        return ",".join(split(record.good.get(name, "")))
+
+    def loop_key(self, key: AttachmentKey) -> Key:
+        """Return the key by which the loop knows an attachment."""
+        return self._passes.key(key)
+
+    def missing_inputs(self, key: AttachmentKey, /) -> str | None:
+        """Say what must come before a network can be made for a recorded attachment."""
+        record = self._records.get(key)
+        return self.missing_inputs_of(record.attachment) if record else "no such attachment"
+
+    def missing_inputs_of(self, attachment: Attachment) -> str | None:
+        """Say what must come before a network can be made for this attachment; None if nothing must."""
+        text = self.text(attachment)
+        if text is None:
+            return "the pod is not known: the API server has not sent it"
+        return annotations.wait_reason(text, attachment.provider)
+
+    def text(self, attachment: Attachment) -> Mapping[str, str] | None:
+        """Return the annotations of the very pod that the runtime means; None while it is not known.
+
+        Before the first complete list, what a record of that pod has is good enough, also one that a DEL
+        has removed: with the API server away, a sandbox that dies is still replaced.
+        """
+        pod = self._state.get(attachment.owner)
+        if pod is not None and attachment.uid in (None, pod.uid):
+            return annotations.relevant(pod.annotations, attachment.provider)
+        if self._state.complete:
+            self._departed.clear()
+            return None
+        remembered = [
+            record
+            for record in self._records.of(attachment.owner)
+            if record.good and _interface(record.attachment) == _interface(attachment)
+        ]
+        newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
+        return newest.good if newest else self._departed.get(_interface(attachment))
+
+    def superseded(self, attachment: Attachment) -> bool:
+        """Return whether a newer sandbox of the same pod and interface lives: OVN binds a port only once."""
+        return any(
+            other.attachment.ifname == attachment.ifname
+            and other.attachment.provider == attachment.provider
+            and self._rank(other.attachment) > self._rank(attachment)
+            and not self.is_deleted(other.attachment.key)
+            and self.host.life(other.attachment) is not Life.DEAD
+            for other in self._records.of(attachment.owner)
+        )
+
+    async def settled(self, key: AttachmentKey, outcome: Outcome, /) -> None:
+        """Follow what was attached, report the outcome, and forget what is gone."""
+        loop_key = self._passes.key(key)
+        if not outcome.desired:
+            self._watch.forget(loop_key)
+        elif outcome.steps or not self._watch.follows(loop_key):
+            # A pair of links that was made again has another index, and its namespace another own.
+            attachment = self.identity_of(key)
+            self._watch.follow(loop_key, attachment.host_link, netns=attachment.netns)
+        if outcome.final:
+            self._forget(key)
+        self.status.settled(key, outcome)
+
+    def failed(self, key: AttachmentKey, error: OvnletError, /, *, awaited: bool) -> None:
+        """Report a failure that no caller gets."""
+        record = self._records.get(key)
+        if record is not None and not awaited:
+            self.status.failed(record.attachment, error)
+
+    def throttled(self, key: AttachmentKey, reason: Reason, /) -> None:
+        """Report that hints wait."""
+        if (record := self._records.get(key)) is not None:
+            self.status.throttled(key, record.attachment, reason)
+
+    def _present(self, record: Record) -> Target:
+        attachment = record.attachment
+        try:
+            desired, allocation = self.desired(record)
+        except Invalid as problem:
+            self.status.problem(attachment, problem)
+            raise
+        now = self._now(record)
+        good = settled_annotations.usable(record.good, now, attachment.provider, attachment.ifname)
+        edited = good != record.good
+        if edited:
+            self.remember(replace(record, good=good))
+            self._passes.force(attachment.key)
+        rounded = [Notice("AnnotationRounded", text) for text in allocation.notices]
+        lacking = unenforced(allocation.qos, self.host.node)
+        return Target(
+            attachment,
+            desired,
+            allocation.repair or self._repair,
+            edited=edited,
+            first=record.good is None,
+            problems=allocation.problems,
+            notices=(*rounded, *(Notice("RateNotEnforced", text) for text in lacking)),
+        )
+
+    def _now(self, record: Record) -> Mapping[str, str]:
+        """Return the annotations with the facts of the Subnet; the last good ones while it is unknown or gone."""
+        now = self.text(record.attachment)
+        if now is None:
+            now = record.good
+        if now is None:
+            raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
+        facts = self._subnet(annotations.switch(now, record.attachment.provider))
+        if facts is None:
+            facts = annotations.of_subnet(record.good or now)
+        return annotations.with_subnet(now, facts)
+
+    def _rank(self, attachment: Attachment) -> tuple[bool, int]:
+        """The last ADD received has the port; but not one for a pod whose name another pod has by now."""
+        pod = self._state.get(attachment.owner)
+        return pod is None or attachment.uid in (None, pod.uid), attachment.sequence
+
+    def _forget(self, key: AttachmentKey) -> None:
+        record = self._records.get(key)
+        if record and record.good and not self._state.complete:
+            self._departed[_interface(record.attachment)] = record.good
+        self._records.remove(key)
+        self._deleted.pop(key, None)
+        self._owners.forget(self._passes.key(key))
+        self.status.forget(key)
+
+
+def _interface(attachment: Attachment) -> tuple[Owner, str | None, str, str]:
+    """Return what two sandboxes of one pod's interface have in common."""
+    return attachment.owner, attachment.uid, attachment.ifname, attachment.provider

@@ -1,0 +1,88 @@
+"""A recreated port waits until ovs-vswitchd has removed the old one.
+
+Otherwise ovs-vswitchd keeps its socket on the deleted link.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from integration.node.ovs.vswitch import (
+    Hints,
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+    until,
+)
+from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment
+from ovnlet.core.resources import ABSENT
+from ovnlet.drivers.ovs.ports import Ovs
+
+
+@contextmanager
+def frozen(switch: PrivateSwitch) -> Iterator[None]:
+    switch.signal("ovs-vswitchd", signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        switch.signal("ovs-vswitchd", signal.SIGCONT)
+
+
+async def test_vswitchd_adds_a_recreated_port_again(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
+    await ovs.apply(ensure(port))
+    await ovs.plugged(port.name)
+    added = _additions(switch, port.name)
+    switch.ip("link", "del", port.name)
+    await ovs.apply((*remove(port), *ensure(port)))
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
+    await ovs.plugged(port.name)
+    eventually(lambda: _additions(switch, port.name) > added)
+    switch.ip("link", "del", port.name)
+    await ovs.apply(remove(port))
+
+
+def _additions(switch: PrivateSwitch, name: str) -> int:
+    return (switch.directory / "ovs-vswitchd.log").read_text().count(f"added interface {name} ")
+
+
+async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
+    ovs: Ovs, switch: PrivateSwitch, hints: Hints, attachment: Attachment
+) -> None:
+    port = desired_port(attachment)
+    await ovs.apply(ensure(port))
+    with frozen(switch):
+        with pytest.raises(NotReady, match="ovs-vswitchd"):
+            await ovs.apply((*remove(port), *ensure(port)))
+        assert ovs.observe(attachment, ABSENT) == ABSENT
+        with pytest.raises(
+            NotReady, match=port.name
+        ):  # a later pass, or a restarted agent, has only the ENSURE left
+            await ovs.apply(ensure(port))
+        hints.changes.clear()
+    await until(lambda: ("", port.name) in hints.changes)
+    await ovs.apply(ensure(port))
+    assert ovs.observe(attachment, frozenset({port})) == {port}
+    await ovs.apply(remove(port))
+
+
+async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
+    ovs: Ovs, switch: PrivateSwitch
+) -> None:
+    """Only a changed remote makes it connect at once; both spellings name the same socket."""
+    spelled = []
+    for _ in range(3):
+        await ovs.call_controller()
+        spelled.append(
+            switch.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-remote").strip('"')
+        )
+    assert spelled == ["unix:br-int.mgmt", "unix:./br-int.mgmt", "unix:br-int.mgmt"]
+    switch.vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-bridge-remote")

@@ -1,0 +1,60 @@
+"""Bring up the environment of a run, with all pods right before anything is broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proofs.drift.environment import NS, SENTINEL_POD, Environment
+from proofs.drift.exec_client import ExecClient
+from proofs.drift.pods import pod_body, target_of
+from testbed import deploy
+from testbed.bed import Bed
+from testbed.service import BedError
+from testbed.workloads import Cluster
+
+
+@contextmanager
+def provisioned(
+    pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
+) -> Iterator[Environment]:
+    """Run a test bed with this many pods, all right and reachable.
+
+    One of them is the sentinel pod.
+
+    ``keep`` leaves the bed up at the end. Raise BedError if a pod does not become reachable.
+    """
+    bed = Bed.up(name or f"drift-{os.getpid()}")
+    try:
+        deploy.apply(bed)
+        let_agent_manage_chassis(bed)
+        cluster = Cluster(bed)
+        env = Environment(bed, ExecClient.start(bed, evidence), cluster, evidence)
+        try:
+            start_pods(env, pods)
+            env.create_sentinels()
+            env.facts()
+            yield env
+        finally:
+            env.exec_agent.close()
+    finally:
+        if not keep:
+            bed.down()
+
+
+def let_agent_manage_chassis(bed: Bed) -> None:
+    """Let the agent set the chassis' settings: here nothing else restores them after a wipe."""
+    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage")
+    bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
+
+
+def start_pods(env: Environment, pods: int) -> None:
+    """Start all pods, and wait until they reach their gateways. Raise BedError if one does not."""
+    names = [SENTINEL_POD, *(f"p{number:02d}" for number in range(1, pods))]
+    env.cluster.apply(*(pod_body(name) for name in names))
+    env.targets = [target_of(pod) for pod in env.cluster.running(pods, timeout=60 + 4 * pods)]
+    if unreachable := env.traffic(env.targets, timeout=30):
+        raise BedError(f"not reachable before anything was broken: {unreachable}")
+    env.bed.say(f"{pods} pods run and reach their gateways")

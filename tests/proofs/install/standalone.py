@@ -1,0 +1,97 @@
+"""A standalone cluster with agent and controller.
+
+Every granted right is used, no other is asked for, and nothing is left after the removal.
+"""
+
+from collections.abc import Callable
+
+from proofs.install import lifecycle
+from proofs.install.report import Report, Step
+from testbed import deploy, layout, rights
+from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.workloads import OVN, Cluster, Running, deployment, subnet
+
+REPLICAS = 3
+REQUESTED_IP = "10.16.77.77"
+ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
+
+
+def run(bed: Bed) -> None:
+    """Run all steps and write build/install-alone.json. Raise at the first step that fails."""
+    report, cluster = Report("install-alone"), Cluster(bed)
+    with report.step("inventory of the empty node") as step:
+        before = lifecycle.prepare_node(bed)
+    with report.step("kubectl apply -k manifests/standalone, node Ready") as step:
+        step.record(reference := deploy.apply(bed))
+    with report.step(f"a Subnet with natOutgoing, and a Deployment of {REPLICAS} runs") as step:
+        cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True, natOutgoing=True))
+        cluster.apply(deployment("some", REPLICAS))
+        pods = cluster.running(REPLICAS)
+        step.record(*(f"{each.name}: {','.join(each.ips)}" for each in pods))
+    with report.step("two repairs of the same kind are one Event, counted") as step:
+        for _ in range(2):
+            restore_default_route(pods[0], step)
+            restore_address(bed, pods[1], step)
+    with report.step("every granted right is used, and no other is asked for") as step:
+        verify_rights(bed, step)
+    with report.step("our nftables table exists before the removal") as step:
+        step.record(*wait_for(lambda: nft_tables(bed), "our table"))
+    with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
+        cluster.clear()
+        bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
+        step.record(*lifecycle.wait_uninstalled(bed))
+    with report.step(
+        "kubectl delete -k manifests/uninstall, inventory of the node identical"
+    ) as step:
+        lifecycle.delete_manifests(bed, reference)
+        lifecycle.verify_identical(bed, before, step)
+
+
+def nft_tables(bed: Bed) -> list[str]:
+    return [line for line in bed.node().sh("nft list tables").splitlines() if "ovnlet" in line]
+
+
+def restore_default_route(pod: Running, step: Step) -> None:
+    """Remove the default route with a foreign tool; the agent must repair it and report it."""
+    pod.inside("ip", "route", "del", "default")
+    route = wait_for(lambda: pod.inside("ip", "route", "show", "default").strip(), "the route")
+    step.record(f"route back: {route}")
+
+
+def restore_address(bed: Bed, pod: Running, step: Step) -> None:
+    """Write another address as a user; the controller must restore its own and report it."""
+    given = pod.ips[0]
+    bed.kubectl("annotate", "--overwrite", "pod", pod.name, f"{OVN}/ip_address={REQUESTED_IP}")
+    key = f"{OVN}/ip_address".replace(".", r"\.")
+    words = ("get", "pod", pod.name, f"--output=jsonpath={{.metadata.annotations.{key}}}")
+    shown = _if_contains(lambda: bed.kubectl(*words), given)
+    step.record(f"address back: {wait_for(shown, 'the address', every=0.2)}")
+
+
+def _if_contains(read: Callable[[], str], expected: str) -> Callable[[], str]:
+    return lambda: text if expected in (text := read()).split(",") else ""
+
+
+def verify_rights(bed: Bed, step: Step) -> None:
+    """Record the rights of agent and controller; assert that none is missing and none unused.
+
+    The audit log has a watch only when it ends, so both are restarted first.
+    """
+    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
+
+    def poll() -> bool:
+        found[:] = [rights.look(bed, account) for account in ACCOUNTS]
+        return not any(each.unused for each in found)
+
+    found: list[rights.Rights] = []
+    try:
+        wait_for(poll, "every granted right to be used", timeout=60, every=1)
+    finally:
+        rights.record("standalone", *found)
+        for each in found:
+            step.record(
+                f"{each.account}: {len(each.granted)} granted;"
+                f" unused: {each.unused}; not granted: {each.excess}"
+            )
+    assert not any(each.excess for each in found)
