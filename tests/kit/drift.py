@@ -214,7 +214,7 @@ def change_traffic_control(node: StrictNode, n: int) -> None:
 def add_foreign_limit(node: StrictNode, n: int) -> None:
     """Add a foreign QoS row, or a second one with our mark."""
     mark = {"ovnlet": ids.mark(*node.attachment.key)} if n % 2 else {"theirs": "1"}
-    uuid = node.kernel.birth()
+    uuid = node.kernel.next_serial()
     node.traffic.limits[uuid] = Limit(uuid, mark, 5_000_000, 1)
 
 
@@ -256,7 +256,7 @@ WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels)
 ALL = (*GENTLE, obstruct)
 
 
-def happen(node: StrictNode, drift: Drift, n: int) -> None:
+def perform(node: StrictNode, drift: Drift, n: int) -> None:
     """Run a foreign operation; ignore what the kernel refuses."""
     with suppress(Refused):
         drift(node, n)

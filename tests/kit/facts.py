@@ -51,9 +51,11 @@ def foreign_within(node: StrictNode) -> Facts:
     """
     found: set[tuple[object, ...]] = set()
     for _, pod in node.pairs():
-        found |= {("route", pod.born, entry) for entry in pod.routes if entry.protocol != PROTOCOL}
         found |= {
-            ("address", pod.born, held)
+            ("route", pod.serial, entry) for entry in pod.routes if entry.protocol != PROTOCOL
+        }
+        found |= {
+            ("address", pod.serial, held)
             for held in pod.addresses
             if held.protocol != PROTOCOL and str(held.ip.ip) not in ("10.16.0.5", "fd00::5")
         }

@@ -24,7 +24,7 @@ PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Operation:
     """A foreign operation of form ``n``, or (None) a pass that is cut off after ``n`` steps."""
 
     drift: drift.Drift | None
@@ -38,28 +38,28 @@ class Happening:
 class World:
     """A pod, what happens to its node before the law is tested, and where a pass is cut off."""
 
-    life: pods.Life
-    happenings: tuple[Happening, ...]
+    edit: pods.Edit
+    operations: tuple[Operation, ...]
     cut: int
     ipv6_off: bool = False
 
     def __repr__(self) -> str:
         """Show the plans instead of the values, to be readable."""
-        asked = "; ".join(str(step) for step in real_diff(self.life.before, ABSENT))
-        edit = "; ".join(str(step) for step in real_diff(self.life.after, self.life.before))
-        rest = f"{self.happenings}, cut={self.cut}, ipv6_off={self.ipv6_off}"
+        asked = "; ".join(str(step) for step in real_diff(self.edit.before, ABSENT))
+        edit = "; ".join(str(step) for step in real_diff(self.edit.after, self.edit.before))
+        rest = f"{self.operations}, cut={self.cut}, ipv6_off={self.ipv6_off}"
         return f"World(\n  desired: {asked}\n  edit: {edit}\n  {rest})"
 
     def node(self, diff: Diff) -> StrictNode:
-        """Return the node after all happenings."""
+        """Return the node after all operations."""
         node = StrictNode(pods.ATTACHMENT)
         node.kernel.defaults["disable_ipv6"] = "1" if self.ipv6_off else "0"
-        for happening in self.happenings:
-            if happening.drift:
-                drift.happen(node, happening.drift, happening.n)
+        for operation in self.operations:
+            if operation.drift:
+                drift.perform(node, operation.drift, operation.n)
             else:
                 with suppress(Taken):
-                    run(node, diff(self.life.before, node.observe(self.life.before))[: happening.n])
+                    run(node, diff(self.edit.before, node.observe(self.edit.before))[: operation.n])
         return node
 
     def open_node(self, diff: Diff) -> StrictNode:
@@ -69,18 +69,18 @@ class World:
         """
         node = self.node(diff)
         assume(not node.taken())
-        assume(not facts.hides_a_gateway(node, self.life.after))
+        assume(not facts.hides_a_gateway(node, self.edit.after))
         return node
 
 
-_WHOLE = (Happening(None, 99), Happening(drift.ovn, 0))
+_WHOLE = (Operation(None, 99), Operation(drift.ovn, 0))
 _BEGINNINGS = (
     (),
     _WHOLE[:1],
     _WHOLE,
-    (*_WHOLE, Happening(drift.change_address, 1), Happening(drift.change_our_route, 1)),
-    (*_WHOLE, Happening(drift.change_link, 7)),
-    (*_WHOLE, Happening(drift.add_foreign_route, 2), Happening(drift.put_in_place_of_ours, 1)),
+    (*_WHOLE, Operation(drift.change_address, 1), Operation(drift.change_our_route, 1)),
+    (*_WHOLE, Operation(drift.change_link, 7)),
+    (*_WHOLE, Operation(drift.add_foreign_route, 2), Operation(drift.put_in_place_of_ours, 1)),
 )
 
 
@@ -88,16 +88,16 @@ def worlds(
     *, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN, limited: bool = True
 ) -> st.SearchStrategy[World]:
     """Draw worlds: mostly a complete network after some foreign operations, or half of one."""
-    happenings = st.one_of(
-        st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),
-        st.builds(Happening, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
+    operations = st.one_of(
+        st.builds(Operation, st.sampled_from(drifts), st.integers(0, 99)),
+        st.builds(Operation, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
     )
     stories = st.builds(
         lambda first, rest: (*first, *rest),
         st.sampled_from(_BEGINNINGS),
-        st.lists(happenings, max_size=5),
+        st.lists(operations, max_size=5),
     )
-    return st.builds(World, pods.lives(limited), stories, st.integers(0, 20), st.booleans())
+    return st.builds(World, pods.edits(limited), stories, st.integers(0, 20), st.booleans())
 
 
 def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
@@ -122,7 +122,7 @@ def reconcile(node: StrictNode, desired: Network, diff: Diff) -> tuple[Step, ...
 def needs_nothing(world: World, diff: Diff) -> None:
     """Law 1: a network that is as desired needs no step."""
     node = world.open_node(diff)
-    for network in (world.life.after, node.observe(world.life.after), ABSENT):
+    for network in (world.edit.after, node.observe(world.edit.after), ABSENT):
         assert diff(network, network) == ()
 
 
@@ -132,11 +132,11 @@ def converges(world: World, diff: Diff) -> None:
     `ovn-installed` then is of the present link, not of a deleted one.
     """
     node = world.open_node(diff)
-    reconcile(node, world.life.after, diff)
-    assert node.observe(world.life.after) == world.life.after
-    assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).born
+    reconcile(node, world.edit.after, diff)
+    assert node.observe(world.edit.after) == world.edit.after
+    assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).serial
     assert not [
-        fact for fact in facts.foreign_within(node) if facts.competes(fact, world.life.after)
+        fact for fact in facts.foreign_within(node) if facts.competes(fact, world.edit.after)
     ]
 
 
@@ -145,12 +145,12 @@ def reports_what_is_in_the_way(world: World, diff: Diff) -> None:
     node = world.node(diff)
     before = facts.foreign(node)
     try:
-        reconcile(node, world.life.after, diff)
+        reconcile(node, world.edit.after, diff)
     except Taken:
         assert node.taken()
         assert before == facts.foreign(node)
     else:
-        assert node.observe(world.life.after) == world.life.after
+        assert node.observe(world.edit.after) == world.edit.after
 
 
 def leaves_nothing(world: World, diff: Diff) -> None:
@@ -169,9 +169,9 @@ def keeps_foreign_things(world: World, diff: Diff) -> None:
     node = world.open_node(diff)
     before = facts.foreign(node)
     foreign = {
-        fact for fact in facts.foreign_within(node) if not facts.competes(fact, world.life.after)
+        fact for fact in facts.foreign_within(node) if not facts.competes(fact, world.edit.after)
     }
-    done = reconcile(node, world.life.after, diff)
+    done = reconcile(node, world.edit.after, diff)
     assert facts.foreign(node) == facts.without_our_iface_id(before)
     removed = [step.resource for step in done if step.verb is Verb.REMOVE]
     ports = {resource.name for resource in removed if isinstance(resource, Port)}
@@ -182,9 +182,9 @@ def keeps_foreign_things(world: World, diff: Diff) -> None:
 def survives_a_crash(world: World, diff: Diff) -> None:
     """Law 4: a pass that was cut off after any step does not prevent convergence."""
     node = world.open_node(diff)
-    run(node, diff(world.life.after, node.observe(world.life.after))[: world.cut])
-    reconcile(node, world.life.after, diff)
-    assert node.observe(world.life.after) == world.life.after
+    run(node, diff(world.edit.after, node.observe(world.edit.after))[: world.cut])
+    reconcile(node, world.edit.after, diff)
+    assert node.observe(world.edit.after) == world.edit.after
 
 
 def changes_something(world: World, diff: Diff) -> None:
@@ -194,7 +194,7 @@ def changes_something(world: World, diff: Diff) -> None:
     """
     node = world.open_node(diff)
     flushed = False
-    for step in diff(world.life.after, node.observe(world.life.after)):
+    for step in diff(world.edit.after, node.observe(world.edit.after)):
         before = node.inventory()
         try:
             node.apply(step)
@@ -207,7 +207,7 @@ def changes_something(world: World, diff: Diff) -> None:
 
 def needs_each_step(world: World, diff: Diff) -> None:
     """Law 5, the reverse: a plan without one of its steps has another result."""
-    for desired in (world.life.after, ABSENT):
+    for desired in (world.edit.after, ABSENT):
         node = world.open_node(diff)
         plan = diff(desired, node.observe(desired))
         if not plan or any(
@@ -226,9 +226,9 @@ def needs_each_step(world: World, diff: Diff) -> None:
 def is_idempotent(world: World, diff: Diff) -> None:
     """Law 5, the end: a second run has no step."""
     node = world.open_node(diff)
-    reconcile(node, world.life.after, diff)
+    reconcile(node, world.edit.after, diff)
     before = node.inventory()
-    assert reconcile(node, world.life.after, diff) == ()
+    assert reconcile(node, world.edit.after, diff) == ()
     assert node.inventory() == before
 
 

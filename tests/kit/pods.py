@@ -122,7 +122,7 @@ def network(text: Text, node: Node) -> Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Edit:
     """The desired networks of one pod before and after an edit of its live annotations."""
 
     before: Network
@@ -130,10 +130,10 @@ class Life:
 
 
 @st.composite
-def lives(draw: st.DrawFn, limited: bool = True) -> Life:
+def edits(draw: st.DrawFn, limited: bool = True) -> Edit:
     """Draw a pod and an edit; half of the pods are not edited."""
     text = draw(fixed())
     first = network(text | draw(live(text, limited)), draw(nodes()))
     if draw(st.booleans()):
-        return Life(first, first)
-    return Life(first, network(text | draw(live(text, limited)), draw(nodes())))
+        return Edit(first, first)
+    return Edit(first, network(text | draw(live(text, limited)), draw(nodes())))

@@ -23,7 +23,7 @@ class StrictKernel:
 
     def __init__(self) -> None:
         self._links: list[Link] = []
-        self._births = 0
+        self._last_serial = 0
         self.defaults = {"disable_ipv6": "0", "accept_ra": "1"}
 
     def __iter__(self) -> Iterator[Link]:
@@ -47,8 +47,8 @@ class StrictKernel:
         for netns, name in ((NODE, host), (POD, pod)):
             if self.find(netns, name):
                 raise Refused(errno.EEXIST, name)
-        near = Link(NODE, host, "02:00:00:00:00:01", mtu, self.birth(), alias)
-        far = Link(POD, pod, mac, mtu, near.born, alias, peer=near)
+        near = Link(NODE, host, "02:00:00:00:00:01", mtu, self.next_serial(), alias)
+        far = Link(POD, pod, mac, mtu, near.serial, alias, peer=near)
         near.peer = far
         for link in (near, far):
             self._links.append(link)
@@ -59,13 +59,20 @@ class StrictKernel:
         if self.find(netns, name):
             raise Refused(errno.EEXIST, name)
         self._links.append(
-            Link(netns, name, "02:00:00:00:00:02", 1500, self.birth(), settings={**self.defaults})
+            Link(
+                netns,
+                name,
+                "02:00:00:00:00:02",
+                1500,
+                self.next_serial(),
+                settings={**self.defaults},
+            )
         )
 
-    def birth(self) -> int:
+    def next_serial(self) -> int:
         """Return a new serial number: a thing that is deleted and made again gets another one."""
-        self._births += 1
-        return self._births
+        self._last_serial += 1
+        return self._last_serial
 
     def delete(self, link: Link) -> None:
         """Delete a link and its peer."""

@@ -71,14 +71,14 @@ def usual_metric(destination: Prefix, protocol: int) -> int:
 class Link:
     """One end of a veth pair, or without ``peer`` a foreign link of another kind.
 
-    ``born`` is a serial number that no other thing on the node has; both ends share it.
+    ``serial`` is a serial number that no other thing on the node has; both ends share it.
     """
 
     netns: str
     name: str
     mac: str
     mtu: int
-    born: int
+    serial: int
     alias: str = ""
     up: bool = False
     peer: "Link | None" = None

@@ -224,7 +224,7 @@ class StrictNode:
         """Add a port. OVSDB's index on Port.name spans all bridges: a name exists once."""
         if row.name in self.rows:
             raise Refused(errno.EEXIST, row.name)
-        row.born = self.kernel.birth()
+        row.serial = self.kernel.next_serial()
         self.rows[row.name] = row
         self.traffic.plugs[row.name] = Plug()
         return row
@@ -260,7 +260,7 @@ class StrictNode:
             iface_id = row.external_ids.get("iface-id")
             pending = row.bridge == self.bridge and row.installed is None and not row.lost
             if pending and link and iface_id and names.count(iface_id) == 1:
-                row.installed = link.born
+                row.installed = link.serial
 
     def inventory(self) -> frozenset[tuple[object, ...]]:
         """Return everything there is as comparable facts."""
@@ -277,13 +277,13 @@ class StrictNode:
                     link.up,
                     link.alias,
                     link.tx_checksum,
-                    link.born,
+                    link.serial,
                 )
             )
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.born))
+            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.serial))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)

@@ -11,7 +11,7 @@ class Row:
 
     ``external_ids`` are the Interface's, ``mark`` is the one in the Port's. ``installed`` is the
     serial number of the link for which OVN installed its flows. ``lost`` means that somebody
-    overwrote `ovn-installed`: OVN does not write it again unless asked to recompute. ``born`` is
+    overwrote `ovn-installed`: OVN does not write it again unless asked to recompute. ``serial`` is
     the serial number of the row.
     """
 
@@ -21,7 +21,7 @@ class Row:
     mark: str | None = None
     installed: int | None = None
     lost: bool = False
-    born: int = 0
+    serial: int = 0
 
     @property
     def owner(self) -> str | None:

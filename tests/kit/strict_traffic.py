@@ -110,7 +110,7 @@ class StrictTraffic:
             raise Refused(errno.ENOENT, wanted.name)
         labels = dict(wanted.labels)
         self.forget(labels[MARK])
-        uuid = self.kernel.birth()
+        uuid = self.kernel.next_serial()
         self.limits[uuid] = Limit(uuid, labels, wanted.rate, wanted.burst, wanted.other_config)
         self.plugs[wanted.name].qos = uuid
 
@@ -136,10 +136,10 @@ class StrictTraffic:
             if link is None:
                 continue
             if limit is None or not limit.whole:
-                if plug.made == link.born:
+                if plug.made == link.serial:
                     link.htb, link.leaf, plug.made = None, None, None
-            elif plug.made != link.born or link.htb is not None:
-                link.htb, plug.made = limit.rate or 10_000_000_000, link.born
+            elif plug.made != link.serial or link.htb is not None:
+                link.htb, plug.made = limit.rate or 10_000_000_000, link.serial
 
     def police(self) -> None:
         """Read the policing, as ovs-vswitchd does: the filters.
@@ -148,9 +148,9 @@ class StrictTraffic:
         """
         for name, plug in self.plugs.items():
             link = self.kernel.find(NODE, name)
-            if link and plug.polices != (link.born, plug.policing):
+            if link and plug.polices != (link.serial, plug.policing):
                 link.policer = plug.policing[0] * 1000 if plug.policing else None
-                plug.polices = link.born, plug.policing
+                plug.polices = link.serial, plug.policing
 
     def _plugged(self, host: str) -> tuple[Link, Plug]:
         if host not in self.plugs:

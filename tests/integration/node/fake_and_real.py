@@ -188,8 +188,8 @@ class FakeAndRealNode(StrictNode):
         """Copy the fake's ovn-installed into the real rows: no ovn-controller runs here."""
         for row in self.rows.values():
             installed = row.installed is not None
-            if installed != self._installed.get(row.born, False):
-                self._installed[row.born] = installed
+            if installed != self._installed.get(row.serial, False):
+                self._installed[row.serial] = installed
                 words = (
                     ["set", f"external_ids:{INSTALLED}=true"]
                     if installed
