@@ -96,15 +96,8 @@ class AgentNode:
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
         env |= measured.environment()
-        words = [
-            sys.executable,
-            "-m",
-            module,
-            "agent",
-            f"--node-name={self.space.role}",
-            "--resync=3600",
-        ]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
+        words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}"]
+        words += ["--resync=3600", f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)
         if ready:
             self.wait_ready()
