@@ -26,6 +26,7 @@ def test_a_bucket_has_its_burst_and_then_one_token_in_each_interval() -> None:
     assert bucket.wait(2) == 0
 
 
+@pytest.mark.uncovered
 def test_a_bucket_is_never_more_than_two_tokens_away_from_the_next_l3() -> None:
     """L3: after 17 hours of one fight the old back-off overflowed, and repair was over."""
     bucket = Bucket(15, 2.5)
@@ -62,6 +63,7 @@ def has_routes(network: Network) -> bool:
     return any(isinstance(resource, Route) for resource in network)
 
 
+@pytest.mark.uncovered
 async def test_the_first_repairs_of_a_fight_are_immediate_and_the_others_go_on_slowly_l2(
     world: World,
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_fighter_that_answers_at_once_gets_at_most_two_passes_a_second_l
     await world.loop.queue.close()
 
 
+@pytest.mark.uncovered
 async def test_a_pod_that_changes_without_drift_is_looked_at_five_times_a_second_l11(
     world: World,
 ) -> None:

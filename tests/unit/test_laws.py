@@ -18,6 +18,8 @@ from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import CompetingRoute, Network, Port
 
+pytestmark = pytest.mark.uncovered
+
 
 @pytest.mark.parametrize("law", laws.ALL, ids=lambda law: law.__name__)
 @given(world=laws.worlds())

@@ -38,11 +38,11 @@ def bed() -> Iterator[Bed]:
 
 
 @pytest.fixture(autouse=True)
-def _no_coverage_of_what_is_timed(
+def _no_coverage_of_measured_agents(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Start the agents of tests marked `timed` without coverage: it would cost time and memory."""
-    if request.node.get_closest_marker("timed"):
+    """Start the agents of tests marked `uncovered` without coverage: it costs time and memory."""
+    if request.node.get_closest_marker("uncovered"):
         for name in measured.environment():
             monkeypatch.delenv(name)
 

@@ -90,7 +90,7 @@ def _attack(node: AgentNode, pods: list[Pod], texts: list[dict[str, str]]) -> in
     return sum(_edit(node, pods[number % len(pods)], text) for number, text in enumerate(texts))
 
 
-@pytest.mark.timed
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     "many", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])]
 )
