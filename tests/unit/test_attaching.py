@@ -98,7 +98,7 @@ async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(
 
 async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
     world.scope.remember(Record(world.attachment("old"), COMPLETE))
-    world.state.known.set()
+    world.state.synced.set()
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment("new"))
 
