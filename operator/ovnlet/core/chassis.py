@@ -8,8 +8,8 @@ from ovnlet.core.identity import AttachmentKey
 from ovnlet.core.resources import Bridge, ChassisId, Network
 
 BRIDGE_TYPE = "datapath_type"
-# OVN's own key decides the bridge's datapath type: without it, as in a wiped database, ovn-controller makes
-# a bridge of the kernel's datapath before anybody else can.
+# OVN's own key decides the bridge's datapath type: without it, as in a wiped database,
+# ovn-controller makes a bridge of the kernel's datapath before any other program can.
 _WANTED_TYPE = "ovn-bridge-datapath-type"
 
 
@@ -27,12 +27,15 @@ class ChassisIdentity:
 
     @property
     def called(self) -> tuple[str, str]:
-        """What people call it by."""
+        """The name for display."""
         return ("node", self.name)
 
 
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
-    """Return the keys and the bridge for these values; ``create`` makes a bridge that was never seen."""
+    """Return the keys and the bridge for these values.
+
+    ``create`` desires a bridge even where none was ever seen.
+    """
     ids = [ChassisId(name, value) for name, value in wanted.items() if name != BRIDGE_TYPE]
     if not ids or not (create or BRIDGE_TYPE in wanted):
         return frozenset(ids)
