@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from kit.memory import Recorded
-from ovnlet.core.chassis import BRIDGE_TYPE, ChassisIdentity, desired, values
+from ovnlet.core.chassis import BRIDGE_TYPE, ChassisIdentity, desired
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Bridge, CniFile, Network, Resource
+from ovnlet.core.resources import ABSENT, Bridge, ChassisId, CniFile, Network, Resource
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
@@ -42,7 +42,10 @@ class Things:
                 del self.things[step.resource.key]
 
     def present(self) -> dict[str, str]:
-        return values(self.things.values())
+        things = self.things.values()
+        keys = {each.name: each.value for each in things if isinstance(each, ChassisId)}
+        types = [each.datapath_type for each in things if isinstance(each, Bridge)]
+        return keys | ({BRIDGE_TYPE: types[0]} if types else {})
 
     def put(self, network: Network) -> None:
         """Make the node have just this."""
@@ -227,3 +230,17 @@ async def test_a_foreign_configuration_that_sorts_first_is_reported_once() -> No
     events = [text for _, reason, text in files.status.events if reason == "CniConfigOverridden"]
     assert len(events) == 1
     assert "00-other.conflist" in events[0]
+
+
+async def test_the_spelling_of_the_bridges_own_socket_is_remembered_and_not_compared() -> None:
+    host, inputs = Things(), Inputs({**KEYS, "ovn-bridge-remote": "unix:br-int.mgmt"})
+    await Chassis(host, inputs).look()
+    bridge = host.things[("bridge", "br-int")]
+    assert isinstance(bridge, Bridge)
+    assert bridge.remote == "unix:br-int.mgmt"
+    assert "ovn-bridge-remote" not in host.present()
+    foreign = {**KEYS, "ovn-bridge-remote": "tcp:127.0.0.1:6633"}
+    await Chassis(Things(), Inputs(foreign)).look()
+    host = Things()
+    await Chassis(host, Inputs(foreign)).look()
+    assert host.present() == foreign

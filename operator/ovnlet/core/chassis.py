@@ -1,6 +1,6 @@
 """What a node needs to be a chassis of OVN, as values."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ BRIDGE_TYPE = "datapath_type"
 # OVN's own key decides the bridge's datapath type: without it, as in a wiped database,
 # ovn-controller makes a bridge of the kernel's datapath before any other program can.
 _WANTED_TYPE = "ovn-bridge-datapath-type"
+REMOTE = "ovn-bridge-remote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +32,28 @@ class ChassisIdentity:
         return ("node", self.name)
 
 
+def own_remotes(bridge: str) -> tuple[str, str]:
+    """Return the two spellings of the bridge's control socket between which we alternate."""
+    return f"unix:{bridge}.mgmt", f"unix:./{bridge}.mgmt"
+
+
+def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
+    """Return the keys among these values, without the address of the bridge's own socket."""
+    return frozenset(
+        ChassisId(name, value)
+        for name, value in values.items()
+        if name != BRIDGE_TYPE
+        and (name, value) not in {(REMOTE, own) for own in own_remotes(bridge)}
+    )
+
+
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
     """Return the keys and the bridge for these values.
 
     ``create`` desires a bridge even where none was ever seen.
     """
-    ids = [ChassisId(name, value) for name, value in wanted.items() if name != BRIDGE_TYPE]
-    if not ids or not (create or BRIDGE_TYPE in wanted):
-        return frozenset(ids)
+    keys = ids(bridge, wanted)
+    if not keys or not (create or BRIDGE_TYPE in wanted):
+        return keys
     datapath_type = wanted.get(_WANTED_TYPE) or wanted.get(BRIDGE_TYPE, "")
-    return frozenset((*ids, Bridge(bridge, datapath_type)))
-
-
-def values(observed: Collection[object]) -> dict[str, str]:
-    """Return what was observed as values, the inverse of ``desired``."""
-    ids = {each.name: each.value for each in observed if isinstance(each, ChassisId)}
-    bridge = next((each for each in observed if isinstance(each, Bridge)), None)
-    return ids | ({BRIDGE_TYPE: bridge.datapath_type} if bridge else {})
+    return keys | {Bridge(bridge, datapath_type, remote=wanted.get(REMOTE, ""))}

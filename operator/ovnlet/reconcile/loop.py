@@ -51,10 +51,14 @@ class Loop:
         return self._scopes[key.scope]
 
     async def settle(self) -> None:
-        """Run one pass for every key, scope after scope. Failed passes are repeated later."""
-        for name in self._scopes:
-            passes = [self.queue.run(key) for key in self.every_key() if key.scope == name]
-            await asyncio.gather(*passes, return_exceptions=True)
+        """Run one pass for every key. Failed passes are repeated later.
+
+        The scope that was added first comes before the others, which depend on it.
+        """
+        first = next(iter(self._scopes))
+        for leads in (True, False):
+            keys = [key for key in self.every_key() if (key.scope == first) is leads]
+            await asyncio.gather(*map(self.queue.run, keys), return_exceptions=True)
 
     def add_all(self) -> None:
         """Ask for a pass of every key, after a change that concerns all or that is unknown."""

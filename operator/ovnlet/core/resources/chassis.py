@@ -1,6 +1,6 @@
 """The resources that make a node a chassis of OVN, in its Open_vSwitch database."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,16 @@ class Bridge:
     OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain
     switch while ovn-controller is not connected. ``announced`` is observed as False where the
     bridge was made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was
-    not made to connect yet. It is never desired as False.
+    not made to connect yet. It is never desired as False. ``remote`` is the last known spelling of
+    the bridge's control socket in `ovn-bridge-remote`. It is not compared: ovn-controller connects
+    at once only when the spelling changes.
     """
 
     name: str
     datapath_type: str
     fail_mode: str = "secure"
     announced: bool = True
+    remote: str = field(default="", compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from ovnlet.core.chassis import values
+from ovnlet.core.chassis import BRIDGE_TYPE, REMOTE, ids
 from ovnlet.core.plan import Plan
 from ovnlet.core.resources import Bridge, ChassisId, Network
 from ovnlet.drivers.ovs.ports import Ovs
@@ -28,7 +28,8 @@ class ChassisDriver:
 
     def present(self) -> dict[str, str]:
         """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""
-        return values(self._seen())
+        datapath_type = self._ovs.datapath_type
+        return self._ovs.chassis | ({} if datapath_type is None else {BRIDGE_TYPE: datapath_type})
 
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the keys and the bridge as they are. Raise NotReady without OVSDB."""
@@ -42,19 +43,21 @@ class ChassisDriver:
         Raise NotReady where ovs-vswitchd does not make the bridge; the next pass announces it then.
         """
         wanted = [step.resource for step in plan]
-        ids = {each.name: each.value for each in wanted if isinstance(each, ChassisId)}
+        keys = {each.name: each.value for each in wanted if isinstance(each, ChassisId)}
         bridge = next((each for each in wanted if isinstance(each, Bridge)), None)
         datapath_type = bridge.datapath_type if bridge else self._ovs.datapath_type
         self._unannounced |= bridge is not None and self._ovs.datapath_type != datapath_type
-        await self._ovs.ensure_chassis(ids, datapath_type or "")
+        if self._unannounced and bridge is not None and bridge.remote:
+            keys[REMOTE] = bridge.remote
+        await self._ovs.ensure_chassis(keys, datapath_type or "")
         if self._unannounced:
             await self._ovs.call_controller()
             self._unannounced = False
 
     def _seen(self) -> Network:
-        ids = (ChassisId(name, value) for name, value in self._ovs.chassis.items())
         datapath_type, name = self._ovs.datapath_type, self._ovs.bridge
+        keys = ids(name, self._ovs.chassis)
         if datapath_type is None:
-            return frozenset(ids)
-        bridge = Bridge(name, datapath_type, self._ovs.fail_mode, announced=not self._unannounced)
-        return frozenset((*ids, bridge))
+            return keys
+        fail_mode, announced = self._ovs.fail_mode, not self._unannounced
+        return keys | {Bridge(name, datapath_type, fail_mode, announced)}
