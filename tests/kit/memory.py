@@ -34,7 +34,7 @@ COMPLETE = {
 
 @dataclass
 class MemoryHost:
-    """Each attachment's network as a set; OVN installs whatever bears an `iface-id`, unless told not to."""
+    """A node that keeps each network as a set. OVN installs each `iface-id` unless set otherwise."""
 
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""ADD, DEL and CHECK as callers of the loop, on a node in memory and a fake clock: what is awaited, what is undone."""
+"""ADD, DEL and CHECK as callers of the loop, on a node in memory and a fake clock."""
 
 import asyncio
 from contextlib import suppress
@@ -78,7 +78,7 @@ async def test_add_waits_for_a_pod_not_yet_seen_while_the_api_server_is_away(wor
 
 
 async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(world: World) -> None:
-    """The agent was started anew, and the sandbox of a running pod died: its record tells the annotations."""
+    """After a restart of the agent, a dead sandbox is replaced by the annotations in its record."""
     world.api = None
     world.scope.remember(Record(world.attachment("old"), COMPLETE))
     outcome = await world.attaching.add(world.attachment("new"))

@@ -1,4 +1,4 @@
-"""What is desired of the node's own interface, and what its part of the loop makes of news, good and bad."""
+"""The scope of the node's own interface: what it desires, and how it takes new input."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -265,9 +265,7 @@ def masquerades(network: Network) -> list[Masquerade]:
     return [each for each in network if isinstance(each, Masquerade)]
 
 
-def test_what_leaves_a_subnet_with_nat_outgoing_bears_the_nodes_address_and_what_stays_inside_does_not() -> (
-    None
-):
+def test_nat_outgoing_changes_the_source_of_what_leaves_the_cluster_only() -> None:
     others = frozenset({ip_network("10.17.0.0/16")})
     (found,) = masquerades(network(SELF, TEXT, Reach(PREFIXES | others, PREFIXES), NODE))
     assert [str(prefix) for prefix in found.sources] == ["10.16.0.0/16", "fd00:10:16::/64"]
