@@ -34,7 +34,7 @@ COMPLETE = {
 
 @dataclass
 class MemoryHost:
-    """A node that keeps each network as a set. OVN installs each `iface-id` unless set otherwise."""
+    """A node that keeps each network as a set. OVN installs each `iface-id` unless set not to."""
 
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
