@@ -14,7 +14,7 @@ from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import NF_TABLES, Reach, network
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
-from ovnlet.core.settings import Repair, Settings
+from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.owners import OwnerIndex
@@ -248,17 +248,6 @@ async def test_a_node_that_does_not_obey_is_told_of() -> None:
     own.put(TEXT)
     with pytest.raises(NotConverged):
         await own.reconcile()
-
-
-@pytest.mark.parametrize("wrong", ["nonsense", "10.16.0.0/33", "0.0.0.0/0", "10.16.0.1/16"])
-def test_wrong_prefixes_are_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="cluster_cidrs"):
-        Settings(node_name="n0", cluster_cidrs=wrong)  # type: ignore[call-arg]
-
-
-def test_prefixes_are_read() -> None:
-    found = Settings(node_name="n0", cluster_cidrs="10.16.0.0/16, fd00:10:16::/64")  # type: ignore[call-arg]
-    assert found.clusters == frozenset(PREFIXES)
 
 
 def masquerades(network: Network) -> list[Masquerade]:
