@@ -108,10 +108,10 @@ class Reachability:
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        self._condition.tell(True, message)
+        self._condition.report(True, message)
 
     def down(self, why: str) -> None:
         """Report that it does not work, unless ``up`` is called within three seconds."""
         if self._failing is None:
             loop = asyncio.get_running_loop()
-            self._failing = loop.call_later(LASTING, self._condition.tell, False, why)
+            self._failing = loop.call_later(LASTING, self._condition.report, False, why)

@@ -59,10 +59,10 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         records.load()
         known = _known(host, records, PendingDeletes.beside(socket))
         if not cut_off:
-            living = {"/".join(each.owner) for each in known.values() if _is_alive(host, each)}
-            if living := living | await _expected(settings):
+            running = {"/".join(each.owner) for each in known.values() if _is_alive(host, each)}
+            if running := running | await _expected(settings):
                 raise InUse(
-                    f"pods are there: {', '.join(sorted(living))}; "
+                    f"pods are there: {', '.join(sorted(running))}; "
                     "delete or drain them, or give --cut-off"
                 )
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
