@@ -35,11 +35,12 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
 	@cd tests && ../$(BIN)/python -m proofs.demo
 
-check: .venv  ## lint, types, import contracts
+check: .venv  ## lint, types, import contracts, spelling
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
+	@git ls-files -z | xargs -0 $(BIN)/codespell
 
 test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)

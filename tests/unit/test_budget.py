@@ -1,4 +1,4 @@
-"""Budgets of a key: looks and repairs are delayed, never dropped; exempt pods are left alone. On a fake clock."""
+"""Budgets of a key: looks and repairs are delayed, never dropped; exempt pods are left alone."""
 
 import asyncio
 
@@ -67,7 +67,7 @@ def has_routes(network: Network) -> bool:
 async def test_the_first_repairs_of_a_fight_are_immediate_and_the_others_go_on_slowly_l2(
     world: World,
 ) -> None:
-    """L2: somebody who answers each repair at once must not keep the agent busy, nor end its repairs."""
+    """L2: a program that undoes each repair must not keep the agent busy, nor end its repairs."""
     attachment = await attached(world)
     networks = world.host.networks
     passes = len(world.outcomes)
@@ -116,7 +116,7 @@ async def test_a_fighter_that_answers_at_once_gets_at_most_two_passes_a_second_l
 async def test_a_pod_that_changes_without_drift_is_looked_at_five_times_a_second_l11(
     world: World,
 ) -> None:
-    """L11: a pod that adds and removes an address of its own costs a look for each change no more."""
+    """L11: a pod that adds and removes an address does not cost a look for each change."""
     attachment = await attached(world)
     passes = len(world.outcomes)
     for _ in range(60_000):  # a minute
@@ -154,7 +154,7 @@ async def test_calls_and_edits_do_not_wait_for_a_spent_budget(world: World) -> N
 async def test_a_port_that_ovn_does_not_install_makes_two_recomputes_and_then_one_a_minute_l4(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """L4: a recompute is of the whole node; a pod without a logical port asked for 21 in a minute."""
+    """L4: recomputes concern the whole node. A pod without a logical port made 21 a minute."""
     attachment = await attached(world)
     networks, applied = world.host.networks, 0
 

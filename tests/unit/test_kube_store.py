@@ -33,7 +33,7 @@ def seen(name: str, version: int, uid: str = "") -> Seen:
 
 def follow(state: State) -> Store[Pod]:
     """Return a store that updates ``state``, as in the agent."""
-    return Store(of_node("n0"), read, state.heard, state.known)
+    return Store(of_node("n0"), read, state.update, state.synced)
 
 
 def uid_of(seen: Seen) -> str:
