@@ -87,22 +87,20 @@ class AgentNode:
 
     # ---- the agent
 
-    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
-        """Start an agent; with `killed_at` the one that kills itself (see killing.py)."""
+    def start(
+        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+    ) -> Service:
+        """Start an agent; with `killed_at` or `trace` the one of killing.py or tracing.py."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
-        module = "integration.cni.agent.killing" if killed_at else "ovnlet"
+        module = "killing" if killed_at else "tracing" if trace else ""
+        module = f"integration.cni.agent.{module}" if module else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
-        words = [
-            sys.executable,
-            "-m",
-            module,
-            "agent",
-            f"--node-name={self.space.role}",
-            "--resync=3600",
-        ]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
+        env |= {"OVNLET_TRACE": trace}
+        words = [sys.executable, "-m", module, "agent", "--resync=3600", *flags]
+        words.append(f"--node-name={self.space.role}")
+        words.append(f"--kubeconfig={self.bed.inner_kubeconfig}")
         self.agent = self.space.spawn("agent", words, env=env)
         if ready:
             self.wait_ready()
