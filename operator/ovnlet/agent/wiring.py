@@ -18,7 +18,7 @@ from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.chassis import ChassisIdentity
+from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
@@ -28,6 +28,7 @@ from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.ovs.chassis import ChassisDriver
+from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
@@ -48,6 +49,7 @@ from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.scopes.chassis import ChassisScope
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
@@ -109,7 +111,15 @@ class Agent:
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
-        self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
+        run_dirs = Path(settings.ovsdb).parent, Path(settings.ovn_run_dir)
+        self.health = Health(self.ovs, *run_dirs)
+        self.forwarding = Forwarding(
+            settings.bridge,
+            *run_dirs,
+            installed=lambda: self.ovs.has_installed,
+            lost=lambda: self.owners.notify(("flows", settings.bridge)),
+            blocked=lambda name: self.owners.notify(("port", name)),
+        )
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
 
     def _make_cluster(self, settings: Settings) -> None:
@@ -135,6 +145,14 @@ class Agent:
             mode=settings.chassis,
             repair=settings.repair,
             known_as=self.cluster.known_as,
+        )
+        self.flows_scope = FlowsScope(
+            FlowsDriver(self.forwarding),
+            FlowsIdentity(settings.bridge),
+            self.loop.passes("flows"),
+            Status("flows", of_node, self.metrics),
+            owners=self.owners,
+            repair=settings.repair,
         )
         self.node_scope = NodeScope(
             PortHost(self.node_links, self.ovs, self.node_state, clock),
@@ -171,6 +189,7 @@ class Agent:
         )
         for name, scope in (
             ("chassis", self.chassis_scope),
+            ("flows", self.flows_scope),
             ("node", self.node_scope),
             ("pod", self.pod_scope),
             ("cni", self.cni_scope),
@@ -262,6 +281,7 @@ class Agent:
             *(relist.run() for relist in self.relists),
             self.recorder.run(),
             self.health.run(),
+            self.forwarding.run(),
             self.probes.run(),
             self.file_watch.run(),
             *self.cluster.parts(),

@@ -20,7 +20,9 @@ from ovnlet.reconcile.scope import Host, Key, Scope
 # Law 2: from any state, an empty plan after at most three rounds. One is not enough: the kernel
 # flushes what depends on a removed thing.
 PASSES = 3
-NO_REMEDY = "a recompute of ovn-controller has not helped; the next one comes in a minute at most"
+NO_REMEDY = (
+    "what ovn-controller was asked for has not helped; it is asked again in a minute at most"
+)
 
 
 class Loop:
@@ -195,5 +197,5 @@ async def report(host: Host, identity: Identity, desired: Network, why: str) -> 
 
 
 def _is_remedy(step: Step) -> bool:
-    """Return whether the step makes ovn-controller compute the whole node again."""
-    return bool(getattr(step.was, "uninstalled", False))
+    """Return whether the step costs the whole node something: what was observed says so itself."""
+    return bool(getattr(step.was, "needs_remedy", False))

@@ -24,6 +24,7 @@ from ovnlet.core.resources import (
     CniFile,
     CompetingRoute,
     DuplicateIfaceId,
+    Flows,
     Network,
     Port,
     Resource,
@@ -75,6 +76,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     assert isinstance(facts, Mapping)
     if "chassis" in facts:  # what makes the node a chassis of OVN
         return chassis.desired("br-int", facts["chassis"], create=True)
+    if "flows" in facts:  # what OVN has in its bridge
+        return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads
         return frozenset(
             CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
@@ -149,6 +152,8 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
+            case "emptied":
+                yield name, tuple(value)
             case _:
                 yield name, value
 
