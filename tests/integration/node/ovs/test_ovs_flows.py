@@ -1,4 +1,4 @@
-"""OVN's flows in a real bridge, installed by a real ovn-controller: lost, noticed and installed again."""
+"""OVN's flows in a real bridge, by a real ovn-controller: lost, noticed and installed again."""
 
 import asyncio
 import subprocess
@@ -144,7 +144,7 @@ async def test_flows_that_somebody_deletes_are_back_within_seconds_f1(
 async def test_flows_that_go_with_the_fail_mode_are_back_within_seconds_f1(
     chassis: Chassis, ovs: Ovs
 ) -> None:
-    """ovs-vswitchd puts a flow of its own into the first table then, so that only the last one is empty."""
+    """ovs-vswitchd then puts a flow of its own into the first table: only the last one is empty."""
     async with running(chassis, ovs) as agent:
         chassis.switch.vsctl("set", "Bridge", "br-int", "fail_mode=standalone")
         await until(lambda: not chassis.complete())
