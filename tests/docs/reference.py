@@ -26,8 +26,8 @@ def settings() -> str:
         "",
         "Each setting is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a",
         "key of the YAML file that `--config` names. A flag overrides a variable, a variable",
-        "overrides the file. Settings are read once, at start. If one is wrong, the program names it",
-        "and what is allowed, and does not start.",
+        "overrides the file. Settings are read once, at start. If one is wrong, the program names",
+        "it and what is allowed, and does not start.",
     ]
     for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
         lines += [
@@ -111,8 +111,9 @@ def metrics() -> str:
         "# Metrics",
         "",
         "The agent serves them on its socket",
-        "(`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, if the setting `http`",
-        "names an address, also there. The controller serves its own at its setting `listen`.",
+        "(`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, if the setting",
+        "`http` names an address, also there. The controller serves its own at its setting",
+        "`listen`.",
         "Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
