@@ -1,4 +1,4 @@
-"""The way of an edited annotation through the agent, from kopf's handler to the kernel."""
+"""An edited annotation enters few files on its way from kopf's handler to the kernel."""
 
 import json
 from collections.abc import Iterator
