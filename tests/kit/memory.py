@@ -12,6 +12,7 @@ from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.attaching import Attaching
+from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.owners import OwnerIndex
@@ -35,7 +36,7 @@ COMPLETE = {
 
 @dataclass
 class MemoryHost:
-    """Each attachment's network as a set; OVN installs whatever bears an `iface-id`, unless told not to."""
+    """A node that keeps each network as a set. OVN installs each `iface-id` unless set not to."""
 
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
@@ -180,7 +181,7 @@ class World:
             records=self.records,
             refresh=self.refresh,
             budget=BUDGET,
-            lacks_subnet=self.lacking.__contains__,
+            waits=Waits(self.scope, self.lacking.__contains__),
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)
@@ -203,7 +204,7 @@ class World:
             self.gone(owner)
         for pod in self.api.values():
             self._hear(pod)
-        self.state.known.set()
+        self.state.synced.set()
 
     def tell(self, pod: Pod) -> None:
         if self.api is not None:
@@ -212,10 +213,10 @@ class World:
 
     def _hear(self, pod: Pod) -> None:
         if self.state.get(pod.owner) != pod:
-            self.state.heard(self.state.get(pod.owner), pod)
+            self.state.update(self.state.get(pod.owner), pod)
 
     def gone(self, owner: tuple[str, str] = ("default", "web")) -> None:
-        self.state.heard(self.state.get(owner), None)
+        self.state.update(self.state.get(owner), None)
 
     def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
         sequence = self.records.next_sequence()

@@ -1,4 +1,4 @@
-"""An ADD that waits for what cannot come ends within five seconds and says why; on a node in memory."""
+"""An ADD that waits for what cannot come ends within five seconds and says why, in memory."""
 
 import asyncio
 

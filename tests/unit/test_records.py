@@ -1,4 +1,4 @@
-"""The records' indices follow every change, and a changed path asks them instead of going through all records."""
+"""The records' indices follow every change, and are used instead of a walk through all records."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ def _keys(records: list[Record]) -> list[str]:
 
 
 def test_records_of_a_subnet_l24(tmp_path: Path) -> None:
-    """L24: found without a walk; one that moves, is removed, or has no annotations yet is not among them."""
+    """L24: found without a walk, and without those that moved, were removed or are not good yet."""
     records = Sandboxes(tmp_path / "sandboxes", "boot")
     records.load()
     for number, subnet in enumerate(["web", "db", "web", None]):
@@ -43,7 +43,7 @@ def test_records_of_a_subnet_l24(tmp_path: Path) -> None:
 
 
 async def test_an_edited_subnet_goes_through_no_other_records_l24() -> None:
-    """L24: with a thousand Subnets, their first list would go through 500 records a thousand times."""
+    """L24: the first list of a thousand Subnets would read 500 records a thousand times."""
 
     class Indexed(MemoryRecords):
         def __iter__(self) -> Iterator[Record]:

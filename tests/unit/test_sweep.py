@@ -1,4 +1,4 @@
-"""The sweep: lost records are rebuilt, garbage is seen twice, and nothing is judged without a list."""
+"""The sweep: lost records are rebuilt, garbage is seen twice, nothing is judged without a list."""
 
 import asyncio
 
@@ -241,7 +241,7 @@ async def test_nothing_is_swept_that_only_the_watch_lost(
     attachment = await attached(world)
     marks.attachments = [attachment]
     for _ in range(3):
-        world.state.heard(world.state.get(attachment.owner), None)
+        world.state.update(world.state.get(attachment.owner), None)
         await sweep.round()
         await settle(world)
     assert world.records.get(attachment.key) is not None

@@ -9,13 +9,13 @@ from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment
 from ovnlet.reconcile.scopes.pod import PodScope
 
-# Seconds until a wait is doubted, and between two looks. OVN installs a port within milliseconds, on a
-# busy node within a second or two.
+# Seconds until a wait is doubted, and between two looks. OVN installs a port within milliseconds,
+# on a busy node within a second or two.
 PATIENCE, AGAIN = 3.5, 0.5
 
 
 class Waits:
-    """The waits of an ADD; one that is hopeless raises NotReady after four seconds, with what to do.
+    """The waits of an ADD. A hopeless one raises NotReady after four seconds, with what to do.
 
     ``lacks_subnet`` returns whether all Subnets are known and none has this name.
     """

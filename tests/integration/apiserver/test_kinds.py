@@ -21,9 +21,8 @@ from testbed.service import wait_for
 
 CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
-# Our own LIST finds the kind, at the third try at the latest, two checks miss it, kopf restarts for it,
-# and discovery may lag
-# behind once.
+# Our own LIST finds the kind, at the third try at the latest, two checks miss it, kopf restarts for
+# it, and discovery may lag behind once.
 FOUND = 3 * ABSENT_FIRST + 4 * KIND_CHECK_INTERVAL + IN_FORCE
 
 

@@ -105,7 +105,7 @@ async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hi
 
 @pytest.mark.review2
 async def test_many_notifications_are_read_at_once_l11(bed: Bed, hints: Hints) -> None:
-    """L11: each of a batch is counted for its namespace, and the kernel drops the routes that it makes itself."""
+    """L11: each of a batch counts for its namespace; routes of the kernel's own do not come."""
     listener = listen(1 << 4, everywhere=True)  # addresses of IPv4
     namespaces = Namespaces(listener, 64)
     for space, many in ((bed.pod, 40), (bed.node, 30)):
@@ -122,7 +122,7 @@ async def test_many_notifications_are_read_at_once_l11(bed: Bed, hints: Hints) -
 
 @pytest.mark.review2
 async def test_the_nodes_side_is_heard_during_a_storm_in_a_pod_l11(bed: Bed, hints: Hints) -> None:
-    """L11: what overflows is the pods' socket; what happens to a link of the node is a hint all the same."""
+    """L11: the pods' socket overflows; a change of a link of the node is a hint all the same."""
     assert hints.watch._node is not None
     change = "address add 192.0.2.1/32 dev lo\naddress del 192.0.2.1/32 dev lo\n"
     words = ["ip", "-n", bed.pod.name, "-batch", "-"]

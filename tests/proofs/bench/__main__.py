@@ -1,5 +1,6 @@
-"""`python -m proofs.bench`: the comparison, hostile pods and a large node; with --profile where the agent spends its
-time.
+"""`python -m proofs.bench`: the comparison, hostile pods and a large node.
+
+With --profile, where the agent spends its time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pods that do harm: a storm of changes in one namespace, and one who undoes each repair at once.
 
-What the agent spends, and what other pods notice of it: ADD and repair, each divided by the floor under the
-same conditions, so that a machine that is busy with the storm itself counts on both sides.
+What the agent spends, and what other pods notice of it: ADD and repair, each divided by the floor
+under the same conditions, so that a machine that is busy with the storm counts on both sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A node with 500 attachments: a look at all of them, memory, a start of the agent, and the API server's load."""
+"""A node with 500 attachments: a look at all of them, memory, a start, the API server's load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from testbed.space import Inside
 
 ATTACHMENTS, AT_ONCE = 500, 50
 LOOKS, EVERY = 8, 4
-# One minute stands for an hour: only the clock of the lists and of the resync runs sixty times as fast.
+# One minute stands for an hour: the clock of the lists and of the resync runs sixty times as fast.
 HOUR, SCALE = 60.0, 60
 HURRIED = (
     "import ovnlet.kube.relist as relist\n"
@@ -142,7 +142,7 @@ def _resyncs(env: Environment) -> float:
 
 
 def _written(env: Environment) -> dict[str, tuple[int, int]]:
-    """Return inode and time of each file of the agent's, but those that only say that it runs, and OVSDB's size."""
+    """Return inode and time of each file of the agent's, and the size of OVSDB's."""
     root = env.bed.node().path("/run/ovnlet")
     files = [path for path in root.rglob("*") if path.is_file()]
     found = {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}

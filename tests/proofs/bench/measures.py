@@ -14,7 +14,7 @@ from kit.report import read_rows, write_rows
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure. ``target`` is the most that is good; None for a figure that only explains the others."""
+    """One figure. ``target`` is the most that is good; None for a figure that explains others."""
 
     name: str
     value: float
@@ -33,7 +33,7 @@ class Measure:
 
 
 def add(measures: Sequence[Measure], prefixes: Sequence[str]) -> None:
-    """Write rows to build/bench.json in the place of earlier ones whose names have these prefixes, and show them."""
+    """Show rows, and write them to build/bench.json in the place of those with these prefixes."""
     kept = [row for row in read_rows("bench") if not row["name"].startswith(tuple(prefixes))]
     write_rows("bench", [*kept, *({**asdict(each), "ok": each.ok} for each in measures)])
     console = Console()

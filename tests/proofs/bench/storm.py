@@ -1,7 +1,7 @@
-"""`python -m proofs.bench.storm NETNS RATE`: change a namespace's own network for as long as it runs.
+"""`python -m proofs.bench.storm NETNS RATE`: change a namespace's own network all the time.
 
-An address of `eth0` is added and deleted in turn by one `ip -batch`, RATE changes a second, or as fast as it
-can with 0. At SIGTERM it prints how many lines `ip` has taken, and how many seconds that was.
+An address of `eth0` is added and deleted in turn by one `ip -batch`, RATE changes a second, or with
+0 as fast as it can. At SIGTERM it prints how many lines `ip` has read, and in how many seconds.
 """
 
 from __future__ import annotations

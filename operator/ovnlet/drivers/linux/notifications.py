@@ -1,7 +1,8 @@
-"""Sockets for the kernel's notifications: what the kernel drops beforehand, and reading many at once.
+"""Sockets for the kernel's notifications: a filter in the kernel, and reading many at once.
 
-A program in a pod's namespace may change its own network 200,000 times a second. One recvmmsg(2) takes
-hundreds of notifications for half a microsecond each; one recvmsg(2) of Python takes ten times that.
+A program in a pod's namespace may change its own network 200,000 times a second. One recvmmsg(2)
+takes hundreds of notifications for half a microsecond each; a recvmsg(2) of Python takes ten times
+as long for one.
 """
 
 import ctypes
@@ -20,8 +21,8 @@ _BUFFER = 8 << 20
 _SCOPE_LINK, _BY_KERNEL, _REPLACE_HIGH = 253, 2, 0x01
 # Classic BPF: load a byte at an offset, compare, test bits, return the length to keep.
 _LOAD, _EQUAL, _BITS, _RETURN = 0x30, 0x15, 0x45, 0x06
-# Bytes of a notification: the low one of its type, the high one of its flags, and after the header of 16 the
-# scope of an address and the protocol of a route.
+# Bytes of a notification: the low one of its type, the high one of its flags, and after the header
+# of 16 the scope of an address and the protocol of a route.
 _TYPE, _FLAGS = (4, 7) if sys.byteorder == "little" else (5, 6)
 _ADDRESS_SCOPE, _ROUTE_PROTOCOL = 16 + 3, 16 + 5
 _FILTER = (
@@ -68,12 +69,12 @@ class _Message(ctypes.Structure):
 
 
 def listen(groups: int, *, everywhere: bool) -> socket.socket:
-    """Return a socket that hears these groups of rtnetlink in its own namespace, or ``everywhere``: in each namespace
-    that has an id in it.
+    """Return a socket for these groups of rtnetlink in its own namespace, or ``everywhere``.
 
-    The kernel drops addresses of a link's own (duplicate address detection ends a second after every ADD)
-    and routes that it made itself: they are none of ours, and come in nobody's place. What replaces
-    something is heard whoever made it. Raise OSError without the rights.
+    That is every namespace that has an id in its own. The kernel drops notifications of link-local
+    addresses (duplicate address detection ends a second after every ADD) and of routes that it made
+    itself: they are not ours and replace nothing of ours. One with NLM_F_REPLACE always arrives.
+    Raise OSError without the capability.
     """
     listener = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
@@ -94,9 +95,9 @@ def listen(groups: int, *, everywhere: bool) -> socket.socket:
 
 
 class Namespaces:
-    """Reads which namespaces the notifications of a socket are of, up to ``many`` at once, and not what they say."""
+    """Reads of which namespaces a socket's notifications are, up to ``many`` at once."""
 
-    # Of a notification itself only a part is taken; the rest is dropped with it.
+    # Only the beginning of a notification is copied.
     _TAKEN = 16
 
     def __init__(self, listener: socket.socket, many: int) -> None:
@@ -116,7 +117,7 @@ class Namespaces:
         self._first, self._step = socket.CMSG_LEN(0) // 4, slot // 4
 
     def read(self) -> list[int]:
-        """Return the id of each notification's namespace, -1 for the socket's own; without one, an empty list.
+        """Return the id of each notification's namespace, -1 for the socket's own; it may be empty.
 
         Raise OSError, with ENOBUFS where the kernel has dropped some.
         """

@@ -1,7 +1,7 @@
 """Why OVN does not bind a port of this node: what OVSDB and ovn-controller's own listing show.
 
-`Interface.error` stays empty in all of these cases. `debug/dump-local-bindings` of ovn-controller has
-one block for each interface that it took in, with the number of logical ports of that `iface-id`.
+`Interface.error` stays empty in all of these cases. `debug/dump-local-bindings` of ovn-controller
+has one block for each interface that it knows, with the number of logical ports of its `iface-id`.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class BindingFaults:
         self._listed_at = float("-inf")
 
     async def of(self, iface_id: str) -> str | None:
-        """Return what keeps OVN from binding this `iface-id`, and what to do; None where it may still come.
+        """Return why OVN does not bind this `iface-id`, and what to do; None where it still may.
 
         Return within half a second.
         """
@@ -41,14 +41,15 @@ class BindingFaults:
             )
         if not self._ovs.chassis.get("system-id"):
             return (
-                "this node has no chassis name, so OVN binds no port here: set external_ids:system-id "
-                "of Open_vSwitch, or restart what sets it (with Kube-OVN, the pod ovs-ovn of this node)"
+                "this node has no chassis name, so OVN binds no port here: set "
+                "external_ids:system-id of Open_vSwitch, or restart what sets it (with Kube-OVN, "
+                "the pod ovs-ovn of this node)"
             )
         lports = (await self._bindings() or {}).get(iface_id)
         return None if lports is None else _unbound(iface_id, lports)
 
     async def _bindings(self) -> dict[str, int] | None:
-        """Return how many logical ports ovn-controller knows for each `iface-id`; None without an answer.
+        """Return the number of logical ports of each `iface-id`; None without an answer.
 
         Callers within a fifth of a second share an answer.
         """
@@ -69,7 +70,7 @@ class BindingFaults:
 
 
 def _unbound(iface_id: str, lports: int) -> str:
-    """Return both causes that cannot be told apart here: ovn-controller may monitor this node's ports only."""
+    """Return all causes: ovn-controller may monitor this node's ports only, and see no other."""
     see = f"see `ovn-sbctl find Port_Binding logical_port={iface_id}`"
     elsewhere = "another chassis has claimed it or is requested for it"
     if lports:
@@ -78,6 +79,7 @@ def _unbound(iface_id: str, lports: int) -> str:
             f"southbound database does not answer; {see}"
         )
     return (
-        f"OVN shows this node no logical switch port {iface_id}: either it does not exist (see whether "
-        f"the network's controller runs and the pod's Subnet exists, or delete the pod), or {elsewhere}; {see}"
+        f"OVN shows this node no logical switch port {iface_id}: either it does not exist (see "
+        "whether the network's controller runs and the pod's Subnet exists, or delete the pod), or "
+        f"{elsewhere}; {see}"
     )

@@ -1,7 +1,8 @@
-"""The kernel's notifications, turned into hints: which attachment to look at, never what is true.
+"""The kernel's notifications as hints: which attachment to look at, never what is true.
 
-One socket hears the node's own namespace, another one every pod's (NETLINK_LISTEN_ALL_NSID), so that no pod can
-crowd out what the node's side tells. Silent in the kernel, and left to the resync: sysctls.
+One socket on the node receives those of its own namespace, another one those of every pod's
+(NETLINK_LISTEN_ALL_NSID), so that a pod that makes too many loses none of the node's. The kernel
+reports no change of a sysctl; the resync finds these.
 """
 
 import asyncio
@@ -34,8 +35,8 @@ from ovnlet.reconcile.scope import Key
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
 _TABLES = 1 << 6  # NFNLGRP_NFTABLES
-# Datagrams of one batch; batches without a pause, at once and a second; and the pause of a storm, in seconds.
-# 10,000 notifications a second cost 2 % of a core so, and 250,000 at most are read.
+# Datagrams of one batch, batches without a pause at once and a second, and the pause of a storm in
+# seconds. At most 250,000 notifications a second are read.
 _DATAGRAMS, _BURST, _READS, _PAUSE = 512, 100, 20, 0.002
 _LOST_EVERY = 5.0
 _IFNAME = 3
@@ -47,7 +48,10 @@ _OIF = 4
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node, the id of a namespace (-1: none), a table of nftables."""
+    """What is followed of a key: a link of the node, a namespace, a table of nftables.
+
+    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    """
 
     link: str
     index: int
@@ -56,10 +60,11 @@ class _Followed:
 
 
 class Watch:
-    """Calls ``changed(key)`` for each key that it follows, ``lost()`` where notifications were dropped.
+    """Calls ``changed(key)`` for a change, and ``lost()`` where notifications were dropped.
 
-    A storm of the pods is read in batches with pauses, so that one that changes its own network in a loop
-    costs a few per cent of a core. What the kernel drops (ENOBUFS) makes one ``lost()`` in five seconds.
+    A storm of the pods is read in batches with pauses, so that a pod that changes its own network
+    in a loop costs a few per cent of a core. What the kernel drops (ENOBUFS) makes one ``lost()``
+    in five seconds.
     """
 
     def __init__(self, changed: Callable[[Key], None], lost: Callable[[], None]) -> None:
@@ -77,7 +82,7 @@ class Watch:
         self._tables: socket.socket | None = None
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
+        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
         loop = asyncio.get_running_loop()
         try:
             self._node = listen(_GROUPS, everywhere=False)
@@ -109,7 +114,7 @@ class Watch:
         self._node = self._pods = self._tables = None
 
     def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
-        """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key."""
+        """Follow a link of the node, the namespace at a path and a table for this key, no more."""
         self.forget(key)
         index, namespace = 0, -1
         with Socket() as host:
@@ -118,7 +123,7 @@ class Watch:
                 self._by_index[index] = key
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
-                # A namespace that no link of the node's leads to has no id yet: -1.
+                # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
         self._by_name[link] = key
@@ -131,7 +136,7 @@ class Watch:
         return key in self._followed
 
     def forget(self, key: Key) -> None:
-        """Follow nothing of this key any more."""
+        """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
         _drop(self._by_name, followed.link, key)
@@ -161,6 +166,7 @@ class Watch:
             self._reads.spend(now)
 
     def _pause(self) -> None:
+        """Stop reading for 10 ms. The kernel queues meanwhile, and drops what does not fit."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pods)  # type: ignore[arg-type]  # it is open: this is its reader
         self._paused = loop.call_later(_PAUSE, self._resume)
@@ -186,7 +192,7 @@ class Watch:
             self._changed(key)
 
     def _lost(self) -> None:
-        """Report it now, or as soon as five seconds are over since the last time."""
+        """Report a loss now, or five seconds after the last report."""
         loop = asyncio.get_running_loop()
         if self._lost_later is not None:
             return
@@ -202,7 +208,7 @@ class Watch:
         self._report_lost()
 
     def _read_tables(self) -> None:
-        """Hint who follows a table of nftables that changed; what was dropped may have been about any."""
+        """Hint the keys of the tables of nftables that changed; all after a loss."""
         assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
@@ -216,6 +222,7 @@ class Watch:
             self._changed(self._by_table[table])
 
     def _keys(self, data: bytes) -> Iterator[Key]:
+        """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
             for kind, _, _, body in messages(data):
                 if key := self._of_link(kind, body) or self._of_address(kind, body):
@@ -224,7 +231,7 @@ class Watch:
             self._lost()
 
     def _of_address(self, kind: int, body: bytes) -> Key | None:
-        """Return who follows the link of the node that an address or a route is on."""
+        """Return the key that follows the link of the node that an address or a route is on."""
         if kind not in _INSIDE:
             return None
         if kind in (NEWADDR, DELADDR):
@@ -234,6 +241,7 @@ class Watch:
         return self._by_index.get(index)
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
+        """Return the key that follows a link of the node, by index; by name if it is a new one."""
         if kind not in (NEWLINK, DELLINK) and kind not in _TRAFFIC_CONTROL:
             return None
         (index,) = struct.unpack_from("=i", body, 4)
@@ -244,12 +252,15 @@ class Watch:
 
 
 def _tables_of(data: bytes) -> set[str]:
-    """Return the tables of nftables that changed: the first attribute names the table, or the one that a thing is in."""
+    """Return the tables of nftables that changed.
+
+    The first attribute of each object names its table, and that of a table the table itself.
+    """
     names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
     return {name.decode(errors="replace") for name in names}
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
-    """An index or an id that the kernel handed on is another's by now."""
+    """Remove an entry unless it is another key's: the kernel reuses an index or an id."""
     if table.get(entry) == key:
         del table[entry]

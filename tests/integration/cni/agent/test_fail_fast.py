@@ -1,6 +1,6 @@
-"""L22: an ADD that waits for what cannot come ends within five seconds with a code and what to do.
+"""L22: an ADD that waits for what cannot come ends within five seconds and says what to do.
 
-Real OVS and OVN: each case is made by the tool that an administrator or another component would use.
+Real OVS and OVN: the cases are made by the tools that an administrator would use.
 """
 
 import asyncio
@@ -150,7 +150,7 @@ async def test_an_iface_id_that_another_pods_live_port_holds_l22(node: AgentNode
 
 
 async def test_a_node_without_a_chassis_name_l22(bare: AgentNode) -> None:
-    """L22: `ovs-vsctl clear Open_vSwitch . external_ids` beside Kube-OVN, whose keys are not ours."""
+    """L22: somebody removes the key beside Kube-OVN, where it is not ours to restore."""
     node = bare
     node.start("--chassis=observe")
     sandbox, later = await node.make_sandboxes(await asyncio.to_thread(node.make_pods, [""] * 2))
