@@ -123,7 +123,9 @@ class Recorded(Status):
 class NoWatch:
     """Nothing to listen to: a test hints by itself."""
 
-    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
+    def follow(
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+    ) -> None:
         """Follow nothing."""
 
     def follows(self, _: Key) -> bool:

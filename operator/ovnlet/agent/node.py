@@ -36,6 +36,7 @@ class ClusterView:
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
+        self._router = settings.cluster_router
         self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name)
         self._chassis_name = ChassisName(access, self._name)
@@ -89,7 +90,7 @@ class ClusterView:
         self._reach()
 
     def _reach(self) -> None:
-        found = subnets.reach(self.subnets)
+        found = subnets.reach(self.subnets, self._router)
         if self._subscriber is not None:
             self._subscriber.reached(replace(found, clusters=found.clusters | self._set_prefixes))
 

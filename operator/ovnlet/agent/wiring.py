@@ -23,7 +23,7 @@ from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
+from ovnlet.drivers.host import NodeHost, NodeState, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
@@ -136,10 +136,11 @@ class Agent:
             repair=settings.repair,
             known_as=self.cluster.known_as,
         )
+        own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
-            PortHost(self.node_links, self.ovs, self.node_state, clock),
+            NodeHost(self.node_links, self.ovs, self.node_state, own, clock),
             JsonFile(run_dir / "node.json"),
-            NodeInterface(settings.node_name),
+            own,
             self.loop.passes("node"),
             Status("node", of_node, self.metrics),
             owners=self.owners,

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ovnlet.core import ids
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Attachment, Life, Node, PortIdentity
-from ovnlet.core.node_network import NF_TABLES
+from ovnlet.core.identity import Attachment, Life, Node, NodeInterface, PortIdentity
+from ovnlet.core.node_network import NF_TABLES, HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     DuplicateIfaceId,
@@ -194,6 +194,26 @@ class PortHost:
             raise NotReady(
                 f"ovs-vswitchd makes no filter on {policer.host} of its ingress_policing_rate"
             )
+
+
+class NodeHost(PortHost):
+    """The host of the node's own interface, beside the node's other links."""
+
+    def __init__(
+        self,
+        links: NodeLinks,
+        ovs: Ovs,
+        state: NodeState,
+        own: NodeInterface,
+        clock: Clock = untimed,
+    ) -> None:
+        super().__init__(links, ovs, state, clock)
+        self._node_links, self._own = links, own
+
+    @property
+    def prefixes(self) -> frozenset[HostPrefix]:
+        """Return the prefixes of the node's other links, as they are. Raise NodeFault."""
+        return self._node_links.prefixes(self._own)
 
 
 class SandboxHost(PortHost):

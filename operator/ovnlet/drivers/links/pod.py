@@ -15,7 +15,7 @@ from itertools import groupby
 
 from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
-from ovnlet.core.identity import Attachment, Life
+from ovnlet.core.identity import Attachment, Identity, Life
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
@@ -170,15 +170,13 @@ def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
 
 
 @contextmanager
-def os_errors_as_node_faults(attachment: Attachment) -> Iterator[None]:
-    """Raise an OSError of the body as a NodeFault that names the attachment and the error."""
+def os_errors_as_node_faults(identity: Identity) -> Iterator[None]:
+    """Raise an OSError of the body as a NodeFault that names the identity and the error."""
     try:
         yield
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "")
-        raise NodeFault(
-            f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}"
-        ) from error
+        raise NodeFault(f"{ids.mark(*identity.key)}: {name}: {error.strerror or error}") from error
 
 
 def addresses_of(

@@ -14,7 +14,14 @@ from ovnlet.core import annotations
 from ovnlet.core.allocation import Destination
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Node, NodeInterface
-from ovnlet.core.node_network import NF_TABLES, Reach, network, parse
+from ovnlet.core.node_network import (
+    NF_TABLES,
+    HostPrefix,
+    Reach,
+    conflicts,
+    network,
+    parse,
+)
 from ovnlet.core.resources import Address, Network
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
@@ -27,7 +34,7 @@ from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
 
 log = structlog.get_logger("node")
-_CLUSTERS, _OUTGOING = "prefixes", "outgoing"
+_CLUSTERS, _OUTGOING, _UNDERLAYS = "prefixes", "outgoing", "underlays"
 # Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
 
@@ -37,6 +44,8 @@ class NodeHost(Host, Protocol):
 
     @property
     def node(self) -> Node: ...
+    @property
+    def prefixes(self) -> Iterable[HostPrefix]: ...
     async def installed(self, identity: NodeInterface) -> None: ...
 
 
@@ -50,7 +59,7 @@ class InputFile(Protocol):
 class Follower(Protocol):
     """Hears the kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, table: str) -> None: ...
+    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None: ...
     def follows(self, key: Key) -> bool: ...
 
 
@@ -86,9 +95,9 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._watch, self._condition = watch, condition
         remembered = dict(inputs.read())
         clusters = remembered.pop(_CLUSTERS, None)
-        outgoing = remembered.pop(_OUTGOING, "")
+        outgoing, underlays = (remembered.pop(name, "") for name in (_OUTGOING, _UNDERLAYS))
         self.remembers = clusters is not None
-        self._reach = Reach(_read(clusters or ""), _read(outgoing))
+        self._reach = Reach(_read(clusters or ""), _read(outgoing), _read(underlays))
         self._text = remembered
         self._refused = ""
         names = (("port", identity.host_link), ("mark", identity.mark))
@@ -129,18 +138,19 @@ class NodeScope(NodeWideScope[NodeInterface]):
         """Return the interface as the annotations in force have it."""
         if not self._text:
             return None
-        notices = tuple(self._notices())
-        return Target(self.identity, self.wanted(self.only), self._repair, notices=notices)
+        host = tuple(self.host.prefixes)
+        notices = (*self._notices(), *self._refused_routes(host))
+        return Target(self.identity, self._network(host), self._repair, notices=notices)
 
     def wanted(self, _: str, /) -> Network:
         """Return the interface, its port, addresses, routes, masquerade and sysctls."""
-        return network(self.identity, self._text, self._reach, self.host.node)
+        return self._network(self.host.prefixes)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome and the node's condition. Raise NotReady where OVN has not installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, self.identity.host_link, table=TABLE)
+            self._watch.follow(key, self.identity.host_link, table=TABLE, addresses=True)
         self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))
@@ -155,13 +165,21 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._condition.down(str(error))
         super().failed(own, error, awaited=awaited)
 
+    def _network(self, host: Iterable[HostPrefix]) -> Network:
+        return network(self.identity, self._text, self._reach, self.host.node, host)
+
     def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
         if (text, reach) == (self._text, self._reach):
             return
         self._text, self._reach = dict(text), reach
         if self._text:
-            prefixes = {_CLUSTERS: _write(reach.clusters), _OUTGOING: _write(reach.outgoing)}
-            self._inputs.write({**self._text, **prefixes})
+            prefixes = {
+                _CLUSTERS: reach.clusters,
+                _OUTGOING: reach.outgoing,
+                _UNDERLAYS: reach.underlays,
+            }
+            written = {name: _write(found) for name, found in prefixes.items()}
+            self._inputs.write({**self._text, **written})
             self._passes.force(self.only)
             self._passes.add(self.only)
 
@@ -169,6 +187,15 @@ class NodeScope(NodeWideScope[NodeInterface]):
         if self._reach.outgoing and NF_TABLES in self.host.node.lacks:
             text = "natOutgoing is not done: this node's kernel has no nf_tables"
             yield Notice("NatNotDone", text)
+
+    def _refused_routes(self, host: Iterable[HostPrefix]) -> Iterator[Notice]:
+        refused = conflicts(parse(self._text), self._reach, host)
+        for destination, other in sorted(refused.items(), key=str):
+            text = (
+                f"no route to {destination} by {self.identity.ifname}: it would hide "
+                f"{other.prefix} of the node's link {other.link}"
+            )
+            yield Notice("RouteNotSet", text)
 
     async def _installed(self) -> None:
         try:
