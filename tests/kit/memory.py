@@ -40,6 +40,11 @@ class MemoryHost:
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+    holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
+
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, with what their labels tell of."""
+        return self.holders_of.get(iface_id, [])
 
     async def ready(self) -> None:
         """Nothing is needed first."""

@@ -227,6 +227,11 @@ class SandboxHost(PortHost):
         """Return whether the sandbox lives, by the kernel's word."""
         return self._sandboxes.life(attachment)
 
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, with what their labels tell of. Raise NotReady."""
+        held = self._ovs.holding(iface_id)
+        return [(name, _labelled(name, mark, labels)) for name, mark, labels in held]
+
     def found(self) -> list[tuple[Attachment, bool]]:
         """Return what marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
         labelled = [(_labelled(*label), bool(label[1])) for label in self._ovs.labelled()]

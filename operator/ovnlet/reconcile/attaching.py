@@ -7,7 +7,6 @@ from contextlib import suppress
 import structlog
 
 from ovnlet.core.errors import (
-    Invalid,
     NodeFault,
     NotConverged,
     NotReady,
@@ -16,6 +15,7 @@ from ovnlet.core.errors import (
 )
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
+from ovnlet.reconcile import port_claims
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.scopes.pod import PodScope, Records
@@ -143,7 +143,7 @@ class Attaching:
 
     async def _guarded(self, adding: _Adding) -> Outcome:
         attachment = adding.attachment
-        self._refuse_second_claim(attachment)
+        port_claims.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
         if known is None:
             self._scope.remember(Record(attachment))
@@ -165,6 +165,7 @@ class Attaching:
         attachment = adding.attachment
         with self._clock("annotation"):
             await self._annotated(adding)
+        await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
@@ -177,6 +178,13 @@ class Attaching:
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)
         return outcome
+
+    async def _refuse_first(self, attachment: Attachment) -> None:
+        """Raise Invalid where what a repair of a running pod would do without keeps this ADD from being whole."""
+        record = self._records.get(attachment.key)
+        if record is not None and record.good is None:
+            await port_claims.refuse_held(attachment, self._scope, self._records)
+            self._scope.require_gateways(record)
 
     async def _pass(self, attachment: Attachment) -> Outcome:
         self._passes.force(attachment.key)
@@ -237,19 +245,6 @@ class Attaching:
         while adding := self._adding.get(key):
             adding.overtake(reason)
             await adding.finished.wait()
-
-    def _refuse_second_claim(self, attachment: Attachment) -> None:
-        """Raise Invalid where another interface of a living sandbox has this logical switch port: OVN binds it once."""
-        for record in self._records.claiming(attachment.iface_id):
-            other = record.attachment
-            if other.ifname == attachment.ifname or self._scope.is_deleted(other.key):
-                continue
-            if self._host.life(other) is not Life.DEAD:
-                allowed = (
-                    f"a provider of its own: {other.ifname} of {'/'.join(other.called)} has the "
-                    f"logical switch port {attachment.iface_id} already"
-                )
-                raise Invalid("provider", attachment.provider, allowed)
 
     def _displace(self, attachment: Attachment) -> None:
         """The newest sandbox of a pod's interface takes over: end the ADDs of the others, look at all of them."""

@@ -147,6 +147,17 @@ class Ovs:
             if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
                 yield name, mark, labels
 
+    def holding(self, iface_id: str) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+        """Yield name, mark and labels of each plugged interface that has the `iface-id`.
+
+        Raise NotReady without a connection.
+        """
+        self.require_connection()
+        for name in sorted(self._index.with_iface_id(iface_id)):
+            interface = self._index.interface(name)
+            if interface and row_waits.plugged(interface):
+                yield name, self._index.owner(name), interface["external_ids"]
+
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
         return {*self._index.qos_by_mark, *self._index.queues_by_mark}

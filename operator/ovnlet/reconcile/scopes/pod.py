@@ -5,7 +5,7 @@ record holds what was fixed at ADD and the last good input, so that a pod's netw
 server is away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class PodHost(Host, Protocol):
     @property
     def node(self) -> Node: ...
     def life(self, attachment: Attachment) -> Life: ...
+    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]: ...
     async def installed(self, attachment: Attachment) -> None: ...
 
 
@@ -138,6 +139,17 @@ class PodScope:
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
         return network(attachment, allocation, self.host.node), allocation
+
+    def require_gateways(self, record: Record) -> None:
+        """Raise Invalid where the pod would lack a default route because a gateway cannot be used."""
+        attachment = record.attachment
+        try:
+            _, allocation = self.desired(record)
+            if problem := settled_annotations.lost_gateway(allocation, attachment.provider):
+                raise problem
+        except Invalid as problem:
+            self.status.problem(attachment, problem)
+            raise
 
     def wanted(self, key: AttachmentKey, /) -> Network:
         """Return the network that a recorded attachment should have now."""
@@ -262,7 +274,8 @@ class PodScope:
             now = record.good
         if now is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        facts = self._subnet(annotations.switch(now, record.attachment.provider))
+        # The Subnet is fixed at ADD, whatever `logical_switch` is edited to.
+        facts = self._subnet(annotations.switch(record.good or now, record.attachment.provider))
         if facts is None:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)
