@@ -60,7 +60,7 @@ class StrictNode:
 
     def __init__(self, attachment: Attachment, bridge: str = "br-int") -> None:
         self.attachment, self.bridge = attachment, bridge
-        self.host = ids.host_link(*attachment.key)
+        self.host = attachment.host_link
         self.kernel = StrictKernel()
         self.traffic = StrictTraffic(self.kernel)
         self.rows: dict[str, Row] = {}

@@ -84,7 +84,7 @@ def _known(
     host: SandboxHost, records: Sandboxes, notes: PendingDeletes
 ) -> dict[AttachmentKey, Attachment]:
     """By record, by mark on the node, by a note of a deletion."""
-    marked = [attachment for attachment, ours in host.found() if ours]
+    marked = [each.attachment for each in host.found() if each.ours]
     noted = [
         Attachment.of_deletion(note.container_id, note.ifname, records.boot_id)
         for note in notes.read().deletes

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_network
 
-from ovnlet.core import ids, shaping
+from ovnlet.core import fixed, ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
@@ -36,6 +36,7 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
     """Return the OVS port, labelled as Kube-OVN labels its ports so that its tools find it."""
     external_ids = {
         MARK: attachment.mark,
+        fixed.KEY: fixed.Fixed.of(allocation, attachment).encode(),
         "iface-id": attachment.iface_id,
         "vendor": "kube-ovn",
         "pod_name": attachment.pod,

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from typing import Any, Protocol
 
-from ovnlet.core import ids
+from ovnlet.core import fixed, ids
 from ovnlet.core.errors import NotReady
+from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life, Node, NodeInterface, PortIdentity
 from ovnlet.core.node_network import NF_TABLES, HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
@@ -230,17 +231,20 @@ class SandboxHost(PortHost):
     def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
         """Return the live ports that have an `iface-id`, with what their labels tell of. Raise NotReady."""
         held = self._ovs.holding(iface_id)
-        return [(name, _labelled(name, mark, labels)) for name, mark, labels in held]
+        return [(name, attachment_of(name, mark, labels)) for name, mark, labels in held]
 
-    def found(self) -> list[tuple[Attachment, bool]]:
-        """Return what marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
-        labelled = [(_labelled(*label), bool(label[1])) for label in self._ovs.labelled()]
-        ports = [(each, ours) for each, ours in labelled if each is not None]
-        keys = {attachment.key for attachment, _ in ports}
+    def found(self) -> list[Found]:
+        """Return what marks on ports and links tell of, and what kube-ovn-cni made. Raise NotReady."""
+        ports = [
+            Found(attachment, bool(mark), fixed.decode(labels.get(fixed.KEY, "")))
+            for name, mark, labels in self._ovs.labelled()
+            if (attachment := attachment_of(name, mark, labels)) is not None
+        ]
+        keys = {each.attachment.key for each in ports}
         others = {key for alias in self._sandboxes.aliases() if (key := ids.aliased(alias))}
         others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
         unlabelled = [Attachment.of_deletion(*key, "") for key in sorted(others - keys)]
-        return [*ports, *((each, True) for each in unlabelled if each.container_id)]
+        return [*ports, *(Found(each, True) for each in unlabelled if each.container_id)]
 
 
 def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
@@ -279,7 +283,7 @@ def _first_address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
+def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
     """Return the attachment that a port's labels tell of; None where the port is of no sandbox.
 
     kube-ovn-cni's own labels have only a part of the container ID, in the name.
@@ -289,6 +293,7 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         return None
     namespace, pod = labels.get("pod_namespace", ""), labels.get("pod_name", "")
     iface_id = labels.get("iface-id", "")
+    values = fixed.decode(labels.get(fixed.KEY, ""))
     provider = iface_id.removeprefix(f"{pod}.{namespace}").removeprefix(".") or "ovn"
     return Attachment(
         *key,
@@ -298,7 +303,8 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         labels.get("iface-id-ver"),
         provider,
         boot_id="",
-        sequence=0,
+        sequence=values.sequence if values else 0,
+        routes=values.routes if values else (),
         host_link=name,
         iface_id=iface_id,
     )

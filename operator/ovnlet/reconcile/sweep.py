@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from ovnlet.core.errors import NotReady
+from ovnlet.core.fixed import Found, restored
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.scopes.pod import PodScope, Records
@@ -25,8 +26,8 @@ CAP = 50
 class Marked(Protocol):
     """The attachments that marks on the node tell of. ``drivers.host`` fulfils it."""
 
-    def found(self) -> Iterable[tuple[Attachment, bool]]:
-        """As far as the marks say, ``netns``, ``pod`` and ``uid`` may be empty; and whether the mark is ours.
+    def found(self) -> Iterable[Found]:
+        """As far as the marks say; ``netns``, ``pod`` and ``uid`` may be empty.
 
         One without our mark was made by kube-ovn-cni: adopted while its pod lives, never removed. Raises NotReady
         without OVSDB.
@@ -54,7 +55,7 @@ class Sweep:
     async def round(self) -> None:
         """Look once. With OVSDB or the API server away nothing is judged, and what was suspected is forgotten."""
         try:
-            found = [each for each in self._marked.found() if self._is_unknown(each[0])]
+            found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
             known = [record.attachment for record in self._records]
             await self._refresh()
         except NotReady as reason:
@@ -62,14 +63,12 @@ class Sweep:
             log.info("nothing is swept", reason=str(reason))
             return
         left = [
-            (each, ours)
-            for each, ours in found
-            if self._is_unknown(each) and not self._rebuild(each)
+            each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
         ]
         suspects = {
-            attachment.key: attachment
-            for attachment, ours in left
-            if ours and self._is_garbage(attachment)
+            each.attachment.key: each.attachment
+            for each in left
+            if each.ours and self._is_garbage(each.attachment)
         }
         suspects |= {
             attachment.key: attachment for attachment in known if self._is_orphan(attachment)
@@ -85,8 +84,9 @@ class Sweep:
             attachment.key
         )
 
-    def _rebuild(self, attachment: Attachment) -> bool:
+    def _rebuild(self, found: Found) -> bool:
         """Make a lost record anew, or adopt what kube-ovn-cni made, if the sandbox lives and its pod is known."""
+        attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
             pod is None
@@ -101,9 +101,10 @@ class Sweep:
             attachment,
             uid=pod.uid,
             boot_id=self._records.boot_id,
-            sequence=self._records.next_sequence(),
+            sequence=attachment.sequence or self._records.next_sequence(),
         )
-        self._scope.remember(Record(rebuilt))
+        good = restored(found.fixed, pod.annotations, rebuilt.provider, rebuilt.ifname)
+        self._scope.remember(Record(rebuilt, good))
         self._passes.add(rebuilt.key)
         return True
 

@@ -200,7 +200,7 @@ def _host_end(attachment: Attachment) -> Link | None:
     Without a recorded namespace path, nothing says that we made the link; it must have our alias.
     """
     with Socket() as host:
-        end = veths.named(host, ids.host_link(*attachment.key))
+        end = veths.named(host, attachment.host_link)
     if end is None or end.kind != "veth":
         return None
     return end if attachment.netns or end.alias == ids.alias(*attachment.key) else None

@@ -81,7 +81,7 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
 
     List all links of the pod only if the host end's name does not lead to the whole pair.
     """
-    name, alias = ids.host_link(*attachment.key), ids.alias(*attachment.key)
+    name, alias = attachment.host_link, ids.alias(*attachment.key)
     end, inside = _host_end(sandbox, name)
     pairs, taken = [], ""
     if end and inside:

@@ -6,6 +6,7 @@ is reported and skipped, never fatal: the mark in OVSDB and the alias in the pod
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,8 @@ class Sandboxes:
                 path.unlink(missing_ok=True)
                 continue
             self._keep(record)
+            if path != (named := self._path(record.attachment.key)):
+                path.rename(named)  # from a release that did not escape dots
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
@@ -88,8 +91,11 @@ class Sandboxes:
                 self._write(path, record)
 
     def next_sequence(self) -> int:
-        """Return the number of the next ADD received."""
-        self._sequence += 1
+        """Return the number of the next ADD received.
+
+        Milliseconds since boot at least: a number is not handed out again after all records were lost.
+        """
+        self._sequence = max(self._sequence + 1, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3))
         return self._sequence
 
     @property
@@ -141,11 +147,16 @@ class Sandboxes:
             del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        """Return the file of a record. Interface names have no slash, and neither part begins with a dot."""
+        """Return the file of a record, another one for each key. Interface names have no slash."""
         container_id, ifname = key
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
-        return self._directory / f"{container_id}.{ifname}{_SUFFIX}"
+        return self._directory / f"{_escaped(container_id)}.{_escaped(ifname)}{_SUFFIX}"
+
+
+def _escaped(part: str) -> str:
+    """Return a part of a file's name without dots, of which one separates the parts."""
+    return part.replace("%", "%25").replace(".", "%2E")
 
 
 def decode(text: str) -> Record:
