@@ -23,10 +23,11 @@ from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeHost, NodeState, SandboxHost
+from ovnlet.drivers.host import NodeHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute

@@ -7,10 +7,14 @@ from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
 from ovnlet.core.resources.ovs import MARK
+from ovnlet.core.tunnel import carried
 
 
 def network(attachment: Attachment, allocation: Allocation, node: Node) -> Network:
-    """Return everything that the attachment should have on this node, in the pod and in OVS."""
+    """Return everything that the attachment should have on this node, in the pod and in OVS.
+
+    Raise NotReady where the MTU carries none of its addresses.
+    """
     veth = Veth(
         host=attachment.host_link,
         pod=attachment.ifname,
@@ -19,6 +23,7 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
         alias=ids.alias(*attachment.key),
     )
     ovs_port = port(attachment, allocation, node, veth.host)
+    allocation = carried(allocation, node)
     resources: set[Resource] = {
         veth,
         ovs_port,

@@ -184,11 +184,12 @@ class Pod:
 class Node:
     """Facts of this node that shape every pod's network.
 
-    ``mtu`` is for pods, in bytes; ``lacks`` are the kinds of qdisc, the action, and `nf_tables`, as far as its kernel
-    does not have them.
+    ``mtu`` is for pods, in bytes; ``mtu_unknown`` says why it had to be assumed. ``lacks`` are the
+    kinds of qdisc, the action, and `nf_tables`, as far as its kernel does not have them.
     """
 
     bridge: str
     mtu: int
     userspace: bool
     lacks: frozenset[str] = frozenset()
+    mtu_unknown: str = ""

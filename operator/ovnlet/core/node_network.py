@@ -23,6 +23,7 @@ from ovnlet.core.resources import (
     Sysctl,
 )
 from ovnlet.core.resources.ovs import MARK
+from ovnlet.core.tunnel import carried
 
 NF_TABLES = "nf_tables"
 
@@ -101,11 +102,12 @@ def network(
 
     ``host`` are the prefixes of the node's other links: none of them is routed to the pods.
     """
-    allocation = parse(text)
+    whole = parse(text)
+    allocation = carried(whole, node)
     port = Port(
         node.bridge,
         identity.host_link,
-        frozenset(_labels(identity, text, allocation).items()),
+        frozenset(_labels(identity, text, whole).items()),
         internal=True,
         mac=allocation.mac,
         mtu=node.mtu,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
+from ovnlet.core.tunnel import IPV6_LEAST, overhead
 from ovnlet.doctor.findings import Finding, fault, ok
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovsdb import unixctl
@@ -22,8 +23,6 @@ _TABLES = {
     "Interface": ("name", "error"),
 }
 _CONNECT_TIMEOUT = 3.0  # seconds
-# Bytes that Geneve takes from the MTU of pods (Kube-OVN's figure), by the tunnel's IP version.
-_GENEVE = {4: 100, 6: 120}
 # The external_ids without which ovn-controller does not start to work, see ovn-controller(8).
 _REQUIRED = ("system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip")
 # How to restart each daemon: as a service of the node, or as a pod.
@@ -169,12 +168,17 @@ def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
             "MTU", f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up", fix
         )
         return
-    most = link - _GENEVE[address.version]
+    most = link - overhead(root["external_ids"].get("ovn-encap-type", ""), address.version)
     if mtu > most:
         fix = (
             f"set mtu to {most} or less, or to 0, "
             f"or the MTU of the tunnel's link to {mtu + link - most}"
         )
         yield fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} at most", fix)
+    elif (mtu or most) < IPV6_LEAST:
+        fix = f"raise the MTU of the tunnel's link to {IPV6_LEAST + link - most} or more"
+        yield fault(
+            "MTU", f"pods have MTU {mtu or most} and no IPv6, which needs {IPV6_LEAST}", fix
+        )
     else:
         yield ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")

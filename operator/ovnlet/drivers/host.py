@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ from ovnlet.core import fixed, ids
 from ovnlet.core.errors import NotReady
 from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life, Node, NodeInterface, PortIdentity
-from ovnlet.core.node_network import NF_TABLES, HostPrefix
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     DuplicateIfaceId,
@@ -29,10 +28,10 @@ from ovnlet.core.resources import (
     Veth,
 )
 from ovnlet.core.resources.qos import POLICE
-from ovnlet.drivers.links.kernel_features import KernelFeatures
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.links.traffic_control import is_in_force
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
 
@@ -48,33 +47,6 @@ class Links(Protocol):
 
     def observe(self, identity: Any, desired: Network, /) -> Network: ...
     async def apply(self, identity: Any, steps: Sequence[Step], /) -> None: ...
-
-
-class NodeState:
-    """Facts of this node that shape every network: MTU, datapath, what the kernel lacks."""
-
-    def __init__(self, ovs: Ovs, node_links: NodeLinks, mtu: int) -> None:
-        self._ovs, self._node_links, self._mtu = ovs, node_links, mtu
-        self.features = KernelFeatures()
-        self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
-
-    @property
-    def facts(self) -> Node:
-        """Return them as they are now."""
-        lacking = self.features.lacking
-        if not self._node_links.has_tables:
-            lacking |= {NF_TABLES}
-        mtu = self._mtu or self._tunnel_mtu()
-        return Node(self._ovs.bridge, mtu, self._ovs.userspace, lacking)
-
-    def _tunnel_mtu(self) -> int:
-        """Return the tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
-        address = _first_address(self._ovs.chassis.get("ovn-encap-ip", ""))
-        if address not in self._tunnel:
-            mtu = PodLinks.mtu_of(address) if address else None
-            overhead = 120 if address and address.version == 6 else 100
-            self._tunnel = {address: mtu - overhead if mtu else 1400}
-        return self._tunnel[address]
 
 
 class PortHost:
@@ -273,14 +245,6 @@ async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, No
         await links
     finally:
         await ahead
-
-
-def _first_address(text: str) -> IPv4Address | IPv6Address | None:
-    """`ovn-encap-ip` may list several; the first is the tunnels' own."""
-    try:
-        return ip_address(text.partition(",")[0].strip())
-    except ValueError:
-        return None
 
 
 def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:

@@ -16,9 +16,10 @@ from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
 from ovnlet.core.resources import ABSENT, Masquerade, Network
 from ovnlet.core.resources.nftables import TABLE
-from ovnlet.drivers.host import NodeHost, NodeState
+from ovnlet.drivers.host import NodeHost
 from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.loop import converge

@@ -25,6 +25,7 @@ from ovnlet.core.node_network import (
 from ovnlet.core.resources import Address, Network
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
+from ovnlet.core.tunnel import without_ipv6
 from ovnlet.core.values import prefix, split
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
@@ -184,7 +185,13 @@ class NodeScope(NodeWideScope[NodeInterface]):
             self._passes.add(self.only)
 
     def _notices(self) -> Iterator[Notice]:
-        if self._reach.outgoing and NF_TABLES in self.host.node.lacks:
+        node = self.host.node
+        if node.mtu_unknown:
+            text = f"{node.mtu_unknown}: pods have an MTU of {node.mtu} until it is known"
+            yield Notice("TunnelMtuUnknown", text)
+        if problem := without_ipv6(parse(self._text), node):
+            yield Notice("Ipv6NotPossible", problem)
+        if self._reach.outgoing and NF_TABLES in node.lacks:
             text = "natOutgoing is not done: this node's kernel has no nf_tables"
             yield Notice("NatNotDone", text)
 

@@ -16,13 +16,13 @@ from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
-from ovnlet.core.shaping import unenforced
 from ovnlet.core.values import split
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
-from ovnlet.reconcile.outcome import Notice, Outcome, Target
+from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 
@@ -255,8 +255,6 @@ class PodScope:
         if edited:
             self.remember(replace(record, good=good))
             self._passes.force(attachment.key)
-        rounded = [Notice("AnnotationRounded", text) for text in allocation.notices]
-        lacking = unenforced(allocation.qos, self.host.node)
         return Target(
             attachment,
             desired,
@@ -264,7 +262,7 @@ class PodScope:
             edited=edited,
             first=record.good is None,
             problems=allocation.problems,
-            notices=(*rounded, *(Notice("RateNotEnforced", text) for text in lacking)),
+            notices=notices(allocation, self.host.node),
         )
 
     def _now(self, record: Record) -> Mapping[str, str]:
