@@ -307,10 +307,10 @@ def test_what_the_kernel_lacks_is_told_and_not_tried(
     text = {key("ingress_rate"): "5", key("egress_rate"): "5", key("latency"): "10"}
     node = replace(NODE, lacks=frozenset(lacks))
     assert set(things(text, node)) == kinds
-    words = list(shaping.unenforced(read(text), node))
+    words = list(shaping.unenforced(read(text), node, "a_h"))
     assert [line.partition(" not")[0].partition(",")[0] for line in words] == told
     assert all("kernel has no sch_" in line for line in words)
-    assert list(shaping.unenforced(Qos(), node)) == []
+    assert list(shaping.unenforced(Qos(), node, "a_h")) == []
 
 
 @pytest.mark.parametrize(
@@ -332,4 +332,4 @@ def test_a_bridge_in_the_kernel_polices_besides(
     assert {each.rate for each in found.values() if isinstance(each, TbfQdisc | PoliceFilter)} <= {
         5 * MBIT
     }
-    assert bool(list(shaping.unenforced(read(text), node))) == (not enforcing)
+    assert bool(list(shaping.unenforced(read(text), node, "a_h"))) == (not enforcing)

@@ -186,6 +186,7 @@ class Node:
 
     ``mtu`` is for pods, in bytes; ``mtu_unknown`` says why it had to be assumed. ``lacks`` are the
     kinds of qdisc, the action, and `nf_tables`, as far as its kernel does not have them.
+    ``unpoliced`` are links of the node on which ovs-vswitchd makes no police filter.
     """
 
     bridge: str
@@ -193,3 +194,4 @@ class Node:
     userspace: bool
     lacks: frozenset[str] = frozenset()
     mtu_unknown: str = ""
+    unpoliced: frozenset[str] = frozenset()

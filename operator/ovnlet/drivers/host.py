@@ -27,10 +27,10 @@ from ovnlet.core.resources import (
     Resource,
     Veth,
 )
-from ovnlet.core.resources.qos import POLICE
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.links.traffic_control import is_in_force
+from ovnlet.drivers.links.veths import index_of
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
@@ -160,10 +160,15 @@ class PortHost:
                 await self._police(each)
 
     async def _police(self, policer: PoliceFilter) -> None:
-        """Where no filter comes of it although the kernel has the action, the shaper in the pod has to do."""
+        """Where no filter comes of it although the kernel has the action, the shaper in the pod has to do.
+
+        A link that went or was made again meanwhile says nothing.
+        """
+        before = index_of(policer.host)
         await self._ovs.reapply.filter(policer.host)
         if not is_in_force(policer):
-            self._state.features.give_up(POLICE)
+            if before and before == index_of(policer.host):
+                self._state.give_up_policing(policer.host)
             raise NotReady(
                 f"ovs-vswitchd makes no filter on {policer.host} of its ingress_policing_rate"
             )

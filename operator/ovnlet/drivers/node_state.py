@@ -16,6 +16,8 @@ from ovnlet.drivers.ovs.ports import Ovs
 UNKNOWN = 1400
 # Seconds between two looks at the tunnel's link: while it is known, and while it is not.
 _RECHECK, _RECHECK_UNKNOWN = 10.0, 1.0
+# Seconds until a link on which ovs-vswitchd made no police filter gets another chance.
+_UNPOLICED = 600.0
 
 
 class NodeState:
@@ -40,6 +42,7 @@ class NodeState:
         self._tunnel: tuple[str, str] | None = None
         self._next_look = float("-inf")
         self._mtu, self._unknown = UNKNOWN, ""
+        self._unpoliced: dict[str, float] = {}
 
     @property
     def facts(self) -> Node:
@@ -47,11 +50,25 @@ class NodeState:
         lacking = self.features.lacking
         if not self._node_links.has_tables:
             lacking |= {NF_TABLES}
-        bridge, userspace = self._ovs.bridge, self._ovs.userspace
-        if self._set_mtu:
-            return Node(bridge, self._set_mtu, userspace, lacking)
-        self._look_at_tunnel()
-        return Node(bridge, self._mtu, userspace, lacking, self._unknown)
+        if not self._set_mtu:
+            self._look_at_tunnel()
+        return Node(
+            self._ovs.bridge,
+            self._set_mtu or self._mtu,
+            self._ovs.userspace,
+            lacking,
+            self._unknown,
+            frozenset(self._still_unpoliced()),
+        )
+
+    def give_up_policing(self, link: str) -> None:
+        """Count a link as one without a police filter for ten minutes: its rows made none."""
+        self._unpoliced[link] = self._now() + _UNPOLICED
+
+    def _still_unpoliced(self) -> list[str]:
+        for link in [each for each, end in self._unpoliced.items() if self._now() >= end]:
+            del self._unpoliced[link]
+        return list(self._unpoliced)
 
     def _look_at_tunnel(self) -> None:
         """Look at the tunnel's link if it is time, or another address or type is set.

@@ -76,6 +76,13 @@ def named(socket: Socket, which: str | int) -> Link | None:
     raise answer.error
 
 
+def index_of(name: str) -> int:
+    """Return the index of the node's link of that name, or 0 without one. Raise Refused or OSError."""
+    with Socket() as host:
+        found = named(host, name)
+    return found.index if found else 0
+
+
 def find(sandbox: Sandbox, attachment: Attachment) -> Found:
     """Return the attachment's pairs. Raise Refused or OSError.
 

@@ -262,7 +262,7 @@ class PodScope:
             edited=edited,
             first=record.good is None,
             problems=allocation.problems,
-            notices=notices(allocation, self.host.node),
+            notices=notices(allocation, self.host.node, attachment.host_link),
         )
 
     def _now(self, record: Record) -> Mapping[str, str]:

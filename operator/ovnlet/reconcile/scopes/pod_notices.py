@@ -7,11 +7,11 @@ from ovnlet.core.tunnel import without_ipv6
 from ovnlet.reconcile.outcome import Notice
 
 
-def notices(allocation: Allocation, node: Node) -> tuple[Notice, ...]:
-    """Return what is rounded, not enforced, or left out on this node."""
+def notices(allocation: Allocation, node: Node, link: str) -> tuple[Notice, ...]:
+    """Return what is rounded, not enforced on the node's link, or left out on this node."""
     small = without_ipv6(allocation, node)
     return (
         *(Notice("AnnotationRounded", text) for text in allocation.notices),
-        *(Notice("RateNotEnforced", text) for text in unenforced(allocation.qos, node)),
+        *(Notice("RateNotEnforced", text) for text in unenforced(allocation.qos, node, link)),
         *([Notice("Ipv6NotPossible", small)] if small else ()),
     )
