@@ -245,7 +245,10 @@ class StrictNode:
     def _ensure_route(self, route: Route) -> None:
         link = self._end(route)
         strict_routes.remove(self.kernel, link, route)
-        self.kernel.add_route(link, Entry(route.destination, route.via, route.source, PROTOCOL))
+        metric = strict_routes.chosen(route)
+        self.kernel.add_route(
+            link, Entry(route.destination, route.via, route.source, PROTOCOL, metric)
+        )
 
     def _end(
         self, resource: Sysctl | Offload | Address | Route | CompetingRoute | TbfQdisc

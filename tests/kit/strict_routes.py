@@ -8,13 +8,15 @@ from ovnlet.core.resources.netlink import PROTOCOL
 
 
 def seen(veth: Veth, pod: Link, desired: Network) -> Iterator[Route | CompetingRoute]:
-    contested = {resource.destination for resource in desired if isinstance(resource, Route)}
+    contested = {each.destination: each.later for each in desired if isinstance(each, Route)}
     for entry in pod.routes:
         if is_ours(entry):
-            yield Route(veth.key, pod.name, entry.destination, entry.via, entry.source)
+            yield Route(
+                veth.key, pod.name, entry.destination, entry.via, entry.source, _later(entry)
+            )
         elif (
             entry.destination in contested
-            and competes(entry)
+            and competes(entry, contested[entry.destination])
             and not _is_of_an_address(entry, pod, desired)
         ):
             where = veth.key, pod.name, entry.destination
@@ -22,10 +24,15 @@ def seen(veth: Veth, pod: Link, desired: Network) -> Iterator[Route | CompetingR
 
 
 def remove(kernel: StrictKernel, link: Link, doomed: Route | CompetingRoute) -> None:
-    """Whatever of ours leads there; of a stranger's just that one."""
+    """Whatever of ours leads there at that metric; of a stranger's just that one."""
     for entry in [entry for entry in link.routes if entry.destination == doomed.destination]:
-        if is_ours(entry) if isinstance(doomed, Route) else _is(entry, doomed):
+        same = _is_of(entry, doomed) if isinstance(doomed, Route) else _is(entry, doomed)
+        if same:
             kernel.delete_route(link, entry)
+
+
+def _is_of(entry: Entry, route: Route) -> bool:
+    return is_ours(entry) and _later(entry) == route.later
 
 
 def _is(entry: Entry, rival: CompetingRoute) -> bool:
@@ -34,12 +41,21 @@ def _is(entry: Entry, rival: CompetingRoute) -> bool:
 
 
 def is_ours(entry: Entry) -> bool:
-    return entry.protocol == PROTOCOL and entry.chosen is None
+    return entry.protocol == PROTOCOL and (_later(entry) == 0 or 100 <= _later(entry) < 1000)
 
 
-def competes(entry: Entry) -> bool:
+def chosen(route: Route) -> int | None:
+    """The metric that a route of ours asks for; None for the usual one."""
+    return usual_metric(route.destination, PROTOCOL) + route.later if route.later else None
+
+
+def _later(entry: Entry) -> int:
+    return entry.metric - usual_metric(entry.destination, PROTOCOL)
+
+
+def competes(entry: Entry, later: int = 0) -> bool:
     """With a route of ours to the same destination: not ours, and of no worse metric."""
-    return not is_ours(entry) and entry.metric <= usual_metric(entry.destination, PROTOCOL)
+    return not is_ours(entry) and _later(entry) <= later
 
 
 def _is_of_an_address(entry: Entry, pod: Link, desired: Network) -> bool:

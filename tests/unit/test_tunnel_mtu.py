@@ -13,6 +13,7 @@ from ovnlet.core.identity import Node
 from ovnlet.core.resources import Address, Port, Route, Veth
 from ovnlet.core.tunnel import overhead
 from ovnlet.drivers.node_state import UNKNOWN, NodeState
+from unit.test_node_scope import TEXT, Host, nic
 
 pytestmark = [pytest.mark.review2, pytest.mark.looptime]
 OVN = "ovn.kubernetes.io"
@@ -159,3 +160,16 @@ def test_l10_only_what_needs_ipv6_needs_1280_bytes() -> None:
     network = desired.network(attachment, replace(DUAL, mtu=1280), small)
     assert len([each for each in network if isinstance(each, Address)]) == 2
     assert {each.mtu for each in network if isinstance(each, Veth)} == {1280}
+
+
+async def test_l10_the_node_is_told_of_an_unknown_mtu_and_of_one_without_ipv6() -> None:
+    """L10: both are Events on the Node."""
+    node = Node("br-int", 1200, userspace=False, mtu_unknown="ovn-encap-ip 192.0.2.1 is on no link")
+    own = nic(Host(node))
+    own.put(TEXT)
+    outcome = await own.reconcile()
+    assert outcome is not None
+    assert [notice.reason for notice in outcome.notices] == ["TunnelMtuUnknown", "Ipv6NotPossible"]
+    assert "192.0.2.1 is on no link" in outcome.notices[0].text
+    found = {each.ip.version for each in outcome.observed if isinstance(each, Address)}
+    assert found == {4}
