@@ -11,6 +11,7 @@ from ovnlet.core.settings import Settings
 from ovnlet.kube import objects, subnets
 from ovnlet.kube.chassis_name import ChassisName
 from ovnlet.kube.condition import Condition
+from ovnlet.kube.events import Recorder
 from ovnlet.kube.object_store import Kind, Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
@@ -34,11 +35,12 @@ class Subscriber:
 class ClusterView:
     """Follows the Node and all Subnets."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
+        self._recorder = recorder
         self._subscriber: Subscriber | None = None
-        self._condition = Condition(access, self._name)
-        self._chassis_name = ChassisName(access, self._name)
+        self._condition = Condition(access, self._name, self._refused)
+        self._chassis_name = ChassisName(access, self._name, self._refused)
         self._beside_kube_ovn = settings.chassis == "observe"
         self.reachable = Reachability(self._condition)
         kind = Kind("", "v1", "nodes", f"metadata.name={self._name}")
@@ -69,6 +71,11 @@ class ClusterView:
     def facts(self, subnet: str) -> Mapping[str, str] | None:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
         return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _refused(self, why: str) -> None:
+        """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
+        if (node := self.own_node()) is not None:
+            self._recorder.record(node, "Warning", "NodePatchRefused", why)
 
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)

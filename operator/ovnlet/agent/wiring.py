@@ -118,7 +118,7 @@ class Agent:
         self.state = State()
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.heard, self.state.known))
-        self.cluster = ClusterView(settings, access)
+        self.cluster = ClusterView(settings, access, self.recorder)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 

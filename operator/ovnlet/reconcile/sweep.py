@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.scopes.pod import PodScope, Records
@@ -52,15 +52,27 @@ class Sweep:
         self._suspects: set[AttachmentKey] = set()
 
     async def round(self) -> None:
-        """Look once. With OVSDB or the API server away nothing is judged, and what was suspected is forgotten."""
+        """Look once. Where something cannot be looked at nothing is judged, and what was suspected is forgotten.
+
+        That is with OVSDB or the API server away, and with the agent out of descriptors.
+        """
         try:
-            found = [each for each in self._marked.found() if self._is_unknown(each[0])]
-            known = [record.attachment for record in self._records]
-            await self._refresh()
-        except NotReady as reason:
+            suspects = await self._judge()
+        except (NotReady, NodeFault, OSError) as reason:
             self._suspects.clear()
             log.info("nothing is swept", reason=str(reason))
             return
+        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
+            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
+            self._scope.mark_deleted(suspects[key])
+            self._passes.add(key)
+        self._suspects = set(suspects)
+
+    async def _judge(self) -> dict[AttachmentKey, Attachment]:
+        """Rebuild lost records, and return what looks like garbage in this round."""
+        found = [each for each in self._marked.found() if self._is_unknown(each[0])]
+        known = [record.attachment for record in self._records]
+        await self._refresh()
         left = [
             (each, ours)
             for each, ours in found
@@ -71,14 +83,9 @@ class Sweep:
             for attachment, ours in left
             if ours and self._is_garbage(attachment)
         }
-        suspects |= {
+        return suspects | {
             attachment.key: attachment for attachment in known if self._is_orphan(attachment)
         }
-        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
-            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
-            self._scope.mark_deleted(suspects[key])
-            self._passes.add(key)
-        self._suspects = set(suspects)
 
     def _is_unknown(self, attachment: Attachment) -> bool:
         return self._records.get(attachment.key) is None and not self._scope.is_deleted(

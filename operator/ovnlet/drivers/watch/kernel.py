@@ -79,6 +79,23 @@ class Watch:
         self._paused: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._tables: socket.socket | None = None
+        self._broken: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Listen until cancelled, whether ``start`` was called before or not.
+
+        Raise what reading or following up a notification raised. Another call listens anew, and
+        begins with ``lost()``. Raise NodeFault as ``start`` does.
+        """
+        if self._socket is None:
+            self.start()
+            self._report_lost()
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            await self._broken
+        finally:
+            self._broken = None
+            self.close()
 
     def start(self) -> None:
         """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
@@ -96,13 +113,13 @@ class Watch:
                 f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
             ) from error
         self._socket = listener
-        asyncio.get_running_loop().add_reader(listener, self._read)
+        self._add_reader(listener, self._read)
         with suppress(OSError):  # a kernel without nf_tables
             self._tables = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
             )
             self._tables.bind((0, _TABLES))
-            asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
+            self._add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
@@ -113,7 +130,7 @@ class Watch:
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._socket = self._tables = None
+        self._socket = self._tables = self._paused = self._lost_later = None
 
     def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
         """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key."""
@@ -149,6 +166,20 @@ class Watch:
             if not keys:
                 del self._by_namespace[followed.namespace]
 
+    def _add_reader(self, listener: socket.socket, read: Callable[[], None]) -> None:
+        """Have it read when it is readable. What that raises ends ``run``, and all reading."""
+
+        def guarded() -> None:
+            try:
+                read()
+            except Exception as error:
+                if self._broken is None or self._broken.done():
+                    raise
+                self.close()
+                self._broken.set_exception(error)
+
+        asyncio.get_running_loop().add_reader(listener, guarded)
+
     def _read(self) -> None:
         """Read a bounded number of datagrams, then pause if this happens too often."""
         assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
@@ -181,8 +212,8 @@ class Watch:
 
     def _resume(self) -> None:
         self._paused = None
-        asyncio.get_running_loop().add_reader(self._socket, self._read)  # type: ignore[arg-type]
-        self._read()
+        assert self._socket is not None  # noqa: S101 - the timer is cancelled before it is closed
+        self._add_reader(self._socket, self._read)
 
     def _lost(self) -> None:
         """Report it now, or as soon as five seconds are over since the last time."""
