@@ -1,4 +1,4 @@
-"""The scopes of the chassis and of the CNI files: what they desire, remember, leave alone and report."""
+"""The scopes of the chassis and of the CNI files: what they desire, keep and report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

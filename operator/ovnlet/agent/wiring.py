@@ -1,4 +1,4 @@
-"""The agent's wiring: a table of parts, each made with the parts that it needs, and the order of their lives."""
+"""The agent's wiring: each part with the parts that it needs, and the order of start and stop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,7 +18,7 @@ from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.chassis import ChassisIdentity
+from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
@@ -28,6 +28,7 @@ from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.ovs.chassis import ChassisDriver
+from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
@@ -48,6 +49,7 @@ from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.scopes.chassis import ChassisScope
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
@@ -59,7 +61,7 @@ from ovnlet_cni.server import Server
 
 # Seconds. kubelet gives a pod 30 s to end; an ADD that is cut short is undone within this.
 GRACE = 10.0
-# What start-up suspects to be garbage is looked at again soon, since it is removed only when seen twice.
+# Seconds. Garbage is removed only when seen twice, so the second resync follows start-up soon.
 SECOND_LOOK = 2.0
 _EXEMPTION = f" (annotation {REPAIR}: off exempts this pod)"
 
@@ -74,7 +76,7 @@ class Agent:
     """Every part of one node's agent, built from the settings alone."""
 
     def __init__(self, settings: Settings) -> None:
-        """Make the parts, from those that need nothing to those that need the others."""
+        """Make the parts, each after those that it needs."""
         self.settings, run_dir = settings, Path(settings.run_dir)
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
@@ -109,7 +111,15 @@ class Agent:
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
-        self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
+        run_dirs = Path(settings.ovsdb).parent, Path(settings.ovn_run_dir)
+        self.health = Health(self.ovs, *run_dirs)
+        self.forwarding = Forwarding(
+            settings.bridge,
+            *run_dirs,
+            installed=lambda: self.ovs.has_installed,
+            lost=lambda: self.owners.notify(("flows", settings.bridge)),
+            blocked=lambda name: self.owners.notify(("port", name)),
+        )
         self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
 
     def _make_cluster(self, settings: Settings) -> None:
@@ -117,7 +127,7 @@ class Agent:
         self.recorder = Recorder(access, settings.node_name)
         self.state = State()
         kind = pods.of_node(settings.node_name)
-        self.pods = Relist(access, Store(kind, pods.read, self.state.heard, self.state.known))
+        self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
@@ -135,6 +145,14 @@ class Agent:
             mode=settings.chassis,
             repair=settings.repair,
             known_as=self.cluster.known_as,
+        )
+        self.flows_scope = FlowsScope(
+            FlowsDriver(self.forwarding),
+            FlowsIdentity(settings.bridge),
+            self.loop.passes("flows"),
+            Status("flows", of_node, self.metrics),
+            owners=self.owners,
+            repair=settings.repair,
         )
         self.node_scope = NodeScope(
             PortHost(self.node_links, self.ovs, self.node_state, clock),
@@ -171,6 +189,7 @@ class Agent:
         )
         for name, scope in (
             ("chassis", self.chassis_scope),
+            ("flows", self.flows_scope),
             ("node", self.node_scope),
             ("pod", self.pod_scope),
             ("cni", self.cni_scope),
@@ -235,7 +254,7 @@ class Agent:
         return self.startup.verdict or self.health.verdict
 
     async def run(self) -> None:
-        """Run until cancelled; what was started is stopped in reverse order."""
+        """Run until cancelled; stop in reverse order what was started."""
         self.records.load()
         for record in self.records:
             self.pod_scope.register(record.attachment)
@@ -256,11 +275,13 @@ class Agent:
                 await resync(every, self.startup.resync, soon=SECOND_LOOK)
 
     def _parts(self) -> list[Coroutine[None, None, None]]:
+        """Return what runs from start-up until the agent is stopped."""
         return [
             self.kopf.run(),
             *(relist.run() for relist in self.relists),
             self.recorder.run(),
             self.health.run(),
+            self.forwarding.run(),
             self.probes.run(),
             self.file_watch.run(),
             *self.cluster.parts(),

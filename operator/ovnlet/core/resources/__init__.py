@@ -7,7 +7,7 @@ in place. ``within`` is the key of the resource whose removal removes this one t
 
 from typing import Protocol
 
-from ovnlet.core.resources.chassis import Bridge, ChassisId
+from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile
 from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
 from ovnlet.core.resources.nftables import Masquerade
@@ -39,6 +39,7 @@ Resource = (
     | Limited
     | ChassisId
     | Bridge
+    | Flows
     | CniFile
 )
 Key = tuple[object, ...]
@@ -82,6 +83,7 @@ ORDER: tuple[type[Resource], ...] = (
     LeafQdisc,
     ChassisId,
     Bridge,
+    Flows,
     CniFile,
 )
 
@@ -95,6 +97,7 @@ __all__ = [
     "CniFile",
     "CompetingRoute",
     "DuplicateIfaceId",
+    "Flows",
     "HtbQdisc",
     "Key",
     "LeafQdisc",

@@ -43,6 +43,11 @@ class Port:
         return None
 
     @property
+    def needs_remedy(self) -> bool:
+        """Whether its repair concerns the whole node: ovn-controller computes all flows again."""
+        return self.uninstalled
+
+    @property
     def ids(self) -> dict[str, str]:
         """Our external_ids as a dict."""
         return dict(self.external_ids)

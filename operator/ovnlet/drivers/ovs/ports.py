@@ -139,6 +139,12 @@ class Ovs:
         root = self._index.root()
         return hints.chassis_ids(root[1]) if root else {}
 
+    @property
+    def has_installed(self) -> bool:
+        """Whether OVN reports any port of the integration bridge as installed."""
+        names = (name for name in self._index.interfaces if self.is_installed(name))
+        return any(self.is_plugged(n) and self._index.bridge_of(n) == self.bridge for n in names)
+
     def is_installed(self, name: str) -> bool:
         """Return whether OVN reports this interface as installed."""
         return installed(self._index.interface(name))

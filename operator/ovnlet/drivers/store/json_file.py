@@ -1,4 +1,4 @@
-"""A few words that survive a restart of the agent: one small JSON file of texts by name."""
+"""One small JSON file of texts by name, which survives a restart of the agent."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ import structlog
 
 from ovnlet.drivers.store import atomic
 
-log = structlog.get_logger("memory")
+log = structlog.get_logger("json_file")
 
 
 class JsonFile:
-    """Replaced as a whole. What cannot be read is logged and taken for nothing.
+    """A file that is replaced as a whole. One that cannot be read is logged and counts as empty.
 
-    What cannot be written holds in memory: ``restore`` tries again.
+    What cannot be written stays in memory, and ``restore`` tries again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,13 +22,15 @@ class JsonFile:
         self._wanted: dict[str, str] | None = None
 
     def read(self) -> dict[str, str]:
-        """Return the texts of the file; none if it is missing or not as we write it."""
+        """Return the texts; empty where the file is missing or cannot be read."""
         try:
             return self._read()
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError) as error:
-            log.warning("what is remembered cannot be read", path=str(self._path), error=str(error))
+            log.warning(
+                "file cannot be read and is ignored", path=str(self._path), error=str(error)
+            )
             return {}
 
     def write(self, values: Mapping[str, str]) -> None:
