@@ -95,7 +95,9 @@ async def kept(run: Callable[[], Any]) -> None:
 
 
 @pytest.fixture
-async def bare(tmp_path: Path, server: ScriptedServer, follower: Follower) -> AsyncIterator[Replica]:
+async def bare(
+    tmp_path: Path, server: ScriptedServer, follower: Follower
+) -> AsyncIterator[Replica]:
     """Yield a replica that does not run yet."""
     del server
     made = Replica(
@@ -123,7 +125,7 @@ async def connected(replica: Replica) -> None:
         await replica.connected.wait()
 
 
-ODD = [
+ODD: list[tuple[str, Any]] = [
     ("get_schema", None),
     ("get_schema", {"tables": None}),
     ("get_schema", {"version": "1", "tables": {"T": {"columns": {"name": {"type": 5}}}}}),
@@ -209,4 +211,3 @@ async def test_what_cannot_be_sent_is_refused(replica: Replica) -> None:
     await connected(replica)
     with pytest.raises(Refused):
         await replica.transact([{"op": "insert", "row": {"x": object()}}])
-

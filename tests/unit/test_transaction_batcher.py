@@ -67,7 +67,7 @@ async def test_a_bad_build_fails_its_own_caller_only(
 async def test_an_unforeseen_answer_fails_its_batch_and_no_later_one(
     batcher: TransactionBatcher, database: Database, error: Exception
 ) -> None:
-    """L6: the outcome is unknown, so both callers look again; a commit that waits meanwhile is served."""
+    """L6: the outcome is unknown, so both callers look again; a later commit is served."""
     database.failures = [error]
     early = [asyncio.create_task(batcher.commit(lambda: [OP])) for _ in range(2)]
     await asyncio.sleep(0.5)
@@ -83,9 +83,7 @@ async def test_each_caller_gets_the_results_of_its_own_operations(
     batcher: TransactionBatcher, database: Database
 ) -> None:
     """L15: a barrier reads the number that its own operation has set."""
-    one, two = await asyncio.gather(
-        batcher.commit(lambda: [OP]), batcher.commit(lambda: [OP, OP])
-    )
+    one, two = await asyncio.gather(batcher.commit(lambda: [OP]), batcher.commit(lambda: [OP, OP]))
     assert (one, two) == ([{"count": 0}], [{"count": 1}, {"count": 2}])
     database.failures = [Refused("bad"), Refused("bad")]
     ends = await asyncio.gather(

@@ -1,10 +1,11 @@
 """The node's own Node and the Subnets as the API server has them, and the writes to its Node."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ovnlet.agent.supervisor import Part
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -57,9 +58,13 @@ class ClusterView:
         """Call ``subscriber`` with every change from now on."""
         self._subscriber = subscriber
 
-    def parts(self) -> list[Coroutine[None, None, None]]:
+    def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
-        return [self._condition.run(), self._chassis_name.run(), self._all_subnets()]
+        return [
+            Part("Node condition", self._condition.run),
+            Part("Node annotation", self._chassis_name.run),
+            Part("prefixes", self._all_subnets),
+        ]
 
     def known_as(self, system_id: str) -> None:
         """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""

@@ -224,7 +224,7 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall({name for step in steps for name in _uninstalled(step)})
+        await self._reinstall({name for name in operations.uninstalled(steps)})
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""
@@ -298,9 +298,3 @@ class Ovs:
             self._barrier.root_changed()
         if any(hints.affects_all(self.bridge, table, old, new) for table, _, old, new in changes):
             self._resync()
-
-
-def _uninstalled(step: Step) -> Iterator[str]:
-    """Yield the port's name if the step repairs a lost `ovn-installed`."""
-    if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
-        yield step.was.name

@@ -50,7 +50,7 @@ class TransactionBatcher:
                     await self._commit([member])
 
     async def _commit(self, batch: list[_Member]) -> bool:
-        """Commit a batch and resolve its members. Return False if it was refused and has several."""
+        """Commit a batch, resolve its members. Return False if it was refused and has several."""
         error: OvnletError = Disconnected("the commit was cancelled")
         try:
             await self._try(batch)

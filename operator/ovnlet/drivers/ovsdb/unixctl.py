@@ -48,7 +48,7 @@ def control_socket(run_dir: Path, daemon: str) -> Path:
 
 
 def _made_at(socket: Path) -> float | None:
-    """Return when the socket was made; None if it vanished since it was listed: its daemon ended."""
+    """Return when the socket was made; None if it vanished meanwhile, because its daemon ended."""
     try:
         return socket.lstat().st_mtime
     except FileNotFoundError:

@@ -125,7 +125,7 @@ class Sandboxes:
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        """Remove a record, on disk and in memory. Raise OSError if the file stays, and keep both."""
+        """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
         self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
             self._drop(record.attachment)
