@@ -77,8 +77,12 @@ class Ovs:
         self._tracker = InstalledTracker(changed, record_install_time)
         self._waits = RowWaits(self._index, self._database, link_exists)
 
+    async def run(self) -> None:
+        """Follow the database until cancelled. Raise what is not foreseen, see ``Replica.run``."""
+        await self._database.run()
+
     def start(self) -> None:
-        """Start connecting, in a task."""
+        """Start ``run`` in a task."""
         self._database.start()
 
     async def close(self) -> None:
@@ -88,6 +92,15 @@ class Ovs:
     async def ready(self) -> None:
         """Wait until the rows are known. There is no time-out."""
         await self._database.connected.wait()
+
+    async def ready_within(self, seconds: float) -> None:
+        """Wait until the rows are known, up to ``seconds``. Raise NotReady after that.
+
+        A network that is desired by rows of no session, or of a lost one, would be a wrong one.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._database.connected.wait(), seconds)
+        self.require_connection()
 
     def health(self) -> str | None:
         """Return what is wrong with OVSDB; None if nothing is."""
@@ -211,7 +224,7 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall({name for step in steps for name in _uninstalled(step)})
+        await self._reinstall({name for name in operations.uninstalled(steps)})
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""
@@ -285,9 +298,3 @@ class Ovs:
             self._barrier.root_changed()
         if any(hints.affects_all(self.bridge, table, old, new) for table, _, old, new in changes):
             self._resync()
-
-
-def _uninstalled(step: Step) -> Iterator[str]:
-    """Yield the port's name if the step repairs a lost `ovn-installed`."""
-    if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
-        yield step.was.name
