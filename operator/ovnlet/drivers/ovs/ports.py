@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import PortIdentity
-from ovnlet.core.plan import Step, Verb
+from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
@@ -224,7 +224,7 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall({name for name in operations.uninstalled(steps)})
+        await self._reinstall(set(operations.uninstalled(steps)))
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""
