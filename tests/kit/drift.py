@@ -63,15 +63,21 @@ def down_and_up(node: StrictNode, n: int) -> None:
 def change_link(node: StrictNode, n: int) -> None:
     link = _end(node, n)
     if link:
-        match n // 2 % 4:
+        match n // 2 % 5:
+            case 4:
+                node.kernel.set_arp(link, False)
             case 0:
-                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 8 % 3])
+                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 10 % 3])
             case 1:
                 node.kernel.set_mac(link, "02:00:00:00:00:99")
             case 2:
                 node.kernel.set_alias(link, "mine")
             case _:
-                node.kernel.rename(link, f"other{n // 8 % 2}")
+                node.kernel.rename(link, f"other{n // 10 % 2}")
+
+
+def lose_loopback(node: StrictNode, _: int) -> None:
+    node.kernel.set_loopback(False)
 
 
 def delete_link(node: StrictNode, n: int) -> None:
@@ -176,6 +182,13 @@ def overwrite_labels(node: StrictNode, _: int) -> None:
         row.installed, row.lost = None, True
 
 
+def block_port(node: StrictNode, _: int) -> None:
+    """`ovs-ofctl mod-port ... no-forward`."""
+    row = node.rows.get(node.host)
+    if row:
+        row.blocked = ("no-forward",)
+
+
 def add_foreign_row(node: StrictNode, n: int) -> None:
     """A port of another vendor; one that claims our iface-id; one with our mark elsewhere or under another name."""
     ours = ids.mark(*node.attachment.key)
@@ -254,6 +267,7 @@ def ovn(node: StrictNode, _: int) -> None:
 GENTLE: tuple[Drift, ...] = (
     down_and_up,
     change_link,
+    lose_loopback,
     delete_link,
     change_address,
     add_address,
@@ -268,8 +282,8 @@ GENTLE: tuple[Drift, ...] = (
     ovn,
 )
 LIMITS: tuple[Drift, ...] = (change_rows_of_limits, change_traffic_control, add_foreign_limit)
-# A lost `ovn-installed` needs an ovn-controller to show.
-WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels)
+# A lost `ovn-installed` needs an ovn-controller to show, a blocked port an ovs-vswitchd.
+WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels, block_port)
 ALL = (*GENTLE, obstruct)
 
 

@@ -15,7 +15,17 @@ from ovnlet.core import ids
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.plan import diff as real_diff
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Route, Sysctl, Veth
+from ovnlet.core.resources import (
+    ABSENT,
+    Address,
+    Loopback,
+    Network,
+    Offload,
+    Port,
+    Route,
+    Sysctl,
+    Veth,
+)
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import OWNED_IDS
 
@@ -147,7 +157,7 @@ def leaves_nothing(world: World, diff: Diff) -> None:
     node = world.open_node(diff)
     before = others(node)
     reconcile(node, ABSENT, diff)
-    assert node.inventory() == before
+    assert others(node) == node.inventory() - _loopback(node) == before
 
 
 def spares_others(world: World, diff: Diff) -> None:
@@ -231,7 +241,7 @@ ALL: tuple[Law, ...] = (
 
 def _by_default(step: Step) -> bool:
     """What a link is born with depends on the namespace's defaults, so a setting not seen before is always written."""
-    return step.was is None and isinstance(step.resource, Sysctl | Offload)
+    return step.was is None and isinstance(step.resource, Sysctl | Offload | Loopback)
 
 
 def others(node: StrictNode) -> Facts:
@@ -240,13 +250,18 @@ def others(node: StrictNode) -> Facts:
     rows = {row.name for row in node.our_rows()}
     return frozenset(
         fact
-        for fact in node.inventory()
+        for fact in node.inventory() - _loopback(node)
         if not (fact[0] in {"link", "setting", "address", "route", "qdisc"} and fact[1:3] in mine)
         and not (fact[0] == "limit" and fact[1] == ids.mark(*node.attachment.key))
         and not (fact[0] == "plug" and fact[1] in rows)
         and not (fact[0] == "row" and fact[2] in rows)
         and not (fact[0] == "external_id" and fact[1] in rows)
     )
+
+
+def _loopback(node: StrictNode) -> Facts:
+    """The pod's `lo`: ours to set up, and nobody's to leave or to take along."""
+    return frozenset({("loopback", node.kernel.loopback_up)})
 
 
 def _competes(fact: tuple[object, ...], desired: Network) -> bool:

@@ -81,6 +81,7 @@ class Link:
     born: int
     alias: str = ""
     up: bool = False
+    arp: bool = True
     peer: "Link | None" = None
     tx_checksum: bool = True
     htb: int | None = None
@@ -102,6 +103,7 @@ class StrictKernel:
         self._links: list[Link] = []
         self._births = 0
         self.defaults = {"disable_ipv6": "0", "accept_ra": "1"}
+        self.loopback_up = True
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links))
@@ -163,6 +165,13 @@ class StrictKernel:
             link.up = False
             link.addresses = [held for held in link.addresses if held.ip.version == 4]
             link.routes = []
+
+    def set_arp(self, link: Link, on: bool) -> None:
+        link.arp = on
+
+    def set_loopback(self, up: bool) -> None:
+        """The pod's `lo`."""
+        self.loopback_up = up
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         if mtu < _MIN_MTU_OF_IPV6:

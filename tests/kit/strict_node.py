@@ -19,6 +19,7 @@ from ovnlet.core.resources import (
     Address,
     CompetingRoute,
     DuplicateIfaceId,
+    Loopback,
     Network,
     Offload,
     OvsPolicing,
@@ -39,7 +40,7 @@ class Row:
     """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth.
 
     ``external_ids`` are the Interface's, ``mark`` is the one in the Port's. ``lost`` is an `ovn-installed` that
-    somebody overwrote: OVN does not bring it back unless asked.
+    somebody overwrote: OVN does not bring it back unless asked. ``blocked`` are flags that stop its traffic.
     """
 
     bridge: str
@@ -48,6 +49,7 @@ class Row:
     mark: str | None = None
     installed: int | None = None
     lost: bool = False
+    blocked: tuple[str, ...] = ()
     born: int = 0
 
     @property
@@ -76,6 +78,8 @@ class StrictNode:
         for host, pod in self.pairs():
             veth = _veth(host, pod, desired)
             found |= {veth, *_addresses(veth, pod, desired), *_settings(veth, pod, desired)}
+            if any(isinstance(resource, Loopback) for resource in desired):
+                found.add(Loopback(veth.key, self.kernel.loopback_up))
             found |= set(strict_routes.seen(veth, pod, desired))
             found |= set(strict_traffic.seen(veth.key, host, pod, desired))
         return frozenset(found)
@@ -128,7 +132,8 @@ class StrictNode:
                 ours.pop(MARK, None)
             orphaned = row.installed is not None and row.name not in linked
             uninstalled = row.lost and row.name in linked
-            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
+            labels = frozenset(ours.items())
+            yield Port(row.bridge, row.name, labels, orphaned, uninstalled, blocked=row.blocked)
 
     def _limits(self, ports: list[Port]) -> Iterable[OvsQos | OvsPolicing]:
         port = next(
@@ -158,10 +163,8 @@ class StrictNode:
                 self._ensure_veth(resource)
             case Port():
                 self._ensure_port(resource)
-            case Sysctl(name=name, value=value):
-                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
-            case Offload(tx_checksum=tx_checksum):
-                self._end(resource).tx_checksum = tx_checksum
+            case Sysctl() | Offload() | Loopback():
+                self._ensure_setting(resource)
             case Address(ip=ip, noprefixroute=flag):
                 self.kernel.add_address(
                     self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL
@@ -174,6 +177,15 @@ class StrictNode:
                 self.traffic.put(
                     resource, self._end(resource) if isinstance(resource, TbfQdisc) else None
                 )
+
+    def _ensure_setting(self, resource: Sysctl | Offload | Loopback) -> None:
+        match resource:
+            case Sysctl(name=name, value=value):
+                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
+            case Offload(tx_checksum=tx_checksum):
+                self._end(resource).tx_checksum = tx_checksum
+            case Loopback(up=up):
+                self.kernel.set_loopback(up)
 
     def _remove(self, resource: Resource) -> None:
         match resource:
@@ -210,12 +222,13 @@ class StrictNode:
         for link in (host, host.peer):
             self.kernel.set_mtu(link, veth.mtu)
             self.kernel.set_up(link)
+        self.kernel.set_arp(host.peer, veth.arp)
 
     def _ensure_port(self, port: Port) -> None:
         row = self.rows.get(port.name) or self.add_row(Row(port.bridge, port.name))
         before = row.external_ids
         row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
-        row.mark, row.lost = port.ids[MARK], False
+        row.mark, row.lost, row.blocked = port.ids[MARK], False, ()
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
 
@@ -273,7 +286,10 @@ class StrictNode:
 
     def inventory(self) -> frozenset[tuple[object, ...]]:
         """Everything there is, as comparable facts."""
-        facts: set[tuple[object, ...]] = set(self.traffic.facts())
+        facts: set[tuple[object, ...]] = {
+            *self.traffic.facts(),
+            ("loopback", self.kernel.loopback_up),
+        }
         for link in self.kernel:
             here = (link.netns, link.name)
             facts.add(("qdisc", *here, link.htb, link.leaf, link.policer, link.shaper))
@@ -284,6 +300,7 @@ class StrictNode:
                     link.mac,
                     link.mtu,
                     link.up,
+                    link.arp,
                     link.alias,
                     link.tx_checksum,
                     link.born,
@@ -293,7 +310,7 @@ class StrictNode:
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.born))
+            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.blocked, row.born))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)
 
@@ -303,7 +320,7 @@ def _veth(host: Link, pod: Link, desired: Network) -> Veth:
     wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
     mtu = host.mtu if wanted and pod.mtu == wanted.mtu else pod.mtu
     alias = host.alias if wanted and pod.alias == wanted.alias else pod.alias
-    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up)
+    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up, pod.arp)
 
 
 def _addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:

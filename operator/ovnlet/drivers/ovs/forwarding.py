@@ -87,11 +87,10 @@ class Forwarding:
         return port.flags if port else ()
 
     async def clear_flags(self, names: Iterable[str]) -> None:
-        """Clear the flags of these ports. Raise NotReady or NodeFault."""
-        ports = [self._flagged[name] for name in names if name in self._flagged]
-        if ports:
-            await openflow.clear_flags(self._socket, ports)
-            await self.look()
+        """Clear the flags of these ports, as far as they are there. Raise NotReady or NodeFault."""
+        present = (await openflow.look(self._socket)).ports
+        await openflow.clear_flags(self._socket, [present[n] for n in names if n in present])
+        await self.look()
 
     async def reinstall(self) -> None:
         """Have ovn-controller connect to the bridge again, and wait until its flows are there.
