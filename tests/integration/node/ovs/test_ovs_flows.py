@@ -207,7 +207,7 @@ async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
     hints: list[str] = []
     here = switch.directory
     forwarding = Forwarding(
-        "br-int", here, here, installed=lambda: False, blocked=lambda name: hints.append(name)
+        "br-int", here, here, installed=lambda: False, blocked=hints.append
     )
     ovs = Ovs(str(switch.socket), "br-int", forwarding=forwarding)
     ovs.start()
