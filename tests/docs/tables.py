@@ -1,4 +1,7 @@
-"""Tables of pages whose other text is written by hand: between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""Generated tables in pages that are written by hand.
+
+A table is between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +19,7 @@ _PLACE = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def filled(page: str, made: Mapping[str, Callable[[], str]]) -> str:
-    """The page with each of its tables as the code has it; a table that has no place in it is an error."""
+    """Return the page with its tables generated; raise ValueError if it lacks a place for one."""
     places = {found[2] for found in _PLACE.finditer(page)}
     if places != set(made):
         raise ValueError(
@@ -33,7 +36,10 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Least and most of a value, in text, and values just outside; zero means none of it where it is allowed."""
+    """The least and the most allowed value of an annotation, and values just outside.
+
+    Where zero is allowed it means that there is no limit.
+    """
 
     least: str
     most: str
@@ -57,7 +63,8 @@ _QUANTITY = Bound(
     "12k",
     "1T",
     ("11k", "1001G"),
-    "bits per second as a quantity (`500k`, `10M`, `1Gi`), from `12k` to `1T`; of the pod's first interface",
+    "bits per second as a quantity (`500k`, `10M`, `1Gi`), from `12k` to `1T`;"
+    " of the pod's first interface",
 )
 BANDWIDTHS = ("kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth")
 BOUNDS: Mapping[str, Bound] = {
@@ -122,7 +129,8 @@ def _pods() -> str:
 
 def _own() -> str:
     what = (
-        "`fix`, `report` or `off`: what is done about drift of this pod, instead of the agent's setting `repair`."
+        "`fix`, `report` or `off`: what is done about drift of this pod,"
+        " instead of the agent's setting `repair`."
         " For pods with NET_ADMIN that change their routes on purpose"
     )
     return _table(
@@ -131,7 +139,7 @@ def _own() -> str:
 
 
 def _limits() -> str:
-    """Names that share a bound share a line."""
+    """Return the table of the limits; names with the same bound share a row."""
     lines: dict[str, list[str]] = {}
     for name in annotations._QOS:
         lines.setdefault(BOUNDS[name].told, []).append(name)
@@ -156,10 +164,13 @@ def _nodes() -> str:
 
 
 _VERBS = {
-    "ADD": "waits up to 110 s in all for the annotations, the port and `ovn-installed`; repeating it is success",
+    "ADD": (
+        "waits up to 110 s in all for the annotations, the port and `ovn-installed`;"
+        " repeating it is success"
+    ),
     "DEL": (
         "by container ID and interface alone; repeating it is success;"
-        " with the agent down a note is left and honoured later"
+        " with the agent down a pending delete is recorded and done later"
     ),
     "CHECK": (
         "one look, no API call; fails with the plan that would be needed for what prevResult lists,"
@@ -170,7 +181,8 @@ _VERBS = {
         " unlisted but alive is logged and kept"
     ),
     "STATUS": (
-        "50 when this node cannot attach pods, 51 when ovs-vswitchd is gone and running pods may be cut off;"
+        "50 when this node cannot attach pods, 51 when ovs-vswitchd is gone and running pods may be"
+        " cut off;"
         " with the reason"
     ),
     "VERSION": f"answered by the plugin itself: {', '.join(SUPPORTED_VERSIONS)}",

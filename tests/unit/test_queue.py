@@ -1,4 +1,4 @@
-"""The queue: bursts coalesce, a caller's pass begins after its call, failures are repeated on a fake clock."""
+"""The queue: bursts coalesce, a pass begins after its call, failures are repeated."""
 
 import asyncio
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The sweep: lost records are rebuilt, garbage is seen twice, and nothing is judged without a list."""
+"""The sweep: lost records are rebuilt, garbage is seen twice, nothing is judged without a list."""
 
 import asyncio
 

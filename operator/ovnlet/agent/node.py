@@ -1,4 +1,4 @@
-"""The node's view of the cluster: its own Node and the Subnets, and what the agent writes to its Node."""
+"""The node's own Node and the Subnets as the API server has them, and the writes to its Node."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,14 +16,16 @@ from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
 
-# Seconds. A restart of ovs-vswitchd is no outage worth a taint on the Node.
+# Seconds. A restart of ovs-vswitchd is shorter, and must not put a taint on the Node.
 LASTING = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What to call with the Node's annotations, with the prefixes that the cluster's router reaches, once all
-    Subnets are known, and with the name of a Subnet whose pods have something to follow.
+    """The callbacks for changes of the Node and of the Subnets.
+
+    ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
+    reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
     """
 
     annotated: Callable[[Mapping[str, str]], None]
@@ -50,7 +52,7 @@ class ClusterView:
         ]
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber`` of every change from now on."""
+        """Call ``subscriber`` with every change from now on."""
         self._subscriber = subscriber
 
     def parts(self) -> list[Coroutine[None, None, None]]:
@@ -58,7 +60,7 @@ class ClusterView:
         return [self._condition.run(), self._chassis_name.run(), self._all_subnets()]
 
     def known_as(self, system_id: str) -> None:
-        """Write the chassis that this node is to the Node: Kube-OVN's controller must know it."""
+        """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""
         if self._beside_kube_ovn:
             self._chassis_name.want(system_id)
 
@@ -84,7 +86,7 @@ class ClusterView:
             self._reach()
 
     async def _all_subnets(self) -> None:
-        """Report prefixes only once all Subnets are known: one that is not known yet is not gone."""
+        """Report prefixes once all Subnets are known: one that is not known yet is not deleted."""
         await self.subnets.complete.wait()
         self._reach()
 
@@ -95,7 +97,7 @@ class ClusterView:
 
 
 class Reachability:
-    """The Node's condition NetworkUnavailable. An outage is reported only once it has lasted three seconds."""
+    """The Node's condition NetworkUnavailable, which reports outages longer than three seconds."""
 
     def __init__(self, condition: Condition) -> None:
         self._condition = condition
@@ -106,10 +108,10 @@ class Reachability:
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        self._condition.tell(True, message)
+        self._condition.report(True, message)
 
     def down(self, why: str) -> None:
-        """Report that it does not, unless it works again within three seconds."""
+        """Report that it does not work, unless ``up`` is called within three seconds."""
         if self._failing is None:
             loop = asyncio.get_running_loop()
-            self._failing = loop.call_later(LASTING, self._condition.tell, False, why)
+            self._failing = loop.call_later(LASTING, self._condition.report, False, why)

@@ -1,6 +1,6 @@
-"""Probes and metrics over HTTP: what kubelet and Prometheus ask, answered from memory.
+"""Probes and metrics over HTTP for kubelet and Prometheus, answered from memory.
 
-No answer forks, waits for OVSDB or for the API server: a node in trouble is when the probes matter most.
+No handler forks, or waits for OVSDB or the API server: probes matter most while those are down.
 """
 
 import asyncio
@@ -16,7 +16,11 @@ _PAUSE = 1.0
 
 
 class Probes:
-    """``/healthz``: the loop turns. ``/readyz``: pods can be attached. ``verdict`` is read, never waited for."""
+    """The HTTP server. ``address`` is host and port; None serves nothing.
+
+    ``/healthz`` succeeds while the event loop runs, ``/readyz`` while pods can be attached.
+    ``verdict`` returns what keeps the node from attaching pods; it must not block.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,7 @@ class Probes:
         )
 
     async def run(self) -> None:
-        """Serve until cancelled. A port that is taken is tried again: the agent works without probes as well."""
+        """Serve until cancelled. Retry each second while the port is taken; raise nothing."""
         if self._address is None:
             return
         host, _, port = self._address.rpartition(":")

@@ -23,7 +23,7 @@ log = structlog.get_logger("agent")
 
 
 class Startup:
-    """First makes right what runs; only then lets the runtime send new pods.
+    """Repairs existing pods first; only then lets the runtime send new ones.
 
     ``verdict`` says why the node takes no pods yet; None once start-up is over.
     """
@@ -50,7 +50,7 @@ class Startup:
         self.verdict: Verdict | None = Verdict("the agent is starting")
 
     async def run(self) -> None:
-        """Go through the steps. What a step waits for, such as the first list of pods, may take any time."""
+        """Run the steps in order. Wait without a bound, for example for the first list of pods."""
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("has not read OVSDB yet", self._ovs_ready),
             ("has not looked at this node's pods yet", self._settle),
@@ -66,7 +66,7 @@ class Startup:
         log.info("serving", attachments=len(list(self._records)))
 
     async def resync(self) -> None:
-        """Look at everything, and sweep what dead sandboxes left."""
+        """Run a pass for every key, and remove what dead sandboxes left."""
         with self._timed():
             for relist in self._relists:
                 relist.request()
@@ -83,10 +83,11 @@ class Startup:
             await self._loop.passes("cni").run(own)
 
     async def _settle(self) -> None:
-        """Run a pass for every key, and the deletions that the plugin noted while no agent answered."""
+        """Run a pass for every key, and the deletions recorded while no agent answered."""
         await asyncio.gather(self._loop.settle(), *self._deletions(), return_exceptions=True)
 
     def _deletions(self) -> list[Coroutine[None, None, None]]:
+        """Return one coroutine for each DEL that the plugin left as a file."""
         found = self._pending.read()
         if found.skipped:
             log.warning("not notes of deletions, skipped", files=found.skipped)

@@ -1,4 +1,4 @@
-"""The agent's wiring: a table of parts, each made with the parts that it needs, and the order of their lives."""
+"""The agent's wiring: each part with the parts that it needs, and the order of start and stop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -61,7 +61,7 @@ from ovnlet_cni.server import Server
 
 # Seconds. kubelet gives a pod 30 s to end; an ADD that is cut short is undone within this.
 GRACE = 10.0
-# What start-up suspects to be garbage is looked at again soon, since it is removed only when seen twice.
+# Seconds. Garbage is removed only when seen twice, so the second resync follows start-up soon.
 SECOND_LOOK = 2.0
 _EXEMPTION = f" (annotation {REPAIR}: off exempts this pod)"
 
@@ -76,7 +76,7 @@ class Agent:
     """Every part of one node's agent, built from the settings alone."""
 
     def __init__(self, settings: Settings) -> None:
-        """Make the parts, from those that need nothing to those that need the others."""
+        """Make the parts, each after those that it needs."""
         self.settings, run_dir = settings, Path(settings.run_dir)
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
@@ -128,7 +128,7 @@ class Agent:
         self.recorder = Recorder(access, settings.node_name)
         self.state = State()
         kind = pods.of_node(settings.node_name)
-        self.pods = Relist(access, Store(kind, pods.read, self.state.heard, self.state.known))
+        self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
@@ -255,7 +255,7 @@ class Agent:
         return self.startup.verdict or self.health.verdict
 
     async def run(self) -> None:
-        """Run until cancelled; what was started is stopped in reverse order."""
+        """Run until cancelled; stop in reverse order what was started."""
         self.records.load()
         for record in self.records:
             self.pod_scope.register(record.attachment)
@@ -276,6 +276,7 @@ class Agent:
                 await resync(every, self.startup.resync, soon=SECOND_LOOK)
 
     def _parts(self) -> list[Coroutine[None, None, None]]:
+        """Return what runs from start-up until the agent is stopped."""
         return [
             self.kopf.run(),
             *(relist.run() for relist in self.relists),

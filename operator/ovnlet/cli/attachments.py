@@ -63,7 +63,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """Show one pod, `node/ovn0`, `node/chassis`, `node/flows` or `node/cni`: desired and observed side by side."""
+    """Show one pod, or node/ovn0, node/chassis, node/flows, node/cni: desired beside observed."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return
@@ -112,7 +112,7 @@ def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
 @socket_option
 @output_option
 def apply(pod: str, socket: str, output: str) -> None:
-    """Apply the plan of one pod, or of what is of the node, now, whatever the setting `repair` says.
+    """Apply the plan of one pod or of the node itself at once, whatever the setting `repair` says.
 
     Exit with code 2 if steps are left.
     """

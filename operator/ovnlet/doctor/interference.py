@@ -1,4 +1,4 @@
-"""Examines what may stop traffic and is not ours: rules, routes and neighbours in pods and on the node."""
+"""Examines what may stop traffic and is not ours: rules, routes, neighbours."""
 
 from collections.abc import Iterator
 from pathlib import Path

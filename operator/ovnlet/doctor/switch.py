@@ -148,7 +148,7 @@ def _chassis(root: Row) -> Iterator[Finding]:
 
 
 def _host_name(root: Row, node_name: str) -> Iterator[Finding]:
-    """Report that OVN knows the node by another name: such a chassis is not who `requested-chassis` asks for.
+    """Report a host name other than the Node's name, by which `requested-chassis` finds no chassis.
 
     Without the key ovn-controller takes the kernel's host name.
     """

@@ -1,4 +1,4 @@
-"""Ports and links of one identity: what the kernel and OVSDB show, and each step sent to its driver."""
+"""The hosts of ports: observe the kernel and OVSDB together, and send each step to its driver."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -37,20 +37,25 @@ from ovnlet.reconcile.stages import Clock, untimed
 
 # Seconds. ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
 _LINK_TIMEOUT = 2.0
-# OVSDB is asked for again within a second; a DEL must be answered within five.
+# OVSDB is reconnected within a second; a DEL must be answered within five.
 _CONNECT_TIMEOUT = 3.0
 _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class Links(Protocol):
-    """The kernel's side of an identity: ``links.pod`` and ``links.node`` implement it."""
+    """The kernel's side of an identity. ``links.pod`` and ``links.node`` implement it."""
 
-    def observe(self, identity: Any, desired: Network, /) -> Network: ...
-    async def apply(self, identity: Any, steps: Sequence[Step], /) -> None: ...
+    def observe(self, identity: Any, desired: Network, /) -> Network:
+        """Return all that is ours of this identity in the kernel. Raise Taken."""
+        ...
+
+    async def apply(self, identity: Any, steps: Sequence[Step], /) -> None:
+        """Carry out the steps in their order. Raise NotReady or NodeFault."""
+        ...
 
 
 class NodeState:
-    """Facts of this node that shape every network: MTU, datapath, what the kernel lacks."""
+    """The facts of this node for every network: MTU, datapath, what the kernel lacks."""
 
     def __init__(self, ovs: Ovs, node_links: NodeLinks, mtu: int) -> None:
         self._ovs, self._node_links, self._mtu = ovs, node_links, mtu
@@ -59,7 +64,7 @@ class NodeState:
 
     @property
     def facts(self) -> Node:
-        """Return them as they are now."""
+        """The current facts."""
         lacking = self.features.lacking
         if not self._node_links.has_tables:
             lacking |= {NF_TABLES}
@@ -67,7 +72,10 @@ class NodeState:
         return Node(self._ovs.bridge, mtu, self._ovs.userspace, lacking)
 
     def _tunnel_mtu(self) -> int:
-        """Return the tunnel's link less 100 bytes for Geneve (Kube-OVN's figure), 120 over IPv6; 1400 if unknown."""
+        """Return the MTU of the tunnel's link less the overhead, in bytes; 1400 if it is unknown.
+
+        Geneve takes 100 bytes (Kube-OVN's figure), 120 over IPv6.
+        """
         address = _first_address(self._ovs.chassis.get("ovn-encap-ip", ""))
         if address not in self._tunnel:
             mtu = PodLinks.mtu_of(address) if address else None
@@ -77,7 +85,7 @@ class NodeState:
 
 
 class PortHost:
-    """Fulfils ``reconcile.scope.Host`` for identities that have a port of br-int."""
+    """Implements ``reconcile.scope.Host`` for identities that have a port of br-int."""
 
     def __init__(self, links: Links, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         self._links, self._ovs, self._state, self._clock = links, ovs, state, clock
@@ -85,11 +93,11 @@ class PortHost:
 
     @property
     def node(self) -> Node:
-        """Return the facts of this node."""
+        """The facts of this node."""
         return self._state.facts
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB: what is desired follows from it too."""
+        """Wait up to three seconds for OVSDB, from which the desired network follows too."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await self._ovs.ready()
@@ -106,7 +114,7 @@ class PortHost:
         return _on_ports(kernel, desired, known) | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, identity: PortIdentity, plan: Plan) -> None:
-        """Carry out the steps, runs of one driver at a time. Raise NotReady or NodeFault."""
+        """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
         drivers = groupby(plan, key=self._driver(identity))
         runs = [(drive, tuple(steps)) for drive, steps in drivers]
         free = all(
@@ -121,23 +129,25 @@ class PortHost:
                 await drive(steps)
 
     async def installed(self, identity: PortIdentity) -> None:
-        """Return when ovs-vswitchd has the port and ovn-controller its flows. Wait without a bound."""
+        """Wait without a bound until ovs-vswitchd has the port and ovn-controller its flows."""
         await self._ovs.plugged(identity.host_link)
         await self._ovs.installed(identity.host_link)
 
     async def _turn(self) -> None:
-        """Work on one identity for each turn of the event loop: in a burst, STATUS and others get in between."""
+        """Wait for a turn of the event loop of its own, so that a burst does not delay STATUS."""
         async with self._turns:
             await asyncio.sleep(0)
 
     def _orphaned(self, row: Port, linked: set[str]) -> Port:
-        """A row that outlived its link would lend the next one a stale `ovn-installed`, or the old link's socket."""
+        """Mark a row that outlived its link: a new link would get its `ovn-installed` or socket."""
         stale = row.name not in linked and (
             self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name)
         )
         return replace(row, orphaned=stale)
 
     def _driver(self, identity: PortIdentity) -> Callable[[Step], _Drive]:
+        """Return the function that finds the driver of a step."""
+
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
             with self._clock("kernel"):
@@ -162,7 +172,7 @@ class PortHost:
         return driver
 
     async def _made(self, steps: Sequence[Step]) -> None:
-        """Wait for the link of an internal port: ovs-vswitchd makes it once it has the port."""
+        """Wait until ovs-vswitchd has made an internal port's link. Raise NotReady after 2 s."""
         for step in steps:
             if step.verb is Verb.ENSURE and isinstance(step.resource, Nic) and step.was is None:
                 name = step.resource.name
@@ -175,7 +185,7 @@ class PortHost:
                     ) from None
 
     async def _enforce(self, wanted: Sequence[HtbQdisc | PoliceFilter]) -> None:
-        """Have ovs-vswitchd make them: it does when it takes the rows in, and never looks again."""
+        """Make ovs-vswitchd apply missing limits: it applies a row once, and never checks."""
         if wanted:
             await self._ovs.caught_up()
         for each in wanted:
@@ -187,7 +197,11 @@ class PortHost:
                 await self._police(each)
 
     async def _police(self, policer: PoliceFilter) -> None:
-        """Where no filter comes of it although the kernel has the action, the shaper in the pod has to do."""
+        """Make ovs-vswitchd apply the filter. Raise NotReady where it does not.
+
+        The kernel may have the action and ovs-vswitchd still make no filter. Then the next pass
+        shapes inside the pod instead.
+        """
         await self._ovs.reapply.filter(policer.host)
         if not is_in_force(policer):
             self._state.features.give_up(POLICE)
@@ -197,18 +211,21 @@ class PortHost:
 
 
 class SandboxHost(PortHost):
-    """The host of attachments: sandboxes live or are dead, and marks on the node tell of lost records."""
+    """The host of attachments, which also reports dead sandboxes and finds lost attachments."""
 
     def __init__(self, links: PodLinks, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         super().__init__(links, ovs, state, clock)
         self._sandboxes = links
 
     def life(self, attachment: Attachment) -> Life:
-        """Return whether the sandbox lives, by the kernel's word."""
+        """Return whether the sandbox is alive, according to the kernel."""
         return self._sandboxes.life(attachment)
 
     def found(self) -> list[tuple[Attachment, bool]]:
-        """Return what marks on ports and links tell of, and what kube-ovn-cni made; with whether the mark is ours."""
+        """Return the attachments that marks on ports and links show, and whether each mark is ours.
+
+        Those that kube-ovn-cni made have none of ours. Raise NotReady without OVSDB.
+        """
         labelled = [(_labelled(*label), bool(label[1])) for label in self._ovs.labelled()]
         ports = [(each, ours) for each, ours in labelled if each is not None]
         keys = {attachment.key for attachment, _ in ports}
@@ -219,7 +236,7 @@ class SandboxHost(PortHost):
 
 
 def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
-    """An internal link lies within its port as it is; without one, ovs-vswitchd is about to take it away."""
+    """Put an internal link within its port, or leave it out: ovs-vswitchd removes it then."""
     nic = next((resource for resource in kernel if isinstance(resource, Nic)), None)
     if nic is None:
         return kernel
@@ -230,14 +247,14 @@ def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> N
 
 
 def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
-    """The row as it is known with its link in view; limits lie within their port, and have its key."""
+    """Return a row as judged with its link; limits get the key of their port."""
     if isinstance(row, OvsQos | OvsPolicing):
         return replace(row, port=known[row.port].key) if row.port in known else row
     return known[row.key] if isinstance(row, Port) else row
 
 
 async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
-    """Send the transaction before the link is made, so that ovsdb-server works while the kernel does."""
+    """Send the transaction before the link is made, so that ovsdb-server and the kernel overlap."""
     ahead = asyncio.ensure_future(rows)
     await asyncio.sleep(0)
     try:
@@ -247,7 +264,7 @@ async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, No
 
 
 def _first_address(text: str) -> IPv4Address | IPv6Address | None:
-    """`ovn-encap-ip` may list several; the first is the tunnels' own."""
+    """Return the first address of `ovn-encap-ip`, from which tunnels start; None if unusable."""
     try:
         return ip_address(text.partition(",")[0].strip())
     except ValueError:
@@ -255,7 +272,7 @@ def _first_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
-    """Return the attachment that a port's labels tell of; None where the port is of no sandbox.
+    """Return the attachment that a port's labels describe; None where it is of no sandbox.
 
     kube-ovn-cni's own labels have only a part of the container ID, in the name.
     """

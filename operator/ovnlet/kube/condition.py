@@ -27,7 +27,7 @@ class Condition(NodePatcher[tuple[str, str]]):
         """Return status and reason of the Node's condition; None if it has no such condition."""
         return node.unavailable
 
-    def tell(self, up: bool, message: str) -> None:
+    def report(self, up: bool, message: str) -> None:
         """Set the wanted condition. ``run`` writes it."""
         self._message = message
         self.want(UP if up else DOWN)

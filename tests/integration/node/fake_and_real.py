@@ -14,15 +14,16 @@ import pytest
 from integration.node import real_state
 from integration.node.ovs.vswitch import PrivateSwitch
 from integration.node.spaces import Bed, Space
-from kit.strict_kernel import (
+from kit.strict_kernel import StrictKernel
+from kit.strict_links import (
     NODE,
     POD,
     Entry,
     Link,
     Refused,
-    StrictKernel,
 )
-from kit.strict_node import Row, StrictNode
+from kit.strict_node import StrictNode
+from kit.strict_rows import Row
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources.ovs import MARK
 
@@ -195,8 +196,8 @@ class FakeAndRealNode(StrictNode):
         """Copy the fake's ovn-installed into the real rows: no ovn-controller runs here."""
         for row in self.rows.values():
             installed = row.installed is not None
-            if installed != self._installed.get(row.born, False):
-                self._installed[row.born] = installed
+            if installed != self._installed.get(row.serial, False):
+                self._installed[row.serial] = installed
                 words = (
                     ["set", f"external_ids:{INSTALLED}=true"]
                     if installed

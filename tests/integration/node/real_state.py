@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from integration.node.spaces import Space
-from kit.strict_kernel import KERNEL, POD, STATIC, Entry, Held, Link, usual_metric
+from kit.strict_links import KERNEL, POD, STATIC, Entry, Held, Link, usual_metric
 
 Fact = tuple[object, ...]
 _PROTOCOLS = {"kernel": KERNEL, "static": STATIC}

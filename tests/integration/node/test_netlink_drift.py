@@ -259,7 +259,7 @@ async def test_our_alias_on_a_link_of_another_kind_makes_it_not_ours(bed: Bed) -
 
 @pytest.mark.review2
 async def test_a_loopback_that_is_down_for_a_moment_is_the_runtimes_f3(bed: Bed) -> None:
-    """A runtime sets `lo` down moments before its DEL of our interface; nothing must set it up again."""
+    """A runtime sets `lo` down moments before it calls DEL; nothing may set it up again then."""
     await bed.converge(WANTED)
     bed.netlink = PodLinks(loopback_down=0.3)
     bed.pod.ip("link", "set", "lo", "down")

@@ -1,4 +1,4 @@
-"""What makes the node a chassis of OVN: rows of its Open_vSwitch database, and OVN's flows."""
+"""What makes a node a chassis of OVN: rows of its Open_vSwitch database, and OVN\'s flows."""
 
 from dataclasses import dataclass, field
 
@@ -25,11 +25,12 @@ class ChassisId:
 class Bridge:
     """The integration bridge.
 
-    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain switch
-    while ovn-controller is not connected. ``announced`` is only ever observed as False: the bridge was
-    made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was not made to
-    connect yet. ``remote`` is the last known spelling of its control socket in `ovn-bridge-remote`, which
-    is not compared: ovn-controller connects at once only when the spelling changes.
+    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain
+    switch while ovn-controller is not connected. ``announced`` is observed as False where the
+    bridge was made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was
+    not made to connect yet. It is never desired as False. ``remote`` is the last known spelling of
+    the bridge's control socket in `ovn-bridge-remote`. It is not compared: ovn-controller connects
+    at once only when the spelling changes.
     """
 
     name: str
@@ -53,7 +54,8 @@ class Bridge:
 class Flows:
     """OVN's flows in the integration bridge.
 
-    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed a port.
+    ``emptied`` is only ever observed: tables of OVN's without a flow although OVN has installed a
+    port.
     """
 
     bridge: str
@@ -66,7 +68,7 @@ class Flows:
 
     @property
     def within(self) -> None:
-        """Nothing: whoever removes the bridge has ovn-controller install them in the next one."""
+        """Nothing: ovn-controller installs them in the next bridge of that name."""
         return None
 
     @property

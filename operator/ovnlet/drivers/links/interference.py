@@ -1,7 +1,8 @@
 """What may keep traffic from our network and is not ours: rules, routes and neighbours of others.
 
-Who made it may want it, so it is named and never changed. Rules before that of the main table can send
-packets past our routes; more specific routes come before them; a permanent neighbour is never resolved.
+Its owner may want it, so it is named and never changed. Rules before that of the main table can
+send packets past our routes; more specific routes come before them; a permanent neighbour is never
+resolved.
 """
 
 import errno
@@ -19,8 +20,8 @@ from ovnlet.drivers.linux.rtnetlink import GETROUTE, Destination, checked, integ
 from ovnlet.drivers.linux.transport import DUMP, Request, Socket, attributes
 
 _GETNEIGH, _GETRULE = 30, 34
-# struct fib_rule_hdr: family, lengths of destination and source, type of service, table, two reserved
-# bytes, action, flags. struct ndmsg: family, interface index, state, flags, type. struct rtmsg.
+# struct fib_rule_hdr: family, lengths of destination and source, type of service, table, two
+# reserved bytes, action, flags. struct ndmsg: family, index, state, flags, type. struct rtmsg.
 _RULE = struct.Struct("=BBBBBxxBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -35,7 +36,7 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 @dataclass(frozen=True, slots=True)
 class Interference:
-    """Something foreign, in the words of iproute2. ``stops`` is whether it certainly stops traffic."""
+    """Something foreign, and how to remove it. ``stops`` is whether it surely stops traffic."""
 
     what: str
     remove: str
@@ -56,9 +57,10 @@ class _Route:
 
 
 def observe(netns: str, ifname: str) -> list[Interference]:
-    """Return what interferes with our interface, in the namespace at a path; empty for the node's own.
+    """Return what interferes with our interface. ``netns`` is a path, empty for the node's own.
 
-    Nothing interferes with an interface that is not there. Raise UnknownSandbox, NodeFault or OSError.
+    Nothing interferes with an interface that is not there. Raise UnknownSandbox, NodeFault or
+    OSError.
     """
     with ExitStack() as stack:
         if netns:
@@ -99,13 +101,14 @@ def _rule(body: bytes) -> tuple[int, str, int, int]:
     words += [f"to {ip_address(found[1])}/{to_length}"] if 1 in found else []
     words += [f"fwmark {integer(found[10]):#x}"] if 10 in found else []
     named = ((3, "iif"), (17, "oif"))
-    words += [f"{word} {found[key].rstrip(bytes(1)).decode()}" for key, word in named if key in found]
+    for key, word in named:
+        words += [f"{word} {found[key].rstrip(bytes(1)).decode()}"] if key in found else []
     priority = integer(found[6]) if 6 in found else 0
     return priority, " ".join(words), integer(found[15]) if 15 in found else table, action
 
 
 def _routes(kernel: Socket, index: int) -> Iterator[Interference]:
-    """Yield foreign routes of the main table within the destinations of ours, that come before ours."""
+    """Yield foreign routes of the main table that come before ours."""
     for family in _FAMILIES:
         body = _ROUTE.pack(family, 0, 0, 0, _MAIN, 0, 0, 0, 0)
         replies = kernel.dump(Request(GETROUTE, DUMP, body), empty=_NO_RULES)
@@ -121,7 +124,11 @@ def _routes(kernel: Socket, index: int) -> Iterator[Interference]:
 
 
 def _precedes(route: _Route, ours: list[Destination]) -> bool:
-    """A default route of ours leaves room for any other network; what stops packets is of nobody's network."""
+    """Return whether a foreign route takes packets from a route of ours.
+
+    Beside our default route there is room for other networks, but not for a route that only stops
+    packets.
+    """
     inside = [
         wide
         for wide in ours

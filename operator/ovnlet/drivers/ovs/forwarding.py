@@ -1,7 +1,8 @@
 """What the integration bridge forwards by: OVN's flow tables, and port flags that stop traffic.
 
-ovn-controller never reads its flows back. It believes in what it once installed, and a recompute sends only
-differences to that. So flows that somebody deletes stay away until it connects to the bridge again.
+ovn-controller never reads its flows back. It believes in what it once installed, and a recompute
+sends only differences to that. So flows that somebody deletes stay away until it connects to the
+bridge again.
 """
 
 import asyncio
@@ -23,22 +24,24 @@ log = structlog.get_logger("forwarding")
 
 # Seconds between two looks.
 EVERY = 1.0
-# OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a port. With a
-# local port that OVN has installed, neither is empty.
+# OVN's first and last table, from a port and to a port; the same numbers in every release since
+# 2.11. With a local port that OVN has installed, neither is empty.
 TABLES = (0, 65)
-# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects, and then
-# installs them again.
+# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects,
+# and then installs them again.
 CONFIRM = 2.0
-# Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is installing.
+# Seconds since ovn-controller or the bridge was made, while nothing is judged: flows are being
+# installed.
 SETTLING = 10.0
 # Seconds from the reconnect until the flows must be back; ovn-controller connects after 1 to 8 s.
 _BACK = 10.0
 
 
 class Forwarding:
-    """Looks every second. ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    """A look at flows and port flags, repeated every second.
 
-    ``installed`` tells whether OVN has installed a port of this bridge, so that it must have flows.
+    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when the flags of a port change.
+    ``installed`` returns whether OVN has installed a port of the bridge, which then must have flows.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
@@ -69,7 +72,7 @@ class Forwarding:
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:
-        """Look once. What cannot be looked at counts as right: other parts report a daemon that is away."""
+        """Look once. What cannot be looked at counts as right: `health` reports missing daemons."""
         try:
             found = await openflow.look(self._socket)
         except OvnletError as error:
@@ -95,13 +98,14 @@ class Forwarding:
     async def reinstall(self) -> None:
         """Have ovn-controller connect to the bridge again, and wait until its flows are there.
 
-        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not answer.
+        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not
+        answer.
         """
         vswitchd = unixctl.control_socket(self._ovs_run_dir, "ovs-vswitchd")
         await unixctl.call(vswitchd, "bridge/reconnect", self.bridge)
         try:
             async with asyncio.timeout(_BACK):
-                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - no event tells
+                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.1)
         except TimeoutError:
             text = (
@@ -122,7 +126,7 @@ class Forwarding:
             self._report_lost()
 
     async def _settled(self) -> bool:
-        """Return whether bridge and ovn-controller are there for a while, and the latter is connected."""
+        """Return whether bridge and ovn-controller are not new, and the latter is connected."""
         try:
             controller = unixctl.control_socket(self._ovn_run_dir, "ovn-controller")
             if any(0 <= _age(path) < self._settling for path in (self._socket, controller)):

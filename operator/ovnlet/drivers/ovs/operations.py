@@ -26,9 +26,9 @@ from ovnlet.drivers.ovsdb.encoding import (
 from ovnlet.drivers.ovsdb.replica import Op
 
 _REMOTE = "ovn-bridge-remote"
-# The keys of Open_vSwitch.external_ids that make this node a chassis of OVN. Without `hostname`, which
-# OVS's own start script writes, OVN takes the kernel's host name, and ports that ask for the Node's name
-# are not bound.
+# The keys of Open_vSwitch.external_ids that make this node a chassis of OVN. Without `hostname`,
+# which OVS's own start script writes, OVN takes the kernel's host name, and ports that ask for the
+# Node's name are not bound.
 CHASSIS_IDS = frozenset(
     {
         "system-id",

@@ -1,7 +1,7 @@
-"""The record of attachments: one small file each, on a tmpfs that vanishes when the namespaces do.
+"""The records of attachments: one small file each, on a tmpfs that a reboot clears.
 
-Written before the first step of an ADD and removed after the last of a DEL. A torn or foreign file
-is reported and skipped, never fatal: the mark in OVSDB and the alias in the pod rebuild it.
+A record is written before the first step of an ADD and removed after the last of a DEL. A truncated
+or foreign file is logged and skipped: the mark in OVSDB and the alias in the pod rebuild it.
 """
 
 import json
@@ -21,10 +21,10 @@ Owner = tuple[str, str]
 
 
 class Sandboxes:
-    """The records of this boot, in memory and under ``directory``; a write returns when it is in place.
+    """The records of this boot, in memory and under ``directory``. Writes return once in place.
 
-    Indexed by the runtime's side (container ID and interface), by the pod and by `iface-id`, so that no
-    look-up goes through all records.
+    Indexed by container ID and interface, by the pod and by `iface-id`, so that no look-up goes
+    through all records.
     """
 
     def __init__(self, directory: Path, boot_id: str) -> None:
@@ -36,7 +36,7 @@ class Sandboxes:
         self._sequence = 0
 
     def load(self) -> None:
-        """Read what an earlier agent left. Drop records of an earlier boot: their namespaces are gone."""
+        """Read all records. Remove those of an earlier boot, whose namespaces are gone."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(self._directory.iterdir()):
             if path.suffix != _SUFFIX:
@@ -57,7 +57,7 @@ class Sandboxes:
         return iter(tuple(self._records.values()))
 
     def get(self, key: AttachmentKey) -> Record | None:
-        """Return the record of this key, or of the part of the container ID that an adopted port's name had."""
+        """Return the record of this key, also one adopted with only a part of the container ID."""
         if record := self._records.get(key):
             return record
         container_id, ifname = key
@@ -76,7 +76,7 @@ class Sandboxes:
         return [self._records[key] for key in self._by_iface_id.get(iface_id, ())]
 
     def restore(self) -> None:
-        """Write again what somebody removed or tore; what is in memory holds."""
+        """Write each record again whose file is missing or differs: memory prevails."""
         for record in self:
             path = self._path(record.attachment.key)
             try:
@@ -94,18 +94,18 @@ class Sandboxes:
 
     @property
     def boot_id(self) -> str:
-        """The kernel's boot ID: a record of another one is of a sandbox that is gone."""
+        """The kernel's boot ID. Sandboxes of another one are gone."""
         return self._boot_id
 
     def put(self, record: Record) -> None:
-        """Remember a record; an unchanged one writes nothing."""
+        """Keep a record, in memory and on disk; write nothing if it is unchanged."""
         if self._records.get(record.attachment.key) == record:
             return
         self._write(self._path(record.attachment.key), record)
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        """Forget a record, in memory and on disk."""
+        """Remove a record, in memory and on disk."""
         if record := self._records.pop(key, None):
             self._drop(record.attachment)
         self._path(key).unlink(missing_ok=True)
@@ -141,7 +141,7 @@ class Sandboxes:
             del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        """Return the file of a record. Interface names have no slash, and neither part begins with a dot."""
+        """Return the file of a record. Raise ValueError where the key would leave the directory."""
         container_id, ifname = key
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
@@ -149,6 +149,7 @@ class Sandboxes:
 
 
 def decode(text: str) -> Record:
+    """Return the record in a file's text. Raise ValueError, TypeError or KeyError."""
     fields = json.loads(text)
     if fields["version"] != _VERSION:
         raise ValueError(f"version {fields['version']!r}, this agent writes {_VERSION}")

@@ -1,7 +1,8 @@
-"""The kernel's notifications, turned into hints: which attachment to look at, never what is true.
+"""The kernel's notifications as hints: which attachment to look at, never what is true.
 
-One socket on the node hears every pod's namespace (NETLINK_LISTEN_ALL_NSID): each datagram carries the id of the
-namespace it is of, or none for the node's own. Silent in the kernel, and left to the resync: sysctls.
+One socket on the node receives those of every pod's namespace (NETLINK_LISTEN_ALL_NSID). Each
+datagram carries the id of its namespace, or none for the node's own. The kernel reports no change
+of a sysctl; the resync finds these.
 """
 
 import asyncio
@@ -38,8 +39,8 @@ _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_RCVBUFFORCE = 33
 # 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
 _BUFFER = 8 << 20
-# Datagrams of one batch; batches a second without a pause, and the pause of a storm, in seconds. 10,000
-# notifications a second cost 3 to 4 % of a core so.
+# Datagrams of one batch, batches a second without a pause, and the pause of a storm in seconds.
+# With these, 10,000 notifications a second cost 3 to 4 % of a core.
 _DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
 _LOST_EVERY = 5.0
 _IFNAME = 3
@@ -52,7 +53,10 @@ _OIF = 4
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node, the id of a namespace (-1: none), a table of nftables."""
+    """What is followed of a key: a link of the node, a namespace, a table of nftables.
+
+    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    """
 
     link: str
     index: int
@@ -61,10 +65,11 @@ class _Followed:
 
 
 class Watch:
-    """Calls ``changed(key)`` for each key that it follows, ``lost()`` where notifications were dropped.
+    """Calls ``changed(key)`` for a change, and ``lost()`` where notifications were dropped.
 
-    A storm is read in batches with pauses, so that a pod that changes its own network in a loop costs a
-    few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()`` in five seconds.
+    A storm is read in batches with pauses, so that a pod that changes its own network in a loop
+    costs a few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()``
+    in five seconds.
     """
 
     def __init__(self, changed: Callable[[Key], None], lost: Callable[[], None]) -> None:
@@ -81,7 +86,7 @@ class Watch:
         self._tables: socket.socket | None = None
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
+        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
         listener = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
@@ -116,7 +121,7 @@ class Watch:
         self._socket = self._tables = None
 
     def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
-        """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key."""
+        """Follow a link of the node, the namespace at a path and a table for this key, no more."""
         self.forget(key)
         index, namespace = 0, -1
         with Socket() as host:
@@ -125,7 +130,7 @@ class Watch:
                 self._by_index[index] = key
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
-                # A namespace that no link of the node's leads to has no id yet: -1.
+                # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
         self._by_name[link] = key
@@ -138,7 +143,7 @@ class Watch:
         return key in self._followed
 
     def forget(self, key: Key) -> None:
-        """Follow nothing of this key any more."""
+        """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
         _drop(self._by_name, followed.link, key)
@@ -175,6 +180,7 @@ class Watch:
             self._reads.spend(now)
 
     def _pause(self) -> None:
+        """Stop reading for 10 ms. The kernel queues meanwhile, and drops what does not fit."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)  # type: ignore[arg-type]  # it is open: this is its reader
         self._paused = loop.call_later(_PAUSE, self._resume)
@@ -185,7 +191,7 @@ class Watch:
         self._read()
 
     def _lost(self) -> None:
-        """Report it now, or as soon as five seconds are over since the last time."""
+        """Report a loss now, or five seconds after the last report."""
         loop = asyncio.get_running_loop()
         if self._lost_later is not None:
             return
@@ -201,7 +207,7 @@ class Watch:
         self._report_lost()
 
     def _read_tables(self) -> None:
-        """Hint who follows a table of nftables that changed; what was dropped may have been about any."""
+        """Hint the keys of the tables of nftables that changed; all after a loss."""
         assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
@@ -215,6 +221,7 @@ class Watch:
             self._changed(self._by_table[table])
 
     def _keys(self, data: bytes, namespace: int | None) -> Iterator[Key]:
+        """Yield the keys that a datagram concerns. ``namespace`` is None for the node's own."""
         try:
             for kind, flags, _, body in messages(data):
                 if namespace is not None:
@@ -226,7 +233,7 @@ class Watch:
             self._lost()
 
     def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
-        """Return who follows the link of the node that an address or a route is on."""
+        """Return the key that follows the link of the node that an address or a route is on."""
         if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
             return None
         if kind in (NEWADDR, DELADDR):
@@ -236,6 +243,7 @@ class Watch:
         return self._by_index.get(index)
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
+        """Return the key that follows a link of the node, by index; by name if it is a new one."""
         if kind not in (NEWLINK, DELLINK) and kind not in _TRAFFIC_CONTROL:
             return None
         (index,) = struct.unpack_from("=i", body, 4)
@@ -246,9 +254,11 @@ class Watch:
 
 
 def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
-    """Addresses of a link's own (duplicate address detection ends a second after every ADD) and routes it made itself.
+    """Return whether the kernel made the address or the route by itself.
 
-    They are none of ours, and come in nobody's place; what replaces something is a hint whoever made it.
+    These are link-local addresses (duplicate address detection ends a second after every ADD) and
+    routes of protocol `kernel`. They are not ours and replace nothing of ours. A notification with
+    NLM_F_REPLACE is always a hint.
     """
     if kind in (NEWADDR, DELADDR):
         return body[3] == _SCOPE_LINK
@@ -256,18 +266,22 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
 
 
 def _tables_of(data: bytes) -> set[str]:
-    """Return the tables of nftables that changed: the first attribute names the table, or the one that a thing is in."""
+    """Return the tables of nftables that changed.
+
+    The first attribute of each object names its table, and that of a table the table itself.
+    """
     names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
     return {name.decode(errors="replace") for name in names}
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
-    """An index or an id that the kernel handed on is another's by now."""
+    """Remove an entry unless it is another key's: the kernel reuses an index or an id."""
     if table.get(entry) == key:
         del table[entry]
 
 
 def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the id of a datagram's namespace; None for the node's own."""
     for level, kind, data in ancillary:
         if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
             return int.from_bytes(data[:4], "little", signed=True)

@@ -1,6 +1,6 @@
 """The scope of OVN's flows in the integration bridge.
 
-It is repaired whoever owns the chassis: like a recompute, the remedy changes nobody's configuration.
+They are repaired in a chassis of others too: like a recompute, the remedy configures nothing.
 """
 
 from collections.abc import Iterator

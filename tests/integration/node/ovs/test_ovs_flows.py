@@ -1,4 +1,4 @@
-"""OVN's flows in a real bridge, installed by a real ovn-controller: lost, noticed and installed again."""
+"""OVN's flows in a real bridge, from a real ovn-controller: lost, noticed, installed again."""
 
 import asyncio
 import subprocess
@@ -154,7 +154,7 @@ async def test_flows_that_somebody_deletes_are_back_within_seconds_f1(
 async def test_flows_that_go_with_the_fail_mode_are_back_within_seconds_f1(
     chassis: Chassis, ovs: Ovs
 ) -> None:
-    """ovs-vswitchd puts a flow of its own into the first table then, so that only the last one is empty."""
+    """ovs-vswitchd then puts a flow of its own into the first table: only the last one is empty."""
     async with running(chassis, ovs) as agent:
         chassis.switch.vsctl("set", "Bridge", "br-int", "fail_mode=standalone")
         await until(lambda: not chassis.complete())
@@ -206,14 +206,12 @@ async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
 ) -> None:
     hints: list[str] = []
     here = switch.directory
-    forwarding = Forwarding(
-        "br-int", here, here, installed=lambda: False, blocked=hints.append
-    )
+    forwarding = Forwarding("br-int", here, here, installed=lambda: False, blocked=hints.append)
     ovs = Ovs(str(switch.socket), "br-int", forwarding=forwarding)
     ovs.start()
     await ovs.ready()
     port = desired_port(attachment)
-    switch.ip("link", "add", port.name, "type", "dummy")
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name}p")
     await ovs.apply(ensure(port))
     await ovs.plugged(port.name)
     chassis = Chassis(switch)

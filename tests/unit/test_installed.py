@@ -1,4 +1,4 @@
-"""A lost `ovn-installed`: when it counts as lost, and how often ovn-controller is asked. On a fake clock."""
+"""When `ovn-installed` counts as lost, and how often ovn-controller recomputes. On a fake clock."""
 
 import asyncio
 from pathlib import Path
@@ -18,56 +18,56 @@ def row(*, installed: bool, ofport: int = 5) -> dict[str, Any]:
     return {"name": "c1_h", "external_ids": ids, "ofport": ofport}
 
 
-async def test_a_port_that_had_it_is_looked_at_soon() -> None:
+async def test_a_removed_ovn_installed_counts_as_lost_soon() -> None:
     hints: list[tuple[str, str]] = []
-    bindings = InstalledTracker(lambda mark, name: hints.append((mark, name)))
-    bindings.change(row(installed=True), row(installed=False))
+    tracker = InstalledTracker(lambda mark, name: hints.append((mark, name)))
+    tracker.change(row(installed=True), row(installed=False))
     await asyncio.sleep(0.2)
-    assert not bindings.is_lost("c1_h")
+    assert not tracker.is_lost("c1_h")
     await asyncio.sleep(0.2)
-    assert bindings.is_lost("c1_h")
+    assert tracker.is_lost("c1_h")
     assert hints == [("c1/eth0", "c1_h")]
-    bindings.change(row(installed=False), row(installed=True))
-    assert not bindings.is_lost("c1_h")
+    tracker.change(row(installed=False), row(installed=True))
+    assert not tracker.is_lost("c1_h")
 
 
-async def test_one_that_lost_it_together_with_our_mark_is_looked_at_as_soon() -> None:
-    bindings = InstalledTracker(lambda _mark, _name: None)
+async def test_one_removed_together_with_our_mark_counts_as_lost_as_soon() -> None:
+    tracker = InstalledTracker(lambda _mark, _name: None)
     cleared = {**row(installed=False), "external_ids": {}}
-    bindings.change(row(installed=True), cleared)
-    bindings.change(cleared, row(installed=False))
+    tracker.change(row(installed=True), cleared)
+    tracker.change(cleared, row(installed=False))
     await asyncio.sleep(0.4)
-    assert bindings.is_lost("c1_h")
+    assert tracker.is_lost("c1_h")
 
 
 async def test_a_port_that_ovn_rebinds_is_left_alone() -> None:
-    bindings = InstalledTracker(lambda _mark, _name: None)
-    bindings.change(row(installed=True), row(installed=False))
+    tracker = InstalledTracker(lambda _mark, _name: None)
+    tracker.change(row(installed=True), row(installed=False))
     await asyncio.sleep(0.1)
-    bindings.change(row(installed=False), row(installed=True))
+    tracker.change(row(installed=False), row(installed=True))
     await asyncio.sleep(60)
-    assert not bindings.is_lost("c1_h")
+    assert not tracker.is_lost("c1_h")
 
 
-async def test_a_port_that_never_had_it_is_given_time() -> None:
-    bindings = InstalledTracker(lambda _mark, _name: None)
-    bindings.change(row(installed=False, ofport=-1), row(installed=False))
+async def test_a_port_that_never_had_it_has_30_seconds() -> None:
+    tracker = InstalledTracker(lambda _mark, _name: None)
+    tracker.change(row(installed=False, ofport=-1), row(installed=False))
     await asyncio.sleep(29)
-    assert not bindings.is_lost("c1_h")
+    assert not tracker.is_lost("c1_h")
     await asyncio.sleep(2)
-    assert bindings.is_lost("c1_h")
+    assert tracker.is_lost("c1_h")
 
 
-async def test_a_port_that_a_new_session_finds_without_it_is_looked_at_sooner() -> None:
-    bindings = InstalledTracker(lambda _mark, _name: None)
-    bindings.change(None, row(installed=False))
+async def test_a_port_that_a_new_session_finds_without_it_has_3_seconds() -> None:
+    tracker = InstalledTracker(lambda _mark, _name: None)
+    tracker.change(None, row(installed=False))
     await asyncio.sleep(2)
-    assert not bindings.is_lost("c1_h")
+    assert not tracker.is_lost("c1_h")
     await asyncio.sleep(2)
-    assert bindings.is_lost("c1_h")
+    assert tracker.is_lost("c1_h")
 
 
-async def test_one_recompute_serves_all_and_a_storm_is_slowed(
+async def test_one_recompute_serves_all_callers_and_many_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Credentials: read from a kubeconfig or a service account, or refused with words that say why."""
+"""Credentials: read from a kubeconfig or a service account, or refused with a reason."""
 
 import base64
 import json
@@ -12,7 +12,10 @@ import pytest
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, tls
 
 SERVER = "https://192.0.2.1:6443"
-OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=unit -keyout key -out crt"
+OPENSSL = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc"
+    " -subj /CN=unit -keyout key -out crt"
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Whatever order the watch and the list are heard in, the newest news of a pod stands."""
+"""In any order of watch events and lists, the newest version of a pod is kept."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ def seen(name: str, version: int, uid: str = "") -> Seen:
 
 
 def follow(state: State) -> Store[Pod]:
-    """As the agent does."""
-    return Store(of_node("n0"), read, state.heard, state.known)
+    """Return a store that updates ``state``, as in the agent."""
+    return Store(of_node("n0"), read, state.update, state.synced)
 
 
 def uid_of(seen: Seen) -> str:
@@ -60,22 +60,22 @@ def test_a_pod_is_read_without_what_the_agent_does_not_need() -> None:
     assert pod == Pod("shop", "a", "uid-a", wanted, "uid-a")
 
 
-def test_only_a_change_is_told_and_a_complete_list_is_known() -> None:
-    told: list[tuple[str, str]] = []
+def test_only_a_change_is_notified_and_a_complete_list_is_known() -> None:
+    notified: list[tuple[str, str]] = []
     state = State()
-    state.subscribe(told.append)
+    state.subscribe(notified.append)
     pods = follow(state)
     pods.update(seen("a", 5))
     pods.update(seen("a", 5))
     assert not state.complete
     pods.replace([seen("a", 5)], 6)
     assert state.complete
-    assert told == [("shop", "a")]
+    assert notified == [("shop", "a")]
     pods.replace([seen("a", 7, "successor")], 8)
-    assert told == [("shop", "a"), ("shop", "a")]
+    assert notified == [("shop", "a"), ("shop", "a")]
 
 
-def test_a_pod_on_the_nodes_own_network_is_none_of_ours() -> None:
+def test_a_pod_on_the_hosts_network_is_ignored() -> None:
     assert read({**body(), "spec": {"hostNetwork": True}}) is None
 
 
@@ -97,7 +97,7 @@ def test_a_list_begun_before_newer_events_rolls_nothing_back() -> None:
     assert names(state) == {"edited": "13", "created": "14", "quiet": "2"}
 
 
-def test_what_a_list_lacks_is_gone_and_forgotten() -> None:
+def test_what_a_list_lacks_is_deleted() -> None:
     state = State()
     pods = follow(state)
     pods.update(seen("lost", 5))
@@ -106,7 +106,7 @@ def test_what_a_list_lacks_is_gone_and_forgotten() -> None:
     assert pods._newest.keys() == {("shop", "stays")}
 
 
-def test_an_old_deletion_spares_the_successor() -> None:
+def test_an_old_deletion_keeps_the_successor() -> None:
     state = State()
     pods = follow(state)
     pods.update(seen("web-0", 5, "first"))
@@ -115,7 +115,7 @@ def test_an_old_deletion_spares_the_successor() -> None:
     assert [pod.uid for pod in state] == ["second"]
 
 
-def test_a_cluster_restored_from_a_backup_is_believed() -> None:
+def test_a_cluster_restored_from_a_backup_is_accepted() -> None:
     state = State()
     pods = follow(state)
     pods.replace([seen("a", 900), seen("b", 901)], 1000)
@@ -126,7 +126,7 @@ def test_a_cluster_restored_from_a_backup_is_believed() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Seen]], list[tuple[list[Seen], int]]]:
-    """What truly happened, as events in order, and what a list would have said after each."""
+    """Draw events in order, and what a list would contain after each of them."""
     alive: dict[str, Seen] = {}
     events: list[tuple[str, Seen]] = []
     lists: list[tuple[list[Seen], int]] = [([], 1)]
@@ -143,20 +143,20 @@ def histories(draw: st.DrawFn) -> tuple[list[tuple[str, Seen]], list[tuple[list[
 
 
 @given(histories(), st.data())
-def test_any_interleaving_ends_with_the_truth(
+def test_any_interleaving_ends_with_the_last_list(
     history: tuple[list[tuple[str, Seen]], list[tuple[list[Seen], int]]], data: st.DataObject
 ) -> None:
-    """Lists come in order, each at any delay; events are lost or late; the last list is the last word."""
+    """Lists arrive in order with any delay, events are lost or late; the last list decides."""
     events, lists = history
     state = State()
     pods = follow(state)
-    told = data.draw(st.permutations([event for event in events if data.draw(st.booleans())]))
+    delivered = data.draw(st.permutations([event for event in events if data.draw(st.booleans())]))
     chosen = sorted(data.draw(st.lists(st.sampled_from(range(len(lists))), max_size=4)))
-    turns = data.draw(st.permutations(["event"] * len(told) + ["list"] * len(chosen)))
-    told, chosen = list(told), list(chosen)
+    turns = data.draw(st.permutations(["event"] * len(delivered) + ["list"] * len(chosen)))
+    delivered, chosen = list(delivered), list(chosen)
     for turn in turns:
         if turn == "event":
-            kind, pod = told.pop(0)
+            kind, pod = delivered.pop(0)
             (pods.update if kind == "seen" else pods.delete)(pod)
         else:
             pods.replace(*lists[chosen.pop(0)])

@@ -1,4 +1,7 @@
-"""Waiting for an API server, on a fake clock: for ever, never long at a time, and at rest for nothing."""
+"""Waiting for an API server: without an end, with short back-offs, idle when up to date.
+
+On a fake clock.
+"""
 
 import asyncio
 from itertools import islice
@@ -20,7 +23,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
 
 class Away:
-    """Credentials whose every session fails until ``back``."""
+    """Credentials of an API server that never answers; each session fails."""
 
     server = "https://192.0.2.1"
 
@@ -41,7 +44,7 @@ def pods() -> Store[Pod]:
     return Store(of_node("n0"), read, lambda _was, _now: None)
 
 
-async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> None:
+async def test_the_list_is_retried_without_end_and_at_least_every_five_seconds() -> None:
     away = Away()
     listing = Relist(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
@@ -53,7 +56,7 @@ async def test_the_list_is_tried_for_ever_and_at_least_every_five_seconds() -> N
     assert len(gaps) < 12 * 60, "too eager"
 
 
-async def test_a_kind_that_the_cluster_does_not_have_is_asked_for_seldom_and_for_ever() -> None:
+async def test_a_kind_that_the_cluster_does_not_have_is_requested_seldom_and_without_end() -> None:
     away = Away(404)
     listing = Relist(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
@@ -64,7 +67,7 @@ async def test_a_kind_that_the_cluster_does_not_have_is_asked_for_seldom_and_for
     assert not listing.store.complete.is_set()
 
 
-async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
+async def test_a_complete_list_is_not_requested_again() -> None:
     made = 0
 
     class Here(Relist[Pod]):
@@ -83,7 +86,7 @@ async def test_a_list_that_was_made_asks_for_nothing_more() -> None:
     task.cancel()
 
 
-async def test_kopfs_back_off_never_ends_and_can_be_begun_again() -> None:
+async def test_kopfs_back_off_never_ends_and_can_restart() -> None:
     backoff = EndlessBackoff()
     for _ in range(2):
         waits = list(islice(backoff, 1000))
@@ -161,7 +164,7 @@ async def test_an_answer_that_is_no_list_of_pods(page: object) -> None:
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_kopf_misses_a_kind_that_two_looks_miss_and_none_that_it_lists_late(
+async def test_kopf_misses_a_kind_that_two_checks_miss_and_none_that_it_lists_late(
     late: bool,
 ) -> None:
     access = cast("Access", Away())
