@@ -41,7 +41,7 @@ class Forwarding:
     """A look at flows and port flags, repeated every second.
 
     ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when the flags of a port change.
-    ``installed`` returns whether OVN has installed a port of the bridge, so that it must have flows.
+    ``installed`` returns whether OVN has installed a port of the bridge: then it must have flows.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
