@@ -23,7 +23,7 @@ AGENT: Mapping[str, frozenset[str]] = {
     "kind": frozenset(kind.__name__ for kind in ORDER),
     "outcome": frozenset({"attached", "updated", "repaired", "detached"}),
     "state": frozenset({"attached", "drifted", "not looked at yet"}),
-    "scope": frozenset({"pod", "node", "chassis", "cni"}),
+    "scope": frozenset({"pod", "node", "chassis", "flows", "cni"}),
     "reason": frozenset(get_args(Reason)),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {

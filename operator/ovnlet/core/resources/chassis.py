@@ -54,8 +54,8 @@ class Bridge:
 class Flows:
     """OVN's flows in the integration bridge.
 
-    ``emptied`` is only ever observed: tables of OVN's without a flow although OVN has installed a
-    port.
+    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed
+    a port.
     """
 
     bridge: str
@@ -68,7 +68,7 @@ class Flows:
 
     @property
     def within(self) -> None:
-        """Nothing: ovn-controller installs them in the next bridge of that name."""
+        """Nothing: if the bridge is made again, ovn-controller installs them in the next one."""
         return None
 
     @property

@@ -1,7 +1,7 @@
 """What the integration bridge forwards by: OVN's flow tables, and port flags that stop traffic.
 
 ovn-controller never reads its flows back. It believes in what it once installed, and a recompute
-sends only differences to that. So flows that somebody deletes stay away until it connects to the
+sends only differences to that. So flows that are deleted stay away until it connects to the
 bridge again.
 """
 
@@ -24,14 +24,14 @@ log = structlog.get_logger("forwarding")
 
 # Seconds between two looks.
 EVERY = 1.0
-# OVN's first and last table, from a port and to a port; the same numbers in every release since
-# 2.11. With a local port that OVN has installed, neither is empty.
+# OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a
+# port. With a local port that OVN has installed, neither is empty.
 TABLES = (0, 65)
 # Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects,
 # and then installs them again.
 CONFIRM = 2.0
-# Seconds since ovn-controller or the bridge was made, while nothing is judged: flows are being
-# installed.
+# Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is
+# installing.
 SETTLING = 10.0
 # Seconds from the reconnect until the flows must be back; ovn-controller connects after 1 to 8 s.
 _BACK = 10.0
@@ -40,8 +40,9 @@ _BACK = 10.0
 class Forwarding:
     """A look at flows and port flags, repeated every second.
 
-    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when the flags of a port change.
-    ``installed`` returns whether OVN has installed a port of the bridge: then it must have flows.
+    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    ``installed`` returns whether OVN has installed a port of this bridge, so that it must have
+    flows.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
@@ -72,7 +73,7 @@ class Forwarding:
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:
-        """Look once. What cannot be looked at counts as right: `health` reports missing daemons."""
+        """Look once. A failed look counts as right: other parts report a daemon that is away."""
         try:
             found = await openflow.look(self._socket)
         except OvnletError as error:
@@ -96,7 +97,7 @@ class Forwarding:
         await self.look()
 
     async def reinstall(self) -> None:
-        """Have ovn-controller connect to the bridge again, and wait until its flows are there.
+        """Make ovn-controller connect to the bridge again, and wait until its flows are there.
 
         Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not
         answer.
@@ -126,7 +127,7 @@ class Forwarding:
             self._report_lost()
 
     async def _settled(self) -> bool:
-        """Return whether bridge and ovn-controller are not new, and the latter is connected."""
+        """Return whether bridge and ovn-controller are old enough, and the latter is connected."""
         try:
             controller = unixctl.control_socket(self._ovn_run_dir, "ovn-controller")
             if any(0 <= _age(path) < self._settling for path in (self._socket, controller)):
@@ -148,13 +149,13 @@ class Forwarding:
 
 
 class FlowsDriver:
-    """Fulfils ``reconcile.scope.Host`` for OVN's flows, from the last look."""
+    """Implements ``reconcile.scope.Host`` for OVN's flows, from the last look."""
 
     def __init__(self, forwarding: Forwarding) -> None:
         self._forwarding = forwarding
 
     async def ready(self) -> None:
-        """Nothing is needed first."""
+        """Return at once: an observation needs nothing first."""
 
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the flows with those of OVN's tables that are empty and must not be."""
@@ -162,7 +163,7 @@ class FlowsDriver:
         return frozenset({Flows(self._forwarding.bridge, self._forwarding.emptied)})
 
     async def apply(self, _: Any, plan: Plan) -> None:
-        """Have ovn-controller install all its flows again. Raise NotReady or NodeFault."""
+        """Make ovn-controller install all its flows again. Raise NotReady or NodeFault."""
         if plan:
             await self._forwarding.reinstall()
 

@@ -1,7 +1,8 @@
-"""OpenFlow 1.5 over a bridge's management socket: flows by table, and the flags of its ports.
+"""OpenFlow 1.5 over a bridge's management socket: flows by table, and its ports' configuration.
 
 Each call makes a connection of its own. A look takes 1 ms at 200 ports, and 0.15 ms of a core each
-here and in ovs-vswitchd. OVN itself speaks 1.5, so a bridge that refuses it is of no use to OVN.
+here and in ovs-vswitchd. OVN itself speaks 1.5, so a bridge that refuses it is of no use to OVN
+either.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _TIMEOUT = 1.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """A port: its number, its MAC (six bytes), and its flags that stop traffic."""
+    """A port by its number and MAC (six bytes), with the configured flags that stop traffic."""
 
     number: int
     mac: bytes
@@ -47,10 +48,7 @@ class Look:
 
 
 async def look(socket: Path) -> Look:
-    """Return flows and ports.
-
-    Raise NotReady if no answer comes within a second, NodeFault if the answer is an error.
-    """
+    """Return flows and ports. Raise NotReady after a second, NodeFault for an error."""
     async with _connection(socket) as peer:
         peer.send(_MULTIPART_REQUEST, struct.pack("!HH4x", _TABLE, 0))
         peer.send(_MULTIPART_REQUEST, struct.pack("!HH4xI4x", _PORT_DESC, 0, _ANY_PORT))

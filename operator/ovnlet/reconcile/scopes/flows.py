@@ -1,6 +1,7 @@
 """The scope of OVN's flows in the integration bridge.
 
-They are repaired in a chassis of others too: like a recompute, the remedy configures nothing.
+They are repaired also where the chassis is another program's: like a recompute, the remedy changes
+no configuration.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""OVN's flows in a real bridge, from a real ovn-controller: lost, noticed, installed again."""
+"""OVN's flows in a real bridge, by a real ovn-controller: lost, noticed and installed again."""
 
 import asyncio
 import subprocess
