@@ -18,6 +18,7 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
+from ovnlet.drivers.ovs.forwarding import Forwarding
 from ovnlet.drivers.ovs.installed import InstalledTracker, installed
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
@@ -63,8 +64,9 @@ class Ovs:
         link_exists: Callable[[str], bool] = row_waits.link_exists,
         recompute: Callable[[], Awaitable[None]] = _no_recompute,
         record_install_time: Callable[[float], None] = lambda _: None,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        self.bridge = bridge
+        self.bridge, self._forwarding = bridge, forwarding
         self._path, self._hint, self._resync = path, changed, resync
         self._recompute = recompute
         self._database = Replica(
@@ -199,7 +201,9 @@ class Ovs:
         return frozenset((*map(self._resource, owned), *limits, *duplicates))
 
     def _resource(self, name: str) -> Port:
-        return replace(self._index.resource(name), uninstalled=self._tracker.is_lost(name))
+        blocked = self._forwarding.flags(name) if self._forwarding else ()
+        lost = self._tracker.is_lost(name)
+        return replace(self._index.resource(name), uninstalled=lost, blocked=blocked)
 
     def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""
@@ -225,6 +229,9 @@ class Ovs:
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
         await self._reinstall(set(operations.uninstalled(steps)))
+        blocked = list(operations.blocked(steps))
+        if self._forwarding and blocked:
+            await self._forwarding.clear_flags(blocked)
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""
