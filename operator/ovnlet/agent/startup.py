@@ -55,7 +55,7 @@ class Startup:
     async def run(self) -> None:
         """Run the steps in order. Wait without a bound, for example for the first list of pods.
 
-        Raise what a step raises. Every step may be repeated, so another call begins anew.
+        Raise what a step raises. Every step may be repeated, so another call starts over.
         """
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("has not read OVSDB yet", self._ovs_ready),

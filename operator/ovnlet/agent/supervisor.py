@@ -1,7 +1,7 @@
 """Supervision: every part of the agent runs until it is stopped, and alone restarts if it fails.
 
 What neighbours, disks and the operating system do is foreseen, however often it comes. A part that
-dies of anything else again and again makes `/healthz` fail, and kubelet restarts the pod.
+ends by anything else five times in a minute makes `/healthz` fail, and kubelet restarts the pod.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _FORESEEN = (OvnletError, OSError, aiohttp.ClientError, InstallError, UnusableSo
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What runs: ``run`` is called anew after a failure, and takes up what was left undone.
+    """What runs: ``run`` is called again after a failure, and continues what was left undone.
 
     One that returns has done its work. ``essential`` is whether pods cannot be attached without it.
     """

@@ -103,7 +103,7 @@ class ConfigBarrier:
         return int(root[1][column]) if root else 0
 
     def _is_applied(self, number: int) -> bool:
-        """Return whether ovs-vswitchd has applied it; also if it counts anew in a new database."""
+        """Return whether ovs-vswitchd has applied it; also if a new database counts from 0."""
         return self._root("cur_cfg") >= number or self._root("next_cfg") < number
 
     async def _wait(self, number: int, names: Collection[str]) -> None:

@@ -83,7 +83,7 @@ class Watch:
     async def run(self) -> None:
         """Listen until cancelled, whether ``start`` was called before or not.
 
-        Raise what reading or following up a notification raised. Another call listens anew, and
+        Raise what reading or following up a notification raised. Another call listens again, and
         begins with ``lost()``. Raise NodeFault as ``start`` does.
         """
         if self._socket is None:
