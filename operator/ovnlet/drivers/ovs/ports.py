@@ -19,7 +19,7 @@ from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
 from ovnlet.drivers.ovs.forwarding import Forwarding
-from ovnlet.drivers.ovs.installed import InstalledTracker, installed
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
@@ -41,10 +41,6 @@ _SILENCE_LIMIT = 4.0
 _INSTALL_TIMEOUT = 2.0
 
 
-async def _no_recompute() -> None:
-    raise NodeFault("no ovn-controller is configured that could recompute")
-
-
 class Ovs:
     """One node's Open vSwitch.
 
@@ -62,7 +58,7 @@ class Ovs:
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
         resync: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = row_waits.link_exists,
-        recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        recompute: Callable[[], Awaitable[None]] = no_recompute,
         record_install_time: Callable[[float], None] = lambda _: None,
         forwarding: Forwarding | None = None,
     ) -> None:
@@ -161,12 +157,7 @@ class Ovs:
         The ports of all bridges count. Raise NotReady without a connection.
         """
         self.require_connection()
-        for name in self._index.interfaces:
-            interface = self._index.interface(name)
-            mark = self._index.owner(name)
-            labels = interface["external_ids"] if interface else {}
-            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
-                yield name, mark, labels
+        yield from self._index.labelled()
 
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
