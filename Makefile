@@ -35,26 +35,27 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
 	@cd tests && ../$(BIN)/python -m proofs.demo
 
-check: .venv  ## lint, types, import contracts
+check: .venv  ## lint, types, import contracts, spelling
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
+	@git ls-files -z | xargs -0 $(BIN)/codespell
 
 test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
-	@$(BIN)/python tests/floors.py $(FLOORS)
+	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)
 
 test-unit: .venv  ## the floor that needs nothing
-	@$(BIN)/python tests/floors.py unit
+	@$(BIN)/python tests/floors.py $(V:%=-v) unit
 
 test-node test-apiserver test-controller test-cni test-e2e: setup  ## one floor
-	@$(BIN)/python tests/floors.py $(@:test-%=%)
+	@$(BIN)/python tests/floors.py $(V:%=-v) $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
-	@$(BIN)/python tests/floors.py --whole kernel
+	@$(BIN)/python tests/floors.py $(V:%=-v) --whole kernel
 
 test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server away for 15; the tutorial and other pages typed
-	@$(BIN)/python tests/floors.py --long unit cni apiserver controller e2e
+	@$(BIN)/python tests/floors.py $(V:%=-v) --long unit cni apiserver controller e2e
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench

@@ -30,7 +30,10 @@ class InstallError(Exception):
 
 
 def plugin(source: Path) -> bytes:
-    """Return the plugin's content. Raise InstallError where it is another program, OSError where it is missing."""
+    """Return the plugin's content.
+
+    Raise InstallError where it is another program, OSError where it is missing.
+    """
     content = source.read_bytes()
     if _MARK not in content:
         raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
@@ -47,12 +50,12 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 
 def ours(conf_dir: Path) -> list[str]:
-    """Return the names of our configurations: named like them, and with our network and plugin in them."""
+    """Return the names of our configurations, which also have our network and plugin in them."""
     return [path.name for path in conf_dir.glob(_OURS) if _is_our_conflist(path)]
 
 
 def before_ours(conf_dir: Path) -> list[str]:
-    """Return the configurations that sort before ours, of which a runtime takes the first."""
+    """Return the configurations that sort before ours, of which a runtime uses the first."""
     suffixes = {".conf", ".conflist", ".json"}
     try:
         names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
@@ -78,7 +81,9 @@ def remove_plugin(bin_dir: Path) -> bool:
 
 
 async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
-    """Return the configuration: ovnlet, then portmap where it is installed, in the newest version that all speak.
+    """Return the configuration: ovnlet, then portmap where it is installed.
+
+    It has the newest CNI version that all of them support.
 
     Raise InstallError where the plugin does not run here or is not ours.
     """
@@ -125,6 +130,7 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
 
 
 def _newest(common: Iterable[str], plugin: Path) -> str:
+    """Return the newest of these versions. Raise InstallError without one."""
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
         raise InstallError(f"{plugin} does not run here or is not our plugin: build it first")

@@ -1,8 +1,9 @@
-"""Pages to blocks: what a reader is told to type, and what the page shows for it.
+"""Parse pages into blocks: commands that a reader types, and the output that the page shows.
 
-Above each shell block stands a comment: `<!-- run: WHO -->` names who runs it (RUNNERS), `<!-- not run: why -->` says
-why nobody does. In a block `$` is typed anywhere, `#` as root on a node; every other line is what comes out, where `…`
-stands for any text within a line, alone on its line for any lines.
+Above each shell block is a comment: `<!-- run: WHO -->` names its test (RUNNERS),
+`<!-- not run: why -->` says why there is none. In a block `$` starts a command that is typed
+anywhere, `#` one as root on a node. Every other line is output, in which `…` stands for any text,
+and alone on its line for any lines.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SHELLS = frozenset({"console", "sh", "bash", "shell"})
-# Who runs blocks, and by which test.
+# The runners of blocks, each with its test.
 RUNNERS = {
     "tutorial": "tests/integration/e2e/test_tutorial.py",
     "bed": "tests/integration/e2e/test_pages.py",
@@ -39,11 +40,14 @@ class Typed:
 
     @property
     def on_node(self) -> bool:
+        """Whether it is typed as root on a node."""
         return self.prompt == "#"
 
 
 @dataclass(frozen=True)
 class Block:
+    """A fenced block of a page, with its runner or the reason why it has none."""
+
     page: Path
     line: int
     language: str
@@ -56,10 +60,12 @@ class Block:
 
     @property
     def is_shell(self) -> bool:
+        """Whether it has commands."""
         return self.language in SHELLS
 
     @property
     def typed(self) -> list[Typed]:
+        """The commands; raises ValueError on output before any command."""
         found: list[Typed] = []
         for line in self.text.splitlines():
             if found and found[-1].command.endswith("\\") and not found[-1].shown:
@@ -74,11 +80,12 @@ class Block:
 
 
 def pages() -> list[Path]:
+    """Return all pages of the documentation."""
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """All fenced blocks of a page, each with the mark in the comment right above it."""
+    """Yield all fenced blocks of a page, each with the mark in the comment right above it."""
     before: Token | None = None
     for token in MarkdownIt("commonmark").parse(page.read_text()):
         if token.type == "fence" and token.map:
@@ -89,19 +96,19 @@ def blocks(page: Path) -> Iterator[Block]:
                 else None
             )
             kind, what = mark.groups() if mark else ("", "")
-            told = {"runner": what} if kind == "run" else {"reason": what}
-            yield Block(page, token.map[0] + 1, language, token.content, **told)
+            mark_of = {"runner": what} if kind == "run" else {"reason": what}
+            yield Block(page, token.map[0] + 1, language, token.content, **mark_of)
         before = token
 
 
 def run_by(runner: str, page: Path | None = None) -> list[Block]:
-    """The blocks of a runner, in the order of the pages."""
+    """Return the blocks of a runner, in the order of the pages."""
     chosen = [page] if page else pages()
     return [block for each in chosen for block in blocks(each) if block.runner == runner]
 
 
 def spans(page: Path) -> Iterator[str]:
-    """Text in backticks, between words and in tables."""
+    """Yield the text in backticks, in paragraphs and in tables."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
         for child in token.children or ():
             if child.type == "code_inline":

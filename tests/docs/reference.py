@@ -1,4 +1,4 @@
-"""Reference pages made from the code: settings, the command line, metrics, errors."""
+"""Reference pages generated from the code: settings, the command line, metrics, errors."""
 
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,17 +15,19 @@ from ovnlet.controller.http import HttpEndpoints
 from ovnlet.core.settings import ControllerSettings, Settings
 from ovnlet_cni.errors import Code
 
-# Whose settings a command takes, by one of them that the other has not.
+# The settings models of the commands, each with a setting that the other one does not have.
 MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
 
 
 def settings() -> str:
+    """Return the page of the settings."""
     lines = [
         "# Settings",
         "",
-        "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of the YAML file that",
-        "`--config` names; a flag goes before a variable, a variable before the file. They are read once, at start; a",
-        "wrong one is named, with what is allowed, and the agent does not start.",
+        "Each setting is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a",
+        "key of the YAML file that `--config` names. A flag overrides a variable, a variable",
+        "overrides the file. Settings are read once, at start. If one is wrong, the program names",
+        "it and what is allowed, and does not start.",
     ]
     for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
         lines += [
@@ -50,6 +52,7 @@ def settings() -> str:
 
 
 def values(annotation: Any) -> str:
+    """Return the allowed values of a setting, by the type in its annotation."""
     origin = get_origin(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
@@ -61,18 +64,21 @@ def values(annotation: Any) -> str:
 
 
 def command_line() -> str:
+    """Return the page of the command line."""
     lines = [
         "# Command line",
         "",
         "| exit code | means |",
         "|---|---|",
         "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
-        "| 1 | an error, told on standard error: no agent answers, no such pod; `uninstall`: pods are there |",
-        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take; `apply`: some are left |",
+        "| 1 | an error, reported on standard error: no agent answers, no such pod;"
+        " `uninstall`: pods are there |",
+        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps;"
+        " `apply`: steps are left |",
         f"| {FAULTY} | `doctor`: there is a fault |",
         "",
-        "A command prints a table with colours on a terminal, lines with tabs where its output is none, and JSON or",
-        "YAML when asked (`-o json`, `-o yaml`).",
+        "A command prints a table with colours on a terminal, lines with tabs if its output is no",
+        "terminal, and JSON or YAML on request (`-o json`, `-o yaml`).",
     ]
     context = click.Context(main, info_name="ovnlet")
     for name in main.list_commands(context):
@@ -96,6 +102,7 @@ def command_line() -> str:
 
 
 def metrics() -> str:
+    """Return the page of the metrics of agent and controller."""
     registries: list[CollectorRegistry] = [
         Metrics(lambda: []).registry,
         HttpEndpoints("127.0.0.1:0").registry,
@@ -103,8 +110,10 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
-        "setting `http` names an address, there; the controller's own at its setting `listen`.",
+        "The agent serves them on its socket",
+        "(`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, if the setting",
+        "`http` names an address, also there. The controller serves its own at its setting",
+        "`listen`.",
         "Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
@@ -119,23 +128,23 @@ def metrics() -> str:
 
 
 def errors() -> str:
-    """The family, and what each class becomes for a runtime."""
+    """Return the page of the error classes, each with the answer that a runtime gets."""
     lines = [
         "# Errors",
         "",
-        "Each class says who must act. A runtime gets its code, the message and the advice; kubelet shows them in the",
-        "event `FailedCreatePodSandBox`.",
+        "Each class says who must act. A runtime gets the code, the message and the advice; kubelet"
+        " shows them in the",
+        "Event `FailedCreatePodSandBox`.",
         "",
         "| error | who acts | CNI code | advice |",
         "|---|---|---|---|",
     ]
     for kind, (code, advice) in ANSWERS.items():
-        lines.append(
-            f"| `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} | {int(code)} | {advice} |"
-        )
+        actor = (kind.__doc__ or "").splitlines()[0]
+        lines.append(f"| `{kind.__name__}` | {actor} | {int(code)} | {advice} |")
     lines += [
         "",
-        "The server's own, and the specification's:",
+        "The server's own codes, and those of the specification:",
         "",
         "| CNI code | name |",
         "|---|---|",

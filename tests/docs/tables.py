@@ -1,4 +1,7 @@
-"""Tables of pages whose other text is written by hand: between `<!-- generated: NAME -->` and `<!-- end -->`."""
+"""Generated tables in pages that are written by hand.
+
+A table is between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +19,7 @@ _PLACE = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def filled(page: str, made: Mapping[str, Callable[[], str]]) -> str:
-    """The page with each of its tables as the code has it; a table that has no place in it is an error."""
+    """Return the page with its tables generated; raise ValueError if it lacks a place for one."""
     places = {found[2] for found in _PLACE.finditer(page)}
     if places != set(made):
         raise ValueError(
@@ -33,7 +36,10 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Least and most of a value, in text, and values just outside; zero means none of it where it is allowed."""
+    """The least and the most allowed value of an annotation, and values just outside.
+
+    Where zero is allowed it means that there is no limit.
+    """
 
     least: str
     most: str
@@ -48,7 +54,7 @@ _BURST = Bound(
     "1",
     "32000",
     ("-1", "32001", "0.5"),
-    "whole Mbit, at most 32000 and what passes in 270 s at the rate; `0` as if there were none",
+    "whole Mbit, at most 32000 and what passes in 270 s at the rate; `0` means the default",
 )
 _DELAY = Bound(
     "1", "60000", ("-1", "60001", "0.5"), "whole milliseconds up to 60000, of packets to the pod"
@@ -57,7 +63,8 @@ _QUANTITY = Bound(
     "12k",
     "1T",
     ("11k", "1001G"),
-    "bits per second as a quantity (`500k`, `10M`, `1Gi`), from `12k` to `1T`; of the pod's first interface",
+    "bits per second as a quantity (`500k`, `10M`, `1Gi`), from `12k` to `1T`;"
+    " of the pod's first interface",
 )
 BANDWIDTHS = ("kubernetes.io/ingress-bandwidth", "kubernetes.io/egress-bandwidth")
 BOUNDS: Mapping[str, Bound] = {
@@ -77,7 +84,7 @@ BOUNDS: Mapping[str, Bound] = {
 }
 _WITHOUT = {
     "ingress_rate": "see below",
-    "ingress_burst": "what passes in 100 ms",
+    "ingress_burst": "what passes in 100 ms at the rate",
     "latency": "none",
     "loss": "none",
     "limit": "1000",
@@ -102,7 +109,7 @@ _NODE_SAYS = {
     "mac_address": "a unicast MAC",
     "gateway": (
         "one address of each family, inside `cidr`:"
-        " the way to the prefixes of the Subnets and of the setting `cluster_cidrs`"
+        " the next hop to the prefixes of the Subnets and of the setting `cluster_cidrs`"
     ),
     "port_name": "the logical switch port; `node-<name of the Node>` without it",
     "logical_switch": "not needed",
@@ -122,16 +129,17 @@ def _pods() -> str:
 
 def _own() -> str:
     what = (
-        "`fix`, `report` or `off`: what is done about drift of this pod, instead of the agent's setting `repair`."
+        "`fix`, `report` or `off`: what to do about drift of this pod,"
+        " instead of the agent's setting `repair`."
         " For pods with NET_ADMIN that change their routes on purpose"
     )
     return _table(
-        ("key of our own", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")]
+        ("key of ovnlet", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")]
     )
 
 
 def _limits() -> str:
-    """Names that share a bound share a line."""
+    """Return the table of the limits; names with the same bound share a row."""
     lines: dict[str, list[str]] = {}
     for name in annotations._QOS:
         lines.setdefault(BOUNDS[name].told, []).append(name)
@@ -156,21 +164,25 @@ def _nodes() -> str:
 
 
 _VERBS = {
-    "ADD": "waits up to 110 s in all for the annotations, the port and `ovn-installed`; repeating it is success",
+    "ADD": (
+        "waits up to 110 s in total for the annotations, the port and `ovn-installed`;"
+        " repeating it is success"
+    ),
     "DEL": (
-        "by container ID and interface alone; repeating it is success;"
-        " with the agent down a note is left and honoured later"
+        "identifies the attachment by container ID and interface alone; repeating it is success;"
+        " without an agent the plugin records it, and the agent performs it later"
     ),
     "CHECK": (
-        "one look, no API call; fails with the plan that would be needed for what prevResult lists,"
-        " code 11 where OVS or OVN does not serve the port"
+        "one look, no API call; fails with the plan that is left for what prevResult lists,"
+        " code 11 if OVS or OVN does not serve the port"
     ),
     "GC": (
         "removes attachments that the runtime no longer lists and whose sandbox is dead;"
-        " unlisted but alive is logged and kept"
+        " one that is unlisted but alive is logged and kept"
     ),
     "STATUS": (
-        "50 when this node cannot attach pods, 51 when ovs-vswitchd is gone and running pods may be cut off;"
+        "50 if this node cannot attach pods, 51 if ovs-vswitchd is gone and running pods may be"
+        " cut off;"
         " with the reason"
     ),
     "VERSION": f"answered by the plugin itself: {', '.join(SUPPORTED_VERSIONS)}",

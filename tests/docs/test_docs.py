@@ -1,6 +1,6 @@
-"""What the documentation tells people to type and look for is there: commands, flags, targets, files, names, tests.
+"""What the documentation names exists: commands, flags, make targets, files, names, tests.
 
-Whether a command does what the page says is shown where it is run: see pages.blocks.RUNNERS.
+Other tests run the commands and compare their output with the page: see docs.blocks.RUNNERS.
 """
 
 import re
@@ -19,7 +19,7 @@ from ovnlet.core.settings import ControllerSettings, Settings
 
 PAGES = blocks.pages()
 CODE = ("operator", "cni", "manifests", "tests")
-# Outcomes of a build, and a link's or a directory's place on a node: not files of this repository.
+# Results of a build, and paths on a node: no files of this repository.
 MADE = ("build/", "tests/unit/architecture/x")
 SETTINGS = {
     f"OVNLET_{name.upper()}"
@@ -86,21 +86,21 @@ def test_every_block_of_yaml_can_be_read() -> None:
         assert list(yaml.safe_load_all(block.text)), block
 
 
-def test_every_page_has_a_place_in_the_site() -> None:
-    told = (ROOT / "mkdocs.yml").read_text()
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    site = (ROOT / "mkdocs.yml").read_text()
     pages = [path for path in blocks.DOCS.rglob("*.md") if path.parent.name != "decisions"]
-    assert not [page for page in pages if str(page.relative_to(blocks.DOCS)) not in told]
+    assert not [page for page in pages if str(page.relative_to(blocks.DOCS)) not in site]
 
 
 def _lines(page: Path) -> Iterator[str]:
-    """Every command line: of blocks, and what stands in backticks."""
+    """Yield every command line of a page: of blocks, and in backticks."""
     for block in blocks.blocks(page):
         yield from (typed.command for typed in block.typed) if block.is_shell else ()
     yield from blocks.spans(page)
 
 
 def _calls(line: str, program: str) -> Iterator[list[str]]:
-    """The arguments of each call of a program in a line."""
+    """Yield the arguments of each call of a program in a line."""
     for found in re.finditer(rf"(?:^|[\s(]){program} (?=[a-z-])", line):
         rest = line[found.end() :].replace("\\\n", " ")
         yield shlex.split(_END.split(rest, maxsplit=1)[0].replace('"$@"', ""))
@@ -115,14 +115,14 @@ def test_every_call_of_ovnlet_is_one_that_it_takes(page: Path) -> None:
             assert command is not None, line
             try:
                 command.make_context(words[0], words[1:], parent=context)
-            except click.MissingParameter:  # in prose a command stands for all of its calls
+            except click.MissingParameter:  # in prose `ovnlet COMMAND` stands for all its calls
                 assert line == f"ovnlet {words[0]}", line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_target_of_make_is_there(page: Path) -> None:
-    told = (ROOT / "Makefile").read_text() + (ROOT / "tests/testbed/bed.mk").read_text()
-    targets = {name for names in _TARGET.findall(told) for name in names.split()}
+    text = (ROOT / "Makefile").read_text() + (ROOT / "tests/testbed/bed.mk").read_text()
+    targets = {name for names in _TARGET.findall(text) for name in names.split()}
     for line in _lines(page):
         for words in _calls(line, "make"):
             assert {

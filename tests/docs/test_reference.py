@@ -1,4 +1,4 @@
-"""The reference is what the code says. `UPDATE_DOCS=1 make test-unit` writes it anew."""
+"""The reference pages are what the code generates. `UPDATE_DOCS=1 make test-unit` writes them."""
 
 import os
 from pathlib import Path
@@ -21,19 +21,19 @@ def _is(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("page", reference.PAGES)
-def test_a_reference_page_says_what_the_code_says(page: str) -> None:
+def test_a_reference_page_is_what_the_code_generates(page: str) -> None:
     _is(REFERENCE / page, reference.PAGES[page]())
 
 
 @pytest.mark.parametrize("page", tables.PAGES)
-def test_the_tables_of_a_page_say_what_the_code_says(page: str) -> None:
+def test_the_tables_of_a_page_are_what_the_code_generates(page: str) -> None:
     path = REFERENCE / page
     _is(path, tables.filled(path.read_text(), tables.PAGES[page]))
 
 
 @pytest.mark.parametrize("name", tables.BOUNDS)
 def test_the_bounds_of_an_annotation_are_those_that_hold(name: str) -> None:
-    """What is told to be allowed is, and what is next to it is not."""
+    """The documented least and most are allowed, and what is next to them is not."""
 
     def problems(value: str) -> list[str]:
         text = GOOD | {key("egress_rate"): "1000000", key("ingress_rate"): "1000000"}

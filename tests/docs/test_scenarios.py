@@ -1,4 +1,4 @@
-"""What the page on scenarios names as proof exists: each test, and each line of `make drift`."""
+"""What the page of scenarios names as proof exists: each test, and each line of `make drift`."""
 
 import ast
 import re
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proofs.drift.checks import CHECKS
+from proofs.drift.node_faults import NODE_FAULTS
 from proofs.drift.outages import OUTAGES
 from proofs.drift.table import FAULTS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "scenarios.md").read_text()
 LINES = {
-    *(fault.name for fault in FAULTS),
+    *(fault.name for fault in (*FAULTS, *NODE_FAULTS)),
     *(outage.name for outage in OUTAGES),
     *(check.name for check in CHECKS),
 }
@@ -27,7 +28,7 @@ def _held_by() -> Iterator[str]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """`…` stands for the file named before."""
+    """Yield the file and the name of each test on the page; `…` is the file before it."""
     for cell in _held_by():
         file = ""
         for named in re.findall(r"`(tests/[^`]+|…::[^`]+)`", cell):

@@ -1,12 +1,17 @@
-"""What others do to a node: each function is one foreign operation, ``n`` chooses among its forms."""
+"""Foreign operations on a node: what other programs and people do to it.
+
+Each function does one operation; its argument ``n`` selects one of the operation's forms.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
-from kit.strict_kernel import NODE, POD, STATIC, Entry, Link, Refused
-from kit.strict_node import Row, StrictNode
+from kit.drift_values import ADDRESSES, FOREIGN, OURS
+from kit.strict_links import NODE, POD, STATIC, Entry, Link, Refused
+from kit.strict_node import StrictNode
+from kit.strict_rows import Row
 from kit.strict_traffic import Limit
 from ovnlet.core import ids
 from ovnlet.core.resources.netlink import PROTOCOL
@@ -14,45 +19,9 @@ from ovnlet.core.resources.ovs import OWNED_IDS
 
 Drift = Callable[[StrictNode, int], None]
 
-_ADDRESSES = (
-    "10.16.0.9/16",
-    "10.16.0.9/24",
-    "10.77.0.1/24",
-    "fd00::9/64",
-    "fd77::1/64",
-    "10.16.0.5/20",
-    "fd00::5/80",
-)
-_ROUTES = (
-    ("198.51.100.0/24", None),
-    ("203.0.113.0/24", "10.16.0.1"),
-    ("0.0.0.0/0", "10.16.0.2"),
-    ("10.16.0.0/16", None),
-    ("2001:db8:1::/48", None),
-    ("2001:db8:2::/48", "fd00::1"),
-    ("198.18.0.0/15", "10.99.0.1"),
-    ("2001:db8:3::/48", "fd99::1"),
-)
-_FOREIGN: tuple[tuple[str, str | None, int | None], ...] = (
-    *((destination, via, None) for destination, via in _ROUTES),
-    ("0.0.0.0/0", "10.16.0.2", 50),
-    ("::/0", "fd00::2", None),
-    ("::/0", "fd00::2", 100),
-    ("2001:db8::/32", "fd00::2", 511),
-    ("192.0.2.0/24", "10.16.0.2", None),
-)
-_OURS = (
-    *_ROUTES,
-    ("192.0.2.0/24", "10.16.0.2"),
-    ("10.16.5.0/24", "10.16.0.1"),
-    ("::/0", "fd00::2"),
-    ("fd00::100/120", "fd00::1"),
-    ("2001:db8:4::/48", "fd00::105"),
-    ("fd00::/64", None),
-)
-
 
 def down_and_up(node: StrictNode, n: int) -> None:
+    """Set one end of the veth pair down and, for some ``n``, up again."""
     link = _end(node, n)
     if link:
         node.kernel.set_down(link)
@@ -61,27 +30,36 @@ def down_and_up(node: StrictNode, n: int) -> None:
 
 
 def change_link(node: StrictNode, n: int) -> None:
+    """Change MTU, MAC, alias or name of one end, or switch its ARP off."""
     link = _end(node, n)
     if link:
-        match n // 2 % 4:
+        match n // 2 % 5:
             case 0:
-                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 8 % 3])
+                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 10 % 3])
             case 1:
                 node.kernel.set_mac(link, "02:00:00:00:00:99")
             case 2:
                 node.kernel.set_alias(link, "mine")
+            case 3:
+                node.kernel.set_arp(link, False)
             case _:
-                node.kernel.rename(link, f"other{n // 8 % 2}")
+                node.kernel.rename(link, f"other{n // 10 % 2}")
+
+
+def lose_loopback(node: StrictNode, _: int) -> None:
+    """Set the pod's `lo` down."""
+    node.kernel.set_loopback(False)
 
 
 def delete_link(node: StrictNode, n: int) -> None:
+    """Delete the veth pair by one of its ends."""
     link = _end(node, n)
     if link:
         node.kernel.delete(link)
 
 
 def change_address(node: StrictNode, n: int) -> None:
-    """Delete one; half of the time it returns with the kernel's own route."""
+    """Delete one address; for odd ``n`` add it again with the kernel's connected route."""
     link = _end(node, 1)
     if link and link.addresses:
         held = link.addresses[n // 2 % len(link.addresses)]
@@ -91,14 +69,16 @@ def change_address(node: StrictNode, n: int) -> None:
 
 
 def add_address(node: StrictNode, n: int) -> None:
+    """Add an address to the pod's end; for some ``n`` with our protocol."""
     link = _end(node, 1)
     if link:
-        ip = ip_interface(_ADDRESSES[n // 2 % len(_ADDRESSES)])
+        ip = ip_interface(ADDRESSES[n // 2 % len(ADDRESSES)])
         protocol = PROTOCOL if n // 14 % 3 == 0 else 0
         node.kernel.add_address(link, ip, noprefixroute=bool(n % 2), protocol=protocol)
 
 
 def lose_routes(node: StrictNode, n: int) -> None:
+    """Delete all routes of the pod's end, or one of them."""
     link = _end(node, 1)
     if link and link.routes:
         if n % 3 == 0:
@@ -109,16 +89,17 @@ def lose_routes(node: StrictNode, n: int) -> None:
 
 
 def add_foreign_route(node: StrictNode, n: int) -> None:
+    """Add a route of another protocol, with or without a metric of its own."""
     link = _end(node, 1)
     if link:
-        destination, via, metric = _FOREIGN[n % len(_FOREIGN)]
+        destination, via, metric = FOREIGN[n % len(FOREIGN)]
         node.kernel.add_route(link, replace(_entry(destination, via, STATIC), chosen=metric))
 
 
 def put_in_place_of_ours(node: StrictNode, n: int) -> None:
-    """`ip route replace`, by which somebody's own comes where ours was.
+    """Replace one of our routes, as `ip route replace` does.
 
-    At a metric of its own for IPv6, which joins routes of one metric into one.
+    For IPv6 the foreign route has a metric of its own: the kernel joins routes of one metric.
     """
     link = _end(node, 1)
     if link:
@@ -131,10 +112,10 @@ def put_in_place_of_ours(node: StrictNode, n: int) -> None:
 
 
 def change_our_route(node: StrictNode, n: int) -> None:
-    """A route of our protocol where there should be none, or through another gateway."""
+    """Add a route of our protocol that is not desired, or send one of ours to another gateway."""
     link = _end(node, 1)
     if link:
-        destination, via = _OURS[n % len(_OURS)]
+        destination, via = OURS[n % len(OURS)]
         entry = _entry(destination, via, PROTOCOL)
         for old in [
             r for r in link.routes if (r.protocol, r.destination) == (PROTOCOL, entry.destination)
@@ -144,6 +125,7 @@ def change_our_route(node: StrictNode, n: int) -> None:
 
 
 def change_setting(node: StrictNode, n: int) -> None:
+    """Change the checksum offload or a sysctl of the pod's end."""
     link = _end(node, 1)
     if link:
         if n % 3 == 0:
@@ -153,6 +135,7 @@ def change_setting(node: StrictNode, n: int) -> None:
 
 
 def change_row(node: StrictNode, n: int) -> None:
+    """Delete our row, or change its external_ids or its mark."""
     row = node.rows.get(node.host)
     names = sorted(OWNED_IDS)
     if row and row in node.our_rows():
@@ -170,35 +153,47 @@ def change_row(node: StrictNode, n: int) -> None:
 
 
 def overwrite_labels(node: StrictNode, _: int) -> None:
-    """`set Interface external_ids=...` as a whole takes OVN's own key along."""
+    """Remove OVN's own key too, as `set Interface external_ids=...` does."""
     row = node.rows.get(node.host)
     if row and row.installed is not None:
         row.installed, row.lost = None, True
 
 
+def block_port(node: StrictNode, _: int) -> None:
+    """Have the switch stop a port's traffic, as `ovs-ofctl mod-port ... no-forward` does."""
+    row = node.rows.get(node.host)
+    if row:
+        row.blocked = ("no-forward",)
+
+
 def add_foreign_row(node: StrictNode, n: int) -> None:
-    """A port of another vendor; one that claims our iface-id; one with our mark elsewhere or under another name."""
+    """Add a foreign row.
+
+    Either a port of another vendor, one with our iface-id, or one with our mark on another bridge
+    or under another name.
+    """
     ours = ids.mark(*node.attachment.key)
     iface_id = ids.iface_id(
         node.attachment.namespace, node.attachment.pod, node.attachment.provider
     )
     for row in (
         Row("br-int", "patch0", {"vendor": "else"}),
-        Row("br-int", "rival", {"iface-id": iface_id, "theirs": "1"}),
-        Row("br-int", "strayed", {"ovnlet": ours, "iface-id": iface_id}),
-        Row("br-ext", "strayed2", {}, ours),
+        Row("br-int", "duplicate", {"iface-id": iface_id, "theirs": "1"}),
+        Row("br-int", "misplaced", {"ovnlet": ours, "iface-id": iface_id}),
+        Row("br-ext", "misplaced2", {}, ours),
         Row("br-ext", "uplink", {"theirs": "2"}),
     )[n % 5 : n % 5 + 1]:
         node.add_row(row)
 
 
 def add_foreign_link(node: StrictNode, n: int) -> None:
+    """Add a foreign link on the node or in the pod."""
     netns, name = ((NODE, "uplink"), (POD, "net1"))[n % 2]
     node.kernel.add_single(netns, name)
 
 
 def change_rows_of_limits(node: StrictNode, n: int) -> None:
-    """The binding, the row, the figures, the queue, the policing."""
+    """Change our QoS rows: the reference, the row, its rate, its queue or the policing."""
     traffic, plug = node.traffic, node.traffic.plugs.get(node.host)
     limit = next(
         (each for each in traffic.limits.values() if each.mark == ids.mark(*node.attachment.key)),
@@ -220,6 +215,7 @@ def change_rows_of_limits(node: StrictNode, n: int) -> None:
 
 
 def change_traffic_control(node: StrictNode, n: int) -> None:
+    """Delete or change a qdisc or a police filter."""
     host, pod = _end(node, 0), _end(node, 1)
     if host and host.htb is not None and n % 2:
         host.htb, host.leaf = ((None, None), (3_000_000, host.leaf), (host.htb, None))[n // 2 % 3]
@@ -230,14 +226,14 @@ def change_traffic_control(node: StrictNode, n: int) -> None:
 
 
 def add_foreign_limit(node: StrictNode, n: int) -> None:
-    """A QoS row of a stranger's, and one more with our mark."""
+    """Add a foreign QoS row, or a second one with our mark."""
     mark = {"ovnlet": ids.mark(*node.attachment.key)} if n % 2 else {"theirs": "1"}
-    uuid = node.kernel.birth()
+    uuid = node.kernel.next_serial()
     node.traffic.limits[uuid] = Limit(uuid, mark, 5_000_000, 1)
 
 
 def obstruct(node: StrictNode, n: int) -> None:
-    """Something foreign under a name that should be ours."""
+    """Create something foreign under a name that the attachment needs."""
     match n % 3:
         case 0:
             node.kernel.add_single(NODE, node.host)
@@ -248,12 +244,14 @@ def obstruct(node: StrictNode, n: int) -> None:
 
 
 def ovn(node: StrictNode, _: int) -> None:
+    """Let ovs-vswitchd and ovn-controller catch up."""
     node.ovn()
 
 
 GENTLE: tuple[Drift, ...] = (
     down_and_up,
     change_link,
+    lose_loopback,
     delete_link,
     change_address,
     add_address,
@@ -268,18 +266,19 @@ GENTLE: tuple[Drift, ...] = (
     ovn,
 )
 LIMITS: tuple[Drift, ...] = (change_rows_of_limits, change_traffic_control, add_foreign_limit)
-# A lost `ovn-installed` needs an ovn-controller to show.
-WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels)
+# Only an ovn-controller shows a lost `ovn-installed`, only an ovs-vswitchd a blocked port.
+WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels, block_port)
 ALL = (*GENTLE, obstruct)
 
 
-def happen(node: StrictNode, drift: Drift, n: int) -> None:
-    """Do it, as far as the kernel lets others do it."""
+def perform(node: StrictNode, drift: Drift, n: int) -> None:
+    """Run a foreign operation; ignore what the kernel refuses."""
     with suppress(Refused):
         drift(node, n)
 
 
 def _end(node: StrictNode, n: int) -> Link | None:
+    """Return the node's end (even ``n``) or the pod's end of our veth pair, None without a pair."""
     for host, pod in node.pairs():
         return (host, pod)[n % 2]
     return None

@@ -1,4 +1,7 @@
-"""The five laws of the core, each a function of a ``diff``, so that wrong ones can be put to the test too."""
+"""The five laws of the core (docs: architecture, section 2).
+
+Each law is a function of a ``diff``, so that wrong ones can be tested too.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,25 +11,21 @@ from dataclasses import dataclass
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from kit import drift, pods
-from kit.strict_kernel import NODE, Entry, Refused
+from kit import drift, facts, pods
+from kit.strict_links import NODE, Refused
 from kit.strict_node import StrictNode
-from ovnlet.core import ids
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.plan import diff as real_diff
-from ovnlet.core.resources import ABSENT, Address, Network, Offload, Port, Route, Sysctl, Veth
-from ovnlet.core.resources.netlink import PROTOCOL
-from ovnlet.core.resources.ovs import OWNED_IDS
+from ovnlet.core.resources import ABSENT, Address, Loopback, Network, Offload, Port, Sysctl, Veth
 
 Diff = Callable[[Network, Network], Plan]
-Facts = frozenset[tuple[object, ...]]
 PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
-    """Something in the life of a node: a foreign operation, or a pass cut off after ``steps``."""
+class Operation:
+    """A foreign operation of form ``n``, or (None) a pass that is cut off after ``n`` steps."""
 
     drift: drift.Drift | None
     n: int
@@ -37,65 +36,72 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    life: pods.Life
-    happenings: tuple[Happening, ...]
+    """A pod, what happens to its node before the law is tested, and where a pass is cut off."""
+
+    edit: pods.Edit
+    operations: tuple[Operation, ...]
     cut: int
     ipv6_off: bool = False
 
     def __repr__(self) -> str:
-        """Readable: the steps that the life stands for, not the values."""
-        asked = "; ".join(str(step) for step in real_diff(self.life.before, ABSENT))
-        edit = "; ".join(str(step) for step in real_diff(self.life.after, self.life.before))
-        return f"World(\n  asked: {asked}\n  edit: {edit}\n  {self.happenings}, cut={self.cut}, ipv6_off={self.ipv6_off})"
+        """Show the plans instead of the values, to be readable."""
+        asked = "; ".join(str(step) for step in real_diff(self.edit.before, ABSENT))
+        edit = "; ".join(str(step) for step in real_diff(self.edit.after, self.edit.before))
+        rest = f"{self.operations}, cut={self.cut}, ipv6_off={self.ipv6_off}"
+        return f"World(\n  desired: {asked}\n  edit: {edit}\n  {rest})"
 
     def node(self, diff: Diff) -> StrictNode:
-        """The state that all of it leads to."""
+        """Return the node after all operations."""
         node = StrictNode(pods.ATTACHMENT)
         node.kernel.defaults["disable_ipv6"] = "1" if self.ipv6_off else "0"
-        for happening in self.happenings:
-            if happening.drift:
-                drift.happen(node, happening.drift, happening.n)
+        for operation in self.operations:
+            if operation.drift:
+                drift.perform(node, operation.drift, operation.n)
             else:
                 with suppress(Taken):
-                    run(node, diff(self.life.before, node.observe(self.life.before))[: happening.n])
+                    run(node, diff(self.edit.before, node.observe(self.edit.before))[: operation.n])
         return node
 
     def open_node(self, diff: Diff) -> StrictNode:
-        """The same, as long as nothing foreign stands in the way."""
+        """Return the same, but reject examples where a foreign thing is in the way.
+
+        Either it has one of our names, or it is a route that hides one of our gateways.
+        """
         node = self.node(diff)
         assume(not node.taken())
+        assume(not facts.hides_a_gateway(node, self.edit.after))
         return node
 
 
-_WHOLE = (Happening(None, 99), Happening(drift.ovn, 0))
+_WHOLE = (Operation(None, 99), Operation(drift.ovn, 0))
 _BEGINNINGS = (
     (),
     _WHOLE[:1],
     _WHOLE,
-    (*_WHOLE, Happening(drift.change_address, 1), Happening(drift.change_our_route, 1)),
-    (*_WHOLE, Happening(drift.change_link, 7)),
-    (*_WHOLE, Happening(drift.add_foreign_route, 2), Happening(drift.put_in_place_of_ours, 1)),
+    (*_WHOLE, Operation(drift.change_address, 1), Operation(drift.change_our_route, 1)),
+    (*_WHOLE, Operation(drift.change_link, 9)),
+    (*_WHOLE, Operation(drift.add_foreign_route, 2), Operation(drift.put_in_place_of_ours, 1)),
 )
 
 
 def worlds(
     *, drifts: tuple[drift.Drift, ...] = drift.WITH_OVN, limited: bool = True
 ) -> st.SearchStrategy[World]:
-    """Mostly a whole network with a few things done to it, sometimes half of one."""
-    happenings = st.one_of(
-        st.builds(Happening, st.sampled_from(drifts), st.integers(0, 99)),
-        st.builds(Happening, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
+    """Draw worlds: mostly a complete network after some foreign operations, or half of one."""
+    operations = st.one_of(
+        st.builds(Operation, st.sampled_from(drifts), st.integers(0, 99)),
+        st.builds(Operation, st.none(), st.sampled_from((1, 2, 3, 5, 8, 99))),
     )
     stories = st.builds(
         lambda first, rest: (*first, *rest),
         st.sampled_from(_BEGINNINGS),
-        st.lists(happenings, max_size=5),
+        st.lists(operations, max_size=5),
     )
-    return st.builds(World, pods.lives(limited), stories, st.integers(0, 20), st.booleans())
+    return st.builds(World, pods.edits(limited), stories, st.integers(0, 20), st.booleans())
 
 
 def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
-    """One pass as the drivers make it: up to the first refusal. Returns the steps that were made."""
+    """Run a pass up to the first refused step, as the drivers do. Return the steps made."""
     for count, step in enumerate(plan):
         try:
             node.apply(step)
@@ -105,7 +111,7 @@ def run(node: StrictNode, plan: Plan) -> tuple[Step, ...]:
 
 
 def reconcile(node: StrictNode, desired: Network, diff: Diff) -> tuple[Step, ...]:
-    """As many passes as the law allows; the steps that were made."""
+    """Run as many passes as the law allows, then OVN. Return the steps made."""
     done: list[Step] = []
     for _ in range(PASSES):
         done += run(node, diff(desired, node.observe(desired)))
@@ -113,72 +119,82 @@ def reconcile(node: StrictNode, desired: Network, diff: Diff) -> tuple[Step, ...
     return tuple(done)
 
 
-def nothing_to_do(world: World, diff: Diff) -> None:
-    """Law 1: what is as it should be needs no step, whatever it is."""
+def needs_nothing(world: World, diff: Diff) -> None:
+    """Law 1: a network that is as desired needs no step."""
     node = world.open_node(diff)
-    for network in (world.life.after, node.observe(world.life.after), ABSENT):
+    for network in (world.edit.after, node.observe(world.edit.after), ABSENT):
         assert diff(network, network) == ()
 
 
-def arrives(world: World, diff: Diff) -> None:
-    """Law 2: from any state CHECK is empty after three passes, and OVN holds no dead link for installed."""
+def converges(world: World, diff: Diff) -> None:
+    """Law 2: from any state the plan is empty after three passes, and the ports are installed.
+
+    `ovn-installed` then is of the present link, not of a deleted one.
+    """
     node = world.open_node(diff)
-    reconcile(node, world.life.after, diff)
-    assert node.observe(world.life.after) == world.life.after
-    assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).born
-    assert not [fact for fact in guests_of(node) if _competes(fact, world.life.after)]
+    reconcile(node, world.edit.after, diff)
+    assert node.observe(world.edit.after) == world.edit.after
+    assert node.rows[node.host].installed == node.kernel.link(NODE, node.host).serial
+    assert not [
+        fact for fact in facts.foreign_within(node) if facts.competes(fact, world.edit.after)
+    ]
 
 
-def says_what_is_left(world: World, diff: Diff) -> None:
-    """Law 2, the rest: where something foreign stands in the way that is said, and it stays as it is."""
+def reports_what_is_in_the_way(world: World, diff: Diff) -> None:
+    """Law 2, the rest: a foreign thing with one of our names is reported and not changed."""
     node = world.node(diff)
-    before = others(node)
+    before = facts.foreign(node)
     try:
-        reconcile(node, world.life.after, diff)
+        reconcile(node, world.edit.after, diff)
     except Taken:
         assert node.taken()
-        assert before == others(node)
+        assert before == facts.foreign(node)
     else:
-        assert node.observe(world.life.after) == world.life.after
+        assert node.observe(world.edit.after) == world.edit.after
 
 
 def leaves_nothing(world: World, diff: Diff) -> None:
-    """Law 3: ABSENT ends with nothing of ours and everything of others."""
+    """Law 3: ABSENT leaves nothing of ours, and everything foreign."""
     node = world.open_node(diff)
-    before = others(node)
+    before = facts.foreign(node)
     reconcile(node, ABSENT, diff)
-    assert node.inventory() == before
+    assert node.inventory() - {("loopback", node.kernel.loopback_up)} == before
 
 
-def spares_others(world: World, diff: Diff) -> None:
-    """Law 3, on the way: what others put beside and into ours stays, unless it lay within a removed thing.
+def keeps_foreign_things(world: World, diff: Diff) -> None:
+    """Law 3, on the way: foreign things stay, unless they lie within a thing that is removed.
 
-    Their routes to the destinations of ours do not, where Linux may prefer them.
+    Only a competing route is removed: one to a destination of ours that Linux may prefer.
     """
     node = world.open_node(diff)
-    before = others(node)
-    guests = {fact for fact in guests_of(node) if not _competes(fact, world.life.after)}
-    done = reconcile(node, world.life.after, diff)
-    assert others(node) == without_claims(before)
+    before = facts.foreign(node)
+    foreign = {
+        fact for fact in facts.foreign_within(node) if not facts.competes(fact, world.edit.after)
+    }
+    done = reconcile(node, world.edit.after, diff)
+    assert facts.foreign(node) == facts.without_our_iface_id(before)
     removed = [step.resource for step in done if step.verb is Verb.REMOVE]
     ports = {resource.name for resource in removed if isinstance(resource, Port)}
     if not any(isinstance(resource, Address | Veth) for resource in removed):
-        assert {fact for fact in guests if fact[1] not in ports} <= guests_of(node)
+        assert {fact for fact in foreign if fact[1] not in ports} <= facts.foreign_within(node)
 
 
 def survives_a_crash(world: World, diff: Diff) -> None:
-    """Law 4: cut off after any prefix of a plan, it arrives all the same."""
+    """Law 4: a pass that was cut off after any step does not prevent convergence."""
     node = world.open_node(diff)
-    run(node, diff(world.life.after, node.observe(world.life.after))[: world.cut])
-    reconcile(node, world.life.after, diff)
-    assert node.observe(world.life.after) == world.life.after
+    run(node, diff(world.edit.after, node.observe(world.edit.after))[: world.cut])
+    reconcile(node, world.edit.after, diff)
+    assert node.observe(world.edit.after) == world.edit.after
 
 
 def changes_something(world: World, diff: Diff) -> None:
-    """Law 5: each step changes the node. None is refused, unless a removed address took routes along."""
+    """Law 5: each step changes the node and none is refused.
+
+    Except after the removal of an address, with which the kernel deletes routes.
+    """
     node = world.open_node(diff)
     flushed = False
-    for step in diff(world.life.after, node.observe(world.life.after)):
+    for step in diff(world.edit.after, node.observe(world.edit.after)):
         before = node.inventory()
         try:
             node.apply(step)
@@ -190,8 +206,8 @@ def changes_something(world: World, diff: Diff) -> None:
 
 
 def needs_each_step(world: World, diff: Diff) -> None:
-    """Law 5, from the other side: without any one of its steps a plan leads elsewhere."""
-    for desired in (world.life.after, ABSENT):
+    """Law 5, the reverse: a plan without one of its steps has another result."""
+    for desired in (world.edit.after, ABSENT):
         node = world.open_node(diff)
         plan = diff(desired, node.observe(desired))
         if not plan or any(
@@ -207,79 +223,31 @@ def needs_each_step(world: World, diff: Diff) -> None:
         )
 
 
-def rests(world: World, diff: Diff) -> None:
-    """Law 5, the end: a second run has no step to make."""
+def is_idempotent(world: World, diff: Diff) -> None:
+    """Law 5, the end: a second run has no step."""
     node = world.open_node(diff)
-    reconcile(node, world.life.after, diff)
+    reconcile(node, world.edit.after, diff)
     before = node.inventory()
-    assert reconcile(node, world.life.after, diff) == ()
+    assert reconcile(node, world.edit.after, diff) == ()
     assert node.inventory() == before
 
 
 Law = Callable[[World, Diff], None]
 ALL: tuple[Law, ...] = (
-    nothing_to_do,
-    arrives,
+    needs_nothing,
+    converges,
     leaves_nothing,
-    spares_others,
+    keeps_foreign_things,
     survives_a_crash,
     changes_something,
     needs_each_step,
-    rests,
+    is_idempotent,
 )
 
 
 def _by_default(step: Step) -> bool:
-    """What a link is born with depends on the namespace's defaults, so a setting not seen before is always written."""
-    return step.was is None and isinstance(step.resource, Sysctl | Offload)
+    """Return whether a step writes a setting that was not observed before.
 
-
-def others(node: StrictNode) -> Facts:
-    """All that is neither ours nor within ours."""
-    mine = {(link.netns, link.name) for pair in node.pairs() for link in pair}
-    rows = {row.name for row in node.our_rows()}
-    return frozenset(
-        fact
-        for fact in node.inventory()
-        if not (fact[0] in {"link", "setting", "address", "route", "qdisc"} and fact[1:3] in mine)
-        and not (fact[0] == "limit" and fact[1] == ids.mark(*node.attachment.key))
-        and not (fact[0] == "plug" and fact[1] in rows)
-        and not (fact[0] == "row" and fact[2] in rows)
-        and not (fact[0] == "external_id" and fact[1] in rows)
-    )
-
-
-def _competes(fact: tuple[object, ...], desired: Network) -> bool:
-    """A guest's route to where one of ours leads, at its metric or a better one."""
-    entry = fact[-1]
-    if fact[0] != "route" or not isinstance(entry, Entry):
-        return False
-    ours = {resource.destination for resource in desired if isinstance(resource, Route)}
-    return entry.destination in ours and entry.metric <= (
-        512 if entry.destination.version == 6 else 0
-    )
-
-
-def without_claims(facts: Facts) -> Facts:
-    """Without the one thing taken from a foreign row: its claim on our `iface-id`."""
-    ours = ids.iface_id(pods.ATTACHMENT.namespace, pods.ATTACHMENT.pod, pods.ATTACHMENT.provider)
-    return frozenset(fact for fact in facts if fact[2:] != ("iface-id", ours))
-
-
-def guests_of(node: StrictNode) -> Facts:
-    """What others put into ours: keys of the row, addresses and routes on the link, by the row's or link's name."""
-    facts: set[tuple[object, ...]] = set()
-    for _, pod in node.pairs():
-        facts |= {("route", pod.born, entry) for entry in pod.routes if entry.protocol != PROTOCOL}
-        facts |= {
-            ("address", pod.born, held)
-            for held in pod.addresses
-            if held.protocol != PROTOCOL and str(held.ip.ip) not in ("10.16.0.5", "fd00::5")
-        }
-    for row in node.rows.values():
-        facts |= {
-            ("external_id", row.name, k, v)
-            for k, v in row.external_ids.items()
-            if k not in OWNED_IDS
-        }
-    return frozenset(facts)
+    A new link's settings depend on the namespace's defaults, so such a step may change nothing.
+    """
+    return step.was is None and isinstance(step.resource, Sysctl | Offload | Loopback)

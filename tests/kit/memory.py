@@ -34,7 +34,7 @@ COMPLETE = {
 
 @dataclass
 class MemoryHost:
-    """Each attachment's network as a set; OVN installs whatever bears an `iface-id`, unless told not to."""
+    """A node that keeps each network as a set. OVN installs each `iface-id` unless set not to."""
 
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
@@ -194,7 +194,7 @@ class World:
             self.gone(owner)
         for pod in self.api.values():
             self._hear(pod)
-        self.state.known.set()
+        self.state.synced.set()
 
     def tell(self, pod: Pod) -> None:
         if self.api is not None:
@@ -203,10 +203,10 @@ class World:
 
     def _hear(self, pod: Pod) -> None:
         if self.state.get(pod.owner) != pod:
-            self.state.heard(self.state.get(pod.owner), pod)
+            self.state.update(self.state.get(pod.owner), pod)
 
     def gone(self, owner: tuple[str, str] = ("default", "web")) -> None:
-        self.state.heard(self.state.get(owner), None)
+        self.state.update(self.state.get(owner), None)
 
     def attachment(self, container_id: str = "c1", uid: str | None = UID) -> Attachment:
         sequence = self.records.next_sequence()

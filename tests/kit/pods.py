@@ -1,4 +1,4 @@
-"""Random pods: annotations as Kube-OVN's controller writes them, and the networks they ask for."""
+"""Random pods: annotations as Kube-OVN's controller writes them, and the networks they describe."""
 
 import json
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ATTACHMENT = Attachment(
     sequence=1,
 )
 
-# Few values, so that addresses, gateways and destinations meet; some lie within each other.
+# Few values, so that addresses, gateways and destinations coincide; some prefixes contain others.
 _SUBNETS = {
     4: ("10.16.0.5/16", "10.16.0.5/24", "10.16.0.5/32"),
     6: ("fd00::5/64", "fd00::5/112", "fd00::5/128"),
@@ -38,12 +38,13 @@ _DESTINATIONS = {
 
 
 def key(name: str) -> str:
+    """Return the annotation key of a short name, for the default provider."""
     return annotations.key("ovn", name)
 
 
 @st.composite
 def routes(draw: st.DrawFn, families: tuple[int, ...]) -> str:
-    """The ``routes`` annotation: at most one entry for each destination, some without ``dst``."""
+    """Draw a ``routes`` annotation: one entry per destination at most, some without ``dst``."""
     found = {}
     for _ in range(draw(st.integers(0, 3))):
         family = draw(st.sampled_from(families))
@@ -57,7 +58,7 @@ def routes(draw: st.DrawFn, families: tuple[int, ...]) -> str:
 
 @st.composite
 def fixed(draw: st.DrawFn) -> Text:
-    """What a sandbox keeps for life."""
+    """Draw the annotations that are fixed for a sandbox."""
     families = draw(st.sampled_from(((4,), (6,), (4, 6))))
     interfaces: list[Interface] = [
         ip_interface(draw(st.sampled_from(_SUBNETS[family]))) for family in families
@@ -74,12 +75,13 @@ def fixed(draw: st.DrawFn) -> Text:
 
 
 def families(text: Text) -> tuple[int, ...]:
+    """Return the IP version of each address, in order."""
     return tuple(6 if ":" in address else 4 for address in text[key("ip_address")].split(","))
 
 
 @st.composite
 def live(draw: st.DrawFn, text: Text, limited: bool = True) -> Text:
-    """What may change while the pod runs."""
+    """Draw the annotations that may change while the pod runs; with limits if ``limited``."""
     versions = families(text)
     gateways = [draw(st.sampled_from(_GATEWAYS[version])) for version in versions]
     routing = {key("gateway"): ",".join(gateways), key("routes"): draw(routes(versions))}
@@ -98,7 +100,7 @@ _LIMITS = {
 
 @st.composite
 def limits(draw: st.DrawFn) -> Text:
-    """Half of the pods have none."""
+    """Draw the annotations of bandwidth limits; none for half of the pods."""
     names = (
         draw(st.lists(st.sampled_from(tuple(_LIMITS)), max_size=3)) if draw(st.booleans()) else []
     )
@@ -107,7 +109,7 @@ def limits(draw: st.DrawFn) -> Text:
 
 @st.composite
 def nodes(draw: st.DrawFn) -> Node:
-    """MTUs that can carry IPv6, which wants 1280."""
+    """Draw a node, with an MTU of at least 1280 bytes, which IPv6 needs."""
     lacks = draw(st.sampled_from(((), (), ("netem",), ("htb", "tbf"), ("police",))))
     return Node(
         "br-int", draw(st.sampled_from((1280, 1400, 9000))), draw(st.booleans()), frozenset(lacks)
@@ -115,22 +117,23 @@ def nodes(draw: st.DrawFn) -> Node:
 
 
 def network(text: Text, node: Node) -> Network:
-    """The way the agent goes: the text read, the network made."""
+    """Return the desired network of annotations, by the agent's own functions."""
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", ATTACHMENT.ifname), node)
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """One pod before and after an edit of what is live."""
+class Edit:
+    """The desired networks of one pod before and after an edit of its live annotations."""
 
     before: Network
     after: Network
 
 
 @st.composite
-def lives(draw: st.DrawFn, limited: bool = True) -> Life:
+def edits(draw: st.DrawFn, limited: bool = True) -> Edit:
+    """Draw a pod and an edit; half of the pods are not edited."""
     text = draw(fixed())
     first = network(text | draw(live(text, limited)), draw(nodes()))
     if draw(st.booleans()):
-        return Life(first, first)
-    return Life(first, network(text | draw(live(text, limited)), draw(nodes())))
+        return Edit(first, first)
+    return Edit(first, network(text | draw(live(text, limited)), draw(nodes())))

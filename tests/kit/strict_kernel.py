@@ -1,185 +1,135 @@
-"""Two network namespaces in memory, the node's and a pod's, that refuse and flush what Linux refuses and flushes.
+"""Two network namespaces in memory, the node's and a pod's. They refuse and flush what Linux does.
 
-Every rule here was seen on a real kernel and is compared with one by ``tests/integration/node/test_fake_is_honest.py``.
-Only what a pod's network is made of: veth pairs, addresses, routes of the main table, three settings.
+Every rule here was observed on a real kernel; ``tests/integration/node/test_fake_is_honest.py``
+compares them with one. There is only what a pod's network consists of: veth pairs, addresses,
+routes of the main table, three settings.
 """
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
+from dataclasses import replace
+from ipaddress import IPv4Interface
 
-from ovnlet.core.resources import LeafQdisc
-from ovnlet.core.resources.netlink import PROTOCOL
+from kit.strict_links import KERNEL, NODE, POD, Entry, Held, Interface, Ip, Link, Refused
 
-Ip = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
-Prefix = IPv4Network | IPv6Network
-
-NODE, POD = "node", "pod"
-KERNEL, STATIC = 2, 4
 _MIN_MTU_OF_IPV6 = 1280
-# Of IPv6; anybody else's routes have 1024, and those of IPv4 none.
-_METRIC = {KERNEL: 256, PROTOCOL: 512}
-
-
-class Refused(Exception):
-    """The kernel's no, with its errno."""
-
-    def __init__(self, number: int, what: object) -> None:
-        self.errno = number
-        super().__init__(f"{errno.errorcode[number]}: {what}")
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An address on a link. ``secondary`` is the kernel's flag: it dies with the first of its subnet.
-
-    ``protocol`` is IFA_PROTO, whose mark it is.
-    """
-
-    ip: Interface
-    noprefixroute: bool
-    secondary: bool = False
-    protocol: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A route of the main table. ``chosen`` is a metric that somebody asked for, None the usual one."""
-
-    destination: Prefix
-    via: Ip | None
-    source: Ip | None
-    protocol: int
-    chosen: int | None = None
-
-    @property
-    def metric(self) -> int:
-        return usual_metric(self.destination, self.protocol) if self.chosen is None else self.chosen
-
-
-def usual_metric(destination: Prefix, protocol: int) -> int:
-    return _METRIC.get(protocol, 1024) if destination.version == 6 else 0
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """One end of a veth pair; a link without ``peer`` is somebody's single one."""
-
-    netns: str
-    name: str
-    mac: str
-    mtu: int
-    born: int
-    alias: str = ""
-    up: bool = False
-    peer: "Link | None" = None
-    tx_checksum: bool = True
-    htb: int | None = None
-    leaf: LeafQdisc | None = None
-    policer: int | None = None
-    shaper: tuple[int, int] | None = None
-    settings: dict[str, str] = field(default_factory=dict)
-    addresses: list[Held] = field(default_factory=list)
-    routes: list[Entry] = field(default_factory=list)
-
-    def holds(self, ip: Ip | None) -> bool:
-        return any(held.ip.ip == ip for held in self.addresses)
 
 
 class StrictKernel:
-    """Links by namespace and name, and the operations of rtnetlink, /proc/sys and ethtool on them."""
+    """Links by namespace and name, and the operations of rtnetlink, /proc/sys and ethtool on them.
+
+    Each operation raises Refused with the kernel's errno where the kernel fails.
+    """
 
     def __init__(self) -> None:
         self._links: list[Link] = []
-        self._births = 0
+        self._last_serial = 0
         self.defaults = {"disable_ipv6": "0", "accept_ra": "1"}
+        self.loopback_up = True
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links))
 
     def find(self, netns: str, name: str) -> Link | None:
+        """Return the link of that name, None if there is none."""
         return next(
             (link for link in self._links if (link.netns, link.name) == (netns, name)), None
         )
 
     def link(self, netns: str, name: str) -> Link:
+        """Return the link of that name, else raise Refused (ENODEV)."""
         found = self.find(netns, name)
         if found is None:
             raise Refused(errno.ENODEV, name)
         return found
 
     def add_veth(self, host: str, pod: str, mac: str, mtu: int, alias: str) -> None:
-        """One message, all or nothing; both ends are born down."""
+        """Create a pair, both ends down. One netlink message: both ends or none."""
         for netns, name in ((NODE, host), (POD, pod)):
             if self.find(netns, name):
                 raise Refused(errno.EEXIST, name)
-        near = Link(NODE, host, "02:00:00:00:00:01", mtu, self.birth(), alias)
-        far = Link(POD, pod, mac, mtu, near.born, alias, peer=near)
+        near = Link(NODE, host, "02:00:00:00:00:01", mtu, self.next_serial(), alias)
+        far = Link(POD, pod, mac, mtu, near.serial, alias, peer=near)
         near.peer = far
         for link in (near, far):
             self._links.append(link)
             self._settle(link)
 
     def add_single(self, netns: str, name: str) -> None:
+        """Create a foreign link without a peer."""
         if self.find(netns, name):
             raise Refused(errno.EEXIST, name)
         self._links.append(
-            Link(netns, name, "02:00:00:00:00:02", 1500, self.birth(), settings={**self.defaults})
+            Link(
+                netns,
+                name,
+                "02:00:00:00:00:02",
+                1500,
+                self.next_serial(),
+                settings={**self.defaults},
+            )
         )
 
-    def birth(self) -> int:
-        """A number that no other thing has: one made anew is another one."""
-        self._births += 1
-        return self._births
+    def next_serial(self) -> int:
+        """Return a new serial number: a thing that is deleted and made again gets another one."""
+        self._last_serial += 1
+        return self._last_serial
 
     def delete(self, link: Link) -> None:
+        """Delete a link and its peer."""
         self._links = [
             other for other in self._links if other is not link and other is not link.peer
         ]
 
     def rename(self, link: Link, name: str) -> None:
+        """Rename a link."""
         if self.find(link.netns, name):
             raise Refused(errno.EEXIST, name)
         link.name = name
 
     def set_up(self, link: Link) -> None:
+        """Set a link up; the connected routes of its addresses appear."""
         if not link.up:
             link.up = True
             for held in link.addresses:
                 self._connect(link, held)
 
     def set_down(self, link: Link) -> None:
-        """IPv4 keeps its addresses, IPv6 does not; no route stays, and none comes back with up."""
+        """Set a link down. Its IPv4 addresses stay; its IPv6 addresses and all routes are lost."""
         if link.up:
             link.up = False
             link.addresses = [held for held in link.addresses if held.ip.version == 4]
             link.routes = []
 
+    def set_arp(self, link: Link, on: bool) -> None:
+        """Switch ARP and neighbour discovery on or off (IFF_NOARP)."""
+        link.arp = on
+
+    def set_loopback(self, up: bool) -> None:
+        """Set the pod's `lo` up or down."""
+        self.loopback_up = up
+
     def set_mtu(self, link: Link, mtu: int) -> None:
+        """Set the MTU in bytes; below 1280 the link loses IPv6."""
         if mtu < _MIN_MTU_OF_IPV6:
             self._drop_ipv6(link)
         link.mtu = mtu
         self._settle(link)
 
     def set_mac(self, link: Link, mac: str) -> None:
+        """Set the MAC."""
         link.mac = mac
 
     def set_alias(self, link: Link, alias: str) -> None:
+        """Set the alias (IFLA_IFALIAS)."""
         link.alias = alias
 
     def set_tx_checksum(self, link: Link, on: bool) -> None:
+        """Switch the transmit checksum offload on or off."""
         link.tx_checksum = on
 
     def set_setting(self, link: Link, name: str, value: str) -> None:
+        """Write a sysctl of net.ipv6.conf.<link>; disable_ipv6=1 deletes addresses and routes."""
         if name not in link.settings:
             raise Refused(errno.ENOENT, name)
         if name == "disable_ipv6" and value == "1":
@@ -189,6 +139,7 @@ class StrictKernel:
     def add_address(
         self, link: Link, ip: Interface, *, noprefixroute: bool, protocol: int = 0
     ) -> None:
+        """Add an address; with ``noprefixroute`` no connected route comes with it."""
         if ip.version == 6:
             self._refuse_without_ipv6(link, errno.EINVAL)
         if any(
@@ -204,6 +155,7 @@ class StrictKernel:
             self._connect(link, held)
 
     def delete_address(self, link: Link, ip: Interface) -> None:
+        """Delete an address, and the routes that the kernel deletes with it."""
         held = next((held for held in link.addresses if held.ip == ip), None)
         if held is None:
             raise Refused(errno.EADDRNOTAVAIL, ip)
@@ -214,7 +166,10 @@ class StrictKernel:
             self._lose_ipv6(link, held)
 
     def add_route(self, link: Link, entry: Entry) -> None:
-        """As NLM_F_CREATE alone: a route of another protocol to the same place stays beside it."""
+        """Add a route, as by NLM_F_CREATE alone.
+
+        A route of another protocol to the same destination stays beside it.
+        """
         if entry.destination.version == 6:
             self._refuse_without_ipv6(link, errno.ENODEV)
         if not link.up:
@@ -228,12 +183,13 @@ class StrictKernel:
         link.routes.append(entry)
 
     def delete_route(self, link: Link, entry: Entry) -> None:
+        """Delete exactly this route."""
         if entry not in link.routes:
             raise Refused(errno.ESRCH, entry.destination)
         link.routes.remove(entry)
 
     def _settle(self, link: Link) -> None:
-        """IPv6 and its settings leave a link that is too small, and come anew when it grows."""
+        """Remove the IPv6 settings at an MTU below 1280; add the defaults when it grows."""
         if link.mtu < _MIN_MTU_OF_IPV6:
             link.settings = {}
         elif not link.settings:
@@ -246,7 +202,11 @@ class StrictKernel:
             raise Refused(otherwise, link.name)
 
     def _refuse_unreachable(self, link: Link, via: Ip) -> None:
-        """IPv4 looks for any connected route; IPv6 takes the longest match, and wants that to be connected."""
+        """Refuse a gateway that the link does not reach.
+
+        IPv4 looks for any connected route. IPv6 takes the longest match, which must be a connected
+        route, and refuses a gateway that is an address of the link itself.
+        """
         covering = [route for route in link.routes if via in route.destination]
         connected = [route for route in covering if route.via is None]
         longest = max((route.destination.prefixlen for route in covering), default=0)
@@ -260,7 +220,7 @@ class StrictKernel:
             raise Refused(errno.EINVAL, via)
 
     def _connect(self, link: Link, held: Held) -> None:
-        """The kernel's own connected route, which comes with an address; for IPv6 even a /128."""
+        """Add the connected route of an address: that of an IPv6 /128 too, none of an IPv4 /32."""
         network = held.ip.network
         single = network.version == 4 and network.prefixlen == network.max_prefixlen
         if held.noprefixroute or held.secondary or single:
@@ -271,7 +231,11 @@ class StrictKernel:
             link.routes.append(entry)
 
     def _lose_ipv4(self, link: Link, held: Held) -> None:
-        """A first address takes its secondaries, each address the routes that name it, the last one all."""
+        """Delete what goes with an IPv4 address.
+
+        These are the secondaries of a first address, the routes with the address as their source,
+        and with the last address all IPv4 routes.
+        """
         if not held.secondary:
             self._forget_connected(link, Entry(held.ip.network, None, held.ip.ip, KERNEL))
             for other in [
@@ -285,7 +249,10 @@ class StrictKernel:
             link.routes = [route for route in link.routes if route.source != held.ip.ip]
 
     def _lose_ipv6(self, link: Link, held: Held) -> None:
-        """Routes that named the address stay, without a source. Its connected route goes, or one like it."""
+        """Delete the connected route of an IPv6 address, or another one to that prefix.
+
+        Routes with the address as their source stay, without a source.
+        """
         link.routes = [
             replace(route, source=None) if route.source == held.ip.ip else route
             for route in link.routes
@@ -306,7 +273,10 @@ class StrictKernel:
 
 
 def _same_nexthop(entry: Entry, other: Entry) -> bool:
-    """IPv6 holds one route for each destination, metric and next hop, whatever the protocol and source."""
+    """Return whether two routes are one to IPv6: the same destination, metric and next hop.
+
+    Protocol and source make no difference there.
+    """
     if entry.destination.version == 4:
         return False
     return (entry.destination, entry.metric, entry.via) == (

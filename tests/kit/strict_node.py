@@ -1,15 +1,16 @@
-"""A node in memory: the strict kernel, the rows of an Open_vSwitch database, and an OVN that catches up.
+"""A node in memory: the strict kernel, the rows of an Open_vSwitch database, and OVN.
 
-``observe`` and ``apply`` do what the drivers do, by the same marks of ownership. ``inventory`` shows
-everything there is, ours and others'.
+``observe`` and ``apply`` do what the drivers do, by the same marks of ownership. ``inventory``
+shows everything there is, ours and foreign.
 """
 
 import errno
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
-from kit import strict_routes, strict_traffic
-from kit.strict_kernel import NODE, POD, Entry, Link, Refused, StrictKernel
+from kit import strict_observation, strict_routes, strict_traffic
+from kit.strict_kernel import StrictKernel
+from kit.strict_links import NODE, POD, Entry, Link, Refused
+from kit.strict_rows import Row
 from kit.strict_traffic import Plug, StrictTraffic
 from ovnlet.core import ids
 from ovnlet.core.errors import Taken
@@ -19,6 +20,7 @@ from ovnlet.core.resources import (
     Address,
     CompetingRoute,
     DuplicateIfaceId,
+    Loopback,
     Network,
     Offload,
     OvsPolicing,
@@ -34,29 +36,8 @@ from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
 
 
-@dataclass(slots=True, eq=False)
-class Row:
-    """A Port and its Interface. ``installed`` is the link that OVN installed its flows for, by its birth.
-
-    ``external_ids`` are the Interface's, ``mark`` is the one in the Port's. ``lost`` is an `ovn-installed` that
-    somebody overwrote: OVN does not bring it back unless asked.
-    """
-
-    bridge: str
-    name: str
-    external_ids: dict[str, str] = field(default_factory=dict)
-    mark: str | None = None
-    installed: int | None = None
-    lost: bool = False
-    born: int = 0
-
-    @property
-    def owner(self) -> str | None:
-        return self.mark or self.external_ids.get(MARK)
-
-
 class StrictNode:
-    """The node of one attachment. ``writes`` counts the operations that changed anything."""
+    """The node of one attachment."""
 
     def __init__(self, attachment: Attachment, bridge: str = "br-int") -> None:
         self.attachment, self.bridge = attachment, bridge
@@ -65,23 +46,29 @@ class StrictNode:
         self.traffic = StrictTraffic(self.kernel)
         self.rows: dict[str, Row] = {}
 
-    # What is ours
+    # Observation
 
     def observe(self, desired: Network) -> Network:
-        """All that is ours, and no more; settings and claims only where they are wanted. Raises Taken."""
+        """Return all that is ours; settings and duplicate iface-ids only if ``desired`` has them.
+
+        Raise Taken if something is desired and a foreign thing has one of our names.
+        """
         if desired and (taken := self.taken()):
             raise Taken(taken)
         ports = list(self._ports())
         found: set[Resource] = {*ports, *self._claims(desired), *self._limits(ports)}
         for host, pod in self.pairs():
-            veth = _veth(host, pod, desired)
-            found |= {veth, *_addresses(veth, pod, desired), *_settings(veth, pod, desired)}
+            veth = strict_observation.veth(host, pod, desired)
+            found.add(veth)
+            found |= set(strict_observation.addresses(veth, pod, desired))
+            found |= set(strict_observation.settings(veth, pod, desired))
+            found |= set(strict_observation.loopback(veth, self.kernel.loopback_up, desired))
             found |= set(strict_routes.seen(veth, pod, desired))
             found |= set(strict_traffic.seen(veth.key, host, pod, desired))
         return frozenset(found)
 
     def pairs(self) -> list[tuple[Link, Link]]:
-        """Our veth, known by its recorded name on the node or by the alias in the pod."""
+        """Return our veth pairs, found by the recorded name on the node or the alias in the pod."""
         alias = ids.alias(*self.attachment.key)
         pods = (link for link in self.kernel if link.netns == POD and link.peer)
         return [
@@ -91,7 +78,7 @@ class StrictNode:
         ]
 
     def our_rows(self) -> list[Row]:
-        """Those with our mark; the one of our name that has lost it, known by the labels of this pod."""
+        """Return the rows with our mark, and the one of our name with this pod's labels only."""
         mark = ids.mark(*self.attachment.key)
         labels = {
             "vendor": "kube-ovn",
@@ -110,7 +97,7 @@ class StrictNode:
         ]
 
     def taken(self) -> str:
-        """Which foreign thing bears a name that should be ours; empty if none does."""
+        """Return which foreign thing has a name that should be ours, "" if none has."""
         ours = {link for pair in self.pairs() for link in pair}
         host, pod = self.kernel.find(NODE, self.host), self.kernel.find(POD, self.attachment.ifname)
         row = self.rows.get(self.host)
@@ -128,7 +115,8 @@ class StrictNode:
                 ours.pop(MARK, None)
             orphaned = row.installed is not None and row.name not in linked
             uninstalled = row.lost and row.name in linked
-            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
+            labels = frozenset(ours.items())
+            yield Port(row.bridge, row.name, labels, orphaned, uninstalled, blocked=row.blocked)
 
     def _limits(self, ports: list[Port]) -> Iterable[OvsQos | OvsPolicing]:
         port = next(
@@ -144,9 +132,10 @@ class StrictNode:
             if iface_id in wanted and row not in ours:
                 yield DuplicateIfaceId(row.name, iface_id)
 
-    # The two verbs
+    # Steps
 
     def apply(self, step: Step) -> None:
+        """Apply one step of a plan. Raise Refused as the kernel or OVSDB would."""
         if step.verb is Verb.REMOVE:
             self._remove(step.resource)
         else:
@@ -158,10 +147,8 @@ class StrictNode:
                 self._ensure_veth(resource)
             case Port():
                 self._ensure_port(resource)
-            case Sysctl(name=name, value=value):
-                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
-            case Offload(tx_checksum=tx_checksum):
-                self._end(resource).tx_checksum = tx_checksum
+            case Sysctl() | Offload() | Loopback():
+                self._ensure_setting(resource)
             case Address(ip=ip, noprefixroute=flag):
                 self.kernel.add_address(
                     self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL
@@ -174,6 +161,15 @@ class StrictNode:
                 self.traffic.put(
                     resource, self._end(resource) if isinstance(resource, TbfQdisc) else None
                 )
+
+    def _ensure_setting(self, resource: Sysctl | Offload | Loopback) -> None:
+        match resource:
+            case Sysctl(name=name, value=value):
+                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
+            case Offload(tx_checksum=tx_checksum):
+                self._end(resource).tx_checksum = tx_checksum
+            case Loopback(up=up):
+                self.kernel.set_loopback(up)
 
     def _remove(self, resource: Resource) -> None:
         match resource:
@@ -210,34 +206,36 @@ class StrictNode:
         for link in (host, host.peer):
             self.kernel.set_mtu(link, veth.mtu)
             self.kernel.set_up(link)
+        self.kernel.set_arp(host.peer, veth.arp)
 
     def _ensure_port(self, port: Port) -> None:
         row = self.rows.get(port.name) or self.add_row(Row(port.bridge, port.name))
         before = row.external_ids
         row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
-        row.mark, row.lost = port.ids[MARK], False
+        row.mark, row.lost, row.blocked = port.ids[MARK], False, ()
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
 
     def delete_row(self, row: Row) -> None:
-        """As `ovs-vsctl del-port`: what it refers to stays."""
+        """Delete a port, as `ovs-vsctl del-port` does: the QoS row that it refers to stays."""
         del self.rows[row.name]
         del self.traffic.plugs[row.name]
 
     def label(self, row: Row, name: str, value: str | None) -> None:
-        """A key of the Interface's external_ids, None to take it away."""
+        """Set a key of the Interface's external_ids; None removes it."""
         row.external_ids.pop(name, None)
         if value is not None:
             row.external_ids[name] = value
 
     def unmark(self, row: Row) -> None:
+        """Remove our mark from the Port."""
         row.mark = None
 
     def add_row(self, row: Row) -> Row:
-        """The index of Port.name knows no bridges: a name is taken once for all of them."""
+        """Add a port. OVSDB's index on Port.name spans all bridges: a name exists once."""
         if row.name in self.rows:
             raise Refused(errno.EEXIST, row.name)
-        row.born = self.kernel.birth()
+        row.serial = self.kernel.next_serial()
         self.rows[row.name] = row
         self.traffic.plugs[row.name] = Plug()
         return row
@@ -253,74 +251,44 @@ class StrictNode:
     def _end(
         self, resource: Sysctl | Offload | Address | Route | CompetingRoute | TbfQdisc
     ) -> Link:
-        """The pod's end that this lies within: nothing is ever put on a foreign link of that name."""
+        """Return the pod's end that a resource lies within; never a foreign link of that name."""
         _, host, pod = resource.veth
         for near, far in self.pairs():
             if (near.name, far.name) == (host, pod):
                 return far
         raise Refused(errno.ENODEV, pod)
 
-    # The others
+    # OVN and the inventory
 
     def ovn(self) -> None:
-        """ovn-controller installs what has a link and an unrivalled `iface-id`; it never takes that back."""
+        """Let ovs-vswitchd and ovn-controller catch up.
+
+        ovn-controller installs a row with a link and an `iface-id` that no other row has. It never
+        removes `ovn-installed` afterwards.
+        """
         self.traffic.vswitchd()
         self.traffic.police()
         names = [row.external_ids.get("iface-id") for row in self.rows.values()]
         for row in self.rows.values():
             link = self.kernel.find(NODE, row.name)
             iface_id = row.external_ids.get("iface-id")
-            awaited = row.bridge == self.bridge and row.installed is None and not row.lost
-            if awaited and link and iface_id and names.count(iface_id) == 1:
-                row.installed = link.born
+            pending = row.bridge == self.bridge and row.installed is None and not row.lost
+            if pending and link and iface_id and names.count(iface_id) == 1:
+                row.installed = link.serial
 
     def inventory(self) -> frozenset[tuple[object, ...]]:
-        """Everything there is, as comparable facts."""
+        """Return everything there is as comparable facts."""
         facts: set[tuple[object, ...]] = set(self.traffic.facts())
+        facts.add(("loopback", self.kernel.loopback_up))
         for link in self.kernel:
             here = (link.netns, link.name)
             facts.add(("qdisc", *here, link.htb, link.leaf, link.policer, link.shaper))
-            facts.add(
-                (
-                    "link",
-                    *here,
-                    link.mac,
-                    link.mtu,
-                    link.up,
-                    link.alias,
-                    link.tx_checksum,
-                    link.born,
-                )
-            )
+            state = (link.mac, link.mtu, link.up, link.arp, link.alias, link.tx_checksum)
+            facts.add(("link", *here, *state, link.serial))
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.born))
+            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.blocked, row.serial))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)
-
-
-def _veth(host: Link, pod: Link, desired: Network) -> Veth:
-    """Where the ends differ, what deviates from the wanted."""
-    wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
-    mtu = host.mtu if wanted and pod.mtu == wanted.mtu else pod.mtu
-    alias = host.alias if wanted and pod.alias == wanted.alias else pod.alias
-    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up)
-
-
-def _addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:
-    wanted = {resource.ip.ip for resource in desired if isinstance(resource, Address)}
-    for held in pod.addresses:
-        if held.ip.ip in wanted or held.protocol == PROTOCOL:
-            yield Address(veth.key, pod.name, held.ip, held.noprefixroute)
-
-
-def _settings(veth: Veth, pod: Link, desired: Network) -> Iterator[Sysctl | Offload]:
-    for resource in desired:
-        if isinstance(resource, Offload) and resource.pod == pod.name:
-            yield Offload(veth.key, pod.name, pod.tx_checksum)
-        if isinstance(resource, Sysctl):
-            *_, link, name = resource.name.split("/")
-            if link == pod.name and name in pod.settings:
-                yield Sysctl(veth.key, resource.name, pod.settings[name])

@@ -1,4 +1,7 @@
-"""A northbound database that refuses and drops what the real one does, and gives addresses as OVN does."""
+"""An OVN northbound database in memory.
+
+It refuses and deletes what the real one does, and answers requests for addresses as northd does.
+"""
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
@@ -11,12 +14,15 @@ from ovnlet.core.resources.northbound import Row, Rows, Switch, SwitchPort
 
 
 class Refused(Exception):
-    """The transaction would fail."""
+    """The real database would refuse the transaction."""
 
 
 @dataclass
 class StrictNorthbound:
-    """Rows by key. Without the parent there is no child, with it goes every child; a port's name is there once."""
+    """The rows by key.
+
+    A row needs its parent and is deleted with it. The name of a port is unique.
+    """
 
     rows: dict[tuple[object, ...], Row] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
@@ -24,9 +30,11 @@ class StrictNorthbound:
 
     @property
     def all(self) -> Rows:
+        """All rows."""
         return frozenset(self.rows.values())
 
     def apply(self, step: Step[Row]) -> None:
+        """Apply one step of a plan. Raise Refused if the real database would."""
         row, self.writes = step.resource, self.writes + 1
         if step.verb is Verb.REMOVE:
             self._remove(row.key)
@@ -51,12 +59,14 @@ class StrictNorthbound:
             self._remove(child)
 
     def port(self, name: str) -> Seen | None:
+        """Return the switch port of that name with OVN's answer, None if there is none."""
         found = next(
             (r for r in self.rows.values() if isinstance(r, SwitchPort) and r.name == name), None
         )
         return Seen(found, self.answers.get(name, "")) if found is not None else None
 
     def holder(self, address: Address | str, besides: str = "") -> str | None:
+        """Return the port that has an address, None if it is free; ignore the port ``besides``."""
         return next(
             (n for n, text in self._held() if n != besides and str(address) in text.split()), None
         )
@@ -67,7 +77,10 @@ class StrictNorthbound:
         return [(name, text) for name, text in texts if bound(text)]
 
     def northd(self) -> None:
-        """Answer each `dynamic` port: as wished if that is free, else the next free one, else without IPv4."""
+        """Answer each `dynamic` port, as ovn-northd does.
+
+        It gives the requested IPv4 address if that is free, else the next free one, else none.
+        """
         for port in [row for row in self.rows.values() if isinstance(row, SwitchPort)]:
             if port.addresses.startswith("dynamic") and port.name not in self.answers:
                 self.answers[port.name] = self._choose(port)
@@ -79,14 +92,14 @@ class StrictNorthbound:
         config = dict(switch.config)
         number = 1 + len(self.answers) + len(self._held())
         words = [f"0a:00:00:00:00:{number:02x}"]
-        wished = port.addresses.split()[1:]
+        requested = port.addresses.split()[1:]
         if "subnet" in config:
             network = ip_network(config["subnet"])
             assert isinstance(network, IPv4Network)
             excluded = config["exclude_ips"].split()
             free = [a for a in network.hosts() if str(a) not in excluded and self.holder(a) is None]
             four = next(
-                (w for w in wished if w in {str(a) for a in free}), str(free[0]) if free else ""
+                (w for w in requested if w in {str(a) for a in free}), str(free[0]) if free else ""
             )
             words += [four] if four else []
         if "ipv6_prefix" in config:

@@ -1,4 +1,4 @@
-"""ADD, DEL and CHECK as callers of the loop, on a node in memory and a fake clock: what is awaited, what is undone."""
+"""ADD and DEL as callers of the loop, on a node in memory and a fake clock."""
 
 import asyncio
 from contextlib import suppress
@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from kit.memory import BUDGET, COMPLETE, World, pod
-from ovnlet.core.errors import Invalid, NotConverged, NotReady, UnknownSandbox
+from ovnlet.core.errors import Invalid, NotReady, UnknownSandbox
 from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.resources import Network, Port
 
@@ -78,7 +78,7 @@ async def test_add_waits_for_a_pod_not_yet_seen_while_the_api_server_is_away(wor
 
 
 async def test_with_the_api_server_away_a_remembered_pod_gets_a_new_sandbox(world: World) -> None:
-    """The agent was started anew, and the sandbox of a running pod died: its record tells the annotations."""
+    """After a restart of the agent, a dead sandbox is replaced by the annotations in its record."""
     world.api = None
     world.scope.remember(Record(world.attachment("old"), COMPLETE))
     outcome = await world.attaching.add(world.attachment("new"))
@@ -98,7 +98,7 @@ async def test_with_the_api_server_away_a_pod_is_remembered_beyond_its_sandbox(
 
 async def test_a_remembered_pod_that_a_list_lacks_gets_no_sandbox(world: World) -> None:
     world.scope.remember(Record(world.attachment("old"), COMPLETE))
-    world.state.known.set()
+    world.state.synced.set()
     with pytest.raises(UnknownSandbox, match="deleted"):
         await world.attaching.add(world.attachment("new"))
 
@@ -254,32 +254,6 @@ async def test_if_the_newer_sandbox_is_dead_the_older_takes_the_port_back(world:
     await world.passes.run(old.key)
     assert world.host.networks[old.key]
     assert not world.host.networks[new.key]
-
-
-async def test_check_is_the_plan_that_is_left_and_changes_nothing(world: World) -> None:
-    world.tell(pod())
-    attachment = world.attachment()
-    await world.attaching.add(attachment)
-    await world.attaching.check(attachment.key)
-    broken = frozenset(r for r in world.host.networks[attachment.key] if not isinstance(r, Port))
-    world.host.networks[attachment.key] = broken
-    with pytest.raises(NotConverged, match=r"\+ Port"):
-        await world.attaching.check(attachment.key)
-    assert world.host.networks[attachment.key] == broken
-
-
-async def test_gc_removes_the_unlisted_dead_and_keeps_the_unlisted_living(world: World) -> None:
-    world.tell(pod())
-    living = world.attachment("living")
-    await world.attaching.add(living)
-    dead = world.attachment("dead", uid=None)
-    world.scope.remember(Record(dead, COMPLETE))
-    world.host.networks[dead.key] = world.host.networks[living.key]
-    world.host.dead.add(dead.key)
-    await world.attaching.collect(frozenset())
-    assert world.host.networks[living.key]
-    assert not world.host.networks[dead.key]
-    assert dead.key not in world.records.kept
 
 
 async def test_an_edited_route_is_applied_and_an_edited_address_is_not(world: World) -> None:

@@ -1,6 +1,7 @@
-"""Components for a newer Kubernetes, or with the Prometheus operator: by schema, the guard by evaluating its CEL.
+"""Components for a newer Kubernetes or for the Prometheus operator.
 
-They are applied to no API server here, and each says so.
+They are validated by schema, and the annotation guard by evaluating its CEL expressions. They are
+applied to no API server here, and each says so.
 """
 
 import re
@@ -23,7 +24,7 @@ def objects(path: Path) -> list[Object]:
 
 
 def names(kind: str, folder: str, name: str) -> Object:
-    """What the component's selector must find: the labels of those pods."""
+    """Return the labels of the pods that a component's selector must find."""
     (body,) = [
         each
         for each in objects(MANIFESTS / folder)
@@ -33,7 +34,7 @@ def names(kind: str, folder: str, name: str) -> Object:
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in HOME.iterdir()))
-def test_a_component_says_that_only_its_schema_was_looked_at(folder: str) -> None:
+def test_a_component_says_that_it_is_validated_by_schema_only(folder: str) -> None:
     text = (HOME / folder / "kustomization.yaml").read_text()
     assert "validated by schema only" in re.sub(r"\s*\n#\s*", " ", text)
     assert (
@@ -79,7 +80,10 @@ def test_the_alert_rules_are_a_valid_prometheus_rule() -> None:
 
 
 class Guard:
-    """The ValidatingAdmissionPolicy, evaluated as the API server does: conditions, variables in order, validations."""
+    """The ValidatingAdmissionPolicy, evaluated as by the API server.
+
+    First the match conditions, then the variables in order, then the validations.
+    """
 
     def __init__(self) -> None:
         policy, binding = objects(HOME / "annotation-guard/policy.yaml")
@@ -102,7 +106,7 @@ class Guard:
 
     @staticmethod
     def _true(expression: str, scope: Object) -> bool:
-        """Anything but a truth is a wrong expression, which the API server refuses."""
+        """Return what an expression yields; anything but a bool is an error in the policy."""
         answer = cel.evaluate(expression, scope)
         assert isinstance(answer, bool), expression
         return answer

@@ -1,4 +1,4 @@
-"""Stories of one port: asked for, answered, pinned, told; refused, inherited, restored, given up."""
+"""One port of a pod: requested, answered, pinned, annotated, refused, inherited, retired."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -20,7 +20,7 @@ TINY = subnets.read("tiny", {"cidrBlock": "10.17.0.0/30,fd00:17::/64"})
 
 
 class World:
-    """One claim after the other, each driven as the controller drives it."""
+    """A northbound database with one subnet, and claims that are processed as by the controller."""
 
     def __init__(self, subnet: subnets.Subnet = DUAL) -> None:
         self.subnet, self.database = subnet, StrictNorthbound()
@@ -60,8 +60,8 @@ def pod(name: str = "a", uid: str = "u1", **annotations: str) -> Workload:
     )
 
 
-def told(world: World, claim: Workload) -> Workload:
-    """The pod as the API server has it once it was told."""
+def annotated(world: World, claim: Workload) -> Workload:
+    """Return the pod with the annotations that the controller writes."""
     binding = world.settle(claim).binding
     assert binding is not None
     facts = decide.annotations(claim, binding, world.subnet, "r")
@@ -87,8 +87,8 @@ def test_ovn_chooses_and_the_controller_pins_exactly_that() -> None:
     assert world.database.writes == writes, "pinned, nothing is written any more"
 
 
-def test_what_a_pod_is_told_is_kube_ovns_contract() -> None:
-    claim = told(World(), pod())
+def test_the_annotations_of_a_pod_follow_kube_ovns_contract() -> None:
+    claim = annotated(World(), pod())
     facts = {
         key.removeprefix("ovn.kubernetes.io/"): value for key, value in claim.annotations.items()
     }
@@ -107,7 +107,7 @@ def test_what_a_pod_is_told_is_kube_ovns_contract() -> None:
     assert ",fd00:16::" in facts["ip_address"]
 
 
-def test_a_node_is_told_of_its_port() -> None:
+def test_a_node_is_annotated_with_its_port() -> None:
     world, claim = World(), NodeClaim("n0", "u")
     binding = world.settle(claim).binding
     assert binding is not None
@@ -120,7 +120,7 @@ def test_a_node_is_told_of_its_port() -> None:
     )
 
 
-def test_a_subnet_without_an_ipv4_address_left_is_full_though_ovn_gives_the_rest() -> None:
+def test_a_subnet_without_a_free_ipv4_address_is_full_though_ovn_gives_the_rest() -> None:
     world = World(TINY)
     assert world.settle(pod("a")).binding
     decision = world.settle(pod("b"))
@@ -131,7 +131,7 @@ def test_a_subnet_without_an_ipv4_address_left_is_full_though_ovn_gives_the_rest
     )
 
 
-def test_who_asks_for_a_held_address_is_told_who_holds_it() -> None:
+def test_a_request_for_a_used_address_names_its_port() -> None:
     world = World()
     first = world.settle(pod("a", ip_address="10.16.0.77"))
     assert first.binding is not None
@@ -141,7 +141,7 @@ def test_who_asks_for_a_held_address_is_told_who_holds_it() -> None:
     assert (second.waits, world.database.port("b.default")) == (True, None)
 
 
-def test_another_answer_than_asked_for_is_never_taken() -> None:
+def test_another_answer_than_requested_is_never_accepted() -> None:
     world, claim = World(), pod(ip_address="10.16.0.77")
     world.once(claim)
     world.database.answers["a.default"] = "0a:00:00:00:00:01 10.16.0.78 fd00:16::1"
@@ -151,7 +151,7 @@ def test_another_answer_than_asked_for_is_never_taken() -> None:
     assert "10.16.0.78" in decision.event[1]
 
 
-def test_mac_and_every_address_asked_for_need_no_answer() -> None:
+def test_a_request_for_a_mac_and_every_address_needs_no_answer() -> None:
     claim = pod(ip_address="10.16.0.9,fd00:16::9", mac_address="0A:00:00:00:00:99")
     binding = World().once(claim).binding
     assert str(binding) == "0a:00:00:00:00:99 10.16.0.9 fd00:16::9"
@@ -166,7 +166,7 @@ def test_mac_and_every_address_asked_for_need_no_answer() -> None:
         {"ip_pool": "x"},
     ],
 )
-def test_a_wish_that_cannot_be_is_invalid(wrong: dict[str, str]) -> None:
+def test_an_impossible_request_is_invalid(wrong: dict[str, str]) -> None:
     decision = World().settle(pod(**wrong))
     assert (decision.port, decision.event and decision.event[0]) == (None, "InvalidAnnotation")
 
@@ -185,9 +185,9 @@ def test_a_pool_gives_the_first_that_is_free_and_a_stateful_set_its_ordinals() -
     assert str(binding.addresses[0]) == "10.16.0.61"
 
 
-def test_a_tenants_edit_moves_nothing() -> None:
+def test_a_tenants_edit_changes_nothing() -> None:
     world = World()
-    claim = told(world, pod())
+    claim = annotated(world, pod())
     before = world.database.all
     edited = replace(
         claim, annotations={**claim.annotations, "ovn.kubernetes.io/ip_address": "10.16.0.200"}
@@ -208,9 +208,9 @@ def test_a_new_pod_of_the_same_name_inherits_the_port() -> None:
     assert dict(again.port.options) == {"iface-id-ver": "u2", "requested-chassis": "n1"}
 
 
-def test_after_a_wipe_living_pods_get_exactly_what_they_were_told() -> None:
+def test_after_a_wipe_running_pods_get_exactly_their_annotated_addresses() -> None:
     before = World()
-    claims = [told(before, pod(name, name)) for name in "abc"]
+    claims = [annotated(before, pod(name, name)) for name in "abc"]
     after = World()
     for claim in reversed(claims):
         decision = after.once(claim)
@@ -234,7 +234,7 @@ def test_a_port_cools_down_before_its_address_is_free() -> None:
     assert decide.retired(Seen(port), 1060, 60) == (None, 0)
 
 
-def test_a_port_that_nobody_was_told_of_goes_at_once() -> None:
+def test_a_port_in_no_pods_annotations_is_deleted_at_once() -> None:
     assert decide.retired(
         Seen(SwitchPort("s", "a.default", "dynamic"), "0a:00:00:00:00:01 10.0.0.2"), 0, 60
     ) == (

@@ -1,4 +1,4 @@
-"""Names made from identities, and the network that a pod should have."""
+"""Names that are derived from identities, and the desired network of a pod."""
 
 import string
 from dataclasses import replace
@@ -66,7 +66,7 @@ def test_an_alias_fits_the_kernel_and_holds_the_mark(container_id: str, ifname: 
     assert ids.alias(container_id, ifname).endswith(ids.mark(container_id, ifname))
 
 
-def test_an_iface_id_bears_the_provider_unless_it_is_the_default_one() -> None:
+def test_an_iface_id_has_the_provider_unless_it_is_the_default_one() -> None:
     assert ids.iface_id("shop", "web-0", "ovn") == "web-0.shop"
     assert ids.iface_id("shop", "web-0", "net1.shop.ovn") == "web-0.shop.net1.shop.ovn"
 
@@ -77,10 +77,10 @@ def _pods(draw: st.DrawFn) -> tuple[Allocation, Node]:
     return annotations.parse(text | draw(pods.live(text)), "ovn", "eth0"), draw(pods.nodes())
 
 
-def _kinds(
-    network: Network, kind: type[Address] | type[Route] | type[Sysctl] | type[Offload]
+def _of_type(
+    network: Network, type_: type[Address] | type[Route] | type[Sysctl] | type[Offload]
 ) -> list[object]:
-    return [resource for resource in network if isinstance(resource, kind)]
+    return [resource for resource in network if isinstance(resource, type_)]
 
 
 @given(_pods())
@@ -104,8 +104,8 @@ def test_the_datapath_decides_on_offload_and_ipv6_on_its_settings(
 ) -> None:
     allocation, node = pair
     network = desired.network(pods.ATTACHMENT, allocation, node)
-    assert len(_kinds(network, Offload)) == node.userspace
-    assert bool(_kinds(network, Sysctl)) == any(
+    assert len(_of_type(network, Offload)) == node.userspace
+    assert bool(_of_type(network, Sysctl)) == any(
         address.version == 6 for address in allocation.addresses
     )
 
@@ -126,7 +126,7 @@ def test_every_route_has_a_source_and_every_gateway_a_connected_route(
 
 
 @given(_pods(), st.sampled_from((None, "u-2")))
-def test_a_port_bears_our_labels_and_a_uid_only_if_one_was_given(
+def test_a_port_has_our_labels_and_a_uid_only_if_one_was_given(
     pair: tuple[Allocation, Node], uid: str | None
 ) -> None:
     allocation, node = pair
@@ -139,7 +139,7 @@ def test_a_port_bears_our_labels_and_a_uid_only_if_one_was_given(
 
 
 @given(_pods(), st.data())
-def test_an_edit_of_what_is_live_touches_nothing_but_routes(
+def test_an_edit_of_live_annotations_changes_nothing_but_routes(
     pair: tuple[Allocation, Node], data: st.DataObject
 ) -> None:
     allocation, node = pair

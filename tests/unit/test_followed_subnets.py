@@ -1,4 +1,4 @@
-"""What is edited of a Subnet and its pods follow: through the loop, on a node in memory."""
+"""Edits of a Subnet that its pods follow, through the loop, on a node in memory."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def mtu_and_gateway(network: Network) -> tuple[int, str]:
     return mtu, str(route.via)
 
 
-async def test_what_is_edited_of_a_subnet_acts_on_its_pods_and_stays_while_it_is_unknown(
+async def test_an_edit_of_a_subnet_applies_to_its_pods_and_stays_while_the_subnet_is_unknown(
     world: World,
 ) -> None:
     world.tell(pod())
@@ -43,7 +43,7 @@ async def test_what_is_edited_of_a_subnet_acts_on_its_pods_and_stays_while_it_is
     assert await now() == (1400, "10.16.0.1")
 
 
-async def test_what_cannot_be_used_of_a_subnet_is_told_and_changes_nothing(world: World) -> None:
+async def test_an_unusable_value_of_a_subnet_is_reported_and_changes_nothing(world: World) -> None:
     world.tell(pod())
     attachment = world.attachment()
     world.subnets["ovn-default"] = {SUBNET_MTU: "1300"}
@@ -58,7 +58,7 @@ async def test_what_cannot_be_used_of_a_subnet_is_told_and_changes_nothing(world
     )
 
 
-async def test_a_restarted_agent_without_an_api_server_keeps_what_the_subnet_said(
+async def test_a_restarted_agent_without_an_api_server_keeps_the_subnets_last_values(
     world: World,
 ) -> None:
     world.tell(pod())

@@ -1,4 +1,4 @@
-"""No annotation makes the agent write outside the pod's own network, or hold more than it can bear."""
+"""No annotation makes the agent write outside the pod's own network, or use much memory."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit import hostile, pods
+from kit import hostile, hostile_values, pods
 from kit.pods import ATTACHMENT, Text, key
 from ovnlet.agent.event_log import EventLog, Tail
 from ovnlet.core import annotations, desired
@@ -20,42 +20,44 @@ from ovnlet.core.plan import diff
 from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route, Sysctl, Veth
 from ovnlet.core.settled_annotations import settle, usable
 
-# Addresses, connected routes, settings and limits come to fewer than these; then the routes that are allowed.
-MOST_THINGS = 32 + 256
-MOST_WORDS = 4096
+# Fewer than 32 addresses, connected routes, settings and limits; then the routes allowed.
+MAX_RESOURCES = 32 + 256
+MAX_CHARACTERS = 4096
 
 
 def _read(text: Text) -> Iterator[Allocation]:
-    """What a running pod is given by an edit, which always works, and what a new one would get."""
+    """Yield what a running pod gets by an edit, which always works, and what a new one gets."""
     yield settle(usable(None, hostile.GOOD, "ovn", "eth0"), text, "ovn", "eth0")
     try:
         yield settle(None, text, "ovn", "eth0")
     except (Invalid, NotReady) as error:
-        _is_bearable(error)
+        _check_message(error)
 
 
-def _is_bearable(told: Exception | str) -> None:
-    """Fit for a log line, an Event and a terminal."""
-    assert str(told).isprintable()
-    assert len(str(told)) < MOST_WORDS
+def _check_message(message: Exception | str) -> None:
+    """Check that a text is fit for a log line, an Event and a terminal."""
+    assert str(message).isprintable()
+    assert len(str(message)) < MAX_CHARACTERS
 
 
 @pytest.mark.parametrize(
     "many", [300, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])]
 )
-def test_each_step_is_of_the_pods_own_things(many: int) -> None:
+def test_each_step_is_within_the_pods_own_network(many: int) -> None:
     @settings(max_examples=many, derandomize=many == 300)
     @given(hostile.annotated(), pods.nodes())
     def each(text: Text, node: Node) -> None:
         before = pods.network(hostile.GOOD, node)
         for allocation in _read(text):
-            for told in (*map(str, allocation.problems), *allocation.notices):
-                _is_bearable(told)
+            for message in (*map(str, allocation.problems), *allocation.notices):
+                _check_message(message)
             network = desired.network(ATTACHMENT, allocation, node)
-            assert len(network) <= MOST_THINGS
+            assert len(network) <= MAX_RESOURCES
             for plan in (diff(network, ABSENT), diff(network, before), diff(ABSENT, network)):
                 assert not [
-                    (step, strange) for step in plan if (strange := hostile.strange(step.resource))
+                    (step, foreign)
+                    for step in plan
+                    if (foreign := hostile.foreign_parts(step.resource))
                 ]
 
     each()
@@ -65,8 +67,8 @@ def test_each_step_is_of_the_pods_own_things(many: int) -> None:
     "good", [None, usable(None, hostile.GOOD, "ovn", "eth0")], ids=["new", "running"]
 )
 @given(hostile.annotated())
-def test_what_a_pod_was_given_the_next_pass_leaves(good: Text | None, text: Text) -> None:
-    """One wrong value takes no other one along: what is remembered makes the same network as what was read."""
+def test_the_next_pass_changes_nothing(good: Text | None, text: Text) -> None:
+    """One wrong value affects no other one: the kept text gives the same network as the edit."""
     try:
         first = settle(good, text, "ovn", "eth0")
     except (Invalid, NotReady):
@@ -81,7 +83,7 @@ def _network(allocation: Allocation) -> Network:
 
 
 def _planted() -> Iterator[Resource]:
-    """What a leak of an annotation into a step would look like."""
+    """Yield resources as if an annotation had leaked into them."""
     network: Network = pods.network(hostile.GOOD, hostile.NODE)
     (veth,) = [thing for thing in network if isinstance(thing, Veth)]
     (port,) = [thing for thing in network if isinstance(thing, Port)]
@@ -99,10 +101,10 @@ def _planted() -> Iterator[Resource]:
 
 @pytest.mark.parametrize("thing", [*_planted()], ids=str)
 def test_a_leak_would_be_found(thing: Resource) -> None:
-    assert hostile.strange(thing)
+    assert hostile.foreign_parts(thing)
 
 
-@given(st.dictionaries(st.sampled_from(hostile.STRANGERS), hostile.TEXTS, max_size=4))
+@given(st.dictionaries(st.sampled_from(hostile_values.FOREIGN_KEYS), hostile.TEXTS, max_size=4))
 def test_a_key_that_is_not_ours_changes_nothing(other: Text) -> None:
     assert annotations.parse(hostile.GOOD | other, "ovn", "eth0") == annotations.parse(
         hostile.GOOD, "ovn", "eth0"
@@ -110,7 +112,7 @@ def test_a_key_that_is_not_ours_changes_nothing(other: Text) -> None:
 
 
 def test_long_text_is_read_and_not_remembered() -> None:
-    """Else an author of one pod fills the agent's memory by editing it again and again."""
+    """Else the author of one pod fills the agent's memory by editing it again and again."""
     before = len(annotations._CACHE)
     for number in range(50):
         routes = f'[{{"dst":"198.51.100.{number}/32","gw":"10.16.0.1"}}{" " * 20_000}]'
@@ -126,11 +128,11 @@ def test_an_address_that_would_command_a_terminal_is_refused(value: str) -> None
         annotations.parse(hostile.GOOD | {key("ip_address"): value}, "ovn", "eth0")
 
 
-def test_what_is_told_of_an_edit_does_not_fill_the_memory() -> None:
-    journal, tail = EventLog(), Tail()
-    journal.record("shop", "web-0", "Normal", "NetworkUpdated", "x" * 100_000)
+def test_the_messages_of_an_edit_do_not_fill_the_memory() -> None:
+    events, tail = EventLog(), Tail()
+    events.record("shop", "web-0", "Normal", "NetworkUpdated", "x" * 100_000)
     tail.emit(logging.LogRecord("reconcile", logging.INFO, __file__, 1, "x" * 100_000, None, None))
-    assert all(len(line) < MOST_WORDS + 500 for line in (*journal._entries, *tail.lines))
+    assert all(len(line) < MAX_CHARACTERS + 500 for line in (*events._entries, *tail.lines))
 
 
 @pytest.mark.parametrize(
@@ -142,8 +144,8 @@ def test_what_is_told_of_an_edit_does_not_fill_the_memory() -> None:
         ("10.16.0.0/16", "10.16.255.254", True),
     ],
 )
-def test_all_neighbours_at_once_are_no_gateway(prefix: str, gateway: str, good: bool) -> None:
-    """The kernel takes it for the node's fault: "Nexthop has invalid gateway"."""
+def test_a_broadcast_address_is_no_gateway(prefix: str, gateway: str, good: bool) -> None:
+    """The kernel refuses it, which would count as a node fault: "Nexthop has invalid gateway"."""
     text = hostile.GOOD | {key("cidr"): f"{prefix},fd00::/64", key("gateway"): gateway}
     assert [problem.key for problem in annotations.parse(text, "ovn", "eth0").problems] == (
         [] if good else [key("gateway")]

@@ -1,4 +1,4 @@
-"""One attachment, one identity: what was fixed at ADD stays, and nobody takes another's logical switch port."""
+"""One attachment, one identity: what was fixed at ADD stays, and nobody takes another's port."""
 
 import asyncio
 from dataclasses import replace
@@ -72,7 +72,7 @@ async def test_l8_a_second_interface_of_the_pod_with_the_same_provider_is_refuse
 
 
 async def test_l8_another_pod_of_the_same_port_name_is_refused(world: World) -> None:
-    """L8: pod `web.default` in `a` and pod `web` in `default` with provider `a` share one port name."""
+    """L8: pod `web.default` in `a`, and `web` in `default` with provider `a` share a port name."""
     for each in (pod(), Pod("a", "web.default", OTHER_UID, COMPLETE, OTHER_UID)):
         world.tell(each)
     first = another(world.attachment(), provider="a")
@@ -102,7 +102,7 @@ async def test_l8_a_port_that_no_record_tells_of_keeps_its_iface_id(
 
 
 async def test_l8_the_newest_sandbox_takes_over_from_one_that_still_lives(world: World) -> None:
-    """L8: newest wins, recorded or not: the older sandbox of the same pod and interface gives way."""
+    """L8: newest wins, recorded or not: the older sandbox of that interface gives way."""
     world.tell(pod())
     old, new = world.attachment("old"), world.attachment("new")
     await world.attaching.add(old)

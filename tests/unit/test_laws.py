@@ -1,19 +1,24 @@
-"""The laws of the core (architecture, section 2) as properties: from any state that a node can get into.
+"""The laws of the core (architecture, section 2) as properties, from any state of a node.
 
-The second half puts wrong differences to the same laws: a suite that lets one of them pass proves nothing.
+The second half tests the laws themselves: each wrong ``diff`` must break one of them.
 """
 
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import Phase, given, settings
 
-from kit import drift, laws
-from kit.strict_kernel import Refused
+from kit import drift, facts, hostile, laws, pods
+from kit.pods import key
+from kit.strict_links import STATIC, Entry, Refused
+from kit.strict_node import StrictNode
 from ovnlet.core import plan
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import CompetingRoute, Network, Port
+
+pytestmark = pytest.mark.uncovered
 
 
 @pytest.mark.parametrize("law", laws.ALL, ids=lambda law: law.__name__)
@@ -23,8 +28,28 @@ def test_law(law: laws.Law, world: laws.World) -> None:
 
 
 @given(world=laws.worlds(drifts=drift.ALL))
-def test_what_is_left_is_said_and_what_is_foreign_is_untouched(world: laws.World) -> None:
-    laws.says_what_is_left(world, diff)
+def test_what_is_in_the_way_is_reported_and_foreign_things_stay(world: laws.World) -> None:
+    laws.reports_what_is_in_the_way(world, diff)
+
+
+def test_a_foreign_route_that_hides_a_gateway_stays_until_its_owner_removes_it() -> None:
+    ipv6 = {key("ip_address"): "fd00::5", key("cidr"): "fd00::/64"}
+    text = hostile.GOOD | ipv6 | {key("gateway"): "fd00::105"}
+    wanted = pods.network(text, hostile.NODE)
+    node = StrictNode(pods.ATTACHMENT)
+    laws.reconcile(node, pods.network(text | {key("gateway"): "fd00::1"}, hostile.NODE), diff)
+    ((_, pod),) = node.pairs()
+    route = Entry(ip_network("fd00::100/120"), ip_address("fd00::3"), None, STATIC, 510)
+    node.kernel.add_route(pod, route)
+    assert facts.hides_a_gateway(node, wanted)
+    laws.reconcile(node, wanted, diff)
+    assert route in pod.routes
+    assert [str(step) for step in diff(wanted, node.observe(wanted))] == [
+        "+ Route eth0 ::/0 via fd00::105 source fd00::5"
+    ]
+    node.kernel.delete_route(pod, route)
+    laws.reconcile(node, wanted, diff)
+    assert node.observe(wanted) == wanted
 
 
 def _split(steps: Plan) -> tuple[Plan, Plan]:
@@ -52,7 +77,7 @@ def never_removes(desired: Network, observed: Network) -> Plan:
 
 
 def ignores_within(desired: Network, observed: Network) -> Plan:
-    """Set arithmetic alone: as if nothing went with the link that it lies on."""
+    """Plan by set arithmetic alone, as if nothing were deleted with the link that it lies on."""
     wanted, present = (
         {resource.key: resource for resource in network} for network in (desired, observed)
     )
@@ -67,12 +92,12 @@ def ignores_within(desired: Network, observed: Network) -> Plan:
 
 
 def keeps_ports(desired: Network, observed: Network) -> Plan:
-    """A new link under an old row: OVN would hold it for installed."""
+    """Keep the row of a deleted link: OVN would count the new link as installed."""
     kept = {resource.key for resource in desired & observed if isinstance(resource, Port)}
     return tuple(step for step in diff(desired, observed) if step.resource.key not in kept)
 
 
-def sees_no_orphans(desired: Network, observed: Network) -> Plan:
+def ignores_orphaned_rows(desired: Network, observed: Network) -> Plan:
     return diff(
         desired,
         frozenset(replace(r, orphaned=False) if isinstance(r, Port) else r for r in observed),
@@ -93,7 +118,7 @@ def ensures_all_always(desired: Network, observed: Network) -> Plan:
     )
 
 
-def lives_with_rivals(desired: Network, observed: Network) -> Plan:
+def keeps_competing_routes(desired: Network, observed: Network) -> Plan:
     return tuple(
         step for step in diff(desired, observed) if not isinstance(step.resource, CompetingRoute)
     )
@@ -110,10 +135,10 @@ WRONG = (
     never_removes,
     ignores_within,
     keeps_ports,
-    sees_no_orphans,
+    ignores_orphaned_rows,
     compares_keys_only,
     ensures_all_always,
-    lives_with_rivals,
+    keeps_competing_routes,
     forgets_the_last_step,
 )
 

@@ -1,13 +1,13 @@
-"""What a command does not use it does not import: a start is mostly imports."""
+"""A command imports only what it uses, as its start is mostly imports."""
 
 import subprocess
 import sys
 
 import pytest
 
-# Of a whole second of imports these are most.
+# Most of a whole second of imports.
 HEAVY = ("kopf", "aiohttp", "rich", "prometheus_client", "structlog")
-LOOK = f"""
+CHECK = f"""
 import sys
 from ovnlet.__main__ import main
 try:
@@ -22,17 +22,17 @@ finally:
 )
 def test_help_costs_no_heavy_import(words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LOOK, *words.split()], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHECK, *words.split()], capture_output=True, text=True, check=True
     )
     assert "Usage:" in done.stdout
     assert done.stderr.split() == []
 
 
-def test_the_look_can_see_an_import() -> None:
+def test_the_check_finds_an_import() -> None:
     words = [
         sys.executable,
         "-c",
-        LOOK.replace("import sys\n", "import sys, aiohttp\n", 1),
+        CHECK.replace("import sys\n", "import sys, aiohttp\n", 1),
         "agent",
         "--help",
     ]

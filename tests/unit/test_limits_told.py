@@ -1,4 +1,4 @@
-"""What a node cannot enforce and what was rounded is told once, counted, and told again only when it is new."""
+"""Limits that a node cannot enforce, and rounded ones, are counted and reported once."""
 
 from dataclasses import replace
 

@@ -11,7 +11,7 @@ from ovnlet.doctor.kernel import CAPABILITIES
 from ovnlet.doctor.server import NEEDED
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-# Patches are not whole, and rules are for Prometheus.
+# Patches are no complete objects, and rules are for Prometheus.
 NO_OBJECTS = {"uninstall", "alerts"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
@@ -27,7 +27,7 @@ def everything() -> Iterator[dict[str, Any]]:
 
 
 def is_kubernetes(version: str) -> bool:
-    """Of custom resources there are no schemas here."""
+    """Return whether a version is Kubernetes' own; there are no schemas of custom resources."""
     group = version.partition("/")[0]
     return "/" not in version or group in GROUPS or group.endswith(".k8s.io")
 

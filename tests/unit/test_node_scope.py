@@ -1,4 +1,4 @@
-"""What is desired of the node's own interface, and what its part of the loop makes of news, good and bad."""
+"""The scope of the node's own interface: what it desires, and how it takes new input."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import NF_TABLES, HostPrefix, Reach, network
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
-from ovnlet.core.settings import Repair, Settings
+from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.owners import OwnerIndex
@@ -251,24 +251,11 @@ async def test_a_node_that_does_not_obey_is_told_of() -> None:
         await own.reconcile()
 
 
-@pytest.mark.parametrize("wrong", ["nonsense", "10.16.0.0/33", "0.0.0.0/0", "10.16.0.1/16"])
-def test_wrong_prefixes_are_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="cluster_cidrs"):
-        Settings(node_name="n0", cluster_cidrs=wrong)  # type: ignore[call-arg]
-
-
-def test_prefixes_are_read() -> None:
-    found = Settings(node_name="n0", cluster_cidrs="10.16.0.0/16, fd00:10:16::/64")  # type: ignore[call-arg]
-    assert found.clusters == frozenset(PREFIXES)
-
-
 def masquerades(network: Network) -> list[Masquerade]:
     return [each for each in network if isinstance(each, Masquerade)]
 
 
-def test_what_leaves_a_subnet_with_nat_outgoing_bears_the_nodes_address_and_what_stays_inside_does_not() -> (
-    None
-):
+def test_nat_outgoing_changes_the_source_of_what_leaves_the_cluster_only() -> None:
     others = frozenset({ip_network("10.17.0.0/16")})
     (found,) = masquerades(network(SELF, TEXT, Reach(PREFIXES | others, PREFIXES), NODE))
     assert [str(prefix) for prefix in found.sources] == ["10.16.0.0/16", "fd00:10:16::/64"]

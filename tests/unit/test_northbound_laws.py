@@ -1,4 +1,4 @@
-"""The laws of the northbound: one diff from any state to any other, from wherever it was stopped."""
+"""The laws of the northbound database: one diff converges from any state, stopped anywhere."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ PODS = st.lists(
 
 @st.composite
 def networks(draw: st.DrawFn) -> Rows:
-    """Everything the controller may desire: the router, subnets, nodes' ways out, and pods' ports."""
+    """Draw all that the controller may desire: the router, subnets, node ports and pod ports."""
     made_of = draw(SUBNETS)
     rows = set(
         topology.network(ROUTER, made_of, JOIN, draw(MEMBERS)) | topology.subnet(JOIN, ROUTER)
@@ -64,13 +64,13 @@ def networks(draw: st.DrawFn) -> Rows:
 
 
 @given(networks())
-def test_what_is_as_it_should_be_needs_nothing(rows: Rows) -> None:
+def test_what_is_as_desired_needs_no_step(rows: Rows) -> None:
     assert Router(ROUTER) in rows
     assert diff(rows, rows) == ()
 
 
 @given(networks(), networks(), st.data())
-def test_stopped_anywhere_it_arrives_and_then_writes_nothing(
+def test_stopped_anywhere_it_converges_and_then_writes_nothing(
     was: Rows, wanted: Rows, data: st.DataObject
 ) -> None:
     database = StrictNorthbound({row.key: row for row in was})
@@ -84,7 +84,7 @@ def test_stopped_anywhere_it_arrives_and_then_writes_nothing(
 
 
 @given(networks())
-def test_to_nothing_leaves_nothing(rows: Rows) -> None:
+def test_absent_leaves_nothing(rows: Rows) -> None:
     database = StrictNorthbound({row.key: row for row in rows})
     for step in diff(ABSENT, database.all):
         database.apply(step)

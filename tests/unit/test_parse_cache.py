@@ -1,4 +1,4 @@
-"""What the cache of parsed annotations costs: memory that hostile annotations cannot raise, no time for usual ones."""
+"""What the cache of parsed annotations costs: hostile annotations cannot raise it."""
 
 import gc
 import json

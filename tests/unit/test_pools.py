@@ -1,4 +1,4 @@
-"""IPPools: what their entries mean, and which address a pod that names one gets."""
+"""IPPools: what their entries mean, and which address a pod gets that names one."""
 
 from dataclasses import replace
 from ipaddress import ip_address
@@ -19,6 +19,8 @@ def pool(*ips: str, subnet: str = "shop") -> IpPool:
 
 
 class Pooled(World):
+    """A world with IPPools."""
+
     def __init__(self, *known: IpPool) -> None:
         super().__init__()
         self.pools = {each.name: each for each in known}
@@ -71,7 +73,7 @@ def test_what_an_entry_means(ips: list[str], inside: list[str], outside: list[st
 @pytest.mark.parametrize(
     "entry", ["", "nonsense", "10.16.0.9..10.16.0.1", "10.16.0.1..fd00::1", "10.16.0.0/33"]
 )
-def test_an_entry_that_is_none_is_told_to_the_pod(entry: str) -> None:
+def test_an_invalid_entry_is_reported_to_the_pod(entry: str) -> None:
     decision = Pooled(pool("10.16.0.50", entry)).settle(pod(ip_pool="few"))
     assert decision.waits
     assert decision.event is not None
@@ -79,7 +81,7 @@ def test_an_entry_that_is_none_is_told_to_the_pod(entry: str) -> None:
     assert repr(entry) in decision.event[1]
 
 
-def test_pods_get_what_is_free_of_it_and_ovn_chooses_the_other_family() -> None:
+def test_pods_get_free_addresses_of_a_pool_and_ovn_chooses_the_other_family() -> None:
     world = Pooled(pool("10.16.0.50..10.16.0.51"))
     first, second = (given(world.settle(pod(name, name, ip_pool="few"))) for name in "ab")
     assert (first[0], second[0]) == ("10.16.0.50", "10.16.0.51")
@@ -92,13 +94,13 @@ def test_pods_get_what_is_free_of_it_and_ovn_chooses_the_other_family() -> None:
     assert world.database.port("c.default") is None
 
 
-def test_both_families_may_be_of_it() -> None:
+def test_a_pool_may_have_both_families() -> None:
     world = Pooled(pool("10.16.0.50", "fd00:16::a..fd00:16::b"))
     decision = world.settle(pod(ip_pool="few", mac_address="0a:00:00:00:00:01"))
     assert given(decision) == ["10.16.0.50", "fd00:16::a"]
 
 
-def test_the_gateway_is_nobodys() -> None:
+def test_the_gateway_is_never_given() -> None:
     assert given(Pooled(pool("10.16.0.0/29")).settle(pod(ip_pool="few")))[0] == "10.16.0.2"
 
 
@@ -115,14 +117,14 @@ def test_the_gateway_is_nobodys() -> None:
         ([pool()], "it has no addresses"),
     ],
 )
-def test_a_pool_that_cannot_be_used_is_told(known: list[IpPool], why: str) -> None:
+def test_an_unusable_pool_is_reported(known: list[IpPool], why: str) -> None:
     decision = Pooled(*known).settle(pod(ip_pool="few"))
     assert decision.waits
     assert decision.event is not None
     assert why in decision.event[1]
 
 
-def test_a_pod_that_has_an_address_keeps_it_whatever_becomes_of_the_pool() -> None:
+def test_a_pod_keeps_its_address_when_the_pool_changes() -> None:
     world = Pooled(pool("10.16.0.50"))
     before = given(world.settle(pod(ip_pool="few")))
     world.pools["few"] = pool("10.16.0.60")
@@ -132,7 +134,7 @@ def test_a_pod_that_has_an_address_keeps_it_whatever_becomes_of_the_pool() -> No
     )
 
 
-def test_ovn_is_told_to_leave_them_to_the_pool() -> None:
+def test_the_switch_excludes_the_addresses_of_the_pool() -> None:
     subnet = replace(DUAL, reserved=pool("10.16.0.50..10.16.0.51", "fd00:16::a").ranges())
     steps = diff(topology.subnet(subnet, "r"), topology.subnet(DUAL, "r"))
     assert [str(step) for step in steps] == [

@@ -1,4 +1,4 @@
-"""Probes: answered from memory, over a port that may be taken for a while."""
+"""Probes are answered without any look at the node, and wait for a port that is in use."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ Answer = tuple[int, str]
 
 
 class Node:
-    """What the probes are told of the node."""
+    """The node's state that the probes answer with."""
 
     verdict: Verdict | None = None
 
@@ -42,7 +42,7 @@ async def node(port: int) -> AsyncIterator[Node]:
 
 
 async def ask(port: int, path: str) -> Answer:
-    """As soon as the port is served."""
+    """Return status and text of a request, retried until the port is served."""
     async with asyncio.timeout(20), aiohttp.ClientSession() as http:
         while True:
             try:
@@ -52,7 +52,7 @@ async def ask(port: int, path: str) -> Answer:
                 await asyncio.sleep(0.01)
 
 
-async def test_a_node_in_trouble_is_alive_and_not_ready(node: Node, port: int) -> None:
+async def test_a_faulty_node_is_alive_and_not_ready(node: Node, port: int) -> None:
     assert await ask(port, "/readyz") == (200, "ok\n")
     node.verdict = Verdict("ovs-vswitchd: no answer")
     assert await ask(port, "/readyz") == (503, "ovs-vswitchd: no answer\n")
@@ -66,7 +66,7 @@ async def test_metrics_are_served_there_too(node: Node, port: int) -> None:
     assert "ovnlet_queue_depth 3.0" in text
 
 
-async def test_a_port_that_is_taken_is_tried_again(port: int) -> None:
+async def test_a_port_in_use_is_retried(port: int) -> None:
     taken = socket.create_server(("127.0.0.1", port))
     running = asyncio.create_task(
         Probes(f"127.0.0.1:{port}", lambda: None, Metrics(lambda: []).show).run()
@@ -81,3 +81,23 @@ async def test_a_port_that_is_taken_is_tried_again(port: int) -> None:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.review2
+async def test_a_part_that_needs_a_new_process_is_unhealthy(port: int) -> None:
+    """L6: kubelet restarts the pod then."""
+    reasons: list[str] = []
+    metrics = Metrics(lambda: [])
+    probes = Probes(
+        f"127.0.0.1:{port}", lambda: None, metrics.show, lambda: "; ".join(reasons) or None
+    )
+    running = asyncio.create_task(probes.run())
+    assert await ask(port, "/healthz") == (200, "ok\n")
+    reasons.append("Events has failed 5 times in a minute: KeyError: 1")
+    metrics.part_failed("Events")
+    assert await ask(port, "/healthz") == (503, f"{reasons[0]}\n")
+    assert (await ask(port, "/readyz"))[0] == 200
+    assert 'ovnlet_part_failures_total{part="Events"} 1.0' in (await ask(port, "/metrics"))[1]
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running

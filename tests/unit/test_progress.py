@@ -1,4 +1,4 @@
-"""What a person sees who waits for a command, and what a pipe does not."""
+"""Progress that a command shows on a terminal and not in a pipe."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# Nobody answers at any of these, so that a command waits.
+# Nothing answers there, so a command waits.
 NOWHERE = (
     "--ovsdb=/nonexistent/db.sock",
     "--ovn-run-dir=/nonexistent",
@@ -22,7 +22,7 @@ NOWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What got to a terminal, and what into pipes."""
+    """The output on a terminal and in pipes."""
 
     terminal: str = ""
     stdout: bytes = b""
@@ -40,7 +40,7 @@ def _words(directory: Path, *words: str) -> list[str]:
 
 
 def _at_a_terminal(words: list[str], *, piped: bool = False) -> Seen:
-    """With `piped` standard output is a pipe, and standard error alone the terminal."""
+    """Run a command on a terminal; with `piped` its standard output is a pipe instead."""
     master, slave = pty.openpty()
     env = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
     stdout = subprocess.PIPE if piped else slave
@@ -67,7 +67,7 @@ def _in_pipes(words: list[str]) -> Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
-    """All of them wait for seconds: at the same time."""
+    """Run all commands at the same time, as each takes seconds."""
     where = tmp_path_factory.mktemp("run")
     bundle = _words(where, "bundle", "/dev/null")
     with ThreadPoolExecutor() as pool:
@@ -80,14 +80,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
         yield {name: run.result() for name, run in runs.items()}
 
 
-def test_who_waits_at_a_terminal_is_told_for_what(seen: dict[str, Seen]) -> None:
+def test_a_terminal_shows_what_a_command_waits_for(seen: dict[str, Seen]) -> None:
     shown = seen["doctor"].terminal
     assert re.search(r"looking.*0:00:0\d", shown), shown
     assert re.search(r"waiting for Open vSwitch and OVN.*0:00:0\d", shown), shown
     assert "ovsdb-server" in shown.rpartition("waiting for")[2], "the findings stand below it"
 
 
-def test_a_pipe_gets_what_is_asked_for_and_nothing_else(seen: dict[str, Seen]) -> None:
+def test_a_pipe_gets_the_result_and_no_progress(seen: dict[str, Seen]) -> None:
     assert "collect" in seen["half piped"].terminal
     assert seen["half piped"].stdout == seen["piped"].stdout
     assert seen["piped"].stdout.startswith(b"/dev/null: versions.json, ")

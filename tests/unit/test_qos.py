@@ -1,8 +1,7 @@
-"""Limits: what is read of their annotations, and that it is the same thing at every hop."""
+"""Bandwidth limits: how their annotations are parsed, and that every hop keeps the value."""
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from kit import pods
 from kit.pods import Text, key
-from ovnlet.core import annotations, desired, qos, shaping
+from ovnlet.core import annotations, desired, qos
 from ovnlet.core.annotations import parse
 from ovnlet.core.identity import Node
 from ovnlet.core.qos import Impairment, Limit, NotAllowed, Qos
@@ -36,13 +35,15 @@ MBIT = 1_000_000
 
 
 def read(text: Text, provider: str = "ovn") -> Qos:
+    """Return the limits that are parsed of the dual-stack pod with more annotations."""
     return parse(DUAL | text, provider, "eth0").qos
 
 
-def things(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
+def resources(text: Text, node: Node = NODE) -> dict[type[Resource], Resource]:
+    """Return the desired resources of limits, by their type."""
     network = desired.network(pods.ATTACHMENT, parse(DUAL | text, "ovn", "eth0"), node)
-    kinds = (OvsQos, OvsPolicing, HtbQdisc, PoliceFilter, TbfQdisc, LeafQdisc)
-    return {type(each): each for each in network if isinstance(each, kinds)}
+    types = (OvsQos, OvsPolicing, HtbQdisc, PoliceFilter, TbfQdisc, LeafQdisc)
+    return {type(each): each for each in network if isinstance(each, types)}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_what_is_read(text: Text, found: Qos) -> None:
     assert read(text) == found
 
 
-def test_only_the_first_interface_heeds_the_bandwidth_of_kubernetes() -> None:
+def test_only_the_first_interface_uses_the_bandwidth_of_kubernetes() -> None:
     text = {
         annotations.key("net1.shop.ovn", name.partition("/")[2]): value
         for name, value in DUAL.items()
@@ -110,7 +111,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda text: text.rpartition("/")[2][:20])
-def test_a_wrong_value_is_told_and_the_last_good_one_stays(name: str, value: str) -> None:
+def test_a_wrong_value_is_reported_and_the_last_good_one_stays(name: str, value: str) -> None:
     good = {
         INGRESS: "7M",
         EGRESS: "7M",
@@ -133,7 +134,7 @@ def test_a_burst_that_lasts_longer_than_can_be_counted_is_refused() -> None:
     assert found.qos == Qos(egress=Limit(MBIT))
 
 
-def test_what_is_rounded_is_told() -> None:
+def test_rounding_is_reported() -> None:
     found = parse(DUAL | {INGRESS: "1000500", key("loss"): "0.123456"}, "ovn", "eth0")
     assert found.problems == ()
     assert found.qos == Qos(Limit(1_000_000), impairment=Impairment(loss=1235))
@@ -170,7 +171,7 @@ def test_every_percentage_is_a_share_or_a_named_error(text: str) -> None:
 
 
 _RATES = st.integers(1, qos.MOST // MBIT)
-_TEXTS = st.fixed_dictionaries(
+TEXTS = st.fixed_dictionaries(
     {},
     optional={
         key("ingress_rate"): _RATES.map(str),
@@ -187,10 +188,10 @@ _TEXTS = st.fixed_dictionaries(
 )
 
 
-@given(_TEXTS)
-def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
-    """To the rows and messages, and back from them."""
-    wanted, found = read(text), things(text)
+@given(TEXTS)
+def test_rows_and_messages_keep_every_value(text: Text) -> None:
+    """Written to rows and netlink messages and read back, each limit is the same."""
+    wanted, found = read(text), resources(text)
     assert {
         problem.key.rpartition("_")[2] for problem in parse(DUAL | text, "ovn", "eth0").problems
     } <= {"burst"}
@@ -211,7 +212,7 @@ def test_what_is_written_says_what_was_asked_for(text: Text) -> None:
     }
 
 
-# Whatever somebody may write: numbers that are nearly right, and anything else.
+# Anything that somebody may write: numbers that are nearly right, and other text.
 _ANYTHING = st.text(max_size=12) | st.from_regex(
     r"[ +-]?[0-9]{0,20}(\.[0-9]{0,6})?([eE][0-9]{1,3})?[a-zA-Z%]{0,2}"
 )
@@ -232,7 +233,7 @@ _BURSTS = {key("ingress_burst"): key("ingress_rate"), key("egress_burst"): key("
 def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(
     name: str, value: str
 ) -> None:
-    """Never both, never neither; what is in force is the number that is written, in its unit, or told to be rounded."""
+    """Never both, never neither. What is in force is the written number, or a reported rounding."""
     beside = {_BURSTS[name]: "1000"} if name in _BURSTS else {}
     found = parse(DUAL | beside | {name: value}, "ovn", "eth0")
     problems = [(problem.key, problem.value) for problem in found.problems]
@@ -240,7 +241,7 @@ def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(
         assert problems == [(name, value)]
         assert found.qos == read(beside)
         return
-    things(beside | {name: value})  # and no hop refuses it
+    resources(beside | {name: value})  # no hop refuses it
     if not value.strip():
         assert found.qos == read(beside)
     elif name in _BURSTS:
@@ -260,7 +261,7 @@ def test_any_value_of_any_key_is_in_force_as_written_or_named_in_an_error(
 
 
 def _exact(quantity: str) -> Decimal:
-    """As Kubernetes reads it: a number, with a decimal exponent or a suffix of tens or of twos."""
+    """Return a quantity as Kubernetes reads it: with an exponent, or a decimal or binary suffix."""
     found = re.fullmatch(r"\+?([0-9.]+)(?:[eE]([+-]?[0-9]+)|([a-zA-Z]*))", quantity)
     assert found
     number, exponent, suffix = found.groups()
@@ -273,63 +274,3 @@ def _exact(quantity: str) -> Decimal:
         else 3 * ("kMGTPE".index(suffix) + 1)
     )
     return Decimal(number).scaleb(tens)
-
-
-@given(_TEXTS)
-def test_policing_lets_pass_what_the_shaper_does(text: Text) -> None:
-    found = things(text)
-    policing, shaper = found.get(OvsPolicing), found.get(TbfQdisc)
-    if isinstance(policing, OvsPolicing) and isinstance(shaper, TbfQdisc):
-        assert policing.rate * 1000 == shaper.rate
-        assert policing.burst * 1000 >= shaper.burst
-
-
-def test_a_bucket_holds_the_largest_packet() -> None:
-    small = things({EGRESS: "12k", INGRESS: "12k"}, replace(NODE, mtu=9000))
-    assert isinstance(shaper := small[TbfQdisc], TbfQdisc)
-    assert isinstance(shaped := small[OvsQos], OvsQos)
-    assert shaper.burst == shaped.burst >= 8 * 9018
-
-
-@pytest.mark.parametrize(
-    ("lacks", "kinds", "told"),
-    [
-        ((), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, []),
-        (("police",), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, []),
-        (("netem",), {OvsQos, HtbQdisc, OvsPolicing, TbfQdisc, LeafQdisc}, ["latency"]),
-        (("htb", "netem"), {OvsQos, OvsPolicing, TbfQdisc}, ["ingress rate", "latency"]),
-        (("tbf",), {OvsQos, HtbQdisc, OvsPolicing, LeafQdisc}, ["egress rate"]),
-    ],
-)
-def test_what_the_kernel_lacks_is_told_and_not_tried(
-    lacks: tuple[str, ...], kinds: set[type[Resource]], told: list[str]
-) -> None:
-    text = {key("ingress_rate"): "5", key("egress_rate"): "5", key("latency"): "10"}
-    node = replace(NODE, lacks=frozenset(lacks))
-    assert set(things(text, node)) == kinds
-    words = list(shaping.unenforced(read(text), node, "a_h"))
-    assert [line.partition(" not")[0].partition(",")[0] for line in words] == told
-    assert all("kernel has no sch_" in line for line in words)
-    assert list(shaping.unenforced(Qos(), node, "a_h")) == []
-
-
-@pytest.mark.parametrize(
-    ("lacks", "enforcing"),
-    [
-        ((), {TbfQdisc, PoliceFilter}),
-        (("police",), {TbfQdisc}),
-        (("tbf",), {PoliceFilter}),
-        (("police", "tbf"), set()),
-    ],
-)
-def test_a_bridge_in_the_kernel_polices_besides(
-    lacks: tuple[str, ...], enforcing: set[type[Resource]]
-) -> None:
-    """Either means is enough, and only without both is a rate not enforced."""
-    node, text = replace(NODE, userspace=False, lacks=frozenset(lacks)), {key("egress_rate"): "5"}
-    found = things(text, node)
-    assert set(found) == {OvsPolicing, *enforcing}
-    assert {each.rate for each in found.values() if isinstance(each, TbfQdisc | PoliceFilter)} <= {
-        5 * MBIT
-    }
-    assert bool(list(shaping.unenforced(read(text), node, "a_h"))) == (not enforcing)

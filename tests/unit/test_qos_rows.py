@@ -1,4 +1,4 @@
-"""What a limit's rows in OVSDB say of it, and what takes its things along."""
+"""The OVSDB rows of a limit, and with which resource a limit is removed."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from ovnlet.core.annotations import parse
 from ovnlet.core.resources import OvsPolicing, OvsQos, TbfQdisc, Veth
 from ovnlet.drivers.ovs import qos_rows
 from unit.test_annotations import DUAL
-from unit.test_qos import NODE, things
+from unit.test_qos import NODE, resources
 
 
 def _alter_type(qos_row: dict[str, object], _: dict[str, object]) -> None:
@@ -31,17 +31,17 @@ def _alter_queue(_: dict[str, object], queue: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("alter", [_alter_type, _alter_speed, _alter_label, _alter_queue])
-def test_rows_that_say_something_else_are_not_intact(
+def test_altered_rows_are_not_intact(
     alter: Callable[[dict[str, object], dict[str, object]], None],
 ) -> None:
-    shaped = things({key("ingress_rate"): "5"})[OvsQos]
+    shaped = resources({key("ingress_rate"): "5"})[OvsQos]
     assert isinstance(shaped, OvsQos)
     rows = qos_rows.columns(shaped)
     alter(*rows)
     assert not qos_rows.value(shaped.port, shaped.name, *rows).intact
 
 
-def test_limits_lie_within_what_takes_them_along() -> None:
+def test_limits_are_within_their_port_and_link() -> None:
     network = desired.network(
         pods.ATTACHMENT, parse(DUAL | {key("egress_rate"): "5"}, "ovn", "eth0"), NODE
     )

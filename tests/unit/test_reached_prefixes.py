@@ -1,4 +1,4 @@
-"""Which prefixes the node routes to its pods: only those of the cluster's router, and none of the node's own LAN."""
+"""Which prefixes the node routes: those of the cluster's router, and none of its own LAN."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -71,7 +71,7 @@ def test_l1_another_name_of_the_clusters_router() -> None:
 
 
 def test_l1_an_underlay_that_the_router_reaches_is_routed_and_never_masqueraded() -> None:
-    """L1: underlay subnets with `u2oInterconnection` were left out. Kube-OVN routes them, and no more."""
+    """L1: underlays with `u2oInterconnection` were left out. Kube-OVN routes them, and no more."""
     underlay = of(vlan="v1", u2oInterconnection=True, natOutgoing=True)
     found = reach([underlay], "ovn-cluster")
     assert found == Reach(underlays=frozenset({LAN}))
@@ -160,7 +160,7 @@ async def test_l1_a_remembered_prefix_of_the_lan_is_not_brought_back() -> None:
 
 
 async def test_l1_a_join_network_inside_the_lan_is_not_routed_either() -> None:
-    """L1: the connected route would be in front of the LAN's; one that holds a host's prefix is not."""
+    """L1: its connected route would be in front of the LAN's, unless that is more specific."""
     inside = scope(Inputs(TEXT), ("100.64.0.0/10", "eth1")).target("ovn0")
     assert routed(inside) == set()
     assert inside is not None

@@ -1,4 +1,4 @@
-"""A lost record is made again from the port's labels, with what was fixed at ADD and the conflist's routes."""
+"""A lost record is made again from the port's labels, with all that was fixed at ADD."""
 
 import asyncio
 from dataclasses import replace
@@ -137,7 +137,7 @@ def test_l13_labels_that_somebody_wrote_are_no_mirror(text: str) -> None:
 
 
 def test_l14_an_adopted_port_of_another_interface_keeps_its_name() -> None:
-    """L14: kube-ovn-cni's `c0ffee5b_net1_h` was to be renamed to a hash, and found `Taken` for ever."""
+    """L14: kube-ovn-cni's `c0ffee5b_net1_h` was to get a hash as its name: `Taken` for ever."""
     labels = {
         "vendor": "kube-ovn",
         "pod_name": "web",

@@ -13,11 +13,11 @@ def pod(uid: str = "u1", name: str = "web-0", **annotations: str) -> Pod:
 
 
 def put(state: State, now: Pod) -> None:
-    state.heard(state.get(now.owner), now)
+    state.update(state.get(now.owner), now)
 
 
 def gone(state: State) -> None:
-    state.heard(state.get(OWNER), None)
+    state.update(state.get(OWNER), None)
 
 
 def test_a_pod_is_unknown_then_known_then_gone() -> None:
@@ -92,5 +92,5 @@ async def test_whoever_waits_for_a_complete_list_goes_on_with_it() -> None:
     put(state, pod())
     await asyncio.sleep(0)
     assert not waiting.done()
-    state.known.set()
+    state.synced.set()
     await asyncio.wait_for(waiting, 0.1)

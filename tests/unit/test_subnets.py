@@ -1,4 +1,4 @@
-"""Subnets as people write them: what becomes of each, and in which words it is refused."""
+"""Subnets as people write them: which rows they become, and why some are refused."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def config(**spec: Any) -> dict[str, str]:
     return dict(next(row for row in rows if isinstance(row, Switch)).config)
 
 
-def test_both_families_become_what_ovn_gives_addresses_by() -> None:
+def test_both_families_become_ovns_address_settings() -> None:
     assert config(
         cidrBlock="fd00:10:16::/64,10.16.0.0/16", excludeIps=["10.16.0.9..10.16.0.20", "10.16.0.5"]
     ) == {
@@ -54,12 +54,14 @@ def test_the_routers_port_has_the_gateways() -> None:
         ({"cidrBlock": "10.0.0.0/24", "protocol": "Dual"}, "protocol"),
     ],
 )
-def test_what_a_schema_cannot_say_is_said_in_words(spec: dict[str, Any], words: str) -> None:
+def test_what_a_schema_cannot_refuse_is_refused_with_a_reason(
+    spec: dict[str, Any], words: str
+) -> None:
     with pytest.raises(Unusable, match=words):
         subnets.read("s", spec)
 
 
-def test_the_older_goes_before_the_younger() -> None:
+def test_the_older_of_two_overlapping_subnets_wins() -> None:
     old = subnets.read("old", {"cidrBlock": "10.0.0.0/16", "namespaces": ["shop"], "default": True})
     for spec, words in (
         ({"cidrBlock": "10.0.5.0/24"}, "overlaps 10.0.0.0/16 of subnet old"),

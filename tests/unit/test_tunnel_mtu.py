@@ -1,4 +1,4 @@
-"""The MTU that the tunnel leaves to pods: read again, by encapsulation, and never guessed in silence."""
+"""The MTU that the tunnel leaves to pods: read again, by encapsulation, never guessed silently."""
 
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_interface
@@ -113,7 +113,7 @@ def test_l10_without_a_tunnel_nothing_is_unknown(setup: Setup) -> None:
 def test_l10_the_encapsulation_is_asked_for(
     setup: Setup, kind: str, address: str, taken: int
 ) -> None:
-    """L10: 100 bytes were taken off for Geneve whatever `ovn-encap-type` was. The figures are Kube-OVN's."""
+    """L10: 100 bytes were taken off whatever `ovn-encap-type` was. The figures are Kube-OVN's."""
     setup.rows.chassis = {"ovn-encap-ip": address, "ovn-encap-type": kind}
     assert setup.facts().mtu == 1500 - taken
     assert overhead(kind, 4) + (20 if ":" in address else 0) == taken

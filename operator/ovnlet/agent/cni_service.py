@@ -1,4 +1,8 @@
-"""What a container runtime asks, answered by the loop: fulfils the Protocol of ``ovnlet_cni``."""
+"""The service behind the CNI server: each verb becomes calls of the loop.
+
+Implements the Protocol of ``ovnlet_cni.server``. It translates requests, results and errors, and
+decides nothing about a network.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +21,12 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.scopes.pod import Records
+from ovnlet.reconcile.records import Records
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
 
-# Each stands for its subclasses too. The words say who must do what.
+# An entry covers the subclasses of its error too. The text says who must do what.
 ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
     Invalid: (Code.INVALID_CONFIG, "correct the annotation; kubelet tries again by itself"),
     NotReady: (
@@ -40,7 +44,10 @@ ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
 
 
 class CniService:
-    """``verdict`` names what keeps this node from attaching pods, or is None."""
+    """The verbs of CNI for one node.
+
+    ``verdict`` returns what keeps this node from attaching pods; None if nothing does.
+    """
 
     def __init__(
         self, attaching: Attaching, records: Records, verdict: Callable[[], Verdict | None]
@@ -48,6 +55,10 @@ class CniService:
         self._attaching, self._records, self._verdict = attaching, records, verdict
 
     async def add(self, request: Attach) -> Attached:
+        """Attach a sandbox's interface and return the CNI result. Raise CniError.
+
+        Wait until OVN has installed the port, at most the agent's budget for an ADD.
+        """
         attachment = Attachment(
             container_id=request.container_id,
             ifname=request.ifname,
@@ -65,6 +76,7 @@ class CniService:
         return rendered(outcome.observed, request.netns)
 
     async def delete(self, request: Detach) -> None:
+        """Detach a sandbox's interface; succeed if nothing of it is there. Raise CniError."""
         attachment = Attachment.of_deletion(
             request.container_id, request.ifname, self._records.boot_id
         )
@@ -72,14 +84,17 @@ class CniService:
             await self._attaching.delete(attachment)
 
     async def check(self, request: Attach) -> None:
+        """Raise CniError if what prevResult lists differs from what is on the node."""
         with _as_cni_error("CHECK"):
             await self._attaching.check((request.container_id, request.ifname), _listed(request))
 
     async def gc(self, valid: frozenset[tuple[str, str]]) -> None:
+        """Remove dead sandboxes that the runtime does not list. Raise CniError if some remain."""
         with _as_cni_error("GC"):
             await self._attaching.collect(valid)
 
     async def status(self) -> None:
+        """Raise CniError if this node cannot attach pods. Answer from memory, without waiting."""
         if verdict := self._verdict():
             code, running = (
                 (Code.LIMITED, "may be cut off") if verdict.limited else (Code.UNAVAILABLE, "go on")
@@ -90,7 +105,10 @@ class CniService:
 
 
 def rendered(observed: Network, netns: str) -> Attached:
-    """The CNI result of what was observed: both ends of the pair, addresses with their gateways, routes."""
+    """Return the CNI result of what was observed.
+
+    It lists both ends of the veth pair, the addresses with their gateways, and the routes.
+    """
     veth = next(resource for resource in observed if isinstance(resource, Veth))
     routes = sorted((r for r in observed if isinstance(r, Route)), key=_route_order)
     gateways = {
@@ -112,9 +130,10 @@ def rendered(observed: Network, netns: str) -> Attached:
 
 
 def _listed(request: Attach) -> Callable[[Step], bool]:
-    """Whether a step is about something that prevResult lists.
+    """Return the test whether a step is about something that prevResult lists.
 
-    The port and the links always are; a plugin later in the chain may have taken an address or a route away.
+    The port and the links always are; a plugin later in the chain may have removed an address or a
+    route. Raise CniError where prevResult does not list the interface.
     """
     previous = request.prev_result or Attached()
     ours = {
@@ -144,11 +163,13 @@ def _listed(request: Attach) -> Callable[[Step], bool]:
 
 
 def _route_order(route: Route) -> tuple[int, int, str]:
+    """Return the sort key of a route: a result lists routes in the same order each time."""
     return route.destination.version, route.destination.prefixlen, str(route.destination)
 
 
 @contextmanager
 def _as_cni_error(verb: str) -> Iterator[None]:
+    """Raise an error of the product as the CniError that its class stands for."""
     try:
         yield
     except OvnletError as error:

@@ -1,6 +1,6 @@
-"""What the agent knows and sees, for people: routes on its own socket, in JSON. All but `apply` only read.
+"""Routes on the agent's own socket, in JSON, that show what it knows and observes.
 
-``ovnlet pods``, ``show``, ``plan`` and ``apply`` ask here; so can curl.
+All but `apply` only read. ``ovnlet pods``, ``show``, ``plan`` and ``apply`` use them; so can curl.
 """
 
 from collections.abc import Iterable
@@ -13,15 +13,17 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.identity import Attachment, Identity, NodeInterface, Record
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
+from ovnlet.drivers.links import interference
 from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
-from ovnlet.reconcile.scopes.pod import PodScope, Records
+from ovnlet.reconcile.scopes.pod import PodScope
 
 Json = dict[str, Any]
 
 
 class DebugApi:
-    """Looks as CHECK does: one observation a key, no step, no call to the API server."""
+    """Observes as CHECK does: once for each key, with no step and no call to the API server."""
 
     def __init__(self, loop: Loop, records: Records, pods: PodScope) -> None:
         self._loop, self._records, self._pods = loop, records, pods
@@ -36,15 +38,19 @@ class DebugApi:
         ]
 
     async def _attachments(self, _: web.Request) -> web.Response:
-        """List what has an interface; `node/chassis` and `node/cni` have none."""
+        """List every key that has an interface; of the node, that is `node/ovn0` alone."""
         shown = [
             each for each in self._sorted() if isinstance(each.identity, Attachment | NodeInterface)
         ]
         return web.json_response([self._summary(each) for each in shown])
 
     async def _attachment(self, request: web.Request) -> web.Response:
+        """Show each attachment of a pod, with what is desired and what is observed."""
         found = self._of(request.match_info["namespace"], request.match_info["pod"])
-        shown = [{**self._summary(each), **await self._look(each)} for each in found]
+        shown = [
+            {**self._summary(each), **await self._look(each), "interference": _beside(each)}
+            for each in found
+        ]
         return web.json_response(shown, status=200 if shown else 404)
 
     async def _plan(self, request: web.Request) -> web.Response:
@@ -57,12 +63,13 @@ class DebugApi:
         return web.json_response(plans, status=200 if plans or not pod else 404)
 
     async def _apply(self, request: web.Request) -> web.Response:
-        """Run a pass that acts, as an edit does: drift is repaired whatever the settings say of it."""
+        """Run a pass that acts, as an edit does: it repairs drift whatever the settings say."""
         found = self._of(request.match_info["namespace"], request.match_info["pod"])
         results = [{**_names(each), **await self._pass(each)} for each in found]
         return web.json_response(results, status=200 if results else 404)
 
     async def _pass(self, shown: "_Shown") -> Json:
+        """Run a forced pass and return its steps, or its error."""
         self._loop.force(shown.key)
         try:
             outcome = await self._loop.queue.run(shown.key)
@@ -72,7 +79,7 @@ class DebugApi:
         return {"steps": [str(step) for step in steps], "left": [str(step) for step in left]}
 
     def _sorted(self) -> list["_Shown"]:
-        """Return what is of the node, such as `node/ovn0`, then the attachments of pods."""
+        """Return the node's own keys, such as `node/ovn0`, then the attachments of pods."""
         records = sorted(
             self._records, key=lambda each: (each.attachment.owner, each.attachment.sequence)
         )
@@ -106,6 +113,7 @@ class DebugApi:
         }
 
     async def _look(self, shown: "_Shown", *, steps_only: bool = False) -> Json:
+        """Return the plan, and unless ``steps_only``, each resource as desired and as observed."""
         scope = self._loop.scope_of(shown.key)
         try:
             desired = scope.wanted(shown.key.own)
@@ -120,11 +128,22 @@ class DebugApi:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A key with what it stands for; ``record`` is an attachment's."""
+    """A key with its identity; ``record`` is None for what is not an attachment."""
 
     key: Key
     identity: Identity
     record: Record | None = None
+
+
+def _beside(shown: _Shown) -> list[str]:
+    """Return what is not ours and may keep traffic from it."""
+    identity = shown.identity
+    if not isinstance(identity, Attachment | NodeInterface):
+        return []
+    try:
+        return [each.what for each in interference.observe(identity.netns, identity.ifname)]
+    except (OvnletError, OSError) as error:
+        return [f"cannot be looked at: {error}"]
 
 
 def _names(shown: _Shown) -> Json:
@@ -142,6 +161,7 @@ def _names(shown: _Shown) -> Json:
 
 
 def _side_by_side(desired: Network, observed: Network) -> Iterable[Json]:
+    """Yield each resource that is desired, observed or both."""
     wanted, seen = ({r.key: r for r in network} for network in (desired, observed))
     for key in sorted(wanted.keys() | seen.keys(), key=str):
         kind = type(wanted.get(key) or seen.get(key)).__name__
@@ -149,13 +169,14 @@ def _side_by_side(desired: Network, observed: Network) -> Iterable[Json]:
 
 
 def _facts(resource: Resource | None) -> Json | None:
-    """A value as words; where it lies within its veth goes without saying."""
+    """Return a resource's fields for JSON, without the veth that it lies within."""
     if resource is None:
         return None
     return {f.name: _plain(getattr(resource, f.name)) for f in fields(resource) if f.name != "veth"}
 
 
 def _plain(value: object) -> object:
+    """Return a value that JSON has; text for all others."""
     if isinstance(value, frozenset):
         return dict(sorted(value))
     return value if isinstance(value, bool | int | str | None) else str(value)

@@ -1,4 +1,7 @@
-"""Figures for Prometheus: what was repaired, how long passes and CNI requests take, what state attachments are in."""
+"""The agent's Prometheus metrics: repairs, durations of passes and CNI requests, states.
+
+No label is a pod's name: the number of series is bounded by the code.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +20,11 @@ VERBS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 
 
 class Metrics:
-    """``attachments`` gives the state of each, when asked: a gauge that cannot be forgotten to be set.
+    """One registry with every metric of an agent.
 
-    ``unenforced`` counts the limits that this node cannot enforce, ``queued`` the keys being worked on; ``ready`` tells
-    whether pods can be attached. No label is of a pod: their number is bounded by the code.
+    The four callables are read at each scrape. ``attachments`` returns the state of each
+    attachment, ``unenforced`` the number of limits that this node cannot enforce, ``queued`` the
+    number of keys being worked on, and ``ready`` whether pods can be attached.
     """
 
     def __init__(
@@ -36,8 +40,8 @@ class Metrics:
         self._passes = Counter(
             "ovnlet_passes_total", "Passes that changed a network", by, registry=at
         )
-        told = "Time of a pass that changed a network"
-        self._seconds = Histogram("ovnlet_pass_seconds", told, by, buckets=BUCKETS, registry=at)
+        text = "Time of a pass that changed a network"
+        self._seconds = Histogram("ovnlet_pass_seconds", text, by, buckets=BUCKETS, registry=at)
         self._steps = Counter(
             "ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at
         )
@@ -53,11 +57,11 @@ class Metrics:
         )
         lacking.set_function(unenforced)
         Gauge("ovnlet_queue_depth", "Attachments being worked on", registry=at).set_function(queued)
-        told = "1 if pods can be attached, by the last look at OVS and OVN"
-        Gauge("ovnlet_ready", told, registry=at).set_function(lambda: float(ready()))
-        told = "Time of a call of the CNI plugin; code 0 is success"
+        text = "1 if pods can be attached, by the last look at OVS and OVN"
+        Gauge("ovnlet_ready", text, registry=at).set_function(lambda: float(ready()))
+        text = "Time of a call of the CNI plugin; code 0 is success"
         self._requests = Histogram(
-            "ovnlet_cni_seconds", told, ["verb", "code"], buckets=BUCKETS, registry=at
+            "ovnlet_cni_seconds", text, ["verb", "code"], buckets=BUCKETS, registry=at
         )
         self._throttled = Counter(
             "ovnlet_throttled_total",
@@ -65,34 +69,45 @@ class Metrics:
             ["scope", "reason"],
             registry=at,
         )
-        told = "Time of attaching by stage: annotation is waited for, kernel and ovsdb are written, flows are OVN's"
+        self._part_failures = Counter(
+            "ovnlet_part_failures_total",
+            "Failures of a part of the agent, after each of which it restarts alone",
+            ["part"],
+            registry=at,
+        )
+        text = (
+            "Time of attaching by stage: annotation is waited for, "
+            "kernel and ovsdb are written, flows are OVN's"
+        )
         self._stages = Histogram(
-            "ovnlet_stage_seconds", told, ["stage"], buckets=BUCKETS, registry=at
+            "ovnlet_stage_seconds", text, ["stage"], buckets=BUCKETS, registry=at
         )
-        told = "From a port's row in OVSDB to OVN's ovn-installed-ts"
+        text = "From a port's row in OVSDB to OVN's ovn-installed-ts"
         self._installed = Histogram(
-            "ovnlet_ovn_installed_seconds", told, buckets=BUCKETS, registry=at
+            "ovnlet_ovn_installed_seconds", text, buckets=BUCKETS, registry=at
         )
-        told = "Time of a resync, a look at everything"
-        self._resyncs = Histogram("ovnlet_resync_seconds", told, buckets=BUCKETS, registry=at)
+        text = "Time of a resync, a look at everything"
+        self._resyncs = Histogram("ovnlet_resync_seconds", text, buckets=BUCKETS, registry=at)
         for stage in get_args(Stage):
             self._stages.labels(stage)
 
     def served(self, verb: str, code: int, seconds: float) -> None:
-        """A call was answered. A verb that is none counts as one: callers do not make labels."""
+        """Count an answered call. Unknown verbs share one label: a caller cannot add series."""
         self._requests.labels(verb if verb in VERBS else "other", str(code)).observe(seconds)
 
     def installed(self, seconds: float) -> None:
+        """Count a port that OVN installed ``seconds`` after its row was written."""
         self._installed.observe(seconds)
 
     @contextmanager
     def resync(self) -> Iterator[None]:
+        """Measure a resync."""
         with self._resyncs.time():
             yield
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Whatever ends it: a stage that failed took its time too."""
+        """Measure a stage, also one that fails."""
         with self._stages.labels(stage).time():
             yield
 
@@ -111,7 +126,12 @@ class Metrics:
         """Count a hint that waits."""
         self._throttled.labels(scope, reason).inc()
 
+    def part_failed(self, part: str) -> None:
+        """Count a failure of a part of the agent, which restarts."""
+        self._part_failures.labels(part).inc()
+
     async def show(self, _: web.Request) -> web.Response:
+        """Return all metrics in Prometheus's text format."""
         self._states.clear()
         for state in self._attachments():
             self._states.labels(state).inc()

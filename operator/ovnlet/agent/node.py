@@ -1,29 +1,33 @@
-"""The node's view of the cluster: its own Node and the Subnets, and what the agent writes to its Node."""
+"""The node's own Node and the Subnets as the API server has them, and the writes to its Node."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ovnlet.agent.supervisor import Part
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
 from ovnlet.kube import objects, subnets
 from ovnlet.kube.chassis_name import ChassisName
 from ovnlet.kube.condition import Condition
+from ovnlet.kube.events import Recorder
 from ovnlet.kube.object_store import Kind, Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
 
-# Seconds. A restart of ovs-vswitchd is no outage worth a taint on the Node.
+# Seconds. A restart of ovs-vswitchd is shorter, and must not put a taint on the Node.
 LASTING = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What to call with the Node's annotations, with the prefixes that the cluster's router reaches, once all
-    Subnets are known, and with the name of a Subnet whose pods have something to follow.
+    """The callbacks for changes of the Node and of the Subnets.
+
+    ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
+    reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
     """
 
     annotated: Callable[[Mapping[str, str]], None]
@@ -34,12 +38,13 @@ class Subscriber:
 class ClusterView:
     """Follows the Node and all Subnets."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
         self._router = settings.cluster_router
+        self._recorder = recorder
         self._subscriber: Subscriber | None = None
-        self._condition = Condition(access, self._name)
-        self._chassis_name = ChassisName(access, self._name)
+        self._condition = Condition(access, self._name, self._refused)
+        self._chassis_name = ChassisName(access, self._name, self._refused)
         self._beside_kube_ovn = settings.chassis == "observe"
         self.reachable = Reachability(self._condition)
         kind = Kind("", "v1", "nodes", f"metadata.name={self._name}")
@@ -51,15 +56,19 @@ class ClusterView:
         ]
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber`` of every change from now on."""
+        """Call ``subscriber`` with every change from now on."""
         self._subscriber = subscriber
 
-    def parts(self) -> list[Coroutine[None, None, None]]:
+    def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
-        return [self._condition.run(), self._chassis_name.run(), self._all_subnets()]
+        return [
+            Part("Node condition", self._condition.run),
+            Part("Node annotation", self._chassis_name.run),
+            Part("prefixes", self._all_subnets),
+        ]
 
     def known_as(self, system_id: str) -> None:
-        """Write the chassis that this node is to the Node: Kube-OVN's controller must know it."""
+        """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""
         if self._beside_kube_ovn:
             self._chassis_name.want(system_id)
 
@@ -70,6 +79,11 @@ class ClusterView:
     def facts(self, subnet: str) -> Mapping[str, str] | None:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
         return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _refused(self, why: str) -> None:
+        """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
+        if (node := self.own_node()) is not None:
+            self._recorder.record(node, "Warning", "NodePatchRefused", why)
 
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)
@@ -85,7 +99,7 @@ class ClusterView:
             self._reach()
 
     async def _all_subnets(self) -> None:
-        """Report prefixes only once all Subnets are known: one that is not known yet is not gone."""
+        """Report prefixes once all Subnets are known: one that is not known yet is not deleted."""
         await self.subnets.complete.wait()
         self._reach()
 
@@ -96,7 +110,7 @@ class ClusterView:
 
 
 class Reachability:
-    """The Node's condition NetworkUnavailable. An outage is reported only once it has lasted three seconds."""
+    """The Node's condition NetworkUnavailable, which reports outages longer than three seconds."""
 
     def __init__(self, condition: Condition) -> None:
         self._condition = condition
@@ -107,10 +121,10 @@ class Reachability:
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        self._condition.tell(True, message)
+        self._condition.report(True, message)
 
     def down(self, why: str) -> None:
-        """Report that it does not, unless it works again within three seconds."""
+        """Report that it does not work, unless ``up`` is called within three seconds."""
         if self._failing is None:
             loop = asyncio.get_running_loop()
-            self._failing = loop.call_later(LASTING, self._condition.tell, False, why)
+            self._failing = loop.call_later(LASTING, self._condition.report, False, why)

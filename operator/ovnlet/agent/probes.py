@@ -1,6 +1,6 @@
-"""Probes and metrics over HTTP: what kubelet and Prometheus ask, answered from memory.
+"""Probes and metrics over HTTP for kubelet and Prometheus, answered from memory.
 
-No answer forks, waits for OVSDB or for the API server: a node in trouble is when the probes matter most.
+No handler forks, or waits for OVSDB or the API server: probes matter most while those are down.
 """
 
 import asyncio
@@ -16,15 +16,21 @@ _PAUSE = 1.0
 
 
 class Probes:
-    """``/healthz``: the loop turns. ``/readyz``: pods can be attached. ``verdict`` is read, never waited for."""
+    """The HTTP server. ``address`` is host and port; None serves nothing.
+
+    ``/healthz`` succeeds while the event loop runs and no part needs a new process, ``/readyz``
+    while pods can be attached. ``unhealthy`` returns why a new process is needed, ``verdict`` what
+    keeps the node from attaching pods. Neither may block.
+    """
 
     def __init__(
         self,
         address: str | None,
         verdict: Callable[[], Verdict | None],
         metrics: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        unhealthy: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._address, self._verdict = address, verdict
+        self._address, self._verdict, self._unhealthy = address, verdict, unhealthy
         self._app = web.Application()
         self._app.add_routes(
             [
@@ -35,7 +41,7 @@ class Probes:
         )
 
     async def run(self) -> None:
-        """Serve until cancelled. A port that is taken is tried again: the agent works without probes as well."""
+        """Serve until cancelled. Retry each second while the port is taken; raise nothing."""
         if self._address is None:
             return
         host, _, port = self._address.rpartition(":")
@@ -55,8 +61,9 @@ class Probes:
         finally:
             await runner.cleanup()
 
-    @staticmethod
-    async def _healthy(_: web.Request) -> web.Response:
+    async def _healthy(self, _: web.Request) -> web.Response:
+        if reason := self._unhealthy():
+            return web.Response(status=503, text=f"{reason}\n")
         return web.Response(text="ok\n")
 
     async def _ready(self, _: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Who is told of an outcome: the event log of the agent, and an Event on the pod or on the Node."""
+"""Reports of outcomes: to the agent's event log, and as an Event on the pod or on the Node."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -28,7 +28,10 @@ class PodReporter:
 
 
 class NodeReporter:
-    """Implements ``reconcile.status.Record`` for what is of the node. ``subject`` returns the Node, if it is known."""
+    """Implements ``reconcile.status.Record`` for the node's own keys.
+
+    ``subject`` returns the Node, None while it is not known.
+    """
 
     def __init__(
         self, event_log: EventLog, recorder: Recorder, subject: Callable[[], OwnNode | None]

@@ -1,7 +1,7 @@
-"""What `ovnlet uninstall` does: takes away everything of ours from a node, and nothing of others.
+"""The work of `ovnlet uninstall`: remove everything of ours from a node, and nothing of others.
 
-The configuration goes first, so that no pod comes any more; then the network of each sandbox, by the same loop that
-made it (desired is ABSENT); then the plugin and the files.
+First the configuration, so that no pod is attached any more; then the network of each sandbox, by
+the same loop that made it (desired is ABSENT); then the plugin and the files.
 """
 
 import asyncio
@@ -26,21 +26,28 @@ from ovnlet_cni import installer, listener
 from ovnlet_cni.pending_deletes import PendingDeletes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
-_PATIENCE = 10.0
-# A DEL that began before the plugin went looks for an agent for 2 s, and then leaves a note: cni/plugin/ovnlet.c.
+# Seconds.
+_CONNECT_TIMEOUT = 10.0
+# A DEL that began before the plugin was removed tries to reach an agent for 2 s, and then leaves a
+# file: cni/plugin/ovnlet.c.
 _LAST_DEL = 3.0
 
 
 class InUse(OvnletError):
-    """The administrator must act: an agent runs, or pods do."""
+    """The administrator must act first: an agent or pods are still running."""
 
 
 async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None]) -> None:
-    """Raises InUse before anything is removed; whatever is left after another error, a second run takes away."""
+    """Remove everything of ours, and call ``say`` with each thing removed.
+
+    ``cut_off`` disconnects pods that still exist. Raise InUse before anything is removed. After any
+    other error, a second run removes what is left.
+    """
     socket, run_dir = Path(settings.cni_socket), Path(settings.run_dir)
     if listener.is_answered(socket):
         raise InUse(
-            f"an agent answers on {socket}: delete the DaemonSet first, it would bring everything back"
+            f"an agent answers on {socket}: "
+            "delete the DaemonSet first, it would bring everything back"
         )
     ovs = Ovs(settings.ovsdb, settings.bridge)
     ovs.start()
@@ -53,10 +60,11 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         records.load()
         known = _known(host, records, PendingDeletes.beside(socket))
         if not cut_off:
-            living = {"/".join(each.owner) for each in known.values() if _lives(host, each)}
-            if living := living | await _expected(settings):
+            running = {"/".join(each.owner) for each in known.values() if _is_alive(host, each)}
+            if running := running | await _expected(settings):
                 raise InUse(
-                    f"pods are there: {', '.join(sorted(living))}; delete or drain them, or give --cut-off"
+                    f"pods are there: {', '.join(sorted(running))}; "
+                    "delete or drain them, or give --cut-off"
                 )
         if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
             say("removed the CNI configuration")
@@ -74,43 +82,46 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
 
 
 async def _connected(ovs: Ovs) -> None:
+    """Wait for OVSDB. Raise NotReady after ten seconds."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
             await ovs.ready()
     except TimeoutError:
         raise NotReady(f"{ovs.health()}: ports could not be removed, so nothing was") from None
 
 
 def _known(
-    host: SandboxHost, records: Sandboxes, notes: PendingDeletes
+    host: SandboxHost, records: Sandboxes, pending: PendingDeletes
 ) -> dict[AttachmentKey, Attachment]:
-    """By record, by mark on the node, by a note of a deletion."""
+    """Return the attachments by record, by mark on the node, and by recorded DEL."""
     marked = [each.attachment for each in host.found() if each.ours]
-    noted = [
-        Attachment.of_deletion(note.container_id, note.ifname, records.boot_id)
-        for note in notes.read().deletes
+    deleted = [
+        Attachment.of_deletion(each.container_id, each.ifname, records.boot_id)
+        for each in pending.read().deletes
     ]
     recorded = [record.attachment for record in records]
-    return {each.key: each for each in (*noted, *marked, *recorded)}
+    return {each.key: each for each in (*deleted, *marked, *recorded)}
 
 
-def _lives(host: SandboxHost, attachment: Attachment) -> bool:
+def _is_alive(host: SandboxHost, attachment: Attachment) -> bool:
     return bool(attachment.netns) and host.life(attachment) is not Life.DEAD
 
 
 async def _expected(settings: Settings) -> set[str]:
-    """Pods that the API server has on this node. None where it cannot be asked: the node's own look must do.
+    """Return the pods that the API server has on this node; none where it cannot be asked.
 
-    One whose network is gone may still be here: until it is deleted, the runtime calls DEL again and again, and cannot
-    delete a pod without a CNI configuration.
+    A pod whose network is gone may still be here. Until it is deleted, the runtime repeats DEL, and
+    without a CNI configuration it cannot delete a pod.
     """
-    query = {
-        "fieldSelector": f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"
-    }
+    selector = f"spec.nodeName={settings.node_name},status.phase!=Succeeded,status.phase!=Failed"
     try:
         access = Access(settings.kubeconfig, server=settings.api_server)
         async with access.session() as http:
-            pods = (await call(http, "GET", f"{access.server}/api/v1/pods", params=query))["items"]
+            pods = (
+                await call(
+                    http, "GET", f"{access.server}/api/v1/pods", params={"fieldSelector": selector}
+                )
+            )["items"]
     except (BadCredentials, ApiFault):
         return set()
     metas = [pod["metadata"] for pod in pods if not pod["spec"].get("hostNetwork")]
@@ -123,6 +134,7 @@ async def _take_down(
     records: Sandboxes,
     say: Callable[[str], None],
 ) -> None:
+    """Remove the network and the record of each attachment."""
     for key, attachment in sorted(known.items()):
         for step in (await converge(host, attachment, ABSENT)).steps:
             say(f"{'/'.join(attachment.owner)} {step}")
@@ -130,11 +142,12 @@ async def _take_down(
 
 
 def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
-    """Those that an agent makes, by their names; then directories, as far as nothing of others is in them.
+    """Remove the files that an agent makes, by their names, and yield each.
 
-    A directory that is a mount of the container's stays, empty: kubelet made it.
+    Then remove the directories that are empty. A directory that is a mount of the container stays:
+    kubelet made it.
     """
-    notes = socket.parent / "deleted"
+    pending = socket.parent / "deleted"
     ours = [
         socket,
         *socket.parent.glob(f".{socket.name}.*"),
@@ -144,13 +157,13 @@ def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
     ours += [
         *run_dir.glob("sandboxes/*.json"),
         *run_dir.glob("sandboxes/*.new"),
-        *notes.glob("*"),
-        *notes.glob(".*"),
+        *pending.glob("*"),
+        *pending.glob(".*"),
     ]
     for path in dict.fromkeys(ours):
         if path.exists(follow_symlinks=False):
             path.unlink()
             yield path
-    for directory in (notes, run_dir / "sandboxes", socket.parent, run_dir):
+    for directory in (pending, run_dir / "sandboxes", socket.parent, run_dir):
         with suppress(OSError):
             directory.rmdir()

@@ -153,7 +153,7 @@ def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocat
 
 
 def _cost(text: str) -> int:
-    """Return its length as a cost; a character outside of ASCII makes each of them four times as long."""
+    """Return its length as a cost: with one character outside of ASCII, all take four bytes."""
     return len(text) if text.isascii() else 4 * len(text)
 
 

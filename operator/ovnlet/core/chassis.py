@@ -8,8 +8,8 @@ from ovnlet.core.identity import AttachmentKey
 from ovnlet.core.resources import Bridge, ChassisId, Network
 
 BRIDGE_TYPE = "datapath_type"
-# OVN's own key decides the bridge's datapath type: without it, as in a wiped database, ovn-controller makes
-# a bridge of the kernel's datapath before anybody else can.
+# OVN's own key decides the bridge's datapath type: without it, as in a wiped database,
+# ovn-controller makes a bridge of the kernel's datapath before any other program can.
 _WANTED_TYPE = "ovn-bridge-datapath-type"
 REMOTE = "ovn-bridge-remote"
 
@@ -28,7 +28,7 @@ class ChassisIdentity:
 
     @property
     def called(self) -> tuple[str, str]:
-        """What people call it by."""
+        """The name for display."""
         return ("node", self.name)
 
 
@@ -38,7 +38,7 @@ def own_remotes(bridge: str) -> tuple[str, str]:
 
 
 def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
-    """Return the keys among these values; the spelling of the bridge's own control socket is none."""
+    """Return the keys among these values, without the address of the bridge's own socket."""
     return frozenset(
         ChassisId(name, value)
         for name, value in values.items()
@@ -47,8 +47,29 @@ def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FlowsIdentity:
+    """OVN's flows in the integration bridge of this name."""
+
+    bridge: str
+    name: ClassVar[str] = "flows"
+
+    @property
+    def key(self) -> AttachmentKey:
+        """No container has an empty ID."""
+        return ("", self.name)
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """What people call it by."""
+        return ("node", self.name)
+
+
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
-    """Return the keys and the bridge for these values; ``create`` makes a bridge that was never seen."""
+    """Return the keys and the bridge for these values.
+
+    ``create`` desires a bridge even where none was ever seen.
+    """
     keys = ids(bridge, wanted)
     if not keys or not (create or BRIDGE_TYPE in wanted):
         return keys

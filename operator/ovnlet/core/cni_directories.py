@@ -8,7 +8,7 @@ from ovnlet.core.identity import AttachmentKey
 
 @dataclass(frozen=True, slots=True)
 class CniDirectories:
-    """Each is empty where nothing is to be written there."""
+    """The two directories. One is empty where nothing is to be written there."""
 
     plugins: str
     configurations: str
@@ -21,10 +21,10 @@ class CniDirectories:
 
     @property
     def called(self) -> tuple[str, str]:
-        """What people call it by."""
+        """The name for display."""
         return ("node", self.name)
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """Return those that are given."""
+        """The directories that are given."""
         return tuple(each for each in (self.plugins, self.configurations) if each)

@@ -67,7 +67,7 @@ class Fixed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An attachment that a mark on the node tells of.
+    """An attachment that a mark on the node shows.
 
     ``ours`` is False for one that kube-ovn-cni made. ``fixed`` is None where no label has it.
     """

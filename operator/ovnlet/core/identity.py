@@ -1,4 +1,4 @@
-"""The identity of an attachment, and the memory the agent keeps of it."""
+"""Identities: what the keys of the loop stand for, and the record of an attachment."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,31 +11,37 @@ AttachmentKey = tuple[str, str]
 
 
 class Identity(Protocol):
-    """What a key of the loop stands for.
-
-    ``key`` is a container ID, empty outside of containers, and a name. ``called`` is the pair of names
-    that people use: namespace and pod, or `node` and `ovn0`.
-    """
+    """What a key of the loop stands for."""
 
     @property
-    def key(self) -> AttachmentKey: ...
+    def key(self) -> AttachmentKey:
+        """A container ID, empty outside of containers, and a name."""
+        ...
+
     @property
-    def called(self) -> tuple[str, str]: ...
+    def called(self) -> tuple[str, str]:
+        """The pair of names for display: namespace and pod, or `node` and `ovn0`."""
+        ...
 
 
 class PortIdentity(Identity, Protocol):
-    """An identity with a link in the node's own namespace that is a port of br-int.
-
-    ``host_link`` is the name of both, ``mark`` our value in the port's external_ids, ``netns`` the path of
-    the sandbox's namespace, empty outside of one.
-    """
+    """An identity with a link in the node's own namespace that is a port of br-int."""
 
     @property
-    def netns(self) -> str: ...
+    def netns(self) -> str:
+        """The path of the sandbox's network namespace; empty outside of one."""
+        ...
+
     @property
-    def host_link(self) -> str: ...
+    def host_link(self) -> str:
+        """The name of the link and of the port."""
+        ...
+
     @property
-    def mark(self) -> str: ...
+    def mark(self) -> str:
+        """Our value in the port's external_ids."""
+        ...
+
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
         """Return whether an unmarked port with these external_ids was made for this identity."""
         ...
@@ -43,13 +49,13 @@ class PortIdentity(Identity, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One interface of one sandbox: the runtime's side, the pod's side, and the names it was given.
+    """One interface of one sandbox, with its pod and its names on the node.
 
-    ``netns`` is the path that the runtime gave. ``uid`` is the pod's UID, None where the runtime sent
-    none. ``sequence`` is the order in which ADDs were received on this node since ``boot_id``.
+    ``netns`` is the path that the runtime gave. ``uid`` is the pod's UID, None where the runtime
+    sent none. ``sequence`` is the order in which ADDs were received on this node since ``boot_id``.
     ``routes`` are the destinations and gateways that the network configuration adds for every pod.
-    ``host_link`` and ``iface_id`` are fixed at ADD and kept in the record: an adopted port keeps the
-    name under which it was found. Both are derived where they are not given.
+    ``host_link`` and ``iface_id`` are fixed at ADD and kept in the record: an adopted port keeps
+    the name under which it was found. Both are derived where they are not given.
     """
 
     container_id: str
@@ -75,17 +81,17 @@ class Attachment:
 
     @classmethod
     def of_deletion(cls, container_id: str, ifname: str, boot_id: str) -> Self:
-        """Return all that a DEL names: enough to find what is ours of it."""
+        """Return what a DEL names, which is enough to find everything of the attachment."""
         return cls(container_id, ifname, "", "", "", None, "ovn", boot_id, 0)
 
     @property
     def key(self) -> AttachmentKey:
-        """The runtime's side: container ID and interface name."""
+        """Container ID and interface name, by which the runtime names it."""
         return (self.container_id, self.ifname)
 
     @property
     def owner(self) -> tuple[str, str]:
-        """The API server's side: namespace and name of the pod."""
+        """Namespace and name of the pod."""
         return (self.namespace, self.pod)
 
     @property
@@ -95,11 +101,11 @@ class Attachment:
 
     @property
     def called(self) -> tuple[str, str]:
-        """What people call it by: its pod."""
+        """The name for display: the pod's."""
         return self.owner
 
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
-        """Return whether kube-ovn-cni, or this agent before it lost the mark, made the port for this pod."""
+        """Return whether kube-ovn-cni, or this agent without a mark, made the port for this pod."""
         del iface_ids
         pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
         return pod == ("kube-ovn", self.namespace, self.pod)
@@ -130,7 +136,7 @@ class NodeInterface:
 
     @property
     def called(self) -> tuple[str, str]:
-        """What people call it by."""
+        """The name for display."""
         return ("node", self.ifname)
 
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
@@ -139,7 +145,7 @@ class NodeInterface:
 
 
 class Life(StrEnum):
-    """Whether a sandbox lives. DEAD is proved by the kernel; HIDDEN cannot be seen while its veth lives."""
+    """Whether a sandbox is alive. DEAD is proved by the kernel; HIDDEN is unseen but has a veth."""
 
     ALIVE = "alive"
     DEAD = "dead"
@@ -150,8 +156,8 @@ class Life(StrEnum):
 class Record:
     """An attachment and the last good annotations that its network was made from.
 
-    Enough to keep the network right with the API server away. ``good`` is None between the receipt
-    of an ADD and its first valid annotations.
+    It is enough to repair the network while the API server is away. ``good`` is None between the
+    receipt of an ADD and its first valid annotations.
     """
 
     attachment: Attachment
@@ -162,8 +168,8 @@ class Record:
 class Pod:
     """What the agent keeps of a pod object; nothing else of it stays in memory.
 
-    ``uid`` is ``metadata.uid`` or, for a static pod, its annotation ``kubernetes.io/config.mirror``:
-    that is the UID which kubelet gives to the runtime.
+    ``uid`` is ``metadata.uid`` or, for a static pod, its annotation
+    ``kubernetes.io/config.mirror``: that is the UID which kubelet gives to the runtime.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -177,16 +183,17 @@ class Pod:
 
     @property
     def owner(self) -> tuple[str, str]:
+        """Namespace and name."""
         return (self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Facts of this node that shape every pod's network.
+    """Facts of this node that every pod's network depends on.
 
-    ``mtu`` is for pods, in bytes; ``mtu_unknown`` says why it had to be assumed. ``lacks`` are the
-    kinds of qdisc, the action, and `nf_tables`, as far as its kernel does not have them.
-    ``unpoliced`` are links of the node on which ovs-vswitchd makes no police filter.
+    ``mtu`` is for pods, in bytes. ``lacks`` are the kinds of qdisc, the action and `nf_tables` that
+    its kernel does not have. ``mtu_unknown`` says why the MTU had to be assumed. ``unpoliced`` are
+    links of the node on which ovs-vswitchd makes no police filter.
     """
 
     bridge: str

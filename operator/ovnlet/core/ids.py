@@ -7,10 +7,11 @@ _LONGEST_CONTRACT_IFNAME = 4
 
 
 def host_link(container_id: str, ifname: str) -> str:
-    """The name of the node's end, at most 15 characters; the node's own interface, in no container, has its own name.
+    """Return the name of the link's end on the node, at most 15 characters.
 
-    Kube-OVN's form where it keeps at least eight characters of the container ID; a hash of both
-    where the interface name is longer, since fewer characters would soon collide.
+    It is Kube-OVN's form where that keeps at least eight characters of the container ID. It is a
+    hash of both where the interface name is longer, since fewer characters would soon collide. The
+    node's own interface, in no container, has its own name.
     """
     if not container_id:
         return ifname
@@ -30,39 +31,39 @@ def is_host_link(name: str, container_id: str, ifname: str) -> bool:
 
 
 def iface_id(namespace: str, pod: str, provider: str) -> str:
-    """The logical switch port's name, as Kube-OVN's controller makes it."""
+    """Return the logical switch port's name, as Kube-OVN's controller makes it."""
     return f"{pod}.{namespace}" if provider == "ovn" else f"{pod}.{namespace}.{provider}"
 
 
 def node_iface_id(node: str) -> str:
-    """The logical switch port of the node's own interface, where the Node's annotations name no other."""
+    """Return the node's own logical switch port, where the Node's annotations name no other."""
     return f"node-{node}"
 
 
 def mark(container_id: str, ifname: str) -> str:
-    """The value of our key in external_ids: what a restarted agent knows its ports by."""
+    """Return our value in external_ids, by which a restarted agent finds its ports."""
     return f"{container_id}/{ifname}"
 
 
 def marked(text: str) -> tuple[str, str] | None:
-    """Container ID and interface of a mark; None where the text is none."""
+    """Return container ID and interface of a mark; None where the text is none."""
     container_id, slash, ifname = text.partition("/")
     return (container_id, ifname) if slash else None
 
 
 def alias(container_id: str, ifname: str) -> str:
-    """Our mark on the link inside the pod (IFLA_IFALIAS, at most 255 bytes)."""
+    """Return our mark on the link inside the pod (IFLA_IFALIAS, at most 255 bytes)."""
     return f"ovnlet:{mark(container_id, ifname)}"[:255]
 
 
 def aliased(text: str) -> tuple[str, str] | None:
-    """Container ID and interface of an alias of ours; None where it is none."""
+    """Return container ID and interface of an alias of ours; None where it is none."""
     prefix, _, rest = text.partition(":")
     return marked(rest) if prefix == "ovnlet" else None
 
 
 def of_host_link(name: str) -> tuple[str, str] | None:
-    """What Kube-OVN's form of a host link's name tells: the start of the container ID, and the interface."""
+    """Return the start of the container ID and the interface from Kube-OVN's form of a name."""
     match name.split("_"):
         case [start, "h"]:
             return start, "eth0"

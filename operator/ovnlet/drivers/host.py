@@ -1,8 +1,7 @@
-"""Ports and links of one identity: what the kernel and OVSDB show, and each step sent to its driver."""
+"""The hosts of ports: observe the kernel and OVSDB together, and send each step to its driver."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Protocol
@@ -37,20 +36,25 @@ from ovnlet.reconcile.stages import Clock, untimed
 
 # Seconds. ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
 _LINK_TIMEOUT = 2.0
-# OVSDB is asked for again within a second; a DEL must be answered within five.
+# OVSDB is reconnected within a second; a DEL must be answered within five.
 _CONNECT_TIMEOUT = 3.0
 _Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class Links(Protocol):
-    """The kernel's side of an identity: ``links.pod`` and ``links.node`` implement it."""
+    """The kernel's side of an identity. ``links.pod`` and ``links.node`` implement it."""
 
-    def observe(self, identity: Any, desired: Network, /) -> Network: ...
-    async def apply(self, identity: Any, steps: Sequence[Step], /) -> None: ...
+    def observe(self, identity: Any, desired: Network, /) -> Network:
+        """Return all that is ours of this identity in the kernel. Raise Taken."""
+        ...
+
+    async def apply(self, identity: Any, steps: Sequence[Step], /) -> None:
+        """Carry out the steps in their order. Raise NotReady or NodeFault."""
+        ...
 
 
 class PortHost:
-    """Fulfils ``reconcile.scope.Host`` for identities that have a port of br-int."""
+    """Implements ``reconcile.scope.Host`` for identities that have a port of br-int."""
 
     def __init__(self, links: Links, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         self._links, self._ovs, self._state, self._clock = links, ovs, state, clock
@@ -58,14 +62,15 @@ class PortHost:
 
     @property
     def node(self) -> Node:
-        """Return the facts of this node."""
+        """The facts of this node."""
         return self._state.facts
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB: what is desired follows from it too."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await self._ovs.ready()
+        """Wait up to three seconds for OVSDB, from which the desired network follows too.
+
+        Raise NotReady without it.
+        """
+        await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     async def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return all that is ours of this identity, and nothing else. Raise NotReady or Taken."""
@@ -79,7 +84,7 @@ class PortHost:
         return _on_ports(kernel, desired, known) | frozenset(_of_port(row, known) for row in rows)
 
     async def apply(self, identity: PortIdentity, plan: Plan) -> None:
-        """Carry out the steps, runs of one driver at a time. Raise NotReady or NodeFault."""
+        """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
         drivers = groupby(plan, key=self._driver(identity))
         runs = [(drive, tuple(steps)) for drive, steps in drivers]
         free = all(
@@ -94,23 +99,25 @@ class PortHost:
                 await drive(steps)
 
     async def installed(self, identity: PortIdentity) -> None:
-        """Return when ovs-vswitchd has the port and ovn-controller its flows. Wait without a bound."""
+        """Wait without a bound until ovs-vswitchd has the port and ovn-controller its flows."""
         await self._ovs.plugged(identity.host_link)
         await self._ovs.installed(identity.host_link)
 
     async def _turn(self) -> None:
-        """Work on one identity for each turn of the event loop: in a burst, STATUS and others get in between."""
+        """Wait for a turn of the event loop of its own, so that a burst does not delay STATUS."""
         async with self._turns:
             await asyncio.sleep(0)
 
     def _orphaned(self, row: Port, linked: set[str]) -> Port:
-        """A row that outlived its link would lend the next one a stale `ovn-installed`, or the old link's socket."""
+        """Mark a row that outlived its link: a new link would get its `ovn-installed` or socket."""
         stale = row.name not in linked and (
             self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name)
         )
         return replace(row, orphaned=stale)
 
     def _driver(self, identity: PortIdentity) -> Callable[[Step], _Drive]:
+        """Return the function that finds the driver of a step."""
+
         async def kernel(steps: Sequence[Step]) -> None:
             await self._turn()
             with self._clock("kernel"):
@@ -135,7 +142,7 @@ class PortHost:
         return driver
 
     async def _made(self, steps: Sequence[Step]) -> None:
-        """Wait for the link of an internal port: ovs-vswitchd makes it once it has the port."""
+        """Wait until ovs-vswitchd has made an internal port's link. Raise NotReady after 2 s."""
         for step in steps:
             if step.verb is Verb.ENSURE and isinstance(step.resource, Nic) and step.was is None:
                 name = step.resource.name
@@ -148,7 +155,7 @@ class PortHost:
                     ) from None
 
     async def _enforce(self, wanted: Sequence[HtbQdisc | PoliceFilter]) -> None:
-        """Have ovs-vswitchd make them: it does when it takes the rows in, and never looks again."""
+        """Make ovs-vswitchd apply missing limits: it applies a row once, and never checks."""
         if wanted:
             await self._ovs.caught_up()
         for each in wanted:
@@ -160,9 +167,10 @@ class PortHost:
                 await self._police(each)
 
     async def _police(self, policer: PoliceFilter) -> None:
-        """Where no filter comes of it although the kernel has the action, the shaper in the pod has to do.
+        """Make ovs-vswitchd apply the filter. Raise NotReady where it does not.
 
-        A link that went or was made again meanwhile says nothing.
+        The kernel may have the action and ovs-vswitchd still make no filter. Then the next pass
+        shapes inside the pod alone. A link that went or was replaced meanwhile proves nothing.
         """
         before = index_of(policer.host)
         await self._ovs.reapply.filter(policer.host)
@@ -195,23 +203,32 @@ class NodeHost(PortHost):
 
 
 class SandboxHost(PortHost):
-    """The host of attachments: sandboxes live or are dead, and marks on the node tell of lost records."""
+    """The host of attachments, which also reports dead sandboxes and finds lost attachments."""
 
     def __init__(self, links: PodLinks, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         super().__init__(links, ovs, state, clock)
         self._sandboxes = links
 
     def life(self, attachment: Attachment) -> Life:
-        """Return whether the sandbox lives, by the kernel's word."""
+        """Return whether the sandbox is alive, according to the kernel."""
         return self._sandboxes.life(attachment)
 
     def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
-        """Return the live ports that have an `iface-id`, with what their labels tell of. Raise NotReady."""
-        held = self._ovs.holding(iface_id)
-        return [(name, attachment_of(name, mark, labels)) for name, mark, labels in held]
+        """Return the live ports that have an `iface-id`, and the attachment that each is of.
+
+        Raise NotReady without OVSDB.
+        """
+        return [
+            (name, attachment_of(name, mark, labels))
+            for name, mark, labels in self._ovs.holding(iface_id)
+            if self._ovs.is_plugged(name)
+        ]
 
     def found(self) -> list[Found]:
-        """Return what marks on ports and links tell of, and what kube-ovn-cni made. Raise NotReady."""
+        """Return the attachments that marks on ports and links show, and what kube-ovn-cni made.
+
+        Raise NotReady without OVSDB.
+        """
         ports = [
             Found(attachment, bool(mark), fixed.decode(labels.get(fixed.KEY, "")))
             for name, mark, labels in self._ovs.labelled()
@@ -225,7 +242,7 @@ class SandboxHost(PortHost):
 
 
 def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
-    """An internal link lies within its port as it is; without one, ovs-vswitchd is about to take it away."""
+    """Put an internal link within its port, or leave it out: ovs-vswitchd removes it then."""
     nic = next((resource for resource in kernel if isinstance(resource, Nic)), None)
     if nic is None:
         return kernel
@@ -236,14 +253,14 @@ def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> N
 
 
 def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
-    """The row as it is known with its link in view; limits lie within their port, and have its key."""
+    """Return a row as judged with its link; limits get the key of their port."""
     if isinstance(row, OvsQos | OvsPolicing):
         return replace(row, port=known[row.port].key) if row.port in known else row
     return known[row.key] if isinstance(row, Port) else row
 
 
 async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
-    """Send the transaction before the link is made, so that ovsdb-server works while the kernel does."""
+    """Send the transaction before the link is made, so that ovsdb-server and the kernel overlap."""
     ahead = asyncio.ensure_future(rows)
     await asyncio.sleep(0)
     try:
@@ -253,7 +270,7 @@ async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, No
 
 
 def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
-    """Return the attachment that a port's labels tell of; None where the port is of no sandbox.
+    """Return the attachment that a port's labels describe; None where it is of no sandbox.
 
     kube-ovn-cni's own labels have only a part of the container ID, in the name.
     """

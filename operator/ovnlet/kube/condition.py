@@ -3,6 +3,7 @@
 Use it only on a node that has such an interface. Elsewhere another component owns the condition.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,15 +20,17 @@ class Condition(NodePatcher[tuple[str, str]]):
     The message goes along with a write; a message that changes alone is not written.
     """
 
-    def __init__(self, access: Access, node: str) -> None:
-        super().__init__(access, node)
+    def __init__(
+        self, access: Access, node: str, refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        super().__init__(access, node, refused)
         self._message = ""
 
     def read(self, node: OwnNode) -> tuple[str, str] | None:
         """Return status and reason of the Node's condition; None if it has no such condition."""
         return node.unavailable
 
-    def tell(self, up: bool, message: str) -> None:
+    def report(self, up: bool, message: str) -> None:
         """Set the wanted condition. ``run`` writes it."""
         self._message = message
         self.want(UP if up else DOWN)

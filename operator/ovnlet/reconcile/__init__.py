@@ -1,4 +1,4 @@
-"""The loop: what makes a network equal to the one desired, whoever asked for it.
+"""The loop that makes each network equal to the desired one, and what calls it.
 
-asyncio only. It knows the node as a Protocol, and nothing of Kubernetes, netlink or OVSDB.
+asyncio only. The node is behind Protocols: nothing of Kubernetes, netlink or OVSDB is imported.
 """

@@ -1,4 +1,4 @@
-"""ADD, DEL and CHECK as callers of the loop: what each waits for, and what undoes an ADD that fails."""
+"""ADD, DEL, CHECK and GC as callers of the loop. Each waits for a pass; a failed ADD is undone."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,21 +15,26 @@ from ovnlet.core.errors import (
 )
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
-from ovnlet.reconcile import port_claims
+from ovnlet.reconcile import admission
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
-from ovnlet.reconcile.scopes.pod import PodScope, Records
+from ovnlet.reconcile.records import Records
+from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.stages import Clock, untimed
 from ovnlet.reconcile.state import Owner, State
 
 log = structlog.get_logger("attaching")
 
-# A CHECK must not call a moment's unrest, such as a restart of ovs-vswitchd, a failure.
+# Seconds. CHECK must not fail during a short outage, such as a restart of ovs-vswitchd.
 SETTLING = 1.0
 
 
 class _Adding:
-    """An ADD under way: what it waits for, in words, and what overtook it, if anything did."""
+    """An ADD under way.
+
+    ``waits_for`` says in words what it waits for, ``overtaken`` what cancelled it, ``seen`` whether
+    its pod was in the list at least once.
+    """
 
     def __init__(self, attachment: Attachment) -> None:
         self.attachment = attachment
@@ -40,16 +45,17 @@ class _Adding:
         self.task: asyncio.Task[Outcome] | None = None
 
     def overtake(self, reason: str) -> None:
+        """Cancel it for this reason."""
         self.overtaken = reason
         if self.task is not None:
             self.task.cancel()
 
 
 class Attaching:
-    """The synchronous side of the loop.
+    """The calls of a container runtime, which wait for the result of a pass.
 
     ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
-    ``budget`` is in seconds, for one ADD in all.
+    ``budget`` is the time that one ADD may take in all, in seconds.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -68,10 +74,11 @@ class Attaching:
         self._adding: dict[AttachmentKey, _Adding] = {}
 
     async def add(self, attachment: Attachment) -> Outcome:
-        """Attach; returns what was observed once OVN has installed the port.
+        """Attach, and return what was observed once OVN has installed the port.
 
-        An ADD that fails, is cancelled, or whose pod goes away is undone before this raises; one that
-        repeats an attachment already made leaves it as it was.
+        An ADD that fails, is cancelled, or whose pod is deleted is undone before this raises. An
+        ADD that repeats an existing attachment leaves it as it was. Raise NotReady after the
+        budget.
         """
         await self._overtake(attachment.key, "the same ADD came again")
         adding = self._adding[attachment.key] = _Adding(attachment)
@@ -82,17 +89,17 @@ class Attaching:
             adding.finished.set()
 
     async def delete(self, attachment: Attachment) -> None:
-        """Detach by container ID and interface name alone; success when nothing is there."""
+        """Detach by container ID and interface name alone; succeed if nothing is there."""
         await self._overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
         await self._detach(attachment)
 
     async def check(
         self, key: AttachmentKey, concerns: Callable[[Step], bool] = lambda _: True
     ) -> None:
-        """The first half of the loop: changes nothing, and asks nobody but the node.
+        """Compare an attachment with the node: the first half of the loop, which changes nothing.
 
-        Raises NotConverged with what is left of the plan and ``concerns`` the caller, NotReady where OVS and OVN do not
-        serve the port.
+        Ask nothing but the node. Raise UnknownSandbox without a record, NotConverged with the steps
+        for which ``concerns`` is true, NotReady where OVS and OVN have not installed the port.
         """
         record = self._records.get(key)
         if record is None:
@@ -110,9 +117,10 @@ class Attaching:
             ) from None
 
     async def collect(self, valid: frozenset[AttachmentKey]) -> None:
-        """Remove what the runtime no longer lists and whose sandbox is proved dead.
+        """Remove the attachments whose sandbox is proved dead and that ``valid`` does not list.
 
-        One that is not listed but lives is only told: an empty list must not clear a node.
+        An unlisted sandbox that is alive is only logged: an empty list must not clear a node. Raise
+        NodeFault if some removals failed.
         """
         unlisted = [
             record.attachment for record in self._records if record.attachment.key not in valid
@@ -130,7 +138,7 @@ class Attaching:
             log.warning("not listed by the runtime, but alive: kept", attachment=attachment.key)
 
     def pod_changed(self, owner: Owner) -> None:
-        """End the ADDs whose pod is no longer the one they were for."""
+        """End the ADDs whose pod was deleted or replaced."""
         pod = self._state.get(owner)
         for adding in self._adding.values():
             attachment = adding.attachment
@@ -142,8 +150,9 @@ class Attaching:
                 adding.overtake("the pod was deleted while its sandbox was being attached")
 
     async def _guarded(self, adding: _Adding) -> Outcome:
+        """Attach within the budget. Undo a failure unless the attachment existed before."""
         attachment = adding.attachment
-        port_claims.refuse_recorded(attachment, self._scope, self._records)
+        admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
         if known is None:
             self._scope.remember(Record(attachment))
@@ -162,6 +171,7 @@ class Attaching:
             raise
 
     async def _attach(self, adding: _Adding) -> Outcome:
+        """Wait for the annotations, run a pass, wait for OVN, and repair what changed meanwhile."""
         attachment = adding.attachment
         with self._clock("annotation"):
             await self._annotated(adding)
@@ -180,13 +190,14 @@ class Attaching:
         return outcome
 
     async def _refuse_first(self, attachment: Attachment) -> None:
-        """Raise Invalid where what a repair of a running pod would do without keeps this ADD from being whole."""
+        """Raise Invalid where a first ADD would not be whole; a repair does what it can."""
         record = self._records.get(attachment.key)
         if record is not None and record.good is None:
-            await port_claims.refuse_held(attachment, self._scope, self._records)
-            self._scope.require_gateways(record)
+            await admission.refuse_held(attachment, self._scope, self._records)
+            admission.require_gateways(record, self._scope)
 
     async def _pass(self, attachment: Attachment) -> Outcome:
+        """Run a forced pass. Raise UnknownSandbox where it found that nothing is desired."""
         self._passes.force(attachment.key)
         outcome = await self._passes.run(attachment.key)
         if outcome is None or not outcome.desired:
@@ -196,7 +207,7 @@ class Attaching:
         return outcome
 
     async def _annotated(self, adding: _Adding) -> None:
-        """Wait, on events alone, for the very pod the runtime means to have its annotations."""
+        """Wait without polling until the pod, by its UID, has its annotations."""
         attachment = adding.attachment
         proving: asyncio.Task[None] | None = None
         with self._state.watching(attachment.owner) as changed:
@@ -220,9 +231,10 @@ class Attaching:
         return self._scope.missing_inputs_of(adding.attachment)
 
     async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
-        """A pod that a list begun after its ADD does not hold is deleted.
+        """Raise UnknownSandbox if a list of pods that began after the ADD has not this pod.
 
-        Not so a static pod: its mirror may come after its sandbox. Its UID is a hash without dashes.
+        Static pods are left out: their mirror may come after the sandbox. Their UID is a hash
+        without dashes.
         """
         try:
             try:
@@ -242,12 +254,13 @@ class Attaching:
             changed.set()
 
     async def _overtake(self, key: AttachmentKey, reason: str) -> None:
+        """Cancel an ADD of this key and wait until it is undone."""
         while adding := self._adding.get(key):
             adding.overtake(reason)
             await adding.finished.wait()
 
     def _displace(self, attachment: Attachment) -> None:
-        """The newest sandbox of a pod's interface takes over: end the ADDs of the others, look at all of them."""
+        """End the ADDs of older sandboxes of this interface, and run a pass for each of them."""
         for record in self._records.of(attachment.owner):
             other = record.attachment
             if other.key == attachment.key:
@@ -259,13 +272,13 @@ class Attaching:
 
     async def _detach(self, attachment: Attachment) -> None:
         record = self._records.get(attachment.key)
-        leaving = record.attachment if record else attachment  # a DEL does not say whose it is
+        leaving = record.attachment if record else attachment  # a DEL does not name the pod
         self._scope.mark_deleted(leaving)
         await self._passes.run(leaving.key)
         self._displace(leaving)
 
     async def _undo(self, attachment: Attachment) -> None:
-        """Runs to its end even if the caller is cancelled again: nothing must be left."""
+        """Detach, even if the caller is cancelled again: nothing must be left."""
         undoing = asyncio.ensure_future(self._detach(attachment))
         while not undoing.done():
             try:

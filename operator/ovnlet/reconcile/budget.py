@@ -1,8 +1,8 @@
 """What one key may cost: looks, repairs and expensive remedies, each a token bucket.
 
-An empty bucket delays, it never drops: the last change always gets its look. A call of the runtime and
-an edit spend nothing and wait for nothing. Without it, a pod that changes its own network in a loop, or
-somebody who undoes each repair at once, would keep the agent busy for ever.
+An empty bucket delays, it never drops: the last change always gets its look. A call of the runtime
+and an edit spend nothing and wait for nothing. Without budgets, a pod that changes its own network
+in a loop, or a program that undoes each repair at once, would keep the agent busy endlessly.
 """
 
 from dataclasses import dataclass, field
@@ -44,10 +44,10 @@ class Bucket:
 class Budget:
     """The buckets of one key.
 
-    ``looks`` are passes that a notification of the node asked for; 5 a second of 1.5 ms each are 1 % of
-    a core. ``repairs`` are passes that changed something nobody asked to change, and passes that failed:
-    `ip address flush` alone undoes ten in a row before it gives up. ``remedies`` concern the whole node,
-    such as a recompute of ovn-controller.
+    ``looks`` are passes that a notification of the node asked for; 5 a second of 1.5 ms each are 1
+    % of a core. ``repairs`` are passes that undid drift, and passes that failed: `ip address flush`
+    alone undoes ten repairs in a row before it gives up. ``remedies`` are steps that cost the whole
+    node something, such as a recompute of ovn-controller.
     """
 
     looks: Bucket = field(default_factory=lambda: Bucket(20, 0.2))

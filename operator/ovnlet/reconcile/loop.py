@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from ovnlet.core.errors import NotConverged, OvnletError
+from ovnlet.core.errors import NodeFault, NotConverged, OvnletError
 from ovnlet.core.identity import Identity
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import Network
@@ -17,14 +17,16 @@ from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.scope import Host, Key, Scope
 
-# Law 2: from any state, an empty plan after at most three passes. The kernel flushes what depends on a
-# removed thing.
+# Law 2: from any state, an empty plan after at most three rounds. One is not enough: the kernel
+# flushes what depends on a removed thing.
 PASSES = 3
-NO_REMEDY = "a recompute of ovn-controller has not helped; the next one comes in a minute at most"
+NO_REMEDY = (
+    "what ovn-controller was asked for has not helped; it is asked again in a minute at most"
+)
 
 
 class Loop:
-    """Turns keys into outcomes. It keeps no state but which keys a caller has forced."""
+    """Runs one pass for a key. Its only state is which keys a caller has forced."""
 
     def __init__(self) -> None:
         self.queue: Queue[Key, Outcome | None] = Queue(
@@ -34,7 +36,7 @@ class Loop:
         self._forced: set[Key] = set()
 
     def keep(self, name: str, scope: Scope) -> None:
-        """Add a scope; from now on its keys are kept."""
+        """Add a scope, whose keys the loop keeps from then on."""
         self._scopes[name] = scope
 
     def passes(self, name: str) -> "Passes":
@@ -51,31 +53,41 @@ class Loop:
         return self._scopes[key.scope]
 
     async def settle(self) -> None:
-        """Run one pass for every key there is, scope after scope. Failed passes are repeated later."""
-        for name in self._scopes:
-            passes = [self.queue.run(key) for key in self.every_key() if key.scope == name]
-            await asyncio.gather(*passes, return_exceptions=True)
+        """Run one pass for every key. Failed passes are repeated later.
+
+        The scope that was added first comes before the others, which depend on it.
+        """
+        first = next(iter(self._scopes))
+        for leads in (True, False):
+            keys = [key for key in self.every_key() if (key.scope == first) is leads]
+            await asyncio.gather(*map(self.queue.run, keys), return_exceptions=True)
 
     def add_all(self) -> None:
-        """Ask for a pass of every key: something that concerns all changed, or what changed is unknown."""
+        """Ask for a pass of every key, after a change that concerns all or that is unknown."""
         for key in self.every_key():
             self.queue.add(key)
 
     def hint_all(self) -> None:
-        """Hint every key: notifications of the node were dropped."""
+        """Hint every key, after notifications of the node were dropped."""
         for key in self.every_key():
             self.queue.hint(key)
 
     def force(self, key: Key) -> None:
-        """Have passes of this key act, whatever the settings say of drift, until one has succeeded."""
+        """Make passes of this key act, whatever the settings say of drift, until one succeeds."""
         self._forced.add(key)
 
     async def reconcile(self, key: Key) -> Outcome | None:
         """Run one pass; return None where the scope has no such key or still waits for inputs.
 
-        Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. A pass that is repeated
-        arrives: whatever a failed one left is drift for the next.
+        Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. Repeated passes
+        converge: whatever a failed one left is drift for the next.
         """
+        try:
+            return await self._reconcile(key)
+        except OSError as error:  # a full disk, or no descriptor left: the node's matter
+            raise NodeFault(f"{type(error).__name__}: {error}") from error
+
+    async def _reconcile(self, key: Key) -> Outcome | None:
         scope = self._scopes[key.scope]
         await scope.host.ready()
         target = scope.target(key.own)
@@ -97,7 +109,7 @@ class Loop:
         return outcome
 
     async def _pass(self, key: Key, host: Host, target: Target) -> Outcome:
-        """Make it so, report it, or leave it alone. What nobody asked for is a repair, and spends."""
+        """Repair, report or ignore the difference. A repair of drift spends from the budget."""
         forced = key in self._forced or target.edited
         if forced or not target.desired:
             return replace(await converge(host, target.identity, target.desired), forced=forced)
@@ -135,7 +147,7 @@ class Passes:
         self._loop.queue.add(self.key(own))
 
     def force(self, own: Hashable) -> None:
-        """Have passes of this key act, whatever the settings say of drift, until one has succeeded."""
+        """Make passes of this key act, whatever the settings say of drift, until one succeeds."""
         self._loop.force(self.key(own))
 
     async def run(self, own: Hashable) -> Outcome | None:
@@ -143,7 +155,7 @@ class Passes:
         return await self._loop.queue.run(self.key(own))
 
     def defer_hints(self, own: Hashable) -> AbstractContextManager[None]:
-        """Hold back hints of the node meanwhile, see ``Queue.defer_hints``."""
+        """Defer hints of the node within the context, see ``Queue.defer_hints``."""
         return self._loop.queue.defer_hints(self.key(own))
 
     def acknowledge(self, own: Hashable) -> None:
@@ -154,11 +166,11 @@ class Passes:
 async def converge(
     host: Host, identity: Identity, desired: Network, may_remedy: Callable[[], bool] = lambda: True
 ) -> Outcome:
-    """Make the network equal to the desired one, and see that it is.
+    """Make the network equal to the desired one, and observe that it is.
 
-    ``may_remedy`` is asked once before the first step that costs the whole node something; without its
-    leave such steps remain. Raise NotConverged with the plan that is left after three rounds, and
-    whatever the host raises.
+    ``may_remedy`` is called once before the first step that costs the whole node something; if it
+    returns False, such steps remain. Raise NotConverged with the plan that is left after three
+    rounds, and whatever the host raises.
     """
     began = asyncio.get_running_loop().time()
     steps: list[Step] = []
@@ -184,12 +196,12 @@ async def converge(
 
 
 async def report(host: Host, identity: Identity, desired: Network, why: str) -> Outcome:
-    """Look, and change nothing: what differs is in ``remaining``."""
+    """Observe, and return the difference in ``remaining``; change nothing."""
     observed = await host.observe(identity, desired)
     left = diff(desired, observed)
     return Outcome(identity, desired, observed, remaining=left, why_remaining=why)
 
 
 def _is_remedy(step: Step) -> bool:
-    """Return whether the step makes ovn-controller compute the whole node again."""
-    return bool(getattr(step.was, "uninstalled", False))
+    """Return whether the step costs the whole node something: what was observed says so itself."""
+    return bool(getattr(step.was, "needs_remedy", False))

@@ -11,7 +11,7 @@ from ovnlet.core.settings import Repair
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that a person should know and that no pass can repair; ``reason`` is the Event's."""
+    """A fact that no pass can repair and a user should know; ``reason`` is the Event's."""
 
     reason: str
     text: str
@@ -21,9 +21,9 @@ class Notice:
 class Target:
     """What a scope wants of one key now.
 
-    ``repair`` says what to do about drift that nobody asked to undo. ``edited`` means that new input
-    asked for this network, ``first`` that there was none before. ``problems`` are values that were not
-    used. ``final`` means that the key is to be forgotten once nothing of it is left.
+    ``repair`` is the setting for drift. ``edited`` means that new input asked for this network,
+    ``first`` that there was none before. ``problems`` are values that were not used. ``final``
+    means that the key is to be forgotten once nothing of it is left.
     """
 
     identity: Identity
@@ -40,10 +40,10 @@ class Target:
 class Outcome:
     """What a pass ended with.
 
-    ``steps`` were applied. ``forced`` means that a call or an edit asked for the pass: it acts whatever
-    the settings say of drift, and in an ADD ovs-vswitchd may undo a link flag that it did not see being
-    set. ``remaining`` are the steps that are not to be applied, and ``why_remaining`` says why.
-    ``seconds`` run from the first look to the last.
+    ``steps`` were applied. ``forced`` means that a call or an edit asked for the pass: it acts
+    whatever the settings say of drift, and in an ADD ovs-vswitchd may undo a link flag that it did
+    not see being set. ``remaining`` are the steps that are not to be applied, and ``why_remaining``
+    says why. ``seconds`` run from the first observation to the last.
     """
 
     identity: Identity
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def action(self) -> str:
-        """One word for it: attached, updated, repaired or detached."""
+        """What the pass did in one word: attached, updated, repaired or detached."""
         if not self.desired:
             return "detached"
         if self.edited and not self.first:

@@ -1,8 +1,8 @@
-"""Which key owns a name on the node: how a notification finds the key that it is a hint for.
+"""An index of the names on the node by which a notification finds the key that it is a hint for.
 
 Names are pairs of a kind and a text: ``("port", "abc_h")``, ``("mark", "abc/eth0")``,
-``("file", "/etc/cni/net.d")``. A scope registers the names of its keys; the drivers' notifications are
-looked up here, and nobody routes them by hand.
+``("file", "/etc/cni/net.d")``. A scope registers the names of its keys, and the drivers'
+notifications are looked up here alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ Name = tuple[str, str]
 
 
 class OwnerIndex:
-    """``hint`` is called with each key that owns one of the names of a notification."""
+    """Owners by name. ``hint`` is called with each key that owns a name of a notification."""
 
     def __init__(self, hint: Callable[[Key], None]) -> None:
         self._hint = hint
@@ -21,7 +21,7 @@ class OwnerIndex:
         self._names: dict[Key, frozenset[Name]] = {}
 
     def register(self, key: Key, names: Iterable[Name]) -> None:
-        """Make ``key`` the owner of these names, and of no others. The last one to register a name owns it."""
+        """Make ``key`` the owner of these names alone. The last to register a name owns it."""
         self.forget(key)
         self._names[key] = frozenset(names)
         for name in self._names[key]:

@@ -1,8 +1,9 @@
 """Keys that need a pass: one worker per key, bursts coalesced, callers may wait for their pass.
 
-A request while a key is being worked on makes exactly one more pass, which begins after the request.
-A hint of the node spends from the key's budget and may be delayed; calls and edits are not. During an
-ADD, hints are deferred: nearly all of them are echoes of its own steps, and its last look answers them.
+A request while a key is being worked on makes exactly one more pass, which begins after the
+request. A hint of the node spends from the key's budget and may be delayed; calls and edits are
+not. During an ADD, hints are deferred: nearly all of them are caused by its own steps, and its last
+look answers them.
 """
 
 import asyncio
@@ -23,22 +24,26 @@ log = structlog.get_logger("queue")
 
 # Seconds.
 FIRST_RETRY, LAST_RETRY = 0.2, 30.0
-# How long a hint may be deferred during an ADD: one that is stuck must not miss what would free it.
+# How long a hint may be deferred during an ADD, which may be waiting for the very change.
 DEFERRED = 2.0
-# Budgets that nothing was spent from for a while are dropped when there are more than this.
+# Beyond this number, full budgets are dropped.
 _BUDGETS = 2048
 
 
 class Failed(Protocol[K_contra]):
-    """Called with each pass that failed; ``awaited`` tells that a caller gets the error too."""
+    """The callback for a pass that failed; ``awaited`` means that a caller gets the error too."""
 
-    def __call__(self, key: K_contra, error: OvnletError, /, *, awaited: bool) -> None: ...
+    def __call__(self, key: K_contra, error: OvnletError, /, *, awaited: bool) -> None:
+        """Report the error. Must not raise."""
+        ...
 
 
 class Throttled(Protocol[K_contra]):
-    """Called when a hint has to wait for a token, once until the key has caught up."""
+    """The callback for a hint that has to wait for a token, called once until the next pass."""
 
-    def __call__(self, key: K_contra, reason: Reason, /) -> None: ...
+    def __call__(self, key: K_contra, reason: Reason, /) -> None:
+        """Report which bucket is empty. Must not raise."""
+        ...
 
 
 @dataclass(slots=True)
@@ -53,7 +58,7 @@ class _Entry(Generic[R]):
 
 
 class Queue(Generic[K, R]):
-    """Runs ``work(key)``; repeats a failed pass after 0.2 s, doubling up to 30 s, until one succeeds."""
+    """Runs ``work(key)``. Retries a failed pass after 0.2 s, doubling up to 30 s."""
 
     def __init__(
         self,
@@ -85,7 +90,7 @@ class Queue(Generic[K, R]):
             entry.task = asyncio.create_task(self._worker(key, entry), name=f"reconcile {key}")
 
     def hint(self, key: K) -> None:
-        """Ask for a pass because the node changed: now, when the budget allows, or after an ADD's deferral."""
+        """Ask for a pass because the node changed: now, or when budget and deferral allow it."""
         loop = asyncio.get_running_loop()
         if key in self._deferred:
             if self._deferred[key] is None:
@@ -93,7 +98,7 @@ class Queue(Generic[K, R]):
             return
         entry = self._entries.get(key)
         if self._closed or (entry is not None and (entry.wanted or key in self._throttled)):
-            return  # a pass that begins later is on its way already
+            return  # a pass is asked for or scheduled, and begins later
         wait, reason = self.budget(key).look(loop.time())
         if not wait:
             self.add(key)
@@ -119,7 +124,7 @@ class Queue(Generic[K, R]):
 
     @contextmanager
     def defer_hints(self, key: K) -> Iterator[None]:
-        """Defer hints of the node meanwhile; those that nothing has answered by the end make a pass."""
+        """Defer hints within the context. Those not acknowledged at its end make a pass."""
         self._deferred[key] = None
         try:
             yield
@@ -147,7 +152,7 @@ class Queue(Generic[K, R]):
         return await future
 
     async def close(self) -> None:
-        """Let the running passes end; begin none."""
+        """Begin no more passes, and wait until the running ones end."""
         self._closed = True
         for entry in self._entries.values():
             if entry.due is not None:
@@ -156,11 +161,12 @@ class Queue(Generic[K, R]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _late(self, key: K) -> None:
+        """Run a pass for a hint that was deferred for as long as one may be."""
         self._deferred[key] = None
         self.add(key)
 
     def _delay(self, key: K, wait: float, reason: Reason) -> None:
-        """Have a pass in ``wait`` seconds, unless one that is due sooner comes before it."""
+        """Schedule a pass in ``wait`` seconds, unless one is due sooner."""
         self._throttled[key] = reason
         self._report_throttled(key, reason)
         entry = self._entries.setdefault(key, _Entry())
@@ -180,13 +186,16 @@ class Queue(Generic[K, R]):
         self._budgets = {key: each for key, each in self._budgets.items() if not each.is_full(now)}
 
     async def _worker(self, key: K, entry: _Entry[R]) -> None:
+        """Run passes while one is wanted, then schedule a retry or drop the entry."""
         failed = False
-        while entry.wanted:
-            entry.wanted = False
-            self._throttled.pop(key, None)
-            waiters, entry.waiters = entry.waiters, []
-            failed = not await self._pass(key, waiters)
-        entry.task = None
+        try:
+            while entry.wanted:
+                entry.wanted = False
+                self._throttled.pop(key, None)
+                waiters, entry.waiters = entry.waiters, []
+                failed = not await self._pass(key, waiters)
+        finally:
+            entry.task = None
         if self._closed:
             del self._entries[key]
         elif failed:
@@ -200,9 +209,14 @@ class Queue(Generic[K, R]):
             entry.retry = FIRST_RETRY
 
     async def _pass(self, key: K, waiters: list[asyncio.Future[R]]) -> bool:
+        """Run a pass, give its result or error to the waiters, and return whether it succeeded."""
         try:
             result = await self._work(key)
-        except Exception as error:  # noqa: BLE001 - the top of the worker: one key's fault must not stop another's
+        except asyncio.CancelledError:
+            for waiter in waiters:
+                waiter.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - one key must not stop others
             self._failed(key, error, waiters)
             return False
         for waiter in waiters:
@@ -220,4 +234,7 @@ class Queue(Generic[K, R]):
             return
         if not listening:
             log.warning("pass failed", key=key, error=str(error), kind=type(error).__name__)
-        self._report_failed(key, error, awaited=bool(listening))
+        try:
+            self._report_failed(key, error, awaited=bool(listening))
+        except Exception:
+            log.exception("a failed pass cannot be reported", key=key)

@@ -1,4 +1,4 @@
-"""The safety net: at intervals, a fresh list of pods and a look at every attachment."""
+"""The timer of the resync, which finds what no notification reported."""
 
 import asyncio
 import random
@@ -8,7 +8,10 @@ from collections.abc import Callable, Coroutine
 async def resync(
     every: float, look: Callable[[], Coroutine[None, None, None]], *, soon: float
 ) -> None:
-    """Call ``look`` once ``soon``, then for ever ``every`` seconds, give or take a tenth so that nodes drift apart."""
+    """Call ``look`` after ``soon`` seconds, then every ``every`` seconds until cancelled.
+
+    Intervals vary by a tenth, so that nodes which started together do not stay in step.
+    """
     await asyncio.sleep(soon)
     await look()
     while True:

@@ -1,7 +1,7 @@
-"""What the loop needs of a family of keys, and of the part of the node where they are kept.
+"""What the loop needs of a family of keys, and of the part of the node that they concern.
 
-A scope names its keys, says what is desired of one now, and hears each outcome. A host observes and
-applies. The loop knows nothing else.
+A scope lists its keys, returns what is desired of one now, and gets each outcome. A host observes
+and applies. The loop knows nothing else.
 """
 
 from collections.abc import Hashable, Iterable
@@ -24,10 +24,10 @@ class Key(NamedTuple):
 
 
 class Host(Protocol):
-    """Where the things of a scope are: looked at and changed, never interpreted."""
+    """The drivers of a scope: they observe and change, and never interpret."""
 
     async def ready(self) -> None:
-        """Wait a moment for what an observation needs; return at the latest after a few seconds."""
+        """Wait for what an observation needs, a few seconds at most. Return also without it."""
         ...
 
     async def observe(self, identity: Any, desired: Network) -> Network:
@@ -35,7 +35,7 @@ class Host(Protocol):
         ...
 
     async def apply(self, identity: Any, plan: Plan) -> None:
-        """Carry out the steps in their order. Raise NotReady or NodeFault at the first that fails."""
+        """Carry out the steps in order. Raise NotReady or NodeFault at the first that fails."""
         ...
 
 
@@ -43,7 +43,10 @@ class Scope(Protocol):
     """A family of keys that the loop keeps."""
 
     @property
-    def host(self) -> Host: ...
+    def host(self) -> Host:
+        """The drivers of this scope."""
+        ...
+
     def every_key(self) -> Iterable[Hashable]:
         """Return every key there is now."""
         ...
@@ -56,7 +59,10 @@ class Scope(Protocol):
         ...
 
     @property
-    def status(self) -> Status: ...
+    def status(self) -> Status:
+        """The last outcomes of this scope."""
+        ...
+
     def identity_of(self, own: Any, /) -> Identity:
         """Return what a key stands for."""
         ...
@@ -66,21 +72,21 @@ class Scope(Protocol):
         ...
 
     def addresses(self, own: Any, /) -> str:
-        """Return the addresses of a key, separated by commas, for people."""
+        """Return the addresses of a key for display, separated by commas."""
         ...
 
     def missing_inputs(self, own: Any, /) -> str | None:
-        """Say in words what must come before a first pass; None if nothing must."""
+        """Return in words what a first pass waits for; None if it waits for nothing."""
         ...
 
     async def settled(self, own: Any, outcome: Outcome, /) -> None:
-        """Take note of an outcome; an error raised here makes the pass a failed one."""
+        """Take an outcome. An error raised here makes the pass a failed one."""
         ...
 
     def throttled(self, own: Any, reason: Reason, /) -> None:
-        """Take note that a hint waits for the budget."""
+        """Report that a hint waits for the budget."""
         ...
 
     def failed(self, own: Any, error: OvnletError, /, *, awaited: bool) -> None:
-        """Take note of a pass that failed; ``awaited`` tells that a caller gets the error too."""
+        """Report a failed pass; ``awaited`` means that a caller gets the error too."""
         ...

@@ -1,4 +1,4 @@
-"""The last outcome of each key of a scope, and what is worth a log line or an Event about it."""
+"""The last outcome of each key of a scope, and its reports: log lines, Events and counts."""
 
 import asyncio
 from collections.abc import Hashable
@@ -15,7 +15,7 @@ log = structlog.get_logger("reconcile")
 
 # Seconds between two Events that say a key is throttled.
 _AGAIN = 60.0
-# No number of repairs in it: the same words each time make one Event with a count.
+# Without the number of repairs: Events with the same text become one with a count.
 _THROTTLED: dict[Reason, tuple[str, str]] = {
     "repairs": (
         "NetworkDrifted",
@@ -27,30 +27,37 @@ _THROTTLED: dict[Reason, tuple[str, str]] = {
     ),
     "remedies": (
         "NetworkDrifted",
-        "OVN does not install the port again: recomputes are limited to one a minute",
+        "OVN does not install again what is lost: it is asked at most once a minute",
     ),
 }
 
 
 class Record(Protocol):
-    """Makes an Event on the object that an identity stands for, and an entry of the event log; never waits."""
+    """The callback that makes an Event. ``agent.reporting`` implements it."""
 
     def __call__(
         self, identity: Identity, kind: Literal["Normal", "Warning"], reason: str, message: str, /
-    ) -> None: ...
+    ) -> None:
+        """Make an Event on the identity's object, and an entry of the event log. Never wait."""
+        ...
 
 
 class Count(Protocol):
-    """Counts outcomes and throttled hints. ``agent.metrics`` implements it."""
+    """The counters of outcomes and throttled hints. ``agent.metrics`` implements it."""
 
-    def outcome(self, outcome: Outcome, /) -> None: ...
-    def throttled(self, scope: str, reason: Reason, /) -> None: ...
+    def outcome(self, outcome: Outcome, /) -> None:
+        """Count an outcome."""
+        ...
+
+    def throttled(self, scope: str, reason: Reason, /) -> None:
+        """Count a throttled hint."""
+        ...
 
 
 class Status:
     """Keeps the last outcome of each key, so that nothing is reported twice.
 
-    ``hint`` is added to the Event of a repair: what a user can do who did not want it.
+    ``hint`` is appended to the Event of a repair, and says how a user can prevent repairs.
     """
 
     def __init__(self, scope: str, record: Record, count: Count, hint: str = "") -> None:
@@ -79,13 +86,13 @@ class Status:
         self._record(identity, "Warning", "InvalidAnnotation", str(problem))
 
     def failed(self, identity: Identity, error: OvnletError) -> None:
-        """Report a pass that failed with no caller waiting; what only takes time is not reported."""
+        """Report a failed pass that no caller waits for, unless it is only not ready yet."""
         if not isinstance(error, NotReady):
             message = f"{type(error).__name__}: {error}; tried again"
             self._record(identity, "Warning", "NetworkRepairFailed", message)
 
     def throttled(self, own: Hashable, identity: Identity, reason: Reason) -> None:
-        """Count a hint that waits for the budget; make an Event of it once a minute."""
+        """Count a hint that waits for the budget; make an Event once a minute at most."""
         self._count.throttled(self._scope, reason)
         now = asyncio.get_running_loop().time()
         if now - self._throttled_at.get((own, reason), float("-inf")) < _AGAIN:
@@ -106,12 +113,12 @@ class Status:
         return [self.state(own)[0] for own in self._last]
 
     def count(self, reason: str) -> int:
-        """Return how many notices of this reason hold now."""
+        """Return the number of current notices with this reason."""
         last = self._last.values()
         return sum(notice.reason == reason for outcome in last for notice in outcome.notices)
 
     def state(self, own: Hashable) -> tuple[str, list[str]]:
-        """Return the state in a word, and what of the input could not be used or is not in force."""
+        """Return the state in a word, and the problems and notices of the last outcome."""
         last = self._last.get(own)
         if last is None:
             return "not looked at yet", []

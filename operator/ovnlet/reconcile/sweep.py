@@ -1,7 +1,8 @@
-"""What marks on the node tell of and no record does: lost records are rebuilt, garbage of ours is removed.
+"""The search for attachments that only marks on the node show: rebuild records, remove garbage.
 
-Garbage is of sandboxes or pods that are gone, told by container ID and UID, never by name. It is only judged in a round
-whose own complete list of pods succeeded and began after the node was read, and only removed when seen in two rounds.
+Garbage belongs to sandboxes or pods that are gone, identified by container ID and UID, never by
+name. It is judged only in a round whose own complete list of pods succeeded and began after the
+node was read, and removed only when seen in two rounds.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -10,33 +11,38 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.fixed import Found, restored
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
-from ovnlet.reconcile.scopes.pod import PodScope, Records
+from ovnlet.reconcile.records import Records
+from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
 
 log = structlog.get_logger("sweep")
 
-# One wrong judgement must not clear a node before somebody notices.
+# Removals of one round. A wrong judgement must not clear a whole node at once.
 CAP = 50
 
 
 class Marked(Protocol):
-    """The attachments that marks on the node tell of. ``drivers.host`` fulfils it."""
+    """The attachments that marks on the node show. ``drivers.host`` implements it."""
 
     def found(self) -> Iterable[Found]:
-        """As far as the marks say; ``netns``, ``pod`` and ``uid`` may be empty.
+        """Return each attachment.
 
-        One without our mark was made by kube-ovn-cni: adopted while its pod lives, never removed. Raises NotReady
-        without OVSDB.
+        ``netns``, ``pod`` and ``uid`` are empty where the marks do not have them. An attachment
+        without our mark was made by kube-ovn-cni: it is adopted while its pod exists, and never
+        removed. Raise NotReady without OVSDB.
         """
         ...
 
 
 class Sweep:
-    """``refresh`` returns when a complete list of pods that began after the call is in ``state``."""
+    """Rebuilds lost records, and removes garbage that two rounds found.
+
+    ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
+    """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
@@ -53,15 +59,27 @@ class Sweep:
         self._suspects: set[AttachmentKey] = set()
 
     async def round(self) -> None:
-        """Look once. With OVSDB or the API server away nothing is judged, and what was suspected is forgotten."""
+        """Search once. Where a look fails, judge nothing and forget all suspects.
+
+        It fails with OVSDB or the API server away, or with the agent out of descriptors.
+        """
         try:
-            found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
-            known = [record.attachment for record in self._records]
-            await self._refresh()
-        except NotReady as reason:
+            suspects = await self._judge()
+        except (NotReady, NodeFault, OSError) as reason:
             self._suspects.clear()
-            log.info("nothing is swept", reason=str(reason))
+            log.info("nothing is removed", reason=str(reason))
             return
+        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
+            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
+            self._scope.mark_deleted(suspects[key])
+            self._passes.add(key)
+        self._suspects = set(suspects)
+
+    async def _judge(self) -> dict[AttachmentKey, Attachment]:
+        """Rebuild lost records, and return what looks like garbage in this round."""
+        found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
+        known = [record.attachment for record in self._records]
+        await self._refresh()
         left = [
             each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
         ]
@@ -70,22 +88,21 @@ class Sweep:
             for each in left
             if each.ours and self._is_garbage(each.attachment)
         }
-        suspects |= {
-            attachment.key: attachment for attachment in known if self._is_orphan(attachment)
+        return suspects | {
+            attachment.key: attachment for attachment in known if self._missed_its_del(attachment)
         }
-        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
-            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
-            self._scope.mark_deleted(suspects[key])
-            self._passes.add(key)
-        self._suspects = set(suspects)
 
     def _is_unknown(self, attachment: Attachment) -> bool:
+        """Return whether it has no record and is not being deleted."""
         return self._records.get(attachment.key) is None and not self._scope.is_deleted(
             attachment.key
         )
 
     def _rebuild(self, found: Found) -> bool:
-        """Make a lost record anew, or adopt what kube-ovn-cni made, if the sandbox lives and its pod is known."""
+        """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
+
+        Only if the sandbox is alive and its pod is known.
+        """
         attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
@@ -109,7 +126,7 @@ class Sweep:
         return True
 
     def _is_garbage(self, attachment: Attachment) -> bool:
-        """Dead by the kernel's word, or of a pod that is gone; HIDDEN is a matter of mounts, and left alone."""
+        """Return whether its sandbox is proved dead or its pod gone; False where it is HIDDEN."""
         match self._host.life(attachment):
             case Life.DEAD:
                 return True
@@ -117,20 +134,23 @@ class Sweep:
                 return self._is_gone(attachment)
             case Life.HIDDEN:
                 log.warning(
-                    "a sandbox of ours cannot be seen, left alone",
+                    "a sandbox cannot be seen and is left alone",
                     container=attachment.container_id,
                 )
                 return False
 
-    def _is_orphan(self, attachment: Attachment) -> bool:
-        """A recorded sandbox, dead or of a pod that is gone: the runtime's DEL never came."""
+    def _missed_its_del(self, attachment: Attachment) -> bool:
+        """Return whether a recorded sandbox is garbage: the runtime's DEL never came."""
         record = self._records.get(attachment.key)
         if record is None or record.good is None or self._scope.is_deleted(attachment.key):
             return False
         return self._is_garbage(attachment)
 
     def _is_gone(self, attachment: Attachment) -> bool:
-        """No UID, no judgement. A static pod's, without dashes, may live while its mirror does not."""
+        """Return whether its pod is deleted; False without a UID to judge by.
+
+        A static pod's UID has no dashes: it may run while its mirror is deleted.
+        """
         if not attachment.uid or "-" not in attachment.uid:
             return False
         pod = self._state.get(attachment.owner)

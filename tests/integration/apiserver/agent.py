@@ -50,7 +50,7 @@ def build_agent(account: Path, server: str) -> AgentUnderTest:
     """Return an agent on ``server`` with the credentials in ``account``; no part runs yet."""
     access = Access(server=server, account=account)
     state = State()
-    listing = Relist(access, Store(pods.of_node(NODE), pods.read, state.heard, state.known))
+    listing = Relist(access, Store(pods.of_node(NODE), pods.read, state.update, state.synced))
     subnets = Relist(access, Store(objects.SUBNETS, objects.subnet, lambda _was, _now: None))
     runner = KopfRunner(access, NODE, [listing, subnets])
     return AgentUnderTest(state, listing, subnets, runner, Recorder(access, NODE))

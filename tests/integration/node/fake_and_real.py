@@ -14,15 +14,16 @@ import pytest
 from integration.node import real_state
 from integration.node.ovs.vswitch import PrivateSwitch
 from integration.node.spaces import Bed, Space
-from kit.strict_kernel import (
+from kit.strict_kernel import StrictKernel
+from kit.strict_links import (
     NODE,
     POD,
     Entry,
     Link,
     Refused,
-    StrictKernel,
 )
-from kit.strict_node import Row, StrictNode
+from kit.strict_node import StrictNode
+from kit.strict_rows import Row
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources.ovs import MARK
 
@@ -82,6 +83,14 @@ class FakeAndRealKernel(StrictKernel):
     def set_down(self, link: Link) -> None:
         with self.both(link.netns, "link", "set", link.name, "down"):
             super().set_down(link)
+
+    def set_arp(self, link: Link, on: bool) -> None:
+        with self.both(link.netns, "link", "set", link.name, "arp", "on" if on else "off"):
+            super().set_arp(link, on)
+
+    def set_loopback(self, up: bool) -> None:
+        with self.both(POD, "link", "set", "lo", "up" if up else "down"):
+            super().set_loopback(up)
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         with self.both(link.netns, "link", "set", link.name, "mtu", str(mtu)):
@@ -187,8 +196,8 @@ class FakeAndRealNode(StrictNode):
         """Copy the fake's ovn-installed into the real rows: no ovn-controller runs here."""
         for row in self.rows.values():
             installed = row.installed is not None
-            if installed != self._installed.get(row.born, False):
-                self._installed[row.born] = installed
+            if installed != self._installed.get(row.serial, False):
+                self._installed[row.serial] = installed
                 words = (
                     ["set", f"external_ids:{INSTALLED}=true"]
                     if installed
@@ -205,7 +214,7 @@ class FakeAndRealNode(StrictNode):
         }
         for link in self.kernel:
             if link.peer:
-                facts.add(("link", link.netns, link.name, link.mtu, link.up, link.alias))
+                facts.add(("link", link.netns, link.name, link.mtu, link.up, link.arp, link.alias))
             facts |= {
                 ("setting", POD, link.name, *each)
                 for each in link.settings.items()

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from integration.node.spaces import Space
-from kit.strict_kernel import KERNEL, POD, STATIC, Entry, Held, Link, usual_metric
+from kit.strict_links import KERNEL, POD, STATIC, Entry, Held, Link, usual_metric
 
 Fact = tuple[object, ...]
 _PROTOCOLS = {"kernel": KERNEL, "static": STATIC}
@@ -17,7 +17,10 @@ def links(netns: str, space: Space) -> Iterator[Fact]:
     for each in space.json("addr"):
         name = each["ifname"]
         if each.get("linkinfo", {}).get("info_kind") == "veth":
-            yield "link", netns, name, each["mtu"], "UP" in each["flags"], each.get("ifalias", "")
+            flags, alias = each["flags"], each.get("ifalias", "")
+            yield "link", netns, name, each["mtu"], "UP" in flags, "NOARP" not in flags, alias
+        if netns == POD and name == "lo":
+            yield "loopback", "UP" in each["flags"]
         for info in each["addr_info"] if netns == POD else ():
             if info["scope"] == "global":
                 ip = ip_interface(f"{info['local']}/{info['prefixlen']}")

@@ -1,4 +1,4 @@
-"""The links of attachments that kube-ovn-cni made, on a real kernel: adopted under the names that they have."""
+"""The links of kube-ovn-cni on a real kernel: adopted under the names that they have."""
 
 from dataclasses import replace
 from ipaddress import ip_interface

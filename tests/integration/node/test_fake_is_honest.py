@@ -18,7 +18,7 @@ from integration.node.fake_and_real import FakeAndRealNode
 from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Bed
 from kit import drift, laws, pods
-from kit.strict_kernel import Refused
+from kit.strict_links import Refused
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
@@ -46,7 +46,8 @@ _MOVED = pods.network(
 # How many forms of each foreign operation there are.
 _FORMS = {
     drift.down_and_up: 4,
-    drift.change_link: 16,
+    drift.change_link: 20,
+    drift.lose_loopback: 1,
     drift.delete_link: 2,
     drift.add_address: 18,
     drift.change_address: 10,
@@ -60,18 +61,18 @@ _FORMS = {
     drift.add_foreign_link: 2,
     drift.ovn: 1,
 }
-_PASS = laws.Happening(None, 99)
-_OVN = laws.Happening(drift.ovn, 0)
+_PASS = laws.Operation(None, 99)
+_OVN = laws.Operation(drift.ovn, 0)
 
 
 def _each_once() -> laws.World:
     """Return a story of every form of every foreign operation, each followed by a repair."""
     turns = [
-        (_PASS, _OVN, laws.Happening(what, n))
+        (_PASS, _OVN, laws.Operation(what, n))
         for what, forms in _FORMS.items()
         for n in range(forms)
     ]
-    return laws.World(pods.Life(_DUAL, _MOVED), tuple(turn for each in turns for turn in each), 0)
+    return laws.World(pods.Edit(_DUAL, _MOVED), tuple(turn for each in turns for turn in each), 0)
 
 
 @pytest.fixture
@@ -97,13 +98,13 @@ class StoryRun:
             "ipv6/conf/default/disable_ipv6", "1" if world.ipv6_off else "0"
         )
         self.node.kernel.defaults["disable_ipv6"] = "1" if world.ipv6_off else "0"
-        for happening in world.happenings:
-            if happening.drift:
-                drift.happen(self.node, happening.drift, happening.n)
+        for operation in world.operations:
+            if operation.drift:
+                drift.perform(self.node, operation.drift, operation.n)
             else:
-                await self._reconcile(world.life.before, happening.n)
-            await self._compare(world.life.before, happening)
-        for desired in (world.life.after, world.life.after, ABSENT):
+                await self._reconcile(world.edit.before, operation.n)
+            await self._compare(world.edit.before, operation)
+        for desired in (world.edit.after, world.edit.after, ABSENT):
             await self._reconcile(desired, 99)
             await self._compare(desired, "at the end")
 
@@ -166,6 +167,7 @@ def run_story(
         def run(world: laws.World) -> None:
             node = FakeAndRealNode(attachment, bed, database)
             node.clean()
+            bed.pod.ip("link", "set", "lo", "up")
             runner.run(StoryRun(host, node, attachment).run(world))
 
         yield run

@@ -1,4 +1,4 @@
-"""The house itself: roots that are no packages, small files, room signs, imports one way, nothing of this machine."""
+"""The layout of the project: source roots, sizes, docstrings, imports, nothing of this machine."""
 
 import ast
 import os
@@ -15,16 +15,16 @@ import pytest
 ROOT = Path(__file__).parents[3]
 ROOTS = ("operator", "cni")
 LONGEST = 300
-DUMPS = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
+CATCH_ALL = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 OLDEST_PYTHON = (3, 11)
 
 
 @cache
 def files(*under: str) -> tuple[Path, ...]:
-    """What is, or is about to be, part of the project; paths from the root."""
+    """Return the files that are part of the project or will be, relative to its root."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *under]
-    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return tuple(Path(name) for name in told.split("\0") if name and (ROOT / name).is_file())
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return tuple(Path(name) for name in output.split("\0") if name and (ROOT / name).is_file())
 
 
 def modules() -> tuple[Path, ...]:
@@ -43,22 +43,22 @@ def test_a_source_root_is_a_folder_to_look_in_and_no_package(root: str) -> None:
 
 
 def test_operator_is_the_standard_librarys_from_the_root_of_the_repository() -> None:
-    told = run(
+    output = run(
         sys.executable,
         "-c",
         "import operator, ovnlet, ovnlet_cni; print(operator.itemgetter(0)('ok'))",
     )
-    assert (told.stdout, told.stderr) == ("o\n", "")
+    assert (output.stdout, output.stderr) == ("o\n", "")
     assert run(sys.executable, "-m", "pip", "--version").returncode == 0
 
 
-def test_no_module_is_longer_than_can_be_read() -> None:
-    """The plugin is C and one file on purpose."""
+def test_no_module_is_longer_than_300_lines() -> None:
+    """The plugin is not included: it is C, and one file on purpose."""
     lengths = {path: len((ROOT / path).read_text().splitlines()) for path in modules()}
     assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
 
 
-def test_every_module_opens_with_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert not [
         str(path)
         for path in modules()
@@ -71,16 +71,16 @@ def test_every_module_can_be_read_by_the_oldest_python() -> None:
         ast.parse((ROOT / path).read_bytes(), str(path), feature_version=OLDEST_PYTHON)
 
 
-def test_nothing_is_named_as_a_place_for_leftovers() -> None:
+def test_no_file_has_a_catch_all_name() -> None:
     named = {
         path: {part.partition(".")[0] for part in path.parts}
         for path in files("operator", "cni", "tests")
     }
-    assert not [str(path) for path, words in named.items() if words & DUMPS]
+    assert not [str(path) for path, words in named.items() if words & CATCH_ALL]
 
 
 def test_imports_go_one_way() -> None:
-    told = subprocess.run(
+    output = subprocess.run(
         [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "tests"},
@@ -88,11 +88,11 @@ def test_imports_go_one_way() -> None:
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stdout
+    assert output.returncode == 0, output.stdout
 
 
-def test_every_room_stands_in_the_contract_of_layers() -> None:
-    """import-linter is asked to be exhaustive; a contract that is not would let a new room import what it likes."""
+def test_every_package_is_in_the_contract_of_layers() -> None:
+    """Without `exhaustive` import-linter would let a new package import anything."""
     text = (ROOT / "pyproject.toml").read_text()
     assert "exhaustive = true" in text
     for name in ("core", "reconcile", "drivers", "kube", "agent", "controller", "cli", "doctor"):
@@ -100,7 +100,7 @@ def test_every_room_stands_in_the_contract_of_layers() -> None:
 
 
 def test_no_file_names_this_machine() -> None:
-    """Neither a package registry that it is told to use, nor where the project lies on it."""
+    """It names neither a configured package registry nor the path of the checkout."""
     words = {*registries(), *paths()}
     found = {
         f"{path}: {word}"
@@ -124,26 +124,26 @@ def test_the_search_for_this_machine_can_find_something() -> None:
 
 
 def registries() -> set[str]:
-    """The hosts in the configurations of apt, pip and Go, and in the environment."""
-    told = [
+    """Return the hosts in the configurations of apt, pip and Go, and in the environment."""
+    found = [
         value
         for name, value in os.environ.items()
         if re.search("INDEX|REGISTRY|PROXY|MIRROR|LINKS", name.upper())
     ]
-    told.append(run(sys.executable, "-m", "pip", "config", "list").stdout)
+    found.append(run(sys.executable, "-m", "pip", "config", "list").stdout)
     if shutil.which("apt-get"):
-        told.append(run("apt-get", "indextargets", "--format", "$(REPO_URI)").stdout)
+        found.append(run("apt-get", "indextargets", "--format", "$(REPO_URI)").stdout)
     if shutil.which("go"):
-        told.append(run("go", "env", "GOPROXY").stdout)
-    return hosts("\n".join(told))
+        found.append(run("go", "env", "GOPROXY").stdout)
+    return hosts("\n".join(found))
 
 
 def hosts(text: str) -> set[str]:
-    """Names with a dot; loopback and bare names are nobody's registry."""
+    """Return the host names with a dot; loopback and bare names are no registries."""
     found = {urlsplit(url).hostname or "" for url in re.findall(r"https?://[^\s'\"|,]+", text)}
     return {host for host in found if re.fullmatch(r"[\w-]+(\.[\w-]+)*\.[a-z]{2,}", host)}
 
 
 def paths() -> set[str]:
-    """A path of one part, such as /ovnlet, says nothing of a machine."""
+    """Return the path of the checkout; none if it has one part, which identifies no machine."""
     return {str(ROOT)} if len(ROOT.parts) >= 3 else set()

@@ -1,7 +1,8 @@
-"""Golden stories: what a pod should have, what there is, and the plan between them, in files to be read aloud.
+"""Golden stories in YAML files: what a pod should have, what there is, and the plan.
 
-``desired`` are annotations by their short names and facts of the Subnet, or ``absent``. ``observed`` begins ``like``
-something, then things are ``lost``, ``changed`` or ``added``; things are named as a plan names them.
+``desired`` are annotations by their short names and values of the Subnet, or ``absent``.
+``observed`` starts ``like`` something, then resources are ``lost``, ``changed`` or ``added``; they
+are named as in a plan.
 """
 
 import difflib
@@ -23,6 +24,7 @@ from ovnlet.core.resources import (
     CniFile,
     CompetingRoute,
     DuplicateIfaceId,
+    Flows,
     Network,
     Port,
     Resource,
@@ -50,18 +52,18 @@ def test_a_wrong_plan_fails_with_a_readable_difference() -> None:
     assert "-+ Route eth0 0.0.0.0/0 via 10.16.0.9 source 10.16.0.5\n++ Route" in str(caught.value)
 
 
-def test_there_are_enough_of_them_and_each_has_its_own_words() -> None:
-    told = [yaml.safe_load(path.read_text())["story"] for path in STORIES]
-    assert len(set(told)) == len(told) >= 12
+def test_there_are_at_least_twelve_stories_and_no_two_alike() -> None:
+    stories = [yaml.safe_load(path.read_text())["story"] for path in STORIES]
+    assert len(set(stories)) == len(stories) >= 12
 
 
 def check(story: Facts) -> None:
     wanted = network(story["desired"], story.get("node", {}))
     plan = [str(step) for step in between(story, wanted)]
-    if told := "\n".join(
+    if difference := "\n".join(
         difflib.unified_diff(story["plan"], plan, "the story's plan", "the real plan", lineterm="")
     ):
-        pytest.fail(f"{story['story']}\n{told}", pytrace=False)
+        pytest.fail(f"{story['story']}\n{difference}", pytrace=False)
 
 
 def between(story: Facts, wanted: Network) -> Plan:
@@ -74,6 +76,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     assert isinstance(facts, Mapping)
     if "chassis" in facts:  # what makes the node a chassis of OVN
         return chassis.desired("br-int", facts["chassis"], create=True)
+    if "flows" in facts:  # what OVN has in its bridge
+        return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads
         return frozenset(
             CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
@@ -95,12 +99,14 @@ def network(facts: Facts | str, node: Facts) -> Network:
 
 
 def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
-    things = {words(resource): resource for resource in _beginning(facts, story, wanted)}
+    resources = {words(resource): resource for resource in _beginning(facts, story, wanted)}
     for name in facts.get("lost", ()):
-        del things[name]
+        del resources[name]
     for name, changes in facts.get("changed", {}).items():
-        things[name] = changed(things[name], changes)
-    return frozenset((*things.values(), *(added(line, wanted) for line in facts.get("added", ()))))
+        resources[name] = changed(resources[name], changes)
+    return frozenset(
+        (*resources.values(), *(added(line, wanted) for line in facts.get("added", ())))
+    )
 
 
 def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:
@@ -129,13 +135,11 @@ def words(resource: Resource) -> str:
 
 def changed(resource: Resource, changes: Facts) -> Resource:
     if isinstance(resource, Port):
-        orphaned = changes.get("orphaned", False)
-        labels = {
-            **resource.ids,
-            **{name: value for name, value in changes.items() if name != "orphaned"},
-        }
+        facts = {name: changes[name] for name in ("orphaned", "blocked") if name in changes}
+        own = {name: value for name, value in changes.items() if name not in facts}
+        labels = {**resource.ids, **own}
         kept = frozenset((name, value) for name, value in labels.items() if value is not None)
-        return replace(resource, external_ids=kept, orphaned=orphaned)
+        return replace(resource, external_ids=kept, **dict(_typed(facts)))
     return replace(resource, **dict(_typed(changes)))
 
 
@@ -146,6 +150,8 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
+            case "emptied" | "blocked":
+                yield name, tuple(value)
             case _:
                 yield name, value
 

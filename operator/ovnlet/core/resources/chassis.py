@@ -1,4 +1,4 @@
-"""What makes the node a chassis of OVN, in its Open_vSwitch database."""
+"""What makes a node a chassis of OVN: rows of its Open_vSwitch database, and OVN\'s flows."""
 
 from dataclasses import dataclass, field
 
@@ -25,11 +25,12 @@ class ChassisId:
 class Bridge:
     """The integration bridge.
 
-    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain switch
-    while ovn-controller is not connected. ``announced`` is only ever observed as False: the bridge was
-    made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was not made to
-    connect yet. ``remote`` is the last known spelling of its control socket in `ovn-bridge-remote`, which
-    is not compared: ovn-controller connects at once only when the spelling changes.
+    OVN needs ``fail_mode`` to be `secure`: with any other, ovs-vswitchd forwards like a plain
+    switch while ovn-controller is not connected. ``announced`` is observed as False where the
+    bridge was made again, and ovn-controller, which tries to connect at intervals of up to 8 s, was
+    not made to connect yet. It is never desired as False. ``remote`` is the last known spelling of
+    the bridge's control socket in `ovn-bridge-remote`. It is not compared: ovn-controller connects
+    at once only when the spelling changes.
     """
 
     name: str
@@ -47,3 +48,30 @@ class Bridge:
     def within(self) -> None:
         """Nothing: the bridge is ovn-controller's and ours alike."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """OVN's flows in the integration bridge.
+
+    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed
+    a port.
+    """
+
+    bridge: str
+    emptied: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The bridge."""
+        return ("flows", self.bridge)
+
+    @property
+    def within(self) -> None:
+        """Nothing: if the bridge is made again, ovn-controller installs them in the next one."""
+        return None
+
+    @property
+    def needs_remedy(self) -> bool:
+        """Whether its repair concerns the whole node: ovn-controller installs everything again."""
+        return bool(self.emptied)

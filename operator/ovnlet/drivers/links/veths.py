@@ -47,6 +47,7 @@ class Pair:
             alias=_differing((end.alias for end in ends), wanted.alias if wanted else None),
             host_up=bool(self.host and self.host.up),
             pod_up=bool(self.pod and self.pod.up),
+            arp=self.pod is None or self.pod.arp,
         )
 
 
@@ -77,7 +78,7 @@ def named(socket: Socket, which: str | int) -> Link | None:
 
 
 def index_of(name: str) -> int:
-    """Return the index of the node's link of that name, or 0 without one. Raise Refused or OSError."""
+    """Return the index of the node's link of that name, or 0. Raise Refused or OSError."""
     with Socket() as host:
         found = named(host, name)
     return found.index if found else 0

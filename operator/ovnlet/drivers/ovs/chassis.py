@@ -1,7 +1,5 @@
 """The keys of Open_vSwitch.external_ids that ovn-controller reads, and the integration bridge."""
 
-import asyncio
-from contextlib import suppress
 from typing import Any
 
 from ovnlet.core.chassis import BRIDGE_TYPE, REMOTE, ids
@@ -14,20 +12,18 @@ _CONNECT_TIMEOUT = 3.0
 
 
 class ChassisDriver:
-    """Observes and writes them, key by key. Keys of others in the same map are left alone."""
+    """Observes and writes the keys and the bridge. Other keys of the map are left alone."""
 
     def __init__(self, ovs: Ovs) -> None:
         self._ovs = ovs
         self._unannounced = False
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await self._ovs.ready()
+        """Wait up to three seconds for OVSDB. Raise NotReady without it."""
+        await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     def present(self) -> dict[str, str]:
-        """Return the keys that are set, and the bridge's type under `datapath_type` if the bridge is there."""
+        """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""
         datapath_type = self._ovs.datapath_type
         return self._ovs.chassis | ({} if datapath_type is None else {BRIDGE_TYPE: datapath_type})
 
@@ -38,9 +34,9 @@ class ChassisDriver:
         return self._seen()
 
     async def apply(self, _: Any, plan: Plan) -> None:
-        """Write keys and bridge in one transaction, and have ovn-controller connect to a new bridge.
+        """Write keys and bridge in one transaction. Make ovn-controller connect to a new bridge.
 
-        Raise NotReady where ovs-vswitchd does not take the bridge in; the next pass announces it then.
+        Raise NotReady where ovs-vswitchd does not make the bridge; the next pass announces it then.
         """
         wanted = [step.resource for step in plan]
         keys = {each.name: each.value for each in wanted if isinstance(each, ChassisId)}

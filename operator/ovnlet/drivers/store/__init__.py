@@ -1,1 +1,1 @@
-"""Files the agent keeps: attachment records and small JSON files."""
+"""The files that the agent keeps: attachment records, small JSON files, the CNI files."""

@@ -1,7 +1,7 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
-Ours are the two names, and configurations of an earlier release under another number. A foreign file is
-never touched.
+Ours are the two names, and configurations of an earlier release under another number. A foreign
+file is never touched.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ _PLUGIN_MODE, _CONFLIST_MODE = 0o755, 0o600
 
 
 class CniFiles:
-    """Keeps the wanted content in memory, and compares, writes and removes files by name.
+    """Keeps the desired content in memory, and compares, writes and removes files by name.
 
-    ``plugin`` is the executable to install, ``socket`` the one that the plugin is to call.
+    ``plugin`` is the executable to install, ``socket`` the path that the plugin connects to.
     """
 
     def __init__(self, directories: CniDirectories, plugin: Path, socket: Path) -> None:
@@ -31,13 +31,13 @@ class CniFiles:
         self.wanted: Network = ABSENT
 
     async def ready(self) -> None:
-        """Nothing is needed first."""
+        """Return at once: an observation needs nothing first."""
 
     async def prepare(self) -> None:
-        """Compose the files anew if the plugins have changed. Ask them for their versions: this forks.
+        """Compose the files again if the plugins have changed.
 
-        Raise InstallError where the plugin is not ours or speaks no known version, OSError where it is
-        missing.
+        This starts each plugin to ask for its versions. Raise InstallError where the plugin is not
+        ours or has no known version, OSError where it is missing.
         """
         seen = tuple(installer.signature(path) for path in (self._plugin, self._portmap))
         if seen == self._asked:
@@ -55,7 +55,7 @@ class CniFiles:
         self.wanted, self._asked = frozenset(wanted), seen
 
     def overriding(self) -> list[str]:
-        """Return the names of the foreign configurations that sort before ours: the runtime takes the first."""
+        """Return the foreign configurations that sort before ours: the runtime uses the first."""
         if not self._directories.configurations:
             return []
         where = Path(self._directories.configurations)
@@ -69,7 +69,7 @@ class CniFiles:
         return await asyncio.to_thread(self._observe, wanted)
 
     async def apply(self, _: CniDirectories, plan: Plan) -> None:
-        """Replace files by a rename, the plugin before the configuration that names it. Raise NodeFault."""
+        """Replace files by a rename, the plugin before its configuration. Raise NodeFault."""
         for step in sorted(plan, key=lambda step: step.resource.key[-1] != installer.PLUGIN):
             file = step.resource
             assert isinstance(file, CniFile)  # noqa: S101 - the only kind of this scope

@@ -1,7 +1,7 @@
-"""The record of attachments: one small file each, on a tmpfs that vanishes when the namespaces do.
+"""The records of attachments: one small file each, on a tmpfs that a reboot clears.
 
-Written before the first step of an ADD and removed after the last of a DEL. A torn or foreign file
-is reported and skipped, never fatal: the mark in OVSDB and the alias in the pod rebuild it.
+A record is written before the first step of an ADD and removed after the last of a DEL. A truncated
+or foreign file is logged and skipped: the mark in OVSDB and the alias in the pod rebuild it.
 """
 
 import json
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import structlog
 
+from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
+from ovnlet.drivers.store import atomic
 
 log = structlog.get_logger("sandboxes")
 _VERSION = 1
@@ -22,10 +24,10 @@ Owner = tuple[str, str]
 
 
 class Sandboxes:
-    """The records of this boot, in memory and under ``directory``; a write returns when it is in place.
+    """The records of this boot, in memory and under ``directory``. Writes return once in place.
 
-    Indexed by the runtime's side (container ID and interface), by the pod and by `iface-id`, so that no
-    look-up goes through all records.
+    Indexed by container ID and interface, by the pod and by `iface-id`, so that no look-up goes
+    through all records.
     """
 
     def __init__(self, directory: Path, boot_id: str) -> None:
@@ -37,11 +39,17 @@ class Sandboxes:
         self._sequence = 0
 
     def load(self) -> None:
-        """Read what an earlier agent left. Drop records of an earlier boot: their namespaces are gone."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in sorted(self._directory.iterdir()):
-            if path.suffix != _SUFFIX:
-                continue
+        """Read all records. Remove those of an earlier boot, whose namespaces are gone.
+
+        A directory that cannot be read counts as empty: marks on the node rebuild its records.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths = sorted(path for path in self._directory.iterdir() if path.suffix == _SUFFIX)
+        except OSError as error:
+            log.warning("records cannot be read", path=str(self._directory), error=str(error))
+            paths = []
+        for path in paths:
             try:
                 record = decode(path.read_text())
             except (OSError, ValueError, TypeError, KeyError) as error:
@@ -60,7 +68,7 @@ class Sandboxes:
         return iter(tuple(self._records.values()))
 
     def get(self, key: AttachmentKey) -> Record | None:
-        """Return the record of this key, or of the part of the container ID that an adopted port's name had."""
+        """Return the record of this key, also one adopted with only a part of the container ID."""
         if record := self._records.get(key):
             return record
         container_id, ifname = key
@@ -79,7 +87,7 @@ class Sandboxes:
         return [self._records[key] for key in self._by_iface_id.get(iface_id, ())]
 
     def restore(self) -> None:
-        """Write again what somebody removed or tore; what is in memory holds."""
+        """Write each record again whose file is missing or differs: memory prevails."""
         for record in self:
             path = self._path(record.attachment.key)
             try:
@@ -88,39 +96,55 @@ class Sandboxes:
                 intact = False
             if not intact:
                 log.warning("record written again", path=str(path))
-                self._write(path, record)
+                self._write_or_log(path, record)
 
     def next_sequence(self) -> int:
         """Return the number of the next ADD received.
 
-        Milliseconds since boot at least: a number is not handed out again after all records were lost.
+        At least the milliseconds since boot, so that none is used twice if all records are lost.
         """
         self._sequence = max(self._sequence + 1, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3))
         return self._sequence
 
     @property
     def boot_id(self) -> str:
-        """The kernel's boot ID: a record of another one is of a sandbox that is gone."""
+        """The kernel's boot ID. Sandboxes of another one are gone."""
         return self._boot_id
 
     def put(self, record: Record) -> None:
-        """Remember a record; an unchanged one writes nothing."""
-        if self._records.get(record.attachment.key) == record:
+        """Keep a record, in memory and on disk; write nothing if it is unchanged.
+
+        Raise NodeFault if a new one cannot be written: nothing may be made on the node without it.
+        A change of a known one stays in memory then, and ``restore`` writes it.
+        """
+        before, path = self._records.get(record.attachment.key), self._path(record.attachment.key)
+        if before == record:
             return
-        self._write(self._path(record.attachment.key), record)
+        if before is not None:
+            self._write_or_log(path, record)
+        else:
+            try:
+                self._write(path, record)
+            except OSError as error:
+                reason = error.strerror or error
+                raise NodeFault(f"the record {path} cannot be written: {reason}") from error
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        """Forget a record, in memory and on disk."""
+        """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
+        self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
             self._drop(record.attachment)
-        self._path(key).unlink(missing_ok=True)
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
-        fresh.rename(path)
+        atomic.write(path, json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+
+    def _write_or_log(self, path: Path, record: Record) -> None:
+        try:
+            self._write(path, record)
+        except OSError as error:
+            log.warning("record cannot be written yet", path=str(path), error=str(error))
 
     def _keep(self, record: Record) -> None:
         key, attachment = record.attachment.key, record.attachment
@@ -147,7 +171,10 @@ class Sandboxes:
             del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        """Return the file of a record, another one for each key. Interface names have no slash."""
+        """Return the file of a record, a different one for each key.
+
+        Raise ValueError where the key would leave the directory.
+        """
         container_id, ifname = key
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
@@ -160,6 +187,7 @@ def _escaped(part: str) -> str:
 
 
 def decode(text: str) -> Record:
+    """Return the record in a file's text. Raise ValueError, TypeError or KeyError."""
     fields = json.loads(text)
     if fields["version"] != _VERSION:
         raise ValueError(f"version {fields['version']!r}, this agent writes {_VERSION}")

@@ -1,1 +1,1 @@
-"""Notifications of the kernel and the file system, turned into hints: which key to look at."""
+"""Notifications of the kernel and the file system as hints: which key to look at."""

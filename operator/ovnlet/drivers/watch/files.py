@@ -1,4 +1,4 @@
-"""Changes of files in a few directories (inotify), turned into hints: which directory to look at."""
+"""Changes of files in a few directories (inotify) as hints: which directory to look at."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -16,18 +16,18 @@ _CHANGED = (
     | Mask.DELETE_SELF
     | Mask.MOVE_SELF
 )
-# Seconds between two tries to watch a directory that is not there.
-_AGAIN = 0.5
+# Seconds between two tries to watch a missing directory.
+_RETRY_INTERVAL = 0.5
 
 
 class FileWatch:
-    """Calls ``changed(directory)`` when something in one of the directories changes, until cancelled."""
+    """Calls ``changed(directory)`` when something in one of the directories changes."""
 
     def __init__(self, directories: Iterable[str], changed: Callable[[str], None]) -> None:
         self._directories, self._changed = tuple(directories), changed
 
     async def run(self) -> None:
-        """Watch every directory for ever. One that is missing, or was replaced, is watched as soon as it is there."""
+        """Watch every directory until cancelled, also after it was missing or replaced."""
         async with asyncio.TaskGroup() as tasks:
             for directory in self._directories:
                 tasks.create_task(self._watch(directory))
@@ -37,10 +37,10 @@ class FileWatch:
             with suppress(OSError):
                 await self._until_gone(directory)
             self._changed(directory)
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_INTERVAL)
 
     async def _until_gone(self, directory: str) -> None:
-        """Report changes until the directory itself is deleted or moved. Raise OSError if it is missing."""
+        """Report changes until the directory is deleted or moved. Raise OSError without one."""
         with Inotify() as inotify:
             inotify.add_watch(Path(directory), _CHANGED)
             self._changed(directory)

@@ -1,7 +1,8 @@
-"""The kernel's notifications, turned into hints: which attachment to look at, never what is true.
+"""The kernel's notifications as hints: which attachment to look at, never what is true.
 
-One socket on the node hears every pod's namespace (NETLINK_LISTEN_ALL_NSID): each datagram carries the id of the
-namespace it is of, or none for the node's own. Silent in the kernel, and left to the resync: sysctls.
+One socket on the node receives those of every pod's namespace (NETLINK_LISTEN_ALL_NSID). Each
+datagram carries the id of its namespace, or none for the node's own. The kernel reports no change
+of a sysctl; the resync finds these.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.links.routes import BY_KERNEL
 from ovnlet.drivers.linux.namespaces import opened
@@ -27,19 +28,13 @@ from ovnlet.drivers.linux.rtnetlink import (
     get_nsid,
     nsid,
 )
-from ovnlet.drivers.linux.transport import NETFILTER, Garbled, Socket, attributes, messages
+from ovnlet.drivers.linux.transport import Garbled, Socket, attributes, messages
+from ovnlet.drivers.watch import sockets
 from ovnlet.reconcile.budget import Bucket
 from ovnlet.reconcile.scope import Key
 
-# Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
-_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
-_TABLES = 1 << 6  # NFNLGRP_NFTABLES
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-_SO_RCVBUFFORCE = 33
-# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
-_BUFFER = 8 << 20
-# Datagrams of one batch; batches a second without a pause, and the pause of a storm, in seconds. 10,000
-# notifications a second cost 3 to 4 % of a core so.
+# Datagrams of one batch, batches a second without a pause, and the pause of a storm in seconds.
+# With these, 10,000 notifications a second cost 3 to 4 % of a core.
 _DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
 _LOST_EVERY = 5.0
 _IFNAME = 3
@@ -52,7 +47,10 @@ _OIF = 4
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node, the id of a namespace (-1: none), a table of nftables."""
+    """What is followed of a key: a link of the node, a namespace, a table of nftables.
+
+    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    """
 
     link: str
     index: int
@@ -61,10 +59,11 @@ class _Followed:
 
 
 class Watch:
-    """Calls ``changed(key)`` for each key that it follows, ``lost()`` where notifications were dropped.
+    """Calls ``changed(key)`` for a change, and ``lost()`` where notifications were dropped.
 
-    A storm is read in batches with pauses, so that a pod that changes its own network in a loop costs a
-    few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()`` in five seconds.
+    A storm is read in batches with pauses, so that a pod that changes its own network in a loop
+    costs a few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()``
+    in five seconds.
     """
 
     def __init__(self, changed: Callable[[Key], None], lost: Callable[[], None]) -> None:
@@ -80,30 +79,30 @@ class Watch:
         self._paused: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._tables: socket.socket | None = None
+        self._broken: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Listen until cancelled, whether ``start`` was called before or not.
+
+        Raise what reading or following up a notification raised. Another call listens again, and
+        begins with ``lost()``. Raise NodeFault as ``start`` does.
+        """
+        if self._socket is None:
+            self.start()
+            self._report_lost()
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            await self._broken
+        finally:
+            self._broken = None
+            self.close()
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the right to hear other namespaces."""
-        listener = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-            listener.bind((0, _GROUPS))
-        except OSError as error:
-            listener.close()
-            needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
-            raise NodeFault(
-                f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
-            ) from error
-        self._socket = listener
-        asyncio.get_running_loop().add_reader(listener, self._read)
-        with suppress(OSError):  # a kernel without nf_tables
-            self._tables = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
-            )
-            self._tables.bind((0, _TABLES))
-            asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
+        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
+        self._socket, self._tables = sockets.of_links(), sockets.of_tables()
+        self._add_reader(self._socket, self._read)
+        if self._tables is not None:
+            self._add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
@@ -114,18 +113,12 @@ class Watch:
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._socket = self._tables = None
+        self._socket = self._tables = self._paused = self._lost_later = None
 
     def follow(
-        self,
-        key: Key,
-        link: str,
-        *,
-        netns: str = "",
-        table: str = "",
-        addresses: bool = False,
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
     ) -> None:
-        """Follow a link of the node, the namespace at a path, and a table of nftables, and nothing else of this key.
+        """Follow a link of the node, the namespace at a path and a table for this key, no more.
 
         With ``addresses``, follow the addresses of all links of the node; only one key can.
         """
@@ -137,7 +130,7 @@ class Watch:
                 self._by_index[index] = key
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
-                # A namespace that no link of the node's leads to has no id yet: -1.
+                # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
         self._by_name[link] = key
@@ -152,7 +145,7 @@ class Watch:
         return key in self._followed
 
     def forget(self, key: Key) -> None:
-        """Follow nothing of this key any more."""
+        """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
         _drop(self._by_name, followed.link, key)
@@ -163,6 +156,20 @@ class Watch:
             keys.discard(key)
             if not keys:
                 del self._by_namespace[followed.namespace]
+
+    def _add_reader(self, listener: socket.socket, read: Callable[[], None]) -> None:
+        """Have it read when it is readable. What that raises ends ``run``, and all reading."""
+
+        def guarded() -> None:
+            try:
+                read()
+            except Exception as error:
+                if self._broken is None or self._broken.done():
+                    raise
+                self.close()
+                self._broken.set_exception(error)
+
+        asyncio.get_running_loop().add_reader(listener, guarded)
 
     def _read(self) -> None:
         """Read a bounded number of datagrams, then pause if this happens too often."""
@@ -178,7 +185,7 @@ class Watch:
                     raise
                 self._lost()
                 continue
-            namespace = _namespace(ancillary)
+            namespace = sockets.namespace(ancillary)
             if namespace is None or not self._by_namespace.get(namespace, touched) <= touched:
                 touched.update(self._keys(data, namespace))
         for key in touched:
@@ -190,17 +197,18 @@ class Watch:
             self._reads.spend(now)
 
     def _pause(self) -> None:
+        """Stop reading for 10 ms. The kernel queues meanwhile, and drops what does not fit."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)  # type: ignore[arg-type]  # it is open: this is its reader
         self._paused = loop.call_later(_PAUSE, self._resume)
 
     def _resume(self) -> None:
         self._paused = None
-        asyncio.get_running_loop().add_reader(self._socket, self._read)  # type: ignore[arg-type]
-        self._read()
+        assert self._socket is not None  # noqa: S101 - the timer is cancelled before it is closed
+        self._add_reader(self._socket, self._read)
 
     def _lost(self) -> None:
-        """Report it now, or as soon as five seconds are over since the last time."""
+        """Report a loss now, or five seconds after the last report."""
         loop = asyncio.get_running_loop()
         if self._lost_later is not None:
             return
@@ -216,7 +224,7 @@ class Watch:
         self._report_lost()
 
     def _read_tables(self) -> None:
-        """Hint who follows a table of nftables that changed; what was dropped may have been about any."""
+        """Hint the keys of the tables of nftables that changed; all after a loss."""
         assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
@@ -230,6 +238,7 @@ class Watch:
             self._changed(self._by_table[table])
 
     def _keys(self, data: bytes, namespace: int | None) -> Iterator[Key]:
+        """Yield the keys that a datagram concerns. ``namespace`` is None for the node's own."""
         try:
             for kind, flags, _, body in messages(data):
                 if namespace is not None:
@@ -241,7 +250,7 @@ class Watch:
             self._lost()
 
     def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
-        """Return who follows the link of the node that an address or a route is on, or all addresses."""
+        """Return the key that follows the link that an address or a route is on, or addresses."""
         if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
             return None
         if kind in (NEWADDR, DELADDR):
@@ -251,6 +260,7 @@ class Watch:
         return self._by_index.get(index)
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
+        """Return the key that follows a link of the node, by index; by name if it is a new one."""
         if kind not in (NEWLINK, DELLINK) and kind not in _TRAFFIC_CONTROL:
             return None
         (index,) = struct.unpack_from("=i", body, 4)
@@ -261,9 +271,11 @@ class Watch:
 
 
 def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
-    """Addresses of a link's own (duplicate address detection ends a second after every ADD) and routes it made itself.
+    """Return whether the kernel made the address or the route by itself.
 
-    They are none of ours, and come in nobody's place; what replaces something is a hint whoever made it.
+    These are link-local addresses (duplicate address detection ends a second after every ADD) and
+    routes of protocol `kernel`. They are not ours and replace nothing of ours. A notification with
+    NLM_F_REPLACE is always a hint.
     """
     if kind in (NEWADDR, DELADDR):
         return body[3] == _SCOPE_LINK
@@ -271,19 +283,15 @@ def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
 
 
 def _tables_of(data: bytes) -> set[str]:
-    """Return the tables of nftables that changed: the first attribute names the table, or the one that a thing is in."""
+    """Return the tables of nftables that changed.
+
+    The first attribute of each object names its table, and that of a table the table itself.
+    """
     names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
     return {name.decode(errors="replace") for name in names}
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
-    """An index or an id that the kernel handed on is another's by now."""
+    """Remove an entry unless it is another key's: the kernel reuses an index or an id."""
     if table.get(entry) == key:
         del table[entry]
-
-
-def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    for level, kind, data in ancillary:
-        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-            return int.from_bytes(data[:4], "little", signed=True)
-    return None

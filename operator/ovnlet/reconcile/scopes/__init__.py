@@ -1,1 +1,1 @@
-"""The families of keys that the loop keeps, one module each."""
+"""The scopes: families of keys that the loop keeps, one module each. None names another."""

@@ -1,6 +1,6 @@
-"""The scope of what makes this node a chassis of OVN: keys of Open_vSwitch.external_ids, and br-int.
+"""The scope of what makes this node a chassis of OVN: external_ids of Open_vSwitch, and br-int.
 
-They are in the local OVSDB alone: whoever wipes it cuts the node off, and every pod with it. ``manage``
+They are in the local OVSDB alone: without them the node and all its pods are cut off. ``manage``
 repairs them, ``observe`` only reports: beside Kube-OVN they belong to its `ovs-ovn`.
 """
 
@@ -21,16 +21,16 @@ class ChassisHost(Host, Protocol):
     """Open vSwitch's root row and the integration bridge. ``drivers.ovs.chassis`` implements it."""
 
     def present(self) -> dict[str, str]:
-        """Return the keys that are set, and the bridge's datapath type under `datapath_type` if it is there."""
+        """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""
         ...
 
 
 class ChassisScope(NodeWideScope[ChassisIdentity]):
-    """One key for all of it: what is wrong in one place explains the others.
+    """One key for the keys and the bridge, because a fault of one explains those of others.
 
-    ``given`` are the settings' own values, which hold against any other. A value that no setting gives is
-    never invented: what was last seen is restored if it is gone, and a new value that somebody wrote is
-    what was last seen. ``known_as`` is called with the system-id after each pass.
+    ``given`` are values of the settings, which override any other. A value that no setting gives is
+    never invented: a missing one is restored as it was last seen, and one that another program
+    wrote counts as last seen. ``known_as`` is called with the system-id after each pass.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -57,10 +57,10 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         yield self.only
 
     def missing_inputs(self, _: str, /) -> None:
-        """Nothing: what is not known is not desired."""
+        """Return None: an unknown value is not desired, and nothing is waited for."""
 
     def target(self, _: str, /) -> Target:
-        """Return keys and bridge, to be repaired or reported."""
+        """Return the keys and the bridge, to be repaired or reported."""
         return Target(self.identity, self.wanted(self.only), self._repair)
 
     def wanted(self, _: str, /) -> Network:
@@ -69,7 +69,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         return desired(self.identity.bridge, values, create=self._owns)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
-        """Remember what is there now, and report the outcome."""
+        """Write the values that are there now, and report the outcome."""
         present = self.host.present()
         self._remember({**self._remembered, **present, **(self._given if self._owns else {})})
         await super().settled(own, outcome)

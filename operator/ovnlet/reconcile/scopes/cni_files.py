@@ -1,6 +1,6 @@
-"""The scope of the files that make a container runtime call us: the plugin and the network configuration.
+"""The scope of the plugin and the network configuration, by which a container runtime calls us.
 
-They are what makes the node Ready, so nothing is written before start-up's sweep is over.
+The configuration makes the node Ready, so nothing is written before start-up is over.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,17 @@ class FilesHost(Host, Protocol):
     """The runtime's directories. ``drivers.store.cni_files`` implements it."""
 
     @property
-    def wanted(self) -> Network: ...
+    def wanted(self) -> Network:
+        """Our files, as last composed."""
+        ...
+
     def overriding(self) -> list[str]:
-        """Return the foreign configurations that the runtime takes instead of ours."""
+        """Return the foreign configurations that the runtime uses instead of ours."""
         ...
 
 
 class CniFilesScope(NodeWideScope[CniDirectories]):
-    """One key, and none before ``open`` or where no directory is given."""
+    """One key. There is none before ``open``, or where no directory is given."""
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
@@ -47,7 +50,7 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         owners.register(passes.key(self.only), names)
 
     def open(self) -> None:
-        """Keep the files from now on: the node takes pods. The first pass writes them whatever ``repair`` says."""
+        """Keep the files from now on. The first pass writes them whatever ``repair`` says."""
         self._opened = True
         self._passes.force(self.only)
 
@@ -57,14 +60,17 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
             yield self.only
 
     def missing_inputs(self, _: str, /) -> str | None:
-        """Say that start-up is not over yet."""
+        """Return that start-up is not over; None once it is."""
         return None if self._opened else "start-up is not over: existing pods come first"
 
     def target(self, _: str, /) -> Target | None:
-        """Return our files, with a notice for each foreign configuration that overrides them."""
+        """Return our files, and a notice for each foreign configuration that overrides them."""
         if not self._opened:
             return None
-        text = "sorts before ours, so the runtime uses it: new pods get its network; rename or remove it"
+        text = (
+            "sorts before ours, so the runtime uses it: new pods get its network; "
+            "rename or remove it"
+        )
         foreign = [
             Notice("CniConfigOverridden", f"{name} {text}") for name in self.host.overriding()
         ]

@@ -1,7 +1,7 @@
-"""The scope of the node's own interface `ovn0`: its port, addresses, routes, masquerade and sysctls.
+"""The scope of the node's interface `ovn0`: its port, addresses, routes, masquerade and sysctls.
 
-What is desired follows from the Node's annotations and the cluster's prefixes. Both come from the API
-server; what was last good is kept in a file and holds while the API server is away.
+What is desired follows from the Node's annotations and the cluster's prefixes. Both come from the
+API server. The last good ones are kept in a file, and used while the API server is away.
 """
 
 import asyncio
@@ -41,40 +41,64 @@ INSTALLING = 1.0
 
 
 class NodeHost(Host, Protocol):
-    """The node, as its own interface needs it. ``drivers.host`` implements it."""
+    """The drivers of the node's own interface. ``drivers.host`` implements it."""
 
     @property
-    def node(self) -> Node: ...
+    def node(self) -> Node:
+        """The facts of this node."""
+        ...
+
     @property
-    def prefixes(self) -> Iterable[HostPrefix]: ...
-    async def installed(self, identity: NodeInterface) -> None: ...
+    def prefixes(self) -> Iterable[HostPrefix]:
+        """The prefixes of the node's other links. Raise NodeFault."""
+        ...
+
+    async def installed(self, identity: NodeInterface) -> None:
+        """Wait without a bound until OVN has installed the port."""
+        ...
 
 
 class InputFile(Protocol):
-    """Keeps texts over a restart. ``drivers.store.json_file`` implements it."""
+    """A file of texts that survive a restart. ``drivers.store.json_file`` implements it."""
 
-    def read(self) -> Mapping[str, str]: ...
-    def write(self, values: Mapping[str, str]) -> None: ...
+    def read(self) -> Mapping[str, str]:
+        """Return the texts by name; empty where there is no readable file."""
+        ...
+
+    def write(self, values: Mapping[str, str]) -> None:
+        """Replace the file."""
+        ...
 
 
 class Follower(Protocol):
-    """Hears the kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
+    """The kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None: ...
-    def follows(self, key: Key) -> bool: ...
+    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None:
+        """Hint this key when the link, the table of nftables or an address of the node changes."""
+        ...
+
+    def follows(self, key: Key) -> bool:
+        """Return whether anything of this key is followed."""
+        ...
 
 
 class Condition(Protocol):
-    """Reports whether the node is reachable for its pods. ``agent.node`` implements it."""
+    """The Node's condition NetworkUnavailable. ``agent.node`` implements it."""
 
-    def up(self, message: str) -> None: ...
-    def down(self, why: str) -> None: ...
+    def up(self, message: str) -> None:
+        """Report that the interface works."""
+        ...
+
+    def down(self, why: str) -> None:
+        """Report that it does not work."""
+        ...
 
 
 class NodeScope(NodeWideScope[NodeInterface]):
-    """One key, the interface's name; no key while the Node has never had an address.
+    """One key, the interface's name. There is none until the Node has had an address.
 
-    Annotations that vanish or go bad change nothing: probes of running pods need the interface.
+    Annotations that are removed or become invalid change nothing: probes of pods need the
+    interface.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -114,7 +138,7 @@ class NodeScope(NodeWideScope[NodeInterface]):
             yield self.only
 
     def put(self, text: Mapping[str, str]) -> None:
-        """Take the Node's annotations. Bad ones are logged once, and not used."""
+        """Take the Node's annotations. Log invalid ones once and do not use them."""
         text = annotations.of_node(text)
         try:
             parse(text)
@@ -132,11 +156,11 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._keep(self._text, reach)
 
     def missing_inputs(self, _: str, /) -> str | None:
-        """Say what must come before a first pass."""
+        """Return in words what a first pass waits for; None if it waits for nothing."""
         return None if self._text else "the Node has no address annotations yet"
 
     def target(self, _: str, /) -> Target | None:
-        """Return the interface as the annotations in force have it."""
+        """Return the interface as the last good annotations describe it, with notices."""
         if not self._text:
             return None
         host = tuple(self.host.prefixes)
@@ -144,11 +168,11 @@ class NodeScope(NodeWideScope[NodeInterface]):
         return Target(self.identity, self._network(host), self._repair, notices=notices)
 
     def wanted(self, _: str, /) -> Network:
-        """Return the interface, its port, addresses, routes, masquerade and sysctls."""
+        """Return the interface with its port, addresses, routes, masquerade and sysctls."""
         return self._network(self.host.prefixes)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
-        """Report the outcome and the node's condition. Raise NotReady where OVN has not installed the port."""
+        """Report the outcome and the condition. Raise NotReady until OVN has installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
             self._watch.follow(key, self.identity.host_link, table=TABLE, addresses=True)
@@ -170,6 +194,7 @@ class NodeScope(NodeWideScope[NodeInterface]):
         return network(self.identity, self._text, self._reach, self.host.node, host)
 
     def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
+        """Write new input to the file and ask for a pass; do nothing where it is the same."""
         if (text, reach) == (self._text, self._reach):
             return
         self._text, self._reach = dict(text), reach

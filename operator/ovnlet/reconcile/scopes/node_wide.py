@@ -1,4 +1,4 @@
-"""What the scopes of the node have in common: each has one key, told about on the Node."""
+"""The base of scopes that have one key and report on the Node."""
 
 from typing import Generic, TypeVar
 
@@ -27,7 +27,7 @@ class NodeWideScope(Generic[I]):
         return self.identity
 
     def addresses(self, _: str, /) -> str:
-        """Return its addresses, separated by commas; most have none."""
+        """Return the addresses, separated by commas; empty unless overridden."""
         return ""
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:

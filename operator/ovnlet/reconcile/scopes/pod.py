@@ -1,8 +1,8 @@
 """The scope of attachments: one key for each interface of each sandbox.
 
 What is desired follows from the pod's annotations, its Subnet and the record of the attachment. The
-record holds what was fixed at ADD and the last good input, so that a pod's network is kept while the API
-server is away.
+record holds what was fixed at ADD and the last good input, so that a pod's network is kept while
+the API server is away.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +21,7 @@ from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Host, Key
 from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
@@ -28,42 +29,47 @@ from ovnlet.reconcile.status import Status
 
 
 class PodHost(Host, Protocol):
-    """The node, as attachments need it. ``drivers.host`` implements it."""
+    """The drivers of attachments. ``drivers.host`` implements it."""
 
     @property
-    def node(self) -> Node: ...
-    def life(self, attachment: Attachment) -> Life: ...
-    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]: ...
-    async def installed(self, attachment: Attachment) -> None: ...
+    def node(self) -> Node:
+        """The facts of this node."""
+        ...
 
+    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, and the attachment that each is of."""
+        ...
 
-class Records(Protocol):
-    """The record of attachments. ``drivers.store.sandboxes`` implements it."""
+    def life(self, attachment: Attachment) -> Life:
+        """Return whether the sandbox is alive."""
+        ...
 
-    @property
-    def boot_id(self) -> str: ...
-    def __iter__(self) -> Iterator[Record]: ...
-    def get(self, key: AttachmentKey) -> Record | None: ...
-    def of(self, owner: Owner) -> list[Record]: ...
-    def claiming(self, iface_id: str) -> list[Record]: ...
-    def put(self, record: Record) -> None: ...
-    def remove(self, key: AttachmentKey) -> None: ...
-    def next_sequence(self) -> int: ...
+    async def installed(self, attachment: Attachment) -> None:
+        """Wait without a bound until OVN has installed the port."""
+        ...
 
 
 class Follower(Protocol):
-    """Hears the kernel's notifications of a sandbox. ``drivers.watch.kernel`` implements it."""
+    """The kernel's notifications of a sandbox. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, netns: str) -> None: ...
-    def follows(self, key: Key) -> bool: ...
-    def forget(self, key: Key) -> None: ...
+    def follow(self, key: Key, link: str, *, netns: str) -> None:
+        """Hint this key when the link or anything in the network namespace changes."""
+        ...
+
+    def follows(self, key: Key) -> bool:
+        """Return whether anything of this key is followed."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """Follow nothing of this key."""
+        ...
 
 
 class PodScope:
     """Keeps every recorded attachment.
 
-    ``subnet`` returns the facts of a Subnet by its name, as text, or None while no Subnet of that name is
-    known.
+    ``subnet`` returns the facts of a Subnet by its name, as text, or None while no Subnet of that
+    name is known.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -90,12 +96,12 @@ class PodScope:
         return (record.attachment.key for record in self._records)
 
     def remember(self, record: Record) -> None:
-        """Write a record, and own the names of its attachment."""
+        """Write a record, and register the names of its attachment."""
         self._records.put(record)
         self.register(record.attachment)
 
     def register(self, attachment: Attachment) -> None:
-        """Own the names of an attachment: notifications about them are hints for it."""
+        """Register the names of an attachment: notifications about them are hints for it."""
         names = (("port", attachment.host_link), ("mark", attachment.mark))
         self._owners.register(self._passes.key(attachment.key), names)
 
@@ -104,7 +110,7 @@ class PodScope:
         self._deleted[attachment.key] = attachment
 
     def is_deleted(self, key: AttachmentKey) -> bool:
-        """Return whether a DEL or the sweep wants it gone and it is not gone yet."""
+        """Return whether it was marked deleted and is not removed yet."""
         return key in self._deleted
 
     def pod_changed(self, owner: Owner) -> None:
@@ -119,7 +125,7 @@ class PodScope:
                 self._passes.add(record.attachment.key)
 
     def target(self, key: AttachmentKey, /) -> Target | None:
-        """Return what this attachment should have; nothing once it is deleted, dead or superseded."""
+        """Return what is desired: nothing once the attachment is deleted, dead or superseded."""
         record = self._records.get(key)
         attachment = self._deleted.get(key) or (record.attachment if record else None)
         if attachment is None:
@@ -133,38 +139,30 @@ class PodScope:
         return self._present(record)
 
     def desired(self, record: Record) -> tuple[Network, Allocation]:
-        """Return the network this attachment should have now. Raise NotReady or Invalid without a usable allocation."""
+        """Return the desired network and its allocation.
+
+        Raise NotReady or Invalid without a usable allocation.
+        """
         attachment = record.attachment
         allocation = settled_annotations.settle(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
         return network(attachment, allocation, self.host.node), allocation
 
-    def require_gateways(self, record: Record) -> None:
-        """Raise Invalid where the pod would lack a default route because a gateway cannot be used."""
-        attachment = record.attachment
-        try:
-            _, allocation = self.desired(record)
-            if problem := settled_annotations.lost_gateway(allocation, attachment.provider):
-                raise problem
-        except Invalid as problem:
-            self.status.problem(attachment, problem)
-            raise
-
     def wanted(self, key: AttachmentKey, /) -> Network:
-        """Return the network that a recorded attachment should have now."""
+        """Return the desired network of a recorded attachment. Raise NotReady or Invalid."""
         record = self._records.get(key)
         return self.desired(record)[0] if record else ABSENT
 
     def identity_of(self, key: AttachmentKey, /) -> Attachment:
-        """Return the attachment of a record."""
+        """Return the attachment of a record. Raise NotReady without one."""
         record = self._records.get(key)
         if record is None:
             raise NotReady("no such attachment")
         return record.attachment
 
     def addresses(self, key: AttachmentKey, /) -> str:
-        """Return the addresses of its last good annotations, separated by commas."""
+        """Return the addresses in the last good annotations, separated by commas."""
         record = self._records.get(key)
         if record is None or record.good is None:
             return ""
@@ -176,22 +174,22 @@ class PodScope:
         return self._passes.key(key)
 
     def missing_inputs(self, key: AttachmentKey, /) -> str | None:
-        """Say what must come before a network can be made for a recorded attachment."""
+        """Return in words what a recorded attachment waits for; None if it waits for nothing."""
         record = self._records.get(key)
         return self.missing_inputs_of(record.attachment) if record else "no such attachment"
 
     def missing_inputs_of(self, attachment: Attachment) -> str | None:
-        """Say what must come before a network can be made for this attachment; None if nothing must."""
+        """Return in words what an attachment waits for; None if it waits for nothing."""
         text = self.text(attachment)
         if text is None:
             return "the pod is not known: the API server has not sent it"
         return annotations.wait_reason(text, attachment.provider)
 
     def text(self, attachment: Attachment) -> Mapping[str, str] | None:
-        """Return the annotations of the very pod that the runtime means; None while it is not known.
+        """Return the annotations of the pod, by its UID; None while it is not known.
 
-        Before the first complete list, what a record of that pod has is good enough, also one that a DEL
-        has removed: with the API server away, a sandbox that dies is still replaced.
+        Before the first complete list, return those in a record of that pod, even one that a DEL
+        has removed: with the API server away, a dead sandbox is still replaced.
         """
         pod = self._state.get(attachment.owner)
         if pod is not None and attachment.uid in (None, pod.uid):
@@ -208,7 +206,7 @@ class PodScope:
         return newest.good if newest else self._departed.get(_interface(attachment))
 
     def superseded(self, attachment: Attachment) -> bool:
-        """Return whether a newer sandbox of the same pod and interface lives: OVN binds a port only once."""
+        """Return whether a newer sandbox of this interface is alive: OVN binds a port only once."""
         return any(
             other.attachment.ifname == attachment.ifname
             and other.attachment.provider == attachment.provider
@@ -224,7 +222,7 @@ class PodScope:
         if not outcome.desired:
             self._watch.forget(loop_key)
         elif outcome.steps or not self._watch.follows(loop_key):
-            # A pair of links that was made again has another index, and its namespace another own.
+            # A veth pair that was made again has another index, and its namespace another id.
             attachment = self.identity_of(key)
             self._watch.follow(loop_key, attachment.host_link, netns=attachment.netns)
         if outcome.final:
@@ -232,17 +230,18 @@ class PodScope:
         self.status.settled(key, outcome)
 
     def failed(self, key: AttachmentKey, error: OvnletError, /, *, awaited: bool) -> None:
-        """Report a failure that no caller gets."""
+        """Report a failed pass that no caller waits for."""
         record = self._records.get(key)
         if record is not None and not awaited:
             self.status.failed(record.attachment, error)
 
     def throttled(self, key: AttachmentKey, reason: Reason, /) -> None:
-        """Report that hints wait."""
+        """Report that hints wait for the budget."""
         if (record := self._records.get(key)) is not None:
             self.status.throttled(key, record.attachment, reason)
 
     def _present(self, record: Record) -> Target:
+        """Return the target of an attachment that is to exist, and record new input."""
         attachment = record.attachment
         try:
             desired, allocation = self.desired(record)
@@ -266,7 +265,7 @@ class PodScope:
         )
 
     def _now(self, record: Record) -> Mapping[str, str]:
-        """Return the annotations with the facts of the Subnet; the last good ones while it is unknown or gone."""
+        """Return the annotations with the Subnet's facts, or the last good facts."""
         now = self.text(record.attachment)
         if now is None:
             now = record.good
@@ -279,11 +278,12 @@ class PodScope:
         return annotations.with_subnet(now, facts)
 
     def _rank(self, attachment: Attachment) -> tuple[bool, int]:
-        """The last ADD received has the port; but not one for a pod whose name another pod has by now."""
+        """Return the order of precedence: the pod of this UID first, then the last ADD received."""
         pod = self._state.get(attachment.owner)
         return pod is None or attachment.uid in (None, pod.uid), attachment.sequence
 
     def _forget(self, key: AttachmentKey) -> None:
+        """Remove the record and the names of an attachment that is gone."""
         record = self._records.get(key)
         if record and record.good and not self._state.complete:
             self._departed[_interface(record.attachment)] = record.good

@@ -5,6 +5,7 @@ import sys
 
 from integration.cni.agent.node import TESTS, AgentNode, run
 from integration.cni.runtime import Outcome
+from kit import measured
 
 BIN, CONF = "/opt/cni/bin", "/etc/cni/net.d"
 # Runs a program in a terminal, and copies the terminal's output to standard output.
@@ -22,6 +23,7 @@ async def ovnlet(
         "PYTHONPATH": f"{TESTS.parent / 'operator'}:{TESTS.parent / 'cni'}",
         "PATH": os.environ["PATH"],
         "TERM": "xterm",
+        **measured.environment(),
     }
     places: list[str] = []
     if command in ("doctor", "uninstall", "bundle"):

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from integration.cni.agent import exec_agent
 from integration.cni.agent.node import TESTS, AgentNode
+from kit import measured
 from testbed.assign import NETWORK
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -34,6 +35,16 @@ def bed() -> Iterator[Bed]:
             service.wait_ready(node.path(exec_agent.SOCKET).exists)
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
         yield bed
+
+
+@pytest.fixture(autouse=True)
+def _no_coverage_of_measured_agents(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start the agents of tests marked `uncovered` without coverage: it costs time and memory."""
+    if request.node.get_closest_marker("uncovered"):
+        for name in measured.environment():
+            monkeypatch.delenv(name)
 
 
 @pytest_asyncio.fixture

@@ -18,6 +18,7 @@ from integration.cni.agent import exec_agent
 from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
+from kit import measured
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare
@@ -87,22 +88,19 @@ class AgentNode:
 
     # ---- the agent
 
-    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
-        """Start an agent; with `killed_at` the one that kills itself (see killing.py)."""
+    def start(
+        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+    ) -> Service:
+        """Start an agent; with `killed_at` or `trace` the one of killing.py or tracing.py."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
-        module = "integration.cni.agent.killing" if killed_at else "ovnlet"
+        module = "killing" if killed_at else "tracing" if trace else ""
+        module = f"integration.cni.agent.{module}" if module else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
-        words = [
-            sys.executable,
-            "-m",
-            module,
-            "agent",
-            f"--node-name={self.space.role}",
-            "--resync=3600",
-        ]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
+        env |= {"OVNLET_TRACE": trace} if trace else measured.environment()
+        words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}"]
+        words += ["--resync=3600", f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)
         if ready:
             self.wait_ready()
@@ -275,6 +273,8 @@ class AgentNode:
         """Restore the node to its state before the test."""
         if self.agent is None and not self.sandboxes and not self.pods:
             return
+        if self.agent is not None and measured.environment():
+            self.agent.stop()  # by SIGTERM: a SIGKILL loses what coverage measured
         self.kill()
         await self.sh(
             "for space in $(ip netns list | cut -d' ' -f1); do ip netns del $space || :; done\n"

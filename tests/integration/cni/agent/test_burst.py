@@ -16,6 +16,7 @@ from integration.cni.agent.pods import Pod, Sandbox
 from ovnlet_cni.errors import Code
 
 
+@pytest.mark.uncovered
 async def test_100_adds_then_100_dels(node: AgentNode) -> None:
     pods = await asyncio.to_thread(node.make_pods, [""] * 100)
     sandboxes = await node.make_sandboxes(pods)
@@ -181,6 +182,7 @@ async def _grown(node: AgentNode, warming: int, rounds: int) -> tuple[Weight, We
     return first, last
 
 
+@pytest.mark.uncovered
 async def test_200_adds_and_dels_leave_the_agent_as_it_was(node: AgentNode) -> None:
     first, last = await _grown(node, warming=1, rounds=4)
     assert last.kib - first.kib < 8 << 10

@@ -1,0 +1,44 @@
+"""The record of attachments as the loop needs it: what survives a restart of the agent."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ovnlet.core.identity import AttachmentKey, Record
+from ovnlet.reconcile.state import Owner
+
+
+class Records(Protocol):
+    """The records of this boot. ``drivers.store.sandboxes`` implements it."""
+
+    @property
+    def boot_id(self) -> str:
+        """The kernel's boot ID, which each record has."""
+        ...
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield every record."""
+        ...
+
+    def get(self, key: AttachmentKey) -> Record | None:
+        """Return the record of this key."""
+        ...
+
+    def of(self, owner: Owner) -> list[Record]:
+        """Return the records of a pod."""
+        ...
+
+    def claiming(self, iface_id: str) -> list[Record]:
+        """Return the records of the attachments that have this `iface-id`."""
+        ...
+
+    def put(self, record: Record) -> None:
+        """Write a record; return once it is on disk."""
+        ...
+
+    def remove(self, key: AttachmentKey) -> None:
+        """Remove a record, in memory and on disk."""
+        ...
+
+    def next_sequence(self) -> int:
+        """Return the number of the next ADD received."""
+        ...
