@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class Sandboxes:
                 continue
             self._keep(record)
             if path != (named := self._path(record.attachment.key)):
-                path.rename(named)  # from a release that did not escape dots
+                with suppress(OSError):  # it is tried again at the next start
+                    path.rename(named)  # from a release that did not escape dots
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
