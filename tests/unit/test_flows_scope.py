@@ -23,7 +23,7 @@ KEY = Key("flows", "flows")
 
 @dataclass
 class Tables:
-    """A bridge whose flows a test deletes. ``helps`` is whether ovn-controller installs them again."""
+    """A bridge without flows. ``helps`` is whether ovn-controller installs them again."""
 
     emptied: tuple[int, ...] = ()
     helps: bool = True

@@ -94,6 +94,14 @@ class Agent:
 
     def _make_drivers(self, settings: Settings) -> None:
         self.watch = Watch(self.loop.queue.hint, self.loop.hint_all)
+        run_dirs = Path(settings.ovsdb).parent, Path(settings.ovn_run_dir)
+        self.forwarding = Forwarding(
+            settings.bridge,
+            *run_dirs,
+            installed=lambda: self.ovs.has_installed,
+            lost=lambda: self.owners.notify(("flows", settings.bridge)),
+            blocked=lambda name: self.owners.notify(("port", name)),
+        )
         self.ovs = Ovs(
             settings.ovsdb,
             settings.bridge,
@@ -101,6 +109,7 @@ class Agent:
             resync=self.loop.add_all,
             recompute=Recompute(Path(settings.ovn_run_dir)),
             record_install_time=self.metrics.installed,
+            forwarding=self.forwarding,
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
@@ -111,15 +120,7 @@ class Agent:
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
-        run_dirs = Path(settings.ovsdb).parent, Path(settings.ovn_run_dir)
         self.health = Health(self.ovs, *run_dirs)
-        self.forwarding = Forwarding(
-            settings.bridge,
-            *run_dirs,
-            installed=lambda: self.ovs.has_installed,
-            lost=lambda: self.owners.notify(("flows", settings.bridge)),
-            blocked=lambda name: self.owners.notify(("port", name)),
-        )
         run_dir = Path(settings.run_dir)
         self.records = Sandboxes(run_dir / "sandboxes", boot_id())
         self.chassis_file = JsonFile(run_dir / "chassis.json")

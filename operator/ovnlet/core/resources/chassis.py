@@ -54,7 +54,8 @@ class Bridge:
 class Flows:
     """OVN's flows in the integration bridge.
 
-    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed a port.
+    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed
+    a port.
     """
 
     bridge: str
@@ -67,7 +68,7 @@ class Flows:
 
     @property
     def within(self) -> None:
-        """Nothing: whoever removes the bridge has ovn-controller install them in the next one."""
+        """Nothing: if the bridge is made again, ovn-controller installs them in the next one."""
         return None
 
     @property

@@ -1,7 +1,8 @@
 """What the integration bridge forwards by: OVN's flow tables, and port flags that stop traffic.
 
-ovn-controller never reads its flows back. It believes in what it once installed, and a recompute sends only
-differences to that. So flows that somebody deletes stay away until it connects to the bridge again.
+ovn-controller never reads its flows back. It believes in what it once installed, and a recompute
+sends only differences to that. So flows that are deleted stay away until it connects to the
+bridge again.
 """
 
 import asyncio
@@ -23,22 +24,25 @@ log = structlog.get_logger("forwarding")
 
 # Seconds between two looks.
 EVERY = 1.0
-# OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a port. With a
-# local port that OVN has installed, neither is empty.
+# OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a
+# port. With a local port that OVN has installed, neither is empty.
 TABLES = (0, 65)
-# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects, and then
-# installs them again.
+# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects,
+# and then installs them again.
 CONFIRM = 2.0
-# Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is installing.
+# Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is
+# installing.
 SETTLING = 10.0
 # Seconds from the reconnect until the flows must be back; ovn-controller connects after 1 to 8 s.
 _BACK = 10.0
 
 
 class Forwarding:
-    """Looks every second. ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    """A look at flows and port flags, repeated every second.
 
-    ``installed`` tells whether OVN has installed a port of this bridge, so that it must have flows.
+    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    ``installed`` returns whether OVN has installed a port of this bridge, so that it must have
+    flows.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
@@ -69,7 +73,7 @@ class Forwarding:
             await asyncio.sleep(EVERY)
 
     async def look(self) -> None:
-        """Look once. What cannot be looked at counts as right: other parts report a daemon that is away."""
+        """Look once. A failed look counts as right: other parts report a daemon that is away."""
         try:
             found = await openflow.look(self._socket)
         except OvnletError as error:
@@ -87,22 +91,22 @@ class Forwarding:
         return port.flags if port else ()
 
     async def clear_flags(self, names: Iterable[str]) -> None:
-        """Clear the flags of these ports. Raise NotReady or NodeFault."""
-        ports = [self._flagged[name] for name in names if name in self._flagged]
-        if ports:
-            await openflow.clear_flags(self._socket, ports)
-            await self.look()
+        """Clear the flags of these ports, as far as they are there. Raise NotReady or NodeFault."""
+        present = (await openflow.look(self._socket)).ports
+        await openflow.clear_flags(self._socket, [present[n] for n in names if n in present])
+        await self.look()
 
     async def reinstall(self) -> None:
-        """Have ovn-controller connect to the bridge again, and wait until its flows are there.
+        """Make ovn-controller connect to the bridge again, and wait until its flows are there.
 
-        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not answer.
+        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not
+        answer.
         """
         vswitchd = unixctl.control_socket(self._ovs_run_dir, "ovs-vswitchd")
         await unixctl.call(vswitchd, "bridge/reconnect", self.bridge)
         try:
             async with asyncio.timeout(_BACK):
-                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - no event tells
+                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.1)
         except TimeoutError:
             text = (
@@ -123,7 +127,7 @@ class Forwarding:
             self._report_lost()
 
     async def _settled(self) -> bool:
-        """Return whether bridge and ovn-controller are there for a while, and the latter is connected."""
+        """Return whether bridge and ovn-controller are old enough, and the latter is connected."""
         try:
             controller = unixctl.control_socket(self._ovn_run_dir, "ovn-controller")
             if any(0 <= _age(path) < self._settling for path in (self._socket, controller)):
@@ -145,13 +149,13 @@ class Forwarding:
 
 
 class FlowsDriver:
-    """Fulfils ``reconcile.scope.Host`` for OVN's flows, from the last look."""
+    """Implements ``reconcile.scope.Host`` for OVN's flows, from the last look."""
 
     def __init__(self, forwarding: Forwarding) -> None:
         self._forwarding = forwarding
 
     async def ready(self) -> None:
-        """Nothing is needed first."""
+        """Return at once: an observation needs nothing first."""
 
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the flows with those of OVN's tables that are empty and must not be."""
@@ -159,7 +163,7 @@ class FlowsDriver:
         return frozenset({Flows(self._forwarding.bridge, self._forwarding.emptied)})
 
     async def apply(self, _: Any, plan: Plan) -> None:
-        """Have ovn-controller install all its flows again. Raise NotReady or NodeFault."""
+        """Make ovn-controller install all its flows again. Raise NotReady or NodeFault."""
         if plan:
             await self._forwarding.reinstall()
 

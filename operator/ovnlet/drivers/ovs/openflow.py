@@ -1,7 +1,8 @@
-"""OpenFlow 1.5 over a bridge's management socket: flows by table, and the configuration of its ports.
+"""OpenFlow 1.5 over a bridge's management socket: flows by table, and its ports' configuration.
 
-Each call makes a connection of its own. A look takes 1 ms at 200 ports, and 0.15 ms of a core each here
-and in ovs-vswitchd. OVN itself speaks 1.5, so a bridge that refuses it is of no use to OVN either.
+Each call makes a connection of its own. A look takes 1 ms at 200 ports, and 0.15 ms of a core each
+here and in ovs-vswitchd. OVN itself speaks 1.5, so a bridge that refuses it is of no use to OVN
+either.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ _TIMEOUT = 1.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """A port by its number and MAC (six bytes), with the flags of its configuration that stop traffic."""
+    """A port by its number and MAC (six bytes), with the configured flags that stop traffic."""
 
     number: int
     mac: bytes
@@ -47,7 +48,7 @@ class Look:
 
 
 async def look(socket: Path) -> Look:
-    """Return flows and ports. Raise NotReady if no answer comes within a second, NodeFault if it is an error."""
+    """Return flows and ports. Raise NotReady after a second, NodeFault for an error."""
     async with _connection(socket) as peer:
         peer.send(_MULTIPART_REQUEST, struct.pack("!HH4x", _TABLE, 0))
         peer.send(_MULTIPART_REQUEST, struct.pack("!HH4xI4x", _PORT_DESC, 0, _ANY_PORT))
@@ -59,9 +60,9 @@ async def look(socket: Path) -> Look:
             bodies[kind] += body[8:]
             if not flags & _MORE:
                 left.discard(kind)
-    tables = _TABLE_STATS.iter_unpack(bodies[_TABLE])
-    flows = {table: count for table, count, _, _ in tables if count}
-    return Look(flows, dict(_ports(bodies[_PORT_DESC])))
+        tables = _TABLE_STATS.iter_unpack(bodies[_TABLE])
+        flows = {table: count for table, count, _, _ in tables if count}
+        return Look(flows, dict(_ports(bodies[_PORT_DESC])))
 
 
 async def clear_flags(socket: Path, ports: Sequence[SwitchPort]) -> None:
@@ -77,6 +78,8 @@ def _ports(body: bytes) -> Iterator[tuple[str, SwitchPort]]:
     at = 0
     while at < len(body):
         number, length, mac, name, config, _ = _PORT.unpack_from(body, at)
+        if length < _PORT.size:
+            raise ValueError(f"a port of {length} bytes")
         flags = tuple(text for bit, text in FLAGS.items() if config & bit)
         yield name.rstrip(b"\0").decode(errors="replace"), SwitchPort(number, mac, flags)
         at += length
@@ -99,7 +102,9 @@ class _Peer:
         """Return the body of the next message of this kind; answer echo requests meanwhile."""
         while True:
             header = await self._reader.readexactly(_HEADER.size)
-            _, found, length, transaction = _HEADER.unpack(header)
+            version, found, length, transaction = _HEADER.unpack(header)
+            if not 0 < version <= _VERSION:
+                raise ValueError(f"version {version}")
             body = await self._reader.readexactly(length - _HEADER.size)
             if found == kind:
                 return body
@@ -125,3 +130,5 @@ async def _connection(socket: Path) -> AsyncIterator[_Peer]:
         raise NotReady(f"{socket.name} did not answer for {_TIMEOUT:g} s") from None
     except (OSError, asyncio.IncompleteReadError) as error:
         raise NotReady(f"{socket.name}: {error}") from error
+    except (struct.error, ValueError, KeyError) as error:
+        raise NodeFault(f"{socket.name}: not OpenFlow: {error!r}") from error

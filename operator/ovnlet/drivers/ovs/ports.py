@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import PortIdentity
-from ovnlet.core.plan import Step, Verb
+from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
-from ovnlet.drivers.ovs.installed import InstalledTracker, installed
+from ovnlet.drivers.ovs.forwarding import Forwarding
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
@@ -40,10 +41,6 @@ _SILENCE_LIMIT = 4.0
 _INSTALL_TIMEOUT = 2.0
 
 
-async def _no_recompute() -> None:
-    raise NodeFault("no ovn-controller is configured that could recompute")
-
-
 class Ovs:
     """One node's Open vSwitch.
 
@@ -61,10 +58,11 @@ class Ovs:
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
         resync: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = row_waits.link_exists,
-        recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        recompute: Callable[[], Awaitable[None]] = no_recompute,
         record_install_time: Callable[[float], None] = lambda _: None,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        self.bridge = bridge
+        self.bridge, self._forwarding = bridge, forwarding
         self._path, self._hint, self._resync = path, changed, resync
         self._recompute = recompute
         self._database = Replica(
@@ -159,12 +157,7 @@ class Ovs:
         The ports of all bridges count. Raise NotReady without a connection.
         """
         self.require_connection()
-        for name in self._index.interfaces:
-            interface = self._index.interface(name)
-            mark = self._index.owner(name)
-            labels = interface["external_ids"] if interface else {}
-            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
-                yield name, mark, labels
+        yield from self._index.labelled()
 
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
@@ -199,7 +192,9 @@ class Ovs:
         return frozenset((*map(self._resource, owned), *limits, *duplicates))
 
     def _resource(self, name: str) -> Port:
-        return replace(self._index.resource(name), uninstalled=self._tracker.is_lost(name))
+        blocked = self._forwarding.flags(name) if self._forwarding else ()
+        lost = self._tracker.is_lost(name)
+        return replace(self._index.resource(name), uninstalled=lost, blocked=blocked)
 
     def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""
@@ -224,7 +219,10 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall({name for name in operations.uninstalled(steps)})
+        await self._reinstall(set(operations.uninstalled(steps)))
+        blocked = list(operations.blocked(steps))
+        if self._forwarding and blocked:
+            await self._forwarding.clear_flags(blocked)
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""

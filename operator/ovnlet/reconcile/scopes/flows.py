@@ -1,6 +1,7 @@
 """The scope of OVN's flows in the integration bridge.
 
-It is repaired whoever owns the chassis: like a recompute, the remedy changes nobody's configuration.
+They are repaired also where the chassis is another program's: like a recompute, the remedy changes
+no configuration.
 """
 
 from collections.abc import Iterator

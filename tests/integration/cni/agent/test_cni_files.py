@@ -1,4 +1,4 @@
-"""The plugin and the conflist on a running node: kept, reported, and never touched too early (F8)."""
+"""The CNI files on a running node: kept, reported, and never written too early (F8)."""
 
 import asyncio
 import json

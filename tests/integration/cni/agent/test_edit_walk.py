@@ -1,4 +1,4 @@
-"""The walk of an edited annotation through the agent, from kopf's handler to the kernel, is short."""
+"""An edited annotation enters few files on its way from kopf's handler to the kernel."""
 
 import json
 from collections.abc import Iterator

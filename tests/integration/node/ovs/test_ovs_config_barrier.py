@@ -94,7 +94,7 @@ async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
 async def test_a_wait_does_not_starve_while_others_write(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
-    """L15: another client asks for a configuration all the time, so that `cur_cfg` always trails."""
+    """L15: another client asks for a configuration all the time: `cur_cfg` always trails."""
 
     async def others() -> None:
         while True:
