@@ -73,8 +73,11 @@ class Trial(Protocol):
         """Return how much it has done so far."""
 
 
-async def recovers(trial: Trial, injection: Injection) -> None:
-    """Fail unless the part meets the fault, and works again after it without help."""
+async def recovers(trial: Trial, injection: Injection, *, drops: bool = False) -> None:
+    """Fail unless the part meets the fault, and then finishes what it had to do without help.
+
+    One that ``drops`` the work that failed gets something else to do.
+    """
     supervisor, injection.works = Supervisor(), trial.works
     async with supervisor.running(Part("tried", trial.run)):
         for _ in range(MET):
@@ -86,7 +89,8 @@ async def recovers(trial: Trial, injection: Injection) -> None:
         for _ in range(RECOVERED):
             if trial.works() > injection.works_before:
                 break
-            trial.poke()
+            if drops:
+                trial.poke()
             await asyncio.sleep(1)
         assert trial.works() > injection.works_before, "it waits for ever"
         assert supervisor.unhealthy() is None

@@ -87,11 +87,13 @@ class Watch:
         Raise what reading or following up a notification raised. Another call listens again, and
         begins with ``lost()``. Raise NodeFault as ``start`` does.
         """
-        if self._socket is None:
+        is_new = self._socket is None
+        if is_new:
             self.start()
-            self._report_lost()
         self._broken = asyncio.get_running_loop().create_future()
         try:
+            if is_new:
+                self._report_lost()
             await self._broken
         finally:
             self._broken = None
