@@ -4,7 +4,7 @@ Columns that are maps are written key by key, and only our keys: ovn-controller 
 keep theirs in the same maps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -72,6 +72,20 @@ def ops(steps: Sequence[Step], index: VswitchIndex) -> list[Op]:
             case _:
                 raise TypeError(f"not a step for OVS: {step}")
     return result
+
+
+def uninstalled(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield the names of the ports of which a step repairs a lost `ovn-installed`."""
+    for step in steps:
+        if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
+            yield step.was.name
+
+
+def blocked(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield the ports whose OpenFlow flags stop traffic and are to be cleared."""
+    for step in steps:
+        if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.blocked:
+            yield step.was.name
 
 
 def chassis(

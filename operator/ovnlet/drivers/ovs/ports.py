@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import PortIdentity
-from ovnlet.core.plan import Step, Verb
+from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
 from ovnlet.drivers.ovs.forwarding import Forwarding
-from ovnlet.drivers.ovs.installed import InstalledTracker, installed
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
@@ -41,10 +41,6 @@ _SILENCE_LIMIT = 4.0
 _INSTALL_TIMEOUT = 2.0
 
 
-async def _no_recompute() -> None:
-    raise NodeFault("no ovn-controller is configured that could recompute")
-
-
 class Ovs:
     """One node's Open vSwitch.
 
@@ -62,7 +58,7 @@ class Ovs:
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
         resync: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = row_waits.link_exists,
-        recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        recompute: Callable[[], Awaitable[None]] = no_recompute,
         record_install_time: Callable[[float], None] = lambda _: None,
         forwarding: Forwarding | None = None,
     ) -> None:
@@ -79,8 +75,12 @@ class Ovs:
         self._tracker = InstalledTracker(changed, record_install_time)
         self._waits = RowWaits(self._index, self._database, link_exists)
 
+    async def run(self) -> None:
+        """Follow the database until cancelled. Raise what is not foreseen, see ``Replica.run``."""
+        await self._database.run()
+
     def start(self) -> None:
-        """Start connecting, in a task."""
+        """Start ``run`` in a task."""
         self._database.start()
 
     async def close(self) -> None:
@@ -90,6 +90,15 @@ class Ovs:
     async def ready(self) -> None:
         """Wait until the rows are known. There is no time-out."""
         await self._database.connected.wait()
+
+    async def ready_within(self, seconds: float) -> None:
+        """Wait until the rows are known, up to ``seconds``. Raise NotReady after that.
+
+        A network that is desired by rows of no session, or of a lost one, would be a wrong one.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._database.connected.wait(), seconds)
+        self.require_connection()
 
     def health(self) -> str | None:
         """Return what is wrong with OVSDB; None if nothing is."""
@@ -148,12 +157,7 @@ class Ovs:
         The ports of all bridges count. Raise NotReady without a connection.
         """
         self.require_connection()
-        for name in self._index.interfaces:
-            interface = self._index.interface(name)
-            mark = self._index.owner(name)
-            labels = interface["external_ids"] if interface else {}
-            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
-                yield name, mark, labels
+        yield from self._index.labelled()
 
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
@@ -215,10 +219,9 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        changed = (each.was for each in steps if each.verb is Verb.ENSURE)
-        ports = [port for port in changed if isinstance(port, Port)]
-        await self._reinstall({port.name for port in ports if port.uninstalled})
-        if self._forwarding and (blocked := [port.name for port in ports if port.blocked]):
+        await self._reinstall(set(operations.uninstalled(steps)))
+        blocked = list(operations.blocked(steps))
+        if self._forwarding and blocked:
             await self._forwarding.clear_flags(blocked)
 
     async def _reinstall(self, names: set[str]) -> None:
