@@ -12,7 +12,6 @@ from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.attaching import Attaching
-from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.owners import OwnerIndex
@@ -43,6 +42,11 @@ class MemoryHost:
     installs: asyncio.Event = field(default_factory=asyncio.Event)
     fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+    holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
+
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, with what their labels tell of."""
+        return self.holders_of.get(iface_id, [])
 
     async def ready(self) -> None:
         """Nothing is needed first."""
@@ -136,7 +140,9 @@ class Recorded(Status):
 class NoWatch:
     """Nothing to listen to: a test hints by itself."""
 
-    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
+    def follow(
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+    ) -> None:
         """Follow nothing."""
 
     def follows(self, _: Key) -> bool:
@@ -181,7 +187,7 @@ class World:
             records=self.records,
             refresh=self.refresh,
             budget=BUDGET,
-            waits=Waits(self.scope, self.lacking.__contains__),
+            lacks_subnet=self.lacking.__contains__,
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)

@@ -1,60 +1,126 @@
-"""The records' indices follow every change, and are used instead of a walk through all records."""
+"""Records and small JSON files where the disk fails: memory holds, and the write is tried again."""
 
-from collections.abc import Iterator
+import errno
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kit.memory import COMPLETE, MemoryRecords, World
+from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment, Record
+from ovnlet.drivers.store.json_file import JsonFile
 from ovnlet.drivers.store.sandboxes import Sandboxes
 
 pytestmark = pytest.mark.review2
-SWITCH = "ovn.kubernetes.io/logical_switch"
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _record(number: int, subnet: str | None) -> Record:
-    attachment = Attachment(
-        f"c{number}", "eth0", f"/run/netns/c{number}", "shop", f"p{number}", None, "ovn", "boot", 1
-    )
-    return Record(attachment, {**COMPLETE, SWITCH: subnet} if subnet else None)
+def record(container_id: str = "c1") -> Record:
+    netns = f"/run/netns/{container_id}"
+    return Record(Attachment(container_id, "eth0", netns, "default", "web", "u", "ovn", "boot", 1))
 
 
-def _keys(records: list[Record]) -> list[str]:
-    return [record.attachment.container_id for record in records]
+@pytest.fixture
+def records(tmp_path: Path) -> Sandboxes:
+    made = Sandboxes(tmp_path / "sandboxes", "boot")
+    made.load()
+    return made
 
 
-def test_records_of_a_subnet_l24(tmp_path: Path) -> None:
-    """L24: found without a walk, and without those that moved, were removed or are not good yet."""
-    records = Sandboxes(tmp_path / "sandboxes", "boot")
-    records.load()
-    for number, subnet in enumerate(["web", "db", "web", None]):
-        records.put(_record(number, subnet))
-    assert _keys(records.in_subnet("web")) == ["c0", "c2"]
-    records.put(replace(_record(2, "db")))
-    records.put(_record(3, "web"))
-    records.remove(("c0", "eth0"))
-    assert _keys(records.in_subnet("web")) == ["c3"]
-    assert _keys(records.in_subnet("db")) == ["c1", "c2"]
+@pytest.fixture
+def fill(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Return what makes every write of a file fail as on a full disk, and work again."""
+    write = Path.write_text
+
+    def full(path: Path, text: str, *_: object, **__: object) -> int:
+        write(path, text[:7])
+        raise FULL
+
+    def fill(is_full: bool) -> None:
+        monkeypatch.setattr(Path, "write_text", full if is_full else write)
+
+    return fill
+
+
+def reloaded(tmp_path: Path) -> list[Record]:
     again = Sandboxes(tmp_path / "sandboxes", "boot")
     again.load()
-    assert _keys(again.in_subnet("db")) == ["c1", "c2"]
+    return list(again)
 
 
-async def test_an_edited_subnet_goes_through_no_other_records_l24() -> None:
-    """L24: the first list of a thousand Subnets would read 500 records a thousand times."""
+def test_records_are_restored_where_their_directory_is_gone(
+    records: Sandboxes, tmp_path: Path
+) -> None:
+    """L5: the directory is made again, with every record in it."""
+    for each in (record("c1"), record("c2")):
+        records.put(each)
+    shutil.rmtree(tmp_path / "sandboxes")
+    records.restore()
+    assert reloaded(tmp_path) == [record("c1"), record("c2")]
+    assert (tmp_path / "sandboxes").stat().st_mode & 0o777 == 0o700
 
-    class Indexed(MemoryRecords):
-        def __iter__(self) -> Iterator[Record]:
-            raise AssertionError("all records were gone through")
 
-        def in_subnet(self, name: str) -> list[Record]:
-            asked.append(name)
-            return []
+def test_a_record_is_put_where_the_directory_is_gone(records: Sandboxes, tmp_path: Path) -> None:
+    """L5: an ADD after `rm -r` of the directory does not fail."""
+    shutil.rmtree(tmp_path / "sandboxes")
+    records.put(record())
+    assert reloaded(tmp_path) == [record()]
 
-    asked: list[str] = []
-    world = World()
-    world.scope._records = Indexed()
-    world.scope.subnet_changed("web")
-    assert asked == ["web"]
+
+def test_a_new_record_on_a_full_disk_is_refused_with_words_and_leaves_nothing(
+    records: Sandboxes, tmp_path: Path, fill: Callable[[bool], None]
+) -> None:
+    """L5: the ADD fails, and nothing is kept of it, in memory or on disk."""
+    fill(True)
+    with pytest.raises(NodeFault, match="No space left on device"):
+        records.put(record())
+    assert not list(records)
+    assert not list((tmp_path / "sandboxes").iterdir())
+    fill(False)
+    records.put(record())
+    assert reloaded(tmp_path) == [record()]
+
+
+def test_a_change_of_a_record_on_a_full_disk_holds_in_memory_and_is_written_later(
+    records: Sandboxes, tmp_path: Path, fill: Callable[[bool], None]
+) -> None:
+    """L5: an edit takes effect; a restore fails quietly until there is room."""
+    records.put(record())
+    edited = replace(record(), good={"ovn.kubernetes.io/ip_address": "10.16.0.5"})
+    fill(True)
+    records.put(edited)
+    records.restore()
+    assert records.get(edited.attachment.key) == edited
+    assert reloaded(tmp_path) == [record()], "what was there before is not torn"
+    fill(False)
+    records.restore()
+    assert reloaded(tmp_path) == [edited]
+
+
+def test_a_json_file_on_a_full_disk_holds_in_memory_and_is_written_later(
+    tmp_path: Path, fill: Callable[[bool], None]
+) -> None:
+    """L5: writing what the node scope or the chassis scope remembers raises nothing."""
+    file = JsonFile(tmp_path / "node.json")
+    file.write({"a": "1"})
+    fill(True)
+    file.write({"a": "2"})
+    file.restore()
+    assert JsonFile(tmp_path / "node.json").read() == {"a": "1"}
+    fill(False)
+    file.restore()
+    assert JsonFile(tmp_path / "node.json").read() == {"a": "2"}
+    (tmp_path / "node.json").unlink()
+    file.restore()
+    assert JsonFile(tmp_path / "node.json").read() == {"a": "2"}
+
+
+def test_records_are_loaded_where_the_directory_cannot_be_made(tmp_path: Path) -> None:
+    """L5: the agent starts all the same; marks on the node rebuild what there was."""
+    (tmp_path / "file").write_text("")
+    made = Sandboxes(tmp_path / "file" / "sandboxes", "boot")
+    made.load()
+    assert not list(made)

@@ -1,11 +1,13 @@
 """The sweep: lost records are rebuilt, garbage is seen twice, nothing is judged without a list."""
 
 import asyncio
+import errno
 
 import pytest
 
 from kit.memory import COMPLETE, UID, World, pod
 from ovnlet.core.errors import NotReady
+from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life, Record
 from ovnlet.core.resources import Port
 from ovnlet.reconcile.sweep import CAP, Sweep
@@ -22,10 +24,10 @@ class Marks:
         self.away = False
         self.ours = True
 
-    def found(self) -> list[tuple[Attachment, bool]]:
+    def found(self) -> list[Found]:
         if self.away:
             raise NotReady("no OVSDB")
-        return [(attachment, self.ours) for attachment in self.attachments]
+        return [Found(attachment, self.ours) for attachment in self.attachments]
 
 
 @pytest.fixture
@@ -246,3 +248,29 @@ async def test_nothing_is_swept_that_only_the_watch_lost(
         await settle(world)
     assert world.records.get(attachment.key) is not None
     assert world.host.networks[attachment.key]
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("where", ["found", "life"])
+async def test_out_of_descriptors_nothing_is_judged_and_nothing_ends(
+    world: World, marks: Marks, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """L5: EMFILE while marks or sandboxes are looked at; the next round starts anew."""
+    attachment = await attached(world)
+    world.records.remove(attachment.key)
+    world.host.dead.add(attachment.key)
+    world.api, marks.attachments = {}, [attachment]
+    await sweep.round()
+
+    def out(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marks if where == "found" else world.host, where, out)
+        await sweep.round()
+    await sweep.round()
+    await settle(world)
+    assert world.host.networks[attachment.key], "judged in two rounds that were not in a row"
+    await sweep.round()
+    await settle(world)
+    assert not world.host.networks[attachment.key]

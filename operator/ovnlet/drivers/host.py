@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from typing import Any, Protocol
 
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Node, PortIdentity
-from ovnlet.core.node_network import NF_TABLES
+from ovnlet.core.identity import Node, NodeInterface, PortIdentity
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     DuplicateIfaceId,
@@ -26,11 +24,10 @@ from ovnlet.core.resources import (
     Resource,
     Veth,
 )
-from ovnlet.core.resources.qos import POLICE
-from ovnlet.drivers.links.kernel_features import KernelFeatures
 from ovnlet.drivers.links.node import NodeLinks
-from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.links.traffic_control import is_in_force
+from ovnlet.drivers.links.veths import index_of
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
 
@@ -53,36 +50,6 @@ class Links(Protocol):
         ...
 
 
-class NodeState:
-    """The facts of this node for every network: MTU, datapath, what the kernel lacks."""
-
-    def __init__(self, ovs: Ovs, node_links: NodeLinks, mtu: int) -> None:
-        self._ovs, self._node_links, self._mtu = ovs, node_links, mtu
-        self.features = KernelFeatures()
-        self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
-
-    @property
-    def facts(self) -> Node:
-        """The current facts."""
-        lacking = self.features.lacking
-        if not self._node_links.has_tables:
-            lacking |= {NF_TABLES}
-        mtu = self._mtu or self._tunnel_mtu()
-        return Node(self._ovs.bridge, mtu, self._ovs.userspace, lacking)
-
-    def _tunnel_mtu(self) -> int:
-        """Return the MTU of the tunnel's link less the overhead, in bytes; 1400 if it is unknown.
-
-        Geneve takes 100 bytes (Kube-OVN's figure), 120 over IPv6.
-        """
-        address = _first_address(self._ovs.chassis.get("ovn-encap-ip", ""))
-        if address not in self._tunnel:
-            mtu = PodLinks.mtu_of(address) if address else None
-            overhead = 120 if address and address.version == 6 else 100
-            self._tunnel = {address: mtu - overhead if mtu else 1400}
-        return self._tunnel[address]
-
-
 class PortHost:
     """Implements ``reconcile.scope.Host`` for identities that have a port of br-int."""
 
@@ -96,10 +63,11 @@ class PortHost:
         return self._state.facts
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB, from which the desired network follows too."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await self._ovs.ready()
+        """Wait up to three seconds for OVSDB, from which the desired network follows too.
+
+        Raise NotReady without it.
+        """
+        await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     async def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return all that is ours of this identity, and nothing else. Raise NotReady or Taken."""
@@ -199,14 +167,36 @@ class PortHost:
         """Make ovs-vswitchd apply the filter. Raise NotReady where it does not.
 
         The kernel may have the action and ovs-vswitchd still make no filter. Then the next pass
-        shapes inside the pod instead.
+        shapes inside the pod alone. A link that went or was replaced meanwhile proves nothing.
         """
+        before = index_of(policer.host)
         await self._ovs.reapply.filter(policer.host)
         if not is_in_force(policer):
-            self._state.features.give_up(POLICE)
+            if before and before == index_of(policer.host):
+                self._state.give_up_policing(policer.host)
             raise NotReady(
                 f"ovs-vswitchd makes no filter on {policer.host} of its ingress_policing_rate"
             )
+
+
+class NodeHost(PortHost):
+    """The host of the node's own interface, beside the node's other links."""
+
+    def __init__(
+        self,
+        links: NodeLinks,
+        ovs: Ovs,
+        state: NodeState,
+        own: NodeInterface,
+        clock: Clock = untimed,
+    ) -> None:
+        super().__init__(links, ovs, state, clock)
+        self._node_links, self._own = links, own
+
+    @property
+    def prefixes(self) -> frozenset[HostPrefix]:
+        """Return the prefixes of the node's other links, as they are. Raise NodeFault."""
+        return self._node_links.prefixes(self._own)
 
 
 def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
@@ -235,11 +225,3 @@ async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, No
         await links
     finally:
         await ahead
-
-
-def _first_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the first address of `ovn-encap-ip`, from which tunnels start; None if unusable."""
-    try:
-        return ip_address(text.partition(",")[0].strip())
-    except ValueError:
-        return None

@@ -1,23 +1,23 @@
 """The host of attachments: what `PortHost` does, and which sandboxes are dead or lost."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
-from ovnlet.core import ids
+from ovnlet.core import fixed, ids
+from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life
-from ovnlet.drivers.host import NodeState, PortHost
+from ovnlet.drivers.host import PortHost
 from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.node_state import NodeState
+from ovnlet.drivers.ovs.binding_faults import BindingFaults
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
-
-
-async def _unjudged(_: str) -> None:
-    """Return None: nothing is known of the binding."""
 
 
 class SandboxHost(PortHost):
     """The host of attachments, which also reports dead sandboxes and finds lost attachments.
 
-    ``binding_fault`` returns why OVN does not bind an `iface-id`, or None while it may.
+    ``ovn_run_dir`` has the control socket of ovn-controller.
     """
 
     def __init__(
@@ -26,34 +26,48 @@ class SandboxHost(PortHost):
         ovs: Ovs,
         state: NodeState,
         clock: Clock = untimed,
-        binding_fault: Callable[[str], Awaitable[str | None]] = _unjudged,
+        ovn_run_dir: str = "/run/ovn",
     ) -> None:
         super().__init__(links, ovs, state, clock)
-        self._sandboxes, self._binding_fault = links, binding_fault
+        self._sandboxes, self._faults = links, BindingFaults(ovs, Path(ovn_run_dir))
 
     async def hopeless(self, attachment: Attachment) -> str | None:
         """Return why OVN cannot install the port, and what to do; None while it may."""
-        return await self._binding_fault(attachment.iface_id)
+        return await self._faults.of(attachment.iface_id)
 
     def life(self, attachment: Attachment) -> Life:
         """Return whether the sandbox is alive, according to the kernel."""
         return self._sandboxes.life(attachment)
 
-    def found(self) -> list[tuple[Attachment, bool]]:
-        """Return the attachments that marks on ports and links show, and whether each mark is ours.
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, and the attachment that each is of.
 
-        Those that kube-ovn-cni made have none of ours. Raise NotReady without OVSDB.
+        Raise NotReady without OVSDB.
         """
-        labelled = [(_labelled(*label), bool(label[1])) for label in self._ovs.labelled()]
-        ports = [(each, ours) for each, ours in labelled if each is not None]
-        keys = {attachment.key for attachment, _ in ports}
+        return [
+            (name, attachment_of(name, mark, labels))
+            for name, mark, labels in self._ovs.holding(iface_id)
+            if self._ovs.is_plugged(name)
+        ]
+
+    def found(self) -> list[Found]:
+        """Return the attachments that marks on ports and links show, and what kube-ovn-cni made.
+
+        Raise NotReady without OVSDB.
+        """
+        ports = [
+            Found(attachment, bool(mark), fixed.decode(labels.get(fixed.KEY, "")))
+            for name, mark, labels in self._ovs.labelled()
+            if (attachment := attachment_of(name, mark, labels)) is not None
+        ]
+        keys = {each.attachment.key for each in ports}
         others = {key for alias in self._sandboxes.aliases() if (key := ids.aliased(alias))}
         others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
         unlabelled = [Attachment.of_deletion(*key, "") for key in sorted(others - keys)]
-        return [*ports, *((each, True) for each in unlabelled if each.container_id)]
+        return [*ports, *(Found(each, True) for each in unlabelled if each.container_id)]
 
 
-def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
+def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
     """Return the attachment that a port's labels describe; None where it is of no sandbox.
 
     kube-ovn-cni's own labels have only a part of the container ID, in the name.
@@ -63,6 +77,7 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         return None
     namespace, pod = labels.get("pod_namespace", ""), labels.get("pod_name", "")
     iface_id = labels.get("iface-id", "")
+    values = fixed.decode(labels.get(fixed.KEY, ""))
     provider = iface_id.removeprefix(f"{pod}.{namespace}").removeprefix(".") or "ovn"
     return Attachment(
         *key,
@@ -72,7 +87,8 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         labels.get("iface-id-ver"),
         provider,
         boot_id="",
-        sequence=0,
+        sequence=values.sequence if values else 0,
+        routes=values.routes if values else (),
         host_link=name,
         iface_id=iface_id,
     )

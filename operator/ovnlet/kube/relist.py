@@ -41,7 +41,6 @@ class Relist(Generic[T]):
         selector = store.kind.selector
         self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(CHUNK)}
         self._requested = asyncio.Event()
-        self._requested.set()
         self._lock = asyncio.Lock()
         self.there = False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from ovnlet.core.errors import NotConverged, OvnletError
+from ovnlet.core.errors import NodeFault, NotConverged, OvnletError
 from ovnlet.core.identity import Identity
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import Network
@@ -82,6 +82,12 @@ class Loop:
         Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. Repeated passes
         converge: whatever a failed one left is drift for the next.
         """
+        try:
+            return await self._reconcile(key)
+        except OSError as error:  # a full disk, or no descriptor left: the node's matter
+            raise NodeFault(f"{type(error).__name__}: {error}") from error
+
+    async def _reconcile(self, key: Key) -> Outcome | None:
         scope = self._scopes[key.scope]
         await scope.host.ready()
         target = scope.target(key.own)

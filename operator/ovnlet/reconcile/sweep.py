@@ -12,7 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
+from ovnlet.core.fixed import Found, restored
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.records import Records
@@ -28,8 +29,8 @@ CAP = 50
 class Marked(Protocol):
     """The attachments that marks on the node show. ``drivers.host`` implements it."""
 
-    def found(self) -> Iterable[tuple[Attachment, bool]]:
-        """Return each attachment, and whether its mark is ours.
+    def found(self) -> Iterable[Found]:
+        """Return each attachment.
 
         ``netns``, ``pod`` and ``uid`` are empty where the marks do not have them. An attachment
         without our mark was made by kube-ovn-cni: it is adopted while its pod exists, and never
@@ -59,14 +60,13 @@ class Sweep:
         self._suspects: set[AttachmentKey] = set()
 
     async def round(self) -> None:
-        """Search once. With OVSDB or the API server away, judge nothing and forget all suspects."""
+        """Search once. Where a look fails, judge nothing and forget all suspects.
+
+        It fails with OVSDB or the API server away, or with the agent out of descriptors.
+        """
         try:
-            found = [each for each in self._marked.found() if self._is_unknown(each[0])]
-            known = [record.attachment for record in self._records]
-            if suspects := self._judged(found, known):
-                await self._refresh()
-                suspects = self._judged(found, known)
-        except NotReady as reason:
+            suspects = await self._judge()
+        except (NotReady, NodeFault, OSError) as reason:
             self._suspects.clear()
             log.info("nothing is removed", reason=str(reason))
             return
@@ -76,12 +76,25 @@ class Sweep:
             self._passes.add(key)
         self._suspects = set(suspects)
 
+    async def _judge(self) -> dict[AttachmentKey, Attachment]:
+        """Return what is garbage; list the pods for that only if something is suspect."""
+        found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
+        known = [record.attachment for record in self._records]
+        if not self._judged(found, known):
+            return {}
+        await self._refresh()
+        return self._judged(found, known)
+
     def _judged(
-        self, found: Iterable[tuple[Attachment, bool]], known: Iterable[Attachment]
+        self, found: Iterable[Found], known: Iterable[Attachment]
     ) -> dict[AttachmentKey, Attachment]:
-        """Rebuild what can be rebuilt; return what is garbage by the pods as they are known now."""
-        left = [each for each in found if self._is_unknown(each[0]) and not self._rebuild(each[0])]
-        garbage = [each for each, ours in left if ours and self._is_garbage(each)]
+        """Rebuild what can be rebuilt; return what is garbage by the pods as they are known."""
+        left = [
+            each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
+        ]
+        garbage = [
+            each.attachment for each in left if each.ours and self._is_garbage(each.attachment)
+        ]
         garbage += [each for each in known if self._missed_its_del(each)]
         return {attachment.key: attachment for attachment in garbage}
 
@@ -91,11 +104,12 @@ class Sweep:
             attachment.key
         )
 
-    def _rebuild(self, attachment: Attachment) -> bool:
+    def _rebuild(self, found: Found) -> bool:
         """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
 
         Only if the sandbox is alive and its pod is known.
         """
+        attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
             pod is None
@@ -110,9 +124,10 @@ class Sweep:
             attachment,
             uid=pod.uid,
             boot_id=self._records.boot_id,
-            sequence=self._records.next_sequence(),
+            sequence=attachment.sequence or self._records.next_sequence(),
         )
-        self._scope.remember(Record(rebuilt))
+        good = restored(found.fixed, pod.annotations, rebuilt.provider, rebuilt.ifname)
+        self._scope.remember(Record(rebuilt, good))
         self._passes.add(rebuilt.key)
         return True
 

@@ -23,8 +23,8 @@ from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers.host import NodeState
 from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
 from ovnlet.drivers.sandbox_host import SandboxHost
@@ -46,7 +46,8 @@ _MOVED = pods.network(
 # How many forms of each foreign operation there are.
 _FORMS = {
     drift.down_and_up: 4,
-    drift.change_link: 16,
+    drift.change_link: 20,
+    drift.lose_loopback: 1,
     drift.delete_link: 2,
     drift.add_address: 18,
     drift.change_address: 10,
@@ -166,6 +167,7 @@ def run_story(
         def run(world: laws.World) -> None:
             node = FakeAndRealNode(attachment, bed, database)
             node.clean()
+            bed.pod.ip("link", "set", "lo", "up")
             runner.run(StoryRun(host, node, attachment).run(world))
 
         yield run

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.identity import Attachment, AttachmentKey
-from ovnlet.drivers.linux.notifications import Namespaces, listen
+from ovnlet.drivers.linux.notifications import Namespaces
+from ovnlet.drivers.watch import sockets
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.scope import Key
 
@@ -106,7 +107,7 @@ async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hi
 @pytest.mark.review2
 async def test_many_notifications_are_read_at_once_l11(bed: Bed, hints: Hints) -> None:
     """L11: each of a batch counts for its namespace; routes of the kernel's own do not come."""
-    listener = listen(1 << 4, everywhere=True)  # addresses of IPv4
+    listener = sockets.of_links(everywhere=True)
     namespaces = Namespaces(listener, 64)
     for space, many in ((bed.pod, 40), (bed.node, 30)):
         words = ["ip", "-n", space.name, "-batch", "-"]

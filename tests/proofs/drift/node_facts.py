@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from proofs.drift import forwarding, openflow
 from proofs.drift.observe import Facts, Target
 
 # The target that stands for the node itself; no pod is named like it.
@@ -18,7 +19,7 @@ NODE = Target("(node)", "", "", "", "", ("", ""), "")
 CONF, BIN = Path("/etc/cni/net.d"), Path("/opt/cni/bin")
 CONFLIST, PLUGIN = CONF / "01-ovnlet.conflist", BIN / "ovnlet"
 BRIDGE = "br-int"
-_KEYS = ("system-id", "ovn-")
+_KEYS = ("system-id", "hostname", "ovn-")
 # The agent writes it in other words to have ovn-controller connect to a bridge that was made again.
 _REWRITTEN = "ovn-bridge-remote"
 _ASK = (
@@ -30,7 +31,12 @@ _ASK = (
 
 def observe_node() -> Facts:
     """Return every fact of the node that is compared."""
-    return {**dict(_files()), **dict(_chassis())}
+    return {**dict(_files()), **dict(_chassis()), **dict(_flows())}
+
+
+def _flows() -> Iterator[tuple[str, str]]:
+    for table in forwarding.TABLES:
+        yield f"table {table}", "has flows" if openflow.has_flows(table) else "is empty"
 
 
 def _files() -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proofs.drift import forwarding
 from proofs.drift.faults import Fault, tools
 from proofs.drift.node_facts import BRIDGE, CONF, CONFLIST, PLUGIN
 
@@ -39,8 +40,6 @@ CHASSIS = [
         "chassis keys cleared",
         "chassis ",
         "ovs-vsctl clear Open_vSwitch . external_ids",
-        # Nobody's key of ours: ovn-controller names the chassis by it.
-        cleanup=("sh -c 'ovs-vsctl set Open_vSwitch . external_ids:hostname=$(hostname)'",),
     ),
     # ovn-controller corrects both columns itself, unless it is paused or its own key is gone.
     _fault(
@@ -57,4 +56,4 @@ CHASSIS = [
         f" -- set bridge {BRIDGE} datapath_type={OTHER_DATAPATH}",
     ),
 ]
-NODE_FAULTS = [*FILES, *CHASSIS]
+NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE]

@@ -47,10 +47,12 @@ def provisioned(
 def let_agent_manage_chassis(bed: Bed) -> None:
     """Let the agent set the chassis' settings: here nothing else restores them after a wipe.
 
-    The address of OVN's database is a setting, so that another one in OVSDB is drift.
+    The addresses of OVN's database and of the tunnels are settings: others in OVSDB are drift.
     """
     remote = f"OVNLET_OVN_REMOTE=ssl:{layout.CONTROL_IP}:{layout.SB_PORT}"
-    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage", remote)
+    encap = bed.node().vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-encap-ip")
+    tunnel = f"OVNLET_ENCAP_IP={encap.strip().strip(chr(34))}"
+    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage", remote, tunnel)
     bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
 
 

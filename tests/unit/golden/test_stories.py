@@ -135,13 +135,11 @@ def words(resource: Resource) -> str:
 
 def changed(resource: Resource, changes: Facts) -> Resource:
     if isinstance(resource, Port):
-        orphaned = changes.get("orphaned", False)
-        labels = {
-            **resource.ids,
-            **{name: value for name, value in changes.items() if name != "orphaned"},
-        }
+        facts = {name: changes[name] for name in ("orphaned", "blocked") if name in changes}
+        own = {name: value for name, value in changes.items() if name not in facts}
+        labels = {**resource.ids, **own}
         kept = frozenset((name, value) for name, value in labels.items() if value is not None)
-        return replace(resource, external_ids=kept, orphaned=orphaned)
+        return replace(resource, external_ids=kept, **dict(_typed(facts)))
     return replace(resource, **dict(_typed(changes)))
 
 
@@ -152,7 +150,7 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
-            case "emptied":
+            case "emptied" | "blocked":
                 yield name, tuple(value)
             case _:
                 yield name, value

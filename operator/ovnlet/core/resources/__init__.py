@@ -9,7 +9,15 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile
-from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
+from ovnlet.core.resources.netlink import (
+    Address,
+    CompetingRoute,
+    Loopback,
+    Nic,
+    Offload,
+    Route,
+    Veth,
+)
 from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
 from ovnlet.core.resources.qos import (
@@ -32,6 +40,7 @@ Resource = (
     | Veth
     | Sysctl
     | Offload
+    | Loopback
     | Address
     | Route
     | CompetingRoute
@@ -73,6 +82,7 @@ ORDER: tuple[type[Resource], ...] = (
     Veth,
     Sysctl,
     Offload,
+    Loopback,
     Address,
     Route,
     CompetingRoute,
@@ -102,6 +112,7 @@ __all__ = [
     "Key",
     "LeafQdisc",
     "Limited",
+    "Loopback",
     "Masquerade",
     "Network",
     "Nic",

@@ -9,10 +9,13 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from typing import ClassVar
 
 # Routes of this protocol inside a pod are ours (rtm_protocol; iproute2's rt_protos does not assign
 # 157).
 PROTOCOL = 157
+# Values of ``Route.later``. A route of our protocol with any other metric was not made here.
+LATER = range(100, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Veth:
 
     ``mac`` is the MAC of the pod's end, lower case with colons. ``mtu`` is in bytes and applies to
     both ends; an observed pair whose ends differ shows the wrong one. ``alias`` is the IFLA_IFALIAS
-    of the pod's end, which marks it as ours.
+    of the pod's end, which marks it as ours. ``arp`` is whether the pod's end resolves neighbours
+    (no IFF_NOARP).
     """
 
     host: str
@@ -31,6 +35,7 @@ class Veth:
     alias: str
     host_up: bool = True
     pod_up: bool = True
+    arp: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -67,6 +72,29 @@ class Offload:
 
 
 @dataclass(frozen=True, slots=True)
+class Loopback:
+    """The pod's link `lo`.
+
+    A runtime sets it up before an ADD and down before a DEL, often by a plugin of its own. So it
+    counts as down only if a later look finds it down too.
+    """
+
+    veth: tuple[object, ...]
+    up: bool = True
+    name: ClassVar[str] = "lo"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The name, the same in every pod."""
+        return ("loopback", self.name)
+
+    @property
+    def within(self) -> tuple[object, ...]:
+        """The key of the pod's own link, without which the pod has no network of ours."""
+        return self.veth
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """An address with its prefix on the pod's end.
 
@@ -93,18 +121,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route with our protocol in the pod's main table; ``via`` None is connected (scope link)."""
+    """A route with our protocol in the pod's main table; ``via`` None is connected (scope link).
+
+    ``later`` is added to the usual metric of its family: another interface's route to the same
+    destination comes first. The kernel cannot change a metric, so it is part of the key.
+    """
 
     veth: tuple[object, ...]
     pod: str
     destination: IPv4Network | IPv6Network
     via: IPv4Address | IPv6Address | None
     source: IPv4Address | IPv6Address | None
+    later: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The interface and the destination."""
-        return ("route", self.pod, self.destination)
+        """The interface, the destination, and ``later`` if the metric is not the usual one."""
+        later = ("later", self.later) if self.later else ()
+        return ("route", self.pod, self.destination, *later)
 
     @property
     def within(self) -> tuple[object, ...]:
@@ -150,7 +184,8 @@ class CompetingRoute:
 class Nic:
     """The link of an internal port, on the node itself.
 
-    ovs-vswitchd creates it, and removes it with its port.
+    ovs-vswitchd creates it, and removes it with its port. ``arp`` is whether it resolves neighbours
+    (no IFF_NOARP).
     """
 
     port: tuple[object, ...]
@@ -158,6 +193,7 @@ class Nic:
     mac: str
     mtu: int
     up: bool = True
+    arp: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:

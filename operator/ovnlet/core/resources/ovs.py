@@ -5,9 +5,10 @@ from dataclasses import dataclass
 # The only keys of Interface.external_ids that ovnlet writes or removes. All others stay as they
 # are: overwriting the map would erase ovn-controller's `ovn-installed` for good.
 MARK = "ovnlet"
-OWNED_IDS = frozenset(
-    {MARK, "iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip"}
-)
+# What an ADD fixed, for an agent that has lost its record: see core.fixed.
+FIXED_VALUES = "ovnlet-fixed"
+_LABELS = ("iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip")
+OWNED_IDS = frozenset({MARK, FIXED_VALUES, *_LABELS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Port:
     ``orphaned`` is only observed: OVN considers the Interface installed, but its link is gone. A
     new link under such a row would keep the stale `ovn-installed`, so the row must be removed
     first; that is why the flag is part of the key. ``uninstalled`` is only observed too: a plugged
-    port has lost OVN's `ovn-installed`.
+    port has lost OVN's `ovn-installed`. ``blocked`` are flags that stop its traffic in the switch,
+    such as `no-forward`; they are never desired.
 
     ``internal`` is a port whose link ovs-vswitchd itself creates, with the ``mac`` and ``mtu`` of
     its row.
@@ -31,6 +33,7 @@ class Port:
     internal: bool = False
     mac: str | None = None
     mtu: int | None = None
+    blocked: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -14,10 +14,7 @@ import sys
 
 from ovnlet.drivers.linux.rtnetlink import DELADDR, DELROUTE, NEWADDR, NEWROUTE
 
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-_SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
-# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
-_BUFFER = 8 << 20
+_SO_ATTACH_FILTER = 26
 _SCOPE_LINK, _BY_KERNEL, _REPLACE_HIGH = 253, 2, 0x01
 # Classic BPF: load a byte at an offset, compare, test bits, return the length to keep.
 _LOAD, _EQUAL, _BITS, _RETURN = 0x30, 0x15, 0x45, 0x06
@@ -68,30 +65,17 @@ class _Message(ctypes.Structure):
     _fields_ = (("header", _Header), ("received", ctypes.c_uint))
 
 
-def listen(groups: int, *, everywhere: bool) -> socket.socket:
-    """Return a socket for these groups of rtnetlink in its own namespace, or ``everywhere``.
+def drop_the_kernels_own(listener: socket.socket) -> None:
+    """Have the kernel drop notifications of what it made by itself.
 
-    That is every namespace that has an id in its own. The kernel drops notifications of link-local
-    addresses (duplicate address detection ends a second after every ADD) and of routes that it made
-    itself: they are not ours and replace nothing of ours. One with NLM_F_REPLACE always arrives.
-    Raise OSError without the capability.
+    These are link-local addresses (duplicate address detection ends a second after every ADD) and
+    routes of protocol `kernel`. They are not ours and replace nothing of ours. A notification with
+    NLM_F_REPLACE always arrives. Raise OSError where the kernel refuses.
     """
-    listener = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-    )
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        code = b"".join(struct.pack("=HBBI", *each) for each in _FILTER)
-        buffer = ctypes.create_string_buffer(code, len(code))
-        program = struct.pack("@HP", len(_FILTER), ctypes.addressof(buffer))
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-        if everywhere:
-            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-        listener.bind((0, groups))
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    code = b"".join(struct.pack("=HBBI", *each) for each in _FILTER)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(_FILTER), ctypes.addressof(buffer))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 class Namespaces:
@@ -112,7 +96,7 @@ class Namespaces:
             header.vectors, header.vector_count = ctypes.addressof(self._vector), 1
             header.control = ctypes.addressof(self._control) + number * slot
             header.control_length = slot
-        self._fresh = bytes(self._messages)
+        self._fresh, self._used = bytes(self._messages), many
         self._ids = memoryview(self._control).cast("B").cast("i")
         self._first, self._step = socket.CMSG_LEN(0) // 4, slot // 4
 
@@ -121,11 +105,12 @@ class Namespaces:
 
         Raise OSError, with ENOBUFS where the kernel has dropped some.
         """
-        ctypes.memmove(self._messages, self._fresh, len(self._fresh))
-        ctypes.memset(self._control, 0xFF, len(self._control))
+        ctypes.memmove(self._messages, self._fresh, self._used * ctypes.sizeof(_Message))
+        ctypes.memset(self._control, 0xFF, self._used * self._step * 4)
         got = _libc.recvmmsg(
             self._listener.fileno(), self._messages, self._many, _MSG_DONTWAIT, None
         )
+        self._used = max(got, 0)
         if got >= 0:
             return self._ids[self._first : got * self._step : self._step].tolist()
         if (number := ctypes.get_errno()) == errno.EAGAIN:

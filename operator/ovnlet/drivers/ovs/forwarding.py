@@ -38,7 +38,7 @@ _BACK = 10.0
 
 
 class Forwarding:
-    """Looks every second.
+    """A look at flows and port flags, repeated every second.
 
     ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
     ``installed`` returns whether OVN has installed a port of this bridge, so that it must have
@@ -91,11 +91,10 @@ class Forwarding:
         return port.flags if port else ()
 
     async def clear_flags(self, names: Iterable[str]) -> None:
-        """Clear the flags of these ports. Raise NotReady or NodeFault."""
-        ports = [self._flagged[name] for name in names if name in self._flagged]
-        if ports:
-            await openflow.clear_flags(self._socket, ports)
-            await self.look()
+        """Clear the flags of these ports, as far as they are there. Raise NotReady or NodeFault."""
+        present = (await openflow.look(self._socket)).ports
+        await openflow.clear_flags(self._socket, [present[n] for n in names if n in present])
+        await self.look()
 
     async def reinstall(self) -> None:
         """Make ovn-controller connect to the bridge again, and wait until its flows are there.

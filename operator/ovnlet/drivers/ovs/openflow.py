@@ -60,9 +60,9 @@ async def look(socket: Path) -> Look:
             bodies[kind] += body[8:]
             if not flags & _MORE:
                 left.discard(kind)
-    tables = _TABLE_STATS.iter_unpack(bodies[_TABLE])
-    flows = {table: count for table, count, _, _ in tables if count}
-    return Look(flows, dict(_ports(bodies[_PORT_DESC])))
+        tables = _TABLE_STATS.iter_unpack(bodies[_TABLE])
+        flows = {table: count for table, count, _, _ in tables if count}
+        return Look(flows, dict(_ports(bodies[_PORT_DESC])))
 
 
 async def clear_flags(socket: Path, ports: Sequence[SwitchPort]) -> None:
@@ -78,6 +78,8 @@ def _ports(body: bytes) -> Iterator[tuple[str, SwitchPort]]:
     at = 0
     while at < len(body):
         number, length, mac, name, config, _ = _PORT.unpack_from(body, at)
+        if length < _PORT.size:
+            raise ValueError(f"a port of {length} bytes")
         flags = tuple(text for bit, text in FLAGS.items() if config & bit)
         yield name.rstrip(b"\0").decode(errors="replace"), SwitchPort(number, mac, flags)
         at += length
@@ -100,7 +102,9 @@ class _Peer:
         """Return the body of the next message of this kind; answer echo requests meanwhile."""
         while True:
             header = await self._reader.readexactly(_HEADER.size)
-            _, found, length, transaction = _HEADER.unpack(header)
+            version, found, length, transaction = _HEADER.unpack(header)
+            if not 0 < version <= _VERSION:
+                raise ValueError(f"version {version}")
             body = await self._reader.readexactly(length - _HEADER.size)
             if found == kind:
                 return body
@@ -126,3 +130,5 @@ async def _connection(socket: Path) -> AsyncIterator[_Peer]:
         raise NotReady(f"{socket.name} did not answer for {_TIMEOUT:g} s") from None
     except (OSError, asyncio.IncompleteReadError) as error:
         raise NotReady(f"{socket.name}: {error}") from error
+    except (struct.error, ValueError, KeyError) as error:
+        raise NodeFault(f"{socket.name}: not OpenFlow: {error!r}") from error

@@ -6,14 +6,18 @@ or foreign file is logged and skipped: the mark in OVSDB and the alias in the po
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import structlog
 
 from ovnlet.core import annotations
+from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
+from ovnlet.drivers.store import atomic
 
 log = structlog.get_logger("sandboxes")
 _VERSION = 1
@@ -38,11 +42,17 @@ class Sandboxes:
         self._sequence = 0
 
     def load(self) -> None:
-        """Read all records. Remove those of an earlier boot, whose namespaces are gone."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in sorted(self._directory.iterdir()):
-            if path.suffix != _SUFFIX:
-                continue
+        """Read all records. Remove those of an earlier boot, whose namespaces are gone.
+
+        A directory that cannot be read counts as empty: marks on the node rebuild its records.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths = sorted(path for path in self._directory.iterdir() if path.suffix == _SUFFIX)
+        except OSError as error:
+            log.warning("records cannot be read", path=str(self._directory), error=str(error))
+            paths = []
+        for path in paths:
             try:
                 record = decode(path.read_text())
             except (OSError, ValueError, TypeError, KeyError) as error:
@@ -52,6 +62,9 @@ class Sandboxes:
                 path.unlink(missing_ok=True)
                 continue
             self._keep(record)
+            if path != (named := self._path(record.attachment.key)):
+                with suppress(OSError):  # it is tried again at the next start
+                    path.rename(named)  # from a release that did not escape dots
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
@@ -91,11 +104,14 @@ class Sandboxes:
                 intact = False
             if not intact:
                 log.warning("record written again", path=str(path))
-                self._write(path, record)
+                self._write_or_log(path, record)
 
     def next_sequence(self) -> int:
-        """Return the number of the next ADD received."""
-        self._sequence += 1
+        """Return the number of the next ADD received.
+
+        At least the milliseconds since boot, so that none is used twice if all records are lost.
+        """
+        self._sequence = max(self._sequence + 1, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3))
         return self._sequence
 
     @property
@@ -104,23 +120,39 @@ class Sandboxes:
         return self._boot_id
 
     def put(self, record: Record) -> None:
-        """Keep a record, in memory and on disk; write nothing if it is unchanged."""
-        if self._records.get(record.attachment.key) == record:
+        """Keep a record, in memory and on disk; write nothing if it is unchanged.
+
+        Raise NodeFault if a new one cannot be written: nothing may be made on the node without it.
+        A change of a known one stays in memory then, and ``restore`` writes it.
+        """
+        before, path = self._records.get(record.attachment.key), self._path(record.attachment.key)
+        if before == record:
             return
-        self._write(self._path(record.attachment.key), record)
+        if before is not None:
+            self._write_or_log(path, record)
+        else:
+            try:
+                self._write(path, record)
+            except OSError as error:
+                reason = error.strerror or error
+                raise NodeFault(f"the record {path} cannot be written: {reason}") from error
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        """Remove a record, in memory and on disk."""
+        """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
+        self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
             self._drop(record)
-        self._path(key).unlink(missing_ok=True)
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
-        fresh.rename(path)
+        atomic.write(path, json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+
+    def _write_or_log(self, path: Path, record: Record) -> None:
+        try:
+            self._write(path, record)
+        except OSError as error:
+            log.warning("record cannot be written yet", path=str(path), error=str(error))
 
     def _keep(self, record: Record) -> None:
         key, attachment = record.attachment.key, record.attachment
@@ -150,11 +182,19 @@ class Sandboxes:
             del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        """Return the file of a record. Raise ValueError where the key would leave the directory."""
+        """Return the file of a record, a different one for each key.
+
+        Raise ValueError where the key would leave the directory.
+        """
         container_id, ifname = key
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
-        return self._directory / f"{container_id}.{ifname}{_SUFFIX}"
+        return self._directory / f"{_escaped(container_id)}.{_escaped(ifname)}{_SUFFIX}"
+
+
+def _escaped(part: str) -> str:
+    """Return a part of a file's name without dots, of which one separates the parts."""
+    return part.replace("%", "%25").replace(".", "%2E")
 
 
 def _subnet(record: Record) -> str:

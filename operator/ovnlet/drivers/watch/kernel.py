@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.linux.namespaces import opened
-from ovnlet.drivers.linux.notifications import Namespaces, listen
+from ovnlet.drivers.linux.notifications import Namespaces
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
     DELLINK,
@@ -28,16 +28,14 @@ from ovnlet.drivers.linux.rtnetlink import (
     get_nsid,
     nsid,
 )
-from ovnlet.drivers.linux.transport import NETFILTER, Garbled, Socket, attributes, messages
+from ovnlet.drivers.linux.transport import Garbled, Socket, attributes, messages
+from ovnlet.drivers.watch import sockets
+from ovnlet.drivers.watch.paced import PacedReader
 from ovnlet.reconcile.budget import Bucket
 from ovnlet.reconcile.scope import Key
 
-# Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
-_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
-_TABLES = 1 << 6  # NFNLGRP_NFTABLES
-# Datagrams of one batch, batches without a pause at once and a second, and the pause of a storm in
-# seconds. At most 250,000 notifications a second are read.
-_DATAGRAMS, _BURST, _READS, _PAUSE = 512, 100, 20, 0.002
+# Notifications of one read: 200,000 a second at most are read in a storm of the pods.
+_DATAGRAMS = 128
 _LOST_EVERY = 5.0
 _IFNAME = 3
 _Entry = TypeVar("_Entry")
@@ -62,7 +60,7 @@ class _Followed:
 class Watch:
     """Calls ``changed(key)`` for a change, and ``lost()`` where notifications were dropped.
 
-    A storm of the pods is read in batches with pauses, so that a pod that changes its own network
+    A storm of the pods is read in batches at intervals, so that a pod that changes its own network
     in a loop costs a few per cent of a core. What the kernel drops (ENOBUFS) makes one ``lost()``
     in five seconds.
     """
@@ -73,48 +71,64 @@ class Watch:
         self._by_index: dict[int, Key] = {}
         self._by_name: dict[str, Key] = {}
         self._by_table: dict[str, Key] = {}
+        self._of_addresses: Key | None = None
         self._followed: dict[Key, _Followed] = {}
-        self._reads, self._losses = Bucket(_BURST, 1 / _READS), Bucket(1, _LOST_EVERY)
+        self._losses = Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
-        self._paused: asyncio.TimerHandle | None = None
         self._node: socket.socket | None = None
         self._pods: socket.socket | None = None
+        self._paced: PacedReader | None = None
         self._tables: socket.socket | None = None
+        self._broken: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Listen until cancelled, whether ``start`` was called before or not.
+
+        Raise what reading or following up a notification raised. Another call listens again, and
+        begins with ``lost()``. Raise NodeFault as ``start`` does.
+        """
+        is_new = self._node is None
+        if is_new:
+            self.start()
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            if is_new:
+                self._report_lost()
+            await self._broken
+        finally:
+            self._broken = None
+            self.close()
 
     def start(self) -> None:
         """Begin to listen. Raise NodeFault without the capability for other namespaces."""
-        loop = asyncio.get_running_loop()
-        try:
-            self._node = listen(_GROUPS, everywhere=False)
-            self._pods = listen(_GROUPS, everywhere=True)
-        except OSError as error:
-            needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
-            raise NodeFault(
-                f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
-            ) from error
+        self._node = sockets.of_links(everywhere=False)
+        self._pods = sockets.of_links(everywhere=True)
+        self._tables = sockets.of_tables()
         self._namespaces = Namespaces(self._pods, _DATAGRAMS)
-        loop.add_reader(self._node, self._read_node)
-        loop.add_reader(self._pods, self._read_pods)
-        with suppress(OSError):  # a kernel without nf_tables
-            self._tables = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
-            )
-            self._tables.bind((0, _TABLES))
-            loop.add_reader(self._tables, self._read_tables)
+        self._paced = PacedReader(self._pods, self._read_pods, self._add_reader)
+        self._add_reader(self._node.fileno(), self._read_node)
+        if self._tables is not None:
+            self._add_reader(self._tables.fileno(), self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
-        for timer in (self._paused, self._lost_later):
-            if timer is not None:
-                timer.cancel()
+        if self._lost_later is not None:
+            self._lost_later.cancel()
+        if self._paced is not None:
+            self._paced.close()
         for listener in (self._node, self._pods, self._tables):
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._node = self._pods = self._tables = None
+        self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
-        """Follow a link of the node, the namespace at a path and a table for this key, no more."""
+    def follow(
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+    ) -> None:
+        """Follow a link of the node, the namespace at a path and a table for this key, no more.
+
+        With ``addresses``, follow the addresses of all links of the node; only one key can.
+        """
         self.forget(key)
         index, namespace = 0, -1
         with Socket() as host:
@@ -129,6 +143,8 @@ class Watch:
         self._by_name[link] = key
         if table:
             self._by_table[table] = key
+        if addresses:
+            self._of_addresses = key
         self._followed[key] = _Followed(link, index, namespace, table)
 
     def follows(self, key: Key) -> bool:
@@ -142,41 +158,41 @@ class Watch:
         _drop(self._by_name, followed.link, key)
         _drop(self._by_index, followed.index, key)
         _drop(self._by_table, followed.table, key)
+        self._of_addresses = None if self._of_addresses == key else self._of_addresses
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
             if not keys:
                 del self._by_namespace[followed.namespace]
 
-    def _read_pods(self) -> None:
-        """Hint who follows the namespaces of one batch, then pause if this happens too often."""
+    def _add_reader(self, listener: int, read: Callable[[], None]) -> None:
+        """Have it read when it is readable. What that raises ends ``run``, and all reading."""
+
+        def guarded() -> None:
+            try:
+                read()
+            except Exception as error:
+                if self._broken is None or self._broken.done():
+                    raise
+                self.close()
+                self._broken.set_exception(error)
+
+        asyncio.get_running_loop().add_reader(listener, guarded)
+
+    def _read_pods(self) -> bool:
+        """Hint the keys of the namespaces that a batch is of; return whether there was any."""
         try:
-            found = set(self._namespaces.read())
+            found = self._namespaces.read()
         except OSError as error:
-            self._lost()
-            self._pause()
             if error.errno != errno.ENOBUFS:
                 raise
-            return
-        for key in {key for each in found for key in self._by_namespace.get(each, ())}:
+            self._lost()
+            return True
+        for key in {key for each in set(found) for key in self._by_namespace.get(each, ())}:
             self._changed(key)
-        now = asyncio.get_running_loop().time()
-        if self._reads.wait(now):
-            self._pause()
-        else:
-            self._reads.spend(now)
-
-    def _pause(self) -> None:
-        """Stop reading for 10 ms. The kernel queues meanwhile, and drops what does not fit."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._pods)  # type: ignore[arg-type]  # it is open: this is its reader
-        self._paused = loop.call_later(_PAUSE, self._resume)
-
-    def _resume(self) -> None:
-        self._paused = None
-        asyncio.get_running_loop().add_reader(self._pods, self._read_pods)  # type: ignore[arg-type]
+        return bool(found)
 
     def _read_node(self) -> None:
-        """Hint who follows the links of the node that a batch of datagrams is about."""
+        """Hint the keys that a batch of notifications of the node's own is about."""
         assert self._node is not None  # noqa: S101 - the reader is removed before the socket is
         touched: set[Key] = set()
         for _ in range(_DATAGRAMS):
@@ -231,13 +247,13 @@ class Watch:
             self._lost()
 
     def _of_address(self, kind: int, body: bytes) -> Key | None:
-        """Return the key that follows the link of the node that an address or a route is on."""
+        """Return the key that follows the link that an address or a route is on, or addresses."""
         if kind not in _INSIDE:
             return None
         if kind in (NEWADDR, DELADDR):
             (index,) = struct.unpack_from("=I", body, 4)
-        else:
-            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+            return self._by_index.get(index, self._of_addresses)
+        index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
         return self._by_index.get(index)
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:

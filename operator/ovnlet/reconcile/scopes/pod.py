@@ -13,40 +13,20 @@ from ovnlet.core import annotations, settled_annotations
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
-from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
-from ovnlet.core.shaping import unenforced
 from ovnlet.core.values import split
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
-from ovnlet.reconcile.outcome import Notice, Outcome, Target
+from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.pod_host import PodHost
 from ovnlet.reconcile.records import Records
-from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.scope import Key
+from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
-
-
-class PodHost(Host, Protocol):
-    """The drivers of attachments. ``drivers.host`` implements it."""
-
-    @property
-    def node(self) -> Node:
-        """The facts of this node."""
-        ...
-
-    def life(self, attachment: Attachment) -> Life:
-        """Return whether the sandbox is alive."""
-        ...
-
-    async def installed(self, attachment: Attachment) -> None:
-        """Wait without a bound until OVN has installed the port."""
-        ...
-
-    async def hopeless(self, attachment: Attachment) -> str | None:
-        """Return why OVN cannot install the port, and what to do; None while it may."""
-        ...
 
 
 class Follower(Protocol):
@@ -253,8 +233,6 @@ class PodScope:
         if edited:
             self.remember(replace(record, good=good))
             self._passes.force(attachment.key)
-        rounded = [Notice("AnnotationRounded", text) for text in allocation.notices]
-        lacking = unenforced(allocation.qos, self.host.node)
         return Target(
             attachment,
             desired,
@@ -262,7 +240,7 @@ class PodScope:
             edited=edited,
             first=record.good is None,
             problems=allocation.problems,
-            notices=(*rounded, *(Notice("RateNotEnforced", text) for text in lacking)),
+            notices=notices(allocation, self.host.node, attachment.host_link),
         )
 
     def _now(self, record: Record) -> Mapping[str, str]:
@@ -272,7 +250,8 @@ class PodScope:
             now = record.good
         if now is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        facts = self._subnet(annotations.switch(now, record.attachment.provider))
+        # The Subnet is fixed at ADD, whatever `logical_switch` is edited to.
+        facts = self._subnet(annotations.switch(record.good or now, record.attachment.provider))
         if facts is None:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)

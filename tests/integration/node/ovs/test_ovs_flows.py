@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from integration.node.ovs.vswitch import Hints, PrivateSwitch, eventually, until
+from integration.node.ovs.vswitch import (
+    Hints,
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+    until,
+)
 from kit.memory import Recorded
 from ovnlet.core.chassis import FlowsIdentity
+from ovnlet.core.identity import Attachment
+from ovnlet.core.plan import diff
 from ovnlet.drivers.ovs.forwarding import TABLES, FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import unixctl
@@ -188,3 +198,32 @@ async def test_a_bridge_that_is_not_there_is_no_loss_f1(tmp_path: Path) -> None:
     forwarding = Forwarding("br-int", tmp_path, tmp_path, installed=lambda: True)
     await forwarding.look()
     assert not forwarding.emptied
+
+
+@pytest.mark.parametrize("flag", ["no-forward", "no-receive", "no-packet-in"])
+async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
+    switch: PrivateSwitch, attachment: Attachment, flag: str
+) -> None:
+    hints: list[str] = []
+    here = switch.directory
+    forwarding = Forwarding("br-int", here, here, installed=lambda: False, blocked=hints.append)
+    ovs = Ovs(str(switch.socket), "br-int", forwarding=forwarding)
+    ovs.start()
+    await ovs.ready()
+    port = desired_port(attachment)
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name}p")
+    await ovs.apply(ensure(port))
+    await ovs.plugged(port.name)
+    chassis = Chassis(switch)
+    chassis.ofctl("mod-port", "br-int", port.name, flag)
+    await forwarding.look()
+    assert hints == [port.name]
+    (step,) = diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
+    assert str(step) == f"~ Port br-int {port.name}: blocked {flag} -> none"
+    await ovs.apply([step])
+    assert not diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
+    assert flag.upper().replace("RECEIVE", "RECV").replace("-", "_").replace(
+        "FORWARD", "FWD"
+    ) not in (chassis.ofctl("dump-ports-desc", "br-int"))
+    await ovs.apply(remove(port))
+    await ovs.close()
