@@ -128,7 +128,7 @@ PARTS: dict[str, tuple[Callable[[Injection, Patch], Any], int]] = {
     "health checks": (HealthChecks, 3),
     "flow checks": (FlowChecks, 2),
     "ovsdb": (Ovsdb, 6),
-    "kernel watch": (KernelWatch, 4),
+    "kernel watch": (KernelWatch, 5),
     "file watch": (FileNotifications, 4),
     "probes": (ProbesServer, 2),
     "watch of the API server": (ApiWatch, 4),

@@ -114,15 +114,20 @@ class KernelWatch:
     def __init__(self, injection: Injection, patch: Patch) -> None:
         self.reports = 0
         self._theirs: socket.socket | None = None
+        self._others: list[socket.socket] = []
         patch.setattr(sockets, "of_links", injection.wrap(self._open))
         patch.setattr(sockets, "of_tables", lambda: None)
         patch.setattr(kernel, "_LOST_EVERY", 0.001)
         watch = kernel.Watch(lambda _: None, injection.wrap(self._lost))
         self.run = watch.run
 
-    def _open(self) -> socket.socket:
+    def _open(self, *, everywhere: bool) -> socket.socket:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        self._theirs, ours = socket.socketpair(socket.AF_UNIX, kind)
+        theirs, ours = socket.socketpair(socket.AF_UNIX, kind)
+        if everywhere:  # nothing comes of the pods
+            self._others = [theirs]
+        else:
+            self._theirs = theirs
         return ours
 
     def _lost(self) -> None:

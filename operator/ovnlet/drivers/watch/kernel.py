@@ -101,6 +101,13 @@ class Watch:
 
     def start(self) -> None:
         """Begin to listen. Raise NodeFault without the capability for other namespaces."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
         self._node = sockets.of_links(everywhere=False)
         self._pods = sockets.of_links(everywhere=True)
         self._tables = sockets.of_tables()
