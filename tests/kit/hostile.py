@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -144,8 +144,25 @@ def foreign_parts(thing: Resource) -> list[str]:
 
 
 def _is_value(text: str) -> bool:
-    return bool(_MAC.fullmatch(text) or _NUMBER.fullmatch(text)) or all(
+    return bool(_MAC.fullmatch(text) or _NUMBER.fullmatch(text) or _is_fixed(text)) or all(
         map(_is_address, text.split(","))
+    )
+
+
+def _is_fixed(text: str) -> bool:
+    """Return whether it is the label with what an ADD fixed, each value in one spelling."""
+    try:
+        values = json.loads(text)
+        addresses, mac, switch = values.pop("ip"), values.pop("mac"), values.pop("switch")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+    default = values.pop("default", None)
+    return (
+        values == {"routes": [], "seq": 1}
+        and isinstance(default, bool)
+        and all(str(ip_interface(each)) == each for each in addresses)
+        and bool(_MAC.fullmatch(mac))
+        and bool(re.fullmatch(r"|[a-z0-9]([-a-z0-9.]*[a-z0-9])?", switch))
     )
 
 

@@ -40,6 +40,11 @@ class MemoryHost:
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+    holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
+
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, with what their labels tell of."""
+        return self.holders_of.get(iface_id, [])
 
     async def ready(self) -> None:
         """Nothing is needed first."""
@@ -123,7 +128,9 @@ class Recorded(Status):
 class NoWatch:
     """Nothing to listen to: a test hints by itself."""
 
-    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
+    def follow(
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+    ) -> None:
         """Follow nothing."""
 
     def follows(self, _: Key) -> bool:

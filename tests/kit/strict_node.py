@@ -41,7 +41,7 @@ class StrictNode:
 
     def __init__(self, attachment: Attachment, bridge: str = "br-int") -> None:
         self.attachment, self.bridge = attachment, bridge
-        self.host = ids.host_link(*attachment.key)
+        self.host = attachment.host_link
         self.kernel = StrictKernel()
         self.traffic = StrictTraffic(self.kernel)
         self.rows: dict[str, Row] = {}
@@ -243,7 +243,10 @@ class StrictNode:
     def _ensure_route(self, route: Route) -> None:
         link = self._end(route)
         strict_routes.remove(self.kernel, link, route)
-        self.kernel.add_route(link, Entry(route.destination, route.via, route.source, PROTOCOL))
+        metric = strict_routes.chosen(route)
+        self.kernel.add_route(
+            link, Entry(route.destination, route.via, route.source, PROTOCOL, metric)
+        )
 
     def _end(
         self, resource: Sysctl | Offload | Address | Route | CompetingRoute | TbfQdisc

@@ -8,8 +8,9 @@ import pytest
 
 from kit.memory import World, pod
 from ovnlet.core.errors import NodeFault, NotReady
-from ovnlet.drivers.host import NodeState, PortHost
+from ovnlet.drivers.host import PortHost
 from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.ports import Ovs
 

@@ -11,7 +11,7 @@ from kit.memory import NoWatch, Recorded
 from ovnlet.core import ids
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.identity import Node, NodeInterface
-from ovnlet.core.node_network import NF_TABLES, Reach, network
+from ovnlet.core.node_network import NF_TABLES, HostPrefix, Reach, network
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
 from ovnlet.core.settings import Repair
@@ -38,6 +38,7 @@ class Host:
     """A node that does what it is told."""
 
     node: Node = NODE
+    prefixes: frozenset[HostPrefix] = frozenset()
     things: dict[object, Resource] = field(default_factory=dict)
     obeys: bool = True
 

@@ -52,10 +52,10 @@ def test_what_the_kernel_lacks_is_reported_and_not_desired(
     text = {key("ingress_rate"): "5", key("egress_rate"): "5", key("latency"): "10"}
     node = replace(NODE, lacks=frozenset(lacks))
     assert set(resources(text, node)) == types
-    words = list(shaping.unenforced(read(text), node))
+    words = list(shaping.unenforced(read(text), node, "a_h"))
     assert [line.partition(" not")[0].partition(",")[0] for line in words] == unenforced
     assert all("kernel has no sch_" in line for line in words)
-    assert list(shaping.unenforced(Qos(), node)) == []
+    assert list(shaping.unenforced(Qos(), node, "a_h")) == []
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_with_the_kernel_datapath_there_is_a_police_filter_too(
     assert {each.rate for each in found.values() if isinstance(each, TbfQdisc | PoliceFilter)} <= {
         5 * MBIT
     }
-    assert bool(list(shaping.unenforced(read(text), node))) == (not enforcing)
+    assert bool(list(shaping.unenforced(read(text), node, "a_h"))) == (not enforcing)

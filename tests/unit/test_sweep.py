@@ -7,6 +7,7 @@ import pytest
 
 from kit.memory import COMPLETE, UID, World, pod
 from ovnlet.core.errors import NotReady
+from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life, Record
 from ovnlet.core.resources import Port
 from ovnlet.reconcile.sweep import CAP, Sweep
@@ -23,10 +24,10 @@ class Marks:
         self.away = False
         self.ours = True
 
-    def found(self) -> list[tuple[Attachment, bool]]:
+    def found(self) -> list[Found]:
         if self.away:
             raise NotReady("no OVSDB")
-        return [(attachment, self.ours) for attachment in self.attachments]
+        return [Found(attachment, self.ours) for attachment in self.attachments]
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ class ClusterView:
 
     def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
+        self._router = settings.cluster_router
         self._recorder = recorder
         self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name, self._refused)
@@ -103,7 +104,7 @@ class ClusterView:
         self._reach()
 
     def _reach(self) -> None:
-        found = subnets.reach(self.subnets)
+        found = subnets.reach(self.subnets, self._router)
         if self._subscriber is not None:
             self._subscriber.reached(replace(found, clusters=found.clusters | self._set_prefixes))
 

@@ -23,10 +23,11 @@ from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
+from ovnlet.drivers.host import NodeHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
@@ -158,10 +159,11 @@ class Agent:
             owners=self.owners,
             repair=settings.repair,
         )
+        own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
-            PortHost(self.node_links, self.ovs, self.node_state, clock),
+            NodeHost(self.node_links, self.ovs, self.node_state, own, clock),
             self.node_file,
-            NodeInterface(settings.node_name),
+            own,
             self.loop.passes("node"),
             Status("node", of_node, self.metrics),
             owners=self.owners,

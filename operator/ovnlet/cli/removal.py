@@ -13,10 +13,11 @@ from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
 from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeState, PortHost, SandboxHost
+from ovnlet.drivers.host import PortHost, SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
@@ -93,7 +94,7 @@ def _known(
     host: SandboxHost, records: Sandboxes, pending: PendingDeletes
 ) -> dict[AttachmentKey, Attachment]:
     """Return the attachments by record, by mark on the node, and by recorded DEL."""
-    marked = [attachment for attachment, ours in host.found() if ours]
+    marked = [each.attachment for each in host.found() if each.ours]
     deleted = [
         Attachment.of_deletion(each.container_id, each.ifname, records.boot_id)
         for each in pending.read().deletes

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_network
 
-from ovnlet.core import ids, shaping
+from ovnlet.core import fixed, ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.resources import (
@@ -16,11 +16,16 @@ from ovnlet.core.resources import (
     Sysctl,
     Veth,
 )
+from ovnlet.core.resources.netlink import LATER
 from ovnlet.core.resources.ovs import MARK
+from ovnlet.core.tunnel import carried
 
 
 def network(attachment: Attachment, allocation: Allocation, node: Node) -> Network:
-    """Return everything that the attachment should have on this node, in the pod and in OVS."""
+    """Return everything that the attachment should have on this node, in the pod and in OVS.
+
+    Raise NotReady where the MTU carries none of its addresses.
+    """
     veth = Veth(
         host=attachment.host_link,
         pod=attachment.ifname,
@@ -29,6 +34,7 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
         alias=ids.alias(*attachment.key),
     )
     ovs_port = port(attachment, allocation, node, veth.host)
+    allocation = carried(allocation, node)
     resources: set[Resource] = {
         veth,
         ovs_port,
@@ -47,6 +53,7 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
     """Return the OVS port, labelled as Kube-OVN labels its ports so that its tools find it."""
     external_ids = {
         MARK: attachment.mark,
+        fixed.KEY: fixed.Fixed.of(allocation, attachment).encode(),
         "iface-id": attachment.iface_id,
         "vendor": "kube-ovn",
         "pod_name": attachment.pod,
@@ -65,11 +72,14 @@ def _routes(
     """Return connected routes of our own, then the default and custom routes, each with its source.
 
     A route without a source would use a foreign address that was added before ours. The pod's own
-    routes take precedence over those of the network configuration.
+    routes take precedence over those of the network configuration. Of two interfaces in one subnet,
+    the connected route of the first is in front.
     """
     sources = {address.version: address for address in allocation.addresses}
     routes = {
-        address.network: Route(veth.key, veth.pod, address.network, None, address.ip)
+        address.network: Route(
+            veth.key, veth.pod, address.network, None, address.ip, _later(veth.pod)
+        )
         for address in allocation.addresses
         if address.network.prefixlen < address.network.max_prefixlen
     }
@@ -88,6 +98,17 @@ def _routes(
                 destination, Route(veth.key, veth.pod, destination, gateway, address.ip)
             )
     return set(routes.values())
+
+
+def _later(ifname: str) -> int:
+    """Return what the interface's order adds to the metric: nothing for `eth0`, 101 for `net1`.
+
+    The order is that of the numbers at the end of the names.
+    """
+    if ifname == "eth0":
+        return 0
+    digits = ifname[len(ifname.rstrip("0123456789")) :]
+    return LATER[int(digits or 0) % len(LATER)]
 
 
 def _settings(veth: Veth, addresses: tuple[Interface, ...]) -> set[Sysctl]:

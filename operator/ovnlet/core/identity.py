@@ -192,10 +192,13 @@ class Node:
     """Facts of this node that every pod's network depends on.
 
     ``mtu`` is for pods, in bytes. ``lacks`` are the kinds of qdisc, the action and `nf_tables` that
-    its kernel does not have.
+    its kernel does not have. ``mtu_unknown`` says why the MTU had to be assumed. ``unpoliced`` are
+    links of the node on which ovs-vswitchd makes no police filter.
     """
 
     bridge: str
     mtu: int
     userspace: bool
     lacks: frozenset[str] = frozenset()
+    mtu_unknown: str = ""
+    unpoliced: frozenset[str] = frozenset()

@@ -22,6 +22,14 @@ def host_link(container_id: str, ifname: str) -> str:
     return f"{sha256(mark(container_id, ifname).encode()).hexdigest()[:13]}_h"
 
 
+def is_host_link(name: str, container_id: str, ifname: str) -> bool:
+    """Return whether the node's end may have this name, that of an adopted one included.
+
+    An adopted attachment is known by as much of the container ID as the name has.
+    """
+    return name == host_link(container_id, ifname) or of_host_link(name) == (container_id, ifname)
+
+
 def iface_id(namespace: str, pod: str, provider: str) -> str:
     """Return the logical switch port's name, as Kube-OVN's controller makes it."""
     return f"{pod}.{namespace}" if provider == "ovn" else f"{pod}.{namespace}.{provider}"
@@ -59,7 +67,7 @@ def of_host_link(name: str) -> tuple[str, str] | None:
     match name.split("_"):
         case [start, "h"]:
             return start, "eth0"
-        case [start, ifname, "h"]:
-            return start, ifname
+        case [start, *ifname, "h"]:
+            return start, "_".join(ifname)
         case _:
             return None

@@ -5,6 +5,7 @@ Through this interface the node and its pods reach each other.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ovnlet.core import annotations, ids
 from ovnlet.core.allocation import Allocation, Destination, Interface
@@ -22,6 +23,7 @@ from ovnlet.core.resources import (
     Sysctl,
 )
 from ovnlet.core.resources.ovs import MARK
+from ovnlet.core.tunnel import carried
 
 NF_TABLES = "nf_tables"
 
@@ -30,12 +32,22 @@ NF_TABLES = "nf_tables"
 class Reach:
     """Prefixes of the cluster's subnets.
 
-    ``clusters`` are all prefixes that the cluster router reaches. ``outgoing`` are those whose pod
-    addresses must not leave the cluster, so traffic to the outside is masqueraded.
+    ``clusters`` are the prefixes of the overlay that the cluster router reaches. ``outgoing`` are
+    those whose pod addresses must not leave the cluster, so traffic to the outside is masqueraded.
+    ``underlays`` are prefixes of physical networks that the router reaches: they are routed, and
+    are outside for the masquerade.
     """
 
     clusters: frozenset[Destination] = frozenset()
     outgoing: frozenset[Destination] = frozenset()
+    underlays: frozenset[Destination] = frozenset()
+
+
+class HostPrefix(NamedTuple):
+    """The prefix of an address on a link of the node, and the link's name."""
+
+    prefix: Destination
+    link: str
 
 
 def parse(text: Mapping[str, str]) -> Allocation:
@@ -53,13 +65,49 @@ def parse(text: Mapping[str, str]) -> Allocation:
     return allocation
 
 
-def network(identity: NodeInterface, text: Mapping[str, str], reach: Reach, node: Node) -> Network:
-    """Return everything that connects the node to its pods, and the pods to the outside."""
-    allocation = parse(text)
+def conflicts(
+    allocation: Allocation, reach: Reach, host: Iterable[HostPrefix]
+) -> dict[Destination, HostPrefix]:
+    """Return the destinations that get no route, each with the host's prefix that forbids it.
+
+    A route by the node's interface would cut the node off from hosts of its own network. So a
+    cluster prefix must not overlap any prefix of the host, and the interface's own must not lie
+    within one: a longer prefix of the host takes precedence by itself.
+    """
+    found: dict[Destination, HostPrefix] = {}
+    own = {address.network for address in allocation.addresses}
+    known = [(prefix.version, *_bounds(prefix), HostPrefix(prefix, link)) for prefix, link in host]
+    for prefix in own | reach.clusters | reach.underlays:
+        first, last = _bounds(prefix)
+        for version, start, end, other in known:
+            overlap = version == prefix.version and start <= last and first <= end
+            if overlap and (prefix not in own or other.prefix.prefixlen <= prefix.prefixlen):
+                found[prefix] = min(other, found.get(prefix, other), key=str)
+    return found
+
+
+def _bounds(prefix: Destination) -> tuple[int, int]:
+    """Return the first and the last address as numbers: these compare ten times as fast."""
+    return int(prefix.network_address), int(prefix.broadcast_address)
+
+
+def network(
+    identity: NodeInterface,
+    text: Mapping[str, str],
+    reach: Reach,
+    node: Node,
+    host: Iterable[HostPrefix] = (),
+) -> Network:
+    """Return everything that connects the node to its pods, and the pods to the outside.
+
+    ``host`` are the prefixes of the node's other links: none of them is routed to the pods.
+    """
+    whole = parse(text)
+    allocation = carried(whole, node)
     port = Port(
         node.bridge,
         identity.host_link,
-        frozenset(_labels(identity, text, allocation).items()),
+        frozenset(_labels(identity, text, whole).items()),
         internal=True,
         mac=allocation.mac,
         mtu=node.mtu,
@@ -69,7 +117,12 @@ def network(identity: NodeInterface, text: Mapping[str, str], reach: Reach, node
         port,
         nic,
         *(Address(nic.key, nic.name, address) for address in allocation.addresses),
-        *_routes(nic, allocation, reach.clusters),
+        *_routes(
+            nic,
+            allocation,
+            reach.clusters | reach.underlays,
+            conflicts(allocation, reach, host),
+        ),
         *_settings(nic, allocation.addresses),
     }
     if node.userspace:
@@ -102,16 +155,26 @@ def _labels(
     }
 
 
-def _routes(nic: Nic, allocation: Allocation, clusters: Collection[Destination]) -> Iterator[Route]:
-    """Yield the connected routes, and a route to each cluster prefix through its family's gateway.
+def _routes(
+    nic: Nic,
+    allocation: Allocation,
+    reached: Collection[Destination],
+    refused: Collection[Destination],
+) -> Iterator[Route]:
+    """Yield the connected routes, and a route to each reached prefix through its family's gateway.
 
     A prefix that overlaps the interface's own is skipped: the gateway does not lead there.
+    ``refused`` are skipped too, and all of a family whose own prefix is among them.
     """
-    own = {address.version: address for address in allocation.addresses}
+    own = {
+        address.version: address
+        for address in allocation.addresses
+        if address.network not in refused
+    }
     gateways = {gateway.version: gateway for gateway in allocation.gateways}
-    for address in allocation.addresses:
+    for address in own.values():
         yield Route(nic.key, nic.name, address.network, None, address.ip)
-    for prefix in set(clusters):
+    for prefix in set(reached) - set(refused):
         near, gateway = own.get(prefix.version), gateways.get(prefix.version)
         if near and gateway and not near.network.overlaps(prefix):
             yield Route(nic.key, nic.name, prefix, gateway, near.ip)

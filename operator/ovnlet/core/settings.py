@@ -55,6 +55,10 @@ class Settings(BaseModel):
         description="prefixes of the cluster's subnets, comma separated, "
         "in addition to those of Subnet objects",
     )
+    cluster_router: Annotated[str, Field(min_length=1)] = Field(
+        "ovn-cluster",
+        description="logical router whose Subnets the node routes to; Kube-OVN's --cluster-router",
+    )
     ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
     ovn_run_dir: _Path = Field(
         "/run/ovn", description="directory of ovn-controller's control socket"

@@ -64,6 +64,15 @@ def usable(
     return text
 
 
+def lost_gateway(allocation: Allocation, provider: str) -> Invalid | None:
+    """Return the problem for which a family of addresses has no default route, or None."""
+    families = {address.version for address in allocation.addresses}
+    if not allocation.default_route or families <= {each.version for each in allocation.gateways}:
+        return None
+    names = (SUBNET_GATEWAY, key(provider, "gateway"))
+    return next((problem for problem in allocation.problems if problem.key in names), None)
+
+
 def _merge(
     good: Mapping[str, str], now: Mapping[str, str], provider: str, kept: Collection[str]
 ) -> dict[str, str]:

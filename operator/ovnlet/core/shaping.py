@@ -44,15 +44,15 @@ def resources(
         yield _ovs_policing(port, qos.egress, veth.mtu)
         if TBF not in node.lacks:
             yield TbfQdisc(veth.key, veth.pod, qos.egress.rate, _bucket_size(qos.egress, veth.mtu))
-        if _can_police(node):
+        if _can_police(node, veth.host):
             yield PoliceFilter(veth.key, veth.host, qos.egress.rate)
 
 
-def unenforced(qos: Qos, node: Node) -> Iterator[str]:
-    """Yield in words each requested limit that this node's kernel cannot enforce."""
+def unenforced(qos: Qos, node: Node, link: str) -> Iterator[str]:
+    """Yield in words each requested limit that this node's kernel cannot enforce on that link."""
     for what, wanted, needs in (
         ("ingress rate", qos.ingress, (HTB,)),
-        ("egress rate", qos.egress, () if _can_police(node) else (TBF,)),
+        ("egress rate", qos.egress, () if _can_police(node, link) else (TBF,)),
         ("latency, jitter, limit and loss", qos.impairment, (HTB, NETEM)),
     ):
         missing = [module(kind) for kind in needs if kind in node.lacks]
@@ -60,13 +60,13 @@ def unenforced(qos: Qos, node: Node) -> Iterator[str]:
             yield f"{what} not enforced: this node's kernel has no {' and no '.join(missing)}"
 
 
-def _can_police(node: Node) -> bool:
-    """Return whether a filter on the host end can police.
+def _can_police(node: Node, link: str) -> bool:
+    """Return whether a filter on the host end, the link of that name, can police.
 
     A userspace bridge cannot: it reads frames from a packet socket, which the kernel serves before
     its filters.
     """
-    return not node.userspace and POLICE not in node.lacks
+    return not node.userspace and POLICE not in node.lacks and link not in node.unpoliced
 
 
 def _ovs_qos(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> OvsQos:

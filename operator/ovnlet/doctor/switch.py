@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
+from ovnlet.core.tunnel import IPV6_LEAST, overhead
 from ovnlet.doctor.findings import Finding, fault, note, ok
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovsdb import unixctl
@@ -23,8 +24,6 @@ _TABLES = {
     "Interface": ("name", "error"),
 }
 _CONNECT_TIMEOUT = 3.0  # seconds
-# Bytes that Geneve takes from the MTU of pods (Kube-OVN's figure), by the tunnel's IP version.
-_GENEVE = {4: 100, 6: 120}
 # The external_ids without which ovn-controller does not start to work, see ovn-controller(8).
 _REQUIRED = ("system-id", "ovn-remote", "ovn-encap-type", "ovn-encap-ip")
 # How to restart each daemon: as a service of the node, or as a pod.
@@ -173,7 +172,8 @@ def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
         if isinstance(found, Finding):
             yield found
         elif first:
-            yield _pod_mtu(mtu, *found)
+            taken = overhead(root["external_ids"].get("ovn-encap-type", ""), found[0])
+            yield _pod_mtu(mtu, found[1], taken)
 
 
 def _link_of(text: str) -> Finding | tuple[int, int]:
@@ -190,8 +190,12 @@ def _link_of(text: str) -> Finding | tuple[int, int]:
     return address.version, mtu
 
 
-def _pod_mtu(mtu: int, version: int, link: int) -> Finding:
-    most = link - _GENEVE[version]
+def _pod_mtu(mtu: int, link: int, taken: int) -> Finding:
+    most = link - taken
+    if mtu <= most and (mtu or most) < IPV6_LEAST:
+        what = f"pods have MTU {mtu or most} and no IPv6, which needs {IPV6_LEAST}"
+        fix = f"raise the MTU of the tunnel's link to {IPV6_LEAST + taken} or more"
+        return fault("MTU", what, fix)
     if mtu <= most:
         return ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")
     fix = (

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from typing import Any, Protocol
 
-from ovnlet.core import ids
+from ovnlet.core import fixed, ids
 from ovnlet.core.errors import NotReady
-from ovnlet.core.identity import Attachment, Life, Node, PortIdentity
-from ovnlet.core.node_network import NF_TABLES
+from ovnlet.core.fixed import Found
+from ovnlet.core.identity import Attachment, Life, Node, NodeInterface, PortIdentity
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     DuplicateIfaceId,
@@ -26,11 +26,11 @@ from ovnlet.core.resources import (
     Resource,
     Veth,
 )
-from ovnlet.core.resources.qos import POLICE
-from ovnlet.drivers.links.kernel_features import KernelFeatures
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.links.traffic_control import is_in_force
+from ovnlet.drivers.links.veths import index_of
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
 
@@ -51,36 +51,6 @@ class Links(Protocol):
     async def apply(self, identity: Any, steps: Sequence[Step], /) -> None:
         """Carry out the steps in their order. Raise NotReady or NodeFault."""
         ...
-
-
-class NodeState:
-    """The facts of this node for every network: MTU, datapath, what the kernel lacks."""
-
-    def __init__(self, ovs: Ovs, node_links: NodeLinks, mtu: int) -> None:
-        self._ovs, self._node_links, self._mtu = ovs, node_links, mtu
-        self.features = KernelFeatures()
-        self._tunnel: dict[IPv4Address | IPv6Address | None, int] = {}
-
-    @property
-    def facts(self) -> Node:
-        """The current facts."""
-        lacking = self.features.lacking
-        if not self._node_links.has_tables:
-            lacking |= {NF_TABLES}
-        mtu = self._mtu or self._tunnel_mtu()
-        return Node(self._ovs.bridge, mtu, self._ovs.userspace, lacking)
-
-    def _tunnel_mtu(self) -> int:
-        """Return the MTU of the tunnel's link less the overhead, in bytes; 1400 if it is unknown.
-
-        Geneve takes 100 bytes (Kube-OVN's figure), 120 over IPv6.
-        """
-        address = _first_address(self._ovs.chassis.get("ovn-encap-ip", ""))
-        if address not in self._tunnel:
-            mtu = PodLinks.mtu_of(address) if address else None
-            overhead = 120 if address and address.version == 6 else 100
-            self._tunnel = {address: mtu - overhead if mtu else 1400}
-        return self._tunnel[address]
 
 
 class PortHost:
@@ -200,14 +170,36 @@ class PortHost:
         """Make ovs-vswitchd apply the filter. Raise NotReady where it does not.
 
         The kernel may have the action and ovs-vswitchd still make no filter. Then the next pass
-        shapes inside the pod instead.
+        shapes inside the pod alone. A link that went or was replaced meanwhile proves nothing.
         """
+        before = index_of(policer.host)
         await self._ovs.reapply.filter(policer.host)
         if not is_in_force(policer):
-            self._state.features.give_up(POLICE)
+            if before and before == index_of(policer.host):
+                self._state.give_up_policing(policer.host)
             raise NotReady(
                 f"ovs-vswitchd makes no filter on {policer.host} of its ingress_policing_rate"
             )
+
+
+class NodeHost(PortHost):
+    """The host of the node's own interface, beside the node's other links."""
+
+    def __init__(
+        self,
+        links: NodeLinks,
+        ovs: Ovs,
+        state: NodeState,
+        own: NodeInterface,
+        clock: Clock = untimed,
+    ) -> None:
+        super().__init__(links, ovs, state, clock)
+        self._node_links, self._own = links, own
+
+    @property
+    def prefixes(self) -> frozenset[HostPrefix]:
+        """Return the prefixes of the node's other links, as they are. Raise NodeFault."""
+        return self._node_links.prefixes(self._own)
 
 
 class SandboxHost(PortHost):
@@ -221,18 +213,32 @@ class SandboxHost(PortHost):
         """Return whether the sandbox is alive, according to the kernel."""
         return self._sandboxes.life(attachment)
 
-    def found(self) -> list[tuple[Attachment, bool]]:
-        """Return the attachments that marks on ports and links show, and whether each mark is ours.
+    def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, and the attachment that each is of.
 
-        Those that kube-ovn-cni made have none of ours. Raise NotReady without OVSDB.
+        Raise NotReady without OVSDB.
         """
-        labelled = [(_labelled(*label), bool(label[1])) for label in self._ovs.labelled()]
-        ports = [(each, ours) for each, ours in labelled if each is not None]
-        keys = {attachment.key for attachment, _ in ports}
+        return [
+            (name, attachment_of(name, mark, labels))
+            for name, mark, labels in self._ovs.holding(iface_id)
+            if self._ovs.is_plugged(name)
+        ]
+
+    def found(self) -> list[Found]:
+        """Return the attachments that marks on ports and links show, and what kube-ovn-cni made.
+
+        Raise NotReady without OVSDB.
+        """
+        ports = [
+            Found(attachment, bool(mark), fixed.decode(labels.get(fixed.KEY, "")))
+            for name, mark, labels in self._ovs.labelled()
+            if (attachment := attachment_of(name, mark, labels)) is not None
+        ]
+        keys = {each.attachment.key for each in ports}
         others = {key for alias in self._sandboxes.aliases() if (key := ids.aliased(alias))}
         others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
         unlabelled = [Attachment.of_deletion(*key, "") for key in sorted(others - keys)]
-        return [*ports, *((each, True) for each in unlabelled if each.container_id)]
+        return [*ports, *(Found(each, True) for each in unlabelled if each.container_id)]
 
 
 def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> Network:
@@ -263,15 +269,7 @@ async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, No
         await ahead
 
 
-def _first_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return the first address of `ovn-encap-ip`, from which tunnels start; None if unusable."""
-    try:
-        return ip_address(text.partition(",")[0].strip())
-    except ValueError:
-        return None
-
-
-def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
+def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:
     """Return the attachment that a port's labels describe; None where it is of no sandbox.
 
     kube-ovn-cni's own labels have only a part of the container ID, in the name.
@@ -281,6 +279,7 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         return None
     namespace, pod = labels.get("pod_namespace", ""), labels.get("pod_name", "")
     iface_id = labels.get("iface-id", "")
+    values = fixed.decode(labels.get(fixed.KEY, ""))
     provider = iface_id.removeprefix(f"{pod}.{namespace}").removeprefix(".") or "ovn"
     return Attachment(
         *key,
@@ -290,7 +289,8 @@ def _labelled(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachm
         labels.get("iface-id-ver"),
         provider,
         boot_id="",
-        sequence=0,
+        sequence=values.sequence if values else 0,
+        routes=values.routes if values else (),
         host_link=name,
         iface_id=iface_id,
     )

@@ -9,8 +9,6 @@ from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.values import prefix, split
 
-_DEFAULT_VPC = "ovn-cluster"
-
 
 def facts(subnet: SubnetObject | None) -> dict[str, str] | None:
     """Return the MTU and gateway, as text, that running pods of a Subnet follow; None without one.
@@ -28,21 +26,40 @@ def facts(subnet: SubnetObject | None) -> dict[str, str] | None:
     return found
 
 
-def reach(subnets: Iterable[SubnetObject]) -> Reach:
-    """Return the prefixes that the cluster's router reaches, and those of them with natOutgoing.
+def reach(subnets: Iterable[SubnetObject], router: str) -> Reach:
+    """Return the prefixes that the logical router of that name reaches.
 
-    Subnets of other VPCs and those on a VLAN of the underlay are not reached.
+    A Subnet on a VLAN of the underlay is reached with ``logicalGateway``, as one of the overlay, or
+    with ``u2oInterconnection``, unless ``enableLb`` replaces that. These are Kube-OVN's rules.
     """
-    reached = [subnet for subnet in subnets if _is_reached(subnet.spec)]
-    outgoing = [subnet for subnet in reached if subnet.spec.get("natOutgoing")]
-    return Reach(_prefixes(reached), _prefixes(outgoing))
+    reached = [subnet for subnet in subnets if _is_of(router, subnet.spec)]
+    overlay = [subnet for subnet in reached if not _is_underlay(subnet.spec)]
+    outgoing = [subnet for subnet in overlay if subnet.spec.get("natOutgoing")]
+    underlays = [
+        subnet
+        for subnet in reached
+        if _is_underlay(subnet.spec)
+        and subnet.spec.get("u2oInterconnection")
+        and not subnet.spec.get("enableLb")
+    ]
+    return Reach(_prefixes(overlay), _prefixes(outgoing), _prefixes(underlays))
 
 
-def _is_reached(spec: Mapping[str, Any]) -> bool:
-    """Return whether the cluster's router leads to a Subnet with this spec."""
-    if spec.get("vpc", _DEFAULT_VPC) not in ("", _DEFAULT_VPC):
-        return False
-    return not spec.get("vlan") or bool(spec.get("logicalGateway"))
+def _is_of(router: str, spec: Mapping[str, Any]) -> bool:
+    """Return whether a Subnet with this spec is a subnet of that router.
+
+    Kube-OVN's controller fills in ``vpc`` of every Subnet that OVN serves, so only the router's
+    own name counts. ovnlet's controller leaves it empty: then the Subnet counts if ``provider`` is
+    that of a pod's first interface, empty or `ovn`. Any other provider may be an address pool for
+    a physical network.
+    """
+    vpc = spec.get("vpc") or ""
+    return vpc == router if vpc else (spec.get("provider") or "ovn") == "ovn"
+
+
+def _is_underlay(spec: Mapping[str, Any]) -> bool:
+    """Return whether a Subnet with this spec has its gateway on a physical network."""
+    return bool(spec.get("vlan")) and not spec.get("logicalGateway")
 
 
 def _prefixes(subnets: Iterable[SubnetObject]) -> frozenset[Destination]:

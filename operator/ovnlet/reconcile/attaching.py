@@ -7,7 +7,6 @@ from contextlib import suppress
 import structlog
 
 from ovnlet.core.errors import (
-    Invalid,
     NodeFault,
     NotConverged,
     NotReady,
@@ -16,6 +15,7 @@ from ovnlet.core.errors import (
 )
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
+from ovnlet.reconcile import admission
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.records import Records
@@ -152,7 +152,7 @@ class Attaching:
     async def _guarded(self, adding: _Adding) -> Outcome:
         """Attach within the budget. Undo a failure unless the attachment existed before."""
         attachment = adding.attachment
-        self._refuse_second_claim(attachment)
+        admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
         if known is None:
             self._scope.remember(Record(attachment))
@@ -175,6 +175,7 @@ class Attaching:
         attachment = adding.attachment
         with self._clock("annotation"):
             await self._annotated(adding)
+        await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
@@ -187,6 +188,13 @@ class Attaching:
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)
         return outcome
+
+    async def _refuse_first(self, attachment: Attachment) -> None:
+        """Raise Invalid where a first ADD would not be whole; a repair does what it can."""
+        record = self._records.get(attachment.key)
+        if record is not None and record.good is None:
+            await admission.refuse_held(attachment, self._scope, self._records)
+            admission.require_gateways(record, self._scope)
 
     async def _pass(self, attachment: Attachment) -> Outcome:
         """Run a forced pass. Raise UnknownSandbox where it found that nothing is desired."""
@@ -250,22 +258,6 @@ class Attaching:
         while adding := self._adding.get(key):
             adding.overtake(reason)
             await adding.finished.wait()
-
-    def _refuse_second_claim(self, attachment: Attachment) -> None:
-        """Raise Invalid where another interface of a live sandbox has this logical switch port.
-
-        OVN binds a logical switch port to one interface only.
-        """
-        for record in self._records.claiming(attachment.iface_id):
-            other = record.attachment
-            if other.ifname == attachment.ifname or self._scope.is_deleted(other.key):
-                continue
-            if self._host.life(other) is not Life.DEAD:
-                allowed = (
-                    f"a provider of its own: {other.ifname} of {'/'.join(other.called)} has the "
-                    f"logical switch port {attachment.iface_id} already"
-                )
-                raise Invalid("provider", attachment.provider, allowed)
 
     def _displace(self, attachment: Attachment) -> None:
         """End the ADDs of older sandboxes of this interface, and run a pass for each of them."""

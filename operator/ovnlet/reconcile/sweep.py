@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from ovnlet.core.errors import NodeFault, NotReady
+from ovnlet.core.fixed import Found, restored
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.records import Records
@@ -27,8 +28,8 @@ CAP = 50
 class Marked(Protocol):
     """The attachments that marks on the node show. ``drivers.host`` implements it."""
 
-    def found(self) -> Iterable[tuple[Attachment, bool]]:
-        """Return each attachment, and whether its mark is ours.
+    def found(self) -> Iterable[Found]:
+        """Return each attachment.
 
         ``netns``, ``pod`` and ``uid`` are empty where the marks do not have them. An attachment
         without our mark was made by kube-ovn-cni: it is adopted while its pod exists, and never
@@ -76,18 +77,16 @@ class Sweep:
 
     async def _judge(self) -> dict[AttachmentKey, Attachment]:
         """Rebuild lost records, and return what looks like garbage in this round."""
-        found = [each for each in self._marked.found() if self._is_unknown(each[0])]
+        found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
         known = [record.attachment for record in self._records]
         await self._refresh()
         left = [
-            (each, ours)
-            for each, ours in found
-            if self._is_unknown(each) and not self._rebuild(each)
+            each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
         ]
         suspects = {
-            attachment.key: attachment
-            for attachment, ours in left
-            if ours and self._is_garbage(attachment)
+            each.attachment.key: each.attachment
+            for each in left
+            if each.ours and self._is_garbage(each.attachment)
         }
         return suspects | {
             attachment.key: attachment for attachment in known if self._missed_its_del(attachment)
@@ -99,11 +98,12 @@ class Sweep:
             attachment.key
         )
 
-    def _rebuild(self, attachment: Attachment) -> bool:
+    def _rebuild(self, found: Found) -> bool:
         """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
 
         Only if the sandbox is alive and its pod is known.
         """
+        attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
             pod is None
@@ -118,9 +118,10 @@ class Sweep:
             attachment,
             uid=pod.uid,
             boot_id=self._records.boot_id,
-            sequence=self._records.next_sequence(),
+            sequence=attachment.sequence or self._records.next_sequence(),
         )
-        self._scope.remember(Record(rebuilt))
+        good = restored(found.fixed, pod.annotations, rebuilt.provider, rebuilt.ifname)
+        self._scope.remember(Record(rebuilt, good))
         self._passes.add(rebuilt.key)
         return True
 

@@ -172,6 +172,7 @@ def test_a_competing_route_round_trips(
         macs,
         mtus,
         st.booleans(),
+        st.booleans(),
         aliases,
         indices,
         st.none() | indices,
@@ -179,7 +180,8 @@ def test_a_competing_route_round_trips(
 )
 def test_a_link_as_another_encodes_it(link: rtnetlink.Link) -> None:
     message = ifinfmsg()
-    message["index"], message["flags"] = link.index, int(link.up)
+    no_arp = 0 if link.arp else 0x80  # IFF_NOARP
+    message["index"], message["flags"] = link.index, int(link.up) | no_arp
     message["attrs"] = [
         ("IFLA_IFNAME", link.name),
         ("IFLA_ADDRESS", link.mac),

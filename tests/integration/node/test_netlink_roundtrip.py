@@ -245,7 +245,7 @@ async def test_deleting_a_veth_does_not_hold_up_the_loop(
 
 
 async def test_an_interface_that_is_not_eth0(bed: Bed) -> None:
-    attachment = replace(bed.attachment, ifname="net-storage1")
+    attachment = replace(bed.attachment, ifname="net-storage1", host_link="")
     key = attachment.key
     veth = Veth(ids.host_link(*key), "net-storage1", "00:00:00:53:00:77", 9000, ids.alias(*key))
     desired: Network = frozenset(

@@ -16,9 +16,10 @@ from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
 from ovnlet.core.resources import ABSENT, Masquerade, Network
 from ovnlet.core.resources.nftables import TABLE
-from ovnlet.drivers.host import NodeState, PortHost
+from ovnlet.drivers.host import NodeHost
 from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.loop import converge
@@ -54,12 +55,13 @@ class NicSetup:
             str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
         )
         links = NodeLinks()
-        self.host = PortHost(links, self.ovs, NodeState(self.ovs, links, 1400))
+        self.host = NodeHost(links, self.ovs, NodeState(self.ovs, links, 1400), SELF)
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
-    async def pass_(self) -> Outcome:
-        outcome = await converge(self.host, SELF, network(SELF, TEXT, REACH, self.host.node))
-        self.watch.follow(KEY, SELF.host_link, table=TABLE)
+    async def pass_(self, reach: Reach = REACH) -> Outcome:
+        desired = network(SELF, TEXT, reach, self.host.node, self.host.prefixes)
+        outcome = await converge(self.host, SELF, desired)
+        self.watch.follow(KEY, SELF.host_link, table=TABLE, addresses=True)
         return outcome
 
 
@@ -197,3 +199,49 @@ async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> 
     await until(lambda: "ovn0" not in setup.bed.node.links())
     assert not setup.switch.ids("ovn0")
     assert nftables.observe("ovn0") is None
+
+
+LANS = {"192.168.50.0/24": "192.168.50.2/24", "fd00:50::/64": "fd00:50::2/64"}
+
+
+def _lan(setup: NicSetup) -> None:
+    setup.bed.node.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+    for link in ("lan0", "lan1"):
+        setup.bed.node.ip("link", "set", link, "up")
+    for address in LANS.values():
+        setup.bed.node.ip("address", "add", address, "dev", "lan0", "nodad")
+
+
+def _way_to(setup: NicSetup, address: str) -> str:
+    (route,) = setup.bed.node.json("route", "get", address)
+    return str(route["dev"])
+
+
+@pytest.mark.review2
+async def test_l1_a_lan_that_comes_later_is_noticed_and_keeps_its_routes(setup: NicSetup) -> None:
+    """L1: the node was cut off its own LAN by a Subnet of the same prefix."""
+    reach = Reach(PREFIXES | {ip_network(prefix) for prefix in LANS})
+    await setup.pass_(reach)
+    assert _way_to(setup, "192.168.50.1") == _way_to(setup, "fd00:50::1") == "ovn0"
+    setup.hints.clear()
+    _lan(setup)
+    await until(lambda: KEY in setup.hints)
+    await setup.pass_(reach)
+    assert _way_to(setup, "192.168.50.1") == _way_to(setup, "fd00:50::1") == "lan0"
+    assert _way_to(setup, "10.16.0.9") == "ovn0"
+    before = [route for route in setup.bed.node.json("route") if route["dev"] == "lan0"]
+    assert not (await setup.pass_(reach)).steps
+    await converge(setup.host, SELF, ABSENT)
+    after = [route for route in setup.bed.node.json("route") if route["dev"] == "lan0"]
+    assert before == after, "a foreign route was touched"
+
+
+@pytest.mark.review2
+async def test_l1_the_prefixes_of_the_node_are_those_of_its_other_links(setup: NicSetup) -> None:
+    """L1: what the node's addresses are was no input."""
+    await setup.pass_()
+    _lan(setup)
+    setup.bed.node.ip("address", "add", "198.51.100.7/32", "dev", "lo")
+    found = {(str(prefix), link) for prefix, link in setup.host.prefixes}
+    assert found >= {*((prefix, "lan0") for prefix in LANS), ("198.51.100.7/32", "lo")}
+    assert "ovn0" not in {link for _, link in found}

@@ -19,7 +19,13 @@ from testbed.service import BedError, wait_for
 
 NAME = "pod made by kube-ovn-cni, broken"
 # Only the first twelve characters of its container ID are known, so mark and record differ.
-EXPECTED_DIFFERENCES = ("record", "external_ids ovnlet", "pod link eth0", "qos", "queue 0")
+EXPECTED_DIFFERENCES = (
+    "record",
+    "external_ids ovnlet",
+    "pod link eth0",
+    "qos",
+    "queue 0",
+)
 
 
 def _inside(victim: Target) -> list[str]:
@@ -62,7 +68,16 @@ def disguise(victim: Target) -> Tools:
     ]
     return [
         *unmark,
-        ["ovs-vsctl", "remove", "interface", port, "external_ids", "ovnlet", "iface-id-ver"],
+        [
+            "ovs-vsctl",
+            "remove",
+            "interface",
+            port,
+            "external_ids",
+            "ovnlet",
+            "ovnlet-fixed",
+            "iface-id-ver",
+        ],
         ["ovs-vsctl", "remove", "port", port, "external_ids", "ovnlet"],
         *(limits if victim.limited else []),
         ["ip", "link", "set", port, "alias", ""],

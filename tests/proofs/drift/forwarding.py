@@ -11,6 +11,8 @@ from proofs.drift.faults import Fault, tools
 _BRIDGE = "br-int"
 TABLES = (0, 65)  # OVN's first and last
 _ELSEWHERE = "203.0.113.77"
+# Seconds. The agent has ovn-controller install its flows twice in a row, and then once a minute.
+_REMEDY = 61.0
 
 IN_PODS = [
     Fault("pod link's ARP switched off", "pod", tools("ip -n {ns} link set eth0 arp off")),
@@ -28,6 +30,7 @@ OF_THE_NODE = [
         "node",
         tools(f"ovs-ofctl -O OpenFlow15 del-flows {_BRIDGE}"),
         klass="resync",
+        min_interval=_REMEDY,
         breaks="table ",
     ),
     Fault(
@@ -35,6 +38,7 @@ OF_THE_NODE = [
         "node",
         tools(f"ovs-ofctl -O OpenFlow15 del-flows {_BRIDGE} table={TABLES[0]}"),
         klass="resync",
+        min_interval=_REMEDY,
         breaks=f"table {TABLES[0]}",
     ),
     Fault(

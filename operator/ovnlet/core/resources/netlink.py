@@ -14,6 +14,8 @@ from typing import ClassVar
 # Routes of this protocol inside a pod are ours (rtm_protocol; iproute2's rt_protos does not assign
 # 157).
 PROTOCOL = 157
+# Values of ``Route.later``. A route of our protocol with any other metric was not made here.
+LATER = range(100, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +121,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route with our protocol in the pod's main table; ``via`` None is connected (scope link)."""
+    """A route with our protocol in the pod's main table; ``via`` None is connected (scope link).
+
+    ``later`` is added to the usual metric of its family: another interface's route to the same
+    destination comes first. The kernel cannot change a metric, so it is part of the key.
+    """
 
     veth: tuple[object, ...]
     pod: str
     destination: IPv4Network | IPv6Network
     via: IPv4Address | IPv6Address | None
     source: IPv4Address | IPv6Address | None
+    later: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The interface and the destination."""
-        return ("route", self.pod, self.destination)
+        """The interface, the destination, and ``later`` if the metric is not the usual one."""
+        later = ("later", self.later) if self.later else ()
+        return ("route", self.pod, self.destination, *later)
 
     @property
     def within(self) -> tuple[object, ...]:

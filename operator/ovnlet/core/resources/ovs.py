@@ -5,9 +5,10 @@ from dataclasses import dataclass
 # The only keys of Interface.external_ids that ovnlet writes or removes. All others stay as they
 # are: overwriting the map would erase ovn-controller's `ovn-installed` for good.
 MARK = "ovnlet"
-OWNED_IDS = frozenset(
-    {MARK, "iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip"}
-)
+# What an ADD fixed, for an agent that has lost its record: see core.fixed.
+FIXED_VALUES = "ovnlet-fixed"
+_LABELS = ("iface-id", "iface-id-ver", "vendor", "pod_name", "pod_namespace", "pod_netns", "ip")
+OWNED_IDS = frozenset({MARK, FIXED_VALUES, *_LABELS})
 
 
 @dataclass(frozen=True, slots=True)

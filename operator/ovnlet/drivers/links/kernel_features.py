@@ -19,12 +19,11 @@ class KernelFeatures:
 
     def __init__(self, kinds: tuple[str, ...] = (HTB, TBF, NETEM, POLICE)) -> None:
         self._lacking: frozenset[str] = frozenset(kinds)
-        self._unusable: frozenset[str] = frozenset()
         self._next_check = float("-inf")
 
     @property
     def lacking(self) -> frozenset[str]:
-        """The kinds that are missing or given up. Ask the kernel at most once a minute.
+        """The kinds that are missing. Ask the kernel at most once a minute.
 
         Raise OSError if no netlink socket can be opened.
         """
@@ -32,11 +31,7 @@ class KernelFeatures:
             with Socket() as host:
                 self._lacking = frozenset(kind for kind in self._lacking if not _has(host, kind))
             self._next_check = time.monotonic() + _RECHECK
-        return self._lacking | self._unusable
-
-    def give_up(self, kind: str) -> None:
-        """Count a kind as lacking from now on: the kernel has it, but nothing can use it."""
-        self._unusable |= {kind}
+        return self._lacking
 
 
 def _has(host: Socket, kind: str) -> bool:

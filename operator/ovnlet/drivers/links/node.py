@@ -11,14 +11,15 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ovnlet.core.errors import Taken
-from ovnlet.core.identity import Attachment
+from ovnlet.core.identity import Attachment, NodeInterface
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Masquerade, Network, Nic, Offload, Resource, Sysctl
 from ovnlet.drivers.links import nftables, routes, veths
 from ovnlet.drivers.links.pod import addresses_of, os_errors_as_node_faults
 from ovnlet.drivers.links.steps import StepRunner
 from ovnlet.drivers.linux import ethtool, sysctl
-from ovnlet.drivers.linux.rtnetlink import Link
+from ovnlet.drivers.linux.rtnetlink import Link, address, get_addresses
 from ovnlet.drivers.linux.transport import Refused, Socket
 
 # The kinds of link that ovs-vswitchd makes for an internal port: a tap for a bridge in userspace,
@@ -57,6 +58,26 @@ class NodeLinks:
             self._has_tables = nftables.is_there()
             self._next_check = time.monotonic() + _RECHECK
         return self._has_tables
+
+    @staticmethod
+    def prefixes(own: NodeInterface) -> frozenset[HostPrefix]:
+        """Return the prefixes of the addresses on the node's links other than its own interface.
+
+        Link-local addresses of IPv6 are left out. Raise NodeFault if the kernel refuses.
+        """
+        with os_errors_as_node_faults(own), Socket() as host:
+            entries = [address(body) for body in host.dump(get_addresses(0))]
+            found = {
+                (entry.link, entry.ip.network)
+                for entry in entries
+                if entry.ip.version == 4 or not entry.ip.is_link_local
+            }
+            links = {index: veths.named(host, index) for index in {index for index, _ in found}}
+        return frozenset(
+            HostPrefix(network, link.name)
+            for index, network in found
+            if (link := links[index]) is not None and link.name != own.ifname
+        )
 
     async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         """Carry out the steps: first those on links, then those on the nftables table.

@@ -16,7 +16,7 @@ from itertools import groupby
 
 from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
-from ovnlet.core.identity import Attachment, AttachmentKey, Life
+from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import (
     ABSENT,
@@ -203,15 +203,13 @@ def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
 
 
 @contextmanager
-def os_errors_as_node_faults(attachment: Attachment) -> Iterator[None]:
-    """Raise an OSError of the body as a NodeFault that names the attachment and the error."""
+def os_errors_as_node_faults(identity: Identity) -> Iterator[None]:
+    """Raise an OSError of the body as a NodeFault that names the identity and the error."""
     try:
         yield
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "")
-        raise NodeFault(
-            f"{ids.mark(*attachment.key)}: {name}: {error.strerror or error}"
-        ) from error
+        raise NodeFault(f"{ids.mark(*identity.key)}: {name}: {error.strerror or error}") from error
 
 
 def addresses_of(
@@ -235,7 +233,7 @@ def _host_end(attachment: Attachment) -> Link | None:
     Without a recorded namespace path, nothing says that we made the link; it must have our alias.
     """
     with Socket() as host:
-        end = veths.named(host, ids.host_link(*attachment.key))
+        end = veths.named(host, attachment.host_link)
     if end is None or end.kind != "veth":
         return None
     return end if attachment.netns or end.alias == ids.alias(*attachment.key) else None

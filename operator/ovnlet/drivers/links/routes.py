@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ovnlet.core.resources import Address, CompetingRoute, Network, Nic, Route, Veth
-from ovnlet.core.resources.netlink import PROTOCOL
+from ovnlet.core.resources.netlink import LATER, PROTOCOL
 from ovnlet.drivers.linux.rtnetlink import (
     DELROUTE,
     GETROUTE,
@@ -60,46 +60,55 @@ class RouteEntry(NamedTuple):
     plain: bool
 
     @property
+    def later(self) -> int:
+        """How much the metric is above the usual one of our routes."""
+        return self.metric - _METRIC[_family(self.destination)]
+
+    @property
     def ours(self) -> bool:
         """Whether ovnlet made the route."""
-        return (
-            self.plain
-            and self.protocol == PROTOCOL
-            and self.metric == _METRIC[_family(self.destination)]
-        )
+        return self.plain and self.protocol == PROTOCOL and (self.later == 0 or self.later in LATER)
 
-    def competes(self, link: int) -> bool:
+    def competes(self, link: int, later: int = 0) -> bool:
         """Return whether the kernel may prefer it to a route of ours by the link with that index.
 
-        True only for a plain route that is not ours, uses no other link, and has no worse metric.
-        Whether there is a route of ours to the same destination is for the caller to check.
+        True only for a plain route that is not ours, uses no other link, and has no worse metric
+        than ours, whose ``Route.later`` is given. Whether there is a route of ours to the same
+        destination is for the caller to check.
         """
-        preferred = (
-            self.plain and not self.ours and self.metric <= _METRIC[_family(self.destination)]
-        )
+        preferred = self.plain and not self.ours and self.later <= later
         return preferred and {index for index, _ in self.hops} == {link}
 
 
 def add_route(
-    index: int, destination: Destination, via: Gateway | None, source: Gateway | None
+    index: int,
+    destination: Destination,
+    via: Gateway | None,
+    source: Gateway | None,
+    later: int = 0,
 ) -> Request:
     """Add a route before others to that destination.
 
     NLM_F_REPLACE would overwrite the first of those, even a foreign one, so it is not set.
     """
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
-    return Request(NEWROUTE, _ADD, _route(index, destination, scope) + _hop(via, source))
+    return Request(NEWROUTE, _ADD, _route(index, destination, scope, later) + _hop(via, source))
 
 
 def delete_route(
-    index: int, destination: Destination, via: Gateway | None, source: Gateway | None
+    index: int,
+    destination: Destination,
+    via: Gateway | None,
+    source: Gateway | None,
+    later: int = 0,
 ) -> Request:
     """Delete a route of ours.
 
     The kernel compares the protocol, so it does not delete a foreign route. It compares the next
     hop and the source address too if they are given.
     """
-    return Request(DELROUTE, ACK, _route(index, destination, _SCOPE_NOWHERE) + _hop(via, source))
+    head = _route(index, destination, _SCOPE_NOWHERE, later)
+    return Request(DELROUTE, ACK, head + _hop(via, source))
 
 
 def delete_competing_route(index: int, route: CompetingRoute) -> Request:
@@ -159,8 +168,8 @@ def _hops(family: int, data: bytes) -> Iterator[tuple[int, Gateway | None]]:
         at += (size + 3) & ~3
 
 
-def _route(index: int, destination: Destination, scope: int) -> bytes:
-    head = _head(destination, scope, PROTOCOL, _METRIC[_family(destination)])
+def _route(index: int, destination: Destination, scope: int, later: int) -> bytes:
+    head = _head(destination, scope, PROTOCOL, _METRIC[_family(destination)] + later)
     return head + attribute(4, u32(index))
 
 
@@ -188,16 +197,16 @@ def observe(
     ``addresses`` are our addresses on the link, as observed. Raise Refused or OSError.
     """
     name = end.pod if isinstance(end, Veth) else end.name
-    contested = {resource.destination for resource in desired if isinstance(resource, Route)}
+    contested = {each.destination: each.later for each in desired if isinstance(each, Route)}
     for family in (socket.AF_INET, socket.AF_INET6):
         # ENOENT: a namespace has no main table until it has its first route.
         for body in pod.dump(get_routes(link, family), empty=frozenset({errno.ENOENT})):
             entry = route(body)
             if entry.ours:
-                yield Route(end.key, name, entry.destination, entry.via, entry.source)
+                yield Route(end.key, name, entry.destination, entry.via, entry.source, entry.later)
             elif (
                 entry.destination in contested
-                and entry.competes(link)
+                and entry.competes(link, contested[entry.destination])
                 and not _is_connected_route(entry, addresses)
             ):
                 via = tuple(gateway for _, gateway in entry.hops)

@@ -58,7 +58,9 @@ def _removal(
         case Route():
             return (
                 step,
-                delete_route(index, resource.destination, resource.via, resource.source),
+                delete_route(
+                    index, resource.destination, resource.via, resource.source, resource.later
+                ),
                 GONE,
             )
         case CompetingRoute():
@@ -154,7 +156,7 @@ class StepRunner:
         """
         new = (
             step,
-            add_route(index, route.destination, route.via, route.source),
+            add_route(index, route.destination, route.via, route.source, route.later),
             frozenset({errno.EEXIST}),
         )
         if not isinstance(step.was, Route):

@@ -77,12 +77,19 @@ def named(socket: Socket, which: str | int) -> Link | None:
     raise answer.error
 
 
+def index_of(name: str) -> int:
+    """Return the index of the node's link of that name, or 0. Raise Refused or OSError."""
+    with Socket() as host:
+        found = named(host, name)
+    return found.index if found else 0
+
+
 def find(sandbox: Sandbox, attachment: Attachment) -> Found:
     """Return the attachment's pairs. Raise Refused or OSError.
 
     List all links of the pod only if the host end's name does not lead to the whole pair.
     """
-    name, alias = ids.host_link(*attachment.key), ids.alias(*attachment.key)
+    name, alias = attachment.host_link, ids.alias(*attachment.key)
     end, inside = _host_end(sandbox, name)
     pairs, taken = [], ""
     if end and inside:

@@ -152,12 +152,14 @@ class Ovs:
         return row_waits.plugged(self._index.interface(name))
 
     def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
-        """Yield name, mark and labels of each port that has our mark or kube-ovn-cni's labels.
-
-        The ports of all bridges count. Raise NotReady without a connection.
-        """
+        """Yield name, mark and labels of ports that are ours or kube-ovn-cni's. Raise NotReady."""
         self.require_connection()
         yield from self._index.labelled()
+
+    def holding(self, iface_id: str) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+        """Yield the same of each interface with that `iface-id`. Raise NotReady."""
+        self.require_connection()
+        yield from self._index.holding(iface_id)
 
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""

@@ -150,7 +150,7 @@ def remove_with_port(name: str, index: VswitchIndex) -> list[Op]:
     """
     mark = index.owner(name) or ""
     key = ids.marked(mark)
-    return _deletions(name, mark, index) if key and ids.host_link(*key) == name else []
+    return _deletions(name, mark, index) if key and ids.is_host_link(name, *key) else []
 
 
 def bind(name: str, qos: list[str] | None) -> Op:

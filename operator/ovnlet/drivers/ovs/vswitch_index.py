@@ -151,10 +151,20 @@ class VswitchIndex:
         return Port(self.bridge_of(name), name, labels)
 
     def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
-        """Yield name, mark and labels of each port that has our mark or kube-ovn-cni's labels."""
+        """Yield name, mark and labels of each port that has our mark or kube-ovn-cni's labels.
+
+        The ports of all bridges count.
+        """
         for name in self.interfaces:
-            interface = self.interface(name)
-            mark = self.owner(name)
-            labels = interface["external_ids"] if interface else {}
+            mark, labels = self.owner(name), self._labels(name)
             if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
                 yield name, mark, labels
+
+    def holding(self, iface_id: str) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+        """Yield name, mark and labels of each interface that has the `iface-id`."""
+        for name in sorted(self.with_iface_id(iface_id)):
+            yield name, self.owner(name), self._labels(name)
+
+    def _labels(self, name: str) -> Mapping[str, str]:
+        interface = self.interface(name)
+        return interface["external_ids"] if interface else {}

@@ -6,7 +6,9 @@ or foreign file is logged and skipped: the mark in OVSDB and the alias in the po
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,6 +60,9 @@ class Sandboxes:
                 path.unlink(missing_ok=True)
                 continue
             self._keep(record)
+            if path != (named := self._path(record.attachment.key)):
+                with suppress(OSError):  # it is tried again at the next start
+                    path.rename(named)  # from a release that did not escape dots
             self._sequence = max(self._sequence, record.attachment.sequence)
 
     def __iter__(self) -> Iterator[Record]:
@@ -96,8 +101,11 @@ class Sandboxes:
                 self._write_or_log(path, record)
 
     def next_sequence(self) -> int:
-        """Return the number of the next ADD received."""
-        self._sequence += 1
+        """Return the number of the next ADD received.
+
+        At least the milliseconds since boot, so that none is used twice if all records are lost.
+        """
+        self._sequence = max(self._sequence + 1, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3))
         return self._sequence
 
     @property
@@ -165,11 +173,19 @@ class Sandboxes:
             del self._prefixes[length]
 
     def _path(self, key: AttachmentKey) -> Path:
-        """Return the file of a record. Raise ValueError where the key would leave the directory."""
+        """Return the file of a record, a different one for each key.
+
+        Raise ValueError where the key would leave the directory.
+        """
         container_id, ifname = key
         if not container_id or os.sep in container_id + ifname or container_id.startswith("."):
             raise ValueError(f"not an attachment's key: {key!r}")
-        return self._directory / f"{container_id}.{ifname}{_SUFFIX}"
+        return self._directory / f"{_escaped(container_id)}.{_escaped(ifname)}{_SUFFIX}"
+
+
+def _escaped(part: str) -> str:
+    """Return a part of a file's name without dots, of which one separates the parts."""
+    return part.replace("%", "%25").replace(".", "%2E")
 
 
 def decode(text: str) -> Record:

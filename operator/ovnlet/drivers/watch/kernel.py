@@ -72,6 +72,7 @@ class Watch:
         self._by_index: dict[int, Key] = {}
         self._by_name: dict[str, Key] = {}
         self._by_table: dict[str, Key] = {}
+        self._of_addresses: Key | None = None
         self._followed: dict[Key, _Followed] = {}
         self._reads, self._losses = Bucket(_READS, 1 / _READS), Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
@@ -116,8 +117,13 @@ class Watch:
                 listener.close()
         self._socket = self._tables = self._paused = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
-        """Follow a link of the node, the namespace at a path and a table for this key, no more."""
+    def follow(
+        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+    ) -> None:
+        """Follow a link of the node, the namespace at a path and a table for this key, no more.
+
+        With ``addresses``, follow the addresses of all links of the node; only one key can.
+        """
         self.forget(key)
         index, namespace = 0, -1
         with Socket() as host:
@@ -132,6 +138,8 @@ class Watch:
         self._by_name[link] = key
         if table:
             self._by_table[table] = key
+        if addresses:
+            self._of_addresses = key
         self._followed[key] = _Followed(link, index, namespace, table)
 
     def follows(self, key: Key) -> bool:
@@ -145,6 +153,7 @@ class Watch:
         _drop(self._by_name, followed.link, key)
         _drop(self._by_index, followed.index, key)
         _drop(self._by_table, followed.table, key)
+        self._of_addresses = None if self._of_addresses == key else self._of_addresses
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
             if not keys:
@@ -243,13 +252,13 @@ class Watch:
             self._lost()
 
     def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
-        """Return the key that follows the link of the node that an address or a route is on."""
+        """Return the key that follows the link that an address or a route is on, or addresses."""
         if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
             return None
         if kind in (NEWADDR, DELADDR):
             (index,) = struct.unpack_from("=I", body, 4)
-        else:
-            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+            return self._by_index.get(index, self._of_addresses)
+        index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
         return self._by_index.get(index)
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:

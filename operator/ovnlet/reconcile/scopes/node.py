@@ -14,10 +14,18 @@ from ovnlet.core import annotations
 from ovnlet.core.allocation import Destination
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Node, NodeInterface
-from ovnlet.core.node_network import NF_TABLES, Reach, network, parse
+from ovnlet.core.node_network import (
+    NF_TABLES,
+    HostPrefix,
+    Reach,
+    conflicts,
+    network,
+    parse,
+)
 from ovnlet.core.resources import Address, Network
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
+from ovnlet.core.tunnel import without_ipv6
 from ovnlet.core.values import prefix, split
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
@@ -27,7 +35,7 @@ from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
 
 log = structlog.get_logger("node")
-_CLUSTERS, _OUTGOING = "prefixes", "outgoing"
+_CLUSTERS, _OUTGOING, _UNDERLAYS = "prefixes", "outgoing", "underlays"
 # Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
 
@@ -38,6 +46,11 @@ class NodeHost(Host, Protocol):
     @property
     def node(self) -> Node:
         """The facts of this node."""
+        ...
+
+    @property
+    def prefixes(self) -> Iterable[HostPrefix]:
+        """The prefixes of the node's other links. Raise NodeFault."""
         ...
 
     async def installed(self, identity: NodeInterface) -> None:
@@ -60,8 +73,8 @@ class InputFile(Protocol):
 class Follower(Protocol):
     """The kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, table: str) -> None:
-        """Hint this key when the link or the table of nftables changes."""
+    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None:
+        """Hint this key when the link, the table of nftables or an address of the node changes."""
         ...
 
     def follows(self, key: Key) -> bool:
@@ -107,9 +120,9 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._watch, self._condition = watch, condition
         remembered = dict(inputs.read())
         clusters = remembered.pop(_CLUSTERS, None)
-        outgoing = remembered.pop(_OUTGOING, "")
+        outgoing, underlays = (remembered.pop(name, "") for name in (_OUTGOING, _UNDERLAYS))
         self.remembers = clusters is not None
-        self._reach = Reach(_read(clusters or ""), _read(outgoing))
+        self._reach = Reach(_read(clusters or ""), _read(outgoing), _read(underlays))
         self._text = remembered
         self._refused = ""
         names = (("port", identity.host_link), ("mark", identity.mark))
@@ -150,18 +163,19 @@ class NodeScope(NodeWideScope[NodeInterface]):
         """Return the interface as the last good annotations describe it, with notices."""
         if not self._text:
             return None
-        notices = tuple(self._notices())
-        return Target(self.identity, self.wanted(self.only), self._repair, notices=notices)
+        host = tuple(self.host.prefixes)
+        notices = (*self._notices(), *self._refused_routes(host))
+        return Target(self.identity, self._network(host), self._repair, notices=notices)
 
     def wanted(self, _: str, /) -> Network:
         """Return the interface with its port, addresses, routes, masquerade and sysctls."""
-        return network(self.identity, self._text, self._reach, self.host.node)
+        return self._network(self.host.prefixes)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome and the condition. Raise NotReady until OVN has installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, self.identity.host_link, table=TABLE)
+            self._watch.follow(key, self.identity.host_link, table=TABLE, addresses=True)
         self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))
@@ -176,21 +190,44 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._condition.down(str(error))
         super().failed(own, error, awaited=awaited)
 
+    def _network(self, host: Iterable[HostPrefix]) -> Network:
+        return network(self.identity, self._text, self._reach, self.host.node, host)
+
     def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
         """Write new input to the file and ask for a pass; do nothing where it is the same."""
         if (text, reach) == (self._text, self._reach):
             return
         self._text, self._reach = dict(text), reach
         if self._text:
-            prefixes = {_CLUSTERS: _write(reach.clusters), _OUTGOING: _write(reach.outgoing)}
-            self._inputs.write({**self._text, **prefixes})
+            prefixes = {
+                _CLUSTERS: reach.clusters,
+                _OUTGOING: reach.outgoing,
+                _UNDERLAYS: reach.underlays,
+            }
+            written = {name: _write(found) for name, found in prefixes.items()}
+            self._inputs.write({**self._text, **written})
             self._passes.force(self.only)
             self._passes.add(self.only)
 
     def _notices(self) -> Iterator[Notice]:
-        if self._reach.outgoing and NF_TABLES in self.host.node.lacks:
+        node = self.host.node
+        if node.mtu_unknown:
+            text = f"{node.mtu_unknown}: pods have an MTU of {node.mtu} until it is known"
+            yield Notice("TunnelMtuUnknown", text)
+        if problem := without_ipv6(parse(self._text), node):
+            yield Notice("Ipv6NotPossible", problem)
+        if self._reach.outgoing and NF_TABLES in node.lacks:
             text = "natOutgoing is not done: this node's kernel has no nf_tables"
             yield Notice("NatNotDone", text)
+
+    def _refused_routes(self, host: Iterable[HostPrefix]) -> Iterator[Notice]:
+        refused = conflicts(parse(self._text), self._reach, host)
+        for destination, other in sorted(refused.items(), key=str):
+            text = (
+                f"no route to {destination} by {self.identity.ifname}: it would hide "
+                f"{other.prefix} of the node's link {other.link}"
+            )
+            yield Notice("RouteNotSet", text)
 
     async def _installed(self) -> None:
         try:

@@ -5,7 +5,7 @@ record holds what was fixed at ADD and the last good input, so that a pod's netw
 the API server is away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,14 +16,14 @@ from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
-from ovnlet.core.shaping import unenforced
 from ovnlet.core.values import split
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
-from ovnlet.reconcile.outcome import Notice, Outcome, Target
+from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 
@@ -34,6 +34,10 @@ class PodHost(Host, Protocol):
     @property
     def node(self) -> Node:
         """The facts of this node."""
+        ...
+
+    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, and the attachment that each is of."""
         ...
 
     def life(self, attachment: Attachment) -> Life:
@@ -250,8 +254,6 @@ class PodScope:
         if edited:
             self.remember(replace(record, good=good))
             self._passes.force(attachment.key)
-        rounded = [Notice("AnnotationRounded", text) for text in allocation.notices]
-        lacking = unenforced(allocation.qos, self.host.node)
         return Target(
             attachment,
             desired,
@@ -259,7 +261,7 @@ class PodScope:
             edited=edited,
             first=record.good is None,
             problems=allocation.problems,
-            notices=(*rounded, *(Notice("RateNotEnforced", text) for text in lacking)),
+            notices=notices(allocation, self.host.node, attachment.host_link),
         )
 
     def _now(self, record: Record) -> Mapping[str, str]:
@@ -269,7 +271,8 @@ class PodScope:
             now = record.good
         if now is None:
             raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        facts = self._subnet(annotations.switch(now, record.attachment.provider))
+        # The Subnet is fixed at ADD, whatever `logical_switch` is edited to.
+        facts = self._subnet(annotations.switch(record.good or now, record.attachment.provider))
         if facts is None:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)

@@ -159,7 +159,10 @@ async def away_encap(node: AgentNode) -> Flags:
     await node.run("ovs-vsctl", "set", "open", ".", f"external_ids:ovn-encap-ip={old}")
 
 
-BLACKHOLE = ("ip rule add pref 50 to 10.16.0.0/16 blackhole", "ip rule del pref 50")
+BLACKHOLE = (
+    "ip link add ovn0 type bridge && ip rule add pref 50 to 10.16.0.0/16 blackhole",
+    "ip rule del pref 50 && ip link del ovn0",
+)
 NO_CHASSIS = (
     "ovs-vsctl remove open . external_ids ovn-encap-type",
     "ovs-vsctl set open . external_ids:ovn-encap-type=geneve",
@@ -213,10 +216,7 @@ PLANTED = {
         "MTU", "198.51.100.7 is on no link", "external_ids:ovn-encap-ip=", away_encap
     ),
     "F9: a rule before the main table": Fault(
-        "traffic",
-        "the node: ip rule 50: to 10.16.0.0/16 blackhole",
-        "ip rule del pref 50",
-        with_script(*BLACKHOLE),
+        "traffic", "the node: ip rule 50: to 10", "ip rule del pref 50", with_script(*BLACKHOLE)
     ),
     "MTU too large": Fault(
         "MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")

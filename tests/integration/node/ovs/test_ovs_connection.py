@@ -165,8 +165,8 @@ async def test_the_chassis_is_ensured_key_by_key(
     assert server.commits() == commits
     server.vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-remote")
     await until(lambda: hints.lost > lost)
-    with pytest.raises(ValueError, match="hostname"):
-        await driver.ensure_chassis({"hostname": "x"}, "netdev")
+    with pytest.raises(ValueError, match="ovn-bridge-mappings"):
+        await driver.ensure_chassis({"ovn-bridge-mappings": "x"}, "netdev")
 
 
 async def test_a_database_without_our_tables_is_named(server: PrivateSwitch) -> None:
