@@ -1,0 +1,46 @@
+"""The tracebacks in a log of the agent, by their names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+_GROUP = re.compile(r"^\s*[|+][-+]* ?")  # how an exception group draws what it holds
+_BEGINS = re.compile(r"(Exception Group )?Traceback \(most recent call last\):")
+_FRAME = re.compile(r'  File ".*/(ovnlet\w*/[\w/]+\.py)", line \d+, in (\S+)')
+_ERROR = re.compile(r"([A-Za-z_][\w.]*)(:|$)")
+
+# What a soak has found and a test provokes on purpose: a pattern of the traceback's name, and the
+# test that has it, as FILE::NAME under tests/.
+KNOWN: dict[str, str] = {}
+
+
+def tracebacks(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each traceback, as in `file.py function: Error`, and its text.
+
+    The file is the last one of ovnlet among the frames.
+    """
+    lines: list[str] | None = None
+    where = "elsewhere"
+    for line in text.splitlines():
+        bare = _GROUP.sub("", line)
+        if _BEGINS.match(bare):
+            lines, where = [], "elsewhere"
+        if lines is None:
+            continue
+        lines.append(line)
+        if found := _FRAME.match(bare):
+            where = f"{found[1]} {found[2]}"
+        elif not _BEGINS.match(bare) and (error := _ERROR.match(bare)):
+            yield f"{where}: {error[1]}", "\n".join(lines)
+            lines = None
+
+
+def unknown(text: str) -> Counter[str]:
+    """Return how often each traceback occurs that no test is known to provoke."""
+    return Counter(
+        name
+        for name, _ in tracebacks(text)
+        if not any(re.search(pattern, name) for pattern in KNOWN)
+    )
