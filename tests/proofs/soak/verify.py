@@ -22,6 +22,7 @@ SETTLE = 240  # s; kubelet looks for what it has missed about once a minute
 PATIENCE = 90
 LEFT = 150  # s in which kubelet sends the last DEL
 SHORT_ID = re.compile(r"\b([0-9a-f]{12})_[a-z]\b")
+PLACES = ("links", "qdiscs", "ovsdb", "files")
 RECORD = re.compile(r"/run/ovnlet/(?:sandboxes|deleted)/([0-9a-f]{12})")
 
 
@@ -63,11 +64,13 @@ def verify(stage: Stage, acts: Acts, verdict: Verdict) -> None:
 
 def left(stage: Stage, pods: list[Target]) -> list[str]:
     """Return every thing on the node that is of a sandbox of none of these pods."""
-    alive = {pod.container_id[:12] for pod in pods}
+    sentinels = _sandboxes("", json.dumps(stage.env.reference))
+    alive = {pod.container_id[:12] for pod in pods} | sentinels
+    found = inventory(stage.node)
     return [
         f"{section}: {key}"
-        for section, keyed in inventory(stage.node).items()
-        for key, facts in keyed.items()
+        for section in PLACES
+        for key, facts in found[section].items()
         if _sandboxes(key, json.dumps(facts)) - alive
     ]
 
