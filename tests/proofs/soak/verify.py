@@ -28,12 +28,17 @@ RECORD = re.compile(r"/run/ovnlet/(?:sandboxes|deleted)/([0-9a-f]{12})")
 
 @dataclass
 class Verdict:
-    """What was found after one fault; ``seconds`` passed until every pod was right."""
+    """What was found after one fault.
+
+    ``seconds`` passed until every pod was right and reached its gateways, ``settled`` until none
+    was under way.
+    """
 
     fault: str
     number: int
     within: float
     seconds: float = 0.0
+    settled: float = 0.0
     pods: int = 0
     findings: dict[str, Any] = field(default_factory=dict)
     lost: int = 0
@@ -50,13 +55,13 @@ def verify(stage: Stage, acts: Acts, verdict: Verdict) -> None:
     _revive_observer(stage)
     acts.restore_routes()
     verdict.findings["wrong"] = _eventually(env.wrong, verdict.within + PATIENCE)
+    verdict.findings["unreachable"] = env.traffic(env.targets, verdict.within)
     verdict.seconds = time.monotonic() - began
-    pods, pending = _settled(stage)
-    verdict.pods = len(pods)
+    pods, verdict.findings["pending"] = _settled(stage)
+    verdict.pods, verdict.settled = len(pods), time.monotonic() - began
     verdict.findings |= {
-        "pending": pending,
         "CHECK": _eventually(lambda: env.cni_check(pods), PATIENCE, every=1),
-        "unreachable": env.traffic(pods, 15),
+        "new and unreachable": env.traffic([pod for pod in pods if pod not in env.targets], 15),
         "left": _eventually(lambda: left(stage, pods), LEFT, every=2),
         "sentinels": env.changed_sentinels(5),
     }
