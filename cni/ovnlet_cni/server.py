@@ -58,8 +58,9 @@ class Agent(Protocol):
 class Server:
     """The CNI server.
 
-    It listens from `start` to `stop`, and listens again if its socket file is removed. `served` is
-    called after each request with the verb, the error code (0 for success) and the seconds it took.
+    It listens from `start` to `stop`; `keep_listening` has it listen again if its socket file is
+    removed. `served` is called after each request with the verb, the error code (0 for success) and
+    the seconds it took.
     """
 
     def __init__(
@@ -76,7 +77,6 @@ class Server:
         self._running: set[asyncio.Task[object]] = set()
         self._bound: tuple[int, int] | None = None
         self._site: web.SockSite | None = None
-        self._socket_check: asyncio.Task[None] | None = None
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admit])
         app.add_routes([web.post("/cni", self._cni), *routes])
         self._runner = web.AppRunner(
@@ -87,16 +87,12 @@ class Server:
         """Listen. Raises UnusableSocket or OSError if the path cannot be our socket."""
         await self._runner.setup()
         await self._listen()
-        self._socket_check = asyncio.create_task(self._keep_listening(), name="cni socket")
 
     async def stop(self, grace: float = 10.0) -> None:
         """Accept no more requests and wait up to `grace` seconds for the running ones.
 
         After that they are cancelled, and the agent undoes them.
         """
-        if self._socket_check is not None:
-            self._socket_check.cancel()
-            await asyncio.gather(self._socket_check, return_exceptions=True)
         if self._bound is not None and listener.identity(self._path) == self._bound:
             self._path.unlink(missing_ok=True)
         if self._site is not None:
@@ -119,10 +115,11 @@ class Server:
         if old is not None:
             await old.stop()
 
-    async def _keep_listening(self) -> None:
+    async def keep_listening(self) -> None:
         """Check the socket file every SOCKET_CHECK_INTERVAL, and replace it if it was removed.
 
-        A file that another live server listens on is left alone, and reported once.
+        A file that another live server listens on is left alone, and reported once. Returns only
+        when cancelled. Raises OSError if the file cannot be checked; it may be called again then.
         """
         yielded = False
         while True:

@@ -24,11 +24,10 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Each is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a key of"
-        " the YAML file that",
-        "`--config` names; a flag goes before a variable, a variable before the file. They are read"
-        " once, at start; a",
-        "wrong one is named, with what is allowed, and the agent does not start.",
+        "Each setting is a flag (`--node-name`), an environment variable (`OVNLET_NODE_NAME`) or a",
+        "key of the YAML file that `--config` names. A flag overrides a variable, a variable",
+        "overrides the file. Settings are read once, at start. If one is wrong, the program names",
+        "it and what is allowed, and does not start.",
     ]
     for title, model in (("The agent", Settings), ("The controller", ControllerSettings)):
         lines += [
@@ -74,13 +73,12 @@ def command_line() -> str:
         "| 0 | done; `plan`: nothing to do; `doctor`: no fault |",
         "| 1 | an error, reported on standard error: no agent answers, no such pod;"
         " `uninstall`: pods are there |",
-        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps to take;"
-        " `apply`: some are left |",
+        f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps;"
+        " `apply`: steps are left |",
         f"| {FAULTY} | `doctor`: there is a fault |",
         "",
-        "A command prints a table with colours on a terminal, lines with tabs where its output is"
-        " none, and JSON or",
-        "YAML when asked (`-o json`, `-o yaml`).",
+        "A command prints a table with colours on a terminal, lines with tabs if its output is no",
+        "terminal, and JSON or YAML on request (`-o json`, `-o yaml`).",
     ]
     context = click.Context(main, info_name="ovnlet")
     for name in main.list_commands(context):
@@ -112,9 +110,10 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served on the agent's socket"
-        " (`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, where the",
-        "setting `http` names an address, there; the controller's own at its setting `listen`.",
+        "The agent serves them on its socket",
+        "(`curl --unix-socket /run/ovnlet/cni.sock http://agent/metrics`) and, if the setting",
+        "`http` names an address, also there. The controller serves its own at its setting",
+        "`listen`.",
         "Alert rules: `manifests/alerts/ovnlet.rules.yaml`.",
         "",
         "| name | type | what it is |",
@@ -133,9 +132,9 @@ def errors() -> str:
     lines = [
         "# Errors",
         "",
-        "Each class says who must act. A runtime gets its code, the message and the advice; kubelet"
+        "Each class says who must act. A runtime gets the code, the message and the advice; kubelet"
         " shows them in the",
-        "event `FailedCreatePodSandBox`.",
+        "Event `FailedCreatePodSandBox`.",
         "",
         "| error | who acts | CNI code | advice |",
         "|---|---|---|---|",
@@ -145,7 +144,7 @@ def errors() -> str:
         lines.append(f"| `{kind.__name__}` | {actor} | {int(code)} | {advice} |")
     lines += [
         "",
-        "The server's own, and the specification's:",
+        "The server's own codes, and those of the specification:",
         "",
         "| CNI code | name |",
         "|---|---|",

@@ -54,7 +54,7 @@ _BURST = Bound(
     "1",
     "32000",
     ("-1", "32001", "0.5"),
-    "whole Mbit, at most 32000 and what passes in 270 s at the rate; `0` as if there were none",
+    "whole Mbit, at most 32000 and what passes in 270 s at the rate; `0` means the default",
 )
 _DELAY = Bound(
     "1", "60000", ("-1", "60001", "0.5"), "whole milliseconds up to 60000, of packets to the pod"
@@ -84,7 +84,7 @@ BOUNDS: Mapping[str, Bound] = {
 }
 _WITHOUT = {
     "ingress_rate": "see below",
-    "ingress_burst": "what passes in 100 ms",
+    "ingress_burst": "what passes in 100 ms at the rate",
     "latency": "none",
     "loss": "none",
     "limit": "1000",
@@ -109,7 +109,7 @@ _NODE_SAYS = {
     "mac_address": "a unicast MAC",
     "gateway": (
         "one address of each family, inside `cidr`:"
-        " the way to the prefixes of the Subnets and of the setting `cluster_cidrs`"
+        " the next hop to the prefixes of the Subnets and of the setting `cluster_cidrs`"
     ),
     "port_name": "the logical switch port; `node-<name of the Node>` without it",
     "logical_switch": "not needed",
@@ -129,12 +129,12 @@ def _pods() -> str:
 
 def _own() -> str:
     what = (
-        "`fix`, `report` or `off`: what is done about drift of this pod,"
+        "`fix`, `report` or `off`: what to do about drift of this pod,"
         " instead of the agent's setting `repair`."
         " For pods with NET_ADMIN that change their routes on purpose"
     )
     return _table(
-        ("key of our own", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")]
+        ("key of ovnlet", "value", "when it changes"), [(f"`{annotations.REPAIR}`", what, "live")]
     )
 
 
@@ -165,23 +165,23 @@ def _nodes() -> str:
 
 _VERBS = {
     "ADD": (
-        "waits up to 110 s in all for the annotations, the port and `ovn-installed`;"
+        "waits up to 110 s in total for the annotations, the port and `ovn-installed`;"
         " repeating it is success"
     ),
     "DEL": (
-        "by container ID and interface alone; repeating it is success;"
-        " with the agent down a pending delete is recorded and done later"
+        "identifies the attachment by container ID and interface alone; repeating it is success;"
+        " without an agent the plugin records it, and the agent performs it later"
     ),
     "CHECK": (
-        "one look, no API call; fails with the plan that would be needed for what prevResult lists,"
-        " code 11 where OVS or OVN does not serve the port"
+        "one look, no API call; fails with the plan that is left for what prevResult lists,"
+        " code 11 if OVS or OVN does not serve the port"
     ),
     "GC": (
         "removes attachments that the runtime no longer lists and whose sandbox is dead;"
-        " unlisted but alive is logged and kept"
+        " one that is unlisted but alive is logged and kept"
     ),
     "STATUS": (
-        "50 when this node cannot attach pods, 51 when ovs-vswitchd is gone and running pods may be"
+        "50 if this node cannot attach pods, 51 if ovs-vswitchd is gone and running pods may be"
         " cut off;"
         " with the reason"
     ),

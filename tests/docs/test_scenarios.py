@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proofs.drift.checks import CHECKS
+from proofs.drift.node_faults import NODE_FAULTS
 from proofs.drift.outages import OUTAGES
 from proofs.drift.table import FAULTS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "reference" / "scenarios.md").read_text()
 LINES = {
-    *(fault.name for fault in FAULTS),
+    *(fault.name for fault in (*FAULTS, *NODE_FAULTS)),
     *(outage.name for outage in OUTAGES),
     *(check.name for check in CHECKS),
 }

@@ -30,18 +30,25 @@ def down_and_up(node: StrictNode, n: int) -> None:
 
 
 def change_link(node: StrictNode, n: int) -> None:
-    """Change the MTU, the MAC, the alias or the name of one end."""
+    """Change MTU, MAC, alias or name of one end, or switch its ARP off."""
     link = _end(node, n)
     if link:
-        match n // 2 % 4:
+        match n // 2 % 5:
             case 0:
-                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 8 % 3])
+                node.kernel.set_mtu(link, (1200, 1300, 1500)[n // 10 % 3])
             case 1:
                 node.kernel.set_mac(link, "02:00:00:00:00:99")
             case 2:
                 node.kernel.set_alias(link, "mine")
+            case 3:
+                node.kernel.set_arp(link, False)
             case _:
-                node.kernel.rename(link, f"other{n // 8 % 2}")
+                node.kernel.rename(link, f"other{n // 10 % 2}")
+
+
+def lose_loopback(node: StrictNode, _: int) -> None:
+    """Set the pod's `lo` down."""
+    node.kernel.set_loopback(False)
 
 
 def delete_link(node: StrictNode, n: int) -> None:
@@ -152,6 +159,13 @@ def overwrite_labels(node: StrictNode, _: int) -> None:
         row.installed, row.lost = None, True
 
 
+def block_port(node: StrictNode, _: int) -> None:
+    """Have the switch stop a port's traffic, as `ovs-ofctl mod-port ... no-forward` does."""
+    row = node.rows.get(node.host)
+    if row:
+        row.blocked = ("no-forward",)
+
+
 def add_foreign_row(node: StrictNode, n: int) -> None:
     """Add a foreign row.
 
@@ -237,6 +251,7 @@ def ovn(node: StrictNode, _: int) -> None:
 GENTLE: tuple[Drift, ...] = (
     down_and_up,
     change_link,
+    lose_loopback,
     delete_link,
     change_address,
     add_address,
@@ -251,8 +266,8 @@ GENTLE: tuple[Drift, ...] = (
     ovn,
 )
 LIMITS: tuple[Drift, ...] = (change_rows_of_limits, change_traffic_control, add_foreign_limit)
-# Only an ovn-controller shows a lost `ovn-installed`.
-WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels)
+# Only an ovn-controller shows a lost `ovn-installed`, only an ovs-vswitchd a blocked port.
+WITH_OVN = (*GENTLE, *LIMITS, overwrite_labels, block_port)
 ALL = (*GENTLE, obstruct)
 
 

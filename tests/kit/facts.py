@@ -12,13 +12,17 @@ Facts = frozenset[tuple[object, ...]]
 
 
 def foreign(node: StrictNode) -> Facts:
-    """Return everything that is neither ours nor within ours."""
+    """Return everything that is neither ours nor within ours.
+
+    The pod's `lo` is no foreign thing: ours to set up, and not to remove.
+    """
     mine = {(link.netns, link.name) for pair in node.pairs() for link in pair}
     rows = {row.name for row in node.our_rows()}
     return frozenset(
         fact
         for fact in node.inventory()
-        if not (fact[0] in {"link", "setting", "address", "route", "qdisc"} and fact[1:3] in mine)
+        if fact[0] != "loopback"
+        and not (fact[0] in {"link", "setting", "address", "route", "qdisc"} and fact[1:3] in mine)
         and not (fact[0] == "limit" and fact[1] == ids.mark(*node.attachment.key))
         and not (fact[0] == "plug" and fact[1] in rows)
         and not (fact[0] == "row" and fact[2] in rows)

@@ -25,6 +25,7 @@ class StrictKernel:
         self._links: list[Link] = []
         self._last_serial = 0
         self.defaults = {"disable_ipv6": "0", "accept_ra": "1"}
+        self.loopback_up = True
 
     def __iter__(self) -> Iterator[Link]:
         return iter(tuple(self._links))
@@ -99,6 +100,14 @@ class StrictKernel:
             link.up = False
             link.addresses = [held for held in link.addresses if held.ip.version == 4]
             link.routes = []
+
+    def set_arp(self, link: Link, on: bool) -> None:
+        """Switch ARP and neighbour discovery on or off (IFF_NOARP)."""
+        link.arp = on
+
+    def set_loopback(self, up: bool) -> None:
+        """Set the pod's `lo` up or down."""
+        self.loopback_up = up
 
     def set_mtu(self, link: Link, mtu: int) -> None:
         """Set the MTU in bytes; below 1280 the link loses IPv6."""

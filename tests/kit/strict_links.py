@@ -81,6 +81,7 @@ class Link:
     serial: int
     alias: str = ""
     up: bool = False
+    arp: bool = True
     peer: "Link | None" = None
     tx_checksum: bool = True
     htb: int | None = None

@@ -20,6 +20,7 @@ from ovnlet.core.resources import (
     Address,
     CompetingRoute,
     DuplicateIfaceId,
+    Loopback,
     Network,
     Offload,
     OvsPolicing,
@@ -61,6 +62,7 @@ class StrictNode:
             found.add(veth)
             found |= set(strict_observation.addresses(veth, pod, desired))
             found |= set(strict_observation.settings(veth, pod, desired))
+            found |= set(strict_observation.loopback(veth, self.kernel.loopback_up, desired))
             found |= set(strict_routes.seen(veth, pod, desired))
             found |= set(strict_traffic.seen(veth.key, host, pod, desired))
         return frozenset(found)
@@ -113,7 +115,8 @@ class StrictNode:
                 ours.pop(MARK, None)
             orphaned = row.installed is not None and row.name not in linked
             uninstalled = row.lost and row.name in linked
-            yield Port(row.bridge, row.name, frozenset(ours.items()), orphaned, uninstalled)
+            labels = frozenset(ours.items())
+            yield Port(row.bridge, row.name, labels, orphaned, uninstalled, blocked=row.blocked)
 
     def _limits(self, ports: list[Port]) -> Iterable[OvsQos | OvsPolicing]:
         port = next(
@@ -144,10 +147,8 @@ class StrictNode:
                 self._ensure_veth(resource)
             case Port():
                 self._ensure_port(resource)
-            case Sysctl(name=name, value=value):
-                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
-            case Offload(tx_checksum=tx_checksum):
-                self._end(resource).tx_checksum = tx_checksum
+            case Sysctl() | Offload() | Loopback():
+                self._ensure_setting(resource)
             case Address(ip=ip, noprefixroute=flag):
                 self.kernel.add_address(
                     self._end(resource), ip, noprefixroute=flag, protocol=PROTOCOL
@@ -160,6 +161,15 @@ class StrictNode:
                 self.traffic.put(
                     resource, self._end(resource) if isinstance(resource, TbfQdisc) else None
                 )
+
+    def _ensure_setting(self, resource: Sysctl | Offload | Loopback) -> None:
+        match resource:
+            case Sysctl(name=name, value=value):
+                self.kernel.set_setting(self._end(resource), name.rpartition("/")[2], value)
+            case Offload(tx_checksum=tx_checksum):
+                self._end(resource).tx_checksum = tx_checksum
+            case Loopback(up=up):
+                self.kernel.set_loopback(up)
 
     def _remove(self, resource: Resource) -> None:
         match resource:
@@ -196,12 +206,13 @@ class StrictNode:
         for link in (host, host.peer):
             self.kernel.set_mtu(link, veth.mtu)
             self.kernel.set_up(link)
+        self.kernel.set_arp(host.peer, veth.arp)
 
     def _ensure_port(self, port: Port) -> None:
         row = self.rows.get(port.name) or self.add_row(Row(port.bridge, port.name))
         before = row.external_ids
         row.external_ids = {k: v for k, v in before.items() if k not in OWNED_IDS} | port.ids
-        row.mark, row.lost = port.ids[MARK], False
+        row.mark, row.lost, row.blocked = port.ids[MARK], False, ()
         if before.get("iface-id") != row.external_ids["iface-id"]:
             row.installed = None
 
@@ -265,25 +276,16 @@ class StrictNode:
     def inventory(self) -> frozenset[tuple[object, ...]]:
         """Return everything there is as comparable facts."""
         facts: set[tuple[object, ...]] = set(self.traffic.facts())
+        facts.add(("loopback", self.kernel.loopback_up))
         for link in self.kernel:
             here = (link.netns, link.name)
             facts.add(("qdisc", *here, link.htb, link.leaf, link.policer, link.shaper))
-            facts.add(
-                (
-                    "link",
-                    *here,
-                    link.mac,
-                    link.mtu,
-                    link.up,
-                    link.alias,
-                    link.tx_checksum,
-                    link.serial,
-                )
-            )
+            state = (link.mac, link.mtu, link.up, link.arp, link.alias, link.tx_checksum)
+            facts.add(("link", *here, *state, link.serial))
             facts |= {("setting", *here, *item) for item in link.settings.items()}
             facts |= {("address", *here, held) for held in link.addresses}
             facts |= {("route", *here, entry) for entry in link.routes}
         for row in self.rows.values():
-            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.serial))
+            facts.add(("row", row.bridge, row.name, row.mark, row.lost, row.blocked, row.serial))
             facts |= {("external_id", row.name, *item) for item in row.external_ids.items()}
         return frozenset(facts)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kit.strict_links import Link
-from ovnlet.core.resources import Address, Network, Offload, Sysctl, Veth
+from ovnlet.core.resources import Address, Loopback, Network, Offload, Sysctl, Veth
 from ovnlet.core.resources.netlink import PROTOCOL
 
 
@@ -12,7 +12,7 @@ def veth(host: Link, pod: Link, desired: Network) -> Veth:
     wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
     mtu = host.mtu if wanted and pod.mtu == wanted.mtu else pod.mtu
     alias = host.alias if wanted and pod.alias == wanted.alias else pod.alias
-    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up)
+    return Veth(host.name, pod.name, pod.mac, mtu, alias, host.up, pod.up, pod.arp)
 
 
 def addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:
@@ -21,6 +21,12 @@ def addresses(veth: Veth, pod: Link, desired: Network) -> Iterator[Address]:
     for held in pod.addresses:
         if held.ip.ip in wanted or held.protocol == PROTOCOL:
             yield Address(veth.key, pod.name, held.ip, held.noprefixroute)
+
+
+def loopback(veth: Veth, up: bool, desired: Network) -> Iterator[Loopback]:
+    """Yield the pod's `lo` if one is desired."""
+    if any(isinstance(resource, Loopback) for resource in desired):
+        yield Loopback(veth.key, up)
 
 
 def settings(veth: Veth, pod: Link, desired: Network) -> Iterator[Sysctl | Offload]:

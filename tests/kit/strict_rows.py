@@ -11,8 +11,8 @@ class Row:
 
     ``external_ids`` are the Interface's, ``mark`` is the one in the Port's. ``installed`` is the
     serial number of the link for which OVN installed its flows. ``lost`` means that somebody
-    overwrote `ovn-installed`: OVN does not write it again unless asked to recompute. ``serial`` is
-    the serial number of the row.
+    overwrote `ovn-installed`: OVN does not write it again unless asked to recompute. ``blocked``
+    are OpenFlow flags that stop the port's traffic. ``serial`` is the row's serial number.
     """
 
     bridge: str
@@ -21,6 +21,7 @@ class Row:
     mark: str | None = None
     installed: int | None = None
     lost: bool = False
+    blocked: tuple[str, ...] = ()
     serial: int = 0
 
     @property

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 _GROUP = re.compile(r"^\s*[|+][-+]* ?")  # how an exception group draws what it holds
 _BEGINS = re.compile(r"(Exception Group )?Traceback \(most recent call last\):")
-_FRAME = re.compile(r'  File ".*/(ovnlet\w*/[\w/]+\.py)", line \d+, in (\S+)')
+_FRAME = re.compile(r'  File "(?:.*/)?([\w.-]+/[\w.-]+\.py)", line \d+, in (\S+)')
+_OURS = re.compile(r'  File "(?:.*/)?(ovnlet\w*/[\w/]+\.py)", line \d+, in (\S+)')
 _ERROR = re.compile(r"([A-Za-z_][\w.]*)(:|$)")
 
 # What a soak has found and a test provokes on purpose: a pattern of the traceback's name, and the
@@ -19,21 +20,23 @@ KNOWN: dict[str, str] = {}
 def tracebacks(text: str) -> Iterator[tuple[str, str]]:
     """Yield the name of each traceback, as in `file.py function: Error`, and its text.
 
-    The file is the last one of ovnlet among the frames.
+    The file is the last one of ovnlet among the frames, or else the last one.
     """
     lines: list[str] | None = None
-    where = "elsewhere"
+    ours = last = ""
     for line in text.splitlines():
         bare = _GROUP.sub("", line)
         if _BEGINS.match(bare):
-            lines, where = [], "elsewhere"
+            lines, ours, last = [], "", ""
         if lines is None:
             continue
         lines.append(line)
-        if found := _FRAME.match(bare):
-            where = f"{found[1]} {found[2]}"
+        if found := _OURS.match(bare):
+            ours = f"{found[1]} {found[2]}"
+        elif found := _FRAME.match(bare):
+            last = f"{found[1]} {found[2]}"
         elif not _BEGINS.match(bare) and (error := _ERROR.match(bare)):
-            yield f"{where}: {error[1]}", "\n".join(lines)
+            yield f"{ours or last}: {error[1]}", "\n".join(lines)
             lines = None
 
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ovnlet.agent.metrics import VERBS
 from ovnlet.core.resources import ORDER
+from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.stages import Stage
 from ovnlet_cni.errors import Code
 
@@ -22,6 +23,8 @@ AGENT: Mapping[str, frozenset[str]] = {
     "kind": frozenset(kind.__name__ for kind in ORDER),
     "outcome": frozenset({"attached", "updated", "repaired", "detached"}),
     "state": frozenset({"attached", "drifted", "not looked at yet"}),
+    "scope": frozenset({"pod", "node", "chassis", "flows", "cni"}),
+    "reason": frozenset(get_args(Reason)),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
     "kind": frozenset({"pod", "node", "subnet", "network", "Pod", "Node"}),

@@ -10,7 +10,8 @@ from ovnlet.core.chassis import BRIDGE_TYPE, ChassisIdentity, desired
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ABSENT, Bridge, ChassisId, CniFile, Network, Resource
-from ovnlet.core.settings import Repair
+from ovnlet.core.settings import Repair, Settings
+from ovnlet.drivers.ovs import hints
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.owners import OwnerIndex
@@ -123,6 +124,28 @@ async def test_a_value_that_somebody_changes_is_what_was_last_seen_unless_it_is_
     )
     await chassis.look()
     assert host.present() == {**KEYS, "system-id": "new"}
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("name", ["encap_ip", "system_id"])
+async def test_a_setting_comes_back_whoever_changes_it_f6(name: str) -> None:
+    given = {"encap_ip": "192.0.2.1", "system_id": "node-1"}
+    settings = Settings.model_validate({"node_name": "n", name: given[name]})
+    host = Things()
+    host.put(desired("br-int", {**KEYS, **settings.chassis_ids}, create=True))
+    chassis = Chassis(host, given=settings.chassis_ids)
+    await chassis.look()
+    (key,) = settings.chassis_ids
+    host.put(desired("br-int", {**KEYS, key: "nonsense"}, create=True))
+    assert [step.resource for step in (await chassis.look()).steps] == [ChassisId(key, given[name])]
+    assert host.present()[key] == given[name]
+
+
+@pytest.mark.review2
+def test_the_host_name_is_a_chassis_key_f7() -> None:
+    """Without it the Chassis takes the kernel's host name: no port that asks for the Node binds."""
+    row = {"external_ids": {"hostname": "n0", "unknown": "x"}}
+    assert hints.chassis_ids(row) == {"hostname": "n0"}
 
 
 async def test_ovns_own_key_decides_the_type_of_the_bridge() -> None:

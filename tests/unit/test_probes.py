@@ -81,3 +81,23 @@ async def test_a_port_in_use_is_retried(port: int) -> None:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.review2
+async def test_a_part_that_needs_a_new_process_is_unhealthy(port: int) -> None:
+    """L6: kubelet restarts the pod then."""
+    reasons: list[str] = []
+    metrics = Metrics(lambda: [])
+    probes = Probes(
+        f"127.0.0.1:{port}", lambda: None, metrics.show, lambda: "; ".join(reasons) or None
+    )
+    running = asyncio.create_task(probes.run())
+    assert await ask(port, "/healthz") == (200, "ok\n")
+    reasons.append("Events has failed 5 times in a minute: KeyError: 1")
+    metrics.part_failed("Events")
+    assert await ask(port, "/healthz") == (503, f"{reasons[0]}\n")
+    assert (await ask(port, "/readyz"))[0] == 200
+    assert 'ovnlet_part_failures_total{part="Events"} 1.0' in (await ask(port, "/metrics"))[1]
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running

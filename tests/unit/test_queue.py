@@ -218,3 +218,42 @@ async def test_what_is_not_a_hint_of_the_node_does_not_wait_while_hints_are_defe
         queue.add("a")
         await asyncio.sleep(DEFERRED / 10)
         assert passes == ["a"]
+
+
+@pytest.mark.review2
+async def test_a_report_that_fails_leaves_no_key_without_a_worker() -> None:
+    """L6: what reports a failed pass has a defect; the key is worked on all the same."""
+    passes: list[str] = []
+
+    async def work(key: str) -> None:
+        passes.append(key)
+        if len(passes) < 3:
+            raise NotReady("not yet")
+
+    def report(_key: str, _error: OvnletError, /, *, awaited: bool) -> None:
+        del awaited
+        raise RuntimeError("a defect of the report")
+
+    queue: Queue[str, None] = Queue(work, report)
+    queue.add("a")
+    await asyncio.sleep(10)
+    assert passes == ["a", "a", "a"]
+    assert len(queue) == 0
+
+
+@pytest.mark.review2
+async def test_a_pass_that_is_cancelled_from_within_leaves_its_key_usable() -> None:
+    """L6: a driver that cancels what it waits for itself; nobody waits for ever."""
+    passes: list[str] = []
+
+    async def work(key: str) -> str:
+        passes.append(key)
+        if len(passes) == 1:
+            raise asyncio.CancelledError
+        return key
+
+    queue: Queue[str, str] = Queue(work)
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await queue.run("a")
+        assert await queue.run("a") == "a"

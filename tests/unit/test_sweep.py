@@ -1,6 +1,7 @@
 """The sweep: lost records are rebuilt, garbage is seen twice, nothing is judged without a list."""
 
 import asyncio
+import errno
 
 import pytest
 
@@ -217,3 +218,29 @@ async def test_a_sandbox_that_cannot_be_seen_is_left_alone(
     for _ in range(3):
         await sweep.round()
     assert world.host.networks[attachment.key]
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("where", ["found", "life"])
+async def test_out_of_descriptors_nothing_is_judged_and_nothing_ends(
+    world: World, marks: Marks, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """L5: EMFILE while marks or sandboxes are looked at; the next round starts anew."""
+    attachment = await attached(world)
+    world.records.remove(attachment.key)
+    world.host.dead.add(attachment.key)
+    world.api, marks.attachments = {}, [attachment]
+    await sweep.round()
+
+    def out(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(marks if where == "found" else world.host, where, out)
+        await sweep.round()
+    await sweep.round()
+    await settle(world)
+    assert world.host.networks[attachment.key], "judged in two rounds that were not in a row"
+    await sweep.round()
+    await settle(world)
+    assert not world.host.networks[attachment.key]

@@ -13,6 +13,7 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.identity import Attachment, Identity, NodeInterface, Record
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import Network, Resource
+from ovnlet.drivers.links import interference
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
@@ -37,7 +38,7 @@ class DebugApi:
         ]
 
     async def _attachments(self, _: web.Request) -> web.Response:
-        """List every key that has an interface; `node/chassis` and `node/cni` have none."""
+        """List every key that has an interface; of the node, that is `node/ovn0` alone."""
         shown = [
             each for each in self._sorted() if isinstance(each.identity, Attachment | NodeInterface)
         ]
@@ -46,7 +47,10 @@ class DebugApi:
     async def _attachment(self, request: web.Request) -> web.Response:
         """Show each attachment of a pod, with what is desired and what is observed."""
         found = self._of(request.match_info["namespace"], request.match_info["pod"])
-        shown = [{**self._summary(each), **await self._look(each)} for each in found]
+        shown = [
+            {**self._summary(each), **await self._look(each), "interference": _beside(each)}
+            for each in found
+        ]
         return web.json_response(shown, status=200 if shown else 404)
 
     async def _plan(self, request: web.Request) -> web.Response:
@@ -129,6 +133,17 @@ class _Shown:
     key: Key
     identity: Identity
     record: Record | None = None
+
+
+def _beside(shown: _Shown) -> list[str]:
+    """Return what is not ours and may keep traffic from it."""
+    identity = shown.identity
+    if not isinstance(identity, Attachment | NodeInterface):
+        return []
+    try:
+        return [each.what for each in interference.observe(identity.netns, identity.ifname)]
+    except (OvnletError, OSError) as error:
+        return [f"cannot be looked at: {error}"]
 
 
 def _names(shown: _Shown) -> Json:

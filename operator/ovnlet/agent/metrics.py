@@ -69,6 +69,12 @@ class Metrics:
             ["scope", "reason"],
             registry=at,
         )
+        self._part_failures = Counter(
+            "ovnlet_part_failures_total",
+            "Failures of a part of the agent, after each of which it restarts alone",
+            ["part"],
+            registry=at,
+        )
         text = (
             "Time of attaching by stage: annotation is waited for, "
             "kernel and ovsdb are written, flows are OVN's"
@@ -119,6 +125,10 @@ class Metrics:
     def throttled(self, scope: str, reason: Reason, /) -> None:
         """Count a hint that waits."""
         self._throttled.labels(scope, reason).inc()
+
+    def part_failed(self, part: str) -> None:
+        """Count a failure of a part of the agent, which restarts."""
+        self._part_failures.labels(part).inc()
 
     async def show(self, _: web.Request) -> web.Response:
         """Return all metrics in Prometheus's text format."""

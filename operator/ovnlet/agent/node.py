@@ -1,16 +1,18 @@
 """The node's own Node and the Subnets as the API server has them, and the writes to its Node."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ovnlet.agent.supervisor import Part
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
 from ovnlet.kube import objects, subnets
 from ovnlet.kube.chassis_name import ChassisName
 from ovnlet.kube.condition import Condition
+from ovnlet.kube.events import Recorder
 from ovnlet.kube.object_store import Kind, Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
@@ -36,11 +38,12 @@ class Subscriber:
 class ClusterView:
     """Follows the Node and all Subnets."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
+    def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
+        self._recorder = recorder
         self._subscriber: Subscriber | None = None
-        self._condition = Condition(access, self._name)
-        self._chassis_name = ChassisName(access, self._name)
+        self._condition = Condition(access, self._name, self._refused)
+        self._chassis_name = ChassisName(access, self._name, self._refused)
         self._beside_kube_ovn = settings.chassis == "observe"
         self.reachable = Reachability(self._condition)
         kind = Kind("", "v1", "nodes", f"metadata.name={self._name}")
@@ -55,9 +58,13 @@ class ClusterView:
         """Call ``subscriber`` with every change from now on."""
         self._subscriber = subscriber
 
-    def parts(self) -> list[Coroutine[None, None, None]]:
+    def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
-        return [self._condition.run(), self._chassis_name.run(), self._all_subnets()]
+        return [
+            Part("Node condition", self._condition.run),
+            Part("Node annotation", self._chassis_name.run),
+            Part("prefixes", self._all_subnets),
+        ]
 
     def known_as(self, system_id: str) -> None:
         """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""
@@ -71,6 +78,11 @@ class ClusterView:
     def facts(self, subnet: str) -> Mapping[str, str] | None:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
         return subnets.facts(self.subnets.get(("", subnet)))
+
+    def _refused(self, why: str) -> None:
+        """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
+        if (node := self.own_node()) is not None:
+            self._recorder.record(node, "Warning", "NodePatchRefused", why)
 
     def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
         self._condition.seen(node)

@@ -18,8 +18,9 @@ _PAUSE = 1.0
 class Probes:
     """The HTTP server. ``address`` is host and port; None serves nothing.
 
-    ``/healthz`` succeeds while the event loop runs, ``/readyz`` while pods can be attached.
-    ``verdict`` returns what keeps the node from attaching pods; it must not block.
+    ``/healthz`` succeeds while the event loop runs and no part needs a new process, ``/readyz``
+    while pods can be attached. ``unhealthy`` returns why a new process is needed, ``verdict`` what
+    keeps the node from attaching pods. Neither may block.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class Probes:
         address: str | None,
         verdict: Callable[[], Verdict | None],
         metrics: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        unhealthy: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._address, self._verdict = address, verdict
+        self._address, self._verdict, self._unhealthy = address, verdict, unhealthy
         self._app = web.Application()
         self._app.add_routes(
             [
@@ -59,8 +61,9 @@ class Probes:
         finally:
             await runner.cleanup()
 
-    @staticmethod
-    async def _healthy(_: web.Request) -> web.Response:
+    async def _healthy(self, _: web.Request) -> web.Response:
+        if reason := self._unhealthy():
+            return web.Response(status=503, text=f"{reason}\n")
         return web.Response(text="ok\n")
 
     async def _ready(self, _: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.kube.relist import Relist
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
 from ovnlet.reconcile.state import State
 from ovnlet.reconcile.sweep import Sweep
@@ -41,16 +42,21 @@ class Startup:
         cni_scope: CniFilesScope,
         pending: PendingDeletes,
         relists: Iterable[Relist[Any]],
+        restores: Iterable[Callable[[], None]],
         timed: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._ovs_ready, self._state, self._records, self._loop = ovs_ready, state, records, loop
         self._attaching, self._sweep, self._pending = attaching, sweep, pending
         self._cni_files, self._cni_scope = cni_files, cni_scope
         self._relists, self._timed = tuple(relists), timed
+        self._restores = tuple(restores)
         self.verdict: Verdict | None = Verdict("the agent is starting")
 
     async def run(self) -> None:
-        """Run the steps in order. Wait without a bound, for example for the first list of pods."""
+        """Run the steps in order. Wait without a bound, for example for the first list of pods.
+
+        Raise what a step raises. Every step may be repeated, so another call starts over.
+        """
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("has not read OVSDB yet", self._ovs_ready),
             ("has not looked at this node's pods yet", self._settle),
@@ -61,19 +67,50 @@ class Startup:
         )
         for doing, step in steps:
             self.verdict = Verdict(f"the agent is starting: it {doing}")
-            await step()
+            try:
+                await step()
+            except Exception as error:
+                self.verdict = Verdict(
+                    f"the agent is starting: it {doing}, but that failed: {error}"
+                )
+                raise
         self.verdict = None
         log.info("serving", attachments=len(list(self._records)))
 
+    async def keep(self, every: float, soon: float) -> None:
+        """Start up, then resync every ``every`` seconds for ever; the first time after ``soon``.
+
+        Raise what start-up or a resync raises. Another call goes on where this one ended: a resync
+        that failed comes again after the usual interval.
+        """
+        if self.verdict is not None:
+            await self.run()
+        else:
+            soon = every
+        await resync(every, self.resync, soon=soon)
+
     async def resync(self) -> None:
-        """Run a pass for every key, and remove what dead sandboxes left."""
+        """Run a pass for every key, and remove what dead sandboxes left.
+
+        A step that fails keeps none from its turn. Raise ExceptionGroup with what they raised.
+        """
+        steps = (self._restore, self._cni_files.prepare, self._settle, self._sweep.round)
+        errors: list[Exception] = []
         with self._timed():
             for relist in self._relists:
                 relist.request()
-            self._records.restore()
-            await self._cni_files.prepare()
-            await self._settle()
-            await self._sweep.round()
+            for step in steps:
+                try:
+                    await step()
+                except Exception as error:  # noqa: BLE001 - raised below, together with others
+                    errors.append(error)
+        if errors:
+            raise ExceptionGroup("resync", errors)
+
+    async def _restore(self) -> None:
+        """Write again the files of ours that somebody removed, or that a full disk did not take."""
+        for restore in self._restores:
+            restore()
 
     async def _install(self) -> None:
         """Write the plugin, then the configuration: its appearance is what makes the node Ready."""
@@ -84,7 +121,8 @@ class Startup:
 
     async def _settle(self) -> None:
         """Run a pass for every key, and the deletions recorded while no agent answered."""
-        await asyncio.gather(self._loop.settle(), *self._deletions(), return_exceptions=True)
+        deletions = self._deletions()
+        await asyncio.gather(self._loop.settle(), *deletions, return_exceptions=True)
 
     def _deletions(self) -> list[Coroutine[None, None, None]]:
         """Return one coroutine for each DEL that the plugin left as a file."""

@@ -1,7 +1,6 @@
 """The agent's wiring: each part with the parts that it needs, and the order of start and stop."""
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from ovnlet.agent.node import ClusterView, Subscriber
 from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
+from ovnlet.agent.supervisor import Part, Supervisor
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.chassis import ChassisIdentity
+from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
@@ -28,6 +28,7 @@ from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.ovs.chassis import ChassisDriver
+from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
@@ -45,9 +46,9 @@ from ovnlet.kube.session import Access
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.owners import OwnerIndex
-from ovnlet.reconcile.resync import resync
 from ovnlet.reconcile.scopes.chassis import ChassisScope
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
@@ -75,7 +76,7 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         """Make the parts, each after those that it needs."""
-        self.settings, run_dir = settings, Path(settings.run_dir)
+        self.settings = settings
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
         self.metrics = Metrics(
@@ -84,14 +85,23 @@ class Agent:
             queued=lambda: len(self.loop.queue),
             ready=lambda: self.verdict() is None,
         )
+        self.supervisor = Supervisor(self.metrics.part_failed)
         self.event_log = EventLog()
         self._make_drivers(settings)
         self._make_cluster(settings)
-        self._make_scopes(settings, run_dir)
+        self._make_scopes(settings)
         self._make_services(settings)
 
     def _make_drivers(self, settings: Settings) -> None:
         self.watch = Watch(self.loop.queue.hint, self.loop.hint_all)
+        run_dirs = Path(settings.ovsdb).parent, Path(settings.ovn_run_dir)
+        self.forwarding = Forwarding(
+            settings.bridge,
+            *run_dirs,
+            installed=lambda: self.ovs.has_installed,
+            lost=lambda: self.owners.notify(("flows", settings.bridge)),
+            blocked=lambda name: self.owners.notify(("port", name)),
+        )
         self.ovs = Ovs(
             settings.ovsdb,
             settings.bridge,
@@ -99,6 +109,7 @@ class Agent:
             resync=self.loop.add_all,
             recompute=Recompute(Path(settings.ovn_run_dir)),
             record_install_time=self.metrics.installed,
+            forwarding=self.forwarding,
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
@@ -109,8 +120,11 @@ class Agent:
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
-        self.health = Health(self.ovs, Path(settings.ovsdb).parent, Path(settings.ovn_run_dir))
-        self.records = Sandboxes(Path(settings.run_dir) / "sandboxes", boot_id())
+        self.health = Health(self.ovs, *run_dirs)
+        run_dir = Path(settings.run_dir)
+        self.records = Sandboxes(run_dir / "sandboxes", boot_id())
+        self.chassis_file = JsonFile(run_dir / "chassis.json")
+        self.node_file = JsonFile(run_dir / "node.json")
 
     def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
@@ -118,17 +132,17 @@ class Agent:
         self.state = State()
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
-        self.cluster = ClusterView(settings, access)
+        self.cluster = ClusterView(settings, access, self.recorder)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
-    def _make_scopes(self, settings: Settings, run_dir: Path) -> None:
+    def _make_scopes(self, settings: Settings) -> None:
         of_pods = PodReporter(self.event_log, self.recorder, self.state)
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
         clock = self.metrics.stage
         self.chassis_scope = ChassisScope(
             ChassisDriver(self.ovs),
-            JsonFile(run_dir / "chassis.json"),
+            self.chassis_file,
             Status("chassis", of_node, self.metrics),
             identity=ChassisIdentity(settings.bridge),
             given=settings.chassis_ids,
@@ -136,9 +150,17 @@ class Agent:
             repair=settings.repair,
             known_as=self.cluster.known_as,
         )
+        self.flows_scope = FlowsScope(
+            FlowsDriver(self.forwarding),
+            FlowsIdentity(settings.bridge),
+            self.loop.passes("flows"),
+            Status("flows", of_node, self.metrics),
+            owners=self.owners,
+            repair=settings.repair,
+        )
         self.node_scope = NodeScope(
             PortHost(self.node_links, self.ovs, self.node_state, clock),
-            JsonFile(run_dir / "node.json"),
+            self.node_file,
             NodeInterface(settings.node_name),
             self.loop.passes("node"),
             Status("node", of_node, self.metrics),
@@ -171,6 +193,7 @@ class Agent:
         )
         for name, scope in (
             ("chassis", self.chassis_scope),
+            ("flows", self.flows_scope),
             ("node", self.node_scope),
             ("pod", self.pod_scope),
             ("cni", self.cni_scope),
@@ -218,6 +241,7 @@ class Agent:
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
             relists=self.relists,
+            restores=(self.records.restore, self.chassis_file.restore, self.node_file.restore),
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
@@ -227,12 +251,15 @@ class Agent:
             web.get("/metrics", self.metrics.show),
         ]
         service = CniService(self.attaching, self.records, self.verdict)
-        self.probes = Probes(settings.http, self.verdict, self.metrics.show)
+        unhealthy = self.supervisor.unhealthy
+        self.probes = Probes(settings.http, self.verdict, self.metrics.show, unhealthy)
         self.server = Server(service, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:
         """Return why this node cannot attach pods now; None if it can."""
-        return self.startup.verdict or self.health.verdict
+        if verdict := self.startup.verdict or self.health.verdict:
+            return verdict
+        return Verdict(refusal) if (refusal := self.supervisor.refusal()) else None
 
     async def run(self) -> None:
         """Run until cancelled; stop in reverse order what was started."""
@@ -241,28 +268,28 @@ class Agent:
             self.pod_scope.register(record.attachment)
         async with AsyncExitStack() as stack:
             self.watch.start()
-            stack.callback(self.watch.close)
-            self.ovs.start()
-            stack.push_async_callback(self.ovs.close)
+            drivers = Part("ovsdb", self.ovs.run), Part("kernel watch", self.watch.run)
+            await stack.enter_async_context(self.supervisor.running(*drivers))
             stack.push_async_callback(self.loop.queue.close)
             await self.server.start()
             stack.push_async_callback(self.server.stop, GRACE)
             stack.callback(self.event_log.close)
-            async with asyncio.TaskGroup() as tasks:
-                for part in self._parts():
-                    tasks.create_task(part)
-                await self.startup.run()
-                every = self.settings.resync
-                await resync(every, self.startup.resync, soon=SECOND_LOOK)
+            await stack.enter_async_context(self.supervisor.running(*self._parts()))
+            await asyncio.Event().wait()
 
-    def _parts(self) -> list[Coroutine[None, None, None]]:
+    def _parts(self) -> list[Part]:
         """Return what runs from start-up until the agent is stopped."""
+        lists = {f"list of {each.store.kind.plural}": each for each in self.relists}
+        every = self.settings.resync
         return [
-            self.kopf.run(),
-            *(relist.run() for relist in self.relists),
-            self.recorder.run(),
-            self.health.run(),
-            self.probes.run(),
-            self.file_watch.run(),
+            Part("start-up and resync", lambda: self.startup.keep(every, SECOND_LOOK)),
+            Part("watch of the API server", self.kopf.run, essential=True),
+            *(Part(name, each.run, essential=each is self.pods) for name, each in lists.items()),
+            Part("health checks", self.health.run, essential=True),
+            Part("flow checks", self.forwarding.run),
+            Part("CNI socket", self.server.keep_listening),
+            Part("Events", self.recorder.run),
+            Part("probes", self.probes.run),
+            Part("file watch", self.file_watch.run),
             *self.cluster.parts(),
         ]

@@ -63,7 +63,7 @@ def pods(socket: str, output: str) -> None:
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
-    """Show one pod, `node/ovn0`, `node/chassis` or `node/cni`: desired beside observed."""
+    """Show one pod, or node/ovn0, node/chassis, node/flows, node/cni: desired beside observed."""
     found = _ask(socket, f"/v1/attachments/{pod}")
     if dumped(found, output):
         return
@@ -81,12 +81,14 @@ def show(pod: str, socket: str, output: str) -> None:
         )
         for line in [*each.get("steps", []), *([each["error"]] if "error" in each else [])]:
             click.echo(line)
+        for line in each.get("interference", []):
+            click.echo(f"not ours, may stop traffic: {line}")
 
 
 @click.command()
 @click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
 @click.option(
-    "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, CNI files"
+    "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, flows, CNI files"
 )
 @socket_option
 @output_option

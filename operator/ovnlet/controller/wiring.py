@@ -101,6 +101,7 @@ class Controller:
         return [
             *(listing.run() for listing in self.listings),
             self.kopf_runner.run(),
+            self.northbound.ended(),
             self._restore(),
             self._log_disconnected(),
             self.recorder.run(),

@@ -47,6 +47,24 @@ def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FlowsIdentity:
+    """OVN's flows in the integration bridge of this name."""
+
+    bridge: str
+    name: ClassVar[str] = "flows"
+
+    @property
+    def key(self) -> AttachmentKey:
+        """No container has an empty ID."""
+        return ("", self.name)
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """What people call it by."""
+        return ("node", self.name)
+
+
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
     """Return the keys and the bridge for these values.
 

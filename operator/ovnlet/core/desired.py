@@ -5,7 +5,17 @@ from ipaddress import ip_address, ip_network
 from ovnlet.core import ids, shaping
 from ovnlet.core.allocation import Allocation, Interface
 from ovnlet.core.identity import Attachment, Node
-from ovnlet.core.resources import Address, Network, Offload, Port, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources import (
+    Address,
+    Loopback,
+    Network,
+    Offload,
+    Port,
+    Resource,
+    Route,
+    Sysctl,
+    Veth,
+)
 from ovnlet.core.resources.ovs import MARK
 
 
@@ -22,6 +32,7 @@ def network(attachment: Attachment, allocation: Allocation, node: Node) -> Netwo
     resources: set[Resource] = {
         veth,
         ovs_port,
+        Loopback(veth.key),
         *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
         *_routes(veth, allocation, attachment.routes),
         *_settings(veth, allocation.addresses),

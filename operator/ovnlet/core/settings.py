@@ -38,6 +38,9 @@ class Settings(BaseModel):
         description="repair the bridge and OVN's keys in Open_vSwitch.external_ids, "
         "or only report drift",
     )
+    system_id: Annotated[str, Field(pattern=r"^[^\s/]+$")] | None = Field(
+        None, description="this node's name as a chassis of OVN; default: the value in OVSDB"
+    )
     ovn_remote: str | None = Field(
         None, description="address of OVN's southbound database; default: the value in OVSDB"
     )
@@ -137,6 +140,7 @@ class Settings(BaseModel):
     def chassis_ids(self) -> dict[str, str]:
         """The chassis keys that are set, by OVN's names for them."""
         given = {
+            "system-id": self.system_id,
             "ovn-remote": self.ovn_remote,
             "ovn-encap-type": self.encap_type,
             "ovn-encap-ip": self.encap_ip,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from ovnlet.core.settings import Settings
-from ovnlet.doctor import agent, files, kernel, mounts, server, switch
+from ovnlet.doctor import agent, files, interference, kernel, mounts, server, switch
 from ovnlet.doctor.findings import Finding
 
 
@@ -36,5 +36,9 @@ async def examine(
         return found
 
     waiting = asyncio.gather(*(part(name) for name in _SLOW_PARTS))
-    here = [*kernel.examine(settings), *mounts.examine(settings)]
+    here = [
+        *kernel.examine(settings),
+        *mounts.examine(settings),
+        *interference.examine(settings),
+    ]
     return [*here, *(finding for found in await waiting for finding in found)]

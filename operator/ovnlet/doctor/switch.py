@@ -1,13 +1,14 @@
 """Examines Open vSwitch and OVN: daemons, the bridge, the chassis, the tunnel and its MTU."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
-from ovnlet.doctor.findings import Finding, fault, ok
+from ovnlet.doctor.findings import Finding, fault, note, ok
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovsdb import unixctl
 from ovnlet.drivers.ovsdb.replica import Replica, Row
@@ -54,6 +55,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *found,
         *_bridge(rows, root, settings.bridge),
         *_chassis(root),
+        *_host_name(root, settings.node_name),
         *_tunnel(root, settings.mtu),
     ]
 
@@ -145,36 +147,55 @@ def _chassis(root: Row) -> Iterator[Finding]:
         yield ok("OVN", f"chassis {root['external_ids']['system-id']}")
 
 
-def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
-    """Report a tunnel address that no link has, and a pod MTU that the tunnel cannot carry.
+def _host_name(root: Row, node_name: str) -> Iterator[Finding]:
+    """Report a host name other than the Node's name, by which `requested-chassis` finds no chassis.
 
-    An ``mtu`` of 0 means that the agent derives the pods' MTU from the tunnel's link.
+    Without the key ovn-controller takes the kernel's host name.
     """
-    text = root["external_ids"].get("ovn-encap-ip", "").partition(",")[0].strip()
-    if not text:
+    ids = root["external_ids"]
+    name = ids.get("hostname") or os.uname().nodename
+    if node_name in (name, ids.get("system-id")):
+        yield ok("OVN", f"host name {name}")
         return
+    what = f"OVN knows this node by the host name {name}, its Node is {node_name}"
+    fix = f"ovs-vsctl set open . external_ids:hostname={node_name}"
+    yield note("OVN", f"{what}: ports that ask for the Node by name are not bound", fix)
+
+
+def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:
+    """Report tunnel addresses that no link has, and a pod MTU that the tunnel cannot carry.
+
+    An ``mtu`` of 0 means that the agent derives the pods' MTU from the first address's link.
+    """
+    texts = [part.strip() for part in root["external_ids"].get("ovn-encap-ip", "").split(",")]
+    for first, text in ((text is texts[0], text) for text in texts if text):
+        found = _link_of(text)
+        if isinstance(found, Finding):
+            yield found
+        elif first:
+            yield _pod_mtu(mtu, *found)
+
+
+def _link_of(text: str) -> Finding | tuple[int, int]:
+    """Return IP version and link MTU of a tunnel address, or what is wrong with the address."""
+    fix = "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS"
     try:
         address = ip_address(text)
-        link = PodLinks.mtu_of(address)
+        mtu = PodLinks.mtu_of(address)
     except (ValueError, OvnletError) as error:
-        yield fault(
-            "MTU",
-            f"ovn-encap-ip {text}: {error}",
-            "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS",
-        )
-        return
-    if link is None:
-        fix = "ovs-vsctl set open . external_ids:ovn-encap-ip=ADDRESS with an address of this node"
-        yield fault(
-            "MTU", f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up", fix
-        )
-        return
-    most = link - _GENEVE[address.version]
-    if mtu > most:
-        fix = (
-            f"set mtu to {most} or less, or to 0, "
-            f"or the MTU of the tunnel's link to {mtu + link - most}"
-        )
-        yield fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} at most", fix)
-    else:
-        yield ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")
+        return fault("MTU", f"ovn-encap-ip {text}: {error}", fix)
+    if mtu is None:
+        what = f"ovn-encap-ip {text} is on no link of this node: tunnels cannot come up"
+        return fault("MTU", what, f"{fix} with an address of this node")
+    return address.version, mtu
+
+
+def _pod_mtu(mtu: int, version: int, link: int) -> Finding:
+    most = link - _GENEVE[version]
+    if mtu <= most:
+        return ok("MTU", f"{mtu or most} for pods, the tunnel's link has {link}")
+    fix = (
+        f"set mtu to {most} or less, or to 0, "
+        f"or the MTU of the tunnel's link to {mtu + link - most}"
+    )
+    return fault("MTU", f"pods have MTU {mtu}; the tunnel's link carries {most} at most", fix)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
@@ -97,10 +96,11 @@ class PortHost:
         return self._state.facts
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB, from which the desired network follows too."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await self._ovs.ready()
+        """Wait up to three seconds for OVSDB, from which the desired network follows too.
+
+        Raise NotReady without it.
+        """
+        await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     async def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return all that is ours of this identity, and nothing else. Raise NotReady or Taken."""

@@ -3,6 +3,7 @@
 Use it only on a node that has such an interface. Elsewhere another component owns the condition.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +20,10 @@ class Condition(NodePatcher[tuple[str, str]]):
     The message goes along with a write; a message that changes alone is not written.
     """
 
-    def __init__(self, access: Access, node: str) -> None:
-        super().__init__(access, node)
+    def __init__(
+        self, access: Access, node: str, refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        super().__init__(access, node, refused)
         self._message = ""
 
     def read(self, node: OwnNode) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ import aiohttp
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
-from ovnlet.kube.session import Access, ApiFault, call
+from ovnlet.kube.session import Access, ApiFault, call, is_transient
 
 COMPONENT = "ovnlet"
 SAME_EVENT = 3600.0  # seconds in which a repetition raises the count of the first Event
@@ -142,12 +142,13 @@ class Recorder:
 
         No connection is kept open between bursts.
         """
+        self._filled.set()  # what an earlier run left
         while True:
             await self._filled.wait()
             self._filled.clear()
             async for attempt in AsyncRetrying(
                 wait=wait_random_exponential(multiplier=0.25, min=0.1, max=MAX_BACKOFF),
-                retry=retry_if_exception(_is_transient),
+                retry=retry_if_exception(is_transient),
             ):
                 with attempt:
                     await self._flush()
@@ -162,10 +163,13 @@ class Recorder:
                 try:
                     await self._send(http, key, self._queue[key])
                 except ApiFault as fault:
-                    if _is_transient(fault):
+                    if is_transient(fault):
                         raise
                     log.warning("Event rejected", uid=key.uid, reason=key.reason, error=str(fault))
                     self._queue.pop(key, None)
+                except Exception:
+                    self._queue.pop(key, None)  # one bad Event must not hold up the others
+                    raise
 
     async def _send(self, http: aiohttp.ClientSession, key: Key, event: SentEvent) -> None:
         """PATCH an Event that the API server has; create one that it lacks or has expired."""
@@ -222,13 +226,6 @@ async def _unless(status: int, request: Coroutine[None, None, Any]) -> bool:
             raise
         return False
     return True
-
-
-def _is_transient(error: BaseException) -> bool:
-    """Return whether a retry may help: no answer, overload, or a token about to be renewed."""
-    return isinstance(error, ApiFault) and (
-        error.status in (0, 401, 408, 429) or error.status >= 500
-    )
 
 
 def _put_bounded(entries: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:

@@ -75,7 +75,11 @@ class KopfRunner:
                 with suppress(RuntimeError):  # our loop is closed
                     ours.call_soon_threadsafe(ended.set_result, error)
 
-        threading.Thread(target=run_thread, name="kopf", daemon=True).start()
+        try:
+            threading.Thread(target=run_thread, name="kopf", daemon=True).start()
+        except RuntimeError:  # the kernel refuses another thread
+            theirs.close()
+            raise
         missing = asyncio.create_task(self._missed_kind())
         try:
             await asyncio.wait({ended, missing}, return_when=asyncio.FIRST_COMPLETED)

@@ -130,9 +130,22 @@ class Store(Generic[T]):
         return not restored
 
     def _put(self, owner: Owner, value: T | None) -> None:
-        """Set or remove (None) a value, and report it if it is a change."""
-        old = self._values.pop(owner, None)
+        """Set or remove (None) a value, and report it if it is a change.
+
+        If that raises, the value stays as it was, so that the next list reports the change again.
+        """
+        old = self._values.get(owner)
+        self._set(owner, value)
+        if old == value:
+            return
+        try:
+            self._changed(old, value)
+        except BaseException:
+            self._set(owner, old)
+            self._newest.pop(owner, None)
+            raise
+
+    def _set(self, owner: Owner, value: T | None) -> None:
+        self._values.pop(owner, None)
         if value is not None:
             self._values[owner] = value
-        if old != value:
-            self._changed(old, value)

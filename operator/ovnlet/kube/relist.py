@@ -38,7 +38,6 @@ class Relist(Generic[T]):
         selector = store.kind.selector
         self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(CHUNK)}
         self._requested = asyncio.Event()
-        self._requested.set()
         self._lock = asyncio.Lock()
         self.there = False
 
@@ -48,6 +47,7 @@ class Relist(Generic[T]):
 
     async def run(self) -> None:
         """List now, then after every request. Returns only when cancelled."""
+        self._requested.set()
         while True:
             await self._requested.wait()
             self._requested.clear()

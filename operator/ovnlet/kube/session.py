@@ -36,6 +36,13 @@ class ApiFault(NotReady):
         super().__init__(what)
 
 
+def is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help: no answer, overload, or a token about to be renewed."""
+    return isinstance(error, ApiFault) and (
+        error.status in (0, 401, 408, 429) or error.status >= 500
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Server address and credentials.

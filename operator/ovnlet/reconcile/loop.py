@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from ovnlet.core.errors import NotConverged, OvnletError
+from ovnlet.core.errors import NodeFault, NotConverged, OvnletError
 from ovnlet.core.identity import Identity
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import Network
@@ -20,7 +20,9 @@ from ovnlet.reconcile.scope import Host, Key, Scope
 # Law 2: from any state, an empty plan after at most three rounds. One is not enough: the kernel
 # flushes what depends on a removed thing.
 PASSES = 3
-NO_REMEDY = "a recompute of ovn-controller has not helped; the next one comes in a minute at most"
+NO_REMEDY = (
+    "what ovn-controller was asked for has not helped; it is asked again in a minute at most"
+)
 
 
 class Loop:
@@ -80,6 +82,12 @@ class Loop:
         Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. Repeated passes
         converge: whatever a failed one left is drift for the next.
         """
+        try:
+            return await self._reconcile(key)
+        except OSError as error:  # a full disk, or no descriptor left: the node's matter
+            raise NodeFault(f"{type(error).__name__}: {error}") from error
+
+    async def _reconcile(self, key: Key) -> Outcome | None:
         scope = self._scopes[key.scope]
         await scope.host.ready()
         target = scope.target(key.own)
@@ -195,5 +203,5 @@ async def report(host: Host, identity: Identity, desired: Network, why: str) -> 
 
 
 def _is_remedy(step: Step) -> bool:
-    """Return whether the step makes ovn-controller compute the whole node again."""
-    return bool(getattr(step.was, "uninstalled", False))
+    """Return whether the step costs the whole node something: what was observed says so itself."""
+    return bool(getattr(step.was, "needs_remedy", False))

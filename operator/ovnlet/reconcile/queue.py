@@ -188,12 +188,14 @@ class Queue(Generic[K, R]):
     async def _worker(self, key: K, entry: _Entry[R]) -> None:
         """Run passes while one is wanted, then schedule a retry or drop the entry."""
         failed = False
-        while entry.wanted:
-            entry.wanted = False
-            self._throttled.pop(key, None)
-            waiters, entry.waiters = entry.waiters, []
-            failed = not await self._pass(key, waiters)
-        entry.task = None
+        try:
+            while entry.wanted:
+                entry.wanted = False
+                self._throttled.pop(key, None)
+                waiters, entry.waiters = entry.waiters, []
+                failed = not await self._pass(key, waiters)
+        finally:
+            entry.task = None
         if self._closed:
             del self._entries[key]
         elif failed:
@@ -210,6 +212,10 @@ class Queue(Generic[K, R]):
         """Run a pass, give its result or error to the waiters, and return whether it succeeded."""
         try:
             result = await self._work(key)
+        except asyncio.CancelledError:
+            for waiter in waiters:
+                waiter.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - one key must not stop others
             self._failed(key, error, waiters)
             return False
@@ -228,4 +234,7 @@ class Queue(Generic[K, R]):
             return
         if not listening:
             log.warning("pass failed", key=key, error=str(error), kind=type(error).__name__)
-        self._report_failed(key, error, awaited=bool(listening))
+        try:
+            self._report_failed(key, error, awaited=bool(listening))
+        except Exception:
+            log.exception("a failed pass cannot be reported", key=key)

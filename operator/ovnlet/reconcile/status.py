@@ -27,7 +27,7 @@ _THROTTLED: dict[Reason, tuple[str, str]] = {
     ),
     "remedies": (
         "NetworkDrifted",
-        "OVN does not install the port again: recomputes are limited to one a minute",
+        "OVN does not install again what is lost: it is asked at most once a minute",
     ),
 }
 

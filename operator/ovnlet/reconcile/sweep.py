@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.records import Records
@@ -58,15 +58,27 @@ class Sweep:
         self._suspects: set[AttachmentKey] = set()
 
     async def round(self) -> None:
-        """Search once. With OVSDB or the API server away, judge nothing and forget all suspects."""
+        """Search once. Where a look fails, judge nothing and forget all suspects.
+
+        It fails with OVSDB or the API server away, or with the agent out of descriptors.
+        """
         try:
-            found = [each for each in self._marked.found() if self._is_unknown(each[0])]
-            known = [record.attachment for record in self._records]
-            await self._refresh()
-        except NotReady as reason:
+            suspects = await self._judge()
+        except (NotReady, NodeFault, OSError) as reason:
             self._suspects.clear()
             log.info("nothing is removed", reason=str(reason))
             return
+        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
+            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
+            self._scope.mark_deleted(suspects[key])
+            self._passes.add(key)
+        self._suspects = set(suspects)
+
+    async def _judge(self) -> dict[AttachmentKey, Attachment]:
+        """Rebuild lost records, and return what looks like garbage in this round."""
+        found = [each for each in self._marked.found() if self._is_unknown(each[0])]
+        known = [record.attachment for record in self._records]
+        await self._refresh()
         left = [
             (each, ours)
             for each, ours in found
@@ -77,14 +89,9 @@ class Sweep:
             for attachment, ours in left
             if ours and self._is_garbage(attachment)
         }
-        suspects |= {
+        return suspects | {
             attachment.key: attachment for attachment in known if self._missed_its_del(attachment)
         }
-        for key in sorted(suspects.keys() & self._suspects)[:CAP]:
-            log.warning("garbage removed", pod="/".join(suspects[key].owner), container=key[0])
-            self._scope.mark_deleted(suspects[key])
-            self._passes.add(key)
-        self._suspects = set(suspects)
 
     def _is_unknown(self, attachment: Attachment) -> bool:
         """Return whether it has no record and is not being deleted."""

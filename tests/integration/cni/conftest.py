@@ -1,5 +1,6 @@
 """The built plugin, the real server and a kernel namespace, which these tests run on."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -104,5 +105,7 @@ async def agent() -> ScriptedAgent:
 async def server(agent: ScriptedAgent, socket_path: Path) -> AsyncIterator[Server]:
     server = Server(agent, socket_path)
     await server.start()
+    keeping = asyncio.create_task(server.keep_listening())
     yield server
+    keeping.cancel()
     await server.stop(0.1)

@@ -116,7 +116,7 @@ async def test_a_portmap_that_does_not_fit_is_left_out(
 async def test_a_portmap_that_hangs_is_killed_and_left_out(
     bin_dir: Path, fake: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installer, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(installer, "_VERSION_TIMEOUT", 0.2)
     fake("exec sleep 60")
     assert "portmap" not in json.dumps(await _conflist(bin_dir))
 

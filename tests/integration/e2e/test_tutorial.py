@@ -9,7 +9,7 @@ from docs import blocks
 from docs.session import Session
 from testbed import clean
 
-PAGE = blocks.DOCS / "tutorials" / "a-healed-pod.md"
+PAGE = blocks.DOCS / "tutorials" / "a-repaired-pod.md"
 
 
 @pytest.mark.long

@@ -66,9 +66,12 @@ class GuestNode(AgentNode):
         """Return the node of a bed whose guest has booted."""
         return cls(bed, bed.node(), guest.PROJECT / "cni" / "plugin" / "ovnlet")
 
-    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
+    def start(
+        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+    ) -> Service:
         """Start the agent in the guest."""
         assert not killed_at, "an agent that kills itself is for the CNI floor"
+        assert not trace, "an agent that is traced is for the CNI floor"
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
         words = [

@@ -84,6 +84,14 @@ class FakeAndRealKernel(StrictKernel):
         with self.both(link.netns, "link", "set", link.name, "down"):
             super().set_down(link)
 
+    def set_arp(self, link: Link, on: bool) -> None:
+        with self.both(link.netns, "link", "set", link.name, "arp", "on" if on else "off"):
+            super().set_arp(link, on)
+
+    def set_loopback(self, up: bool) -> None:
+        with self.both(POD, "link", "set", "lo", "up" if up else "down"):
+            super().set_loopback(up)
+
     def set_mtu(self, link: Link, mtu: int) -> None:
         with self.both(link.netns, "link", "set", link.name, "mtu", str(mtu)):
             super().set_mtu(link, mtu)
@@ -206,7 +214,7 @@ class FakeAndRealNode(StrictNode):
         }
         for link in self.kernel:
             if link.peer:
-                facts.add(("link", link.netns, link.name, link.mtu, link.up, link.alias))
+                facts.add(("link", link.netns, link.name, link.mtu, link.up, link.arp, link.alias))
             facts |= {
                 ("setting", POD, link.name, *each)
                 for each in link.settings.items()

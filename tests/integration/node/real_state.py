@@ -17,7 +17,10 @@ def links(netns: str, space: Space) -> Iterator[Fact]:
     for each in space.json("addr"):
         name = each["ifname"]
         if each.get("linkinfo", {}).get("info_kind") == "veth":
-            yield "link", netns, name, each["mtu"], "UP" in each["flags"], each.get("ifalias", "")
+            flags, alias = each["flags"], each.get("ifalias", "")
+            yield "link", netns, name, each["mtu"], "UP" in flags, "NOARP" not in flags, alias
+        if netns == POD and name == "lo":
+            yield "loopback", "UP" in each["flags"]
         for info in each["addr_info"] if netns == POD else ():
             if info["scope"] == "global":
                 ip = ip_interface(f"{info['local']}/{info['prefixlen']}")

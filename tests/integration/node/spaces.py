@@ -18,7 +18,7 @@ from typing import Any
 from ovnlet.core import ids
 from ovnlet.core.identity import Attachment
 from ovnlet.core.plan import Plan, diff
-from ovnlet.core.resources import Address, Network, Offload, Resource, Route, Sysctl, Veth
+from ovnlet.core.resources import Address, Loopback, Network, Offload, Resource, Route, Sysctl, Veth
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.rtnetlink import Interface
 
@@ -112,7 +112,7 @@ class Bed:
     node: Space
     pod: Space
     spaces: list[Space] = field(default_factory=list)
-    netlink: PodLinks = field(default_factory=PodLinks)
+    netlink: PodLinks = field(default_factory=lambda: PodLinks(loopback_down=0))
 
     @property
     def attachment(self) -> Attachment:
@@ -153,7 +153,11 @@ def network(
     The gateway is the first host address of each subnet.
     """
     veth = Veth(ids.host_link(CONTAINER, "eth0"), "eth0", mac, mtu, ids.alias(CONTAINER, "eth0"))
-    things: set[Resource] = {veth, Offload(veth.key, "eth0", tx_checksum=False)}
+    things: set[Resource] = {
+        veth,
+        Offload(veth.key, "eth0", tx_checksum=False),
+        Loopback(veth.key),
+    }
     sources = {}
     for each in map(ip_interface, addresses):
         sources[each.version] = each.ip

@@ -45,7 +45,8 @@ _MOVED = pods.network(
 # How many forms of each foreign operation there are.
 _FORMS = {
     drift.down_and_up: 4,
-    drift.change_link: 16,
+    drift.change_link: 20,
+    drift.lose_loopback: 1,
     drift.delete_link: 2,
     drift.add_address: 18,
     drift.change_address: 10,
@@ -165,6 +166,7 @@ def run_story(
         def run(world: laws.World) -> None:
             node = FakeAndRealNode(attachment, bed, database)
             node.clean()
+            bed.pod.ip("link", "set", "lo", "up")
             runner.run(StoryRun(host, node, attachment).run(world))
 
         yield run

@@ -3,6 +3,7 @@
 One pass of the loop must repair them and leave foreign objects untouched.
 """
 
+import asyncio
 from collections.abc import Callable
 from ipaddress import ip_interface
 
@@ -12,6 +13,7 @@ from integration.node.spaces import DUAL, MAC, Bed, Space, network
 from ovnlet.core.errors import Taken
 from ovnlet.core.plan import Verb
 from ovnlet.core.resources import ABSENT, Address, Veth
+from ovnlet.drivers.links.pod import PodLinks
 
 WANTED = network(*DUAL, routes=(("192.0.2.0/24", "10.16.0.9"),))
 Disturb = Callable[[Bed], object]
@@ -77,9 +79,12 @@ DISTURBANCES: dict[str, Disturb] = {
     "stale address of ours": _script("pod", "addr add 10.16.0.200/16 dev eth0 proto 157"),
     "IPv6 switched off": lambda bed: bed.pod.set("ipv6/conf/eth0/disable_ipv6", "1"),
     "router advertisements on": lambda bed: bed.pod.set("ipv6/conf/eth0/accept_ra", "1"),
+    "F2: ARP switched off": _script("pod", "link set eth0 arp off"),
+    "F3: loopback down": _script("pod", "link set lo down"),
 }
 
 
+@pytest.mark.review2
 @pytest.mark.parametrize("disturb", list(DISTURBANCES.values()), ids=list(DISTURBANCES))
 async def test_drift_is_repaired_in_one_pass(bed: Bed, disturb: Disturb) -> None:
     await bed.converge(WANTED)
@@ -89,6 +94,8 @@ async def test_drift_is_repaired_in_one_pass(bed: Bed, disturb: Disturb) -> None
     assert bed.pod.links() == {"eth0"}
     pod = bed.pod.link("eth0")
     assert (pod["mtu"], pod["address"], pod["link_netnsid"] >= 0) == (1400, MAC, True)
+    assert "NOARP" not in pod["flags"]
+    assert "UP" in bed.pod.link("lo")["flags"]
     assert bed.node.link(bed.host)["mtu"] == 1400
     assert set(DUAL) <= bed.pod.addresses().keys() <= {*DUAL, "10.16.0.6/16"}
     routes = {name: (each["gateway"], each["prefsrc"]) for name, each in bed.pod.routes().items()}
@@ -248,3 +255,18 @@ async def test_our_alias_on_a_link_of_another_kind_makes_it_not_ours(bed: Bed) -
     await bed.converge(ABSENT)
     assert bed.node.links() == {"uplink", "wire"}
     assert bed.pod.links() == {"mv0"}
+
+
+@pytest.mark.review2
+async def test_a_loopback_that_is_down_for_a_moment_is_the_runtimes_f3(bed: Bed) -> None:
+    """A runtime sets `lo` down moments before it calls DEL; nothing may set it up again then."""
+    await bed.converge(WANTED)
+    bed.netlink = PodLinks(loopback_down=0.3)
+    bed.pod.ip("link", "set", "lo", "down")
+    assert bed.plan(WANTED) == ()
+    await asyncio.sleep(0.3)
+    assert [str(step) for step in bed.plan(WANTED)] == ["~ Loopback lo: up False -> True"]
+    bed.pod.ip("link", "set", "lo", "up")
+    assert bed.plan(WANTED) == ()
+    bed.pod.ip("link", "set", "lo", "down")
+    assert bed.plan(WANTED) == ()

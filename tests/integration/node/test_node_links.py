@@ -131,6 +131,7 @@ DAMAGES = {
     "down": _ip("link set ovn0 down"),
     "another MAC": _ip("link set ovn0 address 0a:0a:0a:00:00:01"),
     "another MTU": _ip("link set ovn0 mtu 1300"),
+    "F2: ARP switched off": _ip("link set ovn0 arp off"),
     "flushed": _ip("address flush dev ovn0"),
     "a route less": _ip("route del 10.16.0.0/16"),
     "a route to elsewhere": _ip("route replace 10.16.0.0/16 via 100.64.0.9 dev ovn0"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proofs.drift import checks, control, rest, restarts, trials
+from proofs.drift import checks, control, node_trials, rest, restarts, trials
 from proofs.drift.environment import EVIDENCE, Environment
 from proofs.drift.outages import OUTAGES
 from proofs.drift.provision import provisioned
@@ -66,10 +66,12 @@ def _make_report(args: argparse.Namespace, evidence: Path, pods: int) -> Report:
 def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed: int) -> None:
     """Run all trials, outages and checks, then their control runs without an agent."""
     faults = trials.select_faults(args.only)
+    node_faults = node_trials.select_node_faults(args.only)
     chosen = trials.draw(faults, args.pairs, seed)
     trials.fast(env, report, faults, args.repeats, seed)
     trials.pairs(env, report, chosen, seed)
     trials.slow(env, report, faults, args.repeats, seed)
+    node_trials.run(env, report, node_faults, args.repeats, seed)
     outages_to_run = [
         outage
         for outage in OUTAGES
@@ -86,6 +88,7 @@ def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed:
     checks.run(env, report, checks_to_run, seed)
     if not args.no_control:
         control.run(env, report, faults, chosen)
+        node_trials.control(env, report, node_faults)
         restarts.control(env, report, outages_to_run, seed)
         checks.control(env, report, checks_to_run, seed)
 

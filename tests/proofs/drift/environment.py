@@ -17,6 +17,7 @@ from typing import Any
 from kit.report import BUILD
 from proofs.drift import faults, sentinels
 from proofs.drift.exec_client import ExecClient
+from proofs.drift.node_facts import NODE
 from proofs.drift.observe import Facts, Target
 from proofs.drift.pods import pod_body, target_of
 from testbed import deploy
@@ -62,9 +63,9 @@ class Environment:
                 raise BedError(f"{' '.join(answer['argv'])}: {answer['said']}")
 
     def facts(self) -> dict[str, Facts]:
-        """Make the pods' present state the baseline, and return it."""
+        """Make the present state of the pods and the node the baseline, and return it."""
         self.baseline = dict(
-            self.exec_agent.ask("baseline", targets=_as_json(self.targets))["facts"]
+            self.exec_agent.ask("baseline", targets=_as_json([*self.targets, NODE]))["facts"]
         )
         return self.baseline
 

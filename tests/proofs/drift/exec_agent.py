@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from proofs.drift import cni, notifications, sentinels
+from proofs.drift.node_facts import NODE, observe_node
 from proofs.drift.observe import (
     PENDING_DELETES,
     RECORDS,
@@ -49,8 +50,8 @@ class ExecAgent:
         self.rows.pump()
 
     def observe(self, target: Target) -> Facts:
-        """Return all facts of the pod as they are now."""
-        return observe(target, self.rows)
+        """Return all facts of the pod, or of the node, as they are now."""
+        return observe_node() if target == NODE else observe(target, self.rows)
 
     def baseline(self, request: Request) -> Request:
         """Make the present state of these pods, or the given facts, what is right from now on."""

@@ -10,7 +10,7 @@ from typing import Literal
 from proofs.drift.observe import Target
 
 FaultClass = Literal["event", "restart", "resync", "rule"]
-Where = Literal["ovs", "link", "pod", "record"]
+Where = Literal["ovs", "link", "pod", "record", "node"]
 Tools = list[list[str]]
 
 CUSTOM = ("192.0.2.0/24", "2001:db8:77::/64")
@@ -26,7 +26,8 @@ class Fault:
     With `allow_extra`, what the tool added may stay beside what was repaired; `cleanup` removes it
     afterwards. `where` is what the tool touches: only faults that leave the inside of the pod
     alone may hit the sentinel pod. Trials of one fault are `min_interval` seconds apart. A
-    `limited` fault needs a pod with limits.
+    `limited` fault needs a pod with limits. `breaks` is how the facts begin that a fault of the
+    node changes.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Fault:
     cleanup: Callable[[Target], Tools] = lambda _target: []
     min_interval: float = 0.0
     limited: bool = False
+    breaks: str = ""
 
     @property
     def fast(self) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proofs.drift import rtnl, tc
+from proofs.drift import openflow, rtnl, tc
 from proofs.drift.rows import Rows
 
 Facts = dict[str, str]
@@ -81,6 +81,8 @@ def observe(target: Target, rows: Rows) -> Facts:
     """Return every fact that is compared. That the namespace is gone is a fact too."""
     facts = dict(rows.facts(target.port, target.iface_id))
     facts["record"] = _record(target.record)
+    if flags := openflow.port_flags(target.port):
+        facts["port flags"] = flags
     with rtnl.Kernel() as kernel:
         link = kernel.link(target.port)
         if link is not None:

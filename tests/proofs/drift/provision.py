@@ -10,7 +10,7 @@ from pathlib import Path
 from proofs.drift.environment import NS, SENTINEL_POD, Environment
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.pods import pod_body, target_of
-from testbed import deploy
+from testbed import deploy, layout
 from testbed.bed import Bed
 from testbed.service import BedError
 from testbed.workloads import Cluster
@@ -51,8 +51,14 @@ def provisioned(
 
 
 def let_agent_manage_chassis(bed: Bed) -> None:
-    """Let the agent set the chassis' settings: here nothing else restores them after a wipe."""
-    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage")
+    """Let the agent set the chassis' settings: here nothing else restores them after a wipe.
+
+    The addresses of OVN's database and of the tunnels are settings: others in OVSDB are drift.
+    """
+    remote = f"OVNLET_OVN_REMOTE=ssl:{layout.CONTROL_IP}:{layout.SB_PORT}"
+    encap = bed.node().vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-encap-ip")
+    tunnel = f"OVNLET_ENCAP_IP={encap.strip().strip(chr(34))}"
+    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage", remote, tunnel)
     bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 GETLINK, GETADDR, GETROUTE = 18, 22, 26
 _REQUEST, _DUMP = 0x001, 0x300
 _ERROR, _DONE = 2, 3
-IFF_UP, IFF_RUNNING = 0x1, 0x40
+IFF_UP, IFF_RUNNING, IFF_NOARP = 0x1, 0x40, 0x80
 _IFNAME, _MTU, _ADDRESS, _QDISC, _ALIAS, _NETNSID = 3, 4, 1, 6, 20, 37
 _NAMED = (("qdisc", _QDISC), ("alias", _ALIAS))
 _IFA_FLAGS = 8
@@ -90,7 +90,8 @@ def link_facts(body: bytes) -> tuple[str, str]:
     found = attributes(body, 16)
     name = found[_IFNAME].rstrip(b"\0").decode()
     words = [f"mtu {struct.unpack('=I', found[_MTU])[0]}", "up" if flags & IFF_UP else "down"]
-    words += ["running"] * bool(flags & IFF_RUNNING) + [f"mac {found.get(_ADDRESS, b'').hex(':')}"]
+    words += ["running"] * bool(flags & IFF_RUNNING) + ["noarp"] * bool(flags & IFF_NOARP)
+    words += [f"mac {found.get(_ADDRESS, b'').hex(':')}"]
     words += [f"{key} {found.get(number, b'').rstrip(bytes(1)).decode()}" for key, number in _NAMED]
     return name, " ".join(words)
 
@@ -109,8 +110,7 @@ def pod_facts(kernel: Kernel) -> Iterator[tuple[str, str]]:
     """Yield the links, global addresses and main table's routes of the present namespace."""
     for body in kernel.ask(GETLINK, bytes(16), dump=True):
         name, facts = link_facts(body)
-        if name != "lo":
-            yield f"pod link {name}", facts
+        yield f"pod link {name}", facts
     for body in kernel.ask(GETADDR, bytes(8), dump=True):
         yield from _address(body)
     for family in (socket.AF_INET, socket.AF_INET6):

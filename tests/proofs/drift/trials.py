@@ -29,7 +29,7 @@ RESYNC_TIMEOUT = 200  # seconds; three intervals of the agent's default
 _FLUSH_GAVE_UP = "Flush remains incomplete"
 
 
-def _left(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
+def still_wrong(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
     """Return what is wrong in the end.
 
     A cleanup may be a fault too, so the repair gets some time.
@@ -131,7 +131,8 @@ def pair_name(pair: tuple[Fault, Fault]) -> str:
     return PAIR + " + ".join(fault.name for fault in pair)
 
 
-def _space_out(faults: Iterable[Fault]) -> None:
+def space_out(faults: Iterable[Fault]) -> None:
+    """Wait until the last trial of each of these faults is `min_interval` seconds ago."""
     for fault in faults:
         time.sleep(max(0.0, _last.get(fault.name, 0.0) + fault.min_interval - time.monotonic()))
         _last[fault.name] = time.monotonic()
@@ -154,7 +155,7 @@ def _trial_rows(
 
     Then verify traffic, CHECK, the facts again, and the sentinels.
     """
-    _space_out(fault for _, _, faults in faulted for fault in faults)
+    space_out(fault for _, _, faults in faulted for fault in faults)
     items = [item(target, *faults) for _, target, faults in faulted]
     results = env.exec_agent.ask("trial", items=items, timeout=timeout)["results"]
     targets = [target for _, target, _ in faulted]
@@ -164,10 +165,10 @@ def _trial_rows(
         env.exec_agent.ask(
             "tools", tools=[line for fault in faults for line in fault.cleanup(target)]
         )
-    left, changed = _left(env, targets), env.changed_sentinels(2)
+    left, changed = still_wrong(env, targets), env.changed_sentinels(2)
     for each, result in zip(faulted, results, strict=True):
         pod = each[1].pod
-        done = _is_repaired(each, result) and pod not in failed and pod not in left
+        done = is_repaired(each, result) and pod not in failed and pod not in left
         row = Outcome(
             result["repaired_ms"], done, pod in unreachable, changed, result["detected_ms"]
         ).row(each[0], each[2][0].klass, seed)
@@ -180,7 +181,7 @@ def _trial_rows(
         yield row
 
 
-def _is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
+def is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
     """Return whether the pod became right in time, and a single fault's tools succeeded."""
     failures = [
         answer

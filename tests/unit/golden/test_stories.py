@@ -24,6 +24,7 @@ from ovnlet.core.resources import (
     CniFile,
     CompetingRoute,
     DuplicateIfaceId,
+    Flows,
     Network,
     Port,
     Resource,
@@ -75,6 +76,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     assert isinstance(facts, Mapping)
     if "chassis" in facts:  # what makes the node a chassis of OVN
         return chassis.desired("br-int", facts["chassis"], create=True)
+    if "flows" in facts:  # what OVN has in its bridge
+        return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads
         return frozenset(
             CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
@@ -132,13 +135,11 @@ def words(resource: Resource) -> str:
 
 def changed(resource: Resource, changes: Facts) -> Resource:
     if isinstance(resource, Port):
-        orphaned = changes.get("orphaned", False)
-        labels = {
-            **resource.ids,
-            **{name: value for name, value in changes.items() if name != "orphaned"},
-        }
+        facts = {name: changes[name] for name in ("orphaned", "blocked") if name in changes}
+        own = {name: value for name, value in changes.items() if name not in facts}
+        labels = {**resource.ids, **own}
         kept = frozenset((name, value) for name, value in labels.items() if value is not None)
-        return replace(resource, external_ids=kept, orphaned=orphaned)
+        return replace(resource, external_ids=kept, **dict(_typed(facts)))
     return replace(resource, **dict(_typed(changes)))
 
 
@@ -149,6 +150,8 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
+            case "emptied" | "blocked":
+                yield name, tuple(value)
             case _:
                 yield name, value
 

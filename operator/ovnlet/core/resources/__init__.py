@@ -7,9 +7,17 @@ in place. ``within`` is the key of the resource whose removal removes this one t
 
 from typing import Protocol
 
-from ovnlet.core.resources.chassis import Bridge, ChassisId
+from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile
-from ovnlet.core.resources.netlink import Address, CompetingRoute, Nic, Offload, Route, Veth
+from ovnlet.core.resources.netlink import (
+    Address,
+    CompetingRoute,
+    Loopback,
+    Nic,
+    Offload,
+    Route,
+    Veth,
+)
 from ovnlet.core.resources.nftables import Masquerade
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
 from ovnlet.core.resources.qos import (
@@ -32,6 +40,7 @@ Resource = (
     | Veth
     | Sysctl
     | Offload
+    | Loopback
     | Address
     | Route
     | CompetingRoute
@@ -39,6 +48,7 @@ Resource = (
     | Limited
     | ChassisId
     | Bridge
+    | Flows
     | CniFile
 )
 Key = tuple[object, ...]
@@ -72,6 +82,7 @@ ORDER: tuple[type[Resource], ...] = (
     Veth,
     Sysctl,
     Offload,
+    Loopback,
     Address,
     Route,
     CompetingRoute,
@@ -82,6 +93,7 @@ ORDER: tuple[type[Resource], ...] = (
     LeafQdisc,
     ChassisId,
     Bridge,
+    Flows,
     CniFile,
 )
 
@@ -95,10 +107,12 @@ __all__ = [
     "CniFile",
     "CompetingRoute",
     "DuplicateIfaceId",
+    "Flows",
     "HtbQdisc",
     "Key",
     "LeafQdisc",
     "Limited",
+    "Loopback",
     "Masquerade",
     "Network",
     "Nic",

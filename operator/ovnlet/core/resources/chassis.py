@@ -1,4 +1,4 @@
-"""The resources that make a node a chassis of OVN, in its Open_vSwitch database."""
+"""What makes a node a chassis of OVN: rows of its Open_vSwitch database, and OVN\'s flows."""
 
 from dataclasses import dataclass, field
 
@@ -48,3 +48,30 @@ class Bridge:
     def within(self) -> None:
         """Nothing: the bridge is ovn-controller's and ours alike."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """OVN's flows in the integration bridge.
+
+    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed
+    a port.
+    """
+
+    bridge: str
+    emptied: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The bridge."""
+        return ("flows", self.bridge)
+
+    @property
+    def within(self) -> None:
+        """Nothing: if the bridge is made again, ovn-controller installs them in the next one."""
+        return None
+
+    @property
+    def needs_remedy(self) -> bool:
+        """Whether its repair concerns the whole node: ovn-controller installs everything again."""
+        return bool(self.emptied)

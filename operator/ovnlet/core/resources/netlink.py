@@ -9,6 +9,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from typing import ClassVar
 
 # Routes of this protocol inside a pod are ours (rtm_protocol; iproute2's rt_protos does not assign
 # 157).
@@ -21,7 +22,8 @@ class Veth:
 
     ``mac`` is the MAC of the pod's end, lower case with colons. ``mtu`` is in bytes and applies to
     both ends; an observed pair whose ends differ shows the wrong one. ``alias`` is the IFLA_IFALIAS
-    of the pod's end, which marks it as ours.
+    of the pod's end, which marks it as ours. ``arp`` is whether the pod's end resolves neighbours
+    (no IFF_NOARP).
     """
 
     host: str
@@ -31,6 +33,7 @@ class Veth:
     alias: str
     host_up: bool = True
     pod_up: bool = True
+    arp: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -63,6 +66,29 @@ class Offload:
     @property
     def within(self) -> tuple[object, ...]:
         """The key of the link."""
+        return self.veth
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """The pod's link `lo`.
+
+    A runtime sets it up before an ADD and down before a DEL, often by a plugin of its own. So it
+    counts as down only if a later look finds it down too.
+    """
+
+    veth: tuple[object, ...]
+    up: bool = True
+    name: ClassVar[str] = "lo"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The name, the same in every pod."""
+        return ("loopback", self.name)
+
+    @property
+    def within(self) -> tuple[object, ...]:
+        """The key of the pod's own link, without which the pod has no network of ours."""
         return self.veth
 
 
@@ -150,7 +176,8 @@ class CompetingRoute:
 class Nic:
     """The link of an internal port, on the node itself.
 
-    ovs-vswitchd creates it, and removes it with its port.
+    ovs-vswitchd creates it, and removes it with its port. ``arp`` is whether it resolves neighbours
+    (no IFF_NOARP).
     """
 
     port: tuple[object, ...]
@@ -158,6 +185,7 @@ class Nic:
     mac: str
     mtu: int
     up: bool = True
+    arp: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:

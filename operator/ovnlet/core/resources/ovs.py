@@ -17,7 +17,8 @@ class Port:
     ``orphaned`` is only observed: OVN considers the Interface installed, but its link is gone. A
     new link under such a row would keep the stale `ovn-installed`, so the row must be removed
     first; that is why the flag is part of the key. ``uninstalled`` is only observed too: a plugged
-    port has lost OVN's `ovn-installed`.
+    port has lost OVN's `ovn-installed`. ``blocked`` are flags that stop its traffic in the switch,
+    such as `no-forward`; they are never desired.
 
     ``internal`` is a port whose link ovs-vswitchd itself creates, with the ``mac`` and ``mtu`` of
     its row.
@@ -31,6 +32,7 @@ class Port:
     internal: bool = False
     mac: str | None = None
     mtu: int | None = None
+    blocked: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -41,6 +43,11 @@ class Port:
     def within(self) -> None:
         """None: nothing else removes a port."""
         return None
+
+    @property
+    def needs_remedy(self) -> bool:
+        """Whether its repair concerns the whole node: ovn-controller computes all flows again."""
+        return self.uninstalled
 
     @property
     def ids(self) -> dict[str, str]:

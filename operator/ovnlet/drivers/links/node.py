@@ -83,7 +83,8 @@ class NodeLinks:
                 if wanted:
                     raise Taken(f"a foreign link {link.name} exists on the node")
                 return ABSENT
-            nic = Nic(wanted.port if wanted else (), link.name, link.mac, link.mtu, link.up)
+            port = wanted.port if wanted else ()
+            nic = Nic(port, link.name, link.mac, link.mtu, link.up, link.arp)
             try:
                 return self._observe_link(host, link, nic, desired)
             except (OSError, Refused) as error:

@@ -8,6 +8,7 @@ only compared if they are desired, and never removed.
 
 import asyncio
 import errno
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
@@ -15,9 +16,19 @@ from itertools import groupby
 
 from ovnlet.core import ids
 from ovnlet.core.errors import NodeFault, NotReady, Taken, UnknownSandbox
-from ovnlet.core.identity import Attachment, Life
+from ovnlet.core.identity import Attachment, AttachmentKey, Life
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import ABSENT, Address, Network, Nic, Offload, Resource, Sysctl, Veth
+from ovnlet.core.resources import (
+    ABSENT,
+    Address,
+    Loopback,
+    Network,
+    Nic,
+    Offload,
+    Resource,
+    Sysctl,
+    Veth,
+)
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
 from ovnlet.drivers.links.steps import GONE, StepRunner, fault
@@ -35,15 +46,22 @@ from ovnlet.drivers.linux.rtnetlink import (
 )
 from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
+# Seconds that `lo` must be down: a runtime sets it down moments before its DEL.
+LOOPBACK_DOWN = 2.0
+
 
 class PodLinks:
     """The kernel's side of the pods' attachments.
 
-    ``sysctl_dir`` is where the node's /proc/sys/net is mounted.
+    ``sysctl_dir`` is where the node's /proc/sys/net is mounted. `lo` counts as down if it is for
+    ``loopback_down`` seconds.
     """
 
-    def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
-        self._sysctl_dir = sysctl_dir
+    def __init__(
+        self, sysctl_dir: str = "/proc/sys/net", loopback_down: float = LOOPBACK_DOWN
+    ) -> None:
+        self._sysctl_dir, self._lasting = sysctl_dir, loopback_down
+        self._loopback_down: dict[AttachmentKey, float] = {}
 
     @staticmethod
     def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
@@ -89,6 +107,8 @@ class PodLinks:
         foreign link has a name of ours, NodeFault if the kernel refuses a question.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
+        if not desired:
+            self._loopback_down.pop(attachment.key, None)
         with os_errors_as_node_faults(attachment):
             try:
                 with _inside(attachment) as sandbox:
@@ -149,8 +169,21 @@ class PodLinks:
                     routes.observe(sandbox.pod, pair.pod.index, veth, desired, addresses)
                 )
                 resources.update(self._settings(sandbox.pod, veth, desired))
+                if any(isinstance(resource, Loopback) for resource in desired):
+                    resources.add(Loopback(veth.key, self._loopback_up(sandbox.pod, attachment)))
             resources.update(traffic_control.observe(sandbox, pair, veth, desired))
         return frozenset(resources)
+
+    def _loopback_up(self, pod: Socket, attachment: Attachment) -> bool:
+        """Return whether `lo` is up, or has not been down for long.
+
+        Between a runtime's own DEL of `lo` and ours it must not be set up again.
+        """
+        found, now = veths.named(pod, Loopback.name), time.monotonic()
+        if found is None or found.up:
+            self._loopback_down.pop(attachment.key, None)
+            return True
+        return now - self._loopback_down.setdefault(attachment.key, now) < self._lasting
 
     def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:
         for resource in desired:

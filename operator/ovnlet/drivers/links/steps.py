@@ -14,6 +14,7 @@ from ovnlet.core.resources import (
     Address,
     CompetingRoute,
     LeafQdisc,
+    Loopback,
     Nic,
     Offload,
     Route,
@@ -103,7 +104,7 @@ class StepRunner:
                         self._sandbox.host,
                         [(step, traffic_control.delete_leaf(end.index, leaf), _NOT_OURS)],
                     )
-            case Sysctl() | Offload() | Nic():
+            case Sysctl() | Offload() | Loopback() | Nic():
                 pass  # these go with their link, and a Nic goes with its port
             case _:
                 raise NodeFault(f"{step}: not for netlink")
@@ -130,14 +131,20 @@ class StepRunner:
                 )
             case LeafQdisc() as leaf:
                 self._ensure_leaf(step, leaf)
-            case Sysctl() as setting:
+            case Sysctl() | Offload() | Loopback() as setting:
                 self._flush()
-                sysctl.write(self._settings, setting.name, setting.value)
-            case Offload() as offload:
-                self._flush()
-                ethtool.set_tx_checksum(self._sandbox.pod, offload.pod, offload.tx_checksum)
+                self._ensure_setting(step, setting)
             case _:
                 raise NodeFault(f"{step}: not for netlink")
+
+    def _ensure_setting(self, step: Step, setting: Sysctl | Offload | Loopback) -> None:
+        match setting:
+            case Sysctl():
+                sysctl.write(self._settings, setting.name, setting.value)
+            case Offload():
+                ethtool.set_tx_checksum(self._sandbox.pod, setting.pod, setting.tx_checksum)
+            case Loopback():
+                self._batch.append((step, set_link(setting.name, up=setting.up), frozenset()))
 
     def _ensure_route(self, step: Step, index: int, route: Route) -> None:
         """Add the route beside what others have to the same destination, then remove our old one.
@@ -182,10 +189,10 @@ class StepRunner:
             requests.insert(0, (step, no_link_local(veth.host), _NO_IPV6))
         self._send(host, requests)
         up = veth.pod_up if veth.pod_up != was.pod_up else None
+        arp = veth.arp if veth.arp != was.arp else None
         mac = veth.mac if veth.mac != was.mac else None
-        self._send(
-            pod, [(step, set_link(veth.pod, up=up, mtu=mtu, mac=mac, alias=alias), frozenset())]
-        )
+        request = set_link(veth.pod, up=up, arp=arp, mtu=mtu, mac=mac, alias=alias)
+        self._send(pod, [(step, request, frozenset())])
 
     def _ensure_nic(self, step: Step, nic: Nic) -> None:
         """Set a link that ovs-vswitchd made, in one message.
@@ -195,7 +202,8 @@ class StepRunner:
         self._require_index(step, nic.name)
         was = step.was if isinstance(step.was, Nic) else None
         mac = nic.mac if was is None or was.mac != nic.mac else None
-        request = set_link(nic.name, up=nic.up, mtu=nic.mtu, mac=mac)
+        arp = nic.arp if was is not None and was.arp != nic.arp else None
+        request = set_link(nic.name, up=nic.up, arp=arp, mtu=nic.mtu, mac=mac)
         self._send(self._sandbox.host, [(step, request, frozenset())])
 
     def _make_veth(self, step: Step, veth: Veth) -> Veth:

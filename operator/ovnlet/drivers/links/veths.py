@@ -47,6 +47,7 @@ class Pair:
             alias=_differing((end.alias for end in ends), wanted.alias if wanted else None),
             host_up=bool(self.host and self.host.up),
             pod_up=bool(self.pod and self.pod.up),
+            arp=self.pod is None or self.pod.arp,
         )
 
 

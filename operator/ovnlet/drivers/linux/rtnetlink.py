@@ -44,7 +44,7 @@ _PUT = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change mask
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
 _ANY_LINK = bytes(_LINK.size)
-_IFF_UP = 1
+_IFF_UP, _IFF_NOARP = 1, 0x80
 _NODAD, NOPREFIXROUTE = 0x02, 0x200
 _Value = TypeVar("_Value")
 
@@ -64,6 +64,7 @@ class Link:
     mac: str
     mtu: int
     up: bool
+    arp: bool
     alias: str
     peer: int
     peer_nsid: int | None
@@ -95,16 +96,19 @@ def make_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> Request:
     return Request(NEWLINK, _MAKE, body)
 
 
-def set_link(
+def set_link(  # noqa: PLR0913 - what can be set of a link, each by its name
     name: str,
     *,
     up: bool | None = None,
+    arp: bool | None = None,
     mtu: int | None = None,
     mac: str | None = None,
     alias: str | None = None,
 ) -> Request:
     """Change a link by name. An argument that is None stays as it is."""
-    body = _LINK.pack(0, 0, 0, _IFF_UP if up else 0, 0 if up is None else _IFF_UP) + _name(name)
+    changed = (0 if up is None else _IFF_UP) | (0 if arp is None else _IFF_NOARP)
+    flags = (_IFF_UP if up else 0) | (0 if arp else _IFF_NOARP)
+    body = _LINK.pack(0, 0, 0, flags & changed, changed) + _name(name)
     if mac is not None:
         body += attribute(1, bytes.fromhex(mac.replace(":", "")))
     if mtu is not None:
@@ -191,6 +195,7 @@ def link(body: bytes) -> Link:
         mac=found.get(1, b"").hex(":"),
         mtu=integer(found[4]),
         up=bool(flags & _IFF_UP),
+        arp=not flags & _IFF_NOARP,
         alias=_text(found.get(20, b"")),
         peer=integer(found.get(5, bytes(4))),
         peer_nsid=_signed(found[37]) if 37 in found else None,

@@ -61,6 +61,10 @@ class Northbound:
         """Connect in a task of the running event loop, and reconnect until ``close``."""
         self._database.start()
 
+    async def ended(self) -> None:
+        """Wait until the task ends, which it does only by an unforeseen answer, and raise that."""
+        await self._database.ended()
+
     async def close(self) -> None:
         """End the connection, and wait for its task to end."""
         await self._database.close()

@@ -1,7 +1,5 @@
 """The keys of Open_vSwitch.external_ids that ovn-controller reads, and the integration bridge."""
 
-import asyncio
-from contextlib import suppress
 from typing import Any
 
 from ovnlet.core.chassis import BRIDGE_TYPE, REMOTE, ids
@@ -21,10 +19,8 @@ class ChassisDriver:
         self._unannounced = False
 
     async def ready(self) -> None:
-        """Wait up to three seconds for OVSDB."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await self._ovs.ready()
+        """Wait up to three seconds for OVSDB. Raise NotReady without it."""
+        await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     def present(self) -> dict[str, str]:
         """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""

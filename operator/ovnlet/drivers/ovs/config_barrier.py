@@ -4,6 +4,9 @@ It closes one race. If a port is recreated under its old name before ovs-vswitch
 go, ovs-vswitchd keeps the socket on the old link: all rows look right, and no packet passes. So the
 removal increments `next_cfg` in its own transaction. That request is in the database itself: any
 later writer that adds a port, even a restarted agent, sees that it is still open.
+
+A wait is for a number: the one that the own increment has set, or the one that was asked for before
+a new port. It never waits for `cur_cfg == next_cfg`, which may not come while others write.
 """
 
 import asyncio
@@ -22,6 +25,13 @@ INCREMENT_NEXT_CFG: Op = {
     "table": "Open_vSwitch",
     "where": [],
     "mutations": [["next_cfg", "+=", 1]],
+}
+# In the same transaction, this returns the number that the increment has set.
+_SELECT_NEXT_CFG: Op = {
+    "op": "select",
+    "table": "Open_vSwitch",
+    "where": [],
+    "columns": ["next_cfg"],
 }
 _APPLY_TIMEOUT = 2.0  # seconds
 
@@ -46,40 +56,34 @@ class ConfigBarrier:
     ) -> None:
         self._index, self._batcher, self._hint = index, batcher, hint
         self._advanced = asyncio.Event()
-        self._timed_out: set[str] = set()
-
-    @property
-    def behind(self) -> bool:
-        """Whether ovs-vswitchd has yet to apply a configuration that was asked for."""
-        root = self._index.root()
-        return root is not None and bool(root[1]["cur_cfg"] < root[1]["next_cfg"])
+        self._timed_out: dict[str, int] = {}
 
     def root_changed(self) -> None:
-        """Wake the waits, and hint at ports that timed out, if ovs-vswitchd has caught up.
+        """Wake the waits, and hint at ports that timed out and whose number has come meanwhile.
 
         The caller runs this after each change of the Open_vSwitch row, and for each new session.
         """
-        if self.behind:
-            return
         self._advanced.set()
-        timed_out, self._timed_out = self._timed_out, set()
-        for name in timed_out:
-            self._hint("", name)
+        for name, number in tuple(self._timed_out.items()):
+            if self._is_applied(number):
+                del self._timed_out[name]
+                self._hint("", name)
 
     async def sync(self) -> None:
         """Wait until ovs-vswitchd has applied all that is in the database now.
 
         Raise NotReady if that takes more than two seconds.
         """
-        await self._batcher.commit(lambda: [INCREMENT_NEXT_CFG])
-        await self._wait(())
+        *_, selected = await self._batcher.commit(lambda: [INCREMENT_NEXT_CFG, _SELECT_NEXT_CFG])
+        if rows := selected["rows"]:
+            await self._wait(int(rows[0]["next_cfg"]), ())
 
     async def commit(self, steps: Sequence[Step]) -> None:
         """Commit the steps in one transaction, or in two if they recreate a port.
 
-        Before a new port, wait until ovs-vswitchd is not behind, whatever client
-        incremented `next_cfg`. Raise NotReady if that takes more than two seconds: the removals are
-        committed then, the rest is not.
+        Before a new port, wait until ovs-vswitchd has applied what was asked for until then,
+        whatever client incremented `next_cfg`. Raise NotReady if that takes more than two seconds:
+        the removals are committed then, the rest is not.
         """
         if recreates_port(steps):
             removals = [step for step in steps if step.verb is Verb.REMOVE]
@@ -89,17 +93,27 @@ class ConfigBarrier:
             steps = [step for step in steps if step.verb is Verb.ENSURE]
         ports = {step.resource.name for step in steps if isinstance(step.resource, Port)}
         if new := ports - set(self._index.ports):
-            await self._wait(new)
+            # ovsdb-server reports a change before it answers the transaction that made it.
+            await self._wait(self._root("next_cfg"), new)
         await self._batcher.commit(lambda: operations.ops(steps, self._index))
 
-    async def _wait(self, names: Collection[str]) -> None:
+    def _root(self, column: str) -> int:
+        """Return a number of the Open_vSwitch row; 0 in an empty database."""
+        root = self._index.root()
+        return int(root[1][column]) if root else 0
+
+    def _is_applied(self, number: int) -> bool:
+        """Return whether ovs-vswitchd has applied it; also if a new database counts from 0."""
+        return self._root("cur_cfg") >= number or self._root("next_cfg") < number
+
+    async def _wait(self, number: int, names: Collection[str]) -> None:
         try:
             async with asyncio.timeout(_APPLY_TIMEOUT):
-                while self.behind:
+                while not self._is_applied(number):
                     self._advanced.clear()
                     await self._advanced.wait()
         except TimeoutError:
-            self._timed_out.update(names)
+            self._timed_out.update(dict.fromkeys(names, number))
             waiting = ", ".join(sorted(names)) or "a port's limits"
             raise NotReady(
                 f"ovs-vswitchd has not applied its configuration for {_APPLY_TIMEOUT:g} s;"

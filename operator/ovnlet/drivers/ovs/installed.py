@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.drivers.ovsdb import unixctl
 from ovnlet.drivers.ovsdb.replica import Row
@@ -127,6 +127,11 @@ class InstalledTracker:
         del self._timers[name]
         self._lost.add(name)
         self._hint(mark, name)
+
+
+async def no_recompute() -> None:
+    """Stand in for a recompute where no ovn-controller is known. Raise NodeFault."""
+    raise NodeFault("no ovn-controller is configured that could recompute")
 
 
 class Recompute:

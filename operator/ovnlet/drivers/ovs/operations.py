@@ -4,7 +4,7 @@ Columns that are maps are written key by key, and only our keys: ovn-controller 
 keep theirs in the same maps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -26,10 +26,13 @@ from ovnlet.drivers.ovsdb.encoding import (
 from ovnlet.drivers.ovsdb.replica import Op
 
 _REMOTE = "ovn-bridge-remote"
-# The keys of Open_vSwitch.external_ids that make this node a chassis of OVN.
+# The keys of Open_vSwitch.external_ids that make this node a chassis of OVN. Without `hostname`,
+# which OVS's own start script writes, OVN takes the kernel's host name, and ports that ask for the
+# Node's name are not bound.
 CHASSIS_IDS = frozenset(
     {
         "system-id",
+        "hostname",
         "ovn-remote",
         "ovn-encap-type",
         "ovn-encap-ip",
@@ -69,6 +72,20 @@ def ops(steps: Sequence[Step], index: VswitchIndex) -> list[Op]:
             case _:
                 raise TypeError(f"not a step for OVS: {step}")
     return result
+
+
+def uninstalled(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield the names of the ports of which a step repairs a lost `ovn-installed`."""
+    for step in steps:
+        if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
+            yield step.was.name
+
+
+def blocked(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield the ports whose OpenFlow flags stop traffic and are to be cleared."""
+    for step in steps:
+        if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.blocked:
+            yield step.was.name
 
 
 def chassis(

@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import PortIdentity
-from ovnlet.core.plan import Step, Verb
+from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
-from ovnlet.drivers.ovs.installed import InstalledTracker, installed
+from ovnlet.drivers.ovs.forwarding import Forwarding
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
@@ -40,10 +41,6 @@ _SILENCE_LIMIT = 4.0
 _INSTALL_TIMEOUT = 2.0
 
 
-async def _no_recompute() -> None:
-    raise NodeFault("no ovn-controller is configured that could recompute")
-
-
 class Ovs:
     """One node's Open vSwitch.
 
@@ -61,10 +58,11 @@ class Ovs:
         changed: Callable[[str, str], None] = lambda _mark, _name: None,
         resync: Callable[[], None] = lambda: None,
         link_exists: Callable[[str], bool] = row_waits.link_exists,
-        recompute: Callable[[], Awaitable[None]] = _no_recompute,
+        recompute: Callable[[], Awaitable[None]] = no_recompute,
         record_install_time: Callable[[float], None] = lambda _: None,
+        forwarding: Forwarding | None = None,
     ) -> None:
-        self.bridge = bridge
+        self.bridge, self._forwarding = bridge, forwarding
         self._path, self._hint, self._resync = path, changed, resync
         self._recompute = recompute
         self._database = Replica(
@@ -77,8 +75,12 @@ class Ovs:
         self._tracker = InstalledTracker(changed, record_install_time)
         self._waits = RowWaits(self._index, self._database, link_exists)
 
+    async def run(self) -> None:
+        """Follow the database until cancelled. Raise what is not foreseen, see ``Replica.run``."""
+        await self._database.run()
+
     def start(self) -> None:
-        """Start connecting, in a task."""
+        """Start ``run`` in a task."""
         self._database.start()
 
     async def close(self) -> None:
@@ -88,6 +90,15 @@ class Ovs:
     async def ready(self) -> None:
         """Wait until the rows are known. There is no time-out."""
         await self._database.connected.wait()
+
+    async def ready_within(self, seconds: float) -> None:
+        """Wait until the rows are known, up to ``seconds``. Raise NotReady after that.
+
+        A network that is desired by rows of no session, or of a lost one, would be a wrong one.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._database.connected.wait(), seconds)
+        self.require_connection()
 
     def health(self) -> str | None:
         """Return what is wrong with OVSDB; None if nothing is."""
@@ -126,6 +137,12 @@ class Ovs:
         root = self._index.root()
         return hints.chassis_ids(root[1]) if root else {}
 
+    @property
+    def has_installed(self) -> bool:
+        """Whether OVN reports any port of the integration bridge as installed."""
+        names = (name for name in self._index.interfaces if self.is_installed(name))
+        return any(self.is_plugged(n) and self._index.bridge_of(n) == self.bridge for n in names)
+
     def is_installed(self, name: str) -> bool:
         """Return whether OVN reports this interface as installed."""
         return installed(self._index.interface(name))
@@ -140,12 +157,7 @@ class Ovs:
         The ports of all bridges count. Raise NotReady without a connection.
         """
         self.require_connection()
-        for name in self._index.interfaces:
-            interface = self._index.interface(name)
-            mark = self._index.owner(name)
-            labels = interface["external_ids"] if interface else {}
-            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
-                yield name, mark, labels
+        yield from self._index.labelled()
 
     def shaped(self) -> set[str]:
         """Return the marks of the QoS and Queue rows, whether their ports exist or not."""
@@ -180,7 +192,9 @@ class Ovs:
         return frozenset((*map(self._resource, owned), *limits, *duplicates))
 
     def _resource(self, name: str) -> Port:
-        return replace(self._index.resource(name), uninstalled=self._tracker.is_lost(name))
+        blocked = self._forwarding.flags(name) if self._forwarding else ()
+        lost = self._tracker.is_lost(name)
+        return replace(self._index.resource(name), uninstalled=lost, blocked=blocked)
 
     def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""
@@ -205,7 +219,10 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall({name for step in steps for name in _uninstalled(step)})
+        await self._reinstall(set(operations.uninstalled(steps)))
+        blocked = list(operations.blocked(steps))
+        if self._forwarding and blocked:
+            await self._forwarding.clear_flags(blocked)
 
     async def _reinstall(self, names: set[str]) -> None:
         """Have OVN install these ports again. The next observation shows whether it has."""
@@ -279,9 +296,3 @@ class Ovs:
             self._barrier.root_changed()
         if any(hints.affects_all(self.bridge, table, old, new) for table, _, old, new in changes):
             self._resync()
-
-
-def _uninstalled(step: Step) -> Iterator[str]:
-    """Yield the port's name if the step repairs a lost `ovn-installed`."""
-    if step.verb is Verb.ENSURE and isinstance(step.was, Port) and step.was.uninstalled:
-        yield step.was.name

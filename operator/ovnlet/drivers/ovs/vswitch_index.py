@@ -149,3 +149,12 @@ class VswitchIndex:
             mac, mtu = interface["mac"], interface["mtu_request"]
             return Port(self.bridge_of(name), name, labels, internal=True, mac=mac, mtu=mtu)
         return Port(self.bridge_of(name), name, labels)
+
+    def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
+        """Yield name, mark and labels of each port that has our mark or kube-ovn-cni's labels."""
+        for name in self.interfaces:
+            interface = self.interface(name)
+            mark = self.owner(name)
+            labels = interface["external_ids"] if interface else {}
+            if mark or (labels.get("vendor") == "kube-ovn" and labels.get("pod_netns")):
+                yield name, mark, labels

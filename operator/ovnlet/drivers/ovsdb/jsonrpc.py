@@ -117,15 +117,18 @@ class JsonRpcPeer(asyncio.Protocol):
         """Return the result of a call. There is no time-out of its own.
 
         Cancelling the wait does not withdraw the call: the server may still execute it. Raise
-        Refused if the server answers with an error, Disconnected if the connection ends.
+        Refused if the server answers with an error or if JSON cannot hold the parameters,
+        Disconnected if the connection ends.
         """
         if self.closed.done():
             raise self.closed.result()
         identity = next(self._ids)
         answer = self._pending[identity] = asyncio.get_running_loop().create_future()
-        self._send({"method": method, "params": params, "id": identity})
         try:
+            self._send({"method": method, "params": params, "id": identity})
             return await answer
+        except (TypeError, ValueError) as error:
+            raise Refused(f"{self._name}: {method} cannot be sent: {error}") from error
         finally:
             self._pending.pop(identity, None)
 

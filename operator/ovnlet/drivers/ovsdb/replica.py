@@ -13,7 +13,7 @@ from typing import Any
 from ovnlet.core.errors import NodeFault, OvnletError
 from ovnlet.drivers.ovsdb import jsonrpc
 from ovnlet.drivers.ovsdb.encoding import Column
-from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, JsonRpcPeer, Refused
+from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Garbled, JsonRpcPeer, Refused
 
 Row = dict[str, Any]
 Op = dict[str, Any]
@@ -69,8 +69,13 @@ class Replica:
         self.fault = "not connected yet"
 
     def start(self) -> None:
-        """Start connecting, in a task. ``connected`` is set while the rows are current."""
-        self._task = asyncio.create_task(self._run(), name=f"ovsdb {self._name}")
+        """Start ``run`` in a task. ``connected`` is set while the rows are current."""
+        self._task = asyncio.create_task(self.run(), name=f"ovsdb {self._name}")
+
+    async def ended(self) -> None:
+        """Wait for the end of the task that ``start`` began, and raise what ended it."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
 
     async def close(self) -> None:
         """Close the connection and wait until its task has ended."""
@@ -84,18 +89,25 @@ class Replica:
         Raise Refused with the server's text if nothing was committed. With Disconnected, or after a
         cancelled wait, the outcome is unknown.
         """
-        if self._peer is None or not self.connected.is_set():
+        if (peer := self._peer) is None or not self.connected.is_set():
             raise Disconnected(self.fault)
         ops = [*self._guard, *ops]
-        results: list[dict[str, Any] | None] = await self._peer.call("transact", [self._name, *ops])
+        results = await peer.call("transact", [self._name, *ops])
+        if not _are_results(results):
+            peer.drop()
+            raise Garbled(f"{self._name} answered a transaction with {str(results)[:80]!r}")
         self.last_answer = asyncio.get_running_loop().time()
         for number, result in enumerate(results):
             if result and "error" in result:
                 raise Refused(_error_text(ops[number] if number < len(ops) else {}, result))
         return [result or {} for result in results[len(self._guard) :]]
 
-    async def _run(self) -> None:
-        """Open one session after the other. The pause is short again after one that loaded."""
+    async def run(self) -> None:
+        """Open one session after the other. The pause is short again after one that loaded.
+
+        Return only when cancelled. Raise what is not foreseen, such as KeyError for an answer of
+        another form; another call goes on with a new session.
+        """
         pause = _FIRST_PAUSE
         while True:
             session = self.session
@@ -103,6 +115,9 @@ class Replica:
                 await self._serve()
             except (OSError, OvnletError) as error:
                 self.fault = str(error) or f"{self._name} does not answer"
+            except Exception as error:
+                self.fault = f"the session with {self._name} ended with {error!r}"
+                raise
             pause = _FIRST_PAUSE if self.session != session else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
@@ -183,6 +198,11 @@ class Replica:
                 if new is not None:
                     here[uuid] = new
                 yield table, uuid, old, new
+
+
+def _are_results(answer: Any) -> bool:
+    """Return whether an answer to a transaction has the form of RFC 7047, section 4.1.3."""
+    return isinstance(answer, list) and all(isinstance(each, dict | None) for each in answer)
 
 
 def _error_text(op: Op, result: dict[str, Any]) -> str:

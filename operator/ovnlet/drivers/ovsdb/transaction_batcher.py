@@ -2,13 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import structlog
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
 from ovnlet.drivers.ovsdb.replica import Op, Replica
 
 Build = Callable[[], list[Op]]
-_Member = tuple[Build, asyncio.Future[None]]
+Results = list[dict[str, Any]]
+_Member = tuple[Build, asyncio.Future[Results]]
+log = structlog.get_logger("ovsdb")
 
 
 class TransactionBatcher:
@@ -23,59 +29,67 @@ class TransactionBatcher:
         self._waiting: list[_Member] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def commit(self, build: Build) -> None:
-        """Commit the operations that ``build`` returns, and wait for the answer.
+    async def commit(self, build: Build) -> Results:
+        """Commit the operations that ``build`` returns, and return the result of each.
 
         ``build`` runs just before the transaction is sent, and again if its batch was refused.
-        What it raises is raised here. Raise Refused if the server refuses these operations. With
-        Disconnected or a cancelled wait the outcome is unknown.
+        What it raises is raised here, and concerns no other caller. Raise Refused if the server
+        refuses these operations. With Disconnected or a cancelled wait the outcome is unknown.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
         self._waiting.append((build, done))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain(), name="ovsdb batcher")
-        await done
+        return await done
 
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            if isinstance(await self._commit(batch), Refused):
+            if not await self._commit(batch):
                 for member in batch:
                     await self._commit([member])
 
-    async def _commit(self, batch: list[_Member]) -> OvnletError | None:
-        """Commit a batch and resolve its members, unless it was refused and has several."""
-        error: OvnletError | None = Disconnected("the commit was cancelled")
+    async def _commit(self, batch: list[_Member]) -> bool:
+        """Commit a batch, resolve its members. Return False if it was refused and has several."""
+        error: OvnletError = Disconnected("the commit was cancelled")
         try:
-            error = await self._try(batch)
+            await self._try(batch)
+        except Refused as refused:
+            error = refused
+            return len(batch) == 1
+        except Disconnected as disconnected:
+            error = disconnected
+        except Exception as unforeseen:
+            log.exception("unforeseen end of a transaction", members=len(batch))
+            error = Disconnected(f"the transaction ended with {unforeseen!r}")
         finally:
             if not isinstance(error, Refused) or len(batch) == 1:
-                _resolve(batch, error)
-        return error
+                _fail(batch, error)
+        return True
 
-    async def _try(self, batch: list[_Member]) -> OvnletError | None:
+    async def _try(self, batch: list[_Member]) -> None:
+        """Send what the members build, and give each its part of the results."""
         ops: list[Op] = []
+        counts: list[tuple[asyncio.Future[Results], int]] = []
         for build, done in batch:
             if done.done():  # its caller was cancelled, or its build failed
                 continue
             try:
-                ops += build()
-            except OvnletError as error:
+                own = build()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this caller's
                 done.set_exception(error)
-        if ops:
-            try:
-                await self._database.transact(ops)
-            except (Refused, Disconnected) as error:
-                return error
-        return None
+                continue
+            ops += own
+            counts.append((done, len(own)))
+        results = iter(await self._database.transact(ops) if ops else ())
+        for done, count in counts:
+            own_results = list(islice(results, count))
+            if not done.done():
+                done.set_result(own_results)
 
 
-def _resolve(batch: list[_Member], error: OvnletError | None) -> None:
+def _fail(batch: list[_Member], error: OvnletError) -> None:
     """End the wait of each member that still waits."""
     for _, done in batch:
-        if done.done():
-            continue
-        if error is None:
-            done.set_result(None)
-        else:
+        if not done.done():
             done.set_exception(error)

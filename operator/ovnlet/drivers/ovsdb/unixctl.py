@@ -31,15 +31,28 @@ def control_socket(run_dir: Path, daemon: str) -> Path:
 
     The file name contains the pid as the daemon's own pid namespace counts it, so it is read from
     the pid file. Without a usable one, return the newest socket of that daemon. Raise NotReady if
-    there is none.
+    there is none or if the directory cannot be read.
     """
     try:
         return run_dir / f"{daemon}.{int((run_dir / f'{daemon}.pid').read_text())}.ctl"
     except (OSError, ValueError):
-        sockets = sorted(run_dir.glob(f"{daemon}.*.ctl"), key=lambda path: path.lstat().st_mtime)
-    if not sockets:
+        pass
+    try:
+        sockets = [(_made_at(path), path) for path in run_dir.glob(f"{daemon}.*.ctl")]
+    except OSError as error:
+        raise NotReady(f"{run_dir} cannot be read: {error.strerror}") from error
+    present = [(made_at, path) for made_at, path in sockets if made_at is not None]
+    if not present:
         raise NotReady(f"{run_dir} has neither a pid file nor a control socket")
-    return sockets[-1]
+    return max(present)[1]
+
+
+def _made_at(socket: Path) -> float | None:
+    """Return when the socket was made; None if it vanished meanwhile, because its daemon ended."""
+    try:
+        return socket.lstat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 async def part_health(ovs_run_dir: Path, ovn_run_dir: Path) -> Sequence[str]:

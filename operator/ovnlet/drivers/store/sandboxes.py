@@ -12,7 +12,9 @@ from pathlib import Path
 
 import structlog
 
+from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
+from ovnlet.drivers.store import atomic
 
 log = structlog.get_logger("sandboxes")
 _VERSION = 1
@@ -36,11 +38,17 @@ class Sandboxes:
         self._sequence = 0
 
     def load(self) -> None:
-        """Read all records. Remove those of an earlier boot, whose namespaces are gone."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in sorted(self._directory.iterdir()):
-            if path.suffix != _SUFFIX:
-                continue
+        """Read all records. Remove those of an earlier boot, whose namespaces are gone.
+
+        A directory that cannot be read counts as empty: marks on the node rebuild its records.
+        """
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            paths = sorted(path for path in self._directory.iterdir() if path.suffix == _SUFFIX)
+        except OSError as error:
+            log.warning("records cannot be read", path=str(self._directory), error=str(error))
+            paths = []
+        for path in paths:
             try:
                 record = decode(path.read_text())
             except (OSError, ValueError, TypeError, KeyError) as error:
@@ -85,7 +93,7 @@ class Sandboxes:
                 intact = False
             if not intact:
                 log.warning("record written again", path=str(path))
-                self._write(path, record)
+                self._write_or_log(path, record)
 
     def next_sequence(self) -> int:
         """Return the number of the next ADD received."""
@@ -98,23 +106,39 @@ class Sandboxes:
         return self._boot_id
 
     def put(self, record: Record) -> None:
-        """Keep a record, in memory and on disk; write nothing if it is unchanged."""
-        if self._records.get(record.attachment.key) == record:
+        """Keep a record, in memory and on disk; write nothing if it is unchanged.
+
+        Raise NodeFault if a new one cannot be written: nothing may be made on the node without it.
+        A change of a known one stays in memory then, and ``restore`` writes it.
+        """
+        before, path = self._records.get(record.attachment.key), self._path(record.attachment.key)
+        if before == record:
             return
-        self._write(self._path(record.attachment.key), record)
+        if before is not None:
+            self._write_or_log(path, record)
+        else:
+            try:
+                self._write(path, record)
+            except OSError as error:
+                reason = error.strerror or error
+                raise NodeFault(f"the record {path} cannot be written: {reason}") from error
         self._keep(record)
 
     def remove(self, key: AttachmentKey) -> None:
-        """Remove a record, in memory and on disk."""
+        """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
+        self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
             self._drop(record.attachment)
-        self._path(key).unlink(missing_ok=True)
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
-        fresh.rename(path)
+        atomic.write(path, json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+
+    def _write_or_log(self, path: Path, record: Record) -> None:
+        try:
+            self._write(path, record)
+        except OSError as error:
+            log.warning("record cannot be written yet", path=str(path), error=str(error))
 
     def _keep(self, record: Record) -> None:
         key, attachment = record.attachment.key, record.attachment

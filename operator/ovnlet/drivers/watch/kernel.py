@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ovnlet.core.errors import NodeFault, UnknownSandbox
+from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.links.routes import BY_KERNEL
 from ovnlet.drivers.linux.namespaces import opened
@@ -28,17 +28,11 @@ from ovnlet.drivers.linux.rtnetlink import (
     get_nsid,
     nsid,
 )
-from ovnlet.drivers.linux.transport import NETFILTER, Garbled, Socket, attributes, messages
+from ovnlet.drivers.linux.transport import Garbled, Socket, attributes, messages
+from ovnlet.drivers.watch import sockets
 from ovnlet.reconcile.budget import Bucket
 from ovnlet.reconcile.scope import Key
 
-# Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
-_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
-_TABLES = 1 << 6  # NFNLGRP_NFTABLES
-_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
-_SO_RCVBUFFORCE = 33
-# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
-_BUFFER = 8 << 20
 # Datagrams of one batch, batches a second without a pause, and the pause of a storm in seconds.
 # With these, 10,000 notifications a second cost 3 to 4 % of a core.
 _DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
@@ -84,30 +78,30 @@ class Watch:
         self._paused: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
         self._tables: socket.socket | None = None
+        self._broken: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Listen until cancelled, whether ``start`` was called before or not.
+
+        Raise what reading or following up a notification raised. Another call listens again, and
+        begins with ``lost()``. Raise NodeFault as ``start`` does.
+        """
+        if self._socket is None:
+            self.start()
+            self._report_lost()
+        self._broken = asyncio.get_running_loop().create_future()
+        try:
+            await self._broken
+        finally:
+            self._broken = None
+            self.close()
 
     def start(self) -> None:
         """Begin to listen. Raise NodeFault without the capability for other namespaces."""
-        listener = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-            listener.bind((0, _GROUPS))
-        except OSError as error:
-            listener.close()
-            needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
-            raise NodeFault(
-                f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
-            ) from error
-        self._socket = listener
-        asyncio.get_running_loop().add_reader(listener, self._read)
-        with suppress(OSError):  # a kernel without nf_tables
-            self._tables = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, NETFILTER
-            )
-            self._tables.bind((0, _TABLES))
-            asyncio.get_running_loop().add_reader(self._tables, self._read_tables)
+        self._socket, self._tables = sockets.of_links(), sockets.of_tables()
+        self._add_reader(self._socket, self._read)
+        if self._tables is not None:
+            self._add_reader(self._tables, self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
@@ -118,7 +112,7 @@ class Watch:
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._socket = self._tables = None
+        self._socket = self._tables = self._paused = self._lost_later = None
 
     def follow(self, key: Key, link: str, *, netns: str = "", table: str = "") -> None:
         """Follow a link of the node, the namespace at a path and a table for this key, no more."""
@@ -154,6 +148,20 @@ class Watch:
             if not keys:
                 del self._by_namespace[followed.namespace]
 
+    def _add_reader(self, listener: socket.socket, read: Callable[[], None]) -> None:
+        """Have it read when it is readable. What that raises ends ``run``, and all reading."""
+
+        def guarded() -> None:
+            try:
+                read()
+            except Exception as error:
+                if self._broken is None or self._broken.done():
+                    raise
+                self.close()
+                self._broken.set_exception(error)
+
+        asyncio.get_running_loop().add_reader(listener, guarded)
+
     def _read(self) -> None:
         """Read a bounded number of datagrams, then pause if this happens too often."""
         assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
@@ -168,7 +176,7 @@ class Watch:
                     raise
                 self._lost()
                 continue
-            namespace = _namespace(ancillary)
+            namespace = sockets.namespace(ancillary)
             if namespace is None or not self._by_namespace.get(namespace, touched) <= touched:
                 touched.update(self._keys(data, namespace))
         for key in touched:
@@ -187,8 +195,8 @@ class Watch:
 
     def _resume(self) -> None:
         self._paused = None
-        asyncio.get_running_loop().add_reader(self._socket, self._read)  # type: ignore[arg-type]
-        self._read()
+        assert self._socket is not None  # noqa: S101 - the timer is cancelled before it is closed
+        self._add_reader(self._socket, self._read)
 
     def _lost(self) -> None:
         """Report a loss now, or five seconds after the last report."""
@@ -278,11 +286,3 @@ def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
     """Remove an entry unless it is another key's: the kernel reuses an index or an id."""
     if table.get(entry) == key:
         del table[entry]
-
-
-def _namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    """Return the id of a datagram's namespace; None for the node's own."""
-    for level, kind, data in ancillary:
-        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-            return int.from_bytes(data[:4], "little", signed=True)
-    return None

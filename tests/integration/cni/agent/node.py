@@ -88,14 +88,17 @@ class AgentNode:
 
     # ---- the agent
 
-    def start(self, *flags: str, killed_at: str = "", ready: bool = True) -> Service:
-        """Start an agent; with `killed_at` the one that kills itself (see killing.py)."""
+    def start(
+        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+    ) -> Service:
+        """Start an agent; with `killed_at` or `trace` the one of killing.py or tracing.py."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
-        module = "integration.cni.agent.killing" if killed_at else "ovnlet"
+        module = "killing" if killed_at else "tracing" if trace else ""
+        module = f"integration.cni.agent.{module}" if module else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
-        env |= measured.environment()
+        env |= {"OVNLET_TRACE": trace} if trace else measured.environment()
         words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}"]
         words += ["--resync=3600", f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)

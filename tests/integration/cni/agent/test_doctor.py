@@ -118,6 +118,20 @@ async def no_agent(node: AgentNode) -> Flags:
     node.start(f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}", f"--plugin={node.plugin}")
 
 
+def while_no_agent_repairs(
+    break_it: str, repair_it: str
+) -> Callable[[AgentNode], AbstractAsyncContextManager[list[str]]]:
+    """Return a fault that a running agent repairs at once: it is planted while there is none."""
+    planted = with_script(break_it, repair_it)
+
+    @asynccontextmanager
+    async def plant(node: AgentNode) -> Flags:
+        async with no_agent(node), planted(node) as flags:
+            yield flags
+
+    return plant
+
+
 @asynccontextmanager
 async def unenforceable(node: AgentNode) -> Flags:
     """Request latency from a kernel without sch_netem; with it there would be no fault."""
@@ -145,6 +159,7 @@ async def away_encap(node: AgentNode) -> Flags:
     await node.run("ovs-vsctl", "set", "open", ".", f"external_ids:ovn-encap-ip={old}")
 
 
+BLACKHOLE = ("ip rule add pref 50 to 10.16.0.0/16 blackhole", "ip rule del pref 50")
 NO_CHASSIS = (
     "ovs-vsctl remove open . external_ids ovn-encap-type",
     "ovs-vsctl set open . external_ids:ovn-encap-type=geneve",
@@ -197,6 +212,12 @@ PLANTED = {
     "tunnel address elsewhere": Fault(
         "MTU", "198.51.100.7 is on no link", "external_ids:ovn-encap-ip=", away_encap
     ),
+    "F9: a rule before the main table": Fault(
+        "traffic",
+        "the node: ip rule 50: to 10.16.0.0/16 blackhole",
+        "ip rule del pref 50",
+        with_script(*BLACKHOLE),
+    ),
     "MTU too large": Fault(
         "MTU", "pods have MTU 9000", "set mtu to 1400", with_flags("--mtu=9000")
     ),
@@ -209,10 +230,13 @@ PLANTED = {
     "records on a disk": Fault("mounts", "not on a tmpfs", "/run", with_flags("--run-dir=/etc")),
     "a torn record": Fault("records", "torn.json", "remove the file", with_script(*TORN)),
     "another release's plugin": Fault(
-        "CNI", "not the one of this release", "restart the agent", with_script(*STALE_PLUGIN)
+        "CNI",
+        "not the one of this release",
+        "restart the agent",
+        while_no_agent_repairs(*STALE_PLUGIN),
     ),
     "a stale configuration": Fault(
-        "CNI", "is stale", "restart the agent", with_script(*STALE_CONF)
+        "CNI", "is stale", "restart the agent", while_no_agent_repairs(*STALE_CONF)
     ),
     "another configuration first": Fault("CNI", "00-other.conf", "remove", with_script(*FIRST)),
     "no agent": Fault("agent", f"no agent answers on {SOCKET}", "get pods", no_agent),

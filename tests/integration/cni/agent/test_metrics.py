@@ -50,6 +50,10 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     await node.call("ADD", one, None, CNI_IFNAME="lo")
     await node.inside(one, "ip", "route", "flush", "dev", "eth0")
     await node.inside(other, "ip", "route", "flush", "dev", "eth0")
+    storm = (
+        "for i in $(seq 100); do ip a add 192.0.2.9/32 dev lo; ip a del 192.0.2.9/32 dev lo; done"
+    )
+    await node.inside(one, "sh", "-c", storm)
     with node.stopped("ovs-vswitchd"):
         await until(seen.waiting("ovnlet_ready"), "the readiness metric")
     for family in sorted(ALL - {"ovnlet_ready"}):

@@ -3,6 +3,7 @@
 Otherwise ovs-vswitchd keeps its socket on the deleted link.
 """
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from integration.node.ovs.vswitch import (
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import ABSENT
+from ovnlet.drivers.ovs.config_barrier import INCREMENT_NEXT_CFG
 from ovnlet.drivers.ovs.ports import Ovs
 
 
@@ -86,3 +88,26 @@ async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
         )
     assert spelled == ["unix:br-int.mgmt", "unix:./br-int.mgmt", "unix:br-int.mgmt"]
     switch.vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-bridge-remote")
+
+
+@pytest.mark.review2
+async def test_a_wait_does_not_starve_while_others_write(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    """L15: another client asks for a configuration all the time: `cur_cfg` always trails."""
+
+    async def others() -> None:
+        while True:
+            await ovs._database.transact([INCREMENT_NEXT_CFG])
+
+    port = desired_port(attachment)
+    writing = [asyncio.create_task(others()) for _ in range(4)]
+    try:
+        for _ in range(5):
+            await ovs.caught_up()
+            await ovs.apply(ensure(port))
+            await ovs.apply((*remove(port), *ensure(port)))
+    finally:
+        for task in writing:
+            task.cancel()
+    await ovs.apply(remove(port))

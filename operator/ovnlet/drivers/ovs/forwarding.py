@@ -1,0 +1,177 @@
+"""What the integration bridge forwards by: OVN's flow tables, and port flags that stop traffic.
+
+ovn-controller never reads its flows back. It believes in what it once installed, and a recompute
+sends only differences to that. So flows that are deleted stay away until it connects to the
+bridge again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ovnlet.core.errors import NodeFault, OvnletError
+from ovnlet.core.plan import Plan
+from ovnlet.core.resources import Flows, Network
+from ovnlet.drivers.ovs import openflow
+from ovnlet.drivers.ovs.openflow import Look, SwitchPort
+from ovnlet.drivers.ovsdb import unixctl
+
+log = structlog.get_logger("forwarding")
+
+# Seconds between two looks.
+EVERY = 1.0
+# OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a
+# port. With a local port that OVN has installed, neither is empty.
+TABLES = (0, 65)
+# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects,
+# and then installs them again.
+CONFIRM = 2.0
+# Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is
+# installing.
+SETTLING = 10.0
+# Seconds from the reconnect until the flows must be back; ovn-controller connects after 1 to 8 s.
+_BACK = 10.0
+
+
+class Forwarding:
+    """A look at flows and port flags, repeated every second.
+
+    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    ``installed`` returns whether OVN has installed a port of this bridge, so that it must have
+    flows.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
+        self,
+        bridge: str,
+        ovs_run_dir: Path,
+        ovn_run_dir: Path,
+        *,
+        installed: Callable[[], bool],
+        lost: Callable[[], None] = lambda: None,
+        blocked: Callable[[str], None] = lambda _: None,
+        settling: float = SETTLING,
+    ) -> None:
+        self.bridge = bridge
+        self._ovs_run_dir, self._ovn_run_dir = ovs_run_dir, ovn_run_dir
+        self._socket = ovs_run_dir / f"{bridge}.mgmt"
+        self._installed, self._report_lost, self._report_blocked = installed, lost, blocked
+        self._settling = settling
+        self._empty_since: float | None = None
+        self._flagged: Mapping[str, SwitchPort] = {}
+        self._fault = ""
+        self.emptied: tuple[int, ...] = ()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY)
+
+    async def look(self) -> None:
+        """Look once. A failed look counts as right: other parts report a daemon that is away."""
+        try:
+            found = await openflow.look(self._socket)
+        except OvnletError as error:
+            self._log_fault(str(error))
+            found = Look({}, {})
+            self._empty_since, self.emptied = None, ()
+        else:
+            self._log_fault("")
+            await self._judge(_empty(found))
+        self._keep_flags({name: port for name, port in found.ports.items() if port.flags})
+
+    def flags(self, name: str) -> tuple[str, ...]:
+        """Return the flags of a port that stop traffic."""
+        port = self._flagged.get(name)
+        return port.flags if port else ()
+
+    async def clear_flags(self, names: Iterable[str]) -> None:
+        """Clear the flags of these ports, as far as they are there. Raise NotReady or NodeFault."""
+        present = (await openflow.look(self._socket)).ports
+        await openflow.clear_flags(self._socket, [present[n] for n in names if n in present])
+        await self.look()
+
+    async def reinstall(self) -> None:
+        """Make ovn-controller connect to the bridge again, and wait until its flows are there.
+
+        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not
+        answer.
+        """
+        vswitchd = unixctl.control_socket(self._ovs_run_dir, "ovs-vswitchd")
+        await unixctl.call(vswitchd, "bridge/reconnect", self.bridge)
+        try:
+            async with asyncio.timeout(_BACK):
+                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            text = (
+                f"ovn-controller was made to connect to {self.bridge} again, and installs no flows"
+            )
+            raise NodeFault(f"{text} within {_BACK:g} s") from None
+        self._empty_since, self.emptied = None, ()
+
+    async def _judge(self, empty: tuple[int, ...]) -> None:
+        now = asyncio.get_running_loop().time()
+        if not empty or not self._installed():
+            self._empty_since, self.emptied = None, ()
+        elif self._empty_since is None:
+            self._empty_since = now
+        elif now - self._empty_since >= CONFIRM and not self.emptied and await self._settled():
+            self.emptied = empty
+            log.warning("OVN's flows are gone", bridge=self.bridge, tables=empty)
+            self._report_lost()
+
+    async def _settled(self) -> bool:
+        """Return whether bridge and ovn-controller are old enough, and the latter is connected."""
+        try:
+            controller = unixctl.control_socket(self._ovn_run_dir, "ovn-controller")
+            if any(0 <= _age(path) < self._settling for path in (self._socket, controller)):
+                return False
+            return await unixctl.call(controller, "connection-status") == "connected"
+        except (OvnletError, OSError):
+            return False
+
+    def _keep_flags(self, flagged: Mapping[str, SwitchPort]) -> None:
+        before, self._flagged = self._flagged, flagged
+        for name in before.keys() | flagged.keys():
+            if before.get(name) != flagged.get(name):
+                self._report_blocked(name)
+
+    def _log_fault(self, fault: str) -> None:
+        if fault and fault != self._fault:
+            log.warning("flows cannot be looked at", bridge=self.bridge, reason=fault)
+        self._fault = fault
+
+
+class FlowsDriver:
+    """Implements ``reconcile.scope.Host`` for OVN's flows, from the last look."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        self._forwarding = forwarding
+
+    async def ready(self) -> None:
+        """Return at once: an observation needs nothing first."""
+
+    async def observe(self, _: Any, desired: Network) -> Network:
+        """Return the flows with those of OVN's tables that are empty and must not be."""
+        del desired
+        return frozenset({Flows(self._forwarding.bridge, self._forwarding.emptied)})
+
+    async def apply(self, _: Any, plan: Plan) -> None:
+        """Make ovn-controller install all its flows again. Raise NotReady or NodeFault."""
+        if plan:
+            await self._forwarding.reinstall()
+
+
+def _empty(found: Look) -> tuple[int, ...]:
+    return tuple(table for table in TABLES if table not in found.flows)
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a socket was made; negative if the clock was set back."""
+    return time.time() - path.lstat().st_mtime

@@ -1,0 +1,52 @@
+"""The netlink sockets on which the kernel notifies, and the namespace that a datagram is of."""
+
+import socket
+
+from ovnlet.core.errors import NodeFault
+from ovnlet.drivers.linux.transport import NETFILTER
+
+# Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
+_GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
+_TABLES = 1 << 6  # NFNLGRP_NFTABLES
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_SO_RCVBUFFORCE = 33
+# 208 KiB, the default, hold 184 link events: one burst of pods. 8 MiB hold more than 6,000.
+_BUFFER = 8 << 20
+_KIND = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+
+
+def of_links() -> socket.socket:
+    """Return a socket for links, addresses, routes and traffic control of all namespaces.
+
+    Raise NodeFault without the capability for other namespaces, OSError without a descriptor.
+    """
+    listener = socket.socket(socket.AF_NETLINK, _KIND, socket.NETLINK_ROUTE)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        listener.bind((0, _GROUPS))
+    except OSError as error:
+        listener.close()
+        needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"
+        raise NodeFault(
+            f"cannot listen to the pods' namespaces: {error.strerror}; {needed}"
+        ) from error
+    return listener
+
+
+def of_tables() -> socket.socket | None:
+    """Return a socket for nftables of the node; None on a kernel without nf_tables."""
+    try:
+        listener = socket.socket(socket.AF_NETLINK, _KIND, NETFILTER)
+        listener.bind((0, _TABLES))
+    except OSError:
+        return None
+    return listener
+
+
+def namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the id of a datagram's namespace; None for the node's own."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
+            return int.from_bytes(data[:4], "little", signed=True)
+    return None

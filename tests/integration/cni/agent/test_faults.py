@@ -1,0 +1,98 @@
+"""Faults of disk, limits and neighbours under a running agent: the process stays and serves."""
+
+import asyncio
+import os
+import resource
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.pods import Sandbox
+from ovnlet_cni.errors import Code
+
+pytestmark = pytest.mark.review2
+RECORDS = "/run/ovnlet/sandboxes"
+# Seconds with a fault: several resyncs and checks of OVS and OVN.
+LASTING = 6
+Fault = Callable[[AgentNode, Sandbox], Coroutine[None, None, None]]
+
+
+async def record_directory_removed(node: AgentNode, sandbox: Sandbox) -> None:
+    """Wait until the records are back."""
+    await node.sh(f"rm -r {RECORDS}")
+
+    async def is_back() -> bool:
+        return sandbox.container_id in await node.sh(f"ls {RECORDS} || :")
+
+    await until(is_back, "the record to be written again")
+
+
+async def run_full(node: AgentNode, _: Sandbox) -> None:
+    """Fill the tmpfs at /run/ovnlet: an ADD fails with words, an edit takes effect."""
+    await node.sh("dd if=/dev/zero of=/run/ovnlet/fill bs=1k 2>/dev/null || :")
+    refused = await node.call("ADD", await node.sandbox())
+    assert refused.code in (Code.IO_FAILURE, Code.TRY_AGAIN), refused
+    assert "No space left" in str(refused.error["msg"])
+    await asyncio.sleep(LASTING)
+    await node.sh("rm /run/ovnlet/fill")
+
+
+async def out_of_descriptors(node: AgentNode, _: Sandbox) -> None:
+    """Allow the agent no more descriptors than it has, for several resyncs."""
+    assert node.agent is not None
+    pid = node.agent.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    try:
+        await asyncio.sleep(LASTING)
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+async def control_sockets_that_vanish(node: AgentNode, _: Sandbox) -> None:
+    """Make and delete sockets named like ovn-controller's, without its pid file."""
+    await node.sh(
+        "cd /run/ovn; mv ovn-controller.pid /tmp/pid; set +e\n"
+        f"timeout {LASTING} sh -c 'while :; do for i in 1 2 3 4 5 6 7 8 9; do"
+        " touch ovn-controller.$i.ctl ovn-controller.9$i.ctl ovn-controller.8$i.ctl; done;"
+        " rm -f ovn-controller.?.ctl ovn-controller.[89]?.ctl; done'\n"
+        "mv /tmp/pid ovn-controller.pid; rm -f ovn-controller.?.ctl ovn-controller.[89]?.ctl"
+    )
+
+
+FAULTS: list[Fault] = [
+    record_directory_removed,
+    run_full,
+    out_of_descriptors,
+    control_sockets_that_vanish,
+]
+
+
+async def _survives(node: AgentNode, fault: Fault) -> None:
+    if fault is run_full:
+        await node.sh("mkdir -p /run/ovnlet; mount -t tmpfs -o size=64k,mode=700 none /run/ovnlet")
+    try:
+        agent = await asyncio.to_thread(node.start, "--resync=1")
+        sandbox = await node.sandbox()
+        result = (await node.add(sandbox)).body
+        await fault(node, sandbox)
+        assert agent.alive, (fault.__name__, node.logged()[-3000:])
+
+        async def serves() -> bool:
+            return (await node.status()).exit_code == 0
+
+        await until(serves, f"{fault.__name__}: STATUS succeeds again")
+        await node.add(await node.sandbox())
+        assert (await node.check(sandbox, result)).code == 0
+        assert agent.alive
+        assert "Traceback" not in node.logged() or fault is out_of_descriptors, node.logged()
+    finally:
+        if fault is run_full:
+            node.kill()
+            await node.sh("umount /run/ovnlet")
+
+
+async def test_the_process_stays_and_attaches_pods_afterwards(nodes: list[AgentNode]) -> None:
+    """L5: one fault on each node, at the same time. On the old code each process ended."""
+    await asyncio.gather(*map(_survives, nodes, FAULTS))

@@ -1,0 +1,229 @@
+"""OVN's flows in a real bridge, by a real ovn-controller: lost, noticed and installed again."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from integration.node.ovs.vswitch import (
+    Hints,
+    PrivateSwitch,
+    desired_port,
+    ensure,
+    eventually,
+    remove,
+    until,
+)
+from kit.memory import Recorded
+from ovnlet.core.chassis import FlowsIdentity
+from ovnlet.core.identity import Attachment
+from ovnlet.core.plan import diff
+from ovnlet.drivers.ovs.forwarding import TABLES, FlowsDriver, Forwarding
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.ovsdb import unixctl
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scopes.flows import FlowsScope
+
+pytestmark = pytest.mark.review2
+LOSSES = {
+    "all": ("del-flows", "br-int"),
+    "the first table": ("del-flows", "br-int", "table=0"),
+    "the last table": ("del-flows", "br-int", "table=65"),
+}
+
+
+class Chassis:
+    """A switch with an ovn-controller and one logical port that it has installed."""
+
+    def __init__(self, switch: PrivateSwitch) -> None:
+        self.switch = switch
+        self._bridge = f"unix:{switch.directory}/br-int.mgmt"
+
+    def prepare(self) -> None:
+        remote = f"unix:{self.switch.socket}"
+        keys = {
+            "system-id": "c1",
+            "ovn-remote": remote,
+            "ovn-encap-type": "geneve",
+            "ovn-encap-ip": "127.0.0.1",
+            "ovn-bridge-datapath-type": "netdev",
+        }
+        self.switch.vsctl("set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+        words = (f"external_ids:{key}={value}" for key, value in keys.items())
+        self.switch.vsctl("set", "Open_vSwitch", ".", *words)
+        self.switch.start_vswitchd()
+        sbctl = ["ovn-sbctl", f"--db={remote}", "--no-leader-only"]
+        row = ["logical_port=lp1", "datapath=@d", "tunnel_key=1"]
+        datapath = ["--id=@d", "create", "Datapath_Binding", "tunnel_key=1"]
+        subprocess.run([*sbctl, "init"], check=True)
+        subprocess.run(
+            [*sbctl, *datapath, "--", "create", "Port_Binding", *row],
+            check=True,
+            capture_output=True,
+        )
+        port = "add-port br-int lp1 -- set Interface lp1 type=internal external_ids:iface-id=lp1"
+        self.switch.vsctl(*port.split())
+        self.switch.start_controller()
+        eventually(lambda: self.switch.ids("lp1").get("ovn-installed") == "true", within=15)
+        eventually(self.complete)
+
+    def ofctl(self, command: str, bridge: str, *words: str) -> str:
+        """Run ovs-ofctl on the bridge, as a foreign client."""
+        assert bridge == "br-int"
+        call = ["ovs-ofctl", "-O", "OpenFlow15", command, self._bridge, *words]
+        return subprocess.run(call, check=True, capture_output=True, text=True).stdout
+
+    def complete(self) -> bool:
+        """Return whether each of OVN's outer tables has flows, as a foreign client counts them."""
+        tables = (self.ofctl("dump-aggregate", "br-int", f"table={table}") for table in TABLES)
+        return all("flow_count=0" not in text for text in tables)
+
+
+@pytest.fixture
+def chassis(server: PrivateSwitch) -> Chassis:
+    prepared = Chassis(server)
+    prepared.prepare()
+    return prepared
+
+
+@pytest.fixture
+async def ovs(server: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
+    async for driver in hints.driver(server):
+        yield driver
+
+
+class Agent:
+    """The loop with the scope of flows, and the looks of a second."""
+
+    def __init__(self, chassis: Chassis, installed: Callable[[], bool]) -> None:
+        self.loop, self.status = Loop(), Recorded("flows")
+        self.owners = OwnerIndex(self.loop.queue.hint)
+        here = chassis.switch.directory
+        self.forwarding = Forwarding(
+            "br-int",
+            here,
+            here,
+            installed=installed,
+            lost=lambda: self.owners.notify(("flows", "br-int")),
+            settling=1.0,
+        )
+        scope = FlowsScope(
+            FlowsDriver(self.forwarding),
+            FlowsIdentity("br-int"),
+            self.loop.passes("flows"),
+            self.status,
+            owners=self.owners,
+        )
+        self.loop.keep("flows", scope)
+
+    @property
+    def repairs(self) -> list[str]:
+        return [str(step) for outcome in self.status.outcomes for step in outcome.steps]
+
+
+@asynccontextmanager
+async def running(chassis: Chassis, ovs: Ovs) -> AsyncIterator[Agent]:
+    agent = Agent(chassis, lambda: ovs.has_installed)
+    looks = asyncio.create_task(agent.forwarding.run())
+    yield agent
+    looks.cancel()
+    with suppress(asyncio.CancelledError):
+        await looks
+    await agent.loop.queue.close()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+async def test_flows_that_somebody_deletes_are_back_within_seconds_f1(
+    chassis: Chassis, ovs: Ovs, loss: str
+) -> None:
+    async with running(chassis, ovs) as agent:
+        chassis.ofctl(*LOSSES[loss])
+        assert not chassis.complete()
+        await until(chassis.complete, within=10)
+        await until(lambda: agent.repairs)
+        (event,) = agent.status.events
+        assert event[:2] == ("Warning", "NetworkRepaired")
+        await asyncio.sleep(4)
+        assert len(agent.repairs) == 1
+
+
+async def test_flows_that_go_with_the_fail_mode_are_back_within_seconds_f1(
+    chassis: Chassis, ovs: Ovs
+) -> None:
+    """ovs-vswitchd then puts a flow of its own into the first table: only the last one is empty."""
+    async with running(chassis, ovs) as agent:
+        chassis.switch.vsctl("set", "Bridge", "br-int", "fail_mode=standalone")
+        await until(lambda: not chassis.complete())
+        await until(chassis.complete, within=10)
+        await until(lambda: agent.repairs)
+
+
+async def test_without_the_remedy_they_stay_away_whatever_is_computed_f1(chassis: Chassis) -> None:
+    """The control: so it was before, for good."""
+    chassis.ofctl("del-flows", "br-int")
+    controller = unixctl.control_socket(chassis.switch.directory, "ovn-controller")
+    await unixctl.call(controller, "inc-engine/recompute")
+    await asyncio.sleep(6)
+    assert not chassis.complete()
+
+
+async def test_an_ovn_controller_that_is_away_or_starting_is_no_loss_f1(
+    chassis: Chassis, ovs: Ovs
+) -> None:
+    async with running(chassis, ovs) as agent:
+        chassis.switch.kill("ovn-controller")
+        chassis.ofctl("del-flows", "br-int")
+        await asyncio.sleep(5)
+        assert not agent.forwarding.emptied
+        chassis.switch.start_controller()
+        await until(chassis.complete, within=10)
+        await asyncio.sleep(2)
+        assert not agent.repairs
+
+
+async def test_a_bridge_without_an_installed_port_needs_no_flows_f1(chassis: Chassis) -> None:
+    agent = Agent(chassis, lambda: False)
+    chassis.ofctl("del-flows", "br-int")
+    for _ in range(4):
+        await agent.forwarding.look()
+        await asyncio.sleep(1)
+    assert not agent.forwarding.emptied
+
+
+async def test_a_bridge_that_is_not_there_is_no_loss_f1(tmp_path: Path) -> None:
+    forwarding = Forwarding("br-int", tmp_path, tmp_path, installed=lambda: True)
+    await forwarding.look()
+    assert not forwarding.emptied
+
+
+@pytest.mark.parametrize("flag", ["no-forward", "no-receive", "no-packet-in"])
+async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
+    switch: PrivateSwitch, attachment: Attachment, flag: str
+) -> None:
+    hints: list[str] = []
+    here = switch.directory
+    forwarding = Forwarding("br-int", here, here, installed=lambda: False, blocked=hints.append)
+    ovs = Ovs(str(switch.socket), "br-int", forwarding=forwarding)
+    ovs.start()
+    await ovs.ready()
+    port = desired_port(attachment)
+    switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name}p")
+    await ovs.apply(ensure(port))
+    await ovs.plugged(port.name)
+    chassis = Chassis(switch)
+    chassis.ofctl("mod-port", "br-int", port.name, flag)
+    await forwarding.look()
+    assert hints == [port.name]
+    (step,) = diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
+    assert str(step) == f"~ Port br-int {port.name}: blocked {flag} -> none"
+    await ovs.apply([step])
+    assert not diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
+    assert flag.upper().replace("RECEIVE", "RECV").replace("-", "_").replace(
+        "FORWARD", "FWD"
+    ) not in (chassis.ofctl("dump-ports-desc", "br-int"))
+    await ovs.apply(remove(port))
+    await ovs.close()

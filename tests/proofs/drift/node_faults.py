@@ -1,0 +1,59 @@
+"""The faults of the node as a whole that foreign tools cause, as command lines."""
+
+from __future__ import annotations
+
+from proofs.drift import forwarding
+from proofs.drift.faults import Fault, tools
+from proofs.drift.node_facts import BRIDGE, CONF, CONFLIST, PLUGIN
+
+ELSEWHERE = "ssl:203.0.113.9:6642"
+OTHER_DATAPATH = "system"  # not the test bed's own
+AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
+REMOVED = "conflist removed"
+
+
+def _fault(name: str, breaks: str, *lines: str, cleanup: tuple[str, ...] = ()) -> Fault:
+    return Fault(name, "node", tools(*lines), breaks=breaks, cleanup=tools(*cleanup))
+
+
+FILES = [
+    _fault("conflist of an older release after ours", f"file {AFTER}", f"cp {CONFLIST} {AFTER}"),
+    _fault("conflist of an older release before ours", f"file {BEFORE}", f"cp {CONFLIST} {BEFORE}"),
+    _fault("conflist torn", f"file {CONFLIST}", f"truncate -s 40 {CONFLIST}"),
+    _fault(REMOVED, f"file {CONFLIST}", f"rm {CONFLIST}"),
+    _fault("conflist overwritten", f"file {CONFLIST}", f"sh -c 'echo {{{{}}}} >{CONFLIST}'"),
+    _fault("plugin file removed", f"file {PLUGIN}", f"rm {PLUGIN}"),
+    _fault("plugin file overwritten", f"file {PLUGIN}", f"sh -c 'echo broken >{PLUGIN}'"),
+]
+CHASSIS = [
+    _fault(
+        "ovn-encap-type removed",
+        "chassis ovn-encap-type",
+        "ovs-vsctl remove Open_vSwitch . external_ids ovn-encap-type",
+    ),
+    _fault(
+        "ovn-remote changed",
+        "chassis ovn-remote",
+        f"ovs-vsctl set Open_vSwitch . external_ids:ovn-remote={ELSEWHERE}",
+    ),
+    _fault(
+        "chassis keys cleared",
+        "chassis ",
+        "ovs-vsctl clear Open_vSwitch . external_ids",
+    ),
+    # ovn-controller corrects both columns itself, unless it is paused or its own key is gone.
+    _fault(
+        "fail_mode of br-int changed, ovn-controller paused",
+        f"{BRIDGE} fail_mode",
+        "ovn-appctl -t ovn-controller debug/pause",
+        f"ovs-vsctl set-fail-mode {BRIDGE} standalone",
+        cleanup=("ovn-appctl -t ovn-controller debug/resume",),
+    ),
+    _fault(
+        "datapath_type of br-int changed, its key removed",
+        f"{BRIDGE} datapath_type",
+        "ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
+        f" -- set bridge {BRIDGE} datapath_type={OTHER_DATAPATH}",
+    ),
+]
+NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE]
