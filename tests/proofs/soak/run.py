@@ -88,15 +88,15 @@ class Soak:
         verdict = Verdict(fault.name, number, fault.within)
         with _noting(verdict, "the fault itself"), fault.inflict(self.stage, rng):
             time.sleep(hold)
-        with self.acts.lock:
-            with _noting(verdict, "the verification itself"):
-                verify(self.stage, self.acts, verdict)
+        with self.acts.lock, _noting(verdict, "the verification itself"):
+            verify(self.stage, self.acts, verdict)
             windows = pings.stop()
             verdict.lost = sum(window.lost for window in windows)
             if fault.forwards and verdict.lost:
                 verdict.findings["lost packets"] = [w.as_json() for w in windows if w.lost]
             self.samples.take()
             self._judge(verdict)
+        self.verdicts.append(verdict)
         seconds = time.monotonic() - began
         self.found.dump("faults", **asdict(verdict), hold=hold, took=seconds)
         what = "" if verdict.good else f" NOT GOOD {verdict.findings}"[:1000]
@@ -110,7 +110,6 @@ class Soak:
 
         So one failure counts once, and not again after every fault that follows.
         """
-        self.verdicts.append(verdict)
         env = self.stage.env
         if wrong := verdict.findings.get("wrong"):
             self.kills += 1
