@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kit import slope
-from proofs.soak.stage import DATABASE, Stage
+from proofs.soak.stage import Stage
 
 HOUR = 3600.0
 KIB = 1024.0
@@ -55,15 +55,9 @@ class Samples:
                     "RSS": float(status["VmRSS"].split()[0]) / KIB,
                     "descriptors": float(len(list((proc / "fd").iterdir()))),
                     "threads": float(status["Threads"]),
-                    "conf.db, compacted": self._database() / KIB,
+                    "conf.db, compacted": self.stage.compact() / KIB,
                 }
             )
-
-    def _database(self) -> float:
-        """Compact the database and return its size: otherwise its file is a log of changes."""
-        words = ["ovs-appctl", "-t", "ovsdb-server", "ovsdb-server/compact"]
-        self.stage.node.run(words, timeout=30)
-        return float(self.stage.node.path(f"{DATABASE}/conf.db").stat().st_size)
 
     def growth(self, figure: Figure) -> slope.Slope | None:
         """Return the figure's growth per hour, or None if there are too few samples."""
