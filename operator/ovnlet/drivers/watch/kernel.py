@@ -100,10 +100,17 @@ class Watch:
             self.close()
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
-        self._node = sockets.of_links(everywhere=False)
-        self._pods = sockets.of_links(everywhere=True)
-        self._tables = sockets.of_tables()
+        """Begin to listen, on all sockets or on none.
+
+        Raise NodeFault without the capability for other namespaces.
+        """
+        try:
+            self._node = sockets.of_links(everywhere=False)
+            self._pods = sockets.of_links(everywhere=True)
+            self._tables = sockets.of_tables()
+        except BaseException:
+            self.close()
+            raise
         self._namespaces = Namespaces(self._pods, _DATAGRAMS)
         self._paced = PacedReader(self._pods, self._read_pods, self._add_reader)
         self._add_reader(self._node.fileno(), self._read_node)
