@@ -114,7 +114,7 @@ class KernelWatch:
     def __init__(self, injection: Injection, patch: Patch) -> None:
         self.reports = 0
         self._theirs: socket.socket | None = None
-        self._others: list[socket.socket] = []
+        self._silent: socket.socket | None = None
         patch.setattr(sockets, "of_links", injection.wrap(self._open))
         patch.setattr(sockets, "of_tables", lambda: None)
         patch.setattr(kernel, "_LOST_EVERY", 0.001)
@@ -122,10 +122,10 @@ class KernelWatch:
         self.run = watch.run
 
     def _open(self, *, everywhere: bool) -> socket.socket:
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        theirs, ours = socket.socketpair(socket.AF_UNIX, kind)
-        if everywhere:  # nothing comes of the pods
-            self._others = [theirs]
+        """Return the socket of the node's notifications, or that of the pods', which is silent."""
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        if everywhere:
+            self._silent = theirs
         else:
             self._theirs = theirs
         return ours

@@ -100,7 +100,10 @@ class Watch:
             self.close()
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
+        """Begin to listen, on all sockets or on none.
+
+        Raise NodeFault without the capability for other namespaces.
+        """
         try:
             self._open()
         except BaseException:

@@ -96,3 +96,16 @@ async def _survives(node: AgentNode, fault: Fault) -> None:
 async def test_the_process_stays_and_attaches_pods_afterwards(nodes: list[AgentNode]) -> None:
     """L5: one fault on each node, at the same time. On the old code each process ended."""
     await asyncio.gather(*map(_survives, nodes, FAULTS))
+
+
+async def test_nothing_is_repaired_by_an_agent_that_meets_a_hanging_ovsdb(bare: AgentNode) -> None:
+    """L12: no resync runs before OVSDB is read; nothing of the chassis is written or reported."""
+    words = ("ovs-vsctl", "get", "Open_vSwitch", ".", "external_ids")
+    before = await bare.run(*words)
+    with bare.stopped("ovsdb-server"):
+        bare.start("--chassis=manage", "--resync=1", ready=False)
+        await asyncio.sleep(8)
+    await asyncio.to_thread(bare.wait_ready)
+    await asyncio.sleep(3)
+    assert await bare.run(*words) == before
+    assert "repaired" not in bare.logged(), bare.logged()
