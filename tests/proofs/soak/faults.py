@@ -65,6 +65,14 @@ def _agent_killed(on: Stage, _rng: Random) -> Iterator[None]:
     wait_for(lambda: on.agent not in (0, old), "another agent", timeout=330, every=0.1)
 
 
+@contextmanager
+def _flows_deleted(on: Stage, rng: Random) -> Iterator[None]:
+    """Delete all of OVN's flows, or those of its first table."""
+    table = rng.choice([[], ["table=0"]])
+    on.node.run(["ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-int", *table])
+    yield
+
+
 def _frozen(name: str) -> Inflict:
     """Return a fault that stops a service three times with SIGSTOP, for 1 to 5 s each."""
 
@@ -185,6 +193,7 @@ FAULTS = [
     Fault("ovs-vswitchd killed", _killed(NODE, "ovs-vswitchd")),
     Fault("both of OVS killed", _killed(NODE, "ovs-vswitchd", "ovsdb-server")),
     Fault("ovn-controller killed", _killed(NODE, "ovn-controller")),
+    Fault("OVN's flows deleted", _flows_deleted),
     Fault("ovn-northd killed", _killed(CONTROL, "ovn-northd"), forwards=True),
     Fault("OVN's northbound killed", _killed(CONTROL, "ovn-nb"), forwards=True),
     Fault("OVN's southbound killed", _killed(CONTROL, "ovn-sb"), forwards=True),
