@@ -9,7 +9,9 @@ import pytest
 
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Sandbox
+from integration.cni.agent.test_metrics import scrape
 from ovnlet_cni.errors import Code
+from testbed import figures
 
 pytestmark = pytest.mark.review2
 RECORDS = "/run/ovnlet/sandboxes"
@@ -48,6 +50,14 @@ async def out_of_descriptors(node: AgentNode, _: Sandbox) -> None:
         await asyncio.sleep(LASTING)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    await until(lambda: _counted(node), "the failures to be counted")
+
+
+async def _counted(node: AgentNode) -> bool:
+    """Return whether resync, which opens files, has failed and was counted."""
+    text = await scrape(node)
+    assert figures.unbounded(text, figures.AGENT) == []
+    return 'ovnlet_part_failures_total{part="start-up and resync"}' in text
 
 
 async def control_sockets_that_vanish(node: AgentNode, _: Sandbox) -> None:
