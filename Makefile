@@ -69,8 +69,8 @@ drift: setup  ## inject every fault into running pods and time its repair, with 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
-soak: setup  ## ten minutes of random faults, ADDs, DELs and edits together
-	@cd tests && ../$(BIN)/python -m proofs.drift --soak 10
+soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
+	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability and right is for: build/install.json
 	@cd tests && ../$(BIN)/python -m proofs.install

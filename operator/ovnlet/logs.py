@@ -37,8 +37,30 @@ def configure(settings: Settings | ControllerSettings, tail: logging.Handler | N
     root = logging.getLogger()
     root.handlers = [handler, *([tail] if tail is not None else [])]
     root.setLevel(settings.log_level.upper())
+    logging.getLogger("asyncio").filters[:] = [OncePerSecond()]
     for name in ("kopf", "aiohttp.access", "asyncio", "kubernetes"):
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+
+
+class OncePerSecond(logging.Filter):
+    """Drop a line that was logged within the last second.
+
+    asyncio tries to accept as many connections as the socket's backlog holds, in one go. Without a
+    descriptor left it logs a traceback for each attempt: 128 a second.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no line logged."""
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record, by the time at which it was created."""
+        text = record.getMessage()
+        if 0 <= record.created - self._last.get(text, 0.0) < 1.0:
+            return False
+        self._last = {text: record.created}
+        return True
 
 
 def _formatter(shared: list[Processor], final: Processor) -> logging.Formatter:

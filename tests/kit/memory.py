@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovnlet.core.annotations import switch
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
@@ -39,6 +40,7 @@ class MemoryHost:
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
     holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
 
@@ -68,6 +70,9 @@ class MemoryHost:
     async def installed(self, attachment: Attachment) -> None:
         await self.installs.wait()
 
+    async def hopeless(self, _: Attachment) -> str | None:
+        return self.fault
+
 
 class MemoryRecords:
     """Records without a disk."""
@@ -89,6 +94,13 @@ class MemoryRecords:
 
     def claiming(self, iface_id: str) -> list[Record]:
         return [record for record in self if record.attachment.iface_id == iface_id]
+
+    def in_subnet(self, name: str) -> list[Record]:
+        return [
+            record
+            for record in self
+            if switch(record.good or {}, record.attachment.provider) == name
+        ]
 
     def put(self, record: Record) -> None:
         self.kept[record.attachment.key] = record
@@ -151,6 +163,8 @@ class World:
         self.status = Recorded()
         self.state = State()
         self.subnets: dict[str, dict[str, str]] = {}
+        self.lacking: set[str] = set()
+        self.lists = 0
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
         self.passes = self.loop.passes("pod")
@@ -173,6 +187,7 @@ class World:
             records=self.records,
             refresh=self.refresh,
             budget=BUDGET,
+            lacks_subnet=self.lacking.__contains__,
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)
@@ -187,6 +202,7 @@ class World:
         self.loop.queue.hint(self.passes.key(key))
 
     async def refresh(self) -> None:
+        self.lists += 1
         await asyncio.sleep(0.01)
         if self.api is None:
             raise NotReady("no API server")

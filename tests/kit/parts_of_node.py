@@ -114,15 +114,20 @@ class KernelWatch:
     def __init__(self, injection: Injection, patch: Patch) -> None:
         self.reports = 0
         self._theirs: socket.socket | None = None
+        self._silent: socket.socket | None = None
         patch.setattr(sockets, "of_links", injection.wrap(self._open))
         patch.setattr(sockets, "of_tables", lambda: None)
         patch.setattr(kernel, "_LOST_EVERY", 0.001)
         watch = kernel.Watch(lambda _: None, injection.wrap(self._lost))
         self.run = watch.run
 
-    def _open(self) -> socket.socket:
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        self._theirs, ours = socket.socketpair(socket.AF_UNIX, kind)
+    def _open(self, *, everywhere: bool) -> socket.socket:
+        """Return the socket of the node's notifications, or that of the pods', which is silent."""
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        if everywhere:
+            self._silent = theirs
+        else:
+            self._theirs = theirs
         return ours
 
     def _lost(self) -> None:

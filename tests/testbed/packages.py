@@ -47,6 +47,7 @@ BED = {
     "zstd": "packs image layers",
     "gcc": "compiles the plugin",
     "make": "runs every target",
+    "libfaketime": "another clock for some of a bed's processes",
     "prometheus": "scrapes an agent; its promtool tests the alert rules",
     "musl-tools": "a static plugin without glibc's weight",
     "python3-venv": "the project's environment",

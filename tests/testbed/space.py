@@ -255,11 +255,15 @@ class Space:
         record = json.loads((self.directory / f"{name}.service").read_text())
         return Service(name, record["pid"], record["began"], self.log(name))
 
-    def restart(self, name: str) -> Service:
-        """Stop a service, if it runs, and start it again with the same argv and environment."""
+    def restart(self, name: str, *, env: Mapping[str, str] = {}) -> Service:
+        """Stop a service, if it runs, and start it again with the same argv.
+
+        Its environment is the one it had, with ``env`` added to it from this start on.
+        """
         self.service(name).stop()
         record = json.loads((self.directory / f"{name}.service").read_text())
-        return self.spawn(name, record["argv"], env=record["env"], network=record["network"])
+        added = record["env"] | dict(env)
+        return self.spawn(name, record["argv"], env=added, network=record["network"])
 
     def pids(self, words: Words) -> list[int]:
         """Return the space's own PIDs of the processes in it whose argv begins with these words.

@@ -16,7 +16,7 @@ from ovnlet.kube.kopf_handlers import EndlessBackoff
 from ovnlet.kube.kopf_runner import KIND_CHECK_INTERVAL, KopfRunner
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.pods import of_node, read
-from ovnlet.kube.relist import ABSENT_WAIT, Relist
+from ovnlet.kube.relist import ABSENT_FIRST, ABSENT_LAST, EVERY, Relist
 from ovnlet.kube.session import Access, ApiFault
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -56,18 +56,29 @@ async def test_the_list_is_retried_without_end_and_at_least_every_five_seconds()
     assert len(gaps) < 12 * 60, "too eager"
 
 
+@pytest.mark.review2
 async def test_a_kind_that_the_cluster_does_not_have_is_requested_seldom_and_without_end() -> None:
+    """L24: found within twice the time that it was absent; at most six LISTs an hour at rest."""
     away = Away(404)
     listing = Relist(cast("Access", away), pods())
     task = asyncio.create_task(listing.run())
-    await asyncio.sleep(100 * ABSENT_WAIT + 1)
+    await asyncio.sleep(4 * 3600)
+    gaps = [after - before for before, after in zip(away.tries, away.tries[1:], strict=False)]
+    assert gaps[0] == ABSENT_FIRST
+    assert all(gap <= 2 * max(at, ABSENT_FIRST) for at, gap in zip(away.tries, gaps, strict=False))
+    assert sum(at > 3 * 3600 for at in away.tries) <= 3600 / ABSENT_LAST
+    tries = len(away.tries)
+    listing.request()
+    await asyncio.sleep(0.1)
+    assert len(away.tries) == tries + 1, "a watch that ended is not waited for"
     task.cancel()
-    assert len(away.tries) == 101
     assert not listing.there
     assert not listing.store.complete.is_set()
 
 
-async def test_a_complete_list_is_not_requested_again() -> None:
+@pytest.mark.review2
+async def test_a_kind_is_listed_at_start_on_request_and_every_half_an_hour() -> None:
+    """L24: nothing else lists it."""
     made = 0
 
     class Here(Relist[Pod]):
@@ -77,12 +88,14 @@ async def test_a_complete_list_is_not_requested_again() -> None:
 
     listing = Here(cast("Access", Away()), pods())
     task = asyncio.create_task(listing.run())
-    await asyncio.sleep(3600)
+    await asyncio.sleep(0.85 * EVERY)
     assert made == 1
     listing.request()
     listing.request()
     await asyncio.sleep(1)
     assert made == 2
+    await asyncio.sleep(24 * 3600)
+    assert made - 2 == pytest.approx(24 * 3600 / EVERY, abs=4)
     task.cancel()
 
 

@@ -10,7 +10,7 @@ from ovnlet.core import fixed, ids
 from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.resources import Network, Port, Route
-from ovnlet.drivers.host import attachment_of
+from ovnlet.drivers.sandbox_host import attachment_of
 from ovnlet.reconcile.sweep import Sweep
 
 pytestmark = [pytest.mark.looptime, pytest.mark.review2]

@@ -23,7 +23,6 @@ class Steps:
         self.failures: dict[str, list[Exception]] = {}
         self.events: dict[str, asyncio.Event] = {}
         self.running = self.most = 0
-        relist = SimpleNamespace(request=lambda: self.log.append("relist"))
         files = SimpleNamespace(
             prepare=self.step("prepare"), open=lambda: None, every_key=lambda: (), passes=str
         )
@@ -38,8 +37,7 @@ class Steps:
             cni_files=cast("Any", files),
             cni_scope=cast("Any", files),
             pending=cast("Any", SimpleNamespace(read=lambda: nothing)),
-            relists=[cast("Any", relist)],
-            restores=[lambda: self._fail("restore")],
+            restores=[self._restore],
             timed=nullcontext,
         )
 
@@ -60,6 +58,10 @@ class Steps:
 
         return run
 
+    def _restore(self) -> None:
+        self.log.append("restore")
+        self._fail("restore")
+
     def _fail(self, name: str) -> None:
         if self.failures.get(name):
             raise self.failures[name].pop(0)
@@ -71,7 +73,7 @@ class Steps:
 
 
 START = ["ovsdb", "settle", "listed", "settle", "sweep", "prepare"]
-RESYNC = ["relist", "prepare", "settle", "sweep"]
+RESYNC = ["restore", "prepare", "settle", "sweep"]
 
 
 async def test_resync_comes_after_start_up_and_never_at_the_same_time() -> None:
@@ -90,7 +92,7 @@ async def test_no_resync_runs_before_the_inputs_are_there(away: str) -> None:
     steps = Steps()
     steps.events[away] = asyncio.Event()
     await steps.run(600)
-    assert "relist" not in steps.log
+    assert "restore" not in steps.log
     assert "sweep" not in steps.log
     verdict = steps.startup.verdict
     assert verdict is not None
@@ -106,7 +108,7 @@ async def test_a_step_of_start_up_that_fails_is_said_and_start_up_begins_anew(st
         steps.failures[step] = []
     await steps.run(60)
     assert steps.startup.verdict is None
-    before = steps.log[: steps.log.index("relist")]
+    before = steps.log[: steps.log.index("restore")]
     assert before[-6:] == START
     assert len(before) == 6 or before[0] == "ovsdb"
 
@@ -131,7 +133,7 @@ async def test_a_step_of_resync_that_fails_keeps_no_other_from_its_turn(step: st
     seen = len(steps.log)
     steps.failures[step] = [FULL] * 100
     await steps.run(300)
-    rounds = steps.log[seen:].count("relist")
+    rounds = steps.log[seen:].count("restore")
     assert 3 <= rounds <= 6
     assert steps.log[seen:].count("settle") >= rounds - 1
     assert steps.startup.verdict is None

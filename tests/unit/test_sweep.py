@@ -131,6 +131,7 @@ async def test_a_living_sandbox_of_a_deleted_pod_goes_in_the_second_round(
 ) -> None:
     attachment = await attached(world)
     world.api = {}
+    await world.refresh()
     await sweep.round()
     await settle(world)
     assert world.host.networks[attachment.key]
@@ -218,6 +219,34 @@ async def test_a_sandbox_that_cannot_be_seen_is_left_alone(
     monkeypatch.setattr(world.host, "life", lambda _: Life.HIDDEN)
     for _ in range(3):
         await sweep.round()
+    assert world.host.networks[attachment.key]
+
+
+@pytest.mark.review2
+async def test_a_round_without_suspects_asks_nobody(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
+    """L24: a node at rest costs the API server nothing each minute."""
+    attachment = await attached(world)
+    marks.attachments = [attachment]
+    lists = world.lists
+    for _ in range(5):
+        await sweep.round()
+    assert world.lists == lists
+
+
+@pytest.mark.review2
+async def test_nothing_is_swept_that_only_the_watch_lost(
+    world: World, marks: Marks, sweep: Sweep
+) -> None:
+    """L24: a pod that a stale view lacks makes a suspect, and the round's own list acquits it."""
+    attachment = await attached(world)
+    marks.attachments = [attachment]
+    for _ in range(3):
+        world.state.update(world.state.get(attachment.owner), None)
+        await sweep.round()
+        await settle(world)
+    assert world.records.get(attachment.key) is not None
     assert world.host.networks[attachment.key]
 
 

@@ -80,6 +80,10 @@ class ClusterView:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
         return subnets.facts(self.subnets.get(("", subnet)))
 
+    def lacks(self, subnet: str) -> bool:
+        """Return whether all Subnets are known and none has this name."""
+        return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
+
     def _refused(self, why: str) -> None:
         """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
         if (node := self.own_node()) is not None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import structlog
 
@@ -11,7 +10,6 @@ from ovnlet.core.identity import Attachment
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.drivers.store.cni_files import CniFiles
 from ovnlet.drivers.store.sandboxes import Sandboxes
-from ovnlet.kube.relist import Relist
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.resync import resync
@@ -41,15 +39,13 @@ class Startup:
         cni_files: CniFiles,
         cni_scope: CniFilesScope,
         pending: PendingDeletes,
-        relists: Iterable[Relist[Any]],
         restores: Iterable[Callable[[], None]],
         timed: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._ovs_ready, self._state, self._records, self._loop = ovs_ready, state, records, loop
         self._attaching, self._sweep, self._pending = attaching, sweep, pending
         self._cni_files, self._cni_scope = cni_files, cni_scope
-        self._relists, self._timed = tuple(relists), timed
-        self._restores = tuple(restores)
+        self._timed, self._restores = timed, tuple(restores)
         self.verdict: Verdict | None = Verdict("the agent is starting")
 
     async def run(self) -> None:
@@ -92,13 +88,12 @@ class Startup:
     async def resync(self) -> None:
         """Run a pass for every key, and remove what dead sandboxes left.
 
-        A step that fails keeps none from its turn. Raise ExceptionGroup with what they raised.
+        The API server is asked only if something is suspect. A step that fails keeps none from its
+        turn. Raise ExceptionGroup with what they raised.
         """
         steps = (self._restore, self._cni_files.prepare, self._settle, self._sweep.round)
         errors: list[Exception] = []
         with self._timed():
-            for relist in self._relists:
-                relist.request()
             for step in steps:
                 try:
                     await step()

@@ -23,7 +23,7 @@ from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeHost, SandboxHost
+from ovnlet.drivers.host import NodeHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
@@ -33,6 +33,7 @@ from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.sandbox_host import SandboxHost
 from ovnlet.drivers.store.cni_files import CniFiles
 from ovnlet.drivers.store.json_file import JsonFile
 from ovnlet.drivers.store.sandboxes import Sandboxes
@@ -173,7 +174,9 @@ class Agent:
         )
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
-        self.sandbox_host = SandboxHost(self.pod_links, self.ovs, self.node_state, clock)
+        self.sandbox_host = SandboxHost(
+            self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
+        )
         self.pod_scope = PodScope(
             self.sandbox_host,
             self.state,
@@ -219,6 +222,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
             budget=settings.add_budget,
+            lacks_subnet=self.cluster.lacks,
             clock=self.metrics.stage,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.
@@ -242,7 +246,6 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            relists=self.relists,
             restores=(self.records.restore, self.chassis_file.restore, self.node_file.restore),
             timed=self.metrics.resync,
         )

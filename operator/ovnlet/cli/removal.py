@@ -13,12 +13,13 @@ from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
 from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import PortHost, SandboxHost
+from ovnlet.drivers.host import PortHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.sandbox_host import SandboxHost
 from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
 from ovnlet.reconcile.loop import converge

@@ -5,11 +5,13 @@ while it did not watch.
 """
 
 import asyncio
+import random
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import aiohttp
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from ovnlet.core.errors import NotReady
 from ovnlet.kube.object_store import Store, StoredObject, Version
@@ -17,15 +19,16 @@ from ovnlet.kube.session import Access, ApiFault, call
 
 # Objects in one answer: a pod may have 256 KiB of annotations, and a node has hundreds of pods.
 CHUNK = 20
-# Seconds: the longest back-off, and the wait until a kind that the cluster lacks is listed again.
-MAX_BACKOFF, ABSENT_WAIT = 4.0, 5.0
+# Seconds: the longest back-off; until a kind is listed that nobody asked for, give or take a tenth;
+# and the first and the longest wait until a kind that the cluster lacks is listed again.
+MAX_BACKOFF, EVERY, ABSENT_FIRST, ABSENT_LAST = 4.0, 1800.0, 5.0, 600.0
 log = structlog.get_logger("relist")
 T = TypeVar("T", bound=StoredObject)
 _backoff = wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF, min=0.1)
 
 
 class Relist(Generic[T]):
-    """Lists a kind into its store on request, and retries until the list succeeds.
+    """Lists a kind into its store on request and every half an hour; retries until it succeeds.
 
     One list runs at a time, so that none overtakes another. ``there`` is whether the last attempt
     succeeded. The CRD of a kind may be installed long after the agent. A kind that the cluster does
@@ -46,16 +49,34 @@ class Relist(Generic[T]):
         self._requested.set()
 
     async def run(self) -> None:
-        """List now, then after every request. Returns only when cancelled."""
-        self._requested.set()
+        """List now, after every request, and every half an hour. Returns only when cancelled."""
+        absent_wait = ABSENT_FIRST
         while True:
-            await self._requested.wait()
             self._requested.clear()
+            if await self._is_listed():
+                absent_wait, wait = ABSENT_FIRST, EVERY * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            else:
+                absent_wait, wait = min(absent_wait * 2, ABSENT_LAST), absent_wait
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._requested.wait()
+
+    async def _is_listed(self) -> bool:
+        """List until that succeeds; return False where the cluster does not have this kind."""
+        try:
             async for attempt in AsyncRetrying(
-                wait=_wait, retry=retry_if_exception_type(NotReady), before_sleep=self._log_failure
+                wait=_backoff,
+                retry=retry_if_exception(_is_retried),
+                before_sleep=self._log_failure,
+                reraise=True,
             ):
                 with attempt:
                     await self.refresh()
+        except ApiFault as error:
+            if not _is_absent(error):
+                raise
+            return False
+        return True
 
     async def refresh(self) -> None:
         """Put a complete list that begins after this call into the store.
@@ -99,17 +120,16 @@ class Relist(Generic[T]):
 
     def _log_failure(self, attempt: RetryCallState) -> None:
         """Log the first failure in a row, then one in twenty: the API may be down for hours."""
-        if attempt.attempt_number % 20 == 1 and not _is_absent(attempt):
+        if attempt.attempt_number % 20 == 1:
             error = attempt.outcome.exception() if attempt.outcome else None
             what = f"cannot list {self.store.kind.plural}; retrying without end"
             log.warning(what, attempt=attempt.attempt_number, error=str(error))
 
 
-def _wait(attempt: RetryCallState) -> float:
-    return ABSENT_WAIT if _is_absent(attempt) else _backoff(attempt)
+def _is_retried(error: BaseException) -> bool:
+    return isinstance(error, NotReady) and not _is_absent(error)
 
 
-def _is_absent(attempt: RetryCallState) -> bool:
+def _is_absent(error: BaseException) -> bool:
     """Return whether the API server answered 404: the cluster does not have this kind."""
-    error = attempt.outcome.exception() if attempt.outcome else None
     return isinstance(error, ApiFault) and error.status == 404

@@ -16,6 +16,7 @@ from ovnlet.core.errors import (
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile import admission
+from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.records import Records
@@ -55,7 +56,7 @@ class Attaching:
     """The calls of a container runtime, which wait for the result of a pass.
 
     ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
-    ``budget`` is the time that one ADD may take in all, in seconds.
+    ``budget`` is the time that one ADD may take in all, in seconds. ``lacks_subnet`` as ``Waits``.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -67,18 +68,19 @@ class Attaching:
         records: Records,
         refresh: Callable[[], Coroutine[None, None, None]],
         budget: float,
+        lacks_subnet: Callable[[str], bool] = lambda _: False,
         clock: Clock = untimed,
     ) -> None:
         self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
         self._state, self._records, self._refresh, self._budget = state, records, refresh, budget
+        self._waits = Waits(scope, lacks_subnet)
         self._adding: dict[AttachmentKey, _Adding] = {}
 
     async def add(self, attachment: Attachment) -> Outcome:
         """Attach, and return what was observed once OVN has installed the port.
 
         An ADD that fails, is cancelled, or whose pod is deleted is undone before this raises. An
-        ADD that repeats an existing attachment leaves it as it was. Raise NotReady after the
-        budget.
+        ADD that repeats an existing attachment leaves it as it was. Raise NotReady in the end.
         """
         await self._overtake(attachment.key, "the same ADD came again")
         adding = self._adding[attachment.key] = _Adding(attachment)
@@ -179,11 +181,9 @@ class Attaching:
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
             outcome = await self._pass(attachment)
-            adding.waits_for = (
-                "ovn-controller has not set ovn-installed: is the logical switch port there?"
-            )
+            adding.waits_for = "ovn-controller has not set ovn-installed"
             with self._clock("flows"):
-                await self._host.installed(attachment)
+                await self._waits.installed(attachment)
             self._passes.acknowledge(attachment.key)
             if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
                 outcome = await self._pass(attachment)
@@ -216,7 +216,7 @@ class Attaching:
                     adding.waits_for = reason
                     if not adding.seen and proving is None:
                         proving = asyncio.create_task(self._prove_deleted(attachment, changed))
-                    await changed.wait()
+                    await self._waits.changed(attachment, changed)
                     changed.clear()
                     if proving is not None and proving.done() and not adding.seen:
                         proving.result()

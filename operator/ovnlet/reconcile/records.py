@@ -31,6 +31,10 @@ class Records(Protocol):
         """Return the records of the attachments that have this `iface-id`."""
         ...
 
+    def in_subnet(self, name: str) -> list[Record]:
+        """Return the records whose last good annotations name this Subnet."""
+        ...
+
     def put(self, record: Record) -> None:
         """Write a record; return once it is on disk."""
         ...

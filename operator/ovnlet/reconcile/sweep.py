@@ -1,8 +1,9 @@
 """The search for attachments that only marks on the node show: rebuild records, remove garbage.
 
 Garbage belongs to sandboxes or pods that are gone, identified by container ID and UID, never by
-name. It is judged only in a round whose own complete list of pods succeeded and began after the
-node was read, and removed only when seen in two rounds.
+name. What the watch of pods makes suspect is judged by a complete list of the round's own, which
+began after the node was read, and removed only when seen in two rounds. A round without suspects
+asks nobody.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
@@ -76,21 +77,26 @@ class Sweep:
         self._suspects = set(suspects)
 
     async def _judge(self) -> dict[AttachmentKey, Attachment]:
-        """Rebuild lost records, and return what looks like garbage in this round."""
+        """Return what is garbage; list the pods for that only if something is suspect."""
         found = [each for each in self._marked.found() if self._is_unknown(each.attachment)]
         known = [record.attachment for record in self._records]
+        if not self._judged(found, known):
+            return {}
         await self._refresh()
+        return self._judged(found, known)
+
+    def _judged(
+        self, found: Iterable[Found], known: Iterable[Attachment]
+    ) -> dict[AttachmentKey, Attachment]:
+        """Rebuild what can be rebuilt; return what is garbage by the pods as they are known."""
         left = [
             each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
         ]
-        suspects = {
-            each.attachment.key: each.attachment
-            for each in left
-            if each.ours and self._is_garbage(each.attachment)
-        }
-        return suspects | {
-            attachment.key: attachment for attachment in known if self._missed_its_del(attachment)
-        }
+        garbage = [
+            each.attachment for each in left if each.ours and self._is_garbage(each.attachment)
+        ]
+        garbage += [each for each in known if self._missed_its_del(each)]
+        return {attachment.key: attachment for attachment in garbage}
 
     def _is_unknown(self, attachment: Attachment) -> bool:
         """Return whether it has no record and is not being deleted."""

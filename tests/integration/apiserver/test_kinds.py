@@ -15,15 +15,15 @@ from integration.apiserver.agent import IN_FORCE, AgentUnderTest, running, until
 from integration.apiserver.conftest import Api
 from integration.apiserver.proxy import ApiProxy
 from ovnlet.kube.kopf_runner import KIND_CHECK_INTERVAL
-from ovnlet.kube.relist import ABSENT_WAIT
+from ovnlet.kube.relist import ABSENT_FIRST
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 CRD = Path(__file__).resolve().parents[3] / "manifests" / "standalone" / "subnet.yaml"
 PATH = "/apis/kubeovn.io/v1/subnets"
-# Our own LIST finds the kind, two checks miss it, kopf restarts for it, and discovery may lag
-# behind once.
-FOUND = ABSENT_WAIT + 4 * KIND_CHECK_INTERVAL + IN_FORCE
+# Our own LIST finds the kind, at the third try at the latest, two checks miss it, kopf restarts for
+# it, and discovery may lag behind once.
+FOUND = 3 * ABSENT_FIRST + 4 * KIND_CHECK_INTERVAL + IN_FORCE
 
 
 class Kind:

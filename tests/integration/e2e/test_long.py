@@ -1,15 +1,14 @@
 """The agent without an API server: connections refused for its first 12 minutes, then 3 of 503."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testbed import deploy, layout
+from testbed.gate import Gate
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, pod
 
@@ -17,41 +16,14 @@ PORT = 7443
 IN_FORCE = 6.0
 
 
-class Gate:
-    """The bed's gate, whose mode is in a file."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        control = cluster.bed.control
-        assert control
-        self._mode = cluster.bed.directory / "gate.mode"
-        self.turn("refuse", wait=False)
-        tests = str(Path(__file__).parents[2])
-        arguments = [
-            layout.CONTROL_IP,
-            PORT,
-            layout.API_PORT,
-            cluster.bed.ids.directory,
-            self._mode,
-        ]
-        words = [sys.executable, "-m", "testbed.gate", *map(str, arguments)]
-        self.service = control.spawn("gate", words, env={"PYTHONPATH": tests})
-
-    def turn(self, mode: str, *, wait: bool = True) -> None:
-        """Change the mode, and wait until the gate follows it."""
-        self._mode.write_text(mode)
-        done = self._mode.with_suffix(".done")
-        if wait:
-            wait_for(lambda: done.exists() and done.read_text() == mode, f"the gate to {mode}")
-
-
 @pytest.fixture
 def gate(cluster: Cluster) -> Iterator[Gate]:
     """Give a gate for the agent, and connect the agent directly again afterwards."""
-    gate = Gate(cluster)
+    gate = Gate.start(cluster.bed, PORT, "refuse")
     yield gate
     gate.turn("pass")
     _send_agent_to(cluster, "KUBERNETES_SERVICE_HOST-", "KUBERNETES_SERVICE_PORT-")
-    gate.service.stop()
+    gate.stop()
 
 
 def _send_agent_to(cluster: Cluster, *env: str) -> None:
@@ -85,7 +57,7 @@ def test_one_process_survives_refusals_and_503(cluster: Cluster, gate: Gate) -> 
         f"refused {time.monotonic() - began:.0f} s; "
         f"an edit in force {_edit(cluster, one, 1):.2f} s after it was made"
     )
-    gate.turn("unavailable")
+    gate.turn("503")
     broken = time.monotonic()
     _annotate(cluster, one, 2)
     two = _new_sandbox(cluster, two)

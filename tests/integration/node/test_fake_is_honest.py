@@ -23,11 +23,11 @@ from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers.host import SandboxHost
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
+from ovnlet.drivers.sandbox_host import SandboxHost
 
 STORIES = int(30 / TIMEOUT_FACTOR)
 _TEXT = {

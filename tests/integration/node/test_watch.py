@@ -1,6 +1,8 @@
 """Kernel notifications that are hints: foreign changes to a pod, not the kernel's own."""
 
 import asyncio
+import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -9,6 +11,8 @@ import pytest_asyncio
 
 from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core.identity import Attachment, AttachmentKey
+from ovnlet.drivers.linux.notifications import Namespaces
+from ovnlet.drivers.watch import sockets
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.scope import Key
 
@@ -98,3 +102,34 @@ async def test_every_interface_of_a_pod_gets_hints_of_its_namespace(bed: Bed, hi
     hints.watch.forget(Key("pod", second.key))
     bed.pod.ip("address", "del", "fd00::5/64", "dev", "eth0")
     assert set(await hints.settled()) == {bed.attachment.key}
+
+
+@pytest.mark.review2
+async def test_many_notifications_are_read_at_once_l11(bed: Bed, hints: Hints) -> None:
+    """L11: each of a batch counts for its namespace; routes of the kernel's own do not come."""
+    listener = sockets.of_links(everywhere=True)
+    namespaces = Namespaces(listener, 64)
+    for space, many in ((bed.pod, 40), (bed.node, 30)):
+        words = ["ip", "-n", space.name, "-batch", "-"]
+        change = "address add 192.0.2.1/32 dev lo\naddress del 192.0.2.1/32 dev lo\n"
+        subprocess.run(words, check=True, input=change * (many // 2), text=True)
+    found = [*namespaces.read(), *namespaces.read()]
+    listener.close()
+    assert len(found) == 70
+    assert sorted(Counter(found).values()) == [30, 40]
+    assert Counter(found)[-1] == 30, "the node's own namespace has no id in itself"
+    assert set(await hints.settled()) == {bed.attachment.key}
+
+
+@pytest.mark.review2
+async def test_the_nodes_side_is_heard_during_a_storm_in_a_pod_l11(bed: Bed, hints: Hints) -> None:
+    """L11: the pods' socket overflows; a change of a link of the node is a hint all the same."""
+    assert hints.watch._node is not None
+    change = "address add 192.0.2.1/32 dev lo\naddress del 192.0.2.1/32 dev lo\n"
+    words = ["ip", "-n", bed.pod.name, "-batch", "-"]
+    subprocess.run(words, check=True, input=change * 20_000, text=True)  # nobody reads meanwhile
+    hints.watch.forget(Key("pod", bed.attachment.key))
+    hints.watch.follow(Key("pod", bed.attachment.key), bed.host, netns="")
+    bed.node.ip("link", "set", bed.host, "down")
+    assert set(await hints.settled()) == {bed.attachment.key}
+    assert hints.lost == 1

@@ -1,4 +1,7 @@
-"""`python -m proofs.bench`: the comparison, or with --profile where the agent spends its time."""
+"""`python -m proofs.bench`: the comparison, hostile pods and a large node.
+
+With --profile, where the agent spends its time.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from proofs.bench import comparison, profile, report, rows
+from proofs.bench import comparison, hostile, large, measures, profile, report, rows
 from proofs.bench.environment import ROOT, BenchError, build, provisioned
 from proofs.bench.implementations import all_implementations
 from testbed import progress
@@ -29,13 +32,21 @@ def main() -> int:
     parser.add_argument(
         "--ports", type=int, default=100, help="ports for --profile (default: %(default)s)"
     )
+    parser.add_argument(
+        "--only", choices=("compare", "hostile", "large"), help="one part of it (default: all)"
+    )
     args = parser.parse_args()
     name = f"bench-{os.getpid()}"
     try:
         if args.profile:
             profile.run(name, args.ports, args.seed)
         else:
-            _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
+            if args.only in (None, "compare"):
+                _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
+            if args.only in (None, "hostile"):
+                measures.add(hostile.run(name, PLUGIN, args.seed), ("hostile", "fight"))
+            if args.only in (None, "large"):
+                measures.add(large.run(name, PLUGIN, args.seed), ("large",))
     except (BedError, BenchError, subprocess.CalledProcessError) as error:
         progress.say(f"the run failed: {error}")
         return 1

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -174,16 +174,16 @@ def build() -> tuple[Path, Path]:
 
 @contextmanager
 def provisioned(
-    name: str, pod_count: int, seed: int, python: Sequence[str] = ()
+    name: str, pod_count: int, seed: int, python: Sequence[str] = (), flags: Sequence[str] = ()
 ) -> Iterator[Environment]:
     """Run a bed with all pods prepared and the agent serving.
 
-    `python` replaces the agent's interpreter.
+    `python` replaces the agent's interpreter, `flags` are the agent's.
     """
     with Bed.up(name, parts=PARTS) as bed:
         with progress.step(f"{pod_count} pods, logical ports and namespaces"):
             made = pods.create(bed, pod_count)
-        agent = start_agent(bed, python)
+        agent = start_agent(bed, python, flags)
         node = bed.node()
         words = [sys.executable, "-m", "proofs.bench.driver"]
         driver = node.popen(
@@ -203,15 +203,13 @@ def provisioned(
             shutil.copyfile(agent.log, BUILD / "agent.log")
 
 
-def start_agent(bed: Bed, python: Sequence[str] = ()) -> Service:
+def start_agent(bed: Bed, python: Sequence[str] = (), flags: Sequence[str] = ()) -> Service:
     """Start the agent as its image does, with the bed's socket directory and credentials."""
-    words = [*python, "agent", "--node-name", pods.NODE, "--kubeconfig", str(bed.inner_kubeconfig)]
-    agent = bed.node().spawn(
-        "ovnlet", words if python else [str(ROOT / ".venv" / "bin" / "ovnlet"), *words]
-    )
-    agent.wait_ready(_serving(agent), timeout=60)
+    log = bed.node().log("ovnlet")
+    begin = log.stat().st_size if log.exists() else 0
+    words = [*(python or [sys.executable, "-m", "ovnlet"]), "agent", "--node-name", pods.NODE]
+    words += ["--kubeconfig", str(bed.inner_kubeconfig), *flags]
+    env = {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'cni'}"}
+    agent = bed.node().spawn("ovnlet", words, env=env)
+    agent.wait_ready(lambda: b"serving" in log.read_bytes()[begin:], timeout=60)
     return agent
-
-
-def _serving(agent: Service) -> Callable[[], bool]:
-    return lambda: "serving" in agent.log.read_text()

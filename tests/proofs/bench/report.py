@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kit.report import markdown_table, write_page, write_rows
+from kit.report import markdown_table, read_rows, write_page, write_rows
 from proofs.bench.comparison import Size
 from proofs.bench.rows import Aim, Row, as_json
 
@@ -74,8 +74,9 @@ def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> s
 
 
 def write(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> None:
-    """Write build/bench.json and build/bench.md."""
-    write_rows("bench", as_json(rows))
+    """Write build/bench.md, and the rows to build/bench.json beside those of `measures`."""
+    measures = [row for row in read_rows("bench") if "unit" in row]
+    write_rows("bench", [*as_json(rows), *measures])
     write_page("bench", markdown(head, rows, aims))
 
 

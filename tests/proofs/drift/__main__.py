@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from proofs.drift import checks, control, node_trials, rest, restarts, soak, trials
+from proofs.drift import checks, control, node_trials, rest, restarts, trials
 from proofs.drift.environment import EVIDENCE, Environment
 from proofs.drift.outages import OUTAGES
 from proofs.drift.provision import provisioned
@@ -26,19 +26,17 @@ def main() -> int:
     """Run the proof and write its report. Return 0 if everything in it is good, else 1."""
     args = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mode = "rest" if args.rest else "soak" if args.soak else ""
+    mode = "rest" if args.rest else ""
     began = time.monotonic()
     report = _make_report(
         args,
         EVIDENCE / "-".join(filter(None, ("drift", mode))),
-        100 if args.rest else 30 if args.soak else 50,
+        100 if args.rest else 50,
     )
     try:
         with provisioned(report.pods, report.evidence, args.bed, keep=args.keep) as env:
             if args.rest:
                 rest.run(env, report, args.rest)
-            elif args.soak:
-                soak.run(env, report, args.soak, report.seed)
             else:
                 _run_table(env, report, args, report.seed)
     except (BedError, RunAborted, KeyboardInterrupt) as error:
@@ -97,9 +95,7 @@ def _run_table(env: Environment, report: Report, args: argparse.Namespace, seed:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="drift", description=__doc__)
-    parser.add_argument(
-        "--pods", type=int, help="pods on the node (default: 50; --rest 100, --soak 30)"
-    )
+    parser.add_argument("--pods", type=int, help="pods on the node (default: 50; --rest 100)")
     parser.add_argument(
         "--rest",
         type=float,
@@ -107,9 +103,6 @@ def _arguments() -> argparse.Namespace:
         const=5,
         metavar="MINUTES",
         help="count all writes on a node at rest",
-    )
-    parser.add_argument(
-        "--soak", type=float, metavar="MINUTES", help="run random faults instead of the table"
     )
     parser.add_argument(
         "--repeats", type=int, default=10, help="trials of each fast fault (default: %(default)s)"

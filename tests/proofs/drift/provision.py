@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,16 @@ from testbed.workloads import Cluster
 
 @contextmanager
 def provisioned(
-    pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
+    pods: int,
+    evidence: Path,
+    name: str | None = None,
+    *,
+    keep: bool = False,
+    prepare: Callable[[Bed], None] = lambda _bed: None,
 ) -> Iterator[Environment]:
     """Run a test bed with this many pods, all right and reachable.
 
-    One of them is the sentinel pod.
+    One of them is the sentinel pod. ``prepare`` may change the bed before it has pods.
 
     ``keep`` leaves the bed up at the end. Raise BedError if a pod does not become reachable.
     """
@@ -30,6 +35,7 @@ def provisioned(
     try:
         deploy.apply(bed)
         let_agent_manage_chassis(bed)
+        prepare(bed)
         cluster = Cluster(bed)
         env = Environment(bed, ExecClient.start(bed, evidence), cluster, evidence)
         try:

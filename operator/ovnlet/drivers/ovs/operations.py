@@ -160,7 +160,10 @@ def _insert(port: Port, index: VswitchIndex) -> list[Op]:
     Guards make the transaction fail if, at the commit, the bridge is gone or the name is in use.
     """
     if index.bridge(port.bridge) is None:
-        raise NotReady(f"OVS has no bridge {port.bridge} yet")
+        raise NotReady(
+            f"OVS has no bridge {port.bridge}: ovn-controller makes it once it runs and "
+            "external_ids:ovn-remote of Open_vSwitch is set"
+        )
     interface, row = f"row{next(_ROW_NUMBERS)}", f"row{next(_ROW_NUMBERS)}"
     mark = {key: value for key, value in port.external_ids if key == MARK}
     interfaces = encode_row({"name": port.name, "external_ids": port.ids, **_link(port)})

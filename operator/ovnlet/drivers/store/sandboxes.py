@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from ovnlet.core import annotations
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment, AttachmentKey, Record
 from ovnlet.drivers.store import atomic
@@ -27,8 +28,8 @@ Owner = tuple[str, str]
 class Sandboxes:
     """The records of this boot, in memory and under ``directory``. Writes return once in place.
 
-    Indexed by container ID and interface, by the pod and by `iface-id`, so that no look-up goes
-    through all records.
+    Indexed by container ID and interface, by the pod, by `iface-id` and by Subnet, so that no
+    look-up goes through all records.
     """
 
     def __init__(self, directory: Path, boot_id: str) -> None:
@@ -36,6 +37,7 @@ class Sandboxes:
         self._records: dict[AttachmentKey, Record] = {}
         self._by_owner: dict[Owner, dict[AttachmentKey, None]] = {}
         self._by_iface_id: dict[str, dict[AttachmentKey, None]] = {}
+        self._by_subnet: dict[str, dict[AttachmentKey, None]] = {}
         self._prefixes: dict[int, int] = {}
         self._sequence = 0
 
@@ -88,6 +90,10 @@ class Sandboxes:
         """Return the records of the attachments that have this `iface-id`."""
         return [self._records[key] for key in self._by_iface_id.get(iface_id, ())]
 
+    def in_subnet(self, name: str) -> list[Record]:
+        """Return the records whose last good annotations name this Subnet."""
+        return [self._records[key] for key in self._by_subnet.get(name, ())]
+
     def restore(self) -> None:
         """Write each record again whose file is missing or differs: memory prevails."""
         for record in self:
@@ -136,7 +142,7 @@ class Sandboxes:
         """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
         self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
-            self._drop(record.attachment)
+            self._drop(record)
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:
@@ -151,17 +157,20 @@ class Sandboxes:
     def _keep(self, record: Record) -> None:
         key, attachment = record.attachment.key, record.attachment
         if (before := self._records.get(key)) is not None:
-            self._drop(before.attachment)
+            self._drop(before)
         self._records[key] = record
         self._by_owner.setdefault(attachment.owner, {})[key] = None
         self._by_iface_id.setdefault(attachment.iface_id, {})[key] = None
+        self._by_subnet.setdefault(_subnet(record), {})[key] = None
         length = len(attachment.container_id)
         self._prefixes[length] = self._prefixes.get(length, 0) + 1
 
-    def _drop(self, attachment: Attachment) -> None:
+    def _drop(self, record: Record) -> None:
+        attachment = record.attachment
         for index, value in (
             (self._by_owner, attachment.owner),
             (self._by_iface_id, attachment.iface_id),
+            (self._by_subnet, _subnet(record)),
         ):
             keys = index[value]  # type: ignore[index]  # each with its own kind of value
             del keys[attachment.key]
@@ -186,6 +195,11 @@ class Sandboxes:
 def _escaped(part: str) -> str:
     """Return a part of a file's name without dots, of which one separates the parts."""
     return part.replace("%", "%25").replace(".", "%2E")
+
+
+def _subnet(record: Record) -> str:
+    """Return the Subnet's name, empty where no annotations were good yet."""
+    return annotations.switch(record.good or {}, record.attachment.provider)
 
 
 def decode(text: str) -> Record:

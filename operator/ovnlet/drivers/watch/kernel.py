@@ -1,8 +1,8 @@
 """The kernel's notifications as hints: which attachment to look at, never what is true.
 
-One socket on the node receives those of every pod's namespace (NETLINK_LISTEN_ALL_NSID). Each
-datagram carries the id of its namespace, or none for the node's own. The kernel reports no change
-of a sysctl; the resync finds these.
+One socket on the node receives those of its own namespace, another one those of every pod's
+(NETLINK_LISTEN_ALL_NSID), so that a pod that makes too many loses none of the node's. The kernel
+reports no change of a sysctl; the resync finds these.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
-from ovnlet.drivers.links.routes import BY_KERNEL
 from ovnlet.drivers.linux.namespaces import opened
+from ovnlet.drivers.linux.notifications import Namespaces
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
     DELLINK,
@@ -30,15 +30,14 @@ from ovnlet.drivers.linux.rtnetlink import (
 )
 from ovnlet.drivers.linux.transport import Garbled, Socket, attributes, messages
 from ovnlet.drivers.watch import sockets
+from ovnlet.drivers.watch.paced import PacedReader
 from ovnlet.reconcile.budget import Bucket
 from ovnlet.reconcile.scope import Key
 
-# Datagrams of one batch, batches a second without a pause, and the pause of a storm in seconds.
-# With these, 10,000 notifications a second cost 3 to 4 % of a core.
-_DATAGRAMS, _READS, _PAUSE = 400, 200, 0.01
+# Notifications of one read: 200,000 a second at most are read in a storm of the pods.
+_DATAGRAMS = 128
 _LOST_EVERY = 5.0
 _IFNAME = 3
-_SCOPE_LINK, _REPLACE = 253, 0x100
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 _INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
@@ -61,8 +60,8 @@ class _Followed:
 class Watch:
     """Calls ``changed(key)`` for a change, and ``lost()`` where notifications were dropped.
 
-    A storm is read in batches with pauses, so that a pod that changes its own network in a loop
-    costs a few per cent of a core. What the kernel drops meanwhile (ENOBUFS) makes one ``lost()``
+    A storm of the pods is read in batches at intervals, so that a pod that changes its own network
+    in a loop costs a few per cent of a core. What the kernel drops (ENOBUFS) makes one ``lost()``
     in five seconds.
     """
 
@@ -74,10 +73,11 @@ class Watch:
         self._by_table: dict[str, Key] = {}
         self._of_addresses: Key | None = None
         self._followed: dict[Key, _Followed] = {}
-        self._reads, self._losses = Bucket(_READS, 1 / _READS), Bucket(1, _LOST_EVERY)
+        self._losses = Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
-        self._paused: asyncio.TimerHandle | None = None
-        self._socket: socket.socket | None = None
+        self._node: socket.socket | None = None
+        self._pods: socket.socket | None = None
+        self._paced: PacedReader | None = None
         self._tables: socket.socket | None = None
         self._broken: asyncio.Future[None] | None = None
 
@@ -87,7 +87,7 @@ class Watch:
         Raise what reading or following up a notification raised. Another call listens again, and
         begins with ``lost()``. Raise NodeFault as ``start`` does.
         """
-        is_new = self._socket is None
+        is_new = self._node is None
         if is_new:
             self.start()
         self._broken = asyncio.get_running_loop().create_future()
@@ -100,22 +100,37 @@ class Watch:
             self.close()
 
     def start(self) -> None:
-        """Begin to listen. Raise NodeFault without the capability for other namespaces."""
-        self._socket, self._tables = sockets.of_links(), sockets.of_tables()
-        self._add_reader(self._socket, self._read)
+        """Begin to listen, on all sockets or on none.
+
+        Raise NodeFault without the capability for other namespaces.
+        """
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._node = sockets.of_links(everywhere=False)
+        self._pods = sockets.of_links(everywhere=True)
+        self._tables = sockets.of_tables()
+        self._namespaces = Namespaces(self._pods, _DATAGRAMS)
+        self._paced = PacedReader(self._pods, self._read_pods, self._add_reader)
+        self._add_reader(self._node.fileno(), self._read_node)
         if self._tables is not None:
-            self._add_reader(self._tables, self._read_tables)
+            self._add_reader(self._tables.fileno(), self._read_tables)
 
     def close(self) -> None:
         """Stop listening."""
-        for timer in (self._paused, self._lost_later):
-            if timer is not None:
-                timer.cancel()
-        for listener in (self._socket, self._tables):
+        if self._lost_later is not None:
+            self._lost_later.cancel()
+        if self._paced is not None:
+            self._paced.close()
+        for listener in (self._node, self._pods, self._tables):
             if listener is not None:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        self._socket = self._tables = self._paused = self._lost_later = None
+        self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
     def follow(
         self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
@@ -159,7 +174,7 @@ class Watch:
             if not keys:
                 del self._by_namespace[followed.namespace]
 
-    def _add_reader(self, listener: socket.socket, read: Callable[[], None]) -> None:
+    def _add_reader(self, listener: int, read: Callable[[], None]) -> None:
         """Have it read when it is readable. What that raises ends ``run``, and all reading."""
 
         def guarded() -> None:
@@ -173,41 +188,34 @@ class Watch:
 
         asyncio.get_running_loop().add_reader(listener, guarded)
 
-    def _read(self) -> None:
-        """Read a bounded number of datagrams, then pause if this happens too often."""
-        assert self._socket is not None  # noqa: S101 - the reader is removed before the socket is
+    def _read_pods(self) -> bool:
+        """Hint the keys of the namespaces that a batch is of; return whether there was any."""
+        try:
+            found = self._namespaces.read()
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self._lost()
+            return True
+        for key in {key for each in set(found) for key in self._by_namespace.get(each, ())}:
+            self._changed(key)
+        return bool(found)
+
+    def _read_node(self) -> None:
+        """Hint the keys that a batch of notifications of the node's own is about."""
+        assert self._node is not None  # noqa: S101 - the reader is removed before the socket is
         touched: set[Key] = set()
         for _ in range(_DATAGRAMS):
             try:
-                data, ancillary, _, _ = self._socket.recvmsg(1 << 16, 64)
+                touched.update(self._keys(self._node.recv(1 << 16)))
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self._lost()
-                continue
-            namespace = sockets.namespace(ancillary)
-            if namespace is None or not self._by_namespace.get(namespace, touched) <= touched:
-                touched.update(self._keys(data, namespace))
         for key in touched:
             self._changed(key)
-        now = asyncio.get_running_loop().time()
-        if self._reads.wait(now):
-            self._pause()
-        else:
-            self._reads.spend(now)
-
-    def _pause(self) -> None:
-        """Stop reading for 10 ms. The kernel queues meanwhile, and drops what does not fit."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._socket)  # type: ignore[arg-type]  # it is open: this is its reader
-        self._paused = loop.call_later(_PAUSE, self._resume)
-
-    def _resume(self) -> None:
-        self._paused = None
-        assert self._socket is not None  # noqa: S101 - the timer is cancelled before it is closed
-        self._add_reader(self._socket, self._read)
 
     def _lost(self) -> None:
         """Report a loss now, or five seconds after the last report."""
@@ -239,21 +247,18 @@ class Watch:
         for table in changed & self._by_table.keys():
             self._changed(self._by_table[table])
 
-    def _keys(self, data: bytes, namespace: int | None) -> Iterator[Key]:
-        """Yield the keys that a datagram concerns. ``namespace`` is None for the node's own."""
+    def _keys(self, data: bytes) -> Iterator[Key]:
+        """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
-            for kind, flags, _, body in messages(data):
-                if namespace is not None:
-                    if not _is_the_kernels(kind, flags, body):
-                        yield from self._by_namespace.get(namespace, ())
-                elif key := self._of_link(kind, body) or self._of_address(kind, flags, body):
+            for kind, _, _, body in messages(data):
+                if key := self._of_link(kind, body) or self._of_address(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
-    def _of_address(self, kind: int, flags: int, body: bytes) -> Key | None:
+    def _of_address(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows the link that an address or a route is on, or addresses."""
-        if kind not in _INSIDE or _is_the_kernels(kind, flags, body):
+        if kind not in _INSIDE:
             return None
         if kind in (NEWADDR, DELADDR):
             (index,) = struct.unpack_from("=I", body, 4)
@@ -270,18 +275,6 @@ class Watch:
             return self._by_index.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
         return self._by_name.get(name)
-
-
-def _is_the_kernels(kind: int, flags: int, body: bytes) -> bool:
-    """Return whether the kernel made the address or the route by itself.
-
-    These are link-local addresses (duplicate address detection ends a second after every ADD) and
-    routes of protocol `kernel`. They are not ours and replace nothing of ours. A notification with
-    NLM_F_REPLACE is always a hint.
-    """
-    if kind in (NEWADDR, DELADDR):
-        return body[3] == _SCOPE_LINK
-    return kind in (NEWROUTE, DELROUTE) and body[5] == BY_KERNEL and not flags & _REPLACE
 
 
 def _tables_of(data: bytes) -> set[str]:

@@ -1,8 +1,9 @@
-"""The netlink sockets on which the kernel notifies, and the namespace that a datagram is of."""
+"""The netlink sockets on which the kernel notifies."""
 
 import socket
 
 from ovnlet.core.errors import NodeFault
+from ovnlet.drivers.linux.notifications import drop_the_kernels_own
 from ovnlet.drivers.linux.transport import NETFILTER
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
@@ -15,15 +16,18 @@ _BUFFER = 8 << 20
 _KIND = socket.SOCK_RAW | socket.SOCK_NONBLOCK
 
 
-def of_links() -> socket.socket:
-    """Return a socket for links, addresses, routes and traffic control of all namespaces.
+def of_links(*, everywhere: bool) -> socket.socket:
+    """Return a socket for links, addresses, routes and traffic control of the node's namespace.
 
-    Raise NodeFault without the capability for other namespaces, OSError without a descriptor.
+    With ``everywhere``, of each namespace that has an id in the node's own. Raise NodeFault without
+    the capability for other namespaces, OSError without a descriptor.
     """
     listener = socket.socket(socket.AF_NETLINK, _KIND, socket.NETLINK_ROUTE)
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        drop_the_kernels_own(listener)
+        if everywhere:
+            listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
         listener.bind((0, _GROUPS))
     except OSError as error:
         listener.close()
@@ -42,11 +46,3 @@ def of_tables() -> socket.socket | None:
     except OSError:
         return None
     return listener
-
-
-def namespace(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    """Return the id of a datagram's namespace; None for the node's own."""
-    for level, kind, data in ancillary:
-        if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID):
-            return int.from_bytes(data[:4], "little", signed=True)
-    return None

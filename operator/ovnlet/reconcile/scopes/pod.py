@@ -5,7 +5,7 @@ record holds what was fixed at ADD and the last good input, so that a pod's netw
 the API server is away.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from ovnlet.core import annotations, settled_annotations
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
-from ovnlet.core.identity import Attachment, AttachmentKey, Life, Node, Record
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.values import split
@@ -21,32 +21,12 @@ from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.pod_host import PodHost
 from ovnlet.reconcile.records import Records
-from ovnlet.reconcile.scope import Host, Key
+from ovnlet.reconcile.scope import Key
 from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
-
-
-class PodHost(Host, Protocol):
-    """The drivers of attachments. ``drivers.host`` implements it."""
-
-    @property
-    def node(self) -> Node:
-        """The facts of this node."""
-        ...
-
-    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]:
-        """Return the live ports that have an `iface-id`, and the attachment that each is of."""
-        ...
-
-    def life(self, attachment: Attachment) -> Life:
-        """Return whether the sandbox is alive."""
-        ...
-
-    async def installed(self, attachment: Attachment) -> None:
-        """Wait without a bound until OVN has installed the port."""
-        ...
 
 
 class Follower(Protocol):
@@ -120,9 +100,8 @@ class PodScope:
 
     def subnet_changed(self, name: str) -> None:
         """Ask for a pass of each attachment in a Subnet."""
-        for record in self._records:
-            if annotations.switch(record.good or {}, record.attachment.provider) == name:
-                self._passes.add(record.attachment.key)
+        for record in self._records.in_subnet(name):
+            self._passes.add(record.attachment.key)
 
     def target(self, key: AttachmentKey, /) -> Target | None:
         """Return what is desired: nothing once the attachment is deleted, dead or superseded."""

@@ -15,7 +15,7 @@ import ovnlet.agent.wiring
 from ovnlet.__main__ import main
 from ovnlet.core.identity import AttachmentKey, PortIdentity
 from ovnlet.core.plan import Plan
-from ovnlet.drivers.host import SandboxHost
+from ovnlet.drivers.sandbox_host import SandboxHost
 
 STEPS, ATTACHMENTS = map(int, os.environ["OVNLET_KILLED_AT"].split(","))
 

@@ -10,8 +10,8 @@ from integration.cni.agent.node import SOCKET, AgentNode, until
 from ovnlet.agent.metrics import Metrics
 from testbed import figures
 
-# A queue is deep for milliseconds only (tests/unit/test_probes.py), and a part fails only by a
-# fault (test_faults.py).
+# A queue is deep for milliseconds only (tests/unit/test_probes.py); a part fails only by a fault
+# (test_faults.py).
 ELSEWHERE = {"ovnlet_queue_depth", "ovnlet_part_failures"}
 ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - ELSEWHERE
 

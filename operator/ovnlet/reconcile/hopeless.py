@@ -1,0 +1,66 @@
+"""What an ADD waits for outside the loop, and an early end to waits for what cannot come."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from ovnlet.core import annotations
+from ovnlet.core.errors import NotReady
+from ovnlet.core.identity import Attachment
+from ovnlet.reconcile.scopes.pod import PodScope
+
+# Seconds until a wait is doubted, and between two looks. OVN installs a port within milliseconds,
+# on a busy node within a second or two.
+PATIENCE, AGAIN = 3.5, 0.5
+
+
+class Waits:
+    """The waits of an ADD. A hopeless one raises NotReady after four seconds, with what to do.
+
+    ``lacks_subnet`` returns whether all Subnets are known and none has this name.
+    """
+
+    def __init__(self, scope: PodScope, lacks_subnet: Callable[[str], bool]) -> None:
+        self._scope, self._lacks_subnet = scope, lacks_subnet
+
+    async def installed(self, attachment: Attachment) -> None:
+        """Return when OVN has installed the port."""
+        await _unless_hopeless(
+            self._scope.host.installed(attachment), lambda: self._port_fault(attachment)
+        )
+
+    async def changed(self, attachment: Attachment, changed: asyncio.Event) -> None:
+        """Return when the pod has changed. Only while its Subnet is gone is this wait doubted."""
+        if await self._subnet_fault(attachment) is None:
+            await changed.wait()
+        else:
+            await _unless_hopeless(changed.wait(), lambda: self._subnet_fault(attachment))
+
+    async def _port_fault(self, attachment: Attachment) -> str | None:
+        """Return the cause before the consequence: a Subnet takes its logical ports with it."""
+        return await self._subnet_fault(attachment) or await self._scope.host.hopeless(attachment)
+
+    async def _subnet_fault(self, attachment: Attachment) -> str | None:
+        name = annotations.switch(self._scope.text(attachment) or {}, attachment.provider)
+        if not name or not self._lacks_subnet(name):
+            return None
+        return f"Subnet {name} of the pod does not exist: create it, or delete the pod"
+
+
+async def _unless_hopeless(
+    wait: Coroutine[Any, Any, object], fault: Callable[[], Awaitable[str | None]]
+) -> None:
+    """Await ``wait``; raise NotReady with a fault that two looks in a row have found."""
+    waiting = asyncio.ensure_future(wait)
+    before: str | None = None
+    try:
+        await asyncio.wait({waiting}, timeout=PATIENCE)
+        while not waiting.done():
+            found = await fault()
+            if found and found == before and not waiting.done():
+                raise NotReady(found)
+            before = found
+            await asyncio.wait({waiting}, timeout=AGAIN)
+        await waiting
+    finally:
+        waiting.cancel()

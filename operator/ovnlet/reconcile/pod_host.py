@@ -1,0 +1,32 @@
+"""The part of the node where attachments are kept, as the loop needs it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from ovnlet.core.identity import Attachment, Life, Node
+from ovnlet.reconcile.scope import Host
+
+
+class PodHost(Host, Protocol):
+    """The drivers of attachments. ``drivers.sandbox_host`` implements it."""
+
+    @property
+    def node(self) -> Node:
+        """The facts of this node."""
+        ...
+
+    def holders(self, iface_id: str) -> Iterable[tuple[str, Attachment | None]]:
+        """Return the live ports that have an `iface-id`, and the attachment that each is of."""
+        ...
+
+    def life(self, attachment: Attachment) -> Life:
+        """Return whether the sandbox is alive."""
+        ...
+
+    async def installed(self, attachment: Attachment) -> None:
+        """Wait without a bound until OVN has installed the port."""
+        ...
+
+    async def hopeless(self, attachment: Attachment) -> str | None:
+        """Return why OVN cannot install the port, and what to do; None while it may."""
+        ...
