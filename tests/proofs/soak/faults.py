@@ -125,18 +125,6 @@ def _jump(seconds: int) -> Inflict:
 
 
 @contextmanager
-def _full_database(on: Stage, rng: Random) -> Iterator[None]:
-    """Fill OVSDB's disk, and compact the database once there is space again.
-
-    ovsdb-server 3.5 keeps failing to write after it has failed once, whatever space there is, until
-    it is restarted or writes a new file.
-    """
-    with _full(stage.DATABASE)(on, rng):
-        yield
-    on.compact()
-
-
-@contextmanager
 def _few_descriptors(on: Stage, rng: Random) -> Iterator[None]:
     """Let the agent open up to two files more than it has open, or none."""
     pid = on.agent
@@ -201,7 +189,7 @@ FAULTS = [
     # kubelet waits longer each time, up to 5 minutes
     Fault("agent killed", _agent_killed, within=60, forwards=True, early=True),
     Fault("disk of /run full", _full(stage.RUN), (5, 20), forwards=True),
-    Fault("OVSDB's disk full", _full_database, (5, 20)),
+    Fault("OVSDB's disk full", _full(stage.DATABASE), (5, 20)),
     Fault("clock 1 h ahead", _jump(HOUR), (10, 20), forwards=True),
     Fault("clock 1 h back", _jump(-HOUR), (10, 20), forwards=True),
     Fault("no descriptor left", _few_descriptors, (5, 20), forwards=True),
