@@ -12,7 +12,7 @@ from ovnlet.core.resources import Network, Port, Route
 from ovnlet.reconcile.budget import Bucket, Budget
 from ovnlet.reconcile.loop import NO_REMEDY
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.review2]
 DAY = 86_400
 
 
