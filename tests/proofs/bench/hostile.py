@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -24,13 +25,45 @@ from testbed import progress
 from testbed.space import Inside
 
 # Attached pods: one is hostile, one fights, others are repaired; the rest stand for a node in use.
-STANDING, ROUNDS = 20, 15
-# A pod's repairs have a budget, a burst of fifteen: each condition has pods of its own.
+STANDING = 20
+# Each round has all conditions, in random order: what else the machine does concerns all of them.
+ROUNDS, ADDS = 5, 5
+# A pod's repairs have a budget, a burst of fifteen: each is used for one condition of one round.
 REPAIRS, REPAIR_MS = 12, 300
-WARM_UP, SECONDS = 5.0, 10.0
+WARM_UP, SECONDS = 3.0, 4.0
 FIGHT_WARM_UP, FIGHT_SECONDS = 10.0, 30.0
-PACED, FLAT_OUT = 10_000, 0
+QUIET, PACED, FLAT_OUT = -1, 10_000, 0
 CPU_TARGETS = {PACED: 5.0, FLAT_OUT: 15.0}
+
+
+@dataclass(slots=True)
+class Condition:
+    """What was measured without a storm (`QUIET`), or in one of so many changes a second."""
+
+    changes: int = 0
+    seconds: float = 0
+    percents: list[float] = field(default_factory=list)
+    adds: dict[str, list[float]] = field(default_factory=lambda: {AGENT: [], FLOOR: []})
+    repairs: list[float] = field(default_factory=list)
+    least: list[float] = field(default_factory=list)
+
+    @property
+    def add(self) -> float:
+        """The median ADD, divided by the floor's."""
+        return median(self.adds[AGENT]) / median(self.adds[FLOOR])
+
+    @property
+    def repair(self) -> float:
+        """The median repair, divided by the floor's."""
+        return median(self.repairs) / median(self.least)
+
+    def __str__(self) -> str:
+        """Return the medians in ms."""
+        return (
+            f"ADD {median(self.adds[AGENT]):.1f} ms, floor {median(self.adds[FLOOR]):.1f};"
+            f" repair {median(self.repairs):.2f} ms, most {max(self.repairs):.1f},"
+            f" floor {median(self.least):.3f}"
+        )
 
 
 def run(name: str, plugin: Path, seed: int) -> list[Measure]:
@@ -39,7 +72,7 @@ def run(name: str, plugin: Path, seed: int) -> list[Measure]:
     route = BUILD / "route"
     source = Path(__file__).with_name("route.c")
     subprocess.run(["gcc", "-std=gnu17", "-O2", "-o", route, source], check=True)
-    with provisioned(name, STANDING + 2 * ROUNDS, seed) as env:
+    with provisioned(name, STANDING + 4 * ADDS, seed) as env:
         return Hostile(env, all_implementations(plugin, floor), route).run()
 
 
@@ -59,44 +92,43 @@ class Hostile:
         self._sandboxes = {pod: self._env.sandbox() for pod in standing}
         self._env.run(plugin.add(list(self._sandboxes.items())))
         self._make_floor_pod()
-        with progress.step("quiet") as step:
-            quiet = self._ratios(standing[10:13], step.note)
-        measures: list[Measure] = []
-        for rate, repaired in ((PACED, standing[1:4]), (FLAT_OUT, standing[4:7])):
-            with progress.step(f"a storm of {rate or 'unlimited'} changes a second") as step:
-                measures += self._storm(rate, standing[0], repaired, quiet, step.note)
-        with progress.step("a fight") as step:
-            return [*measures, *self._fight(standing[8])]
+        found = {rate: Condition() for rate in (QUIET, PACED, FLAT_OUT)}
+        repaired = iter(standing[2:])
+        with progress.step("storms") as step:
+            for number in range(ROUNDS):
+                for rate in self._env.random.sample(list(found), len(found)):
+                    step.note(f"round {number + 1} of {ROUNDS}, {rate} changes a second")
+                    self._measure(rate, standing[0], next(repaired), found[rate])
+        for rate, condition in found.items():
+            progress.say(f"    {rate}: {condition}")
+        with progress.step("a fight"):
+            return [*self._rows(found), *self._fight(standing[1])]
 
-    def _storm(
-        self,
-        rate: int,
-        pod: Pod,
-        repaired: list[Pod],
-        quiet: tuple[float, float],
-        note: Callable[[str], None],
-    ) -> list[Measure]:
-        what = f"{rate} changes/s" if rate else "unpaced ip -batch"
+    def _measure(self, rate: int, pod: Pod, repaired: Pod, into: Condition) -> None:
+        if rate == QUIET:
+            self._look(repaired, into)
+            return
         with self._storming(pod, rate) as storm:
             time.sleep(WARM_UP)
-            note("the agent's processor time")
-            percent = self._agent_percent(SECONDS)
-            add, repair = self._ratios(repaired, note)
+            into.percents.append(self._agent_percent(SECONDS))
+            self._look(repaired, into)
         assert storm.stdout
         changes, seconds = map(float, storm.stdout.read().split())
-        return [
-            Measure(f"hostile: changes made, {what}", round(changes / seconds), "1/s", None),
-            Measure(f"hostile: agent, {what}", percent, "% of a core", CPU_TARGETS[rate]),
-            Measure(
-                f"hostile: ADD ÷ floor, {what} ÷ quiet", round(add / quiet[0], 2), "ratio", 1.2
-            ),
-            Measure(
-                f"hostile: repair ÷ floor, {what} ÷ quiet",
-                round(repair / quiet[1], 2),
-                "ratio",
-                1.2,
-            ),
-        ]
+        into.changes += int(changes)
+        into.seconds += seconds
+
+    @staticmethod
+    def _rows(found: dict[int, Condition]) -> Iterator[Measure]:
+        quiet = found.pop(QUIET)
+        for rate, each in found.items():
+            what = f"{rate} changes/s" if rate else "unpaced ip -batch"
+            percent = round(sum(each.percents) / len(each.percents), 2)
+            add, repair = round(each.add / quiet.add, 2), round(each.repair / quiet.repair, 2)
+            made = round(each.changes / each.seconds)
+            yield Measure(f"hostile: changes made, {what}", made, "1/s", None)
+            yield Measure(f"hostile: agent, {what}", percent, "% of a core", CPU_TARGETS[rate])
+            yield Measure(f"hostile: ADD ÷ floor, {what} ÷ quiet", add, "ratio", 1.2)
+            yield Measure(f"hostile: repair ÷ floor, {what} ÷ quiet", repair, "ratio", 1.2)
 
     def _fight(self, pod: Pod) -> list[Measure]:
         with self._inside(pod, "fight"):
@@ -114,33 +146,23 @@ class Hostile:
         time.sleep(seconds)
         return round(100 * (cpu(pid) - before) / (time.monotonic() - began), 2)
 
-    def _ratios(self, repaired: list[Pod], note: Callable[[str], None]) -> tuple[float, float]:
-        """Return ADD and repair, each the agent's median divided by the floor's."""
-        note("ADDs")
-        adds: dict[str, list[float]] = {AGENT: [], FLOOR: []}
-        for pod in self._env.random.sample(self._env.pods[STANDING:], ROUNDS):
-            for name in self._env.random.sample(list(adds), 2):
+    def _look(self, repaired: Pod, into: Condition) -> None:
+        """Measure ADDs, then repairs, each by turns or at once with the floor's."""
+        for pod in self._env.random.sample(self._env.pods[STANDING:-1], ADDS):
+            for name in self._env.random.sample(list(into.adds), 2):
                 implementation, one = self._implementations[name], [(pod, self._env.sandbox())]
                 _, done = self._env.command(implementation.add(one))
-                adds[name].append(done[0].ms)
+                into.adds[name].append(done[0].ms)
                 self._env.command(implementation.delete(one))
-        note("repairs")
-        with self._inside(self._env.pods[-1], "restore"):
-            least = self._repairs(self._env.pods[-1])
-        repairs = [each for pod in repaired for each in self._repairs(pod)]
-        add, repair = median(adds[AGENT]), median(repairs)
-        progress.say(
-            f"    ADD {add:.1f} ms, floor {median(adds[FLOOR]):.1f};"
-            f" repair {repair:.2f} ms, most {max(repairs):.1f}, floor {median(least):.3f}"
-        )
-        return add / median(adds[FLOOR]), repair / median(least)
-
-    def _repairs(self, pod: Pod) -> list[float]:
-        """Return the milliseconds until each deleted default route was back."""
-        words = self._words(pod, "measure", str(REPAIRS), str(REPAIR_MS))
-        shown = [int(line) / 1000 for line in self._env.bed.node().run(words, timeout=300).split()]
-        assert all(each >= 0 for each in shown), f"not repaired within 20 s: {shown}"
-        return shown
+        floor_pod, node = self._env.pods[-1], self._env.bed.node()
+        with self._inside(floor_pod, "restore"):
+            words = ["measure", str(REPAIRS), str(REPAIR_MS)]
+            both = [node.popen(self._words(pod, *words)) for pod in (repaired, floor_pod)]
+            for program, times in zip(both, (into.repairs, into.least), strict=True):
+                shown = program.communicate(timeout=300)[0].split()
+                assert len(shown) == REPAIRS, f"not repaired: {shown}"
+                assert "-1" not in shown, f"not repaired within 20 s: {shown}"
+                times += [int(line) / 1000 for line in shown]
 
     def _make_floor_pod(self) -> None:
         """Give the last pod, which is not attached, links, an address and a default route."""

@@ -158,6 +158,7 @@ def _overheard(env: Environment) -> Iterator[Inside]:
     time.sleep(0.5)
     try:
         yield monitor
+        assert monitor.poll() is None, "ip monitor ended"
     finally:
         monitor.terminate()
         monitor.wait(10)

@@ -35,7 +35,7 @@ from ovnlet.reconcile.budget import Bucket
 from ovnlet.reconcile.scope import Key
 
 # Notifications of one read: 200,000 a second at most are read in a storm of the pods.
-_DATAGRAMS = 128
+_DATAGRAMS = 256
 _LOST_EVERY = 5.0
 _IFNAME = 3
 _Entry = TypeVar("_Entry")

@@ -11,7 +11,7 @@ from ovnlet.reconcile.budget import Bucket
 # in so many seconds, until so many in a row have found nothing. A third pod's notification is late
 # by half of an interval.
 _BURST, _READS = 200, 400
-_INTERVAL, _EMPTY = 0.0006, 100
+_INTERVAL, _EMPTY = 0.0012, 50
 
 
 class PacedReader:
