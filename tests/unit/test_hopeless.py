@@ -1,6 +1,7 @@
 """An ADD that waits for what cannot come ends within five seconds and says why, in memory."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -88,3 +89,18 @@ async def test_an_iface_id_that_another_pod_holds_l22(world: World) -> None:
         await world.attaching.add(second)
     assert asyncio.get_running_loop().time() < 1
     assert world.host.networks[first.key]
+
+
+async def test_a_burst_is_not_hopeless_because_ovn_takes_its_time(world: World) -> None:
+    """OVN installs 200 ports at once, after eight seconds, and shows none of them before."""
+    loop = asyncio.get_running_loop()
+    world.host.fault = "OVN does not give the port to this node"
+    attachments = []
+    for number in range(200):
+        name = f"web{number}"
+        world.tell(replace(pod(), name=name))
+        made = world.attachment(f"c{number}")
+        attachments.append(replace(made, pod=name, iface_id="", host_link=""))
+    loop.call_later(8, world.host.installs.set)
+    outcomes = await asyncio.gather(*map(world.attaching.add, attachments))
+    assert all(outcome.desired for outcome in outcomes)
