@@ -25,6 +25,14 @@ AGENT: Mapping[str, frozenset[str]] = {
     "state": frozenset({"attached", "drifted", "not looked at yet"}),
     "scope": frozenset({"pod", "node", "chassis", "flows", "cni"}),
     "reason": frozenset(get_args(Reason)),
+    "part": frozenset(
+        {
+            *("ovsdb", "kernel watch", "start-up and resync", "watch of the API server"),
+            *("list of pods", "list of nodes", "list of subnets", "health checks", "flow checks"),
+            *("CNI socket", "Events", "probes", "file watch"),
+            *("Node condition", "Node annotation", "prefixes"),
+        }
+    ),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
     "kind": frozenset({"pod", "node", "subnet", "network", "Pod", "Node"}),

@@ -12,7 +12,7 @@ from ovnlet.core.resources import Network, Port, Route
 from ovnlet.reconcile.budget import Bucket, Budget
 from ovnlet.reconcile.loop import NO_REMEDY
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.review2]
 DAY = 86_400
 
 
@@ -71,18 +71,18 @@ async def test_the_first_repairs_of_a_fight_are_immediate_and_the_others_go_on_s
     attachment = await attached(world)
     networks = world.host.networks
     passes = len(world.outcomes)
-    for _ in range(36_000):  # an hour of somebody who removes them ten times a second
+    for _ in range(6_000):  # ten minutes of somebody who removes them ten times a second
         networks[attachment.key] = without_routes(networks[attachment.key])
         world.hint(attachment.key)
         await asyncio.sleep(0.1)
     repairs = sum(bool(outcome.steps) for outcome in world.outcomes[passes:])
-    assert 15 + 3600 / 2.5 - 5 <= repairs <= 15 + 3600 / 2.5 + 5
+    assert 15 + 600 / 2.5 - 5 <= repairs <= 15 + 600 / 2.5 + 5
     assert len(world.outcomes) - passes <= repairs + 1
     await asyncio.sleep(5)
     assert has_routes(networks[attachment.key]), "the last change gets its look"
     events = [reason for _, reason, text in world.status.events if "again and again" in text]
     assert events == ["NetworkDrifted"] * len(events)
-    assert len(events) <= 61, "one Event a minute at most"
+    assert len(events) <= 11, "one Event a minute at most"
 
 
 async def test_a_fighter_that_answers_at_once_gets_at_most_two_passes_a_second_l2(
@@ -119,11 +119,11 @@ async def test_a_pod_that_changes_without_drift_is_looked_at_five_times_a_second
     """L11: a pod that adds and removes an address does not cost a look for each change."""
     attachment = await attached(world)
     passes = len(world.outcomes)
-    for _ in range(60_000):  # a minute
+    for _ in range(20_000):  # twenty seconds
         world.hint(attachment.key)
         await asyncio.sleep(0.001)
     looks = len(world.outcomes) - passes
-    assert 250 < looks <= 20 + 60 * 5 + 5
+    assert 80 < looks <= 20 + 20 * 5 + 5
     assert [reason for _, reason, _ in world.status.events].count("NetworkChangesThrottled") == 1
     assert "looks" in world.status.waits
     networks = world.host.networks

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ovnlet.core.identity import AttachmentKey
+from ovnlet.core.identity import OfNode
 from ovnlet.core.resources import Bridge, ChassisId, Network
 
 BRIDGE_TYPE = "datapath_type"
@@ -15,21 +15,11 @@ REMOTE = "ovn-bridge-remote"
 
 
 @dataclass(frozen=True, slots=True)
-class ChassisIdentity:
+class ChassisIdentity(OfNode):
     """This node as a chassis, with the name of its integration bridge."""
 
     bridge: str
     name: ClassVar[str] = "chassis"
-
-    @property
-    def key(self) -> AttachmentKey:
-        """No container has an empty ID."""
-        return ("", self.name)
-
-    @property
-    def called(self) -> tuple[str, str]:
-        """The name for display."""
-        return ("node", self.name)
 
 
 def own_remotes(bridge: str) -> tuple[str, str]:
@@ -48,21 +38,11 @@ def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowsIdentity:
+class FlowsIdentity(OfNode):
     """OVN's flows in the integration bridge of this name."""
 
     bridge: str
     name: ClassVar[str] = "flows"
-
-    @property
-    def key(self) -> AttachmentKey:
-        """No container has an empty ID."""
-        return ("", self.name)
-
-    @property
-    def called(self) -> tuple[str, str]:
-        """What people call it by."""
-        return ("node", self.name)
 
 
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:

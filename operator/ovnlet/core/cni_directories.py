@@ -3,26 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ovnlet.core.identity import AttachmentKey
+from ovnlet.core.identity import OfNode
 
 
 @dataclass(frozen=True, slots=True)
-class CniDirectories:
+class CniDirectories(OfNode):
     """The two directories. One is empty where nothing is to be written there."""
 
     plugins: str
     configurations: str
     name: ClassVar[str] = "cni"
-
-    @property
-    def key(self) -> AttachmentKey:
-        """No container has an empty ID."""
-        return ("", self.name)
-
-    @property
-    def called(self) -> tuple[str, str]:
-        """The name for display."""
-        return ("node", self.name)
 
     @property
     def directories(self) -> tuple[str, ...]:

@@ -111,33 +111,45 @@ class Attachment:
         return pod == ("kube-ovn", self.namespace, self.pod)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeInterface:
-    """The node's own interface, an internal port in the node's own namespace."""
+class OfNode:
+    """The identity of something that a node has once, in no container."""
 
-    node: str
-    ifname: str = "ovn0"
-    netns: ClassVar[str] = ""
+    __slots__ = ()
+    name: ClassVar[str]
 
     @property
     def key(self) -> AttachmentKey:
         """No container has an empty ID."""
-        return ("", self.ifname)
-
-    @property
-    def host_link(self) -> str:
-        """The interface itself: there is no pair of links."""
-        return self.ifname
-
-    @property
-    def mark(self) -> str:
-        """Our value in the external_ids of its rows."""
-        return ids.mark("", self.ifname)
+        return ("", self.name)
 
     @property
     def called(self) -> tuple[str, str]:
         """The name for display."""
-        return ("node", self.ifname)
+        return ("node", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInterface(OfNode):
+    """The node's own interface, an internal port in the node's own namespace."""
+
+    node: str
+    name: ClassVar[str] = "ovn0"
+    netns: ClassVar[str] = ""
+
+    @property
+    def ifname(self) -> str:
+        """The name of the interface."""
+        return self.name
+
+    @property
+    def host_link(self) -> str:
+        """The interface itself: there is no pair of links."""
+        return self.name
+
+    @property
+    def mark(self) -> str:
+        """Our value in the external_ids of its rows."""
+        return ids.mark("", self.name)
 
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
         """Return whether an unmarked port has the node's own logical port."""

@@ -142,6 +142,22 @@ async def test_a_pod_end_in_a_third_namespace_is_removed_by_its_host_end(bed: Be
     assert bed.pod.links() == {"eth0"}
 
 
+async def test_a_pair_whose_host_end_moved_after_it_was_observed_goes_by_its_other_end(
+    bed: Bed,
+) -> None:
+    """Two faults at once: the pod's end is renamed, and then the node's end moves away."""
+    await bed.converge(WANTED)
+    bed.pod.ip("link", "set", "eth0", "down")
+    bed.pod.ip("link", "set", "eth0", "name", "lan0")
+    plan = bed.plan(WANTED)
+    other = bed.another("other")
+    bed.node.ip("link", "set", bed.host, "netns", other.name)
+    await bed.netlink.apply(bed.attachment, plan)
+    assert bed.pod.links() == {"eth0"}
+    assert other.links() == set()
+    assert not bed.plan(WANTED)
+
+
 async def test_the_same_index_in_another_namespace_is_not_taken_for_the_peer(bed: Bed) -> None:
     """Small indices repeat in every namespace: only index and namespace identify an end."""
     other = bed.another("other")

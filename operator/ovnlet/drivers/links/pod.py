@@ -253,19 +253,25 @@ def _removed_veth(step: Step) -> Veth | None:
 async def _delete(attachment: Attachment, step: Step, veth: Veth) -> None:
     """Delete a veth pair by one of its ends; the kernel removes the other end with it.
 
-    The request runs in a thread, because the kernel waits for an RCU grace period.
+    If the node's end has moved away since it was observed, the pod's end is left to delete. The
+    requests run in a thread, because the kernel waits for an RCU grace period.
     """
-    if not veths.is_elsewhere(veth.host):
-        pending, name = Socket(), veth.host
-    else:
-        try:
-            with opened(attachment.netns) as netns, entered(netns):
-                pending, name = Socket(), veth.pod
-        except UnknownSandbox:
-            return  # the namespace is gone, and its links with it
+    if not veths.is_elsewhere(veth.host) and await _deleted(step, Socket(), veth.host):
+        return
+    try:
+        with opened(attachment.netns) as netns, entered(netns):
+            pending = Socket()
+    except UnknownSandbox:
+        return  # the namespace is gone, and its links with it
+    await _deleted(step, pending, veth.pod)
+
+
+async def _deleted(step: Step, pending: Socket, name: str) -> bool:
+    """Delete a link by its name; return whether it was there. Raise NodeFault if it stays."""
     error = await asyncio.to_thread(_ask_and_close, pending, delete_link(name))
     if error and error.errno not in GONE:
         raise fault(step, error)
+    return error is None
 
 
 def _ask_and_close(pending: Socket, request: Request) -> Refused | None:

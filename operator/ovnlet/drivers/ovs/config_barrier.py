@@ -11,8 +11,9 @@ a new port. It never waits for `cur_cfg == next_cfg`, which may not come while o
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NotReady, OvnletError
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Port
 from ovnlet.drivers.ovs import operations
@@ -114,6 +115,10 @@ class ConfigBarrier:
                     await self._advanced.wait()
         except TimeoutError:
             self._timed_out.update(dict.fromkeys(names, number))
+            # ovs-vswitchd reports a number once. If that write was lost, as on a full disk, only
+            # another number makes it report again.
+            with suppress(OvnletError):
+                await self._batcher.commit(lambda: [INCREMENT_NEXT_CFG])
             waiting = ", ".join(sorted(names)) or "a port's limits"
             raise NotReady(
                 f"ovs-vswitchd has not applied its configuration for {_APPLY_TIMEOUT:g} s;"

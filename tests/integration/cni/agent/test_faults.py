@@ -1,7 +1,6 @@
 """Faults of disk, limits and neighbours under a running agent: the process stays and serves."""
 
 import asyncio
-import os
 import resource
 from collections.abc import Callable, Coroutine
 
@@ -9,7 +8,9 @@ import pytest
 
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Sandbox
+from integration.cni.agent.test_metrics import scrape
 from ovnlet_cni.errors import Code
+from testbed import figures
 
 pytestmark = pytest.mark.review2
 RECORDS = "/run/ovnlet/sandboxes"
@@ -39,15 +40,23 @@ async def run_full(node: AgentNode, _: Sandbox) -> None:
 
 
 async def out_of_descriptors(node: AgentNode, _: Sandbox) -> None:
-    """Allow the agent no more descriptors than it has, for several resyncs."""
+    """Allow the agent no new descriptor for several resyncs: the first four are in use."""
     assert node.agent is not None
     pid = node.agent.pid
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, limits[1]))
     try:
         await asyncio.sleep(LASTING)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    await until(lambda: _counted(node), "the failures to be counted")
+
+
+async def _counted(node: AgentNode) -> bool:
+    """Return whether resync, which opens files, has failed and was counted."""
+    text = await scrape(node)
+    assert figures.unbounded(text, figures.AGENT) == []
+    return 'ovnlet_part_failures_total{part="start-up and resync"}' in text
 
 
 async def control_sockets_that_vanish(node: AgentNode, _: Sandbox) -> None:
@@ -90,7 +99,7 @@ async def _survives(node: AgentNode, fault: Fault) -> None:
     finally:
         if fault is run_full:
             node.kill()
-            await node.sh("umount /run/ovnlet")
+            await node.sh("umount --lazy /run/ovnlet")
 
 
 async def test_the_process_stays_and_attaches_pods_afterwards(nodes: list[AgentNode]) -> None:

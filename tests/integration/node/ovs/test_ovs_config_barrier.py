@@ -111,3 +111,18 @@ async def test_a_wait_does_not_starve_while_others_write(
         for task in writing:
             task.cancel()
     await ovs.apply(remove(port))
+
+
+async def test_a_report_that_was_lost_is_asked_for_again(
+    ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
+) -> None:
+    """As on a full disk: ovs-vswitchd has applied everything, and its `cur_cfg` was not written."""
+    port = desired_port(attachment)
+    await ovs.caught_up()
+    switch.vsctl("--no-wait", "set", "Open_vSwitch", ".", "cur_cfg=0")
+    await until(lambda: ovs._index.root()[1]["cur_cfg"] == 0)  # type: ignore[index]
+    with pytest.raises(NotReady, match=port.name):
+        await ovs.apply(ensure(port))
+    await until(lambda: ovs._index.root()[1]["cur_cfg"] > 0)  # type: ignore[index]
+    await ovs.apply(ensure(port))
+    await ovs.apply(remove(port))
