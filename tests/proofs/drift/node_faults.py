@@ -41,14 +41,9 @@ CHASSIS = [
         "chassis ",
         "ovs-vsctl clear Open_vSwitch . external_ids",
     ),
-    # ovn-controller corrects both columns itself, unless it is paused or its own key is gone.
-    _fault(
-        "fail_mode of br-int changed, ovn-controller paused",
-        f"{BRIDGE} fail_mode",
-        "ovn-appctl -t ovn-controller debug/pause",
-        f"ovs-vsctl set-fail-mode {BRIDGE} standalone",
-        cleanup=("ovn-appctl -t ovn-controller debug/resume",),
-    ),
+    # ovn-controller corrects the datapath type itself, unless its own key is gone. It corrects the fail
+    # mode too, and only it can install the flows that OVS drops with a change of that: see
+    # tests/integration/node/ovs/test_ovs_flows.py.
     _fault(
         "datapath_type of br-int changed, its key removed",
         f"{BRIDGE} datapath_type",
