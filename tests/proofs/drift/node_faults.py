@@ -41,8 +41,8 @@ CHASSIS = [
         "chassis ",
         "ovs-vsctl clear Open_vSwitch . external_ids",
     ),
-    # ovn-controller corrects the datapath type itself, unless its own key is gone. It corrects the fail
-    # mode too, and only it can install the flows that OVS drops with a change of that: see
+    # ovn-controller corrects the datapath type itself, unless its own key is gone. It corrects the
+    # fail mode too, and only it can install the flows that OVS drops with a change of that: see
     # tests/integration/node/ovs/test_ovs_flows.py.
     _fault(
         "datapath_type of br-int changed, its key removed",
