@@ -50,6 +50,19 @@ def northbound(remote: str, key: Path, certificate: Path, ca: Path) -> Northboun
     return Northbound(settings, lambda _name, _switch, _freed: None, lambda: None)
 
 
+def self_signed(directory: Path, name: str) -> None:
+    """Write the key `k` and the certificate `c` of an authority that nobody trusts."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-noenc"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-subj", f"/CN={name}", "-keyout", directory / "k", "-out", directory / "c"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
 async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
     keys = bed.ids.directory
     database = northbound(remote, keys / "server.key", keys / "server.crt", bed.ids.ca)
@@ -61,21 +74,7 @@ async def test_with_a_certificate_of_its_ca(bed: Bed, remote: str) -> None:
 
 
 async def test_with_an_untrusted_certificate(bed: Bed, remote: str, tmp_path: Path) -> None:
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-noenc",
-    ]
-    subprocess.run(
-        [*make, "-subj", "/CN=untrusted", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
-        check=True,
-        capture_output=True,
-    )
+    self_signed(tmp_path, "untrusted")
     database = northbound(remote, tmp_path / "k", tmp_path / "c", bed.ids.ca)
     database.start()
     await asyncio.to_thread(wait_for, lambda: database.fault != "not connected yet", "an attempt")
@@ -86,21 +85,7 @@ async def test_with_an_untrusted_certificate(bed: Bed, remote: str, tmp_path: Pa
 async def test_a_server_of_another_ca_is_not_believed(
     bed: Bed, remote: str, tmp_path: Path
 ) -> None:
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-noenc",
-    ]
-    subprocess.run(
-        [*make, "-subj", "/CN=other", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
-        check=True,
-        capture_output=True,
-    )
+    self_signed(tmp_path, "other")
     keys = bed.ids.directory
     database = northbound(remote, keys / "server.key", keys / "server.crt", tmp_path / "c")
     database.start()
