@@ -104,3 +104,11 @@ async def test_a_burst_is_not_hopeless_because_ovn_takes_its_time(world: World) 
     loop.call_later(8, world.host.installs.set)
     outcomes = await asyncio.gather(*map(world.attaching.add, attachments))
     assert all(outcome.desired for outcome in outcomes)
+
+    world.host.installs.clear()
+    world.tell(replace(pod(), name="late"))
+    late = replace(world.attachment("late"), pod="late", iface_id="", host_link="")
+    began = loop.time()
+    with pytest.raises(NotReady, match="does not give the port"):
+        await world.attaching.add(late)
+    assert loop.time() - began < 5, "a burst that is over still delays the end of a hopeless wait"

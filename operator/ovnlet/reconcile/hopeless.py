@@ -18,7 +18,9 @@ PER_PORT = 0.05
 
 
 class Waits:
-    """The waits of an ADD. A hopeless one raises NotReady after four seconds, with what to do.
+    """The waits of an ADD. A hopeless one raises NotReady with what to do.
+
+    That is after four seconds, and 50 ms more for each other port that waits.
 
     ``lacks_subnet`` returns whether all Subnets are known and none has this name.
     """
