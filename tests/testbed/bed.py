@@ -223,7 +223,7 @@ class Bed:
 
     def wipe_northbound(self) -> None:
         """Delete every row of OVN's northbound database in one transaction."""
-        tables = ("Logical_Switch", "Logical_Router")
+        tables = ("Logical_Switch", "Logical_Router", "Load_Balancer", "Load_Balancer_Group")
         ops: list[dict[str, object]] = [
             {"op": "delete", "table": table, "where": []} for table in tables
         ]

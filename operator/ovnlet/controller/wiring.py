@@ -13,6 +13,8 @@ import structlog
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.ports import Ports
+from ovnlet.controller.service_passes import service_passes
+from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
@@ -51,7 +53,8 @@ class Controller:
         self.settings, self.endpoints = settings, endpoints
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
-        self.northbound = Northbound(settings, self._row_changed, self._reconnected)
+        changes = (self._row_changed, self._reconnected, lambda service: self._add(key(service)))
+        self.northbound = Northbound(settings, *changes)
         self.queue: Queue[Key, None] = Queue(self._pass)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
@@ -77,10 +80,12 @@ class Controller:
         )
         self.ports = Ports(self.context, endpoints)
         self.networks = Subnets(self.context)
+        self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # IPPools are not waited for: a cluster need not have this kind.
+        # These are not waited for: a cluster need not have IPPools, and has one version of
+        # EndpointSlices or two.
         self.listings: list[Relist[Any]] = [
-            Relist(access, store) for store in (*self.required, self.pools)
+            Relist(access, store) for store in (*self.required, self.pools, *stores)
         ]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -103,6 +108,7 @@ class Controller:
             self.kopf_runner.run(),
             self.northbound.ended(),
             self._restore(),
+            self.services.begin(),
             self._log_disconnected(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
@@ -169,9 +175,10 @@ class Controller:
         if self.northbound.connected:
             for port in self.northbound.every_port():
                 self._add(_owner(port.name, port.label("pod")))
+        self.services.add_all()
 
     async def _pass(self, key: Key) -> None:
-        """Make one pass. Raises what the passes of `ports` and `subnets` raise."""
+        """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
         if not self.northbound.connected:  # every key gets a pass after the reconnect
             return
         match key:
@@ -181,6 +188,8 @@ class Controller:
                 await self.ports.node(name)
             case ("subnet", _, name):
                 await self.networks.subnet(name)
+            case ("service", namespace, name):
+                await self.services.service((namespace, name))
             case _:
                 await self.networks.network()
         self.endpoints.passed(key[0])

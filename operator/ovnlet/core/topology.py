@@ -11,7 +11,9 @@ from ipaddress import IPv4Network, ip_address
 
 from ovnlet.core.ipam.subnets import Subnet, prefix6
 from ovnlet.core.resources.northbound import (
+    GROUP,
     MARK,
+    LoadBalancerGroup,
     Policy,
     Router,
     RouterPort,
@@ -48,8 +50,11 @@ def mac(name: str) -> str:
     return ":".join(("0a", *(digest[at : at + 2] for at in range(0, 10, 2))))
 
 
-def subnet(subnet: Subnet, router: str) -> Rows:
-    """Return the switch of a subnet and both ports of its link to the router."""
+def subnet(subnet: Subnet, router: str, *, balanced: bool = True) -> Rows:
+    """Return the switch of a subnet and both ports of its link to the router.
+
+    With ``balanced``, the switch has our load balancers, so its pods reach Services.
+    """
     config = {}
     v4 = next((network for network in subnet.networks if isinstance(network, IPv4Network)), None)
     if v4 is not None:
@@ -63,7 +68,7 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     port = f"{router}-{subnet.name}"
     return frozenset(
         {
-            Switch(subnet.name, frozenset(config.items())),
+            Switch(subnet.name, frozenset(config.items()), balanced),
             RouterPort(
                 router,
                 port,
@@ -90,7 +95,7 @@ def network(
     Such a packet leaves through the node that its pod runs on. OVN routes a packet before it
     applies policies, so there is a default route, which leads nowhere by itself.
     """
-    rows: set[Row] = {Router(router)}
+    rows: set[Row] = {Router(router), LoadBalancerGroup(GROUP)}
     every = [join, *subnets]
     for gateway in join.gateways:
         rows.add(StaticRoute(router, "0.0.0.0/0" if gateway.version == 4 else "::/0", str(gateway)))
