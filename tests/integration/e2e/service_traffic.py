@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from testbed.service import wait_for
@@ -41,6 +42,24 @@ while True:
         link, peer = key.fileobj.accept()
         link.sendall(f"{name} {peer[0]}".encode())
         link.close()
+"""
+# Asks the API server so many times over TLS, each time by a new connection.
+ASK_API = """
+import collections, http.client, json, ssl, sys, time
+host, port, ca, path, count = sys.argv[1:6]
+trust = ssl.create_default_context(cafile=ca)
+seen, slowest = collections.Counter(), 0
+for _ in range(int(count)):
+    began = time.monotonic()
+    try:
+        link = http.client.HTTPSConnection(host, int(port), context=trust, timeout=3)
+        link.request("GET", path)
+        seen[f"api {link.getresponse().status}"] += 1
+        link.close()
+    except OSError as error:
+        seen[f"error {type(error).__name__}"] += 1
+    slowest = max(slowest, time.monotonic() - began)
+print(json.dumps([seen, slowest]))
 """
 # Asks so many times, each time from a new socket, and prints how often each answer or error came.
 ASK = """
@@ -100,10 +119,20 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of a request
     timeout: float = 3.0,
 ) -> Answers:
     """Ask a Service from a pod or from a node."""
-    words = [sys.executable, "-c", ASK, host, str(port), kind, str(count), str(timeout)]
+    script = [sys.executable, "-c", ASK, host, str(port), kind, str(count), str(timeout)]
+    return _answers(client, script, 60 + count * timeout)
+
+
+def ask_api(client: Running | Space, ca: Path, host: str, path: str, port: int = 443) -> Answers:
+    """Ask the API server from a pod or from a node. Its status stands for the source."""
+    script = [sys.executable, "-c", ASK_API, host, str(port), str(ca), path, str(COUNT)]
+    return _answers(client, script, 60 + COUNT * 3)
+
+
+def _answers(client: Running | Space, script: list[str], timeout: float) -> Answers:
     space = client.space if isinstance(client, Running) else client
-    command = client.enter(*words) if isinstance(client, Running) else words
-    seen, slowest = json.loads(space.run(command, timeout=60 + count * timeout))
+    command = client.enter(*script) if isinstance(client, Running) else script
+    seen, slowest = json.loads(space.run(command, timeout=timeout))
     errors = {text: n for text, n in seen.items() if text.startswith("error ")}
     servers: dict[str, int] = {}
     sources: dict[str, int] = {}

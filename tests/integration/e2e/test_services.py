@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -13,53 +15,252 @@ from integration.e2e.service_traffic import (
     Answers,
     answered,
     ask,
+    ask_api,
+    endpoint_slice,
     labelled,
     service,
     serving,
 )
+from kit.report import read_rows, write_rows
+from testbed import audit, deploy, layout
+from testbed.service import wait_for
+from testbed.space import Space
 from testbed.workloads import Cluster, Running
 
 pytestmark = pytest.mark.review2
+SUBNET = "ovn-default"
+EXTERNAL, INGRESS = "192.0.2.50", "192.0.2.60"
+REPORT = "services"
 
 
-def addresses(cluster: Cluster, name: str) -> list[str]:
-    """Return a Service's addresses, IPv4 first."""
-    found: dict[str, Any] = json.loads(cluster.bed.kubectl("get", "service", name, "-o", "json"))
-    return list(found["spec"]["clusterIPs"])
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A row of the report: 200 requests of one client to one address."""
+
+    case: str
+    address: str
+    protocol: str
+    answers: Answers
+
+    @property
+    def ok(self) -> bool:
+        return not self.answers.failed
 
 
-@pytest.fixture
-def pods(two: Cluster) -> Iterator[dict[str, Running]]:
-    """Give a client and a server on the first node and a server on the second, all serving."""
-    two.apply(
+@dataclass
+class Web:
+    """A client and a server on the first node, a server on the second, and their Services."""
+
+    cluster: Cluster
+    pods: dict[str, Running]
+    cases: list[Case] = field(default_factory=list)
+
+    @property
+    def client(self) -> Running:
+        return self.pods["client"]
+
+    def spec(self, name: str) -> dict[str, Any]:
+        found = json.loads(self.cluster.bed.kubectl("get", "service", name, "-o", "json"))
+        return dict(found["spec"])
+
+    def addresses(self, name: str) -> list[str]:
+        """Return a Service's addresses, IPv4 first."""
+        return list(self.spec(name)["clusterIPs"])
+
+    def node_port(self, name: str) -> int:
+        return int(self.spec(name)["ports"][0]["nodePort"])
+
+    def note(self, case: str, address: str, protocol: str, answers: Answers) -> Answers:
+        """Print a row and keep it for the report."""
+        print(f"{case:<44} {protocol:<4} {address:<24} {answers}")
+        self.cases.append(Case(case, address, protocol, answers))
+        return answers
+
+    def ask(self, case: str, client: Running | Space, host: str, **options: Any) -> Answers:
+        """Send 200 requests, once the first is answered, and note the outcome."""
+        answered(client, host, **options)
+        kind = str(options.get("kind", "tcp"))
+        return self.note(case, host, kind, ask(client, host, **options))
+
+
+@pytest.fixture(scope="module")
+def web(pair: Cluster) -> Iterator[Web]:
+    cluster = Cluster(pair.bed)
+    patch_nat(cluster, nat=True)
+    cluster.apply(
         labelled("client", "n0"),
         labelled("near", "n0", app="web", which="near"),
         labelled("far", "n1", app="web", which="far"),
-        service("both", {"app": "web"}),
-        service("near", {"which": "near"}),
-        service("far", {"which": "far"}),
+        service("both", {"app": "web"}, type="NodePort"),
+        service("near", {"which": "near"}, externalIPs=[EXTERNAL]),
+        service("far", {"which": "far"}, type="LoadBalancer"),
+        service("local", {"which": "far"}, type="NodePort", externalTrafficPolicy="Local"),
+        service("none", {"which": "no-such-pod"}),
+        service("sticky", {"app": "web"}, sessionAffinity="ClientIP"),
+        service("headless", {"app": "web"}, clusterIP="None"),
+        service("hosts"),
+        endpoint_slice("hosts-4", "hosts", [node.ip for node in cluster.bed.nodes]),
+        endpoint_slice("hosts-6", "hosts", [node.ip6 for node in cluster.bed.nodes]),
     )
-    running = {each.name: each for each in two.running(3)}
-    with serving(running["near"], running["far"]):
-        yield running
+    web = Web(cluster, {each.name: each for each in cluster.running(3)})
+    with serving(web.pods["near"], web.pods["far"], *cluster.bed.nodes):
+        yield web
+    kept = [
+        row for row in read_rows(REPORT) if row["case"] not in {each.case for each in web.cases}
+    ]
+    write_rows(REPORT, [*kept, *({**asdict(each), "ok": each.ok} for each in web.cases)])
+    cluster.clear()
+    patch_nat(cluster, nat=False)
 
 
-def show(what: str, seen: Answers) -> None:
-    print(f"{what:<44} {seen}")
+def patch_nat(cluster: Cluster, *, nat: bool) -> None:
+    change = json.dumps({"spec": {"natOutgoing": nat}})
+    cluster.bed.kubectl("patch", "subnet", SUBNET, "--type=merge", "-p", change)
 
 
-def test_a_pod_reaches_a_cluster_ip_e1(two: Cluster, pods: dict[str, Running]) -> None:
-    """E1: from a pod to endpoints on its node, on the other node, on both, and itself."""
-    client = pods["client"]
+def await_errors(client: Running, address: str, error: str, kind: str) -> None:
+    """Wait until three requests end with this error."""
+    wait_for(
+        lambda: (
+            ask(client, address, kind=kind, count=3, timeout=0.5).errors == {f"error {error}": 3}
+        ),
+        f"{address}: {error}",
+        timeout=20,
+    )
+
+
+def own(client: Running, address: str) -> dict[str, int]:
+    """Return what a server sees that answers all requests of a pod and sees the pod itself."""
+    return {client.ips[":" in address]: COUNT}
+
+
+def test_a_pod_reaches_a_cluster_ip_e1(web: Web) -> None:
+    """E1: from a pod to endpoints on its node, on the other node, and on both."""
     for name, servers in (("near", {"near"}), ("far", {"far"}), ("both", {"near", "far"})):
-        for address in addresses(two, name):
+        for address in web.addresses(name):
             for kind in ("tcp", "udp"):
-                answered(client, address, kind=kind)
-                seen = ask(client, address, kind=kind)
-                show(f"pod -> {name} {kind} {address}", seen)
+                seen = web.ask(f"pod -> ClusterIP, {name}", web.client, address, kind=kind)
                 assert (seen.failed, set(seen.servers)) == (0, servers)
-                assert seen.sources == {client.ips[":" in address]: COUNT}
-    for address in addresses(two, "near"):
-        seen = ask(pods["near"], address)
-        show(f"pod -> itself {address}", seen)
-        assert (seen.failed, seen.servers, seen.sources) == (0, {"near": COUNT}, {address: COUNT})
+                assert seen.sources == own(web.client, address)
+
+
+def test_a_pod_reaches_itself_by_its_service_e1(web: Web) -> None:
+    """E1: the pod sees the Service's address as the source, so that its answer is translated."""
+    for address in web.addresses("near"):
+        for kind in ("tcp", "udp"):
+            seen = web.ask("pod -> ClusterIP, itself", web.pods["near"], address, kind=kind)
+            assert (seen.failed, seen.servers, seen.sources) == (
+                0,
+                {"near": COUNT},
+                {address: COUNT},
+            )
+
+
+def test_a_pod_reaches_the_api_server_e1(web: Web) -> None:
+    """E1: its endpoint is outside of the cluster's network, and sees the address of the node."""
+    bed = web.cluster.bed
+    for name in ("client", "far"):
+        pod = web.pods[name]
+        node = bed.node(int(pod.space.role[1:]))
+        path = f"/version?asked-by={name}"
+        answered(pod, layout.API_SERVICE_IP, port=443)
+        seen = ask_api(pod, bed.ids.ca, layout.API_SERVICE_IP, path)
+        web.note(f"pod on {node.role} -> API server", layout.API_SERVICE_IP, "tcp", seen)
+        assert (seen.failed, seen.sources) == (0, {"200": COUNT})
+        assert audit.sources(bed, path) == {node.ip: COUNT}
+
+
+def test_endpoints_on_the_host_network_answer_e1(web: Web) -> None:
+    """E1: on the client's node and on the other one; they see the pod itself."""
+    for address in web.addresses("hosts"):
+        for kind in ("tcp", "udp"):
+            seen = web.ask("pod -> ClusterIP, host network", web.client, address, kind=kind)
+            assert (seen.failed, set(seen.servers)) == (0, {"n0", "n1"})
+            assert seen.sources == own(web.client, address)
+
+
+def test_a_node_reaches_a_cluster_ip_by_kube_proxy(web: Web) -> None:
+    for name in ("near", "far"):
+        for address in web.addresses(name):
+            seen = web.ask(f"node -> ClusterIP, {name}", web.cluster.node, address)
+            assert (seen.failed, seen.servers) == (0, {name: COUNT})
+
+
+def test_a_pod_reaches_node_ports(web: Web) -> None:
+    """They are kube-proxy's, on each node."""
+    for name in ("both", "local"):
+        port = web.node_port(name)
+        for node in web.cluster.bed.nodes:
+            if name == "local" and node.role == "n0":
+                continue  # it has no endpoint of that Service, and kube-proxy drops
+            seen = web.ask(
+                f"pod -> NodePort of {node.role}, {name}", web.client, node.ip, port=port
+            )
+            assert not seen.failed
+
+
+def test_a_pod_reaches_external_addresses(web: Web) -> None:
+    bed = web.cluster.bed
+    ingress = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": INGRESS}]}}})
+    bed.kubectl("patch", "service", "far", "--subresource=status", "--type=merge", "-p", ingress)
+    for what, address, name in (("externalIP", EXTERNAL, "near"), ("ingress", INGRESS, "far")):
+        seen = web.ask(f"pod -> {what}, {name}", web.client, address)
+        assert (seen.failed, seen.servers) == (0, {name: COUNT})
+
+
+def test_without_endpoints_a_connection_is_refused_at_once(web: Web) -> None:
+    for address in web.addresses("none"):
+        for kind in ("tcp", "udp"):
+            await_errors(web.client, address, "ConnectionRefusedError", kind)
+            seen = ask(web.client, address, kind=kind)
+            print(f"pod -> ClusterIP without endpoints {kind:<4} {address:<24} {seen}")
+            assert seen.errors == {"error ConnectionRefusedError": COUNT}
+            assert seen.slowest < 0.5
+
+
+def test_session_affinity_keeps_a_client_at_one_server(web: Web) -> None:
+    for address in web.addresses("sticky"):
+        seen = web.ask("pod -> ClusterIP, session affinity", web.client, address)
+        assert (seen.failed, len(seen.servers)) == (0, 1)
+        other = ask(web.client, web.addresses("both")[":" in address])
+        assert len(other.servers) == 2, "without affinity both answer"
+
+
+def test_a_headless_service_has_no_load_balancer(web: Web) -> None:
+    listed = web.cluster.bed.nbctl("--bare", "--columns=name", "list", "Load_Balancer").split()
+    assert "ovnlet/default/both/tcp" in listed
+    assert not [name for name in listed if "headless" in name]
+
+
+@contextmanager
+def without_controller(cluster: Cluster) -> Iterator[None]:
+    """Stop the controller's replicas, and start them again afterwards."""
+    scale = ("-n", deploy.NAMESPACE, "scale", deploy.CONTROLLER)
+    cluster.bed.kubectl(*scale, "--replicas=0")
+    wait_for(
+        lambda: not any(map(deploy.controller_processes, cluster.bed.nodes)),
+        "the controller's end",
+        timeout=60,
+    )
+    try:
+        yield
+    finally:
+        cluster.bed.kubectl(*scale, "--replicas=2")
+
+
+def test_without_our_load_balancers_it_fails(web: Web) -> None:
+    """The control: the switch does not translate, and kube-proxy's translation finds no way back.
+
+    Then the controller writes the rows again.
+    """
+    bed, addresses = web.cluster.bed, web.addresses("far")
+    with without_controller(web.cluster):
+        bed.nbctl("clear", "Logical_Switch", SUBNET, "load_balancer_group")
+        for address in addresses:
+            await_errors(web.client, address, "TimeoutError", "tcp")
+            seen = ask(web.client, address, count=10, timeout=0.5)
+            print(f"{'control: without our load balancers':<44} tcp  {address:<24} {seen}")
+            assert seen.failed == 10
+    for address in addresses:
+        answered(web.client, address)
+        assert not ask(web.client, address).failed
