@@ -12,6 +12,7 @@ import pytest
 
 from integration.e2e.service_traffic import (
     COUNT,
+    PORT,
     Answers,
     answered,
     ask,
@@ -93,7 +94,9 @@ def web(pair: Cluster) -> Iterator[Web]:
         labelled("far", "n1", app="web", which="far"),
         service("both", {"app": "web"}, type="NodePort"),
         service("near", {"which": "near"}, externalIPs=[EXTERNAL]),
-        service("far", {"which": "far"}, type="LoadBalancer"),
+        service("far", {"which": "far"}),
+        # Kubernetes 1.20 refuses two protocols in a Service of this type.
+        service("outer", {"which": "far"}, type="LoadBalancer", ports=[{"port": PORT}]),
         service("local", {"which": "far"}, type="NodePort", externalTrafficPolicy="Local"),
         service("none", {"which": "no-such-pod"}),
         service("sticky", {"app": "web"}, sessionAffinity="ClientIP"),
@@ -202,7 +205,7 @@ def test_a_pod_reaches_node_ports(web: Web) -> None:
 def test_a_pod_reaches_external_addresses(web: Web) -> None:
     bed = web.cluster.bed
     ingress = json.dumps({"status": {"loadBalancer": {"ingress": [{"ip": INGRESS}]}}})
-    bed.kubectl("patch", "service", "far", "--subresource=status", "--type=merge", "-p", ingress)
+    bed.kubectl("patch", "service", "outer", "--subresource=status", "--type=merge", "-p", ingress)
     for what, address, name in (("externalIP", EXTERNAL, "near"), ("ingress", INGRESS, "far")):
         seen = web.ask(f"pod -> {what}, {name}", web.client, address)
         assert (seen.failed, seen.servers) == (0, {name: COUNT})
