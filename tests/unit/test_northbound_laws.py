@@ -7,7 +7,7 @@ from kit.strict_northbound import StrictNorthbound
 from ovnlet.core import topology
 from ovnlet.core.ipam import subnets
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, Router, Rows, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, LoadBalancer, Router, Rows, SwitchPort
 from ovnlet.core.topology import Member
 
 ROUTER = "ovn-cluster"
@@ -47,15 +47,34 @@ PODS = st.lists(
 )
 
 
+BALANCERS = st.lists(
+    st.builds(
+        lambda number, to, grouped: LoadBalancer(
+            f"ovnlet/default/s{number}/tcp",
+            "tcp",
+            frozenset({(f"10.96.0.{number}:80", to)}),
+            grouped=grouped,
+        ),
+        st.integers(1, 4),
+        st.sampled_from(["", "10.1.0.7:80", "10.1.0.7:80,10.1.0.8:80"]),
+        st.booleans(),
+    ),
+    unique_by=lambda row: row.name,
+    max_size=3,
+)
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> Rows:
     """Draw all that the controller may desire: the router, subnets, node ports and pod ports."""
     made_of = draw(SUBNETS)
     rows = set(
-        topology.network(ROUTER, made_of, JOIN, draw(MEMBERS)) | topology.subnet(JOIN, ROUTER)
+        topology.network(ROUTER, made_of, JOIN, draw(MEMBERS))
+        | topology.subnet(JOIN, ROUTER, balanced=False)
     )
     for subnet in made_of:
-        rows |= topology.subnet(subnet, ROUTER)
+        rows |= topology.subnet(subnet, ROUTER, balanced=draw(st.booleans()))
+    rows |= set(draw(BALANCERS))
     switches = [subnet.name for subnet in made_of] or ["join"]
     for number, (name, enabled, addresses) in enumerate({p[0]: p for p in draw(PODS)}.values()):
         switch = switches[number % len(switches)]
