@@ -11,7 +11,7 @@ from ovnlet.core.resources.northbound import ABSENT, LoadBalancer, Router, Rows,
 from ovnlet.core.topology import Member
 
 ROUTER = "ovn-cluster"
-JOIN = subnets.read("join", {"cidrBlock": "100.64.0.0/16,fd00:100:64::/64"})
+JOIN = subnets.join("join", "100.64.0.0/16,fd00:100:64::/64")
 
 
 def made(first: int, family: str, exclude: bool) -> subnets.Subnet:
@@ -23,6 +23,7 @@ def made(first: int, family: str, exclude: bool) -> subnets.Subnet:
     spec = {
         "cidrBlock": cidr,
         "excludeIps": [f"10.{first}.0.9"] if exclude and family != "6" else [],
+        "enableLb": not exclude,
     }
     return subnets.read(f"s{first}", spec)
 
@@ -69,11 +70,10 @@ def networks(draw: st.DrawFn) -> Rows:
     """Draw all that the controller may desire: the router, subnets, node ports and pod ports."""
     made_of = draw(SUBNETS)
     rows = set(
-        topology.network(ROUTER, made_of, JOIN, draw(MEMBERS))
-        | topology.subnet(JOIN, ROUTER, balanced=False)
+        topology.network(ROUTER, made_of, JOIN, draw(MEMBERS)) | topology.subnet(JOIN, ROUTER)
     )
     for subnet in made_of:
-        rows |= topology.subnet(subnet, ROUTER, balanced=draw(st.booleans()))
+        rows |= topology.subnet(subnet, ROUTER)
     rows |= set(draw(BALANCERS))
     switches = [subnet.name for subnet in made_of] or ["join"]
     for number, (name, enabled, addresses) in enumerate({p[0]: p for p in draw(PODS)}.values()):

@@ -80,7 +80,7 @@ class Subnets:
         Raises NotReady if the database is away, Taken if a row was not made by ovnlet.
         """
         context, router = self._context, self._context.settings.cluster_router
-        join = topology.subnet(context.join, router, balanced=False) | {Router(router)}
+        join = topology.subnet(context.join, router) | {Router(router)}
         have = context.northbound.subnet(context.join.name, router) | context.northbound.network(
             router
         )

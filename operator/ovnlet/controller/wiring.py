@@ -75,7 +75,7 @@ class Controller:
             pools=self.pools,
             add=self._add,
             later=self._later,
-            join=subnets.read(settings.join_switch, {"cidrBlock": settings.join_cidr}),
+            join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
         )
         self.ports = Ports(self.context, endpoints)

@@ -50,11 +50,8 @@ def mac(name: str) -> str:
     return ":".join(("0a", *(digest[at : at + 2] for at in range(0, 10, 2))))
 
 
-def subnet(subnet: Subnet, router: str, *, balanced: bool = True) -> Rows:
-    """Return the switch of a subnet and both ports of its link to the router.
-
-    With ``balanced``, the switch has our load balancers, so its pods reach Services.
-    """
+def subnet(subnet: Subnet, router: str) -> Rows:
+    """Return the switch of a subnet and both ports of its link to the router."""
     config = {}
     v4 = next((network for network in subnet.networks if isinstance(network, IPv4Network)), None)
     if v4 is not None:
@@ -68,7 +65,7 @@ def subnet(subnet: Subnet, router: str, *, balanced: bool = True) -> Rows:
     port = f"{router}-{subnet.name}"
     return frozenset(
         {
-            Switch(subnet.name, frozenset(config.items()), balanced),
+            Switch(subnet.name, frozenset(config.items()), subnet.balanced),
             RouterPort(
                 router,
                 port,
