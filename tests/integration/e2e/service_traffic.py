@@ -120,16 +120,17 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of a request
 ) -> Answers:
     """Ask a Service from a pod or from a node."""
     script = [sys.executable, "-c", ASK, host, str(port), kind, str(count), str(timeout)]
-    return _answers(client, script, 60 + count * timeout)
+    return answers(client, script, 60 + count * timeout)
 
 
 def ask_api(client: Running | Space, ca: Path, host: str, path: str, port: int = 443) -> Answers:
     """Ask the API server from a pod or from a node. Its status stands for the source."""
     script = [sys.executable, "-c", ASK_API, host, str(port), str(ca), path, str(COUNT)]
-    return _answers(client, script, 60 + COUNT * 3)
+    return answers(client, script, 60 + COUNT * 3)
 
 
-def _answers(client: Running | Space, script: list[str], timeout: float) -> Answers:
+def answers(client: Running | Space, script: list[str], timeout: float) -> Answers:
+    """Run a script that asks, and return what it counted."""
     space = client.space if isinstance(client, Running) else client
     command = client.enter(*script) if isinstance(client, Running) else script
     seen, slowest = json.loads(space.run(command, timeout=timeout))
@@ -152,13 +153,14 @@ def serving(*servers: Running | Space, port: int = PORT) -> Iterator[None]:
             name = server.name if isinstance(server, Running) else server.role
             words = [sys.executable, "-c", SERVE, name, str(port)]
             process = server.popen(*words) if isinstance(server, Running) else server.popen(words)
-            stack.callback(_end, process)
+            stack.callback(ended, process)
             assert process.stdout is not None
             assert process.stdout.readline() == "listening\n"
         yield
 
 
-def _end(process: Inside) -> None:
+def ended(process: Inside) -> None:
+    """Kill a server."""
     process.kill()
     process.communicate(timeout=10)
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 
+from integration.e2e import sctp
 from integration.e2e.service_traffic import (
     COUNT,
     PORT,
@@ -100,6 +102,7 @@ def web(pair: Cluster) -> Iterator[Web]:
         service("local", {"which": "far"}, type="NodePort", externalTrafficPolicy="Local"),
         service("none", {"which": "no-such-pod"}),
         service("sticky", {"app": "web"}, sessionAffinity="ClientIP"),
+        service("sctp", {"which": "far"}, ports=[{"port": PORT, "protocol": "SCTP"}]),
         service("headless", {"app": "web"}, clusterIP="None"),
         service("hosts"),
         endpoint_slice("hosts-4", "hosts", [node.ip for node in cluster.bed.nodes]),
@@ -227,6 +230,25 @@ def test_session_affinity_keeps_a_client_at_one_server(web: Web) -> None:
         assert (seen.failed, len(seen.servers)) == (0, 1)
         other = ask(web.client, web.addresses("both")[":" in address])
         assert len(other.servers) == 2, "without affinity both answer"
+
+
+def test_sctp_is_translated_both_ways(web: Web) -> None:
+    for address in web.addresses("sctp"):
+        with sctp.serving(web.pods["far"], PORT):
+            first = wait_for(
+                partial(_first_association, web.client, address), f"{address}: SCTP", timeout=20
+            )
+            assert first.servers == {"far": 1}
+            seen = web.note(
+                "pod -> ClusterIP, far", address, "sctp", sctp.ask(web.client, address, PORT)
+            )
+        assert (seen.failed, seen.servers) == (0, {"far": COUNT})
+        assert seen.sources == own(web.client, address)
+
+
+def _first_association(client: Running, address: str) -> Answers | None:
+    seen = sctp.ask(client, address, PORT, count=1)
+    return None if seen.failed else seen
 
 
 def test_a_headless_service_has_no_load_balancer(web: Web) -> None:
