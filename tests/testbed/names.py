@@ -44,8 +44,8 @@ def objects(bed: Bed, node: str = "n0") -> list[dict[str, Any]]:
 
 
 def client(name: str, node: str, *command: str) -> dict[str, Any]:
-    """Return a pod that asks the cluster's DNS and runs a program of the node."""
-    body = with_node_files(workloads.pod(name))
+    """Return a pod that runs a command once and asks the cluster's DNS."""
+    body = workloads.pod(name)
     body["spec"] |= {"nodeName": node, "dnsPolicy": "ClusterFirst", "restartPolicy": "Never"}
     body["spec"]["containers"][0]["command"] = list(command)
     return body

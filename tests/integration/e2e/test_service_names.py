@@ -62,9 +62,9 @@ def test_a_pod_lists_pods_through_the_services_name_k10(two: Cluster) -> None:
     (far,) = two.running(1)
     two.apply(*names.objects(two.bed, "n1"))
     two.running(2)
-    lister = names.client("lister", "n0", "python3", "-c", LIST_PODS)
+    lister = names.with_node_files(names.client("lister", "n0", "python3", "-c", LIST_PODS))
     lister["spec"]["automountServiceAccountToken"] = True
-    asker = names.client("asker", "n0", "python3", "-c", ASK_BY_NAME)
+    asker = names.with_node_files(names.client("asker", "n0", "python3", "-c", ASK_BY_NAME))
     with serving(far):
         two.apply(lister, asker)
         listed, answer = log_of(two, "lister"), log_of(two, "asker")
