@@ -11,6 +11,7 @@ from kit.strict_northbound import StrictNorthbound
 from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.controller.services import Services, SliceIndex, key
 from ovnlet.core.errors import NotReady
+from ovnlet.core.ipam.claims import NodeClaim
 from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import (
     GROUP,
@@ -63,6 +64,7 @@ class Cluster:
     def __init__(self) -> None:
         self.database = Database()
         self.asked: list[Key] = []
+        self.nodes: list[NodeClaim] = []
         self.events: list[tuple[str, str]] = []
         self.services: dict[Owner, ServiceObject] = {}
         self.listed = asyncio.Event()
@@ -70,6 +72,7 @@ class Cluster:
         context = SimpleNamespace(
             northbound=self.database,
             add=self.asked.append,
+            nodes=self.nodes,
             record=lambda subject, kind, reason, _: self.events.append((subject.name, reason)),
         )
         objects = cast(Any, self.services)
@@ -202,3 +205,23 @@ async def test_a_notice_is_recorded_once_until_it_ends(cluster: Cluster) -> None
         ("web", "TrafficPolicyNotApplied"),
         ("web", "SessionAffinityCapped"),
     ]
+
+
+async def test_node_ports_of_a_service_that_keeps_the_source_follow_the_nodes(
+    cluster: Cluster,
+) -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    exposed = a_service(ports=ports, externalTrafficPolicy="Local")
+    cluster.passes._objects = cast(Any, [exposed])
+    cluster.passes.nodes_changed()
+    assert cluster.asked == [WEB_PASS]
+    cluster.passes._objects = cast(Any, cluster.services)
+    cluster.complete()
+    for spec, vips in (
+        ({"externalTrafficPolicy": "Local"}, {"10.96.0.7:80", "192.0.2.1:30080"}),
+        ({}, {"10.96.0.7:80"}),
+    ):
+        cluster.nodes[:] = [NodeClaim("n0", "u", ("192.0.2.1", "2001:db8::1"))]
+        cluster.services[WEB] = a_service(ports=ports, **spec)
+        await cluster.passes.service(WEB)
+        assert set(cluster.database.vips) == vips

@@ -187,6 +187,24 @@ def test_a_node_port_and_an_external_address_are_not_virtual_addresses_of_ovn() 
     assert vips(body) == {"10.96.0.7:80": ""}
 
 
+@pytest.mark.parametrize(
+    ("spec", "ingress", "more"),
+    [
+        ({"externalIPs": ["192.0.2.9", "2001:db8::9"]}, [], {"192.0.2.9:80"}),
+        ({}, [{"ip": "192.0.2.8"}, {"hostname": "lb.example.com"}], {"192.0.2.8:80"}),
+        ({}, [{"ip": "192.0.2.8", "ipMode": "Proxy"}], set()),
+        # kube-proxy drops what comes from elsewhere.
+        ({"loadBalancerSourceRanges": ["192.0.2.0/28"]}, [{"ip": "192.0.2.8"}], set()),
+    ],
+)
+def test_of_a_service_that_keeps_the_source_external_addresses_are_virtual_too(
+    spec: Body, ingress: list[Body], more: set[str]
+) -> None:
+    body = a_service(HTTP, externalTrafficPolicy="Local", **spec)
+    body["status"] = {"loadBalancer": {"ingress": ingress}}
+    assert set(vips(body)) == {"10.96.0.7:80", *more}
+
+
 def test_host_names_and_texts_that_are_no_address_are_no_endpoints() -> None:
     found = a_slice(at("pod.example.com"), at("010.0.0.1"), at("10.16.0.4"), ports=[THEIRS])
     assert vips(a_service(HTTP), found) == {"10.96.0.7:80": "10.16.0.4:8080"}

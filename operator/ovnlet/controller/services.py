@@ -3,11 +3,13 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 
 import structlog
 
 from ovnlet.controller.context import ControllerContext, Key, Objects
 from ovnlet.core import services
+from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, GROUP
@@ -110,7 +112,7 @@ class Services:
             return
         northbound = self._context.northbound
         service, slices = self._objects.get(owner), index.of(owner)
-        wanted = services.balancers(service, slices) if service is not None else ABSENT
+        wanted = services.balancers(service, slices, self._nodes()) if service else ABSENT
         plan = diff(wanted, northbound.balancers(owner))
         if plan and not northbound.has(group=GROUP):
             raise NotReady(f"load balancer group {GROUP} does not exist yet")
@@ -118,6 +120,16 @@ class Services:
         if plan:
             log.debug("service written", service="/".join(owner), steps=list(map(str, plan)))
         self._report(owner, service, slices)
+
+    def nodes_changed(self) -> None:
+        """Request the passes of Services for which OVN translates node ports."""
+        for service in self._objects:
+            if service.exposed:
+                self._context.add(("service", *service.owner))
+
+    def _nodes(self) -> list[Address]:
+        """Return the own addresses of all nodes."""
+        return [ip_address(own) for node in self._context.nodes for own in node.internal]
 
     def _index(self) -> SliceIndex | None:
         """Return the slices that count; None while a list is not complete."""

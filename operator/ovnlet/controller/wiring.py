@@ -53,8 +53,7 @@ class Controller:
         self.settings, self.endpoints = settings, endpoints
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
-        changes = (self._row_changed, self._reconnected, lambda service: self._add(key(service)))
-        self.northbound = Northbound(settings, *changes)
+        self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
         self.queue: Queue[Key, None] = Queue(self._pass)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
@@ -82,8 +81,7 @@ class Controller:
         self.networks = Subnets(self.context)
         self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # These are not waited for: a cluster need not have IPPools, and has one version of
-        # EndpointSlices or two.
+        # The others are not waited for: a cluster need not have each of them.
         self.listings: list[Relist[Any]] = [
             Relist(access, store) for store in (*self.required, self.pools, *stores)
         ]
@@ -158,7 +156,8 @@ class Controller:
 
     async def _resync(self) -> None:
         """List every kind again and request all passes."""
-        self._relist()
+        for listing in self.listings:
+            listing.request()
         if self._ready and self.northbound.connected:
             self.ports.check_all_ports()
             self._add_all()
@@ -215,10 +214,6 @@ class Controller:
         for timer in self.timers.values():
             timer.cancel()
 
-    def _relist(self) -> None:
-        for listing in self.listings:
-            listing.request()
-
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
         if self._ready:
@@ -260,6 +255,9 @@ class Controller:
             return ("node", "", port.removeprefix("node-"))
         return ("pod", namespace, pod)
 
+    def _balanced(self, service: str) -> None:
+        self._add(key(service))
+
     def _pod_changed(self, was: Workload | None, now: Workload | None) -> None:
         self.ports.changed(was, now)
 
@@ -272,6 +270,7 @@ class Controller:
             self._add(("node", "", node.name))
             if was is None or now is None or was.internal != now.internal:
                 self._add(NETWORK)
+                self.services.nodes_changed()
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""

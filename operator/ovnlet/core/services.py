@@ -3,6 +3,10 @@
 A Service gets one load balancer for each of its protocols. OVN translates a request on the switch
 of the pod that sends it, and the answer on the same switch. Which endpoints count is as kube-proxy
 has it, except for what depends on the node of the client (`notices`).
+
+kube-proxy answers at node ports and external addresses, also a pod. For a Service whose
+`externalTrafficPolicy` is Local it keeps a pod's address, and the endpoint's answer then goes
+straight to the pod, which does not expect it. So OVN translates those addresses as well.
 """
 
 from collections import defaultdict
@@ -23,11 +27,15 @@ Owner = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class NamedPort:
-    """A port of a Service or of its endpoints. The name joins the two; ``protocol`` is as OVN's."""
+    """A port of a Service or of its endpoints. The name joins the two; ``protocol`` is as OVN's.
+
+    ``node_port`` is the port of a Service on each node's own addresses, 0 without.
+    """
 
     name: str
     protocol: str
     number: int
+    node_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class ServiceObject:
 
     ``affinity`` is the time-out of session affinity by client address in seconds, 0 without.
     ``local`` is whether `internalTrafficPolicy` is Local. ``near`` is whether the Service asks for
-    endpoints near to the client.
+    endpoints near to the client. ``external`` are its addresses outside of the cluster and
+    ``exposed`` is whether OVN translates them and the node ports.
     """
 
     kind: ClassVar[str] = "Service"
@@ -50,6 +59,8 @@ class ServiceObject:
     affinity: int = 0
     local: bool = False
     near: bool = False
+    exposed: bool = False
+    external: tuple[Address, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -102,18 +113,19 @@ def name_of(owner: Owner, protocol: str) -> str:
     return "/".join((MARK, *owner, protocol))
 
 
-def balancers(service: ServiceObject, slices: Iterable[EndpointSlice]) -> Rows:
-    """Return the load balancers of a Service.
+def balancers(
+    service: ServiceObject, slices: Iterable[EndpointSlice], nodes: Iterable[Address] = ()
+) -> Rows:
+    """Return the load balancers of a Service. ``nodes`` are the addresses of all nodes.
 
     A virtual address without endpoints refuses at once, as ``reject`` has it: a TCP reset, an SCTP
     abort or an ICMP error.
     """
     known = tuple(slices)
     vips: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for port in service.ports:
-        for address in service.addresses:
-            found = _backends(port, address.version, known)
-            vips[port.protocol][_socket(address, port.number)] = ",".join(found)
+    for port, address, number in _virtual(service, tuple(nodes)):
+        found = _backends(port, address.version, known)
+        vips[port.protocol][_socket(address, number)] = ",".join(found)
     labels = frozenset({(MARK, "service"), ("ovnlet-service", "/".join(service.owner))})
     return frozenset(
         LoadBalancer(
@@ -150,6 +162,24 @@ def notices(service: ServiceObject, slices: Iterable[EndpointSlice]) -> Iterator
             "pods use the endpoints of all zones, not only near ones: "
             "OVN's load balancers are the same on each node",
         )
+
+
+def _virtual(
+    service: ServiceObject, nodes: Iterable[Address]
+) -> Iterator[tuple[NamedPort, Address, int]]:
+    """Yield each port with the addresses and the number at which OVN answers.
+
+    The families are those of the Service's own addresses.
+    """
+    families = {address.version for address in service.addresses}
+    external = service.external if service.exposed else ()
+    for port in service.ports:
+        for address in (*service.addresses, *external):
+            if address.version in families:
+                yield port, address, port.number
+        for node in nodes if service.exposed and port.node_port else ():
+            if node.version in families:
+                yield port, node, port.node_port
 
 
 def _options(service: ServiceObject, protocol: str) -> Mapping[str, str]:

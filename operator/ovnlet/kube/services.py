@@ -48,6 +48,8 @@ def service(body: Body) -> ServiceObject | None:
         affinity=_affinity(spec),
         local=spec.get("internalTrafficPolicy") == "Local",
         near=_is_near(metadata, spec),
+        exposed=spec.get("externalTrafficPolicy") == "Local",
+        external=tuple(_external(spec, body.get("status") or {})),
     )
 
 
@@ -93,7 +95,10 @@ def _ports(bodies: Iterable[Body]) -> tuple[NamedPort, ...]:
     """Read the ports of a Service or a slice. One without a number, or of no protocol, is none."""
     ports = (
         NamedPort(
-            each.get("name") or "", (each.get("protocol") or "TCP").lower(), each.get("port") or 0
+            each.get("name") or "",
+            (each.get("protocol") or "TCP").lower(),
+            each.get("port") or 0,
+            each.get("nodePort") or 0,
         )
         for each in bodies
     )
@@ -107,6 +112,19 @@ def _addresses(texts: Iterable[str]) -> Iterator[Address]:
             yield ip_address(text)
         except ValueError:
             continue
+
+
+def _external(spec: Body, status: Body) -> Iterator[Address]:
+    """Yield the external addresses, and those of a load balancer that passes packets on unchanged.
+
+    kube-proxy enforces ``loadBalancerSourceRanges``, so it keeps the addresses that have some.
+    """
+    yield from _addresses(spec.get("externalIPs") or ())
+    ingress = (status.get("loadBalancer") or {}).get("ingress") or ()
+    if not spec.get("loadBalancerSourceRanges"):
+        yield from _addresses(
+            each["ip"] for each in ingress if each.get("ip") and each.get("ipMode") != "Proxy"
+        )
 
 
 def _affinity(spec: Body) -> int:

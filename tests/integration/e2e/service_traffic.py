@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.node import Node
 from testbed.service import wait_for
 from testbed.space import Inside, Space
 from testbed.workloads import Running, pod
@@ -17,18 +18,19 @@ from testbed.workloads import Running, pod
 COUNT = 200  # connections of one client
 PORT = 9090
 # Answers each request with the server's name and the client's address. It has a socket for each
-# family and for each of TCP and UDP.
+# family and for each of TCP and UDP, at all addresses or at those of a node. A UDP server on several
+# addresses has to answer from the one that it was asked at.
 SERVE = """
 import selectors, socket, sys
 name, port = sys.argv[1], int(sys.argv[2])
 found = selectors.DefaultSelector()
-for family in (socket.AF_INET, socket.AF_INET6):
+for host, family in zip(sys.argv[3:], (socket.AF_INET, socket.AF_INET6)):
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         link = socket.socket(family, kind)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             link.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        link.bind(("", port))
+        link.bind((host, port))
         if kind == socket.SOCK_STREAM:
             link.listen(256)
         found.register(link, selectors.EVENT_READ, kind)
@@ -123,10 +125,10 @@ def ask(  # noqa: PLR0913, PLR0917 - the parts of a request
     return answers(client, script, 60 + count * timeout)
 
 
-def ask_api(client: Running | Space, ca: Path, host: str, path: str, port: int = 443) -> Answers:
-    """Ask the API server from a pod or from a node. Its status stands for the source."""
-    script = [sys.executable, "-c", ASK_API, host, str(port), str(ca), path, str(COUNT)]
-    return answers(client, script, 60 + COUNT * 3)
+def ask_api(client: Running, ca: Path, host: str, path: str, count: int = COUNT) -> Answers:
+    """Ask the API server from a pod. Its status stands for the source."""
+    script = [sys.executable, "-c", ASK_API, host, "443", str(ca), path, str(count)]
+    return answers(client, script, 60 + count * 3)
 
 
 def answers(client: Running | Space, script: list[str], timeout: float) -> Answers:
@@ -146,13 +148,15 @@ def answers(client: Running | Space, script: list[str], timeout: float) -> Answe
 
 
 @contextmanager
-def serving(*servers: Running | Space, port: int = PORT) -> Iterator[None]:
+def serving(*servers: Running | Node, port: int = PORT) -> Iterator[None]:
     """Run a server in each of these pods and nodes."""
+    script = [sys.executable, "-c", SERVE]
     with ExitStack() as stack:
         for server in servers:
-            name = server.name if isinstance(server, Running) else server.role
-            words = [sys.executable, "-c", SERVE, name, str(port)]
-            process = server.popen(*words) if isinstance(server, Running) else server.popen(words)
+            if isinstance(server, Running):
+                process = server.popen(*script, server.name, str(port), "", "")
+            else:
+                process = server.popen([*script, server.role, str(port), server.ip, server.ip6])
             stack.callback(ended, process)
             assert process.stdout is not None
             assert process.stdout.readline() == "listening\n"

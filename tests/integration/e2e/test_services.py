@@ -169,7 +169,8 @@ def test_a_pod_reaches_the_api_server_e1(web: Web) -> None:
         pod = web.pods[name]
         node = bed.node(int(pod.space.role[1:]))
         path = f"/version?asked-by={name}"
-        answered(pod, layout.API_SERVICE_IP, port=443)
+        once = partial(ask_api, pod, bed.ids.ca, layout.API_SERVICE_IP, "/version", 1)
+        wait_for(lambda first=once: not first().failed, "the API server", timeout=20)
         seen = ask_api(pod, bed.ids.ca, layout.API_SERVICE_IP, path)
         web.note(f"pod on {node.role} -> API server", layout.API_SERVICE_IP, "tcp", seen)
         assert (seen.failed, seen.sources) == (0, {"200": COUNT})
@@ -193,16 +194,18 @@ def test_a_node_reaches_a_cluster_ip_by_kube_proxy(web: Web) -> None:
 
 
 def test_a_pod_reaches_node_ports(web: Web) -> None:
-    """They are kube-proxy's, on each node."""
+    """They are kube-proxy's, on each node.
+
+    If the Service keeps the source address, they are also OVN's: without it no answer comes.
+    """
     for name in ("both", "local"):
         port = web.node_port(name)
         for node in web.cluster.bed.nodes:
-            if name == "local" and node.role == "n0":
-                continue  # it has no endpoint of that Service, and kube-proxy drops
-            seen = web.ask(
-                f"pod -> NodePort of {node.role}, {name}", web.client, node.ip, port=port
-            )
+            case = f"pod -> NodePort of {node.role}, {name}"
+            seen = web.ask(case, web.client, node.ip, port=port)
             assert not seen.failed
+            if name == "local":
+                assert seen.sources == own(web.client, node.ip)
 
 
 def test_a_pod_reaches_external_addresses(web: Web) -> None:
