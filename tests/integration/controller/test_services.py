@@ -1,7 +1,6 @@
 """Load balancers in a real northbound database: made, kept, repaired and removed."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -45,9 +44,8 @@ async def move(admin: ClusterAdmin, service: str, *addresses: str) -> None:
 
 async def rows(admin: ClusterAdmin) -> dict[str, Object]:
     """Return the load balancers by name, with their versions."""
-    columns = "--columns=_uuid,_version,name,vips,protocol,options,external_ids"
-    listed = json.loads(await admin.nbctl("--format=json", columns, "list", "Load_Balancer"))
-    found = (dict(zip(listed["headings"], row, strict=True)) for row in listed["data"])
+    columns = ("_uuid", "_version", "name", "vips", "protocol", "options", "external_ids")
+    found = await asyncio.to_thread(admin.bed.northbound_rows, "Load_Balancer", *columns)
     return {row["name"]: row for row in found}
 
 

@@ -18,8 +18,8 @@ from testbed.workloads import Running, pod
 COUNT = 200  # connections of one client
 PORT = 9090
 # Answers each request with the server's name and the client's address. It has a socket for each
-# family and for each of TCP and UDP, at all addresses or at those of a node. A UDP server on several
-# addresses has to answer from the one that it was asked at.
+# family and for each of TCP and UDP, at all addresses or at those of a node: on a host with several
+# addresses, a UDP server has to answer from the one that it was asked at.
 SERVE = """
 import selectors, socket, sys
 name, port = sys.argv[1], int(sys.argv[2])

@@ -169,8 +169,8 @@ def test_a_pod_reaches_the_api_server_e1(web: Web) -> None:
         pod = web.pods[name]
         node = bed.node(int(pod.space.role[1:]))
         path = f"/version?asked-by={name}"
-        once = partial(ask_api, pod, bed.ids.ca, layout.API_SERVICE_IP, "/version", 1)
-        wait_for(lambda first=once: not first().failed, "the API server", timeout=20)
+        first = partial(ask_api, pod, bed.ids.ca, layout.API_SERVICE_IP, "/version", 1)
+        wait_for(lambda: not first().failed, "the API server", timeout=20)  # noqa: B023 - at once
         seen = ask_api(pod, bed.ids.ca, layout.API_SERVICE_IP, path)
         web.note(f"pod on {node.role} -> API server", layout.API_SERVICE_IP, "tcp", seen)
         assert (seen.failed, seen.sources) == (0, {"200": COUNT})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -249,5 +248,5 @@ def _answers(controller: Controller) -> bool:
 
 def _versions(bed: Bed) -> dict[str, str]:
     """Return the version of each load balancer's row by name: any write changes it."""
-    columns = ("--format=json", "--columns=name,_version", "list", "Load_Balancer")
-    return {name: version[1] for name, version in json.loads(bed.nbctl(*columns))["data"]}
+    rows = bed.northbound_rows("Load_Balancer", "name", "_version")
+    return {row["name"]: row["_version"][1] for row in rows}
