@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -234,7 +234,7 @@ class Bed:
         op = {"op": "select", "table": table, "where": [], "columns": list(columns)}
         return list(self._northbound(op)[0]["rows"])
 
-    def _northbound(self, *ops: dict[str, object]) -> list[dict[str, Any]]:
+    def _northbound(self, *ops: Mapping[str, object]) -> list[dict[str, Any]]:
         transaction = json.dumps(["OVN_Northbound", *ops])
         socket = "unix:/run/ovn/ovnnb_db.sock"
         answer = self.control_plane.space.run(["ovsdb-client", "transact", socket, transaction])
