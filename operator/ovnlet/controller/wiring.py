@@ -81,10 +81,10 @@ class Controller:
         self.networks = Subnets(self.context)
         self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # The others are not waited for: a cluster need not have each of them.
-        self.listings: list[Relist[Any]] = [
-            Relist(access, store) for store in (*self.required, self.pools, *stores)
-        ]
+        # The others are not waited for: a cluster need not have each of them. Lists of Services and
+        # their endpoints are long, and a wrong one costs no address: no resync asks for them.
+        self.resynced = [Relist(access, store) for store in (*self.required, self.pools)]
+        self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 
@@ -155,8 +155,8 @@ class Controller:
             await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
-        """List every kind again and request all passes."""
-        for listing in self.listings:
+        """List most kinds again and request all passes."""
+        for listing in self.resynced:
             listing.request()
         if self._ready and self.northbound.connected:
             self.ports.check_all_ports()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,21 @@ while True:
         link, peer = key.fileobj.accept()
         link.sendall(f"{name} {peer[0]}".encode())
         link.close()
+"""
+# Asks ten times a second from one UDP socket, and prints each answer.
+ASK_ON = """
+import socket, sys, time
+host, port = sys.argv[1], int(sys.argv[2])
+with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as link:
+    link.settimeout(0.5)
+    link.connect((host, port))
+    while True:
+        try:
+            link.send(b"who")
+            print(link.recv(256).decode(), flush=True)
+        except OSError:
+            pass
+        time.sleep(0.1)
 """
 # Asks the API server so many times over TLS, each time by a new connection.
 ASK_API = """
@@ -145,6 +161,24 @@ def answers(client: Running | Space, script: list[str], timeout: float) -> Answe
             servers[server] = servers.get(server, 0) + number
             sources[source] = sources.get(source, 0) + number
     return Answers(servers, sources, errors, slowest)
+
+
+@contextmanager
+def asking_on(client: Running, host: str) -> Iterator[Callable[[], str]]:
+    """Ask from one UDP socket of a pod; give a function that returns the latest server's name."""
+    with tempfile.TemporaryFile("w+") as output:
+        script = (sys.executable, "-c", ASK_ON, host, str(PORT))
+        process = client.popen(*script, stdout=output.fileno())
+
+        def latest() -> str:
+            output.seek(0)
+            lines = output.read().split("\n")[:-1]
+            return lines[-1].partition(" ")[0] if lines else ""
+
+        try:
+            yield latest
+        finally:
+            ended(process)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from integration.e2e.service_traffic import (
     Answers,
     answered,
     ask,
+    asking_on,
     ask_api,
     endpoint_slice,
     labelled,
@@ -225,6 +227,21 @@ def test_without_endpoints_a_connection_is_refused_at_once(web: Web) -> None:
             print(f"pod -> ClusterIP without endpoints {kind:<4} {address:<24} {seen}")
             assert seen.errors == {"error ConnectionRefusedError": COUNT}
             assert seen.slowest < 0.5
+
+
+def test_a_client_that_keeps_its_udp_port_follows_the_endpoints(web: Web) -> None:
+    """The endpoint that is gone from the Service still runs: without a flush it would go on."""
+    near, far = (web.pods[name].ips[0] for name in ("near", "far"))
+    web.cluster.apply(service("moving", ipFamilyPolicy="SingleStack"))
+    web.cluster.apply(endpoint_slice("moving", "moving", [near]))
+    (address,) = web.addresses("moving")
+    answered(web.client, address, kind="udp")
+    with asking_on(web.client, address) as latest:
+        wait_for(lambda: latest() == "near", "the first endpoint", timeout=10)
+        web.cluster.apply(endpoint_slice("moving", "moving", [far]))
+        began = time.monotonic()
+        wait_for(lambda: latest() == "far", "the other endpoint", timeout=10)
+        print(f"one UDP socket: the other endpoint after {time.monotonic() - began:.2f} s")
 
 
 def test_session_affinity_keeps_a_client_at_one_server(web: Web) -> None:
