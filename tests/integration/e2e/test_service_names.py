@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from integration.e2e.service_traffic import labelled, service, serving
-from integration.e2e.test_services import patch_nat
+from integration.e2e.service_web import patch_nat
 from testbed import names
 from testbed.service import wait_for
 from testbed.workloads import Cluster

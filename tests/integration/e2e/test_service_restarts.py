@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 
 from integration.e2e.service_traffic import answered, ask, labelled, service, serving
+from integration.e2e.service_web import Web
 from integration.e2e.tcp import connect
-from integration.e2e.test_services import Web
 from testbed import deploy
 from testbed.service import wait_for
 from testbed.space import Space
