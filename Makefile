@@ -5,7 +5,7 @@ FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench controller-bench qos drift drift-rest soak e2e-install image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
+
+controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
+	@cd tests && ../$(BIN)/python -m proofs.controller
 
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 	@cd tests && ../$(BIN)/python -m proofs.qos
