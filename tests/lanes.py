@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from rich.console import Console
@@ -39,7 +40,7 @@ class Lane:
     make: str
     minutes: float
     report: str = ""
-    kind: str = ""
+    kind: tuple[str, ...] = ()
     good: tuple[str, ...] = ()
     group: str = ""
 
@@ -57,11 +58,11 @@ class Row:
 
 def lanes(path: Path = TABLE) -> list[Lane]:
     """Return the lanes in the order of the file."""
-    body = tomllib.loads(path.read_text())
-    return [
-        Lane(**{"name": name, **keys, "good": tuple(keys.get("good", ()))})
-        for name, keys in body.items()
-    ]
+    return [_lane(name, **keys) for name, keys in tomllib.loads(path.read_text()).items()]
+
+
+def _lane(name: str, *, kind: Sequence[str] = (), good: Sequence[str] = (), **keys: Any) -> Lane:
+    return Lane(name, kind=tuple(kind), good=tuple(good), **keys)
 
 
 def chosen(names: Sequence[str], table: Sequence[Lane]) -> list[Lane]:
@@ -169,10 +170,11 @@ def counted(lane: Lane, build: Path, code: int, seconds: float) -> list[Row]:
 
 def _results(lane: Lane, path: Path) -> Iterable[bool]:
     """Return for each kind of a JSON report whether all its rows are good."""
-    kinds: dict[str, bool] = {}
+    kinds: dict[tuple[object, ...], bool] = {}
     for row in json.loads(path.read_text()):
         good = all(row[column] is True for column in lane.good)
-        kinds[row[lane.kind]] = kinds.get(row[lane.kind], True) and good
+        kind = tuple(row[column] for column in lane.kind)
+        kinds[kind] = kinds.get(kind, True) and good
     return kinds.values()
 
 

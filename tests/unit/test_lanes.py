@@ -11,7 +11,7 @@ import lanes
 from lanes import Lane, Row
 
 ROOT = Path(__file__).parents[2]
-DRIFT = Lane("drift", "drift", 1, "drift.json", "kind", ("repaired", "control_broken"))
+DRIFT = Lane("drift", "drift", 1, "drift.json", ("kind",), ("repaired", "control_broken"))
 JUNIT = (
     '<testsuites><testsuite tests="5" skipped="1" failures="{bad}" errors="0" time="2.5"/>'
     "</testsuites>"
@@ -107,7 +107,7 @@ def test_a_lane_runs_its_target_and_keeps_what_it_printed(checkout: Path) -> Non
 
 
 def test_a_report_of_an_earlier_run_does_not_count(checkout: Path) -> None:
-    lane = Lane("drift", "good", 1, "drift.json", "kind", ("repaired",))
+    lane = Lane("drift", "good", 1, "drift.json", ("kind",), ("repaired",))
     (row,) = lanes.together([lane], checkout)
     assert (row.kinds, row.ok) == (0, False)
 
