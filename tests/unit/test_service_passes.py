@@ -10,7 +10,7 @@ import pytest
 from kit.strict_northbound import StrictNorthbound
 from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.controller.services import Services, SliceIndex, key
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.ipam.claims import NodeClaim
 from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import (
@@ -205,6 +205,18 @@ async def test_a_notice_is_recorded_once_until_it_ends(cluster: Cluster) -> None
         ("web", "TrafficPolicyNotApplied"),
         ("web", "SessionAffinityCapped"),
     ]
+
+
+async def test_a_foreign_load_balancer_of_a_wanted_name_is_an_event(cluster: Cluster) -> None:
+    def taken(_: Owner) -> Rows:
+        raise Taken("Load_Balancer ovnlet/shop/web/tcp was not made by ovnlet")
+
+    cluster.complete()
+    cluster.database.balancers = taken  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(Taken):
+            await cluster.passes.service(WEB)
+    assert cluster.events == [("web", "LoadBalancerTaken")]
 
 
 async def test_node_ports_of_a_service_that_keeps_the_source_follow_the_nodes(
