@@ -5,12 +5,14 @@ FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-once drift-rest soak e2e-install install-once bench-ratios ci image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 include tests/testbed/bed.mk
+
+# Every target with a description is a task, not a file.
+.PHONY: .venv $(shell awk -F: '/^[a-z0-9 -]+:.*\#\# / {print $$1}' Makefile tests/testbed/bed.mk)
 
 # Debian splits venv out of python3; a machine that has it already is left alone.
 .venv: .venv/.ready
@@ -62,6 +64,9 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
+
+controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
+	@cd tests && ../$(BIN)/python -m proofs.controller
 
 bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
 	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
