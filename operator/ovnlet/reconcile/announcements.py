@@ -6,7 +6,6 @@ announcement waits for that, and no pass waits for an announcement.
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -50,8 +49,7 @@ class Announcements:
         """Announce nothing more of this attachment. Return once its socket is closed."""
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait((task,))
 
     async def _announce(self, attachment: Attachment, network: Network) -> None:
         try:
