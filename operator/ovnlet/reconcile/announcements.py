@@ -2,7 +2,7 @@
 
 A peer that knew the addresses before, such as a pod or a switch of the underlay, otherwise keeps
 what it knew until that expires. OVN drops all frames of a port that it has not installed, so an
-announcement waits for that, and no pass waits for an announcement.
+announcement waits for that, and neither an ADD nor a repair waits for it.
 """
 
 import asyncio
