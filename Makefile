@@ -77,7 +77,7 @@ qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
 
-drift-once: setup  ## each kind once on 20 pods, without pairs, long outages and sequences
+drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and sequences
 	@cd tests && ../$(BIN)/python -m proofs.drift --once
 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
