@@ -4,7 +4,9 @@ No module outside this package may touch the database. What a row should be is d
 ``core.ipam`` and ``controller``.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady, Taken
@@ -12,19 +14,19 @@ from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.drivers.northbound import encoding
+from ovnlet.drivers.northbound import encoding, fence
+from ovnlet.drivers.northbound.database import Database
 from ovnlet.drivers.northbound.encoding import PORT, ROUTER, ROUTER_PORT, SWITCH
 from ovnlet.drivers.northbound.row_index import RowIndex, freed_addresses, same_but_ports
-from ovnlet.drivers.northbound.tls import tls
-from ovnlet.drivers.ovsdb.replica import Change, Op, Replica
+from ovnlet.drivers.northbound.streams import prepare
+from ovnlet.drivers.ovsdb.jsonrpc import Refused
+from ovnlet.drivers.ovsdb.replica import Change, Op
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 _ROUTED = ((ROUTER_PORT, "ports"), ("Logical_Router_Static_Route", "static_routes"))
+_AGAIN = 0.2  # seconds between two attempts to begin a term
 _POLICY = ("Logical_Router_Policy", "policies")
-# The leader takes this lock of the database. From then on, a former leader that has not noticed yet
-# can write nothing.
-LOCK = "ovnlet_controller"
 
 
 class Northbound:
@@ -45,28 +47,27 @@ class Northbound:
         resynced: Callable[[], None],
     ) -> None:
         self._changed, self._resynced = changed, resynced
-        self._database = Replica(
+        prepare(settings)
+        self._database = Database(
             settings.ovn_nb,
             "OVN_Northbound",
-            encoding.TABLES,
+            {**encoding.TABLES, **fence.TABLES},
             changed=self._process_changes,
             reloaded=self._process_dump,
-            tls=tls(settings),
-            lock=LOCK,
         )
         self._batcher = TransactionBatcher(self._database)
         self._index = RowIndex()
 
     def start(self) -> None:
-        """Connect in a task of the running event loop, and reconnect until ``close``."""
+        """Connect in the background, and reconnect until ``close``."""
         self._database.start()
 
     async def ended(self) -> None:
-        """Wait until the task ends, which it does only by an unforeseen answer, and raise that."""
+        """Wait until this replica may not write any more, and raise why, TermEnded for one."""
         await self._database.ended()
 
     async def close(self) -> None:
-        """End the connection, and wait for its task to end."""
+        """End the connection, and wait for its thread to end."""
         await self._database.close()
 
     @property
@@ -82,6 +83,19 @@ class Northbound:
     async def ready(self) -> None:
         """Wait until the database is connected and its first dump is complete."""
         await self._database.connected.wait()
+
+    async def lead(self, term: fence.Term) -> None:
+        """Begin the term that this replica has won with the Lease: from here on it may write.
+
+        Each transaction fails once another replica has begun a later term. Wait until the database
+        is connected. Raise TermEnded if this replica leads no more, or what ``term`` raises.
+        """
+        while True:
+            await self.ready()
+            with suppress(NotReady, Refused):
+                self._database.guard = await fence.claim(self._database, term)
+                return
+            await asyncio.sleep(_AGAIN)
 
     def port(self, name: str) -> Seen | None:
         """Return a port of ours as it is, or None if there is none with that name.
@@ -155,9 +169,11 @@ class Northbound:
         """Commit the plan in one transaction, together with others that wait at the same time.
 
         With a ``guard``, commit only if a port's ``dynamic_addresses`` still has that value. Raise
-        Refused with the server's message if it refuses, a guard included, or Disconnected if the
-        outcome is unknown.
+        Refused with the server's message if it refuses, a guard included, Disconnected if the
+        outcome is unknown, TermEnded if another replica leads, or NotReady before ``lead``.
         """
+        if plan and not self._database.guard:
+            raise NotReady("this replica has not begun its term yet")
         if plan:
             await self._batcher.commit(lambda: list(self._ops(plan, guard)))
 
