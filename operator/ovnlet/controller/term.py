@@ -13,6 +13,9 @@ from ovnlet.core.errors import TermEnded
 from ovnlet.drivers.northbound.fence import Term
 from ovnlet.kube.session import ApiFault
 
+# Seconds without the database after which a leader gives up, if its Lease is shorter. A first dump
+# of many thousand rows takes some of them.
+LEAST = 5.0
 _AGAIN = 0.5  # seconds between two attempts while the API server does not answer
 log = structlog.get_logger("controller")
 
@@ -69,7 +72,8 @@ def conclude(error: BaseException) -> None:
 
 
 async def require(database: Connected, seconds: float, every: float = 1.0) -> None:
-    """Return never; raise TermEnded once the database has been away for some seconds."""
+    """Raise TermEnded once the database has been away for ``seconds``, at least ``LEAST``."""
+    seconds = max(seconds, LEAST)
     while True:
         try:
             async with asyncio.timeout(seconds):

@@ -70,6 +70,7 @@ class Database:
     def start(self) -> None:
         """Connect in the background, and reconnect until ``close``."""
         self._task = asyncio.create_task(self._run(), name=f"ovsdb {self._name}")
+        self._task.add_done_callback(self._note_end)
 
     async def ended(self) -> None:
         """Wait until this copy is of no more use, and raise why, TermEnded for one."""
@@ -135,6 +136,11 @@ class Database:
         self._connection = _Connection(DatabaseIdl(self._remotes, helper, listener), COMMIT_TIMEOUT)
         self._connection.start()
 
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Let ``ended`` raise what ended the task, if that was not foreseen."""
+        if not task.cancelled() and (error := task.exception()) and not self._end.done():
+            self._end.set_exception(error)
+
     def _load(self, rows: dict[str, dict[str, Row]]) -> None:
         self.rows = rows
         self.connected.set()
@@ -191,21 +197,27 @@ class _Attempt:
         transaction = _Transaction(self._idl)
         for op in self._ops:
             transaction.add_op(op)
+        try:
+            self._send(transaction)
+        finally:
+            transaction.abort()  # whatever happened, the Idl must be free for the next one
+        return transaction.reply
+
+    def _send(self, transaction: Transaction) -> None:
+        """Send it, and wait until there is an answer or there will be none."""
         deadline = time.monotonic() + COMMIT_TIMEOUT
         while transaction.commit() == Transaction.INCOMPLETE:
             if (left := deadline - time.monotonic()) <= 0:
                 streams.note(f"{self._idl.session_name()} did not answer a transaction in time")
                 self._idl.force_reconnect()
             if left <= 0 or not self._idl.up:
-                transaction.abort()
-                break
+                return
             poller = Poller()
             self._idl.wait(poller)
             transaction.wait(poller)
             poller.timer_wait(int(1000 * left) + 1)
             poller.block()
             self._idl.run()
-        return transaction.reply
 
 
 class _Transaction(Transaction):  # type: ignore[misc]

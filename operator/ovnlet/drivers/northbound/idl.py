@@ -164,7 +164,8 @@ def _schema_of(remote: str, name: str) -> dict[str, Any] | None:
             rpc.recv_wait(poller)
             poller.timer_wait(int(1000 * left) + 1)
             poller.block()
-        streams.note(f"{remote} does not answer")
+        status = rpc.get_status()
+        streams.note(*((remote, status) if status > 0 else (f"{remote} does not answer",)))
         return None
     finally:
         rpc.close()

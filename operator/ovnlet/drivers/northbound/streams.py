@@ -119,6 +119,20 @@ class _TlsStream(SSLStream):  # type: ignore[misc]
             return _failed(fault)
         return 0
 
+    def recv(self, n: int) -> tuple[int, Any]:
+        """Return an error number and up to ``n`` bytes.
+
+        With TLS 1.3 the server's refusal of a certificate arrives here, after the handshake.
+        """
+        try:
+            return tuple(self._recv(n))
+        except ssl.SSLWantReadError:
+            return errno.EAGAIN, ""
+        except ssl.SSLZeroReturnError:
+            return 0, ""
+        except OSError as fault:
+            return _failed(fault), ""
+
 
 def _failed(error: OSError) -> int:
     """Keep the reason and return an error number for the library."""
