@@ -1,18 +1,23 @@
 """The client of a database that may be a cluster: whom it follows, and what it makes of answers."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
+from ovs.db.idl import SchemaHelper
 
 from kit.scripted_ovsdb import Member
 from ovnlet.core.errors import TermEnded
 from ovnlet.drivers.northbound import database as module
 from ovnlet.drivers.northbound.database import Database
+from ovnlet.drivers.northbound.idl import DatabaseIdl, Listener, Update
+from ovnlet.drivers.ovsdb.encoding import Column
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
-from ovnlet.drivers.ovsdb.replica import Change
+from ovnlet.drivers.ovsdb.replica import Change, Replica
 
 pytestmark = pytest.mark.review2
 OP = {"op": "insert", "table": "T", "row": {"name": "b"}}
@@ -164,3 +169,37 @@ async def test_it_finds_a_leader_that_comes_later(tmp_path: Path) -> None:
     await client.connected()
     await client.database.close()
     await late.stop()
+
+
+ROW, PORT = "44444444-4444-4444-4444-444444444444", "55555555-5555-5555-5555-555555555555"
+_SET = {"type": {"key": "string", "min": 0, "max": "unlimited"}}
+_MAP = {"type": {"key": "string", "value": "string", "min": 0, "max": "unlimited"}}
+_REFERENCES = {"type": {"key": {"type": "uuid"}, "min": 0, "max": "unlimited"}}
+_OPTIONAL = {"type": {"key": "string", "min": 0, "max": 1}}
+_FLAG = {"type": {"key": "boolean", "min": 0, "max": 1}}
+TYPES = {"s": _SET, "m": _MAP, "r": _REFERENCES, "o": _OPTIONAL, "f": _FLAG, "n": _OPTIONAL}
+UPDATES: list[dict[str, Any]] = [
+    {"insert": {"s": "one", "m": ["map", [["a", "1"], ["b", "2"]]], "f": True}},
+    {"modify": {"s": ["set", ["one", "two"]], "r": ["uuid", PORT], "o": "x"}},
+    {"modify": {"m": ["map", [["a", "1"], ["b", "3"], ["c", "4"]]], "o": "y"}},
+    {"modify": {"r": ["set", [["uuid", PORT], ["uuid", ROW]]], "o": ["set", []]}},
+    {"modify": {"f": False, "s": ["set", ["two", "three"]]}},
+    {"delete": None},
+]
+
+
+def test_the_idl_reads_a_row_as_the_node_client_does() -> None:
+    """Two decoders of `table-updates2` that share no code agree after each update."""
+    schema = {"name": "D", "version": "1.0.0", "tables": {"T": {"columns": TYPES}}}
+    own = Replica("x", "D", {"T": tuple(TYPES)}, changed=lambda _: None, reloaded=lambda: None)
+    own._columns = {"T": {name: Column.parse(kind["type"]) for name, kind in TYPES.items()}}
+    helper = SchemaHelper(None, copy.deepcopy(schema))
+    helper.register_columns("T", list(TYPES))
+    read: list[Update] = []
+    idl = DatabaseIdl("unix:/nowhere", helper, Listener(lambda _: None, read.extend, lambda: None))
+    idl._monitored = 1
+    for update in UPDATES:
+        ((_, _, _, expected),) = list(own._update({"T": {ROW: copy.deepcopy(update)}}))
+        idl._Idl__parse_update({"T": {ROW: copy.deepcopy(update)}}, "update3")
+        idl._report(1)
+        assert read.pop() == ("T", ROW, expected)
