@@ -44,7 +44,9 @@ def cluster() -> Iterator[Bed]:
 async def northbound(cluster: Bed) -> AsyncIterator[Northbound]:
     """Yield a client of the cluster, once it may write."""
     settings = {"identity": "a", "ovn_nb": raft.remotes(cluster)}
-    client = Northbound(ControllerSettings.model_validate(settings), lambda *_: None, lambda: None)
+    client = Northbound(
+        ControllerSettings.model_validate(settings), lambda *_: None, lambda: None, lambda _: None
+    )
     client.start()
     async with asyncio.timeout(20):
         await client.lead(FirstTerm())

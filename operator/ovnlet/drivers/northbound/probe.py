@@ -4,39 +4,18 @@ from types import TracebackType
 from typing import Self
 
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.drivers.northbound import fence
-from ovnlet.drivers.northbound.database import Database
-from ovnlet.drivers.northbound.streams import prepare
+from ovnlet.drivers.northbound.session import Session
 
 
-class Probe:
-    """A connection to the northbound database that copies nothing but the term.
-
-    It is an async context manager. Raise NotReady if the settings lack a key for `ssl:`.
-    """
+class Probe(Session):
+    """A connection that copies nothing but the term, as an async context manager."""
 
     def __init__(self, settings: ControllerSettings) -> None:
-        prepare(settings)
-        self._database = Database(
-            settings.ovn_nb,
-            "OVN_Northbound",
-            fence.TABLES,
-            changed=lambda _: None,
-            reloaded=lambda: None,
-        )
-
-    @property
-    def fault(self) -> str:
-        """Why the last attempt to connect failed, or the last connection ended."""
-        return self._database.fault
-
-    async def ready(self) -> None:
-        """Wait until the database is connected, if it is not."""
-        await self._database.connected.wait()
+        super().__init__(settings, {}, lambda _: None, lambda: None)
 
     async def __aenter__(self) -> Self:
         """Connect in the background, and reconnect until the end."""
-        self._database.start()
+        self.start()
         return self
 
     async def __aexit__(
@@ -46,4 +25,4 @@ class Probe:
         trace: TracebackType | None,
     ) -> None:
         """End the connection."""
-        await self._database.close()
+        await self.close()
