@@ -36,7 +36,7 @@ def wake(stage: Stage, load: Load, observer: Observer, *, fenced: bool) -> int:
     stage.start("new", 10)
     stage.leads("new")
     since = time.monotonic()
-    wait_for(lambda: load.allocated and max(load.allocated.values()) > since, "a pod", 30)
+    wait_for(lambda: load.allocated and max(tuple(load.allocated.values())) > since, "a pod", 30)
     term, _ = observer.term_and_ports("late-")
     stage.send("new", signal.SIGSTOP)
     prefix = "late-fenced-" if fenced else "late-unfenced-"

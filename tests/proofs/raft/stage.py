@@ -1,6 +1,7 @@
 """The bed of a run: an API server, three members of OVN's databases, and replicas to fight over."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kit.report import BUILD
 from testbed import layout, raft
 from testbed.bed import Bed
 from testbed.service import wait_for
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
+EVIDENCE = BUILD / "evidence/raft"
 SYSTEM = "ovnlet-system"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/ovnlet-controller"
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
@@ -36,7 +39,7 @@ class Stage:
         condition = "--output=jsonpath={.status.conditions[*].type}"
         asked = ("get", "crd", "subnets.kubeovn.io", condition)
         wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
-        wait_for(lambda: "default" in bed.kubectl("get", "serviceaccounts", "-A"), "an account")
+        wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
 
     def subnet(self) -> None:
         """Create the default Subnet and wait until it is ready."""
@@ -83,9 +86,12 @@ class Stage:
         process.wait(10)
 
     def stop(self) -> None:
-        """End all replicas."""
+        """End all replicas, and keep what they logged."""
         for name in tuple(self.running):
             self.end(name)
+        EVIDENCE.mkdir(parents=True, exist_ok=True)
+        for log in self.bed.directory.glob("*.log"):
+            shutil.copy(log, EVIDENCE)
 
     def lease(self) -> dict[str, Any]:
         """Return what the Lease says."""
