@@ -1,11 +1,14 @@
 """A replica of the controller: it waits for the Lease, and runs a Controller while it holds it."""
 
 import asyncio
+from functools import partial
 
 from ovnlet import logs
+from ovnlet.controller import term
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.wiring import Controller
 from ovnlet.core.settings import ControllerSettings
+from ovnlet.drivers.northbound.probe import Probe
 from ovnlet.kube.lease import Lease
 from ovnlet.kube.session import Access
 from ovnlet.serving import until_stopped
@@ -18,7 +21,7 @@ def serve(settings: ControllerSettings) -> int:
 
 
 async def replicate(settings: ControllerSettings) -> None:
-    """Lead whenever this replica holds the Lease. Returns only when cancelled.
+    """Lead whenever this replica holds the Lease and has the database. Returns only when cancelled.
 
     Each term starts with a new Controller: nothing that a leader knows outlives its term. Raises
     BadCredentials, OSError if the HTTP address is in use, or the error that ended a term.
@@ -29,17 +32,20 @@ async def replicate(settings: ControllerSettings) -> None:
     )
     async with HttpEndpoints(settings.listen) as endpoints:
         while True:
-            await lease.acquire()
+            async with Probe(settings) as probe:
+                await lease.acquire(partial(term.able, probe))
             endpoints.leading = True
-            term = asyncio.create_task(Controller(settings, access, endpoints).run(), name="term")
+            leading = asyncio.create_task(
+                Controller(settings, access, endpoints, lease).run(), name="term"
+            )
             keeping = asyncio.create_task(lease.keep(), name="lease")
             try:
-                await asyncio.wait({term, keeping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({leading, keeping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                term.cancel()
+                leading.cancel()
                 keeping.cancel()
-                await asyncio.wait({term, keeping})
+                await asyncio.wait({leading, keeping})
                 endpoints.leading = endpoints.ready = False
                 await lease.release()
-            if not term.cancelled() and (error := term.exception()):
-                raise error
+            if not leading.cancelled() and (error := leading.exception()):
+                term.conclude(error)

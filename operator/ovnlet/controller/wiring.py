@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from ovnlet.controller import term
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.ports import Ports
@@ -23,6 +24,7 @@ from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.drivers.northbound.client import Northbound
+from ovnlet.drivers.northbound.fence import Term
 from ovnlet.kube import objects
 from ovnlet.kube.events import Recorder
 from ovnlet.kube.kopf_runner import KopfRunner
@@ -37,7 +39,6 @@ log = structlog.get_logger("controller")
 
 # Seconds, so that a burst of port changes updates a Subnet's status once.
 STATUS_DELAY = 1.0
-CONNECT_TIMEOUT = 10.0  # seconds until a missing northbound database is logged
 FIRST_RESYNC = 10.0  # seconds after the start
 
 
@@ -48,9 +49,9 @@ class Controller:
     """
 
     def __init__(
-        self, settings: ControllerSettings, access: Access, endpoints: HttpEndpoints
+        self, settings: ControllerSettings, access: Access, endpoints: HttpEndpoints, lease: Term
     ) -> None:
-        self.settings, self.endpoints = settings, endpoints
+        self.settings, self.endpoints, self.lease = settings, endpoints, lease
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
         self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
@@ -107,7 +108,7 @@ class Controller:
             self.northbound.ended(),
             self._restore(),
             self.services.begin(),
-            self._log_disconnected(),
+            term.require(self.northbound, self.settings.lease_seconds),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
         ]
@@ -119,7 +120,7 @@ class Controller:
         """
         for store in self.required:
             await store.complete.wait()
-        await self.northbound.ready()
+        await term.begin(self.northbound, self.lease)
         self.restoring.set()
         while True:
             await self.restoring.wait()
@@ -140,19 +141,6 @@ class Controller:
                 log.info("restored", ports=len(missing), pods=len(list(self.pods)))
             self._add_all()
             self.endpoints.ready = True
-
-    async def _log_disconnected(self) -> None:
-        """Log every 20 s that the database cannot be reached: an administrator must repair that."""
-        while True:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await self.northbound.ready()
-            except TimeoutError:
-                log.warning(
-                    "the northbound database is away; retrying without end",
-                    error=self.northbound.fault,
-                )
-            await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
         """List most kinds again and request all passes."""

@@ -165,7 +165,8 @@ class ControllerSettings(BaseModel):
     )
     ovn_nb: Annotated[str, Field(pattern=rf"^{_REMOTE}(,{_REMOTE})*$")] = Field(
         "unix:/run/ovn/ovnnb_db.sock",
-        description="OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated",
+        description="OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated; "
+        "of a cluster, all members",
     )
     ovn_key: _Path | None = Field(None, description="private key for ssl:, a PEM file")
     ovn_cert: _Path | None = Field(None, description="client certificate for ssl:, a PEM file")
