@@ -55,6 +55,9 @@ class Northbound(Protocol):
     def has(self, *, switch: str = "", router: str = "") -> bool:
         """Return whether the logical switch or router exists."""
 
+    def switches(self) -> Iterable[str]:
+        """Return the names of our logical switches."""
+
     def subnet(self, switch: str, router: str, /) -> Rows:
         """Return a subnet's rows: its switch, and both ports between switch and router."""
 

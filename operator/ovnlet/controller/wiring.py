@@ -12,9 +12,10 @@ import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
+from ovnlet.controller.keys import owner_of, owner_of_removed
 from ovnlet.controller.ports import Ports
 from ovnlet.controller.subnets import Subnets
-from ovnlet.core.errors import OvnletError
+from ovnlet.core.errors import OvnletError, Taken
 from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload, named_pool
 from ovnlet.core.ipam.pools import IpPool
@@ -37,6 +38,8 @@ log = structlog.get_logger("controller")
 STATUS_DELAY = 1.0
 CONNECT_TIMEOUT = 10.0  # seconds until a missing northbound database is logged
 FIRST_RESYNC = 10.0  # seconds after the start
+# Seconds. A pod waits for its annotations, also when the API server was away for a while.
+LAST_RETRY = 5.0
 
 
 class Controller:
@@ -52,7 +55,7 @@ class Controller:
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
         self.northbound = Northbound(settings, self._row_changed, self._reconnected)
-        self.queue: Queue[Key, None] = Queue(self._pass)
+        self.queue: Queue[Key, None] = Queue(self._pass, last_retry=LAST_RETRY)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
         self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
@@ -129,7 +132,7 @@ class Controller:
                 await asyncio.gather(
                     *(self.queue.run(key) for key in names), return_exceptions=True
                 )
-                missing = [("pod", *owner) for owner in self.ports.missing]
+                missing = [("pod", *owner) for owner in self.ports.missing.owners]
                 await asyncio.gather(
                     *(self.queue.run(key) for key in missing), return_exceptions=True
                 )
@@ -168,7 +171,9 @@ class Controller:
             self._add(("pod", *pod.owner))
         if self.northbound.connected:
             for port in self.northbound.every_port():
-                self._add(_owner(port.name, port.label("pod")))
+                self._add(owner_of(port))
+            for name in self.northbound.switches():
+                self._add(("subnet", "", name))
 
     async def _pass(self, key: Key) -> None:
         """Make one pass. Raises what the passes of `ports` and `subnets` raise."""
@@ -212,14 +217,12 @@ class Controller:
 
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
-        if self._ready:
-            self.restoring.set()
+        self.restoring.set()
 
-    def _row_changed(self, name: str, switch: str, freed: bool) -> None:
+    def _row_changed(self, name: str, switch: str, _freed: bool) -> None:
         """Request passes after one of our rows changed.
 
-        ``name`` is a port, or empty for a switch or the router. ``freed`` is whether the port
-        released addresses.
+        ``name`` is a port, or empty for a switch or the router.
         """
         if not self._ready:
             return
@@ -228,28 +231,16 @@ class Controller:
             for subnet in self.subnets:
                 self._add(("subnet", "", subnet.name))
             return
-        port = self.northbound.port(name)
-        key = (
-            _owner(name, port.port.label("pod")) if port is not None else self._key_of_removed(name)
-        )
+        try:
+            seen = self.northbound.port(name)
+        except Taken:  # somebody removed our mark
+            seen = None
+        key = owner_of(seen.port) if seen is not None else owner_of_removed(name, self.nodes)
         if key[0] == "pod":
             self.ports.check_port(key[1:])
-        if freed:
-            self.ports.freed(switch)
         self._add(key)
         if switch != self.settings.join_switch:
             self._later(STATUS_DELAY, ("subnet", "", switch))
-
-    def _key_of_removed(self, port: str) -> Key:
-        """Return the key of a port by its name alone: its row with the labels is gone.
-
-        A port is named `pod.namespace` or `node-name`. A pod's name may have dots, a namespace
-        none.
-        """
-        pod, _, namespace = port.rpartition(".")
-        if port.startswith("node-") and self.nodes.get(("", port.removeprefix("node-"))):
-            return ("node", "", port.removeprefix("node-"))
-        return ("pod", namespace, pod)
 
     def _pod_changed(self, was: Workload | None, now: Workload | None) -> None:
         self.ports.changed(was, now)
@@ -259,10 +250,15 @@ class Controller:
 
     def _node_changed(self, was: NodeClaim | None, now: NodeClaim | None) -> None:
         node = now or was
-        if node is not None:
-            self._add(("node", "", node.name))
-            if was is None or now is None or was.internal != now.internal:
-                self._add(NETWORK)
+        if node is None:
+            return
+        self._add(("node", "", node.name))
+        if was is None or now is None or was.internal != now.internal:
+            self._add(NETWORK)
+        if (was.chassis if was else "") != (now.chassis if now else ""):
+            for pod in self.pods:
+                if pod.node == node.name:
+                    self._add(("pod", *pod.owner))
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""
@@ -278,14 +274,6 @@ class Controller:
         if changed is None or not self._ready or not self.northbound.connected:
             return
         for port in self.northbound.every_port():
-            key = _owner(port.name, port.label("pod"))
+            key = owner_of(port)
             if port.label("ovnlet-workload") == changed.name and key[1] == changed.namespace:
                 self._add(key)
-
-
-def _owner(name: str, pod: str | None) -> Key:
-    """Return the key of a port's owner. ``pod`` is the port's label, None for a Node's port."""
-    if pod is None:
-        return ("node", "", name.removeprefix("node-"))
-    namespace, _, pod_name = pod.partition("/")
-    return ("pod", namespace, pod_name)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address, ip_network
+from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Any, ClassVar
 
 from ovnlet.core.allocation import Address
@@ -58,7 +59,11 @@ class IpPool:
             if not any(first in network and last in network for network in subnet.networks):
                 shown = str(first) if first == last else f"{first}..{last}"
                 return f"it has {shown}, which is not inside {subnet.cidr}"
-        return None if self.spans else "it has no addresses"
+        if not self.spans:
+            return "it has no addresses"
+        if all(any(map(partial(_covers, span), subnet.excluded)) for span in self.spans):
+            return f"excludeIps of subnet {subnet.name} have all of its addresses"
+        return None
 
     def choose(
         self, subnet: Subnet, is_free: Callable[[Address], bool], preferred: tuple[Address, ...]
@@ -75,18 +80,14 @@ class IpPool:
             usable = (
                 each
                 for each in candidates
-                if self.holds(each) and subnet.holds(each) and is_free(each)
+                if self.holds(each) and subnet.grants(each) and is_free(each)
             )
             chosen.append(next(usable, None))
         return None if None in chosen else tuple(each for each in chosen if each is not None)
 
     def ranges(self) -> tuple[Range, ...]:
-        """Return the IPv4 ranges: OVN can exclude no others from its own choice."""
-        return tuple(
-            Range(a, b)
-            for a, b in self.spans
-            if isinstance(a, IPv4Address) and isinstance(b, IPv4Address)
-        )
+        """Return the entries as ranges."""
+        return tuple(Range(first, last) for first, last in self.spans)
 
     def _addresses(self, family: int) -> Iterator[Address]:
         """Yield every address of a family, in the order of the entries."""
@@ -107,6 +108,10 @@ def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
         except ValueError as error:
             wrong = wrong or f"its ips have {entry!r}: {error}"
     return IpPool(name, object_uid, str(spec.get("subnet") or ""), tuple(spans), wrong)
+
+
+def _covers(span: tuple[Address, Address], excluded: Range) -> bool:
+    return all(map(excluded.holds, span))
 
 
 def _span(entry: str) -> tuple[Address, Address]:

@@ -121,6 +121,12 @@ class Northbound:
             or self._index.uuid(ROUTER, router) is not None
         )
 
+    def switches(self) -> list[str]:
+        """Return the names of our switches."""
+        self._require_connection()
+        rows = self._database.rows[SWITCH].values()
+        return [row["name"] for row in rows if encoding.is_ours(row)]
+
     def subnet(self, switch: str, router: str) -> Rows:
         """Return what is there of a subnet: its switch, and the ports between switch and router.
 
