@@ -66,7 +66,7 @@ class Workload:
 
     ``workload`` is the name of its StatefulSet, or empty. ``runtime_uid`` is the UID that kubelet
     passes to the runtime and the agent writes to OVSDB; it is empty if it equals the object's UID.
-    ``chassis`` is its node's chassis as far as known; without one the port asks for the Node's
+    ``chassis`` is its node's chassis as far as known. Without it the port asks for the Node's
     name, which OVN compares with the chassis' host name.
     """
 
@@ -226,13 +226,8 @@ def named_pool(claim: Claim) -> str:
     It is empty if the claim asks for addresses, or for nothing in particular.
     """
     text = claim.annotations.get(POOL, "").strip()
-    return (
-        text
-        if _NAME.fullmatch(text)
-        and not claim.annotations.get(IP, "").strip()
-        and not _is_address(text)
-        else ""
-    )
+    other = claim.annotations.get(IP, "").strip() or _is_address(text)
+    return text if _NAME.fullmatch(text) and not other else ""
 
 
 def asked_mac(claim: Claim) -> str:
