@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import pytest
 import yaml
 
 from ovnlet.doctor.kernel import CAPABILITIES
@@ -59,6 +60,16 @@ def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
         for verb in rule["verbs"]
     }
     assert set(NEEDED) == granted
+
+
+@pytest.mark.review2
+def test_the_lease_is_in_the_namespace_of_the_installation_e13() -> None:
+    """kustomize moves the Role to the user's namespace; the setting has to follow."""
+    (deployment,) = objects(MANIFESTS / "standalone/controller.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each for each in container["env"]}
+    field = given["OVNLET_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.namespace"
 
 
 def test_the_agent_has_the_capabilities_that_the_doctor_looks_for_and_no_other() -> None:
