@@ -1,6 +1,7 @@
 """Addresses that pods ask for: no address is given twice, and losers are told who has theirs."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -158,3 +159,25 @@ async def test_a_switch_without_its_subnet_is_removed_once_it_is_empty_e13(
         await until(lambda: ("switch", "shop") not in rows, 10)
         assert ("router port", "ovn-cluster", "ovn-cluster-shop") not in rows
         assert ("switch", "join") in rows
+
+
+async def test_an_ippool_says_how_much_of_it_is_used(cluster: Cluster) -> None:
+    cluster.pool("few", "shop", "10.16.0.50..10.16.0.53", "fd00:16::/64")
+    cluster.pool("lost", "nowhere", "10.16.0.60")
+
+    def status(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = cluster.objects["ippools", "", name].get("status", {})
+        return found
+
+    async with Term(cluster):
+        cluster.pod("a", ip_pool="few")
+        await until(lambda: status("few").get("v4UsingIPs") == 1)
+        assert (status("few")["v4AvailableIPs"], status("few")["v6AvailableIPs"]) == (3, 2**53)
+        (ready,) = status("few")["conditions"]
+        assert ready["status"] == "True"
+        await until(lambda: status("lost").get("conditions"))
+        (ready,) = status("lost")["conditions"]
+        assert (ready["status"], "nowhere" in ready["message"]) == ("False", True)
+        version = cluster.objects["ippools", "", "few"]["metadata"]["resourceVersion"]
+        await asyncio.sleep(60)
+        assert cluster.objects["ippools", "", "few"]["metadata"]["resourceVersion"] == version

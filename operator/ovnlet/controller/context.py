@@ -16,7 +16,8 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.settings import ControllerSettings
 
-# What a pass is for: ("pod", namespace, name), ("subnet", "", name), ("node", "", name) or NETWORK.
+# What a pass is for: ("pod", namespace, name), ("subnet", "", name), ("node", "", name), NETWORK,
+# or ("pools", "", name of a Subnet).
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)
@@ -81,8 +82,8 @@ class Writer(Protocol):
     async def annotate(self, claim: Claim, annotations: Mapping[str, str], /) -> None:
         """Set annotations of a pod or a Node."""
 
-    async def status(self, subnet: SubnetObject, status: Mapping[str, Any], /) -> None:
-        """Merge into a Subnet's status."""
+    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any], /) -> None:
+        """Merge into the status of a Subnet or an IPPool."""
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str], /) -> None:
         """Replace a Subnet's finalizers."""

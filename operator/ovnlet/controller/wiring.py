@@ -13,6 +13,7 @@ import structlog
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.keys import owner_of, owner_of_removed
+from ovnlet.controller.pools import IpPools
 from ovnlet.controller.ports import Ports
 from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError, Taken
@@ -80,6 +81,7 @@ class Controller:
         )
         self.ports = Ports(self.context, endpoints)
         self.networks = Subnets(self.context)
+        self.pool_status = IpPools(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # IPPools are not waited for: a cluster need not have this kind.
         self.listings: list[Relist[Any]] = [
@@ -186,6 +188,9 @@ class Controller:
                 await self.ports.node(name)
             case ("subnet", _, name):
                 await self.networks.subnet(name)
+                self._add(("pools", "", name))
+            case ("pools", _, name):
+                await self.pool_status.of_subnet(name)
             case _:
                 await self.networks.network()
         self.endpoints.passed(key[0])

@@ -108,7 +108,8 @@ def subnet(body: Body) -> SubnetObject:
 def ip_pool(body: Body) -> IpPool:
     """Read an IPPool of Kube-OVN's API."""
     metadata = body["metadata"]
-    return pools.read(metadata["name"], metadata["uid"], body.get("spec") or {})
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    return pools.read(metadata["name"], metadata["uid"], spec, status)
 
 
 def stateful_set(body: Body) -> StatefulSet:

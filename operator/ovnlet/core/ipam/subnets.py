@@ -106,7 +106,7 @@ class Subnet:
         return max(
             v4.num_addresses
             - 2
-            - _covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1),
+            - covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1),
             0,
         )
 
@@ -234,7 +234,7 @@ def _position(each: Range) -> tuple[int, int, int]:
     return each.first.version, int(each.first), int(each.last)
 
 
-def _covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
+def covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
     """Return how many numbers from ``low`` to ``high`` lie in any of the ranges."""
     count, reached = 0, low - 1
     for first, last in sorted(ranges):
