@@ -167,6 +167,8 @@ class Controller:
         self._add(NETWORK)
         for subnet in self.subnets:
             self._add(("subnet", "", subnet.name))
+        for pool in self.pools:
+            self._add(("pools", "", pool.subnet))
         for node in self.nodes:
             self._add(("node", "", node.name))
         for pod in self.pods:
