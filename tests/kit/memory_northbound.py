@@ -12,9 +12,19 @@ from random import Random
 from kit.strict_northbound import StrictNorthbound
 from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NodeFault, Taken
+from ovnlet.core.ipam.claims import Owner
 from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
+from ovnlet.core.resources.northbound import (
+    ABSENT,
+    LoadBalancerGroup,
+    Policy,
+    Router,
+    Row,
+    Rows,
+    StaticRoute,
+    SwitchPort,
+)
 from ovnlet.drivers.northbound.row_index import freed_addresses
 
 Changed = Callable[[str, str, bool], None]
@@ -110,10 +120,11 @@ class MemoryNorthbound:
         """Return our ports of one switch."""
         return [port for port in self.every_port() if port.switch == switch]
 
-    def has(self, *, switch: str = "", router: str = "") -> bool:
-        """Return whether there is such a switch or router, ours or not."""
-        names = {switch, router} - {""}
-        there = {("switch", switch), ("router", router)} & self.database.strict.rows.keys()
+    def has(self, *, switch: str = "", router: str = "", group: str = "") -> bool:
+        """Return whether there is such a switch, router or group, ours or not."""
+        names = {switch, router, group} - {""}
+        keys = {("switch", switch), ("router", router), LoadBalancerGroup(group).key}
+        there = keys & self.database.strict.rows.keys()
         return bool(there or names & self.database.foreign)
 
     def switches(self) -> list[str]:
@@ -137,10 +148,16 @@ class MemoryNorthbound:
         """Return the router's own row, routes and policies. Raise Taken if it is foreign."""
         self._own("Logical_Router", router)
         rows = self.database.strict.rows
-        kinds = ("static route", "policy")
-        return frozenset(
-            row for key, row in rows.items() if key == ("router", router) or key[0] in kinds
-        )
+        kinds = (Router, LoadBalancerGroup, StaticRoute, Policy)
+        return frozenset(row for row in rows.values() if isinstance(row, kinds))
+
+    def balancers(self, _: Owner) -> Rows:
+        """Return the load balancers of a Service: none."""
+        return ABSENT
+
+    def balanced(self) -> set[str]:
+        """Return the Services that have load balancers: none."""
+        return set()
 
     def holder(self, address: Address | str, besides: str) -> str | None:
         """Return another port that has this address."""

@@ -13,7 +13,15 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import bound
 from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources.northbound import Row, Rows, Switch, SwitchPort
+from ovnlet.core.resources.northbound import (
+    GROUP,
+    LoadBalancer,
+    LoadBalancerGroup,
+    Row,
+    Rows,
+    Switch,
+    SwitchPort,
+)
 
 
 class Refused(Exception):
@@ -55,6 +63,8 @@ class StrictNorthbound:
             return
         if row.within is not None and row.within not in self.rows:
             raise Refused(f"{row.key}: {row.within} is not there")
+        if _is_grouped(row) and LoadBalancerGroup(GROUP).key not in self.rows:
+            raise Refused(f"{row.key}: the group is not there")
         if isinstance(row, SwitchPort):
             there = self._ports.get(row.name)
             if there is not None and there.key != row.key:
@@ -167,3 +177,10 @@ class StrictNorthbound:
     @staticmethod
     def _inside(config: dict[str, str], word: str) -> bool:
         return ":" not in word and IPv4Address(word) in ip_network(config["subnet"])
+
+
+def _is_grouped(row: Row) -> bool:
+    """Return whether a row has a reference to or from our group of load balancers."""
+    return (isinstance(row, LoadBalancer) and row.grouped) or (
+        isinstance(row, Switch) and row.balanced
+    )

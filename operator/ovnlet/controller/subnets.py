@@ -16,7 +16,7 @@ from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import bound
 from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, Router, Rows, Switch, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Rows, Switch, SwitchPort
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3  # pods that a message names
@@ -152,8 +152,9 @@ class Subnets:
         Raises NotReady if there is no router yet, Taken if it is somebody else's.
         """
         context, router = self._context, self._context.settings.cluster_router
-        if not context.northbound.has(router=router):
-            raise NotReady(f"logical router {router} does not exist yet")
+        if not (context.northbound.has(router=router) and context.northbound.has(group=GROUP)):
+            context.northbound.network(router)  # somebody else's never gets ready
+            raise NotReady(f"router {router} and load balancer group {GROUP} do not exist yet")
         plan = diff(topology.subnet(subnet, router), context.northbound.subnet(subnet.name, router))
         if plan:
             context.northbound.network(router)  # nothing is added to somebody else's router

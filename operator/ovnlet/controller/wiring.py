@@ -15,6 +15,8 @@ from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.keys import owner_of, owner_of_removed
 from ovnlet.controller.pools import IpPools
 from ovnlet.controller.ports import Ports
+from ovnlet.controller.service_passes import service_passes
+from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError, Taken
 from ovnlet.core.ipam import subnets
@@ -55,7 +57,7 @@ class Controller:
         self.settings, self.endpoints = settings, endpoints
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
-        self.northbound = Northbound(settings, self._row_changed, self._reconnected)
+        self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
         self.queue: Queue[Key, None] = Queue(self._pass, last_retry=LAST_RETRY)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
@@ -76,17 +78,18 @@ class Controller:
             pools=self.pools,
             add=self._add,
             later=self._later,
-            join=subnets.read(settings.join_switch, {"cidrBlock": settings.join_cidr}),
+            join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
         )
         self.ports = Ports(self.context, endpoints)
         self.networks = Subnets(self.context)
         self.pool_status = IpPools(self.context)
+        self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # IPPools are not waited for: a cluster need not have this kind.
-        self.listings: list[Relist[Any]] = [
-            Relist(access, store) for store in (*self.required, self.pools)
-        ]
+        # The others are not waited for: a cluster need not have each of them. Lists of Services and
+        # their endpoints are long, and a wrong one costs no address: no resync asks for them.
+        self.resynced = [Relist(access, store) for store in (*self.required, self.pools)]
+        self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 
@@ -108,6 +111,7 @@ class Controller:
             self.kopf_runner.run(),
             self.northbound.ended(),
             self._restore(),
+            self.services.begin(),
             self._log_disconnected(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
@@ -156,8 +160,9 @@ class Controller:
             await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
-        """List every kind again and request all passes."""
-        self._relist()
+        """List most kinds again and request all passes."""
+        for listing in self.resynced:
+            listing.request()
         if self._ready and self.northbound.connected:
             self.ports.check_all_ports()
             self._add_all()
@@ -178,9 +183,10 @@ class Controller:
                 self._add(owner_of(port))
             for name in self.northbound.switches():
                 self._add(("subnet", "", name))
+        self.services.add_all()
 
     async def _pass(self, key: Key) -> None:
-        """Make one pass. Raises what the passes of `ports` and `subnets` raise."""
+        """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
         if not self.northbound.connected:  # every key gets a pass after the reconnect
             return
         match key:
@@ -193,6 +199,8 @@ class Controller:
                 self._add(("pools", "", name))
             case ("pools", _, name):
                 await self.pool_status.of_subnet(name)
+            case ("service", namespace, name):
+                await self.services.service((namespace, name))
             case _:
                 await self.networks.network()
         self.endpoints.passed(key[0])
@@ -217,10 +225,6 @@ class Controller:
     def _stop_timers(self) -> None:
         for timer in self.timers.values():
             timer.cancel()
-
-    def _relist(self) -> None:
-        for listing in self.listings:
-            listing.request()
 
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
@@ -249,6 +253,9 @@ class Controller:
         if switch != self.settings.join_switch:
             self._later(STATUS_DELAY, ("subnet", "", switch))
 
+    def _balanced(self, service: str) -> None:
+        self._add(key(service))
+
     def _pod_changed(self, was: Workload | None, now: Workload | None) -> None:
         self.ports.changed(was, now)
 
@@ -262,6 +269,7 @@ class Controller:
         self._add(("node", "", node.name))
         if was is None or now is None or was.internal != now.internal:
             self._add(NETWORK)
+            self.services.nodes_changed()
         if (was.chassis if was else "") != (now.chassis if now else ""):
             for pod in self.pods:
                 if pod.node == node.name:
