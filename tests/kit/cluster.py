@@ -159,6 +159,8 @@ class Term:
             store = self.store(kind)
             listed = [store.read(b) for key, b in self.cluster.objects.items() if key[0] == kind]
             store.replace(listed, 0)
+        for listing in self.controller.resynced:
+            listing.asked.set()
         self._tasks.append(asyncio.create_task(self.controller._restore()))
         return self
 

@@ -181,3 +181,20 @@ async def test_an_ippool_says_how_much_of_it_is_used(cluster: Cluster) -> None:
         version = cluster.objects["ippools", "", "few"]["metadata"]["resourceVersion"]
         await asyncio.sleep(60)
         assert cluster.objects["ippools", "", "few"]["metadata"]["resourceVersion"] == version
+
+
+async def test_a_restart_gives_away_no_address_of_a_pool_that_is_not_listed_yet(
+    cluster: Cluster,
+) -> None:
+    """The switch excludes the addresses of pools: a leader that knows none would take that back."""
+    cluster.pool("few", "shop", "10.16.0.50..10.16.0.51")
+    rows, key = cluster.database.strict.rows, ("switch", "shop")
+    async with Term(cluster):
+        await until(lambda: key in rows and "10.16.0.50" in str(rows[key]))
+    before = rows[key]
+    async with Term(cluster) as term:
+        term.controller.resynced[-1].asked.clear()
+        term.store("ippools")._values.clear()
+        await asyncio.sleep(5)
+        assert rows[key] == before
+        assert not term.northbound.writes

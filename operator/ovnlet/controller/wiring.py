@@ -41,6 +41,7 @@ log = structlog.get_logger("controller")
 STATUS_DELAY = 1.0
 CONNECT_TIMEOUT = 10.0  # seconds until a missing northbound database is logged
 FIRST_RESYNC = 10.0  # seconds after the start
+CHUNK = 500  # objects in one answer to a list: a cluster has thousands, and the leader waits
 # Seconds. A pod waits for its annotations, also when the API server was away for a while.
 LAST_RETRY = 5.0
 
@@ -88,7 +89,8 @@ class Controller:
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        self.resynced = [Relist(access, store) for store in (*self.required, self.pools)]
+        every = (*self.required, self.pools)
+        self.resynced = [Relist(access, store, chunk=CHUNK) for store in every]
         self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -122,6 +124,8 @@ class Controller:
 
         This happens at the start and after each reconnect to the database.
         """
+        for listing in self.resynced:
+            await listing.asked.wait()
         for store in self.required:
             await store.complete.wait()
         await self.northbound.ready()
