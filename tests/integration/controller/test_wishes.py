@@ -43,7 +43,9 @@ async def test_no_address_is_given_twice_to_a_thousand_pods_e7(
         )
     await admin.ready("ovn-default")
     wishes = {f"p{number}": asked(number, chance) for number in range(PODS)}
-    creating = asyncio.gather(*(admin.pod(name, **wish) for name, wish in wishes.items()))
+    creating = asyncio.gather(
+        *(admin.pod(name, "n0", None, **wish) for name, wish in wishes.items())
+    )
 
     async def given() -> dict[str, str]:
         every = await admin.all_annotations()
