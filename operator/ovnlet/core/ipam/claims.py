@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 from ovnlet.core import ids, values
@@ -182,6 +183,8 @@ def ordinal(pod: str) -> int | None:
     return int(found[1]) if found else None
 
 
+# A pass and the driver's index read the same text several times.
+@lru_cache(maxsize=4096)
 def bound(text: str) -> Binding | None:
     """Return the binding in a port's `addresses` or `dynamic_addresses`.
 
