@@ -218,7 +218,8 @@ def _kind(field: Mapping[str, Any]) -> str:
         return f"list of {'objects' if field['items']['type'] == 'object' else 'text'}"
     bounds = f", {field['minimum']} to {field['maximum']}" if "maximum" in field else ""
     words = {"string": "text", "boolean": "`true`, `false`", "integer": "number"}
-    return words.get(field["type"], field["type"]) + bounds
+    kind: str = field["type"]
+    return words.get(kind, kind) + bounds
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
