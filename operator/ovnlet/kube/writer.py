@@ -1,4 +1,4 @@
-"""The controller's patches: annotations of pods and Nodes, Subnet status and finalizers."""
+"""The controller's patches: annotations of pods and Nodes, status, finalizers of Subnets."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from typing import Any
 import aiohttp
 
 from ovnlet.core.ipam.claims import Claim, NodeClaim
+from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
-from ovnlet.kube.objects import NODES, PODS, SUBNETS
+from ovnlet.kube.objects import IP_POOLS, NODES, PODS, SUBNETS
 from ovnlet.kube.session import Access, ApiFault, call
 
 # More concurrent patches only slow the API server down for its other clients.
@@ -43,10 +44,11 @@ class Writer:
                 f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}", body
             )
 
-    async def status(self, subnet: SubnetObject, status: Mapping[str, Any]) -> None:
-        """Merge ``status`` into the Subnet's status."""
-        body = {"metadata": {"uid": subnet.object_uid}, "status": dict(status)}
-        await self._patch(f"{SUBNETS.path}/{subnet.name}/status", body)
+    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any]) -> None:
+        """Merge ``status`` into the status of a Subnet or an IPPool."""
+        body = {"metadata": {"uid": of.object_uid}, "status": dict(status)}
+        kind = IP_POOLS if isinstance(of, IpPool) else SUBNETS
+        await self._patch(f"{kind.path}/{of.name}/status", body)
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str]) -> None:
         """Replace the Subnet's finalizers."""

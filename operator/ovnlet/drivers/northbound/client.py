@@ -93,6 +93,11 @@ class Northbound(Session):
         asked = ((SWITCH, switch), (ROUTER, router), (GROUP, group))
         return any(self._index.uuid(table, name) is not None for table, name in asked)
 
+    def switches(self) -> list[str]:
+        """Return the names of our switches."""
+        ours = filter(encoding.is_ours, self._database.rows[SWITCH].values())
+        return [row["name"] for row in ours]
+
     def subnet(self, switch: str, router: str) -> Rows:
         """Return what is there of a subnet: its switch, and the ports between switch and router.
 
@@ -122,8 +127,8 @@ class Northbound(Session):
         Raise Taken if a foreign row has the name of one.
         """
         self._require_connection()
-        found = (self._value(BALANCER, name_of(service, protocol)) for protocol in PROTOCOLS)
-        return frozenset(filter(None, found))
+        names = (name_of(service, protocol) for protocol in PROTOCOLS)
+        return frozenset(filter(None, (self._value(BALANCER, name) for name in names)))
 
     def balanced(self) -> set[str]:
         """Return the Services that have a load balancer of ours, as `namespace/name`."""
@@ -170,16 +175,10 @@ class Northbound(Session):
         table = schema.TABLE_OF[type(resource)]
         if (name := getattr(resource, "name", None)) is not None:
             return self._index.uuid(table, name)
-        rows = self._database.rows[table].items()
-        return next(
-            (
-                uuid
-                for uuid, row in rows
-                if encoding.is_ours(row)
-                and encoding.read(table, "", row).key[2:] == resource.key[2:]
-            ),
-            None,
-        )
+        rows, key = self._database.rows[table].items(), resource.key[2:]
+        ours = ((uuid, row) for uuid, row in rows if encoding.is_ours(row))
+        same = (uuid for uuid, row in ours if encoding.read(table, "", row).key[2:] == key)
+        return next(same, None)
 
     def _require_connection(self) -> None:
         if not self.connected:
