@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #ifndef RELEASE
-#define RELEASE "0.1.0"
+#define RELEASE "unknown"
 #endif
 #define DEFAULT_SOCKET "/run/ovnlet/cni.sock"
 #define NEWEST "\"1.1.0\""

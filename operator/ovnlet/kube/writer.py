@@ -1,4 +1,8 @@
-"""The controller's patches: annotations of pods and Nodes, Subnet status and finalizers."""
+"""The controller's patches: annotations of pods and Nodes, Subnet status and finalizers.
+
+Annotations are written by the status subresource, which takes metadata too: the controller then
+needs no right to change what a pod runs, or a Node's taints.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -37,11 +41,10 @@ class Writer:
         """Set all annotations in one patch, only on the object with the claim's UID."""
         body = {"metadata": {"uid": claim.object_uid, "annotations": dict(annotations)}}
         if isinstance(claim, NodeClaim):
-            await self._patch(f"{NODES.path}/{claim.name}", body)
+            path = f"{NODES.path}/{claim.name}"
         else:
-            await self._patch(
-                f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}", body
-            )
+            path = f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}"
+        await self._patch(f"{path}/status", body)
 
     async def status(self, subnet: SubnetObject, status: Mapping[str, Any]) -> None:
         """Merge ``status`` into the Subnet's status."""
