@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ovnlet.core.settings import ControllerSettings, Settings
 
@@ -39,14 +40,20 @@ def _file(model: type[BaseModel], path: Path | None) -> Path | None:
     return path
 
 
-def with_settings(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(
+    model: type[BaseModel], *others: type[BaseModel]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
 
-    ``--config`` is processed before them.
+    A setting that several models have is one flag. ``--config``, a file for ``model``, is processed
+    before them.
     """
+    fields: dict[str, FieldInfo] = {}
+    for each in (model, *others):
+        fields = {**each.model_fields, **fields}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for name, field in reversed(model.model_fields.items()):
+        for name, field in reversed(fields.items()):
             flag = f"--{name.replace('_', '-')}"
             default = (
                 ""
@@ -74,9 +81,10 @@ def read(given: dict[str, Any], model: type[_M]) -> _M:
 
     Raises UsageError that names every wrong setting and what is allowed.
     """
+    known = {name: value for name, value in given.items() if name in model.model_fields}
     try:
         return model.model_validate(
-            {name: value for name, value in given.items() if value is not None}
+            {name: value for name, value in known.items() if value is not None}
         )
     except ValidationError as error:
         wrong = [
@@ -172,20 +180,31 @@ def bundle(file: Path, **given: Any) -> None:
 
 
 @main.command()
-@with_settings(Settings)
+@with_settings(Settings, ControllerSettings)
 @click.option("--cut-off", is_flag=True, help="Remove even while pods run: they lose their network")
 @click.option(
     "--wait", is_flag=True, help="Wait until the agent and all pods are gone, instead of refusing"
 )
-def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Remove what the stand-alone controller made in the cluster, and nothing from this node",
+)
+def uninstall(cut_off: bool, wait: bool, cluster: bool, **given: Any) -> None:
     """Remove everything of ovnlet from this node, and nothing else.
 
-    Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat.
+    Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat. With
+    --cluster it removes the rows in OVN's northbound database, the kinds Subnet and IPPool with all
+    objects, the annotations of Nodes and the Lease instead.
     """
-    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
-    from ovnlet.cli.uninstall import run_uninstall  # noqa: PLC0415
+    name = platform.node().lower()
+    from ovnlet.cli.uninstall import run_cluster_uninstall, run_uninstall  # noqa: PLC0415
 
-    run_uninstall(settings, cut_off=cut_off, wait=wait)
+    if cluster:
+        controller = read({**given, "identity": given["identity"] or name}, ControllerSettings)
+        return run_cluster_uninstall(controller, cut_off=cut_off, wait=wait)
+    settings = read({**given, "node_name": given["node_name"] or name}, Settings)
+    return run_uninstall(settings, cut_off=cut_off, wait=wait)
 
 
 @main.command()

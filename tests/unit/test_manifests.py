@@ -13,7 +13,7 @@ from ovnlet.doctor.server import NEEDED
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 # Patches are no complete objects, and rules are for Prometheus.
-NO_OBJECTS = {"uninstall", "alerts"}
+NO_OBJECTS = {"agents", "alerts"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
 
