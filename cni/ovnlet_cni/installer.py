@@ -40,7 +40,7 @@ def plugin(source: Path) -> bytes:
     """
     content = source.read_bytes()
     if _MARK not in content:
-        raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
+        raise InstallError(f"{source} is not ovnlet's plugin: build that in cni/plugin")
     return content
 
 

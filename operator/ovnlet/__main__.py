@@ -5,94 +5,15 @@ A module that is slow to import is imported by the command that needs it.
 
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
+from ovnlet.cli.options import Command, read, with_settings
 from ovnlet.core.settings import ControllerSettings, Settings
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _file(model: type[BaseModel], path: Path | None) -> Path | None:
-    """Read the settings file as defaults for what neither a flag nor the environment sets.
-
-    Raises BadParameter if it is not a YAML mapping of known settings.
-    """
-    if path is None:
-        return None
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise click.BadParameter(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise click.BadParameter(f"{path} is not a mapping of settings")
-    known = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := known.keys() - model.model_fields.keys():
-        raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
-    click.get_current_context().default_map = known
-    return path
-
-
-def with_settings(
-    model: type[BaseModel], *others: type[BaseModel]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
-
-    A setting that several models have is one flag. ``--config``, a file for ``model``, is processed
-    before them.
-    """
-    fields: dict[str, FieldInfo] = {}
-    for each in (model, *others):
-        fields = {**each.model_fields, **fields}
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for name, field in reversed(fields.items()):
-            flag = f"--{name.replace('_', '-')}"
-            default = (
-                ""
-                if field.is_required() or field.default is None
-                else f" [default: {field.default}]"
-            )
-            command = click.option(
-                flag, name, envvar=f"OVNLET_{name.upper()}", help=f"{field.description}{default}"
-            )(command)
-        return click.option(
-            "--config",
-            type=click.Path(path_type=Path),
-            envvar="OVNLET_CONFIG",
-            callback=lambda _context, _parameter, path: _file(model, path),
-            is_eager=True,
-            expose_value=False,
-            help="Read settings from this YAML file; flags and variables OVNLET_<NAME> override it",
-        )(command)
-
-    return decorate
-
-
-def read(given: dict[str, Any], model: type[_M]) -> _M:
-    """Return the validated settings.
-
-    Raises UsageError that names every wrong setting and what is allowed.
-    """
-    known = {name: value for name, value in given.items() if name in model.model_fields}
-    try:
-        return model.model_validate(
-            {name: value for name, value in known.items() if value is not None}
-        )
-    except ValidationError as error:
-        wrong = [
-            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}"
-            + ("" if e["type"] == "missing" else f" (it is {e['input']!r})")
-            for e in error.errors()
-        ]
-        raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 
 class _Lazy(click.Group):
@@ -128,7 +49,7 @@ def main() -> None:
     """Run the networking agent of a Kubernetes node with OVS/OVN, or the stand-alone controller."""
 
 
-@main.command()
+@main.command(cls=Command)
 @with_settings(Settings)
 def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
@@ -139,7 +60,7 @@ def agent(**given: Any) -> None:
     sys.exit(serve(settings))
 
 
-@main.command()
+@main.command(cls=Command)
 @with_settings(Settings)
 @click.option(
     "-o",
@@ -160,7 +81,7 @@ def doctor(output: str, **given: Any) -> None:
     sys.exit(report(settings, output))
 
 
-@main.command()
+@main.command(cls=Command)
 @with_settings(Settings)
 @click.argument(
     "file",
@@ -179,7 +100,7 @@ def bundle(file: Path, **given: Any) -> None:
     write_bundle(settings, file)
 
 
-@main.command()
+@main.command(cls=Command)
 @with_settings(Settings, ControllerSettings)
 @click.option("--cut-off", is_flag=True, help="Remove even while pods run: they lose their network")
 @click.option(
@@ -207,7 +128,7 @@ def uninstall(cut_off: bool, wait: bool, cluster: bool, **given: Any) -> None:
     return run_uninstall(settings, cut_off=cut_off, wait=wait)
 
 
-@main.command()
+@main.command(cls=Command)
 @with_settings(ControllerSettings)
 def controller(**given: Any) -> None:
     """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""

@@ -175,7 +175,7 @@ async def test_a_running_plugin_is_replaced(
 
 def test_something_else_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "ovnlet").write_text("#!/bin/sh\n")
-    with pytest.raises(InstallError, match="not the ovnlet plugin"):
+    with pytest.raises(InstallError, match="not ovnlet's plugin"):
         install_plugin(tmp_path / "ovnlet", tmp_path / "bin")
     assert not (tmp_path / "bin").exists()
 

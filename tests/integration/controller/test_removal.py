@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from integration.controller.admin import MERGE, SUBNETS, ClusterAdmin, until
+from integration.controller.admin import MERGE, PODS, SUBNETS, ClusterAdmin, until
 from integration.controller.replicas import SYSTEM, Replicas
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -123,8 +123,7 @@ async def installed(empty: Bed, tmp_path: Path) -> AsyncIterator[Installation]:
         await admin.allocated("web-0", "web-1")
         yield Installation(bed, admin, replicas, before)
         await asyncio.to_thread(replicas.stop)
-        for pod in ("web-0", "web-1"):
-            bed.kubectl("delete", "pod", pod, "--ignore-not-found", "--force", "--grace-period=0")
+        await admin.do("DELETE", PODS, params={"gracePeriodSeconds": "0"})
         await admin.do("DELETE", "/api/v1/nodes")
 
 
@@ -186,9 +185,7 @@ async def test_e14_what_is_not_ours_is_named_and_nothing_is_removed(
     installed.replicas.kill("a")
     await admin.nbctl("lsp-add", "second", "somebody")
     code, _, why = await installed.uninstall("--cut-off")
-    assert (code, "second has the port somebody, which ovnlet did not make" in why) == (1, True), (
-        why
-    )
+    assert (code, "second has the port somebody, which is not ours" in why) == (1, True), why
     assert "second" in await admin.nbctl("ls-list")
     await admin.nbctl("lsp-del", "somebody")
     both = {"metadata": {"finalizers": ["ovnlet.io/subnet", "other.io/hold"]}}

@@ -89,7 +89,7 @@ def _refuse_foreign_ports(database: Any) -> None:
             for port in getattr(row, column, ()):
                 if MARK not in port.external_ids:
                     raise Taken(
-                        f"{table} {row.name} has the port {port.name}, which ovnlet did not make: "
+                        f"{table} {row.name} has the port {port.name}, which is not ours: "
                         "remove that first"
                     )
 
@@ -101,8 +101,8 @@ def _delete(database: Any) -> list[str]:
     for table, row in list(_ours(database)):
         # Rows of the other tables go with the row that refers to them.
         if database.tables[table].is_root:
-            row.delete()
             done.append(f"{table} {getattr(row, 'name', row.uuid)}")
+            row.delete()
     for row in database.tables["NB_Global"].rows.values():
         for key in [each for each in row.external_ids if each.startswith(MARK)]:
             row.delkey(_MAP, key)
