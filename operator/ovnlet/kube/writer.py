@@ -66,5 +66,13 @@ class Writer:
                     self._http, "PATCH", f"{self._access.server}{path}", json=body, headers=_MERGE
                 )
             except ApiFault as fault:
-                if fault.status not in (404, 409):  # gone, or another UID under that name
+                if not _is_gone(fault):
                     raise
+
+
+def _is_gone(fault: ApiFault) -> bool:
+    """Return whether the object is gone, or another one has its name.
+
+    Another UID is a conflict or, by the rule that it cannot be changed, an invalid object.
+    """
+    return fault.status in (404, 409) or (fault.status == 422 and "metadata.uid" in str(fault))
