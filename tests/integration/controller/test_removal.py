@@ -26,8 +26,10 @@ KINDS = ("subnets.kubeovn.io", "ippools.kubeovn.io")
 FOREIGN = (
     "ls-add theirs -- lsp-add theirs theirs-1 -- lr-add their-router"
     " -- lr-route-add their-router 203.0.113.0/24 192.0.2.1"
+    " -- lb-add their-lb 203.0.113.9:80 192.0.2.9:80"
     " -- set nb_global . external_ids:other=kept"
 )
+SERVICE = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
 Inventory = dict[str, Any]
 
 
@@ -119,10 +121,12 @@ async def installed(empty: Bed, tmp_path: Path) -> AsyncIterator[Installation]:
         await admin.subnet("second", "10.17.0.0/24")
         await admin.pool("reserved", "ovn-default", "10.16.9.0/24")
         await admin.ready("ovn-default")
+        await admin.do("POST", "/api/v1/namespaces/default/services", json=SERVICE)
         await admin.pods(["web-0", "web-1"])
         await admin.allocated("web-0", "web-1")
         yield Installation(bed, admin, replicas, before)
         await asyncio.to_thread(replicas.stop)
+        await admin.do("DELETE", "/api/v1/namespaces/default/services/web")
         await admin.do("DELETE", PODS, params={"gracePeriodSeconds": "0"})
         await admin.do("DELETE", "/api/v1/nodes")
 
@@ -137,6 +141,8 @@ async def test_e14_refused_while_it_is_used_then_nothing_of_ours_is_left(
 ) -> None:
     admin, replicas = installed.admin, installed.replicas
     used = await inventory(admin)
+    assert len(used["rows"]["load_balancer_group"]) == 1
+    assert len(used["rows"]["load_balancer"]) > 1, "ours beside theirs"
     code, _, why = await installed.uninstall()
     assert (code, "the controller a leads: delete its Deployment first" in why) == (1, True), why
     replicas.kill("a")  # without notice: its Lease lasts for some seconds more

@@ -1,6 +1,7 @@
 """Removal of everything of ours from the northbound database, whatever table it is in.
 
 It needs no running controller: rows are found by their mark, in every table of the server's schema.
+The group of load balancers, which can have no mark, is found by its name.
 """
 
 import time
@@ -14,11 +15,12 @@ from ovs.stream import Stream
 from ovsdbapp.backend.ovs_idl import idlutils
 
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.resources.northbound import MARK
+from ovnlet.core.resources.northbound import GROUP, MARK
 from ovnlet.core.settings import ControllerSettings
 
 _DATABASE = "OVN_Northbound"
 _MAP = "external_ids"
+_GROUPS = "Load_Balancer_Group"
 # The columns by which a switch or router contains rows. OVSDB deletes these together with it.
 _CONTAINED = ("ports",)
 
@@ -37,7 +39,7 @@ def remove_rows(settings: ControllerSettings, timeout: float) -> list[str]:
         raise NotReady(f"the northbound database {settings.ovn_nb}: {error}") from error
     for name, table in helper.schema_json["tables"].items():
         wanted = {_MAP, "name", *_CONTAINED} & table["columns"].keys()
-        if _MAP in wanted:
+        if _MAP in wanted or name == _GROUPS:
             helper.register_columns(name, sorted(wanted))
     database = idl.Idl(settings.ovn_nb, helper)
     try:
@@ -78,7 +80,7 @@ def _ours(database: Any) -> Iterator[tuple[str, Any]]:
     """Yield our rows, each with its table's name."""
     for name, table in database.tables.items():
         for row in table.rows.values():
-            if MARK in row.external_ids:
+            if row.name == GROUP if name == _GROUPS else MARK in row.external_ids:
                 yield name, row
 
 
