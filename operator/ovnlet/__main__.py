@@ -49,7 +49,13 @@ def main() -> None:
     """Run the networking agent of a Kubernetes node with OVS/OVN, or the stand-alone controller."""
 
 
-@main.command(cls=Command)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet agent --node-name n0": "serve node n0, repair drift, install no CNI files",
+        "ovnlet agent --node-name n0 --repair report": "only report drift",
+    },
+)
 @with_settings(Settings)
 def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
@@ -60,7 +66,13 @@ def agent(**given: Any) -> None:
     sys.exit(serve(settings))
 
 
-@main.command(cls=Command)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet doctor": "the faults of this node, each with its fix",
+        "ovnlet doctor -o json": "the same for a program",
+    },
+)
 @with_settings(Settings)
 @click.option(
     "-o",
@@ -81,7 +93,13 @@ def doctor(output: str, **given: Any) -> None:
     sys.exit(report(settings, output))
 
 
-@main.command(cls=Command)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet bundle report.tar.gz": "into a file",
+        "ovnlet bundle - | tar --list --gzip": "what would be in it",
+    },
+)
 @with_settings(Settings)
 @click.argument(
     "file",
@@ -100,7 +118,13 @@ def bundle(file: Path, **given: Any) -> None:
     write_bundle(settings, file)
 
 
-@main.command(cls=Command)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet uninstall --wait": "once the agent and all pods are gone",
+        "ovnlet uninstall --cluster --wait": "what the controller made, once nobody uses it",
+    },
+)
 @with_settings(Settings, ControllerSettings)
 @click.option("--cut-off", is_flag=True, help="Remove even while pods run: they lose their network")
 @click.option(
@@ -128,7 +152,12 @@ def uninstall(cut_off: bool, wait: bool, cluster: bool, **given: Any) -> None:
     return run_uninstall(settings, cut_off=cut_off, wait=wait)
 
 
-@main.command(cls=Command)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet controller --identity a --ovn-nb tcp:192.0.2.1:6641": "a replica",
+    },
+)
 @with_settings(ControllerSettings)
 def controller(**given: Any) -> None:
     """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""

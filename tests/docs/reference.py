@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ovnlet.__main__ import main
 from ovnlet.agent.cni_service import ANSWERS
 from ovnlet.agent.metrics import Metrics
+from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT, FAULTY
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.core.settings import ControllerSettings, Settings
@@ -21,6 +22,12 @@ from ovnlet_cni.errors import Code
 MESSAGES: dict[str, dict[str, list[str]]] = yaml.safe_load(
     (Path(__file__).parent / "errors.yaml").read_text()
 )
+# The examples that no test runs on a node, and why.
+NOT_RUN = {
+    "agent": "it serves until it is stopped; each agent of the tests is started so",
+    "controller": "it serves until it is stopped; each replica of the tests is started so",
+    "uninstall": "tests/integration/cni/agent/test_uninstall.py and controller/test_removal.py do",
+}
 # The settings models of the commands, each with a setting that the other one does not have.
 MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
 
@@ -105,7 +112,23 @@ def command_line() -> str:
                 lines.append(f"- {shown}: {parameter.help}{default}")
             else:
                 lines.append(f"- `{parameter.make_metavar(context)}`")
+        lines += _examples(name, command)
     return "\n".join(lines) + "\n"
+
+
+def _examples(name: str, command: click.Command) -> list[str]:
+    """Return a command's examples as a block that a test runs on a node with a pod web-0."""
+    assert isinstance(command, Command), f"{name} has no examples"
+    assert command.examples, name
+    mark = NOT_RUN.get(name)
+    block = [line for call, what in command.examples.items() for line in (f"# {call}  # {what}",)]
+    return [
+        "",
+        f"<!-- {f'not run: {mark}' if mark else 'run: cli'} -->",
+        "```console",
+        *block,
+        "```",
+    ]
 
 
 def metrics() -> str:

@@ -1,6 +1,7 @@
 """Settings on the command line: shown in groups, and refused in words."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovnlet.__main__ import main
-from ovnlet.cli.options import GROUPS, metavar, read
+from ovnlet.cli.options import GROUPS, Command, metavar, read
 from ovnlet.core.settings import ControllerSettings, Settings
 
 MODELS = (Settings, ControllerSettings)
@@ -61,10 +62,25 @@ def test_help_shows_groups_and_what_a_value_is(command: str) -> None:
     assert " TEXT" not in shown
     titles = [line[:-1] for line in shown.splitlines() if re.fullmatch(r"\S.*:", line)]
     assert titles[0] == "Options"
-    assert set(titles[1:]) <= set(GROUPS)
+    assert set(titles[1:-1]) <= set(GROUPS)
     assert "The cluster" in titles
+    assert titles[-1] == "Examples"
     if command != "controller":
         assert re.search(r"--repair fix\|report\|off", shown)
+
+
+@pytest.mark.parametrize("name", main.list_commands(click.Context(main)))
+def test_each_command_has_examples_that_it_takes(name: str) -> None:
+    context = click.Context(main, info_name="ovnlet")
+    command = main.get_command(context, name)
+    assert isinstance(command, Command)
+    assert command.examples
+    shown = CliRunner().invoke(main, [name, "--help"]).output
+    for call in command.examples:
+        assert call in shown
+        words = shlex.split(call.partition("|")[0])
+        assert words[:2] == ["ovnlet", name]
+        command.make_context(name, words[2:], parent=context)
 
 
 @pytest.mark.parametrize("model", MODELS)

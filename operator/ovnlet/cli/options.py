@@ -57,7 +57,24 @@ _NUMBERS: Mapping[str, str] = {"mtu": "0, or 1280 to 65535"}
 
 
 class Command(click.Command):
-    """A command whose settings `--help` shows in groups, behind its other options."""
+    """A command whose settings `--help` shows in groups, behind its other options.
+
+    ``examples`` are calls, each with what it is for.
+    """
+
+    def __init__(
+        self, *args: Any, examples: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = dict(examples or {})
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, one below the other."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for call, what in self.examples.items():
+                    formatter.write_text(f"# {what}")
+                    formatter.write(f"{'':{formatter.current_indent}}{call}\n")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of the command, then one section for each group of settings."""
