@@ -13,6 +13,7 @@ EXAMPLES = [
     for typed in block.typed
 ]
 # The doctor finds faults of the test's node: no CNI files are installed there.
+MAY_PRINT_NOTHING = {"plan", "apply", "events"}
 GOOD = {"doctor": (0, FAULTY), "plan": (0, DIFFERENT)}
 
 
@@ -33,5 +34,5 @@ async def test_each_example_works_on_a_node_with_a_pod(node: AgentNode) -> None:
         outcome = await run(node.space.path("/"), ["bash", "-euo", "pipefail", "-c", script], env)
         allowed = GOOD.get(example.split()[1], (0,))
         assert outcome.exit_code in allowed, (example, outcome)
-        assert outcome.stdout, example
+        assert outcome.stdout or example.split()[1] in MAY_PRINT_NOTHING, example
         print(example, outcome.exit_code, len(outcome.stdout))
