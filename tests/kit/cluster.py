@@ -126,6 +126,17 @@ class Cluster:
         return [(reason, text) for about, reason, text in self.events if about == name]
 
 
+class _Leading:
+    """A term that no other replica ends."""
+
+    number = 1
+
+    async def advance(self, least: int, /) -> int:
+        """Raise the number."""
+        self.number = max(self.number, least)
+        return self.number
+
+
 class Term:
     """One controller that leads: the real one, on the cluster in memory."""
 
@@ -133,7 +144,7 @@ class Term:
         self.cluster = cluster
         given = ControllerSettings.model_validate({"identity": "a", **settings})
         access = cast(Any, SimpleNamespace(server="https://192.0.2.1"))
-        self.controller = Controller(given, access, HttpEndpoints("127.0.0.1:0"))
+        self.controller = Controller(given, access, HttpEndpoints("127.0.0.1:0"), _Leading())
         self.northbound = MemoryNorthbound(cluster.database)
         self.northbound.changed = self.controller._row_changed
         made: Any = self.controller

@@ -103,6 +103,9 @@ class MemoryNorthbound:
     async def ready(self) -> None:
         """Return at once: it is connected."""
 
+    async def lead(self, term: object, /) -> None:
+        """Return at once: nobody else writes."""
+
     def _own(self, what: str, name: str) -> None:
         if name in self.database.foreign:
             raise Taken(f"{what} {name} was not made by ovnlet")

@@ -13,7 +13,7 @@ from ovnlet.controller.context import NETWORK, ControllerContext
 from ovnlet.core import topology
 from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.ipam import subnets
-from ovnlet.core.ipam.claims import bound
+from ovnlet.core.ipam.claims import NodeClaim, bound
 from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Rows, Switch, SwitchPort
@@ -51,7 +51,7 @@ class Subnets:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
-        self._warned: dict[str, str] = {}  # the last warning, by Subnet
+        self._warned: dict[tuple[str, str], str] = {}  # the last warning, by kind and name
 
     def update_usable(self) -> None:
         """Validate all specifications together. Of two that clash, the older Subnet is accepted."""
@@ -192,10 +192,7 @@ class Subnets:
     async def _status(self, body: SubnetObject, verdict: _Verdict, ports: list[SwitchPort]) -> None:
         """Report whether the specification is valid and whether the switch exists."""
         why, subnet = verdict.why, self._context.usable.get(body.name)
-        if why:
-            self._warn(body, verdict.reason, why)
-        else:
-            self._warned.pop(body.name, None)
+        self._warn(body, verdict.reason, why)
         ready = subnet is not None and self._context.northbound.has(switch=body.name)
         state = f"logical switch {body.name} {'exists' if ready else 'does not exist'}"
         conditions = {
@@ -274,21 +271,29 @@ class Subnets:
         return None
 
     def _members(self) -> list[topology.Member]:
-        """Return the nodes whose port in the join subnet is pinned."""
+        """Return the nodes whose port in the join subnet is pinned.
+
+        Report the InternalIPs that are ignored as Events on their Nodes.
+        """
         members = []
-        for node in self._context.nodes:
+        nodes = list(self._context.nodes)
+        own, ignored = topology.internal_addresses({each.name: each.internal for each in nodes})
+        for node in nodes:
+            self._warn(node, "InternalIPIgnored", ignored.get(node.name, ""))
             try:
                 seen = self._context.northbound.port(node.port)
             except Taken:  # the pass of the Node reports it
                 continue
             if seen is not None and (binding := bound(seen.port.addresses)):
                 addresses = tuple(map(str, binding.addresses))
-                members.append(topology.Member(node.port, addresses, node.internal))
+                members.append(topology.Member(node.port, addresses, own[node.name]))
         return members
 
-    def _warn(self, body: SubnetObject, reason: str, why: str) -> None:
-        """Log and record a Warning Event, once until the reason changes."""
-        if self._warned.get(body.name) != why:
-            self._warned[body.name] = why
-            log.warning(why, subnet=body.name, reason=reason)
-            self._context.record(body, "Warning", reason, why)
+    def _warn(self, subject: SubnetObject | NodeClaim, reason: str, why: str) -> None:
+        """Log and record a Warning Event, once until the reason changes or is empty."""
+        key = (subject.kind, subject.name)
+        if self._warned.get(key, "") != why:
+            self._warned[key] = why
+            if why:
+                log.warning(why, kind=subject.kind, name=subject.name, reason=reason)
+                self._context.record(subject, "Warning", reason, why)

@@ -53,3 +53,7 @@ class NotConverged(OvnletError):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         super().__init__("not converged, left to do: " + "; ".join(map(str, plan)))
+
+
+class InUse(OvnletError):
+    """The administrator must act before a removal: an agent, a controller or pods still run."""

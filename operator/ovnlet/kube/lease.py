@@ -42,13 +42,14 @@ class Lease:
         self.leader = ""
         self.number = 0
 
-    async def acquire(self, able: Callable[[], Awaitable[None]]) -> None:
+    async def acquire(self, able: Callable[[], Awaitable[None]] | None = None) -> None:
         """Wait until this replica leads. Retries without end while the API server is away.
 
         Before each attempt it waits for ``able()``: until this replica could do a leader's work.
         """
         while True:
-            await able()
+            if able is not None:
+                await able()
             try:
                 if await self._try():
                     log.info("leading", identity=self._identity, term=self.number)
