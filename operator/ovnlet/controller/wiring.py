@@ -222,7 +222,7 @@ class Controller:
         """Restore after each new session with the database."""
         self.restoring.set()
 
-    def _row_changed(self, name: str, switch: str, _freed: bool) -> None:
+    def _row_changed(self, name: str, switch: str) -> None:
         """Request passes after one of our rows changed.
 
         ``name`` is a port, or empty for a switch or the router.
