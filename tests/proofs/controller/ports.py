@@ -1,7 +1,8 @@
 """Ports of pods: how long a thousand of them take, what waiting ones cost, and a restart with many.
 
-What the controller writes is read from the northbound database's own log, whose records name the
-program that wrote them only for ovn-northd.
+What the controller writes is read from the northbound database's own log. A record that only sets
+columns which ovn-northd writes is not counted, nor one of the whole database's row, which has the
+leader's term.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL}
 PODS = "/api/v1/namespaces/default/pods"
 SUBNETS, POOLS = "/apis/kubeovn.io/v1/subnets", "/apis/kubeovn.io/v1/ippools"
 OVN = "ovn.kubernetes.io"
+# The columns of a port that ovn-northd sets.
+_NORTHD = {"dynamic_addresses", "up"}
 Object = dict[str, Any]
 
 
@@ -245,8 +248,14 @@ def _written(bed: Bed) -> int:
     """Return how many transactions of others than ovn-northd the database's log has."""
     assert bed.control is not None
     path = bed.control.path("/var/lib/ovn/ovnnb_db.db")
-    count = 0
-    for line in Path(path).read_text().splitlines():
-        if line.startswith("{"):
-            count += '"_comment":"ovn-northd"' not in line and '"_date"' in line
-    return count
+    lines = Path(path).read_text().splitlines()
+    return sum(_is_ours(json.loads(line)) for line in lines if line.startswith("{"))
+
+
+def _is_ours(record: Object) -> bool:
+    """Return whether a record of the log is of another program than ovn-northd."""
+    tables = {name: rows for name, rows in record.items() if isinstance(rows, dict)}
+    if "_date" not in record or "tables" in tables:
+        return False  # the schema
+    rows = [r for name, each in tables.items() if name != "NB_Global" for r in each.values()]
+    return any(row is None or not row.keys() <= _NORTHD for row in rows)
