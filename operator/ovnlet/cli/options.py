@@ -38,7 +38,7 @@ SHAPES: Mapping[str, str] = {
     "NAME": "lower-case letters, digits, - and ., a letter or digit first and last",
     "ID": "text without slashes and white space",
     "LINK": "a link name of at most 15 characters, without slashes and white space",
-    "ADDRESS": "an IPv4 or IPv6 address",
+    "ADDRESS": "an IPv4 or IPv6 address, or InternalIP",
     "PREFIXES": "prefixes such as 10.16.0.0/16, comma separated, none of them /0",
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
     "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
@@ -51,6 +51,7 @@ _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("cluster_cidrs", "join_cidr"), "PREFIXES"),
     **dict.fromkeys(("http", "listen"), "HOST:PORT"),
     **{"bridge": "LINK", "system_id": "ID", "api_server": "URL", "cluster_router": "ROUTER"},
+    "encap_ip": "ADDRESS",
 }
 # Numbers whose bounds are not one range.
 _NUMBERS: Mapping[str, str] = {"mtu": "0, or 1280 to 65535"}
@@ -154,8 +155,6 @@ def metavar(name: str, field: FieldInfo) -> str:
             return "NUMBER"
         case "float":
             return "SECONDS"
-        case "IPvAnyAddress":
-            return "ADDRESS"
         case _:
             return _SHAPE_OF.get(name, "PATH")
 

@@ -3,10 +3,10 @@
 They are read once at start and never change.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
@@ -49,7 +49,7 @@ class Settings(BaseModel):
     encap_type: Literal["geneve", "vxlan", "stt"] | None = Field(
         None, description="encapsulation of the tunnels; default: the value in OVSDB"
     )
-    encap_ip: IPvAnyAddress | Literal["InternalIP"] | None = Field(
+    encap_ip: str | None = Field(
         None,
         description="this node's tunnel address, or InternalIP for that of its Node; "
         "the Node's annotation ovnlet.io/encap-ip takes precedence; default: the value in OVSDB",
@@ -125,6 +125,11 @@ class Settings(BaseModel):
             raise ValueError("0, or at least 1280: the kernel disables IPv6 on a link with less")
         return value
 
+    @field_validator("encap_ip")
+    @classmethod
+    def _check_encap_ip(cls, value: str | None) -> str | None:
+        return value if value in (None, INTERNAL_IP) else str(ip_address(str(value)))
+
     @field_validator("bridge")
     @classmethod
     def _check_bridge(cls, value: str) -> str:
@@ -154,9 +159,7 @@ class Settings(BaseModel):
             "ovn-encap-ip": self.encap_ip,
         }
         return {
-            key: str(value)
-            for key, value in given.items()
-            if value is not None and value != INTERNAL_IP
+            key: value for key, value in given.items() if value is not None and value != INTERNAL_IP
         }
 
 
