@@ -196,7 +196,10 @@ async def _admin(bed: Bed) -> AsyncIterator[Admin]:
 
 @contextmanager
 def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run a controller until the end of the block, which kills it. Yield it and its address."""
+    """Run a controller until the end of the block, which stops it in good order: it frees its Lease.
+
+    Yield it and its address.
+    """
     assert bed.control is not None
     listen = f"127.0.0.1:{startup.free_ports()[0]}"
     flags = {
@@ -204,7 +207,7 @@ def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         "kubeconfig": bed.kubeconfig,
         "ovn-nb": f"unix:{bed.control.path('/run/ovn/ovnnb_db.sock')}",
         "listen": listen,
-        "lease-seconds": 2,
+        "lease-seconds": 15,
     }
     words = [sys.executable, "-m", "ovnlet", "controller"]
     with ExitStack() as stack:
@@ -218,8 +221,8 @@ def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         try:
             yield process, listen
         finally:
-            process.kill()
-            process.wait(10)
+            process.terminate()
+            process.wait(30)
 
 
 def _leads(listen: str) -> bool:
