@@ -196,9 +196,9 @@ async def _admin(bed: Bed) -> AsyncIterator[Admin]:
 
 @contextmanager
 def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run a controller until the end of the block, which stops it in good order: it frees its Lease.
+    """Run a controller until the end of the block, and yield it and its address.
 
-    Yield it and its address.
+    It is stopped in good order, so that it frees its Lease.
     """
     assert bed.control is not None
     listen = f"127.0.0.1:{startup.free_ports()[0]}"
