@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -86,13 +87,13 @@ def run(name: str, size: Size) -> list[Measure]:
 
 async def _measure(bed: Bed, size: Size) -> list[Measure]:
     async with _admin(bed) as admin:
-        with _controller(bed):
+        with _controller(bed) as (process, _):
             await admin.create(
                 SUBNETS, "Subnet", "pods", cidrBlock="10.16.0.0/16,fd00:16::/64", default=True
             )
             await _until(lambda: _has_switch(bed), "the switch")
             with progress.step(f"{size.burst} pods at once"):
-                rows = await _burst(bed, admin, size)
+                rows = await _burst(bed, admin, size, process.pid)
             with progress.step("five pods that wait for an IPPool"):
                 rows += await _pool(bed, admin)
             with progress.step(f"{size.many} pods"):
@@ -104,8 +105,8 @@ async def _measure(bed: Bed, size: Size) -> list[Measure]:
             return [*rows, *await _restart(bed, size)]
 
 
-async def _burst(bed: Bed, admin: Admin, size: Size) -> list[Measure]:
-    before = _written(bed)
+async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
+    before, spent = _written(bed), _cpu(pid)
     names = [f"p{number}" for number in range(size.burst)]
     began = time.monotonic()
     watch = asyncio.create_task(_annotated(admin, len(names)))
@@ -118,6 +119,7 @@ async def _burst(bed: Bed, admin: Admin, size: Size) -> list[Measure]:
     return [
         Measure(f"{PREFIX} {what}, all annotated after the first POST", round(last, 2), "s", 5.0),
         Measure(f"{PREFIX} {what}, all created after", round(made, 2), "s", None),
+        Measure(f"{PREFIX} {what}, the controller's CPU", round(_cpu(pid) - spent, 2), "s", None),
         Measure(f"{PREFIX} {what}, per second", round(size.burst / last), "pods/s", None),
         Measure(f"{PREFIX} {what}, transactions", _written(bed) - before, "", None),
         Measure(f"{PREFIX} {what}, addresses and MACs that two have", duplicates, "", 0.0),
@@ -145,7 +147,7 @@ async def _restart(bed: Bed, size: Size) -> list[Measure]:
     began = time.monotonic()
     with _controller(bed) as (process, listen):
         await _until(lambda: _leads(listen), "a leader", 60)
-        seconds = time.monotonic() - began
+        seconds, spent = time.monotonic() - began, _cpu(process.pid)
         await asyncio.sleep(15)  # all passes, and the first resync
         written = _written(bed) - before
         text = Path(f"/proc/{process.pid}/status").read_text()
@@ -153,6 +155,7 @@ async def _restart(bed: Bed, size: Size) -> list[Measure]:
     what = f"restart with {size.many} ports"
     return [
         Measure(f"{PREFIX} {what}, until it leads", round(seconds, 2), "s", 10.0),
+        Measure(f"{PREFIX} {what}, the controller's CPU until then", round(spent, 2), "s", None),
         Measure(f"{PREFIX} {what}, transactions", written, "", 0.0),
         Measure(f"{PREFIX} {what}, RSS", round(mib, 1), "MiB", None),
     ]
@@ -223,6 +226,12 @@ def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+def _cpu(pid: int) -> float:
+    """Return the processor time of a process in seconds: its own share of a busy machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _leads(listen: str) -> bool:
