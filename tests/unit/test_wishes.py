@@ -214,7 +214,7 @@ async def test_thousands_of_passes_do_not_keep_the_leader_from_its_lease(cluster
         passes += 1
 
     term = Term(cluster)
-    term.controller.endpoints.passed = passed  # type: ignore[method-assign]
+    term.controller.endpoints.passed = passed  # type: ignore[assignment,method-assign]
     async with term:
         while passes < 1000:
             before = passes
