@@ -113,7 +113,7 @@ def _slice(number: int, size: Size) -> Object:
 
 @contextmanager
 def _controller(bed: Bed) -> Iterator[Controller]:
-    """Run a controller until the end of the block, which kills it."""
+    """Run a controller until the end of the block, which ends it as a rollout does."""
     assert bed.control is not None
     listen = f"127.0.0.1:{startup.free_ports()[0]}"
     flags = {
@@ -121,7 +121,6 @@ def _controller(bed: Bed) -> Iterator[Controller]:
         "kubeconfig": bed.kubeconfig,
         "ovn-nb": f"unix:{bed.control.path('/run/ovn/ovnnb_db.sock')}",
         "listen": listen,
-        "lease-seconds": 2,
     }
     words = [sys.executable, "-m", "ovnlet", "controller"]
     with ExitStack() as stack:
@@ -135,8 +134,8 @@ def _controller(bed: Bed) -> Iterator[Controller]:
         try:
             yield Controller(process, listen)
         finally:
-            process.kill()
-            process.wait(10)
+            process.terminate()
+            process.wait(30)
 
 
 def _listed(bed: Bed, size: Size) -> float:
