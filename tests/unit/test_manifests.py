@@ -104,7 +104,19 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
             for group in rule["apiGroups"]
             for what in rule["resources"]
         }
+        # No watch: the controller only asks whether Kube-OVN's is there.
+        granted -= {("apps", "deployments")} if verb == "list" else set()
         assert granted == {(kind.group, kind.plural) for kind in kinds}, verb
+
+
+@pytest.mark.review2
+def test_the_lease_is_in_the_namespace_of_the_installation_e13() -> None:
+    """kustomize moves the Role to the user's namespace; the setting has to follow."""
+    (deployment,) = read(MANIFESTS / "standalone/controller.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each for each in container["env"]}
+    field = given["OVNLET_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.namespace"
 
 
 def test_the_agent_has_the_capabilities_that_the_doctor_looks_for_and_no_other() -> None:

@@ -84,7 +84,9 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     if v4 is not None:
         config["subnet"] = str(v4)
         own = [str(gateway) for gateway in subnet.gateways if gateway.version == 4]
-        kept = dict.fromkeys(map(str, (*subnet.excluded, *subnet.reserved)))
+        # OVN takes IPv4 addresses only. It derives IPv6 addresses from MACs, never in turn.
+        ranges = [r for r in (*subnet.excluded, *subnet.reserved) if r.first.version == 4]
+        kept = dict.fromkeys(map(str, ranges))
         config["exclude_ips"] = " ".join([*own, *(each for each in kept if each not in own)])
     if (v6 := prefix6(subnet)) is not None:
         config["ipv6_prefix"] = str(v6.network_address)

@@ -6,17 +6,16 @@ The group of load balancers, which can have no mark, is found by its name.
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ovs import poller
 from ovs.db import idl
-from ovs.stream import Stream
 from ovsdbapp.backend.ovs_idl import idlutils
 
 from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.resources.northbound import GROUP, MARK
 from ovnlet.core.settings import ControllerSettings
+from ovnlet.drivers.northbound.streams import prepare
 
 _DATABASE = "OVN_Northbound"
 _MAP = "external_ids"
@@ -32,7 +31,7 @@ def remove_rows(settings: ControllerSettings, timeout: float) -> list[str]:
     somebody else; NotReady if the database does not answer within ``timeout`` seconds or refuses.
     """
     deadline = time.monotonic() + timeout
-    _use_keys(settings)
+    prepare(settings)
     try:
         helper = idlutils.get_schema_helper(settings.ovn_nb, _DATABASE)
     except Exception as error:  # the library raises plain exceptions for its own reasons
@@ -48,19 +47,6 @@ def remove_rows(settings: ControllerSettings, timeout: float) -> list[str]:
         return _delete(database)
     finally:
         database.close()
-
-
-def _use_keys(settings: ControllerSettings) -> None:
-    """Use the keys of the settings for ``ssl:``; raise NotReady if one is missing."""
-    if "ssl:" not in settings.ovn_nb:
-        return
-    files = settings.ovn_key, settings.ovn_cert, settings.ovn_ca
-    for file in files:
-        if file is None or not Path(file).is_file():
-            raise NotReady("ovn_nb is ssl: and needs the files ovn_key, ovn_cert and ovn_ca")
-    Stream.ssl_set_private_key_file(settings.ovn_key)
-    Stream.ssl_set_certificate_file(settings.ovn_cert)
-    Stream.ssl_set_ca_cert_file(settings.ovn_ca)
 
 
 def _load(database: Any, deadline: float, remote: str) -> None:
