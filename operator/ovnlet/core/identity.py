@@ -182,6 +182,7 @@ class Pod:
 
     ``uid`` is ``metadata.uid`` or, for a static pod, its annotation
     ``kubernetes.io/config.mirror``: that is the UID which kubelet gives to the runtime.
+    ``deleting`` means that it has a deletionTimestamp.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -192,6 +193,7 @@ class Pod:
     uid: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     object_uid: str = ""
+    deleting: bool = False
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -271,8 +271,11 @@ class Attaching:
             self._passes.add(other.key)
 
     async def _detach(self, attachment: Attachment) -> None:
+        """Remove all of it. What a pass of this attachment waits for ends, but not a removal."""
         record = self._records.get(attachment.key)
         leaving = record.attachment if record else attachment  # a DEL does not name the pod
+        if not self._scope.is_deleted(leaving.key):
+            self._passes.cut_short(leaving.key)
         self._scope.mark_deleted(leaving)
         await self._passes.run(leaving.key)
         self._displace(leaving)

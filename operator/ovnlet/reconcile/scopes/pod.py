@@ -239,6 +239,7 @@ class PodScope:
             allocation.repair or self._repair,
             edited=edited,
             first=record.good is None,
+            leaving=self._is_leaving(attachment),
             problems=allocation.problems,
             notices=notices(allocation, self.host.node, attachment.host_link),
         )
@@ -255,6 +256,11 @@ class PodScope:
         if facts is None:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)
+
+    def _is_leaving(self, attachment: Attachment) -> bool:
+        """Return whether its pod is being deleted, whose logical port may be gone already."""
+        pod = self._state.get(attachment.owner)
+        return pod is not None and pod.deleting and attachment.uid in (None, pod.uid)
 
     def _rank(self, attachment: Attachment) -> tuple[bool, int]:
         """Return the order of precedence: the pod of this UID first, then the last ADD received."""
