@@ -84,6 +84,17 @@ class ClusterView:
         """Return whether all Subnets are known and none has this name."""
         return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
 
+    def serves(self, provider: str) -> bool:
+        """Return whether a Subnet has this provider, or may have it while not all are known.
+
+        A provider with a third part, such as `n1.default.ovn.net2`, is one of several interfaces
+        in the network without it.
+        """
+        if not self.subnets.complete.is_set():
+            return True
+        known = {str(each.spec.get("provider") or "ovn") for each in self.subnets}
+        return provider in known or provider.rpartition(".")[0] in known
+
     def _refused(self, why: str) -> None:
         """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
         if (node := self.own_node()) is not None:

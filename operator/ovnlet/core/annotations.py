@@ -122,8 +122,13 @@ def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
     return annotations.get(MIRROR_UID, pod_uid)
 
 
-def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
-    """Return in words what an ADD still waits for, or None if the annotations are complete."""
+def wait_reason(
+    annotations: Mapping[str, str], provider: str, *, addresses_only: bool = False
+) -> str | None:
+    """Return in words what an ADD still waits for, or None if the annotations are complete.
+
+    With ``addresses_only``, another plugin makes the interface: it has no route in OVN.
+    """
     for name, meaning in (
         ("ip_address", "no address"),
         ("mac_address", "no MAC"),
@@ -131,7 +136,7 @@ def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
     ):
         if not annotations.get(key(provider, name)):
             return f"{meaning} yet: annotation {key(provider, name)} is missing"
-    for name in _READY:
+    for name in _READY[:1] if addresses_only else _READY:
         if annotations.get(key(provider, name)) != "true":
             return f"annotation {key(provider, name)} is not yet 'true'"
     return None

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validato
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+_LISTEN = r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$"
 _REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
 
 
@@ -70,6 +71,15 @@ class Settings(BaseModel):
     cni_socket: _Path = Field(
         "/run/ovnlet/cni.sock", description="socket that the CNI plugin calls"
     )
+    kube_ovn_socket: _Path | None = Field(
+        None,
+        description="socket of kube-ovn-cni, on which its plugin is answered too; default: none",
+    )
+    kube_ovn_http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
+        None,
+        description="address and port at which dashboards look for kube-ovn-cni's metrics, "
+        "such as 0.0.0.0:10665; default: none",
+    )
     cni_bin_dir: _Path | None = Field(
         None, description="host directory to install the plugin in; default: do not install it"
     )
@@ -78,12 +88,10 @@ class Settings(BaseModel):
         description="host directory to write the CNI configuration to; default: do not write it",
     )
     plugin: _Path = Field("/opt/ovnlet/bin/ovnlet", description="plugin executable to install")
-    http: Annotated[str, Field(pattern=r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$")] | None = (
-        Field(
-            None,
-            description="address and port of probes and metrics, such as 127.0.0.1:9441; "
-            "default: no HTTP",
-        )
+    http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
+        None,
+        description="address and port of probes and metrics, such as 127.0.0.1:9441; "
+        "default: no HTTP",
     )
     kubeconfig: _Path | None = Field(
         None, description="credentials file; default: the pod's service account"

@@ -126,6 +126,7 @@ class PodScope:
         allocation = settled_annotations.settle(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
+        allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
         return network(attachment, allocation, self.host.node), allocation
 
     def wanted(self, key: AttachmentKey, /) -> Network:
@@ -157,12 +158,19 @@ class PodScope:
         record = self._records.get(key)
         return self.missing_inputs_of(record.attachment) if record else "no such attachment"
 
-    def missing_inputs_of(self, attachment: Attachment) -> str | None:
+    def missing_inputs_of(
+        self, attachment: Attachment, *, addresses_only: bool = False
+    ) -> str | None:
         """Return in words what an attachment waits for; None if it waits for nothing."""
         text = self.text(attachment)
         if text is None:
             return "the pod is not known: the API server has not sent it"
-        return annotations.wait_reason(text, attachment.provider)
+        return annotations.wait_reason(text, attachment.provider, addresses_only=addresses_only)
+
+    def allocation(self, attachment: Attachment) -> Allocation:
+        """Return the allocation of an interface that has no record. Raise NotReady or Invalid."""
+        now = self._now(Record(attachment))
+        return annotations.parse(now, attachment.provider, attachment.ifname)
 
     def text(self, attachment: Attachment) -> Mapping[str, str] | None:
         """Return the annotations of the pod, by its UID; None while it is not known.
