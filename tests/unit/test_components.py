@@ -152,3 +152,48 @@ def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: 
 )
 def test_the_guard_knows_each_key(key: str) -> None:
     assert not Guard().allows(pod(**{key: "a"}), pod(**{key: "b"}))
+
+
+PROVIDERS = {
+    "a second network": "n1.default.ovn",
+    "one interface of several in it": "n1.default.ovn.net2",
+    "addresses for another plugin": "vlan.default",
+}
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=list(PROVIDERS))
+@pytest.mark.parametrize("key", ["ip_address", "mac_address", "allocated", "logical_switch"])
+def test_the_guard_knows_the_keys_of_every_network_k8(provider: str, key: str) -> None:
+    """K8: the address of a second interface could be edited by anybody who may edit the pod."""
+    name = f"{provider}.kubernetes.io/{key}"
+
+    def with_value(value: str) -> Object:
+        return {"metadata": {"annotations": {**GIVEN["metadata"]["annotations"], name: value}}}
+
+    for before, after in (
+        (with_value("a"), with_value("b")),
+        (with_value("a"), GIVEN),
+        (GIVEN, with_value("a")),
+    ):
+        assert not Guard().allows(before, after)
+        controller = "system:serviceaccount:kube-system:ovn"
+        assert Guard().allows(before, after, controller)
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize(
+    "name",
+    [
+        "n1.default.ovn.kubernetes.io/ingress_rate",
+        "n1.default.ovn.kubernetes.io/routes",
+        "kubernetes.io/gateway",
+        "example.org/ip_address",
+        "n1.default.ovn.kubernetes.io/ip_address_of_mine",
+    ],
+)
+def test_the_guard_leaves_all_other_keys_to_users_k8(name: str) -> None:
+    """K8: rates and routes of a second network, and what only looks alike, are the users'."""
+    assert Guard().allows(
+        GIVEN, {"metadata": {"annotations": {**GIVEN["metadata"]["annotations"], name: "x"}}}
+    )
