@@ -28,11 +28,13 @@ class Subscriber:
 
     ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
+    ``seen`` gets the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str]], None]
     reached: Callable[[Reach], None]
     edited: Callable[[str], None]
+    seen: Callable[[OwnNode], None] = lambda _: None
 
 
 class ClusterView:
@@ -105,6 +107,7 @@ class ClusterView:
         self._chassis_name.seen(node)
         if node is not None and self._subscriber is not None:
             self._subscriber.annotated(node.annotations)
+            self._subscriber.seen(node)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         edited = now is not None and subnets.facts(was) != subnets.facts(now)

@@ -4,17 +4,22 @@ from collections.abc import Callable
 
 from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.encap import INTERFACE, KEYS, NETWORKS
 from ovnlet.core.settings import Settings
+from ovnlet.drivers.links import addresses
 from ovnlet.drivers.ovs.chassis import ChassisDriver
+from ovnlet.drivers.ovs.encap import EncapDriver
 from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.store.cni_files import CniFiles
 from ovnlet.drivers.store.json_file import JsonFile
+from ovnlet.kube.objects import OwnNode
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.scope import Scope
 from ovnlet.reconcile.scopes.chassis import ChassisScope
 from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.encap import EncapScope
 from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.status import Status
 
@@ -39,7 +44,33 @@ class NodeWide:
             mode=self._settings.chassis,
             repair=self._settings.repair,
             known_as=known_as,
+            without=KEYS if self._settings.encap == "node" else frozenset(),
         )
+
+    def make_encap(self, ovs: Ovs, inputs: JsonFile) -> Callable[[OwnNode], None]:
+        """Make the scope of the tunnels' addresses if it is asked for.
+
+        Return what takes the Node.
+        """
+        settings = self._settings
+        if settings.encap != "node":
+            return lambda _: None
+        scope = self.scopes["encap"] = EncapScope(
+            EncapDriver(ovs, addresses.by_link),
+            inputs,
+            self._loop.passes("encap"),
+            self._status("encap"),
+            given=str(settings.encap_ip or ""),
+            interface=settings.tunnel_interface,
+            repair=settings.repair,
+        )
+
+        def seen(node: OwnNode) -> None:
+            notes = node.annotations
+            interface, networks = (notes.get(name, "") for name in (INTERFACE, NETWORKS))
+            scope.put(interface, networks, node.internal)
+
+        return seen
 
     def make_flows(self, forwarding: Forwarding) -> None:
         """Make the scope of OVN's flows."""

@@ -130,6 +130,7 @@ class Agent:
         self.records = Sandboxes(run_dir / "sandboxes", boot_id())
         self.chassis_file = JsonFile(run_dir / "chassis.json")
         self.node_file = JsonFile(run_dir / "node.json")
+        self.encap_file = JsonFile(run_dir / "encap.json")
 
     def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
@@ -150,6 +151,7 @@ class Agent:
         )
         node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
+        node_seen = node_wide.make_encap(self.ovs, self.encap_file)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
@@ -180,14 +182,16 @@ class Agent:
             subnet=self.cluster.facts,
         )
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
-        for name in ("chassis", "flows", "node", "pod", "cni"):
-            self.loop.keep(name, scopes[name])
+        for name in ("chassis", "encap", "flows", "node", "pod", "cni"):
+            if name in scopes:
+                self.loop.keep(name, scopes[name])
 
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 edited=self.pod_scope.subnet_changed,
+                seen=node_seen,
             )
         )
 
@@ -224,7 +228,10 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=(self.records.restore, self.chassis_file.restore, self.node_file.restore),
+            restores=(
+                self.records.restore,
+                *(each.restore for each in (self.chassis_file, self.node_file, self.encap_file)),
+            ),
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
@@ -247,13 +254,8 @@ class Agent:
             settings.kube_ovn_http, self.verdict, kube_ovn.show, unhealthy
         )
         second = Path(settings.kube_ovn_socket) if settings.kube_ovn_socket else None
-        self.server = Server(
-            service,
-            Path(settings.cni_socket),
-            routes,
-            kube_ovn.counting(self.metrics.served),
-            second,
-        )
+        served = kube_ovn.counting(self.metrics.served)
+        self.server = Server(service, Path(settings.cni_socket), routes, served, second)
 
     def verdict(self) -> Verdict | None:
         """Return why this node cannot attach pods now; None if it can."""

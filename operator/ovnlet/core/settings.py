@@ -51,6 +51,17 @@ class Settings(BaseModel):
     encap_ip: IPvAnyAddress | None = Field(
         None, description="this node's tunnel address; default: the value in OVSDB"
     )
+    encap: Literal["ovsdb", "node"] = Field(
+        "ovsdb",
+        description="where the tunnel address comes from: OVSDB has it, or the Node decides and "
+        "ovn-encap-ip is kept, as by kube-ovn-cni",
+    )
+    tunnel_interface: str = Field(
+        "",
+        description="with `encap: node`, links that have the tunnel address: names or regular "
+        "expressions, comma separated, as kube-ovn-cni's --iface; "
+        "the Node's annotation overrides it",
+    )
     cluster_cidrs: str = Field(
         "",
         description="prefixes of the cluster's subnets, comma separated, "

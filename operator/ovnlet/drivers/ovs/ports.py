@@ -220,17 +220,13 @@ class Ovs:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall(set(operations.uninstalled(steps)))
+        if lost := set(operations.uninstalled(steps)):
+            async with interruptible():
+                await self._recompute()
+            self._tracker.requested(lost)
         blocked = list(operations.blocked(steps))
         if self._forwarding and blocked:
             await self._forwarding.clear_flags(blocked)
-
-    async def _reinstall(self, names: set[str]) -> None:
-        """Have OVN install these ports again."""
-        if names:
-            async with interruptible():
-                await self._recompute()
-            self._tracker.requested(names)
 
     async def caught_up(self) -> None:
         """Wait until ovs-vswitchd has applied the present rows and links.
@@ -238,6 +234,11 @@ class Ovs:
         Raise NotReady if that takes more than two seconds.
         """
         await self._barrier.sync()
+
+    async def set_ids(self, external_ids: Mapping[str, str]) -> None:
+        """Set these keys of Open_vSwitch.external_ids in one transaction. Raise NodeFault."""
+        wanted = dict(external_ids)
+        await self._batcher.commit(lambda: operations.root_ids(wanted, self._index))
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
         """Set OVN's chassis keys and create or correct the bridge.

@@ -31,6 +31,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
     ``given`` are values of the settings, which override any other. A value that no setting gives is
     never invented: a missing one is restored as it was last seen, and one that another program
     wrote counts as last seen. ``known_as`` is called with the system-id after each pass.
+    ``without`` are keys that another scope keeps.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -44,12 +45,13 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         mode: Literal["manage", "observe"],
         repair: Repair = "fix",
         known_as: Callable[[str], None] = lambda _: None,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(identity, status)
         self.host = host
         self._inputs, self._given, self._known_as = inputs, dict(given), known_as
         self._repair: Repair = repair if mode == "manage" else "report"
-        self._owns = mode == "manage"
+        self._owns, self._without = mode == "manage", without
         self._remembered = dict(inputs.read())
 
     def every_key(self) -> Iterator[str]:
@@ -66,7 +68,8 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
     def wanted(self, _: str, /) -> Network:
         """Return what was last seen, overridden by what is there now and by the settings."""
         values = {**self._remembered, **self.host.present(), **self._given}
-        return desired(self.identity.bridge, values, create=self._owns)
+        kept = {name: value for name, value in values.items() if name not in self._without}
+        return desired(self.identity.bridge, kept, create=self._owns)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Write the values that are there now, and report the outcome."""

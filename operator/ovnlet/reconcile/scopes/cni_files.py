@@ -87,8 +87,9 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         return Target(self.identity, self.host.wanted, self._repair, notices=tuple(foreign))
 
     def _taken(self) -> list[Notice]:
-        """Return a notice if the second socket is taken. Look again in a second: nothing tells when
-        a process stops answering.
+        """Return a notice if the second socket is taken.
+
+        Look again in a second: no notification says that a process has stopped answering.
         """
         if not self.host.socket_taken():
             return []
