@@ -151,7 +151,7 @@ class Adds:
     def _reason_to_wait(self, adding: Adding) -> str | None:
         attachment = adding.attachment
         adding.seen = adding.seen or self._scope.text(attachment) is not None
-        return self._scope.missing_inputs_of(attachment, addresses_only=adding.addresses_only)
+        return self._scope.missing_inputs_of(attachment, alone=adding.addresses_only)
 
     async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
         """Raise UnknownSandbox if a list of pods that began after the ADD has not this pod.
