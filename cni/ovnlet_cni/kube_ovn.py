@@ -35,7 +35,7 @@ def read_add(body: bytes) -> Attach:
         pod=request.pod(_text(fields, "pod_name"), "pod_name"),
         netns=_text(fields, "net_ns"),
         provider=netconf.provider(config),
-        routes=netconf.routes(config),
+        routes=netconf.routes(config, direct=True),
         ipam_only=config["type"] != KUBE_OVN,
         config=config,
         container_id=_container_id(fields),

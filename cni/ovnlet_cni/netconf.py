@@ -6,7 +6,7 @@ Every function raises CniError if its part of the configuration is wrong.
 import json
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ovnlet_cni.errors import SUPPORTED_VERSIONS, CniError, Code
 from ovnlet_cni.result import Attached, AttachedRoute, NotAResult, parse
@@ -171,8 +171,11 @@ def provider(config: Config) -> str:
     return stated
 
 
-def routes(config: Config) -> tuple[AttachedRoute, ...]:
-    """Return the routes that the configuration adds to every pod."""
+def routes(config: Config, *, direct: bool = False) -> tuple[AttachedRoute, ...]:
+    """Return the routes that the configuration adds to every pod.
+
+    ``direct`` allows one without a gateway, which is for the plugin that makes the interface.
+    """
     items = config.get("routes")
     if items is None:
         return ()
@@ -182,7 +185,21 @@ def routes(config: Config) -> tuple[AttachedRoute, ...]:
             "routes in the network configuration is not a list",
             _ROUTES_EXAMPLE,
         )
-    return tuple(_route(item) for item in items)
+    return tuple(_direct(item) if direct and _is_direct(item) else _route(item) for item in items)
+
+
+def _is_direct(item: object) -> bool:
+    return isinstance(item, dict) and bool(item.get("dst")) and not item.get("gw")
+
+
+def _direct(item: dict[str, str]) -> AttachedRoute:
+    """Return a route without a gateway."""
+    try:
+        return AttachedRoute(ip_network(item["dst"]))
+    except (ValueError, TypeError) as error:
+        raise CniError(
+            Code.INVALID_CONFIG, f"routes in the network configuration: {error}", _ROUTES_EXAMPLE
+        ) from error
 
 
 def _route(item: object) -> AttachedRoute:

@@ -191,7 +191,7 @@ def _attach(env: Mapping[str, str], config: Config, version: str) -> Attach:
         pod=_arg(args, "K8S_POD_NAME", _POD),
         uid=_arg(args, "K8S_POD_UID", _UID) if args.get("K8S_POD_UID") else None,
         provider=netconf.provider(ours),
-        routes=netconf.routes(ours),
+        routes=netconf.routes(ours, direct=netconf.is_ipam_only(config)),
         mtu=netconf.mtu(ours),
         prev_result=netconf.prev_result(config),
         netns_override=env.get("CNI_NETNS_OVERRIDE", "").upper() in ("1", "TRUE"),

@@ -23,6 +23,7 @@ from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.records import Records
+from ovnlet_cni import netconf
 from ovnlet_cni.errors import CniError, Code, UnknownProvider
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
@@ -133,7 +134,8 @@ class CniService:
         provider = request.provider
         if provider == "ovn":
             return None
-        if self._beside_kube_ovn and request.config.get("type") == "ovnlet":
+        kind = netconf.of_interface(request.config).get("type")
+        if self._beside_kube_ovn and kind == "ovnlet":
             return CniError(
                 Code.INVALID_CONFIG,
                 f"ADD: the network of provider {provider} has type ovnlet, and Kube-OVN's "

@@ -161,7 +161,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
     run_dir, conf_dir = Path(settings.run_dir), Path(settings.cni_conf_dir or "/etc/cni/net.d")
     for path in (
         *sorted(run_dir.glob("sandboxes/*")),
-        *sorted(run_dir.glob("chassis.json")),
+        *sorted(run_dir.glob("*.json")),
         *sorted(conf_dir.glob("*")),
     ):
         try:
