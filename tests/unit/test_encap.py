@@ -130,12 +130,25 @@ async def test_nonsense_comes_back_and_a_missing_default_is_written_f6() -> None
     kept = Kept(Database({"ovn-encap-ip": "198.51.100.11"}))
     kept.scope.put("", "", INTERNAL)
     await kept.loop.queue.close()
-    kept = Kept(kept.database, Inputs({"ovn-encap-ip-default": "198.51.100.11"}))
     assert await kept.look() == ("198.51.100.11", "198.51.100.11")
     kept.database.ids["ovn-encap-ip"] = "10.255.0.1"
     assert await kept.look() == ("198.51.100.11", "198.51.100.11"), "as it was last set"
     kept.database.ids.clear()
     assert await kept.look() == ("198.51.100.11", "198.51.100.11")
+
+
+async def test_before_the_node_is_known_what_was_set_last_is_kept_as_it_was() -> None:
+    """The Node may list further addresses, which a start without an API server must not drop."""
+    both = {"ovn-encap-ip": "192.0.2.11,198.51.100.11", "ovn-encap-ip-default": "192.0.2.11"}
+    kept = Kept(Database(dict(both)))
+    assert await kept.look() == tuple(both.values()), "nothing was set by us: nothing is known"
+    kept = Kept(Database(dict(both)), Inputs(dict(both)))
+    assert await kept.look() == tuple(both.values())
+    kept.database.ids.clear()
+    assert await kept.look() == tuple(both.values())
+    kept.database.by_link = {"eth0": ("192.0.2.99",)}
+    kept.database.ids.clear()
+    assert await kept.look() == ("", ""), "the address has left the node"
 
 
 async def test_an_annotated_link_moves_the_tunnel() -> None:

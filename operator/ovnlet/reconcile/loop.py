@@ -96,7 +96,7 @@ class Loop:
         except OSError as error:  # a full disk, or no descriptor left: the node's matter
             raise NodeFault(f"{type(error).__name__}: {error}") from error
         finally:
-            del self._turns[key]
+            self._turns.pop(key, None)
 
     async def _reconcile(self, key: Key) -> Outcome | None:
         scope = self._scopes[key.scope]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ovnlet.core.encap import DEFAULT, EncapIdentity, Links, Sources, desired
-from ovnlet.core.resources import ChassisId, Network
+from ovnlet.core.resources import ABSENT, ChassisId, Network
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome, Target
@@ -47,8 +47,8 @@ class EncapScope(NodeWideScope[EncapIdentity]):
         super().__init__(EncapIdentity(), status)
         self.host, self._inputs, self._passes, self._repair = host, inputs, passes, repair
         self._given, self._interface = given, interface
-        self._sources = Sources(given, interface)
-        self._last = inputs.read().get(DEFAULT, "")
+        self._sources: Sources | None = None
+        self._kept = dict(inputs.read())
 
     def put(self, interface: str, networks: str, internal: tuple[str, ...]) -> None:
         """Take what the Node says, and ask for a pass if that is new."""
@@ -71,17 +71,22 @@ class EncapScope(NodeWideScope[EncapIdentity]):
         return Target(self.identity, wanted, self._repair) if wanted else None
 
     def wanted(self, _: str, /) -> Network:
-        """Return the keys. What is set is adopted if it can be right, else what was set last."""
-        links = self.host.links()
-        trials = (self.host.present(), self._last)
+        """Return the keys. What is set is adopted if it can be right, else what was set last.
+
+        Until the Node is known, it is just what was set last: the Node may list further addresses.
+        """
+        links, last = self.host.links(), self._kept.get(DEFAULT, "")
         known = {address for each in links.values() for address in each}
-        last = next((each for each in trials if each in known), "")
-        return desired(self._sources, links, last)
+        if self._sources is None:
+            kept = (ChassisId(name, value) for name, value in self._kept.items())
+            return frozenset(kept) if last in known else ABSENT
+        trials = (self.host.present(), last)
+        return desired(self._sources, links, next((each for each in trials if each in known), ""))
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
-        """Remember the address, and report the outcome."""
+        """Remember the addresses, and report the outcome."""
         keys = {each.name: each.value for each in outcome.desired if isinstance(each, ChassisId)}
-        if keys[DEFAULT] != self._last:
-            self._last = keys[DEFAULT]
-            self._inputs.write({DEFAULT: self._last})
+        if keys != self._kept:
+            self._kept = keys
+            self._inputs.write(keys)
         await super().settled(own, outcome)
