@@ -182,6 +182,45 @@ async def test_the_socket_comes_back_and_is_never_stolen(bare: AgentNode) -> Non
     await bare.run("rm", "-f", SECOND)
 
 
+async def test_the_tunnels_address_and_its_default_are_kept_k7(bare: AgentNode) -> None:
+    """K7, F6: both keys stay equal, nonsense comes back, and what Kube-OVN has set is adopted."""
+    name = bare.space.role
+    body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    bare.bed.kubectl("create", "--filename=-", stdin=json.dumps(body))
+    before = await encap(bare)
+    assert before[0]
+    assert not before[1]
+    bare.start("--chassis=observe", "--encap=node")
+    both = (before[0], before[0])
+
+    async def kept() -> bool:
+        return await encap(bare) == both
+
+    await until(kept, "the default beside the address", within=5)
+    for damage in (
+        "set Open_vSwitch . external_ids:ovn-encap-ip=10.255.0.1",
+        "remove Open_vSwitch . external_ids ovn-encap-ip",
+    ):
+        await bare.run("ovs-vsctl", *damage.split())
+        await until(kept, damage, within=5)
+    bare.kill()
+    await bare.run(
+        "ovs-vsctl", *["remove", "Open_vSwitch", ".", "external_ids", "ovn-encap-ip-default"]
+    )
+    bare.bed.kubectl("delete", "node", name)
+
+
+async def encap(node: AgentNode) -> tuple[str, str]:
+    """Return the two keys; empty where there is none."""
+    words = "--if-exists get Open_vSwitch . external_ids:"
+    found = [
+        await node.run("ovs-vsctl", *f"{words}{key}".split())
+        for key in ("ovn-encap-ip", "ovn-encap-ip-default")
+    ]
+    one, other = (text.strip().strip('"') for text in found)
+    return one, other
+
+
 def _exists(path: Any) -> Any:
     async def exists() -> bool:
         return bool(path.exists())
