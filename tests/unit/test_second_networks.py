@@ -103,6 +103,23 @@ async def test_a_network_twice_in_a_pod_is_refused_in_words_k6(world: World) -> 
     assert len(macs) == 1
 
 
+async def test_a_network_twice_in_a_pod_with_names_has_two_addresses(world: World) -> None:
+    """Kube-OVN 1.16 and later give each named interface annotations and a port of its own."""
+    first, second = annotated(f"{N1}.net1"), annotated(f"{N1}.net2")
+    second[f"{N1}.net2.kubernetes.io/ip_address"] = "10.16.0.6"
+    second[f"{N1}.net2.kubernetes.io/mac_address"] = "0a:00:00:00:00:06"
+    world.tell(pod({}))
+    asyncio.get_running_loop().call_later(2, world.tell, pod({**first, **second}))
+    serving = service(world)
+    answers = [await serving.add(attach(N1, name)) for name in ("net1", "net2")]
+    assert [str(each.ips[0].address) for each in answers] == ["10.16.0.5/16", "10.16.0.6/16"]
+    found = {record.attachment.ifname: record.attachment.iface_id for record in world.records}
+    assert found == {name: f"web.default.{N1}.{name}" for name in ("net1", "net2")}
+    await serving.delete(Detach("1.0.0", "c1", "net1"))
+    await serving.delete(Detach("1.0.0", "c1", "net2"))
+    assert world.nothing_left()
+
+
 async def test_type_ovnlet_beside_kube_ovn_fails_at_once_and_says_so_k5(world: World) -> None:
     """K5: its controller never gives that network addresses, and the ADD waited 110 s."""
     loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ovnlet.core import annotations
@@ -148,8 +149,18 @@ class Adds:
         else:
             await self._waits.changed(attachment, changed)
 
+    def _named(self, attachment: Attachment) -> Attachment:
+        """Return it with the provider that the controller gave to this interface alone, if it did.
+
+        Kube-OVN 1.16 and later do so for a network that a pod names twice, with interface names.
+        """
+        provider = f"{attachment.provider}.{attachment.ifname}"
+        own = replace(attachment, provider=provider, iface_id="")
+        text = self._scope.text(own) or {}
+        return own if text.get(annotations.key(provider, "ip_address")) else attachment
+
     def _reason_to_wait(self, adding: Adding) -> str | None:
-        attachment = adding.attachment
+        attachment = adding.attachment = self._named(adding.attachment)
         adding.seen = adding.seen or self._scope.text(attachment) is not None
         return self._scope.missing_inputs_of(attachment, alone=adding.addresses_only)
 

@@ -157,23 +157,23 @@ class Attaching:
 
     async def _allocate(self, adding: Adding) -> Allocation:
         """Wait for the annotations within the budget, and parse them."""
+        await adding.within(self._budget, self._adds.annotated(adding))
         attachment = adding.attachment
         for other in self._allocated.values():
             if _same_addresses(attachment, other):
                 allowed = f"a network of its own: {other.ifname} of this pod has its addresses"
                 raise Invalid("provider", attachment.provider, allowed)
+        allocation = self._scope.allocation(attachment)
         self._allocated[attachment.key] = attachment
-        try:
-            await adding.within(self._budget, self._adds.annotated(adding))
-            return self._scope.allocation(attachment)
-        except BaseException:
-            self._allocated.pop(attachment.key, None)
-            raise
+        return allocation
 
     async def _attach(self, adding: Adding) -> Outcome:
         """Wait for the annotations, run a pass, wait for OVN, and repair what changed meanwhile."""
-        attachment = adding.attachment
         await self._adds.annotated(adding)
+        attachment = adding.attachment
+        record = self._records.get(attachment.key)
+        if record is not None and record.good is None and record.attachment != attachment:
+            self._scope.remember(Record(attachment))  # its network has a name of its own in the pod
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
