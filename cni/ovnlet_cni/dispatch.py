@@ -88,5 +88,6 @@ class Dispatch:
     async def _added(self, attach: Attach) -> bytes:
         attached = await self.add(attach)
         if attach.ipam_only:  # the other plugin has the interfaces
-            attached = replace(attached, interfaces=())
+            ips = tuple(replace(ip, interface=None) for ip in attached.ips)
+            attached = replace(attached, interfaces=(), ips=ips)
         return attached.after(attach.prev_result).render(attach.version)

@@ -92,7 +92,10 @@ class Deletion:
     def measure(self, case: Case, which: str) -> list[float]:
         """Return how long each DEL of one round took, in ms."""
         env, interfaces = self._env, self._interfaces[: case.interfaces]
-        chosen = [(pod, env.sandbox()) for pod in env.pods[: case.pods]]
+        # A second interface's link has eight characters of the container ID.
+        chosen = [
+            (pod, f"{next(env.sandboxes):08x}".ljust(64, "0")) for pod in env.pods[: case.pods]
+        ]
         for each in interfaces:
             env.command(each.add(chosen))
         env.settle()
