@@ -171,7 +171,7 @@ def pod(value: str, name: str) -> str:
 
 def _kubernetes(value: str, name: str, shape: re.Pattern[str]) -> str:
     if not shape.fullmatch(value):
-        message = f"{name} is {repr(value) + ', not a Kubernetes name' if value else 'missing'}"
+        message = f"{name}={value!r} is not a Kubernetes name" if value else f"{name} is missing"
         raise CniError(
             Code.INVALID_ENVIRONMENT, message, "this plugin attaches Kubernetes pods only"
         )
@@ -243,4 +243,4 @@ def _args(text: str) -> dict[str, str]:
 
 def _arg(args: Mapping[str, str], key: str, shape: re.Pattern[str]) -> str:
     """Return an argument. Raises CniError if it is missing or does not have this shape."""
-    return _kubernetes(args.get(key, ""), f"{key} in CNI_ARGS", shape)
+    return _kubernetes(args.get(key, ""), key, shape)

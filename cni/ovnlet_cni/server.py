@@ -205,7 +205,8 @@ class Server:
             if call.verb != "STATUS":
                 _log.warning("CNI request failed", **call.subject, code=code, reason=error.message)
         except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
-            text, code = f"unexpected {type(error).__name__}: {error}", int(Code.INTERNAL)
+            code = int(Code.INTERNAL)
+            text = f"unexpected {type(error).__name__}: {error}"
             end = CniError(Code.INTERNAL, text, "see the agent's log")
             _log.exception("CNI request failed unexpectedly", **call.subject)
         self._on_served(call.verb, code, time.monotonic() - began)

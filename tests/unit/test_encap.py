@@ -42,6 +42,8 @@ def keys(network: Network) -> tuple[str, str]:
         (Sources(interface="(", internal=INTERNAL), "", "192.0.2.11"),
         (Sources(given="192.0.2.99", interface="eth1"), "203.0.113.11", "192.0.2.99"),
         (Sources(internal=("192.0.2.77",)), "", ""),
+        (Sources(declared="198.51.100.11", given="192.0.2.99"), "", "198.51.100.11"),
+        (Sources(declared="no address", internal=INTERNAL), "", "192.0.2.11"),
         (Sources(), "", ""),
     ],
 )

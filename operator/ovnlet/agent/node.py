@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovnlet.agent.supervisor import Part
+from ovnlet.core.chassis import declared_tunnel
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -28,12 +29,14 @@ class Subscriber:
 
     ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
+    ``tunnel`` gets the addresses that the Node declares for its tunnels.
     ``seen`` gets the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str]], None]
     reached: Callable[[Reach], None]
     edited: Callable[[str], None]
+    tunnel: Callable[[tuple[str, ...]], None]
     seen: Callable[[OwnNode], None] = lambda _: None
 
 
@@ -42,12 +45,11 @@ class ClusterView:
 
     def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
-        self._router = settings.cluster_router
+        self._router, self._settings = settings.cluster_router, settings
         self._recorder = recorder
         self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name, self._refused)
         self._chassis_name = ChassisName(access, self._name, self._refused)
-        self._beside_kube_ovn = settings.chassis == "observe"
         self.reachable = Reachability(self._condition)
         kind = Kind("", "v1", "nodes", f"metadata.name={self._name}")
         self.node = Store(kind, objects.own_node, self._node_changed)
@@ -70,9 +72,8 @@ class ClusterView:
         ]
 
     def known_as(self, system_id: str) -> None:
-        """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""
-        if self._beside_kube_ovn:
-            self._chassis_name.want(system_id)
+        """Write this node's chassis name to the Node, where the cluster's controller reads it."""
+        self._chassis_name.want(system_id)
 
     def own_node(self) -> OwnNode | None:
         """Return the Node, None while it is not known."""
@@ -108,6 +109,8 @@ class ClusterView:
         if node is not None and self._subscriber is not None:
             self._subscriber.annotated(node.annotations)
             self._subscriber.seen(node)
+            declared = declared_tunnel(self._settings, node.annotations, node.internal)
+            self._subscriber.tunnel(declared)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         edited = now is not None and subnets.facts(was) != subnets.facts(now)

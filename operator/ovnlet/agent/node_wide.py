@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+from ovnlet.core.annotations import ENCAP_IP
 from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
-from ovnlet.core.encap import INTERFACE, KEYS, NETWORKS
+from ovnlet.core.encap import ALL, INTERFACE, KEYS, NETWORKS
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.links import addresses
+from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.encap import EncapDriver
 from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
@@ -33,11 +35,14 @@ class NodeWide:
         self._settings, self._loop, self._owners, self._status = settings, loop, owners, status
         self.scopes: dict[str, Scope] = {}
 
-    def make_chassis(self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]) -> None:
-        """Make the scope of the chassis."""
-        self.scopes["chassis"] = ChassisScope(
-            ChassisDriver(ovs),
+    def make_chassis(
+        self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]
+    ) -> ChassisScope:
+        """Make the scope of the chassis, and return it: the Node may declare its tunnels."""
+        scope = self.scopes["chassis"] = ChassisScope(
+            ChassisDriver(ovs, PodLinks.mtu_of),
             inputs,
+            self._loop.passes("chassis"),
             self._status("chassis"),
             identity=ChassisIdentity(self._settings.bridge),
             given=self._settings.chassis_ids,
@@ -46,6 +51,7 @@ class NodeWide:
             known_as=known_as,
             without=KEYS if self._settings.encap == "node" else frozenset(),
         )
+        return scope
 
     def make_encap(self, ovs: Ovs, inputs: JsonFile) -> Callable[[OwnNode], None]:
         """Make the scope of the tunnels' addresses if it is asked for.
@@ -60,7 +66,7 @@ class NodeWide:
             inputs,
             self._loop.passes("encap"),
             self._status("encap"),
-            given=str(settings.encap_ip or ""),
+            given=settings.chassis_ids.get(ALL, ""),
             interface=settings.tunnel_interface,
             repair=settings.repair,
         )
@@ -68,7 +74,7 @@ class NodeWide:
         def seen(node: OwnNode) -> None:
             notes = node.annotations
             interface, networks = (notes.get(name, "") for name in (INTERFACE, NETWORKS))
-            scope.put(interface, networks, node.internal)
+            scope.put(interface, networks, node.internal, notes.get(ENCAP_IP, "").strip())
 
         return seen
 

@@ -113,15 +113,11 @@ class Agent:
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
+        paths = Path(settings.plugin), Path(settings.cni_socket)
         self.directories = CniDirectories(
             settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
         )
-        self.cni_files = CniFiles(
-            self.directories,
-            Path(settings.plugin),
-            Path(settings.cni_socket),
-            lambda: self.server.kube_ovn_site,
-        )
+        self.cni_files = CniFiles(self.directories, *paths, lambda: self.server.kube_ovn_site)
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
@@ -149,7 +145,7 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        chassis = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
         node_seen = node_wide.make_encap(self.ovs, self.encap_file)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
@@ -191,6 +187,7 @@ class Agent:
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 edited=self.pod_scope.subnet_changed,
+                tunnel=chassis.declare,
                 seen=node_seen,
             )
         )
@@ -235,11 +232,8 @@ class Agent:
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
-        routes = [
-            *debug.routes(),
-            *self.event_log.routes(),
-            web.get("/metrics", self.metrics.show),
-        ]
+        metrics = web.get("/metrics", self.metrics.show)
+        routes = [*debug.routes(), *self.event_log.routes(), metrics]
         service = CniService(
             self.attaching,
             self.records,
@@ -247,14 +241,13 @@ class Agent:
             self.cluster.serves,
             beside_kube_ovn=settings.chassis == "observe",
         )
-        unhealthy = self.supervisor.unhealthy
-        self.probes = Probes(settings.http, self.verdict, self.metrics.show, unhealthy)
-        kube_ovn = KubeOvnMetrics(self.metrics, settings.node_name)
-        self.kube_ovn_probes = Probes(
-            settings.kube_ovn_http, self.verdict, kube_ovn.show, unhealthy
-        )
+        show, unhealthy = self.metrics.show, self.supervisor.unhealthy
+        self.probes = Probes(settings.http, self.verdict, show, unhealthy)
+        theirs = KubeOvnMetrics(self.metrics, settings.node_name)
+        http = settings.kube_ovn_http
+        self.kube_ovn_probes = Probes(http, self.verdict, theirs.show, unhealthy)
         second = Path(settings.kube_ovn_socket) if settings.kube_ovn_socket else None
-        served = kube_ovn.counting(self.metrics.served)
+        served = theirs.counting(self.metrics.served)
         self.server = Server(service, Path(settings.cni_socket), routes, served, second)
 
     def verdict(self) -> Verdict | None:

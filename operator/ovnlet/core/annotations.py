@@ -21,7 +21,9 @@ from ovnlet.core.settings import Repair
 MIRROR_UID = "kubernetes.io/config.mirror"
 # A pod's own drift policy: a pod with NET_ADMIN changes its routes on purpose.
 REPAIR = "ovnlet.io/repair"
-# On a Node: the name of its chassis, for Kube-OVN's controller.
+# On a Node: its address for tunnels, which takes precedence over the agents' setting.
+ENCAP_IP = "ovnlet.io/encap-ip"
+# On a Node: the name of its chassis, which its agent writes for the controller.
 CHASSIS = "ovn.kubernetes.io/chassis"
 FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 ROUTING = ("gateway", "routes")
@@ -126,10 +128,7 @@ def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
 def wait_reason(
     annotations: Mapping[str, str], provider: str, *, addresses_only: bool = False
 ) -> str | None:
-    """Return in words what an ADD still waits for, or None if the annotations are complete.
-
-    With ``addresses_only``, another plugin makes the interface: it has no route in OVN.
-    """
+    """Return in words what an ADD, also one for addresses alone, waits for; None for nothing."""
     for name, meaning in (
         ("ip_address", "no address"),
         ("mac_address", "no MAC"),

@@ -35,11 +35,13 @@ class EncapIdentity(OfNode):
 class Sources:
     """What says which address it is, in the order of precedence.
 
-    ``interface`` is the Node's annotation `tunnel_interface` or the setting: names or regular
-    expressions, separated by commas. ``networks`` is its annotation `node_networks`, a JSON object
-    with further addresses by name. ``internal`` are its InternalIPs.
+    ``declared`` is an annotation of ours, ``given`` the setting. ``interface`` is the Node's
+    annotation `tunnel_interface` or the setting: names or regular expressions, separated by commas.
+    ``networks`` is its annotation `node_networks`, a JSON object with further addresses by name.
+    ``internal`` are its InternalIPs.
     """
 
+    declared: str = ""
     given: str = ""
     interface: str = ""
     networks: str = ""
@@ -56,6 +58,7 @@ def desired(sources: Sources, links: Links, last: str) -> Network:
     usable = {name: each for name, each in links.items() if name not in _NO_UNDERLAY}
     present = {address for each in usable.values() for address in each}
     candidates = [
+        *([sources.declared] if sources.declared in present else []),
         sources.given,
         *_of_interfaces(sources.interface, usable),
         *([last] if last in present else []),

@@ -1,8 +1,8 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
-Ours are the two names, and configurations of an earlier release under another number. A foreign
-file is never touched. The second socket is ours while we listen on it: one that another process
-answers on is left alone.
+Ours are the two names, configurations of an earlier release under another number, and a plugin
+``loopback`` where the node has none: the same executable. A foreign file is never touched. The
+second socket is ours while we listen on it: one that another process answers on is left alone.
 """
 
 import asyncio
@@ -39,14 +39,7 @@ class CniFiles:
         self._site = site
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
-        self._files: Network = ABSENT
-
-    @property
-    def wanted(self) -> Network:
-        """Our files, as last composed, and the second socket unless it is taken."""
-        if not self._directories.socket or self.socket_taken():
-            return self._files
-        return self._files | {CniSocket(self._directories.socket)}
+        self._composed: Network = ABSENT
 
     def socket_taken(self) -> bool:
         """Return whether another process answers on the second socket."""
@@ -68,14 +61,28 @@ class CniFiles:
         wanted = []
         if self._directories.plugins:
             content = await asyncio.to_thread(installer.plugin, self._plugin)
-            wanted.append(
-                self._file(self._directories.plugins, installer.PLUGIN, content, _PLUGIN_MODE)
-            )
+            wanted += [
+                self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
+                for name in (installer.PLUGIN, installer.LOOPBACK)
+            ]
         if self._directories.configurations:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
             wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
-        self._files, self._asked = frozenset(wanted), seen
+        self._composed, self._asked = frozenset(wanted), seen
+
+    @property
+    def wanted(self) -> Network:
+        """Our files as last composed, and the second socket unless it is taken.
+
+        There is no ``loopback`` where the node has one of its own.
+        """
+        files, where = self._composed, self._directories.plugins
+        if where and installer.has_foreign_loopback(Path(where)):
+            files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
+        if not self._directories.socket or self.socket_taken():
+            return files
+        return files | {CniSocket(self._directories.socket)}
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
@@ -96,11 +103,11 @@ class CniFiles:
         return found | {CniSocket(str(site.path))}
 
     async def apply(self, _: CniDirectories, plan: Plan) -> None:
-        """Replace files by a rename, the plugin before its configuration, then the socket.
+        """Replace files by a rename, the plugins before the configuration; then the socket.
 
         Raise NodeFault.
         """
-        for step in sorted(plan, key=lambda step: step.resource.key[-1] != installer.PLUGIN):
+        for step in sorted(plan, key=lambda step: step.resource.key[-1] == installer.CONFLIST):
             file = step.resource
             if isinstance(file, CniSocket):
                 await self._apply_socket(step)

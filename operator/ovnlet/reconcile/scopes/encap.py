@@ -50,9 +50,12 @@ class EncapScope(NodeWideScope[EncapIdentity]):
         self._sources: Sources | None = None
         self._kept = dict(inputs.read())
 
-    def put(self, interface: str, networks: str, internal: tuple[str, ...]) -> None:
+    def put(
+        self, interface: str, networks: str, internal: tuple[str, ...], declared: str = ""
+    ) -> None:
         """Take what the Node says, and ask for a pass if that is new."""
-        sources = Sources(self._given, interface or self._interface, networks, internal)
+        interface = interface or self._interface
+        sources = Sources(declared, self._given, interface, networks, internal)
         if sources != self._sources:
             self._sources = sources
             self._passes.add(self.only)
