@@ -39,7 +39,7 @@ class SliceIndex:
         """Take in a slice that was created, changed or deleted, and request its Service's pass."""
         if was is not None:
             owner = (was.namespace, was.service)
-            del self._slices[owner][was.owner]
+            self._slices[owner].pop(was.owner, None)
             if not self._slices[owner]:
                 del self._slices[owner]
             self._add(("service", *owner))
