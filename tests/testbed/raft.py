@@ -7,7 +7,9 @@ member through its unix socket, whatever its links do.
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,22 @@ DISK = "24m"
 STATE = "/var/lib/ovn"
 NAMES = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}
 # By database: where clients connect, and where the other members do.
+# The back-off of ovn-northd grows to 8 s and has no setting, and northd follows one leader of each
+# database. One that has been without either for a second is started again, and tries all at once.
+NORTHD = """
+while :; do
+  ovn-northd --pidfile "$@" & northd=$!
+  without=0
+  while kill -0 $northd 2>/dev/null && [ $without -lt 2 ]; do
+    sleep 0.5
+    case $(for each in nb sb; do ovn-appctl -T1 -t ovn-northd $each-connection-status; done) in
+      *not*) without=$((without + 1)) ;;
+      *) without=0 ;;
+    esac
+  done
+  kill -9 $northd; wait $northd || :
+done
+"""
 PORTS = {"nb": (layout.NB_PORT, 6643), "sb": (layout.SB_PORT, 6644)}
 
 
@@ -66,18 +84,24 @@ class Member:
             server = self.space.service(f"ovn-{short}")
             server.wait_ready(lambda short=short: "joined" in self.state(short))  # type: ignore[misc]
         databases = [f"--ovn{short}-db={_clients(short)}" for short in PORTS]
-        self.space.spawn("ovn-northd", ["ovn-northd", "--pidfile", *databases, *switch.CONSOLE])
+        watched = ["sh", "-c", NORTHD, "northd", *databases, *switch.CONSOLE]
+        self.space.spawn("ovn-northd", watched)
 
     def kill(self) -> None:
         """End all three without notice."""
-        for service in self.services:
-            service.stop(signal.SIGKILL)
+        self._end(signal.SIGKILL)
 
     def restart(self) -> None:
         """End all three and start them again."""
-        for service in reversed(self.services):
-            service.stop()
+        self._end(signal.SIGTERM)
         self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        *servers, northd = self.services
+        with suppress(ProcessLookupError):
+            os.killpg(northd.pid, signal.SIGKILL)  # with the loop that would start it again
+        for service in servers:
+            service.stop(number)
 
     def cut(self) -> None:
         """Cut the member off from the other two. Its unix sockets still answer."""
