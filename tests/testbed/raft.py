@@ -41,6 +41,9 @@ while :; do
   kill -9 $northd; wait $northd || :
 done
 """
+# Only a remote in the database can have another probe than 5 s. An active ovn-northd that was cut
+# off keeps its lock until the server's probe of it has failed.
+SB_REMOTES, SB_PROBE = "db:OVN_Southbound,SB_Global,connections", 1000
 PORTS = {"nb": (layout.NB_PORT, 6643), "sb": (layout.SB_PORT, 6644)}
 
 
@@ -77,7 +80,8 @@ class Member:
         """Start the servers, wait until they are in the cluster, and start ovn-northd."""
         for short, (port, _) in PORTS.items():
             run = f"/run/ovn/ovn{short}_db"
-            remotes = [f"--remote=punix:{run}.sock", f"--remote=ptcp:{port}:{_address(self.index)}"]
+            listen = f"ptcp:{port}:{_address(self.index)}" if short == "nb" else SB_REMOTES
+            remotes = [f"--remote=punix:{run}.sock", f"--remote={listen}"]
             words = ["ovsdb-server", _file(short), *remotes, f"--unixctl={run}.ctl"]
             self.space.spawn(f"ovn-{short}", [*words, *switch.CONSOLE])
         for short in PORTS:
@@ -140,6 +144,11 @@ def create(bed: Bed) -> None:
     for member in members(bed):
         member.create()
         member.start()
+        if member.index == 0:
+            listen = f"ptcp:{layout.SB_PORT}:0.0.0.0"
+            member.space.run(
+                ["ovn-sbctl", f"--inactivity-probe={SB_PROBE}", "set-connection", listen]
+            )
 
 
 def members(bed: Bed) -> list[Member]:
