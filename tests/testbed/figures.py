@@ -35,7 +35,7 @@ AGENT: Mapping[str, frozenset[str]] = {
     ),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
-    "kind": frozenset({"pod", "node", "subnet", "network", "pools", "Pod", "Node"}),
+    "kind": frozenset({"pod", "node", "subnet", "network", "pools", "service", "Pod", "Node"}),
     "reason": frozenset(
         {
             *("AddressTaken", "AnnotationRestored", "InvalidAnnotation"),
