@@ -112,7 +112,7 @@ def inject(env: Environment, faulted: list[tuple[Target, Fault]]) -> None:
 def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
     """Wait until all pods are right. Return the exec agent's result for each pod."""
     items = [trials.item(target) | {"since": since} for target in env.targets]
-    return list(env.exec_agent.ask("trial", items=items, timeout=REPAIR_TIMEOUT)["results"])
+    return env.watch(items, REPAIR_TIMEOUT)
 
 
 def control(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
@@ -129,7 +129,7 @@ def control(env: Environment, report: Report, outages: list[Outage], seed: int) 
             env.remove_agent()
             with outage.take_down(env, min(outage.seconds, 3)):
                 inject(env, faulted)
-            time.sleep(CONTROL_WAIT)
+            time.sleep(CONTROL_WAIT * env.patience)
             wrong = env.wrong()
             report.dump(
                 "control",

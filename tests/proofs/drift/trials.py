@@ -16,8 +16,9 @@ from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.observe import Target
-from proofs.drift.report import PAIR, Outcome, Report, Row
+from proofs.drift.report import Outcome, Report, Row
 from proofs.drift.table import FAULTS
+from proofs.drift.tables import PAIR
 from testbed import progress
 
 FAST_TIMEOUT = 10
@@ -34,7 +35,7 @@ def still_wrong(env: Environment, targets: Sequence[Target]) -> dict[str, list[s
 
     A cleanup may be a fault too, so the repair gets some time.
     """
-    end = time.monotonic() + CLEANUP_SECONDS
+    end = time.monotonic() + CLEANUP_SECONDS * env.patience
     while (wrong := env.wrong(targets)) and time.monotonic() < end:
         time.sleep(0.1)
     return wrong
@@ -157,7 +158,7 @@ def _trial_rows(
     """
     space_out(fault for _, _, faults in faulted for fault in faults)
     items = [item(target, *faults) for _, target, faults in faulted]
-    results = env.exec_agent.ask("trial", items=items, timeout=timeout)["results"]
+    results = env.watch(items, timeout)
     targets = [target for _, target, _ in faulted]
     unreachable, failed = env.traffic(targets), env.cni_check(targets)
     env.replug(unreachable, targets)

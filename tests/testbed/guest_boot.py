@@ -1,6 +1,6 @@
 """The virtual machine's first program: it mounts the disks and starts Open vSwitch and the chassis.
 
-`python -m integration.kernel.boot BED ROLE`, as root of a kernel that has just booted. It then
+`python -m testbed.guest_boot BED ROLE`, as root of a kernel that has just booted. It then
 becomes the command server. Except for the bed's directory, the machine's files are read-only here
 or in an overlay in the guest's memory.
 """
@@ -31,8 +31,9 @@ MODULES = (
     "sch_netem",
     "sch_ingress",
 )
-# QEMU's user network: the guest, its gateway, and the command server's port.
-ADDRESS, GATEWAY, LINK, PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000
+# QEMU's user network: the guest and its gateway; the ports of the command server, and of one
+# program whose streams go to the machine.
+ADDRESS, GATEWAY, LINK, PORT, STREAM_PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000, 7001
 
 
 class GuestSpace(Space):
@@ -61,7 +62,9 @@ class GuestSpace(Space):
                 env=CLEAN | dict(env),
                 start_new_session=True,
             )
-        return Service(name, process.pid, start_time(process.pid), self.log(name))
+        service = Service(name, process.pid, start_time(process.pid), self.log(name))
+        self.record(service, argv, env, network=network)
+        return service
 
 
 def main(bed: str, role: str) -> None:
@@ -82,7 +85,7 @@ def main(bed: str, role: str) -> None:
     switch.start_switch(guest, ADDRESS, datapath="system")
     switch.spawn_controller(guest)
     (directory / "booted").write_text(os.uname().release)
-    os.execv(sys.executable, [sys.executable, "-m", "integration.cni.agent.exec_agent", str(PORT)])  # noqa: S606 - replaces itself
+    os.execv(sys.executable, [sys.executable, "-m", "testbed.exec_agent", str(PORT)])  # noqa: S606 - replaces itself
 
 
 if __name__ == "__main__":

@@ -15,15 +15,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from integration.cni.agent import exec_agent
-from integration.kernel import boot
-from testbed import layout, progress
+from testbed import guest_boot, layout, progress
 from testbed.bed import Bed
 from testbed.kernel import Accelerator, Kernel
-from testbed.service import BedError, Service
-from testbed.space import CLEAN
+from testbed.node import Node
+from testbed.service import Service
+from testbed.virtual_node import VirtualNode
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
 # In seconds, for an emulated processor on a busy machine; on an idle one a boot takes 15 s.
@@ -46,10 +45,10 @@ class Booted:
 def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     """Boot the bed's first node and return once it is usable.
 
-    That is when the southbound database has its chassis and its command server answers. Raises
-    BedError if QEMU ends or a timeout passes.
+    That is when the southbound database has its chassis and its command server answers. The bed's
+    programs of that node then run in the guest. Raises BedError if QEMU ends or a timeout passes.
     """
-    node, began = bed.node(), time.monotonic()
+    node, began = Node.load(bed.name, bed.node().role), time.monotonic()
     for part in ("operator", "cni", "tests"):  # the guest cannot write bytecode
         compileall.compile_dir(PROJECT / part, quiet=2)
     mark = node.directory / "booted"
@@ -58,7 +57,7 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
     node.spawn(
         "relay",
-        [sys.executable, "-m", "integration.kernel.relay", str(boot.PORT)],
+        [sys.executable, "-m", "testbed.relay", str(guest_boot.PORT)],
         env={"PYTHONPATH": PYTHONPATH},
     )
     release = machine.wait_ready(
@@ -71,23 +70,20 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     progress.say(
         f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered"
     )
+    bed.nodes[0] = VirtualNode.of(node)
     return Booted(kernel, release, accelerator, round(seconds, 1))
 
 
 def run(bed: Bed, script: str, timeout: float = 120) -> str:
     """Run a shell script in the guest and return its output; BedError if it fails."""
-    request = {"argv": ["sh", "-euc", script], "env": CLEAN, "stdin": ""}
-    reply = exec_agent.ask_now(bed.node().path("/"), request, timeout)
-    stdout, stderr = (exec_agent.text(reply[stream]) for stream in ("stdout", "stderr"))
-    if reply["exit_code"]:
-        raise BedError(f"guest: {script}: status {reply['exit_code']}: {stderr or stdout}")
-    return stdout
+    return VirtualNode.of(bed.node()).sh(script, timeout=timeout)
 
 
 def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
-    network = f"user,id=n0,hostfwd=tcp:127.0.0.1:{boot.PORT}-:{boot.PORT}"
+    ports = (guest_boot.PORT, guest_boot.STREAM_PORT)
+    network = "user,id=n0," + ",".join(f"hostfwd=tcp:127.0.0.1:{port}-:{port}" for port in ports)
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
-    program = f"{sys.executable} -m integration.kernel.boot {bed.name} {bed.node().role}"
+    program = f"{sys.executable} -m testbed.guest_boot {bed.name} {bed.node().role}"
     inside = f"exec env PYTHONPATH={PYTHONPATH} {program}"
     return [
         *(
