@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import guest_boot, layout, progress
+from testbed import cache, guest_boot, images, kernel, layout, progress, runtime
 from testbed.bed import Bed
 from testbed.kernel import Accelerator, Kernel
 from testbed.node import Node
@@ -24,6 +24,7 @@ from testbed.virtual_node import VirtualNode
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
+KUBELET_PARTS = PARTS | {layout.MANAGER, layout.SCHEDULER, layout.ASSIGN}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
 # In seconds, for an emulated processor on a busy machine; on an idle one a boot takes 15 s.
 BOOT_TIMEOUT, CHASSIS_TIMEOUT = 240.0, 90.0
@@ -42,7 +43,7 @@ class Booted:
     seconds: float
 
 
-def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
+def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
     """Boot the bed's first node and return once it is usable.
 
     That is when the southbound database has its chassis and its command server answers. The bed's
@@ -51,9 +52,9 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     node, began = Node.load(bed.name, bed.node().role), time.monotonic()
     for part in ("operator", "cni", "tests"):  # the guest cannot write bytecode
         compileall.compile_dir(PROJECT / part, quiet=2)
-    mark = node.directory / "booted"
+    mark = node.directory / layout.BOOTED
     mark.unlink(missing_ok=True)
-    words = ["nice", "-n", NICE, *_words(bed, kernel, accelerator)]
+    words = ["nice", "-n", NICE, *_words(bed, stock, accelerator)]
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
     node.spawn(
         "relay",
@@ -71,7 +72,38 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
         f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered"
     )
     bed.nodes[0] = VirtualNode.of(node)
-    return Booted(kernel, release, accelerator, round(seconds, 1))
+    return Booted(stock, release, accelerator, round(seconds, 1))
+
+
+def up(name: str) -> Bed:
+    """Bring up a bed whose node is a virtual machine with kubelet, and leave it up."""
+    stock = kernel.stock()
+    accelerator = kernel.accelerator(stock)
+    bed = Bed.up(name, parts=KUBELET_PARTS)
+    try:
+        boot_node(bed, stock, accelerator)
+        start_kubelet(bed)
+    except BaseException:
+        bed.down()
+        raise
+    return bed
+
+
+def start_kubelet(bed: Bed) -> None:
+    """Start containerd, kubelet and kube-proxy in the guest; return once its Node is registered."""
+    node, plane = bed.node(), bed.control_plane
+    runtime.start_containerd(node)
+    for archive in images.archives():
+        runtime.import_image(node, archive)
+    bed.say(f"{node.role}: containerd ready, images imported")
+    service = runtime.start_kubelet(node, plane, layout.node_ip(0))
+    words = ("get", "node", node.role, "--ignore-not-found", "--output=name")
+    service.wait_ready(lambda: bed.kubectl(*words))
+    bed.say(f"{node.role}: kubelet registered")
+    proxy = runtime.start_proxy(node, plane)
+    shown = ["iptables-save", "--table=nat"]
+    proxy.wait_ready(lambda: layout.API_SERVICE_IP in node.run(shown, check=False))
+    bed.say(f"{node.role}: kube-proxy ready")
 
 
 def run(bed: Bed, script: str, timeout: float = 120) -> str:
@@ -79,9 +111,12 @@ def run(bed: Bed, script: str, timeout: float = 120) -> str:
     return VirtualNode.of(bed.node()).sh(script, timeout=timeout)
 
 
-def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
+def _words(bed: Bed, stock: Kernel, accelerator: Accelerator) -> list[str]:
     ports = (guest_boot.PORT, guest_boot.STREAM_PORT)
-    network = "user,id=n0," + ",".join(f"hostfwd=tcp:127.0.0.1:{port}-:{port}" for port in ports)
+    forwarded = [f"tcp:127.0.0.1:{port}-:{port}" for port in ports]
+    # The API server reaches kubelet at the node's own address.
+    forwarded += [f"tcp:{layout.node_ip(0)}:{guest_boot.KUBELET_PORT}-:{guest_boot.KUBELET_PORT}"]
+    network = "user,id=n0," + ",".join(f"hostfwd={each}" for each in forwarded)
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
     program = f"{sys.executable} -m testbed.guest_boot {bed.name} {bed.node().role}"
     inside = f"exec env PYTHONPATH={PYTHONPATH} {program}"
@@ -89,7 +124,7 @@ def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
         *(
             "vng",
             "--run",
-            str(kernel.image),
+            str(stock.image),
             "--user",
             "root",
             "--disable-microvm",
@@ -107,7 +142,7 @@ def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
             "--cwd",
             str(PROJECT),
         ),
-        *("--rwdir", str(bed.directory), "--rodir", str(kernel.directory), "--rodir", str(PROJECT)),
+        *("--rwdir", str(bed.directory), "--rodir", str(cache.root()), "--rodir", str(PROJECT)),
         "--append=net.ifnames=0",  # eth0, whether or not the machine's files include udevd
         *(f"--qemu-opts={word}" for word in qemu),
         *("--", inside),

@@ -34,6 +34,9 @@ MODULES = (
 # QEMU's user network: the guest and its gateway; the ports of the command server, and of one
 # program whose streams go to the machine.
 ADDRESS, GATEWAY, LINK, PORT, STREAM_PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000, 7001
+KUBELET_PORT = 10250
+# Where containerd and kubelet keep their files: no overlay can be made on an overlay.
+PLAIN = ("/var/lib/containerd", "/var/lib/kubelet")
 
 
 class GuestSpace(Space):
@@ -79,12 +82,15 @@ def main(bed: str, role: str) -> None:
         "mkdir -p /run/netns /run/openvswitch /run/ovn /var/log/openvswitch /var/log/ovn\n"
         f"modprobe -a virtio_net {' '.join(MODULES)}\n"
         f"ip addr replace {ADDRESS}/24 dev {LINK}; ip link set {LINK} up; ip link set lo up\n"
-        f"ip route replace default via {GATEWAY}",
+        f"ip route replace default via {GATEWAY}\n"
+        f"ip addr replace {layout.node_ip(0)}/32 dev lo\n"
+        + "".join(f"mkdir -p {path}; mount -t tmpfs plain {path}\n" for path in PLAIN)
+        + "mount --make-rshared /",
         timeout=120,
     )
     switch.start_switch(guest, ADDRESS, datapath="system")
     switch.spawn_controller(guest)
-    (directory / "booted").write_text(os.uname().release)
+    (directory / layout.BOOTED).write_text(os.uname().release)
     os.execv(sys.executable, [sys.executable, "-m", "testbed.exec_agent", str(PORT)])  # noqa: S606 - replaces itself
 
 

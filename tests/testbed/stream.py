@@ -1,6 +1,6 @@
-"""`python -m testbed.stream PORT`: exchange stdin and stdout with a program on a port.
+"""`python -m testbed.stream [--terminal] PORT`: exchange stdin and stdout with a program on a port.
 
-Standard library only. It tries to connect until the program listens, for at most two minutes, and
+With `--terminal` they are a terminal, whose keys go to the program as they are. It tries to connect until the program listens, for at most two minutes, and
 ends when the program closes the connection.
 """
 
@@ -11,6 +11,8 @@ import socket
 import sys
 import threading
 import time
+
+from testbed import terminal
 
 CHUNK, TIMEOUT = 1 << 16, 120.0
 
@@ -33,7 +35,10 @@ def connect(port: int) -> tuple[socket.socket, bytes]:
 
 
 def main() -> None:
-    server, data = connect(int(sys.argv[1]))
+    server, data = connect(int(sys.argv[-1]))
+    if "--terminal" in sys.argv:
+        terminal.attach(server, data)
+        return
     threading.Thread(target=_send, args=(server,), daemon=True).start()
     while data:
         sys.stdout.buffer.write(data)

@@ -24,6 +24,7 @@ from testbed.space import ALL_NAMESPACES, CLEAN, Inside, Space, Words
 T = TypeVar("T")
 # Seconds; an emulated processor imports the agent in 16 s while nothing else runs.
 START_TIMEOUT, END_TIMEOUT = 150.0, 60.0
+CODE = {"PYTHONPATH": str(exec_agent.TESTS)}
 
 
 class VirtualNode(Node):
@@ -66,8 +67,13 @@ class VirtualNode(Node):
         log = self.log("stream")
         self._start(log, [*argv, str(guest_boot.STREAM_PORT)], env)
         client = [sys.executable, "-m", "testbed.stream", str(guest_boot.STREAM_PORT)]
-        code = {"PYTHONPATH": str(exec_agent.TESTS)}
-        return Node.popen(self, client, env=code, stdout=stdout, stderr=stderr)
+        return Node.popen(self, client, env=CODE, stdout=stdout, stderr=stderr)
+
+    def shell(self, port: int = guest_boot.STREAM_PORT) -> None:
+        """Give a shell of the virtual machine on this process's terminal, until it ends."""
+        self._start(self.log("stream"), [sys.executable, "-m", "testbed.terminal", str(port)], CODE)
+        words = self.enter([sys.executable, "-m", "testbed.stream", "--terminal", str(port)])
+        subprocess.run(["env", f"PYTHONPATH={exec_agent.TESTS}", *words], check=False)
 
     def spawn(
         self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
@@ -82,6 +88,11 @@ class VirtualNode(Node):
         """Return a service of the virtual machine by its name."""
         record = json.loads((self.directory / f"{name}.service").read_text())
         return VirtualService(name, record["pid"], record["began"], self.log(name), self)
+
+    @property
+    def boot_id(self) -> str:
+        """An identity of the virtual machine's boot."""
+        return self.run(["cat", "/proc/sys/kernel/random/boot_id"]).strip()
 
     def pids(self, words: Words) -> list[int]:
         """Return the PIDs of the processes whose command line begins with these words."""

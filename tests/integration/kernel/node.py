@@ -95,6 +95,6 @@ class GuestNode(AgentNode):
         await until(look, what, within)
 
     async def measure(self, *words: str) -> dict[str, Any]:
-        """Run one measurement of integration.kernel.traffic and return its result."""
-        argv = [sys.executable, "-m", "integration.kernel.traffic", *words]
+        """Run one measurement of proofs.kernel.traffic and return its result."""
+        argv = [sys.executable, "-m", "proofs.kernel.traffic", *words]
         return dict(json.loads(await self.run("env", f"PYTHONPATH={guest.PYTHONPATH}", *argv)))

@@ -37,7 +37,7 @@ def check(target: Target) -> str:
     return "" if done.returncode == 0 else (done.stdout or done.stderr).strip()
 
 
-def attach(pod: dict[str, Any]) -> Target:
+def attach(pod: dict[str, Any], *, retry: bool = True) -> Target:
     """Make a sandbox for a pod and call ADD, again while the answer is "try again later".
 
     ``pod`` has the target's own words but those of the sandbox, and the pod's `uid`. Raise
@@ -57,7 +57,7 @@ def attach(pod: dict[str, Any]) -> Target:
         ["K8S_POD_INFRA_CONTAINER_ID", container],
     ]
     text = CONF.read_bytes()
-    result = _add(json.loads(text), _environment("ADD", container, netns, args))
+    result = _add(json.loads(text), _environment("ADD", container, netns, args), retry)
     cached = {
         "kind": "cniCacheV1",
         "config": base64.b64encode(text).decode(),
@@ -70,14 +70,26 @@ def attach(pod: dict[str, Any]) -> Target:
     return Target(**words)
 
 
-def _add(config: dict[str, Any], environment: dict[str, str]) -> Any:
+def detach(target: Target) -> None:
+    """Call DEL for the pod's interface, and remove its sandbox. Raise RuntimeError if DEL fails."""
+    path = RESULTS / f"ovnlet-{target.container_id}-{target.ifname}"
+    cached = json.loads(path.read_text())
+    environment = _environment("DEL", target.container_id, target.netns, cached["cniArgs"])
+    done = _run(_request(json.loads(base64.b64decode(cached["config"]))), environment)
+    if done.returncode:
+        raise RuntimeError(f"DEL: {done.stdout or done.stderr}")
+    subprocess.run(["ip", "netns", "del", target.container_id], check=True)
+    path.unlink()
+
+
+def _add(config: dict[str, Any], environment: dict[str, str], retry: bool) -> Any:
     end = time.monotonic() + ADD_TIMEOUT
     while True:
         done = _run(_request(config), environment)
         if done.returncode == 0:
             return json.loads(done.stdout)
         again = json.loads(done.stdout or "{}").get("code") == TRY_AGAIN
-        if not again or time.monotonic() > end:
+        if not (again and retry) or time.monotonic() > end:
             raise RuntimeError(f"ADD: {done.stdout or done.stderr}")
 
 

@@ -19,6 +19,7 @@ from proofs.drift.trials import candidates, item, pair_name
 from testbed import progress
 
 CONTROL_WAIT = 8.0  # seconds; the slowest repair of class event takes a tenth of it
+PATIENT = 2.0  # on a slower node it is at most that many times as long
 START_SECONDS = 60
 Named = tuple[str, tuple[Fault, ...]]
 
@@ -70,7 +71,7 @@ def _batch(
     env.remove_agent()
     for _, target, faults in faulted:
         env.exec_agent.ask("tools", tools=item(target, *faults)["tools"])
-    time.sleep(CONTROL_WAIT * env.patience)
+    time.sleep(CONTROL_WAIT * min(env.patience, PATIENT))
     broken = {}
     for name, target, faults in faulted:
         allow_extra = any(fault.allow_extra for fault in faults)

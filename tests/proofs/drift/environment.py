@@ -53,6 +53,7 @@ class Environment:
     patience: float = 1.0  # factor of all times for which a slower node is waited
     datapath: str = "netdev"
     kubelet: bool = True
+    floor_ms: float | None = None  # before the last trial, where times are judged by it
 
     @property
     def sentinel_pod(self) -> Target:

@@ -34,6 +34,7 @@ from proofs.drift.observe import (
     observe,
 )
 from proofs.drift.rows import Rows
+from proofs.kernel import outage
 
 IDLE = 0.01
 MAX_EVENTS = 20_000  # kept until the next request for them
@@ -150,9 +151,13 @@ class ExecAgent:
         """Make a sandbox for each pod and call ADD, as a runtime does. Return their targets."""
         return {"targets": [asdict(cni.attach(pod)) for pod in request["pods"]]}
 
+    def outage(self, request: Request) -> Request:
+        """Restart something under traffic, and return what each flow lost."""
+        return outage.measure(request)
+
     def floor(self, request: Request) -> Request:
         """Return the times in ms of the least that a repair can cost on this node."""
-        return floor.measure(request["bridge"])
+        return floor.measure(request["bridge"], request["rounds"])
 
     def sentinels(self, request: Request) -> Request:
         """Return the inventory of the sentinels."""
@@ -229,6 +234,7 @@ def main() -> None:
         "check": agent.check,
         "attach": agent.attach,
         "floor": agent.floor,
+        "outage": agent.outage,
         "sentinels": agent.sentinels,
         "notifications": agent.notifications,
         "names": agent.names,

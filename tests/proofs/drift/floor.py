@@ -17,22 +17,22 @@ from functools import partial
 from proofs.drift.rows import SOCKET
 from proofs.drift.rtnl import messages
 
-ROUNDS, LINKS = 30, ("floor0", "floor1")
+LINKS = ("floor0", "floor1")
 _NEWLINK, _DELLINK, _ERROR = 16, 17, 2
 _REQUEST, _CREATE = 0x005, 0x605  # with an acknowledgement; the second creates, and only that
 _IFNAME, _LINKINFO, _KIND, _DATA, _PEER = 3, 18, 1, 2, 1
 _UP = 1
 
 
-def measure(bridge: str) -> dict[str, float]:
+def measure(bridge: str, rounds: int) -> dict[str, float]:
     """Return the medians in ms of both, and their sum as `floor`."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         kernel.settimeout(10)
-        netlink = [_link_round(kernel) for _ in range(ROUNDS)]
+        netlink = [_link_round(kernel) for _ in range(rounds)]
     with socket.socket(socket.AF_UNIX) as database:
         database.settimeout(10)
         database.connect(SOCKET)
-        ovsdb = [_timed(partial(_transact, database, bridge, n)) for n in range(ROUNDS)]
+        ovsdb = [_timed(partial(_transact, database, bridge, n)) for n in range(rounds)]
     batch, transaction = statistics.median(netlink), statistics.median(ovsdb)
     times = {"netlink": batch, "ovsdb": transaction, "floor": batch + transaction}
     return {name: round(ms, 3) for name, ms in times.items()}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from proofs.drift import trials
-from proofs.drift.control import CONTROL_WAIT, START_SECONDS
+from proofs.drift.control import CONTROL_WAIT, PATIENT, START_SECONDS
 from proofs.drift.environment import Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.node_facts import NODE
-from proofs.drift.node_faults import FILES, NODE_FAULTS, REMOVED
+from proofs.drift.node_faults import FILES, REMOVED
 from proofs.drift.readiness import Readiness
 from proofs.drift.report import Outcome, Report, Row
 from testbed import progress
@@ -25,11 +25,6 @@ SAMPLE = 6  # pods whose traffic and CHECK are tried after each fault
 # Seconds until kubelet has reported the node NotReady or Ready: it looks at the runtime every 5 s,
 # and posts its status every 10 s.
 REPORTED_SECONDS = 60.0
-
-
-def select_node_faults(wanted: Sequence[str]) -> list[Fault]:
-    """Return the faults whose name contains one of the words; without words all."""
-    return [each for each in NODE_FAULTS if not wanted or any(word in each.name for word in wanted)]
 
 
 def run(env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int) -> None:
@@ -74,9 +69,9 @@ def _trial(env: Environment, report: Report, fault: Fault, seed: int) -> Row:
     unreachable, failed = env.traffic(pods), env.cni_check(pods)
     left, changed = trials.still_wrong(env, [NODE, *env.targets]), env.changed_sentinels(2)
     done = trials.is_repaired((fault.name, NODE, (fault,)), result) and not (failed or left)
-    row = Outcome(result["repaired_ms"], done, unreachable, changed, result["detected_ms"]).row(
-        fault.name, fault.klass, seed
-    )
+    row = Outcome(
+        result["repaired_ms"], done, unreachable, changed, result["detected_ms"], env.floor_ms
+    ).row(fault.name, fault.klass, seed)
     found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
     report.dump("node", **row.as_json(), result=result, **found)
     if not (row.repaired and row.traffic_ok and row.sentinels_ok):
@@ -107,7 +102,7 @@ def _batch(env: Environment, report: Report, batch: Sequence[Fault]) -> dict[str
     """Return for each fault whether its facts stayed broken. Then start the agent."""
     env.remove_agent()
     env.tools([line for fault in batch for line in fault.tools(NODE)])
-    time.sleep(CONTROL_WAIT * env.patience)
+    time.sleep(CONTROL_WAIT * min(env.patience, PATIENT))
     wrong = env.wrong([NODE]).get(NODE.pod, [])
     broken = {fault.name: any(line.startswith(fault.breaks) for line in wrong) for fault in batch}
     if REMOVED in broken and env.kubelet:

@@ -73,6 +73,7 @@ class Outcome:
     unreachable: Collection[str] | bool
     changed: Collection[str]
     detected_ms: float | None = None
+    floor_ms: float | None = None
 
     def row(self, kind: str, klass: FaultClass, seed: int) -> Row:
         """Return the row of this kind, without its control run."""
@@ -85,6 +86,7 @@ class Outcome:
             self.done,
             not self.unreachable,
             not self.changed,
+            floor_ms=self.floor_ms,
         )
 
 
@@ -103,7 +105,6 @@ class Report:
     proofs: list[tuple[str, bool, str]] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     name: str = "drift"
-    floor_ms: float | None = None  # of the present node, where times are judged by it
 
     @classmethod
     def resumed(cls, evidence: Path) -> Report:
@@ -133,7 +134,7 @@ class Report:
 
         Then the bed is broken, and each further row would take minutes.
         """
-        self.rows.append(replace(row, floor_ms=self.floor_ms))
+        self.rows.append(row)
         if len(self.rows) >= ABORT_AFTER and not any(
             each.repaired for each in self.rows[-ABORT_AFTER:]
         ):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAIR = "pair: "
 AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}, "restart": {"max": 3000}}
 # Of a node whose times only mean something as a ratio to its floor.
-RATIO_AIMS: dict[str, dict[str, float]] = {"event": {"p50": 100, "p99": 500}}
+RATIO_AIMS: dict[str, dict[str, float]] = {"event": {"p50": 50, "p99": 200}}
 COLUMNS = (
     "kind",
     "class",

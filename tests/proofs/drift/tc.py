@@ -14,6 +14,7 @@ ROOT, INGRESS = 0xFFFF_FFFF, 0xFFFF_FFF1
 _TC = struct.Struct("=BxxxiIII")
 _KIND, _OPTIONS = 1, 2
 _RATESPEC = 12
+_NETEM, _NETEM_SEED = 24, 14  # the size of struct tc_netem_qopt, and an attribute behind it
 # struct tc_police: index, action, limit, burst and mtu come before the rate.
 _MATCHALL_ACTIONS, _POLICE, _POLICE_RATE = 2, 1, 20
 
@@ -72,15 +73,24 @@ def _objects(kernel: Kernel, kind: int, index: int, parent: int = 0) -> list[TcO
 def _options(qdisc: TcObject) -> str:
     """Return a token bucket's options as text, and those of any other qdisc as hex.
 
-    Those of an HTB qdisc are left out: the kernel counts packets in them.
+    Those of an HTB qdisc are left out: the kernel counts packets in them. So is netem's seed, which
+    the kernel draws at random.
     """
     if qdisc.kind == "htb":
         return ""
+    if qdisc.kind == "netem":
+        return _netem(qdisc.options)
     if qdisc.kind != "tbf":
         return qdisc.options.hex()
     parameters = attributes(qdisc.options, 0)[1]
     limit, buffer = struct.unpack_from("=II", parameters, 2 * _RATESPEC)
     return f"rate {_rate(parameters, 0)} limit {limit} buffer {buffer}"
+
+
+def _netem(options: bytes) -> str:
+    further = attributes(options, _NETEM)
+    named = (f"{key}={value.hex()}" for key, value in further.items() if key != _NETEM_SEED)
+    return " ".join([options[:_NETEM].hex(), *named])
 
 
 def _htb(options: bytes) -> str:

@@ -17,7 +17,6 @@ from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.observe import Target
 from proofs.drift.report import Outcome, Report, Row
-from proofs.drift.table import FAULTS
 from proofs.drift.tables import PAIR
 from testbed import progress
 
@@ -171,7 +170,12 @@ def _trial_rows(
         pod = each[1].pod
         done = is_repaired(each, result) and pod not in failed and pod not in left
         row = Outcome(
-            result["repaired_ms"], done, pod in unreachable, changed, result["detected_ms"]
+            result["repaired_ms"],
+            done,
+            pod in unreachable,
+            changed,
+            result["detected_ms"],
+            env.floor_ms,
         ).row(each[0], each[2][0].klass, seed)
         found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
         report.dump("trials", pod=pod, **row.as_json(), result=result, **found)
@@ -191,8 +195,3 @@ def is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
     ]
     tool_failed = len(faulted[2]) == 1 and bool(failures)
     return result["repaired_ms"] is not None and not tool_failed
-
-
-def select_faults(wanted: Sequence[str]) -> list[Fault]:
-    """Return the faults whose name contains one of the words; without words all."""
-    return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]

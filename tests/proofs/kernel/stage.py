@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class KernelEnvironment(Environment):
 
     datapath: str = "system"
     kubelet: bool = False
+    numbers: Iterator[int] = field(default_factory=lambda: count(2))
+
+    def watch(self, items: Sequence[Mapping[str, Any]], timeout: float) -> list[dict[str, Any]]:
+        """Measure the floor, then break pods and observe them until all are right."""
+        self.floor_ms = self.measure_floor(rounds=5)["floor"]
+        return super().watch(items, timeout)
 
     def start_agent(self) -> None:
         """Start the agent, and return once it serves; raise BedError with its log otherwise."""
@@ -105,33 +112,51 @@ class KernelEnvironment(Environment):
             self.exec_agent.ask("baseline", targets=[], facts=self.baseline)
         self.start_agent()
 
-    def measure_floor(self) -> dict[str, float]:
+    def measure_floor(self, rounds: int = 30) -> dict[str, float]:
         """Return the ms of one netlink batch and one OVSDB transaction on this node."""
-        return dict(self.exec_agent.ask("floor", bridge=OTHER_BRIDGE))
+        return dict(self.exec_agent.ask("floor", bridge=OTHER_BRIDGE, rounds=rounds))
 
-    def attach(self, names: Sequence[str]) -> None:
+    def attach(self, names: Sequence[str], changes: Mapping[str, str | None] = {}) -> None:
         """Create pods and their sandboxes, and call ADD for each. Add them to the targets."""
-        first = len(self.targets) + 2
-        made = [self._create(name, number) for number, name in enumerate(names, first)]
+        for pod in self.make_pods(names, changes):
+            (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
+            self.targets.append(Target(**(found | {"ips": tuple(found["ips"])})))
+
+    def make_pods(
+        self, names: Sequence[str], changes: Mapping[str, str | None] = {}
+    ) -> list[dict[str, Any]]:
+        """Create pods and their ports in OVN, and return them as the exec agent attaches them.
+
+        ``changes`` are annotations beside or in place of those that the pods of a run have.
+        """
+        made = [self._create(name, next(self.numbers), changes) for name in names]
         words = []
         for pod in made:
             words += ["--", "lsp-add", SWITCH, pod["iface_id"], "--", "lsp-set-addresses"]
             words += [pod["iface_id"], " ".join([pod["mac"], *pod["ips"]])]
-        self.bed.nbctl(*words[1:])
-        for pod in made:
-            (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
-            self.targets.append(Target(**(found | {"ips": tuple(found["ips"])})))
+        if words:
+            self.bed.nbctl(*words[1:])
+        return made
 
-    def _create(self, name: str, number: int) -> dict[str, Any]:
+    def remove_pods(self, pods: Sequence[Mapping[str, Any]]) -> None:
+        """Delete pods, whose sandboxes are detached, and their ports in OVN."""
+        for pod in pods:
+            self.bed.api.delete(f"{PODS}/{pod['pod']}?gracePeriodSeconds=0")
+            self.bed.nbctl("lsp-del", str(pod["iface_id"]))
+
+    def _create(self, name: str, number: int, changes: Mapping[str, str | None]) -> dict[str, Any]:
         """Create the pod's object as a controller has annotated it."""
         body = pod_body(name)
         annotations = body["metadata"]["annotations"]
         ips = [f"10.16.0.{number}", f"fd00:10:16::{number:x}"]
         mac = f"0a:00:00:01:00:{number:02x}"
-        limited = f"{DOMAIN}/ingress_rate" in annotations
+        limited = f"{DOMAIN}/ingress_rate" in annotations and not changes
         facts = SUBNET | {"ip_address": ",".join(ips), "mac_address": mac, "allocated": "true"}
         facts |= {"routed": "true"} | ({"latency": str(LATENCY)} if limited else {})
         annotations |= {f"{DOMAIN}/{key}": value for key, value in facts.items()}
+        wanted = {**annotations, **changes}
+        annotations = {key: value for key, value in wanted.items() if value is not None}
+        body["metadata"]["annotations"] = annotations
         body["spec"]["nodeName"] = self.bed.node().role
         uid = self.bed.api.create(PODS, body)["metadata"]["uid"]
         rates = {
@@ -160,10 +185,10 @@ def booted(name: str | None = None, *, keep: bool = False) -> Iterator[tuple[Bed
 
 
 @contextmanager
-def provisioned(
-    pods: int, evidence: Path, name: str | None = None, *, keep: bool = False
+def serving(
+    evidence: Path, name: str | None = None, *, keep: bool = False
 ) -> Iterator[KernelEnvironment]:
-    """Run such a bed with an agent and this many pods, all right and reachable."""
+    """Run such a bed with an agent that serves, and no pods."""
     with booted(name, keep=keep) as (bed, boot):
         client = ExecClient.start(bed, evidence)
         env = KernelEnvironment(
@@ -171,15 +196,29 @@ def provisioned(
         )
         try:
             env.start_agent()
-            _start_pods(env, pods)
             yield env
         finally:
             _keep_logs(env)
             env.exec_agent.close()
 
 
-def _start_pods(env: KernelEnvironment, pods: int) -> None:
-    env.attach([SENTINEL_POD, *(f"p{number:02d}" for number in range(1, pods))])
+@contextmanager
+def provisioned(
+    pods: int, evidence: Path, name: str | None = None, *, limited: bool, keep: bool = False
+) -> Iterator[KernelEnvironment]:
+    """Run such a bed with an agent and this many pods, all right and reachable.
+
+    All but the sentinel pod have limits, or none has.
+    """
+    with serving(evidence, name, keep=keep) as env:
+        _start_pods(env, pods, limited=limited)
+        yield env
+
+
+def _start_pods(env: KernelEnvironment, pods: int, *, limited: bool) -> None:
+    # Pods with an even number have limits.
+    numbers = range(2, 2 * pods, 2) if limited else range(1, 2 * pods - 1, 2)
+    env.attach([SENTINEL_POD, *(f"p{number:02d}" for number in numbers)])
     if unreachable := env.traffic(env.targets, timeout=30):
         raise BedError(f"not reachable before anything was broken: {unreachable}")
     env.bed.say(f"{pods} pods are attached and reach their gateways")

@@ -1,0 +1,113 @@
+"""`python -m proofs.kernel.qos`: limits on the kernel's datapath, measured by traffic.
+
+Rows as in build/qos.json, in build/qos-kernel.json. iperf3 and the counting run in the virtual
+machine, and a row counts whole frames where they arrive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from proofs.drift.environment import EVIDENCE
+from proofs.drift.observe import Target
+from proofs.kernel import stage
+from proofs.kernel.stage import KernelEnvironment
+from proofs.qos import record, steady
+from proofs.qos.measure import Direction, Protocol, Row
+from testbed import guest, progress
+from testbed.assign import DOMAIN
+from testbed.service import BedError
+
+NAME, RATES = "qos-kernel", (1, 5, 20)  # Mbit/s
+EXCESS = 1.5  # times the limit that UDP offers
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A pod with limits, and the pod without limits that it talks to."""
+
+    limited: Target
+    peer: Target
+
+    def ends(self, direction: Direction) -> tuple[Target, Target]:
+        """Return sender and receiver."""
+        return (self.peer, self.limited) if direction == "ingress" else (self.limited, self.peer)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one row measures, at a rate in Mbit/s."""
+
+    direction: Direction
+    protocol: Protocol
+    rate: int
+    label: str = ""
+
+
+def main() -> int:
+    """Measure all rows. Return 0 if every asserted row holds, else 1."""
+    parser = argparse.ArgumentParser(prog="proofs.kernel.qos", description=__doc__)
+    parser.add_argument("--bed", help="name of the test bed")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rows: list[Row] = []
+    complete = False
+    try:
+        with stage.serving(EVIDENCE / NAME, args.bed) as env:
+            for row in _rows(env):
+                progress.say(f"{row}{'' if row.holds else '  NOT AS ASKED'}")
+                rows.append(row)
+            complete = True
+    except (BedError, KeyboardInterrupt) as error:
+        progress.say(f"stopped: {error!r}")
+    record.keep(rows, NAME)
+    return 0 if complete and all(row.holds for row in rows) else 1
+
+
+def _rows(env: KernelEnvironment) -> Iterator[Row]:
+    """Measure every rate, direction and protocol; then the police action without the shaper."""
+    pairs = {rate: _pair(env, rate) for rate in RATES}
+    for rate, pair in pairs.items():
+        for direction in get_args(Direction):
+            for protocol in get_args(Protocol):
+                yield _row(env, pair, Cell(direction, protocol, rate))
+    env.remove_agent()  # it would restore what a pod takes from itself
+    for rate, pair in pairs.items():
+        delete = ["tc", "qdisc", "del", "dev", "eth0", "root"]
+        env.tools([["nsenter", f"--net={pair.limited.netns}", *delete]])
+        yield _row(env, pair, Cell("egress", "udp", rate, " policed"))
+
+
+def _pair(env: KernelEnvironment, rate: int) -> Pair:
+    """Attach a pod with this limit in both directions, and one without limits."""
+    both = {f"{DOMAIN}/{way}_rate": str(rate) for way in get_args(Direction)}
+    env.attach([f"peer-{rate}"], dict.fromkeys(both))
+    env.attach([f"limited-{rate}"], both)
+    return Pair(env.targets[-1], env.targets[-2])
+
+
+def _row(env: KernelEnvironment, pair: Pair, cell: Cell) -> Row:
+    rate = cell.rate
+    found = f"--spent={steady.finding(rate)}"  # what TCP needs to find its rate
+    words = [f"--udp={rate * EXCESS}M"] if cell.protocol == "udp" else [found]
+    sender, receiver = pair.ends(cell.direction)
+    ends = (sender.container_id, receiver.container_id, receiver.ips[0])
+    mbit = float(_measure(env, "rate", *ends, *words)["mbit"])
+    name, ratio = f"{cell.direction}{cell.label}", round(mbit / rate, 3)
+    return Row("kernel", name, cell.protocol, rate, round(mbit, 3), ratio, asserted=True)
+
+
+def _measure(env: KernelEnvironment, *words: str) -> dict[str, Any]:
+    program = [sys.executable, "-m", "proofs.kernel.traffic", *words]
+    code = {"PYTHONPATH": guest.PYTHONPATH}
+    return dict(json.loads(env.bed.node().run(program, env=code, timeout=180)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
