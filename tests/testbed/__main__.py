@@ -33,20 +33,27 @@ def down(options: argparse.Namespace) -> None:
 
 def shell(options: argparse.Namespace) -> None:
     """Become a shell in a space."""
-    _enter(options, [os.environ.get("SHELL", "/bin/sh")])
+    space = Bed.attach(options.name).space(options.node)
+    if isinstance(space, VirtualNode):
+        space.shell()
+    else:
+        _enter(options, [os.environ.get("SHELL", "/bin/sh")])
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Become a command in a space."""
+    """Become a command in a space; in a virtual machine, run it and exit with its status."""
+    space = Bed.attach(options.name).space(options.node)
+    if isinstance(space, VirtualNode):
+        done = space.result(options.command)
+        print(done.stdout, end="")
+        print(done.stderr, end="", file=sys.stderr)
+        raise SystemExit(done.returncode)
     _enter(options, options.command)
 
 
 def _enter(options: argparse.Namespace, command: list[str]) -> None:
     bed = Bed.attach(options.name)
     space = bed.space(options.node)
-    if isinstance(space, VirtualNode):
-        space.shell()
-        return
     facts = {"PS1": f"[{space.name}] \\w # ", "TERM": os.environ.get("TERM", "dumb")}
     if bed.parts & layout.CONTROL_PARTS:
         facts["KUBECONFIG"] = str(bed.inner_kubeconfig)

@@ -1,7 +1,8 @@
 """`python -m testbed.stream [--terminal] PORT`: exchange stdin and stdout with a program on a port.
 
-With `--terminal` they are a terminal, whose keys go to the program as they are. It tries to connect until the program listens, for at most two minutes, and
-ends when the program closes the connection.
+Standard library only. With `--terminal` they are a terminal, whose keys go to the program as they
+are. It tries to connect until the program listens, for at most two minutes, and ends when the
+program closes the connection.
 """
 
 from __future__ import annotations

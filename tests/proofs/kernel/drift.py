@@ -1,6 +1,6 @@
 """`python -m proofs.kernel.drift`: the drift table on a stock kernel's datapath.
 
-Its rows go to build/drift-kernel.json, with the columns of drift.json and the ratio of each repair
+Its rows go to build/drift-kernel.json, or drift-kernel-slice.json for a slice, with the columns of drift.json and the ratio of each repair
 to the floor of the same node: one rtnetlink batch and one OVSDB transaction, measured just before.
 """
 
@@ -19,7 +19,11 @@ from proofs.kernel import faults, stage
 from proofs.kernel.stage import KernelEnvironment
 from proofs.kernel.unharmed import flush
 
-NAME, PODS = "drift-kernel", 21  # one for each kind of the slice, and the sentinel pod
+NAME, SLICE, PODS = (
+    "drift-kernel",
+    "drift-kernel-slice",
+    21,
+)  # one for each kind of the slice, and the sentinel pod
 
 
 def main() -> int:
@@ -52,12 +56,13 @@ def _judge(env: KernelEnvironment, report: Report) -> None:
 
 
 def _make_report(args: argparse.Namespace) -> Report:
-    evidence = EVIDENCE / NAME
+    name = SLICE if args.slice else NAME
+    evidence = EVIDENCE / name
     if args.resume:
         return Report.resumed(evidence)
     shutil.rmtree(evidence, ignore_errors=True)
     seed = args.seed if args.seed is not None else random.randrange(1_000_000)
-    return Report(evidence, seed, args.pods, name=NAME)
+    return Report(evidence, seed, args.pods, name=name)
 
 
 def _arguments() -> argparse.Namespace:
