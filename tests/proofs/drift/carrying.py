@@ -20,17 +20,23 @@ from testbed.service import BedError
 E = TypeVar("E", bound=Environment)
 
 
+def heed_signals() -> None:
+    """Make SIGTERM and SIGINT end the work as an interrupt does, so that the bed is removed.
+
+    A shell starts a program in the background with SIGINT ignored.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+
+
 def carry_out(
     report: Report,
     stage: AbstractContextManager[E],
     work: Callable[[E], None],
     mode: str = "",
 ) -> bool:
-    """Do the work on the stage, then write and show the report. Return whether all is good.
-
-    SIGTERM ends it like an interrupt, so that the bed is removed and the report written.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Do the work on the stage, then write and show the report. Return whether all is good."""
+    heed_signals()
     began = time.monotonic()
     try:
         with stage as env:

@@ -1,7 +1,8 @@
 """`python -m proofs.kernel.drift`: the drift table on a stock kernel's datapath.
 
-Its rows go to build/drift-kernel.json, or drift-kernel-slice.json for a slice, with the columns of drift.json and the ratio of each repair
-to the floor of the same node: one rtnetlink batch and one OVSDB transaction, measured just before.
+Its rows go to build/drift-kernel.json, those of a slice to build/drift-kernel-slice.json. They have
+the columns of drift.json, and the ratio of each repair to the floor of the same node: one rtnetlink
+batch and one OVSDB transaction, measured just before.
 """
 
 from __future__ import annotations

@@ -147,8 +147,11 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
 def _step(argv: list[str]) -> str:
     """Run a command, and return its output if it failed."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-    return (done.stdout + done.stderr)[-500:] if done.returncode else ""
+    # A file, because a pipe is open as long as a daemon that the command starts keeps it.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(argv, stdout=output, stderr=output, timeout=120, check=False)
+        output.seek(0)
+        return output.read()[-500:] if done.returncode else ""
 
 
 def _wait_for_replies(flows: Sequence[Flow]) -> None:

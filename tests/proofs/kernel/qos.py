@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from proofs.drift.carrying import heed_signals
 from proofs.drift.environment import EVIDENCE
 from proofs.drift.observe import Target
 from proofs.kernel import stage
@@ -55,7 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="proofs.kernel.qos", description=__doc__)
     parser.add_argument("--bed", help="name of the test bed")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_signals()
     rows: list[Row] = []
     complete = False
     try:

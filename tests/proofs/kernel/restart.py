@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import statistics
 import sys
 import time
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.report import markdown_table, write_page, write_rows
+from proofs.drift.carrying import heed_signals
 from proofs.drift.environment import EVIDENCE
 from proofs.drift.observe import Target
 from proofs.kernel import stage
@@ -80,7 +80,7 @@ class Row:
 def main() -> int:
     """Restart, write the report, and return 0 if an agent made no gap longer and every ADD went."""
     args = _arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_signals()
     if not args.resume:
         shutil.rmtree(FOUND.parent, ignore_errors=True)
     FOUND.parent.mkdir(parents=True, exist_ok=True)
