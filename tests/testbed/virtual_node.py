@@ -101,7 +101,11 @@ class VirtualNode(Node):
 
     def _start(self, log: object, argv: Words, env: Mapping[str, str]) -> int:
         words = shlex.join([f"{key}={value}" for key, value in env.items()] + list(map(str, argv)))
-        return int(self.sh(f"setsid env {words} </dev/null >>{log} 2>&1 & echo $!"))
+        return int(
+            self.sh(
+                f"setsid env --default-signal=INT,QUIT {words} </dev/null >>{log} 2>&1 & echo $!"
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
