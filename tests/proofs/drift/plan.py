@@ -49,19 +49,25 @@ class Plan:
         )
 
     def run(self, env: Environment, report: Report) -> None:
-        """Run all trials, outages and checks, then their control runs without an agent."""
+        """Run all trials, outages and checks, those of a class followed by their control runs.
+
+        So an interrupted run has rows that count.
+        """
         seed = report.seed
         chosen = trials.draw(self.faults, self.pairs, seed)
         trials.fast(env, report, self.faults, self.repeats, seed)
         trials.pairs(env, report, chosen, seed)
         trials.slow(env, report, self.faults, self.repeats, seed)
+        if self.control:
+            control.run(env, report, self.faults, chosen)
         node_trials.run(env, report, self.node_faults, self.repeats, seed)
+        if self.control:
+            node_trials.control(env, report, self.node_faults)
         restarts.run(env, report, self.outages, seed)
+        if self.control:
+            restarts.control(env, report, self.outages, seed)
         if self.agent_restart:
             checks.restart(env, report)
         checks.run(env, report, self.checks, seed)
         if self.control:
-            control.run(env, report, self.faults, chosen)
-            node_trials.control(env, report, self.node_faults)
-            restarts.control(env, report, self.outages, seed)
             checks.control(env, report, self.checks, seed)
