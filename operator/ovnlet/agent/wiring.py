@@ -100,7 +100,7 @@ class Agent:
         self.forwarding = Forwarding(
             settings.bridge,
             *run_dirs,
-            installed=lambda: self.ovs.has_installed,
+            installed=lambda: self.ovs.installed_ports,
             lost=lambda: self.owners.notify(("flows", settings.bridge)),
             blocked=lambda name: self.owners.notify(("port", name)),
         )

@@ -34,8 +34,8 @@ def carry_out(
     stage: AbstractContextManager[E],
     work: Callable[[E], None],
     mode: str = "",
-) -> bool:
-    """Do the work on the stage, then write and show the report. Return whether all is good."""
+) -> None:
+    """Do the work on the stage, then write and show the report."""
     heed_signals()
     began = time.monotonic()
     try:
@@ -50,4 +50,3 @@ def carry_out(
         head = f"{report.pods} pods, seed {report.seed}, {started}, {minutes:.1f} min"
         report.write(mode, head)
         report.show(Console(width=None if sys.stdout.isatty() else 150), head)
-    return report.good

@@ -34,7 +34,7 @@ from proofs.drift.observe import (
     observe,
 )
 from proofs.drift.rows import Rows
-from proofs.kernel import outage
+from proofs.kernel import outage, sandboxes
 
 IDLE = 0.01
 MAX_EVENTS = 20_000  # kept until the next request for them
@@ -144,12 +144,12 @@ class ExecAgent:
 
     def check(self, request: Request) -> Request:
         """Run CNI CHECK through the installed plugin. Return the error of each pod that fails."""
-        errors = {target.pod: cni.check(target) for target in _targets(request)}
+        errors = {target.pod: _check(target) for target in _targets(request)}
         return {"failed": {pod: words for pod, words in errors.items() if words}}
 
     def attach(self, request: Request) -> Request:
         """Make a sandbox for each pod and call ADD, as a runtime does. Return their targets."""
-        return {"targets": [asdict(cni.attach(pod)) for pod in request["pods"]]}
+        return {"targets": [asdict(sandboxes.attach(pod)) for pod in request["pods"]]}
 
     def outage(self, request: Request) -> Request:
         """Restart something under traffic, and return what each flow lost."""
@@ -221,6 +221,10 @@ def _run(argv: list[str]) -> Request:
         "status": done.returncode,
         "said": (done.stderr or done.stdout).strip()[-2000:],
     }
+
+
+def _check(target: Target) -> str:
+    return sandboxes.check(target) if sandboxes.is_known(target) else cni.check(target)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proofs.drift import checks, control, node_trials, restarts, trials
 from proofs.drift.checks import Check
@@ -37,15 +37,29 @@ class Plan:
         def wanted(each: Fault | Outage | Check) -> bool:
             return any(word in each.name for word in words)
 
-        return Plan(
-            [fault for fault in self.faults if wanted(fault)],
-            [fault for fault in self.node_faults if wanted(fault)],
-            [outage for outage in self.outages if wanted(outage)],
-            [check for check in self.checks if wanted(check)],
-            self.repeats,
-            self.pairs,
+        return replace(
+            self,
+            faults=[fault for fault in self.faults if wanted(fault)],
+            node_faults=[fault for fault in self.node_faults if wanted(fault)],
+            outages=[outage for outage in self.outages if wanted(outage)],
+            checks=[check for check in self.checks if wanted(check)],
             agent_restart=False,
-            control=self.control,
+        )
+
+    def once(self, longest: float) -> Plan:
+        """Return the plan without pairs, checks and outages of more than ``longest`` seconds.
+
+        First come the faults of the node that spend a remedy: the agent has two in a row, and
+        others may spend one too.
+        """
+        return replace(
+            self,
+            node_faults=sorted(self.node_faults, key=lambda fault: -fault.min_interval),
+            outages=[outage for outage in self.outages if outage.seconds <= longest],
+            checks=[],
+            repeats=1,
+            pairs=0,
+            agent_restart=False,
         )
 
     def run(self, env: Environment, report: Report) -> None:

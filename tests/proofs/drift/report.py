@@ -159,14 +159,15 @@ class Report:
         ]
 
     @property
+    def complete(self) -> bool:
+        """Whether all rows are good and all proofs hold. One trial is too few for an aim."""
+        return all(row.good for row in self.rows) and all(holds for _, holds, _ in self.proofs)
+
+    @property
     def good(self) -> bool:
-        """Whether all aims are met, all rows are good and all proofs hold."""
+        """Whether it is complete and all aims are met."""
         aims = all(line[-1] != tables.yes(False) for line in tables.classes(self.rows))
-        return (
-            aims
-            and all(row.good for row in self.rows)
-            and all(holds for _, holds, _ in self.proofs)
-        )
+        return aims and self.complete
 
     def write(self, mode: str, head: str) -> None:
         """Write the Markdown page of the mode, and the JSON file if there are rows or no mode."""

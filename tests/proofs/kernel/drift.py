@@ -42,7 +42,8 @@ def main() -> int:
     with_pods = stage.provisioned(
         report.pods, report.evidence, args.bed, limited=True, keep=args.keep
     )
-    return 0 if carry_out(report, with_pods, work) else 1
+    carry_out(report, with_pods, work)
+    return 0 if report.good else 1
 
 
 def _judge(env: KernelEnvironment, report: Report) -> None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import IO, Any
 
-from proofs.drift import cni
+from proofs.kernel import sandboxes
+from testbed.cni_runtime import PluginFailed, Refused
 
 EVERY = 0.02  # seconds between two packets
 BEFORE, AFTER, LONGEST = 1.5, 1.0, 90.0  # seconds of traffic before, after, and at most
@@ -102,8 +103,14 @@ class Adds:
     def _run(self) -> None:
         for pod in self.pods:
             try:
-                self.targets.append(cni.attach(pod, retry=False))
-            except (RuntimeError, OSError, subprocess.SubprocessError, ValueError) as error:
+                self.targets.append(sandboxes.attach(pod, retry=False))
+            except (
+                PluginFailed,
+                Refused,
+                OSError,
+                subprocess.SubprocessError,
+                ValueError,
+            ) as error:
                 self.errors.append(str(error)[:300])
 
     def end(self) -> dict[str, Any]:
@@ -111,7 +118,7 @@ class Adds:
         assert self.thread is not None
         self.thread.join()
         for target in self.targets:
-            cni.detach(target)
+            sandboxes.detach(target)
         found = {"tried": len(self.pods), "succeeded": len(self.targets)}
         return found | {"errors": self.errors}
 
