@@ -24,6 +24,7 @@ BEFORE, AFTER, LONGEST = 1.5, 1.0, 90.0  # seconds of traffic before, after, and
 _REPLY = re.compile(r"\[(\d+\.\d+)\] .*icmp_seq=(\d+) ttl")
 _SENT = re.compile(r"(\d+) packets transmitted")
 Window = tuple[float, float]
+FAILURES = (PluginFailed, Refused, OSError, subprocess.SubprocessError, ValueError)
 
 
 @dataclass

@@ -77,10 +77,16 @@ def _attachment(target: Target) -> Attachment:
 
 def _add(attachment: Attachment, *, retry: bool) -> None:
     end = time.monotonic() + ADD_TIMEOUT
-    while True:
-        try:
-            _runtime().add(attachment)
-            return
-        except PluginFailed as error:
-            if not retry or error.error.get("code") != TRY_AGAIN or time.monotonic() > end:
-                raise
+    while not _added(attachment, again=retry and time.monotonic() < end):
+        pass
+
+
+def _added(attachment: Attachment, *, again: bool) -> bool:
+    """Call ADD once. Return False if it may be called ``again`` and answers so."""
+    try:
+        _runtime().add(attachment)
+    except PluginFailed as error:
+        if again and error.error.get("code") == TRY_AGAIN:
+            return False
+        raise
+    return True
