@@ -105,13 +105,7 @@ class Adds:
         for pod in self.pods:
             try:
                 self.targets.append(sandboxes.attach(pod, retry=False))
-            except (
-                PluginFailed,
-                Refused,
-                OSError,
-                subprocess.SubprocessError,
-                ValueError,
-            ) as error:
+            except FAILURES as error:
                 self.errors.append(str(error)[:300])
 
     def end(self) -> dict[str, Any]:
