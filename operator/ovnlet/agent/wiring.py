@@ -117,8 +117,8 @@ class Agent:
         self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
         self.directories = CniDirectories(settings.cni_bin_dir or "", settings.cni_conf_dir or "")
-        socket = Path(settings.cni_socket)
-        self.cni_files = CniFiles(self.directories, Path(settings.plugin), socket)
+        paths = Path(settings.plugin), Path(settings.cni_socket)
+        self.cni_files = CniFiles(self.directories, *paths)
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
@@ -143,8 +143,9 @@ class Agent:
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
         clock = self.metrics.stage
         self.chassis_scope = ChassisScope(
-            ChassisDriver(self.ovs),
+            ChassisDriver(self.ovs, PodLinks.mtu_of),
             self.chassis_file,
+            self.loop.passes("chassis"),
             Status("chassis", of_node, self.metrics),
             identity=ChassisIdentity(settings.bridge),
             given=settings.chassis_ids,
@@ -210,6 +211,7 @@ class Agent:
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 edited=self.pod_scope.subnet_changed,
+                tunnel=self.chassis_scope.declare,
             )
         )
 
@@ -250,14 +252,11 @@ class Agent:
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
-        routes = [
-            *debug.routes(),
-            *self.event_log.routes(),
-            web.get("/metrics", self.metrics.show),
-        ]
+        metrics = web.get("/metrics", self.metrics.show)
+        routes = [*debug.routes(), *self.event_log.routes(), metrics]
         service = CniService(self.attaching, self.records, self.verdict)
-        unhealthy = self.supervisor.unhealthy
-        self.probes = Probes(settings.http, self.verdict, self.metrics.show, unhealthy)
+        show, unhealthy = self.metrics.show, self.supervisor.unhealthy
+        self.probes = Probes(settings.http, self.verdict, show, unhealthy)
         self.server = Server(service, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:

@@ -1,41 +1,56 @@
-"""`ovnlet uninstall`: runs `removal`, prints what it does, and waits if asked to.
+"""`ovnlet uninstall`: runs a removal, prints what it does, and waits if asked to.
 
-What is removed, and in which order, belongs in `removal`.
+What is removed, and in which order, belongs in `cli.removal` (a node) and `controller.removal`.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import click
 
 from ovnlet.cli.progress import Update, progress
-from ovnlet.cli.removal import InUse, remove
-from ovnlet.core.errors import OvnletError
-from ovnlet.core.settings import Settings
+from ovnlet.cli.removal import remove
+from ovnlet.core.errors import InUse, OvnletError
+from ovnlet.core.settings import ControllerSettings, Settings
 
 _RETRY_INTERVAL = 2.0  # seconds
+_Removal = Callable[[], Awaitable[None]]
 
 
 def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
-    """Remove everything of ovnlet and print each step.
+    """Remove everything of ovnlet from this node and print each step.
 
     With ``wait`` it first waits until the agent and the pods are gone. Raises ClickException if
     they are there, or if something could not be removed.
     """
-    try:
-        with progress("removing") as update:
-            asyncio.run(_uninstall(settings, cut_off=cut_off, wait=wait, update=update))
-    except (OvnletError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    _run(lambda: remove(settings, cut_off=cut_off, say=click.echo), wait)
     click.echo("nothing of ovnlet is left on this node")
 
 
-async def _uninstall(settings: Settings, *, cut_off: bool, wait: bool, update: Update) -> None:
-    """Call ``remove``; with ``wait`` repeat it while it raises InUse."""
+def run_cluster_uninstall(settings: ControllerSettings, *, cut_off: bool, wait: bool) -> None:
+    """Remove what the controller made in the cluster, as ``run_uninstall`` does for a node."""
+    # It imports the library of OVSDB, which a node's removal does not need.
+    from ovnlet.controller.removal import remove_cluster  # noqa: PLC0415
+
+    _run(lambda: remove_cluster(settings, cut_off=cut_off, say=click.echo), wait)
+    click.echo("nothing of ovnlet's controller is left in the cluster")
+
+
+def _run(removal: _Removal, wait: bool) -> None:
+    try:
+        with progress("removing") as update:
+            asyncio.run(_repeat(removal, wait, update))
+    except (OvnletError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _repeat(removal: _Removal, wait: bool, update: Update) -> None:
+    """Run the removal; with ``wait`` repeat it while it raises InUse."""
     printed = ""
     while True:
         try:
             update("removing")
-            return await remove(settings, cut_off=cut_off, say=click.echo)
+            return await removal()
         except InUse as reason:
             if not wait:
                 raise

@@ -14,8 +14,8 @@ AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
 REMOVED = "conflist removed"
 
 
-def _fault(name: str, breaks: str, *lines: str, cleanup: tuple[str, ...] = ()) -> Fault:
-    return Fault(name, "node", tools(*lines), breaks=breaks, cleanup=tools(*cleanup))
+def _fault(name: str, breaks: str, *lines: str, restores: str = "") -> Fault:
+    return Fault(name, "node", tools(*lines), breaks=breaks, restores=restores)
 
 
 FILES = [
@@ -52,6 +52,7 @@ CHASSIS = [
         f"sh -ec '{_OTHER_DATAPATH};"
         " ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
         f" -- set bridge {BRIDGE} datapath_type=$other'",
+        restores="table ",  # ovs-vswitchd makes the bridge again, and OVN installs its flows
     ),
 ]
 NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE]
