@@ -7,8 +7,10 @@ or in an overlay in the guest's memory.
 
 from __future__ import annotations
 
+import ctypes
 import os
-import subprocess
+import shlex
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 from testbed import layout, switch
 from testbed.processes import start_time
 from testbed.service import Service
-from testbed.space import ALL_NAMESPACES, CLEAN, Space, Words
+from testbed.space import ALL_NAMESPACES, Space, Words
 
 # Kept over a power cut: the space's own directories, which nothing else in the space uses.
 DISKS = ("/etc/openvswitch", "/var/lib/openvswitch", "/var/lib/ovn")
@@ -34,6 +36,7 @@ MODULES = (
 # QEMU's user network: the guest and its gateway; the ports of the command server, and of one
 # program whose streams go to the machine.
 ADDRESS, GATEWAY, LINK, PORT, STREAM_PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000, 7001
+SET_CHILD_SUBREAPER = 36  # of prctl
 KUBELET_PORT = 10250
 # Where containerd and kubelet keep their files: no overlay can be made on an overlay.
 PLAIN = ("/var/lib/containerd", "/var/lib/kubelet")
@@ -55,19 +58,28 @@ class GuestSpace(Space):
     def spawn(
         self, name: str, argv: Words, *, env: Mapping[str, str] = {}, network: bool = True
     ) -> Service:
-        """Start a service as a process in its own session."""
-        with self.log(name).open("ab") as log:
-            process = subprocess.Popen(
-                list(map(str, argv)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=CLEAN | dict(env),
-                start_new_session=True,
-            )
-        service = Service(name, process.pid, start_time(process.pid), self.log(name))
+        """Start a service in its own session, with the reaper as its parent."""
+        command = f"setsid env --default-signal=INT,QUIT {shlex.join(map(str, argv))}"
+        script = f"{command} </dev/null >>{self.log(name)} 2>&1 & echo $!"
+        pid = int(self.run(["sh", "-c", script], env=env))
+        service = Service(name, pid, start_time(pid), self.log(name))
         self.record(service, argv, env, network=network)
         return service
+
+
+def stay_as_reaper() -> None:
+    """Go on in a child; this process stays, and the kernel reaps what would become its children.
+
+    The virtual machine's init reaps nothing. A zombie counts as running for scripts that look for
+    its directory in /proc, such as ovs-ctl.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if os.fork():
+        while True:
+            signal.pause()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def main(bed: str, role: str) -> None:
@@ -95,4 +107,5 @@ def main(bed: str, role: str) -> None:
 
 
 if __name__ == "__main__":
+    stay_as_reaper()
     main(*sys.argv[1:])

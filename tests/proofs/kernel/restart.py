@@ -36,7 +36,7 @@ DAEMONS = {
     "both": [],
 }
 WAYS = ("stop/start", "restart")
-ROUNDS, PODS, PAUSE, ADDS = 10, 8, 1.0, 2
+ROUNDS, PODS, PAUSE, ADDS = 10, 5, 1.0, 2
 SLACK = 1.1
 FOUND = EVIDENCE / "restart" / "restarts.jsonl"
 
@@ -85,7 +85,8 @@ def main() -> int:
         shutil.rmtree(FOUND.parent, ignore_errors=True)
     FOUND.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with stage.provisioned(PODS, FOUND.parent, args.bed, limited=False) as env:
+        with stage.serving(FOUND.parent, args.bed) as env:
+            env.attach([f"p{2 * number + 1:02d}" for number in range(PODS)])
             _settle(env)
             for number in range(args.rounds):
                 _round(env, adds=number % 5 == 0)
@@ -139,7 +140,7 @@ def _settle(env: KernelEnvironment) -> None:
 
 def _flows(targets: list[Target]) -> list[tuple[str, str]]:
     """Return an IPv4 and an IPv6 flow between pods, and one to the gateway."""
-    one, two, three, four, five = targets[1:6]
+    one, two, three, four, five = targets
     return [(one.netns, two.ips[0]), (three.netns, four.ips[1]), (five.netns, "10.16.0.1")]
 
 
