@@ -31,6 +31,7 @@ class VirtualNode(Node):
     """A node that runs its programs in its virtual machine."""
 
     __slots__ = ()
+    patience = 4.0
 
     @classmethod
     def of(cls, space: Space) -> Self:
