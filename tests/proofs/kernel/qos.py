@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from kit.report import read_rows, write_rows
 from proofs.drift.carrying import heed_signals
 from proofs.drift.environment import EVIDENCE
 from proofs.drift.observe import Target
@@ -26,6 +27,7 @@ from testbed.service import BedError
 
 NAME, RATES = "qos-kernel", (1, 5, 20)  # Mbit/s
 EXCESS = 1.5  # times the limit that UDP offers
+Key = tuple[str, str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +51,54 @@ class Cell:
     rate: int
     label: str = ""
 
+    @property
+    def key(self) -> Key:
+        """How a row of the report names it."""
+        return f"{self.direction}{self.label}", self.protocol, self.rate
+
 
 def main() -> int:
     """Measure all rows. Return 0 if every asserted row holds, else 1."""
     parser = argparse.ArgumentParser(prog="proofs.kernel.qos", description=__doc__)
     parser.add_argument("--bed", help="name of the test bed")
+    parser.add_argument("--resume", action="store_true", help="keep rows measured before")
     args = parser.parse_args()
     heed_signals()
     rows: list[Row] = []
     complete = False
+    if not args.resume:
+        write_rows(NAME, [])
+    done = {(row["direction"], row["protocol"], row["asked_mbit"]) for row in read_rows(NAME)}
     try:
         with stage.serving(EVIDENCE / NAME, args.bed) as env:
-            for row in _rows(env):
+            for row in _rows(env, done):
                 progress.say(f"{row}{'' if row.holds else '  NOT AS ASKED'}")
                 rows.append(row)
             complete = True
     except (BedError, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
     record.keep(rows, NAME)
-    return 0 if complete and all(row.holds for row in rows) else 1
+    return 0 if complete and all(row["ok"] for row in read_rows(NAME)) else 1
 
 
-def _rows(env: KernelEnvironment) -> Iterator[Row]:
-    """Measure every rate, direction and protocol; then the police action without the shaper."""
+def _rows(env: KernelEnvironment, done: Container[Key]) -> Iterator[Row]:
+    """Measure every cell that is not done; then the police action without the shaper."""
     pairs = {rate: _pair(env, rate) for rate in RATES}
-    for rate, pair in pairs.items():
-        for direction in get_args(Direction):
-            for protocol in get_args(Protocol):
-                yield _row(env, pair, Cell(direction, protocol, rate))
+    cells = [
+        Cell(direction, protocol, rate)
+        for rate in RATES
+        for direction in get_args(Direction)
+        for protocol in get_args(Protocol)
+    ]
+    for cell in (cell for cell in cells if cell.key not in done):
+        yield _row(env, pairs[cell.rate], cell)
     env.remove_agent()  # it would restore what a pod takes from itself
-    for rate, pair in pairs.items():
+    policed = [Cell("egress", "udp", rate, " policed") for rate in RATES]
+    for cell in (cell for cell in policed if cell.key not in done):
+        pair = pairs[cell.rate]
         delete = ["tc", "qdisc", "del", "dev", "eth0", "root"]
         env.tools([["nsenter", f"--net={pair.limited.netns}", *delete]])
-        yield _row(env, pair, Cell("egress", "udp", rate, " policed"))
+        yield _row(env, pair, cell)
 
 
 def _pair(env: KernelEnvironment, rate: int) -> Pair:
@@ -94,13 +111,13 @@ def _pair(env: KernelEnvironment, rate: int) -> Pair:
 
 def _row(env: KernelEnvironment, pair: Pair, cell: Cell) -> Row:
     rate = cell.rate
-    found = f"--spent={steady.finding(rate)}"  # what TCP needs to find its rate
-    words = [f"--udp={rate * EXCESS}M"] if cell.protocol == "udp" else [found]
+    finding = f"--spent={steady.finding(rate)}"  # what TCP needs to find its rate
+    words = [f"--udp={rate * EXCESS}M"] if cell.protocol == "udp" else [finding]
     sender, receiver = pair.ends(cell.direction)
     ends = (sender.container_id, receiver.container_id, receiver.ips[0])
     mbit = float(_measure(env, "rate", *ends, *words)["mbit"])
-    name, ratio = f"{cell.direction}{cell.label}", round(mbit / rate, 3)
-    return Row("kernel", name, cell.protocol, rate, round(mbit, 3), ratio, asserted=True)
+    found = round(mbit, 3), round(mbit / rate, 3)
+    return Row("kernel", cell.key[0], cell.protocol, rate, *found, asserted=True)
 
 
 def _measure(env: KernelEnvironment, *words: str) -> dict[str, Any]:
