@@ -31,6 +31,11 @@ BOOT_TIMEOUT, CHASSIS_TIMEOUT = 240.0, 90.0
 MEMORY, PROCESSORS = "2G", "2"
 # A guest that waits for a processor cannot keep time, and its token buckets lose tokens.
 NICE = "-10"
+# With the kernel's autogroups, niceness counts only within a session, and sessions have their own.
+PRIORITY = (
+    'if [ -e /proc/self/autogroup ]; then echo "$0" >/proc/self/autogroup; fi 2>/dev/null; '
+    'exec nice -n "$0" "$@"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
         compileall.compile_dir(PROJECT / part, quiet=2)
     mark = node.directory / layout.BOOTED
     mark.unlink(missing_ok=True)
-    words = ["nice", "-n", NICE, *_words(bed, stock, accelerator)]
+    words = ["sh", "-c", PRIORITY, NICE, *_words(bed, stock, accelerator)]
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
     node.spawn(
         "relay",
