@@ -97,26 +97,13 @@ class FreeLease:
     def __init__(self, *_: Any) -> None:
         pass
 
-    async def acquire(self, _: Any) -> None:
+    async def acquire(self, *_: Any) -> None:
         return
 
     async def keep(self) -> None:
         await asyncio.Event().wait()
 
     async def release(self) -> None:
-        return
-
-
-class Near:
-    """A probe of a database that is always there."""
-
-    def __init__(self, _: Any) -> None:
-        pass
-
-    async def __aenter__(self) -> "Near":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
         return
 
 
@@ -134,8 +121,7 @@ async def test_a_replica_does_not_lead_beside_it_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server()
-    parts = {"Controller": Term, "Lease": FreeLease, "HttpEndpoints": Probes, "Probe": Near}
-    for name, value in parts.items():
+    for name, value in (("Controller", Term), ("Lease", FreeLease), ("HttpEndpoints", Probes)):
         monkeypatch.setattr(replica, name, value)
     monkeypatch.setattr(replica, "Access", lambda _: server)
     settings = ControllerSettings.model_validate({"identity": "a"})
