@@ -31,7 +31,7 @@ def _are_bound(cluster: Cluster, pods: list[Running], chassis: str) -> bool:
     bound = cluster.bed.sbctl(
         "--bare", "--columns=logical_port", "find", "Port_Binding", f"chassis={row.strip() or '[]'}"
     )
-    return bool(row.strip()) and {each.port for each in pods} <= set(bound.split())
+    return bool(row.strip()) and {f"{each.name}.default" for each in pods} <= set(bound.split())
 
 
 def _after(cluster: Cluster, pods: list[Running], chassis: str) -> float:
