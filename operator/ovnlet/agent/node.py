@@ -26,11 +26,12 @@ LASTING = 3.0
 class Subscriber:
     """The callbacks for changes of the Node and of the Subnets.
 
-    ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
+    ``annotated`` gets the Node's annotations and the addresses as which it speaks to pods, none
+    where that is the address of its interface; ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
     """
 
-    annotated: Callable[[Mapping[str, str]], None]
+    annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
     reached: Callable[[Reach], None]
     edited: Callable[[str], None]
 
@@ -93,7 +94,8 @@ class ClusterView:
         self._condition.seen(node)
         self._chassis_name.seen(node)
         if node is not None and self._subscriber is not None:
-            self._subscriber.annotated(node.annotations)
+            speaks_as = node.internal if self._beside_kube_ovn else ()
+            self._subscriber.annotated(node.annotations, speaks_as)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         edited = now is not None and subnets.facts(was) != subnets.facts(now)

@@ -5,6 +5,7 @@ Through this interface the node and its pods reach each other.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from ovnlet.core import annotations, ids
@@ -25,6 +26,7 @@ from ovnlet.core.resources import (
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.tunnel import carried
 
+IP = IPv4Address | IPv6Address
 NF_TABLES = "nf_tables"
 
 
@@ -44,10 +46,11 @@ class Reach:
 
 
 class HostPrefix(NamedTuple):
-    """The prefix of an address on a link of the node, and the link's name."""
+    """The prefix of an address on a link of the node, the link's name, and the address itself."""
 
     prefix: Destination
     link: str
+    address: IP | None = None
 
 
 def parse(text: Mapping[str, str]) -> Allocation:
@@ -76,7 +79,7 @@ def conflicts(
     """
     found: dict[Destination, HostPrefix] = {}
     own = {address.network for address in allocation.addresses}
-    known = [(prefix.version, *_bounds(prefix), HostPrefix(prefix, link)) for prefix, link in host]
+    known = [(each.prefix.version, *_bounds(each.prefix), each) for each in host]
     for prefix in own | reach.clusters | reach.underlays:
         first, last = _bounds(prefix)
         for version, start, end, other in known:
@@ -86,21 +89,32 @@ def conflicts(
     return found
 
 
+def local(internal: Iterable[IP], host: Iterable[HostPrefix]) -> frozenset[IP]:
+    """Return those of the Node's InternalIPs that a link of the node has.
+
+    The kernel refuses any other as the source of a route.
+    """
+    return frozenset(internal) & {each.address for each in host if each.address is not None}
+
+
 def _bounds(prefix: Destination) -> tuple[int, int]:
     """Return the first and the last address as numbers: these compare ten times as fast."""
     return int(prefix.network_address), int(prefix.broadcast_address)
 
 
-def network(
+def network(  # noqa: PLR0913 - each input by its name
     identity: NodeInterface,
     text: Mapping[str, str],
     reach: Reach,
     node: Node,
-    host: Iterable[HostPrefix] = (),
+    host: Collection[HostPrefix] = (),
+    *,
+    internal: Iterable[IP] = (),
 ) -> Network:
     """Return everything that connects the node to its pods, and the pods to the outside.
 
     ``host`` are the prefixes of the node's other links: none of them is routed to the pods.
+    ``internal`` are the Node's InternalIPs, if pods are to see these as the node's address.
     """
     whole = parse(text)
     allocation = carried(whole, node)
@@ -122,6 +136,7 @@ def network(
             allocation,
             reach.clusters | reach.underlays,
             conflicts(allocation, reach, host),
+            {each.version: each for each in local(internal, host)},
         ),
         *_settings(nic, allocation.addresses),
     }
@@ -160,11 +175,14 @@ def _routes(
     allocation: Allocation,
     reached: Collection[Destination],
     refused: Collection[Destination],
+    sources: Mapping[int, IP],
 ) -> Iterator[Route]:
     """Yield the connected routes, and a route to each reached prefix through its family's gateway.
 
     A prefix that overlaps the interface's own is skipped: the gateway does not lead there.
-    ``refused`` are skipped too, and all of a family whose own prefix is among them.
+    ``refused`` are skipped too, and all of a family whose own prefix is among them. ``sources`` are
+    the addresses, by IP version, from which the node speaks to pods; without one it is the
+    interface's own. The connected route always has the interface's own: it leads to the router.
     """
     own = {
         address.version: address
@@ -177,7 +195,8 @@ def _routes(
     for prefix in set(reached) - set(refused):
         near, gateway = own.get(prefix.version), gateways.get(prefix.version)
         if near and gateway and not near.network.overlaps(prefix):
-            yield Route(nic.key, nic.name, prefix, gateway, near.ip)
+            source = sources.get(prefix.version, near.ip)
+            yield Route(nic.key, nic.name, prefix, gateway, source)
 
 
 def _settings(nic: Nic, addresses: tuple[Interface, ...]) -> Iterator[Sysctl]:

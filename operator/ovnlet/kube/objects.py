@@ -30,7 +30,7 @@ class OwnNode:
     """The agent's own Node.
 
     ``unavailable`` holds status and reason of the condition NetworkUnavailable; None if the Node
-    does not have the condition.
+    does not have the condition. ``internal`` are its InternalIPs.
     """
 
     kind: ClassVar[str] = "Node"
@@ -41,6 +41,7 @@ class OwnNode:
     object_uid: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     unavailable: tuple[str, str] | None = None
+    internal: tuple[str, ...] = ()
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -68,18 +69,23 @@ def workload(body: Body) -> Workload | None:
 def node(body: Body) -> NodeClaim:
     """Read a Node: its annotations and its internal addresses."""
     metadata = body["metadata"]
-    addresses = body.get("status", {}).get("addresses") or ()
-    internal = tuple(sorted(a["address"] for a in addresses if a.get("type") == "InternalIP"))
-    return NodeClaim(metadata["name"], metadata["uid"], internal, _annotations(metadata))
+    annotations = _annotations(metadata)
+    return NodeClaim(metadata["name"], metadata["uid"], _internal(body), annotations)
 
 
 def own_node(body: Body) -> OwnNode:
-    """Read the agent's own Node: its annotations and the condition NetworkUnavailable."""
+    """Read the agent's own Node: annotations, addresses, the condition NetworkUnavailable."""
     metadata = body["metadata"]
     conditions = body.get("status", {}).get("conditions") or ()
     found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
     unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
-    return OwnNode(metadata["name"], metadata["uid"], _annotations(metadata), unavailable)
+    name, uid = metadata["name"], metadata["uid"]
+    return OwnNode(name, uid, _annotations(metadata), unavailable, _internal(body))
+
+
+def _internal(body: Body) -> tuple[str, ...]:
+    addresses = body.get("status", {}).get("addresses") or ()
+    return tuple(sorted(a["address"] for a in addresses if a.get("type") == "InternalIP"))
 
 
 def subnet(body: Body) -> SubnetObject:

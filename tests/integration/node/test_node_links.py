@@ -242,6 +242,10 @@ async def test_l1_the_prefixes_of_the_node_are_those_of_its_other_links(setup: N
     await setup.pass_()
     _lan(setup)
     setup.bed.node.ip("address", "add", "198.51.100.7/32", "dev", "lo")
-    found = {(str(prefix), link) for prefix, link in setup.host.prefixes}
+    seen = setup.host.prefixes
+    found = {(str(each.prefix), each.link) for each in seen}
     assert found >= {*((prefix, "lan0") for prefix in LANS), ("198.51.100.7/32", "lo")}
-    assert "ovn0" not in {link for _, link in found}
+    assert "ovn0" not in {each.link for each in setup.host.prefixes}
+    assert ("198.51.100.7", "lo") in {
+        (str(each.address), each.link) for each in setup.host.prefixes
+    }

@@ -68,14 +68,14 @@ class NodeLinks:
         with os_errors_as_node_faults(own), Socket() as host:
             entries = [address(body) for body in host.dump(get_addresses(0))]
             found = {
-                (entry.link, entry.ip.network)
+                (entry.link, entry.ip)
                 for entry in entries
                 if entry.ip.version == 4 or not entry.ip.is_link_local
             }
             links = {index: veths.named(host, index) for index in {index for index, _ in found}}
         return frozenset(
-            HostPrefix(network, link.name)
-            for index, network in found
+            HostPrefix(ip.network, link.name, ip.ip)
+            for index, ip in found
             if (link := links[index]) is not None and link.name != own.ifname
         )
 
