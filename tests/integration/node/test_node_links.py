@@ -193,6 +193,25 @@ async def test_what_kube_ovns_agent_made_is_adopted(setup: NicSetup) -> None:
     )
 
 
+@pytest.mark.review2
+async def test_k3_the_routes_of_another_agent_go_after_ours_have_come(setup: NicSetup) -> None:
+    """K3: a route of metric 1024 stayed beside ours; one of metric 0 went before ours came."""
+    ip = setup.bed.node.ip
+    await setup.pass_(Reach())
+    ip("route", "add", "10.16.0.0/16", "via", "100.64.0.1", "dev", "ovn0", "proto", "static")
+    theirs = ("fd00:10:16::/64", "via", "fd00:100:64::1", "dev", "ovn0", "proto", "static")
+    ip("-6", "route", "add", *theirs, "metric", "1024")
+    done = [str(step) for step in (await setup.pass_()).steps]
+    came = [at for at, step in enumerate(done) if step.startswith("+ Route")]
+    went = [at for at, step in enumerate(done) if step.startswith("- CompetingRoute")]
+    assert len(came) == len(went) == 2, done
+    assert max(came) < min(went), done
+    for family in ("-4", "-6"):
+        shown = setup.bed.node.json(family, "route", "show", "dev", "ovn0")
+        assert {route.get("protocol") for route in shown if "gateway" in route} == {"157"}, shown
+    assert not (await setup.pass_()).steps
+
+
 async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> None:
     await setup.pass_()
     await converge(setup.host, SELF, ABSENT)
