@@ -11,7 +11,7 @@ from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import HostPrefix, Reach
 from ovnlet.core.plan import Plan
-from ovnlet.core.resources import ABSENT, Masquerade, Network, Route
+from ovnlet.core.resources import ABSENT, Network, Route
 from ovnlet.kube.objects import subnet
 from ovnlet.kube.subnets import reach
 from ovnlet.reconcile.loop import Loop
@@ -178,17 +178,14 @@ async def test_l1_a_join_network_inside_the_lan_is_not_routed_either() -> None:
     assert routed(around) == {"100.64.0.0/16"}
 
 
-async def test_l1_underlays_are_remembered_and_stay_outside_of_the_masquerade() -> None:
+async def test_l1_underlays_are_remembered() -> None:
     """L1: what the router reaches on an underlay is routed after a restart too."""
     inputs = Inputs()
     first = scope(inputs)
     first.put(TEXT)
-    first.reach(Reach(frozenset({PODS}), frozenset({PODS}), frozenset({LAN})))
+    first.reach(Reach(frozenset({PODS}), frozenset({LAN})))
     target = scope(inputs).target("ovn0")
     assert routed(target) == {"100.64.0.0/16", str(PODS), str(LAN)}
-    assert target is not None
-    (nat,) = [each for each in target.desired if isinstance(each, Masquerade)]
-    assert LAN not in nat.inside
 
 
 def speaking(*addresses: str) -> Target:

@@ -11,6 +11,7 @@ from ovnlet import logs
 from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
+from ovnlet.agent.gateway import Gateway
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
 from ovnlet.agent.probes import Probes
@@ -115,7 +116,7 @@ class Agent:
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
-        self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
+        self.node_state = NodeState(self.ovs, settings.mtu)
         self.directories = CniDirectories(settings.cni_bin_dir or "", settings.cni_conf_dir or "")
         socket = Path(settings.cni_socket)
         self.cni_files = CniFiles(self.directories, Path(settings.plugin), socket)
@@ -174,6 +175,8 @@ class Agent:
         )
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
+        status = Status("gateway", of_node, self.metrics)
+        self.gateway = Gateway(settings, self.loop, status, self.watch)
         self.sandbox_host = SandboxHost(
             self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
         )
@@ -196,19 +199,17 @@ class Agent:
             owners=self.owners,
             repair=settings.repair,
         )
-        for name, scope in (
-            ("chassis", self.chassis_scope),
-            ("flows", self.flows_scope),
-            ("node", self.node_scope),
-            ("pod", self.pod_scope),
-            ("cni", self.cni_scope),
-        ):
-            self.loop.keep(name, scope)
-
+        self.loop.keep("chassis", self.chassis_scope)
+        self.loop.keep("flows", self.flows_scope)
+        self.loop.keep("node", self.node_scope)
+        self.loop.keep("gateway", self.gateway.scope)
+        self.loop.keep("pod", self.pod_scope)
+        self.loop.keep("cni", self.cni_scope)
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
+                gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
             )
         )
@@ -246,7 +247,10 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=(self.records.restore, self.chassis_file.restore, self.node_file.restore),
+            restores=[
+                each.restore
+                for each in (self.records, self.chassis_file, self.node_file, self.gateway)
+            ],
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)

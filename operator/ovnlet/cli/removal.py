@@ -55,7 +55,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
     try:
         await _connected(ovs)
         links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
-        state = NodeState(ovs, node_links, settings.mtu)
+        state = NodeState(ovs, settings.mtu)
         host = SandboxHost(links, ovs, state)
         records = Sandboxes(run_dir / "sandboxes", boot_id())
         records.load()

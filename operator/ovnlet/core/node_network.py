@@ -14,7 +14,6 @@ from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.resources import (
     Address,
-    Masquerade,
     Network,
     Nic,
     Offload,
@@ -27,21 +26,17 @@ from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.tunnel import carried
 
 IP = IPv4Address | IPv6Address
-NF_TABLES = "nf_tables"
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Prefixes of the cluster's subnets.
 
-    ``clusters`` are the prefixes of the overlay that the cluster router reaches. ``outgoing`` are
-    those whose pod addresses must not leave the cluster, so traffic to the outside is masqueraded.
-    ``underlays`` are prefixes of physical networks that the router reaches: they are routed, and
-    are outside for the masquerade.
+    ``clusters`` are the prefixes of the overlay that the cluster router reaches, ``underlays``
+    those of physical networks that it reaches.
     """
 
     clusters: frozenset[Destination] = frozenset()
-    outgoing: frozenset[Destination] = frozenset()
     underlays: frozenset[Destination] = frozenset()
 
 
@@ -111,7 +106,7 @@ def network(  # noqa: PLR0913 - each input by its name
     *,
     internal: Iterable[IP] = (),
 ) -> Network:
-    """Return everything that connects the node to its pods, and the pods to the outside.
+    """Return everything that connects the node to its pods.
 
     ``host`` are the prefixes of the node's other links: none of them is routed to the pods.
     ``internal`` are the Node's InternalIPs, if pods are to see these as the node's address.
@@ -142,21 +137,7 @@ def network(  # noqa: PLR0913 - each input by its name
     }
     if node.userspace:
         resources.add(Offload(nic.key, nic.name, tx_checksum=False))
-    if reach.outgoing and NF_TABLES not in node.lacks:
-        inside = (
-            reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
-        )
-        resources.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
     return frozenset(resources)
-
-
-def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
-    """Return the prefixes in a fixed order, so that equal sets give equal values."""
-    return tuple(
-        sorted(
-            prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)
-        )
-    )
 
 
 def _labels(

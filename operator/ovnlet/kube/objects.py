@@ -27,7 +27,7 @@ _FINISHED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class OwnNode:
-    """The agent's own Node.
+    """A Node; of another one than the agent's own only the name and the InternalIPs are kept.
 
     ``unavailable`` holds status and reason of the condition NetworkUnavailable; None if the Node
     does not have the condition. ``internal`` are its InternalIPs.
@@ -42,6 +42,7 @@ class OwnNode:
     annotations: Mapping[str, str] = field(default_factory=dict)
     unavailable: tuple[str, str] | None = None
     internal: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -79,8 +80,14 @@ def own_node(body: Body) -> OwnNode:
     conditions = body.get("status", {}).get("conditions") or ()
     found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
     unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
-    name, uid = metadata["name"], metadata["uid"]
-    return OwnNode(name, uid, _annotations(metadata), unavailable, _internal(body))
+    name, uid, labels = metadata["name"], metadata["uid"], metadata.get("labels") or {}
+    return OwnNode(name, uid, _annotations(metadata), unavailable, _internal(body), labels)
+
+
+def other_node(body: Body) -> OwnNode:
+    """Read another Node: its addresses."""
+    metadata = body["metadata"]
+    return OwnNode(metadata["name"], metadata["uid"], internal=_internal(body))
 
 
 def _internal(body: Body) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """The node's own interface on a real kernel and Open vSwitch: created, damaged and repaired."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,10 +13,8 @@ from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
-from ovnlet.core.resources import ABSENT, Masquerade, Network
-from ovnlet.core.resources.nftables import TABLE
+from ovnlet.core.resources import ABSENT, Network
 from ovnlet.drivers.host import NodeHost
-from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
@@ -34,10 +31,7 @@ TEXT = {
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
 PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
-REACH = Reach(PREFIXES, PREFIXES)
-INSIDE = tuple(
-    map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"))
-)
+REACH = Reach(PREFIXES)
 SELF = NodeInterface("n0")
 KEY = Key("node", SELF.ifname)
 
@@ -55,13 +49,13 @@ class NicSetup:
             str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
         )
         links = NodeLinks()
-        self.host = NodeHost(links, self.ovs, NodeState(self.ovs, links, 1400), SELF)
+        self.host = NodeHost(links, self.ovs, NodeState(self.ovs, 1400), SELF)
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
     async def pass_(self, reach: Reach = REACH) -> Outcome:
         desired = network(SELF, TEXT, reach, self.host.node, self.host.prefixes)
         outcome = await converge(self.host, SELF, desired)
-        self.watch.follow(KEY, SELF.host_link, table=TABLE, addresses=True)
+        self.watch.follow(KEY, SELF.host_link, addresses=True)
         return outcome
 
 
@@ -95,7 +89,6 @@ async def test_it_is_made_and_a_second_pass_does_nothing(setup: NicSetup) -> Non
     assert routes[":fd00:10:16::/64"] == "fd00:100:64::1"
     link = setup.bed.node.link("ovn0")
     assert (link["mtu"], link["address"]) == (1400, "0a:00:00:02:00:02")
-    assert Masquerade("ovn0", INSIDE[::2], INSIDE) in outcome.observed
     assert outcome.steps
     commits = setup.switch.commits()
     assert not (await setup.pass_()).steps
@@ -121,13 +114,6 @@ def _vsctl(words: str) -> Callable[[NicSetup], None]:
     return damage
 
 
-def _nft(words: str) -> Callable[[NicSetup], None]:
-    def damage(_: NicSetup) -> None:
-        subprocess.run(["nft", *words.split()], check=True, timeout=20)
-
-    return damage
-
-
 DAMAGES = {
     "deleted": _ip("link del ovn0"),
     "down": _ip("link set ovn0 down"),
@@ -142,8 +128,6 @@ DAMAGES = {
     "no columns": _vsctl("clear Interface ovn0 mac mtu_request"),
     "not internal": _vsctl("set Interface ovn0 type=dummy"),
     "ovs-vswitchd restarted": _restart_vswitchd,
-    "no table": _nft("delete table inet ovnlet"),
-    "a foreign rule in the table": _nft("insert rule inet ovnlet postrouting return"),
 }
 
 
@@ -217,7 +201,6 @@ async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> 
     await converge(setup.host, SELF, ABSENT)
     await until(lambda: "ovn0" not in setup.bed.node.links())
     assert not setup.switch.ids("ovn0")
-    assert nftables.observe("ovn0") is None
 
 
 LANS = {"192.168.50.0/24": "192.168.50.2/24", "fd00:50::/64": "fd00:50::2/64"}

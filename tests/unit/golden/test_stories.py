@@ -6,6 +6,7 @@ are named as in a plan.
 """
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -15,7 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ovnlet.core import annotations, chassis, desired, node_network
+from ovnlet.core import (
+    annotations,
+    chassis,
+    desired,
+    gateway,
+    gateway_network,
+    node_network,
+)
 from ovnlet.core.identity import Attachment, Node, NodeInterface
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import (
@@ -74,14 +82,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if facts == "absent":
         return ABSENT
     assert isinstance(facts, Mapping)
-    if "chassis" in facts:  # what makes the node a chassis of OVN
-        return chassis.desired("br-int", facts["chassis"], create=True)
-    if "flows" in facts:  # what OVN has in its bridge
-        return frozenset({Flows(facts["flows"])})
-    if "files" in facts:  # what a container runtime reads
-        return frozenset(
-            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
-        )
+    if of_node := _of_the_node(facts):
+        return of_node
     text = {
         name if " " in name else annotations.key("ovn", name): str(value)
         for name, value in facts.items()
@@ -89,13 +91,24 @@ def network(facts: Facts | str, node: Facts) -> Network:
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     if "cluster" in node:  # the node's own interface, not a pod's
-        clusters, outgoing = (
-            frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing")
-        )
-        return node_network.network(
-            NodeInterface("n0"), text, node_network.Reach(clusters, outgoing), where
-        )
+        clusters = frozenset(map(ip_network, node["cluster"]))
+        return node_network.network(NodeInterface("n0"), text, node_network.Reach(clusters), where)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
+
+
+def _of_the_node(facts: Facts) -> Network:
+    if "chassis" in facts:  # what makes the node a chassis of OVN
+        return chassis.desired("br-int", facts["chassis"], create=True)
+    if "as gateway" in facts:  # what the node does for the cluster
+        given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
+        return frozenset(gateway_network.tables(gateway.parse(given)))
+    if "flows" in facts:  # what OVN has in its bridge
+        return frozenset({Flows(facts["flows"])})
+    if "files" in facts:  # what a container runtime reads
+        return frozenset(
+            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
+        )
+    return ABSENT
 
 
 def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
@@ -107,6 +120,10 @@ def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
     return frozenset(
         (*resources.values(), *(added(line, wanted) for line in facts.get("added", ())))
     )
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:

@@ -18,7 +18,7 @@ from ovnlet.core.resources.netlink import (
     Route,
     Veth,
 )
-from ovnlet.core.resources.nftables import Masquerade
+from ovnlet.core.resources.nftables import NftChain, NftCounter, NftSet, NftTable
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
 from ovnlet.core.resources.qos import (
     HtbQdisc,
@@ -44,7 +44,10 @@ Resource = (
     | Address
     | Route
     | CompetingRoute
-    | Masquerade
+    | NftTable
+    | NftCounter
+    | NftSet
+    | NftChain
     | Limited
     | ChassisId
     | Bridge
@@ -86,7 +89,10 @@ ORDER: tuple[type[Resource], ...] = (
     Address,
     Route,
     CompetingRoute,
-    Masquerade,
+    NftTable,
+    NftCounter,
+    NftSet,
+    NftChain,
     TbfQdisc,
     HtbQdisc,
     PoliceFilter,
@@ -113,8 +119,11 @@ __all__ = [
     "LeafQdisc",
     "Limited",
     "Loopback",
-    "Masquerade",
     "Network",
+    "NftChain",
+    "NftCounter",
+    "NftSet",
+    "NftTable",
     "Nic",
     "Offload",
     "OvsPolicing",

@@ -1,4 +1,4 @@
-"""The scope of the node's interface `ovn0`: its port, addresses, routes, masquerade and sysctls.
+"""The scope of the node's interface `ovn0`: its port, addresses, routes and sysctls.
 
 What is desired follows from the Node's annotations and the cluster's prefixes. Both come from the
 API server. The last good ones are kept in a file, and used while the API server is away.
@@ -17,7 +17,6 @@ from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import (
     IP,
-    NF_TABLES,
     HostPrefix,
     Reach,
     conflicts,
@@ -26,7 +25,6 @@ from ovnlet.core.node_network import (
     parse,
 )
 from ovnlet.core.resources import Address, Network
-from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
 from ovnlet.core.tunnel import without_ipv6
 from ovnlet.core.values import address, prefix, split
@@ -38,7 +36,7 @@ from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
 
 log = structlog.get_logger("node")
-_CLUSTERS, _OUTGOING, _UNDERLAYS = "prefixes", "outgoing", "underlays"
+_CLUSTERS, _UNDERLAYS = "prefixes", "underlays"
 _SPEAKS_AS = "speaks-as"
 # Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
@@ -77,8 +75,8 @@ class InputFile(Protocol):
 class Follower(Protocol):
     """The kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None:
-        """Hint this key when the link, the table of nftables or an address of the node changes."""
+    def follow(self, key: Key, link: str, *, addresses: bool) -> None:
+        """Hint this key when the link or an address of the node changes."""
         ...
 
     def follows(self, key: Key) -> bool:
@@ -124,9 +122,9 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._watch, self._condition = watch, condition
         remembered = dict(inputs.read())
         clusters = remembered.pop(_CLUSTERS, None)
-        outgoing, underlays = (remembered.pop(name, "") for name in (_OUTGOING, _UNDERLAYS))
+        underlays = remembered.pop(_UNDERLAYS, "")
         self.remembers = clusters is not None
-        self._reach = Reach(_read(clusters or ""), _read(outgoing), _read(underlays))
+        self._reach = Reach(_read(clusters or ""), _read(underlays))
         self._speaks_as = tuple(split(remembered.pop(_SPEAKS_AS, "")))
         self._text = remembered
         self._refused = ""
@@ -176,14 +174,14 @@ class NodeScope(NodeWideScope[NodeInterface]):
         return Target(self.identity, self._network(host), self._repair, notices=notices)
 
     def wanted(self, _: str, /) -> Network:
-        """Return the interface with its port, addresses, routes, masquerade and sysctls."""
+        """Return the interface with its port, addresses, routes and sysctls."""
         return self._network(tuple(self.host.prefixes))
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome and the condition. Raise NotReady until OVN has installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, self.identity.host_link, table=TABLE, addresses=True)
+            self._watch.follow(key, self.identity.host_link, addresses=True)
         self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))
@@ -210,7 +208,6 @@ class NodeScope(NodeWideScope[NodeInterface]):
         if self._text:
             prefixes = {
                 _CLUSTERS: reach.clusters,
-                _OUTGOING: reach.outgoing,
                 _UNDERLAYS: reach.underlays,
             }
             written = {name: _write(found) for name, found in prefixes.items()}
@@ -227,9 +224,6 @@ class NodeScope(NodeWideScope[NodeInterface]):
             yield Notice("TunnelMtuUnknown", text)
         if problem := without_ipv6(parse(self._text), node):
             yield Notice("Ipv6NotPossible", problem)
-        if self._reach.outgoing and NF_TABLES in node.lacks:
-            text = "natOutgoing is not done: this node's kernel has no nf_tables"
-            yield Notice("NatNotDone", text)
 
     def _refused_routes(self, host: Iterable[HostPrefix]) -> Iterator[Notice]:
         refused = conflicts(parse(self._text), self._reach, host)
