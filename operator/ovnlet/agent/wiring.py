@@ -176,7 +176,7 @@ class Agent:
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
         status = Status("gateway", of_node, self.metrics)
-        self.gateway = Gateway(settings, self.loop, status, self.watch)
+        self.gateway = Gateway(settings, self.loop, status, self.watch, self.records)
         self.sandbox_host = SandboxHost(
             self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
         )

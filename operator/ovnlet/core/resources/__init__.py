@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile
+from ovnlet.core.resources.gateway import Accepts, PolicyRoute, PolicyRule
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -44,6 +45,9 @@ Resource = (
     | Address
     | Route
     | CompetingRoute
+    | PolicyRoute
+    | PolicyRule
+    | Accepts
     | NftTable
     | NftCounter
     | NftSet
@@ -93,6 +97,9 @@ ORDER: tuple[type[Resource], ...] = (
     NftCounter,
     NftSet,
     NftChain,
+    Accepts,
+    PolicyRoute,
+    PolicyRule,
     TbfQdisc,
     HtbQdisc,
     PoliceFilter,
@@ -106,6 +113,7 @@ ORDER: tuple[type[Resource], ...] = (
 __all__ = [
     "ABSENT",
     "ORDER",
+    "Accepts",
     "Address",
     "AnyResource",
     "Bridge",
@@ -129,6 +137,8 @@ __all__ = [
     "OvsPolicing",
     "OvsQos",
     "PoliceFilter",
+    "PolicyRoute",
+    "PolicyRule",
     "Port",
     "Resource",
     "Route",

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Network, NftChain, NftCounter, NftSet, NftTable, Resource
+from ovnlet.core.resources import Accepts, Network, NftChain, NftCounter, NftSet, NftTable, Resource
 from ovnlet.core.resources.nftables import TABLE, Elements, Rule, Rules
+from ovnlet.drivers.links import accepts
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
     Encoded,
@@ -76,11 +77,19 @@ class Tables:
             raise
         return True
 
-    def observe(self, desired: Network) -> Network:
-        """Return the table with all that is in it. Raise Refused or OSError.
+    def firewall(self) -> frozenset[tuple[int, str]]:
+        """Return the chains of iptables that may drop what pods send. Raise Refused or OSError."""
+        return accepts.chains(self._open)
 
-        Rules that are not as ``desired`` has them are only counted.
+    def observe(self, desired: Network) -> Network:
+        """Return the table with all that is in it, and our rules in chains of iptables.
+
+        Rules that are not as ``desired`` has them are only counted. Raise Refused or OSError.
         """
+        wanted = [each for each in desired if isinstance(each, Accepts)]
+        return self._own_table(desired) | frozenset(accepts.observe(self._open, wanted))
+
+    def _own_table(self, desired: Network) -> Network:
         tables = list(self._of_table(messages.GETTABLE))
         if not tables:
             return frozenset()
@@ -105,6 +114,19 @@ class Tables:
             self.transact(list(_changes(steps)))
         except Refused as error:
             raise NodeFault(f"{'; '.join(map(str, steps))}: {error}") from error
+
+    def accept(self, step: Step) -> None:
+        """Carry out a step on our rules in a chain of iptables. Raise NodeFault if refused."""
+        if not isinstance(step.resource, Accepts):
+            raise NodeFault(f"{step}: not for a chain of iptables")
+        removed = step.verb is Verb.REMOVE
+        changes = list(accepts.changes(self._open, step.resource, removed=removed))
+        if not changes:
+            return
+        try:
+            self.transact(changes)
+        except Refused as error:
+            raise NodeFault(f"{step}: {error}") from error
 
     def transact(self, changes: Sequence[Request]) -> None:
         """Have the kernel carry out all changes or none. Raise Refused or OSError."""

@@ -40,6 +40,7 @@ _LOST_EVERY = 5.0
 _IFNAME = 3
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
+_POLICY_RULES, _HOST_TABLES = (32, 33), (253, 254, 255)
 _INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
 _OIF = 4
 
@@ -154,7 +155,7 @@ class Watch:
         self._followed[key] = _Followed(link, index, namespace)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
-        """Follow these tables of nftables for this key; only one key can."""
+        """Follow these tables of nftables, and policy routing, for this key; only one can."""
         self._gateway, self._followed_tables = key, tables
 
     def follows(self, key: Key) -> bool:
@@ -250,7 +251,8 @@ class Watch:
         """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
             for kind, _, _, body in messages(data):
-                if key := self._of_link(kind, body) or self._of_address(kind, body):
+                found = self._of_link(kind, body) or self._of_address(kind, body)
+                if key := found or self._of_policy(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
@@ -264,6 +266,11 @@ class Watch:
             return self._by_index.get(index, self._of_addresses)
         index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
         return self._by_index.get(index)
+
+    def _of_policy(self, kind: int, body: bytes) -> Key | None:
+        """Return the gateway's key for a rule, or a route that is in no table of the host's own."""
+        of_table = kind in (NEWROUTE, DELROUTE) and body[4] not in _HOST_TABLES
+        return self._gateway if of_table or kind in _POLICY_RULES else None
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows a link of the node, by index; by name if it is a new one."""
