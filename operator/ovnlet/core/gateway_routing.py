@@ -89,15 +89,16 @@ def _rules(subnet: GatewaySubnet, family: int, pods: Collection[Ip]) -> Iterator
         yield PolicyRule(source, egress.table, egress.priority)
 
 
-def accepts(cluster: Cluster, chains: Iterable[tuple[int, str]]) -> frozenset[Accepts]:
+def accepts(cluster: Cluster, chains: Iterable[tuple[str, str]]) -> frozenset[Accepts]:
     """Return what chains of the host's firewall must let pass: packets of the cluster's prefixes.
 
     A chain FORWARD sees packets from pods and to pods, a chain INPUT those from pods to the node.
     """
     found = set()
     for family, chain in chains:
+        version = 6 if family == "ip6" else 4
         own = sorted(
-            (each for each in inside(cluster) if each.version == family),
+            (each for each in inside(cluster) if each.version == version),
             key=lambda each: (int(each.network_address), each.prefixlen),
         )
         sides = (False, True) if chain == FORWARD else (False,)

@@ -22,9 +22,11 @@ from ovnlet.core import (
     desired,
     gateway,
     gateway_network,
+    gateway_routing,
     node_network,
 )
 from ovnlet.core.identity import Attachment, Node, NodeInterface
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import (
     ABSENT,
@@ -101,7 +103,16 @@ def _of_the_node(facts: Facts) -> Network:
         return chassis.desired("br-int", facts["chassis"], create=True)
     if "as gateway" in facts:  # what the node does for the cluster
         given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
-        return frozenset(gateway_network.tables(gateway.parse(given)))
+        cluster, beside = gateway.parse(given), facts.get("beside", {})
+        lan = [HostPrefix(ip_network(each), "eth0") for each in beside.get("lan", ())]
+        chains = [("ip", each) for each in beside.get("chains", ())]
+        return frozenset(
+            {
+                *gateway_network.tables(cluster),
+                *gateway_routing.routing(cluster, {}, lan).resources,
+                *gateway_routing.accepts(cluster, chains),
+            }
+        )
     if "flows" in facts:  # what OVN has in its bridge
         return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 Destination = IPv4Network | IPv6Network
 Key = tuple[object, ...]
-# Tables of iptables in nftables that may drop what is forwarded: nft's family, table and chain.
+# The table of iptables whose chains may drop what pods send, as nft calls it.
 FILTER = "filter"
 
 
@@ -64,11 +64,11 @@ class Accepted(NamedTuple):
 class Accepts:
     """Our rules in a chain of `iptables-nft`: what they accept, before all other rules.
 
-    ``first`` is whether they are the first rules there, in this order; of ``spoiled`` ones
-    something was changed.
+    ``family`` is that of the table, `ip` or `ip6`. ``first`` is whether they are the first rules
+    there, in this order; of ``spoiled`` ones something was changed.
     """
 
-    family: int
+    family: str
     chain: str
     accepted: tuple[Accepted, ...]
     first: bool = True
@@ -77,7 +77,7 @@ class Accepts:
     @property
     def key(self) -> Key:
         """The family and the chain."""
-        return ("accepts", f"ip{'' if self.family == 4 else 6} {FILTER} {self.chain}")
+        return ("accepts", self.family, self.chain)
 
     @property
     def within(self) -> None:

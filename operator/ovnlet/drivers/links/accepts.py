@@ -25,7 +25,7 @@ from ovnlet.drivers.linux.transport import Request, Socket, attributes
 
 CHAINS = ("INPUT", "FORWARD")
 _COMMENT = b"ovnlet"
-_FAMILIES = {4: messages.IPV4, 6: messages.IPV6}
+_FAMILIES = {"ip": messages.IPV4, "ip6": messages.IPV6}
 _NONE = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 _COUNTER = ("counter", ((1, bytes(8)), (2, bytes(8))))
 
@@ -36,31 +36,31 @@ class _Seen(NamedTuple):
     expressions: Encoded
 
 
-def chains(kernel: Socket) -> frozenset[tuple[int, str]]:
-    """Return the chains there are, by IP version and name. Raise Refused or OSError."""
+def chains(kernel: Socket) -> frozenset[tuple[str, str]]:
+    """Return the chains there are, by family and name. Raise Refused or OSError."""
     found = set()
-    for version, family in _FAMILIES.items():
+    for word, family in _FAMILIES.items():
         request = messages.dump(messages.GETCHAIN, "", FILTER, family)
         for body in kernel.dump(request, empty=_NONE):
             chain = attributes(body, 4)
             if messages.name_of(chain) == FILTER and messages.name_of(chain, 3) in CHAINS:
-                found.add((version, messages.name_of(chain, 3)))
+                found.add((word, messages.name_of(chain, 3)))
     return frozenset(found)
 
 
 def observe(kernel: Socket, wanted: Sequence[Accepts]) -> Iterator[Accepts]:
     """Yield our rules of each chain that has any. Raise Refused or OSError."""
     expected = {(each.family, each.chain): each.accepted for each in wanted}
-    for version, chain in sorted(chains(kernel)):
-        seen = list(_seen(kernel, version, chain))
+    for family, chain in sorted(chains(kernel)):
+        seen = list(_seen(kernel, family, chain))
         ours = [each.expressions for each in seen if each.ours]
         if not ours:
             continue
-        accepted = expected.get((version, chain), ())
+        accepted = expected.get((family, chain), ())
         known = {comparable(_rule(each)): each for each in accepted}
         found = tuple(known[each] for each in ours if each in known)
         first = all(each.ours for each in seen[: len(ours)])
-        yield Accepts(version, chain, found, first, len(ours) - len(found))
+        yield Accepts(family, chain, found, first, len(ours) - len(found))
 
 
 def changes(kernel: Socket, wanted: Accepts, *, removed: bool) -> Iterator[Request]:
@@ -78,8 +78,8 @@ def changes(kernel: Socket, wanted: Accepts, *, removed: bool) -> Iterator[Reque
         yield messages.change(messages.NEWRULE, messages.CREATE, rule_given, family)
 
 
-def _seen(kernel: Socket, version: int, chain: str) -> Iterator[_Seen]:
-    request = messages.dump(messages.GETRULE, chain, FILTER, _FAMILIES[version])
+def _seen(kernel: Socket, family: str, chain: str) -> Iterator[_Seen]:
+    request = messages.dump(messages.GETRULE, chain, FILTER, _FAMILIES[family])
     for body in kernel.dump(request, empty=_NONE):
         found = attributes(body, 4)
         if (messages.name_of(found), messages.name_of(found, 2)) == (FILTER, chain):

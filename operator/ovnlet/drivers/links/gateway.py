@@ -51,8 +51,8 @@ class GatewayLinks:
         return self._has_tables
 
     @property
-    def firewall(self) -> Collection[tuple[int, str]]:
-        """The chains of iptables that may drop what pods send, by IP version and name."""
+    def firewall(self) -> Collection[tuple[str, str]]:
+        """The chains of iptables that may drop what pods send, by family and name."""
         with os_errors_as_node_faults(GatewayIdentity()):
             return self.tables.firewall()
 

@@ -77,7 +77,7 @@ class Tables:
             raise
         return True
 
-    def firewall(self) -> frozenset[tuple[int, str]]:
+    def firewall(self) -> frozenset[tuple[str, str]]:
         """Return the chains of iptables that may drop what pods send. Raise Refused or OSError."""
         return accepts.chains(self._open)
 

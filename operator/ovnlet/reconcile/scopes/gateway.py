@@ -35,8 +35,8 @@ class GatewayHost(Host, Protocol):
         ...
 
     @property
-    def firewall(self) -> Collection[tuple[int, str]]:
-        """The chains of iptables that may drop what pods send, by IP version. Raise NodeFault."""
+    def firewall(self) -> Collection[tuple[str, str]]:
+        """The chains of iptables that may drop what pods send, by family. Raise NodeFault."""
         ...
 
     @property
