@@ -5,7 +5,7 @@ FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos gateway drift drift-rest soak e2e-install image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and ot
 
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 	@cd tests && ../$(BIN)/python -m proofs.qos
+
+gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired: build/gateway.json; SLICE=1 for CI
+	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
 
 drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
