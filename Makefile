@@ -12,6 +12,9 @@ help:  ## list the targets
 
 include tests/testbed/bed.mk
 
+# Every target with a description is a task, not a file.
+.PHONY: .venv $(shell awk -F: '/^[a-z0-9 -]+:.*\#\# / {print $$1}' Makefile tests/testbed/bed.mk)
+
 # Debian splits venv out of python3; a machine that has it already is left alone.
 .venv: .venv/.ready
 .venv/.ready: pyproject.toml
@@ -45,6 +48,9 @@ check: .venv  ## lint, types, import contracts, spelling
 test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)
 
+ci: .venv  ## what CI runs, lane by lane, with a table: LANES="drift bench"; build/ci.json
+	@$(BIN)/python tests/lanes.py $(LANES)
+
 test-unit: .venv  ## the floor that needs nothing
 	@$(BIN)/python tests/floors.py $(V:%=-v) unit
 
@@ -60,6 +66,12 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
 
+controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
+	@cd tests && ../$(BIN)/python -m proofs.controller
+
+bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
+	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
+
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 	@cd tests && ../$(BIN)/python -m proofs.qos
 
@@ -68,6 +80,9 @@ gateway: setup  ## the node as a gateway by traffic, each condition broken and r
 
 drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
+
+drift-once: setup  ## each kind once on 20 pods, without pairs, long outages and sequences
+	@cd tests && ../$(BIN)/python -m proofs.drift --once
 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
@@ -79,6 +94,9 @@ e2e-install: setup  ## install, update, uninstall on an empty bed; what each cap
 	@cd tests && ../$(BIN)/python -m proofs.install
 	@cd tests && ../$(BIN)/python -m proofs.install --capabilities
 	@cd tests && ../$(BIN)/python -m proofs.install --alone
+
+install-once: setup  ## only the installation, update and removal of it: build/install.json
+	@cd tests && ../$(BIN)/python -m proofs.install
 
 image: setup  ## build the Dockerfile with buildah, and compare it with the registry-less image: build/image.json
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image

@@ -42,6 +42,7 @@ class MemoryHost:
     installs: asyncio.Event = field(default_factory=asyncio.Event)
     fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
+    announced: list[tuple[AttachmentKey, Network]] = field(default_factory=list)
     holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
 
     def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
@@ -69,6 +70,9 @@ class MemoryHost:
 
     async def installed(self, attachment: Attachment) -> None:
         await self.installs.wait()
+
+    async def announce(self, attachment: Attachment, network: Network) -> None:
+        self.announced.append((attachment.key, network))
 
     async def hopeless(self, _: Attachment) -> str | None:
         return self.fault

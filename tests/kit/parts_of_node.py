@@ -48,7 +48,7 @@ class FlowChecks:
     def __init__(self, injection: Injection, patch: Patch) -> None:
         self.looks = 0
         patch.setattr("ovnlet.drivers.ovs.openflow.look", injection.wrap(self._look))
-        self.run = Forwarding("br-int", Path("/"), Path("/"), installed=lambda: False).run
+        self.run = Forwarding("br-int", Path("/"), Path("/"), installed=lambda: 0).run
 
     async def _look(self, _: Path) -> Any:
         self.looks += 1

@@ -10,7 +10,15 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import bound
 from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources.northbound import Row, Rows, Switch, SwitchPort
+from ovnlet.core.resources.northbound import (
+    GROUP,
+    LoadBalancer,
+    LoadBalancerGroup,
+    Row,
+    Rows,
+    Switch,
+    SwitchPort,
+)
 
 
 class Refused(Exception):
@@ -41,6 +49,8 @@ class StrictNorthbound:
             return
         if row.within is not None and row.within not in self.rows:
             raise Refused(f"{row.key}: {row.within} is not there")
+        if _is_grouped(row) and LoadBalancerGroup(GROUP).key not in self.rows:
+            raise Refused(f"{row.key}: the group is not there")
         if isinstance(row, SwitchPort):
             if any(
                 r.name == row.name and r.key != row.key
@@ -105,3 +115,10 @@ class StrictNorthbound:
         if "ipv6_prefix" in config:
             words.append(str(ip_network(f"{config['ipv6_prefix']}/64")[0x1000 + number]))
         return " ".join(words)
+
+
+def _is_grouped(row: Row) -> bool:
+    """Return whether a row has a reference to or from our group of load balancers."""
+    return (isinstance(row, LoadBalancer) and row.grouped) or (
+        isinstance(row, Switch) and row.balanced
+    )

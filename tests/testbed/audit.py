@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +59,16 @@ def bound(bed: Bed) -> Iterator[tuple[str, float]]:
                 reference["name"],
                 datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp(),
             )
+
+
+def sources(bed: Bed, path: str) -> Counter[str]:
+    """Count the answered requests for this path, with its query, by the client's address."""
+    events = map(json.loads, bed.audit_log.read_text().splitlines())
+    return Counter(
+        event["sourceIPs"][0]
+        for event in events
+        if event["requestURI"] == path and event["stage"] == "ResponseComplete"
+    )
 
 
 def _read(event: dict[str, Any], reference: dict[str, Any]) -> Annotated:

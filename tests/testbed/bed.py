@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -223,17 +223,22 @@ class Bed:
 
     def wipe_northbound(self) -> None:
         """Delete every row of OVN's northbound database in one transaction."""
-        tables = ("Logical_Switch", "Logical_Router")
-        ops: list[dict[str, object]] = [
-            {"op": "delete", "table": table, "where": []} for table in tables
-        ]
-        words = [
-            "ovsdb-client",
-            "transact",
-            "unix:/run/ovn/ovnnb_db.sock",
-            json.dumps(["OVN_Northbound", *ops]),
-        ]
-        self.control_plane.space.run(words)
+        tables = ("Logical_Switch", "Logical_Router", "Load_Balancer", "Load_Balancer_Group")
+        self._northbound(*({"op": "delete", "table": table, "where": []} for table in tables))
+
+    def northbound_rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
+        """Return columns of all rows of a table of OVN's northbound database, as OVSDB has them.
+
+        A row's `_version` is another after each write to it.
+        """
+        op = {"op": "select", "table": table, "where": [], "columns": list(columns)}
+        return list(self._northbound(op)[0]["rows"])
+
+    def _northbound(self, *ops: Mapping[str, object]) -> list[dict[str, Any]]:
+        transaction = json.dumps(["OVN_Northbound", *ops])
+        socket = "unix:/run/ovn/ovnnb_db.sock"
+        answer = self.control_plane.space.run(["ovsdb-client", "transact", socket, transaction])
+        return list(json.loads(answer))
 
     def say(self, text: str) -> None:
         """Show a line of progress with the seconds since the bed's start."""

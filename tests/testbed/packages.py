@@ -33,6 +33,7 @@ BED = {
     "nftables": "the inventory's view of rules",
     "ethtool": "checksum offload on underlay links",
     "conntrack": "kube-proxy flushes entries with it",
+    "dnsmasq-base": "the DNS server behind a Service",
     "iputils-ping": "pings that count losses",
     "iperf3": "throughput",
     "tcpdump": "what is really on the wire",

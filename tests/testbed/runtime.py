@@ -43,6 +43,7 @@ def kubelet_config(ca: Path) -> dict[str, object]:
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
         "clusterDNS": [layout.DNS_SERVICE_IP],
+        "clusterDomain": layout.CLUSTER_DOMAIN,
         "enforceNodeAllocatable": [],
         "evictionHard": {
             "memory.available": "64Mi",

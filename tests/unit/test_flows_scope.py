@@ -25,7 +25,7 @@ KEY = Key("flows", "flows")
 class Tables:
     """A bridge without flows. ``helps`` is whether ovn-controller installs them again."""
 
-    emptied: tuple[int, ...] = ()
+    incomplete: tuple[int, ...] = ()
     helps: bool = True
     applied: list[float] = field(default_factory=list)
 
@@ -33,14 +33,14 @@ class Tables:
         return
 
     async def observe(self, _: object, __: Network) -> Network:
-        return frozenset({Flows("br-int", self.emptied)})
+        return frozenset({Flows("br-int", self.incomplete)})
 
     async def apply(self, _: object, plan: Plan) -> None:
         assert plan
         self.applied.append(asyncio.get_running_loop().time())
         if not self.helps:
             raise NodeFault("ovn-controller installs no flows")
-        self.emptied = ()
+        self.incomplete = ()
 
 
 class World:
@@ -68,18 +68,18 @@ class World:
 async def test_flows_that_are_gone_are_installed_again_and_an_event_says_so_f1() -> None:
     world = World()
     assert not (await world.look()).steps
-    world.host.emptied = (0, 65)
+    world.host.incomplete = (0, 65)
     world.owners.notify(("flows", "br-int"))
     await asyncio.sleep(0.1)
-    assert not world.host.emptied
+    assert not world.host.incomplete
     (event,) = world.status.events
     assert event[:2] == ("Warning", "NetworkRepaired")
-    assert "~ Flows br-int: emptied 0,65 -> none" in event[2]
+    assert "~ Flows br-int: incomplete 0,65 -> none" in event[2]
 
 
 async def test_a_remedy_that_does_not_help_comes_twice_and_then_once_a_minute_f1() -> None:
     world = World()
-    world.host.emptied, world.host.helps = (0,), False
+    world.host.incomplete, world.host.helps = (0,), False
     for _ in range(3000):  # five minutes
         world.owners.notify(("flows", "br-int"))
         await asyncio.sleep(0.1)
@@ -92,6 +92,6 @@ async def test_a_remedy_that_does_not_help_comes_twice_and_then_once_a_minute_f1
 
 async def test_it_is_only_reported_where_the_settings_say_so_f1() -> None:
     world = World("report")
-    world.host.emptied = (65,)
+    world.host.incomplete = (65,)
     assert (await world.look()).remaining
     assert not world.host.applied

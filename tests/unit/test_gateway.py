@@ -14,7 +14,7 @@ from ovnlet.core.resources import NftChain, NftCounter, NftSet, PolicyRoute, Pol
 from ovnlet.core.resources.nftables import Rule
 from ovnlet.kube import gateway
 from ovnlet.kube.objects import OwnNode, other_node, own_node, subnet
-from ovnlet.kube.services import ServiceFacts, service
+from ovnlet.kube.service_addresses import ServiceAddresses, service_addresses
 
 OWN = own_node(
     {
@@ -32,7 +32,7 @@ OWN = own_node(
 )
 
 
-def text(*specs: dict[str, Any], services: tuple[ServiceFacts, ...] = ()) -> dict[str, str]:
+def text(*specs: dict[str, Any], services: tuple[ServiceAddresses, ...] = ()) -> dict[str, str]:
     subnets = [
         subnet(
             {
@@ -84,8 +84,10 @@ def test_which_subnets_are_in_which_set() -> None:
 
 
 def test_what_a_service_adds() -> None:
-    def read(**spec: Any) -> ServiceFacts | None:
-        return service({"metadata": {"namespace": "a", "name": "b", "uid": "u"}, "spec": spec})
+    def read(**spec: Any) -> ServiceAddresses | None:
+        return service_addresses(
+            {"metadata": {"namespace": "a", "name": "b", "uid": "u"}, "spec": spec}
+        )
 
     assert read(clusterIP="None") is None
     assert read(type="ExternalName") is None

@@ -9,6 +9,7 @@ import yaml
 
 from ovnlet.doctor.kernel import CAPABILITIES
 from ovnlet.doctor.server import NEEDED
+from ovnlet.kube import objects, services
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 # Patches are no complete objects, and rules are for Prometheus.
@@ -16,14 +17,14 @@ NO_OBJECTS = {"uninstall", "alerts"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
 
-def objects(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[dict[str, Any]]:
     return [body for body in yaml.safe_load_all(path.read_text()) if body]
 
 
 def everything() -> Iterator[dict[str, Any]]:
     for path in sorted(MANIFESTS.rglob("*.yaml")):
         if path.name != "kustomization.yaml" and path.parent.name not in NO_OBJECTS:
-            yield from objects(path)
+            yield from read(path)
 
 
 def is_kubernetes(version: str) -> bool:
@@ -48,9 +49,7 @@ def test_every_object_is_valid_for_the_newest_kubernetes() -> None:
 
 
 def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
-    (role,) = [
-        body for body in objects(MANIFESTS / "base/rbac.yaml") if body["kind"] == "ClusterRole"
-    ]
+    (role,) = [body for body in read(MANIFESTS / "base/rbac.yaml") if body["kind"] == "ClusterRole"]
     granted = {
         (verb, ".".join(filter(None, (what, group))))
         for rule in role["rules"]
@@ -61,8 +60,28 @@ def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
     assert set(NEEDED) == granted
 
 
+def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() -> None:
+    """Both versions of EndpointSlices are one right: RBAC knows groups, not versions."""
+    kinds = (
+        *(objects.PODS, objects.NODES, objects.SUBNETS, objects.IP_POOLS, objects.STATEFUL_SETS),
+        *(services.SERVICES, services.SLICES, services.OLDER_SLICES),
+    )
+    (role,) = [
+        body for body in read(MANIFESTS / "standalone/rbac.yaml") if body["kind"] == "ClusterRole"
+    ]
+    for verb in ("list", "watch"):
+        granted = {
+            (group, what)
+            for rule in role["rules"]
+            if verb in rule["verbs"]
+            for group in rule["apiGroups"]
+            for what in rule["resources"]
+        }
+        assert granted == {(kind.group, kind.plural) for kind in kinds}, verb
+
+
 def test_the_agent_has_the_capabilities_that_the_doctor_looks_for_and_no_other() -> None:
-    (daemonset,) = objects(MANIFESTS / "base/daemonset.yaml")
+    (daemonset,) = read(MANIFESTS / "base/daemonset.yaml")
     (container,) = daemonset["spec"]["template"]["spec"]["containers"]
     context = container["securityContext"]
     assert set(context["capabilities"]["add"]) == set(CAPABILITIES.values())

@@ -7,11 +7,11 @@ from kit.strict_northbound import StrictNorthbound
 from ovnlet.core import topology
 from ovnlet.core.ipam import subnets
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, Router, Rows, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, LoadBalancer, Router, Rows, SwitchPort
 from ovnlet.core.topology import Member
 
 ROUTER = "ovn-cluster"
-JOIN = subnets.read("join", {"cidrBlock": "100.64.0.0/16,fd00:100:64::/64"})
+JOIN = subnets.join("join", "100.64.0.0/16,fd00:100:64::/64")
 
 
 def made(first: int, family: str, exclude: bool) -> subnets.Subnet:
@@ -23,6 +23,7 @@ def made(first: int, family: str, exclude: bool) -> subnets.Subnet:
     spec = {
         "cidrBlock": cidr,
         "excludeIps": [f"10.{first}.0.9"] if exclude and family != "6" else [],
+        "enableLb": not exclude,
     }
     return subnets.read(f"s{first}", spec)
 
@@ -47,6 +48,23 @@ PODS = st.lists(
 )
 
 
+BALANCERS = st.lists(
+    st.builds(
+        lambda number, to, grouped: LoadBalancer(
+            f"ovnlet/default/s{number}/tcp",
+            "tcp",
+            frozenset({(f"10.96.0.{number}:80", to)}),
+            grouped=grouped,
+        ),
+        st.integers(1, 4),
+        st.sampled_from(["", "10.1.0.7:80", "10.1.0.7:80,10.1.0.8:80"]),
+        st.booleans(),
+    ),
+    unique_by=lambda row: row.name,
+    max_size=3,
+)
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> Rows:
     """Draw all that the controller may desire: the router, subnets, node ports and pod ports."""
@@ -56,6 +74,7 @@ def networks(draw: st.DrawFn) -> Rows:
     )
     for subnet in made_of:
         rows |= topology.subnet(subnet, ROUTER)
+    rows |= set(draw(BALANCERS))
     switches = [subnet.name for subnet in made_of] or ["join"]
     for number, (name, enabled, addresses) in enumerate({p[0]: p for p in draw(PODS)}.values()):
         switch = switches[number % len(switches)]

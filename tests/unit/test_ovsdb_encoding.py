@@ -90,5 +90,6 @@ def test_no_driver_sends_it(text: str) -> None:
     new = (*changed, Switch(text, frozenset()))
     uuid = "00000000-0000-0000-0000-000000000001"
     for row, there in (*((row, uuid) for row in changed), *((row, None) for row in new)):
+        target = northbound.Target(there, "parent", "row_1", None)
         with pytest.raises(NodeFault, match="OVSDB cannot hold the text"):
-            list(northbound.ops(Step(Verb.ENSURE, row), there, "parent", "row_1", None))
+            list(northbound.ops(Step(Verb.ENSURE, row), target, None))

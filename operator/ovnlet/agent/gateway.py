@@ -1,9 +1,13 @@
 """The node as a gateway: its scope with what that needs."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from ovnlet.agent.subnet_metrics import SubnetCount
 from ovnlet.core.annotations import key
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.gateway_network import counter
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.core.values import host, split
@@ -24,7 +28,7 @@ class Gateway:
         self, settings: Settings, loop: Loop, status: Status, watch: Watch, records: Sandboxes
     ) -> None:
         self.links = GatewayLinks(Tables(), NodeInterface(settings.node_name))
-        self._records = records
+        self._records, self._node = records, settings.node_name
         file = JsonFile(Path(settings.run_dir) / "gateway.json")
         self.restore = file.restore
         self.scope = GatewayScope(
@@ -46,3 +50,16 @@ class Gateway:
             for record in self._records.in_subnet(subnet)
         )
         return [host(part) for text in texts for part in split(text)]
+
+    def counts(self) -> Iterator[SubnetCount]:
+        """Yield what the kernel has counted for each Subnet; nothing where it cannot be asked."""
+        try:
+            found = {each.name: each for each in self.links.tables.counts()}
+        except (OSError, OvnletError):
+            return
+        for subnet, cidr, direction, version in self.scope.counted():
+            if (each := found.get(counter(subnet, direction, version))) is not None:
+                family = f"IPv{version}"
+                yield SubnetCount(
+                    self._node, subnet, cidr, direction, family, each.size, each.packets
+                )

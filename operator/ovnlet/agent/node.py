@@ -16,7 +16,8 @@ from ovnlet.kube.events import Recorder
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
-from ovnlet.kube.services import SERVICES, ServiceFacts, service
+from ovnlet.kube.service_addresses import ServiceAddresses, service_addresses
+from ovnlet.kube.services import SERVICES
 from ovnlet.kube.session import Access
 
 # Seconds. A restart of ovs-vswitchd is shorter, and must not put a taint on the Node.
@@ -55,7 +56,7 @@ class ClusterView:
         self.reachable = Reachability(self._condition)
         self.nodes = Store(objects.NODES, self._read_node, self._node_changed)
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
-        self.services = Store(SERVICES, service, self._service_changed)
+        self.services = Store(SERVICES, service_addresses, self._service_changed)
         self.relists: list[Relist[Any]] = [
             Relist(access, self.nodes),
             Relist(access, self.subnets),
@@ -121,7 +122,7 @@ class ClusterView:
             self._reach()
         self._gateway_due()
 
-    def _service_changed(self, _: ServiceFacts | None, __: ServiceFacts | None) -> None:
+    def _service_changed(self, _: ServiceAddresses | None, __: ServiceAddresses | None) -> None:
         self._gateway_due()
 
     async def _all_known(self) -> None:

@@ -87,6 +87,7 @@ class Agent:
             unenforced=lambda: self.pod_scope.status.count("RateNotEnforced"),
             queued=lambda: len(self.loop.queue),
             ready=lambda: self.verdict() is None,
+            subnets=lambda: self.gateway.counts(),  # noqa: PLW0108 - made later
         )
         self.supervisor = Supervisor(self.metrics.part_failed)
         self.event_log = EventLog()
@@ -101,7 +102,7 @@ class Agent:
         self.forwarding = Forwarding(
             settings.bridge,
             *run_dirs,
-            installed=lambda: self.ovs.has_installed,
+            installed=lambda: self.ovs.installed_ports,
             lost=lambda: self.owners.notify(("flows", settings.bridge)),
             blocked=lambda name: self.owners.notify(("port", name)),
         )
@@ -237,6 +238,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
         )
+        saved = self.records, self.chassis_file, self.node_file, self.gateway
         self.startup = Startup(
             ovs_ready=self.ovs.ready,
             state=self.state,
@@ -247,18 +249,12 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=[
-                each.restore
-                for each in (self.records, self.chassis_file, self.node_file, self.gateway)
-            ],
+            restores=[each.restore for each in saved],
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
-        routes = [
-            *debug.routes(),
-            *self.event_log.routes(),
-            web.get("/metrics", self.metrics.show),
-        ]
+        metrics = web.get("/metrics", self.metrics.show)
+        routes = [*debug.routes(), *self.event_log.routes(), metrics]
         service = CniService(self.attaching, self.records, self.verdict)
         unhealthy = self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, self.metrics.show, unhealthy)

@@ -14,9 +14,11 @@ from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
+from ovnlet.core.services import ServiceObject
 from ovnlet.core.settings import ControllerSettings
 
-# What a pass is for: ("pod", namespace, name), ("subnet", "", name), ("node", "", name) or NETWORK.
+# What a pass is for: ("pod", namespace, name), ("service", namespace, name), ("subnet", "", name),
+# ("node", "", name) or NETWORK.
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)
@@ -52,14 +54,20 @@ class Northbound(Protocol):
     def every_port(self) -> Iterable[SwitchPort]:
         """Return our ports of all logical switches, without those to a router."""
 
-    def has(self, *, switch: str = "", router: str = "") -> bool:
-        """Return whether the logical switch or router exists."""
+    def has(self, *, switch: str = "", router: str = "", group: str = "") -> bool:
+        """Return whether the logical switch, the router or the load balancer group exists."""
 
     def subnet(self, switch: str, router: str, /) -> Rows:
         """Return a subnet's rows: its switch, and both ports between switch and router."""
 
     def network(self, router: str, /) -> Rows:
-        """Return the router's own row, its routes and its policies, without its ports."""
+        """Return the router's own row, its routes and policies, and the load balancer group."""
+
+    def balancers(self, service: Owner, /) -> Rows:
+        """Return a Service's load balancers."""
+
+    def balanced(self) -> Iterable[str]:
+        """Return the Service of each load balancer of ours, as `namespace/name`."""
 
     def holder(self, address: Address | str, besides: str, /) -> str | None:
         """Return another port than ``besides`` that has this IP or MAC address, if there is one."""
@@ -90,7 +98,7 @@ class Record(Protocol):
 
     def __call__(
         self,
-        subject: Claim | SubnetObject,
+        subject: Claim | SubnetObject | ServiceObject,
         kind: Literal["Normal", "Warning"],
         reason: str,
         message: str,

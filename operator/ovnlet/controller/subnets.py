@@ -17,7 +17,7 @@ from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import bound
 from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, Router, Switch, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Switch, SwitchPort
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3  # pods that a message names
@@ -114,8 +114,8 @@ class Subnets:
     async def _make(self, subnet: Subnet) -> None:
         """Create or correct a Subnet's switch; then pods may have their ports."""
         context, router = self._context, self._context.settings.cluster_router
-        if not context.northbound.has(router=router):
-            raise NotReady(f"logical router {router} does not exist yet")
+        if not (context.northbound.has(router=router) and context.northbound.has(group=GROUP)):
+            raise NotReady(f"router {router} and load balancer group {GROUP} do not exist yet")
         plan = diff(topology.subnet(subnet, router), context.northbound.subnet(subnet.name, router))
         if plan:
             await context.northbound.apply(plan)

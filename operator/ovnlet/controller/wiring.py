@@ -13,6 +13,8 @@ import structlog
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.ports import Ports
+from ovnlet.controller.service_passes import service_passes
+from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
@@ -51,7 +53,7 @@ class Controller:
         self.settings, self.endpoints = settings, endpoints
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
-        self.northbound = Northbound(settings, self._row_changed, self._reconnected)
+        self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
         self.queue: Queue[Key, None] = Queue(self._pass)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
@@ -72,16 +74,17 @@ class Controller:
             pools=self.pools,
             add=self._add,
             later=self._later,
-            join=subnets.read(settings.join_switch, {"cidrBlock": settings.join_cidr}),
+            join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
         )
         self.ports = Ports(self.context, endpoints)
         self.networks = Subnets(self.context)
+        self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
-        # IPPools are not waited for: a cluster need not have this kind.
-        self.listings: list[Relist[Any]] = [
-            Relist(access, store) for store in (*self.required, self.pools)
-        ]
+        # The others are not waited for: a cluster need not have each of them. Lists of Services and
+        # their endpoints are long, and a wrong one costs no address: no resync asks for them.
+        self.resynced = [Relist(access, store) for store in (*self.required, self.pools)]
+        self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 
@@ -103,6 +106,7 @@ class Controller:
             self.kopf_runner.run(),
             self.northbound.ended(),
             self._restore(),
+            self.services.begin(),
             self._log_disconnected(),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
@@ -151,8 +155,9 @@ class Controller:
             await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
-        """List every kind again and request all passes."""
-        self._relist()
+        """List most kinds again and request all passes."""
+        for listing in self.resynced:
+            listing.request()
         if self._ready and self.northbound.connected:
             self.ports.check_all_ports()
             self._add_all()
@@ -169,9 +174,10 @@ class Controller:
         if self.northbound.connected:
             for port in self.northbound.every_port():
                 self._add(_owner(port.name, port.label("pod")))
+        self.services.add_all()
 
     async def _pass(self, key: Key) -> None:
-        """Make one pass. Raises what the passes of `ports` and `subnets` raise."""
+        """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
         if not self.northbound.connected:  # every key gets a pass after the reconnect
             return
         match key:
@@ -181,6 +187,8 @@ class Controller:
                 await self.ports.node(name)
             case ("subnet", _, name):
                 await self.networks.subnet(name)
+            case ("service", namespace, name):
+                await self.services.service((namespace, name))
             case _:
                 await self.networks.network()
         self.endpoints.passed(key[0])
@@ -205,10 +213,6 @@ class Controller:
     def _stop_timers(self) -> None:
         for timer in self.timers.values():
             timer.cancel()
-
-    def _relist(self) -> None:
-        for listing in self.listings:
-            listing.request()
 
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
@@ -251,6 +255,9 @@ class Controller:
             return ("node", "", port.removeprefix("node-"))
         return ("pod", namespace, pod)
 
+    def _balanced(self, service: str) -> None:
+        self._add(key(service))
+
     def _pod_changed(self, was: Workload | None, now: Workload | None) -> None:
         self.ports.changed(was, now)
 
@@ -263,6 +270,7 @@ class Controller:
             self._add(("node", "", node.name))
             if was is None or now is None or was.internal != now.internal:
                 self._add(NETWORK)
+                self.services.nodes_changed()
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ipaddress import ip_interface
 from typing import TypeVar
 
-from ovnlet.core import qos, routing, values
+from ovnlet.core import qos, routing, values, virtual_machines
 from ovnlet.core.allocation import Allocation, Destination, Interface
 from ovnlet.core.errors import Invalid, NotReady
 from ovnlet.core.parse_cache import ParseCache
@@ -70,7 +70,8 @@ def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
-    return (REPAIR, *keys(provider, (*FIXED, *_READY)), *live_keys(provider))
+    fixed = keys(provider, (*FIXED, *_READY))
+    return (REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider))
 
 
 def of_node(annotations: Mapping[str, str]) -> dict[str, str]:

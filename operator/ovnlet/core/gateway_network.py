@@ -52,6 +52,8 @@ _BEFORE_SRCNAT, _MANGLE, _FILTER = 95, -150, 0
 _GENEVE, _VXLAN = 6081, 4789
 _TCP, _UDP = PROTOCOLS["TCP"], PROTOCOLS["UDP"]
 _FAMILIES = (4, 6)
+# What is counted of a Subnet: packets from it, and packets to it.
+DIRECTIONS: dict[str, Literal["saddr", "daddr"]] = {"egress": "saddr", "ingress": "daddr"}
 # Names of sets and chains have at most 255 bytes; those of Subnets have up to 253.
 _LONGEST = 200
 _RETURN, _GOTO = Verdict("return"), Verdict("goto", MASQUERADE)
@@ -120,7 +122,7 @@ def _counters(cluster: Cluster) -> Iterator[NftCounter | NftSet]:
                 if not any(own.overlaps(other) for other in by_prefix):
                     by_prefix[own] = each.name
         kind: Kind = "ipv4 counters" if family == 4 else "ipv6 counters"
-        for direction in ("egress", "ingress"):
+        for direction in DIRECTIONS:
             names = {p: counter(name, direction, family) for p, name in by_prefix.items()}
             yield from map(NftCounter, sorted(set(names.values())))
             yield NftSet(f"{direction}{family}", kind, Elements(frozenset(names.items())))
@@ -165,17 +167,11 @@ def _chains(cluster: Cluster) -> Iterator[NftChain]:
     counts: list[Rule] = [
         (CountBy(side, family, f"{direction}{family}"),)
         for family in _FAMILIES
-        for side, direction in _DIRECTIONS
+        for direction, side in DIRECTIONS.items()
     ]
     yield _called("count", Hook("filter", "forward", _FILTER), counts)
     tunnels: list[Rule] = [(Protocol(_UDP, number), Unmark()) for number in (_GENEVE, _VXLAN)]
     yield _called("tunnel", Hook("filter", "output", _FILTER), tunnels)
-
-
-_DIRECTIONS: tuple[tuple[Literal["saddr", "daddr"], str], ...] = (
-    ("saddr", "egress"),
-    ("daddr", "ingress"),
-)
 
 
 def _called(name: str, hook: Hook, rules: list[Rule]) -> NftChain:

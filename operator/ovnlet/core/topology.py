@@ -11,7 +11,9 @@ from ipaddress import IPv4Network, ip_address
 
 from ovnlet.core.ipam.subnets import Subnet, prefix6
 from ovnlet.core.resources.northbound import (
+    GROUP,
     MARK,
+    LoadBalancerGroup,
     Policy,
     Router,
     RouterPort,
@@ -63,7 +65,7 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     port = f"{router}-{subnet.name}"
     return frozenset(
         {
-            Switch(subnet.name, frozenset(config.items())),
+            Switch(subnet.name, frozenset(config.items()), subnet.balanced),
             RouterPort(
                 router,
                 port,
@@ -90,7 +92,7 @@ def network(
     Such a packet leaves through the node that its pod runs on. OVN routes a packet before it
     applies policies, so there is a default route, which leads nowhere by itself.
     """
-    rows: set[Row] = {Router(router)}
+    rows: set[Row] = {Router(router), LoadBalancerGroup(GROUP)}
     every = [join, *subnets]
     for gateway in join.gateways:
         rows.add(StaticRoute(router, "0.0.0.0/0" if gateway.version == 4 else "::/0", str(gateway)))

@@ -13,7 +13,7 @@ from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.linux import sysctl
 
 # The agent needs each of these (by the kernel's numbers), as `make e2e-install` shows.
-CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST"}
+CAPABILITIES = {12: "NET_ADMIN", 21: "SYS_ADMIN", 11: "NET_BROADCAST", 13: "NET_RAW"}
 # What the agent cannot enforce without a kind of qdisc or filter.
 _LIMITS = {
     HTB: "rates towards pods (ingress_rate, kubernetes.io/ingress-bandwidth)",

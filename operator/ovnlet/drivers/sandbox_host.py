@@ -6,7 +6,9 @@ from pathlib import Path
 from ovnlet.core import fixed, ids
 from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life
+from ovnlet.core.resources import Network
 from ovnlet.drivers.host import PortHost
+from ovnlet.drivers.links.announcing import announce
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.binding_faults import BindingFaults
@@ -34,6 +36,13 @@ class SandboxHost(PortHost):
     async def hopeless(self, attachment: Attachment) -> str | None:
         """Return why OVN cannot install the port, and what to do; None while it may."""
         return await self._faults.of(attachment.iface_id)
+
+    async def announce(self, attachment: Attachment, network: Network) -> None:
+        """Announce each address of the network once, from inside the pod.
+
+        Raise NodeFault or UnknownSandbox.
+        """
+        await announce(attachment, network)
 
     def life(self, attachment: Attachment) -> Life:
         """Return whether the sandbox is alive, according to the kernel."""

@@ -8,7 +8,7 @@ from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.values import split
 from ovnlet.kube import subnets as of_subnets
 from ovnlet.kube.objects import OwnNode
-from ovnlet.kube.services import ServiceFacts
+from ovnlet.kube.service_addresses import ServiceAddresses
 
 # What the agent keeps of a Subnet's spec.
 _SPEC = (
@@ -26,7 +26,7 @@ def text(
     own: OwnNode,
     nodes: Iterable[OwnNode],
     subnets: Iterable[SubnetObject],
-    services: Iterable[ServiceFacts],
+    services: Iterable[ServiceAddresses],
 ) -> dict[str, str]:
     """Return the texts, in a fixed order, for the Subnets of the cluster's router."""
     every = list(services)

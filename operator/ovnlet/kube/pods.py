@@ -1,4 +1,4 @@
-"""The pods of this node, as the agent reads them: identity and the annotations of its domains."""
+"""The pods of this node, as the agent reads them: identity and the annotations of these domains."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from ovnlet.core.identity import Pod
 from ovnlet.core.reader import bounded
 from ovnlet.kube.object_store import Kind
 
-DOMAINS = ("kubernetes.io", "ovnlet.io")
+DOMAINS = ("kubernetes.io", "ovnlet.io", "kubevirt.io")
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # a copy of the whole manifest
 
 
@@ -38,7 +38,7 @@ def read(body: Mapping[str, Any]) -> Pod | None:
 
 
 def _is_needed(key: str) -> bool:
-    """Return whether an annotation is in one of our domains or below it."""
+    """Return whether an annotation is in one of the domains or below it."""
     domain = key.partition("/")[0]
     return key != _APPLIED and any(
         domain == ours or domain.endswith(f".{ours}") for ours in DOMAINS

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ovnlet.core.identity import Attachment, Life, Node
+from ovnlet.core.resources import Network
 from ovnlet.reconcile.scope import Host
 
 
@@ -29,4 +30,11 @@ class PodHost(Host, Protocol):
 
     async def hopeless(self, attachment: Attachment) -> str | None:
         """Return why OVN cannot install the port, and what to do; None while it may."""
+        ...
+
+    async def announce(self, attachment: Attachment, network: Network) -> None:
+        """Announce each address of the network once, and leave nothing open in the pod.
+
+        Raise NodeFault or UnknownSandbox.
+        """
         ...

@@ -15,6 +15,10 @@ OVN = "ovn.kubernetes.io"
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
 POOLS = "/apis/kubeovn.io/v1/ippools"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
+SERVICES = "/api/v1/namespaces/default/services"
+# Kubernetes 1.20 has only the older version.
+SLICES = "/apis/discovery.k8s.io/v1beta1/namespaces/default/endpointslices"
+SLICE_OF = "kubernetes.io/service-name"
 PODS = "/api/v1/namespaces/default/pods"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 Object = dict[str, Any]
@@ -216,6 +220,10 @@ class ClusterAdmin:
         grace = {"gracePeriodSeconds": "0"}
         for path in (PODS, SETS, "/api/v1/namespaces/default/events"):
             await self.do("DELETE", path, params=grace)
+        for service in (await self.do("GET", SERVICES))["items"]:
+            if service["metadata"]["name"] != "kubernetes":
+                await self.do("DELETE", f"{SERVICES}/{service['metadata']['name']}")
+        await self.do("DELETE", SLICES, params={"labelSelector": f"{SLICE_OF}!=kubernetes"})
         await self.do("DELETE", "/api/v1/nodes")
         await self.do("DELETE", "/apis/coordination.k8s.io/v1/namespaces/ovnlet-system/leases")
         for subnet in (await self.do("GET", SUBNETS))["items"]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from integration.e2e.service_web import Web, running
 from testbed import deploy, layout, rights
 from testbed.bed import Bed
 from testbed.workloads import Cluster, subnet
@@ -59,3 +60,10 @@ def two(pair: Cluster) -> Iterator[Cluster]:
     cluster = Cluster(pair.bed)
     yield cluster
     cluster.clear()
+
+
+@pytest.fixture(scope="module")
+def web(pair: Cluster) -> Iterator[Web]:
+    """Give a client, servers and Services on two nodes."""
+    with running(Cluster(pair.bed)) as web:
+        yield web

@@ -71,15 +71,20 @@ class Connection:
         return len(times), max(gaps)
 
 
-def connect(one: Running, other: Running, address: str) -> Connection:
-    """Connect from one pod to an address of another, and return once there are answers."""
-    port = str(next(_PORTS))
+def connect(
+    one: Running, other: Running, address: str, *, by: str = "", number: int = 0
+) -> Connection:
+    """Connect from one pod to an address of another, and return once there are answers.
+
+    With ``by``, connect to this address of a Service instead; ``number`` is its port.
+    """
+    port = str(number or next(_PORTS))
     server = _inside(other, LISTEN, address, port)
     assert server.stdout is not None
     assert server.stdout.readline() == "listening\n"
     output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - Connection closes it; a pipe would fill up
     connection = Connection(
-        server, _inside(one, CONNECT, address, port, stdout=output.fileno()), output
+        server, _inside(one, CONNECT, by or address, port, stdout=output.fileno()), output
     )
     wait_for(
         lambda: len(connection.times) > 2, f"{one.name} and {other.name} to connect", timeout=20

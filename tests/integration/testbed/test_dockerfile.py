@@ -70,7 +70,7 @@ def test_it_starts_as_the_other_image_does() -> None:
     (env,) = FINAL.all("ENV")
     assert dict(word.split("=", 1) for word in shlex.split(env)) == AGENT_CONFIG.environment
     assert FINAL.all("WORKDIR") == ["/"]
-    assert not FINAL.all("USER"), "the agent needs root, with three capabilities"
+    assert not FINAL.all("USER"), "the agent needs root, with four capabilities"
 
 
 def test_it_stands_on_the_same_base() -> None:

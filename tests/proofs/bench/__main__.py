@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from proofs.bench import comparison, hostile, large, measures, profile, report, rows
+from proofs.bench import comparison, hostile, large, measures, profile, ratios, report, rows
 from proofs.bench.environment import ROOT, BenchError, build, provisioned
 from proofs.bench.implementations import all_implementations
 from testbed import progress
@@ -35,11 +35,19 @@ def main() -> int:
     parser.add_argument(
         "--only", choices=("compare", "hostile", "large"), help="one part of it (default: all)"
     )
+    parser.add_argument(
+        "--ratios", action="store_true", help="compare a few ratios with the committed ones instead"
+    )
+    parser.add_argument(
+        "--commit", action="store_true", help="with --ratios: commit those of this run instead"
+    )
     args = parser.parse_args()
     name = f"bench-{os.getpid()}"
     try:
         if args.profile:
             profile.run(name, args.ports, args.seed)
+        elif args.ratios:
+            return 0 if ratios.judged(_samples(name, args.seed), commit=args.commit) else 1
         else:
             if args.only in (None, "compare"):
                 _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
@@ -61,6 +69,16 @@ def _compare(name: str, size: comparison.Size, seed: int) -> None:
     result, aims = samples.rows(), rows.aims(samples)
     report.write(head, result, aims)
     report.show(head, result, aims)
+
+
+def _samples(name: str, seed: int) -> rows.Samples:
+    """Measure the agent and the floor for the ratios."""
+    floor, empty = build()
+    every = all_implementations(PLUGIN, floor)
+    with provisioned(name, comparison.RATIOS.pods, seed) as env:
+        return comparison.run(
+            env, {each: every[each] for each in ratios.NAMES}, empty, comparison.RATIOS
+        )
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class Size:
 
 FULL = Size((10, 100, 250), 20, 200, {1: 20, 10: 10, 50: 5, 100: 5})
 QUICK = Size((10, 100), 5, 30, {1: 5, 10: 2, 100: 1})
+# For the ratios to the floor, of two implementations.
+RATIOS = Size((10, 100), 15, 30, {10: 4, 50: 4})
 BURST_PORTS = 100
 
 

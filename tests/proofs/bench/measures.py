@@ -1,4 +1,4 @@
-"""Rows of build/bench.json that have one value and a target each, beside the comparison's."""
+"""Rows of a report that have one value and a target each, such as those of build/bench.json."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Measure:
         return f"{self.name}: {self.value:g} {self.unit}{target}"
 
 
-def add(measures: Sequence[Measure], prefixes: Sequence[str]) -> None:
-    """Show rows, and write them to build/bench.json in the place of those with these prefixes."""
-    kept = [row for row in read_rows("bench") if not row["name"].startswith(tuple(prefixes))]
-    write_rows("bench", [*kept, *({**asdict(each), "ok": each.ok} for each in measures)])
+def add(measures: Sequence[Measure], prefixes: Sequence[str], *, report: str = "bench") -> None:
+    """Show rows, and write them to a report in the place of those with these prefixes."""
+    kept = [row for row in read_rows(report) if not row["name"].startswith(tuple(prefixes))]
+    write_rows(report, [*kept, *({**asdict(each), "ok": each.ok} for each in measures)])
     console = Console()
     for each in measures:
         console.print(

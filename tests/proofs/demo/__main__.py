@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
-from proofs.demo import steps
+from proofs.demo import services, steps
 from proofs.demo.breakage import repair_breaks
 from proofs.demo.report import Report, Step
 from testbed import clean, deploy, images, kubernetes, layout, packages
@@ -63,6 +63,7 @@ def _run_on_two_nodes(report: Report) -> None:
     baselines = [inventory(node) for node in bed.nodes]
     pods = steps.start(report, cluster)
     steps.reach_each_other(report, cluster, pods)
+    services.by_name(report, cluster)
     steps.edit(report, cluster, pods)
     repair_breaks(report, cluster, pods)
     with report.step("delete the pods: both nodes are as they were before them") as step:

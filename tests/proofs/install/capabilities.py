@@ -9,7 +9,7 @@ from testbed.service import wait_for
 from testbed.workloads import Cluster, pod
 
 # Copied from CAPABILITIES in operator/ovnlet/doctor/kernel.py: what the agent needs to work.
-CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN", "NET_BROADCAST")
+CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN", "NET_BROADCAST", "NET_RAW")
 ADD = "/spec/template/spec/containers/0/securityContext/capabilities/add"
 
 

@@ -102,12 +102,8 @@ def footprint(bed: Bed) -> list[str]:
     Imports are most of its CPU.
     """
     _, archive = images.agent_image(deploy.PROJECT)
-    stat = (
-        bed.node()
-        .sh("cat /proc/$(pgrep -f '^/usr/bin/python3.*ovnlet agent')/stat")
-        .rpartition(") ")[2]
-        .split()
-    )
+    (agent,) = deploy.agent_processes(bed.node())
+    stat = bed.node().path(f"/proc/{agent}/stat").read_text().rpartition(") ")[2].split()
     cpu = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
     resident = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     size = f"image {archive.stat().st_size / 1e6:.1f} MB packed"

@@ -15,7 +15,7 @@ KEY = ("lane", "direction", "protocol", "asked_mbit")
 def keep(rows: Iterable[Row]) -> None:
     """Write the rows, in place of those that the same lane measured of the same before."""
     old = read_rows(NAME)
-    new = [asdict(row) for row in rows]
+    new = [asdict(row) | {"ok": row.holds} for row in rows]
     measured = {tuple(row[part] for part in KEY) for row in new}
     kept = [row for row in old if tuple(row[part] for part in KEY) not in measured]
     write_rows(NAME, kept + new)

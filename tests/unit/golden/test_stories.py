@@ -178,7 +178,7 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
-            case "emptied" | "blocked":
+            case "incomplete" | "blocked":
                 yield name, tuple(value)
             case _:
                 yield name, value

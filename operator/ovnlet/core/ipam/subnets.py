@@ -38,7 +38,8 @@ class Subnet:
     """A usable Subnet.
 
     ``networks`` has at most one prefix of each family, IPv4 first; ``gateways`` has the same order.
-    ``reserved`` are addresses of pools, which OVN must not choose.
+    ``reserved`` are addresses of pools, which OVN must not choose. ``balanced`` is whether its pods
+    reach Services by OVN's load balancers.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Subnet:
     mtu: int = 0
     nat_outgoing: bool = False
     reserved: tuple[Range, ...] = ()
+    balanced: bool = True
 
     @property
     def families(self) -> frozenset[int]:
@@ -142,7 +144,16 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
         default=bool(spec.get("default")),
         mtu=int(spec.get("mtu") or 0),
         nat_outgoing=bool(spec.get("natOutgoing")),
+        balanced=spec.get("enableLb") is not False,
     )
+
+
+def join(name: str, cidr: str) -> Subnet:
+    """Return the subnet of the nodes' own interfaces. Raises Unusable.
+
+    A node's own requests to Services are kube-proxy's, so the switch has no load balancers.
+    """
+    return read(name, {"cidrBlock": cidr, "enableLb": False})
 
 
 def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:

@@ -54,12 +54,12 @@ class Bridge:
 class Flows:
     """OVN's flows in the integration bridge.
 
-    ``emptied`` is only ever observed: tables of OVN's that have no flow although OVN has installed
-    a port.
+    ``incomplete`` is only ever observed: tables of OVN's that have fewer flows than OVN has
+    installed ports.
     """
 
     bridge: str
-    emptied: tuple[int, ...] = ()
+    incomplete: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -74,4 +74,4 @@ class Flows:
     @property
     def needs_remedy(self) -> bool:
         """Whether its repair concerns the whole node: ovn-controller installs everything again."""
-        return bool(self.emptied)
+        return bool(self.incomplete)

@@ -1,4 +1,4 @@
-"""Our rows of OVN's northbound database: switches, routers, their ports, routes and policies."""
+"""Our rows of OVN's northbound database: switches, routers, ports, routes, load balancers."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,11 @@ PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
 PORT_LABELS = frozenset(
     {MARK, "ovnlet-uid", "ovnlet-workload", "ovnlet-freed", "vendor", "pod", "ls"}
 )
+BALANCER_OPTIONS = frozenset({"reject", "affinity_timeout", "ct_flush"})
+BALANCER_LABELS = frozenset({MARK, "ovnlet-service"})
+# The name of our group of load balancers. A group has no external_ids for a mark; no two may have
+# the same name.
+GROUP = "ovnlet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,63 @@ class Router:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadBalancerGroup:
+    """A group of load balancers. A switch that refers to it has all of them."""
+
+    name: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The name."""
+        return ("load balancer group", self.name)
+
+    @property
+    def within(self) -> None:
+        """None: nothing else removes a group."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    """The load balancer of a Service and a protocol.
+
+    ``vips`` leads from each virtual address with its port to the endpoints, comma separated.
+    ``grouped`` is whether it is in our group: outside of it, no switch has it.
+    """
+
+    name: str
+    protocol: str
+    vips: Pairs
+    options: Pairs = frozenset()
+    labels: Pairs = frozenset()
+    grouped: bool = True
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The name."""
+        return ("load balancer", self.name)
+
+    @property
+    def within(self) -> None:
+        """None: it stays when its group goes."""
+        return None
+
+    @property
+    def service(self) -> str:
+        """The namespace and the name of its Service, separated by a slash."""
+        return dict(self.labels).get("ovnlet-service", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
-    """A subnet's logical switch. ``config`` is what OVN's address management uses."""
+    """A subnet's logical switch. ``config`` is what OVN's address management uses.
+
+    ``balanced`` is whether the switch has our group of load balancers.
+    """
 
     name: str
     config: Pairs
+    balanced: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -141,10 +198,28 @@ class Policy:
         return ("router", self.router)
 
 
-Row = Router | Switch | RouterPort | SwitchPort | StaticRoute | Policy
+Row = (
+    Router
+    | LoadBalancerGroup
+    | Switch
+    | RouterPort
+    | SwitchPort
+    | StaticRoute
+    | Policy
+    | LoadBalancer
+)
 Rows = frozenset[Row]
 ABSENT: Rows = frozenset()
 
 # A router port comes before the switch port that names it. Routes and policies need the ports that
-# they lead to.
-ORDER: tuple[type[Row], ...] = (Router, Switch, RouterPort, SwitchPort, StaticRoute, Policy)
+# they lead to. Switches and load balancers need their group.
+ORDER: tuple[type[Row], ...] = (
+    Router,
+    LoadBalancerGroup,
+    Switch,
+    RouterPort,
+    SwitchPort,
+    StaticRoute,
+    Policy,
+    LoadBalancer,
+)

@@ -10,11 +10,20 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources import northbound as nb
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
+from ovnlet.core.services import PROTOCOLS, Owner, name_of
 from ovnlet.core.settings import ControllerSettings
-from ovnlet.drivers.northbound import encoding
-from ovnlet.drivers.northbound.encoding import PORT, ROUTER, ROUTER_PORT, SWITCH
-from ovnlet.drivers.northbound.row_index import RowIndex, freed_addresses, same_but_ports
+from ovnlet.drivers.northbound import encoding, schema
+from ovnlet.drivers.northbound.encoding import Target
+from ovnlet.drivers.northbound.row_index import (
+    RowIndex,
+    balanced_service,
+    changed_services,
+    freed_addresses,
+    same_but_ports,
+)
+from ovnlet.drivers.northbound.schema import BALANCER, GROUP, PORT, ROUTER, ROUTER_PORT, SWITCH
 from ovnlet.drivers.northbound.tls import tls
 from ovnlet.drivers.ovsdb.replica import Change, Op, Replica
 from ovnlet.drivers.ovsdb.replica import Row as Columns
@@ -32,8 +41,9 @@ class Northbound:
 
     ``changed(port, switch, freed)`` is called for each changed port of ours, with its name, its
     switch's name, and whether it freed addresses; for any other row of ours it is called with two
-    empty strings. ``resynced()`` is called after the first dump of each session: anything may have
-    changed, and no changes of single rows are reported for it.
+    empty strings. ``rebalanced(service)`` is called for each changed load balancer of ours with its
+    Service, as `namespace/name`. ``resynced()`` is called after the first dump of each session:
+    anything may have changed, and no changes of single rows are reported for it.
 
     Methods that read raise NotReady while the database is not connected.
     """
@@ -43,12 +53,13 @@ class Northbound:
         settings: ControllerSettings,
         changed: Callable[[str, str, bool], None],
         resynced: Callable[[], None],
+        rebalanced: Callable[[str], None],
     ) -> None:
-        self._changed, self._resynced = changed, resynced
+        self._changed, self._resynced, self._rebalanced = changed, resynced, rebalanced
         self._database = Replica(
             settings.ovn_nb,
             "OVN_Northbound",
-            encoding.TABLES,
+            schema.TABLES,
             changed=self._process_changes,
             reloaded=self._process_dump,
             tls=tls(settings),
@@ -114,12 +125,10 @@ class Northbound:
             self._observed_port(uuid, row).port for uuid, row in rows if _is_attachment_port(row)
         ]
 
-    def has(self, *, switch: str = "", router: str = "") -> bool:
-        """Return whether there is such a switch or such a router, ours or not."""
-        return (
-            self._index.uuid(SWITCH, switch) is not None
-            or self._index.uuid(ROUTER, router) is not None
-        )
+    def has(self, *, switch: str = "", router: str = "", group: str = "") -> bool:
+        """Return whether there is such a switch, router or load balancer group, ours or not."""
+        asked = ((SWITCH, switch), (ROUTER, router), (GROUP, group))
+        return any(self._index.uuid(table, name) is not None for table, name in asked)
 
     def subnet(self, switch: str, router: str) -> Rows:
         """Return what is there of a subnet: its switch, and the ports between switch and router.
@@ -138,11 +147,25 @@ class Northbound:
     def network(self, router: str) -> Rows:
         """Return what is there of the router itself: routes and policies, without its ports.
 
-        Raise Taken if a foreign router has the name.
+        The group of load balancers is returned too. Raise Taken if a foreign router has the name.
         """
         self._require_connection()
-        own = self._value(ROUTER, router)
-        return frozenset({*([own] if own else []), *self._routed(router, _ROUTED[1], _POLICY)})
+        own = (self._value(ROUTER, router), self._value(GROUP, nb.GROUP))
+        return frozenset((*(row for row in own if row), *self._routed(router, _ROUTED[1], _POLICY)))
+
+    def balancers(self, service: Owner) -> Rows:
+        """Return what is there of a Service's load balancers.
+
+        Raise Taken if a foreign row has the name of one.
+        """
+        self._require_connection()
+        found = (self._value(BALANCER, name_of(service, protocol)) for protocol in PROTOCOLS)
+        return frozenset(filter(None, found))
+
+    def balanced(self) -> set[str]:
+        """Return the Services that have a load balancer of ours, as `namespace/name`."""
+        rows = self._database.rows[BALANCER].values()
+        return {balanced_service(row) for row in rows if encoding.is_ours(row)}
 
     def holder(self, address: Address | str, except_port: str) -> str | None:
         """Return the name of another port with this address or MAC, or None.
@@ -171,14 +194,15 @@ class Northbound:
                 moved.add(uuid or "")
             elif uuid in moved:
                 uuid = None
-            yield from encoding.ops(step, uuid, parent, encoding.new_name(resource.key), guard)
+            group, named = self._index.uuid(GROUP, nb.GROUP), encoding.new_name(resource.key)
+            yield from encoding.ops(step, Target(uuid, parent, named, group), guard)
 
     def _uuid(self, kind: object, name: object) -> str | None:
         return self._index.uuid(SWITCH if kind == "switch" else ROUTER, str(name))
 
     def _find(self, resource: Row) -> str | None:
         """Return the UUID of the resource's row, or None. Find a row without a name by its key."""
-        table = encoding.TABLE_OF[type(resource)]
+        table = schema.TABLE_OF[type(resource)]
         if (name := getattr(resource, "name", None)) is not None:
             return self._index.uuid(table, name)
         rows = self._database.rows[table].items()
@@ -211,7 +235,17 @@ class Northbound:
         columns = self._row(table, uuid)
         if not encoding.is_ours(columns):
             raise Taken(f"{table} {name} was not made by ovnlet")
-        return encoding.read(table, self._index.switch_of(uuid), columns)
+        parent, grouped = self._index.switch_of(uuid), self._is_grouped(table, uuid, columns)
+        return encoding.read(table, parent, columns, grouped=grouped)
+
+    def _is_grouped(self, table: str, uuid: str, columns: Columns) -> bool:
+        """Return whether our group has the load balancer, or the switch has our group."""
+        group = self._index.uuid(GROUP, nb.GROUP)
+        if group is None:
+            return False
+        if table == SWITCH:
+            return group in columns["load_balancer_group"]
+        return uuid in self._row(GROUP, group)["load_balancer"]
 
     def _routed(self, router: str, *columns: tuple[str, str]) -> Iterator[Row]:
         """Yield our rows that the router refers to in those columns, given with their tables."""
@@ -224,7 +258,7 @@ class Northbound:
 
     def _process_dump(self) -> None:
         self._index = RowIndex()
-        for table in (SWITCH, ROUTER, ROUTER_PORT, PORT):  # a switch before its ports
+        for table in schema.NAMED:
             for uuid, row in self._database.rows[table].items():
                 self._index.update(table, uuid, None, row)
         self._resynced()
@@ -232,11 +266,17 @@ class Northbound:
     def _process_changes(self, changes: Sequence[Change]) -> None:
         """Update the index with all changes of a message, then report each affected port once."""
         notifications: set[tuple[str, str, bool]] = set()
+        services: set[str] = set()
         for change in sorted(changes, key=lambda change: change[0]):  # a switch before its ports
             table, uuid, old, new = change
             switch = self._index.switch_of(uuid)
             self._index.update(table, uuid, old, new)
+            if table in (BALANCER, GROUP):
+                balancers = self._database.rows[BALANCER]
+                services |= changed_services(table, old, new, balancers)
             notifications.update(self._affected(table, uuid, switch, (old, new)))
+        for service in services:
+            self._rebalanced(service)
         for name, switch, freed in notifications:
             self._changed(name, switch, freed)
 
@@ -247,6 +287,8 @@ class Northbound:
         ours = [row for row in rows if row is not None and encoding.is_ours(row)]
         if table == PORT and any(row["type"] != "router" for row in ours):
             yield ours[0]["name"], switch or self._index.switch_of(uuid), freed_addresses(*rows)
+        elif table == BALANCER or (table == GROUP and len(ours) == 2):
+            return
         elif ours and not (table == SWITCH and len(ours) == 2 and same_but_ports(*ours)):
             yield "", "", False
 

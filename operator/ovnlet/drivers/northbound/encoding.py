@@ -4,12 +4,15 @@ Operations are those of RFC 7047, section 5.2. What a row should be may not go i
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import northbound as nb
 from ovnlet.core.resources.northbound import (
     MARK,
+    LoadBalancer,
+    LoadBalancerGroup,
     Policy,
     Router,
     RouterPort,
@@ -18,56 +21,29 @@ from ovnlet.core.resources.northbound import (
     Switch,
     SwitchPort,
 )
+from ovnlet.drivers.northbound.schema import GROUP, PARENT, SWITCH, TABLE_OF
 from ovnlet.drivers.ovsdb.encoding import encode_map, encode_row, encode_set
 from ovnlet.drivers.ovsdb.replica import Op
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 
-SWITCH, PORT = "Logical_Switch", "Logical_Switch_Port"
-ROUTER, ROUTER_PORT = "Logical_Router", "Logical_Router_Port"
-# The columns of each table that the controller reads.
-TABLES: Mapping[str, tuple[str, ...]] = {
-    ROUTER: ("name", "ports", "static_routes", "policies", "external_ids"),
-    ROUTER_PORT: ("name", "mac", "networks", "external_ids"),
-    "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "external_ids"),
-    "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
-    SWITCH: ("name", "ports", "other_config", "external_ids"),
-    PORT: (
-        "name",
-        "type",
-        "addresses",
-        "dynamic_addresses",
-        "port_security",
-        "enabled",
-        "options",
-        "external_ids",
-    ),
-}
-TABLE_OF: Mapping[type[Row], str] = {
-    Router: ROUTER,
-    RouterPort: ROUTER_PORT,
-    StaticRoute: "Logical_Router_Static_Route",
-    Policy: "Logical_Router_Policy",
-    Switch: SWITCH,
-    SwitchPort: PORT,
-}
-# For a row that belongs to another: the parent's table, and its column of references.
-PARENT: Mapping[type[Row], tuple[str, str]] = {
-    RouterPort: (ROUTER, "ports"),
-    StaticRoute: (ROUTER, "static_routes"),
-    Policy: (ROUTER, "policies"),
-    SwitchPort: (SWITCH, "ports"),
-}
 _MARKED = {MARK: "ovnlet"}
 
 
 def is_ours(columns: Columns) -> bool:
-    """Return whether the row has ovnlet's mark."""
+    """Return whether the row has ovnlet's mark. A group, which can have none, has our name."""
+    if "external_ids" not in columns:
+        return bool(columns["name"] == nb.GROUP)
     return MARK in columns["external_ids"]
 
 
-def read(table: str, parent: str, columns: Columns) -> Row:
-    """Return a row's value, as far as it is compared. ``parent`` is the parent's name."""
+def read(table: str, parent: str, columns: Columns, *, grouped: bool = False) -> Row:
+    """Return a row's value, as far as it is compared. ``parent`` is the parent's name.
+
+    ``grouped`` is whether our group has the load balancer, or the switch our group.
+    """
     match table:
+        case "Load_Balancer_Group" | "Load_Balancer" | "Logical_Switch":
+            return _read_balanced(table, columns, grouped)
         case "Logical_Router":
             return Router(columns["name"])
         case "Logical_Router_Port":
@@ -82,8 +58,6 @@ def read(table: str, parent: str, columns: Columns) -> Row:
                 columns["action"],
                 columns["nexthops"],
             )
-        case "Logical_Switch":
-            return Switch(columns["name"], _only(columns["other_config"], nb.SWITCH_CONFIG))
         case _:
             return SwitchPort(
                 parent,
@@ -97,23 +71,52 @@ def read(table: str, parent: str, columns: Columns) -> Row:
             )
 
 
-def ops(
-    step: Step[Row], uuid: str | None, parent: str | None, named: str, guard: str | None
-) -> Iterator[Op]:
-    """Yield the operations that carry out a step.
+def _read_balanced(table: str, columns: Columns, grouped: bool) -> Row:
+    match table:
+        case "Load_Balancer_Group":
+            return LoadBalancerGroup(columns["name"])
+        case "Load_Balancer":
+            return LoadBalancer(
+                columns["name"],
+                columns["protocol"] or "tcp",
+                frozenset(columns["vips"].items()),
+                _only(columns["options"], nb.BALANCER_OPTIONS),
+                _only(columns["external_ids"], nb.BALANCER_LABELS),
+                grouped,
+            )
+        case _:
+            config = _only(columns["other_config"], nb.SWITCH_CONFIG)
+            return Switch(columns["name"], config, grouped)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The row of a step, by UUIDs.
 
     ``uuid`` is the row's, or None if there is none; ``parent`` is its parent's, or None if the same
     transaction makes the parent. ``named`` is a name for a new row within the transaction.
+    ``group`` is our group of load balancers, None if there is none.
+    """
+
+    uuid: str | None
+    parent: str | None
+    named: str
+    group: str | None
+
+
+def ops(step: Step[Row], target: Target, guard: str | None) -> Iterator[Op]:
+    """Yield the operations that carry out a step.
+
     ``guard`` is OVN's answer that a port is pinned to: if the row has another one by then, the
     transaction fails.
     """
-    resource = step.resource
+    resource, uuid, parent = step.resource, target.uuid, target.parent
     table = TABLE_OF[type(resource)]
     if step.verb is Verb.REMOVE:
         if uuid is not None:
             yield from _remove(resource, table, uuid, parent)
     elif uuid is None:
-        yield from _insert(resource, table, parent, named)
+        yield from _insert(resource, table, parent, target.named)
     else:
         where = [["_uuid", "==", ["uuid", uuid]]]
         if guard is not None:
@@ -128,6 +131,9 @@ def ops(
                 "rows": rows,
             } | {"timeout": 0}
         yield from _update(resource, table, where)
+    if step.verb is Verb.ENSURE and target.group is not None:
+        row = ["uuid", uuid] if uuid else ["named-uuid", target.named]
+        yield from _join(resource, row, target.group)
 
 
 def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterator[Op]:
@@ -142,13 +148,24 @@ def _remove(resource: Row, table: str, uuid: str, parent: str | None) -> Iterato
         yield _refer(resource, parent, "delete", ["uuid", uuid])
 
 
+def _join(resource: Row, row: list[str], group: str) -> Iterator[Op]:
+    """Yield the reference between our group of load balancers and the row."""
+    if isinstance(resource, LoadBalancer):
+        yield _mutation(GROUP, ["uuid", group], "load_balancer", resource.grouped, row)
+    elif isinstance(resource, Switch):
+        yield _mutation(SWITCH, row, "load_balancer_group", resource.balanced, ["uuid", group])
+
+
 def _insert(resource: Row, table: str, parent: str | None, named: str) -> Iterator[Op]:
     columns: dict[str, Any] = {"external_ids": encode_map(_MARKED), **_columns(resource)}
     for name, (value, _) in _maps(resource).items():
         columns[name] = encode_map(value)
-    if isinstance(resource, Router | Switch | RouterPort | SwitchPort):
+    if isinstance(resource, LoadBalancerGroup):
+        columns = {}
+    if not isinstance(resource, StaticRoute | Policy):
         columns["name"] = resource.name
-    if isinstance(resource, Router | Switch):  # the schema allows two rows with one name
+    # The schema allows two rows with one name.
+    if isinstance(resource, Router | Switch | LoadBalancer):
         none_yet = {
             "op": "wait",
             "table": table,
@@ -193,12 +210,17 @@ def new_name(key: tuple[object, ...]) -> str:
 def _refer(resource: Row, parent: Any, verb: str, reference: list[str]) -> Op:
     """Return the mutation of the parent's references; ``verb`` is insert or delete."""
     table, column = PARENT[type(resource)]
-    where = [["_uuid", "==", parent if isinstance(parent, list) else ["uuid", parent]]]
+    row = parent if isinstance(parent, list) else ["uuid", parent]
+    return _mutation(table, row, column, verb == "insert", reference)
+
+
+def _mutation(table: str, row: list[str], column: str, insert: bool, reference: list[str]) -> Op:
+    """Return the operation that adds a reference to a column of a row, or deletes it there."""
     return {
         "op": "mutate",
         "table": table,
-        "where": where,
-        "mutations": [[column, verb, encode_set([reference])]],
+        "where": [["_uuid", "==", row]],
+        "mutations": [[column, "insert" if insert else "delete", encode_set([reference])]],
     }
 
 
@@ -224,7 +246,9 @@ def _columns(resource: Row) -> dict[str, Any]:
                 "type": kind,
                 "enabled": enabled,
             }
-        case Router() | Switch():
+        case LoadBalancer(protocol=protocol, vips=vips):
+            return {"protocol": protocol, "vips": encode_map(dict(vips))}
+        case Router() | Switch() | LoadBalancerGroup():
             return {}
 
 
@@ -237,6 +261,11 @@ def _maps(resource: Row) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
             return {
                 "options": (dict(options), nb.PORT_OPTIONS),
                 "external_ids": (dict(labels), nb.PORT_LABELS),
+            }
+        case LoadBalancer(options=options, labels=labels):
+            return {
+                "options": (dict(options), nb.BALANCER_OPTIONS),
+                "external_ids": (dict(labels), nb.BALANCER_LABELS),
             }
         case _:
             return {}

@@ -4,11 +4,12 @@ They are updated with each change of a row, so that no question needs to search 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import bound
-from ovnlet.drivers.northbound.encoding import PORT, SWITCH
+from ovnlet.drivers.northbound.encoding import is_ours
+from ovnlet.drivers.northbound.schema import GROUP, PORT, SWITCH
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 
 
@@ -88,3 +89,23 @@ def freed_addresses(old: Columns | None, new: Columns | None) -> bool:
 def same_but_ports(old: Columns, new: Columns) -> bool:
     """Return whether two versions of a switch differ in their ports alone."""
     return all(old[name] == new[name] for name in old if name != "ports")
+
+
+def balanced_service(row: Columns) -> str:
+    """Return the Service of a load balancer of ours, as `namespace/name`."""
+    return str(row["external_ids"].get("ovnlet-service", ""))
+
+
+def changed_services(
+    table: str, old: Columns | None, new: Columns | None, balancers: Mapping[str, Columns]
+) -> set[str]:
+    """Return the Services of a changed load balancer, or of those that a group gained or lost.
+
+    ``balancers`` are the load balancers by UUID.
+    """
+    if table == GROUP:
+        before, after = (row["load_balancer"] if row else frozenset() for row in (old, new))
+        rows = [balancers[uuid] for uuid in before ^ after if uuid in balancers]
+    else:
+        rows = [row for row in (old, new) if row is not None]
+    return {balanced_service(row) for row in rows if is_ours(row)}

@@ -25,9 +25,10 @@ log = structlog.get_logger("forwarding")
 # Seconds between two looks.
 EVERY = 1.0
 # OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a
-# port. With a local port that OVN has installed, neither is empty.
+# port. Each has a flow at least for each local port that OVN has installed. A table that was
+# emptied does not stay empty: ovn-controller adds the flows of the next new port.
 TABLES = (0, 65)
-# Seconds that a table must be empty in every look: ovn-controller deletes all flows as it connects,
+# Seconds that flows must be missing in every look: ovn-controller deletes all flows as it connects,
 # and then installs them again.
 CONFIRM = 2.0
 # Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is
@@ -41,8 +42,8 @@ class Forwarding:
     """A look at flows and port flags, repeated every second.
 
     ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
-    ``installed`` returns whether OVN has installed a port of this bridge, so that it must have
-    flows.
+    ``installed`` returns how many ports of this bridge OVN has installed, so that it must have
+    flows for them.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs of the node, each by its name
@@ -51,7 +52,7 @@ class Forwarding:
         ovs_run_dir: Path,
         ovn_run_dir: Path,
         *,
-        installed: Callable[[], bool],
+        installed: Callable[[], int],
         lost: Callable[[], None] = lambda: None,
         blocked: Callable[[str], None] = lambda _: None,
         settling: float = SETTLING,
@@ -61,10 +62,11 @@ class Forwarding:
         self._socket = ovs_run_dir / f"{bridge}.mgmt"
         self._installed, self._report_lost, self._report_blocked = installed, lost, blocked
         self._settling = settling
-        self._empty_since: float | None = None
+        self._lost_since: float | None = None
         self._flagged: Mapping[str, SwitchPort] = {}
         self._fault = ""
-        self.emptied: tuple[int, ...] = ()
+        self._stale = 0
+        self.incomplete: tuple[int, ...] = ()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -79,10 +81,10 @@ class Forwarding:
         except OvnletError as error:
             self._log_fault(str(error))
             found = Look({}, {})
-            self._empty_since, self.emptied = None, ()
+            self._lost_since, self.incomplete = None, ()
         else:
             self._log_fault("")
-            await self._judge(_empty(found))
+            await self._judge(self._incomplete(found))
         self._keep_flags({name: port for name, port in found.ports.items() if port.flags})
 
     def flags(self, name: str) -> tuple[str, ...]:
@@ -99,31 +101,51 @@ class Forwarding:
     async def reinstall(self) -> None:
         """Make ovn-controller connect to the bridge again, and wait until its flows are there.
 
-        Raise NodeFault if they are not there after ten seconds, NotReady if ovs-vswitchd does not
-        answer.
+        Raise NodeFault if a table is still empty after ten seconds, NotReady if ovs-vswitchd does
+        not answer.
         """
         vswitchd = unixctl.control_socket(self._ovs_run_dir, "ovs-vswitchd")
         await unixctl.call(vswitchd, "bridge/reconnect", self.bridge)
         try:
             async with asyncio.timeout(_BACK):
-                while _empty(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
+                while self._incomplete(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.1)
         except TimeoutError:
+            await self._accept_stale()
+        self._lost_since, self.incomplete = None, ()
+
+    async def _accept_stale(self) -> None:
+        """Count the ports that have no flows after a reconnect as not installed.
+
+        Their `ovn-installed` is stale: a foreign client wrote it, or an ovn-controller that was
+        stopped. Another reconnect would interrupt the other ports once a minute, for nothing.
+        """
+        flows = (await openflow.look(self._socket)).flows
+        if not all(table in flows for table in TABLES):
             text = (
                 f"ovn-controller was made to connect to {self.bridge} again, and installs no flows"
             )
-            raise NodeFault(f"{text} within {_BACK:g} s") from None
-        self._empty_since, self.emptied = None, ()
+            raise NodeFault(f"{text} within {_BACK:g} s")
+        self._stale = self._installed() - min(flows[table] for table in TABLES)
+        log.warning("ports are marked ovn-installed and have no flows", ports=self._stale)
 
-    async def _judge(self, empty: tuple[int, ...]) -> None:
+    def _incomplete(self, found: Look) -> tuple[int, ...]:
+        """Return OVN's tables that have fewer flows than OVN has installed ports."""
+        installed = self._installed()
+        fewest = min(found.flows.get(table, 0) for table in TABLES)
+        self._stale = max(0, min(self._stale, installed - fewest))
+        wanted = max(installed - self._stale, min(installed, 1))
+        return tuple(table for table in TABLES if found.flows.get(table, 0) < wanted)
+
+    async def _judge(self, incomplete: tuple[int, ...]) -> None:
         now = asyncio.get_running_loop().time()
-        if not empty or not self._installed():
-            self._empty_since, self.emptied = None, ()
-        elif self._empty_since is None:
-            self._empty_since = now
-        elif now - self._empty_since >= CONFIRM and not self.emptied and await self._settled():
-            self.emptied = empty
-            log.warning("OVN's flows are gone", bridge=self.bridge, tables=empty)
+        if not incomplete:
+            self._lost_since, self.incomplete = None, ()
+        elif self._lost_since is None:
+            self._lost_since = now
+        elif now - self._lost_since >= CONFIRM and not self.incomplete and await self._settled():
+            self.incomplete = incomplete
+            log.warning("flows of OVN's are gone", bridge=self.bridge, tables=incomplete)
             self._report_lost()
 
     async def _settled(self) -> bool:
@@ -158,18 +180,14 @@ class FlowsDriver:
         """Return at once: an observation needs nothing first."""
 
     async def observe(self, _: Any, desired: Network) -> Network:
-        """Return the flows with those of OVN's tables that are empty and must not be."""
+        """Return the flows with those of OVN's tables that lack flows."""
         del desired
-        return frozenset({Flows(self._forwarding.bridge, self._forwarding.emptied)})
+        return frozenset({Flows(self._forwarding.bridge, self._forwarding.incomplete)})
 
     async def apply(self, _: Any, plan: Plan) -> None:
         """Make ovn-controller install all its flows again. Raise NotReady or NodeFault."""
         if plan:
             await self._forwarding.reinstall()
-
-
-def _empty(found: Look) -> tuple[int, ...]:
-    return tuple(table for table in TABLES if table not in found.flows)
 
 
 def _age(path: Path) -> float:

@@ -33,6 +33,11 @@ def installed(row: Row | None) -> bool:
     return row is not None and row["external_ids"].get(INSTALLED) == "true"
 
 
+def plugged(row: Row | None) -> bool:
+    """Return whether ovs-vswitchd has given this Interface an OpenFlow port number."""
+    return ((row or {}).get("ofport") or 0) > 0
+
+
 class InstalledTracker:
     """The plugged ports that are not installed, and for how long.
 
@@ -68,15 +73,15 @@ class InstalledTracker:
             self._was_installed.discard(old["name"])
         if new is None:
             return
-        name, plugged = new["name"], (new["ofport"] or 0) > 0
-        if not plugged:
+        name, has_port = new["name"], plugged(new)
+        if not has_port:
             self._was_installed.discard(name)
         elif installed(old) or installed(new):
             self._was_installed.add(name)
         if MARK not in new["external_ids"]:
             return
         self._measure(new)
-        if installed(new) or not plugged:
+        if installed(new) or not has_port:
             self._cancel(name)
         elif name not in self._timers and name not in self._lost:
             self._timers[name] = asyncio.get_running_loop().call_later(

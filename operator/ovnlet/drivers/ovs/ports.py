@@ -19,7 +19,7 @@ from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
 from ovnlet.drivers.ovs.forwarding import Forwarding
-from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute
+from ovnlet.drivers.ovs.installed import InstalledTracker, installed, no_recompute, plugged
 from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
@@ -138,10 +138,9 @@ class Ovs:
         return hints.chassis_ids(root[1]) if root else {}
 
     @property
-    def has_installed(self) -> bool:
-        """Whether OVN reports any port of the integration bridge as installed."""
-        names = (name for name in self._index.interfaces if self.is_installed(name))
-        return any(self.is_plugged(n) and self._index.bridge_of(n) == self.bridge for n in names)
+    def installed_ports(self) -> int:
+        """How many logical ports OVN reports as installed in the integration bridge."""
+        return self._index.installed_ports(self.bridge)
 
     def is_installed(self, name: str) -> bool:
         """Return whether OVN reports this interface as installed."""
@@ -149,7 +148,7 @@ class Ovs:
 
     def is_plugged(self, name: str) -> bool:
         """Return whether ovs-vswitchd has this interface in its datapath."""
-        return row_waits.plugged(self._index.interface(name))
+        return plugged(self._index.interface(name))
 
     def labelled(self) -> Iterator[tuple[str, str | None, Mapping[str, str]]]:
         """Yield name, mark and labels of ports that are ours or kube-ovn-cni's. Raise NotReady."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ovnlet.core.errors import NodeFault
-from ovnlet.drivers.ovs.installed import installed
+from ovnlet.drivers.ovs.installed import installed, plugged
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
 from ovnlet.drivers.ovsdb.replica import Replica, Row
 
@@ -22,11 +22,6 @@ def link_exists(name: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def plugged(row: Row | None) -> bool:
-    """Return whether ovs-vswitchd has given this Interface an OpenFlow port number."""
-    return ((row or {}).get("ofport") or 0) > 0
 
 
 class RowWaits:

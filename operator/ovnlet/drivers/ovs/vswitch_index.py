@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ovnlet.core.resources import Port
 from ovnlet.core.resources.ovs import MARK, OWNED_IDS
+from ovnlet.drivers.ovs.installed import installed, plugged
 from ovnlet.drivers.ovsdb.replica import Row
 
 Rows = Mapping[str, Mapping[str, Row]]
@@ -56,6 +57,7 @@ class VswitchIndex:
 
     def __init__(self) -> None:
         self._rows: Rows = {}
+        self._installed: dict[str, int] = {}
         self.interfaces = Index(_name)
         self.interfaces_by_mark = Index(_mark)
         self.interfaces_by_iface_id = Index(lambda row: (row["external_ids"].get("iface-id"),))
@@ -78,6 +80,7 @@ class VswitchIndex:
     def reload(self, rows: Rows) -> None:
         """Index all rows of a new session. The index reads ``rows`` itself, not a copy."""
         self._rows = rows
+        self._installed.clear()
         for table, indices in self._indices.items():
             for index in indices:
                 index.clear()
@@ -86,6 +89,7 @@ class VswitchIndex:
 
     def change(self, table: str, uuid: str, old: Row | None, new: Row | None) -> None:
         """Apply the change of one row."""
+        self._installed.clear()
         for index in self._indices.get(table, ()):
             index.change(uuid, old, new)
 
@@ -134,6 +138,22 @@ class VswitchIndex:
         """Return the names of the interfaces that have this `iface-id`."""
         uuids = self.interfaces_by_iface_id[iface_id]
         return {self._rows["Interface"][uuid]["name"] for uuid in uuids}
+
+    def installed_ports(self, bridge: str) -> int:
+        """Return how many logical ports OVN reports as installed in a bridge.
+
+        Counting takes 2 ms at 500 ports, so the answer is kept until a row changes.
+        """
+        if bridge not in self._installed:
+            each = map(self.with_iface_id, self.interfaces_by_iface_id)
+            self._installed[bridge] = sum(
+                any(self._is_installed(name, bridge) for name in names) for names in each
+            )
+        return self._installed[bridge]
+
+    def _is_installed(self, name: str, bridge: str) -> bool:
+        row = self.interface(name)
+        return installed(row) and plugged(row) and self.bridge_of(name) == bridge
 
     def resource(self, name: str) -> Port:
         """Return the port of this name as a value.

@@ -11,7 +11,7 @@ from typing import Protocol
 from ovnlet.core.allocation import Address as Ip
 from ovnlet.core.allocation import Destination
 from ovnlet.core.gateway import GatewayIdentity, parse
-from ovnlet.core.gateway_network import tables
+from ovnlet.core.gateway_network import DIRECTIONS, tables
 from ovnlet.core.gateway_routing import Routing, accepts, routing
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.resources import Network
@@ -98,6 +98,13 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         if any(each.egress is not None and each.name == subnet for each in self._cluster.subnets):
             self._passes.force(self.only)
             self._passes.add(self.only)
+
+    def counted(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield Subnet, prefix, direction and IP version of everything that is counted."""
+        for each in self._cluster.subnets:
+            for own in each.prefixes:
+                for direction in DIRECTIONS:
+                    yield each.name, str(own), direction, own.version
 
     def missing_inputs(self, _: str, /) -> str | None:
         """Return in words what a first pass waits for; None if it waits for nothing."""

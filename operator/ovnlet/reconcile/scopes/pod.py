@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from ovnlet.core import annotations, settled_annotations
+from ovnlet.core import annotations, settled_annotations, virtual_machines
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.desired import network
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
@@ -17,6 +17,7 @@ from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.values import split
+from ovnlet.reconcile.announcements import Announcements, makes_presence
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome, Target
@@ -65,7 +66,7 @@ class PodScope:
         repair: Repair = "fix",
         subnet: Callable[[str], Mapping[str, str] | None] = lambda _: None,
     ) -> None:
-        self.host, self.status = host, status
+        self.host, self.status, self._announcements = host, status, Announcements(host)
         self._state, self._records, self._passes = state, records, passes
         self._owners, self._watch, self._repair, self._subnet = owners, watch, repair, subnet
         self._deleted: dict[AttachmentKey, Attachment] = {}
@@ -196,14 +197,16 @@ class PodScope:
         )
 
     async def settled(self, key: AttachmentKey, outcome: Outcome, /) -> None:
-        """Follow what was attached, report the outcome, and forget what is gone."""
+        """Follow and announce what was attached, report the outcome, forget what is gone."""
         loop_key = self._passes.key(key)
         if not outcome.desired:
             self._watch.forget(loop_key)
+            await self._announcements.forget(key)
         elif outcome.steps or not self._watch.follows(loop_key):
             # A veth pair that was made again has another index, and its namespace another id.
             attachment = self.identity_of(key)
             self._watch.follow(loop_key, attachment.host_link, netns=attachment.netns)
+            self._announce(key, outcome)
         if outcome.final:
             self._forget(key)
         self.status.settled(key, outcome)
@@ -218,6 +221,13 @@ class PodScope:
         """Report that hints wait for the budget."""
         if (record := self._records.get(key)) is not None:
             self.status.throttled(key, record.attachment, reason)
+
+    def _announce(self, key: AttachmentKey, outcome: Outcome) -> None:
+        """Announce the addresses if the pass made the port or the link."""
+        record = self._records.get(key)
+        good = (record.good if record else None) or {}
+        if makes_presence(outcome) and virtual_machines.may_announce(good, first=outcome.first):
+            self._announcements.add(self.identity_of(key), outcome.desired)
 
     def _present(self, record: Record) -> Target:
         """Return the target of an attachment that is to exist, and record new input."""

@@ -57,19 +57,26 @@ class Chassis:
         self.switch.vsctl("set", "Open_vSwitch", ".", *words)
         self.switch.start_vswitchd()
         sbctl = ["ovn-sbctl", f"--db={remote}", "--no-leader-only"]
-        row = ["logical_port=lp1", "datapath=@d", "tunnel_key=1"]
-        datapath = ["--id=@d", "create", "Datapath_Binding", "tunnel_key=1"]
+        rows = ["--id=@d", "create", "Datapath_Binding", "tunnel_key=1"]
+        for number in (1, 2):
+            rows += ["--", "create", "Port_Binding", f"logical_port=lp{number}", "datapath=@d"]
+            rows += [f"tunnel_key={number}"]
         subprocess.run([*sbctl, "init"], check=True)
-        subprocess.run(
-            [*sbctl, *datapath, "--", "create", "Port_Binding", *row],
-            check=True,
-            capture_output=True,
-        )
-        port = "add-port br-int lp1 -- set Interface lp1 type=internal external_ids:iface-id=lp1"
-        self.switch.vsctl(*port.split())
+        subprocess.run([*sbctl, *rows], check=True, capture_output=True)
+        self.add("lp1")
         self.switch.start_controller()
-        eventually(lambda: self.switch.ids("lp1").get("ovn-installed") == "true", within=15)
+        self.wait_installed("lp1")
         eventually(self.complete)
+
+    def add(self, name: str) -> None:
+        """Add the local port of a logical port of the same name."""
+        ids = f"external_ids:iface-id={name}"
+        self.switch.vsctl("add-port", "br-int", name, "--", "set", "Interface", name, ids)
+        self.switch.vsctl("set", "Interface", name, "type=internal")
+
+    def wait_installed(self, name: str) -> None:
+        """Wait until OVN reports the port as installed."""
+        eventually(lambda: self.switch.ids(name).get("ovn-installed") == "true", within=15)
 
     def ofctl(self, command: str, bridge: str, *words: str) -> str:
         """Run ovs-ofctl on the bridge, as a foreign client."""
@@ -79,8 +86,12 @@ class Chassis:
 
     def complete(self) -> bool:
         """Return whether each of OVN's outer tables has flows, as a foreign client counts them."""
-        tables = (self.ofctl("dump-aggregate", "br-int", f"table={table}") for table in TABLES)
-        return all("flow_count=0" not in text for text in tables)
+        return all(map(self.count, TABLES))
+
+    def count(self, table: int) -> int:
+        """Return how many flows a table has, as a foreign client counts them."""
+        text = self.ofctl("dump-aggregate", "br-int", f"table={table}")
+        return int(text.rpartition("flow_count=")[2].split()[0])
 
 
 @pytest.fixture
@@ -99,7 +110,7 @@ async def ovs(server: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
 class Agent:
     """The loop with the scope of flows, and the looks of a second."""
 
-    def __init__(self, chassis: Chassis, installed: Callable[[], bool]) -> None:
+    def __init__(self, chassis: Chassis, installed: Callable[[], int]) -> None:
         self.loop, self.status = Loop(), Recorded("flows")
         self.owners = OwnerIndex(self.loop.queue.hint)
         here = chassis.switch.directory
@@ -127,7 +138,7 @@ class Agent:
 
 @asynccontextmanager
 async def running(chassis: Chassis, ovs: Ovs) -> AsyncIterator[Agent]:
-    agent = Agent(chassis, lambda: ovs.has_installed)
+    agent = Agent(chassis, lambda: ovs.installed_ports)
     looks = asyncio.create_task(agent.forwarding.run())
     yield agent
     looks.cancel()
@@ -149,6 +160,39 @@ async def test_flows_that_somebody_deletes_are_back_within_seconds_f1(
         assert event[:2] == ("Warning", "NetworkRepaired")
         await asyncio.sleep(4)
         assert len(agent.repairs) == 1
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_new_port_does_not_hide_that_the_flows_of_the_others_are_gone_f1(
+    chassis: Chassis, ovs: Ovs, table: int
+) -> None:
+    """ovn-controller adds the flows of the new port to the table, which is not empty then."""
+    async with running(chassis, ovs) as agent:
+        await until(lambda: ovs.is_installed("lp1"))
+        before = chassis.count(table)
+        chassis.ofctl("del-flows", "br-int", f"table={table}")
+        chassis.add("lp2")
+        chassis.wait_installed("lp2")
+        assert 0 < chassis.count(table) <= before
+        await until(lambda: chassis.count(table) > before, within=10)
+        await until(lambda: agent.repairs)
+
+
+async def test_a_stale_mark_of_a_port_costs_one_reconnect_only_f1(
+    chassis: Chassis, ovs: Ovs
+) -> None:
+    """Nobody has a logical port of this name, so OVN never has flows for it."""
+    async with running(chassis, ovs) as agent:
+        chassis.add("ghost")
+        chassis.switch.vsctl("set", "Interface", "ghost", "external_ids:ovn-installed=true")
+        if chassis.count(TABLES[1]) > 1:
+            chassis.ofctl("del-flows", "br-int", f"table={TABLES[1]}")
+        await until(lambda: len(agent.repairs) == 1, within=20)
+        await asyncio.sleep(6)
+        assert len(agent.repairs) == 1
+        chassis.ofctl("del-flows", "br-int")
+        await until(lambda: len(agent.repairs) > 1, within=20)
+        await until(chassis.complete)
 
 
 async def test_flows_that_go_with_the_fail_mode_are_back_within_seconds_f1(
@@ -178,7 +222,7 @@ async def test_an_ovn_controller_that_is_away_or_starting_is_no_loss_f1(
         chassis.switch.kill("ovn-controller")
         chassis.ofctl("del-flows", "br-int")
         await asyncio.sleep(5)
-        assert not agent.forwarding.emptied
+        assert not agent.forwarding.incomplete
         chassis.switch.start_controller()
         await until(chassis.complete, within=10)
         await asyncio.sleep(2)
@@ -186,18 +230,18 @@ async def test_an_ovn_controller_that_is_away_or_starting_is_no_loss_f1(
 
 
 async def test_a_bridge_without_an_installed_port_needs_no_flows_f1(chassis: Chassis) -> None:
-    agent = Agent(chassis, lambda: False)
+    agent = Agent(chassis, lambda: 0)
     chassis.ofctl("del-flows", "br-int")
     for _ in range(4):
         await agent.forwarding.look()
         await asyncio.sleep(1)
-    assert not agent.forwarding.emptied
+    assert not agent.forwarding.incomplete
 
 
 async def test_a_bridge_that_is_not_there_is_no_loss_f1(tmp_path: Path) -> None:
-    forwarding = Forwarding("br-int", tmp_path, tmp_path, installed=lambda: True)
+    forwarding = Forwarding("br-int", tmp_path, tmp_path, installed=lambda: 1)
     await forwarding.look()
-    assert not forwarding.emptied
+    assert not forwarding.incomplete
 
 
 @pytest.mark.parametrize("flag", ["no-forward", "no-receive", "no-packet-in"])
@@ -206,7 +250,7 @@ async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
 ) -> None:
     hints: list[str] = []
     here = switch.directory
-    forwarding = Forwarding("br-int", here, here, installed=lambda: False, blocked=hints.append)
+    forwarding = Forwarding("br-int", here, here, installed=lambda: 0, blocked=hints.append)
     ovs = Ovs(str(switch.socket), "br-int", forwarding=forwarding)
     ovs.start()
     await ovs.ready()

@@ -1,0 +1,152 @@
+"""The pass of a Service: it writes the load balancers by which pods reach the Service."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+
+import structlog
+
+from ovnlet.controller.context import ControllerContext, Key, Objects
+from ovnlet.core import services
+from ovnlet.core.allocation import Address
+from ovnlet.core.errors import NotReady
+from ovnlet.core.plan import diff
+from ovnlet.core.resources.northbound import ABSENT, GROUP
+from ovnlet.core.services import EndpointSlice, Notice, Owner, ServiceObject
+
+log = structlog.get_logger("services")
+
+
+def key(service: str) -> Key:
+    """Return the key of a Service's pass. The Service is given as `namespace/name`."""
+    namespace, _, name = service.partition("/")
+    return ("service", namespace, name)
+
+
+class SliceIndex:
+    """The EndpointSlices of one version of their API, by Service.
+
+    ``complete`` is set once a whole list was stored.
+    """
+
+    def __init__(self, add: Callable[[Key], None]) -> None:
+        self._add = add
+        self._slices: defaultdict[Owner, dict[Owner, EndpointSlice]] = defaultdict(dict)
+        self.complete = asyncio.Event()
+
+    def changed(self, was: EndpointSlice | None, now: EndpointSlice | None) -> None:
+        """Take in a slice that was created, changed or deleted, and request its Service's pass."""
+        if was is not None:
+            owner = (was.namespace, was.service)
+            del self._slices[owner][was.owner]
+            if not self._slices[owner]:
+                del self._slices[owner]
+            self._add(("service", *owner))
+        if now is not None:
+            owner = (now.namespace, now.service)
+            self._slices[owner][now.owner] = now
+            self._add(("service", *owner))
+
+    def of(self, service: Owner) -> tuple[EndpointSlice, ...]:
+        """Return the slices of a Service."""
+        return tuple(self._slices[service].values()) if service in self._slices else ()
+
+
+class Services:
+    """All Services.
+
+    ``indexes`` are the versions of EndpointSlices, the newest first. A cluster has one or two of
+    them, and the first one that is complete counts: an upgrade of the API server ends the older.
+    """
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        objects: Objects[ServiceObject],
+        listed: asyncio.Event,
+        indexes: Sequence[SliceIndex],
+    ) -> None:
+        self._context, self._objects, self._listed = context, objects, listed
+        self._indexes = indexes
+        self._told: dict[Owner, frozenset[Notice]] = {}  # what was recorded, by Service
+
+    def changed(self, was: ServiceObject | None, now: ServiceObject | None) -> None:
+        """Request the pass of a Service that was created, changed or deleted."""
+        if (service := now or was) is not None:
+            self._context.add(("service", *service.owner))
+
+    async def begin(self) -> None:
+        """Request all passes once Services and EndpointSlices are listed.
+
+        Pods do not wait for this: their addresses depend on neither list.
+        """
+        await self._listed.wait()
+        waiting = [asyncio.create_task(index.complete.wait()) for index in self._indexes]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+        self.add_all()
+
+    def add_all(self) -> None:
+        """Request the pass of every Service, and of every load balancer: its Service may be gone.
+
+        Nothing is requested before the lists are complete.
+        """
+        if self._index() is None or not self._context.northbound.connected:
+            return
+        for service in self._objects:
+            self._context.add(("service", *service.owner))
+        for name in self._context.northbound.balanced():
+            self._context.add(key(name))
+
+    async def service(self, owner: Owner) -> None:
+        """Make the pass of a Service: write its load balancers, or remove them.
+
+        Raises NotReady if the database or the group is not there, Taken if a row of that name was
+        not made by ovnlet.
+        """
+        if (index := self._index()) is None:
+            return
+        northbound = self._context.northbound
+        service, slices = self._objects.get(owner), index.of(owner)
+        wanted = services.balancers(service, slices, self._nodes()) if service else ABSENT
+        plan = diff(wanted, northbound.balancers(owner))
+        if plan and not northbound.has(group=GROUP):
+            raise NotReady(f"load balancer group {GROUP} does not exist yet")
+        await northbound.apply(plan)
+        if plan:
+            log.debug("service written", service="/".join(owner), steps=list(map(str, plan)))
+        self._report(owner, service, slices)
+
+    def nodes_changed(self) -> None:
+        """Request the passes of Services for which OVN translates node ports."""
+        for service in self._objects:
+            if service.exposed:
+                self._context.add(("service", *service.owner))
+
+    def _nodes(self) -> list[Address]:
+        """Return the own addresses of all nodes."""
+        return [ip_address(own) for node in self._context.nodes for own in node.internal]
+
+    def _index(self) -> SliceIndex | None:
+        """Return the slices that count; None while a list is not complete."""
+        complete = (each for each in self._indexes if each.complete.is_set())
+        return next(complete, None) if self._listed.is_set() else None
+
+    def _report(
+        self, owner: Owner, service: ServiceObject | None, slices: Iterable[EndpointSlice]
+    ) -> None:
+        """Record as Events what OVN cannot do of what the Service asks for, each once."""
+        if service is None:
+            self._told.pop(owner, None)
+            return
+        found = frozenset(services.notices(service, slices))
+        for notice in found - self._told.get(owner, frozenset()):
+            self._context.record(service, notice.kind, notice.reason, notice.message)
+        if found:
+            self._told[owner] = found
+        else:
+            self._told.pop(owner, None)

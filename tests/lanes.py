@@ -1,0 +1,212 @@
+"""Run the lanes of CI, which `lanes.toml` lists, and print what each one tried and passed.
+
+Each lane is a make target. A lane that fails stops no other one. Under build/: ci.json has the rows
+of the table, ci/<lane>.log what a lane printed. Numbers come from the report that a lane writes;
+one of an earlier run is deleted first.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+TABLE = Path(__file__).with_suffix(".toml")
+# Seconds that a lane has to remove its beds once it is ended.
+_ENDING = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One line of lanes.toml, which explains the columns."""
+
+    name: str
+    make: str
+    minutes: float
+    report: str = ""
+    kind: tuple[str, ...] = ()
+    good: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The result of a lane: ``kinds`` were tried, ``passed`` of them are good."""
+
+    lane: str
+    kinds: int
+    passed: int
+    seconds: float
+    ok: bool
+
+
+def lanes(path: Path = TABLE) -> list[Lane]:
+    """Return the lanes in the order of the file."""
+    return [_lane(name, **keys) for name, keys in tomllib.loads(path.read_text()).items()]
+
+
+def _lane(name: str, *, kind: Sequence[str] = (), good: Sequence[str] = (), **keys: Any) -> Lane:
+    return Lane(name, kind=tuple(kind), good=tuple(good), **keys)
+
+
+def chosen(names: Sequence[str], table: Sequence[Lane]) -> list[Lane]:
+    """Return the lanes of these names in the table's order, all without names.
+
+    Raise SystemExit with code 2 on an unknown name.
+    """
+    known = [lane.name for lane in table]
+    if unknown := [name for name in names if name not in known]:
+        print(f"no lane {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        raise SystemExit(2)
+    return [lane for lane in table if not names or lane.name in names]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the lanes. Return 0 only if all are good."""
+    parser = argparse.ArgumentParser(prog="lanes.py", description=__doc__.partition("\n")[0])
+    parser.add_argument("lanes", nargs="*", metavar="LANE", help="only these (default: all)")
+    table = chosen(parser.parse_args(arguments).lanes, lanes())
+    rows: list[Row] = []
+    for _, group in groupby(table, key=lambda lane: lane.group or lane.name):
+        rows += together(list(group))
+        write(rows)
+    show(rows)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def together(group: Sequence[Lane], root: Path = ROOT) -> list[Row]:
+    """Run lanes at once, and return their rows once all have ended."""
+    found: dict[str, list[Row]] = {}
+
+    def run(lane: Lane) -> None:
+        found[lane.name] = carried_out(lane, root, prefix=lane.name if len(group) > 1 else "")
+
+    threads = [threading.Thread(target=run, args=(lane,)) for lane in group]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [row for lane in group for row in found[lane.name]]
+
+
+def carried_out(lane: Lane, root: Path, prefix: str = "") -> list[Row]:
+    """Run a lane to its end, at most for its minutes, and return its rows."""
+    print(f"── lane {lane.name}: make {lane.make}", flush=True)
+    build = root / "build"
+    for stale in build.glob(lane.report) if lane.report else ():
+        stale.unlink()
+    (log := build / "ci" / f"{lane.name}.log").parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    # A make above this one would pass on its own variables and jobs.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    process = subprocess.Popen(
+        ["make", "--no-print-directory", *lane.make.split()],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    bound = threading.Timer(lane.minutes * 60, _end, (process,))
+    bound.start()
+    assert process.stdout is not None
+    with log.open("w") as file:
+        for line in process.stdout:
+            file.write(line)
+            print(f"{prefix} | {line}" if prefix else line, end="", flush=True)
+    code = process.wait()
+    bound.cancel()
+    return counted(lane, build, code, time.monotonic() - began)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a lane: SIGINT, on which proofs and tests remove their beds, and a minute later SIGKILL.
+
+    SIGKILL goes to what is left of its process group in any case: such a process would keep the
+    lane's output open.
+    """
+    os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_ENDING)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def counted(lane: Lane, build: Path, code: int, seconds: float) -> list[Row]:
+    """Return the row of a lane that ended with ``code``, and one for each floor that it ran.
+
+    A lane with a report is good only if the report is there and counts something.
+    """
+    if not lane.report:
+        return [Row(lane.name, 0, 0, round(seconds, 1), ok=code == 0)]
+    paths = sorted(build.glob(lane.report), key=lambda path: path.stat().st_mtime)
+    if not lane.report.endswith(".xml"):
+        results = [result for path in paths for result in _results(lane, path)]
+        ok = code == 0 and bool(results) and all(results)
+        return [Row(lane.name, len(results), sum(results), round(seconds, 1), ok)]
+    floors = [_floor(lane, path) for path in paths]
+    kinds, passed = sum(floor.kinds for floor in floors), sum(floor.passed for floor in floors)
+    ok = code == 0 and kinds > 0 and all(floor.ok for floor in floors)
+    return [Row(lane.name, kinds, passed, round(seconds, 1), ok), *floors]
+
+
+def _results(lane: Lane, path: Path) -> Iterable[bool]:
+    """Return for each kind of a JSON report whether all its rows are good."""
+    kinds: dict[tuple[object, ...], bool] = {}
+    for row in json.loads(path.read_text()):
+        good = all(row[column] is True for column in lane.good)
+        kind = tuple(row[column] for column in lane.kind)
+        kinds[kind] = kinds.get(kind, True) and good
+    return kinds.values()
+
+
+def _floor(lane: Lane, path: Path) -> Row:
+    """Return the row of a floor: skipped tests are neither tried nor passed."""
+    suite = next(ElementTree.parse(path).getroot().iter("testsuite"))
+    bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    tried = int(suite.get("tests", 0)) - int(suite.get("skipped", 0))
+    seconds = round(float(suite.get("time", 0)), 1)
+    return Row(f"{lane.name}: {path.stem}", tried, tried - bad, seconds, ok=bad == 0)
+
+
+def write(rows: Sequence[Row], build: Path = BUILD) -> None:
+    """Write build/ci.json."""
+    build.mkdir(exist_ok=True)
+    (build / "ci.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table, with the time of all lanes. Floors are part of a lane's time."""
+    table = Table("lane", "kinds or tests", "passed", "seconds", "", title="lanes of CI")
+    for row in rows:
+        counts = (str(row.kinds), str(row.passed)) if row.kinds else ("", "")
+        style = None if row.ok else "red"
+        table.add_row(row.lane, *counts, f"{row.seconds:.0f}", "" if row.ok else "BAD", style=style)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(table)
+    total = sum(row.seconds for row in rows if ": " not in row.lane)
+    bad = [row.lane for row in rows if not row.ok]
+    verdict = f"not good: {', '.join(bad)}" if bad else "all good"
+    print(f"{total / 60:.1f} minutes of lanes; {verdict}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

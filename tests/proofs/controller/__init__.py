@@ -1,0 +1,1 @@
+"""`make controller-bench`: the controller in a large cluster, in build/controller.json."""
