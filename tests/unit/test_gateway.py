@@ -11,7 +11,7 @@ from ovnlet.core.gateway_network import counter, tables
 from ovnlet.core.gateway_routing import accepts, routing
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.resources import NftChain, NftCounter, NftSet, PolicyRoute, PolicyRule
-from ovnlet.core.resources.nftables import Rule
+from ovnlet.core.resources.nft_statements import Rule
 from ovnlet.kube import gateway
 from ovnlet.kube.objects import OwnNode, other_node, own_node, subnet
 from ovnlet.kube.service_addresses import ServiceAddresses, service_addresses

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, TypeVar
 from ovnlet.core.allocation import Address as Ip
 from ovnlet.core.allocation import Destination
 from ovnlet.core.identity import OfNode
-from ovnlet.core.resources.nftables import PROTOCOLS, Port
+from ovnlet.core.resources.nft_statements import PROTOCOLS
+from ovnlet.core.resources.nftables import Port
 from ovnlet.core.values import address, prefix, split
 
 _Value = TypeVar("_Value")

@@ -13,35 +13,37 @@ from typing import Literal
 from ovnlet.core.allocation import Address as Ip
 from ovnlet.core.allocation import Destination
 from ovnlet.core.gateway import Cluster, GatewaySubnet, NatPolicy, collapsed
-from ovnlet.core.resources.nftables import (
+from ovnlet.core.resources.nft_statements import (
     INVALID,
     NEW,
     PROTOCOLS,
     RST,
     SYN,
     CountBy,
-    Elements,
-    Hook,
     InPrefix,
     InSet,
-    Kind,
     Marked,
     Masquerade,
-    NftChain,
-    NftCounter,
-    NftResource,
-    NftSet,
-    NftTable,
     OriginalInSet,
     OriginalPortInSet,
     Protocol,
     Rule,
-    Rules,
     SourceNat,
     State,
     TcpFlag,
     Unmark,
     Verdict,
+)
+from ovnlet.core.resources.nftables import (
+    Elements,
+    Hook,
+    Kind,
+    NftChain,
+    NftCounter,
+    NftResource,
+    NftSet,
+    NftTable,
+    Rules,
 )
 from ovnlet.core.values import prefix
 

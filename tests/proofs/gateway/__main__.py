@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from proofs.gateway import services
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import Condition, every
 from testbed import progress
@@ -47,6 +48,7 @@ def main() -> int:
     ]
     rows = [Row(each.name, f"IPv{each.family}") for each in conditions]
     with gateway() as cluster:
+        services.make(cluster)
         with progress.step(f"{len(rows)} conditions: seen, broken, repaired"):
             for condition, row in zip(conditions, rows, strict=True):
                 _try(cluster, condition, row)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from proofs.gateway.traffic import LISTEN, PORT, SNIFF, SPEAK
-from testbed import layout, runtime
+from testbed import layout
 from testbed.assign import NETWORK, ROUTER, Assigner
 from testbed.bed import Bed
 from testbed.node import Node
-from testbed.service import BedError, Service, wait_for
+from testbed.service import BedError, Service
 from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -164,7 +164,7 @@ def gateway() -> Iterator[Cluster]:
         bed.kubectl(
             "wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s"
         )
-        _apply(bed, *(_subnet(name) for name in SUBNETS))
+        apply(bed, *(_subnet(name) for name in SUBNETS))
         _outside(cluster.outside)
         cluster.node.sh(
             f"ip address add {DESIGNATED[4]}/24 dev eth0; "
@@ -189,7 +189,6 @@ def gateway() -> Iterator[Cluster]:
                 stack.callback(process.kill)
                 assert process.stdout is not None
                 process.stdout.readline()
-        _services(cluster)
         try:
             yield cluster
         finally:
@@ -213,13 +212,14 @@ def _network(bed: Bed) -> None:
 def _nodes(bed: Bed) -> None:
     """Make both Nodes with their addresses; only the first one has an agent."""
     for node in bed.nodes:
-        _apply(bed, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.role}})
+        apply(bed, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.role}})
         addresses = [{"type": "InternalIP", "address": each} for each in (node.ip, node.ip6)]
         bed.api.patch(f"/api/v1/nodes/{node.role}/status", {"status": {"addresses": addresses}})
         Assigner(bed.api, bed.nbctl).add_node(bed.api.get(f"/api/v1/nodes/{node.role}"))
 
 
-def _apply(bed: Bed, *bodies: dict[str, Any]) -> None:
+def apply(bed: Bed, *bodies: dict[str, Any]) -> None:
+    """Apply objects."""
     listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
     bed.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
@@ -286,70 +286,3 @@ def _attach(bed: Bed, pod: Pod) -> Pod:
     if done.returncode:
         raise BedError(f"ADD of {pod.name}: {done.stdout}{done.stderr}")
     return pod
-
-
-# By name: the pod behind a Service, whether clients keep their address, and the node port of IPv4.
-SERVICES = {
-    "plain": ("bb", False, 30100),
-    "local": ("bb", True, 30200),
-    "far": ("dddd", True, 30300),
-}
-
-
-def node_port(name: str, family: int) -> int:
-    """Return the node port of a Service, one for each family."""
-    return SERVICES[name][2] + family
-
-
-def cluster_ip(name: str, family: int) -> str:
-    """Return the address of a Service."""
-    number = SERVICES[name][2] - 30000
-    return f"10.96.1.{number // 10}" if family == 4 else f"fd00:10:96::{number}"
-
-
-def _services(cluster: Cluster) -> None:
-    """Make the Services and start kube-proxy; without a controller, EndpointSlices by hand."""
-    bodies = []
-    for name, (pod, local, _) in SERVICES.items():
-        for family in (4, 6):
-            bodies += _service(name, cluster.pods[pod], local, family)
-    _apply(cluster.bed, *bodies)
-    proxy = runtime.start_proxy(cluster.node, cluster.bed.control_plane)
-    wanted = str(node_port("far", 4))
-    proxy.wait_ready(
-        lambda: wanted in cluster.node.run(["iptables-save", "--table=nat"]), timeout=60
-    )
-    wait_for(
-        lambda: str(node_port("far", 6)) in cluster.node.run(["ip6tables-save", "--table=nat"]),
-        "kube-proxy's rules of IPv6",
-        timeout=30,
-    )
-    cluster.node.sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")  # as Docker does
-
-
-def _service(name: str, pod: Pod, local: bool, family: int) -> list[dict[str, Any]]:
-    called = f"{name}{family}"
-    port = {"name": "p", "port": PORT, "protocol": "TCP", "nodePort": node_port(name, family)}
-    spec: dict[str, Any] = {
-        "type": "NodePort",
-        "clusterIP": cluster_ip(name, family),
-        "ipFamilies": [f"IPv{family}"],
-        "ports": [port],
-        "externalTrafficPolicy": "Local" if local else "Cluster",
-    }
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": called}, "spec": spec}
-    slice_of = {
-        "apiVersion": "discovery.k8s.io/v1beta1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": called, "labels": {"kubernetes.io/service-name": called}},
-        "addressType": f"IPv{family}",
-        "ports": [{"name": "p", "port": PORT, "protocol": "TCP"}],
-        "endpoints": [
-            {
-                "addresses": [pod.ips[family]],
-                "conditions": {"ready": True},
-                "topology": {"kubernetes.io/hostname": "n0"},
-            }
-        ],
-    }
-    return [service, slice_of]

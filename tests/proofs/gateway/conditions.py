@@ -13,10 +13,9 @@ from proofs.gateway.cluster import (
     JOIN_IP,
     OUTSIDE,
     Cluster,
-    cluster_ip,
-    node_port,
     speak,
 )
+from proofs.gateway.services import cluster_ip, node_port
 from proofs.gateway.traffic import MARKED, PORT, SEGMENT
 from testbed import layout
 
@@ -205,10 +204,13 @@ def _marked(cluster: Cluster, family: int) -> str:
 
 
 def _counted(cluster: Cluster, family: int) -> str:
-    """Return whether traffic of a pod is in the table's counter; the agent may be away."""
+    """Return whether a pod's traffic is counted: by the agent's metrics, without it by nft."""
     name = f"egress-{family}-ovn-default"
+    labels = (f'subnet_name="ovn-default/egress/IPv{family}"', 'hostname="n0"')
 
-    def packets() -> int:
+    def packets() -> float:
+        if cluster.agent is not None:
+            return cluster.metric("ovn_subnet_gateway_packets", *labels)
         words = ["nft", "list", "counter", "inet", "ovnlet", name]
         text = cluster.node.result(words).stdout.split()
         return int(text[text.index("packets") + 1]) if "packets" in text else -1

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ovnlet.core.resources.gateway import FILTER, Accepted, Accepts
-from ovnlet.core.resources.nftables import InPrefix, Verdict
+from ovnlet.core.resources.nft_statements import InPrefix, Verdict
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
     Encoded,

@@ -13,7 +13,12 @@ from typing import NamedTuple
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Accepts, Network, NftChain, NftCounter, NftSet, NftTable, Resource
-from ovnlet.core.resources.nftables import TABLE, Elements, Rule, Rules
+from ovnlet.core.resources.nft_statements import Rule
+from ovnlet.core.resources.nftables import (
+    TABLE,
+    Elements,
+    Rules,
+)
 from ovnlet.drivers.links import accepts
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (

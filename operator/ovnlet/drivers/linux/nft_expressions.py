@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 from functools import singledispatch
 
-from ovnlet.core.resources import nftables as nft
+from ovnlet.core.resources import nft_statements as nft
+from ovnlet.core.resources.nftables import Port
 from ovnlet.drivers.linux.transport import attribute, attributes
 
 Expression = tuple[str, tuple[tuple[int, bytes], ...]]
@@ -84,13 +85,13 @@ def elements(data: bytes) -> Iterator[bytes]:
         at += max((size + 3) & ~3, 4)
 
 
-def port_key(port: nft.Port) -> bytes:
+def port_key(port: Port) -> bytes:
     """Return the key of an element that is a protocol and a port: each has a register."""
     protocol, number = port
     return struct.pack(">B3xH2x", protocol, number)
 
 
-def port_of(key: bytes) -> nft.Port:
+def port_of(key: bytes) -> Port:
     """Return the protocol and the port of a key. Raise struct.error for one of another length."""
     protocol, number = struct.unpack(">B3xH2x", key)
     return protocol, number

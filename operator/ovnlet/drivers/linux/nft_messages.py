@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from ovnlet.core.resources import nftables as nft
+from ovnlet.core.resources.nft_statements import Destination
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.drivers.linux.nft_expressions import be32, elements, port_key, port_of, text
 from ovnlet.drivers.linux.transport import DUMP, Request, attribute, attributes
@@ -150,7 +151,7 @@ def change_elements(kind: int, to: nft.NftSet, changed: nft.Elements) -> Iterato
         yield change(kind, CREATE if kind == NEWELEMENT else 0, given)
 
 
-def _element(each: nft.Destination | nft.Port | tuple[nft.Destination, str]) -> Iterator[bytes]:
+def _element(each: Destination | nft.Port | tuple[Destination, str]) -> Iterator[bytes]:
     """Yield the parts of an element: of a prefix its first address, and the one after its last."""
     counter = ""
     if isinstance(each, tuple):
@@ -180,7 +181,7 @@ def elements_of(kind: nft.Kind | None, bodies: Iterable[bytes]) -> nft.Elements:
 
 def _prefixes(
     kind: nft.Kind, keys: list[tuple[bytes, dict[int, bytes]]]
-) -> Iterator[nft.Destination | tuple[nft.Destination, str]]:
+) -> Iterator[Destination | tuple[Destination, str]]:
     """Yield the prefixes between two keys: a key begins an interval, or ends the one before it."""
     size = 4 if kind.startswith("ipv4") else 16
     ends = [(int.from_bytes(key, "big"), bool(any(each.get(3, b""))), each) for key, each in keys]
@@ -195,7 +196,7 @@ def _prefixes(
             yield (prefix, counter) if counter else prefix
 
 
-def _between(first: int, last: int, size: int) -> Iterator[nft.Destination]:
+def _between(first: int, last: int, size: int) -> Iterator[Destination]:
     if size == 4:
         yield from summarize_address_range(IPv4Address(first), IPv4Address(last))
     else:
