@@ -124,7 +124,7 @@ def test_the_first_policy_that_matches_decides_and_zero_length_prefixes_work() -
     found = cluster({"name": "one", "natOutgoing": True, "natOutgoingPolicyRules": policies})
     assert rules(found, "policy-one") == [
         "ip daddr @policy-one-1-daddr4 accept",
-        "ip saddr @policy-one-2-saddr4 ip daddr @policy-one-2-daddr4 goto masquerade",
+        "ip saddr @policy-one-2-saddr4 ip daddr @policy-one-2-daddr4 goto translate",
         "ip saddr @policy-one-3-saddr4 accept",
     ]
     assert elements(found, "policy-one-3-saddr4") == {"0.0.0.0/0"}
@@ -159,7 +159,7 @@ def test_the_addresses_of_a_centralized_subnet_on_this_node(
     translated = [line for line in rules(found, "postrouting") if "!= @subnets" in line]
     for each in designated:
         assert any(f"to {each} " in line for line in translated), translated
-    late = [line for line in rules(found, "drop") if "ct state new drop" in line]
+    late = [line for line in rules(found, "dropped") if "ct state new drop" in line]
     assert len(late) == len(designated)
 
 
@@ -278,4 +278,4 @@ def test_every_rule_ends_with_a_verdict_or_acts() -> None:
         rule for each in tables(found) if isinstance(each, NftChain) for rule in each.rules.of
     ]
     assert all(rule for rule in every)
-    assert rules(found, "postrouting")[-1].endswith("ip6 daddr != @subnets6 goto masquerade")
+    assert rules(found, "postrouting")[-1].endswith("ip6 daddr != @subnets6 goto translate")

@@ -47,7 +47,9 @@ from ovnlet.core.resources.nftables import (
 )
 from ovnlet.core.values import prefix
 
-MASQUERADE = "masquerade"
+# Names of chains: none is a word of nft's own, which nft would not take as a name.
+TRANSLATE, POSTROUTING, DROPPED = "translate", "postrouting", "dropped"
+COUNTED, TUNNELS = "counted", "tunnels"
 # kube-proxy's mark of packets that need the node's address (--iptables-masquerade-bit 14).
 KUBE_PROXY = 0x4000
 _BEFORE_SRCNAT, _MANGLE, _FILTER = 95, -150, 0
@@ -58,7 +60,7 @@ _FAMILIES = (4, 6)
 DIRECTIONS: dict[str, Literal["saddr", "daddr"]] = {"egress": "saddr", "ingress": "daddr"}
 # Names of sets and chains have at most 255 bytes; those of Subnets have up to 253.
 _LONGEST = 200
-_RETURN, _GOTO = Verdict("return"), Verdict("goto", MASQUERADE)
+_RETURN, _GOTO = Verdict("return"), Verdict("goto", TRANSLATE)
 
 
 def tables(cluster: Cluster, no_snat: Iterable[Destination] = ()) -> frozenset[NftResource]:
@@ -161,19 +163,19 @@ def _policy_chain(subnet: str) -> str:
 
 def _chains(cluster: Cluster) -> Iterator[NftChain]:
     unmarked: Rule = (Unmark(), Masquerade())
-    yield NftChain(MASQUERADE, None, Rules((unmarked,)))
+    yield NftChain(TRANSLATE, None, Rules((unmarked,)))
     nat = [rule for family in _FAMILIES for rule in _translations(cluster, family)]
-    yield _called("postrouting", Hook("nat", "postrouting", _BEFORE_SRCNAT), nat)
+    yield _called(POSTROUTING, Hook("nat", "postrouting", _BEFORE_SRCNAT), nat)
     drops = [rule for family in _FAMILIES for rule in _drops(cluster, family)]
-    yield _called("drop", Hook("filter", "postrouting", _MANGLE), drops)
+    yield _called(DROPPED, Hook("filter", "postrouting", _MANGLE), drops)
     counts: list[Rule] = [
         (CountBy(side, family, f"{direction}{family}"),)
         for family in _FAMILIES
         for direction, side in DIRECTIONS.items()
     ]
-    yield _called("count", Hook("filter", "forward", _FILTER), counts)
+    yield _called(COUNTED, Hook("filter", "forward", _FILTER), counts)
     tunnels: list[Rule] = [(Protocol(_UDP, number), Unmark()) for number in (_GENEVE, _VXLAN)]
-    yield _called("tunnel", Hook("filter", "output", _FILTER), tunnels)
+    yield _called(TUNNELS, Hook("filter", "output", _FILTER), tunnels)
 
 
 def _called(name: str, hook: Hook, rules: list[Rule]) -> NftChain:

@@ -53,6 +53,7 @@ def host(bed: Bed) -> Iterator[GatewayLinks]:
     for words in ("iptables-nft", "ip6tables-nft"):
         run(f"{words} -A FORWARD -s 203.0.113.0/24 -j DROP" if words[2] != "6" else f"{words} -S")
         run(f"{words} -P FORWARD DROP")
+        run(f"{words} -P INPUT DROP")
     tables = Tables()
     yield GatewayLinks(tables, NodeInterface("n0"))
     tables.close()

@@ -121,43 +121,43 @@ def _rules(words: tuple[str, int, str, str, str, str, str]) -> list[str]:
     )
     return [
         f"{ip} saddr @services{f} {ip} daddr @subnets{f} {marked} snat {ip} to {node} fully-random",
-        f"{ip} saddr @subnets{f} {marked} goto masquerade",
-        f"{ip} daddr @subnets{f} {marked} goto masquerade",
+        f"{ip} saddr @subnets{f} {marked} goto translate",
+        f"{ip} daddr @subnets{f} {marked} goto translate",
         f"{ip} saddr {own} return",
-        f"{ip} saddr @subnets{f} ct original {ip} daddr @services{f} goto masquerade",
-        f"{ip} saddr @subnets{f} {ip} daddr @subnets{f} goto masquerade",
-        f"{ip} daddr @subnets{f} {ip} saddr @peers{f} {port} goto masquerade",
+        f"{ip} saddr @subnets{f} ct original {ip} daddr @services{f} goto translate",
+        f"{ip} saddr @subnets{f} {ip} daddr @subnets{f} goto translate",
+        f"{ip} daddr @subnets{f} {ip} saddr @peers{f} {port} goto translate",
         f"{ip} daddr @distributed{f} {port} return",
-        f"{ip} daddr @subnets{f} {port} goto masquerade",
+        f"{ip} daddr @subnets{f} {port} goto translate",
         "tcp flags ! syn ct state new return",
         f"{ip} saddr @nat{f} {ip} daddr @no-snat{f} return",
         f"{ip} saddr {policies} {ip} daddr != @subnets{f} jump policy-policies",
         f"{ip} saddr {central} {ip} daddr != @subnets{f} snat {ip} to {designated} fully-random",
-        f"{ip} saddr @nat{f} {ip} daddr != @subnets{f} goto masquerade",
+        f"{ip} saddr @nat{f} {ip} daddr != @subnets{f} goto translate",
     ]
 
 
 def test_nft_reads_what_we_wrote(kernel: Tables) -> None:
     settle(kernel)
-    assert lines("masquerade") == ["meta mark set 0x00000000 masquerade fully-random"]
+    assert lines("translate") == ["meta mark set 0x00000000 masquerade fully-random"]
     shown = lines("postrouting")
     assert shown[0] == "type nat hook postrouting priority srcnat - 5; policy accept;"
     assert shown[1:] == [rule for words in FAMILIES for rule in _rules(words)]
     assert lines("policy-policies") == [
         "ip daddr @policy-policies-1-daddr4 accept",
-        "ip saddr @policy-policies-2-saddr4 ip daddr @policy-policies-2-daddr4 goto masquerade",
+        "ip saddr @policy-policies-2-saddr4 ip daddr @policy-policies-2-daddr4 goto translate",
         "ip daddr @policy-policies-3-daddr4 accept",
-        "ip6 daddr @policy-policies-4-daddr6 goto masquerade",
+        "ip6 daddr @policy-policies-4-daddr6 goto translate",
     ]
-    assert lines("drop")[1:3] == [
+    assert lines("dropped")[1:3] == [
         "ip saddr @subnets4 tcp flags rst ct state invalid drop",
         "ip saddr 10.18.0.0/16 ip daddr != @subnets4 tcp flags ! syn ct state new drop",
     ]
-    assert lines("tunnel")[1:] == [
+    assert lines("tunnels")[1:] == [
         "udp dport 6081 meta mark set 0x00000000",
         "udp dport 4789 meta mark set 0x00000000",
     ]
-    assert lines("count")[1:3] == [
+    assert lines("counted")[1:3] == [
         "counter name ip saddr map @egress4",
         "counter name ip daddr map @ingress4",
     ]
@@ -173,15 +173,15 @@ DAMAGES = (
     "flush chain inet ovnlet postrouting",
     "add rule inet ovnlet postrouting counter",
     "insert rule inet ovnlet postrouting ip daddr 198.51.100.0/24 return",
-    "insert rule inet ovnlet masquerade ip protocol tcp accept",
-    "add rule inet ovnlet drop ip saddr {10.99.0.0/16, 10.98.0.0/16} drop",
+    "insert rule inet ovnlet translate ip protocol tcp accept",
+    "add rule inet ovnlet dropped ip saddr {10.99.0.0/16, 10.98.0.0/16} drop",
     "add chain inet ovnlet other",
     "add chain inet ovnlet hooked { type filter hook input priority 0 ; }",
     "add chain inet ovnlet postrouting { policy drop ; }",
     "add table inet ovnlet { flags dormant ; }",
     "add element inet ovnlet nat4 { 10.99.0.0/16 }",
     "add element inet ovnlet nat4 { 10.99.0.3-10.99.0.9 }",
-    "delete element inet ovnlet nat4 { 10.16.0.0-10.18.255.255 }",
+    "delete element inet ovnlet nat6 { fd00:10:16::/64 }",
     "flush set inet ovnlet subnets6",
     "flush set inet ovnlet local-ports",
     "add element inet ovnlet local-ports { sctp . 99 }",
@@ -206,11 +206,11 @@ def test_every_change_by_nft_is_detected_and_repaired_in_one_transaction(
 
 def test_a_chain_at_another_hook_is_replaced(kernel: Tables) -> None:
     settle(kernel)
-    nft("flush chain inet ovnlet count")
-    nft("delete chain inet ovnlet count")
-    nft("add chain inet ovnlet count { type filter hook input priority 10 ; }")
+    nft("flush chain inet ovnlet counted")
+    nft("delete chain inet ovnlet counted")
+    nft("add chain inet ovnlet counted { type filter hook input priority 10 ; }")
     settle(kernel)
-    assert lines("count")[0] == "type filter hook forward priority filter; policy accept;"
+    assert lines("counted")[0] == "type filter hook forward priority filter; policy accept;"
 
 
 def test_a_counter_keeps_its_figures_while_rules_and_subnets_change(kernel: Tables) -> None:

@@ -87,10 +87,19 @@ def _try(cluster: Cluster, condition: Condition, row: Row) -> None:
     if not row.ok:
         progress.say(f"    {condition.name}, {row.family}: seen {row.seen!r}, not {expected!r}")
         return
-    cluster.node.sh(condition.breaks)
+    if not _broken(cluster, condition):
+        return
     began = time.monotonic()
     row.repaired = holds_soon(REPAIRED_WITHIN)
     row.repaired_ms = round((time.monotonic() - began) * 1000, 1) if row.repaired else None
+
+
+def _broken(cluster: Cluster, condition: Condition) -> bool:
+    """Break it; return whether the tool succeeded."""
+    done = cluster.node.result(["sh", "-euc", condition.breaks])
+    if done.returncode:
+        progress.say(f"    {condition.breaks}: {done.stderr.strip()}")
+    return done.returncode == 0
 
 
 def _control(cluster: Cluster, conditions: list[Condition], rows: list[Row]) -> None:
@@ -115,7 +124,7 @@ def _control(cluster: Cluster, conditions: list[Condition], rows: list[Row]) -> 
         if not row.ok:
             continue
         stands = condition.look(cluster) == expected
-        cluster.node.sh(condition.breaks)
+        stands &= _broken(cluster, condition)
         time.sleep(STAYS)
         seen = condition.look(cluster)
         row.control_broken = stands and seen != expected

@@ -194,26 +194,32 @@ def _expected(wanted: Rule) -> Encoded:
 def _changes(steps: Iterable[Step]) -> Iterator[Request]:
     """Yield the changes: what goes first, because what comes may have its name.
 
-    The rules of each chain go before it, and before the sets and the chains that they name.
+    The rules of each chain go before it, and before the sets and the chains that they name. The
+    kernel refuses to delete a table that is not there, so it is made first.
     """
     went = [step.resource for step in steps if step.verb is Verb.REMOVE]
     came = [step for step in steps if step.verb is Verb.ENSURE]
+    yield messages.change(messages.NEWTABLE, messages.CREATE, _AWAKE)
     if any(isinstance(each, NftTable) for each in went):
-        # The kernel refuses to delete a table that is not there, so it is made first.
-        yield messages.change(messages.NEWTABLE, messages.CREATE, _TABLE)
         yield messages.change(messages.DELTABLE, 0, _TABLE)
-    else:
-        yield messages.change(messages.NEWTABLE, messages.CREATE, _TABLE | {2: be32(0)})
-        yield from _removals(went, [step for step in came if step.was is not None])
+        went = []
+    yield from _removals(went, [step for step in came if step.was is not None])
     if came:
-        yield messages.change(messages.NEWTABLE, messages.CREATE, _TABLE | {2: be32(0)})
-    wanted = [step.resource for step in came]
-    for each in wanted:
-        if isinstance(each, NftCounter):
-            yield messages.new_counter(each.name)
+        yield messages.change(messages.NEWTABLE, messages.CREATE, _AWAKE)
+    yield from _arrivals(came)
+    for each in went:
+        if isinstance(each, NftCounter):  # only now no element leads to it
+            yield messages.delete_counter(each.name)
+
+
+def _arrivals(came: Sequence[Step]) -> Iterator[Request]:
+    """Yield counters, then sets with their elements, then chains, and at last their rules."""
+    for step in came:
+        if isinstance(step.resource, NftCounter):
+            yield messages.new_counter(step.resource.name)
     for number, step in enumerate(came, 1):
         yield from _set_changes(step, number)
-    chains = [each for each in wanted if isinstance(each, NftChain)]
+    chains = [step.resource for step in came if isinstance(step.resource, NftChain)]
     for chain in chains:
         yield messages.chain(messages.NEWCHAIN, chain)
     for chain in chains:
@@ -221,6 +227,7 @@ def _changes(steps: Iterable[Step]) -> Iterator[Request]:
 
 
 _TABLE = {1: text(TABLE)}
+_AWAKE = _TABLE | {2: be32(0)}
 
 
 def _removals(went: Sequence[Resource], changed: Sequence[Step]) -> Iterator[Request]:
@@ -233,9 +240,6 @@ def _removals(went: Sequence[Resource], changed: Sequence[Step]) -> Iterator[Req
     for each in went:
         if isinstance(each, NftSet):
             yield messages.named(messages.DELSET, 0, each.name)
-    for each in went:
-        if isinstance(each, NftCounter):
-            yield messages.delete_counter(each.name)
 
 
 def _set_changes(step: Step, number: int) -> Iterator[Request]:
