@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proofs.drift import forwarding
 from proofs.drift.faults import Fault, tools
+from proofs.drift.gateway_faults import OF_THE_GATEWAY
 from proofs.drift.node_facts import BRIDGE, CONF, CONFLIST, PLUGIN
 
 ELSEWHERE = "ssl:203.0.113.9:6642"
@@ -51,4 +52,4 @@ CHASSIS = [
         f" -- set bridge {BRIDGE} datapath_type={OTHER_DATAPATH}",
     ),
 ]
-NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE]
+NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE, *OF_THE_GATEWAY]
