@@ -177,7 +177,12 @@ def bundle(file: Path, **given: Any) -> None:
 @click.option(
     "--wait", is_flag=True, help="Wait until the agent and all pods are gone, instead of refusing"
 )
-def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
+@click.option(
+    "--hand-back",
+    is_flag=True,
+    help="Leave the pods and the node's interface to kube-ovn-cni, and remove the rest",
+)
+def uninstall(cut_off: bool, wait: bool, hand_back: bool, **given: Any) -> None:
     """Remove everything of ovnlet from this node, and nothing else.
 
     Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat.
@@ -185,7 +190,7 @@ def uninstall(cut_off: bool, wait: bool, **given: Any) -> None:
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.cli.uninstall import run_uninstall  # noqa: PLC0415
 
-    run_uninstall(settings, cut_off=cut_off, wait=wait)
+    run_uninstall(settings, cut_off=cut_off, wait=wait, back=hand_back)
 
 
 @main.command()

@@ -196,6 +196,22 @@ async def test_k3_the_routes_of_another_agent_go_after_ours_have_come(setup: Nic
     assert not (await setup.pass_()).steps
 
 
+@pytest.mark.review2
+async def test_k4_what_is_left_to_kube_ovns_agent_is_as_it_makes_it(setup: NicSetup) -> None:
+    """K4: our IPv6 routes stayed in front of its own."""
+    await setup.pass_()
+    assert len(NodeLinks().hand_back(SELF)) == 4
+    for family, metric in (("-4", None), ("-6", 1024)):
+        shown = setup.bed.node.json(family, "route", "show", "dev", "ovn0")
+        found = {each["dst"]: each for each in shown if not each["dst"].startswith("fe80")}
+        assert {each["protocol"] for each in found.values()} == {"kernel", "static"}
+        (by_router,) = (each for each in found.values() if "gateway" in each)
+        assert (by_router["protocol"], by_router.get("metric")) == ("static", metric)
+        assert "prefsrc" in by_router
+    assert NodeLinks().hand_back(SELF) == []
+    assert "100.64.0.2/16" in setup.bed.node.addresses("ovn0")
+
+
 async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> None:
     await setup.pass_()
     await converge(setup.host, SELF, ABSENT)

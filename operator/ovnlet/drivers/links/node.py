@@ -8,11 +8,11 @@ link, and routes by the same link that compete with them. Nothing else on the no
 import errno
 from collections.abc import Iterator, Sequence
 
-from ovnlet.core.errors import Taken
+from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, NodeInterface
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Step
-from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Sysctl
+from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Route, Sysctl
 from ovnlet.drivers.links import routes, veths
 from ovnlet.drivers.links.pod import addresses_of, os_errors_as_node_faults
 from ovnlet.drivers.links.steps import StepRunner
@@ -77,6 +77,28 @@ class NodeLinks:
             for index, ip in found
             if (link := links[index]) is not None and link.name != own.ifname
         )
+
+    def hand_back(self, own: NodeInterface) -> list[Route]:
+        """Put kube-ovn-cni's routes in place of ours, and return those.
+
+        Each comes before ours goes, so that the node reaches its pods all the time. Raise NodeFault
+        if the kernel refuses one.
+        """
+        with os_errors_as_node_faults(own), Socket() as host:
+            link = veths.named(host, own.ifname)
+            if link is None or link.kind not in _KINDS:
+                return []
+            nic = Nic((), link.name, link.mac, link.mtu, link.up, link.arp)
+            found = routes.observe(host, link.index, nic, ABSENT, ())
+            ours = [each for each in found if isinstance(each, Route)]
+            for each in sorted(ours, key=lambda route: route.via is not None):
+                went = routes.delete_route(
+                    link.index, each.destination, each.via, each.source, each.later
+                )
+                for answer in host.ask(routes.kube_ovns_route(link.index, each), went):
+                    if answer.error and answer.error.errno != errno.EEXIST:
+                        raise NodeFault(f"route to {each.destination}: {answer.error}")
+        return ours
 
     async def apply(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         """Carry out the steps.

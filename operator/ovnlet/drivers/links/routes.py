@@ -29,7 +29,7 @@ from ovnlet.drivers.linux.transport import (
     u32,
 )
 
-BY_KERNEL = 2  # RTPROT_KERNEL
+BY_KERNEL, _STATIC = 2, 4  # RTPROT_KERNEL, RTPROT_STATIC
 _ADD = ACK | 0x400  # NLM_F_CREATE
 # struct rtmsg: family, lengths of the destination's and the source's prefix, type of service,
 # table, protocol, scope, type, flags.
@@ -94,6 +94,22 @@ def add_route(
     """
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
     return Request(NEWROUTE, _ADD, _route(index, destination, scope, later) + _hop(via, source))
+
+
+def kube_ovns_route(index: int, route: Route) -> Request:
+    """Add the same route as kube-ovn-cni has it, beside ours.
+
+    It has protocol `static` and no metric, which IPv6 stores as 1024. The connected route is as the
+    kernel makes it for an address.
+    """
+    six = route.destination.version == 6
+    if route.via is None:
+        protocol, metric, scope = BY_KERNEL, 256 if six else 0, 0 if six else _SCOPE_LINK
+    else:
+        protocol, metric, scope = _STATIC, 1024 if six else 0, 0
+    head = _head(route.destination, scope, protocol, metric) + attribute(4, u32(index))
+    source = None if six and route.via is None else route.source
+    return Request(NEWROUTE, _ADD, head + _hop(route.via, source))
 
 
 def delete_route(
