@@ -74,10 +74,9 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
             say("removed the CNI configuration")
         await _take_down(known, host, records, say)
         node = NodeInterface(settings.node_name)
-        for step in (await converge(PortHost(node_links, ovs, state), node, ABSENT)).steps:
-            say(f"node {step}")
-        gateway = GatewayLinks(Tables(), node)
-        for step in (await converge(gateway, GatewayIdentity(), ABSENT)).steps:
+        interface = await converge(PortHost(node_links, ovs, state), node, ABSENT)
+        gateway = await converge(GatewayLinks(Tables(), node), GatewayIdentity(), ABSENT)
+        for step in (*interface.steps, *gateway.steps):
             say(f"node {step}")
     finally:
         await ovs.close()

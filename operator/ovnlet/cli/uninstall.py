@@ -20,8 +20,9 @@ _RETRY_INTERVAL = 2.0  # seconds
 def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool, back: bool) -> None:
     """Remove everything of ovnlet and print each step.
 
-    With ``back`` the pods stay, for kube-ovn-cni. With ``wait`` it first waits until the agent and the pods are gone. Raises ClickException if
-    they are there, or if something could not be removed.
+    With ``back`` the pods stay, for kube-ovn-cni. With ``wait`` it first waits until the agent and
+    the pods are gone. Raises ClickException if they are there, or if something could not be
+    removed.
     """
     try:
         with progress("removing") as update:
