@@ -76,8 +76,8 @@ class Condition:
     def __init__(self) -> None:
         self.reports: list[str] = []
 
-    def up(self, message: str) -> None:
-        self.reports.append(f"up: {message}")
+    def up(self, message: str, *, partly: bool = False) -> None:
+        self.reports.append(f"{'partly ' if partly else ''}up: {message}")
 
     def down(self, why: str) -> None:
         self.reports.append(f"down: {why}")
@@ -249,3 +249,15 @@ async def test_a_node_that_does_not_obey_is_told_of() -> None:
     own.put(TEXT)
     with pytest.raises(NotConverged):
         await own.reconcile()
+
+
+async def test_l1_the_condition_tells_of_a_network_of_the_host_that_is_not_hidden() -> None:
+    """L1: a Subnet with the LAN's prefix is told by the Event and by the Node's condition."""
+    lan = HostPrefix(ip_network("10.16.0.0/24"), "eth1")
+    own = nic(Host(prefixes=frozenset({lan})))
+    own.put(TEXT)
+    own.reach(Reach(PREFIXES))
+    await own.reconcile()
+    (report,) = own.condition.reports
+    assert report.startswith("partly up: ovn0 is up")
+    assert "10.16.0.0/24 of the node's link eth1" in report

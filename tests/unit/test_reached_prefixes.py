@@ -117,8 +117,8 @@ class Inputs(dict[str, str]):
 class Reports:
     """A condition that nobody reads."""
 
-    def up(self, _: str) -> None:
-        return
+    def up(self, _: str, *, partly: bool = False) -> None:
+        del partly
 
     def down(self, _: str) -> None:
         return

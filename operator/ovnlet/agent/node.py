@@ -166,12 +166,12 @@ class Reachability:
         self._condition = condition
         self._failing: asyncio.TimerHandle | None = None
 
-    def up(self, message: str) -> None:
-        """Report that the node's own interface works."""
+    def up(self, message: str, *, partly: bool = False) -> None:
+        """Report that the node's own interface works, ``partly`` where routes could not be set."""
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        self._condition.report(True, message)
+        self._condition.report(True, message, partly)
 
     def down(self, why: str) -> None:
         """Report that it does not work, unless ``up`` is called within three seconds."""

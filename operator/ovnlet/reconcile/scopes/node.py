@@ -40,6 +40,7 @@ _CLUSTERS, _UNDERLAYS = "prefixes", "underlays"
 _SPEAKS_AS = "speaks-as"
 # Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
+_REFUSED, _NAMED = "RouteNotSet", 3
 
 
 class NodeHost(Host, Protocol):
@@ -87,8 +88,8 @@ class Follower(Protocol):
 class Condition(Protocol):
     """The Node's condition NetworkUnavailable. ``agent.node`` implements it."""
 
-    def up(self, message: str) -> None:
-        """Report that the interface works."""
+    def up(self, message: str, *, partly: bool = False) -> None:
+        """Report that the interface works, ``partly`` where routes could not be set."""
         ...
 
     def down(self, why: str) -> None:
@@ -189,7 +190,9 @@ class NodeScope(NodeWideScope[NodeInterface]):
             return
         await self._installed()
         found = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
-        self._condition.up(f"{self.identity.ifname} is up with {', '.join(found)}")
+        refused = [each.text for each in outcome.notices if each.reason == _REFUSED]
+        text = f"{self.identity.ifname} is up with {', '.join(found)}"
+        self._condition.up("; ".join((text, *refused[:_NAMED])), partly=bool(refused))
 
     def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
         """Report a failed pass, and the node's condition."""
@@ -232,7 +235,7 @@ class NodeScope(NodeWideScope[NodeInterface]):
                 f"no route to {destination} by {self.identity.ifname}: it would hide "
                 f"{other.prefix} of the node's link {other.link}"
             )
-            yield Notice("RouteNotSet", text)
+            yield Notice(_REFUSED, text)
 
     def _foreign_sources(self, host: tuple[HostPrefix, ...]) -> Iterator[Notice]:
         sources = _addresses(self._speaks_as)
