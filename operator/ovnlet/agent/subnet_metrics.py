@@ -28,7 +28,7 @@ class SubnetCount(NamedTuple):
 
 
 class SubnetCounts(Collector):
-    """Reads the counters at each scrape. The table of a node that was set up anew begins at zero.
+    """Reads the counters at each scrape. A table that was deleted begins at zero again.
 
     Kube-OVN's dashboards know the names without the suffix of a counter.
     """
