@@ -6,6 +6,7 @@ export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos gateway drift drift-rest soak e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak raft e2e-install image docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,7 +82,7 @@ gateway: setup  ## the node as a gateway by traffic, each condition broken and r
 drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
 
-drift-once: setup  ## each kind once on 20 pods, without pairs, long outages and sequences
+drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and sequences
 	@cd tests && ../$(BIN)/python -m proofs.drift --once
 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
@@ -89,6 +90,9 @@ drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 
 soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
 	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+raft: setup  ## faults of a cluster of three databases under 50 pods a minute: build/raft.json
+	@cd tests && ../$(BIN)/python -m proofs.raft $(RAFT)
 
 e2e-install: setup  ## install, update, uninstall on an empty bed; what each capability and right is for: build/install.json
 	@cd tests && ../$(BIN)/python -m proofs.install

@@ -113,12 +113,9 @@ def carried_out(lane: Lane, root: Path, prefix: str = "") -> list[Row]:
         stale.unlink()
     (log := build / "ci" / f"{lane.name}.log").parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    # A make above this one would pass on its own variables and jobs.
-    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     process = subprocess.Popen(
         ["make", "--no-print-directory", *lane.make.split()],
         cwd=root,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -17,9 +17,13 @@ import structlog
 from ovnlet_cni.errors import SUPPORTED_VERSIONS
 
 PLUGIN = "ovnlet"
+# The same executable, which is then the plugin that a runtime starts for a pod's lo.
+LOOPBACK = "loopback"
 CONFLIST = "01-ovnlet.conflist"
 _OURS = "[0-9][0-9]-ovnlet.conflist"
 NETWORK = "ovnlet"
+# libcni before 1.2, as in containerd 1.7, refuses a newer cniVersion and knows no cniVersions.
+_STATED = SUPPORTED_VERSIONS[: SUPPORTED_VERSIONS.index("1.0.0") + 1]
 _MARK = b"CNI plugin ovnlet v"  # in every build of the plugin: its answer without CNI_COMMAND
 _VERSION_TIMEOUT = 5.0  # seconds
 _log = structlog.get_logger(__name__)
@@ -36,7 +40,7 @@ def plugin(source: Path) -> bytes:
     """
     content = source.read_bytes()
     if _MARK not in content:
-        raise InstallError(f"{source} is not the ovnlet plugin: build it with `make -C cni/plugin`")
+        raise InstallError(f"{source} is not ovnlet's plugin: build that in cni/plugin")
     return content
 
 
@@ -73,17 +77,25 @@ def remove_conflist(conf_dir: Path) -> bool:
 
 
 def remove_plugin(bin_dir: Path) -> bool:
-    """Remove the executable if it is ours; return whether it was.
+    """Remove the executable and our ``loopback``; return whether the former was ours.
 
     Call it after `remove_conflist`, once no pod of ours is left.
     """
+    _remove_if_ours(bin_dir / LOOPBACK, _is_our_plugin)
     return _remove_if_ours(bin_dir / PLUGIN, _is_our_plugin)
+
+
+def has_foreign_loopback(bin_dir: Path) -> bool:
+    """Return whether the directory has a plugin ``loopback``, or a link of that name, not ours."""
+    path = bin_dir / LOOPBACK
+    return path.exists(follow_symlinks=False) and (path.is_symlink() or not _is_our_plugin(path))
 
 
 async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
     """Return the configuration: ovnlet, then portmap where it is installed.
 
-    It has the newest CNI version that all of them support.
+    ``cniVersions`` are all that these plugins support, of which a runtime takes the newest that it
+    knows. ``cniVersion`` is for a runtime that knows only this key: at most 1.0.0.
 
     Raise InstallError where the plugin does not run here or is not ours.
     """
@@ -99,7 +111,14 @@ async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
                 "portmap and ovnlet have no CNI version in common, hostPort will not work",
                 plugin=str(portmap),
             )
-    body = {"cniVersion": _newest(common, plugin), "name": NETWORK, "plugins": plugins}
+    known = _known(common, plugin)
+    stated = [version for version in known if version in _STATED] or known
+    body = {
+        "cniVersion": stated[-1],
+        "cniVersions": known,
+        "name": NETWORK,
+        "plugins": plugins,
+    }
     return json.dumps(body, indent=2) + "\n"
 
 
@@ -129,12 +148,12 @@ async def supported_versions(plugin: Path) -> frozenset[str]:
             await process.wait()
 
 
-def _newest(common: Iterable[str], plugin: Path) -> str:
-    """Return the newest of these versions. Raise InstallError without one."""
+def _known(common: Iterable[str], plugin: Path) -> list[str]:
+    """Return those of these versions that we know, the newest last. Raise InstallError if none."""
     known = [version for version in SUPPORTED_VERSIONS if version in common]
     if not known:
         raise InstallError(f"{plugin} does not run here or is not our plugin: build it first")
-    return known[-1]
+    return known
 
 
 def put(path: Path, content: bytes, mode: int) -> bool:

@@ -86,7 +86,10 @@ def version(verb: str, config: Config) -> str:
 
 
 def valid_attachments(config: Config) -> frozenset[tuple[str, str]]:
-    """Return the attachments that a GC calls valid, as pairs of container ID and interface."""
+    """Return the attachments that a GC calls valid, as pairs of container ID and interface.
+
+    Go's CNI library encodes a list without an element as ``null``.
+    """
     key = next(
         (key for key in ("cni.dev/valid-attachments", "cni.dev/attachments") if key in config), None
     )
@@ -95,7 +98,7 @@ def valid_attachments(config: Config) -> frozenset[tuple[str, str]]:
         raise CniError(
             Code.INVALID_CONFIG, message, "the runtime must list the attachments that it knows"
         )
-    items = config[key]
+    items = [] if config[key] is None else config[key]
     valid = _pairs(items) if isinstance(items, list) else None
     if valid is None:
         message = f"{key} is not a list of objects with containerID and ifname"

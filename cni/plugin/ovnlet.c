@@ -1,4 +1,5 @@
-/* ovnlet.c - the executable that a container runtime starts as CNI plugin "ovnlet".
+/* ovnlet.c - the executable that a container runtime starts as CNI plugin "ovnlet", and as "loopback" where the node
+ * has no plugin of that name.
  *
  * It sends its CNI_* environment and its stdin to the node's agent, in one HTTP request over a unix
  * socket, and prints the agent's answer. The agent decides what a request means. Only what must
@@ -12,7 +13,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -28,7 +32,7 @@
 #include <unistd.h>
 
 #ifndef RELEASE
-#define RELEASE "0.1.0"
+#define RELEASE "unknown"
 #endif
 #define DEFAULT_SOCKET "/run/ovnlet/cni.sock"
 #define NEWEST "\"1.1.0\""
@@ -37,8 +41,8 @@
 enum { MAX_STDIN = 1 << 20, MAX_REQUEST = 3 << 20, MAX_ANSWER = 2 << 20, MAX_DEPTH = 100, MAX_NOTES = 4096 };
 enum { RETRY_EVERY_MS = 50 };
 /* Error codes of the CNI specification. 999 is what Go's CNI library calls an internal error. */
-enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, DECODE = 6, INVALID_CONFIG = 7, TRY_AGAIN = 11, UNAVAILABLE = 50,
-       INTERNAL = 999 };
+enum { INCOMPATIBLE_VERSION = 1, INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, DECODE = 6, INVALID_CONFIG = 7,
+       INVALID_NETNS = 8, TRY_AGAIN = 11, UNAVAILABLE = 50, INTERNAL = 999 };
 
 /* For each verb: how long it tries to connect to an agent, how long it then waits for the answer,
  * and the error code if there is none. containerd holds a lock during STATUS, so STATUS tries only
@@ -141,10 +145,10 @@ __attribute__((format(printf, 3, 4))) static _Noreturn void fail(int code, const
     exit(1);
 }
 
-/* ---- JSON in: a strict reader of RFC 8259 that keeps two top-level values of an object ---- */
+/* ---- JSON in: a strict reader of RFC 8259 that keeps three top-level values of an object ---- */
 
 struct reader { const char *at, *end; };
-struct config { struct text version, socket; };
+struct config { struct text version, socket, previous; };
 
 static bool take(struct reader *in, char wanted) {
     if (in->at == in->end || *in->at != wanted) return false;
@@ -214,6 +218,7 @@ static bool read_member(struct reader *in, int depth, struct config *found) {
     value.size = (size_t)(in->at - value.at);
     if (found && is(key, "\"cniVersion\"")) found->version = value;
     if (found && is(key, "\"server_socket\"")) found->socket = value;
+    if (found && is(key, "\"prevResult\"")) found->previous = value;
     return true;
 }
 
@@ -478,15 +483,97 @@ static int say_about(void) {
     return write(STDERR_FILENO, ABOUT, sizeof ABOUT - 1) < 0;
 }
 
+/* Read the configuration from stdin into `config`, and return its text. An error is rendered in its
+ * version if we support that. Fail if it is not a JSON object. */
+static struct text read_config_text(struct config *config) {
+    struct text input = read_stdin();
+    if (!read_object(input, config))
+        fail(DECODE, "the runtime passes a network configuration there", "the configuration on stdin is not a JSON object");
+    if (config->version.size == sizeof NEWEST - 1 && memmem(VERSIONS, sizeof VERSIONS, config->version.at, config->version.size))
+        config_version = config->version;
+    return input;
+}
+
+/* ---- the plugin "loopback" ---- */
+
+/* Enter the network namespace of CNI_NETNS. Return false where it is gone; fail where the variable
+ * is empty or names our own namespace. */
+static bool enter_netns(void) {
+    const char *path = getenv("CNI_NETNS"), *override = getenv("CNI_NETNS_OVERRIDE");
+    struct stat theirs, own;
+    if (path == NULL || *path == '\0')
+        fail(INVALID_ENVIRONMENT, "the runtime sets it", "required env variables [CNI_NETNS] missing");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &theirs) != 0) return false;
+    bool ours = stat("/proc/self/ns/net", &own) == 0 && own.st_dev == theirs.st_dev && own.st_ino == theirs.st_ino;
+    if (ours && (override == NULL || (strcmp(override, "1") != 0 && strcasecmp(override, "true") != 0)))
+        fail(INVALID_NETNS, "the runtime must name the pod's", "CNI_NETNS=%.200s is the plugin's own network namespace", path);
+    bool entered = setns(fd, CLONE_NEWNET) == 0;
+    int reason = errno;
+    close(fd);
+    return errno = reason, entered;
+}
+
+/* Change the flag IFF_UP of lo in the current namespace to `up`, or only read it where `up` is
+ * negative. Return whether lo was up before; fail if that is not possible. */
+static bool loopback_up(int up) {
+    struct ifreq link = {.ifr_name = "lo"};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &link) == 0, was = link.ifr_flags & IFF_UP;
+    if (good && up >= 0 && up != was) {
+        link.ifr_flags = (short)(link.ifr_flags ^ IFF_UP);
+        good = ioctl(fd, SIOCSIFFLAGS, &link) == 0;
+    }
+    if (!good) fail(IO_FAILURE, "the runtime tries again", "lo of the pod: %s", strerror(errno));
+    close(fd);
+    return was;
+}
+
+/* Print the result of an ADD: that of the plugin before us, or lo with its addresses. Before
+ * version 1.0.0 an address states its family. */
+static bool print_loopback(const struct config *config) {
+    static char bytes[PATH_MAX * 6 + 1024];
+    struct buffer out = {bytes, 0, sizeof bytes, false};
+    if (config->previous.at != NULL && !is(config->previous, "null")) return print(config->previous);
+    bool old = config_version.at[1] == '0';
+    append_text(&out, "{\"cniVersion\":");
+    append(&out, config_version.at, config_version.size);
+    append_text(&out, ",\"interfaces\":[{\"name\":\"lo\",\"mac\":\"00:00:00:00:00:00\",\"sandbox\":");
+    append_string(&out, text_of(getenv("CNI_NETNS")));
+    append_text(&out, old ? "}],\"ips\":[{\"version\":\"4\",\"interface\":0,\"address\":\"127.0.0.1/8\"},"
+                            "{\"version\":\"6\",\"interface\":0,\"address\":\"::1/128\"}],\"dns\":{}}\n"
+                          : "}],\"ips\":[{\"interface\":0,\"address\":\"127.0.0.1/8\"},"
+                            "{\"interface\":0,\"address\":\"::1/128\"}],\"dns\":{}}\n");
+    return print((struct text){bytes, out.size});
+}
+
+/* Carry out a verb of the plugin "loopback" and return the exit code. GC and STATUS have nothing to
+ * do. A DEL succeeds if the namespace is gone. */
+static int loopback(const char *verb) {
+    struct config config = {0};
+    read_config_text(&config);
+    if (config.version.at != config_version.at)
+        fail(INCOMPATIBLE_VERSION, "this plugin supports 0.3.1, 0.4.0, 1.0.0, 1.1.0", "cniVersion=%.*s is not supported",
+             (int)(config.version.size < 40 ? config.version.size : 40), config.version.at ? config.version.at : "");
+    if (strcmp(verb, "GC") == 0 || strcmp(verb, "STATUS") == 0) return 0;
+    bool deletes = strcmp(verb, "DEL") == 0;
+    const char *path = getenv("CNI_NETNS");
+    if (deletes && (path == NULL || *path == '\0' || !enter_netns())) return 0;
+    if (!deletes && !enter_netns())
+        fail(IO_FAILURE, "the runtime tries again", "cannot enter the network namespace %.200s: %s", path, strerror(errno));
+    if (deletes) return loopback_up(0), 0;
+    if (strcmp(verb, "ADD") == 0) return loopback_up(1), !print_loopback(&config);
+    if (!loopback_up(-1)) fail(TRY_AGAIN, "set it up, or create the pod again", "lo is down");
+    return 0;
+}
+
+/* ---- */
+
 /* Send stdin and the environment to the agent, print its answer, and return the exit code. */
 static int relay(const struct verb *verb) {
     struct config config = {0};
     struct answer answer = {0};
-    struct text input = read_stdin();
-    if (!read_object(input, &config))
-        fail(DECODE, "the runtime passes a network configuration there", "the configuration on stdin is not a JSON object");
-    if (config.version.size == sizeof NEWEST - 1 && memmem(VERSIONS, sizeof VERSIONS, config.version.at, config.version.size))
-        config_version = config.version;
+    struct text input = read_config_text(&config);
     const char *path = socket_path(config.socket);
     int reason;
     enum outcome outcome = ask(verb, path, build_request(input), &answer, &reason);
@@ -498,12 +585,13 @@ static int relay(const struct verb *verb) {
     return print(answer.body) && good ? 0 : 1;
 }
 
-int main(void) {
-    const char *command = getenv("CNI_COMMAND");
+int main(int count, char **arguments) {
+    const char *command = getenv("CNI_COMMAND"), *slash = count > 0 ? strrchr(arguments[0], '/') : NULL;
+    bool is_loopback = count > 0 && strcmp(slash ? slash + 1 : arguments[0], "loopback") == 0;
     if (command == NULL || *command == '\0') return say_about();
     if (strcmp(command, "VERSION") == 0)
         return !print(text_of("{\"cniVersion\":" NEWEST ",\"supportedVersions\":[" VERSIONS "]}\n"));
     for (size_t i = 0; i < sizeof VERBS / sizeof *VERBS; i++)
-        if (strcmp(command, VERBS[i].name) == 0) return relay(&VERBS[i]);
+        if (strcmp(command, VERBS[i].name) == 0) return is_loopback ? loopback(command) : relay(&VERBS[i]);
     fail(INVALID_ENVIRONMENT, "it is one of ADD, DEL, CHECK, GC, STATUS and VERSION", "CNI_COMMAND is \"%.100s\"", command);
 }

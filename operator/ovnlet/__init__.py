@@ -4,5 +4,3 @@ Packages, from the top: ``__main__`` and ``cli`` (commands), ``agent`` and ``con
 ``doctor`` (diagnosis), ``client``, ``logs`` and ``serving``, ``kube`` (API server) and ``drivers``
 (the node and OVN), ``reconcile`` (the loop), ``core`` (pure values). Imports only go down.
 """
-
-__version__ = "0.1.0"

@@ -5,86 +5,15 @@ A module that is slow to import is imported by the command that needs it.
 
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import yaml
-from pydantic import BaseModel, ValidationError
 
+from ovnlet.cli.options import Command, read, with_settings
 from ovnlet.core.settings import ControllerSettings, Settings
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _file(model: type[BaseModel], path: Path | None) -> Path | None:
-    """Read the settings file as defaults for what neither a flag nor the environment sets.
-
-    Raises BadParameter if it is not a YAML mapping of known settings.
-    """
-    if path is None:
-        return None
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise click.BadParameter(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise click.BadParameter(f"{path} is not a mapping of settings")
-    known = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := known.keys() - model.model_fields.keys():
-        raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
-    click.get_current_context().default_map = known
-    return path
-
-
-def with_settings(model: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
-
-    ``--config`` is processed before them.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for name, field in reversed(model.model_fields.items()):
-            flag = f"--{name.replace('_', '-')}"
-            default = (
-                ""
-                if field.is_required() or field.default is None
-                else f" [default: {field.default}]"
-            )
-            command = click.option(
-                flag, name, envvar=f"OVNLET_{name.upper()}", help=f"{field.description}{default}"
-            )(command)
-        return click.option(
-            "--config",
-            type=click.Path(path_type=Path),
-            envvar="OVNLET_CONFIG",
-            callback=lambda _context, _parameter, path: _file(model, path),
-            is_eager=True,
-            expose_value=False,
-            help="Read settings from this YAML file; flags and variables OVNLET_<NAME> override it",
-        )(command)
-
-    return decorate
-
-
-def read(given: dict[str, Any], model: type[_M]) -> _M:
-    """Return the validated settings.
-
-    Raises UsageError that names every wrong setting and what is allowed.
-    """
-    try:
-        return model.model_validate(
-            {name: value for name, value in given.items() if value is not None}
-        )
-    except ValidationError as error:
-        wrong = [
-            f"  {'.'.join(map(str, e['loc']))}: {e['msg']}"
-            + ("" if e["type"] == "missing" else f" (it is {e['input']!r})")
-            for e in error.errors()
-        ]
-        raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 
 class _Lazy(click.Group):
@@ -120,7 +49,13 @@ def main() -> None:
     """Run the networking agent of a Kubernetes node with OVS/OVN, or the stand-alone controller."""
 
 
-@main.command()
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet agent --node-name n0": "serve node n0, repair drift, install no CNI files",
+        "ovnlet agent --node-name n0 --repair report": "only report drift",
+    },
+)
 @with_settings(Settings)
 def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
@@ -131,7 +66,13 @@ def agent(**given: Any) -> None:
     sys.exit(serve(settings))
 
 
-@main.command()
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet doctor": "the faults of this node, each with its fix",
+        "ovnlet doctor -o json": "the same for a program",
+    },
+)
 @with_settings(Settings)
 @click.option(
     "-o",
@@ -152,7 +93,13 @@ def doctor(output: str, **given: Any) -> None:
     sys.exit(report(settings, output))
 
 
-@main.command()
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet bundle report.tar.gz": "into a file",
+        "ovnlet bundle - | tar --list --gzip": "what would be in it",
+    },
+)
 @with_settings(Settings)
 @click.argument(
     "file",
@@ -171,8 +118,15 @@ def bundle(file: Path, **given: Any) -> None:
     write_bundle(settings, file)
 
 
-@main.command()
-@with_settings(Settings)
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet uninstall --wait": "once the agent and all pods are gone",
+        "ovnlet uninstall --hand-back": "and leave pods and ovn0 to kube-ovn-cni",
+        "ovnlet uninstall --cluster --wait": "what the controller made, once nobody uses it",
+    },
+)
+@with_settings(Settings, ControllerSettings)
 @click.option("--cut-off", is_flag=True, help="Remove even while pods run: they lose their network")
 @click.option(
     "--wait", is_flag=True, help="Wait until the agent and all pods are gone, instead of refusing"
@@ -182,18 +136,34 @@ def bundle(file: Path, **given: Any) -> None:
     is_flag=True,
     help="Leave the pods and the node's interface to kube-ovn-cni, and remove the rest",
 )
-def uninstall(cut_off: bool, wait: bool, hand_back: bool, **given: Any) -> None:
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Remove what the stand-alone controller made in the cluster, and nothing from this node",
+)
+def uninstall(cut_off: bool, wait: bool, cluster: bool, hand_back: bool, **given: Any) -> None:
     """Remove everything of ovnlet from this node, and nothing else.
 
-    Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat.
+    Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat. With
+    --cluster it removes the rows in OVN's northbound database, the kinds Subnet and IPPool with all
+    objects, the annotations of Nodes and the Lease instead.
     """
-    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
-    from ovnlet.cli.uninstall import run_uninstall  # noqa: PLC0415
+    name = platform.node().lower()
+    from ovnlet.cli.uninstall import run_cluster_uninstall, run_uninstall  # noqa: PLC0415
 
-    run_uninstall(settings, cut_off=cut_off, wait=wait, back=hand_back)
+    if cluster:
+        controller = read({**given, "identity": given["identity"] or name}, ControllerSettings)
+        return run_cluster_uninstall(controller, cut_off=cut_off, wait=wait)
+    settings = read({**given, "node_name": given["node_name"] or name}, Settings)
+    return run_uninstall(settings, cut_off=cut_off, wait=wait, back=hand_back)
 
 
-@main.command()
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet controller --identity a --ovn-nb tcp:192.0.2.1:6641": "a replica",
+    },
+)
 @with_settings(ControllerSettings)
 def controller(**given: Any) -> None:
     """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""

@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 SHELLS = frozenset({"console", "sh", "bash", "shell"})
 # The runners of blocks, each with its test.
 RUNNERS = {
+    "cli": "tests/integration/cni/agent/test_examples.py",
     "tutorial": "tests/integration/e2e/test_tutorial.py",
     "bed": "tests/integration/e2e/test_pages.py",
     "install": "tests/integration/e2e/test_installation.py",

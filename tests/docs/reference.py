@@ -1,20 +1,33 @@
 """Reference pages generated from the code: settings, the command line, metrics, errors."""
 
 import types
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+import yaml
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from ovnlet.__main__ import main
 from ovnlet.agent.cni_service import ANSWERS
 from ovnlet.agent.metrics import Metrics
+from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT, FAULTY
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.core.settings import ControllerSettings, Settings
 from ovnlet_cni.errors import Code
 
+# By section and message: cause, and what to do.
+MESSAGES: dict[str, dict[str, list[str]]] = yaml.safe_load(
+    (Path(__file__).parent / "errors.yaml").read_text()
+)
+# The examples that no test runs on a node, and why.
+NOT_RUN = {
+    "agent": "it serves until it is stopped; each agent of the tests is started so",
+    "controller": "it serves until it is stopped; each replica of the tests is started so",
+    "uninstall": "tests/integration/cni/agent/test_uninstall.py and controller/test_removal.py do",
+}
 # The settings models of the commands, each with a setting that the other one does not have.
 MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
 
@@ -90,7 +103,8 @@ def command_line() -> str:
         if model:
             lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
         for parameter in command.params:
-            if model and parameter.name in {*model.model_fields, "config"}:
+            known = {each for other in MODELS for each in other.model_fields}
+            if model and parameter.name in {*known, "config"}:
                 continue
             if isinstance(parameter, click.Option):
                 shown = ", ".join(f"`{word}`" for word in parameter.opts)
@@ -98,7 +112,23 @@ def command_line() -> str:
                 lines.append(f"- {shown}: {parameter.help}{default}")
             else:
                 lines.append(f"- `{parameter.make_metavar(context)}`")
+        lines += _examples(name, command)
     return "\n".join(lines) + "\n"
+
+
+def _examples(name: str, command: click.Command) -> list[str]:
+    """Return a command's examples as a block that a test runs on a node with a pod web-0."""
+    assert isinstance(command, Command), f"{name} has no examples"
+    assert command.examples, name
+    mark = NOT_RUN.get(name)
+    block = [line for call, what in command.examples.items() for line in (f"# {call}  # {what}",)]
+    return [
+        "",
+        f"<!-- {f'not run: {mark}' if mark else 'run: cli'} -->",
+        "```console",
+        *block,
+        "```",
+    ]
 
 
 def metrics() -> str:
@@ -128,13 +158,14 @@ def metrics() -> str:
 
 
 def errors() -> str:
-    """Return the page of the error classes, each with the answer that a runtime gets."""
+    """Return the page of the error classes, with the answer that a runtime gets, and messages."""
     lines = [
         "# Errors",
         "",
         "Each class says who must act. A runtime gets the code, the message and the advice; kubelet"
         " shows them in the",
-        "Event `FailedCreatePodSandBox`.",
+        "Event `FailedCreatePodSandBox`. The messages follow, with `…` for what is filled in.",
+        "A message about an annotation or a request begins with its name and value.",
         "",
         "| error | who acts | CNI code | advice |",
         "|---|---|---|---|",
@@ -150,6 +181,12 @@ def errors() -> str:
         "|---|---|",
     ]
     lines += [f"| {int(code)} | `{code.name}` |" for code in Code]
+    for title, messages in MESSAGES.items():
+        lines += ["", f"## {title}", "", "| message | cause | what to do |", "|---|---|---|"]
+        for text, (cause, fix) in sorted(messages.items(), key=lambda row: row[0].strip("… ")):
+            shown = text.replace("\n", " ").replace("|", "\\|")
+            quoted = f"`` {shown} ``" if "`" in shown else f"`{shown}`"
+            lines.append(f"| {quoted} | {cause} | {fix} |")
     return "\n".join(lines) + "\n"
 
 

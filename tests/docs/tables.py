@@ -217,9 +217,9 @@ def _kind(field: Mapping[str, Any]) -> str:
     if field["type"] == "array":
         return f"list of {'objects' if field['items']['type'] == 'object' else 'text'}"
     bounds = f", {field['minimum']} to {field['maximum']}" if "maximum" in field else ""
-    return {"string": "text", "integer": "number", "boolean": "`true`, `false`"}[
-        field["type"]
-    ] + bounds
+    words = {"string": "text", "boolean": "`true`, `false`", "integer": "number"}
+    kind: str = field["type"]
+    return words.get(kind, kind) + bounds
 
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
@@ -235,5 +235,6 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "spec": _fields("spec"),
         "status": _fields("status"),
         "ippool": _fields("spec", "ippool"),
+        "ippool status": _fields("status", "ippool"),
     },
 }

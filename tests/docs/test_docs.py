@@ -26,6 +26,8 @@ SETTINGS = {
     for model in (Settings, ControllerSettings)
     for name in model.model_fields
 }
+# Messages, which are no commands.
+QUOTED = {text.replace("\n", " ") for each in reference.MESSAGES.values() for text in each}
 _END = re.compile(r"[|;&<>)]|\s#")
 _TARGET = re.compile(r"^([a-z0-9.-]+(?: [a-z0-9.-]+)*):", re.MULTILINE)
 _TEST = re.compile(r"(tests/[\w/]+\.py|…)::(\w+)")
@@ -96,7 +98,7 @@ def _lines(page: Path) -> Iterator[str]:
     """Yield every command line of a page: of blocks, and in backticks."""
     for block in blocks.blocks(page):
         yield from (typed.command for typed in block.typed) if block.is_shell else ()
-    yield from blocks.spans(page)
+    yield from (span for span in blocks.spans(page) if span not in QUOTED)
 
 
 def _calls(line: str, program: str) -> Iterator[list[str]]:

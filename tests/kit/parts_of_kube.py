@@ -153,7 +153,7 @@ class Prefixes:
         access = cast("Any", Api(Injection("ENOSPC", 0)))
         self.view = ClusterView(cast("Any", settings), access, cast("Any", None))
         ignored = cast("Any", lambda _: None)
-        self.view.subscribe(Subscriber(ignored, injection.wrap(self._reached), ignored, ignored))
+        self.view.subscribe(Subscriber(ignored, injection.wrap(self._reached), ignored, ignored, ignored))
         (self.run,) = (part.run for part in self.view.parts() if part.name == "prefixes")
 
     def _reached(self, _: Any) -> None:

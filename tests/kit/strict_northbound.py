@@ -3,8 +3,11 @@
 It refuses and deletes what the real one does, and answers requests for addresses as northd does.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from random import Random
 
 from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import bound
@@ -29,12 +32,23 @@ class Refused(Exception):
 class StrictNorthbound:
     """The rows by key.
 
-    A row needs its parent and is deleted with it. The name of a port is unique.
+    A row needs its parent and is deleted with it. The name of a port is unique. With ``careless``
+    northd gives some ports the address of another one, as the real one does under load.
     """
 
     rows: dict[tuple[object, ...], Row] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     writes: int = 0
+    careless: Random | None = None
+
+    def __post_init__(self) -> None:
+        """Build the indexes."""
+        self._ports: dict[str, SwitchPort] = {}
+        self._holders: defaultdict[str, set[str]] = defaultdict(set)
+        self._unanswered: set[str] = set()
+        self._macs = 0
+        for row in self.rows.values():
+            self._put(row)
 
     @property
     def all(self) -> Rows:
@@ -52,69 +66,117 @@ class StrictNorthbound:
         if _is_grouped(row) and LoadBalancerGroup(GROUP).key not in self.rows:
             raise Refused(f"{row.key}: the group is not there")
         if isinstance(row, SwitchPort):
-            if any(
-                r.name == row.name and r.key != row.key
-                for r in self.rows.values()
-                if isinstance(r, SwitchPort)
-            ):
+            there = self._ports.get(row.name)
+            if there is not None and there.key != row.key:
                 raise Refused(f"a port {row.name} is there already")
             if not row.addresses.startswith("dynamic"):
-                self.answers.pop(row.name, None)
+                self._answer(row.name, "")
+        self._put(row)
+
+    def _put(self, row: Row) -> None:
         self.rows[row.key] = row
+        if not isinstance(row, SwitchPort):
+            return
+        self._forget(row.name)
+        self._ports[row.name] = row
+        if binding := bound(row.addresses):
+            for each in str(binding).split():
+                self._holders[each].add(row.name)
+        elif row.name not in self.answers and row.addresses.startswith("dynamic"):
+            self._unanswered.add(row.name)
+
+    def _forget(self, name: str) -> None:
+        self._unanswered.discard(name)
+        if (old := self._ports.pop(name, None)) is not None:
+            for each in old.addresses.split():
+                self._holders[each].discard(name)
 
     def _remove(self, key: tuple[object, ...]) -> None:
-        if gone := self.rows.pop(key, None):
-            self.answers.pop(getattr(gone, "name", ""), None)
-        for child in [child.key for child in self.rows.values() if child.within == key]:
-            self._remove(child)
+        gone = self.rows.pop(key, None)
+        if isinstance(gone, SwitchPort):
+            self._answer(gone.name, "")
+            self._forget(gone.name)
+        elif gone is not None:
+            for child in [child.key for child in self.rows.values() if child.within == key]:
+                self._remove(child)
 
     def port(self, name: str) -> Seen | None:
         """Return the switch port of that name with OVN's answer, None if there is none."""
-        found = next(
-            (r for r in self.rows.values() if isinstance(r, SwitchPort) and r.name == name), None
-        )
+        found = self._ports.get(name)
         return Seen(found, self.answers.get(name, "")) if found is not None else None
+
+    def every_port(self) -> list[SwitchPort]:
+        """Return all switch ports."""
+        return list(self._ports.values())
 
     def holder(self, address: Address | str, besides: str = "") -> str | None:
         """Return the port that has an address, None if it is free; ignore the port ``besides``."""
-        return next(
-            (n for n, text in self._held() if n != besides and str(address) in text.split()), None
-        )
+        names = self._holders.get(str(address), ())
+        return next((name for name in sorted(names) if name != besides), None)
 
-    def _held(self) -> list[tuple[str, str]]:
-        ports = [row for row in self.rows.values() if isinstance(row, SwitchPort)]
-        texts = [(port.name, self.answers.get(port.name, port.addresses)) for port in ports]
-        return [(name, text) for name, text in texts if bound(text)]
-
-    def northd(self) -> None:
-        """Answer each `dynamic` port, as ovn-northd does.
+    def northd(self) -> list[str]:
+        """Answer each `dynamic` port, as ovn-northd does, and return their names.
 
         It gives the requested IPv4 address if that is free, else the next free one, else none.
         """
-        for port in [row for row in self.rows.values() if isinstance(row, SwitchPort)]:
-            if port.addresses.startswith("dynamic") and port.name not in self.answers:
-                self.answers[port.name] = self._choose(port)
+        answered = sorted(self._unanswered)
+        for name in answered:
+            self._answer(name, self._choose(self._ports[name]))
+        self._unanswered.clear()
+        return answered
+
+    def _answer(self, name: str, text: str) -> None:
+        """Set OVN's answer for a port, or remove it."""
+        for each in self.answers.pop(name, "").split():
+            self._holders[each].discard(name)
+        if text:
+            self.answers[name] = text
+            for each in text.split():
+                self._holders[each].add(name)
 
     def _choose(self, port: SwitchPort) -> str:
-        switch = next(
-            row for row in self.rows.values() if isinstance(row, Switch) and row.name == port.switch
-        )
+        switch = self.rows["switch", port.switch]
+        assert isinstance(switch, Switch)
         config = dict(switch.config)
-        number = 1 + len(self.answers) + len(self._held())
-        words = [f"0a:00:00:00:00:{number:02x}"]
+        self._macs += 1
+        words = ["0a:00:00:" + ":".join(f"{b:02x}" for b in self._macs.to_bytes(3))]
         requested = port.addresses.split()[1:]
         if "subnet" in config:
-            network = ip_network(config["subnet"])
-            assert isinstance(network, IPv4Network)
-            excluded = config["exclude_ips"].split()
-            free = [a for a in network.hosts() if str(a) not in excluded and self.holder(a) is None]
-            four = next(
-                (w for w in requested if w in {str(a) for a in free}), str(free[0]) if free else ""
-            )
+            free = self._free(config)
+            four = next((w for w in requested if self._is_free(config, w)), None) or next(free, "")
+            if self.careless is not None and self.careless.random() < 0.05:
+                others = [a for a in self.answers.values() if a.count(".") == 3]
+                same = [a.split()[1] for a in others if self._inside(config, a.split()[1])]
+                four = same[-1] if same else four
             words += [four] if four else []
         if "ipv6_prefix" in config:
-            words.append(str(ip_network(f"{config['ipv6_prefix']}/64")[0x1000 + number]))
+            six = next((w for w in requested if ":" in w and not self._holders.get(w)), None)
+            words.append(six or str(ip_network(f"{config['ipv6_prefix']}/64")[0x1000 + self._macs]))
         return " ".join(words)
+
+    def _free(self, config: dict[str, str]) -> Iterator[str]:
+        """Yield the IPv4 addresses that OVN may give away, in its order."""
+        network = ip_network(config["subnet"])
+        assert isinstance(network, IPv4Network)
+        excluded = {
+            number
+            for word in config["exclude_ips"].split()
+            for first, _, last in [word.partition("..")]
+            for number in range(int(IPv4Address(first)), int(IPv4Address(last or first)) + 1)
+        }
+        low, high = int(network.network_address) + 1, int(network.broadcast_address)
+        for number in range(low, high):
+            text = str(IPv4Address(number))
+            if number not in excluded and not self._holders.get(text):
+                yield text
+
+    def _is_free(self, config: dict[str, str], word: str) -> bool:
+        """Return whether a requested address is inside the subnet and free; OVN asks no more."""
+        return self._inside(config, word) and not self._holders.get(word)
+
+    @staticmethod
+    def _inside(config: dict[str, str], word: str) -> bool:
+        return ":" not in word and IPv4Address(word) in ip_network(config["subnet"])
 
 
 def _is_grouped(row: Row) -> bool:

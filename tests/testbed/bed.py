@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from testbed import clean, identities, layout, progress, startup
+from testbed import clean, identities, layout, progress, raft, startup
 from testbed.api import Api
 from testbed.controlplane import ControlPlane
 from testbed.identities import Identities
@@ -47,10 +47,10 @@ class Bed:
         Raises BedError if a part is unknown or a bed of that name is up. If anything else fails, it
         removes what it has made and raises the error.
         """
-        if unknown := set(parts) - layout.ALL_PARTS:
+        if unknown := set(parts) - layout.KNOWN_PARTS:
             raise BedError(
                 f"no such parts: {', '.join(sorted(unknown))}; "
-                f"known: {', '.join(sorted(layout.ALL_PARTS))}"
+                f"known: {', '.join(sorted(layout.KNOWN_PARTS))}"
             )
         if cls.is_alive(name):
             raise BedError(f"bed {name} is up already")
@@ -128,7 +128,7 @@ class Bed:
     @property
     def networked(self) -> bool:
         """Whether the control space has its own network, as it has once a node must reach it."""
-        return bool(self.parts & (layout.NODE_PARTS - {layout.OVS}))
+        return bool(self.parts & (layout.NODE_PARTS - {layout.OVS} | {layout.RAFT}))
 
     @property
     def control_plane(self) -> ControlPlane:
@@ -182,8 +182,9 @@ class Bed:
         return self.nodes[index]
 
     def space(self, role: str | None) -> Space:
-        """Return a space by its role, a node's name or `ctl`; without a role, the first one."""
+        """Return a space by its role, such as `n0`, `ctl` or `db0`; without one, the first."""
         spaces = [*self.nodes, *([self.control] if self.control else [])]
+        spaces += [each.space for each in raft.members(self)] if layout.RAFT in self.parts else []
         for space in spaces:
             if role in (None, space.role):
                 return space

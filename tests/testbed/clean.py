@@ -20,7 +20,7 @@ from testbed.mounts import CGROUPS
 from testbed.processes import argv0, pids, start_time
 from testbed.service import BedError, wait_for
 
-SPACE = re.compile(rf"{layout.PREFIX}({layout.NAME.pattern})-(?:ctl|n\d+)")
+SPACE = re.compile(rf"{layout.PREFIX}({layout.NAME.pattern})-(?:ctl|n\d+|db\d)")
 
 
 def names() -> set[str]:

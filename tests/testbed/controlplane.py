@@ -8,13 +8,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import identities, kubernetes, layout
+from testbed import identities, kubernetes, layout, versions
 from testbed.identities import Identities
 from testbed.service import Service
 from testbed.space import Space
 
-# Kubernetes 1.20 needs this gate to give a pod two addresses; newer programs reject the flag.
-DUAL_STACK = "--feature-gates=IPv6DualStack=true"
 AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -95,10 +93,11 @@ class ControlPlane:
             f"--service-account-key-file={keys}/sa.pub",
             f"--service-account-signing-key-file={keys}/sa.key",
         )
+        program = kubernetes.assets() / "kube-apiserver"
         return self.space.spawn(
             "kube-apiserver",
             [
-                kubernetes.assets() / "kube-apiserver",
+                program,
                 *(f"--etcd-servers={self.etcd_url}", "--allow-privileged", "--profiling=false"),
                 *(*listen, f"--advertise-address={layout.CONTROL_IP}"),
                 *(
@@ -114,7 +113,8 @@ class ControlPlane:
                 *(*accounts, f"--service-account-issuer={issuer}", f"--api-audiences={issuer}"),
                 *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
                 *([] if service_accounts else ["--disable-admission-plugins=ServiceAccount"]),
-                *(f"--service-cluster-ip-range={layout.SERVICES}", DUAL_STACK),
+                f"--service-cluster-ip-range={layout.SERVICES}",
+                *versions.gates(versions.minor(program)),
                 *(f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"),
             ],
         )
@@ -148,11 +148,10 @@ class ControlPlane:
 
     def _client(self, program: str, identity: str, *flags: str) -> Service:
         config = self.ids.kubeconfig(identity, self.url)
+        path = kubernetes.assets() / program
+        version = versions.minor(path)
         common = (
-            f"--kubeconfig={config}",
-            "--leader-elect=false",
-            "--port=0",
-            "--secure-port=0",
-            DUAL_STACK,
+            *(f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"),
+            *(*versions.insecure_port(version), *versions.gates(version)),
         )
-        return self.space.spawn(program, [kubernetes.assets() / program, *common, *flags])
+        return self.space.spawn(program, [path, *common, *flags])

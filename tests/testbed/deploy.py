@@ -43,8 +43,10 @@ def overlay(
         "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        **(_controller(bed, home, settings) if of == "standalone" else _prefixes()),
+        **(_controller(bed, home, settings) if of.endswith("standalone") else _prefixes()),
     }
+    if of == "standalone":  # at most one replica a node
+        body["replicas"] = [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}]
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
 
@@ -57,7 +59,7 @@ def _prefixes() -> dict[str, Any]:
 
 
 def _controller(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Give the controller OVN's address, its keys for it, and at most one replica a node."""
+    """Give the controller OVN's address and its keys for it."""
     keys, names = (
         pki.directory(bed.directory),
         {"tls.key": "controller.key", "tls.crt": "controller.crt"},
@@ -71,7 +73,6 @@ def _controller(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, 
             {"name": "ovnlet-controller-settings", "behavior": "merge", "literals": literals},
         ],
         "secretGenerator": [{"name": "ovnlet-controller-ovn", "files": [*names, "ca.crt"]}],
-        "replicas": [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}],
     }
 
 

@@ -42,9 +42,12 @@ AGENT: Mapping[str, frozenset[str]] = {
     ),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
-    "kind": frozenset({"pod", "node", "subnet", "network", "Pod", "Node"}),
+    "kind": frozenset({"pod", "node", "subnet", "network", "pools", "Pod", "Node"}),
     "reason": frozenset(
-        {"AddressTaken", "AnnotationRestored", "InvalidAnnotation", "NoSubnet", "SubnetFull"}
+        {
+            *("AddressTaken", "AnnotationRestored", "InvalidAnnotation"),
+            *("NameTaken", "NoSubnet", "SubnetFull"),
+        }
     ),
 }
 

@@ -26,10 +26,12 @@ PODS = "10.16.0.0/16,fd00:10:16::/64"
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
 OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
 CENTRAL = "central"  # OVN's databases and northd; `ovn` includes it
+RAFT = "raft"  # OVN's databases as a cluster of three members, instead of `central`
 BARE = "bare"  # an empty space for a node, in which a virtual machine brings its own programs
-CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL})
+CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL, RAFT})
 NODE_PARTS = frozenset({OVS, OVN, KUBELET, PROXY, BARE})
-ALL_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
+KNOWN_PARTS = CONTROL_PARTS | NODE_PARTS | {ASSIGN}
+ALL_PARTS = KNOWN_PARTS - {RAFT}
 STANDALONE = ALL_PARTS - {ASSIGN}  # `ovnlet controller` assigns the addresses
 
 
@@ -43,6 +45,16 @@ def directory(bed: str) -> Path:
 def space_name(bed: str, role: str) -> str:
     """Return the name of a space's init, host and control group."""
     return f"{PREFIX}{bed}-{role}"
+
+
+def member(index: int) -> str:
+    """Return the role of a member of the databases' cluster."""
+    return f"db{index}"
+
+
+def member_ip(index: int) -> str:
+    """Return the IPv4 address of a member of the databases' cluster."""
+    return f"172.30.0.{2 + index}"
 
 
 def node_ip(index: int) -> str:

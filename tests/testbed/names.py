@@ -12,13 +12,22 @@ from typing import Any
 
 from testbed import layout, workloads
 from testbed.bed import Bed
+from testbed.service import wait_for
+from testbed.workloads import Cluster
 
 SERVER = "names"
 # Directories of the node in which a program finds its libraries.
 NODE_FILES = ("/usr", "/lib", "/lib64")
 
 
-def objects(bed: Bed, node: str = "n0") -> list[dict[str, Any]]:
+def start(cluster: Cluster, node: str) -> None:
+    """Create the Service and the pod, and return once the Service has its endpoint."""
+    cluster.apply(*_objects(cluster.bed, node))
+    asked = ("get", "endpoints", SERVER, "-o", "jsonpath={.subsets[*].addresses[*].ip}")
+    wait_for(lambda: cluster.bed.kubectl(*asked).strip(), "the DNS server", timeout=60)
+
+
+def _objects(bed: Bed, node: str) -> list[dict[str, Any]]:
     """Return the Service and the pod of the DNS server, with the records of all Services."""
     body = with_node_files(workloads.pod(SERVER))
     body["metadata"]["labels"]["app"] = SERVER

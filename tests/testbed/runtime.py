@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from testbed import identities, images, kubernetes, layout
-from testbed.controlplane import DUAL_STACK, ControlPlane
+from testbed import identities, images, kubernetes, layout, versions
+from testbed.controlplane import ControlPlane
 from testbed.service import Service
 from testbed.space import Space
 
 SOCKET = "/run/containerd/containerd.sock"
+ENDPOINT = f"unix://{SOCKET}"
 CONTAINERD = f"""
 version = 2
 root = "/var/lib/containerd"
@@ -34,7 +35,7 @@ PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 MANIFESTS = "/etc/kubernetes/manifests"
 
 
-def kubelet_config(ca: Path) -> dict[str, object]:
+def kubelet_config(ca: Path, version: int) -> dict[str, object]:
     """Return kubelet's configuration: it reports quickly, and shares a larger machine."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -51,7 +52,6 @@ def kubelet_config(ca: Path) -> dict[str, object]:
             "imagefs.available": "1%",
         },
         "failSwapOn": False,
-        "featureGates": {"IPv6DualStack": True},
         "fileCheckFrequency": "1s",
         "imageGCHighThresholdPercent": 100,
         "nodeStatusReportFrequency": "5m",
@@ -59,6 +59,7 @@ def kubelet_config(ca: Path) -> dict[str, object]:
         "resolvConf": "/etc/kubernetes/resolv.conf",
         "staticPodPath": MANIFESTS,
         "volumePluginDir": "/var/lib/kubelet/plugins/volume",
+        **versions.kubelet_keys(version, ENDPOINT),
     }
 
 
@@ -85,21 +86,22 @@ def import_image(space: Space, archive: Path) -> None:
 def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
     """Start kubelet with the node's addresses."""
     config = space.directory / "kubelet.json"
-    config.write_text(json.dumps(kubelet_config(plane.ids.ca), indent=1))
+    program = kubernetes.assets() / "kubelet"
+    version = versions.minor(program)
+    config.write_text(json.dumps(kubelet_config(plane.ids.ca, version), indent=1))
     access = plane.ids.kubeconfig(identities.kubelet_of(space.role), plane.url)
     space.sh(f"mkdir -p {MANIFESTS}; : >/etc/kubernetes/resolv.conf")
     return space.spawn(
         "kubelet",
         [
-            kubernetes.assets() / "kubelet",
+            program,
             *(
                 f"--config={config}",
                 f"--kubeconfig={access}",
                 f"--hostname-override={space.role}",
                 f"--node-ip={addresses}",
             ),
-            *("--container-runtime=remote", f"--container-runtime-endpoint=unix://{SOCKET}"),
-            f"--pod-infra-container-image={images.PAUSE}",
+            *versions.kubelet_flags(version, ENDPOINT, images.PAUSE),
         ],
         # Without this it waits ten seconds for the metadata server of a cloud.
         env={"AWS_EC2_METADATA_DISABLED": "true"},
@@ -112,18 +114,20 @@ def start_proxy(space: Space, plane: ControlPlane) -> Service:
     The limits of connection tracking are the machine's: with zeros kube-proxy does not change them.
     """
     access = plane.ids.kubeconfig(identities.PROXY, plane.url)
+    program = kubernetes.assets() / "kube-proxy"
     untouched = (f"--conntrack-{limit}=0" for limit in ("max-per-core", "min"))
     timeouts = (f"--conntrack-tcp-timeout-{kind}=0s" for kind in ("established", "close-wait"))
     return space.spawn(
         "kube-proxy",
         [
-            kubernetes.assets() / "kube-proxy",
+            program,
             *(
                 f"--kubeconfig={access}",
                 f"--hostname-override={space.role}",
                 "--proxy-mode=iptables",
             ),
-            *(f"--cluster-cidr={layout.PODS}", DUAL_STACK, "--bind-address=0.0.0.0"),
+            *(f"--cluster-cidr={layout.PODS}", "--bind-address=0.0.0.0"),
+            *versions.gates(versions.minor(program)),
             *(*untouched, *timeouts),
         ],
     )

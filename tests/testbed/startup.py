@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed import clean, images, layout, pki, runtime, switch, underlay
+from testbed import clean, images, layout, pki, raft, runtime, switch, underlay
 from testbed.node import Node
 from testbed.space import Space
 
@@ -65,6 +65,7 @@ def start(bed: Bed) -> None:
     keys = tasks.submit(controlled, _keys)
     api = tasks.submit(controlled, _control_plane, spaces, keys)
     central = tasks.submit(bool(parts & {layout.OVN, layout.CENTRAL}), _central, spaces)
+    tasks.submit(layout.RAFT in parts, _raft, spaces)
     tasks.submit(layout.ASSIGN in parts, _assign, api, central)
     for index in range(bed.node_count):
         _node(tasks, index, Prerequisites(spaces, keys, api, central))
@@ -150,6 +151,12 @@ def _central(bed: Bed, spaces: Future[None]) -> Space:
     switch.start_central(bed.control, reachable=bed.networked)
     bed.say("OVN central ready")
     return bed.control
+
+
+def _raft(bed: Bed, spaces: Future[None]) -> None:
+    spaces.result()
+    raft.create(bed)
+    bed.say("OVN's databases ready: a cluster of three")
 
 
 def _assign(bed: Bed, api: Future[None], central: Future[Space]) -> None:

@@ -44,6 +44,14 @@ def lay_node(control: Space, node: Space, index: int, *, tunnel: bool) -> None:
     )
 
 
+def lay_member(control: Space, member: Space, index: int) -> None:
+    """Connect a member of the databases' cluster to the control space."""
+    _link(control, member, f"db{index}", "underlay", MANAGEMENT)
+    member.sh(
+        f"ip addr add {layout.member_ip(index)}/24 dev {MANAGEMENT}; ip link set {MANAGEMENT} up"
+    )
+
+
 def _link(control: Space, node: Space, name: str, bridge: str, peer: str) -> None:
     """Add a veth pair between a bridge of the control space and the node."""
     # Only the network namespace is entered: `netns PID` is a PID of the machine's namespace.

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cel
 import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
+
+from kit.admission import Policy
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 HOME = MANIFESTS / "components"
@@ -79,37 +80,7 @@ def test_the_alert_rules_are_a_valid_prometheus_rule() -> None:
     )
 
 
-class Guard:
-    """The ValidatingAdmissionPolicy, evaluated as by the API server.
-
-    First the match conditions, then the variables in order, then the validations.
-    """
-
-    def __init__(self) -> None:
-        policy, binding = objects(HOME / "annotation-guard/policy.yaml")
-        assert binding["spec"]["policyName"] == policy["metadata"]["name"]
-        self._spec = policy["spec"]
-
-    def allows(self, before: Object, after: Object, user: str = "eve", *groups: str) -> bool:
-        who = {"username": user, "groups": ["system:authenticated", *groups]}
-        scope: Object = {
-            "request": {"userInfo": who},
-            "oldObject": before,
-            "object": after,
-            "variables": {},
-        }
-        if not all(self._true(each["expression"], scope) for each in self._spec["matchConditions"]):
-            return True
-        for each in self._spec["variables"]:
-            scope["variables"][each["name"]] = cel.evaluate(each["expression"], scope)
-        return all(self._true(each["expression"], scope) for each in self._spec["validations"])
-
-    @staticmethod
-    def _true(expression: str, scope: Object) -> bool:
-        """Return what an expression yields; anything but a bool is an error in the policy."""
-        answer = cel.evaluate(expression, scope)
-        assert isinstance(answer, bool), expression
-        return answer
+GUARD = HOME / "annotation-guard/policy.yaml"
 
 
 def pod(**annotations: str) -> Object:
@@ -123,7 +94,7 @@ STOLEN = pod(ip_address="10.16.0.6", mac_address="0a:00:00:01:00:05", logical_sw
 
 
 def test_the_guard_lets_a_user_edit_what_is_the_users() -> None:
-    guard, limited = Guard(), pod(ingress_rate="5")
+    guard, limited = Policy(GUARD), pod(ingress_rate="5")
     assert guard.allows(BARE, BARE)
     assert guard.allows(BARE, limited)
     assert guard.allows(limited, BARE)
@@ -137,7 +108,7 @@ def test_the_guard_lets_a_user_edit_what_is_the_users() -> None:
     [(GIVEN, STOLEN), (BARE, GIVEN), (GIVEN, BARE), (GIVEN, pod(routed="true"))],
 )
 def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: Object) -> None:
-    guard = Guard()
+    guard = Policy(GUARD)
     assert not guard.allows(before, after)
     assert not guard.allows(
         before, after, "system:serviceaccount:default:default", "system:serviceaccounts"
@@ -151,4 +122,9 @@ def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: 
     "key", ["allocated", "routed", "ip_address", "mac_address", "cidr", "gateway", "logical_switch"]
 )
 def test_the_guard_knows_each_key(key: str) -> None:
-    assert not Guard().allows(pod(**{key: "a"}), pod(**{key: "b"}))
+    assert not Policy(GUARD).allows(pod(**{key: "a"}), pod(**{key: "b"}))
+
+
+@pytest.mark.review2
+def test_e11_the_guard_covers_the_subresource_that_takes_annotations_too() -> None:
+    assert Policy(GUARD).resources == {"pods", "pods/status"}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import pytest
 import yaml
 
 from ovnlet.doctor.kernel import CAPABILITIES
@@ -13,7 +14,7 @@ from ovnlet.kube import objects, services
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 # Patches are no complete objects, and rules are for Prometheus.
-NO_OBJECTS = {"uninstall", "alerts"}
+NO_OBJECTS = {"agents", "alerts"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
 
@@ -60,6 +61,32 @@ def test_what_the_doctor_asks_for_is_granted_and_nothing_else() -> None:
     assert set(NEEDED) == granted
 
 
+@pytest.mark.review2
+def test_e11_e15_where_the_pods_may_run() -> None:
+    """The agent runs on every Linux node. The controller tolerates only what it is there for."""
+    paths = ("base/daemonset.yaml", "standalone/controller.yaml")
+    specs = [read(MANIFESTS / path)[0]["spec"]["template"]["spec"] for path in paths]
+    assert [each["nodeSelector"] for each in specs] == [{"kubernetes.io/os": "linux"}] * 2
+    agent, controller = (each["tolerations"] for each in specs)
+    assert agent == [{"operator": "Exists"}]
+    assert {each["key"] for each in controller} == {
+        "node-role.kubernetes.io/control-plane",
+        "node-role.kubernetes.io/master",
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/network-unavailable",
+    }
+    assert {each["effect"] for each in controller} == {"NoSchedule"}
+
+
+@pytest.mark.review2
+def test_e15_with_selinux_the_agents_pod_manages_the_node() -> None:
+    (component,) = read(MANIFESTS / "components/selinux/kustomization.yaml")
+    (patch,) = component["patches"]
+    assert patch["target"] == {"kind": "DaemonSet", "name": "ovnlet"}
+    spec = yaml.safe_load(patch["patch"])["spec"]["template"]["spec"]
+    assert spec == {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}
+
+
 def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() -> None:
     """Both versions of EndpointSlices are one right: RBAC knows groups, not versions."""
     kinds = (
@@ -77,7 +104,19 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
             for group in rule["apiGroups"]
             for what in rule["resources"]
         }
+        # No watch: the controller only asks whether Kube-OVN's is there.
+        granted -= {("apps", "deployments")} if verb == "list" else set()
         assert granted == {(kind.group, kind.plural) for kind in kinds}, verb
+
+
+@pytest.mark.review2
+def test_the_lease_is_in_the_namespace_of_the_installation_e13() -> None:
+    """kustomize moves the Role to the user's namespace; the setting has to follow."""
+    (deployment,) = read(MANIFESTS / "standalone/controller.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    given = {each["name"]: each for each in container["env"]}
+    field = given["OVNLET_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.namespace"
 
 
 def test_the_agent_has_the_capabilities_that_the_doctor_looks_for_and_no_other() -> None:

@@ -28,6 +28,7 @@ class Things:
     things: dict[object, Resource] = field(default_factory=dict)
     wanted: Network = ABSENT
     foreign: list[str] = field(default_factory=list)
+    addresses: set[str] = field(default_factory=set)
 
     async def ready(self) -> None:
         return
@@ -47,6 +48,9 @@ class Things:
         keys = {each.name: each.value for each in things if isinstance(each, ChassisId)}
         types = [each.datapath_type for each in things if isinstance(each, Bridge)]
         return keys | ({BRIDGE_TYPE: types[0]} if types else {})
+
+    def has_address(self, text: str) -> bool:
+        return text in self.addresses
 
     def put(self, network: Network) -> None:
         """Make the node have just this."""
@@ -81,19 +85,18 @@ class Chassis:
     ) -> None:
         self.loop, self.status = Loop(), Recorded("chassis")
         self.known: list[str] = []
-        self.loop.keep(
-            "chassis",
-            ChassisScope(
-                host,
-                inputs or Inputs(),
-                self.status,
-                identity=ChassisIdentity("br-int"),
-                given=given or {},
-                mode="manage" if mode == "manage" else "observe",
-                repair=repair,
-                known_as=self.known.append,
-            ),
+        self.scope = ChassisScope(
+            host,
+            inputs or Inputs(),
+            self.loop.passes("chassis"),
+            self.status,
+            identity=ChassisIdentity("br-int"),
+            given=given or {},
+            mode="manage" if mode == "manage" else "observe",
+            repair=repair,
+            known_as=self.known.append,
         )
+        self.loop.keep("chassis", self.scope)
 
     async def look(self) -> Outcome:
         outcome = await self.loop.reconcile(self.loop.passes("chassis").key("chassis"))

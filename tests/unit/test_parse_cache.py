@@ -26,12 +26,12 @@ def varied(number: int) -> Iterator[dict[str, str]]:
 
 
 def test_l20_varied_annotations_do_not_fill_the_memory() -> None:
-    """L20: the cache held 1024 entries of any length: +123 MiB."""
+    """L20: the cache held 1024 entries of any length: +123 MiB, 36 MiB with these 300."""
     gc.collect()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for text in varied(1100):
+        for text in varied(300):
             annotations.parse(text, "ovn", "eth0")
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()

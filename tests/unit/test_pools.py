@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from ovnlet.core import topology
-from ovnlet.core.ipam import decide, pools
+from ovnlet.core.ipam import decide, pools, subnets
 from ovnlet.core.ipam.claims import named_pool
 from ovnlet.core.ipam.decide import Decision
 from ovnlet.core.ipam.pools import IpPool
@@ -140,3 +140,31 @@ def test_the_switch_excludes_the_addresses_of_the_pool() -> None:
     assert [str(step) for step in steps] == [
         "~ Switch shop: exclude_ips 10.16.0.1 -> 10.16.0.1 10.16.0.50..10.16.0.51"
     ]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("free", [True, False])
+def test_a_pool_of_a_whole_ipv6_prefix_is_searched_in_no_time(free: bool) -> None:
+    found = pool("fd00:16::/64").choose(DUAL, lambda _: free, ())
+    assert found == ((ip_address("fd00:16::2"),) if free else None)
+
+
+@pytest.mark.parametrize(
+    ("ips", "capacity"),
+    [
+        (["10.16.0.50"], (1, 0)),
+        (["10.16.0.50..10.16.0.59", "10.16.0.55..10.16.0.64"], (15, 0)),
+        (["10.16.0.0/29"], (6, 0)),
+        (["10.16.0.2..10.16.0.9"], (4, 0)),
+        (["fd00:16::/126", "10.16.0.50"], (1, 2)),
+    ],
+)
+def test_how_many_pods_a_pool_serves(ips: list[str], capacity: tuple[int, int]) -> None:
+    """Neither the network's address nor the gateway's counts, nor what the Subnet excludes."""
+    excluded = ["10.16.0.6..10.16.0.9"] if ips == ["10.16.0.2..10.16.0.9"] else []
+    spec = {"cidrBlock": "10.16.0.0/24,fd00:16::/64", "excludeIps": excluded}
+    subnet = subnets.read("shop", spec)
+    read = pool(*ips)
+    assert (read.capacity(subnet, 4), read.capacity(subnet, 6)) == capacity
+    four = [a for a in map(ip_address, range(0x0A100000, 0x0A100100)) if read.holds(a)]
+    assert sum(map(subnet.grants, four)) == capacity[0]

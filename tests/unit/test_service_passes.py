@@ -10,7 +10,7 @@ import pytest
 from kit.strict_northbound import StrictNorthbound
 from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.controller.services import Services, SliceIndex, key
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.ipam.claims import NodeClaim
 from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import (
@@ -30,7 +30,7 @@ WEB_PASS: Key = ("service", "shop", "web")
 class Database:
     """The northbound as a pass sees it, over the strict one."""
 
-    connected = True
+    connected, foreign = True, False
 
     def __init__(self) -> None:
         self.strict = StrictNorthbound()
@@ -44,6 +44,8 @@ class Database:
         return [row for row in self.strict.all if isinstance(row, LoadBalancer)]
 
     def balancers(self, owner: Owner) -> Rows:
+        if self.foreign:
+            raise Taken(f"the load balancer of {owner} was not made by ovnlet")
         return frozenset(row for row in self._all() if row.service == "/".join(owner))
 
     def balanced(self) -> set[str]:
@@ -205,6 +207,15 @@ async def test_a_notice_is_recorded_once_until_it_ends(cluster: Cluster) -> None
         ("web", "TrafficPolicyNotApplied"),
         ("web", "SessionAffinityCapped"),
     ]
+
+
+async def test_a_foreign_load_balancer_of_a_wanted_name_is_an_event(cluster: Cluster) -> None:
+    cluster.complete()
+    cluster.database.foreign = True
+    for _ in range(2):
+        with pytest.raises(Taken):
+            await cluster.passes.service(WEB)
+    assert cluster.events == [("web", "LoadBalancerTaken")]
 
 
 async def test_node_ports_of_a_service_that_keeps_the_source_follow_the_nodes(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovnlet.agent.supervisor import Part
+from ovnlet.core.chassis import declared_tunnel
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -33,13 +34,15 @@ class Subscriber:
     ``annotated`` gets the Node's annotations and the addresses as which it speaks to pods, none
     where that is the address of its interface; ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known; ``gateway`` the texts of ``core.gateway``, once Subnets,
-    Nodes and Services are; and ``edited`` the name of a Subnet whose facts changed.
+    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; and ``tunnel`` the
+    addresses that the Node declares for its tunnels.
     """
 
     annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
     reached: Callable[[Reach], None]
     gateway: Callable[[Mapping[str, str]], None]
     edited: Callable[[str], None]
+    tunnel: Callable[[tuple[str, ...]], None]
 
 
 class ClusterView:
@@ -47,12 +50,11 @@ class ClusterView:
 
     def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
-        self._router = settings.cluster_router
+        self._router, self._settings = settings.cluster_router, settings
         self._recorder = recorder
         self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name, self._refused)
         self._chassis_name = ChassisName(access, self._name, self._refused)
-        self._beside_kube_ovn = settings.chassis == "observe"
         self.reachable = Reachability(self._condition)
         self.nodes = Store(objects.NODES, self._read_node, self._node_changed)
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
@@ -78,9 +80,8 @@ class ClusterView:
         ]
 
     def known_as(self, system_id: str) -> None:
-        """Write this node's chassis name to the Node, where Kube-OVN's controller reads it."""
-        if self._beside_kube_ovn:
-            self._chassis_name.want(system_id)
+        """Write this node's chassis name to the Node, where the cluster's controller reads it."""
+        self._chassis_name.want(system_id)
 
     def own_node(self) -> OwnNode | None:
         """Return the Node, None while it is not known."""
@@ -111,8 +112,10 @@ class ClusterView:
         self._condition.seen(node)
         self._chassis_name.seen(node)
         if node is not None and self._subscriber is not None:
-            speaks_as = node.internal if self._beside_kube_ovn else ()
+            speaks_as = node.internal if self._settings.chassis == "observe" else ()
             self._subscriber.annotated(node.annotations, speaks_as)
+            declared = declared_tunnel(self._settings, node.annotations, node.internal)
+            self._subscriber.tunnel(declared)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         edited = now is not None and subnets.facts(was) != subnets.facts(now)

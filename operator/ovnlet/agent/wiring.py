@@ -119,8 +119,8 @@ class Agent:
         self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, settings.mtu)
         self.directories = CniDirectories(settings.cni_bin_dir or "", settings.cni_conf_dir or "")
-        socket = Path(settings.cni_socket)
-        self.cni_files = CniFiles(self.directories, Path(settings.plugin), socket)
+        paths = Path(settings.plugin), Path(settings.cni_socket)
+        self.cni_files = CniFiles(self.directories, *paths)
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
@@ -143,10 +143,10 @@ class Agent:
     def _make_scopes(self, settings: Settings) -> None:
         of_pods = PodReporter(self.event_log, self.recorder, self.state)
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
-        clock = self.metrics.stage
         self.chassis_scope = ChassisScope(
-            ChassisDriver(self.ovs),
+            ChassisDriver(self.ovs, PodLinks.mtu_of),
             self.chassis_file,
+            self.loop.passes("chassis"),
             Status("chassis", of_node, self.metrics),
             identity=ChassisIdentity(settings.bridge),
             given=settings.chassis_ids,
@@ -164,7 +164,7 @@ class Agent:
         )
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
-            NodeHost(self.node_links, self.ovs, self.node_state, own, clock),
+            NodeHost(self.node_links, self.ovs, self.node_state, own, self.metrics.stage),
             self.node_file,
             own,
             self.loop.passes("node"),
@@ -179,7 +179,7 @@ class Agent:
         status = Status("gateway", of_node, self.metrics)
         self.gateway = Gateway(settings, self.loop, status, self.watch, self.records)
         self.sandbox_host = SandboxHost(
-            self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
+            self.pod_links, self.ovs, self.node_state, self.metrics.stage, settings.ovn_run_dir
         )
         self.pod_scope = PodScope(
             self.sandbox_host,
@@ -212,6 +212,7 @@ class Agent:
                 reached=self.node_scope.reach,
                 gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
+                tunnel=self.chassis_scope.declare,
             )
         )
 
@@ -253,11 +254,10 @@ class Agent:
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
-        metrics = web.get("/metrics", self.metrics.show)
-        routes = [*debug.routes(), *self.event_log.routes(), metrics]
+        routes = [*debug.routes(), *self.event_log.routes(), web.get("/metrics", self.metrics.show)]
         service = CniService(self.attaching, self.records, self.verdict)
-        unhealthy = self.supervisor.unhealthy
-        self.probes = Probes(settings.http, self.verdict, self.metrics.show, unhealthy)
+        show, unhealthy = self.metrics.show, self.supervisor.unhealthy
+        self.probes = Probes(settings.http, self.verdict, show, unhealthy)
         self.server = Server(service, Path(settings.cni_socket), routes, self.metrics.served)
 
     def verdict(self) -> Verdict | None:

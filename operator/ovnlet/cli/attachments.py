@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ovnlet import client
+from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT, dumped, output_option, rows
 from ovnlet.cli.progress import progress
 from ovnlet.core.errors import NotReady
@@ -37,7 +38,13 @@ socket_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet pods": "all attachments of this node",
+        "ovnlet pods -o yaml": "the same for a program",
+    },
+)
 @socket_option
 @output_option
 def pods(socket: str, output: str) -> None:
@@ -58,7 +65,13 @@ def pods(socket: str, output: str) -> None:
         )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet show default/web-0": "one pod, desired beside observed",
+        "ovnlet show node/ovn0": "the node's own interface",
+    },
+)
 @click.argument("pod", metavar="NAMESPACE/POD")
 @socket_option
 @output_option
@@ -85,7 +98,13 @@ def show(pod: str, socket: str, output: str) -> None:
             click.echo(f"not ours, may stop traffic: {line}")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet plan": "what a pass would change, of all pods and the node",
+        "ovnlet plan default/web-0": "of one pod",
+    },
+)
 @click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
 @click.option(
     "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, flows, CNI files"
@@ -107,7 +126,12 @@ def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
         sys.exit(DIFFERENT)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet apply default/web-0": "repair one pod now",
+    },
+)
 @click.argument("pod", metavar="NAMESPACE/POD")
 @socket_option
 @output_option

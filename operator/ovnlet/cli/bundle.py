@@ -1,7 +1,8 @@
 """`ovnlet bundle`: one archive with everything that a bug report needs, without secrets.
 
-Text that looks like a credential is replaced everywhere, and so are the credentials that this
-process itself uses.
+Files, rows and columns are collected by name: ours, and what OVN keeps beside them. Of other files
+only the names are. As a second defence, text that looks like a credential is replaced everywhere,
+and so are the credentials that this process itself uses.
 """
 
 import asyncio
@@ -12,14 +13,15 @@ import re
 import sys
 import tarfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ovnlet import __version__, client
+from ovnlet import client
 from ovnlet.cli.progress import progress
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.resources.ovs import MARK
@@ -27,13 +29,18 @@ from ovnlet.core.settings import Settings
 from ovnlet.doctor import examination
 from ovnlet.drivers.ovsdb import jsonrpc
 from ovnlet.kube.session import Access, BadCredentials
+from ovnlet_cni import installer
+
+Row = dict[str, Any]
 
 # Text that looks like a credential, whatever file it is in.
 _SECRETS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
     r"|(?i:bearer)\s+[\w.~+/=-]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
-    r"|(?i:\b(?:token|password|secret)\b[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]{4,}",
+    # Also the keys of a kubeconfig: client-key-data, client-certificate-data.
+    r"|(?i:\b(?:token|password|secret|psk|client-[a-z]+-data)\b[\"']?\s*[=:]\s*[\"']?)"
+    r"[^\s\"',}]{4,}",
     re.DOTALL,
 )
 _HIDDEN = "(left out)"
@@ -44,9 +51,21 @@ _AGENT_PARTS = {
     "plan.json": "/v1/plan",
     "log.json": "/v1/log",
 }
-# The tables to collect; of those in _MARKED only rows with our mark.
-_OVSDB = ("Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue")
-_MARKED = ("Port", "Interface", "QoS", "Queue")
+# The tables and columns to collect: of Bridge the integration bridge, of Open_vSwitch the keys
+# of OVN, of the other tables the rows with our mark.
+_OVSDB = {
+    "Open_vSwitch": ("_uuid", "ovs_version", "db_version", "datapath_types", "external_ids"),
+    "Bridge": ("_uuid", "name", "datapath_type", "fail_mode", "protocols", "ports"),
+    "Port": ("_uuid", "name", "interfaces", "qos", "tag", "trunks", "external_ids"),
+    "Interface": (
+        *("_uuid", "name", "type", "ofport", "ofport_request", "mac_in_use", "mtu", "mtu_request"),
+        *("admin_state", "link_state", "error", "ingress_policing_rate", "ingress_policing_burst"),
+        *("external_ids", "statistics"),
+    ),
+    "QoS": ("_uuid", "type", "queues", "other_config", "external_ids"),
+    "Queue": ("_uuid", "other_config", "external_ids"),
+}
+_OVNS_KEY = re.compile(r"ovn-[\w-]+|system-id|hostname|rundir")
 
 
 def write_bundle(settings: Settings, file: Path) -> None:
@@ -111,13 +130,13 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[str, str]]:
     """Yield file names and contents. An error becomes the content."""
     yield (
         "versions.json",
-        _json({"ovnlet": __version__, "python": platform.python_version(), **_kernel()}),
+        _json({"ovnlet": version("ovnlet"), "python": platform.python_version(), **_kernel()}),
     )
     yield "settings.json", settings.model_dump_json(indent=1)
     yield "doctor.json", _json([asdict(finding) for finding in await examination.examine(settings)])
     for name, path in _AGENT_PARTS.items():
         yield name, await _ask(settings.cni_socket, path)
-    yield "ovsdb.json", await _rows(settings.ovsdb)
+    yield "ovsdb.json", await _rows(settings)
     for name, text in _files(settings):
         yield name, text
 
@@ -135,10 +154,10 @@ async def _ask(socket: str, path: str) -> str:
         return _json({"error": str(error)})
 
 
-async def _rows(path: str) -> str:
-    """Return our rows of OVSDB by table, with all bridges and the root row, as JSON."""
+async def _rows(settings: Settings) -> str:
+    """Return what is ``allowed`` of OVSDB, as JSON."""
     try:
-        peer = await jsonrpc.connect(path, "ovsdb-server")
+        peer = await jsonrpc.connect(settings.ovsdb, "ovsdb-server")
         try:
             selects = [{"op": "select", "table": table, "where": []} for table in _OVSDB]
             answers = await peer.call("transact", ["Open_vSwitch", *selects])
@@ -147,28 +166,68 @@ async def _rows(path: str) -> str:
     except (OvnletError, OSError) as error:
         return _json({"error": str(error)})
     found = {table: answer["rows"] for table, answer in zip(_OVSDB, answers, strict=True)}
-    return _json(
-        {t: [row for row in rows if t not in _MARKED or _is_ours(row)] for t, rows in found.items()}
-    )
+    return _json(allowed(found, settings.bridge))
 
 
-def _is_ours(row: dict[str, Any]) -> bool:
-    return MARK in dict(row.get("external_ids", ["map", []])[1])
+def allowed(found: Mapping[str, list[Row]], bridge: str) -> dict[str, list[Row]]:
+    """Return the rows and columns that may be in an archive, by table.
+
+    Other software keeps keys of its own in the root row, and in ``options`` of its tunnels.
+    """
+    return {
+        table: [
+            {name: _own_keys(table, name, row[name]) for name in _OVSDB[table] if name in row}
+            for row in rows
+            if _is_collected(table, row, bridge)
+        ]
+        for table, rows in found.items()
+    }
+
+
+def _is_collected(table: str, row: Row, bridge: str) -> bool:
+    match table:
+        case "Open_vSwitch":
+            return True
+        case "Bridge":
+            return bool(row["name"] == bridge)
+        case _:
+            return MARK in dict(row.get("external_ids", ["map", []])[1])
+
+
+def _own_keys(table: str, column: str, value: Any) -> Any:
+    """Return the value; of the root row's external_ids only OVN's keys."""
+    if (table, column) != ("Open_vSwitch", "external_ids"):
+        return value
+    return ["map", [pair for pair in value[1] if _OVNS_KEY.fullmatch(pair[0])]]
 
 
 def _files(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the agent's records and the CNI configurations, each as directory/name and text."""
+    """Yield our records and CNI configurations, each as directory/name and text.
+
+    Of all files in the CNI directory yield name, size and mode.
+    """
     run_dir, conf_dir = Path(settings.run_dir), Path(settings.cni_conf_dir or "/etc/cni/net.d")
+    yield "net.d.json", _json(list(_listing(conf_dir)))
     for path in (
-        *sorted(run_dir.glob("sandboxes/*")),
-        *sorted(run_dir.glob("chassis.json")),
-        *sorted(conf_dir.glob("*")),
+        *sorted(run_dir.glob("sandboxes/*.json")),
+        *(run_dir / name for name in ("chassis.json", "node.json")),
+        *(conf_dir / name for name in sorted(installer.ours(conf_dir))),
     ):
         try:
-            text = path.read_text(errors="replace") if path.is_file() else ""
+            yield f"{path.parent.name}/{path.name}", path.read_text(errors="replace")
+        except FileNotFoundError:
+            continue
         except OSError as error:
-            text = str(error)
-        yield f"{path.parent.name}/{path.name}", text
+            yield f"{path.parent.name}/{path.name}", str(error)
+
+
+def _listing(directory: Path) -> Iterator[dict[str, object]]:
+    try:
+        for path in sorted(directory.iterdir()):
+            status = path.lstat()
+            yield {"name": path.name, "size": status.st_size, "mode": f"{status.st_mode:o}"}
+    except OSError as error:
+        yield {"error": str(error)}
 
 
 def _json(value: object) -> str:

@@ -3,8 +3,15 @@
 import click
 from click.shell_completion import get_completion_class
 
+from ovnlet.cli.options import Command
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet completion bash": "the script for bash",
+    },
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

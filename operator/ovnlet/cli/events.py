@@ -9,12 +9,19 @@ import yaml
 
 from ovnlet import client
 from ovnlet.cli.attachments import socket_option
+from ovnlet.cli.options import Command
 from ovnlet.cli.output import output_option
 from ovnlet.cli.progress import progress
 from ovnlet.core.errors import NotReady
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "ovnlet events": "the last 500",
+        "ovnlet events -o json": "the same for a program",
+    },
+)
 @click.option("-f", "--follow", is_flag=True, help="Print new Events too, until interrupted")
 @socket_option
 @output_option

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from ovnlet.cli.removal import BIN_DIR, CONF_DIR, LAST_DEL, InUse, files
+from ovnlet.cli.removal import BIN_DIR, CONF_DIR, LAST_DEL, files
+from ovnlet.core.errors import InUse
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.resources import ABSENT

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ovnlet.core.errors import NotReady, OvnletError
+from ovnlet.core.errors import InUse, NotReady
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
 from ovnlet.core.resources import ABSENT
@@ -35,10 +35,6 @@ _CONNECT_TIMEOUT = 10.0
 # A DEL that began before the plugin was removed tries to reach an agent for 2 s, and then leaves a
 # file: cni/plugin/ovnlet.c.
 LAST_DEL = 3.0
-
-
-class InUse(OvnletError):
-    """The administrator must act first: an agent or pods are still running."""
 
 
 async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None]) -> None:

@@ -1,6 +1,6 @@
-"""`ovnlet uninstall`: runs `removal`, prints what it does, and waits if asked to.
+"""`ovnlet uninstall`: runs a removal, prints what it does, and waits if asked to.
 
-What is removed, and in which order, belongs in `removal`.
+What is removed, and in which order, belongs in `cli.removal` (a node) and `controller.removal`.
 """
 
 import asyncio
@@ -10,42 +10,52 @@ import click
 
 from ovnlet.cli.hand_back import hand_back
 from ovnlet.cli.progress import Update, progress
-from ovnlet.cli.removal import InUse, remove
-from ovnlet.core.errors import OvnletError
-from ovnlet.core.settings import Settings
+from ovnlet.cli.removal import remove
+from ovnlet.core.errors import InUse, OvnletError
+from ovnlet.core.settings import ControllerSettings, Settings
 
 _RETRY_INTERVAL = 2.0  # seconds
+_Removal = Callable[[], Awaitable[None]]
 
 
 def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool, back: bool) -> None:
-    """Remove everything of ovnlet and print each step.
+    """Remove everything of ovnlet from this node and print each step.
 
     With ``back`` the pods stay, for kube-ovn-cni. With ``wait`` it first waits until the agent and
     the pods are gone. Raises ClickException if they are there, or if something could not be
     removed.
     """
+    if back:
+        _run(lambda: hand_back(settings, say=click.echo), wait)
+        return click.echo("the node is left to kube-ovn-cni")
+    _run(lambda: remove(settings, cut_off=cut_off, say=click.echo), wait)
+    return click.echo("nothing of ovnlet is left on this node")
+
+
+def run_cluster_uninstall(settings: ControllerSettings, *, cut_off: bool, wait: bool) -> None:
+    """Remove what the controller made in the cluster, as ``run_uninstall`` does for a node."""
+    # It imports the library of OVSDB, which a node's removal does not need.
+    from ovnlet.controller.removal import remove_cluster  # noqa: PLC0415
+
+    _run(lambda: remove_cluster(settings, cut_off=cut_off, say=click.echo), wait)
+    click.echo("nothing of ovnlet's controller is left in the cluster")
+
+
+def _run(removal: _Removal, wait: bool) -> None:
     try:
         with progress("removing") as update:
-            asyncio.run(_uninstall(_work(settings, cut_off, back), wait=wait, update=update))
+            asyncio.run(_repeat(removal, wait, update))
     except (OvnletError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    left = "the node is left to kube-ovn-cni" if back else "nothing of ovnlet is left on this node"
-    click.echo(left)
 
 
-def _work(settings: Settings, cut_off: bool, back: bool) -> Callable[[], Awaitable[None]]:
-    if back:
-        return lambda: hand_back(settings, say=click.echo)
-    return lambda: remove(settings, cut_off=cut_off, say=click.echo)
-
-
-async def _uninstall(work: Callable[[], Awaitable[None]], *, wait: bool, update: Update) -> None:
-    """Do the work; with ``wait`` repeat it while it raises InUse."""
+async def _repeat(removal: _Removal, wait: bool, update: Update) -> None:
+    """Run the removal; with ``wait`` repeat it while it raises InUse."""
     printed = ""
     while True:
         try:
             update("removing")
-            return await work()
+            return await removal()
         except InUse as reason:
             if not wait:
                 raise

@@ -18,7 +18,7 @@ from ovnlet.core.services import ServiceObject
 from ovnlet.core.settings import ControllerSettings
 
 # What a pass is for: ("pod", namespace, name), ("service", namespace, name), ("subnet", "", name),
-# ("node", "", name) or NETWORK.
+# ("node", "", name), NETWORK, or ("pools", "", name of a Subnet).
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)
@@ -57,6 +57,9 @@ class Northbound(Protocol):
     def has(self, *, switch: str = "", router: str = "", group: str = "") -> bool:
         """Return whether the logical switch, the router or the load balancer group exists."""
 
+    def switches(self) -> Iterable[str]:
+        """Return the names of our logical switches."""
+
     def subnet(self, switch: str, router: str, /) -> Rows:
         """Return a subnet's rows: its switch, and both ports between switch and router."""
 
@@ -86,8 +89,8 @@ class Writer(Protocol):
     async def annotate(self, claim: Claim, annotations: Mapping[str, str], /) -> None:
         """Set annotations of a pod or a Node."""
 
-    async def status(self, subnet: SubnetObject, status: Mapping[str, Any], /) -> None:
-        """Merge into a Subnet's status."""
+    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any], /) -> None:
+        """Merge into the status of a Subnet or an IPPool."""
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str], /) -> None:
         """Replace a Subnet's finalizers."""

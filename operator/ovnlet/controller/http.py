@@ -12,12 +12,14 @@ class HttpEndpoints:
     """Serves `/healthz`, `/readyz` and `/metrics` as an async context manager.
 
     The replica sets ``leading`` and ``ready``. A replica that waits for the Lease is ready as well.
+    ``refusal`` is why it does not even wait for it; empty if it does.
     """
 
     def __init__(self, listen: str) -> None:
         self._listen = listen
         self._runner: web.AppRunner | None = None
         self.leading = self.ready = False
+        self.refusal = ""
         at = self.registry = CollectorRegistry()
         self._passes = Counter(
             "ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at
@@ -59,7 +61,7 @@ class HttpEndpoints:
         app.add_routes(
             [
                 web.get("/metrics", self._metrics),
-                web.get("/healthz", _ok),
+                web.get("/healthz", self._liveness),
                 web.get("/readyz", self._readiness),
             ]
         )
@@ -84,12 +86,14 @@ class HttpEndpoints:
             body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
+    async def _liveness(self, _: web.Request) -> web.Response:
+        """Answer 200: a restart would change nothing. The text is why the replica does not lead."""
+        return web.Response(text=self.refusal or "ok")
+
     async def _readiness(self, _: web.Request) -> web.Response:
-        """Answer 503 only while a leader has not yet restored the ports of running pods."""
+        """Answer 503 while a leader has yet to restore ports, and while the replica refuses."""
+        if self.refusal:
+            return web.Response(text=self.refusal, status=503)
         if self.leading and not self.ready:
             return web.Response(text="restoring", status=503)
         return web.Response(text="leading" if self.leading else "waiting")
-
-
-async def _ok(_: web.Request) -> web.Response:
-    return web.Response(text="ok")

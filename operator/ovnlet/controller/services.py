@@ -10,7 +10,7 @@ import structlog
 from ovnlet.controller.context import ControllerContext, Key, Objects
 from ovnlet.core import services
 from ovnlet.core.allocation import Address
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, GROUP
 from ovnlet.core.services import EndpointSlice, Notice, Owner, ServiceObject
@@ -110,16 +110,29 @@ class Services:
         """
         if (index := self._index()) is None:
             return
-        northbound = self._context.northbound
         service, slices = self._objects.get(owner), index.of(owner)
-        wanted = services.balancers(service, slices, self._nodes()) if service else ABSENT
+        found = list(services.notices(service, slices)) if service else []
+        try:
+            await self._write(owner, service, slices)
+        except Taken as taken:
+            found.append(Notice("Warning", "LoadBalancerTaken", str(taken)))
+            raise
+        finally:
+            self._report(owner, service, frozenset(found))
+
+    async def _write(
+        self, owner: Owner, service: ServiceObject | None, slices: Iterable[EndpointSlice]
+    ) -> None:
+        """Write what differs between the wanted load balancers and those that are there."""
+        northbound = self._context.northbound
+        nodes = self._nodes() if service is not None and service.exposed else ()
+        wanted = services.balancers(service, slices, nodes) if service is not None else ABSENT
         plan = diff(wanted, northbound.balancers(owner))
         if plan and not northbound.has(group=GROUP):
             raise NotReady(f"load balancer group {GROUP} does not exist yet")
         await northbound.apply(plan)
         if plan:
             log.debug("service written", service="/".join(owner), steps=list(map(str, plan)))
-        self._report(owner, service, slices)
 
     def nodes_changed(self) -> None:
         """Request the passes of Services for which OVN translates node ports."""
@@ -137,16 +150,12 @@ class Services:
         return next(complete, None) if self._listed.is_set() else None
 
     def _report(
-        self, owner: Owner, service: ServiceObject | None, slices: Iterable[EndpointSlice]
+        self, owner: Owner, service: ServiceObject | None, found: frozenset[Notice]
     ) -> None:
-        """Record as Events what OVN cannot do of what the Service asks for, each once."""
-        if service is None:
-            self._told.pop(owner, None)
+        """Record as Events what stops a Service, and what OVN does otherwise; each once."""
+        before = self._told.pop(owner, frozenset())
+        if service is None or not found:
             return
-        found = frozenset(services.notices(service, slices))
-        for notice in found - self._told.get(owner, frozenset()):
+        for notice in found - before:
             self._context.record(service, notice.kind, notice.reason, notice.message)
-        if found:
-            self._told[owner] = found
-        else:
-            self._told.pop(owner, None)
+        self._told[owner] = found

@@ -5,42 +5,53 @@ They write logical switches, the router and its routes, and the Subnet's status 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
+from ovnlet.controller import status
 from ovnlet.controller.context import NETWORK, ControllerContext
 from ovnlet.core import topology
-from ovnlet.core.errors import NotReady
+from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.ipam import subnets
-from ovnlet.core.ipam.claims import bound
+from ovnlet.core.ipam.claims import NodeClaim, bound
 from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Switch, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Rows, Switch, SwitchPort
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3  # pods that a message names
+# Seconds until a Subnet whose name somebody else's rows have is tried again.
+TAKEN_RETRY = 30.0
 log = structlog.get_logger("subnets")
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """A Subnet that can be used, or why it cannot."""
+    """A Subnet that can be used, or why it cannot.
+
+    ``taken`` is whether the reason is a row of that name that somebody else made.
+    """
 
     subnet: Subnet | None
     why: str = ""
+    taken: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The reason of the Event."""
+        return "NameTaken" if self.taken else "SubnetInvalid"
 
 
 class Subnets:
     """All Subnets. It keeps ``context.usable``: the Subnets that are in force.
 
-    A Subnet whose new specification cannot be used stays in force as it last was.
+    A Subnet whose new specification cannot be used stays in force as it last was. One whose name
+    somebody else's rows have is never in force, and stops no other.
     """
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
-        self._warned: dict[str, str] = {}  # the last warning, by Subnet
+        self._warned: dict[tuple[str, str], str] = {}  # the last warning, by kind and name
 
     def update_usable(self) -> None:
         """Validate all specifications together. Of two that clash, the older Subnet is accepted."""
@@ -50,6 +61,8 @@ class Subnets:
             if verdict.subnet is not None:
                 accepted.append(verdict.subnet)
                 context.usable[body.name] = verdict.subnet
+            elif verdict.taken:
+                context.usable.pop(body.name, None)
             elif kept := context.usable.get(body.name):
                 accepted.append(kept)
         for name in context.usable.keys() - {body.name for body in context.subnets}:
@@ -99,7 +112,7 @@ class Subnets:
         body = context.subnets.get(("", name))
         self.update_usable()
         if body is None:
-            return
+            return await self._remove_orphan(name)
         ports = [port for port in context.northbound.ports(name) if port.enabled]
         if body.deleting:
             return await self._delete(body, ports)
@@ -108,16 +121,43 @@ class Subnets:
             # First the finalizer: without it a deletion could leave the switch behind.
             if FINALIZER not in body.finalizers:
                 return await context.writer.finalizers(body, (*body.finalizers, FINALIZER))
-            await self._make(subnet)
-        return await self._status(body, subnet, ports)
+            try:
+                await self._make(subnet)
+            except Taken as taken:  # the router
+                return await self._status(body, _Verdict(None, str(taken), taken=True), ports)
+        return await self._status(body, self._verdict(body, self._others(body)), ports)
+
+    async def _remove_orphan(self, name: str) -> None:
+        """Remove our switch that has no Subnet, unless a pod has a port on it."""
+        context, router = self._context, self._context.settings.cluster_router
+        rows = self._rows(name)
+        if name == context.join.name or not rows:
+            return
+        if used := next((port for port in context.northbound.ports(name) if port.enabled), None):
+            log.warning("a switch without a Subnet is in use", switch=name, port=used.name)
+            return
+        await context.northbound.apply(diff(ABSENT, rows))
+        log.info("a switch without a Subnet was removed", switch=name, router=router)
+
+    def _rows(self, name: str) -> Rows:
+        """Return the rows of a Subnet; none if its name is somebody else's."""
+        try:
+            return self._context.northbound.subnet(name, self._context.settings.cluster_router)
+        except Taken:
+            return ABSENT
 
     async def _make(self, subnet: Subnet) -> None:
-        """Create or correct a Subnet's switch; then pods may have their ports."""
+        """Create or correct a Subnet's switch; then pods may have their ports.
+
+        Raises NotReady if there is no router yet, Taken if it is somebody else's.
+        """
         context, router = self._context, self._context.settings.cluster_router
         if not (context.northbound.has(router=router) and context.northbound.has(group=GROUP)):
+            context.northbound.network(router)  # somebody else's never gets ready
             raise NotReady(f"router {router} and load balancer group {GROUP} do not exist yet")
         plan = diff(topology.subnet(subnet, router), context.northbound.subnet(subnet.name, router))
         if plan:
+            context.northbound.network(router)  # nothing is added to somebody else's router
             await context.northbound.apply(plan)
             log.info("subnet written", subnet=subnet.name, steps=[str(step) for step in plan])
             context.add(NETWORK)
@@ -129,7 +169,7 @@ class Subnets:
 
         Disabled ports, which only keep the address of an ended pod, go with the switch.
         """
-        context, router = self._context, self._context.settings.cluster_router
+        context = self._context
         if FINALIZER not in body.finalizers:
             return
         if ports:
@@ -141,7 +181,7 @@ class Subnets:
                 body, {"Ready": (False, "InUse", why)}, ports, context.usable.get(body.name)
             )
             return
-        await context.northbound.apply(diff(ABSENT, context.northbound.subnet(body.name, router)))
+        await context.northbound.apply(diff(ABSENT, self._rows(body.name)))
         context.usable.pop(body.name, None)
         context.add(NETWORK)
         await context.writer.finalizers(
@@ -149,48 +189,37 @@ class Subnets:
         )
         log.info("subnet deleted", subnet=body.name)
 
-    async def _status(
-        self, body: SubnetObject, subnet: Subnet | None, ports: list[SwitchPort]
-    ) -> None:
+    async def _status(self, body: SubnetObject, verdict: _Verdict, ports: list[SwitchPort]) -> None:
         """Report whether the specification is valid and whether the switch exists."""
-        why = self._verdict(body, self._others(body)).why
-        if why:
-            self._warn(body, "SubnetInvalid", why)
-        else:
-            self._warned.pop(body.name, None)
+        why, subnet = verdict.why, self._context.usable.get(body.name)
+        self._warn(body, verdict.reason, why)
         ready = subnet is not None and self._context.northbound.has(switch=body.name)
         state = f"logical switch {body.name} {'exists' if ready else 'does not exist'}"
         conditions = {
             "Validated": (
                 not why,
-                "Invalid" if why else "Valid",
+                verdict.reason.removeprefix("Subnet") if why else "Valid",
                 why or "the specification is valid",
             ),
             "Ready": (ready, "SwitchMade" if ready else "NoSwitch", state),
         }
+        if verdict.taken:
+            conditions["Ready"] = (False, verdict.reason, why)
+            self._context.later(TAKEN_RETRY, ("subnet", "", body.name))
         await self._conditions(body, conditions, ports, subnet)
 
     async def _conditions(
         self,
         body: SubnetObject,
-        conditions: dict[str, tuple[bool, str, str]],
+        conditions: dict[str, status.Condition],
         ports: Iterable[SwitchPort],
         subnet: Subnet | None,
     ) -> None:
-        """Write the status if it changed. A condition's time is that of its last change."""
-        before = {each["type"]: each for each in body.status.get("conditions") or ()}
-        listed = []
-        for kind, (good, reason, message) in conditions.items():
-            new = {"type": kind, "status": str(good), "reason": reason, "message": message}
-            old = before.get(kind, {})
-            same = all(old.get(name) == value for name, value in new.items())
-            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            listed.append(
-                {**new, "lastTransitionTime": old.get("lastTransitionTime") if same else now}
-            )
-        status = {**_figures(subnet, ports), "conditions": listed}
-        if any(body.status.get(name) != value for name, value in status.items()):
-            await self._context.writer.status(body, status)
+        """Write the status if it changed."""
+        listed = status.conditions(body.status, conditions)
+        now = {**status.figures(subnet, ports), "conditions": listed}
+        if any(body.status.get(name) != value for name, value in now.items()):
+            await self._context.writer.status(body, now)
 
     def _verdict(self, body: SubnetObject, others: Iterable[Subnet]) -> _Verdict:
         """Validate a specification, alone and against the ``others``."""
@@ -199,9 +228,11 @@ class Subnets:
         except Unusable as unusable:
             return _Verdict(None, str(unusable))
         subnet = replace(subnet, reserved=self._reserved(subnet))
-        if why := subnets.clash(subnet, others) or self._why_not_moved(subnet):
-            return _Verdict(None, why)
-        return _Verdict(subnet)
+        try:
+            why = subnets.clash(subnet, others) or self._why_not_moved(subnet)
+        except Taken as taken:
+            return _Verdict(None, str(taken), taken=True)
+        return _Verdict(None, why) if why else _Verdict(subnet)
 
     def _reserved(self, subnet: Subnet) -> tuple[Range, ...]:
         """Return the addresses of the Subnet's valid IPPools: other pods do not get them."""
@@ -219,14 +250,16 @@ class Subnets:
     def _why_not_moved(self, subnet: Subnet) -> str | None:
         """Return why a Subnet cannot have these prefixes; None if it can.
 
-        The addresses of running pods are fixed, so a switch in use keeps its prefixes.
+        The addresses of running pods are fixed, so a switch in use keeps its prefixes. Raises Taken
+        if a row of its name was not made by ovnlet.
         """
         northbound, router = self._context.northbound, self._context.settings.cluster_router
         if subnet.name == self._context.join.name:
             return f"the name {subnet.name} is reserved for the network of the nodes"
-        if not northbound.has(switch=subnet.name):
+        rows = northbound.subnet(subnet.name, router)
+        have = [row for row in rows if isinstance(row, Switch)]
+        if not have:
             return None
-        have = [row for row in northbound.subnet(subnet.name, router) if isinstance(row, Switch)]
         want = [row for row in topology.subnet(subnet, router) if isinstance(row, Switch)]
         before, after = (
             {k: v for k, v in (*rows[0].config,) if k != "exclude_ips"} for rows in (have, want)
@@ -238,31 +271,29 @@ class Subnets:
         return None
 
     def _members(self) -> list[topology.Member]:
-        """Return the nodes whose port in the join subnet is pinned."""
+        """Return the nodes whose port in the join subnet is pinned.
+
+        Report the InternalIPs that are ignored as Events on their Nodes.
+        """
         members = []
-        for node in self._context.nodes:
-            seen = self._context.northbound.port(node.port)
+        nodes = list(self._context.nodes)
+        own, ignored = topology.internal_addresses({each.name: each.internal for each in nodes})
+        for node in nodes:
+            self._warn(node, "InternalIPIgnored", ignored.get(node.name, ""))
+            try:
+                seen = self._context.northbound.port(node.port)
+            except Taken:  # the pass of the Node reports it
+                continue
             if seen is not None and (binding := bound(seen.port.addresses)):
                 addresses = tuple(map(str, binding.addresses))
-                members.append(topology.Member(node.port, addresses, node.internal))
+                members.append(topology.Member(node.port, addresses, own[node.name]))
         return members
 
-    def _warn(self, body: SubnetObject, reason: str, why: str) -> None:
-        """Log and record a Warning Event, once until the reason changes."""
-        if self._warned.get(body.name) != why:
-            self._warned[body.name] = why
-            log.warning(why, subnet=body.name, reason=reason)
-            self._context.record(body, "Warning", reason, why)
-
-
-def _figures(subnet: Subnet | None, ports: Iterable[SwitchPort]) -> dict[str, Any]:
-    """Return the numbers of used and free addresses under Kube-OVN's names.
-
-    The caller leaves disabled ports out, although their addresses are not free yet.
-    """
-    bindings = [binding for port in ports if (binding := bound(port.addresses))]
-    using = {
-        family: sum(a.version == family for b in bindings for a in b.addresses) for family in (4, 6)
-    }
-    free = max(subnet.capacity - using[4], 0) if subnet is not None else 0
-    return {"v4usingIPs": using[4], "v6usingIPs": using[6], "v4availableIPs": free}
+    def _warn(self, subject: SubnetObject | NodeClaim, reason: str, why: str) -> None:
+        """Log and record a Warning Event, once until the reason changes or is empty."""
+        key = (subject.kind, subject.name)
+        if self._warned.get(key, "") != why:
+            self._warned[key] = why
+            if why:
+                log.warning(why, kind=subject.kind, name=subject.name, reason=reason)
+                self._context.record(subject, "Warning", reason, why)

@@ -10,19 +10,23 @@ from typing import Any
 
 import structlog
 
+from ovnlet.controller import term
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
+from ovnlet.controller.keys import owner_of, owner_of_removed
+from ovnlet.controller.pools import IpPools
 from ovnlet.controller.ports import Ports
 from ovnlet.controller.service_passes import service_passes
 from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
-from ovnlet.core.errors import OvnletError
+from ovnlet.core.errors import OvnletError, Taken
 from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload, named_pool
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.drivers.northbound.client import Northbound
+from ovnlet.drivers.northbound.fence import Term
 from ovnlet.kube import objects
 from ovnlet.kube.events import Recorder
 from ovnlet.kube.kopf_runner import KopfRunner
@@ -37,8 +41,10 @@ log = structlog.get_logger("controller")
 
 # Seconds, so that a burst of port changes updates a Subnet's status once.
 STATUS_DELAY = 1.0
-CONNECT_TIMEOUT = 10.0  # seconds until a missing northbound database is logged
 FIRST_RESYNC = 10.0  # seconds after the start
+CHUNK = 500  # objects in one answer to a list: a cluster has thousands, and the leader waits
+# Seconds. A pod waits for its annotations, also when the API server was away for a while.
+LAST_RETRY = 5.0
 
 
 class Controller:
@@ -48,13 +54,13 @@ class Controller:
     """
 
     def __init__(
-        self, settings: ControllerSettings, access: Access, endpoints: HttpEndpoints
+        self, settings: ControllerSettings, access: Access, endpoints: HttpEndpoints, lease: Term
     ) -> None:
-        self.settings, self.endpoints = settings, endpoints
+        self.settings, self.endpoints, self.lease = settings, endpoints, lease
         self.writer = Writer(access)
         self.recorder = Recorder(access, settings.identity)
         self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
-        self.queue: Queue[Key, None] = Queue(self._pass)
+        self.queue: Queue[Key, None] = Queue(self._pass, last_retry=LAST_RETRY)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
         self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
@@ -79,11 +85,13 @@ class Controller:
         )
         self.ports = Ports(self.context, endpoints)
         self.networks = Subnets(self.context)
+        self.pool_status = IpPools(self.context)
         self.services, stores = service_passes(self.context)
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        self.resynced = [Relist(access, store) for store in (*self.required, self.pools)]
+        every = (*self.required, self.pools)
+        self.resynced = [Relist(access, store, chunk=CHUNK) for store in every]
         self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -107,7 +115,7 @@ class Controller:
             self.northbound.ended(),
             self._restore(),
             self.services.begin(),
-            self._log_disconnected(),
+            term.require(self.northbound, self.settings.lease_seconds),
             self.recorder.run(),
             resync(self.settings.resync, self._resync, soon=FIRST_RESYNC),
         ]
@@ -117,9 +125,11 @@ class Controller:
 
         This happens at the start and after each reconnect to the database.
         """
+        for listing in self.resynced:
+            await listing.asked.wait()
         for store in self.required:
             await store.complete.wait()
-        await self.northbound.ready()
+        await term.begin(self.northbound, self.lease)
         self.restoring.set()
         while True:
             await self.restoring.wait()
@@ -133,26 +143,13 @@ class Controller:
                 await asyncio.gather(
                     *(self.queue.run(key) for key in names), return_exceptions=True
                 )
-                missing = [("pod", *owner) for owner in self.ports.missing]
+                missing = [("pod", *owner) for owner in self.ports.missing.owners]
                 await asyncio.gather(
                     *(self.queue.run(key) for key in missing), return_exceptions=True
                 )
                 log.info("restored", ports=len(missing), pods=len(list(self.pods)))
             self._add_all()
             self.endpoints.ready = True
-
-    async def _log_disconnected(self) -> None:
-        """Log every 20 s that the database cannot be reached: an administrator must repair that."""
-        while True:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await self.northbound.ready()
-            except TimeoutError:
-                log.warning(
-                    "the northbound database is away; retrying without end",
-                    error=self.northbound.fault,
-                )
-            await asyncio.sleep(CONNECT_TIMEOUT)
 
     async def _resync(self) -> None:
         """List most kinds again and request all passes."""
@@ -167,13 +164,17 @@ class Controller:
         self._add(NETWORK)
         for subnet in self.subnets:
             self._add(("subnet", "", subnet.name))
+        for pool in self.pools:
+            self._add(("pools", "", pool.subnet))
         for node in self.nodes:
             self._add(("node", "", node.name))
         for pod in self.pods:
             self._add(("pod", *pod.owner))
         if self.northbound.connected:
             for port in self.northbound.every_port():
-                self._add(_owner(port.name, port.label("pod")))
+                self._add(owner_of(port))
+            for name in self.northbound.switches():
+                self._add(("subnet", "", name))
         self.services.add_all()
 
     async def _pass(self, key: Key) -> None:
@@ -187,6 +188,9 @@ class Controller:
                 await self.ports.node(name)
             case ("subnet", _, name):
                 await self.networks.subnet(name)
+                self._add(("pools", "", name))
+            case ("pools", _, name):
+                await self.pool_status.of_subnet(name)
             case ("service", namespace, name):
                 await self.services.service((namespace, name))
             case _:
@@ -216,14 +220,12 @@ class Controller:
 
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
-        if self._ready:
-            self.restoring.set()
+        self.restoring.set()
 
-    def _row_changed(self, name: str, switch: str, freed: bool) -> None:
+    def _row_changed(self, name: str, switch: str, _freed: bool) -> None:
         """Request passes after one of our rows changed.
 
-        ``name`` is a port, or empty for a switch or the router. ``freed`` is whether the port
-        released addresses.
+        ``name`` is a port, or empty for a switch or the router.
         """
         if not self._ready:
             return
@@ -232,28 +234,16 @@ class Controller:
             for subnet in self.subnets:
                 self._add(("subnet", "", subnet.name))
             return
-        port = self.northbound.port(name)
-        key = (
-            _owner(name, port.port.label("pod")) if port is not None else self._key_of_removed(name)
-        )
+        try:
+            seen = self.northbound.port(name)
+        except Taken:  # somebody removed our mark
+            seen = None
+        key = owner_of(seen.port) if seen is not None else owner_of_removed(name, self.nodes)
         if key[0] == "pod":
             self.ports.check_port(key[1:])
-        if freed:
-            self.ports.freed(switch)
         self._add(key)
         if switch != self.settings.join_switch:
             self._later(STATUS_DELAY, ("subnet", "", switch))
-
-    def _key_of_removed(self, port: str) -> Key:
-        """Return the key of a port by its name alone: its row with the labels is gone.
-
-        A port is named `pod.namespace` or `node-name`. A pod's name may have dots, a namespace
-        none.
-        """
-        pod, _, namespace = port.rpartition(".")
-        if port.startswith("node-") and self.nodes.get(("", port.removeprefix("node-"))):
-            return ("node", "", port.removeprefix("node-"))
-        return ("pod", namespace, pod)
 
     def _balanced(self, service: str) -> None:
         self._add(key(service))
@@ -266,11 +256,16 @@ class Controller:
 
     def _node_changed(self, was: NodeClaim | None, now: NodeClaim | None) -> None:
         node = now or was
-        if node is not None:
-            self._add(("node", "", node.name))
-            if was is None or now is None or was.internal != now.internal:
-                self._add(NETWORK)
-                self.services.nodes_changed()
+        if node is None:
+            return
+        self._add(("node", "", node.name))
+        if was is None or now is None or was.internal != now.internal:
+            self._add(NETWORK)
+            self.services.nodes_changed()
+        if (was.chassis if was else "") != (now.chassis if now else ""):
+            for pod in self.pods:
+                if pod.node == node.name:
+                    self._add(("pod", *pod.owner))
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""
@@ -286,14 +281,6 @@ class Controller:
         if changed is None or not self._ready or not self.northbound.connected:
             return
         for port in self.northbound.every_port():
-            key = _owner(port.name, port.label("pod"))
+            key = owner_of(port)
             if port.label("ovnlet-workload") == changed.name and key[1] == changed.namespace:
                 self._add(key)
-
-
-def _owner(name: str, pod: str | None) -> Key:
-    """Return the key of a port's owner. ``pod`` is the port's label, None for a Node's port."""
-    if pod is None:
-        return ("node", "", name.removeprefix("node-"))
-    namespace, _, pod_name = pod.partition("/")
-    return ("pod", namespace, pod_name)

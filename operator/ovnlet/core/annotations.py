@@ -21,7 +21,9 @@ from ovnlet.core.settings import Repair
 MIRROR_UID = "kubernetes.io/config.mirror"
 # A pod's own drift policy: a pod with NET_ADMIN changes its routes on purpose.
 REPAIR = "ovnlet.io/repair"
-# On a Node: the name of its chassis, for Kube-OVN's controller.
+# On a Node: its address for tunnels, which takes precedence over the agents' setting.
+ENCAP_IP = "ovnlet.io/encap-ip"
+# On a Node: the name of its chassis, which its agent writes for the controller.
 CHASSIS = "ovn.kubernetes.io/chassis"
 FIXED = ("ip_address", "cidr", "mac_address", "logical_switch", "default_route")
 ROUTING = ("gateway", "routes")

@@ -28,6 +28,10 @@ class NotReady(OvnletError):
     """Wait: something that another component creates does not exist yet (CNI code 11)."""
 
 
+class TermEnded(OvnletError):
+    """This replica must stop leading: another one leads, or it cannot do a leader's work."""
+
+
 class UnknownSandbox(OvnletError):
     """The runtime must act: the sandbox is gone, was replaced or is another pod's (CNI code 3)."""
 
@@ -49,3 +53,7 @@ class NotConverged(OvnletError):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         super().__init__("not converged, left to do: " + "; ".join(map(str, plan)))
+
+
+class InUse(OvnletError):
+    """The administrator must act before a removal: an agent, a controller or pods still run."""

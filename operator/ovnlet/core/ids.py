@@ -40,6 +40,20 @@ def node_iface_id(node: str) -> str:
     return f"node-{node}"
 
 
+def node_port(node: str) -> str:
+    """Return the node's own logical switch port, as ovnlet's controller names it.
+
+    It has no dot, and every pod's port has one, so that no pod's port can have the same name. Names
+    of Kubernetes have no underscore, so that no other node's can.
+    """
+    return node_iface_id(node.replace(".", "_"))
+
+
+def of_node_port(name: str) -> str:
+    """Return the node of a node's port: of ``node_port`` and of ``node_iface_id``."""
+    return name.removeprefix("node-").replace("_", ".")
+
+
 def mark(container_id: str, ifname: str) -> str:
     """Return our value in external_ids, by which a restarted agent finds its ports."""
     return f"{container_id}/{ifname}"

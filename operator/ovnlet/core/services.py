@@ -101,7 +101,7 @@ class EndpointSlice:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What OVN does otherwise than the Service asks for, as the parts of an Event."""
+    """What a Service does not get of what it asks for, as the parts of an Event."""
 
     kind: Literal["Normal", "Warning"]
     reason: str

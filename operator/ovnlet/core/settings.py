@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validato
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+# As ``encap_ip``: each node's own.
+INTERNAL_IP = "InternalIP"
 _REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
 
 
@@ -47,8 +49,10 @@ class Settings(BaseModel):
     encap_type: Literal["geneve", "vxlan", "stt"] | None = Field(
         None, description="encapsulation of the tunnels; default: the value in OVSDB"
     )
-    encap_ip: IPvAnyAddress | None = Field(
-        None, description="this node's tunnel address; default: the value in OVSDB"
+    encap_ip: IPvAnyAddress | Literal["InternalIP"] | None = Field(
+        None,
+        description="this node's tunnel address, or InternalIP for that of its Node; "
+        "the Node's annotation ovnlet.io/encap-ip takes precedence; default: the value in OVSDB",
     )
     cluster_cidrs: str = Field(
         "",
@@ -165,7 +169,11 @@ class Settings(BaseModel):
             "ovn-encap-type": self.encap_type,
             "ovn-encap-ip": self.encap_ip,
         }
-        return {key: str(value) for key, value in given.items() if value is not None}
+        return {
+            key: str(value)
+            for key, value in given.items()
+            if value is not None and value != INTERNAL_IP
+        }
 
 
 class ControllerSettings(BaseModel):
@@ -181,7 +189,8 @@ class ControllerSettings(BaseModel):
     )
     ovn_nb: Annotated[str, Field(pattern=rf"^{_REMOTE}(,{_REMOTE})*$")] = Field(
         "unix:/run/ovn/ovnnb_db.sock",
-        description="OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated",
+        description="OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated; "
+        "of a cluster, all members",
     )
     ovn_key: _Path | None = Field(None, description="private key for ssl:, a PEM file")
     ovn_cert: _Path | None = Field(None, description="client certificate for ssl:, a PEM file")

@@ -4,7 +4,8 @@ The layout is Kube-OVN's: one cluster router, one switch per subnet, and a switc
 nodes' own `ovn0`.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Network, ip_address
@@ -40,6 +41,32 @@ class Member:
     internal: tuple[str, ...]
 
 
+def internal_addresses(
+    stated: Mapping[str, Iterable[str]],
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Return the own addresses of each Node, and why others of them are ignored.
+
+    Every agent may write the status of every Node, so an address that several Nodes state could be
+    a claim to another node's traffic. No node has it then. Packets to it leave by the node of their
+    pod, as to any host outside.
+    """
+    holders: dict[str, set[str]] = defaultdict(set)
+    ignored: dict[str, list[str]] = defaultdict(list)
+    for name, addresses in stated.items():
+        for text in addresses:
+            try:
+                holders[str(ip_address(text))].add(name)
+            except ValueError:
+                ignored[name].append(f"{text!r} is no IP address")
+    for address, names in sorted(holders.items()):
+        for name in names if len(names) > 1 else ():
+            ignored[name].append(f"{address} is claimed by the Nodes {', '.join(sorted(names))}")
+    own = {
+        name: tuple(each for each, names in holders.items() if names == {name}) for name in stated
+    }
+    return own, {name: "; ".join(reasons) for name, reasons in ignored.items()}
+
+
 def mac(name: str) -> str:
     """Return a MAC address derived from the name.
 
@@ -57,7 +84,9 @@ def subnet(subnet: Subnet, router: str) -> Rows:
     if v4 is not None:
         config["subnet"] = str(v4)
         own = [str(gateway) for gateway in subnet.gateways if gateway.version == 4]
-        kept = dict.fromkeys(map(str, (*subnet.excluded, *subnet.reserved)))
+        # OVN takes IPv4 addresses only. It derives IPv6 addresses from MACs, never in turn.
+        ranges = [r for r in (*subnet.excluded, *subnet.reserved) if r.first.version == 4]
+        kept = dict.fromkeys(map(str, ranges))
         config["exclude_ips"] = " ".join([*own, *(each for each in kept if each not in own)])
     if (v6 := prefix6(subnet)) is not None:
         config["ipv6_prefix"] = str(v6.network_address)

@@ -30,6 +30,11 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     if broken:
         return
     yield ok("CNI", "the plugin is this release's")
+    loopback = bin_dir / installer.LOOPBACK
+    if not loopback.exists():
+        yield fault(
+            "CNI", f"no plugin at {loopback}: a runtime starts it for each pod's lo", _RESTART
+        )
     try:
         expected = await installer.conflist(
             bin_dir / installer.PLUGIN, bin_dir / "portmap", Path(settings.cni_socket)

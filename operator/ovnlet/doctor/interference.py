@@ -1,4 +1,4 @@
-"""Examines what may stop traffic and is not ours: rules, routes, neighbours."""
+"""Examines what may stop traffic and is not ours: rules, routes, neighbours, a FORWARD policy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers.links import interference
+from ovnlet.drivers.links import forward, interference
 from ovnlet.drivers.store.sandboxes import decode
 
 _AREA = "traffic"
@@ -24,6 +24,23 @@ def examine(settings: Settings) -> Iterator[Finding]:
             continue  # torn or gone: the examination of records reports it
         found += _beside("/".join(attachment.owner), attachment.netns, attachment.ifname)
     yield from found or [ok(_AREA, "no foreign rule, route or neighbour comes before ours")]
+    yield from _forwarding(nic.ifname)
+
+
+def _forwarding(ifname: str) -> Iterator[Finding]:
+    """Report chains that drop what goes between pods and other links, unless a rule accepts it."""
+    try:
+        chains = forward.dropping()
+    except (OvnletError, OSError):
+        return  # the examination of the kernel reports that nf_tables cannot be queried
+    for each in chains:
+        family, table, name = each.split(" ", 2)
+        what = f"chain {name} of table {family} {table} has policy drop"
+        why = f"what pods send out of the cluster by {ifname}, and its answers, needs a rule there"
+        rules = " and ".join(
+            f"nft insert rule {each} {way} {ifname} accept" for way in ("iifname", "oifname")
+        )
+        yield note(_AREA, f"{what}: {why}", rules)
 
 
 def _beside(where: str, netns: str, ifname: str) -> Iterator[Finding]:

@@ -158,7 +158,9 @@ def _host_name(root: Row, node_name: str) -> Iterator[Finding]:
         return
     what = f"OVN knows this node by the host name {name}, its Node is {node_name}"
     fix = f"ovs-vsctl set open . external_ids:hostname={node_name}"
-    yield note("OVN", f"{what}: ports that ask for the Node by name are not bound", fix)
+    yield note(
+        "OVN", f"{what}: ports that ask for the Node by name, as Kube-OVN's do, are not bound", fix
+    )
 
 
 def _tunnel(root: Row, mtu: int) -> Iterator[Finding]:

@@ -1,8 +1,8 @@
 """The Node annotation that names the node's OVN chassis, as kube-ovn-cni writes it.
 
 Kube-OVN's controller marks the chassis that a Node names as its own, and deletes a chassis with its
-mark that no Node names: the node would lose all its tunnels. ovnlet's own controller does not read
-the annotation.
+mark that no Node names: the node would lose all its tunnels. By it ovnlet's own controller binds
+the ports of pods to the chassis, whatever host name that has.
 """
 
 from typing import Any

@@ -7,11 +7,13 @@ and on an orderly stop it releases the Lease at once.
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from ovnlet.core.errors import TermEnded
 from ovnlet.kube.session import Access, ApiFault, call
 
 # As fractions of the Lease's duration: how often the leader renews it, and for how long a leader
@@ -24,7 +26,8 @@ class Lease:
     """One replica's part in the election: ``acquire``, then ``keep``, then ``release``.
 
     ``leader`` is the identity of the last known leader, empty if there is none. ``seconds`` is the
-    Lease's duration.
+    Lease's duration. ``number`` is the term that this replica has won last: the Lease's
+    ``leaseTransitions``, which is greater in each later term.
     """
 
     def __init__(
@@ -35,14 +38,21 @@ class Lease:
         self._name, self._namespace = name, namespace
         self._seen: tuple[str, float] = ("", 0.0)  # resource version, and when we first saw it
         self._body: dict[str, Any] = {}
+        self._turn = asyncio.Lock()  # a read and the write that follows belong together
         self.leader = ""
+        self.number = 0
 
-    async def acquire(self) -> None:
-        """Wait until this replica leads. Retries without end while the API server is away."""
+    async def acquire(self, able: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait until this replica leads. Retries without end while the API server is away.
+
+        Before each attempt it waits for ``able()``: until this replica could do a leader's work.
+        """
         while True:
+            if able is not None:
+                await able()
             try:
                 if await self._try():
-                    log.info("leading", identity=self._identity)
+                    log.info("leading", identity=self._identity, term=self.number)
                     return
             except ApiFault as fault:
                 log.warning("cannot read the Lease", error=str(fault))
@@ -60,12 +70,23 @@ class Lease:
             began = loop.time()
             try:
                 async with asyncio.timeout(self._seconds * GIVE_UP - (began - renewed)):
-                    if not await self._try():
+                    if not await self._try(keep=True):
                         break
                 renewed = began
             except (ApiFault, TimeoutError) as error:
                 log.warning("cannot renew the Lease", error=str(error) or "no answer in time")
         log.warning("no longer leading", leader=self.leader)
+
+    async def advance(self, least: int) -> int:
+        """Raise the number of the term to at least ``least``, and return it.
+
+        Raise TermEnded if this replica does not hold the Lease any more, ApiFault if the API server
+        does not answer.
+        """
+        async with self._turn:
+            if self.leader != self._identity or not await self._write(self._identity, least):
+                raise TermEnded("another replica has the Lease")
+            return self.number
 
     async def release(self) -> None:
         """Free the Lease if this replica holds it, so that no other waits for it to expire.
@@ -74,13 +95,30 @@ class Lease:
         """
         if self.leader == self._identity:
             try:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(2), self._turn:
                     await self._write("")
             except (ApiFault, TimeoutError) as error:
                 log.warning("cannot release the Lease", error=str(error))
 
-    async def _try(self) -> bool:
-        """Take or renew the Lease; return False if another replica holds it. Raises ApiFault."""
+    async def _try(self, *, keep: bool = False) -> bool:
+        """Take or renew the Lease; return False if another replica holds it. Raises ApiFault.
+
+        With ``keep``, only renew it: return False if this replica does not hold it.
+        """
+        async with self._turn:
+            await self._read()
+            if keep and self.leader != self._identity:
+                return False
+            lasts = float(
+                (self._body.get("spec") or {}).get("leaseDurationSeconds") or self._seconds
+            )
+            age = asyncio.get_running_loop().time() - self._seen[1]
+            if self.leader not in ("", self._identity) and age < lasts:
+                return False
+            return await self._write(self._identity)
+
+    async def _read(self) -> None:
+        """Read the Lease, and note when it was first seen in this version."""
         try:
             async with self._access.session() as http:
                 self._body = await call(http, "GET", f"{self._list}/{self._name}")
@@ -88,18 +126,12 @@ class Lease:
             if fault.status != 404:
                 raise
             self._body = {}
-        spec = self._body.get("spec") or {}
-        self.leader = spec.get("holderIdentity") or ""
-        now = asyncio.get_running_loop().time()
+        self.leader = (self._body.get("spec") or {}).get("holderIdentity") or ""
         version = (self._body.get("metadata") or {}).get("resourceVersion", "")
         if version != self._seen[0]:
-            self._seen = (version, now)
-        lasts = float(spec.get("leaseDurationSeconds") or self._seconds)
-        if self.leader not in ("", self._identity) and now - self._seen[1] < lasts:
-            return False
-        return await self._write(self._identity)
+            self._seen = (version, asyncio.get_running_loop().time())
 
-    async def _write(self, holder: str) -> bool:
+    async def _write(self, holder: str, least: int = 0) -> bool:
         """Write the Lease with this holder; return False if another replica wrote it first.
 
         The body has the resource version that was read, so that the API server rejects (409) one of
@@ -108,12 +140,13 @@ class Lease:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before = self._body.get("spec") or {}
         same = before.get("holderIdentity") == holder
+        number = max(int(before.get("leaseTransitions") or 0) + (not same), least)
         spec = {
             "holderIdentity": holder,
             "leaseDurationSeconds": max(1, round(self._seconds)),
             "renewTime": now,
             "acquireTime": before.get("acquireTime", now) if same else now,
-            "leaseTransitions": int(before.get("leaseTransitions") or 0) + (not same),
+            "leaseTransitions": number,
         }
         meta = self._body.get("metadata") or {"name": self._name, "namespace": self._namespace}
         body = {
@@ -130,5 +163,5 @@ class Lease:
             if fault.status == 409:
                 return False
             raise
-        self.leader = holder
+        self.leader, self.number = holder, number
         return True

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ovnlet.core.annotations import runtime_uid
+from ovnlet.core.annotations import ENCAP_IP, runtime_uid
 from ovnlet.core.ipam import pools
 from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
 from ovnlet.core.ipam.pools import IpPool
@@ -80,8 +80,11 @@ def own_node(body: Body) -> OwnNode:
     conditions = body.get("status", {}).get("conditions") or ()
     found = next((each for each in conditions if each.get("type") == UNAVAILABLE), None)
     unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
+    every: Mapping[str, str] = metadata.get("annotations") or {}
+    tunnel = {ENCAP_IP: every[ENCAP_IP]} if ENCAP_IP in every else {}
     name, uid, labels = metadata["name"], metadata["uid"], metadata.get("labels") or {}
-    return OwnNode(name, uid, _annotations(metadata), unavailable, _internal(body), labels)
+    annotations = _annotations(metadata) | tunnel
+    return OwnNode(name, uid, annotations, unavailable, _internal(body), labels)
 
 
 def other_node(body: Body) -> OwnNode:
@@ -113,7 +116,8 @@ def subnet(body: Body) -> SubnetObject:
 def ip_pool(body: Body) -> IpPool:
     """Read an IPPool of Kube-OVN's API."""
     metadata = body["metadata"]
-    return pools.read(metadata["name"], metadata["uid"], body.get("spec") or {})
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    return pools.read(metadata["name"], metadata["uid"], spec, status)
 
 
 def stateful_set(body: Body) -> StatefulSet:

@@ -33,16 +33,18 @@ class Relist(Generic[T]):
     One list runs at a time, so that none overtakes another. ``there`` is whether the last attempt
     succeeded. The CRD of a kind may be installed long after the agent. A kind that the cluster does
     not have (404) changes nothing in the store, because the API server answers 404 while it starts
-    as well.
+    as well. ``asked`` is set once the kind was listed, or known to be absent. ``chunk`` is the
+    number of objects in one answer.
     """
 
-    def __init__(self, access: Access, store: Store[T]) -> None:
+    def __init__(self, access: Access, store: Store[T], chunk: int = CHUNK) -> None:
         self._access, self.store = access, store
         selector = store.kind.selector
-        self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(CHUNK)}
+        self._query = {**({"fieldSelector": selector} if selector else {}), "limit": str(chunk)}
         self._requested = asyncio.Event()
         self._lock = asyncio.Lock()
         self.there = False
+        self.asked = asyncio.Event()
 
     def request(self) -> None:
         """Ask ``run`` for a list that begins after this call. Returns at once."""
@@ -53,7 +55,9 @@ class Relist(Generic[T]):
         absent_wait = ABSENT_FIRST
         while True:
             self._requested.clear()
-            if await self._is_listed():
+            listed = await self._is_listed()
+            self.asked.set()
+            if listed:
                 absent_wait, wait = ABSENT_FIRST, EVERY * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
             else:
                 absent_wait, wait = min(absent_wait * 2, ABSENT_LAST), absent_wait

@@ -8,7 +8,7 @@ import base64
 import binascii
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -47,13 +47,15 @@ def is_transient(error: BaseException) -> bool:
 class Credentials:
     """Server address and credentials.
 
-    ``ca`` and ``certificate`` (our own, with its key) are PEM text.
+    ``ca`` and ``certificate`` (our own, with its key) are PEM text. ``files`` are those that they
+    were read from.
     """
 
     server: str
     ca: str
     token: str | None = None
     certificate: str | None = None
+    files: tuple[Path, ...] = ()
 
 
 class Access:
@@ -113,19 +115,22 @@ class Access:
     def _identify(self, context: ssl.SSLContext) -> ClientMiddlewareType:
         """Return a middleware that puts the token on each request.
 
-        It reads the token again when the file has changed: kubelet renews it every hour.
+        It reads the credentials again when one of their files has changed: kubelet renews the token
+        every hour. A new certificate of ours serves the connections that are opened from then on.
         """
-        path, seen, token = self._kubeconfig or self._account / "token", (0, 0), ""
+        files: tuple[Path, ...] = ()
+        seen: list[tuple[int, int]] = []
+        token = ""
 
         async def identify(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-            nonlocal seen, token
+            nonlocal files, seen, token
             try:
-                now = path.stat()
-                if (now.st_mtime_ns, now.st_ino) != seen:
+                if not files or _stamps(files) != seen:
                     credentials = self.read()
+                    stamps = _stamps(credentials.files)
                     # Trust a CA that has succeeded the old one, too.
-                    context.load_verify_locations(cadata=credentials.ca)
-                    seen, token = (now.st_mtime_ns, now.st_ino), credentials.token or ""
+                    _load(context, credentials)
+                    files, seen, token = credentials.files, stamps, credentials.token or ""
             except (OSError, BadCredentials) as error:  # kopf retries after this class
                 raise aiohttp.ClientConnectionError(f"no credentials: {error}") from error
             if token:
@@ -152,15 +157,26 @@ def tls(credentials: Credentials) -> ssl.SSLContext:
     """Return a context that trusts the cluster's CA only. Raises BadCredentials."""
     try:
         context = ssl.create_default_context(cadata=credentials.ca)
-        if credentials.certificate:  # the ssl module loads it from files only
-            with tempfile.NamedTemporaryFile(buffering=0) as file:
-                file.write(credentials.certificate.encode())
-                context.load_cert_chain(file.name)
+        _load(context, credentials)
     except (OSError, ValueError) as error:
         raise BadCredentials(f"certificates: {error}") from error
     # Python 3.13 sets this flag by default; the CAs of many clusters lack the extensions it wants.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def _load(context: ssl.SSLContext, credentials: Credentials) -> None:
+    """Trust the CA, and present the certificate from now on. Raises OSError (SSLError is one)."""
+    context.load_verify_locations(cadata=credentials.ca)
+    if credentials.certificate:  # the ssl module loads it from files only
+        with tempfile.NamedTemporaryFile(buffering=0) as file:
+            file.write(credentials.certificate.encode())
+            context.load_cert_chain(file.name)
+
+
+def _stamps(files: Iterable[Path]) -> list[tuple[int, int]]:
+    """Return what changes when one of the files does. Raises OSError."""
+    return [(status.st_mtime_ns, status.st_ino) for status in (path.stat() for path in files)]
 
 
 def from_account(directory: Path) -> Credentials:
@@ -173,9 +189,8 @@ def from_account(directory: Path) -> Credentials:
         environ.get("KUBERNETES_SERVICE_PORT", "443"),
     )
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}" if host else ""
-    return Credentials(
-        server, (directory / "ca.crt").read_text(), (directory / "token").read_text().strip()
-    )
+    ca, token = directory / "ca.crt", directory / "token"
+    return Credentials(server, ca.read_text(), token.read_text().strip(), files=(token, ca))
 
 
 def from_kubeconfig(path: Path) -> Credentials:
@@ -200,9 +215,18 @@ def from_kubeconfig(path: Path) -> Credentials:
     certificate = None
     if "client-certificate" in user or "client-certificate-data" in user:
         certificate = _pem(path, user, "client-certificate") + "\n" + _pem(path, user, "client-key")
-    return Credentials(
-        cluster["server"], _pem(path, cluster, "certificate-authority"), token, certificate
+    named = (
+        entry[key]
+        for entry, keys in (
+            (cluster, ("certificate-authority",)),
+            (user, ("client-certificate", "client-key", "tokenFile")),
+        )
+        for key in keys
+        if key in entry
     )
+    ca = _pem(path, cluster, "certificate-authority")
+    files = (path, *(path.parent / str(each) for each in named))
+    return Credentials(cluster["server"], ca, token, certificate, files)
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""The controller's patches: annotations of pods and Nodes, Subnet status and finalizers."""
+"""The controller's patches: annotations of pods and Nodes, status, finalizers of Subnets.
+
+Annotations are written by the status subresource, which takes metadata too: the controller then
+needs no right to change what a pod runs, or a Node's taints.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,8 +11,9 @@ from typing import Any
 import aiohttp
 
 from ovnlet.core.ipam.claims import Claim, NodeClaim
+from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
-from ovnlet.kube.objects import NODES, PODS, SUBNETS
+from ovnlet.kube.objects import IP_POOLS, NODES, PODS, SUBNETS
 from ovnlet.kube.session import Access, ApiFault, call
 
 # More concurrent patches only slow the API server down for its other clients.
@@ -37,16 +42,16 @@ class Writer:
         """Set all annotations in one patch, only on the object with the claim's UID."""
         body = {"metadata": {"uid": claim.object_uid, "annotations": dict(annotations)}}
         if isinstance(claim, NodeClaim):
-            await self._patch(f"{NODES.path}/{claim.name}", body)
+            path = f"{NODES.path}/{claim.name}"
         else:
-            await self._patch(
-                f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}", body
-            )
+            path = f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}"
+        await self._patch(f"{path}/status", body)
 
-    async def status(self, subnet: SubnetObject, status: Mapping[str, Any]) -> None:
-        """Merge ``status`` into the Subnet's status."""
-        body = {"metadata": {"uid": subnet.object_uid}, "status": dict(status)}
-        await self._patch(f"{SUBNETS.path}/{subnet.name}/status", body)
+    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any]) -> None:
+        """Merge ``status`` into the status of a Subnet or an IPPool."""
+        body = {"metadata": {"uid": of.object_uid}, "status": dict(status)}
+        kind = IP_POOLS if isinstance(of, IpPool) else SUBNETS
+        await self._patch(f"{kind.path}/{of.name}/status", body)
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str]) -> None:
         """Replace the Subnet's finalizers."""
@@ -63,5 +68,13 @@ class Writer:
                     self._http, "PATCH", f"{self._access.server}{path}", json=body, headers=_MERGE
                 )
             except ApiFault as fault:
-                if fault.status not in (404, 409):  # gone, or another UID under that name
+                if not _is_gone(fault):
                     raise
+
+
+def _is_gone(fault: ApiFault) -> bool:
+    """Return whether the object is gone, or another one has its name.
+
+    Another UID is a conflict or, by the rule that it cannot be changed, an invalid object.
+    """
+    return fault.status in (404, 409) or (fault.status == 422 and "metadata.uid" in str(fault))

@@ -2,11 +2,10 @@
 
 A peer that knew the addresses before, such as a pod or a switch of the underlay, otherwise keeps
 what it knew until that expires. OVN drops all frames of a port that it has not installed, so an
-announcement waits for that, and no pass waits for an announcement.
+announcement waits for that, and neither an ADD nor a repair waits for it.
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -50,8 +49,7 @@ class Announcements:
         """Announce nothing more of this attachment. Return once its socket is closed."""
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait((task,))
 
     async def _announce(self, attachment: Attachment, network: Network) -> None:
         try:

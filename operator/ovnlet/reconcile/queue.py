@@ -58,14 +58,16 @@ class _Entry(Generic[R]):
 
 
 class Queue(Generic[K, R]):
-    """Runs ``work(key)``. Retries a failed pass after 0.2 s, doubling up to 30 s."""
+    """Runs ``work(key)``. Retries a failed pass after 0.2 s, doubling up to ``last_retry``."""
 
     def __init__(
         self,
         work: Callable[[K], Awaitable[R]],
         failed: Failed[K] = lambda _key, _error, /, *, awaited: None,
         throttled: Throttled[K] = lambda _key, _reason, /: None,
+        last_retry: float = LAST_RETRY,
     ) -> None:
+        self._last_retry = last_retry
         self._work, self._report_failed, self._report_throttled = work, failed, throttled
         self._entries: dict[K, _Entry[R]] = {}
         self._deferred: dict[K, asyncio.TimerHandle | None] = {}
@@ -202,7 +204,7 @@ class Queue(Generic[K, R]):
             if entry.due is None:
                 loop = asyncio.get_running_loop()
                 entry.due = loop.call_later(entry.retry, self.add, key)
-            entry.retry = min(entry.retry * 2, LAST_RETRY)
+            entry.retry = min(entry.retry * 2, self._last_retry)
         elif entry.due is None:
             del self._entries[key]
         else:

@@ -5,12 +5,19 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from ovnlet.agent.metrics import Metrics
+from ovnlet.controller.http import HttpEndpoints
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[2] / "manifests/alerts/ovnlet.rules.yaml"
+RULES_OF = {
+    rule["alert"]: rule
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]
+}
 
 
 def promtool(*words: str, where: Path) -> str:
@@ -24,13 +31,31 @@ def promtool(*words: str, where: Path) -> str:
 def test_promtool_takes_the_rules_and_each_fires(tmp_path: Path) -> None:
     for path in (RULES, HERE / "alerts.yaml"):
         shutil.copy(path, tmp_path)
-    assert "6 rules found" in promtool("check", "rules", RULES.name, where=tmp_path)
+    assert f"{len(RULES_OF)} rules found" in promtool("check", "rules", RULES.name, where=tmp_path)
     assert "SUCCESS" in promtool("test", "rules", "alerts.yaml", where=tmp_path)
 
 
 def test_rules_ask_for_figures_that_there_are() -> None:
-    rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
-    asked = set(re.findall(r"\bovnlet_\w+", " ".join(rule["expr"] for rule in rules)))
-    families = {family.name for family in Metrics(lambda: []).registry.collect()}
+    asked = set(re.findall(r"\bovnlet_\w+", " ".join(rule["expr"] for rule in RULES_OF.values())))
+    registries = Metrics(lambda: []).registry, HttpEndpoints("127.0.0.1:0").registry
+    families = {family.name for registry in registries for family in registry.collect()}
     assert {re.sub(r"_(total|count|bucket|sum)$", "", name) for name in asked} <= families
-    assert all(rule["alert"] in (HERE / "alerts.yaml").read_text() for rule in rules)
+
+
+def test_each_alert_is_tested_to_fire_and_not_to_fire() -> None:
+    good, bad = yaml.safe_load((HERE / "alerts.yaml").read_text())["tests"]
+    silent = {each["alertname"] for each in good["alert_rule_test"] if not each["exp_alerts"]}
+    fired = {each["labels"] for each in bad["promql_expr_test"][0]["exp_samples"]}
+    assert silent == RULES_OF.keys()
+    assert fired == {f'{{alertname="{name}"}}' for name in RULES_OF}
+
+
+@pytest.mark.parametrize("name", RULES_OF)
+def test_each_alert_has_a_section_in_the_runbook(name: str) -> None:
+    """It says what is broken, what to look at, and what to do."""
+    page, _, anchor = RULES_OF[name]["annotations"]["runbook"].partition("#")
+    assert anchor == name.lower()
+    text = (RULES.parents[2] / page).read_text()
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    for part in ("**What it means.**", "**Look at.**", "**Do.**"):
+        assert part in section, part

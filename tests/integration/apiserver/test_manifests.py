@@ -24,7 +24,9 @@ def agent_env(bodies: list[dict[str, Any]]) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container["env"]}
 
 
-@pytest.mark.parametrize("overlay", ["base", "standalone", "with-kube-ovn", "uninstall"])
+@pytest.mark.parametrize(
+    "overlay", ["base", "standalone", "with-kube-ovn", "uninstall", "uninstall-standalone"]
+)
 def test_an_overlay_is_taken_by_the_api_server(bed: Bed, overlay: str) -> None:
     taken = bed.kubectl(
         "apply", "-k", str(HOME / overlay), "--dry-run=server", "-o", "name"

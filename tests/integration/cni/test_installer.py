@@ -13,6 +13,7 @@ import pytest
 from integration.cni.agents import ScriptedAgent
 from integration.cni.runtime import Json, Runtime, ended
 from ovnlet_cni import installer
+from ovnlet_cni.errors import SUPPORTED_VERSIONS
 from ovnlet_cni.installer import InstallError
 from ovnlet_cni.server import Server
 
@@ -56,9 +57,10 @@ async def _conflist(bin_dir: Path) -> Json:
     return body
 
 
-async def test_alone_it_uses_its_newest_version(bin_dir: Path) -> None:
+async def test_alone_it_states_all_its_versions(bin_dir: Path) -> None:
     assert await _conflist(bin_dir) == {
-        "cniVersion": "1.1.0",
+        "cniVersion": "1.0.0",
+        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
         "name": "ovnlet",
         "plugins": [{"type": "ovnlet", "server_socket": "/run/ovnlet/cni.sock"}],
     }
@@ -69,7 +71,7 @@ async def test_alone_it_uses_its_newest_version(bin_dir: Path) -> None:
     [
         (["0.1.0", "0.3.1", "0.4.0"], "0.4.0"),
         (["0.3.0", "0.3.1"], "0.3.1"),
-        (["0.3.1", "0.4.0", "1.0.0", "1.1.0", "2.0.0"], "1.1.0"),
+        (["0.3.1", "0.4.0", "1.0.0", "1.1.0", "2.0.0"], "1.0.0"),
     ],
     ids=repr,
 )
@@ -79,6 +81,7 @@ async def test_with_portmap_it_uses_a_version_that_both_support(
     fake(f"echo '{json.dumps({'cniVersion': '1.0.0', 'supportedVersions': versions})}'")
     body = await _conflist(bin_dir)
     assert body["cniVersion"] == chosen
+    assert body["cniVersions"] == [each for each in SUPPORTED_VERSIONS if each in versions]
     plugins = body["plugins"]
     assert isinstance(plugins, list)
     assert plugins[1] == {"type": "portmap", "capabilities": {"portMappings": True}}
@@ -110,7 +113,7 @@ async def test_a_portmap_that_does_not_fit_is_left_out(
     assert (
         body["cniVersion"],
         len(list(body["plugins"] if isinstance(body["plugins"], list) else [])),
-    ) == ("1.1.0", 1)
+    ) == ("1.0.0", 1)
 
 
 async def test_a_portmap_that_hangs_is_killed_and_left_out(
@@ -172,7 +175,7 @@ async def test_a_running_plugin_is_replaced(
 
 def test_something_else_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "ovnlet").write_text("#!/bin/sh\n")
-    with pytest.raises(InstallError, match="not the ovnlet plugin"):
+    with pytest.raises(InstallError, match="not ovnlet's plugin"):
         install_plugin(tmp_path / "ovnlet", tmp_path / "bin")
     assert not (tmp_path / "bin").exists()
 

@@ -6,6 +6,7 @@ import shutil
 import statistics
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_without_a_command_it_prints_its_version(plugin: Path) -> None:
         done = subprocess.run([plugin], env=env, capture_output=True, check=True)
         assert done.stdout == b""
         assert done.stderr.decode().splitlines() == [
-            "CNI plugin ovnlet v0.1.0",
+            f"CNI plugin ovnlet v{metadata.version('ovnlet')}",
             "CNI protocol versions supported: 0.3.1, 0.4.0, 1.0.0, 1.1.0",
         ]
 

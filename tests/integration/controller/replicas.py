@@ -24,12 +24,20 @@ class Replicas:
     token: str
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str = "a", **settings: object) -> subprocess.Popen[bytes]:
+    @property
+    def database(self) -> Path:
+        """The northbound database's unix socket."""
         assert self.bed.control is not None
+        return self.bed.control.path("/run/ovn/ovnnb_db.sock")
+
+    def start(
+        self, name: str = "a", program: str = "", **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """Start a replica, or with ``program`` other Python code with its arguments."""
         given = {
             "identity": name,
             "kubeconfig": self._kubeconfig(),
-            "ovn-nb": f"unix:{self.bed.control.path('/run/ovn/ovnnb_db.sock')}",
+            "ovn-nb": f"unix:{self.database}",
             "listen": "127.0.0.1:0",
             "cool-down": 1,
             "lease-seconds": 3,
@@ -37,8 +45,7 @@ class Replicas:
         }
         words = [
             sys.executable,
-            "-m",
-            "ovnlet",
+            *(("-c", program) if program else ("-m", "ovnlet")),
             "controller",
             *(f"--{key}={value}" for key, value in given.items()),
         ]

@@ -79,7 +79,7 @@ async def test_with_an_untrusted_certificate(bed: Bed, remote: str, tmp_path: Pa
     self_signed(tmp_path, "untrusted")
     database = northbound(remote, tmp_path / "k", tmp_path / "c", bed.ids.ca)
     database.start()
-    await asyncio.to_thread(wait_for, lambda: database.fault != "not connected yet", "an attempt")
+    await asyncio.to_thread(wait_for, lambda: "failed" in database.fault, "a refusal")
     assert not database.connected
     await database.close()
 
@@ -93,4 +93,23 @@ async def test_a_server_of_another_ca_is_not_believed(
     database.start()
     await asyncio.to_thread(wait_for, lambda: "certificate" in database.fault.lower(), "a refusal")
     assert not database.connected
+    await database.close()
+
+
+@pytest.mark.review2
+async def test_e5_renewed_keys_are_used_at_the_next_connection(
+    bed: Bed, remote: str, tmp_path: Path
+) -> None:
+    """The files are replaced while the client runs, as kubelet does with those of a Secret."""
+    self_signed(tmp_path, "expired")
+    database = northbound(remote, tmp_path / "k", tmp_path / "c", bed.ids.ca)
+    database.start()
+    await asyncio.to_thread(wait_for, lambda: "failed" in database.fault, "a refusal")
+    keys = bed.ids.directory
+    for old, new in ((tmp_path / "k", "server.key"), (tmp_path / "c", "server.crt")):
+        renewed = tmp_path / new
+        renewed.write_bytes((keys / new).read_bytes())
+        renewed.rename(old)
+    async with asyncio.timeout(20):
+        await database.ready()
     await database.close()

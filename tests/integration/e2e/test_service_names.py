@@ -60,8 +60,7 @@ def test_a_pod_lists_pods_through_the_services_name_k10(two: Cluster) -> None:
     patch_nat(two, nat=True)
     two.apply(labelled("far", "n1", which="far"), service("far", {"which": "far"}), *rights())
     (far,) = two.running(1)
-    two.apply(*names.objects(two.bed, "n1"))
-    two.running(2)
+    names.start(two, "n1")
     lister = names.with_node_files(names.client("lister", "n0", "python3", "-c", LIST_PODS))
     lister["spec"]["automountServiceAccountToken"] = True
     asker = names.with_node_files(names.client("asker", "n0", "python3", "-c", ASK_BY_NAME))

@@ -12,7 +12,7 @@ from functools import partial
 from proofs.demo import services, steps
 from proofs.demo.breakage import repair_breaks
 from proofs.demo.report import Report, Step
-from testbed import clean, deploy, images, kubernetes, layout, packages
+from testbed import clean, deploy, images, kubernetes, layout, packages, versions
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare, inventory
 from testbed.machine import machine
@@ -31,6 +31,7 @@ def main() -> int:
             packages.ensure()
             step.record(
                 f"Kubernetes: {kubernetes.assets()}",
+                *versions.software(),
                 *(f"image: {path.name}" for path in images.archives()),
             )
             step.record(f"image: {images.agent_image(deploy.PROJECT)[0]}")
@@ -43,6 +44,7 @@ def main() -> int:
             _verify_same(step, lambda: compare(baseline, machine(BED)))
     except Exception:  # noqa: BLE001 - the table shows which step failed
         report.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
+    report.console.print(f"ran on {'; '.join(versions.software())}", highlight=False)
     good = report.finish()
     report.console.print(
         f"{'all steps' if good else 'NOT all steps'} succeeded, in {time.monotonic() - began:.0f} s"

@@ -22,8 +22,7 @@ def by_name(report: Report, cluster: Cluster) -> None:
     ) as step:
         bed, before = cluster.bed, tunnelled(cluster)
         cluster.apply(_service())
-        cluster.apply(*names.objects(bed, "n1"))
-        bed.kubectl("wait", "--for=condition=Ready", f"pod/{names.SERVER}", "--timeout=30s")
+        names.start(cluster, "n1")
         cluster.apply(names.client(CLIENT, "n0", "sh", "-c", ASK))
         phase = ("get", "pod", CLIENT, "-o", "jsonpath={.status.phase}")
         wait_for(lambda: bed.kubectl(*phase) in ("Succeeded", "Failed"), f"the end of {CLIENT}", 40)

@@ -22,7 +22,7 @@ from testbed import progress
 from testbed.service import BedError
 
 # A run of each kind once: pods, and the longest outage in seconds.
-ONCE_PODS, ONCE_OUTAGE = 20, 10
+ONCE_PODS, ONCE_OUTAGE = 24, 10
 
 
 def main() -> int:

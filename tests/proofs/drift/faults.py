@@ -25,9 +25,9 @@ class Fault:
 
     With `allow_extra`, what the tool added may stay beside what was repaired; `cleanup` removes it
     afterwards. `where` is what the tool touches: only faults that leave the inside of the pod
-    alone may hit the sentinel pod. Trials of one fault are `min_interval` seconds apart. A
-    `limited` fault needs a pod with limits. `breaks` is how the facts begin that a fault of the
-    node changes.
+    alone may hit the sentinel pod. Trials of one fault, or of all with the same `budget`, are
+    `min_interval` seconds apart. A `limited` fault needs a pod with limits. `breaks` is how the
+    facts begin that a fault of the node changes, and `restores` those that it puts right again.
     """
 
     name: str
@@ -37,8 +37,10 @@ class Fault:
     allow_extra: bool = False
     cleanup: Callable[[Target], Tools] = lambda _target: []
     min_interval: float = 0.0
+    budget: str = ""
     limited: bool = False
     breaks: str = ""
+    restores: str = ""
 
     @property
     def fast(self) -> bool:

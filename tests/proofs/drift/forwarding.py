@@ -31,6 +31,7 @@ OF_THE_NODE = [
         tools(f"ovs-ofctl -O OpenFlow15 del-flows {_BRIDGE}"),
         klass="resync",
         min_interval=_REMEDY,
+        budget="node/flows",
         breaks="table ",
     ),
     Fault(
@@ -39,6 +40,7 @@ OF_THE_NODE = [
         tools(f"ovs-ofctl -O OpenFlow15 del-flows {_BRIDGE} table={TABLES[0]}"),
         klass="resync",
         min_interval=_REMEDY,
+        budget="node/flows",
         breaks=f"table {TABLES[0]}",
     ),
     Fault(

@@ -13,8 +13,8 @@ AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
 REMOVED = "conflist removed"
 
 
-def _fault(name: str, breaks: str, *lines: str, cleanup: tuple[str, ...] = ()) -> Fault:
-    return Fault(name, "node", tools(*lines), breaks=breaks, cleanup=tools(*cleanup))
+def _fault(name: str, breaks: str, *lines: str, restores: str = "") -> Fault:
+    return Fault(name, "node", tools(*lines), breaks=breaks, restores=restores)
 
 
 FILES = [
@@ -50,6 +50,7 @@ CHASSIS = [
         f"{BRIDGE} datapath_type",
         "ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
         f" -- set bridge {BRIDGE} datapath_type={OTHER_DATAPATH}",
+        restores="table ",  # ovs-vswitchd makes the bridge again, and OVN installs its flows
     ),
 ]
 NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE, *OF_THE_GATEWAY]

@@ -94,7 +94,11 @@ def control(env: Environment, report: Report, faults: Sequence[Fault]) -> None:
 
 
 def _overlap(one: Fault, other: Fault) -> bool:
-    return one.breaks.startswith(other.breaks) or other.breaks.startswith(one.breaks)
+    """Return whether one of them hides that the other breaks something."""
+    return any(
+        a.breaks.startswith(b.breaks) or (b.restores and a.breaks.startswith(b.restores))
+        for a, b in ((one, other), (other, one))
+    )
 
 
 def _batch(env: Environment, report: Report, batch: Sequence[Fault]) -> dict[str, bool]:

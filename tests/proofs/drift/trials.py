@@ -132,10 +132,11 @@ def pair_name(pair: tuple[Fault, Fault]) -> str:
 
 
 def space_out(faults: Iterable[Fault]) -> None:
-    """Wait until the last trial of each of these faults is `min_interval` seconds ago."""
+    """Wait until the last trial of each budget of these faults is `min_interval` seconds ago."""
     for fault in faults:
-        time.sleep(max(0.0, _last.get(fault.name, 0.0) + fault.min_interval - time.monotonic()))
-        _last[fault.name] = time.monotonic()
+        budget = fault.budget or fault.name
+        time.sleep(max(0.0, _last.get(budget, 0.0) + fault.min_interval - time.monotonic()))
+        _last[budget] = time.monotonic()
 
 
 _last: dict[str, float] = {}

@@ -3,16 +3,18 @@
 Every granted right is used, no other is asked for, and nothing is left after the removal.
 """
 
+import json
 from collections.abc import Callable
 
 from proofs.install import lifecycle
 from proofs.install.report import Report, Step
 from testbed import deploy, layout, rights
 from testbed.bed import Bed
-from testbed.service import wait_for
+from testbed.service import BedError, wait_for
 from testbed.workloads import OVN, Cluster, Running, deployment, subnet
 
 REPLICAS = 3
+JOB = "ovnlet-uninstall"
 REQUESTED_IP = "10.16.77.77"
 ACCOUNTS = (rights.AGENT, rights.CONTROLLER)
 
@@ -37,15 +39,45 @@ def run(bed: Bed) -> None:
         verify_rights(bed, step)
     with report.step("our nftables table exists before the removal") as step:
         step.record(*wait_for(lambda: nft_tables(bed), "our table"))
-    with report.step("pods deleted, kubectl apply -k manifests/uninstall") as step:
+    removal = str(deploy.overlay(bed, reference, of="uninstall-standalone"))
+    with report.step("kubectl apply -k manifests/uninstall-standalone while pods run") as step:
+        bed.kubectl("apply", "-k", removal)
+        step.record(wait_for(lambda: _waiting(bed), "the Job waits", timeout=60))
+    with report.step("pods deleted: no kind, no row of ours, nodes clean") as step:
         cluster.clear()
-        bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
         step.record(*lifecycle.wait_uninstalled(bed))
+        done = ("wait", "--for=condition=Complete", "job/ovnlet-uninstall", "--timeout=90s")
+        bed.kubectl("-n", deploy.NAMESPACE, *done, timeout=100)
+        step.record(*job_log(bed).splitlines())
+        verify_cluster(bed)
     with report.step(
-        "kubectl delete -k manifests/uninstall, inventory of the node identical"
+        "kubectl delete -k manifests/uninstall-standalone, inventory of the node identical"
     ) as step:
-        lifecycle.delete_manifests(bed, reference)
+        bed.kubectl("delete", "-k", removal, "--ignore-not-found", "--timeout=90s", timeout=100)
         lifecycle.verify_identical(bed, before, step)
+
+
+def job_log(bed: Bed) -> str:
+    where = ("--tail=-1", "--selector", f"app.kubernetes.io/name={JOB}")
+    return bed.kubectl("-n", deploy.NAMESPACE, "logs", *where)
+
+
+def _waiting(bed: Bed) -> str:
+    """Return the Job's log once it says which Subnet is in use; empty before that."""
+    try:
+        text = job_log(bed)
+    except BedError:  # its container has not started yet
+        return ""
+    return text if "is used by" in text else ""
+
+
+def verify_cluster(bed: Bed) -> None:
+    """Assert that neither a kind, nor an annotation of a Node, nor a row of ours is left."""
+    assert "kubeovn.io" not in bed.kubectl("get", "crd", "--output=name")
+    nodes = json.loads(bed.kubectl("get", "nodes", "--output=json"))["items"]
+    assert not [key for each in nodes for key in each["metadata"]["annotations"] if OVN in key]
+    assert not bed.nbctl("--bare", "--columns=name", "list", "logical_switch").split()
+    assert not bed.nbctl("--bare", "--columns=name", "list", "logical_router").split()
 
 
 def nft_tables(bed: Bed) -> list[str]:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 from ovnlet.core import ids, values
 from ovnlet.core.allocation import Address
-from ovnlet.core.annotations import key
+from ovnlet.core.annotations import CHASSIS, key, node_port
 from ovnlet.core.errors import Invalid
 from ovnlet.core.ipam.subnets import Subnet
+from ovnlet.core.resources.northbound import MARK
 
 PROVIDER = "ovn"
 IP, MAC, POOL, SWITCH, ALLOCATED = (
@@ -19,6 +21,8 @@ IP, MAC, POOL, SWITCH, ALLOCATED = (
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _ORDINAL = re.compile(r"-(\d+)$")
+# OVN reads a comma in `requested-chassis` as a list.
+_CHASSIS = re.compile(r"[^\s,]{1,255}")
 
 Owner = tuple[str, str]
 
@@ -47,6 +51,11 @@ class AddressRequest:
     addresses: tuple[Address, ...] = ()
     mac: str = ""
 
+    @property
+    def words(self) -> frozenset[str]:
+        """All of it as text."""
+        return frozenset((*map(str, self.addresses), *([self.mac] if self.mac else [])))
+
     def met_by(self, binding: Binding) -> bool:
         """Return whether the binding has every requested address and the MAC."""
         return set(self.addresses) <= set(binding.addresses) and self.mac in ("", binding.mac)
@@ -58,6 +67,8 @@ class Workload:
 
     ``workload`` is the name of its StatefulSet, or empty. ``runtime_uid`` is the UID that kubelet
     passes to the runtime and the agent writes to OVSDB; it is empty if it equals the object's UID.
+    ``chassis`` is its node's chassis as far as known. Without it the port asks for the Node's
+    name, which OVN compares with the chassis' host name.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -71,6 +82,7 @@ class Workload:
     workload: str = ""
     runtime_uid: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    chassis: str = ""
 
     @property
     def owner(self) -> Owner:
@@ -85,12 +97,15 @@ class Workload:
     @property
     def options(self) -> dict[str, str]:
         """The options of its logical switch port."""
-        return {"iface-id-ver": self.runtime_uid or self.object_uid, "requested-chassis": self.node}
+        return {
+            "iface-id-ver": self.runtime_uid or self.object_uid,
+            "requested-chassis": self.chassis or self.node,
+        }
 
     @property
     def labels(self) -> dict[str, str]:
         """Our external_ids of its logical switch port."""
-        found = {"ovnlet": "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
+        found = {MARK: "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
         return {**found, **({"ovnlet-workload": self.workload} if self.workload else {})}
 
 
@@ -114,8 +129,18 @@ class NodeClaim:
 
     @property
     def port(self) -> str:
-        """The name of its logical switch port."""
-        return f"node-{self.name}"
+        """The name of its logical switch port.
+
+        A port that an earlier release made keeps its name, which a pod's port could have as well.
+        """
+        first = ids.node_iface_id(self.name)
+        return first if node_port(self.annotations) == first else ids.node_port(self.name)
+
+    @property
+    def chassis(self) -> str:
+        """The name of its chassis, which its agent writes to the Node; empty if it is unknown."""
+        found = self.annotations.get(CHASSIS, "")
+        return found if _CHASSIS.fullmatch(found) else ""
 
     @property
     def options(self) -> dict[str, str]:
@@ -125,7 +150,7 @@ class NodeClaim:
     @property
     def labels(self) -> dict[str, str]:
         """Our external_ids of its logical switch port."""
-        return {"ovnlet": "node", "vendor": "kube-ovn"}
+        return {MARK: "node", "vendor": "kube-ovn"}
 
 
 Claim = Workload | NodeClaim
@@ -158,6 +183,8 @@ def ordinal(pod: str) -> int | None:
     return int(found[1]) if found else None
 
 
+# A pass and the driver's index read the same text several times.
+@lru_cache(maxsize=4096)
 def bound(text: str) -> Binding | None:
     """Return the binding in a port's `addresses` or `dynamic_addresses`.
 
@@ -175,19 +202,25 @@ def bound(text: str) -> Binding | None:
         return None
 
 
+def annotated_words(claim: Claim) -> frozenset[str]:
+    """Return the MAC and the addresses that the claim's annotations state, as text."""
+    return frozenset(str(_annotated(claim) or "").split())
+
+
+def _annotated(claim: Claim) -> Binding | None:
+    addresses = claim.annotations.get(IP, "").replace(",", " ")
+    return bound(f"{claim.annotations.get(MAC, '')} {addresses}")
+
+
 def annotated_binding(claim: Claim, subnet: Subnet) -> Binding | None:
     """Return the binding that the claim's annotations state.
 
     Returns None unless it is marked as allocated, complete for the subnet, and inside it.
     """
-    if claim.annotations.get(ALLOCATED) != "true":
-        return None
-    binding = bound(
-        f"{claim.annotations.get(MAC, '')} {claim.annotations.get(IP, '').replace(',', ' ')}"
-    )
+    binding = _annotated(claim) if claim.annotations.get(ALLOCATED) == "true" else None
     if binding is None or {address.version for address in binding.addresses} != subnet.families:
         return None
-    return binding if all(subnet.holds(address) for address in binding.addresses) else None
+    return binding if all(map(subnet.holds, binding.addresses)) else None
 
 
 def named_pool(claim: Claim) -> str:
@@ -196,13 +229,8 @@ def named_pool(claim: Claim) -> str:
     It is empty if the claim asks for addresses, or for nothing in particular.
     """
     text = claim.annotations.get(POOL, "").strip()
-    return (
-        text
-        if _NAME.fullmatch(text)
-        and not claim.annotations.get(IP, "").strip()
-        and not _is_address(text)
-        else ""
-    )
+    other = claim.annotations.get(IP, "").strip() or _is_address(text)
+    return text if _NAME.fullmatch(text) and not other else ""
 
 
 def asked_mac(claim: Claim) -> str:
@@ -257,13 +285,16 @@ def _is_pair(text: str) -> bool:
 
 def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
     """Return the addresses in ``text``, IPv4 first. Raises Invalid if a pod may not have them."""
-    allowed = f"at most one address of each family inside {subnet.cidr} that is not the gateway's"
+    allowed = (
+        f"at most one address of each family inside {subnet.cidr} "
+        "that is neither the gateway's nor in excludeIps"
+    )
     try:
         found = [values.address(part.partition("/")[0]) for part in values.split(text)]
     except ValueError as error:
         raise Invalid(name, text, allowed) from error
     if len({address.version for address in found}) != len(found) or not all(
-        map(subnet.holds, found)
+        map(subnet.grants, found)
     ):
         raise Invalid(name, text, allowed)
     return tuple(sorted(found, key=lambda address: address.version))

@@ -30,6 +30,7 @@ from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.resources.northbound import SwitchPort
 
 UID, FREED = "ovnlet-uid", "ovnlet-freed"
+NO_REQUEST = AddressRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,10 @@ class Seen:
 class Decision:
     """The desired port, and the binding once it is pinned.
 
-    ``fresh`` means that OVN has to choose addresses for the port. ``waits`` means that nothing more
-    can be done until addresses become free. ``event`` is the reason and the message of an Event.
+    ``fresh`` means that OVN has to choose addresses for the port, of which it is asked for
+    ``request``. ``waits`` means that nothing more can be done until addresses become free;
+    ``lacks`` are those that the claim asks for. ``event`` is the reason and the message of an
+    Event.
     """
 
     port: SwitchPort | None
@@ -53,6 +56,14 @@ class Decision:
     fresh: bool = False
     waits: bool = False
     event: tuple[str, str] | None = None
+    request: AddressRequest = NO_REQUEST
+    lacks: frozenset[str] = frozenset()
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The addresses and MACs that no other port may get from now on."""
+        pinned = bound(self.port.addresses) if self.port is not None else None
+        return self.request.words | frozenset(str(pinned or "").split())
 
 
 # Returns the port that has this address or MAC, other than the named port, or None.
@@ -101,7 +112,8 @@ def _from_requests(
     free = [request for request in requests if not conflict.of(request.addresses, request.mac)]
     if not free:
         taken = "; ".join(conflict.of(each.addresses, each.mac) or "" for each in requests)
-        return Decision(None, waits=True, event=("AddressTaken", taken))
+        lacks = frozenset(word for each in requests for word in each.words)
+        return Decision(None, waits=True, event=("AddressTaken", taken), lacks=lacks)
     return _ask(claim, seen, subnet, free[0], conflict)
 
 
@@ -193,6 +205,11 @@ def _from_pool(
     return _ask(claim, seen, subnet, AddressRequest(chosen, mac), conflict)
 
 
+def requested_words(text: str) -> frozenset[str]:
+    """Return the addresses, as text, that a port asks OVN for; none if it is pinned."""
+    return frozenset(map(str, _requested(text)))
+
+
 def _requested(text: str) -> tuple[Address, ...]:
     """Return the addresses that a port asks OVN for.
 
@@ -217,7 +234,7 @@ def _ask(
     asked = seen is not None and (seen.port.switch, seen.port.addresses) == (subnet.name, dynamic)
     answer = bound(seen.answer) if seen is not None and asked else None
     if answer is None:
-        return Decision(port, fresh=True)
+        return Decision(port, fresh=True, request=request)
     return _accept(request, answer, claim, subnet, conflict)
 
 
@@ -236,7 +253,7 @@ def _accept(
     if not set(request.addresses) <= set(answer.addresses):
         wanted = ", ".join(map(str, request.addresses))
         reason = f"OVN gave {answer.ips} where {wanted} was requested"
-        return Decision(None, waits=True, event=("AddressTaken", reason))
+        return Decision(None, waits=True, event=("AddressTaken", reason), lacks=request.words)
     binding = Binding(request.mac or answer.mac, answer.addresses)
     if taken := conflict.of(binding.addresses, binding.mac):
         return Decision(None, event=("AddressTaken", f"OVN gave {answer.ips}, but {taken}"))

@@ -1,19 +1,25 @@
 """`IPPool` objects as values: addresses of a Subnet that only pods naming the pool get."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address, ip_network
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address, ip_network
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.ipam.subnets import Range, Subnet
+from ovnlet.core.ipam.subnets import Range, Subnet, covered
+
+# Addresses of a family that are looked at for a free one: an IPv6 pool may have 2**64.
+_SEARCHED = 2**17
 
 
 @dataclass(frozen=True, slots=True)
 class IpPool:
     """An IPPool. ``spans`` are the first and last address of each entry, in the order given.
 
-    ``wrong`` says which entry cannot be parsed, or is empty.
+    ``wrong`` says which entry cannot be parsed, or is empty. ``status`` is as the API server has
+    it; a change of it alone is none.
     """
 
     kind: ClassVar[str] = "IPPool"
@@ -25,6 +31,7 @@ class IpPool:
     subnet: str
     spans: tuple[tuple[Address, Address], ...] = ()
     wrong: str = ""
+    status: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -58,7 +65,11 @@ class IpPool:
             if not any(first in network and last in network for network in subnet.networks):
                 shown = str(first) if first == last else f"{first}..{last}"
                 return f"it has {shown}, which is not inside {subnet.cidr}"
-        return None if self.spans else "it has no addresses"
+        if not self.spans:
+            return "it has no addresses"
+        if all(any(map(partial(_covers, span), subnet.excluded)) for span in self.spans):
+            return f"excludeIps of subnet {subnet.name} have all of its addresses"
+        return None
 
     def choose(
         self, subnet: Subnet, is_free: Callable[[Address], bool], preferred: tuple[Address, ...]
@@ -69,24 +80,36 @@ class IpPool:
         """
         chosen = []
         for family in sorted(self.families & subnet.families):
-            candidates = (
-                each for each in (*preferred, *self._addresses(family)) if each.version == family
-            )
+            first = (each for each in preferred if each.version == family)
+            candidates = chain(first, islice(self._addresses(family), _SEARCHED))
             usable = (
                 each
                 for each in candidates
-                if self.holds(each) and subnet.holds(each) and is_free(each)
+                if self.holds(each) and subnet.grants(each) and is_free(each)
             )
             chosen.append(next(usable, None))
         return None if None in chosen else tuple(each for each in chosen if each is not None)
 
+    def capacity(self, subnet: Subnet, family: int) -> int:
+        """Return how many addresses of a family new pods can get from the pool."""
+        taken = [(int(r.first), int(r.last)) for r in subnet.excluded if r.first.version == family]
+        fixed = [g for g in subnet.gateways if g.version == family]
+        for network in subnet.networks:
+            if network.version == family:
+                fixed += [network.network_address, network.broadcast_address]
+        taken += [(int(address), int(address)) for address in fixed]
+        spans = sorted((int(a), int(b)) for a, b in self.spans if a.version == family)
+        count, reached = 0, -1
+        for first, last in spans:  # entries may overlap
+            low = max(first, reached + 1)
+            if low <= last:
+                count += last - low + 1 - covered(taken, low, last)
+                reached = last
+        return count
+
     def ranges(self) -> tuple[Range, ...]:
-        """Return the IPv4 ranges: OVN can exclude no others from its own choice."""
-        return tuple(
-            Range(a, b)
-            for a, b in self.spans
-            if isinstance(a, IPv4Address) and isinstance(b, IPv4Address)
-        )
+        """Return the entries as ranges."""
+        return tuple(Range(first, last) for first, last in self.spans)
 
     def _addresses(self, family: int) -> Iterator[Address]:
         """Yield every address of a family, in the order of the entries."""
@@ -95,7 +118,9 @@ class IpPool:
                 yield first + offset
 
 
-def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
+def read(
+    name: str, object_uid: str, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None
+) -> IpPool:
     """Return the IPPool of a spec.
 
     Entries are addresses, ranges `first..last` and prefixes, as in Kube-OVN.
@@ -106,7 +131,12 @@ def read(name: str, object_uid: str, spec: Mapping[str, Any]) -> IpPool:
             spans.append(_span(entry))
         except ValueError as error:
             wrong = wrong or f"its ips have {entry!r}: {error}"
-    return IpPool(name, object_uid, str(spec.get("subnet") or ""), tuple(spans), wrong)
+    subnet = str(spec.get("subnet") or "")
+    return IpPool(name, object_uid, subnet, tuple(spans), wrong, status or {})
+
+
+def _covers(span: tuple[Address, Address], excluded: Range) -> bool:
+    return all(map(excluded.holds, span))
 
 
 def _span(entry: str) -> tuple[Address, Address]:

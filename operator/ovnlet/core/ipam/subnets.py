@@ -6,7 +6,7 @@ the author of the Subnet.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 
 from ovnlet.core.allocation import Address, Destination
@@ -23,14 +23,19 @@ class Unusable(OvnletError):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of IPv4 addresses, both ends included."""
+    """A range of addresses of one family, both ends included."""
 
-    first: IPv4Address
-    last: IPv4Address
+    first: Address
+    last: Address
 
     def __str__(self) -> str:
         """Return the range as OVN's `exclude_ips` spells it."""
         return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    def holds(self, address: Address) -> bool:
+        """Return whether the address is in the range."""
+        same = address.version == self.first.version
+        return same and int(self.first) <= int(address) <= int(self.last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ class Subnet:
     """A usable Subnet.
 
     ``networks`` has at most one prefix of each family, IPv4 first; ``gateways`` has the same order.
-    ``reserved`` are addresses of pools, which OVN must not choose. ``balanced`` is whether its pods
-    reach Services by OVN's load balancers.
+    ``excluded`` are addresses that no new pod gets. ``reserved`` are addresses of pools, which OVN
+    must not choose. ``balanced`` is whether its pods reach Services by OVN's load balancers.
     """
 
     name: str
@@ -69,9 +74,10 @@ class Subnet:
         return ",".join(map(str, self.gateways))
 
     def holds(self, address: Address) -> bool:
-        """Return whether a pod may have the address.
+        """Return whether a running pod may have the address.
 
         It must be inside, and be neither the network's, the broadcast's nor the gateway's address.
+        It may be excluded: that concerns new pods only.
         """
         return any(
             address in network
@@ -79,6 +85,10 @@ class Subnet:
             for network in self.networks
             if network.version == address.version
         ) and (address not in self.gateways)
+
+    def grants(self, address: Address) -> bool:
+        """Return whether a new pod may get the address: one that a pod may have, not excluded."""
+        return self.holds(address) and not any(each.holds(address) for each in self.excluded)
 
     @property
     def capacity(self) -> int:
@@ -90,12 +100,14 @@ class Subnet:
         if v4 is None:
             return 0
         taken = {(int(v4.network_address) + 1, int(v4.network_address) + 1)}
-        taken |= {(int(each.first), int(each.last)) for each in self.excluded}
+        taken |= {
+            (int(each.first), int(each.last)) for each in self.excluded if each.first.version == 4
+        }
         taken |= {(int(g), int(g)) for g in self.gateways if g.version == 4}
         return max(
             v4.num_addresses
             - 2
-            - _covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1),
+            - covered(taken, int(v4.network_address) + 1, int(v4.broadcast_address) - 1),
             0,
         )
 
@@ -212,11 +224,7 @@ def _gateways(text: str, networks: tuple[Destination, ...]) -> tuple[Address, ..
 
 
 def _excluded(entries: Iterable[Any], networks: tuple[Destination, ...]) -> tuple[Range, ...]:
-    """Return the excluded IPv4 ranges.
-
-    OVN excludes only IPv4 addresses. It derives IPv6 addresses from MACs and never assigns them in
-    turn.
-    """
+    """Return the excluded ranges, IPv4 first. Raises Unusable."""
     found = []
     for entry in map(str, entries):
         first, dots, last = entry.partition("..")
@@ -228,12 +236,15 @@ def _excluded(entries: Iterable[Any], networks: tuple[Destination, ...]) -> tupl
             raise Unusable(f"excludeIps has {entry!r}: not inside {', '.join(map(str, networks))}")
         if int(ends[0]) > int(ends[1]):
             raise Unusable(f"excludeIps has {entry!r}: it ends before it begins")
-        if isinstance(ends[0], IPv4Address) and isinstance(ends[1], IPv4Address):
-            found.append(Range(ends[0], ends[1]))
-    return tuple(sorted(set(found), key=lambda each: (each.first, each.last)))
+        found.append(Range(*ends))
+    return tuple(sorted(set(found), key=_position))
 
 
-def _covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
+def _position(each: Range) -> tuple[int, int, int]:
+    return each.first.version, int(each.first), int(each.last)
+
+
+def covered(ranges: Iterable[tuple[int, int]], low: int, high: int) -> int:
     """Return how many numbers from ``low`` to ``high`` lie in any of the ranges."""
     count, reached = 0, low - 1
     for first, last in sorted(ranges):

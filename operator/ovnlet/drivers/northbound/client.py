@@ -24,19 +24,16 @@ from ovnlet.drivers.northbound.row_index import (
     same_but_ports,
 )
 from ovnlet.drivers.northbound.schema import BALANCER, GROUP, PORT, ROUTER, ROUTER_PORT, SWITCH
-from ovnlet.drivers.northbound.tls import tls
-from ovnlet.drivers.ovsdb.replica import Change, Op, Replica
+from ovnlet.drivers.northbound.session import Session
+from ovnlet.drivers.ovsdb.replica import Change, Op
 from ovnlet.drivers.ovsdb.replica import Row as Columns
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 _ROUTED = ((ROUTER_PORT, "ports"), ("Logical_Router_Static_Route", "static_routes"))
 _POLICY = ("Logical_Router_Policy", "policies")
-# The leader takes this lock of the database. From then on, a former leader that has not noticed yet
-# can write nothing.
-LOCK = "ovnlet_controller"
 
 
-class Northbound:
+class Northbound(Session):
     """The northbound database as the controller uses it. Only rows with ovnlet's mark are ours.
 
     ``changed(port, switch, freed)`` is called for each changed port of ours, with its name, its
@@ -56,43 +53,9 @@ class Northbound:
         rebalanced: Callable[[str], None],
     ) -> None:
         self._changed, self._resynced, self._rebalanced = changed, resynced, rebalanced
-        self._database = Replica(
-            settings.ovn_nb,
-            "OVN_Northbound",
-            schema.TABLES,
-            changed=self._process_changes,
-            reloaded=self._process_dump,
-            tls=tls(settings),
-            lock=LOCK,
-        )
+        super().__init__(settings, schema.TABLES, self._process_changes, self._process_dump)
         self._batcher = TransactionBatcher(self._database)
         self._index = RowIndex()
-
-    def start(self) -> None:
-        """Connect in a task of the running event loop, and reconnect until ``close``."""
-        self._database.start()
-
-    async def ended(self) -> None:
-        """Wait until the task ends, which it does only by an unforeseen answer, and raise that."""
-        await self._database.ended()
-
-    async def close(self) -> None:
-        """End the connection, and wait for its task to end."""
-        await self._database.close()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the database is connected and its first dump is complete."""
-        return self._database.connected.is_set()
-
-    @property
-    def fault(self) -> str:
-        """Why the last attempt to connect failed, or the last session ended."""
-        return self._database.fault
-
-    async def ready(self) -> None:
-        """Wait until the database is connected and its first dump is complete."""
-        await self._database.connected.wait()
 
     def port(self, name: str) -> Seen | None:
         """Return a port of ours as it is, or None if there is none with that name.
@@ -130,6 +93,11 @@ class Northbound:
         asked = ((SWITCH, switch), (ROUTER, router), (GROUP, group))
         return any(self._index.uuid(table, name) is not None for table, name in asked)
 
+    def switches(self) -> list[str]:
+        """Return the names of our switches."""
+        ours = filter(encoding.is_ours, self._database.rows[SWITCH].values())
+        return [row["name"] for row in ours]
+
     def subnet(self, switch: str, router: str) -> Rows:
         """Return what is there of a subnet: its switch, and the ports between switch and router.
 
@@ -159,8 +127,8 @@ class Northbound:
         Raise Taken if a foreign row has the name of one.
         """
         self._require_connection()
-        found = (self._value(BALANCER, name_of(service, protocol)) for protocol in PROTOCOLS)
-        return frozenset(filter(None, found))
+        names = (name_of(service, protocol) for protocol in PROTOCOLS)
+        return frozenset(filter(None, (self._value(BALANCER, name) for name in names)))
 
     def balanced(self) -> set[str]:
         """Return the Services that have a load balancer of ours, as `namespace/name`."""
@@ -178,9 +146,11 @@ class Northbound:
         """Commit the plan in one transaction, together with others that wait at the same time.
 
         With a ``guard``, commit only if a port's ``dynamic_addresses`` still has that value. Raise
-        Refused with the server's message if it refuses, a guard included, or Disconnected if the
-        outcome is unknown.
+        Refused with the server's message if it refuses, a guard included, Disconnected if the
+        outcome is unknown, TermEnded if another replica leads, or NotReady before ``lead``.
         """
+        if plan and not self._database.guard:
+            raise NotReady("this replica has not begun its term yet")
         if plan:
             await self._batcher.commit(lambda: list(self._ops(plan, guard)))
 
@@ -205,16 +175,10 @@ class Northbound:
         table = schema.TABLE_OF[type(resource)]
         if (name := getattr(resource, "name", None)) is not None:
             return self._index.uuid(table, name)
-        rows = self._database.rows[table].items()
-        return next(
-            (
-                uuid
-                for uuid, row in rows
-                if encoding.is_ours(row)
-                and encoding.read(table, "", row).key[2:] == resource.key[2:]
-            ),
-            None,
-        )
+        rows, key = self._database.rows[table].items(), resource.key[2:]
+        ours = ((uuid, row) for uuid, row in rows if encoding.is_ours(row))
+        same = (uuid for uuid, row in ours if encoding.read(table, "", row).key[2:] == key)
+        return next(same, None)
 
     def _require_connection(self) -> None:
         if not self.connected:

@@ -28,8 +28,8 @@ EVERY = 1.0
 # port. Each has a flow at least for each local port that OVN has installed. A table that was
 # emptied does not stay empty: ovn-controller adds the flows of the next new port.
 TABLES = (0, 65)
-# Seconds that flows must be missing in every look: ovn-controller deletes all flows as it connects,
-# and then installs them again.
+# Seconds that flows must be missing, and not fewer from look to look: ovn-controller deletes all
+# flows as it connects, and then installs them again.
 CONFIRM = 2.0
 # Seconds since a daemon or the bridge was made, while nothing is judged: ovn-controller is
 # installing.
@@ -65,7 +65,7 @@ class Forwarding:
         self._lost_since: float | None = None
         self._flagged: Mapping[str, SwitchPort] = {}
         self._fault = ""
-        self._stale = 0
+        self._stale, self._count = 0, 0
         self.incomplete: tuple[int, ...] = ()
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class Forwarding:
             self._lost_since, self.incomplete = None, ()
         else:
             self._log_fault("")
-            await self._judge(self._incomplete(found))
+            await self._judge(self._missing(found))
         self._keep_flags({name: port for name, port in found.ports.items() if port.flags})
 
     def flags(self, name: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Forwarding:
         await unixctl.call(vswitchd, "bridge/reconnect", self.bridge)
         try:
             async with asyncio.timeout(_BACK):
-                while self._incomplete(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
+                while self._missing(await openflow.look(self._socket)):  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.1)
         except TimeoutError:
             await self._accept_stale()
@@ -129,24 +129,26 @@ class Forwarding:
         self._stale = self._installed() - min(flows[table] for table in TABLES)
         log.warning("ports are marked ovn-installed and have no flows", ports=self._stale)
 
-    def _incomplete(self, found: Look) -> tuple[int, ...]:
-        """Return OVN's tables that have fewer flows than OVN has installed ports."""
+    def _missing(self, found: Look) -> dict[int, int]:
+        """Return how many flows OVN's tables lack to have one for each installed port."""
         installed = self._installed()
         fewest = min(found.flows.get(table, 0) for table in TABLES)
         self._stale = max(0, min(self._stale, installed - fewest))
         wanted = max(installed - self._stale, min(installed, 1))
-        return tuple(table for table in TABLES if found.flows.get(table, 0) < wanted)
+        missing = {table: wanted - found.flows.get(table, 0) for table in TABLES}
+        return {table: count for table, count in missing.items() if count > 0}
 
-    async def _judge(self, incomplete: tuple[int, ...]) -> None:
-        now = asyncio.get_running_loop().time()
-        if not incomplete:
+    async def _judge(self, missing: dict[int, int]) -> None:
+        now, count = asyncio.get_running_loop().time(), sum(missing.values())
+        if not missing:
             self._lost_since, self.incomplete = None, ()
-        elif self._lost_since is None:
+        elif self._lost_since is None or count < self._count:  # being installed
             self._lost_since = now
         elif now - self._lost_since >= CONFIRM and not self.incomplete and await self._settled():
-            self.incomplete = incomplete
-            log.warning("flows of OVN's are gone", bridge=self.bridge, tables=incomplete)
+            self.incomplete = tuple(missing)
+            log.warning("flows of OVN's are gone", bridge=self.bridge, missing=missing)
             self._report_lost()
+        self._count = count
 
     async def _settled(self) -> bool:
         """Return whether bridge and ovn-controller are old enough, and the latter is connected."""

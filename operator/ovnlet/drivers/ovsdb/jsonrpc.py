@@ -1,4 +1,4 @@
-"""JSON-RPC over a unix socket, TCP or TLS, for ovsdb-server and the control sockets of daemons.
+"""JSON-RPC over a unix socket, for ovsdb-server and the control sockets of daemons.
 
 This module cuts the stream into messages and pairs answers with calls. What a method means belongs
 to `replica` and `unixctl`.
@@ -9,7 +9,6 @@ import codecs
 import itertools
 import json
 import re
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -180,33 +179,21 @@ class JsonRpcPeer(asyncio.Protocol):
 
 
 async def connect(
-    remote: str,
+    socket: str,
     name: str,
     notified: Callable[[str, Any], None] = lambda _method, _params: None,
-    tls: ssl.SSLContext | None = None,
 ) -> JsonRpcPeer:
-    """Return a connection to a socket's path, or to `unix:PATH`, `tcp:HOST:PORT`, `ssl:HOST:PORT`.
+    """Return a connection to a unix socket, given by its path or as `unix:PATH`.
 
     Raise Disconnected if it cannot be opened. ``name`` is what error messages call the server.
     """
-    loop = asyncio.get_running_loop()
-    kind, _, where = remote.partition(":")
     try:
-        if kind in ("tcp", "ssl"):
-            host, _, port = where.rpartition(":")
-            # OVN's own clients check the certificate chain, but no host name: OVN's certificates
-            # do not contain it.
-            options: dict[str, Any] = {"ssl": tls, "server_hostname": ""} if kind == "ssl" else {}
-            _, peer = await loop.create_connection(
-                lambda: JsonRpcPeer(name, notified), host.strip("[]"), int(port or 0), **options
-            )
-        else:
-            _, peer = await loop.create_unix_connection(
-                lambda: JsonRpcPeer(name, notified), remote.removeprefix("unix:")
-            )
+        _, peer = await asyncio.get_running_loop().create_unix_connection(
+            lambda: JsonRpcPeer(name, notified), socket.removeprefix("unix:")
+        )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Disconnected(f"cannot connect to {name} at {remote}: {reason}") from error
+        raise Disconnected(f"cannot connect to {name} at {socket}: {reason}") from error
     return peer
 
 

@@ -5,8 +5,6 @@ end. An open one is probed, because nothing else shows that a server behind a un
 """
 
 import asyncio
-import itertools
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,26 +35,19 @@ class Replica:
     are in place. ``reloaded()`` runs after the first dump of each session. Any row may differ then,
     and ``changed`` does not run for them. Both run in the event loop and must not block.
 
-    ``remotes`` are separated by commas and tried in turn. With a ``lock``, each session steals the
-    database's lock of that name from its owner, and every transaction fails once another client has
-    stolen it (RFC 7047, sections 4.1.8 and 5.2.10).
+    ``remote`` is the server's unix socket.
     """
 
-    def __init__(  # noqa: PLR0913 - what a session needs to know
+    def __init__(
         self,
-        remotes: str,
+        remote: str,
         name: str,
         tables: Mapping[str, Sequence[str]],
         *,
         changed: Callable[[Sequence[Change]], None],
         reloaded: Callable[[], None],
-        tls: ssl.SSLContext | None = None,
-        lock: str | None = None,
     ) -> None:
-        self._remotes = itertools.cycle(remotes.split(","))
-        self._name, self._tables, self._tls = name, tables, tls
-        self._lock = lock
-        self._guard: list[Op] = [{"op": "assert", "lock": lock}] if lock else []
+        self._remote, self._name, self._tables = remote, name, tables
         self._changed, self._reloaded = changed, reloaded
         self._columns: dict[str, dict[str, Column]] = {}
         self._peer: JsonRpcPeer | None = None
@@ -91,7 +82,6 @@ class Replica:
         """
         if (peer := self._peer) is None or not self.connected.is_set():
             raise Disconnected(self.fault)
-        ops = [*self._guard, *ops]
         results = await peer.call("transact", [self._name, *ops])
         if not _are_results(results):
             peer.drop()
@@ -99,8 +89,8 @@ class Replica:
         self.last_answer = asyncio.get_running_loop().time()
         for number, result in enumerate(results):
             if result and "error" in result:
-                raise Refused(_error_text(ops[number] if number < len(ops) else {}, result))
-        return [result or {} for result in results[len(self._guard) :]]
+                raise Refused(error_text(ops[number] if number < len(ops) else {}, result))
+        return [result or {} for result in results]
 
     async def run(self) -> None:
         """Open one session after the other. The pause is short again after one that loaded.
@@ -124,7 +114,7 @@ class Replica:
     async def _serve(self) -> None:
         """Run one session from connecting to its loss. It always ends with an exception."""
         self._buffered = []
-        peer = await jsonrpc.connect(next(self._remotes), self._name, self._notified, self._tls)
+        peer = await jsonrpc.connect(self._remote, self._name, self._notified)
         try:
             async with asyncio.timeout(_LOAD_TIMEOUT):
                 await self._load(peer)
@@ -153,8 +143,6 @@ class Replica:
             raise NodeFault(
                 f"{self._name} {schema.get('version')} has no table or column {missing}"
             ) from None
-        if self._lock:
-            await peer.call("steal", [self._lock])
         wanted = {table: {"columns": list(columns)} for table, columns in self._tables.items()}
         dump = await peer.call("monitor_cond", [self._name, None, wanted])
         # Later changes may arrive in the same read as the dump, before this line runs.
@@ -205,7 +193,7 @@ def _are_results(answer: Any) -> bool:
     return isinstance(answer, list) and all(isinstance(each, dict | None) for each in answer)
 
 
-def _error_text(op: Op, result: dict[str, Any]) -> str:
+def error_text(op: Op, result: dict[str, Any]) -> str:
     """Return the server's text. For a `wait` that failed, say what it waited for instead.
 
     The server itself only reports a time-out then.

@@ -1,20 +1,30 @@
 """Group commit for OVSDB: the transactions of many callers, sent as one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
-from ovnlet.drivers.ovsdb.replica import Op, Replica
+from ovnlet.drivers.ovsdb.replica import Op
 
 Build = Callable[[], list[Op]]
 Results = list[dict[str, Any]]
 _Member = tuple[Build, asyncio.Future[Results]]
 log = structlog.get_logger("ovsdb")
+
+
+class Database(Protocol):
+    """What commits a transaction."""
+
+    async def transact(self, ops: Sequence[Op], /) -> Results:
+        """Commit one transaction and return the result of each operation.
+
+        Raise Refused if nothing was committed, Disconnected if the outcome is unknown.
+        """
 
 
 class TransactionBatcher:
@@ -24,7 +34,7 @@ class TransactionBatcher:
     the server refuses a batch, each member is tried again alone, so only the faulty one fails.
     """
 
-    def __init__(self, database: Replica) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: list[_Member] = []
         self._task: asyncio.Task[None] | None = None
@@ -57,8 +67,8 @@ class TransactionBatcher:
         except Refused as refused:
             error = refused
             return len(batch) == 1
-        except Disconnected as disconnected:
-            error = disconnected
+        except OvnletError as ended:
+            error = ended
         except Exception as unforeseen:
             log.exception("unforeseen end of a transaction", members=len(batch))
             error = Disconnected(f"the transaction ended with {unforeseen!r}")

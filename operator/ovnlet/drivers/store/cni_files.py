@@ -1,7 +1,7 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
-Ours are the two names, and configurations of an earlier release under another number. A foreign
-file is never touched.
+Ours are the two names, configurations of an earlier release under another number, and a plugin
+``loopback`` where the node has none: the same executable. A foreign file is never touched.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class CniFiles:
         self._directories, self._plugin, self._socket = directories, plugin, socket
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
-        self.wanted: Network = ABSENT
+        self._composed: Network = ABSENT
 
     async def ready(self) -> None:
         """Return at once: an observation needs nothing first."""
@@ -45,14 +45,23 @@ class CniFiles:
         wanted = []
         if self._directories.plugins:
             content = await asyncio.to_thread(installer.plugin, self._plugin)
-            wanted.append(
-                self._file(self._directories.plugins, installer.PLUGIN, content, _PLUGIN_MODE)
-            )
+            wanted += [
+                self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
+                for name in (installer.PLUGIN, installer.LOOPBACK)
+            ]
         if self._directories.configurations:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
             wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
-        self.wanted, self._asked = frozenset(wanted), seen
+        self._composed, self._asked = frozenset(wanted), seen
+
+    @property
+    def wanted(self) -> Network:
+        """Our files as last composed, without ``loopback`` where the node has one of its own."""
+        where = self._directories.plugins
+        if not where or not installer.has_foreign_loopback(Path(where)):
+            return self._composed
+        return frozenset(each for each in self._composed if each.key[-1] != installer.LOOPBACK)
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
@@ -69,8 +78,8 @@ class CniFiles:
         return await asyncio.to_thread(self._observe, wanted)
 
     async def apply(self, _: CniDirectories, plan: Plan) -> None:
-        """Replace files by a rename, the plugin before its configuration. Raise NodeFault."""
-        for step in sorted(plan, key=lambda step: step.resource.key[-1] != installer.PLUGIN):
+        """Replace files by a rename, the plugins before the configuration. Raise NodeFault."""
+        for step in sorted(plan, key=lambda step: step.resource.key[-1] == installer.CONFLIST):
             file = step.resource
             assert isinstance(file, CniFile)  # noqa: S101 - the only kind of this scope
             path = Path(file.directory) / file.name

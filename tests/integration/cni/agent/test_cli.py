@@ -15,6 +15,7 @@ from integration.cni.agent.node import AgentNode, until
 
 # Made up for this test, and shaped like the token of a service account.
 PLANTED = "eyJhbGciOiJSUzI1NiIsImtpZCI6In.eyJpc3MiOiJwbGFudGVkIiwic3ViIjoic2VjcmV0In0.c2lnbmF0dXJl"
+PLANTED_KEY = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JR0hBZ0VBTUJNR0J5cUdTTTQ5QWdFRw"
 
 
 async def test_all_output_formats_show_the_same(node: AgentNode) -> None:
@@ -106,7 +107,9 @@ async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(
     await node.sh(
         f"mkdir -p /etc/cni/net.d; echo 'token: {PLANTED}' > /etc/cni/net.d/50-other.conf"
     )
+    await node.sh(f"ovs-vsctl set open_vswitch . external_ids:other-vendor={PLANTED_KEY}")
     made = await ovnlet(node, "bundle", str(tmp_path / "bundle.tar.gz"))
+    await node.sh("ovs-vsctl remove open_vswitch . external_ids other-vendor")
     await node.sh("rm /etc/cni/net.d/50-other.conf")
     assert made.exit_code == 0, made
     with tarfile.open(tmp_path / "bundle.tar.gz") as archive:
@@ -126,7 +129,9 @@ async def test_a_bundle_holds_what_is_asked_for_next_and_no_credential(
     assert f"sandboxes/{sandbox.container_id}.eth0.json" in texts
     assert "serving" in texts["log.json"]
     whole = "\n".join(texts.values())
-    assert "(left out)" in texts["net.d/50-other.conf"]
+    assert "net.d/50-other.conf" not in texts
+    assert "50-other.conf" in texts["net.d.json"]
+    assert PLANTED_KEY not in texts["ovsdb.json"]
     assert "(left out)" in texts["log.json"]
     for secret in (PLANTED, PLANTED.partition(".")[2], node.bed.token):
         assert secret not in whole

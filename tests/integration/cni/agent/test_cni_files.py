@@ -13,6 +13,8 @@ from integration.cni.agent.test_metrics import scrape
 pytestmark = pytest.mark.review2
 
 CONFLIST, PLUGIN = f"{CONF}/01-ovnlet.conflist", f"{BIN}/ovnlet"
+LOOPBACK = f"{BIN}/loopback"
+OURS = {"ovnlet", "loopback", "01-ovnlet.conflist"}
 LEFT = 'ovnlet_drift_left_total{kind="CniFile"}'
 WITHIN = 1.0  # seconds
 DIRECTORIES = (f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}")
@@ -27,6 +29,7 @@ BROKEN = {
     "the plugin is removed": f"rm {PLUGIN}",
     "the plugin is overwritten": f"echo broken >{PLUGIN}",
     "the plugin is not executable": f"chmod 644 {PLUGIN}",
+    "our loopback is removed": f"rm {LOOPBACK}",
 }
 
 
@@ -36,12 +39,12 @@ def named(bare: AgentNode) -> Iterator[AgentNode]:
     bed, name = bare.bed, bare.space.role
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     bed.kubectl("create", "-f", "-", stdin=json.dumps(body))
-    bare.space.sh(f"rm -rf {CONF} {PLUGIN}; mkdir -p {CONF} {BIN}")
+    bare.space.sh(f"rm -rf {CONF} {PLUGIN} {LOOPBACK}; mkdir -p {CONF} {BIN}")
     yield bare
     bare.kill()
     bed.kubectl("delete", "node", name)
     bed.kubectl("delete", "events", "--field-selector=involvedObject.kind=Node", "--wait=false")
-    bare.space.sh(f"rm -rf {CONF} {PLUGIN} /run/ovnlet")
+    bare.space.sh(f"rm -rf {CONF} {PLUGIN} {LOOPBACK} /run/ovnlet")
 
 
 def start(node: AgentNode, *flags: str, ready: bool = True) -> None:
@@ -66,7 +69,7 @@ def contents(node: AgentNode) -> dict[str, tuple[int, bytes]]:
     paths = list(configurations.glob("[!.]*.conflist")) if configurations.is_dir() else []
     return {
         path.name: (0, b"") if path.is_symlink() else (path.stat().st_mode, path.read_bytes())
-        for path in (*paths, node.space.path(PLUGIN))
+        for path in (*paths, node.space.path(PLUGIN), node.space.path(LOOPBACK))
         if path.is_symlink() or path.exists()
     }
 
@@ -109,7 +112,7 @@ async def test_what_breaks_is_right_again_within_a_second(named: AgentNode) -> N
     start(named)
     await known(named)
     right = contents(named)
-    assert set(right) == {"ovnlet", "01-ovnlet.conflist"}
+    assert set(right) == OURS
     for what, script in BROKEN.items():
         await named.sh(script)
         await back(named, right, what)
@@ -119,7 +122,7 @@ async def test_what_breaks_is_right_again_within_a_second(named: AgentNode) -> N
 async def test_with_repair_report_an_event_and_a_metric_and_no_write(named: AgentNode) -> None:
     start(named, "--repair=report")
     await known(named)
-    assert set(contents(named)) == {"ovnlet", "01-ovnlet.conflist"}, "start-up installs them"
+    assert set(contents(named)) == OURS, "start-up installs them"
     await named.sh(f"rm {CONFLIST}; echo broken >{PLUGIN}")
     broken = stamps(named)
 
@@ -154,7 +157,7 @@ async def test_nothing_is_written_before_startup_is_over(named: AgentNode) -> No
         await asyncio.sleep(2 * WITHIN)
         assert stamps(named) == gone
     named.wait_ready()
-    assert set(contents(named)) == {"ovnlet", "01-ovnlet.conflist"}
+    assert set(contents(named)) == OURS
 
 
 @pytest.mark.parametrize(

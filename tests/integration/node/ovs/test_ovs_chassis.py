@@ -37,10 +37,11 @@ class Chassis:
     """The loop with the scope of the chassis alone."""
 
     def __init__(self, ovs: Ovs, path: Path, given: dict[str, str]) -> None:
-        self.driver, self.loop = ChassisDriver(ovs), Loop()
+        self.driver, self.loop = ChassisDriver(ovs, lambda _: None), Loop()
         scope = ChassisScope(
             self.driver,
             JsonFile(path),
+            self.loop.passes("chassis"),
             Recorded("chassis"),
             identity=ChassisIdentity("br-int"),
             given=given,

@@ -1,0 +1,219 @@
+"""Settings as flags of a command: their groups in `--help`, their values, and what is wrong.
+
+The settings' own model validates all values at once, so one start names every wrong one.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+_M = TypeVar("_M", bound=BaseModel)
+_FLAGS = "Options"
+# Each setting of the models is in one group.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "This node": ("node_name", "run_dir", "sysctl_dir", "http"),
+    "This replica": ("identity", "namespace", "lease", "lease_seconds", "listen"),
+    "The container runtime": ("cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
+    "Open vSwitch and OVN's chassis": (
+        *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
+        *("ovsdb", "ovn_run_dir"),
+    ),
+    "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
+    "The cluster": (
+        *("kubeconfig", "api_server", "cluster_cidrs", "cluster_router", "join_switch"),
+        *("join_cidr", "cool_down"),
+    ),
+    "Checks and logs": ("repair", "resync", "log_format", "log_level"),
+}
+# What a setting that is text is called in `--help`, and what is allowed, for a message.
+SHAPES: Mapping[str, str] = {
+    "PATH": "an absolute path",
+    "NAME": "lower-case letters, digits, - and ., a letter or digit first and last",
+    "ID": "text without slashes and white space",
+    "LINK": "a link name of at most 15 characters, without slashes and white space",
+    "ADDRESS": "an IPv4 or IPv6 address",
+    "PREFIXES": "prefixes such as 10.16.0.0/16, comma separated, none of them /0",
+    "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
+    "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
+    "URL": "https:// with a host, such as https://192.0.2.1:6443",
+    "ROUTER": "the name of a logical router, not empty",
+}
+_SHAPE_OF: Mapping[str, str] = {
+    **dict.fromkeys(("node_name", "identity", "namespace", "lease", "join_switch"), "NAME"),
+    **dict.fromkeys(("ovn_remote", "ovn_nb"), "REMOTE"),
+    **dict.fromkeys(("cluster_cidrs", "join_cidr"), "PREFIXES"),
+    **dict.fromkeys(("http", "listen"), "HOST:PORT"),
+    **{"bridge": "LINK", "system_id": "ID", "api_server": "URL", "cluster_router": "ROUTER"},
+}
+# Numbers whose bounds are not one range.
+_NUMBERS: Mapping[str, str] = {"mtu": "0, or 1280 to 65535"}
+
+
+class Command(click.Command):
+    """A command whose settings `--help` shows in groups, behind its other options.
+
+    ``examples`` are calls, each with what it is for.
+    """
+
+    def __init__(
+        self, *args: Any, examples: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = dict(examples or {})
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, one below the other."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for call, what in self.examples.items():
+                    formatter.write_text(f"# {what}")
+                    formatter.write(f"{'':{formatter.current_indent}}{call}\n")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of the command, then one section for each group of settings."""
+        group_of = {name: group for group, names in GROUPS.items() for name in names}
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (_FLAGS, *GROUPS)}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                sections[group_of.get(parameter.name or "", _FLAGS)].append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def with_settings(
+    model: type[BaseModel], *others: type[BaseModel]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
+
+    A setting that several models have is one flag. ``--config``, a file for ``model``, is processed
+    before them.
+    """
+    fields: dict[str, FieldInfo] = {}
+    for each in (model, *others):
+        fields = {**each.model_fields, **fields}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for name, field in reversed(fields.items()):
+            default = (
+                ""
+                if field.is_required() or field.default in (None, "")
+                else f" [default: {field.default}]"
+            )
+            command = click.option(
+                _flag(name),
+                name,
+                envvar=f"OVNLET_{name.upper()}",
+                metavar=metavar(name, field),
+                help=f"{field.description}{default}",
+            )(command)
+        return click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            envvar="OVNLET_CONFIG",
+            callback=lambda _context, _parameter, path: _file(model, path),
+            is_eager=True,
+            expose_value=False,
+            help="Read settings from this YAML file; flags and variables OVNLET_<NAME> override it",
+        )(command)
+
+    return decorate
+
+
+def read(given: Mapping[str, Any], model: type[_M]) -> _M:
+    """Return the validated settings of one model; values of others are ignored.
+
+    Raises UsageError that names every wrong setting, its value and what is allowed.
+    """
+    known = {
+        name: value
+        for name, value in given.items()
+        if name in model.model_fields and value is not None
+    }
+    try:
+        return model.model_validate(known)
+    except ValidationError as error:
+        wrong = [f"  {_problem(each, model)}" for each in error.errors()]
+        raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
+
+
+def metavar(name: str, field: FieldInfo) -> str:
+    """Return what stands for a setting's value in `--help`."""
+    match _kind(field.annotation):
+        case tuple(words):
+            return "|".join(words)
+        case "int":
+            return "NUMBER"
+        case "float":
+            return "SECONDS"
+        case "IPvAnyAddress":
+            return "ADDRESS"
+        case _:
+            return _SHAPE_OF.get(name, "PATH")
+
+
+def allowed(name: str, field: FieldInfo) -> str:
+    """Return in words which values a setting may have."""
+    kind = _kind(field.annotation)
+    if isinstance(kind, tuple):
+        return f"{', '.join(kind[:-1])} or {kind[-1]}"
+    if kind in ("int", "float"):
+        bounds = {type(each).__name__: each for each in field.metadata}
+        least, most = bounds["Ge"].ge, bounds["Le"].le
+        return _NUMBERS.get(name, f"{least} to {most}")
+    return SHAPES[metavar(name, field)]
+
+
+def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return what is wrong with a setting, for the person who set it."""
+    name = str(error["loc"][0])
+    may_be = allowed(name, model.model_fields[name])
+    if error["type"] == "missing":
+        return f"{_flag(name)} is missing; allowed: {may_be}"
+    return f"{_flag(name)} is {str(error['input'])!r}; allowed: {may_be}"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _kind(annotation: Any) -> str | tuple[str, ...]:
+    """Return the name of the type in an annotation, or the words of a Literal."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return tuple(map(str, get_args(annotation)))
+    if origin is Annotated:
+        return _kind(get_args(annotation)[0])
+    if origin in (UnionType, Union):
+        return _kind(next(part for part in get_args(annotation) if part is not type(None)))
+    return str(annotation.__name__)
+
+
+def _file(model: type[BaseModel], path: Path | None) -> Path | None:
+    """Read the settings file as defaults for what neither a flag nor the environment sets.
+
+    Raises BadParameter if it is not a YAML mapping of known settings.
+    """
+    if path is None:
+        return None
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise click.BadParameter(f"{path} is not a mapping of settings")
+    known = {str(name).replace("-", "_"): value for name, value in content.items()}
+    if unknown := known.keys() - model.model_fields.keys():
+        raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
+    click.get_current_context().default_map = known
+    return path

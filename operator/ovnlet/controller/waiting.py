@@ -1,0 +1,70 @@
+"""Passes that can do nothing until an address is released, and which of them a release wakes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ovnlet.controller.context import Key
+from ovnlet.core.ipam.pools import IpPool
+
+# One free address serves one pod. A second one tries too, in case the first has gone meanwhile.
+RETRIES_PER_ADDRESS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a pass waits for.
+
+    ``lacks`` are particular addresses and MACs, on any switch. ``pool`` is the name of an IPPool
+    that is used up. ``full`` is whether the switch has no IPv4 address left. A pass that waits for
+    none of these needs another annotation or another object.
+    """
+
+    switch: str
+    lacks: frozenset[str] = frozenset()
+    pool: str = ""
+    full: bool = False
+
+
+class Waiting:
+    """The passes that wait, in the order in which they began to."""
+
+    def __init__(self, pools: Callable[[str], IpPool | None]) -> None:
+        self._pools = pools
+        self._waits: dict[Key, Wait] = {}
+
+    def put(self, key: Key, wait: Wait) -> None:
+        """Note what a pass waits for. A pass that waited before keeps its place."""
+        self._waits[key] = wait
+
+    def drop(self, key: Key) -> None:
+        """Note that a pass does not wait."""
+        self._waits.pop(key, None)
+
+    def woken_by(self, switch: str, words: frozenset[str]) -> list[Key]:
+        """Return the passes to repeat after these addresses of a switch were released.
+
+        An empty ``switch`` is one that is not known.
+        They are all that ask for one of them, and the first two of each pool that has one and of
+        those that wait for any address.
+        """
+        if not words or not self._waits:
+            return []
+        found = [key for key, wait in self._waits.items() if wait.lacks & words]
+        here = {key: wait for key, wait in self._waits.items() if switch in ("", wait.switch)}
+        if any("." in word for word in words):
+            found += _first(key for key, wait in here.items() if wait.full)
+        for name in {wait.pool for wait in here.values()} - {""}:
+            if self._serves(name, words):
+                found += _first(key for key, wait in here.items() if wait.pool == name)
+        return found
+
+    def _serves(self, name: str, words: frozenset[str]) -> bool:
+        """Return whether a pool has one of the addresses."""
+        pool = self._pools(name)
+        addresses = [ip_address(word) for word in words if word.count(":") != 5 or "::" in word]
+        return pool is not None and any(map(pool.holds, addresses))
+
+
+def _first(keys: Iterator[Key]) -> list[Key]:
+    return [key for key, _ in zip(keys, range(RETRIES_PER_ADDRESS), strict=False)]

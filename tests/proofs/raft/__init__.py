@@ -1,0 +1,1 @@
+"""Faults of a clustered northbound database while pods are created, and what they cost."""

@@ -1,0 +1,54 @@
+"""A leader that is stopped until another one leads, and then goes on.
+
+It renews a Lease of 60 s every 12 s. An administrator shortens the Lease while it is stopped, so
+that a successor leads within these 12 s and the former leader still believes in its Lease when it
+goes on. Its successor is stopped at that moment: whatever is written then, the former leader wrote.
+"""
+
+import signal
+import time
+
+from proofs.raft.load import Load
+from proofs.raft.observer import Observer
+from proofs.raft.stage import LEASE, Stage
+from testbed.service import wait_for
+
+PODS, WATCHED = 10, 3.0
+# A controller whose transactions do not check the term: the control.
+UNFENCED = """
+from ovnlet.drivers.northbound import fence
+fence._check = lambda _: {"op": "comment", "comment": ""}
+from ovnlet.__main__ import main
+main()
+"""
+
+
+def wake(stage: Stage, load: Load, observer: Observer, *, fenced: bool) -> int:
+    """Return how many ports the former leader wrote under its successor's term."""
+    stage.stop()
+    stage.start("old", 60, "" if fenced else UNFENCED)
+    stage.leads("old")
+    wait_for(lambda: not load.waiting(), "all pods so far", timeout=60)
+    renewed = stage.lease()["renewTime"]
+    wait_for(lambda: stage.lease()["renewTime"] != renewed, "the Lease renewed", 30, 0.1)
+    stage.send("old", signal.SIGSTOP)
+    stage.bed.api.patch(LEASE, {"spec": {"leaseDurationSeconds": 1}})
+    stage.start("new", 10)
+    stage.leads("new")
+    since = time.monotonic()
+    wait_for(lambda: load.allocated and max(tuple(load.allocated.values())) > since, "a pod", 30)
+    term, _ = observer.term_and_ports("late-")
+    stage.send("new", signal.SIGSTOP)
+    prefix = "late-fenced-" if fenced else "late-unfenced-"
+    for number in range(PODS):
+        load.add(f"{prefix}{number}")
+    stage.send("old", signal.SIGCONT)
+    wrote, ends = 0, time.monotonic() + WATCHED
+    while time.monotonic() < ends:
+        current, ports = observer.term_and_ports(prefix)
+        if current == term:
+            wrote = ports
+    if not fenced:
+        stage.end("old")
+    stage.send("new", signal.SIGCONT)
+    return wrote
