@@ -11,7 +11,9 @@ from ovnlet.core.gateway import GatewayIdentity, parse
 from ovnlet.core.gateway_routing import accepts, routing
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.resources import ABSENT, Network, PolicyRoute
+from ovnlet.core.settings import Settings
 from ovnlet.core.values import address
+from ovnlet.doctor.interference import examine
 from ovnlet.drivers.links.gateway import GatewayLinks
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.reconcile.loop import converge
@@ -92,6 +94,19 @@ async def test_they_are_made_and_iptables_shows_plain_rules_in_front(host: Gatew
     assert "3000:\tfrom fd00:10:20::5 lookup 1001 proto 157" in rules()
     assert "default via 192.0.2.254 dev lan0 proto 157" in run("ip route show table 1001")
     assert "default via 2001:db8::fe dev lan0 proto 157" in run("ip -6 route show table 1001")
+
+
+async def test_the_doctor_names_a_chain_that_drops_until_our_rules_are_there(
+    host: GatewayLinks,
+) -> None:
+    settings = Settings.model_validate({"node_name": "n0", "run_dir": "/nonexistent"})
+
+    def named() -> list[str]:
+        return [found.what for found in examine(settings) if "FORWARD" in found.what]
+
+    assert len(named()) == 2
+    await converge(host, SELF, wanted(host))
+    assert named() == []
 
 
 DAMAGES = {

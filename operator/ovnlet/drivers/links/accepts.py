@@ -21,7 +21,7 @@ from ovnlet.drivers.linux.nft_expressions import (
     rule,
     text,
 )
-from ovnlet.drivers.linux.transport import Request, Socket, attributes
+from ovnlet.drivers.linux.transport import NETFILTER, Request, Socket, attributes
 
 CHAINS = ("INPUT", "FORWARD")
 _COMMENT = b"ovnlet"
@@ -46,6 +46,16 @@ def chains(kernel: Socket) -> frozenset[tuple[str, str]]:
             if messages.name_of(chain) == FILTER and messages.name_of(chain, 3) in CHAINS:
                 found.add((word, messages.name_of(chain, 3)))
     return frozenset(found)
+
+
+def guarded() -> frozenset[str]:
+    """Return the chains that have rules of ours in front, as `family table chain`.
+
+    Raise Refused or OSError.
+    """
+    with Socket(NETFILTER) as kernel:
+        found = [each for each in observe(kernel, ()) if each.first]
+    return frozenset(f"{each.family} {FILTER} {each.chain}" for each in found)
 
 
 def observe(kernel: Socket, wanted: Sequence[Accepts]) -> Iterator[Accepts]:
