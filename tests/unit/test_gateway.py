@@ -279,3 +279,11 @@ def test_every_rule_ends_with_a_verdict_or_acts() -> None:
     ]
     assert all(rule for rule in every)
     assert rules(found, "postrouting")[-1].endswith("ip6 daddr != @subnets6 goto translate")
+
+
+def test_an_address_of_a_gateway_that_no_link_has_is_reported() -> None:
+    spec = {"gatewayType": "centralized", "natOutgoing": True, "enableEcmp": True}
+    found = cluster({**spec, "gatewayNode": "n0:192.0.2.7,n0:2001:db8::9"})
+    host = [HostPrefix(ip_network("192.0.2.0/24"), "eth0", ip_address("192.0.2.7"))]
+    (problem,) = routing(found, {}, host).problems
+    assert "2001:db8::9" in problem

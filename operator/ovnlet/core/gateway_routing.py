@@ -45,7 +45,7 @@ def routing(
     ``pods`` are the addresses of this node's pods by Subnet. A family whose gateway cannot be used
     has neither: packets that leave without translation by the host's default route get no reply.
     """
-    tables, problems = _Tables({}), list[str]()
+    tables, problems = _Tables({}), list(_designated_elsewhere(cluster, host))
     rules: set[PolicyRule] = set()
     for subnet in cluster.subnets:
         if subnet.egress is None:
@@ -67,6 +67,18 @@ def routing(
     return Routing(
         frozenset({*(route for route, _ in tables.routes.values()), *rules}), tuple(problems)
     )
+
+
+def _designated_elsewhere(cluster: Cluster, host: Iterable[HostPrefix]) -> Iterator[str]:
+    """Yield in words the addresses in `gatewayNode` that no link of this node has."""
+    own = {each.address for each in host}
+    for subnet in cluster.subnets:
+        for each in subnet.designated:
+            if each not in own:
+                yield (
+                    f"Subnet {subnet.name}: gatewayNode gives this node the address {each}, which "
+                    "none of its links has: answers to its packets may not arrive"
+                )
 
 
 def _route(table: int, via: Ip, host: Iterable[HostPrefix]) -> PolicyRoute | None:
