@@ -89,7 +89,7 @@ async def test_nothing_is_desired_before_the_cluster_was_seen() -> None:
     assert list(setup.scope.every_key()) == ["gateway"]
     assert setup.scope.missing_inputs("gateway") is None
     assert NftTable() in await setup.reconcile()
-    assert setup.watch.tables == {"ovnlet", "filter"}
+    assert setup.watch.tables == {"ovnlet", "filter", "nat", "mangle"}
 
 
 async def test_the_cluster_is_remembered_over_a_restart() -> None:

@@ -10,7 +10,16 @@ from ovnlet.core.resources import ORDER
 ROOT = Path(__file__).parents[2]
 # Of the node, and the fake is of pods: tests/integration/node has them on a real one.
 UNFAKED = {"Nic", "ChassisId", "Bridge", "Flows", "CniFile"}
-UNFAKED |= {"NftTable", "NftCounter", "NftSet", "NftChain", "Accepts", "PolicyRoute", "PolicyRule"}
+UNFAKED |= {
+    "NftTable",
+    "NftCounter",
+    "NftSet",
+    "NftChain",
+    "Accepts",
+    "PolicyRoute",
+    "PolicyRule",
+    "KubeOvnChains",
+}
 
 
 def _named_in(kind: str, pattern: str) -> bool:

@@ -54,7 +54,7 @@ COUNTED, TUNNELS = "counted", "tunnels"
 KUBE_PROXY = 0x4000
 _BEFORE_SRCNAT, _MANGLE, _FILTER = 95, -150, 0
 _GENEVE, _VXLAN = 6081, 4789
-_TCP, _UDP = PROTOCOLS["TCP"], PROTOCOLS["UDP"]
+_UDP = PROTOCOLS["UDP"]
 _FAMILIES = (4, 6)
 # What is counted of a Subnet: packets from it, and packets to it.
 DIRECTIONS: dict[str, Literal["saddr", "daddr"]] = {"egress": "saddr", "ingress": "daddr"}

@@ -1,6 +1,7 @@
 """Rules and routes of egress gateways, and accepts in chains of iptables, on a real kernel."""
 
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from integration.node.spaces import Bed
 from ovnlet.core.gateway import GatewayIdentity, parse
+from ovnlet.core.gateway_network import tables
 from ovnlet.core.gateway_routing import accepts, routing
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.resources import ABSENT, Network, PolicyRoute
@@ -56,9 +58,9 @@ def host(bed: Bed) -> Iterator[GatewayLinks]:
         run(f"{words} -A FORWARD -s 203.0.113.0/24 -j DROP" if words[2] != "6" else f"{words} -S")
         run(f"{words} -P FORWARD DROP")
         run(f"{words} -P INPUT DROP")
-    tables = Tables()
-    yield GatewayLinks(tables, NodeInterface("n0"))
-    tables.close()
+    kernel = Tables()
+    yield GatewayLinks(kernel, NodeInterface("n0"))
+    kernel.close()
 
 
 def wanted(host: GatewayLinks) -> Network:
@@ -158,3 +160,39 @@ async def test_a_gateway_that_no_link_reaches_is_reported_and_has_no_rules(
     }
     assert len(found.resources) == 2
     assert "2001:db8::fe" in found.problems[0]
+
+
+KUBE_OVN = """
+-t nat -N OVN-KUBE-NODEPORT
+-t nat -N OVN-MASQUERADE
+-t nat -A OVN-MASQUERADE -j MASQUERADE
+-t nat -N OVN-POSTROUTING
+-t nat -A OVN-POSTROUTING -m mark --mark 0x4000/0x4000 -j OVN-MASQUERADE
+-t nat -I POSTROUTING 1 -m comment --comment "kube-ovn postrouting rules" -j OVN-POSTROUTING
+-t nat -A POSTROUTING -s 203.0.113.0/24 -j RETURN
+-t mangle -N OVN-POSTROUTING
+-t mangle -A POSTROUTING -j OVN-POSTROUTING
+"""
+
+
+async def test_chains_that_kube_ovns_agent_left_go_when_our_table_is_there(
+    host: GatewayLinks,
+) -> None:
+    for words in ("iptables-nft", "ip6tables-nft"):
+        for line in KUBE_OVN.strip().splitlines():
+            if words == "iptables-nft" or "-s 203" not in line:
+                subprocess.run([words, *shlex.split(line)], check=True, timeout=20)
+    table = frozenset(tables(CLUSTER))
+    done = [str(step) for step in (await converge(host, SELF, table)).steps]
+    assert sorted(step for step in done if step.startswith("-")) == [
+        "- KubeOvnChains ip mangle",
+        "- KubeOvnChains ip nat",
+        "- KubeOvnChains ip6 mangle",
+        "- KubeOvnChains ip6 nat",
+    ]
+    assert done.index("- KubeOvnChains ip nat") > done.index("+ NftTable ovnlet")
+    left = run("iptables-nft -t nat -S") + run("ip6tables-nft -t nat -S")
+    assert "OVN-" not in (left + run("iptables-nft -t mangle -S")).replace("OVN-KUBE-NODEPORT", "")
+    assert "OVN-KUBE-NODEPORT" in left, "a chain of OVN-Kubernetes is none of kube-ovn-cni"
+    assert "-A POSTROUTING -s 203.0.113.0/24 -j RETURN" in left
+    assert not (await converge(host, SELF, table)).steps

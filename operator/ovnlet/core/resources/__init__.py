@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile
-from ovnlet.core.resources.gateway import Accepts, PolicyRoute, PolicyRule
+from ovnlet.core.resources.gateway import Accepts, KubeOvnChains, PolicyRoute, PolicyRule
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -48,6 +48,7 @@ Resource = (
     | PolicyRoute
     | PolicyRule
     | Accepts
+    | KubeOvnChains
     | NftTable
     | NftCounter
     | NftSet
@@ -98,6 +99,7 @@ ORDER: tuple[type[Resource], ...] = (
     NftSet,
     NftChain,
     Accepts,
+    KubeOvnChains,
     PolicyRoute,
     PolicyRule,
     TbfQdisc,
@@ -124,6 +126,7 @@ __all__ = [
     "Flows",
     "HtbQdisc",
     "Key",
+    "KubeOvnChains",
     "LeafQdisc",
     "Limited",
     "Loopback",

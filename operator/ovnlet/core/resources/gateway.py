@@ -8,6 +8,8 @@ Destination = IPv4Network | IPv6Network
 Key = tuple[object, ...]
 # The table of iptables whose chains may drop what pods send, as nft calls it.
 FILTER = "filter"
+# Those in which kube-ovn-cni makes chains of its own.
+OF_KUBE_OVN = ("nat", "mangle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +84,23 @@ class Accepts:
     @property
     def within(self) -> None:
         """None: nothing that is ours removes the rules."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class KubeOvnChains:
+    """Chains that kube-ovn-cni left in a table of `iptables-nft`. They are never desired."""
+
+    family: str
+    table: str
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        """The family and the table."""
+        return ("kube-ovn chains", self.family, self.table)
+
+    @property
+    def within(self) -> None:
+        """None: nothing that is ours removes them."""
         return None

@@ -14,6 +14,7 @@ from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     ABSENT,
     Accepts,
+    KubeOvnChains,
     Network,
     NftChain,
     NftCounter,
@@ -82,8 +83,8 @@ class GatewayLinks:
             if table := [step for step in plan if isinstance(step.resource, _OF_TABLE)]:
                 self.tables.carry_out(table)
             for step in plan:
-                if isinstance(step.resource, Accepts):
-                    self.tables.accept(step)
+                if isinstance(step.resource, Accepts | KubeOvnChains):
+                    self.tables.change_iptables(step)
             self._route(step for step in routing if step.verb is Verb.ENSURE)
 
     @staticmethod

@@ -12,14 +12,23 @@ from typing import NamedTuple
 
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources import Accepts, Network, NftChain, NftCounter, NftSet, NftTable, Resource
+from ovnlet.core.resources import (
+    Accepts,
+    KubeOvnChains,
+    Network,
+    NftChain,
+    NftCounter,
+    NftSet,
+    NftTable,
+    Resource,
+)
 from ovnlet.core.resources.nft_statements import Rule
 from ovnlet.core.resources.nftables import (
     TABLE,
     Elements,
     Rules,
 )
-from ovnlet.drivers.links import accepts
+from ovnlet.drivers.links import accepts, kube_ovn_chains
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
     Encoded,
@@ -92,7 +101,10 @@ class Tables:
         Rules that are not as ``desired`` has them are only counted. Raise Refused or OSError.
         """
         wanted = [each for each in desired if isinstance(each, Accepts)]
-        return self._own_table(desired) | frozenset(accepts.observe(self._open, wanted))
+        found = self._own_table(desired) | frozenset(accepts.observe(self._open, wanted))
+        if found and desired:  # what another agent left goes when ours is there, not before
+            found |= frozenset(kube_ovn_chains.observe(self._open))
+        return found
 
     def _own_table(self, desired: Network) -> Network:
         tables = list(self._of_table(messages.GETTABLE))
@@ -120,12 +132,16 @@ class Tables:
         except Refused as error:
             raise NodeFault(f"{'; '.join(map(str, steps))}: {error}") from error
 
-    def accept(self, step: Step) -> None:
-        """Carry out a step on our rules in a chain of iptables. Raise NodeFault if refused."""
-        if not isinstance(step.resource, Accepts):
-            raise NodeFault(f"{step}: not for a chain of iptables")
-        removed = step.verb is Verb.REMOVE
-        changes = list(accepts.changes(self._open, step.resource, removed=removed))
+    def change_iptables(self, step: Step) -> None:
+        """Carry out a step on chains of iptables. Raise NodeFault if refused."""
+        match step.resource:
+            case Accepts() as wanted:
+                removed = step.verb is Verb.REMOVE
+                changes = list(accepts.changes(self._open, wanted, removed=removed))
+            case KubeOvnChains() as chains:
+                changes = list(kube_ovn_chains.removal(self._open, chains))
+            case _:
+                raise NodeFault(f"{step}: not for a chain of iptables")
         if not changes:
             return
         try:

@@ -15,7 +15,7 @@ from ovnlet.core.gateway_network import DIRECTIONS, tables
 from ovnlet.core.gateway_routing import Routing, accepts, routing
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.resources import Network
-from ovnlet.core.resources.gateway import FILTER
+from ovnlet.core.resources.gateway import FILTER, OF_KUBE_OVN
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Passes
@@ -133,7 +133,7 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome, and follow the table."""
-        self._watch.follow_tables(self._passes.key(own), frozenset({TABLE, FILTER}))
+        self._watch.follow_tables(self._passes.key(own), frozenset({TABLE, FILTER, *OF_KUBE_OVN}))
         await super().settled(own, outcome)
 
     def _notices(self, routes: Routing) -> Iterator[Notice]:
