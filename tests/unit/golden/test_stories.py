@@ -35,6 +35,7 @@ from ovnlet.core.resources import (
     CompetingRoute,
     DuplicateIfaceId,
     Flows,
+    KubeOvnChains,
     Network,
     Port,
     Resource,
@@ -198,6 +199,8 @@ def added(line: str, wanted: Network) -> Resource:
             )
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
+        case ["KubeOvnChains", family, table]:
+            return KubeOvnChains(family, table, ("OVN-POSTROUTING",))
         case ["Port", bridge, name]:
             return Port(bridge, name, frozenset())
         case _:

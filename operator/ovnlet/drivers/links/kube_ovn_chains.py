@@ -1,7 +1,7 @@
 """Chains that kube-ovn-cni left in tables of `iptables-nft`, and the rules that lead to them.
 
 They translate what our table leaves as it is, until a reboot. A chain is kube-ovn-cni's by its
-name, `OVN-…`. Rules of its own in chains of others (accepts, counters) change nothing and stay.
+name; those of OVN-Kubernetes have others. Rules of its own in chains of others (accepts, counters) change nothing and stay.
 """
 
 import errno
@@ -12,7 +12,10 @@ from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import decode, text
 from ovnlet.drivers.linux.transport import Request, Socket, attributes
 
-_PREFIX = "OVN-"
+_NAMES = frozenset(
+    {"OVN-PREROUTING", "OVN-POSTROUTING", "OVN-OUTPUT", "OVN-MASQUERADE", "OVN-NAT-POLICY"}
+)
+_OF_SUBNET = "OVN-NAT-PSUBNET-"
 _FAMILIES = {"ip": messages.IPV4, "ip6": messages.IPV6}
 _NONE = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 
@@ -24,7 +27,7 @@ def observe(kernel: Socket) -> Iterator[KubeOvnChains]:
         for body in kernel.dump(messages.dump(messages.GETCHAIN, "", "", family), empty=_NONE):
             chain = attributes(body, 4)
             table, name = messages.name_of(chain), messages.name_of(chain, 3)
-            if table in OF_KUBE_OVN and name.startswith(_PREFIX):
+            if table in OF_KUBE_OVN and (name in _NAMES or name.startswith(_OF_SUBNET)):
                 found.setdefault(table, set()).add(name)
         for table, names in sorted(found.items()):
             yield KubeOvnChains(word, table, tuple(sorted(names)))
