@@ -1,7 +1,8 @@
 """Chains that kube-ovn-cni left in tables of `iptables-nft`, and the rules that lead to them.
 
 They translate what our table leaves as it is, until a reboot. A chain is kube-ovn-cni's by its
-name; those of OVN-Kubernetes have others. Rules of its own in chains of others (accepts, counters) change nothing and stay.
+name; those of OVN-Kubernetes have others. Its accepts and counters in chains of others change
+nothing and stay.
 """
 
 import errno
