@@ -87,9 +87,12 @@ class Pod:
         return speak(self.node, self.enter(), address, port)
 
 
-def speak(space: Space, enter: list[str], address: str, port: int = PORT) -> str:
-    """Connect from a space, and return the address that the other end sees."""
-    words = [*enter, "python3", "-c", SPEAK, address, str(port)]
+def speak(space: Space, enter: list[str], address: str, port: int = PORT, *own: str) -> str:
+    """Connect from a space, and return the address that the other end sees.
+
+    ``own`` is the address to connect from, if one is given.
+    """
+    words = [*enter, "python3", "-c", SPEAK, address, str(port), *own]
     return space.result(words, timeout=20).stdout.strip()
 
 

@@ -128,7 +128,7 @@ def _services(f: int) -> list[Condition]:
         Condition(
             "externalTrafficPolicy Local: the pod sees the client",
             f,
-            lambda c: speak(c.outside, [], node_ip(f), node_port("local", f)),
+            lambda c: speak(c.outside, [], node_ip(f), node_port("local", f), OUTSIDE[f]),
             OUTSIDE[f],
             f"nft insert rule inet ovnlet postrouting {_IP[f]} daddr @distributed{f} masquerade",
         ),
@@ -191,11 +191,14 @@ def _segment(cluster: Cluster, name: str, flags: str, family: int) -> str:
 
 
 def _marked(cluster: Cluster, family: int) -> str:
-    """Send a marked datagram to the port of a tunnel; a table of the proof's own sees the mark."""
+    """Send a marked datagram to the port of a tunnel; a table of the proof's own sees the mark.
+
+    It looks before kube-proxy's chain, which takes that mark away.
+    """
     node = cluster.node
     node.sh(
         "nft 'add table inet proof; delete table inet proof; add table inet proof;"
-        " add chain inet proof c { type filter hook postrouting priority 300 ; };"
+        " add chain inet proof c { type filter hook output priority 10 ; };"
         " add rule inet proof c udp dport 6081 meta mark 0x4000 counter'"
     )
     node.run(["python3", "-c", MARKED, OUTSIDE[family]])

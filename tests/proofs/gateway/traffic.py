@@ -17,11 +17,12 @@ with socket.create_server((host, int(sys.argv[2])), family=family, backlog=64) a
         link, peer = server.accept()
         threading.Thread(target=serve, args=(link, peer[0]), daemon=True).start()
 """
-# Prints the address that the other end sees, or nothing.
+# Prints the address that the other end sees, or nothing. A source address may be given.
 SPEAK = """
 import socket, sys
+own = (sys.argv[3], 0) if len(sys.argv) > 3 else None
 try:
-    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1) as link:
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), 1, own) as link:
         print(link.recv(64, socket.MSG_WAITALL).decode())
 except OSError:
     pass

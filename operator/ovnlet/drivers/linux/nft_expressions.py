@@ -125,12 +125,9 @@ def _(statement: nft.InSet) -> Encoded:
 
 @_expressions.register
 def _(statement: nft.OriginalInSet) -> Encoded:
+    # The rule ends where the connection is of the other family.
     key = _DST_IP if statement.family == 4 else _DST_IP6
-    return (
-        *_of_family(statement.family),
-        _ct(key, _REGISTER, original=True),
-        _look_up(statement.name, statement.absent),
-    )
+    return (_ct(key, _REGISTER, original=True), _look_up(statement.name, statement.absent))
 
 
 @_expressions.register
