@@ -6,6 +6,8 @@ export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos gateway drift drift-rest soak e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench controller-bench qos drift drift-rest soak raft e2e-install image docs format clean
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift restart drift-rest soak e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak raft e2e-install image docs format clean
 
 help:  ## list the targets
@@ -67,6 +69,9 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
 
+controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
+qos: setup $(if $(KERNEL),kernel)  ## limits by annotation, measured with traffic: build/qos.json; KERNEL=1 build/qos-kernel.json
+	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).qos
 controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
 	@cd tests && ../$(BIN)/python -m proofs.controller
 
@@ -81,6 +86,11 @@ gateway: setup  ## the node as a gateway by traffic, each condition broken and r
 
 drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
 	@cd tests && ../$(BIN)/python -m proofs.drift
+drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
+	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)
+
+restart: setup kernel  ## restart Open vSwitch under traffic, with and without an agent, on the kernel datapath: build/restart.json
+	@cd tests && ../$(BIN)/python -m proofs.kernel.restart $(if $(ROUNDS),--rounds $(ROUNDS))
 
 drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and sequences
 	@cd tests && ../$(BIN)/python -m proofs.drift --once

@@ -7,17 +7,21 @@ import json
 import os
 import sys
 
-from testbed import clean, deploy, layout, progress
+from testbed import clean, deploy, guest, layout, progress
 from testbed.bed import Bed
 from testbed.inventory import inventory
 from testbed.machine import machine
 from testbed.service import BedError
 from testbed.space import CLEAN
+from testbed.virtual_node import VirtualNode
 
 
 def up(options: argparse.Namespace) -> None:
     """Bring a bed up and print how to reach its API server."""
-    bed = Bed.up(options.name, nodes=options.nodes, parts=options.parts.split(","))
+    if options.kernel:
+        bed = guest.up(options.name)
+    else:
+        bed = Bed.up(options.name, nodes=options.nodes, parts=options.parts.split(","))
     if bed.parts & layout.CONTROL_PARTS:
         print(f"export KUBECONFIG={bed.kubeconfig}")
 
@@ -29,11 +33,21 @@ def down(options: argparse.Namespace) -> None:
 
 def shell(options: argparse.Namespace) -> None:
     """Become a shell in a space."""
-    _enter(options, [os.environ.get("SHELL", "/bin/sh")])
+    space = Bed.attach(options.name).space(options.node)
+    if isinstance(space, VirtualNode):
+        space.shell()
+    else:
+        _enter(options, [os.environ.get("SHELL", "/bin/sh")])
 
 
 def execute(options: argparse.Namespace) -> None:
-    """Become a command in a space."""
+    """Become a command in a space; in a virtual machine, run it and exit with its status."""
+    space = Bed.attach(options.name).space(options.node)
+    if isinstance(space, VirtualNode):
+        done = space.result(options.command)
+        print(done.stdout, end="")
+        print(done.stderr, end="", file=sys.stderr)
+        raise SystemExit(done.returncode)
     _enter(options, options.command)
 
 
@@ -94,6 +108,9 @@ def main() -> None:
         return made
 
     making = verb("up", up, "bring a bed up")
+    making.add_argument(
+        "--kernel", action="store_true", help="one node, which is a virtual machine"
+    )
     making.add_argument("--nodes", type=int, default=1, choices=(1, 2))
     making.add_argument(
         "--parts", default=",".join(sorted(layout.ALL_PARTS)), help="default: %(default)s"

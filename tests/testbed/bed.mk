@@ -9,8 +9,9 @@ TESTBED = PYTHONPATH=tests $(BIN)/python -m testbed
 packages:  ## install the Debian packages of the test bed
 	PYTHONPATH=tests $(PYTHON) -m testbed.packages
 
-bed: .venv packages  ## bring a bed up: BED=name NODES=1|2 PARTS=...
-	$(TESTBED) up $(BED) --nodes $(NODES) $(if $(PARTS),--parts $(PARTS))
+bed: .venv packages $(if $(KERNEL),kernel)  ## bring a bed up: BED=name NODES=1|2 PARTS=...; KERNEL=1 a virtual machine
+	$(TESTBED) up $(BED) $(if $(KERNEL),--kernel,--nodes $(NODES) $(if $(PARTS),--parts $(PARTS)))
+	$(if $(KERNEL),@$(TESTBED) shell $(BED))
 
 bed-image: .venv  ## build ovnlet's image, import it in a bed and print how to install it: BED=name
 	@$(TESTBED) image $(BED)

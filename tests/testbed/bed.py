@@ -20,6 +20,7 @@ from testbed.node import Node
 from testbed.processes import start_time
 from testbed.service import BedError
 from testbed.space import CLEAN, Space
+from testbed.virtual_node import VirtualNode
 
 UNRECORDED_TIMEOUT = 3.0  # seconds for which a bed's directory may be without its bed.json
 
@@ -83,6 +84,8 @@ class Bed:
         if (bed.directory / layout.CONTROL / "space.json").exists():
             bed.control = Space.load(name, layout.CONTROL)
         bed.nodes = [Node.load(name, f"n{index}") for index in range(bed.node_count)]
+        if (bed.directory / "n0" / layout.BOOTED).exists():
+            bed.nodes[0] = VirtualNode.of(bed.nodes[0])
         return bed
 
     @classmethod

@@ -90,9 +90,11 @@ def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
     reference = load(bed, project)
     of = suitable(bed)
     bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
-    wait_for(lambda: all_ready(bed), "nodes Ready", timeout=90, every=0.2)
+    seconds = round(60 * max(node.patience for node in bed.nodes))
+    wait_for(lambda: all_ready(bed), "nodes Ready", timeout=1.5 * seconds, every=0.2)
+    words = ("-n", NAMESPACE, "rollout", "status", f"--timeout={seconds}s")
     for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
-        bed.kubectl("-n", NAMESPACE, "rollout", "status", workload, "--timeout=60s", timeout=70)
+        bed.kubectl(*words, workload, timeout=seconds + 10)
     return reference
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import selectors
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,17 @@ from typing import Literal
 from testbed import cache, progress
 from testbed.apt import Archive
 
-SUITE, NEWEST = "trixie", "linux-image-amd64"
+# Debian's own kernel, the one for clouds, and the newest that it offers: suite and package.
+STOCK = "stock"
+KINDS = {
+    STOCK: ("trixie", "linux-image-amd64"),
+    "cloud": ("trixie", "linux-image-cloud-amd64"),
+    "backports": ("trixie-backports", "linux-image-amd64"),
+}
+MODULES = (
+    *("openvswitch", "geneve", "vxlan", "veth", "tun", "nf_conntrack", "nf_tables", "overlay"),
+    *("act_police", "cls_matchall", "sch_htb", "sch_tbf", "sch_netem", "sch_ingress"),
+)
 PREFIX = "linux-image-"
 Accelerator = Literal["kvm", "emulation"]
 # A kernel without a root file system prints the first and panics; then KVM can run a guest here.
@@ -38,21 +49,32 @@ class Kernel:
         return self.directory / "boot" / f"vmlinuz-{self.version}"
 
 
-def stock() -> Kernel:
-    """Return the newest kernel in the cache, or else fetch the one that Debian has now.
+def stock(kind: str = "") -> Kernel:
+    """Return the newest kernel of a kind in the cache, or else fetch the one that Debian has now.
 
-    SystemExit if the machine is not amd64.
+    Without a kind OVNLET_KERNEL names it, or it is Debian's own. SystemExit if the machine is not
+    amd64, or the kind is unknown.
     """
     if platform.machine() != "x86_64":
         raise SystemExit(
             f"the kernel floor boots an amd64 kernel; this machine is {platform.machine()}"
         )
-    folder = cache.subdirectory("kernel")
+    chosen = kind or os.environ.get("OVNLET_KERNEL") or STOCK
+    if chosen not in KINDS:
+        raise SystemExit(f"no such kernel: {chosen}; known: {', '.join(KINDS)}")
+    folder = cache.subdirectory("kernel" if chosen == STOCK else f"kernel-{chosen}")
     if not (found := _complete(folder)):
         with cache.locked(folder):
             if not (found := _complete(folder)):
-                found = [_fetch(folder)]
+                found = [_fetch(folder, *KINDS[chosen])]
     return found[-1]
+
+
+def lacks(kernel: Kernel) -> list[str]:
+    """Return the modules that ovnlet and its tests use and that this kernel does not have."""
+    tree = kernel.directory / "lib" / "modules" / kernel.version
+    text = (tree / "modules.dep").read_text() + (tree / "modules.builtin").read_text()
+    return [name for name in MODULES if f"/{name}.ko" not in text]
 
 
 def _complete(folder: Path) -> list[Kernel]:
@@ -60,13 +82,15 @@ def _complete(folder: Path) -> list[Kernel]:
     return [Kernel(path) for path in paths if Kernel(path).image.exists()]
 
 
-def _fetch(folder: Path) -> Kernel:
-    with cache.scratch(folder) as scratch, progress.step("fetch a stock Debian kernel"):
+def _fetch(folder: Path, suite: str, newest: str) -> Kernel:
+    with cache.scratch(folder) as scratch, progress.step(f"fetch {newest} of {suite}"):
         (scratch / "apt").mkdir()
-        archive = Archive(scratch / "apt", SUITE)
-        (package,) = [name for name in archive.depends(NEWEST) if name.startswith(PREFIX)]
+        archive = Archive(scratch / "apt", suite)
+        (package,) = [name for name in archive.depends(newest) if name.startswith(PREFIX)]
         version, tree = package.removeprefix(PREFIX), scratch / package
-        archive.unpack([package], tree)
+        # Newer versions have their modules, and some the image itself, in packages of their own.
+        parts = [name for name in archive.depends(package) if name.endswith(version)]
+        archive.unpack([package, *parts], tree)
         (tree / "lib").symlink_to("usr/lib")
         progress.run(["depmod", "-b", tree, version])
         return Kernel(tree.rename(folder / version))
@@ -113,5 +137,15 @@ def _starts(qemu: subprocess.Popen[bytes]) -> bool:
     return True
 
 
+def main() -> None:
+    """Print the kernel's image; with `--lacks`, a line for each kind and what it lacks."""
+    if "--lacks" in sys.argv:
+        for kind in KINDS:
+            kernel = stock(kind)
+            print(f"{kind}: {kernel.version}, lacks {', '.join(lacks(kernel)) or 'nothing'}")
+    else:
+        print(stock().image)
+
+
 if __name__ == "__main__":
-    print(stock().image)
+    main()

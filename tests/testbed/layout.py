@@ -26,6 +26,7 @@ PODS = "10.16.0.0/16,fd00:10:16::/64"
 ETCD, APISERVER, MANAGER, SCHEDULER = "etcd", "apiserver", "controller-manager", "scheduler"
 OVS, OVN, KUBELET, PROXY, ASSIGN = "ovs", "ovn", "kubelet", "proxy", "assign"
 CENTRAL = "central"  # OVN's databases and northd; `ovn` includes it
+BOOTED = "booted"  # a file of a node whose virtual machine has booted
 RAFT = "raft"  # OVN's databases as a cluster of three members, instead of `central`
 BARE = "bare"  # an empty space for a node, in which a virtual machine brings its own programs
 CONTROL_PARTS = frozenset({ETCD, APISERVER, MANAGER, SCHEDULER, CENTRAL, RAFT})

@@ -10,6 +10,7 @@ class Node(Space):
     """A node, named n0, n1, ... in its bed and in the cluster."""
 
     __slots__ = ()
+    patience = 1.0  # factor of the times for which its programs are waited
 
     @property
     def index(self) -> int:

@@ -240,15 +240,21 @@ class Space:
         done.check_returncode()
         pid = host_pid(self.pid, int(done.stdout))
         service = Service(name, pid, start_time(pid), log)
+        self.record(service, argv, env, network=network)
+        return service
+
+    def record(
+        self, service: Service, argv: Words, env: Mapping[str, str], *, network: bool = True
+    ) -> None:
+        """Write down how a service was started, so that another process finds it by its name."""
         record = {
-            "pid": pid,
+            "pid": service.pid,
             "began": service.began,
             "argv": list(map(str, argv)),
             "env": dict(env),
             "network": network,
         }
-        (self.directory / f"{name}.service").write_text(json.dumps(record))
-        return service
+        (self.directory / f"{service.name}.service").write_text(json.dumps(record))
 
     def service(self, name: str) -> Service:
         """Return a service by its name, whichever process started it."""

@@ -37,7 +37,8 @@ def start_ovsdb(space: Space) -> Service:
             *CONSOLE,
         ],
     )
-    service.wait_ready(space.path("/run/openvswitch/db.sock").exists)
+    socket = DB.removeprefix("unix:")
+    service.wait_ready(lambda: space.result(["test", "-e", socket]).returncode == 0)
     return service
 
 

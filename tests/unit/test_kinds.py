@@ -9,7 +9,7 @@ from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
 # Of the node, and the fake is of pods: tests/integration/node has them on a real one.
-UNFAKED = {"Nic", "ChassisId", "Bridge", "Flows", "CniFile"}
+UNFAKED = {"Nic", "ChassisId", "Bridge", "Flows", "CniFile", "CniSocket"}
 UNFAKED |= {
     "NftTable",
     "NftCounter",

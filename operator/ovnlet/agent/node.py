@@ -34,8 +34,8 @@ class Subscriber:
     ``annotated`` gets the Node's annotations and the addresses as which it speaks to pods, none
     where that is the address of its interface; ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known; ``gateway`` the texts of ``core.gateway``, once Subnets,
-    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; and ``tunnel`` the
-    addresses that the Node declares for its tunnels.
+    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; ``tunnel`` the
+    addresses that the Node declares for its tunnels; and ``seen`` the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
@@ -43,6 +43,7 @@ class Subscriber:
     gateway: Callable[[Mapping[str, str]], None]
     edited: Callable[[str], None]
     tunnel: Callable[[tuple[str, ...]], None]
+    seen: Callable[[OwnNode], None] = lambda _: None
 
 
 class ClusterView:
@@ -95,6 +96,17 @@ class ClusterView:
         """Return whether all Subnets are known and none has this name."""
         return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
 
+    def serves(self, provider: str) -> bool:
+        """Return whether a Subnet has this provider, or may have it while not all are known.
+
+        A provider with a third part, such as `n1.default.ovn.net2`, is one of several interfaces
+        in the network without it.
+        """
+        if not self.subnets.complete.is_set():
+            return True
+        known = {str(each.spec.get("provider") or "ovn") for each in self.subnets}
+        return provider in known or provider.rpartition(".")[0] in known
+
     def _refused(self, why: str) -> None:
         """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
         if (node := self.own_node()) is not None:
@@ -114,6 +126,7 @@ class ClusterView:
         if node is not None and self._subscriber is not None:
             speaks_as = node.internal if self._settings.chassis == "observe" else ()
             self._subscriber.annotated(node.annotations, speaks_as)
+            self._subscriber.seen(node)
             declared = declared_tunnel(self._settings, node.annotations, node.internal)
             self._subscriber.tunnel(declared)
 

@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import pytest_asyncio
 
-from integration.kernel import guest
-from integration.kernel.guest import Booted
 from integration.kernel.node import GuestNode
+from testbed import guest, progress
 from testbed import kernel as stock
-from testbed import progress
 from testbed.assign import NETWORK
 from testbed.bed import Bed
+from testbed.guest import Booted
 from testbed.service import wait_for
 
 NAME = os.environ.get("OVNLET_KERNEL_BED", "floor-kernel")  # two checkouts at once need two names

@@ -44,7 +44,7 @@ class Pair:
         return (self.peer, self.limited) if direction == "ingress" else (self.limited, self.peer)
 
     async def rate(self, direction: Direction, *words: str) -> Rate:
-        """Measure what arrives, with these options of `integration.kernel.traffic`."""
+        """Measure what arrives, with these options of `proofs.kernel.traffic`."""
         sender, receiver = self.ends(direction)
         found = await self.node.measure(
             "rate", sender.container_id, receiver.container_id, receiver.pod.v4, *words

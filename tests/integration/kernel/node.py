@@ -6,55 +6,22 @@ It is the CNI floor's node, except that its programs run in the guest.
 from __future__ import annotations
 
 import json
-import shlex
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Outcome
-from integration.kernel import guest
 from ovnlet_cni.errors import Code
+from testbed import guest
 from testbed.assign import DOMAIN
 from testbed.bed import Bed
-from testbed.service import BedError, Service, wait_for
+from testbed.service import Service
+from testbed.virtual_node import START_TIMEOUT, VirtualNode
 
-T = TypeVar("T")
-# Seconds for a start: an emulated interpreter imports the agent in 16 s on an idle machine.
-START_TIMEOUT, ADD_ATTEMPTS = 150.0, 4
-
-
-@dataclass(frozen=True, slots=True)
-class GuestService(Service):
-    """A process of the guest, known by its PID there."""
-
-    bed: Bed
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs and is no zombie."""
-        return self._signal("0")
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, unless the process has ended."""
-        self._signal(str(int(number)))
-
-    def wait_ready(self, look: Callable[[], T | None], timeout: float = START_TIMEOUT) -> T:
-        """Wait until ``look`` answers true, as `Service.wait_ready` does.
-
-        The process is only looked at after a timeout: that takes a command in the guest.
-        """
-        try:
-            return wait_for(look, f"{self.name} ready", timeout, every=0.2)
-        except BedError as error:
-            raise BedError(f"{error}; alive: {self.alive}\n{self.tail()}") from error
-
-    def _signal(self, number: str) -> bool:
-        state = f"[ $(cut -d' ' -f3 /proc/{self.pid}/stat) != Z ] && kill -{number} {self.pid}"
-        return guest.run(self.bed, f"{{ {state}; }} 2>/dev/null && echo y || echo n") == "y\n"
+ADD_ATTEMPTS = 4
 
 
 @dataclass(slots=True)
@@ -83,13 +50,8 @@ class GuestNode(AgentNode):
             "--resync=3600",
         ]
         words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
-        env = f"env PYTHONPATH={guest.PYTHONPATH}"
-        pid = int(
-            guest.run(
-                self.bed, f"setsid {env} {shlex.join(words)} </dev/null >>{log} 2>&1 & echo $!"
-            )
-        )
-        self.agent = GuestService("agent", pid, 1, log, self.bed)
+        node = VirtualNode.of(self.space)
+        self.agent = node.spawn("agent", words, env={"PYTHONPATH": guest.PYTHONPATH})
         if ready:
             self.wait_ready()
         return self.agent
@@ -133,6 +95,6 @@ class GuestNode(AgentNode):
         await until(look, what, within)
 
     async def measure(self, *words: str) -> dict[str, Any]:
-        """Run one measurement of integration.kernel.traffic and return its result."""
-        argv = [sys.executable, "-m", "integration.kernel.traffic", *words]
+        """Run one measurement of proofs.kernel.traffic and return its result."""
+        argv = [sys.executable, "-m", "proofs.kernel.traffic", *words]
         return dict(json.loads(await self.run("env", f"PYTHONPATH={guest.PYTHONPATH}", *argv)))

@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from integration.kernel import guest
 from integration.kernel.conftest import EVIDENCE
 from integration.kernel.node import GuestNode
+from testbed import guest
 
 pytestmark = pytest.mark.whole
 

@@ -3,10 +3,11 @@
 import pytest
 
 from integration.cni.agent.pods import Sandbox
-from integration.kernel import conftest, guest, limits
-from integration.kernel.guest import Booted
+from integration.kernel import conftest, limits
 from integration.kernel.limits import Pair
 from integration.kernel.node import GuestNode
+from testbed import guest
+from testbed.guest import Booted
 
 pytestmark = pytest.mark.whole
 

@@ -19,6 +19,7 @@ from proofs.drift.trials import candidates, item, pair_name
 from testbed import progress
 
 CONTROL_WAIT = 8.0  # seconds; the slowest repair of class event takes a tenth of it
+PATIENT = 2.0  # on a slower node it is at most that many times as long
 START_SECONDS = 60
 Named = tuple[str, tuple[Fault, ...]]
 
@@ -70,7 +71,7 @@ def _batch(
     env.remove_agent()
     for _, target, faults in faulted:
         env.exec_agent.ask("tools", tools=item(target, *faults)["tools"])
-    time.sleep(CONTROL_WAIT)
+    time.sleep(CONTROL_WAIT * min(env.patience, PATIENT))
     broken = {}
     for name, target, faults in faulted:
         allow_extra = any(fault.allow_extra for fault in faults)
@@ -94,7 +95,7 @@ def verify_agent_start(
     env.restore_agent()
     since = time.monotonic()
     items = [item(target, *faults) | {"tools": [], "since": since} for _, target, faults in faulted]
-    results = env.exec_agent.ask("trial", items=items, timeout=START_SECONDS)["results"]
+    results = env.watch(items, START_SECONDS)
     for _, target, faults in faulted:
         env.exec_agent.ask(
             "tools", tools=[line for fault in faults for line in fault.cleanup(target)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from kit.report import BUILD
 from proofs.drift import faults, sentinels
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.node_facts import NODE
-from proofs.drift.observe import Facts, Target
+from proofs.drift.observe import HOLD, Facts, Target
 from proofs.drift.pods import pod_body, target_of
 from testbed import deploy
 from testbed.bed import Bed
@@ -50,6 +50,10 @@ class Environment:
     reference: Inventory = field(default_factory=dict)
     baseline: dict[str, Facts] = field(default_factory=dict)
     unreachable: set[str] = field(default_factory=set)
+    patience: float = 1.0  # factor of all times for which a slower node is waited
+    datapath: str = "netdev"
+    kubelet: bool = True
+    floor_ms: float | None = None  # before the last trial, where times are judged by it
 
     @property
     def sentinel_pod(self) -> Target:
@@ -85,15 +89,19 @@ class Environment:
         """Continue and restart every service that an interrupted check may have stopped or
         frozen.
         """
-        node, plane, control = self.bed.node(), self.bed.control_plane, self.bed.control
-        for name in SERVICES:
+        self._restore_services(SERVICES)
+        plane, control = self.bed.control_plane, self.bed.control
+        if control and not control.service("kube-apiserver").alive:
+            service = plane.start_apiserver(service_accounts=True)
+            service.wait_ready(lambda: plane.answers(self.bed.api_url), timeout=60)
+
+    def _restore_services(self, names: Sequence[str]) -> None:
+        node = self.bed.node()
+        for name in names:
             service = node.service(name)
             service.send(signal.SIGCONT)
             if not service.alive:
                 node.restart(name)
-        if control and not control.service("kube-apiserver").alive:
-            service = plane.start_apiserver(service_accounts=True)
-            service.wait_ready(lambda: plane.answers(self.bed.api_url), timeout=60)
 
     def _recreate_pods(self) -> None:
         """Recreate pods that a check deleted.
@@ -130,7 +138,10 @@ class Environment:
         any.
         """
         asked = self.exec_agent.ask(
-            "traffic", targets=_as_json(targets), addresses=faults.GATEWAYS, timeout=timeout
+            "traffic",
+            targets=_as_json(targets),
+            addresses=faults.GATEWAYS,
+            timeout=timeout * self.patience,
         )
         return dict(asked["unreachable"])
 
@@ -164,7 +175,12 @@ class Environment:
         Its times are in ms after ``since``.
         """
         item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
-        return dict(self.exec_agent.ask("trial", items=[item], timeout=timeout)["results"][0])
+        return self.watch([item], timeout)[0]
+
+    def watch(self, items: Sequence[Mapping[str, Any]], timeout: float) -> list[dict[str, Any]]:
+        """Break pods, if the items have tools, and observe them until all are right."""
+        hold, within = HOLD * self.patience, timeout * self.patience
+        return list(self.exec_agent.ask("trial", items=items, timeout=within, hold=hold)["results"])
 
     def names(self) -> set[str]:
         """Return the names of all interfaces in OVSDB, as a foreign client reads them."""
@@ -188,7 +204,7 @@ class Environment:
                 wait_for(
                     lambda: not compare(self.reference, self.sentinels()),
                     "the sentinels to be unchanged",
-                    timeout,
+                    timeout * self.patience,
                     every=0.3,
                 )
                 left = []
@@ -235,7 +251,7 @@ class Environment:
 
     def create_sentinels(self, *, pods: bool = True) -> None:
         """Create all sentinels and record them as the reference."""
-        self.tools(sentinels.IN_KERNEL + sentinels.IN_OVS)
+        self.tools(sentinels.IN_KERNEL + sentinels.in_ovs(self.datapath))
         self.create_scratch_space()
         if pods:
             self.tools(sentinels.in_pod(self.sentinel_pod.netns))
@@ -262,7 +278,7 @@ class Environment:
 
         That loss is not ovnlet's doing.
         """
-        self.tools(sentinels.IN_OVS)
+        self.tools(sentinels.in_ovs(self.datapath))
         self.create_scratch_space()
 
     def create_scratch_space(self) -> None:
@@ -270,7 +286,7 @@ class Environment:
         self.tools(
             [
                 f"ovs-vsctl --may-exist add-br {faults.OTHER_BRIDGE}".split(),
-                f"ovs-vsctl set bridge {faults.OTHER_BRIDGE} datapath_type=netdev".split(),
+                f"ovs-vsctl set bridge {faults.OTHER_BRIDGE} datapath_type={self.datapath}".split(),
                 ["sh", "-c", f"ip netns add {faults.OTHER_NETNS} 2>/dev/null || :"],
             ]
         )

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import IO, Any
 
-from proofs.drift import cni, notifications, sentinels
+from proofs.drift import cni, floor, notifications, reach, sentinels
 from proofs.drift.node_facts import NODE, observe_node
 from proofs.drift.observe import (
     PENDING_DELETES,
@@ -31,11 +34,11 @@ from proofs.drift.observe import (
     observe,
 )
 from proofs.drift.rows import Rows
+from proofs.kernel import outage, sandboxes
 
 IDLE = 0.01
 MAX_EVENTS = 20_000  # kept until the next request for them
 TOOL_SECONDS = 60
-RATES = "rates"
 Request = dict[str, Any]
 
 
@@ -81,8 +84,10 @@ class ExecAgent:
         for item in request["items"]:
             answers = [_run(argv) for argv in item["tools"]]
             exits.append(answers)
-            since = item.get("since") or time.monotonic()
-            trials.append(Trial(_target(item["target"]), item["allow_extra"], since))
+            since = time.monotonic() - item.get("ago", 0)
+            trials.append(
+                Trial(_target(item["target"]), item["allow_extra"], since, hold=request["hold"])
+            )
         self._settle()
         self._watch(trials, time.monotonic() + request["timeout"])
         return {
@@ -123,13 +128,13 @@ class ExecAgent:
         """
         targets = {target.pod: target for target in _targets(request)}
         unreachable = {
-            pod: [*request["addresses"], *[RATES] * target.limited]
+            pod: [*request["addresses"], *[reach.RATES] * target.limited]
             for pod, target in targets.items()
         }
         began = time.monotonic()
         while any(unreachable.values()) and time.monotonic() - began < request["timeout"]:
             unreachable = {
-                pod: [w for w in left if not _is_met(targets[pod], w)]
+                pod: [w for w in left if not reach.is_met(targets[pod], w)]
                 for pod, left in unreachable.items()
             }
         return {
@@ -139,8 +144,20 @@ class ExecAgent:
 
     def check(self, request: Request) -> Request:
         """Run CNI CHECK through the installed plugin. Return the error of each pod that fails."""
-        errors = {target.pod: cni.check(target) for target in _targets(request)}
+        errors = {target.pod: _check(target) for target in _targets(request)}
         return {"failed": {pod: words for pod, words in errors.items() if words}}
+
+    def attach(self, request: Request) -> Request:
+        """Make a sandbox for each pod and call ADD, as a runtime does. Return their targets."""
+        return {"targets": [asdict(sandboxes.attach(pod)) for pod in request["pods"]]}
+
+    def outage(self, request: Request) -> Request:
+        """Restart something under traffic, and return what each flow lost."""
+        return outage.measure(request)
+
+    def floor(self, request: Request) -> Request:
+        """Return the times in ms of the least that a repair can cost on this node."""
+        return floor.measure(request["bridge"], request["rounds"])
 
     def sentinels(self, request: Request) -> Request:
         """Return the inventory of the sentinels."""
@@ -206,32 +223,8 @@ def _run(argv: list[str]) -> Request:
     }
 
 
-def _is_met(target: Target, expected: str) -> bool:
-    return _limited(target) if expected == RATES else _ping(target.netns, expected)
-
-
-def _limited(target: Target) -> bool:
-    """Return whether `tc` shows the pod's rates in both directions. It has a decoder of its own."""
-    in_netns = ["nsenter", f"--net={target.netns}"]
-    expectations = (
-        (
-            f" ceil {target.ingress}Mbit ",
-            ["tc", "-s", "class", "show", "dev", target.port, "classid", "1:1"],
-        ),
-        (
-            f" rate {target.egress}Mbit ",
-            [*in_netns, "tc", "-s", "qdisc", "show", "dev", target.ifname, "root"],
-        ),
-    )
-    return all(
-        word in subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-        for word, argv in expectations
-    )
-
-
-def _ping(netns: str, address: str) -> bool:
-    words = ["nsenter", f"--net={netns}", "ping", "-n", "-c1", "-W0.3", address]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+def _check(target: Target) -> str:
+    return sandboxes.check(target) if sandboxes.is_known(target) else cni.check(target)
 
 
 def main() -> None:
@@ -243,26 +236,42 @@ def main() -> None:
         "trial": agent.trial,
         "traffic": agent.traffic,
         "check": agent.check,
+        "attach": agent.attach,
+        "floor": agent.floor,
+        "outage": agent.outage,
         "sentinels": agent.sentinels,
         "notifications": agent.notifications,
         "names": agent.names,
         "traces": agent.traces,
     }
-    print(json.dumps({"ready": True}), flush=True)
-    while line := _next_line(agent):
-        request = json.loads(line)
-        print(json.dumps(verbs[request["verb"]](request)), flush=True)
+    with _streams() as (requests, answers):
+        print(json.dumps({"ready": True}), file=answers, flush=True)
+        while line := _next_line(agent, requests):
+            request = json.loads(line)
+            print(json.dumps(verbs[request["verb"]](request)), file=answers, flush=True)
 
 
-def _next_line(agent: ExecAgent) -> str:
+@contextmanager
+def _streams() -> Iterator[tuple[IO[str], IO[str]]]:
+    """Give stdin and stdout, or with a port as argument those of the first connection to it."""
+    if len(sys.argv) == 1:
+        yield sys.stdin, sys.stdout
+        return
+    with socket.create_server(("", int(sys.argv[1]))) as server:
+        connection, _ = server.accept()
+    with connection.makefile("r") as requests, connection.makefile("w") as answers:
+        yield requests, answers
+
+
+def _next_line(agent: ExecAgent, requests: IO[str]) -> str:
     """Return the next request; serve notifications until there is one.
 
-    A client waits for the answer before it asks again, so no second line is ever in stdin's
+    A client waits for the answer before it asks again, so no second line is ever in the stream's
     buffer.
     """
-    while not agent.listen(None, sys.stdin):
+    while not agent.listen(None, requests):
         pass
-    return sys.stdin.readline()
+    return requests.readline()
 
 
 if __name__ == "__main__":

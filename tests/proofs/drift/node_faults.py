@@ -8,7 +8,9 @@ from proofs.drift.gateway_faults import OF_THE_GATEWAY
 from proofs.drift.node_facts import BRIDGE, CONF, CONFLIST, PLUGIN
 
 ELSEWHERE = "ssl:203.0.113.9:6642"
-OTHER_DATAPATH = "system"  # not the test bed's own
+# The type that the bridge does not have.
+_OTHER_DATAPATH = "case $(ovs-vsctl get bridge br-int datapath_type) in"
+_OTHER_DATAPATH += " *netdev*) other=system;; *) other=netdev;; esac"
 AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
 REMOVED = "conflist removed"
 
@@ -48,8 +50,9 @@ CHASSIS = [
     _fault(
         "datapath_type of br-int changed, its key removed",
         f"{BRIDGE} datapath_type",
-        "ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
-        f" -- set bridge {BRIDGE} datapath_type={OTHER_DATAPATH}",
+        f"sh -ec '{_OTHER_DATAPATH};"
+        " ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
+        f" -- set bridge {BRIDGE} datapath_type=$other'",
         restores="table ",  # ovs-vswitchd makes the bridge again, and OVN installs its flows
     ),
 ]

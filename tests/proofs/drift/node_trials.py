@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from proofs.drift import trials
-from proofs.drift.control import CONTROL_WAIT, START_SECONDS
+from proofs.drift.control import CONTROL_WAIT, PATIENT, START_SECONDS
 from proofs.drift.environment import Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.node_facts import NODE
-from proofs.drift.node_faults import FILES, NODE_FAULTS, REMOVED
+from proofs.drift.node_faults import FILES, REMOVED
 from proofs.drift.readiness import Readiness
 from proofs.drift.report import Outcome, Report, Row
 from testbed import progress
@@ -26,11 +27,6 @@ SAMPLE = 6  # pods whose traffic and CHECK are tried after each fault
 REPORTED_SECONDS = 60.0
 
 
-def select_node_faults(wanted: Sequence[str]) -> list[Fault]:
-    """Return the faults whose name contains one of the words; without words all."""
-    return [each for each in NODE_FAULTS if not wanted or any(word in each.name for word in wanted)]
-
-
 def run(env: Environment, report: Report, faults: Sequence[Fault], repeats: int, seed: int) -> None:
     """Inject each fault a few times, one after another.
 
@@ -43,13 +39,13 @@ def run(env: Environment, report: Report, faults: Sequence[Fault], repeats: int,
         for repeat in range(min(repeats, MAX_REPEATS))
     ]
     title = f"class event: {len(faults)} kinds of the node, seed {seed}"
-    with progress.step(title) as step, Readiness(env.bed.api.get) as readiness:
+    with progress.step(title) as step, _readiness(env) as readiness:
         for fault, own in planned:
             step.note(fault.name)
             if report.is_pending(fault.name, own):
                 with recording_failures(env, report, fault.name, fault.klass, own):
                     report.add(_trial(env, report, fault, own))
-    if set(faults) & set(FILES) and report.is_pending(READY, seed):
+    if readiness and set(faults) & set(FILES) and report.is_pending(READY, seed):
         longest = round(readiness.longest * 1000, 2)
         report.dump("ready", longest_ms=longest, samples=readiness.samples)
         done = readiness.samples > 0 and readiness.longest <= NOT_READY_SECONDS
@@ -57,20 +53,25 @@ def run(env: Environment, report: Report, faults: Sequence[Fault], repeats: int,
         report.mark_done(READY, seed)
 
 
+def _readiness(env: Environment) -> AbstractContextManager[Readiness | None]:
+    """Sample the node's condition Ready, which a node without a kubelet does not have."""
+    return Readiness(env.bed.api.get) if env.kubelet else nullcontext()
+
+
 def _trial(env: Environment, report: Report, fault: Fault, seed: int) -> Row:
     """Break the node and observe it; then verify some pods, all facts, and the sentinels."""
     trials.space_out((fault,))
     items = [trials.item(NODE, fault)]
-    result = env.exec_agent.ask("trial", items=items, timeout=trials.FAST_TIMEOUT)["results"][0]
+    (result,) = env.watch(items, trials.FAST_TIMEOUT)
     env.tools(fault.cleanup(NODE))
     # What OVN lost by the fault has to be back too.
     pods = env.targets[:SAMPLE]
     unreachable, failed = env.traffic(pods), env.cni_check(pods)
     left, changed = trials.still_wrong(env, [NODE, *env.targets]), env.changed_sentinels(2)
     done = trials.is_repaired((fault.name, NODE, (fault,)), result) and not (failed or left)
-    row = Outcome(result["repaired_ms"], done, unreachable, changed, result["detected_ms"]).row(
-        fault.name, fault.klass, seed
-    )
+    row = Outcome(
+        result["repaired_ms"], done, unreachable, changed, result["detected_ms"], env.floor_ms
+    ).row(fault.name, fault.klass, seed)
     found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
     report.dump("node", **row.as_json(), result=result, **found)
     if not (row.repaired and row.traffic_ok and row.sentinels_ok):
@@ -105,16 +106,17 @@ def _batch(env: Environment, report: Report, batch: Sequence[Fault]) -> dict[str
     """Return for each fault whether its facts stayed broken. Then start the agent."""
     env.remove_agent()
     env.tools([line for fault in batch for line in fault.tools(NODE)])
-    time.sleep(CONTROL_WAIT)
+    time.sleep(CONTROL_WAIT * min(env.patience, PATIENT))
     wrong = env.wrong([NODE]).get(NODE.pod, [])
     broken = {fault.name: any(line.startswith(fault.breaks) for line in wrong) for fault in batch}
-    if REMOVED in broken:
+    if REMOVED in broken and env.kubelet:
         broken[READY] = _reported(env, ready=False)
     report.dump("control", kind=list(broken), wrong=wrong, broken=broken)
     env.restore_agent()
     result = env.right(NODE, time.monotonic(), START_SECONDS)
     env.tools([line for fault in batch for line in fault.cleanup(NODE)])
-    ready, left = _reported(env, ready=True), trials.still_wrong(env, [NODE, *env.targets])
+    ready = not env.kubelet or _reported(env, ready=True)
+    left = trials.still_wrong(env, [NODE, *env.targets])
     unreachable = env.traffic(env.targets[:SAMPLE], 10)
     holds = result["repaired_ms"] is not None and ready and not (unreachable or left)
     figures = f"{result['repaired_ms']} ms after the process began"

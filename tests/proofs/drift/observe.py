@@ -158,6 +158,7 @@ class Trial:
     detected_at: float | None = None
     right_since: float | None = None
     wrong: list[str] = field(default_factory=list)
+    hold: float = HOLD
 
     def update(self, facts: Facts, baseline: Facts) -> None:
         """Compare new facts with the baseline.
@@ -176,8 +177,8 @@ class Trial:
 
     @property
     def repaired(self) -> bool:
-        """Whether the pod has been right for at least `HOLD` seconds."""
-        return self.right_since is not None and time.monotonic() - self.right_since >= HOLD
+        """Whether the pod has been right for at least `hold` seconds."""
+        return self.right_since is not None and time.monotonic() - self.right_since >= self.hold
 
     def result(self) -> dict[str, Any]:
         """Return the times in ms since the fault. Without a detection, the repair counts as one."""

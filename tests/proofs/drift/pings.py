@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from proofs.drift.faults import GATEWAYS
 from proofs.drift.observe import Target
 from testbed.bed import Bed
-from testbed.space import Inside
+from testbed.service import Service
 
 EVERY = 0.02
 _ANSWER = re.compile(r"icmp_seq=(\d+) ttl")
@@ -37,38 +36,33 @@ class Window:
 
 
 class Pings:
-    """Running pings to both gateways from each pod of the sample. They end with `stop`."""
+    """Running pings to both gateways from each pod of the sample. They end with `stop`.
+
+    They are services of the node, so that the node may be a virtual machine.
+    """
 
     def __init__(self, bed: Bed, targets: Sequence[Target], evidence: Path) -> None:
-        self._running: list[tuple[Target, str, Path, Inside]] = []
-        evidence.mkdir(parents=True, exist_ok=True)
+        self._running: list[tuple[Target, str, Service]] = []
+        self._evidence = evidence
+        node = bed.node()
         for target in targets:
             for address in GATEWAYS:
-                log = evidence / f"ping-{target.pod}-{'6' if ':' in address else '4'}.txt"
-                words = [
-                    "nsenter",
-                    f"--net={target.netns}",
-                    "ping",
-                    "-n",
-                    "-i",
-                    str(EVERY),
-                    address,
-                ]
-                fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-                process = bed.node().popen(words, stdout=fd, stderr=fd)
-                os.close(fd)
-                self._running.append((target, address, log, process))
+                name = f"ping-{target.pod}-{'6' if ':' in address else '4'}"
+                node.log(name).unlink(missing_ok=True)
+                entered = ["nsenter", f"--net={target.netns}"]
+                words = [*entered, "ping", "-n", "-i", str(EVERY), address]
+                self._running.append((target, address, node.spawn(name, words)))
 
     def stop(self) -> list[Window]:
-        """End the pings, and return a window for each."""
-        for *_, process in self._running:
-            process.send_signal(signal.SIGINT)
-        for *_, process in self._running:
-            process.wait(timeout=10)
-        return [
-            _window(target.pod, address, log.read_text())
-            for target, address, log, _ in self._running
-        ]
+        """End the pings, and return a window for each. Keep what they printed as evidence."""
+        self._evidence.mkdir(parents=True, exist_ok=True)
+        windows = []
+        for target, address, service in self._running:
+            service.stop(signal.SIGINT)
+            text = service.log.read_text()
+            (self._evidence / f"{service.name}.txt").write_text(text)
+            windows.append(_window(target.pod, address, text))
+        return windows
 
 
 def _window(pod: str, address: str, text: str) -> Window:

@@ -64,7 +64,7 @@ def _counters_count(env: Environment, report: Report) -> None:
         [BY_NAME[name] for name in ("port removed from br-int", "pod MTU changed")],
     )
     victim = next(each for each in env.targets if each.pod != SENTINEL_POD)
-    env.exec_agent.ask("trial", items=[trials.item(victim, *faults)], timeout=10)
+    env.watch([trials.item(victim, *faults)], 10)
     time.sleep(5)  # until the Event has been posted
     written = writes.so_far()
     report.prove("the same counters see a repair", written.all, str(written))

@@ -8,10 +8,11 @@ ovnlet has to find when the component is back.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from proofs.drift import trials
-from proofs.drift.control import CONTROL_WAIT
+from proofs.drift.control import CONTROL_WAIT, PATIENT
 from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
@@ -26,7 +27,7 @@ REPAIR_TIMEOUT = 60.0
 SAMPLE = 6
 
 
-def run(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
+def run(env: Environment, report: Report, outages: Sequence[Outage], seed: int) -> None:
     """Carry out the outages that this run has not done yet, and add their rows to the report."""
     for number, outage in enumerate(outages):
         if not report.is_pending(outage.name, seed + number):
@@ -70,9 +71,9 @@ def _row(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
     repaired = not (unrepaired or left or failed)
     slowest = max((result["repaired_ms"] or 0 for result in results), default=0.0)
     seen = [result["detected_ms"] for result in results if result["detected_ms"] is not None]
-    row = Outcome(slowest, repaired, unreachable, changed, min(seen, default=None)).row(
-        outage.name, "restart", seed
-    )
+    row = Outcome(
+        slowest, repaired, unreachable, changed, min(seen, default=None), env.floor_ms
+    ).row(outage.name, "restart", seed)
     report.outage_windows[outage.name] = summary(windows)
     found = {
         "results": results,
@@ -112,10 +113,10 @@ def inject(env: Environment, faulted: list[tuple[Target, Fault]]) -> None:
 def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
     """Wait until all pods are right. Return the exec agent's result for each pod."""
     items = [trials.item(target) | {"since": since} for target in env.targets]
-    return list(env.exec_agent.ask("trial", items=items, timeout=REPAIR_TIMEOUT)["results"])
+    return env.watch(items, REPAIR_TIMEOUT)
 
 
-def control(env: Environment, report: Report, outages: list[Outage], seed: int) -> None:
+def control(env: Environment, report: Report, outages: Sequence[Outage], seed: int) -> None:
     """Run the outages without an agent, at most 3 s each: broken pods must stay broken.
 
     Then start the agent.
@@ -129,7 +130,7 @@ def control(env: Environment, report: Report, outages: list[Outage], seed: int) 
             env.remove_agent()
             with outage.take_down(env, min(outage.seconds, 3)):
                 inject(env, faulted)
-            time.sleep(CONTROL_WAIT)
+            time.sleep(CONTROL_WAIT * min(env.patience, PATIENT))
             wrong = env.wrong()
             report.dump(
                 "control",

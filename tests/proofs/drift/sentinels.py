@@ -52,7 +52,7 @@ _IN_OVS = (
     "ovs-vsctl add-port br-int vendor0"
     " -- set interface vendor0 type=internal mac='\"0a:77:00:00:00:01\"' external_ids:vendor=other"
     " external_ids:pod_name=alien external_ids:pod_namespace=default",
-    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type=netdev"
+    "ovs-vsctl add-br br-up -- set bridge br-up datapath_type={datapath}"
     " other_config:hwaddr=0a:77:00:00:00:02 -- add-port br-up up0",
     "ovs-vsctl add-port br-int to-up -- set interface to-up type=patch options:peer=to-int"
     " -- add-port br-up to-int -- set interface to-int type=patch options:peer=to-up",
@@ -70,8 +70,12 @@ _IN_KERNEL = (
     f"nft 'add chain inet {TABLE} count {{ type filter hook input priority 10; }}'",
     f"nft add rule inet {TABLE} count udp dport 4789 accept",
 )
-IN_OVS = [shlex.split(line) for line in _IN_OVS]
 IN_KERNEL = [shlex.split(line) for line in _IN_KERNEL]
+
+
+def in_ovs(datapath: str) -> list[list[str]]:
+    """Return commands that add ports, bridges and tunnels to a switch with this datapath."""
+    return [shlex.split(line.format(datapath=datapath)) for line in _IN_OVS]
 
 
 def in_pod(netns: str) -> list[list[str]]:

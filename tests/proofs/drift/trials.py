@@ -16,8 +16,8 @@ from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.faults import Fault
 from proofs.drift.guard import recording_failures
 from proofs.drift.observe import Target
-from proofs.drift.report import PAIR, Outcome, Report, Row
-from proofs.drift.table import FAULTS
+from proofs.drift.report import Outcome, Report, Row
+from proofs.drift.tables import PAIR
 from testbed import progress
 
 FAST_TIMEOUT = 10
@@ -34,7 +34,7 @@ def still_wrong(env: Environment, targets: Sequence[Target]) -> dict[str, list[s
 
     A cleanup may be a fault too, so the repair gets some time.
     """
-    end = time.monotonic() + CLEANUP_SECONDS
+    end = time.monotonic() + CLEANUP_SECONDS * env.patience
     while (wrong := env.wrong(targets)) and time.monotonic() < end:
         time.sleep(0.1)
     return wrong
@@ -158,7 +158,7 @@ def _trial_rows(
     """
     space_out(fault for _, _, faults in faulted for fault in faults)
     items = [item(target, *faults) for _, target, faults in faulted]
-    results = env.exec_agent.ask("trial", items=items, timeout=timeout)["results"]
+    results = env.watch(items, timeout)
     targets = [target for _, target, _ in faulted]
     unreachable, failed = env.traffic(targets), env.cni_check(targets)
     env.replug(unreachable, targets)
@@ -171,7 +171,12 @@ def _trial_rows(
         pod = each[1].pod
         done = is_repaired(each, result) and pod not in failed and pod not in left
         row = Outcome(
-            result["repaired_ms"], done, pod in unreachable, changed, result["detected_ms"]
+            result["repaired_ms"],
+            done,
+            pod in unreachable,
+            changed,
+            result["detected_ms"],
+            env.floor_ms,
         ).row(each[0], each[2][0].klass, seed)
         found = {"unreachable": unreachable, "check": failed, "left": left, "changed": changed}
         report.dump("trials", pod=pod, **row.as_json(), result=result, **found)
@@ -191,8 +196,3 @@ def is_repaired(faulted: Faulted, result: dict[str, Any]) -> bool:
     ]
     tool_failed = len(faulted[2]) == 1 and bool(failures)
     return result["repaired_ms"] is not None and not tool_failed
-
-
-def select_faults(wanted: Sequence[str]) -> list[Fault]:
-    """Return the faults whose name contains one of the words; without words all."""
-    return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]

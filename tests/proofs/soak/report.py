@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kit.report import markdown_table, write_page, write_rows
-from proofs.drift.report import percentile
+from proofs.drift.tables import percentile
 from proofs.soak.samples import FIGURES, Figure, Samples
 from proofs.soak.verify import Verdict
 

@@ -32,6 +32,7 @@ from ovnlet.core.resources import (
     ABSENT,
     Address,
     CniFile,
+    CniSocket,
     CompetingRoute,
     DuplicateIfaceId,
     Flows,
@@ -119,7 +120,7 @@ def _of_the_node(facts: Facts) -> Network:
     if "files" in facts:  # what a container runtime reads
         return frozenset(
             CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
-        )
+        ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
     return ABSENT
 
 

@@ -8,7 +8,7 @@ in place. ``within`` is the key of the resource whose removal removes this one t
 from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
-from ovnlet.core.resources.files import CniFile
+from ovnlet.core.resources.files import CniFile, CniSocket
 from ovnlet.core.resources.gateway import Accepts, KubeOvnChains, PolicyRoute, PolicyRule
 from ovnlet.core.resources.netlink import (
     Address,
@@ -58,6 +58,7 @@ Resource = (
     | Bridge
     | Flows
     | CniFile
+    | CniSocket
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -110,6 +111,7 @@ ORDER: tuple[type[Resource], ...] = (
     Bridge,
     Flows,
     CniFile,
+    CniSocket,
 )
 
 __all__ = [
@@ -121,6 +123,7 @@ __all__ = [
     "Bridge",
     "ChassisId",
     "CniFile",
+    "CniSocket",
     "CompetingRoute",
     "DuplicateIfaceId",
     "Flows",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from integration.cni.agent import exec_agent
 from integration.cni.agent.node import TESTS, AgentNode
 from kit import measured
+from testbed import exec_agent
 from testbed.assign import NETWORK
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -28,7 +28,7 @@ def bed() -> Iterator[Bed]:
     with Bed.up(NAME, nodes=NODES, parts={"ovs", "ovn", "etcd", "apiserver"}) as bed:
         bed.nbctl(*NETWORK.split())
         for node in bed.nodes:
-            words = [sys.executable, "-m", "integration.cni.agent.exec_agent"]
+            words = [sys.executable, "-m", "testbed.exec_agent"]
             service = node.spawn(
                 "exec-agent", words, env={"PYTHONPATH": f"{TESTS}:{TESTS.parent / 'operator'}"}
             )

@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from integration.cni.agent import exec_agent
 from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
 from kit import measured
+from testbed import exec_agent
 from testbed.assign import SWITCH
 from testbed.bed import Bed
 from testbed.inventory import Inventory, compare

@@ -3,9 +3,9 @@
 import asyncio
 import json
 
-from integration.cni.agent import exec_agent
 from integration.cni.agent.cli import BIN, CONF, TERMINAL, ovnlet
 from integration.cni.agent.node import SOCKET, AgentNode, until
+from testbed import exec_agent
 from testbed.inventory import Inventory, compare
 
 FOREIGN = f"""

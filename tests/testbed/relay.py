@@ -8,7 +8,7 @@ import asyncio
 import sys
 from functools import partial
 
-from integration.cni.agent import exec_agent
+from testbed import exec_agent
 from testbed.forward import pump
 
 

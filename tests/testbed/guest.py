@@ -15,22 +15,27 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from integration.cni.agent import exec_agent
-from integration.kernel import boot
-from testbed import layout, progress
+from testbed import cache, guest_boot, images, kernel, layout, progress, runtime
 from testbed.bed import Bed
 from testbed.kernel import Accelerator, Kernel
-from testbed.service import BedError, Service
-from testbed.space import CLEAN
+from testbed.node import Node
+from testbed.service import Service
+from testbed.virtual_node import VirtualNode
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 PARTS = {layout.ETCD, layout.APISERVER, layout.CENTRAL, layout.BARE}
+KUBELET_PARTS = PARTS | {layout.MANAGER, layout.SCHEDULER, layout.ASSIGN}
 PYTHONPATH = ":".join(str(PROJECT / part) for part in ("operator", "cni", "tests"))
 # In seconds, for an emulated processor on a busy machine; on an idle one a boot takes 15 s.
 BOOT_TIMEOUT, CHASSIS_TIMEOUT = 240.0, 90.0
 MEMORY, PROCESSORS = "2G", "2"
 # A guest that waits for a processor cannot keep time, and its token buckets lose tokens.
 NICE = "-10"
+# With the kernel's autogroups, niceness counts only within a session, and sessions have their own.
+PRIORITY = (
+    'if [ -e /proc/self/autogroup ]; then echo "$0" >/proc/self/autogroup; fi 2>/dev/null; '
+    'exec nice -n "$0" "$@"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +48,22 @@ class Booted:
     seconds: float
 
 
-def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
+def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
     """Boot the bed's first node and return once it is usable.
 
-    That is when the southbound database has its chassis and its command server answers. Raises
-    BedError if QEMU ends or a timeout passes.
+    That is when the southbound database has its chassis and its command server answers. The bed's
+    programs of that node then run in the guest. Raises BedError if QEMU ends or a timeout passes.
     """
-    node, began = bed.node(), time.monotonic()
+    node, began = Node.load(bed.name, bed.node().role), time.monotonic()
     for part in ("operator", "cni", "tests"):  # the guest cannot write bytecode
         compileall.compile_dir(PROJECT / part, quiet=2)
-    mark = node.directory / "booted"
+    mark = node.directory / layout.BOOTED
     mark.unlink(missing_ok=True)
-    words = ["nice", "-n", NICE, *_words(bed, kernel, accelerator)]
+    words = ["sh", "-c", PRIORITY, NICE, *_words(bed, stock, accelerator)]
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
     node.spawn(
         "relay",
-        [sys.executable, "-m", "integration.kernel.relay", str(boot.PORT)],
+        [sys.executable, "-m", "testbed.relay", str(guest_boot.PORT)],
         env={"PYTHONPATH": PYTHONPATH},
     )
     release = machine.wait_ready(
@@ -71,29 +76,60 @@ def boot_node(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> Booted:
     progress.say(
         f"  Linux {release} booted in {seconds:.0f} s ({accelerator}), its chassis registered"
     )
-    return Booted(kernel, release, accelerator, round(seconds, 1))
+    bed.nodes[0] = VirtualNode.of(node)
+    return Booted(stock, release, accelerator, round(seconds, 1))
+
+
+def up(name: str) -> Bed:
+    """Bring up a bed whose node is a virtual machine with kubelet, and leave it up."""
+    stock = kernel.stock()
+    accelerator = kernel.accelerator(stock)
+    bed = Bed.up(name, parts=KUBELET_PARTS)
+    try:
+        boot_node(bed, stock, accelerator)
+        start_kubelet(bed)
+    except BaseException:
+        bed.down()
+        raise
+    return bed
+
+
+def start_kubelet(bed: Bed) -> None:
+    """Start containerd, kubelet and kube-proxy in the guest; return once its Node is registered."""
+    node, plane = bed.node(), bed.control_plane
+    runtime.start_containerd(node)
+    for archive in images.archives():
+        runtime.import_image(node, archive)
+    bed.say(f"{node.role}: containerd ready, images imported")
+    service = runtime.start_kubelet(node, plane, layout.node_ip(0))
+    words = ("get", "node", node.role, "--ignore-not-found", "--output=name")
+    service.wait_ready(lambda: bed.kubectl(*words))
+    bed.say(f"{node.role}: kubelet registered")
+    proxy = runtime.start_proxy(node, plane)
+    shown = ["iptables-save", "--table=nat"]
+    proxy.wait_ready(lambda: layout.API_SERVICE_IP in node.run(shown, check=False))
+    bed.say(f"{node.role}: kube-proxy ready")
 
 
 def run(bed: Bed, script: str, timeout: float = 120) -> str:
     """Run a shell script in the guest and return its output; BedError if it fails."""
-    request = {"argv": ["sh", "-euc", script], "env": CLEAN, "stdin": ""}
-    reply = exec_agent.ask_now(bed.node().path("/"), request, timeout)
-    stdout, stderr = (exec_agent.text(reply[stream]) for stream in ("stdout", "stderr"))
-    if reply["exit_code"]:
-        raise BedError(f"guest: {script}: status {reply['exit_code']}: {stderr or stdout}")
-    return stdout
+    return VirtualNode.of(bed.node()).sh(script, timeout=timeout)
 
 
-def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
-    network = f"user,id=n0,hostfwd=tcp:127.0.0.1:{boot.PORT}-:{boot.PORT}"
+def _words(bed: Bed, stock: Kernel, accelerator: Accelerator) -> list[str]:
+    ports = (guest_boot.PORT, guest_boot.STREAM_PORT)
+    forwarded = [f"tcp:127.0.0.1:{port}-:{port}" for port in ports]
+    # The API server reaches kubelet at the node's own address.
+    forwarded += [f"tcp:{layout.node_ip(0)}:{guest_boot.KUBELET_PORT}-:{guest_boot.KUBELET_PORT}"]
+    network = "user,id=n0," + ",".join(f"hostfwd={each}" for each in forwarded)
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
-    program = f"{sys.executable} -m integration.kernel.boot {bed.name} {bed.node().role}"
+    program = f"{sys.executable} -m testbed.guest_boot {bed.name} {bed.node().role}"
     inside = f"exec env PYTHONPATH={PYTHONPATH} {program}"
     return [
         *(
             "vng",
             "--run",
-            str(kernel.image),
+            str(stock.image),
             "--user",
             "root",
             "--disable-microvm",
@@ -111,7 +147,7 @@ def _words(bed: Bed, kernel: Kernel, accelerator: Accelerator) -> list[str]:
             "--cwd",
             str(PROJECT),
         ),
-        *("--rwdir", str(bed.directory), "--rodir", str(kernel.directory), "--rodir", str(PROJECT)),
+        *("--rwdir", str(bed.directory), "--rodir", str(cache.root()), "--rodir", str(PROJECT)),
         "--append=net.ifnames=0",  # eth0, whether or not the machine's files include udevd
         *(f"--qemu-opts={word}" for word in qemu),
         *("--", inside),

@@ -1,6 +1,6 @@
 """Traffic between two pods, measured by a program on the pods' node.
 
-`python -m integration.kernel.traffic rate|loss|iperf ...` prints one JSON object. Standard library
+`python -m proofs.kernel.traffic rate|loss|iperf ...` prints one JSON object. Standard library
 only: an emulated processor starts it for each measurement.
 """
 
@@ -143,7 +143,7 @@ def iperf(ends: Ends, seconds: float, words: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="integration.kernel.traffic", description=__doc__)
+    parser = argparse.ArgumentParser(prog="proofs.kernel.traffic", description=__doc__)
     parser.add_argument("what", choices=("rate", "loss", "iperf"))
     parser.add_argument("sender")
     parser.add_argument("receiver")

@@ -18,6 +18,7 @@ from typing import Any
 
 from testbed import inventory
 
+TESTS = Path(__file__).resolve().parents[1]
 SOCKET = "/run/exec-agent.sock"
 LIMIT = 64 << 20
 # The parts of the inventory that an attachment or an agent's records can change.

@@ -1,0 +1,1 @@
+"""Proofs on the kernel's datapath, in a virtual machine with a stock kernel."""

@@ -1,0 +1,223 @@
+"""`python -m proofs.kernel.restart`: what pods lose while Open vSwitch restarts.
+
+The commands are those of Debian's units: `stop` and `start`, and the `restart` that a unit's reload
+calls, which saves and restores flows. On the kernel's datapath a cached flow goes on while the
+daemon is away; what is lost is lost when it starts. An agent must not make that longer than it is
+without one. The restarts go to build/restart.json, raw findings to build/evidence/restart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kit.report import markdown_table, write_page, write_rows
+from proofs.drift.carrying import heed_signals
+from proofs.drift.environment import EVIDENCE
+from proofs.drift.observe import Target
+from proofs.kernel import stage
+from proofs.kernel.outage import EVERY
+from proofs.kernel.stage import KernelEnvironment
+from testbed import progress
+from testbed.service import BedError
+
+CTL = "/usr/share/openvswitch/scripts/ovs-ctl"
+OPTIONS = ("--no-monitor", "--system-id=random", "--no-record-hostname")
+DAEMONS = {
+    "ovs-vswitchd": ["--no-ovsdb-server"],
+    "ovsdb-server": ["--no-ovs-vswitchd"],
+    "both": [],
+}
+WAYS = ("stop/start", "restart")
+ROUNDS, PODS, PAUSE, ADDS = 10, 5, 1.0, 2
+SLACK = 1.1
+FOUND = EVIDENCE / "restart" / "restarts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One way to restart a daemon."""
+
+    daemon: str
+    way: str
+
+    @property
+    def steps(self) -> list[list[str]]:
+        """The command lines of Debian's unit for it."""
+        base = [CTL, *DAEMONS[self.daemon]]
+        verbs = ("stop", "start") if self.way == "stop/start" else ("restart",)
+        return [[*base, *(OPTIONS if verb != "stop" else ()), verb] for verb in verbs]
+
+
+CELLS = [Cell(daemon, way) for daemon in DAEMONS for way in WAYS]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All restarts of a cell with, or without, an agent; gaps in ms, of the flow that lost most."""
+
+    datapath: str
+    daemon: str
+    way: str
+    agent: bool
+    restarts: int
+    sent: int
+    lost: int
+    lost_while_away: int
+    median_gap_ms: float
+    longest_gap_ms: float
+    adds_tried: int
+    adds_succeeded: int
+
+
+def main() -> int:
+    """Restart, write the report, and return 0 if an agent made no gap longer and every ADD went."""
+    args = _arguments()
+    heed_signals()
+    if not args.resume:
+        shutil.rmtree(FOUND.parent, ignore_errors=True)
+    FOUND.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with stage.serving(FOUND.parent, args.bed) as env:
+            env.attach([f"p{2 * number + 1:02d}" for number in range(PODS)])
+            _settle(env)
+            for number in range(args.rounds):
+                _round(env, adds=number % 5 == 0)
+    except (BedError, KeyboardInterrupt) as error:
+        progress.say(f"stopped: {error!r}")
+    return 0 if write() else 1
+
+
+def _round(env: KernelEnvironment, *, adds: bool) -> None:
+    """Restart each cell once with the agent, then without; before that also during ADDs."""
+    env.start_agent()
+    for cell in CELLS:
+        _restart(env, cell, agent=True)
+    if adds:
+        for cell in CELLS:
+            _restart(env, cell, agent=True, adds=ADDS)
+    env.remove_agent()
+    for cell in CELLS:
+        _restart(env, cell, agent=False)
+
+
+def _restart(env: KernelEnvironment, cell: Cell, *, agent: bool, adds: int = 0) -> None:
+    pods = env.make_pods(_names(adds))
+    found = env.exec_agent.ask(
+        "outage", flows=_flows(env.targets), steps=cell.steps, pause=PAUSE, pods=pods
+    )
+    if found["failed"]:
+        raise BedError(f"{cell}: {found['failed']}")
+    facts = {"daemon": cell.daemon, "way": cell.way, "agent": agent, "with_adds": adds}
+    with FOUND.open("a") as file:
+        file.write(json.dumps(facts | found) + "\n")
+    gap = max(flow["gap_ms"] for flow in found["flows"])
+    progress.say(
+        f"    {cell.daemon} {cell.way}, agent {agent}: {gap:.0f} ms,"
+        f" {found['adds']}, {found['seconds']} s"
+    )
+    env.remove_pods(pods)
+    _settle(env)
+
+
+def _names(count: int) -> list[str]:
+    """Return names of new pods. A pod whose number is odd has no limits."""
+    return [f"new{time.monotonic_ns()}1" for _ in range(count)]
+
+
+def _settle(env: KernelEnvironment) -> None:
+    """Return once all pods reach their gateways; raise BedError if one does not."""
+    if unreachable := env.traffic(env.targets, 30):
+        raise BedError(f"unreachable after a restart: {unreachable}")
+
+
+def _flows(targets: list[Target]) -> list[tuple[str, str]]:
+    """Return an IPv4 and an IPv6 flow between pods, and one to the gateway."""
+    one, two, three, four, five = targets
+    return [(one.netns, two.ips[0]), (three.netns, four.ips[1]), (five.netns, "10.16.0.1")]
+
+
+def write() -> bool:
+    """Write the report of all restarts found so far. Return whether all of it holds."""
+    found = [json.loads(line) for line in FOUND.read_text().splitlines()] if FOUND.exists() else []
+    rows = list(_rows(found))
+    write_rows("restart", rows)
+    verdicts = list(_verdicts(rows))
+    columns = [name.replace("_", " ") for name in Row.__slots__]
+    lines = [[str(getattr(row, name)) for name in Row.__slots__] for row in rows]
+    page = markdown_table(columns, lines)
+    page += "\n" + markdown_table(
+        ("restart", "gap with agent / without", "holds"),
+        [(name, figures, "yes" if holds else "NO") for name, figures, holds in verdicts],
+    )
+    write_page("restart", page)
+    print(page)
+    adds = all(row.adds_succeeded == row.adds_tried for row in rows)
+    tried = sum(row.adds_tried for row in rows)
+    return bool(verdicts and tried) and adds and all(holds for *_, holds in verdicts)
+
+
+def _rows(found: list[dict[str, Any]]) -> Iterator[Row]:
+    for cell in CELLS:
+        for agent in (True, False):
+            mine = [
+                each
+                for each in found
+                if (each["daemon"], each["way"], each["agent"]) == (cell.daemon, cell.way, agent)
+            ]
+            plain = [each for each in mine if not each["with_adds"]]
+            if plain:
+                yield _row(cell, plain, mine, agent=agent)
+
+
+def _row(
+    cell: Cell, plain: list[dict[str, Any]], mine: list[dict[str, Any]], *, agent: bool
+) -> Row:
+    flows = [flow for each in plain for flow in each["flows"]]
+    gaps = [max(flow["gap_ms"] for flow in each["flows"]) for each in plain]
+    sent, lost, away = (sum(flow[key] for flow in flows) for key in ("sent", "lost", "lost_away"))
+    tried, succeeded = (sum(each["adds"][key] for each in mine) for key in ("tried", "succeeded"))
+    return Row(
+        "system",
+        cell.daemon,
+        cell.way,
+        agent,
+        len(plain),
+        sent,
+        lost,
+        away,
+        statistics.median(gaps),
+        max(gaps),
+        tried,
+        succeeded,
+    )
+
+
+def _verdicts(rows: list[Row]) -> Iterator[tuple[str, str, bool]]:
+    """Compare median gaps. A gap is known to the time between two packets, and no better."""
+    for cell in CELLS:
+        mine = {row.agent: row for row in rows if (row.daemon, row.way) == (cell.daemon, cell.way)}
+        if len(mine) == len((True, False)):
+            gap, alone = mine[True].median_gap_ms, mine[False].median_gap_ms
+            figures = f"{gap:.0f} / {alone:.0f} ms = {gap / alone:.2f}"
+            holds = gap <= SLACK * alone + EVERY * 1000
+            yield f"{cell.daemon}, {cell.way}", figures, holds
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="proofs.kernel.restart", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    parser.add_argument("--resume", action="store_true", help="add to the restarts found before")
+    parser.add_argument("--bed", help="name of the test bed")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
