@@ -181,8 +181,8 @@ class Agent:
             repair=settings.repair,
             subnet=self.cluster.facts,
         )
-        of_ports = {"node": self.node_scope, "gateway": self.gateway.scope, "pod": self.pod_scope}
-        scopes = node_wide.scopes | of_ports
+        scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
+        scopes["gateway"] = self.gateway.scope
         for name in ("chassis", "encap", "flows", "node", "gateway", "pod", "cni"):
             if name in scopes:
                 self.loop.keep(name, scopes[name])
