@@ -20,7 +20,7 @@ CHUNK = 1 << 16
 
 
 def serve(port: int) -> None:
-    """Serve the first client with a login shell, until either ends."""
+    """Serve the first client with a shell, until either ends."""
     with socket.create_server(("", port)) as server:
         client, _ = server.accept()
     pid, terminal = pty.fork()
