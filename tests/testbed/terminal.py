@@ -25,7 +25,7 @@ def serve(port: int) -> None:
         client, _ = server.accept()
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execvp("bash", ["bash", "--norc", "-i"])  # noqa: S606, S607 - becomes the shell
+        os.execvp("bash", ["bash", "--norc", "-i"])  # noqa: S606 - becomes the shell
     _pump(client.fileno(), client.sendall, terminal, lambda data: _write(terminal, data))
 
 
