@@ -75,9 +75,6 @@ controller-bench: setup  ## thousands of Services at a real API server and a rea
 bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
 	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
 
-qos: setup  ## limits by annotation, measured with traffic: build/qos.json
-	@cd tests && ../$(BIN)/python -m proofs.qos
-
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
 	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)
 
