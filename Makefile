@@ -5,6 +5,7 @@ FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench controller-bench qos drift drift-rest soak raft e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift restart drift-rest soak e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak raft e2e-install image docs format clean
 
@@ -67,6 +68,7 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
 
+controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
 qos: setup $(if $(KERNEL),kernel)  ## limits by annotation, measured with traffic: build/qos.json; KERNEL=1 build/qos-kernel.json
 	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).qos
 controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json

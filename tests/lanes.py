@@ -30,6 +30,7 @@ BUILD = ROOT / "build"
 TABLE = Path(__file__).with_suffix(".toml")
 # Seconds that a lane has to remove its beds once it is ended.
 _ENDING = 60
+Process = subprocess.Popen[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="lanes.py", description=__doc__.partition("\n")[0])
     parser.add_argument("lanes", nargs="*", metavar="LANE", help="only these (default: all)")
     table = chosen(parser.parse_args(arguments).lanes, lanes())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Row] = []
     for _, group in groupby(table, key=lambda lane: lane.group or lane.name):
         rows += together(list(group))
@@ -91,29 +93,38 @@ def main(arguments: list[str]) -> int:
 
 
 def together(group: Sequence[Lane], root: Path = ROOT) -> list[Row]:
-    """Run lanes at once, and return their rows once all have ended."""
+    """Run lanes at once, and return their rows once all have ended.
+
+    An interrupt ends them, with what they started.
+    """
     found: dict[str, list[Row]] = {}
+    processes: list[Process] = []
 
     def run(lane: Lane) -> None:
-        found[lane.name] = carried_out(lane, root, prefix=lane.name if len(group) > 1 else "")
+        process = _start(lane, root)
+        processes.append(process)
+        prefix = lane.name if len(group) > 1 else ""
+        found[lane.name] = _carried_out(lane, root / "build", process, prefix)
 
     threads = [threading.Thread(target=run, args=(lane,)) for lane in group]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for process in processes:
+            _end(process)
+        raise
     return [row for lane in group for row in found[lane.name]]
 
 
-def carried_out(lane: Lane, root: Path, prefix: str = "") -> list[Row]:
-    """Run a lane to its end, at most for its minutes, and return its rows."""
+def _start(lane: Lane, root: Path) -> Process:
+    """Delete the lane's report of an earlier run, and start the lane in a group of its own."""
     print(f"── lane {lane.name}: make {lane.make}", flush=True)
-    build = root / "build"
-    for stale in build.glob(lane.report) if lane.report else ():
+    for stale in (root / "build").glob(lane.report) if lane.report else ():
         stale.unlink()
-    (log := build / "ci" / f"{lane.name}.log").parent.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    process = subprocess.Popen(
+    return subprocess.Popen(
         ["make", "--no-print-directory", *lane.make.split()],
         cwd=root,
         stdout=subprocess.PIPE,
@@ -122,8 +133,14 @@ def carried_out(lane: Lane, root: Path, prefix: str = "") -> list[Row]:
         errors="replace",
         start_new_session=True,
     )
+
+
+def _carried_out(lane: Lane, build: Path, process: Process, prefix: str) -> list[Row]:
+    """Show what a lane prints until it ends, at most for its minutes; return its rows."""
+    began = time.monotonic()
     bound = threading.Timer(lane.minutes * 60, _end, (process,))
     bound.start()
+    (log := build / "ci" / f"{lane.name}.log").parent.mkdir(parents=True, exist_ok=True)
     assert process.stdout is not None
     with log.open("w") as file:
         for line in process.stdout:
@@ -134,14 +151,14 @@ def carried_out(lane: Lane, root: Path, prefix: str = "") -> list[Row]:
     return counted(lane, build, code, time.monotonic() - began)
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: Process) -> None:
     """End a lane: SIGINT, on which proofs and tests remove their beds, and a minute later SIGKILL.
 
     SIGKILL goes to what is left of its process group in any case: such a process would keep the
     lane's output open.
     """
-    os.killpg(process.pid, signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=_ENDING)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -166,11 +183,18 @@ def counted(lane: Lane, build: Path, code: int, seconds: float) -> list[Row]:
 
 
 def _results(lane: Lane, path: Path) -> Iterable[bool]:
-    """Return for each kind of a JSON report whether all its rows are good."""
+    """Return for each kind of a JSON report whether all its rows are good.
+
+    A row that lacks a column is not good. Of a report that was not written to its end, return none.
+    """
     kinds: dict[tuple[object, ...], bool] = {}
-    for row in json.loads(path.read_text()):
-        good = all(row[column] is True for column in lane.good)
-        kind = tuple(row[column] for column in lane.kind)
+    try:
+        rows = json.loads(path.read_text())
+    except ValueError:
+        return ()
+    for row in rows:
+        good = all(row.get(column) is True for column in lane.good)
+        kind = tuple(row.get(column) for column in lane.kind)
         kinds[kind] = kinds.get(kind, True) and good
     return kinds.values()
 

@@ -62,3 +62,11 @@ class CniError(Exception):
             "details": self.details,
         }
         return json.dumps(body).encode() + b"\n"
+
+
+class UnknownProvider(CniError):
+    """A network whose addresses nothing in the cluster gives."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        """Create the error."""
+        super().__init__(Code.INVALID_CONFIG, message, details)

@@ -6,7 +6,7 @@ Every function raises CniError if its part of the configuration is wrong.
 import json
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from ovnlet_cni.errors import SUPPORTED_VERSIONS, CniError, Code
 from ovnlet_cni.result import Attached, AttachedRoute, NotAResult, parse
@@ -15,6 +15,12 @@ Config = Mapping[str, object]
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PROVIDER = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+# What a network configuration of ours may have as its type. Kube-OVN's controller gives addresses
+# only to NetworkAttachmentDefinitions of type kube-ovn.
+TYPES = ("ovnlet", "kube-ovn")
+# Keys of Kube-OVN's configurations for interfaces that are not veth pairs.
+_DEVICES = ("deviceID", "vf_driver", "vhost_user_socket_volume_name", "vhost_user_socket_name")
+_MTUS = range(576, 65536)  # RFC 791: what every IPv4 host must take
 _FIRST_VERSION = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _ROUTES_EXAMPLE = (
     'write [{"dst": "192.0.2.0/24", "gw": "198.51.100.1"}]; without dst it is the default route'
@@ -122,6 +128,39 @@ def _pairs(items: list[object]) -> frozenset[tuple[str, str]] | None:
     return frozenset(pairs)
 
 
+def is_ipam_only(config: Config) -> bool:
+    """Return whether another plugin makes the interface and delegates its addresses to us."""
+    ipam = config.get("ipam")
+    return config.get("type") not in TYPES and isinstance(ipam, dict) and ipam.get("type") in TYPES
+
+
+def of_interface(config: Config) -> Config:
+    """Return the part with our keys: the whole, or the section `ipam` of another plugin's."""
+    ipam = config.get("ipam")
+    return ipam if is_ipam_only(config) and isinstance(ipam, dict) else config
+
+
+def refuse_devices(config: Config) -> None:
+    """Raise CniError where the configuration asks for an interface that is no veth pair."""
+    for key in _DEVICES:
+        if config.get(key):
+            message = f"{key}={config[key]!r} in the network configuration: ovnlet makes veth pairs"
+            raise CniError(Code.UNSUPPORTED_FIELD, message, "SR-IOV and DPDK need kube-ovn-cni")
+
+
+def mtu(config: Config) -> int:
+    """Return the MTU for this network's interfaces in bytes, 0 without one."""
+    stated = config.get("mtu", 0)
+    if stated in (0, None):
+        return 0
+    if not isinstance(stated, int) or isinstance(stated, bool) or stated not in _MTUS:
+        message = f"mtu={stated!r} in the network configuration is not an MTU"
+        raise CniError(
+            Code.INVALID_CONFIG, message, f"leave it out, or write {_MTUS[0]} to {_MTUS[-1]}"
+        )
+    return stated
+
+
 def provider(config: Config) -> str:
     """Return the prefix of this attachment's annotations."""
     stated = config.get("provider")
@@ -135,8 +174,11 @@ def provider(config: Config) -> str:
     return stated
 
 
-def routes(config: Config) -> tuple[AttachedRoute, ...]:
-    """Return the routes that the configuration adds to every pod."""
+def routes(config: Config, *, direct: bool = False) -> tuple[AttachedRoute, ...]:
+    """Return the routes that the configuration adds to every pod.
+
+    ``direct`` allows one without a gateway, which is for the plugin that makes the interface.
+    """
     items = config.get("routes")
     if items is None:
         return ()
@@ -146,7 +188,21 @@ def routes(config: Config) -> tuple[AttachedRoute, ...]:
             "routes in the network configuration is not a list",
             _ROUTES_EXAMPLE,
         )
-    return tuple(_route(item) for item in items)
+    return tuple(_direct(item) if direct and _is_direct(item) else _route(item) for item in items)
+
+
+def _is_direct(item: object) -> bool:
+    return isinstance(item, dict) and bool(item.get("dst")) and not item.get("gw")
+
+
+def _direct(item: dict[str, str]) -> AttachedRoute:
+    """Return a route without a gateway."""
+    try:
+        return AttachedRoute(ip_network(item["dst"]))
+    except (ValueError, TypeError) as error:
+        raise CniError(
+            Code.INVALID_CONFIG, f"routes in the network configuration: {error}", _ROUTES_EXAMPLE
+        ) from error
 
 
 def _route(item: object) -> AttachedRoute:

@@ -29,7 +29,11 @@ _OF_A_CONTAINER = frozenset({"ADD", "CHECK", "DEL"})
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """An ADD, or the content of a CHECK, whose `prev_result` is never None."""
+    """An ADD, or the content of a CHECK, whose `prev_result` is never None.
+
+    `ipam_only` means that another plugin makes the interface and asks for its addresses. `mtu` is
+    in bytes, 0 where the configuration has none.
+    """
 
     version: str
     container_id: str
@@ -42,6 +46,8 @@ class Attach:
     routes: tuple[AttachedRoute, ...] = ()
     prev_result: Attached | None = None
     netns_override: bool = False
+    ipam_only: bool = False
+    mtu: int = 0
     config: Config = field(default_factory=dict, hash=False, repr=False)
 
 
@@ -64,6 +70,7 @@ class Detach:
     container_id: str
     ifname: str
     netns: str | None = None
+    ipam_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class Collect:
 
     version: str
     valid: frozenset[tuple[str, str]]
+    ipam_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +110,8 @@ def read(env: Mapping[str, str], config_text: str) -> Request:
     config = netconf.decode(config_text)
     netconf.require_name(config)
     if verb in _OF_A_CONTAINER:
-        _container_id(env)
-        _ifname(env)
+        container_id(env["CNI_CONTAINERID"], "CNI_CONTAINERID")
+        ifname(env["CNI_IFNAME"], "CNI_IFNAME")
     version = netconf.version(verb, config)
     return _READERS[verb](env, config, version)
 
@@ -124,35 +132,56 @@ def _verb(env: Mapping[str, str]) -> str:
     return verb
 
 
-def _container_id(env: Mapping[str, str]) -> None:
-    """Check CNI_CONTAINERID."""
-    value = env["CNI_CONTAINERID"]
+def container_id(value: str, name: str) -> str:
+    """Return a container ID. Raises CniError with the variable's name if it is none."""
     # It names the record file and is in OVS's external_ids. Runtimes use at most 64 characters.
     if not netconf.NAME.fullmatch(value) or len(value) > 200:
-        message = f"CNI_CONTAINERID={value!r} is not a container ID"
+        message = f"{name}={value!r} is not a container ID"
         raise CniError(
             Code.INVALID_ENVIRONMENT,
             message,
             "use up to 200 letters, digits and _.-, a letter or digit first",
         )
+    return value
 
 
-def _ifname(env: Mapping[str, str]) -> None:
-    """Check CNI_IFNAME by the kernel's rules for interface names."""
-    value = env["CNI_IFNAME"]
+def ifname(value: str, name: str) -> str:
+    """Return an interface name by the kernel's rules. Raises CniError with the variable's name."""
     if (
-        value in (".", "..")
+        value in ("", ".", "..")
         or len(value.encode(errors="replace")) > 15
         or _BAD_IN_IFNAME.search(value)
     ):
-        message = f"CNI_IFNAME={value!r} is not an interface name"
+        message = f"{name}={value!r} is not an interface name"
         raise CniError(
             Code.INVALID_ENVIRONMENT, message, "use 1 to 15 bytes without white space, / and :"
         )
+    return value
+
+
+def namespace(value: str, name: str) -> str:
+    """Return the namespace of a pod. Raises CniError with the variable's name."""
+    return _kubernetes(value, name, _NAMESPACE)
+
+
+def pod(value: str, name: str) -> str:
+    """Return the name of a pod. Raises CniError with the variable's name."""
+    return _kubernetes(value, name, _POD)
+
+
+def _kubernetes(value: str, name: str, shape: re.Pattern[str]) -> str:
+    if not shape.fullmatch(value):
+        message = f"{name}={value!r} is not a Kubernetes name" if value else f"{name} is missing"
+        raise CniError(
+            Code.INVALID_ENVIRONMENT, message, "this plugin attaches Kubernetes pods only"
+        )
+    return value
 
 
 def _attach(env: Mapping[str, str], config: Config, version: str) -> Attach:
     args = _args(env.get("CNI_ARGS", ""))
+    ours = netconf.of_interface(config)
+    netconf.refuse_devices(ours)
     return Attach(
         version=version,
         container_id=env["CNI_CONTAINERID"],
@@ -161,10 +190,12 @@ def _attach(env: Mapping[str, str], config: Config, version: str) -> Attach:
         namespace=_arg(args, "K8S_POD_NAMESPACE", _NAMESPACE),
         pod=_arg(args, "K8S_POD_NAME", _POD),
         uid=_arg(args, "K8S_POD_UID", _UID) if args.get("K8S_POD_UID") else None,
-        provider=netconf.provider(config),
-        routes=netconf.routes(config),
+        provider=netconf.provider(ours),
+        routes=netconf.routes(ours, direct=netconf.is_ipam_only(config)),
+        mtu=netconf.mtu(ours),
         prev_result=netconf.prev_result(config),
         netns_override=env.get("CNI_NETNS_OVERRIDE", "").upper() in ("1", "TRUE"),
+        ipam_only=netconf.is_ipam_only(config),
         config=config,
     )
 
@@ -177,12 +208,14 @@ def _check(env: Mapping[str, str], config: Config, version: str) -> Check:
     return Check(attach)
 
 
-def _detach(env: Mapping[str, str], _: Config, version: str) -> Detach:
-    return Detach(version, env["CNI_CONTAINERID"], env["CNI_IFNAME"], env.get("CNI_NETNS") or None)
+def _detach(env: Mapping[str, str], config: Config, version: str) -> Detach:
+    netns = env.get("CNI_NETNS") or None
+    ipam_only = netconf.is_ipam_only(config)
+    return Detach(version, env["CNI_CONTAINERID"], env["CNI_IFNAME"], netns, ipam_only)
 
 
 def _collect(_: Mapping[str, str], config: Config, version: str) -> Collect:
-    return Collect(version, netconf.valid_attachments(config))
+    return Collect(version, netconf.valid_attachments(config), netconf.is_ipam_only(config))
 
 
 def _status(_: Mapping[str, str], __: Config, version: str) -> Status:
@@ -210,14 +243,4 @@ def _args(text: str) -> dict[str, str]:
 
 def _arg(args: Mapping[str, str], key: str, shape: re.Pattern[str]) -> str:
     """Return an argument. Raises CniError if it is missing or does not have this shape."""
-    value = args.get(key, "")
-    if not shape.fullmatch(value):
-        message = (
-            f"{key} is missing in CNI_ARGS"
-            if not value
-            else f"{key}={value!r} in CNI_ARGS is not a Kubernetes name"
-        )
-        raise CniError(
-            Code.INVALID_ENVIRONMENT, message, "this plugin attaches Kubernetes pods only"
-        )
-    return value
+    return _kubernetes(args.get(key, ""), key, shape)

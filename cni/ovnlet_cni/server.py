@@ -14,18 +14,18 @@ import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from aiohttp import web
 
-from ovnlet_cni import listener, netns, request
-from ovnlet_cni.errors import NEWEST_VERSION, SUPPORTED_VERSIONS, CniError, Code
+from ovnlet_cni import kube_ovn, listener, request
+from ovnlet_cni.dispatch import Agent, Dispatch
+from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.netconf import stated_version
 from ovnlet_cni.pending_deletes import PendingDeletes
-from ovnlet_cni.request import Attach, Check, Collect, Detach, Status, Version
-from ovnlet_cni.result import Attached
+from ovnlet_cni.site import Site
 
 MAX_BODY = 3 << 20  # bytes: 1 MiB of stdin with every byte escaped, and the environment
 SOCKET_CHECK_INTERVAL = 2.0  # seconds
@@ -33,34 +33,28 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _log = structlog.get_logger(__name__)
 
 
-class Agent(Protocol):
-    """What the server needs of an agent.
+@dataclass(slots=True)
+class _Call:
+    """What is known of a call: its verb and, once it is read, its attachment."""
 
-    Every method may raise CniError, and is cancelled when its client disconnects.
-    """
+    verb: str = ""
+    container: str = ""
+    ifname: str = ""
+    config: str = ""
 
-    async def add(self, attach: Attach, /) -> Attached:
-        """Attach the pod and return what it has."""
-
-    async def delete(self, detach: Detach, /) -> None:
-        """Detach the pod. Succeed if there is nothing to detach."""
-
-    async def check(self, attach: Attach, /) -> None:
-        """Return if the attachment is as in the result of its ADD."""
-
-    async def status(self) -> None:
-        """Return if pods can be attached now."""
-
-    async def gc(self, valid: frozenset[tuple[str, str]], /) -> None:
-        """Detach everything that is not among the valid pairs of container ID and interface."""
+    @property
+    def subject(self) -> dict[str, str]:
+        """What identifies the call in the log."""
+        return {"verb": self.verb, "container": self.container, "ifname": self.ifname}
 
 
 class Server:
     """The CNI server.
 
     It listens from `start` to `stop`; `keep_listening` has it listen again if its socket file is
-    removed. `served` is called after each request with the verb, the error code (0 for success) and
-    the seconds it took.
+    removed. `kube_ovn_site` is a second socket, which answers the same and which others keep.
+    `served` is called after each request with the verb, the error code (0 for success) and the
+    seconds it took.
     """
 
     def __init__(
@@ -69,19 +63,21 @@ class Server:
         socket_path: Path,
         routes: Iterable[web.RouteDef] = (),
         served: Callable[[str, int, float], None] = lambda _verb, _code, _seconds: None,
+        kube_ovn_socket: Path | None = None,
     ) -> None:
         """Create a server that also serves `routes` on its socket."""
-        self._agent, self._on_served = agent, served
-        self._path = socket_path
-        self._pending_deletes = PendingDeletes.beside(socket_path)
+        self._dispatch = Dispatch(agent, PendingDeletes.beside(socket_path))
+        self._on_served, self._path = served, socket_path
         self._running: set[asyncio.Task[object]] = set()
-        self._bound: tuple[int, int] | None = None
-        self._site: web.SockSite | None = None
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._admit])
         app.add_routes([web.post("/cni", self._cni), *routes])
+        app.add_routes([web.post(kube_ovn.ADD, self._add_by_kube_ovn)])
+        app.add_routes([web.post(kube_ovn.DEL, self._delete_by_kube_ovn)])
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
         )
+        self._site = Site(self._runner, socket_path)
+        self.kube_ovn_site = Site(self._runner, kube_ovn_socket) if kube_ovn_socket else None
 
     async def start(self) -> None:
         """Listen. Raises UnusableSocket or OSError if the path cannot be our socket."""
@@ -93,11 +89,9 @@ class Server:
 
         After that they are cancelled, and the agent undoes them.
         """
-        if self._bound is not None and listener.identity(self._path) == self._bound:
-            self._path.unlink(missing_ok=True)
-        if self._site is not None:
-            site, self._site = self._site, None
-            await site.stop()
+        for site in (self._site, self.kube_ovn_site):
+            if site is not None:
+                await site.close()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:
@@ -109,11 +103,7 @@ class Server:
     async def _listen(self) -> None:
         """Listen on a new socket, and close the old one once the new one is in place."""
         listener.prepare_directory(self._path.parent)
-        site, old = web.SockSite(self._runner, listener.listen(self._path)), self._site
-        await site.start()
-        self._site, self._bound = site, listener.identity(self._path)
-        if old is not None:
-            await old.stop()
+        await self._site.listen()
 
     async def keep_listening(self) -> None:
         """Check the socket file every SOCKET_CHECK_INTERVAL, and replace it if it was removed.
@@ -124,10 +114,9 @@ class Server:
         yielded = False
         while True:
             await asyncio.sleep(SOCKET_CHECK_INTERVAL)
-            found = listener.identity(self._path)
-            if found == self._bound:
+            if self._site.is_ours:
                 continue
-            if found is not None and listener.is_answered(self._path):
+            if self._site.is_foreign:
                 if not yielded:
                     _log.error(
                         "another server has taken over the CNI socket", socket=str(self._path)
@@ -151,7 +140,10 @@ class Server:
                 f"user {uid} may not use this socket",
                 "call the plugin as root",
             )
-            return web.Response(status=403, body=refusal.render(), content_type="application/json")
+            body = refusal.render()
+            if request.path in (kube_ovn.ADD, kube_ovn.DEL):
+                _, body = kube_ovn.refusal(refusal)
+            return web.Response(status=403, body=body, content_type="application/json")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of aiohttp's always runs in a task
         self._running.add(task)
@@ -162,59 +154,63 @@ class Server:
 
     async def _cni(self, http: web.Request) -> web.StreamResponse:
         """Answer one call of the plugin, always with a result or an error object."""
-        env: Mapping[str, str] = {}
-        config, began = "", time.monotonic()
-        try:
-            env, config = await _read_body(http)
-            body = await self._answer(request.read(env, config))
-            self._on_served(env["CNI_COMMAND"], 0, time.monotonic() - began)
-            return web.Response(body=body, content_type="application/json")
-        except CniError as error:
-            failure = error
-            # STATUS is polled all the time, and a change of it is logged on its own.
-            if env.get("CNI_COMMAND") != "STATUS":
-                _log.warning(
-                    "CNI request failed",
-                    **_subject(env),
-                    code=int(error.code),
-                    reason=error.message,
-                )
-        except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
-            failure = CniError(
-                Code.INTERNAL, f"unexpected {type(error).__name__}: {error}", "see the agent's log"
+        call = _Call()
+
+        async def answered() -> bytes:
+            env, call.config = await _read_body(http)
+            call.verb = env.get("CNI_COMMAND", "")
+            call.container, call.ifname = (
+                env.get(key, "") for key in ("CNI_CONTAINERID", "CNI_IFNAME")
             )
-            _log.exception("CNI request failed unexpectedly", **_subject(env))
-        self._on_served(env.get("CNI_COMMAND", ""), int(failure.code), time.monotonic() - began)
-        body = failure.render(stated_version(config))
-        return web.Response(status=failure.http_status, body=body, content_type="application/json")
+            return await self._dispatch.answer(request.read(env, call.config))
 
-    async def _answer(self, call: request.Request) -> bytes:
-        """Return what the plugin prints on stdout for a call that succeeds. Raises CniError."""
-        match call:
-            case Attach():
-                return await self._add(call)
-            case Check(attach):
-                netns.require_foreign(attach.netns, attach.netns_override)
-                await self._agent.check(attach)
-            case Detach():
-                await self._agent.delete(call)
-                self._pending_deletes.remove(call.container_id, call.ifname)
-            case Collect():
-                await self._agent.gc(call.valid)
-            case Status():
-                await self._agent.status()
-            case Version():
-                answer = {"cniVersion": NEWEST_VERSION, "supportedVersions": SUPPORTED_VERSIONS}
-                return json.dumps(answer).encode() + b"\n"
-        return b""
+        end = await self._ended(call, answered())
+        if isinstance(end, bytes):
+            return web.Response(body=end, content_type="application/json")
+        body = end.render(stated_version(call.config))
+        return web.Response(status=end.http_status, body=body, content_type="application/json")
 
-    async def _add(self, attach: Attach) -> bytes:
-        netns.require_foreign(attach.netns, attach.netns_override)
-        # A runtime never runs two verbs for one container at once, so a pending delete is older
-        # than this ADD and obsolete.
-        self._pending_deletes.remove(attach.container_id, attach.ifname)
-        attached = await self._agent.add(attach)
-        return attached.after(attach.prev_result).render(attach.version)
+    async def _add_by_kube_ovn(self, http: web.Request) -> web.StreamResponse:
+        """Answer an ADD of Kube-OVN's plugin."""
+        call = _Call("ADD")
+
+        async def answered() -> bytes:
+            attach = kube_ovn.read_add(await _read(http))
+            call.container, call.ifname = attach.container_id, attach.ifname
+            return kube_ovn.answer(await self._dispatch.add(attach))
+
+        return _of_kube_ovn(await self._ended(call, answered()), 200)
+
+    async def _delete_by_kube_ovn(self, http: web.Request) -> web.StreamResponse:
+        """Answer a DEL of Kube-OVN's plugin."""
+        call = _Call("DEL")
+
+        async def answered() -> bytes:
+            detach = kube_ovn.read_delete(await _read(http))
+            call.container, call.ifname = detach.container_id, detach.ifname
+            await self._dispatch.delete(detach)
+            return b""
+
+        return _of_kube_ovn(await self._ended(call, answered()), 204)
+
+    async def _ended(self, call: _Call, answering: Awaitable[bytes]) -> bytes | CniError:
+        """Return the answer or the error of a call. Log the error, and count both."""
+        began, code = time.monotonic(), 0
+        end: bytes | CniError
+        try:
+            end = await answering
+        except CniError as error:
+            end, code = error, int(error.code)
+            # STATUS is polled all the time, and a change of it is logged on its own.
+            if call.verb != "STATUS":
+                _log.warning("CNI request failed", **call.subject, code=code, reason=error.message)
+        except Exception as error:  # noqa: BLE001 - the runtime always gets an error object
+            code = int(Code.INTERNAL)
+            text = f"unexpected {type(error).__name__}: {error}"
+            end = CniError(Code.INTERNAL, text, "see the agent's log")
+            _log.exception("CNI request failed unexpectedly", **call.subject)
+        self._on_served(call.verb, code, time.monotonic() - began)
+        return end
 
 
 def _peer_uid(http: web.Request) -> int:
@@ -227,14 +223,20 @@ def _peer_uid(http: web.Request) -> int:
     return int(uid)
 
 
-async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
-    """Return environment and stdin of the plugin from the request's body. Raises CniError."""
+async def _read(http: web.Request) -> bytes:
+    """Return the request's body. Raises CniError."""
     try:
-        body = json.loads(await http.read())
+        return await http.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise CniError(
             Code.DECODE, f"the request is larger than {MAX_BODY} bytes", "shorten the configuration"
         ) from error
+
+
+async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
+    """Return environment and stdin of the plugin from the request's body. Raises CniError."""
+    try:
+        body = json.loads(await _read(http))
     except (ValueError, RecursionError) as error:
         raise CniError(Code.DECODE, f"the request is not JSON: {error}") from error
     match body:
@@ -245,10 +247,9 @@ async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
     raise CniError(Code.DECODE, 'the request is not {"env": {"CNI_…": "…"}, "config": "…"}')
 
 
-def _subject(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what identifies the call in the log."""
-    return {
-        "verb": env.get("CNI_COMMAND", ""),
-        "container": env.get("CNI_CONTAINERID", ""),
-        "ifname": env.get("CNI_IFNAME", ""),
-    }
+def _of_kube_ovn(end: bytes | CniError, good: int) -> web.Response:
+    """Return an answer or an error in the format of Kube-OVN's plugin."""
+    status, body = (good, end) if isinstance(end, bytes) else kube_ovn.refusal(end)
+    if not body:
+        return web.Response(status=status)
+    return web.Response(status=status, body=body, content_type="application/json")

@@ -28,6 +28,8 @@ static void read_config(struct text bytes) {
     demand(found.socket.at > bytes.at && found.socket.at + found.socket.size < bytes.at + bytes.size);
     struct reader again = {found.socket.at, found.socket.at + found.socket.size};
     demand(read_value(&again, 0, NULL) && again.at == again.end);
+    if (!take_ipam(&found) || found.socket.at == NULL) return;
+    demand(found.socket.at > bytes.at && found.socket.at + found.socket.size < bytes.at + bytes.size);
 }
 
 /* A whole answer has its body inside the bytes, and no prefix of it is whole already with another body. */

@@ -1,5 +1,5 @@
-/* ovnlet.c - the executable that a container runtime starts as CNI plugin "ovnlet", and as "loopback" where the node
- * has no plugin of that name.
+/* ovnlet.c - the executable that a container runtime starts as CNI plugin "ovnlet" or "kube-ovn", and as "loopback"
+ * where the node has no plugin of that name.
  *
  * It sends its CNI_* environment and its stdin to the node's agent, in one HTTP request over a unix
  * socket, and prints the agent's answer. The agent decides what a request means. Only what must
@@ -145,10 +145,10 @@ __attribute__((format(printf, 3, 4))) static _Noreturn void fail(int code, const
     exit(1);
 }
 
-/* ---- JSON in: a strict reader of RFC 8259 that keeps three top-level values of an object ---- */
+/* ---- JSON in: a strict reader of RFC 8259 that keeps five top-level values of an object ---- */
 
 struct reader { const char *at, *end; };
-struct config { struct text version, socket, previous; };
+struct config { struct text version, socket, type, ipam, previous; };
 
 static bool take(struct reader *in, char wanted) {
     if (in->at == in->end || *in->at != wanted) return false;
@@ -218,6 +218,8 @@ static bool read_member(struct reader *in, int depth, struct config *found) {
     value.size = (size_t)(in->at - value.at);
     if (found && is(key, "\"cniVersion\"")) found->version = value;
     if (found && is(key, "\"server_socket\"")) found->socket = value;
+    if (found && is(key, "\"type\"")) found->type = value;
+    if (found && is(key, "\"ipam\"")) found->ipam = value;
     if (found && is(key, "\"prevResult\"")) found->previous = value;
     return true;
 }
@@ -254,6 +256,19 @@ static bool read_object(struct text text, struct config *found) {
     bool whole = in.at < in.end && *in.at == '{' && read_value(&in, 0, found);
     skip_blanks(&in);
     return whole && in.at == in.end;
+}
+
+/* Return whether a `type` is one that we answer to. Without one it is not another plugin's. */
+static bool is_ours(struct text type) { return type.at == NULL || is(type, "\"ovnlet\"") || is(type, "\"kube-ovn\""); }
+
+/* Return whether another plugin has the interface and delegates its addresses to us, by a section
+ * `ipam`. That has the socket then. */
+static bool take_ipam(struct config *config) {
+    struct config ipam = {0};
+    if (is_ours(config->type) || config->ipam.at == NULL || !read_object(config->ipam, &ipam)) return false;
+    if (ipam.type.at == NULL || !is_ours(ipam.type)) return false;
+    config->socket = ipam.socket;
+    return true;
 }
 
 /* ---- the request ---- */
@@ -574,10 +589,15 @@ static int relay(const struct verb *verb) {
     struct config config = {0};
     struct answer answer = {0};
     struct text input = read_config_text(&config);
+    bool addresses_only = take_ipam(&config);
     const char *path = socket_path(config.socket);
     int reason;
     enum outcome outcome = ask(verb, path, build_request(input), &answer, &reason);
-    if (outcome != ANSWERED && strcmp(verb->name, "DEL") == 0) return note_deletion(path), 0;
+    if (outcome != ANSWERED && strcmp(verb->name, "DEL") == 0) {
+        /* An agent looks for notes beside its own socket, not beside kube-ovn-cni's. */
+        if (!addresses_only) note_deletion(is(config.type, "\"kube-ovn\"") ? DEFAULT_SOCKET : path);
+        return 0;
+    }
     if (outcome != ANSWERED) no_answer(outcome, verb, path, reason);
     bool good = answer.status == 200;
     if ((answer.body.size > 0 || !good) && !read_object(answer.body, NULL))

@@ -47,7 +47,9 @@ SUBNET = {"cidr": layout.PODS, "gateway": "10.16.0.1,fd00:10:16::1", "logical_sw
 class Assigner:
     """The state of the assignment.
 
-    `serve` runs for ever; a test may call `add` and `remove` itself.
+    `serve` runs for ever; a test may call `add` and `remove` itself. With `early`, a pod's logical
+    port goes as soon as the pod has a deletionTimestamp, as with Kube-OVN's controller; otherwise
+    it goes with the pod.
     """
 
     api: Api
@@ -55,6 +57,8 @@ class Assigner:
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
     taken: set[str] = field(default_factory=set)
     known: dict[str, Object] = field(default_factory=dict)  # pods by UID
+    early: bool = True
+    leaving: set[str] = field(default_factory=set)
 
     def serve(self) -> None:
         """Create OVN's network, then follow Nodes and pods; never return."""
@@ -144,9 +148,20 @@ class Assigner:
     def remove(self, pod: Object) -> None:
         """Delete the pod's port."""
         self.known.pop(pod["metadata"]["uid"], None)
-        self.nbctl(
-            "--if-exists", "lsp-del", f"{pod['metadata']['name']}.{pod['metadata']['namespace']}"
-        )
+        self.leaving.discard(pod["metadata"]["uid"])
+        self._delete_port(pod)
+
+    def _delete_port(self, pod: Object) -> None:
+        meta = pod["metadata"]
+        self.nbctl("--if-exists", "lsp-del", f"{meta['name']}.{meta['namespace']}")
+
+    def _leave(self, pod: Object) -> None:
+        """Delete the port of a pod that is being deleted, once, and give it no other one."""
+        uid = pod["metadata"]["uid"]
+        if uid not in self.leaving:
+            self.leaving.add(uid)
+            self.known.pop(uid, None)
+            self._delete_port(pod)
 
     def _choose(self, annotations: dict[str, str]) -> tuple[str, str]:
         """Return the MAC and addresses of the annotations, or else of the next free number."""
@@ -165,6 +180,8 @@ class Assigner:
                 self.remove(gone)
         elif kind == "DELETED":
             self.remove(pod)
+        elif self.early and "deletionTimestamp" in pod["metadata"]:
+            self._leave(pod)
         elif kind in ("ADDED", "MODIFIED") and not pod["spec"].get("hostNetwork"):
             annotations, uid = pod["metadata"].get("annotations", {}), pod["metadata"]["uid"]
             self.taken |= set(annotations.get(f"{DOMAIN}/ip_address", "").split(","))

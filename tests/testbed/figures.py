@@ -23,19 +23,19 @@ AGENT: Mapping[str, frozenset[str]] = {
     "kind": frozenset(kind.__name__ for kind in ORDER),
     "outcome": frozenset({"attached", "updated", "repaired", "detached"}),
     "state": frozenset({"attached", "drifted", "not looked at yet"}),
-    "scope": frozenset({"pod", "node", "chassis", "flows", "cni"}),
+    "scope": frozenset({"pod", "node", "chassis", "encap", "flows", "cni"}),
     "reason": frozenset(get_args(Reason)),
     "part": frozenset(
         {
             *("ovsdb", "kernel watch", "start-up and resync", "watch of the API server"),
             *("list of pods", "list of nodes", "list of subnets", "health checks", "flow checks"),
-            *("CNI socket", "Events", "probes", "file watch"),
+            *("CNI socket", "Events", "probes", "probes at kube-ovn-cni's port", "file watch"),
             *("Node condition", "Node annotation", "prefixes"),
         }
     ),
 }
 CONTROLLER: Mapping[str, frozenset[str]] = {
-    "kind": frozenset({"pod", "node", "subnet", "network", "pools", "Pod", "Node"}),
+    "kind": frozenset({"pod", "node", "subnet", "network", "pools", "service", "Pod", "Node"}),
     "reason": frozenset(
         {
             *("AddressTaken", "AnnotationRestored", "InvalidAnnotation"),

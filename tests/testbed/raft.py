@@ -7,7 +7,9 @@ member through its unix socket, whatever its links do.
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,25 @@ DISK = "24m"
 STATE = "/var/lib/ovn"
 NAMES = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}
 # By database: where clients connect, and where the other members do.
+# The back-off of ovn-northd grows to 8 s and has no setting, and northd follows one leader of each
+# database. One that has been without either for a second is started again, and tries all at once.
+NORTHD = """
+while :; do
+  ovn-northd --pidfile "$@" & northd=$!
+  without=0
+  while kill -0 $northd 2>/dev/null && [ $without -lt 2 ]; do
+    sleep 0.5
+    case $(for each in nb sb; do ovn-appctl -T1 -t ovn-northd $each-connection-status; done) in
+      *not*) without=$((without + 1)) ;;
+      *) without=0 ;;
+    esac
+  done
+  kill -9 $northd; wait $northd || :
+done
+"""
+# Only a remote in the database can have another probe than 5 s. An active ovn-northd that was cut
+# off keeps its lock until the server's probe of it has failed.
+SB_REMOTES, SB_PROBE = "db:OVN_Southbound,SB_Global,connections", 1000
 PORTS = {"nb": (layout.NB_PORT, 6643), "sb": (layout.SB_PORT, 6644)}
 
 
@@ -59,25 +80,32 @@ class Member:
         """Start the servers, wait until they are in the cluster, and start ovn-northd."""
         for short, (port, _) in PORTS.items():
             run = f"/run/ovn/ovn{short}_db"
-            remotes = [f"--remote=punix:{run}.sock", f"--remote=ptcp:{port}:{_address(self.index)}"]
+            listen = f"ptcp:{port}:{_address(self.index)}" if short == "nb" else SB_REMOTES
+            remotes = [f"--remote=punix:{run}.sock", f"--remote={listen}"]
             words = ["ovsdb-server", _file(short), *remotes, f"--unixctl={run}.ctl"]
             self.space.spawn(f"ovn-{short}", [*words, *switch.CONSOLE])
         for short in PORTS:
             server = self.space.service(f"ovn-{short}")
             server.wait_ready(lambda short=short: "joined" in self.state(short))  # type: ignore[misc]
         databases = [f"--ovn{short}-db={_clients(short)}" for short in PORTS]
-        self.space.spawn("ovn-northd", ["ovn-northd", "--pidfile", *databases, *switch.CONSOLE])
+        watched = ["sh", "-c", NORTHD, "northd", *databases, *switch.CONSOLE]
+        self.space.spawn("ovn-northd", watched)
 
     def kill(self) -> None:
         """End all three without notice."""
-        for service in self.services:
-            service.stop(signal.SIGKILL)
+        self._end(signal.SIGKILL)
 
     def restart(self) -> None:
         """End all three and start them again."""
-        for service in reversed(self.services):
-            service.stop()
+        self._end(signal.SIGTERM)
         self.start()
+
+    def _end(self, number: signal.Signals) -> None:
+        *servers, northd = self.services
+        with suppress(ProcessLookupError):
+            os.killpg(northd.pid, signal.SIGKILL)  # with the loop that would start it again
+        for service in servers:
+            service.stop(number)
 
     def cut(self) -> None:
         """Cut the member off from the other two. Its unix sockets still answer."""
@@ -116,6 +144,11 @@ def create(bed: Bed) -> None:
     for member in members(bed):
         member.create()
         member.start()
+        if member.index == 0:
+            listen = f"ptcp:{layout.SB_PORT}:0.0.0.0"
+            member.space.run(
+                ["ovn-sbctl", f"--inactivity-probe={SB_PROBE}", "set-connection", listen]
+            )
 
 
 def members(bed: Bed) -> list[Member]:

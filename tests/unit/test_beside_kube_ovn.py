@@ -97,7 +97,7 @@ class FreeLease:
     def __init__(self, *_: Any) -> None:
         pass
 
-    async def acquire(self) -> None:
+    async def acquire(self, *_: Any) -> None:
         return
 
     async def keep(self) -> None:

@@ -125,6 +125,52 @@ def test_the_guard_knows_each_key(key: str) -> None:
     assert not Policy(GUARD).allows(pod(**{key: "a"}), pod(**{key: "b"}))
 
 
+PROVIDERS = {
+    "a second network": "n1.default.ovn",
+    "one interface of several in it": "n1.default.ovn.net2",
+    "addresses for another plugin": "vlan.default",
+}
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=list(PROVIDERS))
+@pytest.mark.parametrize("key", ["ip_address", "mac_address", "allocated", "logical_switch"])
+def test_the_guard_knows_the_keys_of_every_network_k8(provider: str, key: str) -> None:
+    """K8: the address of a second interface could be edited by anybody who may edit the pod."""
+    name = f"{provider}.kubernetes.io/{key}"
+
+    def with_value(value: str) -> Object:
+        annotations = {**GIVEN["metadata"]["annotations"], name: value}
+        return {"metadata": {"name": "p", "annotations": annotations}}
+
+    for before, after in (
+        (with_value("a"), with_value("b")),
+        (with_value("a"), GIVEN),
+        (GIVEN, with_value("a")),
+    ):
+        assert not Policy(GUARD).allows(before, after)
+        controller = "system:serviceaccount:kube-system:ovn"
+        assert Policy(GUARD).allows(before, after, controller)
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize(
+    "name",
+    [
+        "n1.default.ovn.kubernetes.io/ingress_rate",
+        "n1.default.ovn.kubernetes.io/routes",
+        "kubernetes.io/gateway",
+        "example.org/ip_address",
+        "n1.default.ovn.kubernetes.io/ip_address_of_mine",
+    ],
+)
+def test_the_guard_leaves_all_other_keys_to_users_k8(name: str) -> None:
+    """K8: rates and routes of a second network, and what only looks alike, are the users'."""
+    assert Policy(GUARD).allows(
+        GIVEN, {"metadata": {"annotations": {**GIVEN["metadata"]["annotations"], name: "x"}}}
+    )
+
+
 @pytest.mark.review2
 def test_e11_the_guard_covers_the_subresource_that_takes_annotations_too() -> None:
     assert Policy(GUARD).resources == {"pods", "pods/status"}

@@ -15,7 +15,8 @@ from typing import cast
 
 from ovnlet import logs
 from ovnlet.core.settings import Settings
-from ovnlet_cni.server import Agent, Server
+from ovnlet_cni.dispatch import Agent
+from ovnlet_cni.server import Server
 
 REQUEST = b"POST /cni HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
 

@@ -9,7 +9,7 @@ from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
 # Of the node, and the fake is of pods: tests/integration/node has them on a real one.
-UNFAKED = {"Nic", "Masquerade", "ChassisId", "Bridge", "Flows", "CniFile"}
+UNFAKED = {"Nic", "Masquerade", "ChassisId", "Bridge", "Flows", "CniFile", "CniSocket"}
 
 
 def _named_in(kind: str, pattern: str) -> bool:

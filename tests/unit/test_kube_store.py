@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,16 @@ def test_only_a_change_is_notified_and_a_complete_list_is_known() -> None:
 
 def test_a_pod_on_the_hosts_network_is_ignored() -> None:
     assert read({**body(), "spec": {"hostNetwork": True}}) is None
+
+
+@pytest.mark.review2
+def test_a_pod_that_is_being_deleted_is_known_as_such_k2() -> None:
+    """K2: its logical port may be gone before the pod is."""
+    metadata = {**body()["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    leaving, staying = read({**body(), "metadata": metadata}), read(body())
+    assert leaving
+    assert staying
+    assert (leaving.deleting, staying.deleting) == (True, False)
 
 
 def test_a_static_pod_goes_by_the_uid_that_the_runtime_knows() -> None:

@@ -1,7 +1,12 @@
 """The table of CI's lanes, and how their results are counted."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +82,13 @@ def test_a_lane_without_its_report_has_failed(tmp_path: Path) -> None:
     assert lanes.counted(DRIFT, tmp_path, 0, 1.0) == [Row("drift", 0, 0, 1.0, ok=False)]
 
 
+@pytest.mark.parametrize("text", ['[{"kind": "a", ', '[{"kind": "a", "repaired": true}]'])
+def test_a_report_that_lacks_something_is_not_good(tmp_path: Path, text: str) -> None:
+    (tmp_path / "drift.json").write_text(text)
+    (row,) = lanes.counted(DRIFT, tmp_path, 0, 1.0)
+    assert (row.passed, row.ok) == (0, False)
+
+
 def test_floors_are_counted_one_by_one_without_skipped_tests(tmp_path: Path) -> None:
     (tmp_path / "junit").mkdir()
     for name, bad in (("unit", 0), ("node", 2)):
@@ -120,5 +132,29 @@ def test_a_lane_that_takes_too_long_is_ended_with_what_it_started(
     (row,) = lanes.together([Lane("slow", "slow", 1 / 60)], checkout)
     assert not row.ok
     assert row.seconds < 20
-    child = Path("/proc", (checkout / "child").read_text().strip(), "cmdline")
-    assert not child.exists() or child.read_bytes() == b"", "it runs; a zombie has no command line"
+    assert _has_ended((checkout / "child").read_text().strip())
+
+
+def test_an_interrupt_ends_the_lane_too(checkout: Path) -> None:
+    code = "import lanes, pathlib; lanes.together([lanes.Lane('slow', 'slow', 9)], pathlib.Path())"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import lanes; lanes._ENDING = 0.5; {code}"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        started = checkout / "child"
+        deadline = time.monotonic() + 20
+        while not (started.exists() and started.read_text().strip()):
+            assert time.monotonic() < deadline, "the lane has not begun"
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=20)
+    assert _has_ended(started.read_text().strip())
+
+
+def _has_ended(pid: str) -> bool:
+    """Return whether a process has ended; a zombie has no command line."""
+    command = Path("/proc", pid, "cmdline")
+    return not command.exists() or command.read_bytes() == b""

@@ -8,6 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ovnlet.core.settings import Settings
 from ovnlet.doctor.kernel import CAPABILITIES
 from ovnlet.doctor.server import NEEDED
 from ovnlet.kube import objects, services
@@ -107,6 +108,26 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
         # No watch: the controller only asks whether Kube-OVN's is there.
         granted -= {("apps", "deployments")} if verb == "list" else set()
         assert granted == {(kind.group, kind.plural) for kind in kinds}, verb
+
+
+def test_beside_kube_ovn_its_tools_find_the_agent_and_all_of_it_is_kept() -> None:
+    """K7, and item 5 of the second review: what kube-ovn-cni kept has an owner."""
+    (kustomization,) = read(MANIFESTS / "with-kube-ovn/kustomization.yaml")
+    (patch,) = [yaml.safe_load(each["patch"]) for each in kustomization["patches"]]
+    template = patch["spec"]["template"]
+    assert template["metadata"]["labels"] == {"app": "kube-ovn-cni"}
+    (container,) = template["spec"]["containers"]
+    given = {
+        each["name"].removeprefix("OVNLET_").lower(): each["value"] for each in container["env"]
+    }
+    settings = Settings(node_name="n0", **given)
+    assert settings.kube_ovn_socket == "/run/openvswitch/kube-ovn-daemon.sock"
+    assert settings.kube_ovn_http == "0.0.0.0:10665"
+    assert (settings.encap, settings.chassis) == ("node", "observe")
+    (daemonset,) = read(MANIFESTS / "base/daemonset.yaml")
+    (base,) = daemonset["spec"]["template"]["spec"]["containers"]
+    mounts = {each["mountPath"] for each in base["volumeMounts"]}
+    assert str(Path(settings.kube_ovn_socket).parent) in mounts
 
 
 @pytest.mark.review2

@@ -1,5 +1,6 @@
 """The scopes of the chassis and of the CNI files: what they desire, keep and report."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from kit.memory import Recorded
 from ovnlet.core.chassis import BRIDGE_TYPE, ChassisIdentity, desired
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Bridge, ChassisId, CniFile, Network, Resource
+from ovnlet.core.resources import ABSENT, Bridge, ChassisId, CniFile, CniSocket, Network, Resource
 from ovnlet.core.settings import Repair, Settings
 from ovnlet.drivers.ovs import hints
 from ovnlet.reconcile.loop import Loop
@@ -28,6 +29,7 @@ class Things:
     things: dict[object, Resource] = field(default_factory=dict)
     wanted: Network = ABSENT
     foreign: list[str] = field(default_factory=list)
+    taken: bool = False
     addresses: set[str] = field(default_factory=set)
 
     async def ready(self) -> None:
@@ -55,6 +57,9 @@ class Things:
     def put(self, network: Network) -> None:
         """Make the node have just this."""
         self.things = {resource.key: resource for resource in network}
+
+    def socket_taken(self) -> bool:
+        return self.taken
 
     def overriding(self) -> list[str]:
         return self.foreign
@@ -186,7 +191,8 @@ async def test_nothing_is_invented_on_a_node_that_nobody_has_set_up() -> None:
     assert not host.things
 
 
-DIRECTORIES = CniDirectories("/opt/cni/bin", "/etc/cni/net.d")
+SOCKET = CniSocket("/run/openvswitch/kube-ovn-daemon.sock")
+DIRECTORIES = CniDirectories("/opt/cni/bin", "/etc/cni/net.d", SOCKET.path)
 PLUGIN = CniFile("/opt/cni/bin", "ovnlet", "aaaa", 0o755)
 CONFLIST = CniFile("/etc/cni/net.d", "01-ovnlet.conflist", "bbbb", 0o600)
 
@@ -256,6 +262,22 @@ async def test_a_foreign_configuration_that_sorts_first_is_reported_once() -> No
     events = [text for _, reason, text in files.status.events if reason == "CniConfigOverridden"]
     assert len(events) == 1
     assert "00-other.conflist" in events[0]
+
+
+@pytest.mark.looptime
+async def test_a_socket_that_another_process_answers_is_told_and_looked_at_again() -> None:
+    """Nothing tells when it stops answering; then the socket is ours within a second."""
+    host = Things(taken=True)
+    files = Files(host)
+    files.scope.open()
+    await files.look()
+    await files.look()
+    events = [text for _, reason, text in files.status.events if reason == "CniSocketTaken"]
+    assert len(events) == 1
+    host.taken, host.wanted = False, host.wanted | {SOCKET}
+    await asyncio.sleep(1.1)
+    assert SOCKET.key in host.things
+    await files.loop.queue.close()
 
 
 async def test_the_spelling_of_the_bridges_own_socket_is_remembered_and_not_compared() -> None:

@@ -112,6 +112,21 @@ async def test_e5_it_leaves_a_member_that_has_lost_its_quorum(
     assert await database.transact([OP]) == [{}]
 
 
+async def test_e5_every_server_is_tried_in_each_second(
+    members: list[Member], client: Client
+) -> None:
+    """A leader that was elected just now is found within a back-off, wherever it is."""
+    await client.connected()
+    for member in members:
+        member.lose_quorum()
+    before = [member.sessions for member in members]
+    await asyncio.sleep(2.5)
+    assert all(m.sessions - was >= 2 for m, was in zip(members, before, strict=True))
+    assert sum(member.sessions for member in members) - sum(before) < 15, "it is no busy loop"
+    members[2].leader = members[2].connected = True
+    assert await until(client.database.connected.is_set) < 1.5
+
+
 async def test_e5_a_transaction_without_an_answer_ends_as_unknown(
     members: list[Member], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

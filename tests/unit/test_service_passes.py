@@ -232,7 +232,10 @@ async def test_node_ports_of_a_service_that_keeps_the_source_follow_the_nodes(
         ({"externalTrafficPolicy": "Local"}, {"10.96.0.7:80", "192.0.2.1:30080"}),
         ({}, {"10.96.0.7:80"}),
     ):
-        cluster.nodes[:] = [NodeClaim("n0", "u", ("192.0.2.1", "2001:db8::1"))]
+        cluster.nodes[:] = [
+            NodeClaim("n0", "u", ("192.0.2.1", "2001:db8::1", "192.0.2.3")),
+            NodeClaim("n1", "u", ("192.0.2.3", "no address")),  # a claim of another's, and nonsense
+        ]
         cluster.services[WEB] = a_service(ports=ports, **spec)
         await cluster.passes.service(WEB)
         assert set(cluster.database.vips) == vips

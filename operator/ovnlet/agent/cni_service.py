@@ -7,6 +7,7 @@ decides nothing about a network.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ovnlet.core.allocation import Allocation
 from ovnlet.core.errors import (
     Invalid,
     NodeFault,
@@ -22,7 +23,8 @@ from ovnlet.core.resources import Address, CompetingRoute, Network, Route, Veth
 from ovnlet.drivers.ovs.health import Verdict
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.records import Records
-from ovnlet_cni.errors import CniError, Code
+from ovnlet_cni import netconf
+from ovnlet_cni.errors import CniError, Code, UnknownProvider
 from ovnlet_cni.request import Attach, Detach
 from ovnlet_cni.result import Attached, AttachedInterface, AttachedIp, AttachedRoute
 
@@ -46,34 +48,43 @@ ANSWERS: dict[type[OvnletError], tuple[Code, str]] = {
 class CniService:
     """The verbs of CNI for one node.
 
-    ``verdict`` returns what keeps this node from attaching pods; None if nothing does.
+    ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
+    returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
+    controller gives the addresses.
     """
 
     def __init__(
-        self, attaching: Attaching, records: Records, verdict: Callable[[], Verdict | None]
+        self,
+        attaching: Attaching,
+        records: Records,
+        verdict: Callable[[], Verdict | None],
+        serves: Callable[[str], bool] = lambda _: True,
+        *,
+        beside_kube_ovn: bool = False,
     ) -> None:
         self._attaching, self._records, self._verdict = attaching, records, verdict
+        self._serves, self._beside_kube_ovn = serves, beside_kube_ovn
 
     async def add(self, request: Attach) -> Attached:
         """Attach a sandbox's interface and return the CNI result. Raise CniError.
 
         Wait until OVN has installed the port, at most the agent's budget for an ADD.
         """
-        attachment = Attachment(
-            container_id=request.container_id,
-            ifname=request.ifname,
-            netns=request.netns,
-            namespace=request.namespace,
-            pod=request.pod,
-            uid=request.uid,
-            provider=request.provider,
-            boot_id=self._records.boot_id,
-            sequence=self._records.next_sequence(),
-            routes=tuple((str(route.dst), str(route.gw)) for route in request.routes if route.gw),
-        )
+        attachment = self._attachment(request)
         with _as_cni_error("ADD"):
-            outcome = await self._attaching.add(attachment)
+            outcome = await self._attaching.add(attachment, lambda: self._refused(request))
         return rendered(outcome.observed, request.netns)
+
+    async def allocate(self, request: Attach) -> Attached:
+        """Return the addresses of an interface that another plugin makes. Raise CniError."""
+        attachment = self._attachment(request)
+        with _as_cni_error("ADD"):
+            allocation = await self._attaching.allocate(attachment, lambda: self._refused(request))
+        return allocated(allocation, request)
+
+    async def release(self, request: Detach) -> None:
+        """Forget the addresses of such an interface."""
+        await self._attaching.release((request.container_id, request.ifname))
 
     async def delete(self, request: Detach) -> None:
         """Detach a sandbox's interface; succeed if nothing of it is there. Raise CniError."""
@@ -102,6 +113,54 @@ class CniService:
             raise CniError(
                 code, verdict.reason, f"new pods wait until this is over; running ones {running}"
             )
+
+    def _attachment(self, request: Attach) -> Attachment:
+        return Attachment(
+            container_id=request.container_id,
+            ifname=request.ifname,
+            netns=request.netns,
+            namespace=request.namespace,
+            pod=request.pod,
+            uid=request.uid,
+            provider=request.provider,
+            boot_id=self._records.boot_id,
+            sequence=self._records.next_sequence(),
+            routes=tuple((str(route.dst), str(route.gw)) for route in request.routes if route.gw),
+            mtu=request.mtu,
+        )
+
+    def _refused(self, request: Attach) -> CniError | None:
+        """Return why nothing will ever give this network's addresses; None while it may."""
+        provider = request.provider
+        if provider == "ovn":
+            return None
+        kind = netconf.of_interface(request.config).get("type")
+        if self._beside_kube_ovn and kind == "ovnlet":
+            return CniError(
+                Code.INVALID_CONFIG,
+                f"ADD: the network of provider {provider} has type ovnlet, and Kube-OVN's "
+                "controller gives addresses to networks of type kube-ovn only",
+                "write type kube-ovn in the NetworkAttachmentDefinition: ovnlet answers it too",
+            )
+        if self._serves(provider):
+            return None
+        message = f"ADD: no Subnet has provider {provider}, so nothing gives its addresses"
+        return UnknownProvider(message, "create the Subnet, or correct the network's provider")
+
+
+def allocated(allocation: Allocation, request: Attach) -> Attached:
+    """Return the result of an ADD for addresses alone.
+
+    A gateway goes with the default route only, as kube-ovn-cni answers. The routes are those of the
+    configuration and of the annotations.
+    """
+    gateways = {each.version: each for each in allocation.gateways if allocation.default_route}
+    custom = (AttachedRoute(each.destination, each.via) for each in allocation.routes)
+    return Attached(
+        interfaces=(AttachedInterface(request.ifname, allocation.mac, None, request.netns),),
+        ips=tuple(AttachedIp(each, gateways.get(each.version)) for each in allocation.addresses),
+        routes=(*request.routes, *custom),
+    )
 
 
 def rendered(observed: Network, netns: str) -> Attached:

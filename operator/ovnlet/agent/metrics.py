@@ -132,9 +132,16 @@ class Metrics:
 
     async def show(self, _: web.Request) -> web.Response:
         """Return all metrics in Prometheus's text format."""
+        return web.Response(body=self.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def text(self) -> bytes:
+        """Return all metrics as text."""
         self._states.clear()
         for state in self._attachments():
             self._states.labels(state).inc()
-        return web.Response(
-            body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return generate_latest(self.registry)
+
+    def stage_seconds(self, stage: Stage) -> float:
+        """Return how long all attachments together were in a stage."""
+        name = "ovnlet_stage_seconds_sum"
+        return self.registry.get_sample_value(name, {"stage": stage}) or 0.0

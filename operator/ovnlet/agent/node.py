@@ -30,12 +30,14 @@ class Subscriber:
     ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
     ``tunnel`` gets the addresses that the Node declares for its tunnels.
+    ``seen`` gets the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str]], None]
     reached: Callable[[Reach], None]
     edited: Callable[[str], None]
     tunnel: Callable[[tuple[str, ...]], None]
+    seen: Callable[[OwnNode], None] = lambda _: None
 
 
 class ClusterView:
@@ -85,6 +87,17 @@ class ClusterView:
         """Return whether all Subnets are known and none has this name."""
         return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
 
+    def serves(self, provider: str) -> bool:
+        """Return whether a Subnet has this provider, or may have it while not all are known.
+
+        A provider with a third part, such as `n1.default.ovn.net2`, is one of several interfaces
+        in the network without it.
+        """
+        if not self.subnets.complete.is_set():
+            return True
+        known = {str(each.spec.get("provider") or "ovn") for each in self.subnets}
+        return provider in known or provider.rpartition(".")[0] in known
+
     def _refused(self, why: str) -> None:
         """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
         if (node := self.own_node()) is not None:
@@ -95,6 +108,7 @@ class ClusterView:
         self._chassis_name.seen(node)
         if node is not None and self._subscriber is not None:
             self._subscriber.annotated(node.annotations)
+            self._subscriber.seen(node)
             declared = declared_tunnel(self._settings, node.annotations, node.internal)
             self._subscriber.tunnel(declared)
 

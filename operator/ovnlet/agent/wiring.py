@@ -11,14 +11,15 @@ from ovnlet import logs
 from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
+from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
+from ovnlet.agent.node_wide import NodeWide
 from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.agent.supervisor import Part, Supervisor
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
@@ -28,8 +29,7 @@ from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.node_state import NodeState
-from ovnlet.drivers.ovs.chassis import ChassisDriver
-from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
+from ovnlet.drivers.ovs.forwarding import Forwarding
 from ovnlet.drivers.ovs.health import Health, Verdict
 from ovnlet.drivers.ovs.installed import Recompute
 from ovnlet.drivers.ovs.ports import Ovs
@@ -48,9 +48,6 @@ from ovnlet.kube.session import Access
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.owners import OwnerIndex
-from ovnlet.reconcile.scopes.chassis import ChassisScope
-from ovnlet.reconcile.scopes.cni_files import CniFilesScope
-from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
@@ -116,9 +113,11 @@ class Agent:
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
-        self.directories = CniDirectories(settings.cni_bin_dir or "", settings.cni_conf_dir or "")
         paths = Path(settings.plugin), Path(settings.cni_socket)
-        self.cni_files = CniFiles(self.directories, *paths)
+        self.directories = CniDirectories(
+            settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
+        )
+        self.cni_files = CniFiles(self.directories, *paths, lambda: self.server.kube_ovn_site)
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
@@ -127,6 +126,7 @@ class Agent:
         self.records = Sandboxes(run_dir / "sandboxes", boot_id())
         self.chassis_file = JsonFile(run_dir / "chassis.json")
         self.node_file = JsonFile(run_dir / "node.json")
+        self.encap_file = JsonFile(run_dir / "encap.json")
 
     def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
@@ -142,25 +142,13 @@ class Agent:
         of_pods = PodReporter(self.event_log, self.recorder, self.state)
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
         clock = self.metrics.stage
-        self.chassis_scope = ChassisScope(
-            ChassisDriver(self.ovs, PodLinks.mtu_of),
-            self.chassis_file,
-            self.loop.passes("chassis"),
-            Status("chassis", of_node, self.metrics),
-            identity=ChassisIdentity(settings.bridge),
-            given=settings.chassis_ids,
-            mode=settings.chassis,
-            repair=settings.repair,
-            known_as=self.cluster.known_as,
+        node_wide = NodeWide(
+            settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        self.flows_scope = FlowsScope(
-            FlowsDriver(self.forwarding),
-            FlowsIdentity(settings.bridge),
-            self.loop.passes("flows"),
-            Status("flows", of_node, self.metrics),
-            owners=self.owners,
-            repair=settings.repair,
-        )
+        chassis = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        node_wide.make_flows(self.forwarding)
+        node_seen = node_wide.make_encap(self.ovs, self.encap_file)
+        self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
             NodeHost(self.node_links, self.ovs, self.node_state, own, clock),
@@ -189,29 +177,18 @@ class Agent:
             repair=settings.repair,
             subnet=self.cluster.facts,
         )
-        self.cni_scope = CniFilesScope(
-            self.cni_files,
-            self.directories,
-            self.loop.passes("cni"),
-            Status("cni", of_node, self.metrics),
-            owners=self.owners,
-            repair=settings.repair,
-        )
-        for name, scope in (
-            ("chassis", self.chassis_scope),
-            ("flows", self.flows_scope),
-            ("node", self.node_scope),
-            ("pod", self.pod_scope),
-            ("cni", self.cni_scope),
-        ):
-            self.loop.keep(name, scope)
+        scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
+        for name in ("chassis", "encap", "flows", "node", "pod", "cni"):
+            if name in scopes:
+                self.loop.keep(name, scopes[name])
 
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 edited=self.pod_scope.subnet_changed,
-                tunnel=self.chassis_scope.declare,
+                tunnel=chassis.declare,
+                seen=node_seen,
             )
         )
 
@@ -248,16 +225,30 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=(self.records.restore, self.chassis_file.restore, self.node_file.restore),
+            restores=(
+                self.records.restore,
+                *(each.restore for each in (self.chassis_file, self.node_file, self.encap_file)),
+            ),
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)
         metrics = web.get("/metrics", self.metrics.show)
         routes = [*debug.routes(), *self.event_log.routes(), metrics]
-        service = CniService(self.attaching, self.records, self.verdict)
+        service = CniService(
+            self.attaching,
+            self.records,
+            self.verdict,
+            self.cluster.serves,
+            beside_kube_ovn=settings.chassis == "observe",
+        )
         show, unhealthy = self.metrics.show, self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, show, unhealthy)
-        self.server = Server(service, Path(settings.cni_socket), routes, self.metrics.served)
+        theirs = KubeOvnMetrics(self.metrics, settings.node_name)
+        http = settings.kube_ovn_http
+        self.kube_ovn_probes = Probes(http, self.verdict, theirs.show, unhealthy)
+        second = Path(settings.kube_ovn_socket) if settings.kube_ovn_socket else None
+        served = theirs.counting(self.metrics.served)
+        self.server = Server(service, Path(settings.cni_socket), routes, served, second)
 
     def verdict(self) -> Verdict | None:
         """Return why this node cannot attach pods now; None if it can."""
@@ -294,6 +285,7 @@ class Agent:
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
             Part("probes", self.probes.run),
+            Part("probes at kube-ovn-cni's port", self.kube_ovn_probes.run),
             Part("file watch", self.file_watch.run),
             *self.cluster.parts(),
         ]

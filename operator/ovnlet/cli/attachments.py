@@ -69,7 +69,7 @@ def pods(socket: str, output: str) -> None:
     cls=Command,
     examples={
         "ovnlet show default/web-0": "one pod, desired beside observed",
-        "ovnlet show node/ovn0": "the node's own interface",
+        "ovnlet show node/chassis": "the node as a chassis of OVN",
     },
 )
 @click.argument("pod", metavar="NAMESPACE/POD")

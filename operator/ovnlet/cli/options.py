@@ -23,8 +23,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "The container runtime": ("cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
     "Open vSwitch and OVN's chassis": (
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
-        *("ovsdb", "ovn_run_dir"),
+        *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
+    "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
         *("kubeconfig", "api_server", "cluster_cidrs", "cluster_router", "join_switch"),
@@ -32,13 +33,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Checks and logs": ("repair", "resync", "log_format", "log_level"),
 }
-# What a setting that is text is called in `--help`, and what is allowed, for a message.
+# What a setting's value is called in `--help`, and what is allowed, for a message.
 SHAPES: Mapping[str, str] = {
     "PATH": "an absolute path",
     "NAME": "lower-case letters, digits, - and ., a letter or digit first and last",
     "ID": "text without slashes and white space",
     "LINK": "a link name of at most 15 characters, without slashes and white space",
-    "ADDRESS": "an IPv4 or IPv6 address",
+    "LINKS": "link names or regular expressions, comma separated",
+    "ADDRESS|InternalIP": "an IPv4 or IPv6 address, or InternalIP",
     "PREFIXES": "prefixes such as 10.16.0.0/16, comma separated, none of them /0",
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
     "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
@@ -49,8 +51,15 @@ _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("node_name", "identity", "namespace", "lease", "join_switch"), "NAME"),
     **dict.fromkeys(("ovn_remote", "ovn_nb"), "REMOTE"),
     **dict.fromkeys(("cluster_cidrs", "join_cidr"), "PREFIXES"),
-    **dict.fromkeys(("http", "listen"), "HOST:PORT"),
-    **{"bridge": "LINK", "system_id": "ID", "api_server": "URL", "cluster_router": "ROUTER"},
+    **dict.fromkeys(("http", "listen", "kube_ovn_http"), "HOST:PORT"),
+    **{
+        "bridge": "LINK",
+        "tunnel_interface": "LINKS",
+        "system_id": "ID",
+        "api_server": "URL",
+        "encap_ip": "ADDRESS|InternalIP",
+        "cluster_router": "ROUTER",
+    },
 }
 # Numbers whose bounds are not one range.
 _NUMBERS: Mapping[str, str] = {"mtu": "0, or 1280 to 65535"}
@@ -141,12 +150,15 @@ def read(given: Mapping[str, Any], model: type[_M]) -> _M:
     try:
         return model.model_validate(known)
     except ValidationError as error:
-        wrong = [f"  {_problem(each, model)}" for each in error.errors()]
+        # A value that none of several types takes has an error for each of them.
+        wrong = dict.fromkeys(f"  {_problem(each, model, known)}" for each in error.errors())
         raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 
 def metavar(name: str, field: FieldInfo) -> str:
     """Return what stands for a setting's value in `--help`."""
+    if name in _SHAPE_OF:
+        return _SHAPE_OF[name]
     match _kind(field.annotation):
         case tuple(words):
             return "|".join(words)
@@ -154,31 +166,31 @@ def metavar(name: str, field: FieldInfo) -> str:
             return "NUMBER"
         case "float":
             return "SECONDS"
-        case "IPvAnyAddress":
-            return "ADDRESS"
         case _:
-            return _SHAPE_OF.get(name, "PATH")
+            return "PATH"
 
 
 def allowed(name: str, field: FieldInfo) -> str:
     """Return in words which values a setting may have."""
     kind = _kind(field.annotation)
+    if name in _SHAPE_OF:
+        return SHAPES[_SHAPE_OF[name]]
     if isinstance(kind, tuple):
         return f"{', '.join(kind[:-1])} or {kind[-1]}"
     if kind in ("int", "float"):
         bounds = {type(each).__name__: each for each in field.metadata}
         least, most = bounds["Ge"].ge, bounds["Le"].le
         return _NUMBERS.get(name, f"{least} to {most}")
-    return SHAPES[metavar(name, field)]
+    return SHAPES["PATH"]
 
 
-def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
+def _problem(error: ErrorDetails, model: type[BaseModel], given: Mapping[str, Any]) -> str:
     """Return what is wrong with a setting, for the person who set it."""
     name = str(error["loc"][0])
     may_be = allowed(name, model.model_fields[name])
     if error["type"] == "missing":
         return f"{_flag(name)} is missing; allowed: {may_be}"
-    return f"{_flag(name)} is {str(error['input'])!r}; allowed: {may_be}"
+    return f"{_flag(name)} is {str(given[name])!r}; allowed: {may_be}"
 
 
 def _flag(name: str) -> str:

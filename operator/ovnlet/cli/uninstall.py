@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 
+from ovnlet import logs
 from ovnlet.cli.progress import Update, progress
 from ovnlet.cli.removal import remove
 from ovnlet.core.errors import InUse, OvnletError
@@ -32,6 +33,7 @@ def run_cluster_uninstall(settings: ControllerSettings, *, cut_off: bool, wait: 
     # It imports the library of OVSDB, which a node's removal does not need.
     from ovnlet.controller.removal import remove_cluster  # noqa: PLC0415
 
+    logs.configure(settings)
     _run(lambda: remove_cluster(settings, cut_off=cut_off, say=click.echo), wait)
     click.echo("nothing of ovnlet's controller is left in the cluster")
 

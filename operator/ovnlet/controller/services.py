@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import structlog
 
 from ovnlet.controller.context import ControllerContext, Key, Objects
-from ovnlet.core import services
+from ovnlet.core import services, topology
 from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.plan import diff
@@ -39,7 +39,7 @@ class SliceIndex:
         """Take in a slice that was created, changed or deleted, and request its Service's pass."""
         if was is not None:
             owner = (was.namespace, was.service)
-            del self._slices[owner][was.owner]
+            self._slices[owner].pop(was.owner, None)
             if not self._slices[owner]:
                 del self._slices[owner]
             self._add(("service", *owner))
@@ -141,8 +141,10 @@ class Services:
                 self._context.add(("service", *service.owner))
 
     def _nodes(self) -> list[Address]:
-        """Return the own addresses of all nodes."""
-        return [ip_address(own) for node in self._context.nodes for own in node.internal]
+        """Return the own addresses of all nodes, without those that two nodes claim."""
+        claimed = {node.name: node.internal for node in self._context.nodes}
+        own, _ = topology.internal_addresses(claimed)
+        return [ip_address(each) for addresses in own.values() for each in addresses]
 
     def _index(self) -> SliceIndex | None:
         """Return the slices that count; None while a list is not complete."""

@@ -90,9 +90,10 @@ class Controller:
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        every = (*self.required, self.pools)
-        self.resynced = [Relist(access, store, chunk=CHUNK) for store in every]
-        self.listings = [*self.resynced, *(Relist(access, store) for store in stores)]
+        self.resynced = [
+            Relist(access, store, chunk=CHUNK) for store in (*self.required, self.pools)
+        ]
+        self.listings = [*self.resynced, *(Relist(access, each, chunk=CHUNK) for each in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
 

@@ -125,8 +125,10 @@ def runtime_uid(pod_uid: str, annotations: Mapping[str, str]) -> str:
     return annotations.get(MIRROR_UID, pod_uid)
 
 
-def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
-    """Return in words what an ADD still waits for, or None if the annotations are complete."""
+def wait_reason(
+    annotations: Mapping[str, str], provider: str, *, addresses_only: bool = False
+) -> str | None:
+    """Return in words what an ADD, also one for addresses alone, waits for; None for nothing."""
     for name, meaning in (
         ("ip_address", "no address"),
         ("mac_address", "no MAC"),
@@ -134,7 +136,7 @@ def wait_reason(annotations: Mapping[str, str], provider: str) -> str | None:
     ):
         if not annotations.get(key(provider, name)):
             return f"{meaning} yet: annotation {key(provider, name)} is missing"
-    for name in _READY:
+    for name in _READY[:1] if addresses_only else _READY:
         if annotations.get(key(provider, name)) != "true":
             return f"annotation {key(provider, name)} is not yet 'true'"
     return None

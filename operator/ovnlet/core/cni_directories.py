@@ -1,4 +1,4 @@
-"""The directories in which a container runtime looks for plugins and for network configurations."""
+"""Where a container runtime looks for plugins and configurations, and a plugin for an agent."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,13 +8,18 @@ from ovnlet.core.identity import OfNode
 
 @dataclass(frozen=True, slots=True)
 class CniDirectories(OfNode):
-    """The two directories. One is empty where nothing is to be written there."""
+    """The two directories, and a second socket. Each is empty where nothing is to be kept there.
+
+    ``socket`` is the path at which kube-ovn-cni answers its plugin.
+    """
 
     plugins: str
     configurations: str
+    socket: str = ""
     name: ClassVar[str] = "cni"
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """The directories that are given."""
-        return tuple(each for each in (self.plugins, self.configurations) if each)
+        """The directories that are given, that of the socket among them."""
+        parent = self.socket.rpartition("/")[0]
+        return tuple(each for each in (self.plugins, self.configurations, parent) if each)

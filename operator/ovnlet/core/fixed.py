@@ -21,7 +21,8 @@ __all__ = ["KEY", "Fixed", "Found", "decode", "restored"]
 class Fixed(NamedTuple):
     """The values that stay for the life of a sandbox.
 
-    ``routes`` are those of the network configuration, ``sequence`` is the order of the ADDs.
+    ``routes`` and ``mtu`` are those of the network configuration, ``sequence`` is the order of the
+    ADDs.
     """
 
     addresses: tuple[Interface, ...]
@@ -30,6 +31,7 @@ class Fixed(NamedTuple):
     default_route: bool
     routes: tuple[tuple[str, str], ...] = ()
     sequence: int = 0
+    mtu: int = 0
 
     @classmethod
     def of(cls, allocation: Allocation, attachment: Attachment | None = None) -> Self:
@@ -39,7 +41,7 @@ class Fixed(NamedTuple):
             allocation.mac,
             allocation.logical_switch if _NAME.fullmatch(allocation.logical_switch) else "",
             allocation.default_route,
-            *((attachment.routes, attachment.sequence) if attachment else ()),
+            *((attachment.routes, attachment.sequence, attachment.mtu) if attachment else ()),
         )
 
     def encode(self) -> str:
@@ -51,6 +53,7 @@ class Fixed(NamedTuple):
             "default": self.default_route,
             "routes": self.routes,
             "seq": self.sequence,
+            **({"mtu": self.mtu} if self.mtu else {}),
         }
         return json.dumps(values, separators=(",", ":"), sort_keys=True)
 
@@ -91,6 +94,7 @@ def decode(text: str) -> Fixed | None:
             bool(values["default"]),
             routes,
             int(values["seq"]),
+            int(values.get("mtu", 0)),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

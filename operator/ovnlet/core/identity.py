@@ -53,7 +53,8 @@ class Attachment:
 
     ``netns`` is the path that the runtime gave. ``uid`` is the pod's UID, None where the runtime
     sent none. ``sequence`` is the order in which ADDs were received on this node since ``boot_id``.
-    ``routes`` are the destinations and gateways that the network configuration adds for every pod.
+    ``routes`` are the destinations and gateways that the network configuration adds for every pod,
+    ``mtu`` is the MTU that it gives, 0 for none.
     ``host_link`` and ``iface_id`` are fixed at ADD and kept in the record: an adopted port keeps
     the name under which it was found. Both are derived where they are not given.
     """
@@ -70,6 +71,7 @@ class Attachment:
     routes: tuple[tuple[str, str], ...] = ()
     host_link: str = ""
     iface_id: str = ""
+    mtu: int = 0
 
     def __post_init__(self) -> None:
         """Derive the names that were not given."""
@@ -182,6 +184,7 @@ class Pod:
 
     ``uid`` is ``metadata.uid`` or, for a static pod, its annotation
     ``kubernetes.io/config.mirror``: that is the UID which kubelet gives to the runtime.
+    ``deleting`` means that it has a deletionTimestamp.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -192,6 +195,7 @@ class Pod:
     uid: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     object_uid: str = ""
+    deleting: bool = False
 
     @property
     def owner(self) -> tuple[str, str]:

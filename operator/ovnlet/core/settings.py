@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validato
 Repair = Literal["fix", "report", "off"]
 _Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+_LISTEN = r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$"
 # As ``encap_ip``: each node's own.
 INTERNAL_IP = "InternalIP"
 _REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
@@ -54,6 +55,17 @@ class Settings(BaseModel):
         description="this node's tunnel address, or InternalIP for that of its Node; "
         "the Node's annotation ovnlet.io/encap-ip takes precedence; default: the value in OVSDB",
     )
+    encap: Literal["ovsdb", "node"] = Field(
+        "ovsdb",
+        description="where the tunnel address comes from: OVSDB has it, or the Node decides and "
+        "ovn-encap-ip is kept, as by kube-ovn-cni",
+    )
+    tunnel_interface: str = Field(
+        "",
+        description="with `encap: node`, links that have the tunnel address: names or regular "
+        "expressions, comma separated, as kube-ovn-cni's --iface; "
+        "the Node's annotation overrides it",
+    )
     cluster_cidrs: str = Field(
         "",
         description="prefixes of the cluster's subnets, comma separated, "
@@ -74,6 +86,15 @@ class Settings(BaseModel):
     cni_socket: _Path = Field(
         "/run/ovnlet/cni.sock", description="socket that the CNI plugin calls"
     )
+    kube_ovn_socket: _Path | None = Field(
+        None,
+        description="socket of kube-ovn-cni, on which its plugin is answered too; default: none",
+    )
+    kube_ovn_http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
+        None,
+        description="address and port at which dashboards look for kube-ovn-cni's metrics, "
+        "such as 0.0.0.0:10665; default: none",
+    )
     cni_bin_dir: _Path | None = Field(
         None, description="host directory to install the plugin in; default: do not install it"
     )
@@ -82,12 +103,10 @@ class Settings(BaseModel):
         description="host directory to write the CNI configuration to; default: do not write it",
     )
     plugin: _Path = Field("/opt/ovnlet/bin/ovnlet", description="plugin executable to install")
-    http: Annotated[str, Field(pattern=r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$")] | None = (
-        Field(
-            None,
-            description="address and port of probes and metrics, such as 127.0.0.1:9441; "
-            "default: no HTTP",
-        )
+    http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
+        None,
+        description="address and port of probes and metrics, such as 127.0.0.1:9441; "
+        "default: no HTTP",
     )
     kubeconfig: _Path | None = Field(
         None, description="credentials file; default: the pod's service account"

@@ -29,6 +29,7 @@ from ovnlet.drivers.links.traffic_control import is_in_force
 from ovnlet.drivers.links.veths import index_of
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.reconcile.interruptible import interruptible
 from ovnlet.reconcile.stages import Clock, untimed
 
 # Seconds. ovs-vswitchd makes an internal port's link within milliseconds, if it runs.
@@ -67,7 +68,8 @@ class PortHost:
 
         Raise NotReady without it.
         """
-        await self._ovs.ready_within(_CONNECT_TIMEOUT)
+        async with interruptible():
+            await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     async def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return all that is ours of this identity, and nothing else. Raise NotReady or Taken."""

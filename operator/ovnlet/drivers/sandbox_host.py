@@ -100,4 +100,5 @@ def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Att
         routes=values.routes if values else (),
         host_link=name,
         iface_id=iface_id,
+        mtu=values.mtu if values else 0,
     )

@@ -34,6 +34,7 @@ def read(body: Mapping[str, Any]) -> Pod | None:
         uid=annotations.runtime_uid(uid, every),
         annotations={key: bounded(value) for key, value in every.items() if _is_needed(key)},
         object_uid=uid,
+        deleting="deletionTimestamp" in metadata,
     )
 
 

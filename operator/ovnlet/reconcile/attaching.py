@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 
 import structlog
 
+from ovnlet.core.allocation import Allocation
 from ovnlet.core.errors import (
+    Invalid,
     NodeFault,
     NotConverged,
     NotReady,
@@ -16,6 +17,7 @@ from ovnlet.core.errors import (
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile import admission
+from ovnlet.reconcile.adding import Adding, Adds
 from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
@@ -28,28 +30,6 @@ log = structlog.get_logger("attaching")
 
 # Seconds. CHECK must not fail during a short outage, such as a restart of ovs-vswitchd.
 SETTLING = 1.0
-
-
-class _Adding:
-    """An ADD under way.
-
-    ``waits_for`` says in words what it waits for, ``overtaken`` what cancelled it, ``seen`` whether
-    its pod was in the list at least once.
-    """
-
-    def __init__(self, attachment: Attachment) -> None:
-        self.attachment = attachment
-        self.waits_for = "nothing yet"
-        self.overtaken: str | None = None
-        self.seen = False
-        self.finished = asyncio.Event()
-        self.task: asyncio.Task[Outcome] | None = None
-
-    def overtake(self, reason: str) -> None:
-        """Cancel it for this reason."""
-        self.overtaken = reason
-        if self.task is not None:
-            self.task.cancel()
 
 
 class Attaching:
@@ -72,27 +52,41 @@ class Attaching:
         clock: Clock = untimed,
     ) -> None:
         self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
-        self._state, self._records, self._refresh, self._budget = state, records, refresh, budget
+        self._state, self._records, self._budget = state, records, budget
         self._waits = Waits(scope, lacks_subnet)
-        self._adding: dict[AttachmentKey, _Adding] = {}
+        self._adds = Adds(scope, state, refresh, self._waits, clock)
+        self._allocated: dict[AttachmentKey, Attachment] = {}
 
-    async def add(self, attachment: Attachment) -> Outcome:
+    async def add(
+        self, attachment: Attachment, refused: Callable[[], Exception | None] = lambda: None
+    ) -> Outcome:
         """Attach, and return what was observed once OVN has installed the port.
 
         An ADD that fails, is cancelled, or whose pod is deleted is undone before this raises. An
-        ADD that repeats an existing attachment leaves it as it was. Raise NotReady in the end.
+        ADD that repeats an existing attachment leaves it as it was. Raise NotReady in the end, and
+        at once what ``refused`` returns where the pod lacks its annotations.
         """
-        await self._overtake(attachment.key, "the same ADD came again")
-        adding = self._adding[attachment.key] = _Adding(attachment)
-        try:
-            return await self._guarded(adding)
-        finally:
-            del self._adding[attachment.key]
-            adding.finished.set()
+        return await self._adds.run(Adding(attachment, refused=refused), self._guarded)
+
+    async def allocate(
+        self, attachment: Attachment, refused: Callable[[], Exception | None] = lambda: None
+    ) -> Allocation:
+        """Return the addresses of an interface that another plugin makes; touch nothing.
+
+        Raise as ``add`` does, and Invalid for wrong annotations, or where another interface of the
+        sandbox has these addresses.
+        """
+        adding = Adding(attachment, addresses_only=True, refused=refused)
+        return await self._adds.run(adding, self._allocate)
+
+    async def release(self, key: AttachmentKey) -> None:
+        """Forget that an interface has such addresses."""
+        await self._adds.overtake(key, "a DEL of this sandbox overtook its ADD")
+        self._allocated.pop(key, None)
 
     async def delete(self, attachment: Attachment) -> None:
         """Detach by container ID and interface name alone; succeed if nothing is there."""
-        await self._overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
+        await self._adds.overtake(attachment.key, "a DEL of this sandbox overtook its ADD")
         await self._detach(attachment)
 
     async def check(
@@ -141,17 +135,12 @@ class Attaching:
 
     def pod_changed(self, owner: Owner) -> None:
         """End the ADDs whose pod was deleted or replaced."""
-        pod = self._state.get(owner)
-        for adding in self._adding.values():
-            attachment = adding.attachment
-            if (
-                attachment.owner == owner
-                and adding.seen
-                and (pod is None or attachment.uid not in (None, pod.uid))
-            ):
-                adding.overtake("the pod was deleted while its sandbox was being attached")
+        self._adds.pod_changed(owner)
+        if self._state.get(owner) is None:
+            kept = self._allocated.items()
+            self._allocated = {key: each for key, each in kept if each.owner != owner}
 
-    async def _guarded(self, adding: _Adding) -> Outcome:
+    async def _guarded(self, adding: Adding) -> Outcome:
         """Attach within the budget. Undo a failure unless the attachment existed before."""
         attachment = adding.attachment
         admission.refuse_recorded(attachment, self._scope, self._records)
@@ -159,24 +148,32 @@ class Attaching:
         if known is None:
             self._scope.remember(Record(attachment))
         self._displace(attachment)
-        adding.task = asyncio.ensure_future(self._attach(adding))
         try:
-            async with asyncio.timeout(self._budget):
-                return await adding.task
-        except BaseException as error:
+            return await adding.within(self._budget, self._attach(adding))
+        except BaseException:
             if known is None or known.good is None:
                 await self._undo(attachment)
-            if isinstance(error, TimeoutError):
-                raise NotReady(f"gave up after {self._budget:g} s: {adding.waits_for}") from error
-            if isinstance(error, asyncio.CancelledError) and adding.overtaken:
-                raise UnknownSandbox(adding.overtaken) from error
             raise
 
-    async def _attach(self, adding: _Adding) -> Outcome:
-        """Wait for the annotations, run a pass, wait for OVN, and repair what changed meanwhile."""
+    async def _allocate(self, adding: Adding) -> Allocation:
+        """Wait for the annotations within the budget, and parse them."""
+        await adding.within(self._budget, self._adds.annotated(adding))
         attachment = adding.attachment
-        with self._clock("annotation"):
-            await self._annotated(adding)
+        for other in self._allocated.values():
+            if _same_addresses(attachment, other):
+                allowed = f"a network of its own: {other.ifname} of this pod has its addresses"
+                raise Invalid("provider", attachment.provider, allowed)
+        allocation = self._scope.allocation(attachment)
+        self._allocated[attachment.key] = attachment
+        return allocation
+
+    async def _attach(self, adding: Adding) -> Outcome:
+        """Wait for the annotations, run a pass, wait for OVN, and repair what changed meanwhile."""
+        await self._adds.annotated(adding)
+        attachment = adding.attachment
+        record = self._records.get(attachment.key)
+        if record is not None and record.good is None and record.attachment != attachment:
+            self._scope.remember(Record(attachment))  # its network has a name of its own in the pod
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
@@ -206,73 +203,23 @@ class Attaching:
             )
         return outcome
 
-    async def _annotated(self, adding: _Adding) -> None:
-        """Wait without polling until the pod, by its UID, has its annotations."""
-        attachment = adding.attachment
-        proving: asyncio.Task[None] | None = None
-        with self._state.watching(attachment.owner) as changed:
-            try:
-                while reason := self._reason_to_wait(adding):
-                    adding.waits_for = reason
-                    if not adding.seen and proving is None:
-                        proving = asyncio.create_task(self._prove_deleted(attachment, changed))
-                    await self._waits.changed(attachment, changed)
-                    changed.clear()
-                    if proving is not None and proving.done() and not adding.seen:
-                        proving.result()
-            finally:
-                if proving is not None:
-                    proving.cancel()
-                    with suppress(asyncio.CancelledError, OvnletError):
-                        await proving
-
-    def _reason_to_wait(self, adding: _Adding) -> str | None:
-        adding.seen = adding.seen or self._scope.text(adding.attachment) is not None
-        return self._scope.missing_inputs_of(adding.attachment)
-
-    async def _prove_deleted(self, attachment: Attachment, changed: asyncio.Event) -> None:
-        """Raise UnknownSandbox if a list of pods that began after the ADD has not this pod.
-
-        Static pods are left out: their mirror may come after the sandbox. Their UID is a hash
-        without dashes.
-        """
-        try:
-            try:
-                await self._refresh()
-            except NotReady:  # the API server is away: no proof, and the wait goes on
-                return
-            pod = self._state.get(attachment.owner)
-            if (
-                attachment.uid
-                and "-" in attachment.uid
-                and (pod is None or pod.uid != attachment.uid)
-            ):
-                raise UnknownSandbox(
-                    f"pod {attachment.namespace}/{attachment.pod} ({attachment.uid}) is deleted"
-                )
-        finally:
-            changed.set()
-
-    async def _overtake(self, key: AttachmentKey, reason: str) -> None:
-        """Cancel an ADD of this key and wait until it is undone."""
-        while adding := self._adding.get(key):
-            adding.overtake(reason)
-            await adding.finished.wait()
-
     def _displace(self, attachment: Attachment) -> None:
         """End the ADDs of older sandboxes of this interface, and run a pass for each of them."""
         for record in self._records.of(attachment.owner):
             other = record.attachment
             if other.key == attachment.key:
                 continue
-            if other.key in self._adding and self._scope.superseded(other):
-                self._adding[other.key].overtake("a newer sandbox of this pod took over")
+            if (adding := self._adds.get(other.key)) and self._scope.superseded(other):
+                adding.overtake("a newer sandbox of this pod took over")
             self._passes.force(other.key)
             self._passes.add(other.key)
 
     async def _detach(self, attachment: Attachment) -> None:
+        """Remove all of it. What a pass of this attachment waits for ends, but not a removal."""
         record = self._records.get(attachment.key)
         leaving = record.attachment if record else attachment  # a DEL does not name the pod
+        if not self._scope.is_deleted(leaving.key):
+            self._passes.cut_short(leaving.key)
         self._scope.mark_deleted(leaving)
         await self._passes.run(leaving.key)
         self._displace(leaving)
@@ -289,3 +236,9 @@ class Attaching:
                 log.warning(
                     "ADD not undone yet, tried again", attachment=attachment.key, error=str(error)
                 )
+
+
+def _same_addresses(one: Attachment, other: Attachment) -> bool:
+    """Return whether two interfaces of one sandbox would get the same addresses."""
+    alike = (one.container_id, one.provider) == (other.container_id, other.provider)
+    return alike and one.ifname != other.ifname

@@ -13,6 +13,7 @@ from ovnlet.core.identity import Identity
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import Network
 from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.interruptible import Turn
 from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.queue import Queue
 from ovnlet.reconcile.scope import Host, Key, Scope
@@ -26,7 +27,7 @@ NO_REMEDY = (
 
 
 class Loop:
-    """Runs one pass for a key. Its only state is which keys a caller has forced."""
+    """Runs one pass for a key. Its only state is which keys a caller has forced, and the turns."""
 
     def __init__(self) -> None:
         self.queue: Queue[Key, Outcome | None] = Queue(
@@ -34,6 +35,7 @@ class Loop:
         )
         self._scopes: dict[str, Scope] = {}
         self._forced: set[Key] = set()
+        self._turns: dict[Key, Turn] = {}
 
     def keep(self, name: str, scope: Scope) -> None:
         """Add a scope, whose keys the loop keeps from then on."""
@@ -76,16 +78,25 @@ class Loop:
         """Make passes of this key act, whatever the settings say of drift, until one succeeds."""
         self._forced.add(key)
 
+    def cut_short(self, key: Key) -> None:
+        """End what the running pass of this key only waits for; the pass fails with NotReady."""
+        if (turn := self._turns.get(key)) is not None:
+            turn.cut_short()
+
     async def reconcile(self, key: Key) -> Outcome | None:
         """Run one pass; return None where the scope has no such key or still waits for inputs.
 
         Raise NotReady, NodeFault, Invalid, Taken, UnknownSandbox or NotConverged. Repeated passes
         converge: whatever a failed one left is drift for the next.
         """
+        turn = self._turns[key] = Turn()
+        turn.begin()
         try:
             return await self._reconcile(key)
         except OSError as error:  # a full disk, or no descriptor left: the node's matter
             raise NodeFault(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._turns.pop(key, None)
 
     async def _reconcile(self, key: Key) -> Outcome | None:
         scope = self._scopes[key.scope]
@@ -111,19 +122,23 @@ class Loop:
     async def _pass(self, key: Key, host: Host, target: Target) -> Outcome:
         """Repair, report or ignore the difference. A repair of drift spends from the budget."""
         forced = key in self._forced or target.edited
-        if forced or not target.desired:
-            return replace(await converge(host, target.identity, target.desired), forced=forced)
-        if target.repair == "off":
+        acts, now = forced or not target.desired, asyncio.get_running_loop().time
+        if target.repair == "off" and not acts:
             return Outcome(target.identity, target.desired, target.desired)
-        if target.repair == "report":
-            return await report(host, target.identity, target.desired, "as set")
-        budget, now = self.queue.budget(key), asyncio.get_running_loop().time
+        if target.repair == "report" and not acts:
+            outcome = await report(host, target.identity, target.desired, "as set")
+            return _without_remedies(outcome) if target.leaving else outcome
+        budget = self.queue.budget(key)
         outcome = await converge(
-            host, target.identity, target.desired, lambda: budget.remedy(now())
+            host,
+            target.identity,
+            target.desired,
+            lambda: not target.leaving and (acts or budget.remedy(now())),
         )
-        if outcome.steps:
+        if outcome.steps and not acts:
             budget.repairs.spend(now())
-        return outcome
+        outcome = replace(outcome, forced=forced)
+        return _without_remedies(outcome) if target.leaving else outcome
 
     def _failed(self, key: Key, error: OvnletError, /, *, awaited: bool) -> None:
         self._scopes[key.scope].failed(key.own, error, awaited=awaited)
@@ -149,6 +164,10 @@ class Passes:
     def force(self, own: Hashable) -> None:
         """Make passes of this key act, whatever the settings say of drift, until one succeeds."""
         self._loop.force(self.key(own))
+
+    def cut_short(self, own: Hashable) -> None:
+        """End what the running pass of this key only waits for, see ``Loop.cut_short``."""
+        self._loop.cut_short(self.key(own))
 
     async def run(self, own: Hashable) -> Outcome | None:
         """Return the outcome of a pass that begins after this call, or raise its error."""
@@ -200,6 +219,12 @@ async def report(host: Host, identity: Identity, desired: Network, why: str) -> 
     observed = await host.observe(identity, desired)
     left = diff(desired, observed)
     return Outcome(identity, desired, observed, remaining=left, why_remaining=why)
+
+
+def _without_remedies(outcome: Outcome) -> Outcome:
+    """Return the outcome without the remedies that are left: nobody is to be told of them."""
+    left = tuple(step for step in outcome.remaining if not _is_remedy(step))
+    return replace(outcome, remaining=left)
 
 
 def _is_remedy(step: Step) -> bool:

@@ -23,7 +23,8 @@ class Target:
 
     ``repair`` is the setting for drift. ``edited`` means that new input asked for this network,
     ``first`` that there was none before. ``problems`` are values that were not used. ``final``
-    means that the key is to be forgotten once nothing of it is left.
+    means that the key is to be forgotten once nothing of it is left. ``leaving`` means that it will
+    be removed soon: what costs the whole node something is neither repaired nor reported.
     """
 
     identity: Identity
@@ -32,6 +33,7 @@ class Target:
     edited: bool = False
     first: bool = False
     final: bool = False
+    leaving: bool = False
     problems: tuple[Invalid, ...] = ()
     notices: tuple[Notice, ...] = ()
 

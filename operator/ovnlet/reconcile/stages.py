@@ -4,7 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
-Stage = Literal["annotation", "kernel", "ovsdb", "flows"]
+# The wait for `routed` alone is a part of that for annotations.
+Stage = Literal["annotation", "routed", "kernel", "ovsdb", "flows"]
 # The context is entered when a stage begins and left when it ends.
 Clock = Callable[[Stage], AbstractContextManager[None]]
 

@@ -51,6 +51,13 @@ class ScriptedAgent:
     async def check(self, attach: Attach, /) -> None:
         await self._serve(attach)
 
+    async def allocate(self, attach: Attach, /) -> Attached:
+        await self._serve(attach)
+        return Attached(ATTACHED.interfaces[:1], ATTACHED.ips, ATTACHED.routes)
+
+    async def release(self, detach: Detach, /) -> None:
+        await self._serve(detach)
+
     async def status(self) -> None:
         await self._serve("STATUS")
 

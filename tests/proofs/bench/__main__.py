@@ -1,4 +1,4 @@
-"""`python -m proofs.bench`: the comparison, hostile pods and a large node.
+"""`python -m proofs.bench`: the comparison, hostile pods, a large node, DELs without a port.
 
 With --profile, where the agent spends its time.
 """
@@ -10,7 +10,17 @@ import os
 import subprocess
 import sys
 
-from proofs.bench import comparison, hostile, large, measures, profile, ratios, report, rows
+from proofs.bench import (
+    comparison,
+    deletion,
+    hostile,
+    large,
+    measures,
+    profile,
+    ratios,
+    report,
+    rows,
+)
 from proofs.bench.environment import ROOT, BenchError, build, provisioned
 from proofs.bench.implementations import all_implementations
 from testbed import progress
@@ -33,7 +43,9 @@ def main() -> int:
         "--ports", type=int, default=100, help="ports for --profile (default: %(default)s)"
     )
     parser.add_argument(
-        "--only", choices=("compare", "hostile", "large"), help="one part of it (default: all)"
+        "--only",
+        choices=("compare", "hostile", "large", "deletion"),
+        help="one part of it (default: all)",
     )
     parser.add_argument(
         "--ratios", action="store_true", help="compare a few ratios with the committed ones instead"
@@ -55,6 +67,8 @@ def main() -> int:
                 measures.add(hostile.run(name, PLUGIN, args.seed), ("hostile", "fight"))
             if args.only in (None, "large"):
                 measures.add(large.run(name, PLUGIN, args.seed), ("large",))
+            if args.only in (None, "deletion"):
+                measures.add(deletion.run(name, PLUGIN, args.seed), ("DEL, port",))
     except (BedError, BenchError, subprocess.CalledProcessError) as error:
         progress.say(f"the run failed: {error}")
         return 1

@@ -180,6 +180,7 @@ def provisioned(
 
     `python` replaces the agent's interpreter, `flags` are the agent's.
     """
+    BUILD.mkdir(parents=True, exist_ok=True)
     with Bed.up(name, parts=PARTS) as bed:
         with progress.step(f"{pod_count} pods, logical ports and namespaces"):
             made = pods.create(bed, pod_count)

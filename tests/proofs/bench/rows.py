@@ -57,12 +57,12 @@ class Samples:
     def p50(self, what: str, name: str, ports: int) -> float | None:
         """Return the median time in ms, or None if it was not measured."""
         times = self._times.get((what, name, ports))
-        return _percentile(times, 0.5) if times else None
+        return percentile(times, 0.5) if times else None
 
     def rate(self, what: str, name: str, ports: int) -> float | None:
         """Return the median of the bursts' rates in pods per second, or None."""
         rates = self._rates.get((what, name, ports))
-        return _percentile(rates, 0.5) if rates else None
+        return percentile(rates, 0.5) if rates else None
 
     def rows(self) -> list[Row]:
         """Return the rows in the order of measurement, implementations side by side."""
@@ -78,7 +78,7 @@ class Samples:
 
     def _row(self, what: str, name: str, ports: int) -> Row:
         times = self._times[what, name, ports]
-        p50, p90, p99 = (round(_percentile(times, share), 2) for share in (0.5, 0.9, 0.99))
+        p50, p90, p99 = (round(percentile(times, share), 2) for share in (0.5, 0.9, 0.99))
         floor = self.p50(what, FLOOR, ports)
         ratio = round(p50 / floor, 2) if floor else None
         rate = self.rate(what, name, ports)
@@ -166,7 +166,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _percentile(values: Sequence[float], share: float) -> float:
+def percentile(values: Sequence[float], share: float) -> float:
     """Return the nearest rank, which is a value that was really measured."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 

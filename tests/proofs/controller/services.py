@@ -113,7 +113,7 @@ def _slice(number: int, size: Size) -> Object:
 
 @contextmanager
 def _controller(bed: Bed) -> Iterator[Controller]:
-    """Run a controller until the end of the block, which kills it."""
+    """Run a controller until the end of the block, which ends it as a rollout does."""
     assert bed.control is not None
     listen = f"127.0.0.1:{startup.free_ports()[0]}"
     flags = {
@@ -121,7 +121,6 @@ def _controller(bed: Bed) -> Iterator[Controller]:
         "kubeconfig": bed.kubeconfig,
         "ovn-nb": f"unix:{bed.control.path('/run/ovn/ovnnb_db.sock')}",
         "listen": listen,
-        "lease-seconds": 2,
     }
     words = [sys.executable, "-m", "ovnlet", "controller"]
     with ExitStack() as stack:
@@ -135,8 +134,8 @@ def _controller(bed: Bed) -> Iterator[Controller]:
         try:
             yield Controller(process, listen)
         finally:
-            process.kill()
-            process.wait(10)
+            process.terminate()
+            process.wait(30)
 
 
 def _listed(bed: Bed, size: Size) -> float:
@@ -174,27 +173,32 @@ def _bind(bed: Bed) -> None:
 
 
 def _changes(bed: Bed, size: Size) -> list[Measure]:
-    """Move one endpoint of one Service again and again; wait for its flow and the old one's end.
+    """Move one endpoint of one Service again and again.
 
-    The time begins before the request to the API server.
+    The first change comes while kopf still works through what it has listed, so it is a row of its
+    own.
     """
-    seconds = []
-    for turn in range(CHANGES):
-        number = (turn * 37) % size.services
-        body = _slice(number, size)
-        old = body["endpoints"][0]["addresses"][0]
-        new = MOVED.format(turn + 2)
-        body["endpoints"][0]["addresses"] = [new]
-        began = time.monotonic()
-        bed.api.patch(f"{SLICES}/s{number}", {"endpoints": body["endpoints"]})
-        wait_for(partial(_has_moved, bed, old, new), f"{new} for {old}", timeout=20, every=0.005)
-        seconds.append(time.monotonic() - began)
-    milliseconds = sorted(1000 * each for each in seconds)
+    first, *rest = (_change(bed, turn, size) for turn in range(CHANGES + 1))
+    milliseconds = sorted(1000 * each for each in rest)
     what = f"one endpoint changed until its flow is in force, {size.services} Services"
     return [
+        Measure(f"{PREFIX} the first change after a start", round(first, 2), "s", None),
         Measure(f"{PREFIX} {what}, p50", round(median(milliseconds), 1), "ms", 200.0),
         Measure(f"{PREFIX} {what}, longest", round(milliseconds[-1], 1), "ms", None),
     ]
+
+
+def _change(bed: Bed, turn: int, size: Size) -> float:
+    """Move an endpoint; return the seconds until its flow is there and the old one is gone."""
+    number = (turn * 37 + 1) % size.services
+    body = _slice(number, size)
+    old = body["endpoints"][0]["addresses"][0]
+    new = MOVED.format(turn + 2)
+    body["endpoints"][0]["addresses"] = [new]
+    began = time.monotonic()
+    bed.api.patch(f"{SLICES}/s{number}", {"endpoints": body["endpoints"]})
+    wait_for(partial(_has_moved, bed, old, new), f"{new} for {old}", timeout=90, every=0.005)
+    return time.monotonic() - began
 
 
 def _has_moved(bed: Bed, old: str, new: str) -> bool:

@@ -22,6 +22,7 @@ from ovnlet.core.resources import (
     ABSENT,
     Address,
     CniFile,
+    CniSocket,
     CompetingRoute,
     DuplicateIfaceId,
     Flows,
@@ -81,7 +82,7 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if "files" in facts:  # what a container runtime reads
         return frozenset(
             CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
-        )
+        ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
     text = {
         name if " " in name else annotations.key("ovn", name): str(value)
         for name, value in facts.items()

@@ -8,7 +8,7 @@ in place. ``within`` is the key of the resource whose removal removes this one t
 from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
-from ovnlet.core.resources.files import CniFile
+from ovnlet.core.resources.files import CniFile, CniSocket
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -50,6 +50,7 @@ Resource = (
     | Bridge
     | Flows
     | CniFile
+    | CniSocket
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -95,6 +96,7 @@ ORDER: tuple[type[Resource], ...] = (
     Bridge,
     Flows,
     CniFile,
+    CniSocket,
 )
 
 __all__ = [
@@ -105,6 +107,7 @@ __all__ = [
     "Bridge",
     "ChassisId",
     "CniFile",
+    "CniSocket",
     "CompetingRoute",
     "DuplicateIfaceId",
     "Flows",

@@ -1,4 +1,4 @@
-"""Files on the node that a container runtime reads."""
+"""Files on the node that a container runtime reads, and a socket that a plugin connects to."""
 
 from dataclasses import dataclass
 
@@ -20,4 +20,21 @@ class CniFile:
     @property
     def within(self) -> None:
         """Nothing: the directories are the runtime's."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class CniSocket:
+    """The socket at which kube-ovn-cni answers its plugin, while this agent listens on it."""
+
+    path: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The path."""
+        return ("socket", self.path)
+
+    @property
+    def within(self) -> None:
+        """Nothing: the directory is Open vSwitch's."""
         return None

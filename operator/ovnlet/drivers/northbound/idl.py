@@ -58,6 +58,7 @@ class DatabaseIdl(OvsdbIdl):  # type: ignore[misc]
         self._listener = listener
         self._monitored: int | None = None  # the connection whose rows were reported
         self._updates: list[Update] = []
+        self._round = float("-inf")  # when the last round of attempts began
 
     @property
     def up(self) -> bool:
@@ -73,6 +74,7 @@ class DatabaseIdl(OvsdbIdl):  # type: ignore[misc]
 
     def run(self) -> bool:
         """Process what has arrived, and report it. Never raise: the caller would try at once."""
+        self._begin_round()
         try:
             changed = bool(super().run())
         except Exception as error:  # noqa: BLE001 - whatever a server sent, another one may do better
@@ -84,6 +86,16 @@ class DatabaseIdl(OvsdbIdl):  # type: ignore[misc]
         up = self.state == self.IDL_S_MONITORING and self._session.is_connected()
         self._report(self._last_seqno if up else None)
         return changed
+
+    def _begin_round(self) -> None:
+        """Allow one attempt for each server at once, again after each back-off.
+
+        The library tries one server after each back-off. Any of them may have become the leader.
+        """
+        now = time.monotonic()
+        if not self.up and 1000 * (now - self._round) >= BACKOFF:
+            self._round = now
+            self._session.reset_backoff()
 
     def _report(self, session: int | None) -> None:
         updates, self._updates = self._updates, []

@@ -20,6 +20,7 @@ from ovnlet.drivers.ovs import operations
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
 from ovnlet.drivers.ovsdb.replica import Op
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
+from ovnlet.reconcile.interruptible import interruptible
 
 INCREMENT_NEXT_CFG: Op = {
     "op": "mutate",
@@ -109,7 +110,7 @@ class ConfigBarrier:
 
     async def _wait(self, number: int, names: Collection[str]) -> None:
         try:
-            async with asyncio.timeout(_APPLY_TIMEOUT):
+            async with interruptible(), asyncio.timeout(_APPLY_TIMEOUT):
                 while not self._is_applied(number):
                     self._advanced.clear()
                     await self._advanced.wait()

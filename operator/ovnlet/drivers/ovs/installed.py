@@ -7,7 +7,7 @@ but the key stays lost until ovn-controller recomputes or the `iface-id` changes
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ovnlet.core.errors import NodeFault, NotReady
@@ -23,6 +23,8 @@ _LOST_AFTER, _NEVER_AFTER = 0.3, 30.0
 # Seconds, for a row that was plugged before this session began. The ADD that created it has long
 # been answered, or its process is gone.
 _FOUND_AFTER = 3.0
+# Seconds after a recompute until a port that OVN has not installed counts as lost again.
+_AGAIN_AFTER = 2.0
 # A recompute covers the whole node and is costly in a large cluster. So there is a token bucket:
 # twenty tokens, and a new one every ten seconds. Requests within half a second share one recompute.
 _BURST, _REFILL, _SHARED = 20.0, 10.0, 0.5
@@ -53,7 +55,7 @@ class InstalledTracker:
         self._hint, self._record_install_time = hint, record_install_time
         self._created: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._lost: set[str] = set()
+        self._lost: dict[str, str] = {}
         self._was_installed: set[str] = set()
 
     def session_change(self, old: Row | None, new: Row | None) -> None:
@@ -84,12 +86,8 @@ class InstalledTracker:
         if installed(new) or not has_port:
             self._cancel(name)
         elif name not in self._timers and name not in self._lost:
-            self._timers[name] = asyncio.get_running_loop().call_later(
-                self._delay(name, found=old is None),
-                self._mark_lost,
-                name,
-                new["external_ids"][MARK],
-            )
+            mark = new["external_ids"][MARK]
+            self._later(name, mark, self._delay(name, found=old is None))
 
     def _delay(self, name: str, *, found: bool) -> float:
         """Return the seconds until the missing key of a port counts as lost.
@@ -112,8 +110,13 @@ class InstalledTracker:
             self._record_install_time(max(0.0, int(stamp) / 1000 - created))
 
     def is_lost(self, name: str) -> bool:
-        """Return whether this port is plugged and has lost `ovn-installed`."""
+        """Return whether this port is plugged, has lost `ovn-installed`, and nothing was done."""
         return name in self._lost
+
+    def requested(self, names: Iterable[str]) -> None:
+        """Give OVN two seconds to install these lost ports again, for which it was asked."""
+        for name in self._lost.keys() & set(names):
+            self._later(name, self._lost.pop(name), _AGAIN_AFTER)
 
     def reset(self) -> None:
         """Forget everything, before the rows of a new session."""
@@ -123,14 +126,18 @@ class InstalledTracker:
         self._was_installed.clear()
         self._created.clear()
 
+    def _later(self, name: str, mark: str, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(seconds, self._mark_lost, name, mark)
+
     def _cancel(self, name: str) -> None:
-        self._lost.discard(name)
+        self._lost.pop(name, None)
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
 
     def _mark_lost(self, name: str, mark: str) -> None:
         del self._timers[name]
-        self._lost.add(name)
+        self._lost[name] = mark
         self._hint(mark, name)
 
 

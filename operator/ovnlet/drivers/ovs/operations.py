@@ -36,6 +36,7 @@ CHASSIS_IDS = frozenset(
         "ovn-remote",
         "ovn-encap-type",
         "ovn-encap-ip",
+        "ovn-encap-ip-default",
         "ovn-bridge-datapath-type",
         _REMOTE,
     }
@@ -96,15 +97,7 @@ def chassis(
     ``datapath_type`` is empty for the kernel's datapath. The bridge is set to fail mode `secure`,
     so that ovs-vswitchd adds no flows of its own while ovn-controller is away.
     """
-    result: list[Op] = []
-    root = index.root()
-    if root is None:  # a new conf.db, without the row that `ovs-vsctl init` inserts
-        row = encode_row({"external_ids": external_ids})
-        result.append({"op": "insert", "table": "Open_vSwitch", "row": row})
-    elif mutations := _mutations(root[1]["external_ids"], external_ids, frozenset(external_ids)):
-        result.append(
-            {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations}
-        )
+    result = root_ids(external_ids, index)
     wanted = {"datapath_type": datapath_type, "fail_mode": "secure"}
     present = index.bridge(bridge)
     if present is None:
@@ -114,6 +107,18 @@ def chassis(
             {"op": "update", "table": "Bridge", "where": where_name(bridge), "row": wanted}
         )
     return result
+
+
+def root_ids(external_ids: Mapping[str, str], index: VswitchIndex) -> list[Op]:
+    """Return the operations that set these keys of the root row, and leave all others alone."""
+    root = index.root()
+    if root is None:  # a new conf.db, without the row that `ovs-vsctl init` inserts
+        row = encode_row({"external_ids": external_ids})
+        return [{"op": "insert", "table": "Open_vSwitch", "row": row}]
+    mutations = _mutations(root[1]["external_ids"], external_ids, frozenset(external_ids))
+    if not mutations:
+        return []
+    return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations}]
 
 
 def toggle_remote(bridge: str, index: VswitchIndex) -> list[Op]:

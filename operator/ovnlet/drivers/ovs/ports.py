@@ -26,6 +26,7 @@ from ovnlet.drivers.ovs.row_waits import RowWaits
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
 from ovnlet.drivers.ovsdb.replica import Change, Replica
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
+from ovnlet.reconcile.interruptible import interruptible
 
 # Only the columns that are read. Column `statistics` of each Interface changes every 5 s.
 _TABLES = {
@@ -37,8 +38,6 @@ _TABLES = {
 }
 # Seconds without an answer until OVSDB counts as faulty.
 _SILENCE_LIMIT = 4.0
-# Seconds to wait after a recompute until OVN has installed a port again.
-_INSTALL_TIMEOUT = 2.0
 
 
 class Ovs:
@@ -211,28 +210,22 @@ class Ovs:
     async def apply(self, steps: Sequence[Step]) -> None:
         """Commit steps, in one transaction with those of other callers, and wait for the answer.
 
-        After the repair of a lost `ovn-installed`, request a recompute and wait up to two seconds
-        for OVN. Raise NodeFault with the server's text: none of these steps was done, unless they
-        recreate a port, whose removal may be committed. After NotReady or a cancelled wait the
-        outcome is unknown.
+        To repair a lost `ovn-installed`, request a recompute. Do not wait for OVN then: a port that
+        is not installed two seconds later counts as lost again. Raise NodeFault with the server's
+        text: none of these steps was done, unless they recreate a port, whose removal may be
+        committed. After NotReady or a cancelled wait the outcome is unknown.
         """
         try:
             await self._barrier.commit(steps)
         except NodeFault as error:
             raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        await self._reinstall(set(operations.uninstalled(steps)))
+        if lost := set(operations.uninstalled(steps)):
+            async with interruptible():
+                await self._recompute()
+            self._tracker.requested(lost)
         blocked = list(operations.blocked(steps))
         if self._forwarding and blocked:
             await self._forwarding.clear_flags(blocked)
-
-    async def _reinstall(self, names: set[str]) -> None:
-        """Have OVN install these ports again. The next observation shows whether it has."""
-        if not names:
-            return
-        await self._recompute()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_INSTALL_TIMEOUT):
-                await asyncio.gather(*map(self.installed, names))
 
     async def caught_up(self) -> None:
         """Wait until ovs-vswitchd has applied the present rows and links.
@@ -240,6 +233,11 @@ class Ovs:
         Raise NotReady if that takes more than two seconds.
         """
         await self._barrier.sync()
+
+    async def set_ids(self, external_ids: Mapping[str, str]) -> None:
+        """Set these keys of Open_vSwitch.external_ids in one transaction. Raise NodeFault."""
+        wanted = dict(external_ids)
+        await self._batcher.commit(lambda: operations.root_ids(wanted, self._index))
 
     async def ensure_chassis(self, external_ids: Mapping[str, str], datapath_type: str) -> None:
         """Set OVN's chassis keys and create or correct the bridge.

@@ -1,19 +1,22 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
 Ours are the two names, configurations of an earlier release under another number, and a plugin
-``loopback`` where the node has none: the same executable. A foreign file is never touched.
+``loopback`` where the node has none: the same executable. A foreign file is never touched. The
+second socket is ours while we listen on it: one that another process answers on is left alone.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.errors import NodeFault
-from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, CniFile, Network
+from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network
 from ovnlet_cni import installer
+from ovnlet_cni.listener import UnusableSocket
+from ovnlet_cni.site import Site
 
 _PLUGIN_MODE, _CONFLIST_MODE = 0o755, 0o600
 
@@ -22,13 +25,26 @@ class CniFiles:
     """Keeps the desired content in memory, and compares, writes and removes files by name.
 
     ``plugin`` is the executable to install, ``socket`` the path that the plugin connects to.
+    ``site`` returns the second socket, None where none is asked for.
     """
 
-    def __init__(self, directories: CniDirectories, plugin: Path, socket: Path) -> None:
+    def __init__(
+        self,
+        directories: CniDirectories,
+        plugin: Path,
+        socket: Path,
+        site: Callable[[], Site | None] = lambda: None,
+    ) -> None:
         self._directories, self._plugin, self._socket = directories, plugin, socket
+        self._site = site
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
         self._composed: Network = ABSENT
+
+    def socket_taken(self) -> bool:
+        """Return whether another process answers on the second socket."""
+        site = self._site()
+        return site is not None and site.is_foreign
 
     async def ready(self) -> None:
         """Return at once: an observation needs nothing first."""
@@ -57,11 +73,16 @@ class CniFiles:
 
     @property
     def wanted(self) -> Network:
-        """Our files as last composed, without ``loopback`` where the node has one of its own."""
-        where = self._directories.plugins
-        if not where or not installer.has_foreign_loopback(Path(where)):
-            return self._composed
-        return frozenset(each for each in self._composed if each.key[-1] != installer.LOOPBACK)
+        """Our files as last composed, and the second socket unless it is taken.
+
+        There is no ``loopback`` where the node has one of its own.
+        """
+        files, where = self._composed, self._directories.plugins
+        if where and installer.has_foreign_loopback(Path(where)):
+            files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
+        if not self._directories.socket or self.socket_taken():
+            return files
+        return files | {CniSocket(self._directories.socket)}
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
@@ -73,15 +94,25 @@ class CniFiles:
         ]
 
     async def observe(self, _: CniDirectories, desired: Network) -> Network:
-        """Return our files as they are: content and mode."""
+        """Return our files as they are, content and mode, and the second socket if it is ours."""
         wanted = [each for each in desired if isinstance(each, CniFile)]
-        return await asyncio.to_thread(self._observe, wanted)
+        found = await asyncio.to_thread(self._observe, wanted)
+        site = self._site()
+        if site is None or not site.is_ours:
+            return found
+        return found | {CniSocket(str(site.path))}
 
     async def apply(self, _: CniDirectories, plan: Plan) -> None:
-        """Replace files by a rename, the plugins before the configuration. Raise NodeFault."""
+        """Replace files by a rename, the plugins before the configuration; then the socket.
+
+        Raise NodeFault.
+        """
         for step in sorted(plan, key=lambda step: step.resource.key[-1] == installer.CONFLIST):
             file = step.resource
-            assert isinstance(file, CniFile)  # noqa: S101 - the only kind of this scope
+            if isinstance(file, CniSocket):
+                await self._apply_socket(step)
+                continue
+            assert isinstance(file, CniFile)  # noqa: S101 - the other kind of this scope
             path = Path(file.directory) / file.name
             try:
                 if step.verb is Verb.REMOVE:
@@ -92,6 +123,15 @@ class CniFiles:
                     )
             except OSError as error:
                 raise NodeFault(f"{path}: {error.strerror or error}") from error
+
+    async def _apply_socket(self, step: Step) -> None:
+        """Listen on the second socket, or close it."""
+        site = self._site()
+        assert site is not None  # noqa: S101 - it is desired only where there is one
+        try:
+            await (site.listen() if step.verb is Verb.ENSURE else site.close())
+        except (OSError, UnusableSocket) as error:
+            raise NodeFault(f"{site.path}: {error}") from error
 
     @property
     def _portmap(self) -> Path:

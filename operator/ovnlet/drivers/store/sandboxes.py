@@ -146,7 +146,10 @@ class Sandboxes:
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:
-        atomic.write(path, json.dumps({"version": _VERSION, **asdict(record)}, sort_keys=True))
+        fields = asdict(record)
+        if not record.attachment.mtu:  # releases that do not know it refuse the whole record
+            del fields["attachment"]["mtu"]
+        atomic.write(path, json.dumps({"version": _VERSION, **fields}, sort_keys=True))
 
     def _write_or_log(self, path: Path, record: Record) -> None:
         try:

@@ -36,6 +36,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
     ``given`` are values of the settings, which override any other. A value that no setting gives is
     never invented: a missing one is restored as it was last seen, and one that another program
     wrote counts as last seen. ``known_as`` is called with the system-id after each pass.
+    ``without`` are keys that another scope keeps.
 
     A tunnel address that the Node declares overrides the settings, if it is on a link of the node.
     """
@@ -52,6 +53,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         mode: Literal["manage", "observe"],
         repair: Repair = "fix",
         known_as: Callable[[str], None] = lambda _: None,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(identity, status)
         self.host = host
@@ -59,7 +61,7 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         self._passes = passes
         self._tunnels: tuple[str, ...] = ()
         self._repair: Repair = repair if mode == "manage" else "report"
-        self._owns = mode == "manage"
+        self._owns, self._without = mode == "manage", without
         self._remembered = dict(inputs.read())
 
     def declare(self, tunnels: tuple[str, ...]) -> None:
@@ -83,7 +85,8 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
     def wanted(self, _: str, /) -> Network:
         """Return what was last seen, overridden by what is there now and by the settings."""
         values = {**self._remembered, **self.host.present(), **self._declared()}
-        return desired(self.identity.bridge, values, create=self._owns)
+        kept = {name: value for name, value in values.items() if name not in self._without}
+        return desired(self.identity.bridge, kept, create=self._owns)
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Write the values that are there now, and report the outcome."""

@@ -3,6 +3,7 @@
 The configuration makes the node Ready, so nothing is written before start-up is over.
 """
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -16,6 +17,9 @@ from ovnlet.reconcile.scope import Host
 from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
 
+# Seconds between two looks at a socket that another process answers on.
+_AGAIN = 1.0
+
 
 class FilesHost(Host, Protocol):
     """The runtime's directories. ``drivers.store.cni_files`` implements it."""
@@ -27,6 +31,10 @@ class FilesHost(Host, Protocol):
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that the runtime uses instead of ours."""
+        ...
+
+    def socket_taken(self) -> bool:
+        """Return whether another process answers on the second socket."""
         ...
 
 
@@ -46,6 +54,7 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         super().__init__(identity, status)
         self.host = host
         self._repair, self._passes, self._opened = repair, passes, False
+        self._again: asyncio.TimerHandle | None = None
         names = [("file", directory) for directory in identity.directories]
         owners.register(passes.key(self.only), names)
 
@@ -74,7 +83,24 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         foreign = [
             Notice("CniConfigOverridden", f"{name} {text}") for name in self.host.overriding()
         ]
+        foreign += self._taken()
         return Target(self.identity, self.host.wanted, self._repair, notices=tuple(foreign))
+
+    def _taken(self) -> list[Notice]:
+        """Return a notice if the second socket is taken.
+
+        Look again in a second: no notification says that a process has stopped answering.
+        """
+        if not self.host.socket_taken():
+            return []
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(_AGAIN, self._look_again)
+        text = f"{self.identity.socket} is another process's, which answers on it, so it keeps it"
+        return [Notice("CniSocketTaken", text)]
+
+    def _look_again(self) -> None:
+        self._again = None
+        self._passes.add(self.only)
 
     def wanted(self, _: str, /) -> Network:
         """Return our files."""

@@ -127,6 +127,7 @@ class PodScope:
         allocation = settled_annotations.settle(
             record.good, self._now(record), attachment.provider, attachment.ifname
         )
+        allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
         return network(attachment, allocation, self.host.node), allocation
 
     def wanted(self, key: AttachmentKey, /) -> Network:
@@ -158,12 +159,17 @@ class PodScope:
         record = self._records.get(key)
         return self.missing_inputs_of(record.attachment) if record else "no such attachment"
 
-    def missing_inputs_of(self, attachment: Attachment) -> str | None:
-        """Return in words what an attachment waits for; None if it waits for nothing."""
+    def missing_inputs_of(self, attachment: Attachment, *, alone: bool = False) -> str | None:
+        """Return in words what it waits for, ``alone`` for its addresses; None for nothing."""
         text = self.text(attachment)
         if text is None:
             return "the pod is not known: the API server has not sent it"
-        return annotations.wait_reason(text, attachment.provider)
+        return annotations.wait_reason(text, attachment.provider, addresses_only=alone)
+
+    def allocation(self, attachment: Attachment) -> Allocation:
+        """Return the allocation of an interface that has no record. Raise NotReady or Invalid."""
+        text = self._now(Record(attachment))
+        return annotations.parse(text, attachment.provider, attachment.ifname)
 
     def text(self, attachment: Attachment) -> Mapping[str, str] | None:
         """Return the annotations of the pod, by its UID; None while it is not known.
@@ -249,6 +255,7 @@ class PodScope:
             allocation.repair or self._repair,
             edited=edited,
             first=record.good is None,
+            leaving=self._is_leaving(attachment),
             problems=allocation.problems,
             notices=notices(allocation, self.host.node, attachment.host_link),
         )
@@ -265,6 +272,11 @@ class PodScope:
         if facts is None:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)
+
+    def _is_leaving(self, attachment: Attachment) -> bool:
+        """Return whether its pod is being deleted: its logical port may be gone."""
+        pod = self._state.get(attachment.owner)
+        return pod is not None and pod.deleting and attachment.uid in (None, pod.uid)
 
     def _rank(self, attachment: Attachment) -> tuple[bool, int]:
         """Return the order of precedence: the pod of this UID first, then the last ADD received."""

@@ -29,8 +29,9 @@ class Api:
         body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
         self._ask("PATCH", f"{PODS}/{name}", body, "application/merge-patch+json")
 
-    def delete(self, name: str) -> None:
-        self._ask("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
+    def delete(self, name: str, grace: int = 0) -> None:
+        """Delete a pod. With `grace` seconds it stays and has a deletionTimestamp."""
+        self._ask("DELETE", f"{PODS}/{name}?gracePeriodSeconds={grace}")
 
     def delete_all(self, node: str) -> None:
         self._ask("DELETE", f"{PODS}?gracePeriodSeconds=0&fieldSelector=spec.nodeName%3D{node}")

@@ -165,7 +165,7 @@ async def test_nothing_is_written_before_startup_is_over(named: AgentNode) -> No
     [
         f"rm -rf {CONF}; mkdir -p {CONF}",
         f"rm -rf {CONF}",
-        f"mv {CONF} {CONF}.old; mkdir {CONF}; rm -r {CONF}.old",
+        f"mv {CONF} {CONF}.old; mkdir -p {CONF}; rm -r {CONF}.old",
     ],
     ids=["deleted and made again", "deleted", "moved away and made again"],
 )

@@ -4,6 +4,8 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 
+import pytest
+
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
@@ -174,6 +176,28 @@ async def test_while_its_add_waits_for_ovn(node: AgentNode) -> None:
         await until(lambda: _has_link(node, sandbox), "the link")
         await node.delete(sandbox)
         assert (await adding).code == Code.UNKNOWN_CONTAINER
+    await node.same(before)
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("announced", [True, False], ids=["a deletionTimestamp", "no word of it"])
+async def test_whose_logical_port_goes_first_k2(node: AgentNode, announced: bool) -> None:
+    """K2: Kube-OVN's controller deletes a port as soon as its pod is being deleted.
+
+    `ovn-installed` goes with it. The agent must not wait for it, whether it knows of the deletion
+    or not: DELs took six seconds and more.
+    """
+    sandboxes = await node.make_sandboxes(node.make_pods([""] * 5))
+    before = await node.look()
+    await asyncio.gather(*map(node.add, sandboxes))
+    if announced:
+        for each in sandboxes:
+            node.api.delete(each.pod.name, grace=60)
+    node.bed.nbctl(*" -- ".join(f"lsp-del {each.pod.port}" for each in sandboxes).split())
+    await asyncio.sleep(0.7)  # 0.3 s until the key counts as lost, then the pass that repairs it
+    ends = await asyncio.gather(*map(node.delete, sandboxes))
+    assert max(each.seconds for each in ends) < 1, [each.seconds for each in ends]
+    assert ("uninstalled" in node.logged()) is not announced
     await node.same(before)
 
 

@@ -1,0 +1,103 @@
+"""The wiring of the scopes of what a node has once: its chassis, OVN's flows, the CNI files."""
+
+from collections.abc import Callable
+
+from ovnlet.core.annotations import ENCAP_IP
+from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
+from ovnlet.core.cni_directories import CniDirectories
+from ovnlet.core.encap import ALL, INTERFACE, KEYS, NETWORKS
+from ovnlet.core.settings import Settings
+from ovnlet.drivers.links import addresses
+from ovnlet.drivers.links.pod import PodLinks
+from ovnlet.drivers.ovs.chassis import ChassisDriver
+from ovnlet.drivers.ovs.encap import EncapDriver
+from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.store.cni_files import CniFiles
+from ovnlet.drivers.store.json_file import JsonFile
+from ovnlet.kube.objects import OwnNode
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.owners import OwnerIndex
+from ovnlet.reconcile.scope import Scope
+from ovnlet.reconcile.scopes.chassis import ChassisScope
+from ovnlet.reconcile.scopes.cni_files import CniFilesScope
+from ovnlet.reconcile.scopes.encap import EncapScope
+from ovnlet.reconcile.scopes.flows import FlowsScope
+from ovnlet.reconcile.status import Status
+
+
+class NodeWide:
+    """Makes these scopes. ``status`` returns a new Status for a scope's name."""
+
+    def __init__(
+        self, settings: Settings, loop: Loop, owners: OwnerIndex, status: Callable[[str], Status]
+    ) -> None:
+        self._settings, self._loop, self._owners, self._status = settings, loop, owners, status
+        self.scopes: dict[str, Scope] = {}
+
+    def make_chassis(
+        self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]
+    ) -> ChassisScope:
+        """Make the scope of the chassis, and return it: the Node may declare its tunnels."""
+        scope = self.scopes["chassis"] = ChassisScope(
+            ChassisDriver(ovs, PodLinks.mtu_of),
+            inputs,
+            self._loop.passes("chassis"),
+            self._status("chassis"),
+            identity=ChassisIdentity(self._settings.bridge),
+            given=self._settings.chassis_ids,
+            mode=self._settings.chassis,
+            repair=self._settings.repair,
+            known_as=known_as,
+            without=KEYS if self._settings.encap == "node" else frozenset(),
+        )
+        return scope
+
+    def make_encap(self, ovs: Ovs, inputs: JsonFile) -> Callable[[OwnNode], None]:
+        """Make the scope of the tunnels' addresses if it is asked for.
+
+        Return what takes the Node.
+        """
+        settings = self._settings
+        if settings.encap != "node":
+            return lambda _: None
+        scope = self.scopes["encap"] = EncapScope(
+            EncapDriver(ovs, addresses.by_link),
+            inputs,
+            self._loop.passes("encap"),
+            self._status("encap"),
+            given=settings.chassis_ids.get(ALL, ""),
+            interface=settings.tunnel_interface,
+            repair=settings.repair,
+        )
+
+        def seen(node: OwnNode) -> None:
+            notes = node.annotations
+            interface, networks = (notes.get(name, "") for name in (INTERFACE, NETWORKS))
+            scope.put(interface, networks, node.internal, notes.get(ENCAP_IP, "").strip())
+
+        return seen
+
+    def make_flows(self, forwarding: Forwarding) -> None:
+        """Make the scope of OVN's flows."""
+        self.scopes["flows"] = FlowsScope(
+            FlowsDriver(forwarding),
+            FlowsIdentity(self._settings.bridge),
+            self._loop.passes("flows"),
+            self._status("flows"),
+            owners=self._owners,
+            repair=self._settings.repair,
+        )
+
+    def make_cni(self, files: CniFiles, directories: CniDirectories) -> CniFilesScope:
+        """Make the scope of the CNI files, and return it: start-up opens it."""
+        scope = CniFilesScope(
+            files,
+            directories,
+            self._loop.passes("cni"),
+            self._status("cni"),
+            owners=self._owners,
+            repair=self._settings.repair,
+        )
+        self.scopes["cni"] = scope
+        return scope
