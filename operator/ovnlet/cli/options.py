@@ -23,8 +23,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "The container runtime": ("cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
     "Open vSwitch and OVN's chassis": (
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
-        *("ovsdb", "ovn_run_dir"),
+        *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
+    "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
         *("kubeconfig", "api_server", "cluster_cidrs", "cluster_router", "join_switch"),
@@ -38,6 +39,7 @@ SHAPES: Mapping[str, str] = {
     "NAME": "lower-case letters, digits, - and ., a letter or digit first and last",
     "ID": "text without slashes and white space",
     "LINK": "a link name of at most 15 characters, without slashes and white space",
+    "LINKS": "link names or regular expressions, comma separated",
     "ADDRESS|InternalIP": "an IPv4 or IPv6 address, or InternalIP",
     "PREFIXES": "prefixes such as 10.16.0.0/16, comma separated, none of them /0",
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
@@ -49,9 +51,10 @@ _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("node_name", "identity", "namespace", "lease", "join_switch"), "NAME"),
     **dict.fromkeys(("ovn_remote", "ovn_nb"), "REMOTE"),
     **dict.fromkeys(("cluster_cidrs", "join_cidr"), "PREFIXES"),
-    **dict.fromkeys(("http", "listen"), "HOST:PORT"),
+    **dict.fromkeys(("http", "listen", "kube_ovn_http"), "HOST:PORT"),
     **{
         "bridge": "LINK",
+        "tunnel_interface": "LINKS",
         "system_id": "ID",
         "api_server": "URL",
         "encap_ip": "ADDRESS|InternalIP",
