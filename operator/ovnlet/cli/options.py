@@ -28,7 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
-        *("kubeconfig", "api_server", "cluster_cidrs", "cluster_router", "join_switch"),
+        *("kubeconfig", "api_server", "cluster_cidrs", "no_snat", "cluster_router", "join_switch"),
         *("join_cidr", "cool_down"),
     ),
     "Checks and logs": ("repair", "resync", "log_format", "log_level"),
@@ -50,7 +50,7 @@ SHAPES: Mapping[str, str] = {
 _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("node_name", "identity", "namespace", "lease", "join_switch"), "NAME"),
     **dict.fromkeys(("ovn_remote", "ovn_nb"), "REMOTE"),
-    **dict.fromkeys(("cluster_cidrs", "join_cidr"), "PREFIXES"),
+    **dict.fromkeys(("cluster_cidrs", "no_snat", "join_cidr"), "PREFIXES"),
     **dict.fromkeys(("http", "listen", "kube_ovn_http"), "HOST:PORT"),
     **{
         "bridge": "LINK",
