@@ -72,6 +72,7 @@ bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and ot
 controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
 qos: setup $(if $(KERNEL),kernel)  ## limits by annotation, measured with traffic: build/qos.json; KERNEL=1 build/qos-kernel.json
 	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).qos
+
 controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
 	@cd tests && ../$(BIN)/python -m proofs.controller
 

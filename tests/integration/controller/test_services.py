@@ -143,6 +143,17 @@ async def test_what_others_change_is_as_it_was(
     assert address in str(before)
 
 
+async def test_a_subnet_may_do_without(admin: ClusterAdmin, replicas: Replicas) -> None:
+    await ready(admin, replicas)
+    for wanted in (False, True):
+        await admin.edit_subnet("ovn-default", enableLb=wanted)
+
+        async def followed(switches: set[str] = {"ovn-default"} if wanted else set()) -> bool:
+            return (await grouped(admin))[1] == switches
+
+        await until(followed, 10, f"enableLb: {wanted}")
+
+
 async def test_foreign_load_balancers_and_foreign_keys_are_left_alone(
     admin: ClusterAdmin, replicas: Replicas
 ) -> None:
