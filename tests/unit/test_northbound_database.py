@@ -160,6 +160,17 @@ async def test_e5_a_failed_guard_ends_the_term(members: list[Member], client: Cl
         await database.ended()
 
 
+async def test_a_guard_that_could_not_be_verified_is_no_end(
+    members: list[Member], client: Client
+) -> None:
+    database = await client.connected()
+    database.guard = [GUARD]
+    members[0].transactions = [[{"error": "I/O error", "details": "disk full"}, None], [{}, {}]]
+    with pytest.raises(Refused):
+        await database.transact([OP])
+    assert await database.transact([OP]) == [{}]
+
+
 async def test_a_cancelled_caller_does_no_harm(members: list[Member], client: Client) -> None:
     database = await client.connected()
     waiting = asyncio.create_task(database.transact([OP]))

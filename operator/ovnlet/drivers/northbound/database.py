@@ -21,7 +21,7 @@ from ovnlet.core.errors import NotReady, TermEnded
 from ovnlet.drivers.northbound import streams
 from ovnlet.drivers.northbound.idl import DatabaseIdl, Listener, Row, Update, fetch_schema
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
-from ovnlet.drivers.ovsdb.replica import Change, Op, error_text
+from ovnlet.drivers.ovsdb.replica import WAIT_FAILED, Change, Op, error_text
 
 _PAUSE = 0.5  # seconds between two attempts to read the schema
 # Seconds until an answer to a transaction. A server of a cluster that has lost its quorum answers
@@ -96,17 +96,17 @@ class Database:
         """
         if self._connection is None or not self.connected.is_set():
             raise Disconnected(self.fault)
-        guard = self.guard
-        attempt = _Attempt(self._connection.idl, [*guard, *ops])
+        guard, sent = self.guard, [*self.guard, *ops]
+        attempt = _Attempt(self._connection.idl, sent)
         self._connection.queue_txn(attempt)
         results = await asyncio.wrap_future(attempt.results.future)
         if results is None:
             raise Disconnected(f"{self._name} did not answer a transaction: {attempt.reason}")
         for number, result in enumerate(results):
             if result and "error" in result:
-                if number < len(guard):
+                if number < len(guard) and result["error"] == WAIT_FAILED:
                     raise self._deposed()
-                op = ops[number - len(guard)] if number < len(guard) + len(ops) else {}
+                op = sent[number] if number < len(sent) else {}
                 raise Refused(error_text(op, result))
         return [result or {} for result in results[len(guard) :]]
 

@@ -17,6 +17,7 @@ Row = dict[str, Any]
 Op = dict[str, Any]
 Change = tuple[str, str, Row | None, Row | None]  # table, UUID, the row before, the row after
 
+WAIT_FAILED = "timed out"  # RFC 7047, section 5.2.6
 # Seconds: between two probes, and until the answer to one of them.
 PROBE = 2.0
 # Seconds. A first dump of many thousand rows takes well under one.
@@ -198,7 +199,7 @@ def error_text(op: Op, result: dict[str, Any]) -> str:
 
     The server itself only reports a time-out then.
     """
-    if op.get("op") == "wait":
+    if op.get("op") == "wait" and result["error"] == WAIT_FAILED:
         what = f"{op['table']} {op['where'][0][2]}"
         return f"there is no {what}" if op["rows"] else f"there is a {what} already"
     return ": ".join(str(result[part]) for part in ("error", "details") if result.get(part))
