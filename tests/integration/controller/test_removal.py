@@ -60,15 +60,22 @@ class Installation:
             *(sys.executable, "-m", "ovnlet", "uninstall", "--cluster", f"--ovn-nb={remote}"),
             *(f"--kubeconfig={self.replicas.directory / 'admin'}", "--lease-seconds=2", *flags),
         ]
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*words, stdout=pipe, stderr=pipe)
+        with self.said.open("wb") as said:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdout=said, stderr=asyncio.subprocess.PIPE
+            )
         try:
-            stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+            _, stderr = await asyncio.wait_for(process.communicate(), 60)
         finally:
             if process.returncode is None:
                 process.kill()
         assert process.returncode is not None
-        return process.returncode, stdout.decode(), stderr.decode()
+        return process.returncode, self.said.read_text(), stderr.decode()
+
+    @property
+    def said(self) -> Path:
+        """What the last call has printed so far."""
+        return self.replicas.directory / "uninstall.out"
 
 
 async def inventory(admin: ClusterAdmin) -> Inventory:
@@ -154,14 +161,17 @@ async def test_e14_refused_while_it_is_used_then_nothing_of_ours_is_left(
     assert used["rows"] == now["rows"], "it is refused before anything is removed"
 
     waiting = asyncio.create_task(installed.uninstall("--wait"))
-    await asyncio.sleep(3)
+
+    async def waits() -> bool:
+        return "waiting: Subnet ovn-default is used by" in installed.said.read_text()
+
+    await until(waits, 40, "the command waits for the pods")
     assert not waiting.done()
     for pod in ("web-0", "web-1"):
         await admin.delete(pod)
     code, said, why = await waiting
     print(said)
     assert code == 0, why
-    assert "waiting: Subnet ovn-default is used by" in said
     same(installed.before, await inventory(admin))
     code, said, _ = await installed.uninstall()
     assert (code, said) == (0, "nothing of ovnlet's controller is left in the cluster\n")
