@@ -161,8 +161,8 @@ class ClusterView:
             return
         found = gateway.of_router(self.subnets, self._router)
         text = gateway.text(own, self.nodes, found, self.services)
-        inside = ",".join(filter(None, (text["inside"], *map(str, sorted(self._set_prefixes)))))
-        self._subscriber.gateway(text | {"inside": inside})
+        inside = filter(None, (text["inside"], *sorted(map(str, self._set_prefixes))))
+        self._subscriber.gateway(text | {"inside": ",".join(inside)})
 
     async def _all_subnets(self) -> None:
         """Report prefixes once all Subnets are known: one that is not known yet is not deleted."""
