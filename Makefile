@@ -5,6 +5,7 @@ FLOORS ?= unit node apiserver controller cni e2e kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
+.PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos gateway drift drift-rest soak e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench controller-bench qos drift drift-rest soak raft e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift restart drift-rest soak e2e-install image docs format clean
 .PHONY: help .venv plugin setup kernel check test test-unit test-node test-apiserver test-controller test-cni test-e2e test-kernel test-long demo bench qos drift drift-rest soak raft e2e-install image docs format clean
@@ -71,6 +72,7 @@ bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and ot
 controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
 qos: setup $(if $(KERNEL),kernel)  ## limits by annotation, measured with traffic: build/qos.json; KERNEL=1 build/qos-kernel.json
 	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).qos
+
 controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
 	@cd tests && ../$(BIN)/python -m proofs.controller
 
@@ -80,6 +82,11 @@ bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's,
 qos: setup  ## limits by annotation, measured with traffic: build/qos.json
 	@cd tests && ../$(BIN)/python -m proofs.qos
 
+gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired: build/gateway.json; SLICE=1 for CI
+	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
+
+drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
+	@cd tests && ../$(BIN)/python -m proofs.drift
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
 	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)
 

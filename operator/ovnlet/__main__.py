@@ -122,6 +122,7 @@ def bundle(file: Path, **given: Any) -> None:
     cls=Command,
     examples={
         "ovnlet uninstall --wait": "once the agent and all pods are gone",
+        "ovnlet uninstall --hand-back": "and leave pods and ovn0 to kube-ovn-cni",
         "ovnlet uninstall --cluster --wait": "what the controller made, once nobody uses it",
     },
 )
@@ -131,11 +132,16 @@ def bundle(file: Path, **given: Any) -> None:
     "--wait", is_flag=True, help="Wait until the agent and all pods are gone, instead of refusing"
 )
 @click.option(
+    "--hand-back",
+    is_flag=True,
+    help="Leave the pods and the node's interface to kube-ovn-cni, and remove the rest",
+)
+@click.option(
     "--cluster",
     is_flag=True,
     help="Remove what the stand-alone controller made in the cluster, and nothing from this node",
 )
-def uninstall(cut_off: bool, wait: bool, cluster: bool, **given: Any) -> None:
+def uninstall(cut_off: bool, wait: bool, cluster: bool, hand_back: bool, **given: Any) -> None:
     """Remove everything of ovnlet from this node, and nothing else.
 
     Refuses, and removes nothing, while the agent or pods are there. It is safe to repeat. With
@@ -149,7 +155,7 @@ def uninstall(cut_off: bool, wait: bool, cluster: bool, **given: Any) -> None:
         controller = read({**given, "identity": given["identity"] or name}, ControllerSettings)
         return run_cluster_uninstall(controller, cut_off=cut_off, wait=wait)
     settings = read({**given, "node_name": given["node_name"] or name}, Settings)
-    return run_uninstall(settings, cut_off=cut_off, wait=wait)
+    return run_uninstall(settings, cut_off=cut_off, wait=wait, back=hand_back)
 
 
 @main.command(

@@ -32,7 +32,7 @@ async def until(look: Callable[[], object], seconds: float = 10) -> None:
     """Wait, on a fake clock, until ``look`` returns something true. Raise TimeoutError."""
     async with asyncio.timeout(seconds):
         while not look():  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
 
 @dataclass

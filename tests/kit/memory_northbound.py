@@ -14,7 +14,7 @@ from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.ipam.claims import Owner
 from ovnlet.core.ipam.decide import Seen
-from ovnlet.core.plan import Step, Verb
+from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import (
     ABSENT,
     LoadBalancerGroup,
@@ -25,10 +25,9 @@ from ovnlet.core.resources.northbound import (
     StaticRoute,
     SwitchPort,
 )
-from ovnlet.drivers.northbound.row_index import freed_addresses
 
-Changed = Callable[[str, str, bool], None]
-Change = tuple[str, str, bool]
+Changed = Callable[[str, str], None]
+Change = tuple[str, str]
 # Seconds from a call to its commit, and from a commit to the answers of northd.
 COMMIT, NORTHD = 0.002, 0.005
 
@@ -67,23 +66,18 @@ class MemoryDatabase:
             loop = asyncio.get_running_loop()
             self._answering = loop.call_later(NORTHD, self._northd)
 
-    def _change(self, step: Step[Row]) -> Change:
+    @staticmethod
+    def _change(step: Step[Row]) -> Change:
         row = step.resource
         if not isinstance(row, SwitchPort) or row.type == "router":
-            return "", "", False
-        if step.verb is Verb.ENSURE:
-            return row.name, row.switch, False
-        columns = {
-            "addresses": {row.addresses},
-            "dynamic_addresses": self.strict.answers.get(row.name, ""),
-        }
-        return row.name, row.switch, freed_addresses(columns, None)
+            return "", ""
+        return row.name, row.switch
 
     def _northd(self) -> None:
         self._answering = None
         names = self.strict.northd()
         ports = [self.strict.port(name) for name in names]
-        self._tell({(seen.port.name, seen.port.switch, False) for seen in ports if seen})
+        self._tell({(seen.port.name, seen.port.switch) for seen in ports if seen})
 
     def _tell(self, changes: Iterable[Change]) -> None:
         for change in sorted(changes):
@@ -96,7 +90,7 @@ class MemoryNorthbound:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
-        self.changed: Changed = lambda _port, _switch, _freed: None
+        self.changed: Changed = lambda _port, _switch: None
         self.connected = True
         self.writes: list[Step[Row]] = []
 

@@ -153,7 +153,8 @@ class Prefixes:
         access = cast("Any", Api(Injection("ENOSPC", 0)))
         self.view = ClusterView(cast("Any", settings), access, cast("Any", None))
         ignored = cast("Any", lambda _: None)
-        self.view.subscribe(Subscriber(ignored, injection.wrap(self._reached), ignored, ignored))
+        rest = (ignored,) * 3
+        self.view.subscribe(Subscriber(ignored, injection.wrap(self._reached), *rest))
         (self.run,) = (part.run for part in self.view.parts() if part.name == "prefixes")
 
     def _reached(self, _: Any) -> None:

@@ -12,7 +12,7 @@ from testbed.bed import Bed
 from testbed.inventory import inventory
 from testbed.machine import machine
 from testbed.service import BedError
-from testbed.space import CLEAN
+from testbed.space import CLEAN, Space
 from testbed.virtual_node import VirtualNode
 
 
@@ -32,33 +32,38 @@ def down(options: argparse.Namespace) -> None:
 
 
 def shell(options: argparse.Namespace) -> None:
-    """Become a shell in a space."""
-    space = Bed.attach(options.name).space(options.node)
+    """Become a shell in a space, or be the terminal of one in a virtual machine."""
+    bed = Bed.attach(options.name)
+    space = bed.space(options.node)
     if isinstance(space, VirtualNode):
-        space.shell()
+        space.shell(_environment(bed, space))
     else:
-        _enter(options, [os.environ.get("SHELL", "/bin/sh")])
+        _enter(bed, space, [os.environ.get("SHELL", "/bin/sh")])
 
 
 def execute(options: argparse.Namespace) -> None:
     """Become a command in a space; in a virtual machine, run it and exit with its status."""
-    space = Bed.attach(options.name).space(options.node)
+    bed = Bed.attach(options.name)
+    space = bed.space(options.node)
     if isinstance(space, VirtualNode):
         done = space.result(options.command)
         print(done.stdout, end="")
         print(done.stderr, end="", file=sys.stderr)
         raise SystemExit(done.returncode)
-    _enter(options, options.command)
+    _enter(bed, space, options.command)
 
 
-def _enter(options: argparse.Namespace, command: list[str]) -> None:
-    bed = Bed.attach(options.name)
-    space = bed.space(options.node)
+def _environment(bed: Bed, space: Space) -> dict[str, str]:
+    """Return what a shell in a space has beside the usual variables."""
     facts = {"PS1": f"[{space.name}] \\w # ", "TERM": os.environ.get("TERM", "dumb")}
     if bed.parts & layout.CONTROL_PARTS:
         facts["KUBECONFIG"] = str(bed.inner_kubeconfig)
+    return facts
+
+
+def _enter(bed: Bed, space: Space, command: list[str]) -> None:
     words = space.enter(command)
-    os.execvpe(words[0], words, CLEAN | facts)  # noqa: S606 - this process becomes the shell
+    os.execvpe(words[0], words, CLEAN | _environment(bed, space))  # noqa: S606 - becomes the shell
 
 
 def show_inventory(options: argparse.Namespace) -> None:

@@ -44,6 +44,9 @@ done
 # Only a remote in the database can have another probe than 5 s. An active ovn-northd that was cut
 # off keeps its lock until the server's probe of it has failed.
 SB_REMOTES, SB_PROBE = "db:OVN_Southbound,SB_Global,connections", 1000
+# How soon ovn-northd notices that its server was cut off: after twice these milliseconds. The
+# default is 5000.
+NORTHD_PROBE = "options:northd_probe_interval=1000"
 PORTS = {"nb": (layout.NB_PORT, 6643), "sb": (layout.SB_PORT, 6644)}
 
 
@@ -145,6 +148,7 @@ def create(bed: Bed) -> None:
         member.create()
         member.start()
         if member.index == 0:
+            member.space.run(["ovn-nbctl", "set", "NB_Global", ".", NORTHD_PROBE])
             listen = f"ptcp:{layout.SB_PORT}:0.0.0.0"
             member.space.run(
                 ["ovn-sbctl", f"--inactivity-probe={SB_PROBE}", "set-connection", listen]

@@ -20,12 +20,12 @@ CHUNK = 1 << 16
 
 
 def serve(port: int) -> None:
-    """Serve the first client with a login shell, until either ends."""
+    """Serve the first client with a shell, until either ends."""
     with socket.create_server(("", port)) as server:
         client, _ = server.accept()
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execvp("bash", ["bash", "-i"])  # noqa: S606 - this process becomes the shell
+        os.execvp("bash", ["bash", "--norc", "-i"])  # noqa: S606 - becomes the shell
     _pump(client.fileno(), client.sendall, terminal, lambda data: _write(terminal, data))
 
 

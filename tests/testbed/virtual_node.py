@@ -70,9 +70,10 @@ class VirtualNode(Node):
         client = [sys.executable, "-m", "testbed.stream", str(guest_boot.STREAM_PORT)]
         return Node.popen(self, client, env=CODE, stdout=stdout, stderr=stderr)
 
-    def shell(self, port: int = guest_boot.STREAM_PORT) -> None:
+    def shell(self, env: Mapping[str, str], port: int = guest_boot.STREAM_PORT) -> None:
         """Give a shell of the virtual machine on this process's terminal, until it ends."""
-        self._start(self.log("stream"), [sys.executable, "-m", "testbed.terminal", str(port)], CODE)
+        program = [sys.executable, "-m", "testbed.terminal", str(port)]
+        self._start(self.log("stream"), program, CODE | dict(env))
         words = self.enter([sys.executable, "-m", "testbed.stream", "--terminal", str(port)])
         subprocess.run(["env", f"PYTHONPATH={exec_agent.TESTS}", *words], check=False)
 

@@ -7,6 +7,7 @@ import pytest
 from kit.memory import COMPLETE, World, pod
 from ovnlet.core.resources import Address, Port, Veth
 from ovnlet.core.virtual_machines import MACHINE, MIGRATION
+from ovnlet.reconcile.announcements import LATER
 
 pytestmark = pytest.mark.looptime
 
@@ -16,10 +17,12 @@ async def world() -> World:
     return World()
 
 
-async def _added(world: World, annotations: dict[str, str] = COMPLETE) -> None:
+async def _added(
+    world: World, annotations: dict[str, str] = COMPLETE, wait: float = 2 * LATER
+) -> None:
     world.tell(pod(annotations))
     await world.attaching.add(world.attachment())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(wait)
 
 
 async def _drifted(world: World, *lost: type) -> None:
@@ -47,8 +50,22 @@ async def test_nothing_is_announced_before_ovn_has_installed_the_port(world: Wor
     assert world.host.announced == []
     world.host.installs.set()
     await adding
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
     assert len(world.host.announced) == 1
+
+
+async def test_the_adds_of_a_burst_come_before_the_announcements(world: World) -> None:
+    await _added(world, wait=0)
+    assert world.host.announced == []
+    await asyncio.sleep(LATER + 0.01)
+    assert len(world.host.announced) == 1
+
+
+async def test_a_pod_that_ends_at_once_is_not_announced(world: World) -> None:
+    await _added(world, wait=LATER / 2)
+    await world.attaching.delete(world.attachment())
+    await asyncio.sleep(1)
+    assert world.host.announced == []
 
 
 async def test_a_pass_that_changes_nothing_announces_nothing(world: World) -> None:
@@ -56,7 +73,7 @@ async def test_a_pass_that_changes_nothing_announces_nothing(world: World) -> No
     (key,) = world.host.networks
     for _ in range(3):
         await world.passes.run(key)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
     assert len(world.host.announced) == 1
 
 

@@ -107,6 +107,19 @@ class FreeLease:
         return
 
 
+class FreeDatabase:
+    """A northbound database that is always there. A thread would not share the fake clock."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    async def __aenter__(self) -> "FreeDatabase":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+
 class Probes(HttpEndpoints):
     """The endpoints, without a socket."""
 
@@ -121,7 +134,8 @@ async def test_a_replica_does_not_lead_beside_it_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server()
-    for name, value in (("Controller", Term), ("Lease", FreeLease), ("HttpEndpoints", Probes)):
+    parts = {"Controller": Term, "Lease": FreeLease, "Probe": FreeDatabase, "HttpEndpoints": Probes}
+    for name, value in parts.items():
         monkeypatch.setattr(replica, name, value)
     monkeypatch.setattr(replica, "Access", lambda _: server)
     settings = ControllerSettings.model_validate({"identity": "a"})

@@ -9,7 +9,17 @@ from ovnlet.core.resources import ORDER
 
 ROOT = Path(__file__).parents[2]
 # Of the node, and the fake is of pods: tests/integration/node has them on a real one.
-UNFAKED = {"Nic", "Masquerade", "ChassisId", "Bridge", "Flows", "CniFile", "CniSocket"}
+UNFAKED = {"Nic", "ChassisId", "Bridge", "Flows", "CniFile", "CniSocket"}
+UNFAKED |= {
+    "NftTable",
+    "NftCounter",
+    "NftSet",
+    "NftChain",
+    "Accepts",
+    "PolicyRoute",
+    "PolicyRule",
+    "KubeOvnChains",
+}
 
 
 def _named_in(kind: str, pattern: str) -> bool:

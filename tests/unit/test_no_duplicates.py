@@ -98,13 +98,20 @@ async def live(story: Story) -> tuple[Cluster, Audit]:
             if ("pods", "default", f"p{number}") in cluster.objects:
                 cluster.delete("pods", f"p{number}", "default")
         term = await Term(cluster).__aenter__()
+    await settle(term, audit)
+    await term.__aexit__()
+    return cluster, audit
+
+
+async def settle(term: Term, audit: Audit) -> None:
+    """Let the last leader finish: a pod that OVN gave a wrong answer is tried by the resync."""
     for _ in range(20):
         await asyncio.sleep(0.5)
         audit.look()
-    await asyncio.sleep(150)
+    for _ in range(2):
+        await term.controller._resync()
+        await asyncio.sleep(75)
     audit.look()
-    await term.__aexit__()
-    return cluster, audit
 
 
 def run(story: Story) -> tuple[Cluster, Audit]:
@@ -142,9 +149,13 @@ def test_no_address_is_ever_given_twice_e7(story: Story) -> None:
         wishes = {*annotations.get("ip_address", "").split(","), annotations.get("mac_address", "")}
         assert not wishes - {""} or wishes & taken, f"{name} waits for what is free"
     for number in range(POOLS):
-        used = sum(f"10.16.8.{number * 32 + each}" in taken for each in range(PER_POOL))
-        wanted = sum(asked_of(cluster, n).get("ip_pool") == f"pool{number}" for _, _, n in pods)
-        assert used == min(PER_POOL, wanted)
+        own = {f"10.16.8.{number * 32 + each}" for each in range(PER_POOL)}
+        wanted = [n for _, _, n in pods if asked_of(cluster, n).get("ip_pool") == f"pool{number}"]
+        served = [given_to[f"default/{n}"] for n in wanted if f"default/{n}" in given_to]
+        assert all(own & set(text.split()) for text in served)
+        # An address that OVN gave to a pod of no pool, by mistake, is lost to the pool.
+        lost = len(own & taken) - len(served)
+        assert len(served) == min(PER_POOL - lost, len(wanted))
 
 
 def asked_of(cluster: Cluster, name: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The scope of the node's own interface: what it desires, and how it takes new input."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from unittest.mock import patch
 
@@ -11,9 +11,9 @@ from kit.memory import NoWatch, Recorded
 from ovnlet.core import ids
 from ovnlet.core.errors import Invalid, NotConverged, NotReady
 from ovnlet.core.identity import Node, NodeInterface
-from ovnlet.core.node_network import NF_TABLES, HostPrefix, Reach, network
+from ovnlet.core.node_network import HostPrefix, Reach, network
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Address, Masquerade, Network, Port, Resource, Route
+from ovnlet.core.resources import ABSENT, Address, Network, Port, Resource, Route
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.outcome import Outcome
@@ -76,8 +76,8 @@ class Condition:
     def __init__(self) -> None:
         self.reports: list[str] = []
 
-    def up(self, message: str) -> None:
-        self.reports.append(f"up: {message}")
+    def up(self, message: str, *, partly: bool = False) -> None:
+        self.reports.append(f"{'partly ' if partly else ''}up: {message}")
 
     def down(self, why: str) -> None:
         self.reports.append(f"down: {why}")
@@ -251,46 +251,13 @@ async def test_a_node_that_does_not_obey_is_told_of() -> None:
         await own.reconcile()
 
 
-def masquerades(network: Network) -> list[Masquerade]:
-    return [each for each in network if isinstance(each, Masquerade)]
-
-
-def test_nat_outgoing_changes_the_source_of_what_leaves_the_cluster_only() -> None:
-    others = frozenset({ip_network("10.17.0.0/16")})
-    (found,) = masquerades(network(SELF, TEXT, Reach(PREFIXES | others, PREFIXES), NODE))
-    assert [str(prefix) for prefix in found.sources] == ["10.16.0.0/16", "fd00:10:16::/64"]
-    inside = [
-        "10.16.0.0/16",
-        "10.17.0.0/16",
-        "100.64.0.0/16",
-        "fd00:10:16::/64",
-        "fd00:100:64::/64",
-    ]
-    assert [str(prefix) for prefix in found.inside] == inside
-    assert not masquerades(network(SELF, TEXT, Reach(PREFIXES), NODE))
-
-
-async def test_without_nf_tables_the_interface_is_made_all_the_same_and_it_is_told() -> None:
-    lacking = Host(replace(NODE, lacks=frozenset({NF_TABLES})))
-    own = nic(lacking)
+async def test_l1_the_condition_tells_of_a_network_of_the_host_that_is_not_hidden() -> None:
+    """L1: a Subnet with the LAN's prefix is told by the Event and by the Node's condition."""
+    lan = HostPrefix(ip_network("10.16.0.0/24"), "eth1")
+    own = nic(Host(prefixes=frozenset({lan})))
     own.put(TEXT)
-    own.reach(Reach(PREFIXES, PREFIXES))
-    outcome = await own.reconcile()
-    assert outcome is not None
-    assert outcome.observed
-    assert not masquerades(outcome.observed)
-    (notice,) = outcome.notices
-    assert notice.reason == "NatNotDone"
-    assert "nf_tables" in notice.text
-
-
-async def test_what_may_leave_is_remembered() -> None:
-    host, memory = Host(), JsonFile()
-    first = nic(host, memory)
-    first.put(TEXT)
-    first.reach(Reach(PREFIXES, PREFIXES))
-    await first.reconcile()
-    outcome = await nic(host, memory).reconcile()
-    assert outcome is not None
-    assert masquerades(outcome.desired)
-    assert outcome.steps == ()
+    own.reach(Reach(PREFIXES))
+    await own.reconcile()
+    (report,) = own.condition.reports
+    assert report.startswith("partly up: ovn0 is up")
+    assert "10.16.0.0/24 of the node's link eth1" in report

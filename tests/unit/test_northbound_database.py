@@ -105,7 +105,7 @@ async def test_e5_it_leaves_a_member_that_has_lost_its_quorum(
     members[0].lose_quorum()
     with pytest.raises(Disconnected):
         await waiting
-    assert monotonic() - began < 1.0
+    assert monotonic() - began < module.COMMIT_TIMEOUT / 2
     await client.connected()
     assert client.reloads == 2
     members[1].transactions = [[{}]]
@@ -120,11 +120,11 @@ async def test_e5_every_server_is_tried_in_each_second(
     for member in members:
         member.lose_quorum()
     before = [member.sessions for member in members]
-    await asyncio.sleep(2.5)
-    assert all(m.sessions - was >= 2 for m, was in zip(members, before, strict=True))
-    assert sum(member.sessions for member in members) - sum(before) < 15, "it is no busy loop"
+    await asyncio.sleep(3.5)
+    assert all(m.sessions - was >= 3 for m, was in zip(members, before, strict=True))
+    assert sum(member.sessions for member in members) - sum(before) < 20, "it is no busy loop"
     members[2].leader = members[2].connected = True
-    assert await until(client.database.connected.is_set) < 1.5
+    assert await until(client.database.connected.is_set) < 3
 
 
 async def test_e5_a_transaction_without_an_answer_ends_as_unknown(

@@ -101,8 +101,11 @@ def test_what_is_missing_is_named() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_no_setting_is_only_text(model: type[Settings]) -> None:
-    assert "TEXT" not in {metavar(name, field) for name, field in model.model_fields.items()}
+def test_a_setting_is_called_a_path_only_if_it_is_one(model: type[Settings]) -> None:
+    """A new setting that is text has to be given a shape."""
+    paths = {name for name, field in model.model_fields.items() if metavar(name, field) == "PATH"}
+    patterns = {name: repr(model.model_fields[name]) for name in paths}
+    assert {name for name, text in patterns.items() if "'^/" not in text} == set()
 
 
 @pytest.mark.parametrize(

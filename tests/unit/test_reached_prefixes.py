@@ -1,7 +1,7 @@
 """Which prefixes the node routes: those of the cluster's router, and none of its own LAN."""
 
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import HostPrefix, Reach
 from ovnlet.core.plan import Plan
-from ovnlet.core.resources import ABSENT, Masquerade, Network, Route
+from ovnlet.core.resources import ABSENT, Network, Route
 from ovnlet.kube.objects import subnet
 from ovnlet.kube.subnets import reach
 from ovnlet.reconcile.loop import Loop
@@ -28,7 +28,13 @@ TEXT = {
     f"{OVN}/gateway": "100.64.0.1",
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
+BOTH = {
+    f"{OVN}/ip_address": "100.64.0.2,fd00:100:64::2",
+    f"{OVN}/cidr": "100.64.0.0/16,fd00:100:64::/64",
+    f"{OVN}/gateway": "100.64.0.1,fd00:100:64::1",
+}
 PODS, LAN = ip_network("10.16.0.0/16"), ip_network("192.168.50.0/24")
+PODS6 = ip_network("fd00:10:16::/64")
 
 
 def of(**spec: Any) -> SubnetObject:
@@ -111,8 +117,8 @@ class Inputs(dict[str, str]):
 class Reports:
     """A condition that nobody reads."""
 
-    def up(self, _: str) -> None:
-        return
+    def up(self, _: str, *, partly: bool = False) -> None:
+        del partly
 
     def down(self, _: str) -> None:
         return
@@ -120,7 +126,10 @@ class Reports:
 
 def scope(inputs: Inputs, *prefixes: tuple[str, str]) -> NodeScope:
     loop = Loop()
-    own = frozenset(HostPrefix(ip_network(prefix), link) for prefix, link in prefixes)
+    own = frozenset(
+        HostPrefix(ip_interface(text).network, link, ip_interface(text).ip)
+        for text, link in prefixes
+    )
     return NodeScope(
         Host(own),
         inputs,
@@ -169,14 +178,47 @@ async def test_l1_a_join_network_inside_the_lan_is_not_routed_either() -> None:
     assert routed(around) == {"100.64.0.0/16"}
 
 
-async def test_l1_underlays_are_remembered_and_stay_outside_of_the_masquerade() -> None:
+async def test_l1_underlays_are_remembered() -> None:
     """L1: what the router reaches on an underlay is routed after a restart too."""
     inputs = Inputs()
     first = scope(inputs)
     first.put(TEXT)
-    first.reach(Reach(frozenset({PODS}), frozenset({PODS}), frozenset({LAN})))
+    first.reach(Reach(frozenset({PODS}), frozenset({LAN})))
     target = scope(inputs).target("ovn0")
     assert routed(target) == {"100.64.0.0/16", str(PODS), str(LAN)}
+
+
+def speaking(*addresses: str) -> Target:
+    """Return the target of a node with a LAN whose InternalIPs are these."""
+    inputs, lan = Inputs(), (("192.0.2.7/24", "eth0"), ("2001:db8::7/64", "eth0"))
+    own = scope(inputs, *lan)
+    own.put(TEXT | BOTH, addresses)
+    own.reach(Reach(frozenset({PODS, PODS6})))
+    target = scope(inputs, *lan).target("ovn0")
     assert target is not None
-    (nat,) = [each for each in target.desired if isinstance(each, Masquerade)]
-    assert LAN not in nat.inside
+    return target
+
+
+def sources(target: Target) -> dict[str, str]:
+    return {
+        str(each.destination): str(each.source)
+        for each in target.desired
+        if isinstance(each, Route)
+    }
+
+
+async def test_k1_pods_see_the_nodes_internal_address() -> None:
+    """K1: routes had the join address as source. Kept over a restart; each family by itself."""
+    join = {"100.64.0.0/16": "100.64.0.2", "fd00:100:64::/64": "fd00:100:64::2"}
+    both = {str(PODS): "192.0.2.7", str(PODS6): "2001:db8::7"}
+    assert sources(speaking("192.0.2.7", "2001:db8::7")) == join | both
+    assert sources(speaking("192.0.2.7")) == join | both | {str(PODS6): "fd00:100:64::2"}
+    assert sources(speaking()) == join | {str(PODS): "100.64.0.2", str(PODS6): "fd00:100:64::2"}
+
+
+async def test_k1_an_internal_address_that_no_link_has_is_reported_and_not_used() -> None:
+    """K1: the kernel refuses such a source, and the whole interface would not come up."""
+    target = speaking("203.0.113.9", "not an address")
+    assert sources(target)[str(PODS)] == "100.64.0.2"
+    (notice,) = [each for each in target.notices if each.reason == "InternalIpNotLocal"]
+    assert "203.0.113.9" in notice.text

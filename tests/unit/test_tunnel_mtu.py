@@ -28,12 +28,6 @@ class Rows:
     userspace: bool = False
 
 
-class Tables:
-    """A kernel with nf_tables."""
-
-    has_tables = True
-
-
 class Setup:
     """A node whose links and time the test sets."""
 
@@ -43,7 +37,6 @@ class Setup:
         self.asked = 0
         self.state = NodeState(
             self.rows,  # type: ignore[arg-type]
-            Tables(),  # type: ignore[arg-type]
             0,
             mtu_of=self._mtu_of,
             now=lambda: self.now,

@@ -42,8 +42,6 @@ class Switch:
 class Links:
     """Links without a kernel."""
 
-    has_tables = True
-
     def observe(self, *_: Any) -> Network:
         return ABSENT
 
@@ -70,7 +68,7 @@ class Time:
 
 
 def state(switch: Switch, time: Time) -> NodeState:
-    return NodeState(switch, Links(), 1400, now=time)  # type: ignore[arg-type]
+    return NodeState(switch, 1400, now=time)  # type: ignore[arg-type]
 
 
 async def police(switch: Switch, state: NodeState) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from kit.cluster import Cluster, Term, until
 from kit.strict_northbound import StrictNorthbound
+from ovnlet.controller.wiring import TURNS
 
 DUAL = "10.16.0.0/16,fd00:16::/64"
 pytestmark = [pytest.mark.review2, pytest.mark.looptime]
@@ -198,3 +199,25 @@ async def test_a_restart_gives_away_no_address_of_a_pool_that_is_not_listed_yet(
         await asyncio.sleep(5)
         assert rows[key] == before
         assert not term.northbound.writes
+
+
+async def test_thousands_of_passes_do_not_keep_the_leader_from_its_lease(cluster: Cluster) -> None:
+    """A restart makes a pass for every pod: between some of them the loop must answer others."""
+    for number in range(1000):
+        cluster.pod(f"p{number}")
+    async with Term(cluster):
+        await until(lambda: len(cluster.allocated()) == 1000, 60)
+    most = passes = 0
+
+    def passed(_: str) -> None:
+        nonlocal passes
+        passes += 1
+
+    term = Term(cluster)
+    term.controller.endpoints.passed = passed  # type: ignore[assignment,method-assign]
+    async with term:
+        while passes < 1000:
+            before = passes
+            await asyncio.sleep(0)
+            most = max(most, passes - before)
+    assert most <= TURNS

@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ovnlet.agent.subnet_metrics import SubnetCount, SubnetCounts
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.stages import Stage
@@ -22,9 +23,10 @@ VERBS = frozenset({"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"})
 class Metrics:
     """One registry with every metric of an agent.
 
-    The four callables are read at each scrape. ``attachments`` returns the state of each
+    The callables are read at each scrape. ``attachments`` returns the state of each
     attachment, ``unenforced`` the number of limits that this node cannot enforce, ``queued`` the
-    number of keys being worked on, and ``ready`` whether pods can be attached.
+    number of keys being worked on, ``ready`` whether pods can be attached, and ``subnets`` what
+    was forwarded for each Subnet.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class Metrics:
         unenforced: Callable[[], int] = lambda: 0,
         queued: Callable[[], int] = lambda: 0,
         ready: Callable[[], bool] = lambda: True,
+        subnets: Callable[[], Iterable[SubnetCount]] = lambda: (),
     ) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(SubnetCounts(subnets))
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
         self._passes = Counter(

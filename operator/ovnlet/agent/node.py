@@ -10,31 +10,37 @@ from ovnlet.core.chassis import declared_tunnel
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.kube import objects, subnets
+from ovnlet.kube import gateway, objects, subnets
 from ovnlet.kube.chassis_name import ChassisName
 from ovnlet.kube.condition import Condition
 from ovnlet.kube.events import Recorder
-from ovnlet.kube.object_store import Kind, Store
+from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
+from ovnlet.kube.service_addresses import ServiceAddresses, service_addresses
+from ovnlet.kube.services import SERVICES
 from ovnlet.kube.session import Access
 
 # Seconds. A restart of ovs-vswitchd is shorter, and must not put a taint on the Node.
 LASTING = 3.0
+# Seconds between the first change of the cluster and the gateway's look at all of it.
+SOON = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
     """The callbacks for changes of the Node and of the Subnets.
 
-    ``annotated`` gets the Node's annotations, ``reached`` the prefixes that the cluster's router
-    reaches, once all Subnets are known, and ``edited`` the name of a Subnet whose facts changed.
-    ``tunnel`` gets the addresses that the Node declares for its tunnels.
-    ``seen`` gets the Node itself.
+    ``annotated`` gets the Node's annotations and the addresses as which it speaks to pods, none
+    where that is the address of its interface; ``reached`` the prefixes that the cluster's router
+    reaches, once all Subnets are known; ``gateway`` the texts of ``core.gateway``, once Subnets,
+    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; ``tunnel`` the
+    addresses that the Node declares for its tunnels; and ``seen`` the Node itself.
     """
 
-    annotated: Callable[[Mapping[str, str]], None]
+    annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
     reached: Callable[[Reach], None]
+    gateway: Callable[[Mapping[str, str]], None]
     edited: Callable[[str], None]
     tunnel: Callable[[tuple[str, ...]], None]
     seen: Callable[[OwnNode], None] = lambda _: None
@@ -51,13 +57,15 @@ class ClusterView:
         self._condition = Condition(access, self._name, self._refused)
         self._chassis_name = ChassisName(access, self._name, self._refused)
         self.reachable = Reachability(self._condition)
-        kind = Kind("", "v1", "nodes", f"metadata.name={self._name}")
-        self.node = Store(kind, objects.own_node, self._node_changed)
+        self.nodes = Store(objects.NODES, self._read_node, self._node_changed)
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
+        self.services = Store(SERVICES, service_addresses, self._service_changed)
         self.relists: list[Relist[Any]] = [
-            Relist(access, self.node),
+            Relist(access, self.nodes),
             Relist(access, self.subnets),
+            Relist(access, self.services),
         ]
+        self._due: asyncio.Handle | None = None
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call ``subscriber`` with every change from now on."""
@@ -69,6 +77,7 @@ class ClusterView:
             Part("Node condition", self._condition.run),
             Part("Node annotation", self._chassis_name.run),
             Part("prefixes", self._all_subnets),
+            Part("gateway", self._all_known),
         ]
 
     def known_as(self, system_id: str) -> None:
@@ -77,7 +86,7 @@ class ClusterView:
 
     def own_node(self) -> OwnNode | None:
         """Return the Node, None while it is not known."""
-        return self.node.get(("", self._name))
+        return self.nodes.get(("", self._name))
 
     def facts(self, subnet: str) -> Mapping[str, str] | None:
         """Return what pods follow of a Subnet, as text; None where there is no such Subnet."""
@@ -103,11 +112,20 @@ class ClusterView:
         if (node := self.own_node()) is not None:
             self._recorder.record(node, "Warning", "NodePatchRefused", why)
 
-    def _node_changed(self, _: OwnNode | None, node: OwnNode | None) -> None:
+    def _read_node(self, body: Mapping[str, Any]) -> OwnNode:
+        own = body["metadata"]["name"] == self._name
+        return objects.own_node(body) if own else objects.other_node(body)
+
+    def _node_changed(self, was: OwnNode | None, node: OwnNode | None) -> None:
+        self._gateway_due()
+        seen = node or was
+        if seen is None or seen.name != self._name:
+            return
         self._condition.seen(node)
         self._chassis_name.seen(node)
         if node is not None and self._subscriber is not None:
-            self._subscriber.annotated(node.annotations)
+            speaks_as = node.internal if self._settings.chassis == "observe" else ()
+            self._subscriber.annotated(node.annotations, speaks_as)
             self._subscriber.seen(node)
             declared = declared_tunnel(self._settings, node.annotations, node.internal)
             self._subscriber.tunnel(declared)
@@ -118,6 +136,33 @@ class ClusterView:
             self._subscriber.edited(now.name)
         if self.subnets.complete.is_set():
             self._reach()
+        self._gateway_due()
+
+    def _service_changed(self, _: ServiceAddresses | None, __: ServiceAddresses | None) -> None:
+        self._gateway_due()
+
+    async def _all_known(self) -> None:
+        """Report the gateway's texts once all kinds are known: what is not known is not gone."""
+        for store in (self.nodes, self.subnets, self.services):
+            await store.complete.wait()
+        self._gateway_due()
+
+    def _gateway_due(self) -> None:
+        """Report the gateway's texts soon: one event often follows another."""
+        if self._due is None:
+            loop = asyncio.get_running_loop()
+            self._due = loop.call_later(SOON, self._report_gateway)
+
+    def _report_gateway(self) -> None:
+        self._due = None
+        stores = (self.nodes, self.subnets, self.services)
+        known = all(store.complete.is_set() for store in stores)
+        if not known or self._subscriber is None or (own := self.own_node()) is None:
+            return
+        found = gateway.of_router(self.subnets, self._router)
+        text = gateway.text(own, self.nodes, found, self.services)
+        inside = ",".join(filter(None, (text["inside"], *map(str, sorted(self._set_prefixes)))))
+        self._subscriber.gateway(text | {"inside": inside})
 
     async def _all_subnets(self) -> None:
         """Report prefixes once all Subnets are known: one that is not known yet is not deleted."""
@@ -137,12 +182,12 @@ class Reachability:
         self._condition = condition
         self._failing: asyncio.TimerHandle | None = None
 
-    def up(self, message: str) -> None:
-        """Report that the node's own interface works."""
+    def up(self, message: str, *, partly: bool = False) -> None:
+        """Report that the node's own interface works, ``partly`` where routes could not be set."""
         if self._failing is not None:
             self._failing.cancel()
             self._failing = None
-        self._condition.report(True, message)
+        self._condition.report(True, message, partly)
 
     def down(self, why: str) -> None:
         """Report that it does not work, unless ``up`` is called within three seconds."""

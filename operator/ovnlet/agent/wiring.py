@@ -11,6 +11,7 @@ from ovnlet import logs
 from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
+from ovnlet.agent.gateway import Gateway
 from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
@@ -83,6 +84,7 @@ class Agent:
             unenforced=lambda: self.pod_scope.status.count("RateNotEnforced"),
             queued=lambda: len(self.loop.queue),
             ready=lambda: self.verdict() is None,
+            subnets=lambda: self.gateway.counts(),  # noqa: PLW0108 - made later
         )
         self.supervisor = Supervisor(self.metrics.part_failed)
         self.event_log = EventLog()
@@ -112,7 +114,7 @@ class Agent:
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_links = NodeLinks(settings.sysctl_dir)
-        self.node_state = NodeState(self.ovs, self.node_links, settings.mtu)
+        self.node_state = NodeState(self.ovs, settings.mtu)
         paths = Path(settings.plugin), Path(settings.cni_socket)
         self.directories = CniDirectories(
             settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
@@ -163,6 +165,8 @@ class Agent:
         )
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
+        status = Status("gateway", of_node, self.metrics)
+        self.gateway = Gateway(settings, self.loop, status, self.watch, self.records)
         self.sandbox_host = SandboxHost(
             self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
         )
@@ -178,7 +182,8 @@ class Agent:
             subnet=self.cluster.facts,
         )
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
-        for name in ("chassis", "encap", "flows", "node", "pod", "cni"):
+        scopes["gateway"] = self.gateway.scope
+        for name in ("chassis", "encap", "flows", "node", "gateway", "pod", "cni"):
             if name in scopes:
                 self.loop.keep(name, scopes[name])
 
@@ -186,6 +191,7 @@ class Agent:
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
+                gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
                 tunnel=chassis.declare,
                 seen=node_seen,
@@ -215,6 +221,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
         )
+        saved = (self.records, self.chassis_file, self.node_file, self.encap_file, self.gateway)
         self.startup = Startup(
             ovs_ready=self.ovs.ready,
             state=self.state,
@@ -225,10 +232,7 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=(
-                self.records.restore,
-                *(each.restore for each in (self.chassis_file, self.node_file, self.encap_file)),
-            ),
+            restores=[each.restore for each in saved],
             timed=self.metrics.resync,
         )
         debug = DebugApi(self.loop, self.records, self.pod_scope)

@@ -28,8 +28,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
-        *("kubeconfig", "api_server", "cluster_cidrs", "cluster_router", "join_switch"),
-        *("join_cidr", "cool_down"),
+        *("kubeconfig", "api_server", "cluster_cidrs", "no_snat", "cluster_router"),
+        *("join_switch", "join_cidr", "cool_down"),
     ),
     "Checks and logs": ("repair", "resync", "log_format", "log_level"),
 }
@@ -42,6 +42,7 @@ SHAPES: Mapping[str, str] = {
     "LINKS": "link names or regular expressions, comma separated",
     "ADDRESS|InternalIP": "an IPv4 or IPv6 address, or InternalIP",
     "PREFIXES": "prefixes such as 10.16.0.0/16, comma separated, none of them /0",
+    "DESTINATIONS": "prefixes such as 203.0.113.0/24, comma separated",
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
     "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
     "URL": "https:// with a host, such as https://192.0.2.1:6443",
@@ -54,6 +55,7 @@ _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("http", "listen", "kube_ovn_http"), "HOST:PORT"),
     **{
         "bridge": "LINK",
+        "no_snat": "DESTINATIONS",
         "tunnel_interface": "LINKS",
         "system_id": "ID",
         "api_server": "URL",

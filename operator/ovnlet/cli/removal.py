@@ -10,10 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ovnlet.core.errors import InUse, NotReady
+from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
 from ovnlet.core.resources import ABSENT
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.host import PortHost
+from ovnlet.drivers.links.gateway import GatewayLinks
+from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
@@ -31,7 +34,7 @@ BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
 _CONNECT_TIMEOUT = 10.0
 # A DEL that began before the plugin was removed tries to reach an agent for 2 s, and then leaves a
 # file: cni/plugin/ovnlet.c.
-_LAST_DEL = 3.0
+LAST_DEL = 3.0
 
 
 async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None]) -> None:
@@ -51,7 +54,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
     try:
         await _connected(ovs)
         links, node_links = PodLinks(settings.sysctl_dir), NodeLinks(settings.sysctl_dir)
-        state = NodeState(ovs, node_links, settings.mtu)
+        state = NodeState(ovs, settings.mtu)
         host = SandboxHost(links, ovs, state)
         records = Sandboxes(run_dir / "sandboxes", boot_id())
         records.load()
@@ -67,14 +70,16 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
             say("removed the CNI configuration")
         await _take_down(known, host, records, say)
         node = NodeInterface(settings.node_name)
-        for step in (await converge(PortHost(node_links, ovs, state), node, ABSENT)).steps:
+        interface = await converge(PortHost(node_links, ovs, state), node, ABSENT)
+        gateway = await converge(GatewayLinks(Tables(), node), GatewayIdentity(), ABSENT)
+        for step in (*interface.steps, *gateway.steps):
             say(f"node {step}")
     finally:
         await ovs.close()
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):
         say("removed the plugin")
-        await asyncio.sleep(_LAST_DEL)
-    for path in _files(socket, run_dir):
+        await asyncio.sleep(LAST_DEL)
+    for path in files(socket, run_dir):
         say(f"removed {path}")
 
 
@@ -138,7 +143,7 @@ async def _take_down(
         records.remove(key)
 
 
-def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
+def files(socket: Path, run_dir: Path) -> Iterator[Path]:
     """Remove the files that an agent makes, by their names, and yield each.
 
     Then remove the directories that are empty. A directory that is a mount of the container stays:
@@ -150,6 +155,7 @@ def _files(socket: Path, run_dir: Path) -> Iterator[Path]:
         *socket.parent.glob(f".{socket.name}.*"),
         *run_dir.glob("chassis.*"),
         *run_dir.glob("node.*"),
+        *run_dir.glob("gateway.*"),
     ]
     ours += [
         *run_dir.glob("sandboxes/*.json"),

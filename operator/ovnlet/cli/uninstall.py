@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import click
 
 from ovnlet import logs
+from ovnlet.cli.hand_back import hand_back
 from ovnlet.cli.progress import Update, progress
 from ovnlet.cli.removal import remove
 from ovnlet.core.errors import InUse, OvnletError
@@ -18,14 +19,18 @@ _RETRY_INTERVAL = 2.0  # seconds
 _Removal = Callable[[], Awaitable[None]]
 
 
-def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool) -> None:
+def run_uninstall(settings: Settings, *, cut_off: bool, wait: bool, back: bool) -> None:
     """Remove everything of ovnlet from this node and print each step.
 
-    With ``wait`` it first waits until the agent and the pods are gone. Raises ClickException if
-    they are there, or if something could not be removed.
+    With ``back`` the pods stay, for kube-ovn-cni. With ``wait`` it first waits until the agent and
+    the pods are gone. Raises ClickException if they are there, or if something could not be
+    removed.
     """
+    if back:
+        _run(lambda: hand_back(settings, say=click.echo), wait)
+        return click.echo("the node is left to kube-ovn-cni")
     _run(lambda: remove(settings, cut_off=cut_off, say=click.echo), wait)
-    click.echo("nothing of ovnlet is left on this node")
+    return click.echo("nothing of ovnlet is left on this node")
 
 
 def run_cluster_uninstall(settings: ControllerSettings, *, cut_off: bool, wait: bool) -> None:

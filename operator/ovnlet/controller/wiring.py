@@ -42,6 +42,7 @@ log = structlog.get_logger("controller")
 # Seconds, so that a burst of port changes updates a Subnet's status once.
 STATUS_DELAY = 1.0
 FIRST_RESYNC = 10.0  # seconds after the start
+TURNS = 128  # passes at the same time; between them the loop has time for the Lease
 CHUNK = 500  # objects in one answer to a list: a cluster has thousands, and the leader waits
 # Seconds. A pod waits for its annotations, also when the API server was away for a while.
 LAST_RETRY = 5.0
@@ -61,6 +62,7 @@ class Controller:
         self.recorder = Recorder(access, settings.identity)
         self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
         self.queue: Queue[Key, None] = Queue(self._pass, last_retry=LAST_RETRY)
+        self._turns = asyncio.Semaphore(TURNS)
         self.timers: dict[Key, asyncio.TimerHandle] = {}
         self.restoring = asyncio.Event()
         self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
@@ -182,6 +184,12 @@ class Controller:
         """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
         if not self.northbound.connected:  # every key gets a pass after the reconnect
             return
+        async with self._turns:
+            await asyncio.sleep(0)  # a pass that finds all right waits for nothing else
+            await self._turn(key)
+        self.endpoints.passed(key[0])
+
+    async def _turn(self, key: Key) -> None:
         match key:
             case ("pod", namespace, name):
                 await self.ports.pod((namespace, name))
@@ -196,7 +204,6 @@ class Controller:
                 await self.services.service((namespace, name))
             case _:
                 await self.networks.network()
-        self.endpoints.passed(key[0])
 
     def _add(self, key: Key) -> None:
         """Request a pass, but not before all lists are complete.
@@ -223,7 +230,7 @@ class Controller:
         """Restore after each new session with the database."""
         self.restoring.set()
 
-    def _row_changed(self, name: str, switch: str, _freed: bool) -> None:
+    def _row_changed(self, name: str, switch: str) -> None:
         """Request passes after one of our rows changed.
 
         ``name`` is a port, or empty for a switch or the router.

@@ -207,8 +207,8 @@ class Pod:
 class Node:
     """Facts of this node that every pod's network depends on.
 
-    ``mtu`` is for pods, in bytes. ``lacks`` are the kinds of qdisc, the action and `nf_tables` that
-    its kernel does not have. ``mtu_unknown`` says why the MTU had to be assumed. ``unpoliced`` are
+    ``mtu`` is for pods, in bytes. ``lacks`` are the kinds of qdisc and the action that its kernel
+    does not have. ``mtu_unknown`` says why the MTU had to be assumed. ``unpoliced`` are
     links of the node on which ovs-vswitchd makes no police filter.
     """
 

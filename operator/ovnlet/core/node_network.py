@@ -5,6 +5,7 @@ Through this interface the node and its pods reach each other.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from ovnlet.core import annotations, ids
@@ -13,7 +14,6 @@ from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.resources import (
     Address,
-    Masquerade,
     Network,
     Nic,
     Offload,
@@ -25,29 +25,27 @@ from ovnlet.core.resources import (
 from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.tunnel import carried
 
-NF_TABLES = "nf_tables"
+IP = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Prefixes of the cluster's subnets.
 
-    ``clusters`` are the prefixes of the overlay that the cluster router reaches. ``outgoing`` are
-    those whose pod addresses must not leave the cluster, so traffic to the outside is masqueraded.
-    ``underlays`` are prefixes of physical networks that the router reaches: they are routed, and
-    are outside for the masquerade.
+    ``clusters`` are the prefixes of the overlay that the cluster router reaches, ``underlays``
+    those of physical networks that it reaches.
     """
 
     clusters: frozenset[Destination] = frozenset()
-    outgoing: frozenset[Destination] = frozenset()
     underlays: frozenset[Destination] = frozenset()
 
 
 class HostPrefix(NamedTuple):
-    """The prefix of an address on a link of the node, and the link's name."""
+    """The prefix of an address on a link of the node, the link's name, and the address itself."""
 
     prefix: Destination
     link: str
+    address: IP | None = None
 
 
 def parse(text: Mapping[str, str]) -> Allocation:
@@ -76,7 +74,7 @@ def conflicts(
     """
     found: dict[Destination, HostPrefix] = {}
     own = {address.network for address in allocation.addresses}
-    known = [(prefix.version, *_bounds(prefix), HostPrefix(prefix, link)) for prefix, link in host]
+    known = [(each.prefix.version, *_bounds(each.prefix), each) for each in host]
     for prefix in own | reach.clusters | reach.underlays:
         first, last = _bounds(prefix)
         for version, start, end, other in known:
@@ -86,21 +84,32 @@ def conflicts(
     return found
 
 
+def local(internal: Iterable[IP], host: Iterable[HostPrefix]) -> frozenset[IP]:
+    """Return those of the Node's InternalIPs that a link of the node has.
+
+    The kernel refuses any other as the source of a route.
+    """
+    return frozenset(internal) & {each.address for each in host if each.address is not None}
+
+
 def _bounds(prefix: Destination) -> tuple[int, int]:
     """Return the first and the last address as numbers: these compare ten times as fast."""
     return int(prefix.network_address), int(prefix.broadcast_address)
 
 
-def network(
+def network(  # noqa: PLR0913 - each input by its name
     identity: NodeInterface,
     text: Mapping[str, str],
     reach: Reach,
     node: Node,
-    host: Iterable[HostPrefix] = (),
+    host: Collection[HostPrefix] = (),
+    *,
+    internal: Iterable[IP] = (),
 ) -> Network:
-    """Return everything that connects the node to its pods, and the pods to the outside.
+    """Return everything that connects the node to its pods.
 
     ``host`` are the prefixes of the node's other links: none of them is routed to the pods.
+    ``internal`` are the Node's InternalIPs, if pods are to see these as the node's address.
     """
     whole = parse(text)
     allocation = carried(whole, node)
@@ -122,26 +131,13 @@ def network(
             allocation,
             reach.clusters | reach.underlays,
             conflicts(allocation, reach, host),
+            {each.version: each for each in local(internal, host)},
         ),
         *_settings(nic, allocation.addresses),
     }
     if node.userspace:
         resources.add(Offload(nic.key, nic.name, tx_checksum=False))
-    if reach.outgoing and NF_TABLES not in node.lacks:
-        inside = (
-            reach.clusters | reach.outgoing | {address.network for address in allocation.addresses}
-        )
-        resources.add(Masquerade(nic.name, _sorted(reach.outgoing), _sorted(inside)))
     return frozenset(resources)
-
-
-def _sorted(prefixes: Iterable[Destination]) -> tuple[Destination, ...]:
-    """Return the prefixes in a fixed order, so that equal sets give equal values."""
-    return tuple(
-        sorted(
-            prefixes, key=lambda prefix: (prefix.version, prefix.network_address, prefix.prefixlen)
-        )
-    )
 
 
 def _labels(
@@ -160,11 +156,14 @@ def _routes(
     allocation: Allocation,
     reached: Collection[Destination],
     refused: Collection[Destination],
+    sources: Mapping[int, IP],
 ) -> Iterator[Route]:
     """Yield the connected routes, and a route to each reached prefix through its family's gateway.
 
     A prefix that overlaps the interface's own is skipped: the gateway does not lead there.
-    ``refused`` are skipped too, and all of a family whose own prefix is among them.
+    ``refused`` are skipped too, and all of a family whose own prefix is among them. ``sources`` are
+    the addresses, by IP version, from which the node speaks to pods; without one it is the
+    interface's own. The connected route always has the interface's own: it leads to the router.
     """
     own = {
         address.version: address
@@ -177,7 +176,8 @@ def _routes(
     for prefix in set(reached) - set(refused):
         near, gateway = own.get(prefix.version), gateways.get(prefix.version)
         if near and gateway and not near.network.overlaps(prefix):
-            yield Route(nic.key, nic.name, prefix, gateway, near.ip)
+            source = sources.get(prefix.version, near.ip)
+            yield Route(nic.key, nic.name, prefix, gateway, source)
 
 
 def _settings(nic: Nic, addresses: tuple[Interface, ...]) -> Iterator[Sysctl]:

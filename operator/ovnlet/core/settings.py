@@ -75,6 +75,11 @@ class Settings(BaseModel):
         "ovn-cluster",
         description="logical router whose Subnets the node routes to; Kube-OVN's --cluster-router",
     )
+    no_snat: str = Field(
+        "",
+        description="destinations outside the cluster, comma separated, to which packets of pods "
+        "keep the pod's address although their Subnet has natOutgoing",
+    )
     ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
     ovn_run_dir: _Path = Field(
         "/run/ovn", description="directory of ovn-controller's control socket"
@@ -151,12 +156,17 @@ class Settings(BaseModel):
             raise ValueError("a link name, without slashes and white space")
         return value
 
-    @field_validator("cluster_cidrs")
+    @field_validator("cluster_cidrs", "no_snat")
     @classmethod
     def _check_cluster_cidrs(cls, value: str) -> str:
         if any(network.prefixlen == 0 for network in _networks(value)):
             raise ValueError("prefixes longer than /0")
         return value
+
+    @property
+    def untranslated(self) -> frozenset[IPv4Network | IPv6Network]:
+        """The parsed ``no_snat``."""
+        return _networks(self.no_snat)
 
     @property
     def clusters(self) -> frozenset[IPv4Network | IPv6Network]:

@@ -7,7 +7,7 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers.links import forward, interference
+from ovnlet.drivers.links import accepts, forward, interference
 from ovnlet.drivers.store.sandboxes import decode
 
 _AREA = "traffic"
@@ -28,9 +28,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _forwarding(ifname: str) -> Iterator[Finding]:
-    """Report chains that drop what goes between pods and other links, unless a rule accepts it."""
+    """Report chains that drop what goes between pods and other links, and have no rule of ours."""
     try:
-        chains = forward.dropping()
+        dropping = forward.dropping()
+        chains = sorted(frozenset(dropping) - accepts.guarded()) if dropping else []
     except (OvnletError, OSError):
         return  # the examination of the kernel reports that nf_tables cannot be queried
     for each in chains:

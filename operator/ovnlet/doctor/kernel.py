@@ -8,8 +8,8 @@ from ovnlet.core.errors import OvnletError
 from ovnlet.core.resources.qos import HTB, NETEM, POLICE, TBF, module
 from ovnlet.core.settings import Settings
 from ovnlet.doctor.findings import Finding, fault, note, ok
-from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.kernel_features import KernelFeatures
+from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.linux import sysctl
 
 # The agent needs each of these (by the kernel's numbers), as `make e2e-install` shows.
@@ -73,10 +73,10 @@ def _qdiscs() -> Iterator[Finding]:
 
 
 def _nftables() -> Iterator[Finding]:
-    """Report whether the kernel has nf_tables. Only Subnets with natOutgoing need it."""
-    what = "nf_tables: source NAT of subnets with natOutgoing"
+    """Report whether the kernel has nf_tables, without which the node is no gateway."""
+    what = "nf_tables: the node as a gateway: source NAT of subnets with natOutgoing"
     try:
-        if nftables.is_there():
+        if Tables().is_there():
             yield ok("kernel", what)
         else:
             yield note(

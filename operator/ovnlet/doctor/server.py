@@ -15,6 +15,8 @@ NEEDED = (
     ("patch", "nodes/status"),
     ("list", "subnets.kubeovn.io"),
     ("watch", "subnets.kubeovn.io"),
+    ("list", "services"),
+    ("watch", "services"),
     ("create", "events"),
     ("patch", "events"),
 )

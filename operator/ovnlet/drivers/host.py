@@ -11,10 +11,10 @@ from ovnlet.core.identity import Node, NodeInterface, PortIdentity
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
+    ABSENT,
     DuplicateIfaceId,
     HtbQdisc,
     Key,
-    Masquerade,
     Network,
     Nic,
     OvsPolicing,
@@ -208,7 +208,7 @@ def _on_ports(kernel: Network, desired: Network, known: Mapping[Key, Port]) -> N
         return kernel
     ports = [key for key, port in known.items() if port.name == nic.name]
     if not ports and not desired:
-        return frozenset(resource for resource in kernel if isinstance(resource, Masquerade))
+        return ABSENT
     return kernel - {nic} | {replace(nic, port=known[ports[0]].key if ports else nic.port)}
 
 

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ovnlet.core.identity import Node
-from ovnlet.core.node_network import NF_TABLES
 from ovnlet.core.tunnel import overhead
 from ovnlet.drivers.links.kernel_features import KernelFeatures
-from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovs.ports import Ovs
 
@@ -30,13 +28,12 @@ class NodeState:
     def __init__(
         self,
         ovs: Ovs,
-        node_links: NodeLinks,
         mtu: int,
         *,
         mtu_of: Callable[[IPv4Address | IPv6Address], int | None] = PodLinks.mtu_of,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ovs, self._node_links, self._set_mtu = ovs, node_links, mtu
+        self._ovs, self._set_mtu = ovs, mtu
         self._mtu_of, self._now = mtu_of, now
         self.features = KernelFeatures()
         self._tunnel: tuple[str, str] | None = None
@@ -47,16 +44,13 @@ class NodeState:
     @property
     def facts(self) -> Node:
         """Return them as they are now. Raise OSError if the kernel denies a question."""
-        lacking = self.features.lacking
-        if not self._node_links.has_tables:
-            lacking |= {NF_TABLES}
         if not self._set_mtu:
             self._look_at_tunnel()
         return Node(
             self._ovs.bridge,
             self._set_mtu or self._mtu,
             self._ovs.userspace,
-            lacking,
+            self.features.lacking,
             self._unknown,
             frozenset(self._still_unpoliced()),
         )

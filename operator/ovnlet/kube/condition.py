@@ -12,6 +12,8 @@ from ovnlet.kube.objects import UNAVAILABLE, OwnNode
 from ovnlet.kube.session import Access
 
 UP, DOWN = ("False", "NodeInterfaceReady"), ("True", "NodeInterfaceFailed")
+# The interface works, and some prefixes of the cluster overlap with networks of the host.
+PARTLY = ("False", "RoutesNotSet")
 
 
 class Condition(NodePatcher[tuple[str, str]]):
@@ -30,10 +32,14 @@ class Condition(NodePatcher[tuple[str, str]]):
         """Return status and reason of the Node's condition; None if it has no such condition."""
         return node.unavailable
 
-    def report(self, up: bool, message: str) -> None:
-        """Set the wanted condition. ``run`` writes it."""
+    def report(self, up: bool, message: str, partly: bool = False) -> None:
+        """Set the wanted condition. ``run`` writes it.
+
+        ``partly`` means that the node does not reach all of the cluster.
+        """
         self._message = message
-        self.want(UP if up else DOWN)
+        works = PARTLY if partly else UP
+        self.want(works if up else DOWN)
 
     def body(self, wanted: tuple[str, str]) -> dict[str, Any]:
         """Return the patch that sets the condition, with the current time in both time fields."""

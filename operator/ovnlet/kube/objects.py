@@ -27,7 +27,7 @@ _FINISHED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class OwnNode:
-    """The agent's own Node.
+    """A Node; of another one than the agent's own only the name and the InternalIPs are kept.
 
     ``unavailable`` holds status and reason of the condition NetworkUnavailable; None if the Node
     does not have the condition. ``internal`` are its InternalIPs.
@@ -42,6 +42,7 @@ class OwnNode:
     annotations: Mapping[str, str] = field(default_factory=dict)
     unavailable: tuple[str, str] | None = None
     internal: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -81,8 +82,15 @@ def own_node(body: Body) -> OwnNode:
     unavailable = (found.get("status", ""), found.get("reason", "")) if found else None
     every: Mapping[str, str] = metadata.get("annotations") or {}
     tunnel = {ENCAP_IP: every[ENCAP_IP]} if ENCAP_IP in every else {}
+    name, uid, labels = metadata["name"], metadata["uid"], metadata.get("labels") or {}
     annotations = _annotations(metadata) | tunnel
-    return OwnNode(metadata["name"], metadata["uid"], annotations, unavailable, _internal(body))
+    return OwnNode(name, uid, annotations, unavailable, _internal(body), labels)
+
+
+def other_node(body: Body) -> OwnNode:
+    """Read another Node: its addresses."""
+    metadata = body["metadata"]
+    return OwnNode(metadata["name"], metadata["uid"], internal=_internal(body))
 
 
 def _internal(body: Body) -> tuple[str, ...]:

@@ -32,20 +32,19 @@ def reach(subnets: Iterable[SubnetObject], router: str) -> Reach:
     A Subnet on a VLAN of the underlay is reached with ``logicalGateway``, as one of the overlay, or
     with ``u2oInterconnection``, unless ``enableLb`` replaces that. These are Kube-OVN's rules.
     """
-    reached = [subnet for subnet in subnets if _is_of(router, subnet.spec)]
-    overlay = [subnet for subnet in reached if not _is_underlay(subnet.spec)]
-    outgoing = [subnet for subnet in overlay if subnet.spec.get("natOutgoing")]
+    reached = [subnet for subnet in subnets if is_of(router, subnet.spec)]
+    overlay = [subnet for subnet in reached if not is_underlay(subnet.spec)]
     underlays = [
         subnet
         for subnet in reached
-        if _is_underlay(subnet.spec)
+        if is_underlay(subnet.spec)
         and subnet.spec.get("u2oInterconnection")
         and not subnet.spec.get("enableLb")
     ]
-    return Reach(_prefixes(overlay), _prefixes(outgoing), _prefixes(underlays))
+    return Reach(_prefixes(overlay), _prefixes(underlays))
 
 
-def _is_of(router: str, spec: Mapping[str, Any]) -> bool:
+def is_of(router: str, spec: Mapping[str, Any]) -> bool:
     """Return whether a Subnet with this spec is a subnet of that router.
 
     Kube-OVN's controller fills in ``vpc`` of every Subnet that OVN serves, so only the router's
@@ -57,7 +56,7 @@ def _is_of(router: str, spec: Mapping[str, Any]) -> bool:
     return vpc == router if vpc else (spec.get("provider") or "ovn") == "ovn"
 
 
-def _is_underlay(spec: Mapping[str, Any]) -> bool:
+def is_underlay(spec: Mapping[str, Any]) -> bool:
     """Return whether a Subnet with this spec has its gateway on a physical network."""
     return bool(spec.get("vlan")) and not spec.get("logicalGateway")
 

@@ -16,6 +16,11 @@ from ovnlet.core.resources import Network, Port, Veth
 from ovnlet.reconcile.outcome import Outcome
 from ovnlet.reconcile.pod_host import PodHost
 
+# Seconds from the installation to the announcement: in a burst, the other pods' ADDs come first.
+LATER = 0.5
+# Announcements at once. Each takes one of the few threads that also delete links.
+_AT_ONCE = 3
+
 log = structlog.get_logger("announcements")
 
 
@@ -33,11 +38,12 @@ class Announcements:
     def __init__(self, host: PodHost) -> None:
         self._host = host
         self._tasks: dict[AttachmentKey, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     def add(self, attachment: Attachment, network: Network) -> None:
-        """Announce the addresses of the network once OVN has installed the port. Return at once.
+        """Announce the addresses of the network soon after OVN has installed the port.
 
-        One that still waits is replaced.
+        Return at once. One that still waits is replaced.
         """
         if (earlier := self._tasks.get(attachment.key)) is not None:
             earlier.cancel()
@@ -54,7 +60,9 @@ class Announcements:
     async def _announce(self, attachment: Attachment, network: Network) -> None:
         try:
             await self._host.installed(attachment)
-            await self._host.announce(attachment, network)
+            await asyncio.sleep(LATER)
+            async with self._turns:
+                await self._host.announce(attachment, network)
         except OvnletError as error:
             log.warning("addresses not announced", attachment=attachment.key, error=str(error))
         finally:

@@ -62,11 +62,10 @@ async def written(client: Northbound, name: str, within: float = AGAIN) -> float
     """Try until a switch of that name is written, and return the seconds; each try is short."""
     began = monotonic()
     while not client.has(switch=name):
-        tried = monotonic()
         try:
-            await client.apply([Step(Verb.ENSURE, Switch(name, frozenset()))])
+            async with asyncio.timeout(TRY):  # a write that hangs fails the test
+                await client.apply([Step(Verb.ENSURE, Switch(name, frozenset()))])
         except (NotReady, NodeFault):
-            assert monotonic() - tried < TRY, "a write hung"
             await asyncio.sleep(0.05)
         assert monotonic() - began < within + TRY, f"{name} was not written"
     return monotonic() - began
@@ -112,10 +111,9 @@ async def test_e5_without_a_quorum_no_write_hangs(cluster: Bed, northbound: Nort
         await asyncio.to_thread(each.kill)
     began = monotonic()
     for name in ("one", "two"):
-        tried = monotonic()
         with pytest.raises(NotReady):
-            await northbound.apply([Step(Verb.ENSURE, Router(name))])
-        assert monotonic() - tried < TRY
+            async with asyncio.timeout(TRY):
+                await northbound.apply([Step(Verb.ENSURE, Router(name))])
         await asyncio.sleep(1)
     for each in others:
         await asyncio.to_thread(each.start)

@@ -23,7 +23,6 @@ from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment, Node
 from ovnlet.core.plan import Step, diff
 from ovnlet.core.resources import ABSENT, Network
-from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb import replica
@@ -162,7 +161,7 @@ def run_story(
     with asyncio.Runner() as runner:
         ovs = Ovs(str(database.socket), "br-int")
         runner.run(_start(ovs))
-        host = SandboxHost(bed.netlink, ovs, NodeState(ovs, NodeLinks(), 1400))
+        host = SandboxHost(bed.netlink, ovs, NodeState(ovs, 1400))
 
         def run(world: laws.World) -> None:
             node = FakeAndRealNode(attachment, bed, database)

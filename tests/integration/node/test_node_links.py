@@ -1,7 +1,6 @@
 """The node's own interface on a real kernel and Open vSwitch: created, damaged and repaired."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,10 +13,8 @@ from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault, NotReady, Taken
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach, network
-from ovnlet.core.resources import ABSENT, Masquerade, Network
-from ovnlet.core.resources.nftables import TABLE
+from ovnlet.core.resources import ABSENT, Network
 from ovnlet.drivers.host import NodeHost
-from ovnlet.drivers.links import nftables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
@@ -34,10 +31,7 @@ TEXT = {
     f"{OVN}/mac_address": "0a:00:00:02:00:02",
 }
 PREFIXES = frozenset({ip_network("10.16.0.0/16"), ip_network("fd00:10:16::/64")})
-REACH = Reach(PREFIXES, PREFIXES)
-INSIDE = tuple(
-    map(ip_network, ("10.16.0.0/16", "100.64.0.0/16", "fd00:10:16::/64", "fd00:100:64::/64"))
-)
+REACH = Reach(PREFIXES)
 SELF = NodeInterface("n0")
 KEY = Key("node", SELF.ifname)
 
@@ -55,13 +49,13 @@ class NicSetup:
             str(switch.socket), "br-int", changed=lambda _, name: self.hints.append(name)
         )
         links = NodeLinks()
-        self.host = NodeHost(links, self.ovs, NodeState(self.ovs, links, 1400), SELF)
+        self.host = NodeHost(links, self.ovs, NodeState(self.ovs, 1400), SELF)
         self.watch = Watch(self.hints.append, lambda: self.hints.append("everything"))
 
     async def pass_(self, reach: Reach = REACH) -> Outcome:
         desired = network(SELF, TEXT, reach, self.host.node, self.host.prefixes)
         outcome = await converge(self.host, SELF, desired)
-        self.watch.follow(KEY, SELF.host_link, table=TABLE, addresses=True)
+        self.watch.follow(KEY, SELF.host_link, addresses=True)
         return outcome
 
 
@@ -95,7 +89,6 @@ async def test_it_is_made_and_a_second_pass_does_nothing(setup: NicSetup) -> Non
     assert routes[":fd00:10:16::/64"] == "fd00:100:64::1"
     link = setup.bed.node.link("ovn0")
     assert (link["mtu"], link["address"]) == (1400, "0a:00:00:02:00:02")
-    assert Masquerade("ovn0", INSIDE[::2], INSIDE) in outcome.observed
     assert outcome.steps
     commits = setup.switch.commits()
     assert not (await setup.pass_()).steps
@@ -121,13 +114,6 @@ def _vsctl(words: str) -> Callable[[NicSetup], None]:
     return damage
 
 
-def _nft(words: str) -> Callable[[NicSetup], None]:
-    def damage(_: NicSetup) -> None:
-        subprocess.run(["nft", *words.split()], check=True, timeout=20)
-
-    return damage
-
-
 DAMAGES = {
     "deleted": _ip("link del ovn0"),
     "down": _ip("link set ovn0 down"),
@@ -142,8 +128,6 @@ DAMAGES = {
     "no columns": _vsctl("clear Interface ovn0 mac mtu_request"),
     "not internal": _vsctl("set Interface ovn0 type=dummy"),
     "ovs-vswitchd restarted": _restart_vswitchd,
-    "no table": _nft("delete table inet ovnlet"),
-    "a foreign rule in the table": _nft("insert rule inet ovnlet postrouting return"),
 }
 
 
@@ -193,12 +177,46 @@ async def test_what_kube_ovns_agent_made_is_adopted(setup: NicSetup) -> None:
     )
 
 
+@pytest.mark.review2
+async def test_k3_the_routes_of_another_agent_go_after_ours_have_come(setup: NicSetup) -> None:
+    """K3: a route of metric 1024 stayed beside ours; one of metric 0 went before ours came."""
+    ip = setup.bed.node.ip
+    await setup.pass_(Reach())
+    ip("route", "add", "10.16.0.0/16", "via", "100.64.0.1", "dev", "ovn0", "proto", "static")
+    theirs = ("fd00:10:16::/64", "via", "fd00:100:64::1", "dev", "ovn0", "proto", "static")
+    ip("-6", "route", "add", *theirs, "metric", "1024")
+    done = [str(step) for step in (await setup.pass_()).steps]
+    came = [at for at, step in enumerate(done) if step.startswith("+ Route")]
+    went = [at for at, step in enumerate(done) if step.startswith("- CompetingRoute")]
+    assert len(came) == len(went) == 2, done
+    assert max(came) < min(went), done
+    for family in ("-4", "-6"):
+        shown = setup.bed.node.json(family, "route", "show", "dev", "ovn0")
+        assert {route.get("protocol") for route in shown if "gateway" in route} == {"157"}, shown
+    assert not (await setup.pass_()).steps
+
+
+@pytest.mark.review2
+async def test_k4_what_is_left_to_kube_ovns_agent_is_as_it_makes_it(setup: NicSetup) -> None:
+    """K4: our IPv6 routes stayed in front of its own."""
+    await setup.pass_()
+    assert len(NodeLinks().hand_back(SELF)) == 4
+    for family, metric in (("-4", None), ("-6", 1024)):
+        shown = setup.bed.node.json(family, "route", "show", "dev", "ovn0")
+        found = {each["dst"]: each for each in shown if not each["dst"].startswith("fe80")}
+        assert {each["protocol"] for each in found.values()} == {"kernel", "static"}
+        (by_router,) = (each for each in found.values() if "gateway" in each)
+        assert (by_router["protocol"], by_router.get("metric")) == ("static", metric)
+        assert "prefsrc" in by_router
+    assert NodeLinks().hand_back(SELF) == []
+    assert "100.64.0.2/16" in setup.bed.node.addresses("ovn0")
+
+
 async def test_nothing_is_left_of_it_when_it_is_not_desired(setup: NicSetup) -> None:
     await setup.pass_()
     await converge(setup.host, SELF, ABSENT)
     await until(lambda: "ovn0" not in setup.bed.node.links())
     assert not setup.switch.ids("ovn0")
-    assert nftables.observe("ovn0") is None
 
 
 LANS = {"192.168.50.0/24": "192.168.50.2/24", "fd00:50::/64": "fd00:50::2/64"}
@@ -242,6 +260,10 @@ async def test_l1_the_prefixes_of_the_node_are_those_of_its_other_links(setup: N
     await setup.pass_()
     _lan(setup)
     setup.bed.node.ip("address", "add", "198.51.100.7/32", "dev", "lo")
-    found = {(str(prefix), link) for prefix, link in setup.host.prefixes}
+    seen = setup.host.prefixes
+    found = {(str(each.prefix), each.link) for each in seen}
     assert found >= {*((prefix, "lan0") for prefix in LANS), ("198.51.100.7/32", "lo")}
-    assert "ovn0" not in {link for _, link in found}
+    assert "ovn0" not in {each.link for each in setup.host.prefixes}
+    assert ("198.51.100.7", "lo") in {
+        (str(each.address), each.link) for each in setup.host.prefixes
+    }

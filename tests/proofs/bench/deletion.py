@@ -133,9 +133,12 @@ def run(name: str, plugin: Path, seed: int) -> list[Measure]:
                 for number in range(-1, case.rounds):
                     step.note(f"round {number + 1} of {case.rounds}")
                     for which in env.random.sample([STAYS, VANISHES], 2):
-                        found = deletion.measure(case, which)
-                        times[which] += found if number >= 0 else []
-            measures += _rows(case, times)
+                        taken = deletion.measure(case, which)
+                        times[which] += taken if number >= 0 else []
+            found = _rows(case, times)
+            for each in found:
+                progress.say(f"    {each}")
+            measures += found
     return measures
 
 

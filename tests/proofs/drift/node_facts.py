@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from proofs.drift import forwarding, openflow
+from proofs.drift import forwarding, gateway_facts, openflow
 from proofs.drift.observe import Facts, Target
 
 # The target that stands for the node itself; no pod is named like it.
@@ -31,7 +31,8 @@ _ASK = (
 
 def observe_node() -> Facts:
     """Return every fact of the node that is compared."""
-    return {**dict(_files()), **dict(_chassis()), **dict(_flows())}
+    own = (*_files(), *_chassis(), *_flows(), *gateway_facts.observe())
+    return dict(own)
 
 
 def _flows() -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proofs.drift import forwarding
 from proofs.drift.faults import Fault, tools
+from proofs.drift.gateway_faults import OF_THE_GATEWAY
 from proofs.drift.node_facts import BRIDGE, CONF, CONFLIST, PLUGIN
 
 ELSEWHERE = "ssl:203.0.113.9:6642"
@@ -55,4 +56,4 @@ CHASSIS = [
         restores="table ",  # ovs-vswitchd makes the bridge again, and OVN installs its flows
     ),
 ]
-NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE]
+NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE, *OF_THE_GATEWAY]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 
 from proofs.drift.environment import NS, SENTINEL_POD, Environment
 from proofs.drift.exec_client import ExecClient
+from proofs.drift.gateway_facts import SUBNETS
 from proofs.drift.pods import pod_body, target_of
 from testbed import deploy, layout
 from testbed.bed import Bed
-from testbed.service import BedError
-from testbed.workloads import Cluster
+from testbed.service import BedError, wait_for
+from testbed.workloads import Cluster, subnet
 
 
 @contextmanager
@@ -35,6 +37,7 @@ def provisioned(
     try:
         deploy.apply(bed)
         let_agent_manage_chassis(bed)
+        make_subnets(bed)
         prepare(bed)
         cluster = Cluster(bed)
         env = Environment(bed, ExecClient.start(bed, evidence), cluster, evidence)
@@ -60,6 +63,18 @@ def let_agent_manage_chassis(bed: Bed) -> None:
     tunnel = f"OVNLET_ENCAP_IP={encap.strip().strip(chr(34))}"
     bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage", remote, tunnel)
     bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
+
+
+def make_subnets(bed: Bed) -> None:
+    """Make the Subnets that the node is a gateway for, and wait for the agent's table."""
+    crd = deploy.PROJECT / "manifests" / "standalone" / "subnet.yaml"
+    bed.kubectl("apply", "-f", str(crd))
+    bed.kubectl("wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s")
+    bodies = [subnet(name, spec["cidrBlock"], **spec) for name, spec in SUBNETS.items()]
+    listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
+    bed.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+    table = ["nft", "list", "chain", "inet", "ovnlet", "policy-ovn-default"]
+    wait_for(lambda: bed.node().result(table).returncode == 0, "the gateway's table", timeout=60)
 
 
 def start_pods(env: Environment, pods: int) -> None:

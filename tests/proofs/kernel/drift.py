@@ -16,9 +16,8 @@ from proofs.drift import tables
 from proofs.drift.carrying import carry_out
 from proofs.drift.environment import EVIDENCE
 from proofs.drift.report import Report
-from proofs.kernel import faults, stage
+from proofs.kernel import faults, stage, unharmed
 from proofs.kernel.stage import KernelEnvironment
-from proofs.kernel.unharmed import flush
 
 NAME, SLICE, PODS = (
     "drift-kernel",
@@ -36,7 +35,7 @@ def main() -> int:
     def work(env: KernelEnvironment) -> None:
         plan.containing(*args.only).run(env, report)
         if not args.only:
-            flush(env, report)
+            unharmed.run(env, report)
         _judge(env, report)
 
     with_pods = stage.provisioned(

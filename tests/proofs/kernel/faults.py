@@ -30,11 +30,6 @@ DATAPATH = [
         tools("tc qdisc change dev {port} parent 1:1 handle 158: netem delay 99ms"),
         limited=True,
     ),
-    Fault(
-        "port deleted from the kernel's datapath",
-        "ovs",
-        tools("ovs-dpctl del-if ovs-system {port}"),
-    ),
 ]
 FAULTS = [each for each in table.FAULTS if each.name not in USERSPACE_ONLY] + DATAPATH
 # No kubelet restarts a killed agent here, and the API server's outage is none of the datapath's.
@@ -61,6 +56,7 @@ SLICE = (
     "host qdisc deleted",
     "host class's queue deleted",
     "pod's shaper deleted",
+    "pod's shaper altered",
 )
 
 

@@ -6,6 +6,7 @@ are named as in a plan.
 """
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -15,8 +16,17 @@ from typing import Any
 import pytest
 import yaml
 
-from ovnlet.core import annotations, chassis, desired, node_network
+from ovnlet.core import (
+    annotations,
+    chassis,
+    desired,
+    gateway,
+    gateway_network,
+    gateway_routing,
+    node_network,
+)
 from ovnlet.core.identity import Attachment, Node, NodeInterface
+from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan, Step, Verb, diff
 from ovnlet.core.resources import (
     ABSENT,
@@ -26,6 +36,7 @@ from ovnlet.core.resources import (
     CompetingRoute,
     DuplicateIfaceId,
     Flows,
+    KubeOvnChains,
     Network,
     Port,
     Resource,
@@ -75,14 +86,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
     if facts == "absent":
         return ABSENT
     assert isinstance(facts, Mapping)
-    if "chassis" in facts:  # what makes the node a chassis of OVN
-        return chassis.desired("br-int", facts["chassis"], create=True)
-    if "flows" in facts:  # what OVN has in its bridge
-        return frozenset({Flows(facts["flows"])})
-    if "files" in facts:  # what a container runtime reads
-        return frozenset(
-            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
-        ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
+    if of_node := _of_the_node(facts):
+        return of_node
     text = {
         name if " " in name else annotations.key("ovn", name): str(value)
         for name, value in facts.items()
@@ -90,13 +95,33 @@ def network(facts: Facts | str, node: Facts) -> Network:
     lacks = frozenset(node.get("lacks", ()))
     where = Node("br-int", node.get("mtu", 1400), node.get("datapath") == "userspace", lacks)
     if "cluster" in node:  # the node's own interface, not a pod's
-        clusters, outgoing = (
-            frozenset(map(ip_network, node.get(name, ()))) for name in ("cluster", "outgoing")
-        )
-        return node_network.network(
-            NodeInterface("n0"), text, node_network.Reach(clusters, outgoing), where
-        )
+        clusters = frozenset(map(ip_network, node["cluster"]))
+        return node_network.network(NodeInterface("n0"), text, node_network.Reach(clusters), where)
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
+
+
+def _of_the_node(facts: Facts) -> Network:
+    if "chassis" in facts:  # what makes the node a chassis of OVN
+        return chassis.desired("br-int", facts["chassis"], create=True)
+    if "as gateway" in facts:  # what the node does for the cluster
+        given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
+        cluster, beside = gateway.parse(given), facts.get("beside", {})
+        lan = [HostPrefix(ip_network(each), "eth0") for each in beside.get("lan", ())]
+        chains = [("ip", each) for each in beside.get("chains", ())]
+        return frozenset(
+            {
+                *gateway_network.tables(cluster),
+                *gateway_routing.routing(cluster, {}, lan).resources,
+                *gateway_routing.accepts(cluster, chains),
+            }
+        )
+    if "flows" in facts:  # what OVN has in its bridge
+        return frozenset({Flows(facts["flows"])})
+    if "files" in facts:  # what a container runtime reads
+        return frozenset(
+            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
+        ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
+    return ABSENT
 
 
 def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
@@ -108,6 +133,10 @@ def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
     return frozenset(
         (*resources.values(), *(added(line, wanted) for line in facts.get("added", ())))
     )
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _beginning(facts: Facts, story: Facts, wanted: Network) -> Network:
@@ -171,6 +200,8 @@ def added(line: str, wanted: Network) -> Resource:
             )
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
+        case ["KubeOvnChains", family, table]:
+            return KubeOvnChains(family, table, ("OVN-POSTROUTING",))
         case ["Port", bridge, name]:
             return Port(bridge, name, frozenset())
         case _:

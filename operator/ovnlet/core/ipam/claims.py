@@ -184,7 +184,7 @@ def ordinal(pod: str) -> int | None:
 
 
 # A pass and the driver's index read the same text several times.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def bound(text: str) -> Binding | None:
     """Return the binding in a port's `addresses` or `dynamic_addresses`.
 

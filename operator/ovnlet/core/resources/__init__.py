@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile, CniSocket
+from ovnlet.core.resources.gateway import Accepts, KubeOvnChains, PolicyRoute, PolicyRule
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -18,7 +19,7 @@ from ovnlet.core.resources.netlink import (
     Route,
     Veth,
 )
-from ovnlet.core.resources.nftables import Masquerade
+from ovnlet.core.resources.nftables import NftChain, NftCounter, NftSet, NftTable
 from ovnlet.core.resources.ovs import DuplicateIfaceId, Port
 from ovnlet.core.resources.qos import (
     HtbQdisc,
@@ -44,7 +45,14 @@ Resource = (
     | Address
     | Route
     | CompetingRoute
-    | Masquerade
+    | PolicyRoute
+    | PolicyRule
+    | Accepts
+    | KubeOvnChains
+    | NftTable
+    | NftCounter
+    | NftSet
+    | NftChain
     | Limited
     | ChassisId
     | Bridge
@@ -87,7 +95,14 @@ ORDER: tuple[type[Resource], ...] = (
     Address,
     Route,
     CompetingRoute,
-    Masquerade,
+    NftTable,
+    NftCounter,
+    NftSet,
+    NftChain,
+    Accepts,
+    KubeOvnChains,
+    PolicyRoute,
+    PolicyRule,
     TbfQdisc,
     HtbQdisc,
     PoliceFilter,
@@ -102,6 +117,7 @@ ORDER: tuple[type[Resource], ...] = (
 __all__ = [
     "ABSENT",
     "ORDER",
+    "Accepts",
     "Address",
     "AnyResource",
     "Bridge",
@@ -113,16 +129,22 @@ __all__ = [
     "Flows",
     "HtbQdisc",
     "Key",
+    "KubeOvnChains",
     "LeafQdisc",
     "Limited",
     "Loopback",
-    "Masquerade",
     "Network",
+    "NftChain",
+    "NftCounter",
+    "NftSet",
+    "NftTable",
     "Nic",
     "Offload",
     "OvsPolicing",
     "OvsQos",
     "PoliceFilter",
+    "PolicyRoute",
+    "PolicyRule",
     "Port",
     "Resource",
     "Route",

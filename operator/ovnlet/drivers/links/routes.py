@@ -3,7 +3,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from ovnlet.core.resources import Address, CompetingRoute, Network, Nic, Route, Veth
@@ -29,7 +29,7 @@ from ovnlet.drivers.linux.transport import (
     u32,
 )
 
-BY_KERNEL = 2  # RTPROT_KERNEL
+BY_KERNEL, _STATIC = 2, 4  # RTPROT_KERNEL, RTPROT_STATIC
 _ADD = ACK | 0x400  # NLM_F_CREATE
 # struct rtmsg: family, lengths of the destination's and the source's prefix, type of service,
 # table, protocol, scope, type, flags.
@@ -40,6 +40,7 @@ _MAIN, _UNICAST, _SCOPE_LINK, _SCOPE_NOWHERE = 254, 1, 253, 255
 # destination and metric, even ours with foreign ones, into one route with several next hops. A
 # metric of our own, lower than the kernel's default of 1024, keeps them apart.
 _METRIC: dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 512}
+_ANY_METRIC = 1 << 32
 
 
 class RouteEntry(NamedTuple):
@@ -93,6 +94,22 @@ def add_route(
     """
     scope = _SCOPE_LINK if via is None and destination.version == 4 else 0
     return Request(NEWROUTE, _ADD, _route(index, destination, scope, later) + _hop(via, source))
+
+
+def kube_ovns_route(index: int, route: Route) -> Request:
+    """Add the same route as kube-ovn-cni has it, beside ours.
+
+    It has protocol `static` and no metric, which IPv6 stores as 1024. The connected route is as the
+    kernel makes it for an address.
+    """
+    six = route.destination.version == 6
+    if route.via is None:
+        protocol, metric, scope = BY_KERNEL, 256 if six else 0, 0 if six else _SCOPE_LINK
+    else:
+        protocol, metric, scope = _STATIC, 1024 if six else 0, 0
+    head = _head(route.destination, scope, protocol, metric) + attribute(4, u32(index))
+    source = None if six and route.via is None else route.source
+    return Request(NEWROUTE, _ADD, head + _hop(route.via, source))
 
 
 def delete_route(
@@ -200,18 +217,34 @@ def observe(
     contested = {each.destination: each.later for each in desired if isinstance(each, Route)}
     for family in (socket.AF_INET, socket.AF_INET6):
         # ENOENT: a namespace has no main table until it has its first route.
-        for body in pod.dump(get_routes(link, family), empty=frozenset({errno.ENOENT})):
-            entry = route(body)
+        bodies = pod.dump(get_routes(link, family), empty=frozenset({errno.ENOENT}))
+        entries = [route(body) for body in bodies]
+        ours = {entry.destination for entry in entries if entry.ours}
+        for entry in entries:
             if entry.ours:
                 yield Route(end.key, name, entry.destination, entry.via, entry.source, entry.later)
             elif (
                 entry.destination in contested
-                and entry.competes(link, contested[entry.destination])
                 and not _is_connected_route(entry, addresses)
+                and (
+                    entry.competes(link, contested[entry.destination])
+                    if isinstance(end, Veth)
+                    else _is_of_another_agent(entry, link, ours)
+                )
             ):
                 via = tuple(gateway for _, gateway in entry.hops)
                 where = (end.key, name, entry.destination)
                 yield CompetingRoute(*where, via, entry.source, entry.protocol, entry.metric)
+
+
+def _is_of_another_agent(entry: RouteEntry, link: int, ours: Collection[Destination]) -> bool:
+    """Return whether a foreign route by the node's own interface to a desired destination must go.
+
+    Whatever its metric is, another agent made it; but it does not go before ours has come. Only in
+    IPv6 a route with our metric goes first, see ``_METRIC``.
+    """
+    joined = entry.destination.version == 6 and entry.later == 0
+    return (joined or entry.destination in ours) and entry.competes(link, _ANY_METRIC)
 
 
 def _is_connected_route(entry: RouteEntry, addresses: Sequence[Address]) -> bool:

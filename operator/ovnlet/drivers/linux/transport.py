@@ -20,6 +20,7 @@ NETFILTER = 12
 _ERROR, _DONE = 2, 3
 _REQUEST, _MULTI, _INTERRUPTED, _CAPPED, _TLVS = 0x1, 0x2, 0x10, 0x100, 0x200
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
+_SNDBUFFORCE, _LARGE = 32, 8 << 20
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 # More acknowledgements than this at once could overrun a receive buffer of the default size
@@ -100,6 +101,10 @@ class Socket:
         """Return the file descriptor."""
         return self._socket.fileno()
 
+    def allow_large_requests(self) -> None:
+        """Let one send have up to 8 MiB. Raise OSError without the right to that."""
+        self._socket.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, _LARGE)
+
     def ask(self, *requests: Request) -> list[Answer]:
         """Return one answer per request, in order.
 
@@ -140,6 +145,8 @@ class Socket:
         )
         while True:
             for kind, flags, sequence, body in messages(self._socket.recv(1 << 15)):
+                if sequence < first:
+                    continue  # the kernel refuses each of a refused transaction's requests
                 if kind == _ERROR and (error := refusal(kind, flags, body)):
                     raise error
                 if kind == _ERROR and sequence == asking:

@@ -20,7 +20,6 @@ from ovnlet.drivers.northbound.row_index import (
     RowIndex,
     balanced_service,
     changed_services,
-    freed_addresses,
     same_but_ports,
 )
 from ovnlet.drivers.northbound.schema import BALANCER, GROUP, PORT, ROUTER, ROUTER_PORT, SWITCH
@@ -36,11 +35,11 @@ _POLICY = ("Logical_Router_Policy", "policies")
 class Northbound(Session):
     """The northbound database as the controller uses it. Only rows with ovnlet's mark are ours.
 
-    ``changed(port, switch, freed)`` is called for each changed port of ours, with its name, its
-    switch's name, and whether it freed addresses; for any other row of ours it is called with two
-    empty strings. ``rebalanced(service)`` is called for each changed load balancer of ours with its
-    Service, as `namespace/name`. ``resynced()`` is called after the first dump of each session:
-    anything may have changed, and no changes of single rows are reported for it.
+    ``changed(port, switch)`` is called for each changed port of ours, with its name and its
+    switch's; for any other row of ours it is called with two empty strings.
+    ``rebalanced(service)`` is called for each changed load balancer of ours with its Service, as
+    `namespace/name`. ``resynced()`` is called after the first dump of each session: anything may
+    have changed, and no changes of single rows are reported for it.
 
     Methods that read raise NotReady while the database is not connected.
     """
@@ -48,7 +47,7 @@ class Northbound(Session):
     def __init__(
         self,
         settings: ControllerSettings,
-        changed: Callable[[str, str, bool], None],
+        changed: Callable[[str, str], None],
         resynced: Callable[[], None],
         rebalanced: Callable[[str], None],
     ) -> None:
@@ -229,7 +228,7 @@ class Northbound(Session):
 
     def _process_changes(self, changes: Sequence[Change]) -> None:
         """Update the index with all changes of a message, then report each affected port once."""
-        notifications: set[tuple[str, str, bool]] = set()
+        notifications: set[tuple[str, str]] = set()
         services: set[str] = set()
         for change in sorted(changes, key=lambda change: change[0]):  # a switch before its ports
             table, uuid, old, new = change
@@ -241,20 +240,20 @@ class Northbound(Session):
             notifications.update(self._affected(table, uuid, switch, (old, new)))
         for service in services:
             self._rebalanced(service)
-        for name, switch, freed in notifications:
-            self._changed(name, switch, freed)
+        for name, switch in notifications:
+            self._changed(name, switch)
 
     def _affected(
         self, table: str, uuid: str, switch: str, rows: tuple[Columns | None, Columns | None]
-    ) -> Iterator[tuple[str, str, bool]]:
+    ) -> Iterator[tuple[str, str]]:
         """Yield the arguments of ``changed`` for one change; ``switch`` is from before it."""
         ours = [row for row in rows if row is not None and encoding.is_ours(row)]
         if table == PORT and any(row["type"] != "router" for row in ours):
-            yield ours[0]["name"], switch or self._index.switch_of(uuid), freed_addresses(*rows)
+            yield ours[0]["name"], switch or self._index.switch_of(uuid)
         elif table == BALANCER or (table == GROUP and len(ours) == 2):
             return
         elif ours and not (table == SWITCH and len(ours) == 2 and same_but_ports(*ours)):
-            yield "", "", False
+            yield "", ""
 
 
 def _is_attachment_port(columns: Columns) -> bool:

@@ -101,7 +101,7 @@ class Database:
         self._connection.queue_txn(attempt)
         results = await asyncio.wrap_future(attempt.results.future)
         if results is None:
-            raise Disconnected(f"{self._name} did not answer a transaction: {self.fault}")
+            raise Disconnected(f"{self._name} did not answer a transaction: {attempt.reason}")
         for number, result in enumerate(results):
             if result and "error" in result:
                 if number < len(guard):
@@ -191,6 +191,7 @@ class _Attempt:
     def __init__(self, idl: DatabaseIdl, ops: Sequence[Op]) -> None:
         self._idl, self._ops = idl, ops
         self.results = _Results()
+        self.reason = ""  # why there was no answer
 
     def do_commit(self) -> list[dict[str, Any] | None] | None:
         """Return the results of the operations, None if nothing was sent or no answer came."""
@@ -200,6 +201,7 @@ class _Attempt:
         try:
             self._send(transaction)
         finally:
+            self.reason = streams.reason()
             transaction.abort()  # whatever happened, the Idl must be free for the next one
         return transaction.reply
 

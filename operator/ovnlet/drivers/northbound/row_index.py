@@ -74,18 +74,6 @@ def addresses_of(row: Columns) -> Iterator[str]:
             yield from map(str, binding.addresses)
 
 
-def freed_addresses(old: Columns | None, new: Columns | None) -> bool:
-    """Return whether the change deletes a port and so frees addresses that others may wait for.
-
-    The address of a port that was pinned counts, and any IPv4 address. An IPv6 address that OVN
-    chose and that no pod was given does not count: those never run out.
-    """
-    if old is None or new is not None:
-        return False
-    pinned = any(bound(text) for text in old["addresses"])
-    return pinned or any("." in address for address in addresses_of(old))
-
-
 def same_but_ports(old: Columns, new: Columns) -> bool:
     """Return whether two versions of a switch differ in their ports alone."""
     return all(old[name] == new[name] for name in old if name != "ports")

@@ -7,7 +7,7 @@ or foreign file is logged and skipped: the mark in OVSDB and the alias in the po
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +40,11 @@ class Sandboxes:
         self._by_subnet: dict[str, dict[AttachmentKey, None]] = {}
         self._prefixes: dict[int, int] = {}
         self._sequence = 0
+        self._changed: Callable[[str], None] = lambda _: None
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call ``changed`` with the Subnet of each record that comes, changes or goes."""
+        self._changed = changed
 
     def load(self) -> None:
         """Read all records. Remove those of an earlier boot, whose namespaces are gone.
@@ -137,12 +142,15 @@ class Sandboxes:
                 reason = error.strerror or error
                 raise NodeFault(f"the record {path} cannot be written: {reason}") from error
         self._keep(record)
+        if before is None or before.good != record.good:
+            self._changed(_subnet(record))
 
     def remove(self, key: AttachmentKey) -> None:
         """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
         self._path(key).unlink(missing_ok=True)
         if record := self._records.pop(key, None):
             self._drop(record)
+            self._changed(_subnet(record))
 
     @staticmethod
     def _write(path: Path, record: Record) -> None:

@@ -40,13 +40,14 @@ _LOST_EVERY = 5.0
 _IFNAME = 3
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
+_POLICY_RULES, _HOST_TABLES = (32, 33), (253, 254, 255)
 _INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
 _OIF = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node, a namespace, a table of nftables.
+    """What is followed of a key: a link of the node and a namespace.
 
     ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
     """
@@ -54,7 +55,6 @@ class _Followed:
     link: str
     index: int
     namespace: int
-    table: str
 
 
 class Watch:
@@ -70,7 +70,8 @@ class Watch:
         self._by_namespace: dict[int, set[Key]] = {}
         self._by_index: dict[int, Key] = {}
         self._by_name: dict[str, Key] = {}
-        self._by_table: dict[str, Key] = {}
+        self._gateway: Key | None = None
+        self._followed_tables: frozenset[str] = frozenset()
         self._of_addresses: Key | None = None
         self._followed: dict[Key, _Followed] = {}
         self._losses = Bucket(1, _LOST_EVERY)
@@ -132,10 +133,8 @@ class Watch:
                 listener.close()
         self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(
-        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
-    ) -> None:
-        """Follow a link of the node, the namespace at a path and a table for this key, no more.
+    def follow(self, key: Key, link: str, *, netns: str = "", addresses: bool = False) -> None:
+        """Follow a link of the node and the namespace at a path for this key, no more.
 
         With ``addresses``, follow the addresses of all links of the node; only one key can.
         """
@@ -151,11 +150,13 @@ class Watch:
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
         self._by_name[link] = key
-        if table:
-            self._by_table[table] = key
         if addresses:
             self._of_addresses = key
-        self._followed[key] = _Followed(link, index, namespace, table)
+        self._followed[key] = _Followed(link, index, namespace)
+
+    def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
+        """Follow these tables of nftables, and policy routing, for this key; only one can."""
+        self._gateway, self._followed_tables = key, tables
 
     def follows(self, key: Key) -> bool:
         """Return whether anything of this key is followed."""
@@ -167,7 +168,6 @@ class Watch:
             return
         _drop(self._by_name, followed.link, key)
         _drop(self._by_index, followed.index, key)
-        _drop(self._by_table, followed.table, key)
         self._of_addresses = None if self._of_addresses == key else self._of_addresses
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
@@ -234,7 +234,7 @@ class Watch:
         self._report_lost()
 
     def _read_tables(self) -> None:
-        """Hint the keys of the tables of nftables that changed; all after a loss."""
+        """Hint the key of the tables of nftables if one changed, or after a loss."""
         assert self._tables is not None  # noqa: S101 - the reader is removed before the socket is
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
@@ -243,15 +243,16 @@ class Watch:
             except BlockingIOError:
                 break
             except (OSError, Garbled):
-                changed |= self._by_table.keys()
-        for table in changed & self._by_table.keys():
-            self._changed(self._by_table[table])
+                changed |= self._followed_tables
+        if self._gateway is not None and changed & self._followed_tables:
+            self._changed(self._gateway)
 
     def _keys(self, data: bytes) -> Iterator[Key]:
         """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
             for kind, _, _, body in messages(data):
-                if key := self._of_link(kind, body) or self._of_address(kind, body):
+                found = self._of_link(kind, body) or self._of_address(kind, body)
+                if key := found or self._of_policy(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
@@ -265,6 +266,11 @@ class Watch:
             return self._by_index.get(index, self._of_addresses)
         index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
         return self._by_index.get(index)
+
+    def _of_policy(self, kind: int, body: bytes) -> Key | None:
+        """Return the gateway's key for a rule, or a route that is in no table of the host's own."""
+        of_table = kind in (NEWROUTE, DELROUTE) and body[4] not in _HOST_TABLES
+        return self._gateway if of_table or kind in _POLICY_RULES else None
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows a link of the node, by index; by name if it is a new one."""

@@ -8,6 +8,7 @@ from ovnlet.drivers.linux.transport import NETFILTER
 
 # Link, traffic control, addresses and routes of IPv4 and IPv6 (RTNLGRP_*).
 _GROUPS = sum(1 << (group - 1) for group in (1, 4, 5, 7, 9, 11))
+_RULES = sum(1 << (group - 1) for group in (8, 19))
 _TABLES = 1 << 6  # NFNLGRP_NFTABLES
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _SO_RCVBUFFORCE = 33
@@ -17,10 +18,11 @@ _KIND = socket.SOCK_RAW | socket.SOCK_NONBLOCK
 
 
 def of_links(*, everywhere: bool) -> socket.socket:
-    """Return a socket for links, addresses, routes and traffic control of the node's namespace.
+    """Return a socket for links, addresses, routes, traffic control and rules of routing.
 
-    With ``everywhere``, of each namespace that has an id in the node's own. Raise NodeFault without
-    the capability for other namespaces, OSError without a descriptor.
+    They are those of the node's namespace; with ``everywhere``, of each namespace that has an id in
+    the node's own, and without rules. Raise NodeFault without the capability for other namespaces,
+    OSError without a descriptor.
     """
     listener = socket.socket(socket.AF_NETLINK, _KIND, socket.NETLINK_ROUTE)
     try:
@@ -28,7 +30,7 @@ def of_links(*, everywhere: bool) -> socket.socket:
         drop_the_kernels_own(listener)
         if everywhere:
             listener.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
-        listener.bind((0, _GROUPS))
+        listener.bind((0, _GROUPS if everywhere else _GROUPS | _RULES))
     except OSError as error:
         listener.close()
         needed = "the agent needs CAP_NET_ADMIN and CAP_NET_BROADCAST"

@@ -1,4 +1,4 @@
-"""The scope of the node's interface `ovn0`: its port, addresses, routes, masquerade and sysctls.
+"""The scope of the node's interface `ovn0`: its port, addresses, routes and sysctls.
 
 What is desired follows from the Node's annotations and the cluster's prefixes. Both come from the
 API server. The last good ones are kept in a file, and used while the API server is away.
@@ -6,6 +6,7 @@ API server. The last good ones are kept in a file, and used while the API server
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -15,18 +16,18 @@ from ovnlet.core.allocation import Destination
 from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Node, NodeInterface
 from ovnlet.core.node_network import (
-    NF_TABLES,
+    IP,
     HostPrefix,
     Reach,
     conflicts,
+    local,
     network,
     parse,
 )
 from ovnlet.core.resources import Address, Network
-from ovnlet.core.resources.nftables import TABLE
 from ovnlet.core.settings import Repair
 from ovnlet.core.tunnel import without_ipv6
-from ovnlet.core.values import prefix, split
+from ovnlet.core.values import address, prefix, split
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
@@ -35,9 +36,11 @@ from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
 
 log = structlog.get_logger("node")
-_CLUSTERS, _OUTGOING, _UNDERLAYS = "prefixes", "outgoing", "underlays"
+_CLUSTERS, _UNDERLAYS = "prefixes", "underlays"
+_SPEAKS_AS = "speaks-as"
 # Seconds. OVN installs a port within milliseconds; one whose logical port is missing it never does.
 INSTALLING = 1.0
+_REFUSED, _NAMED = "RouteNotSet", 3
 
 
 class NodeHost(Host, Protocol):
@@ -73,8 +76,8 @@ class InputFile(Protocol):
 class Follower(Protocol):
     """The kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, table: str, addresses: bool) -> None:
-        """Hint this key when the link, the table of nftables or an address of the node changes."""
+    def follow(self, key: Key, link: str, *, addresses: bool) -> None:
+        """Hint this key when the link or an address of the node changes."""
         ...
 
     def follows(self, key: Key) -> bool:
@@ -85,8 +88,8 @@ class Follower(Protocol):
 class Condition(Protocol):
     """The Node's condition NetworkUnavailable. ``agent.node`` implements it."""
 
-    def up(self, message: str) -> None:
-        """Report that the interface works."""
+    def up(self, message: str, *, partly: bool = False) -> None:
+        """Report that the interface works, ``partly`` where routes could not be set."""
         ...
 
     def down(self, why: str) -> None:
@@ -120,9 +123,10 @@ class NodeScope(NodeWideScope[NodeInterface]):
         self._watch, self._condition = watch, condition
         remembered = dict(inputs.read())
         clusters = remembered.pop(_CLUSTERS, None)
-        outgoing, underlays = (remembered.pop(name, "") for name in (_OUTGOING, _UNDERLAYS))
+        underlays = remembered.pop(_UNDERLAYS, "")
         self.remembers = clusters is not None
-        self._reach = Reach(_read(clusters or ""), _read(outgoing), _read(underlays))
+        self._reach = Reach(_read(clusters or ""), _read(underlays))
+        self._speaks_as = tuple(split(remembered.pop(_SPEAKS_AS, "")))
         self._text = remembered
         self._refused = ""
         names = (("port", identity.host_link), ("mark", identity.mark))
@@ -137,8 +141,11 @@ class NodeScope(NodeWideScope[NodeInterface]):
         if self._text:
             yield self.only
 
-    def put(self, text: Mapping[str, str]) -> None:
-        """Take the Node's annotations. Log invalid ones once and do not use them."""
+    def put(self, text: Mapping[str, str], speaks_as: tuple[str, ...] = ()) -> None:
+        """Take the Node's annotations, and the addresses as which it speaks to pods.
+
+        Log invalid annotations once and do not use them.
+        """
         text = annotations.of_node(text)
         try:
             parse(text)
@@ -149,11 +156,11 @@ class NodeScope(NodeWideScope[NodeInterface]):
             self._refused = str(error)
             return
         self._refused = ""
-        self._keep(text, self._reach)
+        self._keep(text, self._reach, speaks_as)
 
     def reach(self, reach: Reach) -> None:
         """Take the cluster's prefixes."""
-        self._keep(self._text, reach)
+        self._keep(self._text, reach, self._speaks_as)
 
     def missing_inputs(self, _: str, /) -> str | None:
         """Return in words what a first pass waits for; None if it waits for nothing."""
@@ -164,18 +171,18 @@ class NodeScope(NodeWideScope[NodeInterface]):
         if not self._text:
             return None
         host = tuple(self.host.prefixes)
-        notices = (*self._notices(), *self._refused_routes(host))
+        notices = (*self._notices(), *self._refused_routes(host), *self._foreign_sources(host))
         return Target(self.identity, self._network(host), self._repair, notices=notices)
 
     def wanted(self, _: str, /) -> Network:
-        """Return the interface with its port, addresses, routes, masquerade and sysctls."""
-        return self._network(self.host.prefixes)
+        """Return the interface with its port, addresses, routes and sysctls."""
+        return self._network(tuple(self.host.prefixes))
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Report the outcome and the condition. Raise NotReady until OVN has installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, self.identity.host_link, table=TABLE, addresses=True)
+            self._watch.follow(key, self.identity.host_link, addresses=True)
         self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))
@@ -183,28 +190,32 @@ class NodeScope(NodeWideScope[NodeInterface]):
             return
         await self._installed()
         found = sorted(str(each.ip.ip) for each in outcome.observed if isinstance(each, Address))
-        self._condition.up(f"{self.identity.ifname} is up with {', '.join(found)}")
+        refused = [each.text for each in outcome.notices if each.reason == _REFUSED]
+        text = f"{self.identity.ifname} is up with {', '.join(found)}"
+        self._condition.up("; ".join((text, *refused[:_NAMED])), partly=bool(refused))
 
     def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
         """Report a failed pass, and the node's condition."""
         self._condition.down(str(error))
         super().failed(own, error, awaited=awaited)
 
-    def _network(self, host: Iterable[HostPrefix]) -> Network:
-        return network(self.identity, self._text, self._reach, self.host.node, host)
+    def _network(self, host: tuple[HostPrefix, ...]) -> Network:
+        identity, node, internal = self.identity, self.host.node, _addresses(self._speaks_as)
+        return network(identity, self._text, self._reach, node, host, internal=internal)
 
-    def _keep(self, text: Mapping[str, str], reach: Reach) -> None:
+    def _keep(self, text: Mapping[str, str], reach: Reach, speaks_as: tuple[str, ...]) -> None:
         """Write new input to the file and ask for a pass; do nothing where it is the same."""
-        if (text, reach) == (self._text, self._reach):
+        if (text, reach, speaks_as) == (self._text, self._reach, self._speaks_as):
             return
-        self._text, self._reach = dict(text), reach
+        self._text, self._reach, self._speaks_as = dict(text), reach, speaks_as
         if self._text:
             prefixes = {
                 _CLUSTERS: reach.clusters,
-                _OUTGOING: reach.outgoing,
                 _UNDERLAYS: reach.underlays,
             }
             written = {name: _write(found) for name, found in prefixes.items()}
+            if speaks_as:
+                written[_SPEAKS_AS] = ",".join(speaks_as)
             self._inputs.write({**self._text, **written})
             self._passes.force(self.only)
             self._passes.add(self.only)
@@ -216,9 +227,6 @@ class NodeScope(NodeWideScope[NodeInterface]):
             yield Notice("TunnelMtuUnknown", text)
         if problem := without_ipv6(parse(self._text), node):
             yield Notice("Ipv6NotPossible", problem)
-        if self._reach.outgoing and NF_TABLES in node.lacks:
-            text = "natOutgoing is not done: this node's kernel has no nf_tables"
-            yield Notice("NatNotDone", text)
 
     def _refused_routes(self, host: Iterable[HostPrefix]) -> Iterator[Notice]:
         refused = conflicts(parse(self._text), self._reach, host)
@@ -227,7 +235,16 @@ class NodeScope(NodeWideScope[NodeInterface]):
                 f"no route to {destination} by {self.identity.ifname}: it would hide "
                 f"{other.prefix} of the node's link {other.link}"
             )
-            yield Notice("RouteNotSet", text)
+            yield Notice(_REFUSED, text)
+
+    def _foreign_sources(self, host: tuple[HostPrefix, ...]) -> Iterator[Notice]:
+        sources = _addresses(self._speaks_as)
+        for each in sorted(sources - local(sources, host), key=str):
+            text = (
+                f"pods see the address of {self.identity.ifname} and not the Node's InternalIP "
+                f"{each}: no link of the node has it. A NetworkPolicy may drop kubelet's probes"
+            )
+            yield Notice("InternalIpNotLocal", text)
 
     async def _installed(self) -> None:
         try:
@@ -245,3 +262,12 @@ def _read(text: str) -> frozenset[Destination]:
 
 def _write(prefixes: Iterable[Destination]) -> str:
     return ",".join(sorted(map(str, prefixes)))
+
+
+def _addresses(texts: Iterable[str]) -> frozenset[IP]:
+    """Return the addresses of a Node's status; the API server lets anything pass there."""
+    found = set()
+    for text in texts:
+        with suppress(ValueError):
+            found.add(address(text))
+    return frozenset(found)

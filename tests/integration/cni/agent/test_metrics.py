@@ -11,8 +11,9 @@ from ovnlet.agent.metrics import Metrics
 from testbed import figures
 
 # A queue is deep for milliseconds only (tests/unit/test_probes.py); a part fails only by a fault
-# (test_faults.py).
+# (test_faults.py). A Subnet's traffic leaves the node in `make gateway`.
 ELSEWHERE = {"ovnlet_queue_depth", "ovnlet_part_failures"}
+ELSEWHERE |= {"ovn_subnet_gateway_packets", "ovn_subnet_gateway_packet_bytes"}
 ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - ELSEWHERE
 
 

@@ -1,0 +1,65 @@
+"""The node as a gateway: its scope with what that needs."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from ovnlet.agent.subnet_metrics import SubnetCount
+from ovnlet.core.annotations import key
+from ovnlet.core.errors import OvnletError
+from ovnlet.core.gateway_network import counter
+from ovnlet.core.identity import NodeInterface
+from ovnlet.core.settings import Settings
+from ovnlet.core.values import host, split
+from ovnlet.drivers.links.gateway import GatewayLinks
+from ovnlet.drivers.links.nftables import Tables
+from ovnlet.drivers.store.json_file import JsonFile
+from ovnlet.drivers.store.sandboxes import Sandboxes
+from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.scopes.gateway import GatewayScope
+from ovnlet.reconcile.status import Status
+
+
+class Gateway:
+    """The scope `gateway`, kept by the loop, and its file."""
+
+    def __init__(
+        self, settings: Settings, loop: Loop, status: Status, watch: Watch, records: Sandboxes
+    ) -> None:
+        self.links = GatewayLinks(Tables(), NodeInterface(settings.node_name))
+        self._records, self._node = records, settings.node_name
+        file = JsonFile(Path(settings.run_dir) / "gateway.json")
+        self.restore = file.restore
+        self.scope = GatewayScope(
+            self.links,
+            file,
+            loop.passes("gateway"),
+            status,
+            watch=watch,
+            pods=self._pods,
+            no_snat=settings.untranslated,
+            repair=settings.repair,
+        )
+        records.subscribe(self.scope.attached)
+
+    def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:
+        """Return the addresses of a Subnet's pods on this node, as far as they are attached."""
+        texts = (
+            (record.good or {}).get(key(record.attachment.provider, "ip_address"), "")
+            for record in self._records.in_subnet(subnet)
+        )
+        return [host(part) for text in texts for part in split(text)]
+
+    def counts(self) -> Iterator[SubnetCount]:
+        """Yield what the kernel has counted for each Subnet; nothing where it cannot be asked."""
+        try:
+            found = {each.name: each for each in self.links.tables.counts()}
+        except (OSError, OvnletError):
+            return
+        for subnet, cidr, direction, version in self.scope.counted():
+            if (each := found.get(counter(subnet, direction, version))) is not None:
+                family = f"IPv{version}"
+                yield SubnetCount(
+                    self._node, subnet, cidr, direction, family, each.size, each.packets
+                )

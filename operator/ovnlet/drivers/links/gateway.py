@@ -1,0 +1,93 @@
+"""The host of the node as a gateway: what the kernel translates, counts, drops and routes.
+
+Ours are the table `inet ovnlet`, rules with our comment in chains of iptables, and rules and routes
+of routing of our protocol.
+"""
+
+import time
+from collections.abc import Collection, Iterable
+
+from ovnlet.core.gateway import GatewayIdentity
+from ovnlet.core.identity import NodeInterface
+from ovnlet.core.node_network import HostPrefix
+from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.resources import (
+    ABSENT,
+    Accepts,
+    KubeOvnChains,
+    Network,
+    NftChain,
+    NftCounter,
+    NftSet,
+    NftTable,
+    PolicyRoute,
+    PolicyRule,
+)
+from ovnlet.drivers.links import policy_routing
+from ovnlet.drivers.links.nftables import Tables
+from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.links.pod import os_errors_as_node_faults
+
+_RECHECK = 60.0  # seconds
+_OF_TABLE = NftTable | NftCounter | NftSet | NftChain
+_OF_ROUTING = PolicyRoute | PolicyRule
+
+
+class GatewayLinks:
+    """Implements ``reconcile.scope.Host`` for the gateway."""
+
+    def __init__(self, tables: Tables, own: NodeInterface) -> None:
+        self.tables, self._own = tables, own
+        self._has_tables, self._next_check = False, float("-inf")
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the kernel has nf_tables. If it was missing, ask again after a minute.
+
+        Its module may be loaded later. Raise NodeFault without the right to ask.
+        """
+        if not self._has_tables and time.monotonic() >= self._next_check:
+            self._has_tables = self.tables.is_there()
+            self._next_check = time.monotonic() + _RECHECK
+        return self._has_tables
+
+    @property
+    def firewall(self) -> Collection[tuple[str, str]]:
+        """The chains of iptables that may drop what pods send, by family and name."""
+        with os_errors_as_node_faults(GatewayIdentity()):
+            return self.tables.firewall()
+
+    @property
+    def prefixes(self) -> Collection[HostPrefix]:
+        """The prefixes of the node's links other than its interface into the cluster's network."""
+        return NodeLinks.prefixes(self._own)
+
+    async def ready(self) -> None:
+        """Return: an observation needs nothing but the kernel."""
+
+    async def observe(self, identity: GatewayIdentity, desired: Network) -> Network:
+        """Return all that the kernel has of ours. Raise NodeFault if it refuses a question."""
+        with os_errors_as_node_faults(identity):
+            found = self.tables.observe(desired) if self.has_tables else ABSENT
+            return found | policy_routing.observe()
+
+    async def apply(self, identity: GatewayIdentity, plan: Plan) -> None:
+        """Carry out the steps: those on the table in one transaction, those on a chain in one.
+
+        Rules of routing go first and come last: a rule without its route leads nowhere. Raise
+        NodeFault.
+        """
+        with os_errors_as_node_faults(identity):
+            routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
+            self._route(step for step in routing if step.verb is Verb.REMOVE)
+            if table := [step for step in plan if isinstance(step.resource, _OF_TABLE)]:
+                self.tables.carry_out(table)
+            for step in plan:
+                if isinstance(step.resource, Accepts | KubeOvnChains):
+                    self.tables.change_iptables(step)
+            self._route(step for step in routing if step.verb is Verb.ENSURE)
+
+    @staticmethod
+    def _route(steps: Iterable[Step]) -> None:
+        for step in steps:
+            policy_routing.carry_out(step)

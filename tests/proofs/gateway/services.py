@@ -1,0 +1,76 @@
+"""Services of the gateway's bed, and kube-proxy in iptables mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proofs.gateway.cluster import Cluster, Pod, apply
+from proofs.gateway.traffic import PORT
+from testbed import runtime
+from testbed.service import wait_for
+
+# By name: the pod behind a Service, whether clients keep their address, and the node port of IPv4.
+SERVICES = {
+    "plain": ("bb", False, 30100),
+    "local": ("bb", True, 30200),
+    "far": ("dddd", True, 30300),
+}
+
+
+def node_port(name: str, family: int) -> int:
+    """Return the node port of a Service, one for each family."""
+    return SERVICES[name][2] + family
+
+
+def cluster_ip(name: str, family: int) -> str:
+    """Return the address of a Service."""
+    number = SERVICES[name][2] - 30000
+    return f"10.96.1.{number // 10}" if family == 4 else f"fd00:10:96::{number}"
+
+
+def make(cluster: Cluster) -> None:
+    """Make the Services and start kube-proxy; without a controller, EndpointSlices by hand."""
+    bodies = []
+    for name, (pod, local, _) in SERVICES.items():
+        for family in (4, 6):
+            bodies += _service(name, cluster.pods[pod], local, family)
+    apply(cluster.bed, *bodies)
+    proxy = runtime.start_proxy(cluster.node, cluster.bed.control_plane)
+    wanted = str(node_port("far", 4))
+    proxy.wait_ready(
+        lambda: wanted in cluster.node.run(["iptables-save", "--table=nat"]), timeout=60
+    )
+    wait_for(
+        lambda: str(node_port("far", 6)) in cluster.node.run(["ip6tables-save", "--table=nat"]),
+        "kube-proxy's rules of IPv6",
+        timeout=30,
+    )
+    cluster.node.sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")  # as Docker does
+
+
+def _service(name: str, pod: Pod, local: bool, family: int) -> list[dict[str, Any]]:
+    called = f"{name}{family}"
+    port = {"name": "p", "port": PORT, "protocol": "TCP", "nodePort": node_port(name, family)}
+    spec: dict[str, Any] = {
+        "type": "NodePort",
+        "clusterIP": cluster_ip(name, family),
+        "ipFamilies": [f"IPv{family}"],
+        "ports": [port],
+        "externalTrafficPolicy": "Local" if local else "Cluster",
+    }
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": called}, "spec": spec}
+    slice_of = {
+        "apiVersion": "discovery.k8s.io/v1beta1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": called, "labels": {"kubernetes.io/service-name": called}},
+        "addressType": f"IPv{family}",
+        "ports": [{"name": "p", "port": PORT, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": [pod.ips[family]],
+                "conditions": {"ready": True},
+                "topology": {"kubernetes.io/hostname": "n0"},
+            }
+        ],
+    }
+    return [service, slice_of]
