@@ -23,6 +23,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0  # seconds before a restart
 STABLE_AFTER = 60.0  # seconds after which a failure no longer counts as one in a row
 STOP_TIMEOUT = 5.0
 KIND_CHECK_INTERVAL = 2.0  # seconds between checks for a kind that was added after kopf started
+NO_OBJECT = "metadata.name=-"  # a field selector: no object can have that name
 LOG_INTERVAL = 60.0  # seconds until an error of the same line of kopf's code is logged again
 log = structlog.get_logger("kopf_runner")
 
@@ -119,11 +120,17 @@ class KopfRunner:
         stores = [listing.store for listing in self._listings.values()]
 
         async def notice_list(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-            """Request our own list after each of kopf's, and note which kinds kopf watches."""
+            """Request our own list after each of kopf's, and note which kinds kopf watches.
+
+            Of a kind with many objects kopf gets an empty list: it takes some milliseconds for each
+            object, and changes wait until it has done with all. Its watch begins at that list.
+            """
             listing = self._listings.get(request.url.path)
             if listing is None or "watch" in request.url.query:
                 return await send(request)
             self._watched.add(request.url.path)
+            if listing.store.kind.many:
+                request.url = request.url.update_query(fieldSelector=NO_OBJECT)
             answer = await send(request)
             ours.call_soon_threadsafe(listing.request)
             return answer

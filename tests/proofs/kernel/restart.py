@@ -95,6 +95,8 @@ def main() -> int:
                 _round(env, number)
     except (BedError, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
+        write()
+        return 1
     return 0 if write() else 1
 
 
@@ -213,7 +215,7 @@ def _row(
         sent,
         lost,
         away,
-        statistics.median(gaps),
+        round(statistics.median(gaps), 1),
         max(gaps),
         tried,
         succeeded,
