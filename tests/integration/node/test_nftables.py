@@ -204,6 +204,16 @@ def test_every_change_by_nft_is_detected_and_repaired_in_one_transaction(
     assert settle(kernel) == 0
 
 
+def test_a_dormant_table_with_foreign_hooks_is_repaired(kernel: Tables) -> None:
+    settle(kernel)
+    nft("add chain inet ovnlet theirs { type filter hook input priority 0 ; }")
+    nft("flush chain inet ovnlet tunnels")
+    nft("delete chain inet ovnlet tunnels")
+    nft("add table inet ovnlet { flags dormant ; }")
+    settle(kernel)
+    assert settle(kernel) == 0
+
+
 def test_a_chain_at_another_hook_is_replaced(kernel: Tables) -> None:
     settle(kernel)
     nft("flush chain inet ovnlet counted")

@@ -8,9 +8,13 @@ from __future__ import annotations
 from proofs.drift.faults import Fault, tools
 from proofs.drift.gateway_facts import PRIORITY, TABLE
 
+# Seconds. All are of two keys, whose budget allows so many repairs in the long run.
+_APART = 2.5
+
 
 def _fault(name: str, breaks: str, *lines: str, cleanup: tuple[str, ...] = ()) -> Fault:
-    return Fault(name, "node", tools(*lines), breaks=breaks, cleanup=tools(*cleanup))
+    made, after = tools(*lines), tools(*cleanup)
+    return Fault(name, "node", made, breaks=breaks, cleanup=after, min_interval=_APART)
 
 
 TABLES = [

@@ -126,8 +126,13 @@ class Tables:
         return [Count(*each) for each in found if each is not None]
 
     def carry_out(self, steps: Sequence[Step]) -> None:
-        """Carry out the steps in one transaction. Raise NodeFault if the kernel refuses it."""
+        """Carry out the steps in one transaction. Raise NodeFault if the kernel refuses it.
+
+        A dormant table wakes up before: the kernel refuses to change its hooks in the same one.
+        """
         try:
+            if any(isinstance(step.was, NftTable) and step.verb is Verb.ENSURE for step in steps):
+                self.transact([messages.change(messages.NEWTABLE, messages.CREATE, _AWAKE)])
             self.transact(list(_changes(steps)))
         except Refused as error:
             raise NodeFault(f"{'; '.join(map(str, steps))}: {error}") from error
