@@ -69,24 +69,18 @@ test-long: setup  ## tests of many minutes: 5,000 ADD and DEL; the API server aw
 bench: setup  ## ADD, DEL, bursts, CPU and memory compared with the floor and other implementations: build/bench.json
 	@cd tests && ../$(BIN)/python -m proofs.bench
 
-controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
 qos: setup $(if $(KERNEL),kernel)  ## limits by annotation, measured with traffic: build/qos.json; KERNEL=1 build/qos-kernel.json
 	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).qos
 
-controller-bench: setup  ## thousands of Services at a real API server and a real northbound: build/controller.json
+controller-bench: setup  ## thousands of pods and Services at a real API server and a real northbound: build/controller.json
 	@cd tests && ../$(BIN)/python -m proofs.controller
 
 bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
 	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
 
-qos: setup  ## limits by annotation, measured with traffic: build/qos.json
-	@cd tests && ../$(BIN)/python -m proofs.qos
-
 gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired: build/gateway.json; SLICE=1 for CI
 	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
 
-drift: setup  ## inject every fault into running pods and time its repair, with a control run: build/drift.json
-	@cd tests && ../$(BIN)/python -m proofs.drift
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
 	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)
 
