@@ -146,11 +146,13 @@ class Ports:
             released = self._reserved.hold(claim.port, decision.reserved)
             plan = diff(_rows(decision.port), _rows(seen.port if seen else None))
             if decision.waits:
-                self._waiting.put(key, wait_of(claim, subnet.name, switch(), decision))
+                asked = switch() if seen is not None and seen.answer else None
+                self._waiting.put(key, wait_of(claim, subnet.name, asked, decision))
             if plan:
                 pinning = decision.binding is not None and seen is not None and seen.answer
                 await northbound.apply(plan, seen.answer if pinning and seen else None)
-            self._wake(subnet.name, released | _given(seen) - decision.reserved)
+            freed = (released | _given(seen)) - decision.reserved - decision.lacks
+            self._wake(subnet.name, freed)
             if not plan or decision.waits:
                 break
         self.missing.found(claim.owner)
