@@ -20,6 +20,7 @@ users:
 - name: calico
   user: {{client-certificate-data: {KEY}, client-key-data: {KEY}}}
 """
+KEPT = ("chassis.json", "encap.json", "gateway.json", "node.json")
 OURS = {"cniVersion": "1.0.0", "name": "ovnlet", "plugins": [{"type": "ovnlet"}]}
 
 
@@ -33,7 +34,8 @@ def settings(tmp_path: Path) -> Settings:
     (conf / "10-other.conflist").write_text(json.dumps({"key": PLANTED[1]}))
     (run / "sandboxes" / "c0ffee.eth0.json").write_text('{"boot_id": "b"}')
     (run / "sandboxes" / "core.1234").write_text(KEY)
-    (run / "chassis.json").write_text("{}")
+    for name in KEPT:
+        (run / name).write_text("{}")
     (run / "kubeconfig").write_text(KUBECONFIG)
     given = {"run_dir": run, "cni_conf_dir": conf, "cni_socket": run / "cni.sock"}
     places = {name: str(path) for name, path in given.items()}
@@ -72,7 +74,7 @@ async def test_e15_a_bundle_has_nothing_of_others(settings: Settings) -> None:
         "ovsdb.json",
         "net.d.json",
         "net.d/01-ovnlet.conflist",
-        "run/chassis.json",
+        *(f"run/{name}" for name in KEPT),
         "sandboxes/c0ffee.eth0.json",
     }
 

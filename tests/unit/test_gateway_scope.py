@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import pytest
+
 from kit.memory import Recorded
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.node_network import HostPrefix
@@ -146,4 +148,15 @@ async def test_what_cannot_be_used_is_reported() -> None:
     (notice,) = target.notices
     assert notice.reason == "GatewayNotDone"
     assert "192.0.2.9" in notice.text
+    await setup.loop.queue.close()
+
+
+@pytest.mark.parametrize("subnets", ["[", '{"one": {}}', '[{"name": "one"}]', '[{"spec": "x"}]'])
+async def test_a_file_that_nobody_can_read_counts_as_none(subnets: str) -> None:
+    """The agent must start with what another release, or a person, has written."""
+    setup = Setup(File({"subnets": subnets}))
+    assert list(setup.scope.every_key()) == []
+    setup.scope.put({"subnets": SUBNETS})
+    assert NftTable() in await setup.reconcile()
+    assert setup.file.values == {"subnets": SUBNETS}
     await setup.loop.queue.close()

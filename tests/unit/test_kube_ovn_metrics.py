@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.probes import Probes
+from ovnlet.agent.subnet_metrics import SubnetCount
 
 
 async def scraped(port: int) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
@@ -82,3 +83,20 @@ async def test_its_names_and_labels_beside_ours_once_the_port_is_free(
     assert waited["route"] == pytest.approx(0.1, abs=0.04)
     assert waited["connectivity"] == pytest.approx(0.02, abs=0.02)
     assert "ovnlet_attachments" in found
+
+
+async def test_a_stage_is_read_without_asking_the_kernel_for_subnets() -> None:
+    asked: list[int] = []
+
+    def subnets() -> list[SubnetCount]:
+        asked.append(1)
+        return []
+
+    ours = Metrics(list, subnets=subnets)
+    with ours.stage("annotation"):
+        await asyncio.sleep(0.01)
+    asked.clear()
+    list(KubeOvnMetrics(ours, "n0").collect())
+    assert asked == []
+    assert ours.stage_seconds("annotation") >= 0.01
+    assert ours.stage_seconds("flows") == 0.0

@@ -210,7 +210,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "net.d.json", _json(list(_listing(conf_dir)))
     for path in (
         *sorted(run_dir.glob("sandboxes/*.json")),
-        *(run_dir / name for name in ("chassis.json", "node.json", "encap.json")),
+        *(run_dir / name for name in ("chassis.json", "encap.json", "gateway.json", "node.json")),
         *(conf_dir / name for name in sorted(installer.ours(conf_dir))),
     ):
         try:

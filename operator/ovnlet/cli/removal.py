@@ -154,6 +154,7 @@ def files(socket: Path, run_dir: Path) -> Iterator[Path]:
         socket,
         *socket.parent.glob(f".{socket.name}.*"),
         *run_dir.glob("chassis.*"),
+        *run_dir.glob("encap.*"),
         *run_dir.glob("node.*"),
         *run_dir.glob("gateway.*"),
     ]

@@ -53,7 +53,7 @@ def desired(sources: Sources, links: Links, last: str) -> Network:
 
     ``last`` is what the tunnels have, or had last. It stays if it is an address of this node that
     nothing contradicts: an administrator may have chosen it by an option of kube-ovn-cni. An
-    InternalIP comes last, and an address that is on no link never.
+    InternalIP comes last. An address that is on no link is never used, unless it is the setting.
     """
     usable = {name: each for name, each in links.items() if name not in _NO_UNDERLAY}
     present = {address for each in usable.values() for address in each}

@@ -222,7 +222,7 @@ async def report(host: Host, identity: Identity, desired: Network, why: str) -> 
 
 
 def _without_remedies(outcome: Outcome) -> Outcome:
-    """Return the outcome without the remedies that are left: nobody is to be told of them."""
+    """Return the outcome without the remedies that are left, which are not to be reported."""
     left = tuple(step for step in outcome.remaining if not _is_remedy(step))
     return replace(outcome, remaining=left)
 

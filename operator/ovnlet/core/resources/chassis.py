@@ -1,4 +1,4 @@
-"""What makes a node a chassis of OVN: rows of its Open_vSwitch database, and OVN\'s flows."""
+"""What makes a node a chassis of OVN: rows of its Open_vSwitch database, and OVN's flows."""
 
 from dataclasses import dataclass, field
 

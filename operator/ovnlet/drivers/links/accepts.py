@@ -25,6 +25,7 @@ from ovnlet.drivers.linux.transport import NETFILTER, Request, Socket, attribute
 
 CHAINS = ("INPUT", "FORWARD")
 _COMMENT = b"ovnlet"
+_OF_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
 _FAMILIES = {"ip": messages.IPV4, "ip6": messages.IPV6}
 _NONE = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 _COUNTER = ("counter", ((1, bytes(8)), (2, bytes(8))))
@@ -83,7 +84,7 @@ def changes(kernel: Socket, wanted: Accepts, *, removed: bool) -> Iterator[Reque
         return
     for accepted in reversed(wanted.accepted):
         body = payload(_rule(accepted))
-        comment = struct.pack("BB", 0, len(_COMMENT) + 1) + _COMMENT + b"\0"
+        comment = struct.pack("BB", _OF_COMMENT, len(_COMMENT) + 1) + _COMMENT + b"\0"
         rule_given = given | {4: body, 7: comment}
         yield messages.change(messages.NEWRULE, messages.CREATE, rule_given, family)
 
@@ -93,8 +94,18 @@ def _seen(kernel: Socket, family: str, chain: str) -> Iterator[_Seen]:
     for body in kernel.dump(request, empty=_NONE):
         found = attributes(body, 4)
         if (messages.name_of(found), messages.name_of(found, 2)) == (FILTER, chain):
-            ours = _COMMENT in found.get(7, b"").split(b"\0", 1)[-1]
+            ours = _is_ours(found.get(7, b""))
             yield _Seen(found.get(3, b""), ours, comparable(decode(found.get(4, b""))))
+
+
+def _is_ours(userdata: bytes) -> bool:
+    """Return whether a rule's userdata has our comment: its entries are type, length and value."""
+    while len(userdata) >= 2:
+        end = 2 + userdata[1]
+        if userdata[0] == _OF_COMMENT and userdata[2:end].rstrip(b"\0") == _COMMENT:
+            return True
+        userdata = userdata[end:]
+    return False
 
 
 def _rule(accepted: Accepted) -> Encoded:

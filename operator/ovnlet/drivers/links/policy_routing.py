@@ -102,7 +102,8 @@ def _routes(kernel: Socket) -> Iterator[PolicyRoute]:
             if table in _HOST_TABLES:
                 continue
             if index not in names:
-                link = veths.named(kernel, index)
+                # 0: it has several next hops, or none. The kernel refuses to be asked for that.
+                link = veths.named(kernel, index) if index else None
                 names[index] = link.name if link else str(index)
             yield PolicyRoute(table, destination, via, names[index])
 

@@ -8,9 +8,11 @@ its sets would translate traffic between pods.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
+import structlog
+
 from ovnlet.core.allocation import Address as Ip
 from ovnlet.core.allocation import Destination
-from ovnlet.core.gateway import GatewayIdentity, parse
+from ovnlet.core.gateway import Cluster, GatewayIdentity, parse
 from ovnlet.core.gateway_network import DIRECTIONS, tables
 from ovnlet.core.gateway_routing import Routing, accepts, routing
 from ovnlet.core.node_network import HostPrefix
@@ -24,6 +26,8 @@ from ovnlet.reconcile.scope import Host, Key
 from ovnlet.reconcile.scopes.node import InputFile
 from ovnlet.reconcile.scopes.node_wide import NodeWideScope
 from ovnlet.reconcile.status import Status
+
+log = structlog.get_logger("gateway")
 
 
 class GatewayHost(Host, Protocol):
@@ -76,8 +80,7 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         self.host = host
         self._inputs, self._passes, self._watch = inputs, passes, watch
         self._no_snat, self._repair, self._pods = no_snat, repair, pods
-        self._text = dict(inputs.read())
-        self._cluster = parse(self._text)
+        self._text, self._cluster = _remembered(inputs)
 
     def every_key(self) -> Iterator[str]:
         """Yield the gateway, once the cluster was seen."""
@@ -142,3 +145,13 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         if not self.host.has_tables:
             text = "natOutgoing is not done: this node's kernel has no nf_tables"
             yield Notice("NatNotDone", text)
+
+
+def _remembered(inputs: InputFile) -> tuple[dict[str, str], Cluster]:
+    """Return the texts in the file, and the cluster; none where they are of no use."""
+    text = dict(inputs.read())
+    try:
+        return text, parse(text)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        log.warning("the cluster as last seen cannot be read and is ignored", error=repr(error))
+        return {}, Cluster()
