@@ -229,3 +229,18 @@ def test_the_idl_reads_a_row_as_the_node_client_does() -> None:
         idl._Idl__parse_update({"T": {ROW: copy.deepcopy(update)}}, "update3")
         idl._report(1)
         assert read.pop() == ("T", ROW, expected)
+
+
+async def test_a_name_that_cannot_be_one_is_the_reason_and_other_servers_are_tried(
+    members: list[Member],
+) -> None:
+    """`getaddrinfo` raises UnicodeError, which is no OSError, for an empty label."""
+    client = Client(members[0])
+    client.database._remotes = "tcp:a..b:6641"
+    client.database.start()
+    try:
+        await until(lambda: "label" in client.database.fault, 3)
+        client.database._remotes = members[0].remote
+        await client.connected()
+    finally:
+        await client.database.close()

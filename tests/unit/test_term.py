@@ -6,6 +6,10 @@ import pytest
 
 from ovnlet.controller import term
 from ovnlet.core.errors import NodeFault, TermEnded
+from ovnlet.core.settings import ControllerSettings
+from ovnlet.drivers.northbound import fence
+from ovnlet.drivers.northbound.session import Session
+from ovnlet.kube.session import ApiFault
 
 pytestmark = [pytest.mark.review2, pytest.mark.looptime]
 
@@ -54,3 +58,24 @@ async def test_an_unforeseen_error_ends_the_process_also_beside_an_ended_term() 
     for error in (NodeFault("x"), ExceptionGroup("parts", [TermEnded("y"), NodeFault("x")])):
         with pytest.raises((NodeFault, ExceptionGroup)):
             term.conclude(error)
+
+
+class Unanswered:
+    """A term whose number the API server does not raise."""
+
+    number = 1
+
+    async def advance(self, least: int) -> int:
+        """Raise ApiFault."""
+        raise ApiFault(f"PUT {least}: 503", 503)
+
+
+async def test_why_a_terms_number_is_not_raised_reaches_the_log() -> None:
+    """The database has a later number, and the API server is away."""
+    settings = ControllerSettings.model_validate({"identity": "a"})
+    session = Session(settings, {}, lambda _: None, lambda: None)
+    session._database.rows[fence.TABLE]["u"] = {fence.COLUMN: {fence.KEY: "41"}}
+    session._database.connected.set()
+    with pytest.raises(ApiFault, match="PUT 42"):
+        async with asyncio.timeout(5):
+            await session.lead(Unanswered())

@@ -49,7 +49,8 @@ class Missing:
             self._reserved.hold(pod.port, words)
 
     def _lacks_port(self, pod: Workload) -> bool:
-        if pod.finished or pod.annotations.get(claims.ALLOCATED) != "true":
+        # A pod that is not scheduled may have annotations that were copied from another one.
+        if pod.finished or not pod.node or pod.annotations.get(claims.ALLOCATED) != "true":
             return False
         try:
             return self._context.northbound.port(pod.port) is None

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ovnlet.controller.context import Key
+from ovnlet.core.ipam import claims
+from ovnlet.core.ipam.claims import Claim
+from ovnlet.core.ipam.decide import Decision
 from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.resources.northbound import Switch
 
 # One free address serves one pod. A second one tries too, in case the first has gone meanwhile.
 RETRIES_PER_ADDRESS = 2
@@ -17,13 +21,23 @@ class Wait:
 
     ``lacks`` are particular addresses and MACs, on any switch. ``pool`` is the name of an IPPool
     that is used up. ``full`` is whether the switch has no IPv4 address left. A pass that waits for
-    none of these needs another annotation or another object.
+    none of these needs another annotation or another object. ``asked`` is the switch, as it was,
+    if OVN did not give what it was asked for.
     """
 
     switch: str
     lacks: frozenset[str] = frozenset()
     pool: str = ""
     full: bool = False
+    asked: Switch | None = None
+
+
+def wait_of(claim: Claim, name: str, asked: Switch | None, decision: Decision) -> Wait:
+    """Return what a pass waits for on the switch of that ``name``, by its decision."""
+    reason = decision.event[0] if decision.event is not None else ""
+    taken = reason == "AddressTaken"
+    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
+    return Wait(name, decision.lacks, pool, reason == "SubnetFull", asked)
 
 
 class Waiting:
@@ -32,31 +46,47 @@ class Waiting:
     def __init__(self, pools: Callable[[str], IpPool | None]) -> None:
         self._pools = pools
         self._waits: dict[Key, Wait] = {}
+        self._idle: set[Key] = set()  # those that have not been woken
 
     def put(self, key: Key, wait: Wait) -> None:
         """Note what a pass waits for. A pass that waited before keeps its place."""
         self._waits[key] = wait
+        self._idle.add(key)
 
     def drop(self, key: Key) -> None:
         """Note that a pass does not wait."""
         self._waits.pop(key, None)
+        self._idle.discard(key)
+
+    def retry(self, *keys: Key) -> None:
+        """Note that these passes are requested again; without any, that all are."""
+        self._idle -= set(keys) or self._idle
+
+    def asks_in_vain(self, key: Key, switch: Callable[[], Switch | None]) -> bool:
+        """Return whether OVN did not give what the pass asks for, and none of it was released.
+
+        Each question is a new port, so a pass does not ask twice.
+        """
+        asked = self._waits[key].asked if key in self._idle else None
+        return asked is not None and asked == switch()
 
     def woken_by(self, switch: str, words: frozenset[str]) -> list[Key]:
         """Return the passes to repeat after these addresses of a switch were released.
 
         An empty ``switch`` is one that is not known.
         They are all that ask for one of them, and the first two of each pool that has one and of
-        those that wait for any address.
+        those that wait for any address. Those that were woken before are not counted.
         """
         if not words or not self._waits:
             return []
         found = [key for key, wait in self._waits.items() if wait.lacks & words]
         here = {key: wait for key, wait in self._waits.items() if switch in ("", wait.switch)}
         if any("." in word for word in words):
-            found += _first(key for key, wait in here.items() if wait.full)
+            found += self._first(key for key, wait in here.items() if wait.full)
         for name in {wait.pool for wait in here.values()} - {""}:
             if self._serves(name, words):
-                found += _first(key for key, wait in here.items() if wait.pool == name)
+                found += self._first(key for key, wait in here.items() if wait.pool == name)
+        self._idle -= set(found)
         return found
 
     def _serves(self, name: str, words: frozenset[str]) -> bool:
@@ -65,6 +95,6 @@ class Waiting:
         addresses = [ip_address(word) for word in words if word.count(":") != 5 or "::" in word]
         return pool is not None and any(map(pool.holds, addresses))
 
-
-def _first(keys: Iterator[Key]) -> list[Key]:
-    return [key for key, _ in zip(keys, range(RETRIES_PER_ADDRESS), strict=False)]
+    def _first(self, keys: Iterator[Key]) -> list[Key]:
+        idle = (key for key in keys if key in self._idle)
+        return [key for key, _ in zip(idle, range(RETRIES_PER_ADDRESS), strict=False)]

@@ -100,10 +100,11 @@ class Northbound(Session):
     def subnet(self, switch: str, router: str) -> Rows:
         """Return what is there of a subnet: its switch, and the ports between switch and router.
 
-        Raise Taken if a foreign row has the name of the switch or of its port.
+        Raise Taken if a foreign row has the name of the switch or of one of the ports.
         """
         self._require_connection()
         found = {self._value(SWITCH, switch), self._value(PORT, f"{switch}-{router}")}
+        self._value(ROUTER_PORT, f"{router}-{switch}")  # the names of all routers' ports are unique
         found |= {
             row
             for row in self._routed(router, *_ROUTED[:1])

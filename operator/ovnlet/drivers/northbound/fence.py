@@ -37,7 +37,7 @@ class Rows(Protocol):
     rows: dict[str, dict[str, dict[str, Any]]]
 
     async def transact(self, ops: Sequence[Op], /) -> list[dict[str, Any]]:
-        """Commit one transaction, or raise Refused or NotReady."""
+        """Commit one transaction, or raise Refused or Disconnected."""
 
 
 async def claim(database: Rows, term: Term) -> list[Op]:
@@ -45,7 +45,8 @@ async def claim(database: Rows, term: Term) -> list[Op]:
 
     A number that is there already and not less belongs to a later leader, or to a Lease that was
     deleted since. The Lease decides which: its number is raised above, as only its holder can.
-    Raise TermEnded, Refused if another client wrote first, or NotReady if the outcome is unknown.
+    Raise what ``term`` raises, Refused if another client wrote first, or Disconnected if nobody
+    knows the outcome.
     """
     row_id = next(iter(database.rows[TABLE]), None)
     held = database.rows[TABLE][row_id][COLUMN] if row_id is not None else {}

@@ -17,14 +17,15 @@ class RowIndex:
     """The UUIDs of named rows, the switch of each port, and the ports that have each address."""
 
     def __init__(self) -> None:
-        self._uuids: dict[tuple[str, str], str] = {}  # by table and name
+        # By table and name, the oldest known row first: some tables allow two rows of one name.
+        self._uuids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         self._switches: dict[str, str] = {}  # the name of a port's switch, by the port's UUID
         # The names of ports by address or MAC.
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
 
     def uuid(self, table: str, name: str) -> str | None:
         """Return the UUID of the row with that name, or None if there is none."""
-        return self._uuids.get((table, name))
+        return next(iter(self._uuids.get((table, name), ())), None)
 
     def switch_of(self, port: str) -> str:
         """Return the name of the switch of the port with that UUID, or "" if it is unknown."""
@@ -40,19 +41,27 @@ class RowIndex:
 
         A switch must be taken in before its ports.
         """
-        name = (new or old or {}).get("name")
-        if name is not None:
-            if new is not None:
-                self._uuids[table, name] = uuid
-            elif self._uuids.get((table, name)) == uuid:
-                del self._uuids[table, name]
+        self._update_name(table, uuid, old, new)
         if table == SWITCH and new is not None:
-            for port in new["ports"] - (old["ports"] if old else frozenset()):
-                self._switches[port] = name or ""
+            same_name = old is not None and old["name"] == new["name"]
+            for port in new["ports"] - (old["ports"] if old and same_name else frozenset()):
+                self._switches[port] = new["name"]
         if table == PORT:
             self._update_holders(old, new)
             if new is None:
                 self._switches.pop(uuid, None)
+
+    def _update_name(self, table: str, uuid: str, old: Columns | None, new: Columns | None) -> None:
+        before, after = ((row or {}).get("name") for row in (old, new))
+        if before == after:
+            return
+        if before is not None:
+            uuids = self._uuids[table, before]
+            uuids.remove(uuid)
+            if not uuids:
+                del self._uuids[table, before]
+        if after is not None:
+            self._uuids[table, after].append(uuid)
 
     def _update_holders(self, old: Columns | None, new: Columns | None) -> None:
         for row, add in ((old, False), (new, True)):

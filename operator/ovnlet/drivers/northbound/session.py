@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from ovnlet.core.errors import NotReady
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.drivers.northbound import fence
 from ovnlet.drivers.northbound.database import Database
 from ovnlet.drivers.northbound.streams import prepare
-from ovnlet.drivers.ovsdb.jsonrpc import Refused
+from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
 from ovnlet.drivers.ovsdb.replica import Change
 
 _AGAIN = 0.2  # seconds between two attempts to begin a term
@@ -71,7 +70,7 @@ class Session:
         """
         while True:
             await self.ready()
-            with suppress(NotReady, Refused):
+            with suppress(Disconnected, Refused):
                 self._database.guard = await fence.claim(self._database, term)
                 return
             await asyncio.sleep(_AGAIN)

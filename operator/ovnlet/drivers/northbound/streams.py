@@ -76,7 +76,10 @@ def _numeric(remote: str) -> str:
     Idl's thread. Raise OSError if there is no address.
     """
     host, _, port = remote.rpartition(":")
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a name with an empty label, or with one that is too long
+        raise OSError(f"{host}: {error}") from error
     address = found[0][4][0]
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
