@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from kit.cluster import Cluster, Term, until
-from ovnlet.core.allocation import Address
 
 pytestmark = [pytest.mark.review2, pytest.mark.looptime]
 
@@ -74,30 +73,3 @@ async def test_a_pod_that_waits_gets_an_address_that_an_edit_of_its_subnet_frees
         assert len(cluster.allocated()) == 4
         cluster.subnet("tiny", "10.17.0.0/29", default=True)
         await until(lambda: len(cluster.allocated()) == 5, 5)
-
-
-async def test_an_address_that_only_ovn_knows_to_be_taken_is_asked_for_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Such as one of somebody else's router port: the controller reads switch ports alone."""
-    cluster = Cluster()
-    cluster.subnet("shop", "10.16.0.0/16", default=True)
-    wish, strict = "10.16.0.9", cluster.database.strict
-    find = strict.holder
-    strict._holders[wish].add("their-router")
-
-    def holder(address: Address | str, besides: str = "") -> str | None:
-        return None if str(address) == wish else find(address, besides)
-
-    monkeypatch.setattr(strict, "holder", holder)
-    async with Term(cluster):
-        await until(lambda: strict.rows.get(("switch", "shop")))
-        cluster.pod("a", ip_address=wish)
-        await until(lambda: cluster.why("a"))
-        await asyncio.sleep(5)
-        before = cluster.database.transactions
-        await asyncio.sleep(60)
-        assert cluster.database.transactions == before
-        strict._holders[wish].clear()
-        cluster.pod("b", ip_address=wish)
-        await until(lambda: "default/b" in cluster.allocated())

@@ -146,13 +146,11 @@ class Ports:
             released = self._reserved.hold(claim.port, decision.reserved)
             plan = diff(_rows(decision.port), _rows(seen.port if seen else None))
             if decision.waits:
-                asked = switch() if seen is not None and seen.answer else None
-                self._waiting.put(key, wait_of(claim, subnet.name, asked, decision))
+                self._waiting.put(key, wait_of(claim, subnet.name, switch(), decision))
             if plan:
                 pinning = decision.binding is not None and seen is not None and seen.answer
                 await northbound.apply(plan, seen.answer if pinning and seen else None)
-            freed = (released | _given(seen)) - decision.reserved - decision.lacks
-            self._wake(subnet.name, freed)
+            self._wake(subnet.name, released | _given(seen) - decision.reserved)
             if not plan or decision.waits:
                 break
         self.missing.found(claim.owner)

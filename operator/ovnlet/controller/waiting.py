@@ -20,24 +20,23 @@ class Wait:
     """What a pass waits for.
 
     ``lacks`` are particular addresses and MACs, on any switch. ``pool`` is the name of an IPPool
-    that is used up. ``full`` is whether the switch has no IPv4 address left. A pass that waits for
-    none of these needs another annotation or another object. ``asked`` is the switch, as it was,
-    if OVN did not give what it was asked for.
+    that is used up. ``full`` is the switch, as it was, that has no IPv4 address left. A pass that
+    waits for none of these needs another annotation or another object.
     """
 
     switch: str
     lacks: frozenset[str] = frozenset()
     pool: str = ""
-    full: bool = False
-    asked: Switch | None = None
+    full: Switch | None = None
 
 
-def wait_of(claim: Claim, name: str, asked: Switch | None, decision: Decision) -> Wait:
-    """Return what a pass waits for on the switch of that ``name``, by its decision."""
+def wait_of(claim: Claim, name: str, switch: Switch | None, decision: Decision) -> Wait:
+    """Return what a pass waits for, by its decision. The switch of that ``name`` may be gone."""
     reason = decision.event[0] if decision.event is not None else ""
     taken = reason == "AddressTaken"
     pool = claims.named_pool(claim) if taken and not decision.lacks else ""
-    return Wait(name, decision.lacks, pool, reason == "SubnetFull", asked)
+    full = switch if reason == "SubnetFull" else None
+    return Wait(name, decision.lacks, pool, full)
 
 
 class Waiting:
@@ -63,12 +62,12 @@ class Waiting:
         self._idle -= set(keys) or self._idle
 
     def asks_in_vain(self, key: Key, switch: Callable[[], Switch | None]) -> bool:
-        """Return whether OVN did not give what the pass asks for, and none of it was released.
+        """Return whether OVN had no address for the pass, and none was released since.
 
         Each question is a new port, so a pass does not ask twice.
         """
-        asked = self._waits[key].asked if key in self._idle else None
-        return asked is not None and asked == switch()
+        full = self._waits[key].full if key in self._idle else None
+        return full is not None and full == switch()
 
     def woken_by(self, switch: str, words: frozenset[str]) -> list[Key]:
         """Return the passes to repeat after these addresses of a switch were released.
