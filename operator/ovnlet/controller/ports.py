@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.missing import Missing
-from ovnlet.controller.waiting import Waiting, wait_of
+from ovnlet.controller.waiting import Wait, Waiting
 from ovnlet.core import ids
 from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady, Taken
@@ -21,7 +20,7 @@ from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.reservations import Reservations
 from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, MARK, Rows, Switch, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, MARK, Rows, SwitchPort
 
 # A port is created, pinned, then checked. More rounds are needed only if OVN or another client
 # changes it meanwhile.
@@ -63,7 +62,6 @@ class Ports:
         if pod is None:
             return
         self.missing.check(pod.owner)
-        self._waiting.retry(("pod", *pod.owner))
         if now is None:
             self._patched.pop(("pod", *pod.owner), None)
         self._context.add(("pod", *pod.owner))
@@ -74,7 +72,6 @@ class Ports:
         Reserve what unanswered ports ask OVN for: an earlier leader has granted those wishes.
         """
         self._patched.clear()
-        self._waiting.retry()
         self.missing.check_all()
         for port in self._context.northbound.every_port():
             if port.name not in self._reserved:
@@ -134,31 +131,28 @@ class Ports:
         northbound = self._context.northbound
         if not northbound.has(switch=subnet.name):
             raise NotReady(f"logical switch {subnet.name} does not exist yet")
-        switch = partial(self._switch, subnet)
         for _ in range(MAX_ROUNDS):
             seen = self._seen(claim)
             decision = decide.decide(claim, seen, subnet, self._holder, self._pool)
-            if decision.fresh and self._waiting.asks_in_vain(key, switch):
-                return self.missing.found(claim.owner)
             if decision.fresh and not self.missing.may_allocate(key):
-                return None
+                return
             # Nothing else runs between the decision and this.
             released = self._reserved.hold(claim.port, decision.reserved)
             plan = diff(_rows(decision.port), _rows(seen.port if seen else None))
-            if decision.waits:
-                self._waiting.put(key, wait_of(claim, subnet.name, switch(), decision))
             if plan:
                 pinning = decision.binding is not None and seen is not None and seen.answer
                 await northbound.apply(plan, seen.answer if pinning and seen else None)
             self._wake(subnet.name, released | _given(seen) - decision.reserved)
-            if not plan or decision.waits:
+            if not plan:
                 break
         self.missing.found(claim.owner)
-        return await self._conclude(key, claim, subnet, decision)
+        await self._conclude(key, claim, subnet, decision)
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""
-        if decision.binding is not None:
+        if decision.waits:
+            self._waiting.put(key, _wait(claim, subnet, decision))
+        elif decision.binding is not None:
             self._waiting.drop(key)
         if decision.event is not None:
             self._warn(claim, *decision.event)
@@ -244,11 +238,6 @@ class Ports:
         found = self._context.nodes.get(("", node))
         return found.chassis if found is not None else ""
 
-    def _switch(self, subnet: Subnet) -> Switch | None:
-        """Return a Subnet's switch as it is, or None."""
-        rows = self._context.northbound.subnet(subnet.name, self._context.settings.cluster_router)
-        return next((row for row in rows if isinstance(row, Switch)), None)
-
     def _pool(self, name: str) -> IpPool | None:
         return self._context.pools.get(("", name))
 
@@ -285,6 +274,14 @@ class Ports:
         log.warning(message, reason=reason, port=claim.port)
         self._counters.warned(reason)
         self._context.record(claim, "Warning", reason, message)
+
+
+def _wait(claim: Claim, subnet: Subnet, decision: Decision) -> Wait:
+    """Return what a pass waits for, by its decision."""
+    reason = decision.event[0] if decision.event is not None else ""
+    taken = reason == "AddressTaken"
+    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
+    return Wait(subnet.name, decision.lacks, pool, full=reason == "SubnetFull")
 
 
 def _given(seen: Seen | None) -> frozenset[str]:

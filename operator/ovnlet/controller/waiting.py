@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ovnlet.controller.context import Key
-from ovnlet.core.ipam import claims
-from ovnlet.core.ipam.claims import Claim
-from ovnlet.core.ipam.decide import Decision
 from ovnlet.core.ipam.pools import IpPool
-from ovnlet.core.resources.northbound import Switch
 
 # One free address serves one pod. A second one tries too, in case the first has gone meanwhile.
 RETRIES_PER_ADDRESS = 2
@@ -20,23 +16,14 @@ class Wait:
     """What a pass waits for.
 
     ``lacks`` are particular addresses and MACs, on any switch. ``pool`` is the name of an IPPool
-    that is used up. ``full`` is the switch, as it was, that has no IPv4 address left. A pass that
-    waits for none of these needs another annotation or another object.
+    that is used up. ``full`` is whether the switch has no IPv4 address left. A pass that waits for
+    none of these needs another annotation or another object.
     """
 
     switch: str
     lacks: frozenset[str] = frozenset()
     pool: str = ""
-    full: Switch | None = None
-
-
-def wait_of(claim: Claim, name: str, switch: Switch | None, decision: Decision) -> Wait:
-    """Return what a pass waits for, by its decision. The switch of that ``name`` may be gone."""
-    reason = decision.event[0] if decision.event is not None else ""
-    taken = reason == "AddressTaken"
-    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
-    full = switch if reason == "SubnetFull" else None
-    return Wait(name, decision.lacks, pool, full)
+    full: bool = False
 
 
 class Waiting:
@@ -45,47 +32,31 @@ class Waiting:
     def __init__(self, pools: Callable[[str], IpPool | None]) -> None:
         self._pools = pools
         self._waits: dict[Key, Wait] = {}
-        self._idle: set[Key] = set()  # those that have not been woken
 
     def put(self, key: Key, wait: Wait) -> None:
         """Note what a pass waits for. A pass that waited before keeps its place."""
         self._waits[key] = wait
-        self._idle.add(key)
 
     def drop(self, key: Key) -> None:
         """Note that a pass does not wait."""
         self._waits.pop(key, None)
-        self._idle.discard(key)
-
-    def retry(self, *keys: Key) -> None:
-        """Note that these passes are requested again; without any, that all are."""
-        self._idle -= set(keys) or self._idle
-
-    def asks_in_vain(self, key: Key, switch: Callable[[], Switch | None]) -> bool:
-        """Return whether OVN had no address for the pass, and none was released since.
-
-        Each question is a new port, so a pass does not ask twice.
-        """
-        full = self._waits[key].full if key in self._idle else None
-        return full is not None and full == switch()
 
     def woken_by(self, switch: str, words: frozenset[str]) -> list[Key]:
         """Return the passes to repeat after these addresses of a switch were released.
 
         An empty ``switch`` is one that is not known.
         They are all that ask for one of them, and the first two of each pool that has one and of
-        those that wait for any address. Those that were woken before are not counted.
+        those that wait for any address.
         """
         if not words or not self._waits:
             return []
         found = [key for key, wait in self._waits.items() if wait.lacks & words]
         here = {key: wait for key, wait in self._waits.items() if switch in ("", wait.switch)}
         if any("." in word for word in words):
-            found += self._first(key for key, wait in here.items() if wait.full)
+            found += _first(key for key, wait in here.items() if wait.full)
         for name in {wait.pool for wait in here.values()} - {""}:
             if self._serves(name, words):
-                found += self._first(key for key, wait in here.items() if wait.pool == name)
-        self._idle -= set(found)
+                found += _first(key for key, wait in here.items() if wait.pool == name)
         return found
 
     def _serves(self, name: str, words: frozenset[str]) -> bool:
@@ -94,6 +65,6 @@ class Waiting:
         addresses = [ip_address(word) for word in words if word.count(":") != 5 or "::" in word]
         return pool is not None and any(map(pool.holds, addresses))
 
-    def _first(self, keys: Iterator[Key]) -> list[Key]:
-        idle = (key for key in keys if key in self._idle)
-        return [key for key, _ in zip(idle, range(RETRIES_PER_ADDRESS), strict=False)]
+
+def _first(keys: Iterator[Key]) -> list[Key]:
+    return [key for key, _ in zip(keys, range(RETRIES_PER_ADDRESS), strict=False)]
