@@ -261,3 +261,10 @@ async def test_l1_the_condition_tells_of_a_network_of_the_host_that_is_not_hidde
     (report,) = own.condition.reports
     assert report.startswith("partly up: ovn0 is up")
     assert "10.16.0.0/24 of the node's link eth1" in report
+
+
+async def test_a_prefix_in_the_file_that_is_none_stops_no_start() -> None:
+    """The others are used: pods must reach the node while the API server is away."""
+    nic = Nic(Host(), JsonFile({**TEXT, "prefixes": "10.16.0.0/16,fd00:10:16::/64,10.17/x"}))
+    routed = {each.destination for each in nic.scope.wanted("ovn0") if isinstance(each, Route)}
+    assert routed >= PREFIXES

@@ -257,7 +257,14 @@ class NodeScope(NodeWideScope[NodeInterface]):
 
 
 def _read(text: str) -> frozenset[Destination]:
-    return frozenset(map(prefix, split(text)))
+    """Return the prefixes of a text in the file, without what somebody wrote there that is none."""
+    found = set()
+    for each in split(text):
+        try:
+            found.add(prefix(each))
+        except ValueError as error:
+            log.warning("a prefix as last seen cannot be read and is ignored", error=str(error))
+    return frozenset(found)
 
 
 def _write(prefixes: Iterable[Destination]) -> str:
