@@ -35,10 +35,6 @@ class Global:
         """The client's copy."""
         return {fence.TABLE: {"u": {fence.COLUMN: self.seen}}}
 
-    @rows.setter
-    def rows(self, _: Any) -> None:
-        raise NotImplementedError
-
     async def transact(self, ops: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Apply the operations, or raise Refused and apply none."""
         for op in ops:

@@ -69,7 +69,7 @@ class Services:
     ) -> None:
         self._context, self._objects, self._listed = context, objects, listed
         self._indexes = indexes
-        self._told: dict[Owner, frozenset[Notice]] = {}  # what was recorded, by Service
+        self._recorded: dict[Owner, frozenset[Notice]] = {}  # what was recorded, by Service
 
     def changed(self, was: ServiceObject | None, now: ServiceObject | None) -> None:
         """Request the pass of a Service that was created, changed or deleted."""
@@ -155,9 +155,9 @@ class Services:
         self, owner: Owner, service: ServiceObject | None, found: frozenset[Notice]
     ) -> None:
         """Record as Events what stops a Service, and what OVN does otherwise; each once."""
-        before = self._told.pop(owner, frozenset())
+        before = self._recorded.pop(owner, frozenset())
         if service is None or not found:
             return
         for notice in found - before:
             self._context.record(service, notice.kind, notice.reason, notice.message)
-        self._told[owner] = found
+        self._recorded[owner] = found

@@ -34,7 +34,9 @@ class Term(Protocol):
 class Rows(Protocol):
     """The part of the database that a claim needs."""
 
-    rows: dict[str, dict[str, dict[str, Any]]]
+    @property
+    def rows(self) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+        """The columns by table and UUID."""
 
     async def transact(self, ops: Sequence[Op], /) -> list[dict[str, Any]]:
         """Commit one transaction, or raise Refused or Disconnected."""
