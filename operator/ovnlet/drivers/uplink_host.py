@@ -18,7 +18,7 @@ from ovnlet.core.resources import (
     UplinkPort,
 )
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity
-from ovnlet.core.underlay.record import Found
+from ovnlet.core.underlay.record import Found, chassis_mac
 from ovnlet.drivers.links import uplink
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
@@ -96,8 +96,9 @@ class UplinkHost:
             if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
-        datapath_type = self._rows.datapath_type
-        return Found(entries, link.mac, datapath_type, self._rows.chassis_mac(network))
+            listed = self._rows.chassis_mac(network)
+            mac = listed or chassis_mac(link.mac, network)
+        return Found(entries, link.mac, self._rows.datapath_type, mac)
 
     def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
         """Return what the NIC and the other links have, as if the NIC had all of it."""
@@ -107,6 +108,10 @@ class UplinkHost:
                 moved = LinkEntry(nic, each.kind, each.text, each.message, each.place)
                 found.setdefault(moved.key, moved)
         return tuple(found.values())
+
+    def disputes(self, nic: str) -> tuple[str, ...]:
+        """Return what others keep on the NIC that is left there, in words."""
+        return uplink.unmovable(nic)
 
     @staticmethod
     def mtu(nic: str) -> int:

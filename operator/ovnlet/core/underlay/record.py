@@ -5,6 +5,7 @@ With it the node goes back from any point, also after a restart of the agent or 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import Any, Literal, Self, get_args
 
 from ovnlet.core.resources import LinkEntry, LinkUp, NetworkMapping, UplinkBridge, UplinkPort
@@ -23,13 +24,13 @@ class Found:
     """What belongs to a NIC or was lent to its bridge, as observed.
 
     ``entries`` are named by the NIC, wherever they are now. ``chassis_mac`` is that of the network
-    in OVN's list, empty where it has none.
+    in OVN's list.
     """
 
     entries: tuple[LinkEntry, ...]
     mac: str
     datapath_type: str
-    chassis_mac: str = ""
+    chassis_mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class Record:
         if not new:
             return self
         return replace(self, found=replace(self.found, entries=(*self.found.entries, *new)))
+
+
+def chassis_mac(nic_mac: str, network: str) -> str:
+    """Return a MAC for OVN's routers on this network: its own on each node, always the same."""
+    digest = sha256(f"{nic_mac} {network}".encode()).hexdigest()
+    return ":".join(["02", *(digest[at : at + 2] for at in range(0, 10, 2))])
 
 
 def on_bridge(intent: Intent, found: Found) -> Resources:

@@ -53,6 +53,22 @@ _OIF, _HOPS, _TABLE = 4, 9, 15
 _DROPPED_OF_ROUTES = frozenset({3, _OIF, 12, 16, 23})
 # Local and peer address, broadcast, anycast, metric; a neighbour's address and its MAC.
 _KEPT_OF_ADDRESSES, _KEPT_OF_NEIGHBOURS = frozenset({1, 2, 4, 5, 9}), frozenset({1, 2})
+NEXT_HOP_OBJECT = 30
+# rtm_protocol of daemons that would set their routes by the NIC again: router advertisements,
+# zebra, bird, DHCP, babel, openr, bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h).
+DAEMONS: Mapping[int, str] = {
+    9: "router advertisements",
+    11: "zebra",
+    12: "bird",
+    16: "DHCP",
+    42: "babel",
+    99: "openr",
+    186: "bgp",
+    187: "isis",
+    188: "ospf",
+    189: "rip",
+    192: "eigrp",
+}
 _INVERTED = 2
 _IIF, _OUT = 3, 17
 _NUD_PERMANENT, _PROXY = 0x80, 8
@@ -155,12 +171,15 @@ def _address(body: bytes) -> bytes | None:
 
 @checked
 def _route(body: bytes) -> bytes | None:
-    """Return the message of a route that can be moved; None for one that follows its link."""
+    """Return the message of a route that can be moved; None for one that stays with its link."""
     *head, kind, flags = ROUTE.unpack_from(body)
     family, length, _, _, table, _, _ = head
     found = attributes(body, ROUTE.size)
     link_local = family == socket.AF_INET6 and found.get(1, b"").startswith((b"\xfe\x80", b"\xff"))
     if kind in _OF_ADDRESSES or table == _LOCAL_TABLE or (link_local and length <= 64):
+        return None
+    links = {index for _, index, _ in hops(found.get(_HOPS, b""))}
+    if head[5] in DAEMONS or NEXT_HOP_OBJECT in found or len(links) > 1:
         return None
     kept = {number: each for number, each in found.items() if number not in _DROPPED_OF_ROUTES}
     if _HOPS in kept:

@@ -25,22 +25,6 @@ _SWITCHED = "openvswitch"
 _LOOPBACK = "lo"
 _USE, _REACHABLE, _STATIC = 1, 0x02, 0xC0
 _CREATE = 0x400
-_NEXT_HOP_OBJECT = 30
-# rtm_protocol of daemons that would set their routes by the NIC again: router advertisements,
-# zebra, bird, DHCP, babel, openr, bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h).
-_DAEMONS = {
-    9: "router advertisements",
-    11: "zebra",
-    12: "bird",
-    16: "DHCP",
-    42: "babel",
-    99: "openr",
-    186: "bgp",
-    187: "isis",
-    188: "ospf",
-    189: "rip",
-    192: "eigrp",
-}
 _GONE = frozenset(
     {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 )
@@ -72,6 +56,13 @@ def require_movable(name: str) -> Link:
         for reason in _unmovable(kernel, found):
             raise Unsafe(f"{name} {reason}")
     return found
+
+
+def unmovable(name: str) -> tuple[str, ...]:
+    """Return in words what the link has that cannot be moved. Raise Refused or OSError."""
+    with Socket() as kernel:
+        found = veths.named(kernel, name)
+        return tuple(_unmovable(kernel, found)) if found else ()
 
 
 def gateways(name: str) -> tuple[str, ...]:
@@ -145,9 +136,9 @@ def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
             )
     for body in link_entries.routes(kernel, found.index):
         text, every = link_entries.route_text(body), attributes(body, link_entries.ROUTE.size)
-        if (daemon := _DAEMONS.get(body[5])) is not None:
+        if (daemon := link_entries.DAEMONS.get(body[5])) is not None:
             yield f"has a route {text} of {daemon}, which would set it again on the interface"
-        if _NEXT_HOP_OBJECT in every:
+        if link_entries.NEXT_HOP_OBJECT in every:
             yield f"has a route {text} by a next hop object, which belongs to its interface"
         links = {index for _, index, _ in link_entries.hops(every.get(9, b""))}
         if links - {found.index}:

@@ -21,7 +21,7 @@ from ovnlet.core.underlay.record import Found, Record, on_bridge
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.moves import Journal, Moves
-from ovnlet.reconcile.outcome import Outcome, Target
+from ovnlet.reconcile.outcome import Notice, Outcome, Target
 from ovnlet.reconcile.scope import Host, Key
 from ovnlet.reconcile.scopes.provider_reports import ProviderReports
 from ovnlet.reconcile.status import Status
@@ -45,6 +45,10 @@ class ProviderHost(Host, Protocol):
         """Return what the links have, as if the NIC had all of it. Raise Refused or OSError."""
         ...
 
+    def disputes(self, nic: str) -> tuple[str, ...]:
+        """Return what others keep on the NIC that is left there, in words."""
+        ...
+
     async def checks(self, nic: str) -> tuple[str, ...]:
         """Return who answers by this link now."""
         ...
@@ -57,8 +61,8 @@ class ProviderHost(Host, Protocol):
 class Follower(Protocol):
     """The kernel's notifications. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, also: str) -> None:
-        """Hint this key when one of the two links changes, or an address or a route on it."""
+    def follow(self, key: Key, *links: str) -> None:
+        """Hint this key when one of the links changes, or an address or a route on it."""
         ...
 
     def forget(self, key: Key) -> None:
@@ -144,8 +148,10 @@ class ProviderScope:
         others = () if record.on_bridge else (intent.bridge,)
         grown = record.with_entries(self.host.entries(intent.nic, *others))
         self._moves.write(grown)
-        forced = grown.phase != "settled"
-        return Target(ProviderIdentity(own), grown.desired(), self._repair, edited=forced)
+        forced, desired = grown.phase != "settled", grown.desired()
+        found = self.host.disputes(intent.nic) if record.on_bridge else ()
+        notices = tuple(Notice("UplinkDisputed", f"{intent.nic} {each}") for each in found)
+        return Target(ProviderIdentity(own), desired, self._repair, edited=forced, notices=notices)
 
     def wanted(self, own: str, /) -> Network:
         """Return what is desired; before a move, what it would be. Raise Unsafe or NodeFault."""
@@ -160,7 +166,7 @@ class ProviderScope:
         if record is None or record.desired() != outcome.desired:
             return  # it has changed meanwhile, and another pass was asked for
         self.status.settled(own, outcome)
-        self._watch.follow(self._passes.key(own), record.intent.bridge, also=record.intent.nic)
+        self._watch.follow(self._passes.key(own), record.intent.bridge, record.intent.nic)
         if record.phase == "moving":
             await self._prove(record)
         elif record.phase == "returning":
@@ -231,13 +237,15 @@ class ProviderScope:
             self._forget(name)
             self._reports.removed(intent)
             return
-        # An API server that is silent on the NIC too is away by itself: the move is tried again.
         again = record.again or self._is_new(intent) or await self._api_is_away(record)
         self._moves.write(replace(record, phase="held", again=again))
         self._reports.went_back(intent, record.why, again=again)
         self._due.set()
 
     async def _api_is_away(self, record: Record) -> bool:
+        """Return whether the move failed for an API server that is silent on the NIC too."""
+        if not _is_api(record.why):
+            return False
         end = asyncio.get_running_loop().time() + _BACK
         apis = tuple(filter(_is_api, record.checks))
         while await self.host.silent(record.intent.nic, apis):
@@ -256,7 +264,7 @@ class ProviderScope:
             intent is None or (intent.nic, intent.bridge) != (had.nic, had.bridge)
         ):
             why = "the ProviderNetwork wants another NIC" if intent else "not wanted on this node"
-            self._moves.go_back(name, why, again=intent is not None)
+            self._moves.go_back(name, why, again=True)
         elif record.phase == "settled" and intent is not None and intent != had:
             self._moves.write(replace(record, intent=intent))
             self._ask(name)
