@@ -9,13 +9,12 @@ from typing import Any
 
 import structlog
 
-from ovnlet.agent.event_log import EventLog
 from ovnlet.agent.reporting import Kind
 from ovnlet.agent.supervisor import Part
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay import networks
-from ovnlet.core.underlay.networks import ProviderNetwork, Vlan
+from ovnlet.core.underlay.networks import ProviderIdentity, ProviderNetwork, Vlan
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
@@ -29,7 +28,7 @@ from ovnlet.kube.session import Access
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import ProviderReports
-from ovnlet.reconcile.status import Status
+from ovnlet.reconcile.status import Count, Record, Status
 
 log = structlog.get_logger("underlay")
 
@@ -37,18 +36,12 @@ log = structlog.get_logger("underlay")
 class Underlay:
     """Follows ProviderNetworks and Vlans, and keeps the scope of those that want this node."""
 
-    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
-        self,
-        settings: Settings,
-        access: Access,
-        loop: Loop,
-        watch: Watch,
-        recorder: Recorder,
-        event_log: EventLog,
+    def __init__(
+        self, settings: Settings, access: Access, loop: Loop, watch: Watch, recorder: Recorder
     ) -> None:
         self.is_on = settings.underlay == "manage"
         self._name, self._loop = settings.node_name, loop
-        self._recorder, self._event_log = recorder, event_log
+        self._recorder = recorder
         self._own_node: OwnNode | None = None
         self._unreadable = False
         self._networks = Store(PROVIDER_NETWORKS, networks.provider_network, self._changed)
@@ -62,9 +55,16 @@ class Underlay:
         self._journal = Journal(Path(settings.state_dir) / "uplinks")
         self._watch, self._settings = watch, settings
 
-    def make_scope(self, status: Status) -> ProviderScope:
-        """Make the scope, and return it."""
-        reports = ProviderReports(self._event, self._labels.want, self._host.mtu)
+    def make_scope(self, of_node: Record, count: Count) -> ProviderScope:
+        """Make the scope, and return it. ``of_node`` reports on the Node."""
+        status = Status("provider", of_node, count)
+
+        def event(network: str, kind: Kind, reason: str, message: str) -> None:
+            of_node(ProviderIdentity(network), kind, reason, message)
+            if (subject := self._networks.get(("", network))) is not None:
+                self._recorder.record(subject, kind, reason, message)
+
+        reports = ProviderReports(event, self._labels.want, self._host.mtu)
         self.scope = ProviderScope(
             self._host,
             self._journal,
@@ -80,14 +80,14 @@ class Underlay:
     def load(self) -> None:
         """Read the records of moves, and begin the way back of what was not proved.
 
-        It is done also where the setting is off: an uplink is never left between two states. While a
-        record cannot be read, nothing is done at all: what the NIC had is in no other place.
+        It is done also where the setting is off: an uplink is never left between two states. While
+        a record cannot be read, nothing is done at all: what the NIC had is in no other place.
         """
         try:
             self.scope.load()
         except NodeFault as error:
             self._unreadable = True
-            log.error("no provider network is looked at", error=str(error))
+            log.warning("no provider network is looked at", error=str(error))
 
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
@@ -137,11 +137,3 @@ class Underlay:
     def _hint(self) -> None:
         for own in self.scope.every_key():
             self._loop.queue.hint(self._loop.passes("provider").key(own))
-
-    def _event(self, network: str, kind: Kind, reason: str, message: str) -> None:
-        """Make an Event on the ProviderNetwork and on the Node, and an entry of the event log."""
-        self._event_log.record("node", f"provider-{network}", kind, reason, message)
-        subjects = (self._networks.get(("", network)), self._own_node)
-        for subject in subjects:
-            if subject is not None:
-                self._recorder.record(subject, kind, reason, message)

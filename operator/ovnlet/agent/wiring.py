@@ -138,8 +138,7 @@ class Agent:
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
-        shared = self.loop, self.watch, self.recorder, self.event_log
-        self.underlay = Underlay(settings, access, *shared)
+        self.underlay = Underlay(settings, access, self.loop, self.watch, self.recorder)
         more = (*self.cluster.relists, *self.underlay.relists)
         self.relists: list[Relist[Any]] = [self.pods, *more]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
@@ -187,7 +186,7 @@ class Agent:
         )
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
         scopes["gateway"] = self.gateway.scope
-        scopes["provider"] = self.underlay.make_scope(Status("provider", of_node, self.metrics))
+        scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
         for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
             if name in scopes:
                 self.loop.keep(name, scopes[name])
