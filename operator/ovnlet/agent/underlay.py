@@ -72,7 +72,7 @@ class Underlay:
             status,
             reports,
             watch=self._watch,
-            patience=self._settings.underlay_timeout,
+            timeout=self._settings.underlay_timeout,
             repair=self._settings.repair,
         )
         return self.scope

@@ -32,12 +32,12 @@ class Journal(Protocol):
 class Moves:
     """The record of each network. ``ask(network)`` asks for a pass that acts.
 
-    A move that is begun is settled within ``patience`` seconds, or goes back. The timer is of the
+    A move that is begun is settled within ``timeout`` seconds, or goes back. The timer is of the
     event loop, not of a pass: a pass that fails or waits does not stop it.
     """
 
-    def __init__(self, journal: Journal, ask: Callable[[str], None], patience: float) -> None:
-        self._journal, self._ask, self._patience = journal, ask, patience
+    def __init__(self, journal: Journal, ask: Callable[[str], None], timeout: float) -> None:
+        self._journal, self._ask, self._timeout = journal, ask, timeout
         self._records: dict[str, Record] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -76,7 +76,7 @@ class Moves:
         network = record.intent.network
         self.write(record)
         later = asyncio.get_running_loop().call_later
-        self._timers[network] = later(self._patience, self._expired, network)
+        self._timers[network] = later(self._timeout, self._expired, network)
         self._ask(network)
 
     def settle(self, network: str) -> None:
@@ -109,7 +109,7 @@ class Moves:
         record = self._records.get(network)
         if record is not None and record.phase == "moving":
             why = record.why or "the bridge was not made"
-            self.go_back(network, f"{why} within {self._patience:g} s", again=False)
+            self.go_back(network, f"{why} within {self._timeout:g} s", again=False)
 
     def _stop_timer(self, network: str) -> None:
         if (timer := self._timers.pop(network, None)) is not None:

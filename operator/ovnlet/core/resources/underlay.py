@@ -22,8 +22,8 @@ class UplinkBridge:
 
     name: str
     network: str
-    datapath_type: str
     mac: str
+    datapath_type: str = ""
     removed_last: ClassVar[bool] = True
 
     @property

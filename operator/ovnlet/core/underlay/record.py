@@ -73,7 +73,7 @@ def on_bridge(intent: Intent, found: Found) -> Resources:
     bridge = intent.bridge
     return frozenset(
         {
-            UplinkBridge(bridge, intent.network, found.datapath_type, found.mac),
+            UplinkBridge(bridge, intent.network, found.mac, found.datapath_type),
             LinkUp(bridge),
             LinkUp(intent.nic),
             UplinkPort(bridge, intent.nic, intent.trunks),

@@ -94,7 +94,7 @@ class UplinkRows:
         if row is None or not _is_of(network, row):
             return
         mac = row["other_config"].get("hwaddr", "")
-        yield UplinkBridge(bridge, row["external_ids"].get(MARK, ""), _datapath_type(row), mac)
+        yield UplinkBridge(bridge, row["external_ids"].get(MARK, ""), mac, _datapath_type(row))
         for port in self._ports(row):
             if port["name"] == nic:
                 yield UplinkPort(bridge, nic, tuple(sorted(port["trunks"])), port["tag"])

@@ -82,12 +82,12 @@ class ProviderScope:
         reports: ProviderReports,
         *,
         watch: Follower,
-        patience: float = 30.0,
+        timeout: float = 30.0,
         repair: Repair = "fix",
     ) -> None:
         self.host, self.status = host, status
         self._passes, self._reports, self._repair, self._watch = passes, reports, repair, watch
-        self._moves = Moves(journal, self._ask, patience)
+        self._moves = Moves(journal, self._ask, timeout)
         self._wanted: Wanted | None = None
         self._due = asyncio.Event()
         self.active = asyncio.Event()
@@ -255,7 +255,7 @@ class ProviderScope:
         return False
 
     def _follow(self, record: Record, intent: Intent | None) -> None:
-        """Act on a change of the object: go back, begin anew, or change the trunks."""
+        """Act on a change of the object: go back, begin again, or change the trunks."""
         had, name = record.intent, record.intent.network
         if record.phase == "held":
             if intent is None or self._is_new(had):

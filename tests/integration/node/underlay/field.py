@@ -15,6 +15,7 @@ from typing import Any
 
 from integration.node.ovs.vswitch import PrivateSwitch
 from integration.node.spaces import Space
+from kit.memory import NoWatch, Recorded
 from ovnlet.core.plan import Plan
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, ProviderNetwork, of_node
 from ovnlet.core.underlay.record import Record
@@ -24,7 +25,6 @@ from ovnlet.drivers.uplink_host import UplinkHost
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import Labels, ProviderReports
-from ovnlet.reconcile.status import Status
 
 BRIDGE = "br-net1"
 _NODE = """
@@ -179,7 +179,7 @@ class Agent:
     """The loop with the scope of provider networks; another one is the agent restarted."""
 
     def __init__(
-        self, field: Field, *, patience: float = 10.0, die_after: int | None = None
+        self, field: Field, *, timeout: float = 10.0, die_after: int | None = None
     ) -> None:
         self.field, self.loop, self.told = field, Loop(), Told([])
         self.rows = UplinkRows(str(field.switch.socket), "br-int", self.loop.add_all)
@@ -190,16 +190,15 @@ class Agent:
             lambda labels: setattr(self.told, "labels", labels),
             self.host.mtu,
         )
-        status = Status("provider", lambda *_: None, _Uncounted())
         self.journal = Journal(field.journal)
         self.scope = ProviderScope(
             self.host,
             self.journal,
             self.loop.passes("provider"),
-            status,
+            Recorded("provider"),
             reports,
-            watch=_Unwatched(),
-            patience=patience,
+            watch=NoWatch(),
+            timeout=timeout,
         )
         self.loop.keep("provider", self.scope)
         self._tasks: list[asyncio.Task[None]] = []
@@ -244,19 +243,3 @@ class Agent:
         async with asyncio.timeout(within):
             while (self.record.phase if self.record else None) != phase:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-
-
-class _Uncounted:
-    def outcome(self, _: object, /) -> None:
-        """Count nothing."""
-
-    def throttled(self, *_: object) -> None:
-        """Count nothing."""
-
-
-class _Unwatched:
-    def follow(self, *_: object, **__: object) -> None:
-        """Follow nothing: the tests ask for a pass."""
-
-    def forget(self, _: object) -> None:
-        """Follow nothing."""

@@ -118,8 +118,8 @@ async def in_bridge(field: Field) -> None:
 
 
 async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
-    before, patience = field.of_link("eth0"), 4.0
-    agent = Agent(field, patience=patience)
+    before, timeout = field.of_link("eth0"), 4.0
+    agent = Agent(field, timeout=timeout)
     await agent.start()
     agent.put(defaultInterface="eth0")
     await agent.phase("moving")
@@ -128,7 +128,7 @@ async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
     field.vlan_changes()
     await agent.phase("held")
     took = asyncio.get_running_loop().time() - began
-    assert patience - 1 < took < patience + 5
+    assert timeout - 1 < took < timeout + 5
     assert field.of_link("eth0") == before
     assert not field.has_bridge
     ((reason, text),) = agent.told.events
@@ -144,7 +144,7 @@ async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
 
 async def test_an_api_server_that_vanishes_sends_it_back_until_it_answers(field: Field) -> None:
     before = field.of_link("eth0")
-    agent = Agent(field, patience=3.0)
+    agent = Agent(field, timeout=3.0)
     await agent.start()
     agent.put(defaultInterface="eth0")
     await agent.phase("moving")
