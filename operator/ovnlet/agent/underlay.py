@@ -39,7 +39,7 @@ class Underlay:
     def __init__(
         self, settings: Settings, access: Access, loop: Loop, watch: Watch, recorder: Recorder
     ) -> None:
-        self.is_on = settings.underlay == "manage"
+        self._is_on = settings.underlay != "off"
         self._name, self._loop = settings.node_name, loop
         self._recorder = recorder
         self._own_node: OwnNode | None = None
@@ -47,7 +47,7 @@ class Underlay:
         self._networks = Store(PROVIDER_NETWORKS, networks.provider_network, self._changed)
         self._vlans = Store(VLANS, networks.vlan, self._changed)
         self.relists: list[Relist[Any]] = (
-            [Relist(access, self._networks), Relist(access, self._vlans)] if self.is_on else []
+            [Relist(access, self._networks), Relist(access, self._vlans)] if self._is_on else []
         )
         self._labels = ProviderLabels(access, settings.node_name)
         self._rows = UplinkRows(settings.ovsdb, settings.bridge, self._hint)
@@ -92,11 +92,12 @@ class Underlay:
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
         rows = Part("rows of uplinks", self._once_active(self._rows.run))
-        if not self.is_on:
+        if not self._is_on:
             return [rows]
+        begins = [Part("uplinks", self.scope.run)] if self._settings.underlay == "manage" else []
         return [
             rows,
-            Part("uplinks", self.scope.run),
+            *begins,
             Part("labels of provider networks", self._labels.run),
             Part("provider networks", self._all_known),
         ]
@@ -104,7 +105,7 @@ class Underlay:
     def seen(self, node: OwnNode) -> None:
         """Take the own Node: its labels select it, and show what was done."""
         self._own_node = node
-        if self.is_on:
+        if self._is_on:
             self._labels.seen(node)
             self._report()
 

@@ -124,10 +124,10 @@ class Settings(BaseModel):
     sysctl_dir: _Path = Field(
         "/proc/sys/net", description="path at which the node's /proc/sys/net is mounted"
     )
-    underlay: Literal["off", "manage"] = Field(
+    underlay: Literal["off", "plan", "manage"] = Field(
         "off",
         description="join the interfaces that ProviderNetworks name to bridges, with the node's "
-        "addresses, or leave them alone",
+        "addresses; only show in `ovnlet plan --node` what would be moved; or leave them alone",
     )
     underlay_timeout: Annotated[float, Field(ge=5, le=300)] = Field(
         30,
