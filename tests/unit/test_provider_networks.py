@@ -8,7 +8,7 @@ import pytest
 
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Verb, diff
-from ovnlet.core.resources import LinkEntry, LinkUp, UplinkBridge, UplinkPort
+from ovnlet.core.resources import LinkEntry, LinkUp, Network, UplinkBridge, UplinkPort
 from ovnlet.core.underlay import networks
 from ovnlet.core.underlay.networks import Intent, ProviderNetwork, Vlan, Wanted, of_node
 from ovnlet.core.underlay.record import Found, Record, chassis_mac, from_json, to_json
@@ -114,7 +114,8 @@ def test_objects_are_read_with_the_deprecated_names_too() -> None:
 
 
 def test_nothing_is_removed_before_its_copy_and_the_nic_are_in_place() -> None:
-    steps = diff(RECORD.desired(), frozenset({*ENTRIES, LinkUp("eth0")}))
+    before: Network = frozenset({*ENTRIES, LinkUp("eth0")})
+    steps = diff(RECORD.desired(), before)
     verbs = [step.verb for step in steps]
     assert verbs == sorted(verbs, key=[Verb.ENSURE, Verb.REMOVE].index)
     kinds = [type(step.resource) for step in steps if step.verb is Verb.ENSURE]

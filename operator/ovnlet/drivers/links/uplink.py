@@ -19,7 +19,8 @@ from ovnlet.drivers.linux.transport import (
     attributes,
 )
 
-_MASTER = 10
+_MASTER, _LINK_INFO = 10, 18
+_KIND, _INFO_DATA, _MODE, _BALANCE_ALB = 1, 2, 1, 6
 _HEADER = 16
 _SWITCHED = "openvswitch"
 _LOOPBACK = "lo"
@@ -53,6 +54,8 @@ def require_movable(name: str) -> Link:
             raise Unsafe(f"{name} is not an interface to a network outside of this node")
         if (master := _master(kernel, name)) is not None and master.kind != _SWITCHED:
             raise Unsafe(f"{name} belongs to {master.name} ({master.kind or 'a device'})")
+        if _bond_mode(kernel, name) == _BALANCE_ALB:
+            raise Unsafe(f"{name} is a bond of mode balance-alb, whose MACs no bridge can learn")
         for reason in _unmovable(kernel, found):
             raise Unsafe(f"{name} {reason}")
     return found
@@ -120,6 +123,16 @@ def _master(kernel: Socket, name: str) -> Link | None:
     found = attributes(answer.replies[0], _HEADER) if answer.replies else {}
     index = integer(found[_MASTER]) if _MASTER in found else 0
     return veths.named(kernel, index) if index else None
+
+
+def _bond_mode(kernel: Socket, name: str) -> int | None:
+    """Return the mode of a bond (IFLA_BOND_MODE), None for a link that is none."""
+    (answer,) = kernel.ask(get_link(name))
+    found = attributes(answer.replies[0], _HEADER) if answer.replies else {}
+    info = attributes(found.get(_LINK_INFO, b""))
+    if info.get(_KIND, b"").rstrip(b"\0") != b"bond":
+        return None
+    return attributes(info.get(_INFO_DATA, b"")).get(_MODE, b"\xff")[0]
 
 
 def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
