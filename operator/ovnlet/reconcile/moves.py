@@ -51,6 +51,8 @@ class Moves:
             if record.phase == "moving":
                 why = "the agent ended before the move was proved"
                 self.go_back(record.intent.network, why, again=True)
+            elif record.phase == "returning":
+                self._ask(record.intent.network)
 
     def __iter__(self) -> Iterator[Record]:
         """Iterate over a copy: records change meanwhile."""

@@ -13,6 +13,7 @@ from ovnlet.drivers.ovsdb.encoding import (
     named_reference,
     reference,
     where_name,
+    where_uuid,
 )
 from ovnlet.drivers.ovsdb.replica import Op, Row
 
@@ -30,7 +31,7 @@ def ops(step: Step, rows: Rows) -> list[Op]:
             uuid = _find(rows, "Bridge", bridge.name)
             if ensures:
                 return _update_bridge(bridge, rows["Bridge"][uuid]) if uuid else _insert(bridge)
-            return [_mutate_root("bridges", "delete", reference(uuid))] if uuid else []
+            return _remove_bridge(uuid, rows["Bridge"][uuid]) if uuid else []
         case UplinkPort() as port:
             uuid = _find(rows, "Port", port.nic)
             if ensures:
@@ -65,6 +66,14 @@ def _insert(bridge: UplinkBridge) -> list[Op]:
         _inserted("Bridge", "uplinkbridge", row),
         _mutate_root("bridges", "insert", named_reference("uplinkbridge")),
     ]
+
+
+def _remove_bridge(uuid: str, row: Row) -> list[Op]:
+    """Return the operations that remove a bridge, unless somebody has added a port meanwhile."""
+    ports = {"ports": ["set", [reference(port) for port in sorted(row["ports"])]]}
+    unchanged = {"op": "wait", "table": "Bridge", "where": where_uuid(uuid), "columns": ["ports"]}
+    unchanged |= {"until": "==", "rows": [ports], "timeout": 0}
+    return [unchanged, _mutate_root("bridges", "delete", reference(uuid))]
 
 
 def _update_bridge(bridge: UplinkBridge, row: Row) -> list[Op]:

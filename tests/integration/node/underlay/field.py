@@ -84,14 +84,10 @@ class Field:
         with self.router.inside():
             self._api = socket.create_server(("192.0.2.1", 6443), backlog=4096)
 
-    def vlan_changes(self) -> None:
-        """Put the router into another VLAN than the node, as a switch with a wrong port does."""
-        add = "link add link up0 name up0.7 type vlan id 7"
-        self.router.ip(*add.split())
-        self.router.ip("link", "set", "up0.7", "up")
+    def change_vlan(self) -> None:
+        """Put the node into a VLAN without its router, as a switch with a wrong port does."""
         for address in ("192.0.2.1/24", "2001:db8::1/64"):
             self.router.ip("address", "del", address, "dev", "up0")
-            self.router.ip("address", "add", address, "dev", "up0.7")
 
     def stop_api(self) -> None:
         if self._api is not None:
@@ -236,7 +232,12 @@ class Agent:
 
     async def run(self) -> None:
         """Run a pass, as a hint does."""
+        await self.synced()
         await self.loop.passes("provider").run("net1")
+
+    async def synced(self) -> None:
+        """Wait until the agent has seen every commit so far: a session keeps their order."""
+        await self.rows._database.transact([{"op": "comment", "comment": "synced"}])
 
     async def phase(self, phase: str | None, within: float = 30.0) -> None:
         """Wait until the record on disk has this phase; None until there is none."""

@@ -125,7 +125,7 @@ async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
     await agent.phase("moving")
     began = asyncio.get_running_loop().time()
     await in_bridge(field)
-    field.vlan_changes()
+    field.change_vlan()
     await agent.phase("held")
     took = asyncio.get_running_loop().time() - began
     assert timeout - 1 < took < timeout + 5
