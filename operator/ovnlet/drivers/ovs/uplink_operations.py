@@ -71,8 +71,8 @@ def _insert(bridge: UplinkBridge) -> list[Op]:
 def _remove_bridge(uuid: str, row: Row) -> list[Op]:
     """Return the operations that remove a bridge, unless somebody has added a port meanwhile."""
     ports = {"ports": ["set", [reference(port) for port in sorted(row["ports"])]]}
-    unchanged = {"op": "wait", "table": "Bridge", "where": where_uuid(uuid), "columns": ["ports"]}
-    unchanged |= {"until": "==", "rows": [ports], "timeout": 0}
+    unchanged: Op = {"op": "wait", "table": "Bridge", "where": where_uuid(uuid), "timeout": 0}
+    unchanged |= {"columns": ["ports"], "until": "==", "rows": [ports]}
     return [unchanged, _mutate_root("bridges", "delete", reference(uuid))]
 
 
