@@ -95,8 +95,9 @@ class Nic:
         return tuple(each for each in (GATEWAY, API) if (nic, each) not in self.silent_by)
 
     async def silent(self, link: str, checks: Sequence[str]) -> str:
-        await asyncio.sleep(0.001)
-        return next((each for each in checks if (link, each) in self.silent_by), "")
+        found = next((each for each in checks if (link, each) in self.silent_by), "")
+        await asyncio.sleep(0.9 if found else 0.001)  # an answer that does not come is waited for
+        return found
 
     @property
     def has_address(self) -> str:

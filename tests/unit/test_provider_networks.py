@@ -18,7 +18,9 @@ ENTRIES = (
     LinkEntry("eth0", "address", "192.0.2.10/24", b"\x02\x18", 0),
     LinkEntry("eth0", "route", "default via 192.0.2.1", b"\x02\x00", 1500),
 )
-FOUND = Found(ENTRIES, "02:00:00:00:00:01", "netdev", "02:11:22:33:44:55")
+FOUND = Found(
+    ENTRIES, "02:00:00:00:00:01", "netdev", "02:11:22:33:44:55", (("ipv4/rp_filter", "2"),)
+)
 RECORD = Record(Intent("net1", "eth0", "br-net1", (0, 10), "u/3"), FOUND, "settled", ("gateway a",))
 
 
@@ -124,6 +126,14 @@ def test_nothing_is_removed_before_its_copy_and_the_nic_are_in_place() -> None:
         "- LinkEntry eth0 route default via 192.0.2.1",
         "- LinkEntry eth0 address 192.0.2.10/24",
     ]
+
+
+def test_an_entry_with_other_attributes_is_not_recorded_twice() -> None:
+    """An address that somebody sets on the NIC again often lacks the broadcast address."""
+    again = LinkEntry("eth0", "address", "192.0.2.10/24", b"other")
+    assert RECORD.with_entries([again]) is RECORD
+    new = LinkEntry("eth0", "address", "192.0.2.11/24", b"other")
+    assert RECORD.with_entries([again, new]).found.entries == (*ENTRIES, new)
 
 
 def test_the_mac_for_ovn_is_the_same_each_time_and_its_own_on_each_node() -> None:

@@ -51,7 +51,7 @@ class Underlay:
         )
         self._labels = ProviderLabels(access, settings.node_name)
         self._rows = UplinkRows(settings.ovsdb, settings.bridge, self._hint)
-        self._host = UplinkHost(self._rows, access.server)
+        self._host = UplinkHost(self._rows, access.server, settings.sysctl_dir)
         self._journal = Journal(Path(settings.state_dir) / "uplinks")
         self._watch, self._settings = watch, settings
 

@@ -29,10 +29,13 @@ _OF_OVSDB = UplinkBridge | UplinkPort | NetworkMapping
 
 
 class UplinkHost:
-    """Implements ``reconcile.scopes.provider.ProviderHost``. ``server`` is the API server's URL."""
+    """Implements ``reconcile.scopes.provider.ProviderHost``. ``server`` is the API server's URL.
 
-    def __init__(self, rows: UplinkRows, server: str) -> None:
-        self._rows = rows
+    ``sysctls`` is the path of the node's /proc/sys/net.
+    """
+
+    def __init__(self, rows: UplinkRows, server: str, sysctls: str = "/proc/sys/net") -> None:
+        self._rows, self._sysctls = rows, sysctls
         where = urlsplit(server)
         self._api = f"{where.hostname} {where.port or 443}"
 
@@ -43,8 +46,8 @@ class UplinkHost:
     async def observe(self, identity: ProviderIdentity, desired: Network) -> Network:
         """Return the bridge, the NIC in it, and what the node has on both.
 
-        On the link where the addresses are to be, only what is desired is ours: an administrator
-        may add to it. On the other one all is, for it has to move.
+        On the link where the addresses are to be, only what is desired is ours, with whatever
+        attributes: an administrator may add to it. On the other one all is, for it has to move.
         """
         bridge = f"br-{identity.network}"
         ups = [each.link for each in desired if isinstance(each, LinkUp)]
@@ -55,9 +58,14 @@ class UplinkHost:
             found: set[Resource] = set(self._rows.observe(identity.network, bridge, nic))
             if not to_bridge and self._rows.foreign_ports(bridge, nic):
                 found = {each for each in found if not isinstance(each, UplinkBridge)}
-            found |= {each for each in uplink.entries(target) if each in desired}
+            wanted = {each.same for each in desired if isinstance(each, LinkEntry)}
+            found |= {each for each in uplink.entries(target) if each.same in wanted}
             found |= set(uplink.entries(other))
-            found |= {LinkUp(each, link.up) for each in ups if (link := uplink.link(each))}
+            for each in desired:
+                if isinstance(each, LinkUp) and (link := uplink.link(each.link)):
+                    names = [name for name, _ in each.settings]
+                    settings = uplink.settings(self._sysctls, each.link, names)
+                    found.add(LinkUp(each.link, link.up, settings))
         return frozenset(found)
 
     async def apply(self, identity: ProviderIdentity, plan: Plan) -> None:
@@ -68,7 +76,7 @@ class UplinkHost:
             else:
                 with os_errors_as_node_faults(identity):
                     for step in steps:
-                        uplink.carry_out(step)
+                        uplink.carry_out(step, self._sysctls)
 
     async def _apply_rows(self, steps: Sequence[Step]) -> None:
         """Write rows step by step: the NIC joins a bridge that has its link, or leaves it first."""
@@ -98,7 +106,8 @@ class UplinkHost:
             entries = self.entries(nic, bridge)
             listed = self._rows.chassis_mac(network)
             mac = listed or chassis_mac(link.mac, network)
-        return Found(entries, link.mac, self._rows.datapath_type, mac)
+            settings = uplink.settings(self._sysctls, nic)
+        return Found(entries, link.mac, self._rows.datapath_type, mac, settings)
 
     def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
         """Return what the NIC and the other links have, as if the NIC had all of it."""
@@ -106,7 +115,7 @@ class UplinkHost:
         for name in (nic, *others):
             for each in uplink.entries(name):
                 moved = LinkEntry(nic, each.kind, each.text, each.message, each.place)
-                found.setdefault(moved.key, moved)
+                found.setdefault(moved.same, moved)
         return tuple(found.values())
 
     def disputes(self, nic: str) -> tuple[str, ...]:

@@ -39,10 +39,14 @@ class UplinkBridge:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link of the node that must be up. It is never set down."""
+    """A link of the node that must be up, with settings of /proc/sys/net. It is never set down.
+
+    ``settings`` are pairs such as (`ipv4/rp_filter`, `0`).
+    """
 
     link: str
     up: bool = True
+    settings: tuple[tuple[str, str], ...] = ()
     removed_last: ClassVar[bool] = True
 
     @property
@@ -72,6 +76,11 @@ class LinkEntry:
     message: bytes
     place: int = field(default=0, compare=False)
     removed_last: ClassVar[bool] = True
+
+    @property
+    def same(self) -> Key:
+        """What two entries share of which a link can have only one."""
+        return (self.kind, self.text)
 
     @property
     def key(self) -> Key:

@@ -24,13 +24,14 @@ class Found:
     """What belongs to a NIC or was lent to its bridge, as observed.
 
     ``entries`` are named by the NIC, wherever they are now. ``chassis_mac`` is that of the network
-    in OVN's list.
+    in OVN's list, ``settings`` those of the NIC, which its bridge gets.
     """
 
     entries: tuple[LinkEntry, ...]
     mac: str
     datapath_type: str
     chassis_mac: str
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ class Record:
         return on_bridge(self.intent, self.found) if self.on_bridge else on_nic(self)
 
     def with_entries(self, entries: Iterable[LinkEntry]) -> Self:
-        """Return the record with these entries too; the record itself if it has them all."""
-        known = {each.key for each in self.found.entries}
-        new = tuple(each for each in entries if each.key not in known)
+        """Return the record with these entries too; the record itself if it has them all.
+
+        One that differs from a known one only in its attributes is the same: the record's stays.
+        """
+        known = {each.same for each in self.found.entries}
+        new = tuple(each for each in entries if each.same not in known)
         if not new:
             return self
         return replace(self, found=replace(self.found, entries=(*self.found.entries, *new)))
@@ -74,7 +78,7 @@ def on_bridge(intent: Intent, found: Found) -> Resources:
     return frozenset(
         {
             UplinkBridge(bridge, intent.network, found.mac, found.datapath_type),
-            LinkUp(bridge),
+            LinkUp(bridge, settings=found.settings),
             LinkUp(intent.nic),
             UplinkPort(bridge, intent.nic, intent.trunks),
             NetworkMapping(MAPPINGS, intent.network, bridge),
@@ -107,6 +111,7 @@ def from_json(body: Mapping[str, Any]) -> Record:
     intent = dict(body["intent"])
     found = dict(body["found"])
     entries = (each | {"message": bytes.fromhex(each["message"])} for each in found["entries"])
+    found["settings"] = tuple((str(name), str(value)) for name, value in found["settings"])
     found["entries"] = tuple(LinkEntry(**each) for each in entries)
     return Record(
         Intent(**(intent | {"trunks": tuple(map(int, intent["trunks"]))})),

@@ -10,6 +10,7 @@ from ovnlet.core.errors import NodeFault, Unsafe
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import LinkEntry, LinkUp
 from ovnlet.drivers.links import link_entries, veths
+from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
 from ovnlet.drivers.linux.transport import (
     ACK,
@@ -26,6 +27,12 @@ _SWITCHED = "openvswitch"
 _LOOPBACK = "lo"
 _USE, _REACHABLE, _STATIC = 1, 0x02, 0xC0
 _CREATE = 0x400
+# Settings of the NIC that decide what the node accepts, answers and forwards.
+_SHARED = (
+    *(f"ipv4/{each}" for each in ("rp_filter", "forwarding", "arp_ignore", "arp_announce")),
+    *(f"ipv4/{each}" for each in ("accept_local", "src_valid_mark", "send_redirects")),
+    *(f"ipv6/{each}" for each in ("disable_ipv6", "forwarding", "accept_ra", "autoconf")),
+)
 _GONE = frozenset(
     {errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 )
@@ -59,6 +66,14 @@ def require_movable(name: str) -> Link:
         for reason in _unmovable(kernel, found):
             raise Unsafe(f"{name} {reason}")
     return found
+
+
+def settings(
+    directory: str, name: str, names: Iterable[str] = _SHARED
+) -> tuple[tuple[str, str], ...]:
+    """Return settings of a link by name; by default all that a bridge should have as its NIC."""
+    found = ((each, sysctl.read(directory, _path(each, name))) for each in names)
+    return tuple((each, value) for each, value in found if value is not None)
 
 
 def unmovable(name: str) -> tuple[str, ...]:
@@ -97,9 +112,15 @@ async def answers(name: str, address: str, within: float) -> bool:
     return False
 
 
-def carry_out(step: Step) -> None:
-    """Carry out a step on a link or one of its entries. Raise NodeFault if the kernel refuses."""
+def carry_out(step: Step, sysctls: str) -> None:
+    """Carry out a step on a link or one of its entries. Raise NodeFault if the kernel refuses.
+
+    ``sysctls`` is the path of the node's /proc/sys/net.
+    """
     ensures = step.verb is Verb.ENSURE
+    if ensures and isinstance(step.resource, LinkUp):
+        for each, value in step.resource.settings:
+            sysctl.write(sysctls, _path(each, step.resource.link), value)
     with Socket() as kernel:
         match step.resource:
             case LinkUp(name):
@@ -115,6 +136,11 @@ def carry_out(step: Step) -> None:
     harmless = {errno.EEXIST} if ensures else _GONE
     if answer and answer.error and answer.error.errno not in harmless:
         raise NodeFault(f"{step}: {answer.error}") from answer.error
+
+
+def _path(setting: str, link: str) -> str:
+    family, _, name = setting.partition("/")
+    return f"{family}/conf/{link}/{name}"
 
 
 def _master(kernel: Socket, name: str) -> Link | None:

@@ -223,10 +223,13 @@ class ProviderScope:
         while silent and (now := self._moves.get(record.intent.network)) is not None:
             if now.phase != "moving":
                 raise NodeFault(f"{now.intent.nic} goes back: {now.why}")
-            if silent := await self.host.silent(now.intent.bridge, now.checks):
+            silent = await self.host.silent(now.intent.bridge, now.checks)
+            if self._moves.get(now.intent.network) != now:  # the timer may have ended it
+                silent = silent or "it must be asked again"
+            elif silent:
                 self._moves.write(replace(now, why=f"{silent} does not answer"))
                 await asyncio.sleep(_PAUSE)
-            elif self._moves.get(now.intent.network) == now:
+            else:
                 self._moves.settle(now.intent.network)
                 self._reports.moved(now.intent)
 

@@ -21,6 +21,10 @@ DRIFT = {
     ],
     "routes flushed": ["ip route flush dev br-net1", "ip -6 route flush dev br-net1"],
     "route of another table deleted": ["ip route flush table 100"],
+    "address with other attributes": [
+        "ip address del 192.0.2.11/24 dev br-net1",
+        "ip address add 192.0.2.11/24 brd + dev br-net1",
+    ],
     "addresses flushed": ["ip address flush dev br-net1 scope global"],
     "rule deleted": ["ip rule del priority 50"],
     "bridge down": ["ip link set br-net1 down"],

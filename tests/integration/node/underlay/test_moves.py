@@ -9,11 +9,13 @@ from integration.node.underlay.field import BRIDGE, Agent, Field
 async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agent: Agent) -> None:
     before = field.of_link("eth0")
     assert all(before.values()), before
+    field.node.set("ipv4/conf/eth0/rp_filter", "2")
     agent.put(defaultInterface="eth0", vlans=(10, 20))
     await agent.phase("settled")
     assert field.of_link(BRIDGE) == before
     assert not any(field.of_link("eth0").values())
     assert field.in_bridge
+    assert field.node.setting(f"ipv4/conf/{BRIDGE}/rp_filter") == "2"
     assert field.switch.vsctl("get", "Port", "eth0", "trunks") == "[0, 10, 20]"
     assert field.ids("ovn-bridge-mappings") == f"net1:{BRIDGE}"
     assert field.ids("ovn-chassis-mac-mappings").startswith("net1:02:")
