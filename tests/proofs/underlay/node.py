@@ -95,7 +95,7 @@ class Uplinked:
         """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
         script = (
             f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
-            f"ip route show table all dev {link} type unicast\n"
+            f"ip -4 route show table all dev {link} type unicast\n"
             f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
             f"ip rule show | grep ' iif {link} ' || :\n"
         )
