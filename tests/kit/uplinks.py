@@ -90,9 +90,9 @@ class Nic:
     def disputes(self, _: str) -> tuple[str, ...]:
         return ()
 
-    async def checks(self, nic: str) -> tuple[str, ...]:
+    async def checks(self, intent: Intent) -> tuple[str, ...]:
         self.hangs = self.hangs_soon
-        return tuple(each for each in (GATEWAY, API) if (nic, each) not in self.silent_by)
+        return tuple(each for each in (GATEWAY, API) if (intent.nic, each) not in self.silent_by)
 
     async def silent(self, link: str, checks: Sequence[str]) -> str:
         found = next((each for each in checks if (link, each) in self.silent_by), "")

@@ -128,10 +128,12 @@ class UplinkHost:
         link = uplink.link(nic)
         return link.mtu if link else 0
 
-    async def checks(self, nic: str) -> tuple[str, ...]:
-        """Return who answers by this link now: its gateways, and the API server."""
-        every = [*(f"gateway {each}" for each in uplink.gateways(nic)), f"API server {self._api}"]
-        return tuple([each for each in every if await self._answers(nic, each)])
+    async def checks(self, intent: Intent) -> tuple[str, ...]:
+        """Return who answers now: gateways by the NIC or its bridge, and the API server."""
+        links = (intent.nic, intent.bridge)
+        every = [(link, f"gateway {each}") for link in links for each in uplink.gateways(link)]
+        every.append((intent.nic, f"API server {self._api}"))
+        return tuple([check for link, check in every if await self._answers(link, check)])
 
     async def silent(self, link: str, checks: Sequence[str]) -> str:
         """Return the first of the checks that does not answer by the link; empty if all do."""

@@ -49,8 +49,8 @@ class ProviderHost(Host, Protocol):
         """Return what others keep on the NIC that is left there, in words."""
         ...
 
-    async def checks(self, nic: str) -> tuple[str, ...]:
-        """Return who answers by this link now."""
+    async def checks(self, intent: Intent) -> tuple[str, ...]:
+        """Return who answers now, by the NIC or by its bridge."""
         ...
 
     async def silent(self, link: str, checks: Sequence[str]) -> str:
@@ -204,7 +204,7 @@ class ProviderScope:
         try:
             await self.host.ready()
             self.host.capture(intent)
-            checks = await self.host.checks(intent.nic)
+            checks = await self.host.checks(intent)
             if not any(map(_is_api, checks)):
                 self._reports.refused(intent.network, _NO_API)
             elif self._intents.get(intent.network) == intent:

@@ -159,3 +159,31 @@ async def test_an_api_server_that_vanishes_sends_it_back_until_it_answers(field:
     await agent.phase("settled")
     assert field.of_link(BRIDGE) == before
     await agent.stop()
+
+
+async def test_a_bridge_of_kube_ovn_cni_is_taken_over_as_it_is(field: Field) -> None:
+    """Its addresses are on the bridge already, and no record says that they were the NIC's."""
+    before = field.of_link("eth0")
+    first = Agent(field)
+    await first.start()
+    first.put(defaultInterface="eth0")
+    await first.phase("settled")
+    await first.stop()
+    for path in field.journal.iterdir():
+        path.unlink()
+    field.switch.vsctl("remove", "Bridge", BRIDGE, "external_ids", "ovnlet-provider-network")
+    mac = field.ids("ovn-chassis-mac-mappings")
+    agent = Agent(field)
+    await agent.start()
+    agent.put(defaultInterface="eth0")
+    await agent.phase("settled")
+    assert field.of_link(BRIDGE) == before
+    assert field.ids("ovn-chassis-mac-mappings") == mac
+    assert agent.record is not None
+    assert "gateway 192.0.2.1" in agent.record.checks
+    assert agent.host.done <= 2, "more was done than to mark the bridge"
+    agent.put()
+    await agent.phase(None)
+    assert field.of_link("eth0") == before
+    assert not field.has_bridge
+    await agent.stop()
