@@ -204,6 +204,19 @@ async def test_an_unsafe_nic_is_reported_once_and_left_alone(agent: Agent, nic: 
     assert nic.steps == 0
 
 
+async def test_two_networks_are_moved_one_after_the_other(agent: Agent, nic: Nic) -> None:
+    second = replace(INTENT, network="net2", nic="eth1", bridge="br-net2")
+    nic.silent_by = {("br-net1", GATEWAY)}
+    agent.put(INTENT, second)
+    await asyncio.sleep(25)
+    assert set(agent.disk.records) == {"net1"}
+    nic.silent_by.clear()
+    await agent.until("settled")
+    await asyncio.sleep(1)
+    assert {each.phase for each in agent.disk.records.values()} == {"settled"}
+    assert set(agent.disk.records) == {"net1", "net2"}
+
+
 async def test_new_vlans_are_set_in_place(agent: Agent, nic: Nic) -> None:
     agent.put(INTENT)
     await agent.until("settled")

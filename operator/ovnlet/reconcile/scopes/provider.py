@@ -197,9 +197,14 @@ class ProviderScope:
             self._due.clear()
 
     async def _begin(self, intent: Intent) -> None:
-        """Begin a move: ask who answers, capture, record. Do nothing while it must wait."""
+        """Begin a move: ask who answers, capture, record. Do nothing while it must wait.
+
+        It waits while another one is under way: what does not answer then would not say why.
+        """
         record = self._moves.get(intent.network)
         if record is not None and not (record.phase == "held" and record.again):
+            return
+        if any(each.phase in ("moving", "returning") for each in self._moves):
             return
         try:
             await self.host.ready()
@@ -232,6 +237,7 @@ class ProviderScope:
             else:
                 self._moves.settle(now.intent.network)
                 self._reports.moved(now.intent)
+                self._due.set()
 
     async def _returned(self, record: Record) -> None:
         """Hold the network where its move failed; forget it where it is not wanted any more."""
