@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integration.node.ovs.vswitch import PrivateSwitch
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Space
 from kit.memory import NoWatch, Recorded
 from ovnlet.core.plan import Plan
@@ -194,7 +194,7 @@ class Agent:
             Recorded("provider"),
             reports,
             watch=NoWatch(),
-            timeout=timeout,
+            timeout=timeout * TIMEOUT_FACTOR,
         )
         self.loop.keep("provider", self.scope)
         self._tasks: list[asyncio.Task[None]] = []
@@ -241,6 +241,6 @@ class Agent:
 
     async def phase(self, phase: str | None, within: float = 30.0) -> None:
         """Wait until the record on disk has this phase; None until there is none."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within * TIMEOUT_FACTOR):
             while (self.record.phase if self.record else None) != phase:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR
 from integration.node.underlay.field import BRIDGE, Agent, Field
 
 DRIFT = {
@@ -151,7 +152,7 @@ async def test_what_is_not_safe_is_refused_and_nothing_is_touched(
     before, rows = field.of_link("eth0"), bridges(field)
     await agent.synced()
     agent.put(defaultInterface=nic)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
         while not agent.told.events:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     ((what, text),) = agent.told.events

@@ -3,7 +3,11 @@
 import asyncio
 from itertools import count
 
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR
 from integration.node.underlay.field import BRIDGE, Agent, Field
+
+# Every step; on an emulated processor, some.
+STRIDE = 1 if TIMEOUT_FACTOR == 1 else 8
 
 
 async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agent: Agent) -> None:
@@ -62,7 +66,7 @@ async def restarted(field: Field) -> None:
 
 async def test_killed_after_any_step_of_a_move_the_node_has_its_nic_again(field: Field) -> None:
     before = field.of_link("eth0")
-    for steps in count():
+    for steps in count(0, STRIDE):
         agent = Agent(field, die_after=steps)
         await agent.start()
         agent.put(defaultInterface="eth0")
@@ -79,7 +83,7 @@ async def test_killed_after_any_step_of_a_move_the_node_has_its_nic_again(field:
 
 async def test_killed_after_any_step_of_the_way_back_it_goes_on(field: Field) -> None:
     before = field.of_link("eth0")
-    for steps in count():
+    for steps in count(0, STRIDE):
         agent = Agent(field)
         await agent.start()
         agent.put(defaultInterface="eth0")
@@ -114,7 +118,7 @@ async def test_a_restart_leaves_a_settled_move_as_it_is(field: Field, agent: Age
 
 
 async def in_bridge(field: Field) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
         while not field.in_bridge:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -130,12 +134,12 @@ async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
     field.change_vlan()
     await agent.phase("held")
     took = asyncio.get_running_loop().time() - began
-    assert timeout - 1 < took < timeout + 5
+    assert timeout - 1 < took < (timeout + 5) * TIMEOUT_FACTOR
     assert field.of_link("eth0") == before
     assert not field.has_bridge
     ((reason, text),) = agent.told.events
     assert reason == "UplinkWentBack"
-    assert "gateway 192.0.2.1 does not answer within 4 s" in text
+    assert "gateway 192.0.2.1 does not answer within" in text
     assert text.endswith("tried again when the ProviderNetwork changes")
     done = agent.host.done
     agent.put(defaultInterface="eth0")
