@@ -11,7 +11,9 @@ DRIFT = {
     "uplink deleted": ["vsctl del-port br-net1 eth0"],
     "bridge deleted": ["vsctl del-br br-net1"],
     "mapping overwritten": ["vsctl set open . external_ids:ovn-bridge-mappings=other:br-x"],
-    "mapping of another bridge": ["vsctl set open . external_ids:ovn-bridge-mappings=net1:br-x"],
+    "mapping of another bridge": [
+        "vsctl set open . external_ids:ovn-bridge-mappings=other:br-x,net1:br-x"
+    ],
     "trunk lost": ["vsctl set port eth0 trunks=0"],
     "access port": ["vsctl set port eth0 tag=10"],
     "another mac": ["vsctl set bridge br-net1 other_config:hwaddr=02:00:00:00:00:99"],
