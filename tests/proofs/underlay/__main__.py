@@ -76,7 +76,7 @@ class Proof:
 
     def moved(self) -> bool:
         """Return whether the node is as after its first move."""
-        return self.node.state() == self.on_bridge
+        return self.node.is_settled() and self.node.state() == self.on_bridge
 
     def back(self) -> bool:
         """Return whether the node is as before its first move."""
@@ -90,7 +90,7 @@ class Proof:
         def arrived() -> bool:
             self.on_bridge = self.node.state()
             here = self.on_bridge["bridge"] == self.on_nic["nic"] and not self.on_bridge["nic"]
-            return bool(here and self.on_bridge["mapped"])
+            return bool(here and self.on_bridge["mapped"] and self.node.is_settled())
 
         row = self.tried("first move", self.node.put, arrived)
         row.control_broken = untouched
@@ -165,7 +165,9 @@ class Proof:
         row.ok &= row.lost is not None and row.lost * INTERVAL <= OUTAGE
 
     def _break(self, command: str) -> None:
-        self.node.node.run(command.split())
+        done = self.node.node.result(command.split())
+        if done.returncode:
+            progress.say(f"    {command}: {done.stderr.strip()}")
 
     @staticmethod
     def _soon(whole: Callable[[], bool], what: str, within: float = MOVED_WITHIN) -> bool:

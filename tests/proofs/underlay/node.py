@@ -91,6 +91,11 @@ class Uplinked:
         body = {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}}
         self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
 
+    def is_settled(self) -> bool:
+        """Return whether the agent's record of the move says that it was proved."""
+        found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
+        return bool(found) and json.loads(found)["phase"] == "settled"
+
     def of_link(self, link: str) -> list[str]:
         """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
         script = (
