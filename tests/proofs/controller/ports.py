@@ -113,15 +113,15 @@ async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
     await _create(admin, names)
     made = time.monotonic() - began
     last = await asyncio.wait_for(watch, 120) - began
-    ours, others = cpu(pid) - spent, list(shares)
     what = f"{size.burst} pods at once"
+    ours, others = cpu(pid) - spent, shares.measures(f"{PREFIX} {what}")
     rows = _addresses(bed)
     duplicates = len(rows) - len(set(rows))
     return [
         Measure(f"{PREFIX} {what}, all annotated after the first POST", round(last, 2), "s", 5.0),
         Measure(f"{PREFIX} {what}, all created after", round(made, 2), "s", None),
         Measure(f"{PREFIX} {what}, the controller's CPU", round(ours, 2), "s", None),
-        *(Measure(f"{PREFIX} {what}, CPU of {name}", used, "s", None) for name, used in others),
+        *others,
         Measure(f"{PREFIX} {what}, per second", round(size.burst / last), "pods/s", None),
         Measure(f"{PREFIX} {what}, transactions", _written(bed) - before, "", None),
         Measure(f"{PREFIX} {what}, addresses and MACs that two have", duplicates, "", 0.0),
@@ -146,21 +146,22 @@ async def _pool(bed: Bed, admin: Admin) -> list[Measure]:
 async def _restart(bed: Bed, size: Size) -> list[Measure]:
     await asyncio.sleep(3)
     before = _written(bed)
+    what = f"{PREFIX} restart with {size.many} ports"
     began, shares = time.monotonic(), Shares(bed)
     with _controller(bed) as (process, listen):
         await _until(lambda: _leads(listen), "a leader", 60)
-        seconds, spent, others = time.monotonic() - began, cpu(process.pid), list(shares)
+        seconds, spent = time.monotonic() - began, cpu(process.pid)
+        others = shares.measures(what)
         await asyncio.sleep(15)  # all passes, and the first resync
         written = _written(bed) - before
         text = Path(f"/proc/{process.pid}/status").read_text()
     mib = int(text.partition("VmRSS:")[2].split()[0]) / 1024
-    what = f"restart with {size.many} ports"
     return [
-        Measure(f"{PREFIX} {what}, until it leads", round(seconds, 2), "s", 10.0),
-        Measure(f"{PREFIX} {what}, the controller's CPU until then", round(spent, 2), "s", None),
-        *(Measure(f"{PREFIX} {what}, CPU of {name}", used, "s", None) for name, used in others),
-        Measure(f"{PREFIX} {what}, transactions", written, "", 0.0),
-        Measure(f"{PREFIX} {what}, RSS", round(mib, 1), "MiB", None),
+        Measure(f"{what}, until it leads", round(seconds, 2), "s", 10.0),
+        Measure(f"{what}, the controller's CPU until then", round(spent, 2), "s", None),
+        *others,
+        Measure(f"{what}, transactions", written, "", 0.0),
+        Measure(f"{what}, RSS", round(mib, 1), "MiB", None),
     ]
 
 

@@ -1,15 +1,15 @@
-"""The processor time of the programs that share the machine with the controller: its floor.
+"""The processor time of the programs that share the machine with the controller.
 
-With two cores for all of them, a burst cannot take less than half of what the others need.
+It gives a floor: whatever the controller does, the others need their time on the machine's cores.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from proofs.bench.measures import Measure
 from testbed import processes
 from testbed.bed import Bed
 
@@ -29,10 +29,13 @@ class Shares:
         self._space = processes.namespace(bed.control.pid, "pid")
         self._before = self._read()
 
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        """Yield each program's name and the seconds that it has used."""
-        for name, seconds in self._read().items():
-            yield name, round(seconds - self._before[name], 2)
+    def measures(self, what: str) -> list[Measure]:
+        """Return each program's seconds, and the floor that they make, as rows about ``what``."""
+        used = {name: spent - self._before[name] for name, spent in self._read().items()}
+        floor = sum(used.values()) / (os.cpu_count() or 1)
+        rows = [(f"CPU of {name}", spent) for name, spent in used.items()]
+        rows.append(("floor: their CPU, over the cores", floor))
+        return [Measure(f"{what}, {name}", round(spent, 2), "s", None) for name, spent in rows]
 
     def _read(self) -> dict[str, float]:
         spent = dict.fromkeys((*_PROGRAMS, GENERATOR), 0.0)
