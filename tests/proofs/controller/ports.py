@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from proofs.bench.measures import Measure
-from proofs.controller.shares import Shares, cpu
+from proofs.controller.shares import Shares, cpu, waited
 from testbed import deploy, layout, progress, startup
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -107,6 +107,7 @@ async def _measure(bed: Bed, size: Size) -> list[Measure]:
 
 async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
     before, spent, shares = _written(bed), cpu(pid), Shares(bed)
+    held_up = waited(pid)
     names = [f"p{number}" for number in range(size.burst)]
     began = time.monotonic()
     watch = asyncio.create_task(_annotated(admin, len(names)))
@@ -115,12 +116,14 @@ async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
     last = await asyncio.wait_for(watch, 120) - began
     what = f"{size.burst} pods at once"
     ours, others = cpu(pid) - spent, shares.measures(f"{PREFIX} {what}")
+    held_up = waited(pid) - held_up
     rows = _addresses(bed)
     duplicates = len(rows) - len(set(rows))
     return [
         Measure(f"{PREFIX} {what}, all annotated after the first POST", round(last, 2), "s", 5.0),
         Measure(f"{PREFIX} {what}, all created after", round(made, 2), "s", None),
         Measure(f"{PREFIX} {what}, the controller's CPU", round(ours, 2), "s", None),
+        Measure(f"{PREFIX} {what}, the controller without a core", round(held_up, 2), "s", None),
         *others,
         Measure(f"{PREFIX} {what}, per second", round(size.burst / last), "pods/s", None),
         Measure(f"{PREFIX} {what}, transactions", _written(bed) - before, "", None),
@@ -150,7 +153,7 @@ async def _restart(bed: Bed, size: Size) -> list[Measure]:
     began, shares = time.monotonic(), Shares(bed)
     with _controller(bed) as (process, listen):
         await _until(lambda: _leads(listen), "a leader", 60)
-        seconds, spent = time.monotonic() - began, cpu(process.pid)
+        seconds, spent, held_up = time.monotonic() - began, cpu(process.pid), waited(process.pid)
         others = shares.measures(what)
         await asyncio.sleep(15)  # all passes, and the first resync
         written = _written(bed) - before
@@ -159,6 +162,7 @@ async def _restart(bed: Bed, size: Size) -> list[Measure]:
     return [
         Measure(f"{what}, until it leads", round(seconds, 2), "s", 10.0),
         Measure(f"{what}, the controller's CPU until then", round(spent, 2), "s", None),
+        Measure(f"{what}, the controller without a core", round(held_up, 2), "s", None),
         *others,
         Measure(f"{what}, transactions", written, "", 0.0),
         Measure(f"{what}, RSS", round(mib, 1), "MiB", None),

@@ -53,3 +53,9 @@ def cpu(pid: int) -> float:
     """Return the processor time of a process in seconds: its own share of a busy machine."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waited(pid: int) -> float:
+    """Return the seconds for which a process's threads could run and had no processor."""
+    delays = (path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(map(int, delays)) / 1e9
