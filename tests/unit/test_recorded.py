@@ -14,6 +14,7 @@ from ovnlet.core import services
 from ovnlet.core.resources.northbound import LoadBalancer
 from ovnlet.core.services import Endpoint, NamedPort, ServiceObject
 from ovnlet.kube import objects, pods
+from ovnlet.kube.service_addresses import service_addresses
 from ovnlet.kube.services import endpoint_slice, service
 
 pytestmark = [
@@ -129,6 +130,19 @@ def test_what_the_agent_keeps_of_pods(file: Path) -> None:
     ready = found["ready"]
     assert ready is not None
     assert ready.object_uid == ready.uid == every["ready"]["metadata"]["uid"]
+
+
+def test_what_a_node_keeps_of_services(file: Path) -> None:
+    every = recorded.objects(file)["services"]
+    found = {name: service_addresses(body) for name, body in every.items()}
+    assert {name for name, each in found.items() if each is None} == {"headless", "external"}
+    web, exposed = found["web"], found["exposed"]
+    assert web is not None
+    assert exposed is not None
+    assert [":" in each for each in web.addresses] == [False, True]
+    (port,) = every["exposed"]["spec"]["ports"]
+    assert exposed.local_ports == (f"TCP/{port['nodePort']}",)
+    assert not web.local_ports
 
 
 def test_nodes_and_stateful_sets(file: Path) -> None:
