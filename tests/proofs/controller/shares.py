@@ -13,7 +13,7 @@ from proofs.bench.measures import Measure
 from testbed import processes
 from testbed.bed import Bed
 
-# By what is told: the programs of the bed's control space.
+# Programs of the bed's control space, by their name in the report.
 _PROGRAMS = {
     "API server and etcd": ("kube-apiserver", "etcd"),
     "OVN": ("ovn-northd", "ovsdb-server"),
@@ -57,5 +57,8 @@ def cpu(pid: int) -> float:
 
 def waited(pid: int) -> float:
     """Return the seconds for which a process's threads could run and had no processor."""
-    delays = (path.read_text().split()[1] for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-    return sum(map(int, delays)) / 1e9
+    seconds = 0.0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            seconds += int(path.read_text().split()[1]) / 1e9
+    return seconds
