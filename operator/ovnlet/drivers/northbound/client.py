@@ -32,7 +32,7 @@ _ROUTED = ((ROUTER_PORT, "ports"), ("Logical_Router_Static_Route", "static_route
 _POLICY = ("Logical_Router_Policy", "policies")
 # Seconds between two transactions. Each makes ovn-northd compute the whole network twice, for our
 # change and for its own answer, so a burst of pods needs few and large ones, a single pod none.
-_PER_MEMBER, _LONGEST = 0.004, 0.25
+_PER_MEMBER, _LONGEST = 0.004, 0.1
 
 
 class Northbound(Session):
