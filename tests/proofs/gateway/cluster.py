@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,13 @@ SUBNETS: dict[str, dict[str, Any]] = {
     },
 }
 NUMBERS = {"ovn-default": 16, "policies": 17, "central": 18, "egress": 20}
+PODS = {
+    "a": "ovn-default",
+    "bb": "ovn-default",
+    "ccc": "policies",
+    "dddd": "central",
+    "eeeee": "egress",
+}
 FLAGS = (
     "--chassis=observe",
     "--resync=3600",
@@ -103,6 +110,7 @@ class Cluster:
     bed: Bed
     pods: dict[str, Pod] = field(default_factory=dict)
     agent: Service | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def node(self) -> Node:
@@ -114,14 +122,18 @@ class Cluster:
         """What is outside of the cluster."""
         return self.bed.control_plane.space
 
-    def start(self) -> None:
-        """Start the agent, and return once it serves and the table is there."""
+    def launch(self) -> Service:
+        """Start the agent."""
         paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
         words = [sys.executable, "-m", "ovnlet", "agent", "--node-name=n0"]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *FLAGS]
+        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *FLAGS, *self.flags]
         self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": paths})
+        return self.agent
+
+    def start(self) -> None:
+        """Start the agent, and return once it serves and the table is there."""
         table = ["nft", "list", "table", "inet", "ovnlet"]
-        self.agent.wait_ready(
+        self.launch().wait_ready(
             lambda: "nat4" in self.node.result(table).stdout and self.agent_serves(), timeout=60
         )
 
@@ -156,8 +168,8 @@ class Cluster:
 
 
 @contextmanager
-def gateway() -> Iterator[Cluster]:
-    """Bring up the bed with servers, pods and Services."""
+def gateway(pods: Mapping[str, str] = PODS) -> Iterator[Cluster]:
+    """Bring up the bed with servers, and pods by the names of their Subnets."""
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     with Bed.up(f"gateway-{os.getpid()}", nodes=2, parts=KINDS) as bed, ExitStack() as stack:
         cluster = Cluster(bed)
@@ -175,16 +187,12 @@ def gateway() -> Iterator[Cluster]:
             f"ip route add unreachable {FAR[4]}/32; ip -6 route add unreachable {FAR[6]}/128"
         )
         cluster.start()
-        for name, subnet in (
-            ("a", "ovn-default"),
-            ("bb", "ovn-default"),
-            ("ccc", "policies"),
-            ("dddd", "central"),
-            ("eeeee", "egress"),
-        ):
+        for name, subnet in pods.items():
             cluster.pods[name] = _attach(bed, Pod(name, subnet, cluster.node))
         spaces = [(cluster.outside, list[str]())]
-        spaces += [(cluster.node, cluster.pods[name].enter()) for name in ("bb", "dddd")]
+        spaces += [
+            (cluster.node, cluster.pods[name].enter()) for name in ("bb", "dddd") if name in pods
+        ]
         for space, enter in spaces:
             for family in ("4", "6"):
                 words = [*enter, "python3", "-c", LISTEN, family, str(PORT)]

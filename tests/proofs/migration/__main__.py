@@ -1,0 +1,163 @@
+"""`python -m proofs.migration`: kube-ovn-cni to ovnlet and back, into build/migration.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from proofs.gateway.cluster import OVN, PLUGIN, PROJECT, Cluster, gateway
+from proofs.migration import kube_ovn, traffic
+from proofs.migration.traffic import Seen, Traffic
+from testbed import progress
+from testbed.inventory import Inventory, compare, inventory
+from testbed.service import BedError, wait_for
+
+BUILD = Path(__file__).resolve().parents[3] / "build"
+PODS = {"a": "ovn-default", "bb": "ovn-default"}
+PLACES = (f"--plugin={PLUGIN}", "--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d")
+# Seconds after its start at which the agent is killed, for it must end whole after its restart.
+KILLED_AFTER = (0.8, 1.6)
+ADOPTED_WITHIN = 20.0
+Row = dict[str, Any]
+
+
+def main() -> int:
+    """Migrate forth and back, then do it wrongly; return 0 if all rows are good."""
+    with gateway(PODS) as cluster, traffic.servers(cluster):
+        _limit(cluster)
+        with progress.step("a node as kube-ovn-cni leaves it"):
+            kube_ovn.take_place(cluster)
+        before = _look(cluster)
+        rows: list[Row] = []
+        with progress.step("forth and back under traffic, killed twice on the way"):
+            rows += _rows("forth and back", traffic.under(cluster, lambda t: _migrate(cluster, t)))
+        rows += _differences(before, _look(cluster))
+        with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
+            rows += _controls(cluster)
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "migration.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for row in rows:
+        words = {key: text for key, text in row.items() if key not in ("step", "ok")}
+        progress.say(f"{'   ' if row['ok'] else 'NOT'} {row['step']}: {words}")
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _limit(cluster: Cluster) -> None:
+    """Give a pod limits, and wait for its rows."""
+    facts = {f"{OVN}/{way}gress_rate": str(kube_ovn.RATE) for way in ("in", "e")}
+    body = {"metadata": {"annotations": facts}}
+    cluster.bed.api.patch("/api/v1/namespaces/default/pods/a", body)
+    wait_for(lambda: "max-rate" in cluster.node.vsctl("list", "queue"), "the limits' rows")
+
+
+def _rows(step: str, seen: list[Seen], *, broken: bool = False) -> list[Row]:
+    """Return a row for each stream. A control is good if something of it is ``broken``."""
+    if broken:
+        lost = {each.traffic: each.lost for each in seen if each.lost}
+        return [{"step": step, "traffic": "any", "lost": lost, "ok": bool(lost)}]
+    return [
+        {
+            "step": step,
+            "traffic": each.traffic,
+            "sent": each.sent,
+            "lost": each.lost,
+            "note": each.note,
+            "ok": each.sent > 0 and each.lost == 0,
+        }
+        for each in seen
+    ]
+
+
+def _migrate(cluster: Cluster, running: Traffic) -> None:
+    """Take over, killed on the way, and hand back."""
+    cluster.flags = PLACES
+    for after in KILLED_AFTER:
+        cluster.launch()
+        time.sleep(after)
+        assert cluster.agent is not None
+        cluster.agent.kill()
+    cluster.start()
+    left: list[str] = []
+
+    def done() -> bool:
+        left[:] = _left(cluster)
+        return not left
+
+    try:
+        wait_for(done, "the take-over", timeout=ADOPTED_WITHIN, every=0.5)
+    except BedError as error:
+        raise BedError(f"{error}: {left}") from error
+    running.wait_steady()
+    cluster.kill()
+    kube_ovn.start(cluster)
+    places = (*PLACES, "--node-name=n0")
+    print(_ovnlet(cluster, "uninstall", "--hand-back", *places))
+
+
+def _left(cluster: Cluster) -> list[str]:
+    """Return what is not taken over yet."""
+    plan = _ovnlet(cluster, "plan").splitlines() + _ovnlet(cluster, "plan", "--node").splitlines()
+    records = cluster.node.sh("ls /run/ovnlet/sandboxes")
+    missing = [name for name in cluster.pods if name.ljust(12, "0") not in records]
+    chains = cluster.node.sh("nft list ruleset | grep -o 'chain OVN-[A-Z]*' || :").split()
+    return [*plan, *missing, *chains]
+
+
+def _ovnlet(cluster: Cluster, *words: str) -> str:
+    paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
+    return cluster.node.run([sys.executable, "-m", "ovnlet", *words], env={"PYTHONPATH": paths})
+
+
+def _look(cluster: Cluster) -> dict[str, Inventory]:
+    """Return the inventory of the node and of each pod."""
+    found = {"node": inventory(cluster.node)}
+    for name, pod in cluster.pods.items():
+        words = pod.enter("env", f"PYTHONPATH={PROJECT / 'tests'}", sys.executable)
+        text = cluster.node.run([*words, "-m", "testbed.inventory"])
+        sections = ("links", "addresses", "routes", "rules", "qdiscs", "sysctls")
+        found[name] = {key: json.loads(text)[key] for key in sections}
+    return found
+
+
+def _differences(before: dict[str, Inventory], after: dict[str, Inventory]) -> list[Row]:
+    """Return a row for each place, with what is not as it was."""
+    rows = []
+    for place, old in before.items():
+        different = compare(old, after[place])
+        rows.append(
+            {
+                "step": "inventory",
+                "traffic": place,
+                "different": different,
+                "ok": not different,
+            }
+        )
+    return rows
+
+
+def _controls(cluster: Cluster) -> list[Row]:
+    """Return rows of what a take-over must not do."""
+
+    def ports_again(running: Traffic) -> None:
+        pod = kube_ovn.target_of(cluster.pods["a"], limited=False)
+        cluster.node.vsctl("del-port", "br-int", pod.port)
+        add = ["add-port", "br-int", pod.port, "--", "set", "interface", pod.port]
+        cluster.node.vsctl(*add, f"external_ids:iface-id={pod.iface_id}")
+        running.wait_steady()
+
+    def cleaned_first(_: Traffic) -> None:
+        kube_ovn.stop(cluster)
+        time.sleep(1)
+        cluster.start()
+
+    return [
+        *_rows("control: ports made again", traffic.under(cluster, ports_again), broken=True),
+        *_rows("control: cleaned up first", traffic.under(cluster, cleaned_first), broken=True),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
