@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from integration.node.monitor import monitored
 from integration.node.spaces import Bed
 from ovnlet.core.gateway import GatewayIdentity, parse
 from ovnlet.core.gateway_network import tables
@@ -139,6 +140,25 @@ async def test_damage_is_seen_and_repaired(host: GatewayLinks, name: str) -> Non
     accepted = [line for line in chain("iptables-nft") if "ACCEPT" in line]
     assert accepted == chain("iptables-nft")[1 : 1 + len(accepted)]
     assert not (await converge(host, SELF, wanted(host))).steps
+
+
+@pytest.mark.review2
+async def test_another_gateway_comes_before_the_old_one_goes(host: GatewayLinks, bed: Bed) -> None:
+    """Rules and routes went first, and came after the table's transaction: pods had no way."""
+    await converge(host, SELF, wanted(host))
+    moved = {**EGRESS, "externalEgressGateway": "192.0.2.253,2001:db8::fd"}
+    moved["policyRoutingPriority"] = 3001
+    subnets = [{"name": "egress", "spec": moved}]
+    cluster = parse({"subnets": json.dumps(subnets)})
+    with monitored(bed.node) as seen:
+        await converge(host, SELF, routing(cluster, PODS, host.prefixes).resources)
+    print(*seen.lines, sep="\n")
+    for old, new in (("192.0.2.254", "192.0.2.253"), ("2001:db8::fe", "2001:db8::fd")):
+        assert seen.came(f"via {new}") < seen.went(f"via {old}")
+    for pod in ("10.20.0.5", "fd00:10:20::5"):
+        assert seen.came(f"3001:\tfrom {pod}") < seen.went(f"3000:\tfrom {pod}")
+    assert "192.0.2.254" not in run("ip route show table 1001")
+    assert "2001:db8::fe" not in run("ip -6 route show table 1001")
 
 
 async def test_rules_routes_and_chains_of_others_stay(host: GatewayLinks) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,31 @@ PODS = {"a": "ovn-default", "bb": "ovn-default"}
 PLACES = (f"--plugin={PLUGIN}", "--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d")
 # Seconds after its start at which the agent is killed, for it must end whole after its restart.
 KILLED_AFTER = (0.8, 1.6)
-ADOPTED_WITHIN = 20.0
+ADOPTED_WITHIN = 60.0
+# What a hand-back leaves as ovnlet has made it, and kube-ovn-cni never looks at: our marks on ports
+# and links, and inside of a pod addresses and routes with our protocol, and the shaper.
+STAYS = (
+    r"^links: \S+: ifalias: ",
+    r"^ovsdb: (Interface|Port) \S+: external_ids: .*ovnlet",
+    r"^ovsdb: Interface \S+: external_ids: .*iface-id-ver",
+    r"^ovsdb: (Port \S+: qos|QoS : (external_ids|queues)|Queue : external_ids): ",
+    r"^addresses: \S+ \S+: (noprefixroute: null -> true|protocol: null -> 0x9d)$",
+    r"^routes: .*dev eth0",
+    r"^(qdiscs|links): .*(tbf|pfifo|htb)",
+    r"^qdiscs: gone: eth0 noqueue",
+)
 Row = dict[str, Any]
 
 
 def main() -> int:
     """Migrate forth and back, then do it wrongly; return 0 if all rows are good."""
+    rows: list[Row] = []
     with gateway(PODS) as cluster, traffic.servers(cluster):
         _limit(cluster)
         with progress.step("a node as kube-ovn-cni leaves it"):
             kube_ovn.take_place(cluster)
+            wait_for(lambda: not _tentative(cluster), "duplicate address detection", every=0.1)
         before = _look(cluster)
-        rows: list[Row] = []
         with progress.step("forth and back under traffic, killed twice on the way"):
             rows += _rows("forth and back", traffic.under(cluster, lambda t: _migrate(cluster, t)))
         rows += _differences(before, _look(cluster))
@@ -53,22 +68,16 @@ def _limit(cluster: Cluster) -> None:
     wait_for(lambda: "max-rate" in cluster.node.vsctl("list", "queue"), "the limits' rows")
 
 
-def _rows(step: str, seen: list[Seen], *, broken: bool = False) -> list[Row]:
-    """Return a row for each stream. A control is good if something of it is ``broken``."""
-    if broken:
-        lost = {each.traffic: each.lost for each in seen if each.lost}
-        return [{"step": step, "traffic": "any", "lost": lost, "ok": bool(lost)}]
-    return [
-        {
-            "step": step,
-            "traffic": each.traffic,
-            "sent": each.sent,
-            "lost": each.lost,
-            "note": each.note,
-            "ok": each.sent > 0 and each.lost == 0,
-        }
-        for each in seen
-    ]
+def _rows(step: str, seen: list[Seen]) -> list[Row]:
+    """Return a row for each stream."""
+    return [{"step": step, **asdict(each), "ok": each.sent > 0 and not each.lost} for each in seen]
+
+
+def _control(step: str, seen: list[Seen], loses: str) -> Row:
+    """Return a row that is good if a stream whose name begins with ``loses`` has lost packets."""
+    lost = {each.traffic: each.lost for each in seen if each.lost}
+    broken = any(name.startswith(loses) for name in lost)
+    return {"step": f"control: {step}", "traffic": loses, "lost": lost, "ok": broken}
 
 
 def _migrate(cluster: Cluster, running: Traffic) -> None:
@@ -111,6 +120,13 @@ def _ovnlet(cluster: Cluster, *words: str) -> str:
     return cluster.node.run([sys.executable, "-m", "ovnlet", *words], env={"PYTHONPATH": paths})
 
 
+def _tentative(cluster: Cluster) -> str:
+    """Return the addresses of IPv6 that are not in use yet."""
+    look = "ip -6 address show tentative"
+    pods = [f"ip netns exec {name} {look}" for name in cluster.pods]
+    return cluster.node.sh("; ".join([look, *pods]))
+
+
 def _look(cluster: Cluster) -> dict[str, Inventory]:
     """Return the inventory of the node and of each pod."""
     found = {"node": inventory(cluster.node)}
@@ -126,36 +142,30 @@ def _differences(before: dict[str, Inventory], after: dict[str, Inventory]) -> l
     """Return a row for each place, with what is not as it was."""
     rows = []
     for place, old in before.items():
-        different = compare(old, after[place])
-        rows.append(
-            {
-                "step": "inventory",
-                "traffic": place,
-                "different": different,
-                "ok": not different,
-            }
-        )
+        found = compare(old, after[place])
+        known = [line for line in found if any(re.search(each, line) for each in STAYS)]
+        other = [line for line in found if line not in known]
+        row = {"step": "inventory", "traffic": place, "different": other, "stays": known}
+        rows.append(row | {"ok": not other})
     return rows
 
 
 def _controls(cluster: Cluster) -> list[Row]:
     """Return rows of what a take-over must not do."""
 
-    def ports_again(running: Traffic) -> None:
-        pod = kube_ovn.target_of(cluster.pods["a"], limited=False)
-        cluster.node.vsctl("del-port", "br-int", pod.port)
-        add = ["add-port", "br-int", pod.port, "--", "set", "interface", pod.port]
-        cluster.node.vsctl(*add, f"external_ids:iface-id={pod.iface_id}")
-        running.wait_steady()
+    def ports_again(_: Traffic) -> None:
+        kube_ovn.make_port_again(cluster, "a")
 
     def cleaned_first(_: Traffic) -> None:
-        kube_ovn.stop(cluster)
+        kube_ovn.clean_up(cluster)
         time.sleep(1)
         cluster.start()
 
+    again = traffic.under(cluster, ports_again, to_break=True)
+    cleaned = traffic.under(cluster, cleaned_first, to_break=True)
     return [
-        *_rows("control: ports made again", traffic.under(cluster, ports_again), broken=True),
-        *_rows("control: cleaned up first", traffic.under(cluster, cleaned_first), broken=True),
+        _control("ports are made again", again, "ping"),
+        _control("cleaned up first", cleaned, "new connections"),
     ]
 
 

@@ -10,12 +10,11 @@ import json
 
 from proofs.drift.adoption import disguise
 from proofs.drift.observe import Target
-from proofs.gateway.cluster import JOIN_IP, Cluster, Pod
+from proofs.gateway.cluster import JOIN_IP, NUMBERS, Cluster, Pod
 from testbed import layout
 
 RATE = 20  # Mbit/s, both directions of the limited pod
 CONFLIST = "/etc/cni/net.d/01-kube-ovn.conflist"
-PREFIXES = {4: "10.16.0.0/16", 6: "fd00:10:16::/64"}
 _JOIN = {4: "100.64.0.0/16", 6: "fd00:100:64::/64"}
 _GATEWAY = {4: "100.64.0.1", 6: "fd00:100:64::1"}
 _SERVICES = {4: "10.96.0.0/16", 6: "fd00:10:96::/112"}
@@ -66,7 +65,7 @@ def take_place(cluster: Cluster) -> None:
             node.run(line)
     node.sh(_limits(target_of(cluster.pods["a"], limited=True)))
     node.sh(
-        "nft delete table inet ovnlet; rm -rf /run/ovnlet/* /etc/cni/net.d/* /opt/cni/bin/ovnlet;"
+        "nft delete table inet ovnlet; rm -rf /run/ovnlet /etc/cni/net.d/*; mkdir -p /opt/cni/bin;"
         " for t in iptables ip6tables; do $t -F FORWARD; $t -F INPUT; $t -P FORWARD DROP; done;"
         " ovs-vsctl remove interface ovn0 external_ids ovnlet"
         " -- remove port ovn0 external_ids ovnlet; ip address flush dev ovn0 scope global;"
@@ -74,7 +73,10 @@ def take_place(cluster: Cluster) -> None:
     )
     for family, own in JOIN_IP.items():
         prefix = _JOIN[family].partition("/")[2]
-        node.sh(f"ip -{family} address add {own}/{prefix} dev ovn0 {'nodad' * (family == 6)}")
+        node.sh(
+            f"ip -{family} address add {own}/{prefix} dev ovn0 {'nodad' * (family == 6)};"
+            f" ip -{family} route flush table 1001; ip -{family} rule del pref 3000 || :"
+        )
     start(cluster)
 
 
@@ -85,23 +87,39 @@ def start(cluster: Cluster) -> None:
     node.run(["tee", CONFLIST], stdin=json.dumps({"name": "kube-ovn", "plugins": []}))
     for family, source in ((4, layout.node_ip(0)), (6, layout.node_ip6(0))):
         words = f"via {_GATEWAY[family]} dev ovn0 proto static src {source}"
-        node.sh(f"ip -{family} route replace {PREFIXES[family]} {words}")
+        for prefix in _prefixes(family):
+            node.sh(f"ip -{family} route replace {prefix} {words}")
         node.sh("\n".join((*_sets(family), *_chains(family))))
 
 
-def stop(cluster: Cluster) -> None:
-    """Remove what translates and accepts, as a take-over would that begins with a clean-up."""
+def clean_up(cluster: Cluster) -> None:
+    """Remove what translates, as a take-over would that begins with a clean-up."""
     for tool in ("iptables", "ip6tables"):
-        cluster.node.sh(f"{tool} -t nat -F; {tool} -t mangle -F; {tool} -F FORWARD")
+        cluster.node.sh(f"{tool} -t nat -F; {tool} -t mangle -F")
+
+
+def make_port_again(cluster: Cluster, name: str) -> None:
+    """Remove a pod's port and add it with all its labels, as a take-over of another kind would."""
+    port = target_of(cluster.pods[name], limited=False).port
+    cluster.node.sh(
+        f"ids=$(ovs-vsctl get interface {port} external_ids); ovs-vsctl del-port {port}; sleep 0.2;"
+        f' ovs-vsctl add-port br-int {port} -- set interface {port} "external_ids=$ids"'
+    )
+
+
+def _prefixes(family: int) -> list[str]:
+    """Return the prefixes of all Subnets."""
+    numbers = NUMBERS.values()
+    return [f"10.{n}.0.0/16" if family == 4 else f"fd00:10:{n}::/64" for n in numbers]
 
 
 def _sets(family: int) -> list[str]:
     kind = "inet6" if family == 6 else "inet"
     members = {
         "services": (_SERVICES[family],),
-        "subnets": (PREFIXES[family], _JOIN[family]),
-        "subnets-nat": (PREFIXES[family],),
-        "subnets-distributed-gw": (PREFIXES[family],),
+        "subnets": (*_prefixes(family), _JOIN[family]),
+        "subnets-nat": _prefixes(family)[:1],
+        "subnets-distributed-gw": _prefixes(family)[:1],
     }
     lines = []
     for name, prefixes in members.items():

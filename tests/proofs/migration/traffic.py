@@ -56,7 +56,8 @@ while True:
         print("failed:", error, flush=True)
     time.sleep(0.05)
 """
-_STEADY, _ENOUGH = 10, 60.0
+_STEADY = 10  # answers
+_ENOUGH, _AFTER = 60.0, 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,12 @@ def _ended(client: Inside, output: IO[str]) -> list[str]:
 def _stream(name: str, client: Inside, output: IO[str]) -> Seen:
     """End a stream. It has lost one if it ended before, because an answer never came."""
     ended = client.poll()
-    times = [float(line) for line in _ended(client, output)]
+    lines = _ended(client, output)
+    if ended is not None:
+        return Seen(name, len(lines), 1, f"the connection broke: {lines[-1] if lines else ended}")
+    times = [float(line) for line in lines]
     gap = max((later - earlier for earlier, later in pairwise(times)), default=0.0)
-    note = f"longest wait {gap * 1000:.0f} ms" if ended is None else "the connection broke"
-    return Seen(name, len(times), int(ended is not None), note)
+    return Seen(name, len(times), 0, f"longest wait {gap * 1000:.0f} ms")
 
 
 @contextmanager
@@ -169,10 +172,16 @@ def begin(cluster: Cluster) -> Traffic:
     return traffic
 
 
-def under(cluster: Cluster, act: Callable[[Traffic], None]) -> list[Seen]:
-    """Do something while the traffic runs, and return what was seen of it from begin to end."""
+def under(
+    cluster: Cluster, act: Callable[[Traffic], None], *, to_break: bool = False
+) -> list[Seen]:
+    """Do something while the traffic runs, and return what was seen of it from begin to end.
+
+    If the act is ``to_break`` something, a stream may have ended after it.
+    """
     traffic = begin(cluster)
     act(traffic)
-    time.sleep(1)
-    traffic.wait_steady()
+    time.sleep(_AFTER)
+    if not to_break:
+        traffic.wait_steady()
     return traffic.stop()

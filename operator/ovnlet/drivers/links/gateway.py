@@ -5,12 +5,12 @@ of routing of our protocol.
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import HostPrefix
-from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import (
     ABSENT,
     Accepts,
@@ -74,20 +74,17 @@ class GatewayLinks:
     async def apply(self, identity: GatewayIdentity, plan: Plan) -> None:
         """Carry out the steps: those on the table in one transaction, those on a chain in one.
 
-        Rules of routing go first and come last: a rule without its route leads nowhere. Raise
-        NodeFault.
+        Of routing, what comes precedes what goes, and a route its rule: packets from a Subnet with
+        a gateway of its own have a way at every moment. Raise NodeFault.
         """
         with os_errors_as_node_faults(identity):
-            routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
-            self._route(step for step in routing if step.verb is Verb.REMOVE)
             if table := [step for step in plan if isinstance(step.resource, _OF_TABLE)]:
                 self.tables.carry_out(table)
             for step in plan:
                 if isinstance(step.resource, Accepts | KubeOvnChains):
                     self.tables.change_iptables(step)
-            self._route(step for step in routing if step.verb is Verb.ENSURE)
-
-    @staticmethod
-    def _route(steps: Iterable[Step]) -> None:
-        for step in steps:
-            policy_routing.carry_out(step)
+            routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
+            for verb in (Verb.ENSURE, Verb.REMOVE):
+                for step in routing:
+                    if step.verb is verb:
+                        policy_routing.carry_out(step)

@@ -266,26 +266,21 @@ def _removals(went: Sequence[Resource], changed: Sequence[Step]) -> Iterator[Req
 def _set_changes(step: Step, number: int) -> Iterator[Request]:
     """Yield what makes a set, and what gives it its elements.
 
-    An interval that somebody else added need not be a prefix, so a set of prefixes from which one
-    goes is emptied and filled again.
+    A foreign element need not be one that can be named here: an interval may be no prefix, and `*`
+    has no key. So a set from which one goes is emptied and filled again.
     """
     wanted, was = step.resource, step.was
     if not isinstance(wanted, NftSet):
         return
     before: frozenset[object] = frozenset()
-    if isinstance(was, NftSet):
-        before = was.elements.of
-        if gone := before - wanted.elements.of:
-            if wanted.kind == "ports":
-                deleted = Elements(frozenset(each for each in was.elements.of if each in gone))
-                yield from messages.change_elements(messages.DELELEMENT, wanted, deleted)
-            else:
-                yield messages.named(messages.DELELEMENT, 0, wanted.name)
-                before = frozenset()
-    else:
+    if not isinstance(was, NftSet):
         yield messages.new_set(wanted, number)
+    elif was.elements.of - wanted.elements.of:
+        yield messages.named(messages.DELELEMENT, 0, wanted.name)
+    else:
+        before = was.elements.of
     added = Elements(frozenset(each for each in wanted.elements.of if each not in before))
-    yield from messages.change_elements(messages.NEWELEMENT, wanted, added)
+    yield from messages.new_elements(wanted, added)
 
 
 def _rules(chain: NftChain) -> Iterator[Request]:
