@@ -81,7 +81,8 @@ class Traffic:
     def wait_steady(self) -> None:
         """Return once every stream has had ten more answers."""
         files = [ping.output for ping in self.pings.values()]
-        files += [each[1] for each in (*self.streams.values(), *self.connections.values())]
+        files += [output for _, output in self.streams.values()]
+        files += [output for _, output, _ in self.connections.values()]
         before = [_count(each) for each in files]
         wait_for(
             lambda: all(_count(f) >= n + _STEADY for f, n in zip(files, before, strict=True)),
