@@ -147,9 +147,9 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        chassis = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
-        node_seen = node_wide.make_encap(self.ovs, self.encap_file)
+        node_seen = node_wide.make_encap(self.ovs, self.encap_file, self.watch)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
@@ -184,8 +184,7 @@ class Agent:
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
         scopes["gateway"] = self.gateway.scope
         for name in ("chassis", "encap", "flows", "node", "gateway", "pod", "cni"):
-            if name in scopes:
-                self.loop.keep(name, scopes[name])
+            self.loop.keep(name, scopes[name])
 
         self.cluster.subscribe(
             Subscriber(
@@ -193,7 +192,6 @@ class Agent:
                 reached=self.node_scope.reach,
                 gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
-                tunnel=chassis.declare,
                 seen=node_seen,
             )
         )

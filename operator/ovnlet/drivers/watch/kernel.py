@@ -9,7 +9,7 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -41,7 +41,6 @@ _IFNAME = 3
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 _POLICY_RULES, _HOST_TABLES = (32, 33), (253, 254, 255)
-_INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
 _OIF = 4
 
 
@@ -72,7 +71,7 @@ class Watch:
         self._by_name: dict[str, Key] = {}
         self._gateway: Key | None = None
         self._followed_tables: frozenset[str] = frozenset()
-        self._of_addresses: Key | None = None
+        self._of_addresses: set[Key] = set()
         self._followed: dict[Key, _Followed] = {}
         self._losses = Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
@@ -133,11 +132,8 @@ class Watch:
                 listener.close()
         self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "", addresses: bool = False) -> None:
-        """Follow a link of the node and the namespace at a path for this key, no more.
-
-        With ``addresses``, follow the addresses of all links of the node; only one key can.
-        """
+    def follow(self, key: Key, link: str, *, netns: str = "") -> None:
+        """Follow a link of the node and the namespace at a path for this key, no more."""
         self.forget(key)
         index, namespace = 0, -1
         with Socket() as host:
@@ -150,9 +146,11 @@ class Watch:
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
         self._by_name[link] = key
-        if addresses:
-            self._of_addresses = key
         self._followed[key] = _Followed(link, index, namespace)
+
+    def follow_addresses(self, key: Key) -> None:
+        """Follow the addresses of all links of the node that no key follows, for this key too."""
+        self._of_addresses.add(key)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
         """Follow these tables of nftables, and policy routing, for this key; only one can."""
@@ -168,7 +166,7 @@ class Watch:
             return
         _drop(self._by_name, followed.link, key)
         _drop(self._by_index, followed.index, key)
-        self._of_addresses = None if self._of_addresses == key else self._of_addresses
+        self._of_addresses.discard(key)
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
             if not keys:
@@ -251,26 +249,28 @@ class Watch:
         """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
             for kind, _, _, body in messages(data):
-                found = self._of_link(kind, body) or self._of_address(kind, body)
-                if key := found or self._of_policy(kind, body):
+                if kind in (NEWADDR, DELADDR):
+                    yield from self._by_address(body)
+                elif key := self._of_link(kind, body) or self._of_route(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
-    def _of_address(self, kind: int, body: bytes) -> Key | None:
-        """Return the key that follows the link that an address or a route is on, or addresses."""
-        if kind not in _INSIDE:
-            return None
-        if kind in (NEWADDR, DELADDR):
-            (index,) = struct.unpack_from("=I", body, 4)
-            return self._by_index.get(index, self._of_addresses)
-        index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
-        return self._by_index.get(index)
+    def _by_address(self, body: bytes) -> Collection[Key]:
+        """Return the key that follows the link that an address is on, else those of all links."""
+        (index,) = struct.unpack_from("=I", body, 4)
+        return (self._by_index[index],) if index in self._by_index else self._of_addresses
 
-    def _of_policy(self, kind: int, body: bytes) -> Key | None:
-        """Return the gateway's key for a rule, or a route that is in no table of the host's own."""
-        of_table = kind in (NEWROUTE, DELROUTE) and body[4] not in _HOST_TABLES
-        return self._gateway if of_table or kind in _POLICY_RULES else None
+    def _of_route(self, kind: int, body: bytes) -> Key | None:
+        """Return the key that follows the link that a route is by, or the gateway's.
+
+        Its are rules, and routes in no table of the host's own.
+        """
+        if kind in (NEWROUTE, DELROUTE):
+            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+            followed = self._by_index.get(index)
+            return followed or (self._gateway if body[4] not in _HOST_TABLES else None)
+        return self._gateway if kind in _POLICY_RULES else None
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows a link of the node, by index; by name if it is a new one."""
