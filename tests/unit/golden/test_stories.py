@@ -20,6 +20,7 @@ from ovnlet.core import (
     annotations,
     chassis,
     desired,
+    encap,
     gateway,
     gateway_network,
     gateway_routing,
@@ -103,6 +104,8 @@ def network(facts: Facts | str, node: Facts) -> Network:
 def _of_the_node(facts: Facts) -> Network:
     if "chassis" in facts:  # what makes the node a chassis of OVN
         return chassis.desired("br-int", facts["chassis"], create=True)
+    if "tunnels" in facts:  # its addresses as a chassis
+        return encap.desired(encap.Sources(**facts["tunnels"]), facts["links"], "")
     if "as gateway" in facts:  # what the node does for the cluster
         given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
         cluster, beside = gateway.parse(given), facts.get("beside", {})
