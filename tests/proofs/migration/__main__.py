@@ -7,10 +7,13 @@ import re
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from proofs.gateway.cluster import OVN, PLUGIN, PROJECT, Cluster, gateway
+from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
+from proofs.gateway.conditions import node_ip
+from proofs.gateway.pods import OVN, PLUGIN, PROJECT, Pod, attach, detach
 from proofs.migration import kube_ovn, traffic
 from proofs.migration.traffic import Seen, Traffic
 from testbed import progress
@@ -41,6 +44,7 @@ Row = dict[str, Any]
 def main() -> int:
     """Migrate forth and back, then do it wrongly; return 0 if all rows are good."""
     rows: list[Row] = []
+    added: list[Row] = []
     with gateway(PODS) as cluster, traffic.servers(cluster):
         _limit(cluster)
         with progress.step("a node as kube-ovn-cni leaves it"):
@@ -48,14 +52,15 @@ def main() -> int:
             wait_for(lambda: not _tentative(cluster), "duplicate address detection", every=0.1)
         before = _look(cluster)
         with progress.step("forth and back under traffic, killed twice on the way"):
-            rows += _rows("forth and back", traffic.under(cluster, lambda t: _migrate(cluster, t)))
+            act = partial(_migrate, cluster, added)
+            rows += _rows("forth and back", traffic.under(cluster, act)) + added
         rows += _differences(before, _look(cluster))
         with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
             rows += _controls(cluster)
     BUILD.mkdir(exist_ok=True)
     (BUILD / "migration.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
-        words = {key: text for key, text in row.items() if key not in ("step", "ok")}
+        words = {key: text for key, text in row.items() if key not in ("step", "ok", "stays")}
         progress.say(f"{'   ' if row['ok'] else 'NOT'} {row['step']}: {words}")
     return 0 if all(row["ok"] for row in rows) else 1
 
@@ -80,15 +85,21 @@ def _control(step: str, seen: list[Seen], loses: str) -> Row:
     return {"step": f"control: {step}", "traffic": loses, "lost": lost, "ok": broken}
 
 
-def _migrate(cluster: Cluster, running: Traffic) -> None:
-    """Take over, killed on the way, and hand back."""
+def _migrate(cluster: Cluster, added: list[Row], running: Traffic) -> None:
+    """Take over, killed on the way, and hand back. A pod comes meanwhile, and goes."""
     cluster.flags = PLACES
     for after in KILLED_AFTER:
         cluster.launch()
         time.sleep(after)
         assert cluster.agent is not None
         cluster.agent.kill()
-    cluster.start()
+    cluster.launch()
+    late = attach(cluster.bed, Pod("late", "ovn-default", cluster.node))
+    for family, address in OUTSIDE.items():
+        seen = late.sees(address)
+        row = {"step": "ADD meanwhile", "traffic": f"IPv{family}", "seen": seen}
+        added.append(row | {"ok": seen == node_ip(family)})
+    detach(cluster.bed, late)
     left: list[str] = []
 
     def done() -> bool:

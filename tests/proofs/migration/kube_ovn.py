@@ -10,7 +10,8 @@ import json
 
 from proofs.drift.adoption import disguise
 from proofs.drift.observe import Target
-from proofs.gateway.cluster import JOIN_IP, NUMBERS, Cluster, Pod
+from proofs.gateway.cluster import JOIN_IP, Cluster
+from proofs.gateway.pods import NUMBERS, Pod
 from testbed import layout
 
 RATE = 20  # Mbit/s, both directions of the limited pod
