@@ -43,7 +43,7 @@ FIREWALLS = (
     ),
     Firewall(
         "firewalld with a direct rule, ovn0 in its zone trusted",
-        "mkdir -p /run/dbus; dbus-daemon --system --fork; firewalld --pid /run/firewalld.pid;"
+        "mkdir -p /run/dbus; dbus-daemon --system --fork; firewalld;"
         " until firewall-cmd --state; do sleep 0.1; done;"
         " firewall-cmd --permanent --zone=trusted --add-interface=ovn0;"
         " for v in ipv4 ipv6; do firewall-cmd --permanent --direct"
@@ -51,8 +51,8 @@ FIREWALLS = (
         "firewall-cmd --reload",
         "nft --stateless list table inet firewalld;"
         " for t in iptables ip6tables; do $t -S INPUT | grep 'dport 9 '; done",
-        "kill $(cat /run/firewalld.pid); kill $(cat /run/dbus/pid);"
-        " while nft list table inet firewalld; do nft delete table inet firewalld; done",
+        "p=$(cat /run/firewalld.pid); kill $p; while kill -0 $p; do sleep 0.1; done;"
+        " kill $(cat /run/dbus/pid)",
     ),
     Firewall(
         "iptables-legacy with accepts of its own, and a script that clears both kinds",
@@ -77,6 +77,8 @@ def rows(cluster: Cluster, only: str) -> list[Row]:
 
 
 def _rows(cluster: Cluster, firewall: Firewall) -> Iterator[Row]:
+    # As Docker does. What one firewall leaves when it stops is not the next one's.
+    cluster.node.sh("for t in iptables ip6tables; do $t -P FORWARD DROP; done")
     cluster.node.sh(firewall.starts)
     made = {family: Row(f"{firewall.name}: reload", f"IPv{family}") for family in OUTSIDE}
     try:
@@ -88,7 +90,10 @@ def _rows(cluster: Cluster, firewall: Firewall) -> Iterator[Row]:
     finally:
         cluster.start()
         cluster.node.sh(firewall.stops)
-    yield from made.values()
+    for row in made.values():
+        seen = f"{row.seen}, repaired {row.repaired_ms} ms, others whole {row.others_whole}"
+        progress.say(f"    {row.family}: {seen}, control {row.control_broken}")
+        yield row
 
 
 def _seen(cluster: Cluster, family: int) -> str:
