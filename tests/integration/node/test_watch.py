@@ -140,6 +140,6 @@ async def test_every_key_that_follows_the_nodes_addresses_is_hinted(bed: Bed, hi
     """Only one key could: tunnels and egress gateways followed no address until the resync."""
     for name in ("ovn0", "encap", "gateway"):
         hints.watch.follow_addresses(Key("node", name))
-    bed.node.ip("link", "add", "lan0", "type", "dummy")
+    bed.node.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
     bed.node.ip("address", "add", "192.0.2.7/24", "dev", "lan0")
     assert {str(each) for each in await hints.settled()} == {"ovn0", "encap", "gateway"}
