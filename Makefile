@@ -79,7 +79,6 @@ gateway: setup  ## the node as a gateway by traffic, each condition broken and r
 	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
 
 migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json
-	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls
 	@cd tests && ../$(BIN)/python -m proofs.migration
 
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it

@@ -31,6 +31,7 @@ BED = {
     "iproute2": "ip, tc, bridge",
     "iptables": "kube-proxy's and kubelet's rules",
     "nftables": "the inventory's view of rules",
+    "ipset": "the sets that kube-ovn-cni leaves behind",
     "ethtool": "checksum offload on underlay links",
     "conntrack": "kube-proxy flushes entries with it",
     "dnsmasq-base": "the DNS server behind a Service",
@@ -66,7 +67,6 @@ FIREWALLS = {
     "firewalld": "a firewall with a table of its own, by a daemon",
     "ufw": "a firewall in the chains of iptables",
     "dbus-daemon": "firewalld does not start without a bus",
-    "ipset": "kube-ovn-cni keeps prefixes in its sets",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")

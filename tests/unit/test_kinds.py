@@ -19,6 +19,8 @@ UNFAKED |= {
     "PolicyRoute",
     "PolicyRule",
     "KubeOvnChains",
+    "KubeOvnRules",
+    "KubeOvnSets",
 }
 
 

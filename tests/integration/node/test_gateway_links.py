@@ -216,3 +216,39 @@ async def test_chains_that_kube_ovns_agent_left_go_when_our_table_is_there(
     assert "OVN-KUBE-NODEPORT" in left, "a chain of OVN-Kubernetes is none of kube-ovn-cni"
     assert "-A POSTROUTING -s 203.0.113.0/24 -j RETURN" in left
     assert not (await converge(host, SELF, table)).steps
+
+
+IPSETS = """
+ipset create ovn40subnets hash:net
+ipset create ovn40services hash:net
+ipset create ovn40legacy hash:net
+ipset create ovn60subnets hash:net family inet6
+ipset create theirs hash:net
+ipset create ovnkube hash:net
+iptables-legacy -A INPUT -m set --match-set ovn40legacy src -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set theirs src -j ACCEPT
+iptables-nft -A INPUT -m set --match-set ovn40subnets src -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set ovn40subnets dst -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set ovn40services dst -j ACCEPT
+ip6tables-nft -A FORWARD -m set --match-set ovn60subnets dst -j ACCEPT
+iptables-nft -A FORWARD -s 10.16.0.0/16 -m comment --comment ovn-subnet-gateway,one
+"""
+
+
+@pytest.mark.review2
+async def test_k4_rules_and_ipsets_that_kube_ovns_agent_left_go_too(host: GatewayLinks) -> None:
+    """K4: they stayed until a reboot. A set that a rule of iptables-legacy matches is in use."""
+    before = chain("iptables-nft"), chain("ip6tables-nft"), chain("iptables-nft", "INPUT")
+    for line in IPSETS.strip().splitlines():
+        run(line)
+    table = frozenset(tables(CLUSTER))
+    done = [str(step) for step in (await converge(host, SELF, table)).steps]
+    assert done[-3:] == ["- KubeOvnRules ip6", "- KubeOvnRules ip", "- KubeOvnSets ipset"]
+    left = chain("iptables-nft"), chain("ip6tables-nft"), chain("iptables-nft", "INPUT")
+    theirs = "-A FORWARD -m set --match-set theirs src -j ACCEPT"
+    assert left == ([*before[0], theirs], *before[1:])
+    assert run("ipset list -n").split() == ["ovn40legacy", "theirs", "ovnkube"]
+    assert not (await converge(host, SELF, table)).steps
+    run("iptables-legacy -F INPUT")
+    assert len((await converge(host, SELF, table)).steps) == 1
+    assert run("ipset list -n").split() == ["theirs", "ovnkube"]

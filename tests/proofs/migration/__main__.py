@@ -123,7 +123,8 @@ def _left(cluster: Cluster) -> list[str]:
     records = cluster.node.sh("ls /run/ovnlet/sandboxes")
     missing = [name for name in cluster.pods if name.ljust(12, "0") not in records]
     chains = cluster.node.sh("nft list ruleset | grep -o 'chain OVN-[A-Z]*' || :").split()
-    return [*plan, *missing, *chains]
+    theirs = cluster.node.sh("iptables-save; ip6tables-save; ipset list -n")
+    return [*plan, *missing, *chains, *re.findall(r"\bovn[46]0\S+", theirs)]
 
 
 def _ovnlet(cluster: Cluster, *words: str) -> str:

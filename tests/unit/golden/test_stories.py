@@ -38,6 +38,8 @@ from ovnlet.core.resources import (
     DuplicateIfaceId,
     Flows,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
     Network,
     Port,
     Resource,
@@ -189,6 +191,13 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, value
 
 
+_LEFT: dict[str, Resource] = {
+    "KubeOvnChains": KubeOvnChains("ip", "nat", ("OVN-POSTROUTING",)),
+    "KubeOvnRules": KubeOvnRules("ip", 2),
+    "KubeOvnSets": KubeOvnSets(("ovn40subnets",)),
+}
+
+
 def added(line: str, wanted: Network) -> Resource:
     veth = next((resource.key for resource in wanted if isinstance(resource, Veth)), ())
     match line.split():
@@ -203,8 +212,8 @@ def added(line: str, wanted: Network) -> Resource:
             )
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
-        case ["KubeOvnChains", family, table]:
-            return KubeOvnChains(family, table, ("OVN-POSTROUTING",))
+        case [kind, *_] if kind in _LEFT:
+            return _LEFT[kind]
         case ["Port", bridge, name]:
             return Port(bridge, name, frozenset())
         case _:

@@ -4,6 +4,7 @@ Ours are the table `inet ovnlet`, rules with our comment in chains of iptables, 
 of routing of our protocol.
 """
 
+import asyncio
 import time
 from collections.abc import Collection
 
@@ -15,6 +16,8 @@ from ovnlet.core.resources import (
     ABSENT,
     Accepts,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
     Network,
     NftChain,
     NftCounter,
@@ -28,9 +31,11 @@ from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 
-_RECHECK = 60.0  # seconds
+# Seconds. The kernel frees a rule some time after its removal, and only then the sets it matched.
+_RECHECK, _FREED = 60.0, 0.05
 _OF_TABLE = NftTable | NftCounter | NftSet | NftChain
 _OF_ROUTING = PolicyRoute | PolicyRule
+_OF_KUBE_OVN = KubeOvnChains | KubeOvnRules | KubeOvnSets
 
 
 class GatewayLinks:
@@ -81,8 +86,10 @@ class GatewayLinks:
             if table := [step for step in plan if isinstance(step.resource, _OF_TABLE)]:
                 self.tables.carry_out(table)
             for step in plan:
-                if isinstance(step.resource, Accepts | KubeOvnChains):
+                if isinstance(step.resource, Accepts | _OF_KUBE_OVN):
                     self.tables.change_iptables(step)
+            if any(isinstance(step.resource, KubeOvnRules) for step in plan):
+                await asyncio.sleep(_FREED)
             routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
             for verb in (Verb.ENSURE, Verb.REMOVE):
                 for step in routing:

@@ -15,6 +15,8 @@ from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import (
     Accepts,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
     Network,
     NftChain,
     NftCounter,
@@ -28,7 +30,7 @@ from ovnlet.core.resources.nftables import (
     Elements,
     Rules,
 )
-from ovnlet.drivers.links import accepts, kube_ovn_chains
+from ovnlet.drivers.links import accepts, kube_ovn_chains, kube_ovn_rules
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
     Encoded,
@@ -104,6 +106,7 @@ class Tables:
         found = self._own_table(desired) | frozenset(accepts.observe(self._open, wanted))
         if found and desired:  # what another agent left goes when ours is there, not before
             found |= frozenset(kube_ovn_chains.observe(self._open))
+            found |= frozenset(kube_ovn_rules.observe(self._open))
         return found
 
     def _own_table(self, desired: Network) -> Network:
@@ -145,6 +148,11 @@ class Tables:
                 changes = list(accepts.changes(self._open, wanted, removed=removed))
             case KubeOvnChains() as chains:
                 changes = list(kube_ovn_chains.removal(self._open, chains))
+            case KubeOvnRules() as rules:
+                changes = list(kube_ovn_rules.removal(self._open, rules))
+            case KubeOvnSets() as sets:
+                kube_ovn_rules.destroy(self._open, sets)
+                return
             case _:
                 raise NodeFault(f"{step}: not for a chain of iptables")
         if not changes:
