@@ -36,7 +36,8 @@ FIREWALLS = (
     Firewall(
         "ufw with MANAGE_BUILTINS=yes",
         "sed -i 's/^MANAGE_BUILTINS=.*/MANAGE_BUILTINS=yes/; s/^IPT_MODULES=.*/IPT_MODULES=/'"
-        " /etc/default/ufw; ufw --force enable",
+        " /etc/default/ufw; ufw --force enable;"
+        " ufw reload",  # its first start leaves out two rules of IPv6
         "ufw reload",
         "for t in iptables ip6tables; do $t -S | grep -e ufw -e ^-P; done",
         "ufw --force disable",
