@@ -1,7 +1,7 @@
 """Which addresses of this node the tunnels of OVN have, as values.
 
-`ovn-encap-ip` lists all, separated by commas; `ovn-encap-ip-default`
-is the one of networks that name none (OVN 24.03 and later; Kube-OVN 1.14 and later write it).
+`ovn-encap-ip` lists all, separated by commas; `ovn-encap-ip-default` is the one of networks that
+name none (OVN 24.03 and later; Kube-OVN 1.14 and later write it).
 """
 
 import json

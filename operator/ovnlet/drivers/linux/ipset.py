@@ -1,5 +1,6 @@
 """Messages of ipset: which sets there are, and how one is destroyed."""
 
+import errno
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ _VERSION = b"\x07"
 _HEADERS_ONLY = 1 << 2  # IPSET_FLAG_LIST_HEADER
 # A question to a kernel without ipset would load its module.
 _MODULE = Path("/sys/module/ip_set")
+# The answers of a kernel before 4.20, whose protocol is older (IPSET_ERR_PROTOCOL), or without it.
+_NONE = frozenset({4097, errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP})
 
 
 class IpSet(NamedTuple):
@@ -30,7 +33,7 @@ def sets(kernel: Socket) -> Iterator[IpSet]:
     if not _MODULE.exists():
         return
     flags = attribute(_FLAGS, struct.pack(">I", _HEADERS_ONLY))
-    for body in kernel.dump(_request(_LIST, DUMP | ACK, flags)):
+    for body in kernel.dump(_request(_LIST, DUMP | ACK, flags), empty=_NONE):
         found = attributes(body, 4)
         data = attributes(found.get(_DATA, b""))
         name = found.get(_NAME, b"").rstrip(b"\0").decode(errors="replace")
