@@ -1,9 +1,8 @@
 """The scope of what makes this node a chassis of OVN: external_ids of Open_vSwitch, and br-int.
 
-The addresses of its tunnels are the scope `encap`'s.
-
 They are in the local OVSDB alone: without them the node and all its pods are cut off. ``manage``
 repairs them, ``observe`` only reports: beside Kube-OVN they belong to its `ovs-ovn`.
+The addresses of the tunnels are the scope `encap`'s.
 """
 
 from collections.abc import Callable, Iterator, Mapping
