@@ -21,6 +21,11 @@ UNFAKED |= {
     "KubeOvnChains",
     "KubeOvnRules",
     "KubeOvnSets",
+    "UplinkBridge",
+    "LinkUp",
+    "LinkEntry",
+    "UplinkPort",
+    "NetworkMapping",
 }
 
 

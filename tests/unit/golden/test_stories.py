@@ -40,12 +40,15 @@ from ovnlet.core.resources import (
     KubeOvnChains,
     KubeOvnRules,
     KubeOvnSets,
+    LinkEntry,
     Network,
     Port,
     Resource,
     Route,
     Veth,
 )
+from ovnlet.core.underlay.networks import Intent
+from ovnlet.core.underlay.record import Found, Record
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 ATTACHMENT = Attachment(
@@ -103,11 +106,15 @@ def network(facts: Facts | str, node: Facts) -> Network:
     return desired.network(ATTACHMENT, annotations.parse(text, "ovn", "eth0"), where)
 
 
-def _of_the_node(facts: Facts) -> Network:
-    if "chassis" in facts:  # what makes the node a chassis of OVN
+def _of_the_chassis(facts: Facts) -> Network:
+    if "chassis" in facts:
         return chassis.desired("br-int", facts["chassis"], create=True)
-    if "tunnels" in facts:  # its addresses as a chassis
-        return encap.desired(encap.Sources(**facts["tunnels"]), facts["links"], "")
+    return encap.desired(encap.Sources(**facts["tunnels"]), facts["links"], "")
+
+
+def _of_the_node(facts: Facts) -> Network:
+    if "chassis" in facts or "tunnels" in facts:  # what makes the node a chassis of OVN
+        return _of_the_chassis(facts)
     if "as gateway" in facts:  # what the node does for the cluster
         given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
         cluster, beside = gateway.parse(given), facts.get("beside", {})
@@ -120,6 +127,14 @@ def _of_the_node(facts: Facts) -> Network:
                 *gateway_routing.accepts(cluster, chains),
             }
         )
+    if "uplink" in facts:  # what of the node is in a bridge, or on its NIC again
+        intent = Intent("net1", "eth0", "br-net1", tuple(facts["trunks"]))
+        entries = tuple(
+            LinkEntry("eth0", text.split()[0], text.split(" ", 1)[1], text.encode(), place)
+            for place, text in enumerate(facts["uplink"])
+        )
+        found = Found(entries, "02:00:00:00:00:01", "", "02:00:00:00:00:02")
+        return Record(intent, found, facts["phase"]).desired()
     if "flows" in facts:  # what OVN has in its bridge
         return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads
@@ -185,7 +200,7 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
-            case "incomplete" | "blocked":
+            case "incomplete" | "blocked" | "trunks":
                 yield name, tuple(value)
             case _:
                 yield name, value

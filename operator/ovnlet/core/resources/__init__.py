@@ -37,6 +37,13 @@ from ovnlet.core.resources.qos import (
     TbfQdisc,
 )
 from ovnlet.core.resources.sysctl import Sysctl
+from ovnlet.core.resources.underlay import (
+    LinkEntry,
+    LinkUp,
+    NetworkMapping,
+    UplinkBridge,
+    UplinkPort,
+)
 
 Limited = TbfQdisc | HtbQdisc | PoliceFilter | LeafQdisc
 Resource = (
@@ -68,6 +75,11 @@ Resource = (
     | Flows
     | CniFile
     | CniSocket
+    | UplinkBridge
+    | LinkUp
+    | LinkEntry
+    | UplinkPort
+    | NetworkMapping
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -123,6 +135,11 @@ ORDER: tuple[type[Resource], ...] = (
     Flows,
     CniFile,
     CniSocket,
+    UplinkBridge,
+    LinkUp,
+    LinkEntry,
+    UplinkPort,
+    NetworkMapping,
 )
 
 __all__ = [
@@ -145,8 +162,11 @@ __all__ = [
     "KubeOvnSets",
     "LeafQdisc",
     "Limited",
+    "LinkEntry",
+    "LinkUp",
     "Loopback",
     "Network",
+    "NetworkMapping",
     "NftChain",
     "NftCounter",
     "NftSet",
@@ -163,5 +183,7 @@ __all__ = [
     "Route",
     "Sysctl",
     "TbfQdisc",
+    "UplinkBridge",
+    "UplinkPort",
     "Veth",
 ]

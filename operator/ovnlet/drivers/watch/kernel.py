@@ -46,13 +46,12 @@ _OIF = 4
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node and a namespace.
+    """What is followed of a key: links of the node, by name and index, and a namespace.
 
-    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    An index is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
     """
 
-    link: str
-    index: int
+    links: tuple[tuple[str, int], ...]
     namespace: int
 
 
@@ -132,24 +131,26 @@ class Watch:
                 listener.close()
         self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "") -> None:
-        """Follow a link of the node and the namespace at a path for this key, no more."""
+    def follow(self, key: Key, *links: str, netns: str = "") -> None:
+        """Follow links of the node and the namespace at a path for this key, no more."""
         self.forget(key)
-        index, namespace = 0, -1
+        namespace = -1
         with Socket() as host:
-            if (end := veths.named(host, link)) is not None:
-                index = end.index
-                self._by_index[index] = key
+            ends = [(link, veths.named(host, link)) for link in links]
+            found = tuple((link, end.index if end else 0) for link, end in ends)
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
                 # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
-        self._by_name[link] = key
-        self._followed[key] = _Followed(link, index, namespace)
+        for link, index in found:
+            self._by_name[link] = key
+            if index:
+                self._by_index[index] = key
+        self._followed[key] = _Followed(found, namespace)
 
     def follow_addresses(self, key: Key) -> None:
-        """Follow the addresses of all links of the node that no key follows, for this key too."""
+        """Follow the addresses of all links of the node for this key."""
         self._of_addresses.add(key)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
@@ -164,8 +165,9 @@ class Watch:
         """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
-        _drop(self._by_name, followed.link, key)
-        _drop(self._by_index, followed.index, key)
+        for link, index in followed.links:
+            _drop(self._by_name, link, key)
+            _drop(self._by_index, index, key)
         self._of_addresses.discard(key)
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
@@ -257,9 +259,9 @@ class Watch:
             self._lost()
 
     def _by_address(self, body: bytes) -> Collection[Key]:
-        """Return the key that follows the link that an address is on, else those of all links."""
+        """Return the keys that follow the link that an address is on, or all links."""
         (index,) = struct.unpack_from("=I", body, 4)
-        return (self._by_index[index],) if index in self._by_index else self._of_addresses
+        return {*filter(None, [self._by_index.get(index)]), *self._of_addresses}
 
     def _of_route(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows the link that a route is by, or the gateway's.
