@@ -19,13 +19,13 @@ UNFAKED |= {
     "PolicyRoute",
     "PolicyRule",
     "KubeOvnChains",
-    "KubeOvnRules",
-    "KubeOvnSets",
     "UplinkBridge",
     "LinkUp",
     "LinkEntry",
     "UplinkPort",
     "NetworkMapping",
+    "KubeOvnRules",
+    "KubeOvnSets",
 }
 
 

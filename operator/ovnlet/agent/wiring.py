@@ -188,8 +188,7 @@ class Agent:
         scopes["gateway"] = self.gateway.scope
         scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
         for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
-            if name in scopes:
-                self.loop.keep(name, scopes[name])
+            self.loop.keep(name, scopes[name])
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,

@@ -8,7 +8,7 @@ from ovnlet.core.resources import nftables as nft
 from ovnlet.core.resources.nft_statements import Destination
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.drivers.linux.nft_expressions import be32, elements, port_key, port_of, text
-from ovnlet.drivers.linux.transport import DUMP, Request, attribute, attributes
+from ovnlet.drivers.linux.transport import DUMP, Request, attribute, attributes, messages
 
 SUBSYSTEM = 10
 NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2
@@ -209,3 +209,12 @@ def _between(first: int, last: int, size: int) -> Iterator[Destination]:
         yield from summarize_address_range(IPv4Address(first), IPv4Address(last))
     else:
         yield from summarize_address_range(IPv6Address(first), IPv6Address(last))
+
+
+def tables_of(data: bytes) -> set[str]:
+    """Return the tables of nftables that changed.
+
+    The first attribute of each object names its table, and that of a table the table itself.
+    """
+    names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
+    return {name.decode(errors="replace") for name in names}

@@ -17,6 +17,7 @@ from typing import TypeVar
 from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.linux.namespaces import opened
+from ovnlet.drivers.linux.nft_messages import tables_of
 from ovnlet.drivers.linux.notifications import Namespaces
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
@@ -49,10 +50,12 @@ class _Followed:
     """What is followed of a key: links of the node, by name and index, and a namespace.
 
     An index is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    ``alone`` is whether the links concern no other key, as those of a pod.
     """
 
     links: tuple[tuple[str, int], ...]
     namespace: int
+    alone: bool
 
 
 class Watch:
@@ -147,10 +150,10 @@ class Watch:
             self._by_name[link] = key
             if index:
                 self._by_index[index] = key
-        self._followed[key] = _Followed(found, namespace)
+        self._followed[key] = _Followed(found, namespace, bool(netns))
 
     def follow_addresses(self, key: Key) -> None:
-        """Follow the addresses of all links of the node for this key."""
+        """Follow the addresses of all links of the node that are not a pod's, for this key too."""
         self._of_addresses.add(key)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
@@ -239,7 +242,7 @@ class Watch:
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
             try:
-                changed |= _tables_of(self._tables.recv(1 << 16))
+                changed |= tables_of(self._tables.recv(1 << 16))
             except BlockingIOError:
                 break
             except (OSError, Garbled):
@@ -259,9 +262,12 @@ class Watch:
             self._lost()
 
     def _by_address(self, body: bytes) -> Collection[Key]:
-        """Return the keys that follow the link that an address is on, or all links."""
+        """Return the keys that an address concerns: of a pod's link its own, else those of all."""
         (index,) = struct.unpack_from("=I", body, 4)
-        return {*filter(None, [self._by_index.get(index)]), *self._of_addresses}
+        key = self._by_index.get(index)
+        if key is None:
+            return self._of_addresses
+        return (key,) if self._followed[key].alone else {key, *self._of_addresses}
 
     def _of_route(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows the link that a route is by, or the gateway's.
@@ -283,15 +289,6 @@ class Watch:
             return self._by_index.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
         return self._by_name.get(name)
-
-
-def _tables_of(data: bytes) -> set[str]:
-    """Return the tables of nftables that changed.
-
-    The first attribute of each object names its table, and that of a table the table itself.
-    """
-    names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
-    return {name.decode(errors="replace") for name in names}
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
