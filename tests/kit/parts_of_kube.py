@@ -153,7 +153,7 @@ class Prefixes:
         access = cast("Any", Api(Injection("ENOSPC", 0)))
         self.view = ClusterView(cast("Any", settings), access, cast("Any", None))
         ignored = cast("Any", lambda _: None)
-        rest = (ignored,) * 3
+        rest = (ignored,) * 2
         self.view.subscribe(Subscriber(ignored, injection.wrap(self._reached), *rest))
         (self.run,) = (part.run for part in self.view.parts() if part.name == "prefixes")
 
