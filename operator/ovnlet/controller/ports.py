@@ -9,12 +9,15 @@ import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.missing import Missing
-from ovnlet.controller.waiting import Wait, Waiting
+from ovnlet.controller.networks import PodNetworks
+from ovnlet.controller.waiting import Waiting, wait_of
 from ovnlet.core import ids
 from ovnlet.core.allocation import Address
+from ovnlet.core.annotations import key as annotation
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.ipam import claims, decide
-from ovnlet.core.ipam.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
+from ovnlet.core.ipam import claims, decide, networks
+from ovnlet.core.ipam.address_requests import IP, MAC
+from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, Workload
 from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.reservations import Reservations
@@ -53,18 +56,17 @@ class Ports:
         self._context, self._counters, self._clock = context, counters, clock
         self._reserved = Reservations()
         self._waiting = Waiting(self._pool)
-        self.missing = Missing(context, self._reserved)
+        self.networks = PodNetworks(context)
+        self.missing = Missing(context, self._reserved, self.networks)
         self._patched: dict[Key, Claim] = {}  # patched, but not yet reported back by the watch
 
     def changed(self, was: Workload | None, now: Workload | None) -> None:
         """Request the pass of a pod that was created, changed or deleted."""
-        pod = now or was
-        if pod is None:
-            return
-        self.missing.check(pod.owner)
-        if now is None:
-            self._patched.pop(("pod", *pod.owner), None)
-        self._context.add(("pod", *pod.owner))
+        for key in self.networks.keys(was, now):
+            self.missing.check(key)
+            if now is None:
+                self._patched.pop(("pod", *key), None)
+            self._context.add(("pod", *key))
 
     def check_all_ports(self) -> None:
         """Look at all ports: for each new session and each resync.
@@ -77,25 +79,29 @@ class Ports:
             if port.name not in self._reserved:
                 self._reserved.hold(port.name, decide.requested_words(port.addresses))
 
-    def check_port(self, owner: Owner) -> None:
+    def check_port(self, key: Owner) -> None:
         """Note whether a pod lacks its port, and continue deferred passes if no port is missing."""
-        self.missing.check(owner)
+        self.missing.check(key)
         self.missing.resume()
 
-    async def pod(self, owner: Owner) -> None:
-        """Make the pass of a pod: pin its port and annotate the pod, or retire the port.
+    async def pod(self, of: Owner) -> None:
+        """Make the pass of a pod in one network: pin its port and annotate it, or retire the port.
 
         Raises NotReady if the database or the pod's logical switch is not there, ApiFault if the
         annotations cannot be written.
         """
-        key: Key = ("pod", *owner)
-        pod = self._context.pods.get(owner)
-        if pod is None or pod.finished:
+        key: Key = ("pod", *of)
+        for subject, *problem in self.networks.problems(of):
+            self._warn(subject, *problem)
+        claim = self.networks.claim(of)
+        if claim is None or claim.finished:
             self._waiting.drop(key)
-            self.missing.found(owner)
-            await self._retire(key, claims.Workload(*owner, "", "").port, pod)
-        elif pod.node:
-            await self._unless_taken(key, replace(pod, chassis=self._chassis_of(pod.node)))
+            self.missing.found(of)
+            await self._retire(key, claims.port_of(of), claim)
+            if withdrawn := self.networks.withdrawn(of):
+                await self._context.writer.annotate(*withdrawn)
+        elif claim.node:
+            await self._unless_taken(key, replace(claim, chassis=self._chassis_of(claim.node)))
 
     async def node(self, name: str) -> None:
         """Make the pass of a Node, as ``pod`` does, in the join network."""
@@ -119,11 +125,11 @@ class Ports:
                 await self._claim(key, claim, subnet)
                 return
             reason = "NoSubnet"
-            why = "no Subnet is the default, lists this namespace or has the name asked for"
+            why = networks.no_subnet(claim)
         except Taken as taken:
             reason, why = "NameTaken", str(taken)
             self._context.later(TAKEN_RETRY, key)
-        self.missing.found(claim.owner)
+        self.missing.found(claim.key)
         self._warn(claim, reason, why)
 
     async def _claim(self, key: Key, claim: Claim, subnet: Subnet) -> None:
@@ -145,13 +151,13 @@ class Ports:
             self._wake(subnet.name, released | _given(seen) - decision.reserved)
             if not plan:
                 break
-        self.missing.found(claim.owner)
+        self.missing.found(claim.key)
         await self._conclude(key, claim, subnet, decision)
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""
         if decision.waits:
-            self._waiting.put(key, _wait(claim, subnet, decision))
+            self._waiting.put(key, wait_of(claim, subnet, decision))
         elif decision.binding is not None:
             self._waiting.drop(key)
         if decision.event is not None:
@@ -170,18 +176,19 @@ class Ports:
 
     async def _annotate(self, claim: Claim, changes: dict[str, str], facts: dict[str, str]) -> None:
         """Write the changed annotations, and report an edit of the addresses that this undoes."""
-        was_allocated = claim.annotations.get(claims.ALLOCATED) == "true"
+        was_allocated = claim.value("allocated") == "true"
+        ip, mac = (annotation(claim.provider, name) for name in (IP, MAC))
         await self._context.writer.annotate(claim, changes)
-        if was_allocated and (edited := sorted({IP, MAC} & changes.keys())):
+        if was_allocated and (edited := sorted({ip, mac} & changes.keys())):
             given = ", ".join(f"{name} was {claim.annotations.get(name)!r}" for name in edited)
             self._warn(
                 claim,
                 "AnnotationRestored",
-                f"{given}; fixed for this object: {facts[IP]}, {facts[MAC]}",
+                f"{given}; fixed for this object: {facts[ip]}, {facts[mac]}",
             )
         elif not was_allocated:
             self._counters.allocated(claim.kind)
-            log.info("allocated", port=claim.port, addresses=facts[IP], mac=facts[MAC])
+            log.info("allocated", port=claim.port, addresses=facts[ip], mac=facts[mac])
         if isinstance(claim, NodeClaim):
             self._context.add(NETWORK)
 
@@ -219,10 +226,14 @@ class Ports:
         )
 
     def _seen(self, claim: Claim) -> Seen | None:
-        """Return a claim's port. Raise Taken if another kind of object has a port of its name."""
+        """Return a claim's port. Raise Taken if another object has a port of its name."""
         seen = self._context.northbound.port(claim.port)
-        if seen is not None and (kind := seen.port.label(MARK)) != claim.labels[MARK]:
-            raise Taken(f"logical switch port {claim.port} belongs to a {kind} of ovnlet")
+        if seen is None:
+            return None
+        names = (MARK, claims.PROVIDER_LABEL)
+        if any(seen.port.label(name) != claim.labels.get(name) for name in names):
+            whose = seen.port.label("pod") or seen.port.label(MARK)
+            raise Taken(f"logical switch port {claim.port} belongs to {whose} of ovnlet")
         return seen
 
     def _own(self, name: str, kind: str) -> Seen | None:
@@ -248,7 +259,7 @@ class Ports:
         """
         name = seen.port.label("ovnlet-workload")
         owner = self._context.stateful_sets.get((key[1], name)) if name else None
-        return owner is not None and owner.wants(key[2])
+        return owner is not None and owner.wants(key[2].partition("/")[0])
 
     def _subnet_of(self, claim: Claim) -> Subnet | None:
         """Return a claim's subnet: of a pod that of its port, as long as the pod exists.
@@ -261,27 +272,18 @@ class Ports:
         usable, seen = self._context.usable, self._seen(claim)
         if seen is not None and decide.settled(claim, seen) and seen.port.switch in usable:
             return usable[seen.port.switch]
-        if asked := claim.annotations.get(claims.SWITCH):
+        if asked := claim.value("logical_switch"):
             found = usable.get(asked)
         else:
-            found = next((s for s in usable.values() if claim.namespace in s.namespaces), None)
-            found = found or next((s for s in usable.values() if s.default), None)
+            found = networks.subnet_for(claim, usable.values())
         body = self._context.subnets.get(("", found.name)) if found is not None else None
-        deleting = body is None or (body.deleting and claims.ALLOCATED not in claim.annotations)
+        deleting = body is None or (body.deleting and not claim.value("allocated"))
         return None if deleting else found
 
     def _warn(self, claim: Claim, reason: str, message: str) -> None:
         log.warning(message, reason=reason, port=claim.port)
         self._counters.warned(reason)
         self._context.record(claim, "Warning", reason, message)
-
-
-def _wait(claim: Claim, subnet: Subnet, decision: Decision) -> Wait:
-    """Return what a pass waits for, by its decision."""
-    reason = decision.event[0] if decision.event is not None else ""
-    taken = reason == "AddressTaken"
-    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
-    return Wait(subnet.name, decision.lacks, pool, full=reason == "SubnetFull")
 
 
 def _given(seen: Seen | None) -> frozenset[str]:

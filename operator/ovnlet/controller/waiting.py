@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ovnlet.controller.context import Key
+from ovnlet.core.ipam.address_requests import named_pool
+from ovnlet.core.ipam.claims import Claim
+from ovnlet.core.ipam.decide import Decision
 from ovnlet.core.ipam.pools import IpPool
+from ovnlet.core.ipam.subnets import Subnet
 
 # One free address serves one pod. A second one tries too, in case the first has gone meanwhile.
 RETRIES_PER_ADDRESS = 2
@@ -68,3 +72,11 @@ class Waiting:
 
 def _first(keys: Iterator[Key]) -> list[Key]:
     return [key for key, _ in zip(keys, range(RETRIES_PER_ADDRESS), strict=False)]
+
+
+def wait_of(claim: Claim, subnet: Subnet, decision: Decision) -> Wait:
+    """Return what a pass waits for, by its decision."""
+    reason = decision.event[0] if decision.event is not None else ""
+    taken = reason == "AddressTaken"
+    pool = named_pool(claim) if taken and not decision.lacks else ""
+    return Wait(subnet.name, decision.lacks, pool, full=reason == "SubnetFull")

@@ -12,24 +12,24 @@ from ipaddress import ip_address
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import key
 from ovnlet.core.errors import Invalid
-from ovnlet.core.ipam.claims import (
+from ovnlet.core.ipam.address_requests import (
     POOL,
-    PROVIDER,
     AddressRequest,
-    Binding,
-    Claim,
-    Workload,
     address_requests,
-    annotated_binding,
     asked_mac,
-    bound,
     named_pool,
 )
+from ovnlet.core.ipam.claims import Binding, Claim, Workload, annotated_binding, bound
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.resources.northbound import SwitchPort
 
 UID, FREED = "ovnlet-uid", "ovnlet-freed"
+# The short names of the annotations that publish a pod's port.
+PUBLISHED = (
+    *("ip_address", "mac_address", "cidr", "gateway", "logical_switch", "allocated"),
+    *("logical_router", "pod_nic_type", "routed"),
+)
 NO_REQUEST = AddressRequest()
 
 
@@ -88,7 +88,7 @@ def decide(
         return Decision(_pinned(claim, subnet, annotated), annotated)
     try:
         if name := named_pool(claim):
-            pool = _require_usable(name, pools(name), subnet)
+            pool = _require_usable(name, claim, pools(name), subnet)
             return _from_pool(claim, seen, subnet, pool, conflict)
         return _from_requests(claim, seen, subnet, address_requests(claim, subnet), conflict)
     except Invalid as problem:
@@ -139,7 +139,7 @@ def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> 
         facts |= {"logical_router": router, "pod_nic_type": "veth-pair", "routed": "true"}
     else:
         facts |= {"port_name": claim.port}
-    return {key(PROVIDER, name): value for name, value in facts.items()}
+    return {key(claim.provider, name): value for name, value in facts.items()}
 
 
 def missing(claim: Claim, facts: Mapping[str, str]) -> dict[str, str]:
@@ -178,11 +178,12 @@ class _Conflict:
         return None
 
 
-def _require_usable(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
+def _require_usable(name: str, claim: Claim, pool: IpPool | None, subnet: Subnet) -> IpPool:
     """Return the pool, or raise Invalid if it does not exist or does not fit the subnet."""
     why = "no IPPool has that name" if pool is None else pool.why_not(subnet)
     if pool is None or why:
-        raise Invalid(POOL, name, f"addresses, or the name of an IPPool: {why}")
+        allowed = f"addresses, or the name of an IPPool: {why}"
+        raise Invalid(key(claim.provider, POOL), name, allowed)
     return pool
 
 

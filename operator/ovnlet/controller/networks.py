@@ -1,0 +1,69 @@
+"""The claims of all pods: one for each network of a pod, found by its key."""
+
+from collections.abc import Iterator
+
+from ovnlet.controller.context import ControllerContext
+from ovnlet.core.annotations import key as annotation
+from ovnlet.core.ipam import decide, networks
+from ovnlet.core.ipam.claims import PROVIDER, Owner, Workload
+from ovnlet.core.ipam.networks import Claims, Definition
+
+
+class PodNetworks:
+    """What pods claim, by the networks that they list and their definitions."""
+
+    def __init__(self, context: ControllerContext) -> None:
+        self._context = context
+
+    def of(self, pod: Workload) -> Claims:
+        """Return the claims of a pod."""
+        return networks.claims(pod, self._context.definitions.get)
+
+    def pod(self, key: Owner) -> Workload | None:
+        """Return the pod that a key belongs to, or None."""
+        return self._context.pods.get((key[0], key[1].partition("/")[0]))
+
+    def claim(self, key: Owner) -> Workload | None:
+        """Return the claim of a key; None without the pod, or where the pod does not list it."""
+        pod = self.pod(key)
+        if pod is None:
+            return None
+        return self.of(pod).by_provider.get(key[1].partition("/")[2] or PROVIDER)
+
+    def every(self) -> Iterator[Workload]:
+        """Yield every claim of every pod."""
+        for pod in self._context.pods:
+            yield from self.of(pod).by_provider.values()
+
+    def keys(self, was: Workload | None, now: Workload | None) -> list[Owner]:
+        """Return the keys of a pod that was created, changed or deleted: of all its claims."""
+        found = [
+            key
+            for pod in (was, now)
+            if pod is not None
+            for key in (pod.key, *(claim.key for claim in self.of(pod).by_provider.values()))
+        ]
+        return list(dict.fromkeys(found))
+
+    def defined(self, was: Definition | None, now: Definition | None) -> None:
+        """Request the passes of the pods that list a changed definition by its name."""
+        name = (now or was or Definition("", "", "")).name
+        for pod in self._context.pods:
+            if name in pod.networks or name in pod.default_network:
+                for key in self.keys(None, pod):
+                    self._context.add(("pod", *key))
+
+    def problems(self, key: Owner) -> list[tuple[Workload, str, str]]:
+        """Return a pod with reason and message of what it lists in vain; by its own key only."""
+        pod = self._context.pods.get(key)  # the key of a further network finds none
+        if pod is None or pod.finished or not pod.node:
+            return []
+        return [(pod, *problem) for problem in self.of(pod).problems]
+
+    def withdrawn(self, key: Owner) -> tuple[Workload, dict[str, None]] | None:
+        """Return a running pod with the annotations of a network that it lists no more."""
+        pod, provider = self.pod(key), key[1].partition("/")[2]
+        if pod is None or not provider or provider in self.of(pod).by_provider:
+            return None
+        ours = {annotation(provider, name) for name in decide.PUBLISHED} & pod.annotations.keys()
+        return (pod, dict.fromkeys(sorted(ours))) if ours else None
