@@ -117,7 +117,7 @@ class ControllerContext:
     """Everything that the passes share.
 
     ``add(key)`` requests a pass now, ``add_pods`` those of all pods, ``later(seconds, key)`` one
-    then. ``join`` is the
+    then. ``list_definitions`` requests a list of the definitions of networks. ``join`` is the
     subnet of the nodes' own interfaces. ``usable`` holds the Subnets in force, by name.
     """
 
@@ -133,6 +133,7 @@ class ControllerContext:
     definitions: Objects[Definition]
     add: Callable[[Key], None]
     add_pods: Callable[[], None]
+    list_definitions: Callable[[], None]
     later: Callable[[float, Key], None]
     join: Subnet
     usable: dict[str, Subnet]

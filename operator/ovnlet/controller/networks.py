@@ -1,12 +1,16 @@
 """The claims of all pods: one for each network of a pod, found by its key."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ovnlet.controller.context import ControllerContext
 from ovnlet.core.annotations import key as annotation
 from ovnlet.core.ipam import decide, networks
+from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.claims import PROVIDER, Owner, Workload
 from ovnlet.core.ipam.networks import Claims, Definition
+
+# Seconds until definitions are listed again that a pod waits for.
+UNKNOWN_RETRY = 5.0
 
 
 class PodNetworks:
@@ -45,6 +49,17 @@ class PodNetworks:
         ]
         return list(dict.fromkeys(found))
 
+    def request(self, which: Callable[[Workload], bool]) -> None:
+        """Request the passes of the claims that ``which`` selects, and of every pod's own key."""
+        for pod in self._context.pods:
+            for claim in (pod, *self.of(pod).by_provider.values()):
+                if which(claim):
+                    self._context.add(("pod", *claim.key))
+
+    def of_pool(self, name: str) -> None:
+        """Request the passes of the claims that ask for an IPPool."""
+        self.request(lambda claim: named_pool(claim) == name)
+
     def defined(self, was: Definition | None, now: Definition | None) -> None:
         """Request the passes of the pods that list a changed definition by its name."""
         name = (now or was or Definition("", "", "")).name
@@ -58,7 +73,12 @@ class PodNetworks:
         pod = self._context.pods.get(key)  # the key of a further network finds none
         if pod is None or pod.finished or not pod.node:
             return []
-        return [(pod, *problem) for problem in self.of(pod).problems]
+        found = self.of(pod).problems
+        if any(reason == networks.UNKNOWN for reason, _ in found):
+            # The kind may have been installed after this program began.
+            self._context.list_definitions()
+            self._context.later(UNKNOWN_RETRY, ("pod", *key))
+        return [(pod, *problem) for problem in found]
 
     def withdrawn(self, key: Owner) -> tuple[Workload, dict[str, None]] | None:
         """Return a running pod with the annotations of a network that it lists no more."""

@@ -6,7 +6,6 @@ What a pass does belongs in `ports` and `subnets`.
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from itertools import chain
 from typing import Any
 
 import structlog
@@ -22,7 +21,6 @@ from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
-from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload
 from ovnlet.core.ipam.networks import Definition
 from ovnlet.core.ipam.pools import IpPool
@@ -87,6 +85,7 @@ class Controller:
             definitions=self.definitions,
             add=self._add,
             add_pods=self._add_pods,
+            list_definitions=self._list_definitions,
             later=self._later,
             join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
@@ -98,8 +97,10 @@ class Controller:
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        resynced = (*self.required, self.pools, self.definitions)
+        self.definitions_listing = Relist(access, self.definitions, chunk=CHUNK)
+        resynced = (*self.required, self.pools)
         self.resynced = [Relist(access, store, chunk=CHUNK) for store in resynced]
+        self.resynced.append(self.definitions_listing)
         self.listings = [*self.resynced, *(Relist(access, each, chunk=CHUNK) for each in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -185,9 +186,10 @@ class Controller:
         self.services.add_all()
 
     def _add_pods(self) -> None:
-        """Request the passes of all pods in all their networks."""
-        for each in chain(*(self.ports.networks.keys(None, pod) for pod in self.pods)):
-            self._add(("pod", *each))
+        self.ports.networks.request(lambda _: True)
+
+    def _list_definitions(self) -> None:
+        self.definitions_listing.request()
 
     async def _pass(self, key: Key) -> None:
         """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
@@ -278,17 +280,13 @@ class Controller:
             self._add(NETWORK)
             self.services.nodes_changed()
         if (was.chassis if was else "") != (now.chassis if now else ""):
-            for claim in self.ports.networks.every():
-                if claim.node == node.name:
-                    self._add(("pod", *claim.key))
+            self.ports.networks.request(lambda claim: claim.node == node.name)
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""
         for pool in filter(None, (was, now)):
             self._add(("subnet", "", pool.subnet))
-            for claim in self.ports.networks.every():
-                if named_pool(claim) == pool.name:
-                    self._add(("pod", *claim.key))
+            self.ports.networks.of_pool(pool.name)
 
     def _set_changed(self, was: StatefulSet | None, now: StatefulSet | None) -> None:
         """Request passes of a StatefulSet's ports: with fewer replicas it releases addresses."""

@@ -21,6 +21,7 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 # Types of network configurations whose interface and addresses are ovnlet's.
 TYPES = ("ovnlet", "kube-ovn")
+UNKNOWN = "NetworkUnknown"  # the reason of an Event
 MOST = 64  # networks in one list; a pod with more is a mistake
 # What a request may be spelled like: `<name>.<namespace>.kubernetes.io/ip_address.<interface>`.
 _REQUESTS = ("ip_address", "mac_address")
@@ -196,7 +197,7 @@ def _is_served(
     found = definitions(each.owner)
     if found is None:
         why = f"network {'/'.join(each.owner)}: no NetworkAttachmentDefinition has that name"
-        problems.append(("NetworkUnknown", why))
+        problems.append((UNKNOWN, why))
     elif found.why:
         problems.append(("NetworkNotServed", f"network {'/'.join(each.owner)}: {found.why}"))
     return found is not None and found.provider is not None and not found.why

@@ -10,7 +10,16 @@ MARK = "ovnlet"
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
 PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
 PORT_LABELS = frozenset(
-    {MARK, "ovnlet-uid", "ovnlet-workload", "ovnlet-freed", "vendor", "pod", "ls"}
+    {
+        MARK,
+        "ovnlet-uid",
+        "ovnlet-workload",
+        "ovnlet-provider",
+        "ovnlet-freed",
+        "vendor",
+        "pod",
+        "ls",
+    }
 )
 BALANCER_OPTIONS = frozenset({"reject", "affinity_timeout", "ct_flush"})
 BALANCER_LABELS = frozenset({MARK, "ovnlet-service"})
