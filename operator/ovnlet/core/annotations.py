@@ -48,7 +48,7 @@ _BANDWIDTH = {
     "ingress": "kubernetes.io/ingress-bandwidth",
     "egress": "kubernetes.io/egress-bandwidth",
 }
-_DEFAULT_PROVIDER = "ovn"
+FIRST = "ovn"  # the provider of a pod's own network
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # Characters of annotations whose parsed values are cached, in all. A pod of Kube-OVN has 300 to
 # 600. A parsed character takes 16 bytes at most (routes), so this is 8 MiB at worst.
@@ -78,9 +78,7 @@ def _relevant(provider: str) -> tuple[str, ...]:
 
 def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return the annotations of a Node that affect the node's own interface."""
-    return {
-        name: annotations[name] for name in keys(_DEFAULT_PROVIDER, _NODE) if name in annotations
-    }
+    return {name: annotations[name] for name in keys(FIRST, _NODE) if name in annotations}
 
 
 def switch(annotations: Mapping[str, str], provider: str) -> str:
@@ -100,7 +98,7 @@ def with_subnet(text: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, 
 
 def node_port(annotations: Mapping[str, str]) -> str:
     """Return the logical switch port that a Node's annotations name, or an empty string."""
-    return annotations.get(key(_DEFAULT_PROVIDER, "port_name"), "").strip()
+    return annotations.get(key(FIRST, "port_name"), "").strip()
 
 
 def live_keys(provider: str) -> tuple[str, ...]:
@@ -108,7 +106,7 @@ def live_keys(provider: str) -> tuple[str, ...]:
     return (
         *_SUBNET,
         *keys(provider, (*ROUTING, *_QOS)),
-        *(_BANDWIDTH.values() if provider == _DEFAULT_PROVIDER else ()),
+        *(_BANDWIDTH.values() if provider == FIRST else ()),
     )
 
 
@@ -192,9 +190,7 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
 def _limit(read: Reader, provider: str, direction: str) -> Limit | None:
     """Return the provider's rate if it has one, even 0, or else Kubernetes' own bandwidth."""
     rate = read.number(f"{direction}_rate", qos.megabits)
-    bandwidth = (
-        read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == _DEFAULT_PROVIDER else None
-    )
+    bandwidth = read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == FIRST else None
     burst = read.number(f"{direction}_burst", qos.burst) or None
     rate = bandwidth if rate is None else rate
     if rate and burst and burst > rate * qos.LONGEST:
