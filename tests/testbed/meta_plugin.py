@@ -93,6 +93,13 @@ def install(bed: Bed) -> None:
         node.run(["mv", f"{CONFIG}.new", CONFIG])
 
 
+def sync(container: str) -> list[str]:
+    """Return the command line that brings a container's interfaces to what its pod lists now."""
+    code = Path(__file__).resolve().parents[1]
+    program = (sys.executable, "-m", "testbed.meta_plugin", "sync", container)
+    return ["env", f"PYTHONPATH={code}", *program]
+
+
 def definition(name: str, config: Json, namespace: str = "default") -> Json:
     """Return a NetworkAttachmentDefinition with this configuration."""
     return {

@@ -107,3 +107,62 @@ def _is_limited_on_one(here: Running, there: Running) -> None:
 
 def _fresh(cluster: Cluster, name: str) -> dict[str, Any]:
     return dict(json.loads(cluster.bed.kubectl("get", "pod", name, "-o", "json")))
+
+
+def test_an_interface_is_plugged_into_a_running_pod_and_out_again(meta: Cluster) -> None:
+    """The annotation alone is edited; the stand-in then calls ADD and DEL, as Multus would.
+
+    The network is the pod's a second time: the first interface of it keeps its port and address.
+    """
+    meta.apply(placed("hot", "n0", TWICE[:1]), placed("peer", "n1", TWICE))
+    hot, peer = meta.running(2)
+    first = given(hot, N1)
+    ping = hot.ping(given(peer, "ovn").split(",")[0])
+    with devices.answering(peer, "net1"), devices.answering(peer, "net2"):
+        for _ in range(3):
+            assert _synced(meta, hot, TWICE) == ["+net2"]
+            fresh = _fresh(meta, "hot")["metadata"]["annotations"]
+            assert fresh[f"{N1}.kubernetes.io/ip_address"] == first
+            for device, own in (("net1", N1), ("net2", f"{N1}.net2")):
+                for address in given(peer, f"{N1}.{device}").split(","):
+                    asked = partial(devices.reaches, hot, device, address)
+                    wait_for(asked, f"{address} by {device} of {own}", timeout=30)
+            assert _synced(meta, hot, TWICE[:1]) == ["-net2"]
+            assert {link["ifname"] for link in hot.ip("link", "show")} >= {"eth0", "net1"}
+            assert "net2" not in {link["ifname"] for link in hot.ip("link", "show")}
+            wait_for(lambda: not _withdrawn(meta), "the annotations to go", timeout=20)
+    sent, received = ping.stop()
+    print(f"20 ms ping by eth0 over three rounds: {sent} sent, {received} received")
+    assert received > 0.95 * sent
+    ports = hot.space.run(["ovs-vsctl", "list-ports", "br-int"]).split()
+    assert sum(hot.container_id[:8] in port for port in ports) == 2
+
+
+def _synced(cluster: Cluster, hot: Running, listed: object) -> list[str]:
+    """Edit a pod's list of networks; return what the stand-in then attached and detached."""
+    text = json.dumps(listed)
+    cluster.bed.kubectl(
+        "annotate", "--overwrite", "pod", hot.name, f"{meta_plugin.NETWORKS}={text}"
+    )
+    answer = hot.space.run(meta_plugin.sync(hot.container_id), timeout=120)
+    return list(json.loads(answer))
+
+
+def _withdrawn(cluster: Cluster) -> bool:
+    """Return whether the pod still has the allocation of the second interface."""
+    every = _fresh(cluster, "hot")["metadata"]["annotations"]
+    return f"{N1}.net2.kubernetes.io/allocated" in every
+
+
+def test_a_network_twice_without_names_is_refused_in_words_k6(meta: Cluster) -> None:
+    """The control: one allocation cannot serve two interfaces, so the pod does not run."""
+    meta.apply(placed("unnamed", "n0", "n1,n1"))
+    said = partial(_messages, meta, "unnamed")
+    wait_for(lambda: "is listed twice" in said(), "the controller's Event", timeout=60)
+    wait_for(lambda: "has the logical switch port" in said(), "kubelet's Event", timeout=60)
+    phase = _fresh(meta, "unnamed")["status"]["phase"]
+    assert phase == "Pending"
+
+
+def _messages(cluster: Cluster, name: str) -> str:
+    return " | ".join(str(event["message"]) for event in cluster.events(name))
