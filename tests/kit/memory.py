@@ -9,7 +9,7 @@ from ovnlet.core.annotations import switch
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.resources import ABSENT, Network, Veth
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
@@ -51,6 +51,11 @@ class MemoryHost:
 
     async def ready(self) -> None:
         """Nothing is needed first."""
+
+    def pod_end(self, attachment: Attachment) -> tuple[str, str] | None:
+        """Return name and MAC of the pod's end as they are."""
+        there = self.networks.get(attachment.key, ABSENT)
+        return next(((each.pod, each.mac) for each in there if isinstance(each, Veth)), None)
 
     def life(self, attachment: Attachment) -> Life:
         return Life.DEAD if attachment.key in self.dead else Life.ALIVE

@@ -72,7 +72,7 @@ def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
-    fixed = keys(provider, (*FIXED, *_READY))
+    fixed = keys(provider, (*FIXED, *_READY, virtual_machines.SHORT))
     return (REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider))
 
 
@@ -84,6 +84,11 @@ def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
 def switch(annotations: Mapping[str, str], provider: str) -> str:
     """Return the name of the Subnet, or an empty string."""
     return annotations.get(key(provider, "logical_switch"), "").strip()
+
+
+def machine(annotations: Mapping[str, str], provider: str) -> str:
+    """Return the virtual machine by which the network's logical port is named, or ""."""
+    return virtual_machines.named(annotations.get(key(provider, virtual_machines.SHORT), ""))
 
 
 def of_subnet(text: Mapping[str, str]) -> dict[str, str]:

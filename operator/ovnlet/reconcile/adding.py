@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, ids
 from ovnlet.core.errors import NotReady, OvnletError, UnknownSandbox
 from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.reconcile.hopeless import Waits
@@ -153,11 +153,16 @@ class Adds:
         """Return it with the provider that the controller gave to this interface alone, if it did.
 
         Kube-OVN 1.16 and later do so for a network that a pod names twice, with interface names.
+        The logical port of a virtual machine has the machine's name, whichever pod launches it.
         """
         provider = f"{attachment.provider}.{attachment.ifname}"
         own = replace(attachment, provider=provider, iface_id="")
         text = self._scope.text(own) or {}
-        return own if text.get(annotations.key(provider, "ip_address")) else attachment
+        found = own if text.get(annotations.key(provider, "ip_address")) else attachment
+        machine = annotations.machine(self._scope.text(found) or {}, found.provider)
+        if not machine:
+            return found
+        return replace(found, iface_id=ids.iface_id(found.namespace, machine, found.provider))
 
     def _reason_to_wait(self, adding: Adding) -> str | None:
         attachment = adding.attachment = self._named(adding.attachment)

@@ -62,8 +62,13 @@ def require_gateways(record: Record, scope: PodScope) -> None:
 
 
 def _takes_over(attachment: Attachment, other: Attachment) -> bool:
-    """Return whether both are sandboxes of one interface of one pod."""
-    return (attachment.owner, attachment.ifname) == (other.owner, other.ifname)
+    """Return whether both are sandboxes of one interface, of one pod or virtual machine."""
+    if attachment.ifname != other.ifname:
+        return False
+    both = (attachment.machine, other.machine)
+    return attachment.owner == other.owner or (
+        "" not in both and attachment.iface_id == other.iface_id
+    )
 
 
 def _name(attachment: Attachment) -> str:

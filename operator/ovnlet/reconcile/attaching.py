@@ -173,7 +173,8 @@ class Attaching:
         attachment = adding.attachment
         record = self._records.get(attachment.key)
         if record is not None and record.good is None and record.attachment != attachment:
-            self._scope.remember(Record(attachment))  # its network has a name of its own in the pod
+            self._scope.remember(Record(attachment))  # its port has a name of its own
+            self._displace(attachment)
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
@@ -205,7 +206,7 @@ class Attaching:
 
     def _displace(self, attachment: Attachment) -> None:
         """End the ADDs of older sandboxes of this interface, and run a pass for each of them."""
-        for record in self._records.of(attachment.owner):
+        for record in self._scope.siblings(attachment):
             other = record.attachment
             if other.key == attachment.key:
                 continue

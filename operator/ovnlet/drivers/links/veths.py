@@ -84,12 +84,15 @@ def index_of(name: str) -> int:
     return found.index if found else 0
 
 
-def find(sandbox: Sandbox, attachment: Attachment) -> Found:
+def find(sandbox: Sandbox, attachment: Attachment, ifname: str = "") -> Found:
     """Return the attachment's pairs. Raise Refused or OSError.
+
+    ``ifname`` is the name of the pod's end where it is not the attachment's.
 
     List all links of the pod only if the host end's name does not lead to the whole pair.
     """
     name, alias = attachment.host_link, ids.alias(*attachment.key)
+    ifname = ifname or attachment.ifname
     end, inside = _host_end(sandbox, name)
     pairs, taken = [], ""
     if end and inside:
@@ -98,7 +101,7 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
         pairs.append(Pair(end, None))
     elif end:
         taken = f"a foreign link {name} exists on the node"
-    if pairs and (peer := pairs[0].pod) and peer.name == attachment.ifname:
+    if pairs and (peer := pairs[0].pod) and peer.name == ifname:
         return Found(tuple(pairs))
     links = [link(body) for body in sandbox.pod.dump(get_links())]
     known = {pair.pod.index for pair in pairs if pair.pod}
@@ -109,8 +112,8 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
     ]
     pairs.extend(Pair(_peer(sandbox, each), each) for each in with_alias)
     known.update(each.index for each in with_alias)
-    if any(each.name == attachment.ifname and each.index not in known for each in links):
-        taken = f"a foreign link {attachment.ifname} exists in the pod"
+    if any(each.name == ifname and each.index not in known for each in links):
+        taken = f"a foreign link {ifname} exists in the pod"
     return Found(tuple(pairs), taken)
 
 

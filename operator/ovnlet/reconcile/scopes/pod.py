@@ -130,7 +130,8 @@ class PodScope:
             record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
         allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
-        return network(attachment, allocation, self.host.node), allocation
+        lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
+        return network(attachment, allocation, self.host.node, lent), allocation
 
     def wanted(self, key: AttachmentKey, /) -> Network:
         """Return the desired network of a recorded attachment. Raise NotReady or Invalid."""
@@ -178,15 +179,26 @@ class PodScope:
         return self._inputs.text(attachment)
 
     def superseded(self, attachment: Attachment) -> bool:
-        """Return whether a newer sandbox of this interface is alive: OVN binds a port only once."""
+        """Return whether a newer sandbox of this interface is alive: OVN binds a port only once.
+
+        Sandboxes of one virtual machine may be of several pods.
+        """
         return any(
             other.attachment.ifname == attachment.ifname
             and other.attachment.provider == attachment.provider
             and self._rank(other.attachment) > self._rank(attachment)
             and not self.is_deleted(other.attachment.key)
             and self.host.life(other.attachment) is not Life.DEAD
-            for other in self._records.of(attachment.owner)
+            for other in self.siblings(attachment)
         )
+
+    def siblings(self, attachment: Attachment) -> list[Record]:
+        """Return the records of its pod, and of others that launch its virtual machine."""
+        found = {each.attachment.key: each for each in self._records.of(attachment.owner)}
+        if attachment.machine:
+            claiming = self._records.claiming(attachment.iface_id)
+            found |= {each.attachment.key: each for each in claiming}
+        return list(found.values())
 
     async def settled(self, key: AttachmentKey, outcome: Outcome, /) -> None:
         """Follow and announce what was attached, report the outcome, forget what is gone."""
