@@ -16,6 +16,7 @@ from ovnlet.core.resources import (
     Offload,
     OvsQos,
     Port,
+    Resource,
     Route,
     Sysctl,
     Veth,
