@@ -15,6 +15,8 @@ from ovnlet.reconcile.stages import Clock
 from ovnlet.reconcile.state import Owner, State
 
 R = TypeVar("R")
+# Seconds that a second interface of a network waits for an allocation of its own.
+OWN_NAME = 10.0
 
 
 class Adding:
@@ -114,6 +116,21 @@ class Adds:
                 and (pod is None or attachment.uid not in (None, pod.uid))
             ):
                 adding.overtake("the pod was deleted while its sandbox was being attached")
+
+    async def named(self, adding: Adding, shares: Callable[[Attachment], bool]) -> None:
+        """Wait a while for a provider of its own where another interface has its port.
+
+        A network may be plugged into a running pod a second time: its ADD then races with the
+        controller, and the pod has only the first interface's annotations. ``shares`` returns
+        whether another interface of the sandbox has the port.
+        """
+        with suppress(TimeoutError), self._state.watching(adding.attachment.owner) as changed:
+            async with asyncio.timeout(OWN_NAME):
+                while shares(named := self._named(adding.attachment)):
+                    adding.waits_for = "this network has no allocation for this interface alone"
+                    await changed.wait()
+                    changed.clear()
+                adding.attachment = named
 
     async def annotated(self, adding: Adding) -> None:
         """Wait without polling until the pod, by its UID, has its annotations.

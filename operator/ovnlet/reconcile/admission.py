@@ -25,6 +25,16 @@ def refuse_recorded(attachment: Attachment, scope: PodScope, records: Records) -
             raise Invalid("provider", attachment.provider, allowed)
 
 
+def shares_port(attachment: Attachment, scope: PodScope, records: Records) -> bool:
+    """Return whether another recorded interface of the same sandbox has the port."""
+    return any(
+        other.container_id == attachment.container_id
+        and other.key != attachment.key
+        and not scope.is_deleted(other.key)
+        for other in (record.attachment for record in records.claiming(attachment.iface_id))
+    )
+
+
 async def refuse_held(attachment: Attachment, scope: PodScope, records: Records) -> None:
     """Raise Invalid where a live port of the bridge without a record has the `iface-id`.
 

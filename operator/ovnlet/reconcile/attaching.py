@@ -142,6 +142,7 @@ class Attaching:
 
     async def _guarded(self, adding: Adding) -> Outcome:
         """Attach within the budget. Undo a failure unless the attachment existed before."""
+        await adding.within(self._budget, self._adds.named(adding, self._shares_port))
         attachment = adding.attachment
         admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
@@ -154,6 +155,9 @@ class Attaching:
             if known is None or known.good is None:
                 await self._undo(attachment)
             raise
+
+    def _shares_port(self, attachment: Attachment) -> bool:
+        return admission.shares_port(attachment, self._scope, self._records)
 
     async def _allocate(self, adding: Adding) -> Allocation:
         """Wait for the annotations within the budget, and parse them."""
