@@ -169,5 +169,38 @@ async def test_mtu_and_port_of_a_bound_interface_are_repaired(world: World) -> N
     world.host.networks[key] = frozenset(broken)
     world.hint(key)
     await asyncio.sleep(2)
-    assert world.host.networks[key] == whole
+    (veth,) = [each for each in world.host.networks[key] if isinstance(each, Veth)]
+    assert (veth.pod, veth.mtu, veth.host_up) == ("eth0-nic", 1400, True)
+    assert port_of(world, OLD) is not None
     assert not world.host.announced[1:], "a machine that runs is not announced again"
+
+
+async def test_a_rename_during_a_pass_never_makes_another_pair(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod's end is renamed after the pass has asked for its name."""
+    world.tell(launcher(OLD))
+    await service(world).add(attach(OLD))
+    key = (f"c-{OLD}", "eth0")
+    monkeypatch.setattr(world.host, "pod_end", lambda _: ("eth0", "0a:00:00:00:00:05"))
+    world.host.networks[key] = bound(world.host.networks[key])
+    outcomes = len(world.outcomes)
+    world.hint(key)
+    await asyncio.sleep(2)
+    assert [step for each in world.outcomes[outcomes:] for step in each.steps] == []
+
+
+async def test_an_interface_that_is_set_down_to_be_renamed_is_not_set_up_again(
+    world: World,
+) -> None:
+    world.tell(launcher(OLD))
+    await service(world).add(attach(OLD))
+    key = (f"c-{OLD}", "eth0")
+    down = frozenset(
+        replace(each, pod_up=False) if isinstance(each, Veth) else each
+        for each in bound(world.host.networks[key])
+    )
+    world.host.networks[key] = down
+    world.hint(key)
+    await asyncio.sleep(2)
+    assert world.host.networks[key] == down

@@ -30,8 +30,9 @@ def network(
     """Return everything that the attachment should have on this node, in the pod and in OVS.
 
     ``lent`` are name and MAC of the pod's end where it was given to a virtual machine. KubeVirt
-    renames it, takes its address off and changes its MAC for a bridge binding, so that addresses,
-    routes and settings there are not ours. MTU, limits and the node's end are.
+    sets it down, renames it, takes its address off and changes its MAC for a bridge binding, so
+    that its state, and addresses, routes and settings there, are not ours. MTU, limits and the
+    node's end are.
 
     Raise NotReady where the MTU carries none of its addresses.
     """
@@ -42,6 +43,7 @@ def network(
         mac=mac,
         mtu=allocation.mtu or node.mtu,
         alias=ids.alias(*attachment.key),
+        lent=lent is not None,
     )
     ovs_port = port(attachment, allocation, node, veth.host)
     allocation = carried(allocation, node)

@@ -118,8 +118,7 @@ class PodLinks:
 
         If nothing is desired, show the host end even of a sandbox that cannot be seen, so that it
         can be removed. If a veth is desired for such a sandbox, raise NotReady. Of
-        a pod's end for which no address is desired, somebody else has addresses, routes and
-        settings, and none is shown. Raise Taken if a
+        a pod's end that is lent, no address and no route is shown. Raise Taken if a
         foreign link has a name of ours, NodeFault if the kernel refuses a question.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
@@ -172,7 +171,7 @@ class PodLinks:
         owned: frozenset[Interface],
     ) -> Network:
         found = veths.find(sandbox, attachment, wanted.pod if wanted else "")
-        lent = wanted is not None and not any(isinstance(each, Address) for each in desired)
+        lent = wanted is not None and wanted.lent
         if wanted and found.taken:
             raise Taken(found.taken)
         resources: set[Resource] = set()

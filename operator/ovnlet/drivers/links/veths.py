@@ -7,7 +7,7 @@ its name; otherwise as ``elsewhere:<index>``, a name that no link can have.
 
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ovnlet.core import ids
@@ -39,7 +39,7 @@ class Pair:
     def value(self, wanted: Veth | None) -> Veth:
         """Return the pair as a value. If its ends differ, take what differs from the wanted one."""
         ends = [end for end in (self.pod, self.host) if end]
-        return Veth(
+        found = Veth(
             host=self.host.name if self.host else f"{_ELSEWHERE}{self.pod.peer if self.pod else 0}",
             pod=self.pod.name if self.pod else f"{_ELSEWHERE}{self.host.peer if self.host else 0}",
             mac=self.pod.mac if self.pod else "",
@@ -48,6 +48,17 @@ class Pair:
             host_up=bool(self.host and self.host.up),
             pod_up=bool(self.pod and self.pod.up),
             arp=self.pod is None or self.pod.arp,
+        )
+        if wanted is None or not wanted.lent or self.pod is None:
+            return found
+        # Without this, a rename since the wanted name was found would look like another pair.
+        return replace(
+            found,
+            pod=wanted.pod,
+            mac=wanted.mac,
+            pod_up=wanted.pod_up,
+            arp=wanted.arp,
+            lent=True,
         )
 
 
