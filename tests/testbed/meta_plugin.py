@@ -4,8 +4,8 @@ It follows the multi-network specification of the Network Plumbing Working Group
 to 8), as far as tests need it: a pod's default network, or one that the pod names in its place;
 the networks that the pod lists, in all forms of the annotation; the annotation network-status; DEL
 of each interface, in reverse order; and, as the dynamic networks controller does it, ADD and DEL
-of what a running pod lists anew or no more. `install` puts it in front of a node's own network
-configuration. kubelet and the runtime then call it for every pod.
+of what a running pod lists anew or no more. `testbed.meta_networks` puts it in front of a
+node's own network configuration. kubelet and the runtime then call it for every pod.
 
 Only the standard library is used: on the node it is a program,
 `python -m testbed.meta_plugin [sync CONTAINER]`.
@@ -21,13 +21,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from testbed.api import Api
 from testbed.cni_runtime import Attachment, PluginFailed, Refused, Runtime
-
-if TYPE_CHECKING:  # the bed's own modules are not needed on the node
-    from testbed.bed import Bed
 
 Json = dict[str, Any]
 PLUGIN, CONFIG = "meta-stand-in", "/etc/cni/net.d/00-meta-stand-in.conf"
@@ -36,78 +33,6 @@ DEFAULT = "v1.multus-cni.io/default-network"
 DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions/{}"
 STATE = Path("/var/lib/meta-stand-in")
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
-KIND = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "network-attachment-definitions.k8s.cni.cncf.io"},
-    "spec": {
-        "group": "k8s.cni.cncf.io",
-        "scope": "Namespaced",
-        "names": {
-            "plural": "network-attachment-definitions",
-            "singular": "network-attachment-definition",
-            "kind": "NetworkAttachmentDefinition",
-            "shortNames": ["net-attach-def"],
-        },
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "properties": {"config": {"type": "string"}},
-                            }
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
-
-
-def install(bed: Bed) -> None:
-    """Create the kind, and put the plugin in front of the configuration of every node."""
-    bed.kubectl("apply", "-f", "-", stdin=json.dumps(KIND))
-    bed.kubectl("wait", "--for=condition=Established", f"crd/{KIND['metadata']['name']}")  # type: ignore[index]
-    config = {
-        "cniVersion": "1.0.0",
-        "name": "meta",
-        "type": PLUGIN,
-        "clusterNetwork": "/etc/cni/net.d/01-ovnlet.conflist",
-        "server": bed.control_plane.url,
-        "ca": str(bed.ids.ca),
-        "token": bed.token,
-    }
-    code = Path(__file__).resolve().parents[1]
-    program = f"#!/bin/sh\nPYTHONPATH={code} exec {sys.executable} -m testbed.meta_plugin\n"
-    for node in bed.nodes:
-        node.run(["tee", f"/opt/cni/bin/{PLUGIN}"], stdin=program)
-        node.run(["chmod", "755", f"/opt/cni/bin/{PLUGIN}"])
-        node.run(["tee", f"{CONFIG}.new"], stdin=json.dumps(config))
-        node.run(["mv", f"{CONFIG}.new", CONFIG])
-
-
-def sync(container: str) -> list[str]:
-    """Return the command line that brings a container's interfaces to what its pod lists now."""
-    code = Path(__file__).resolve().parents[1]
-    program = (sys.executable, "-m", "testbed.meta_plugin", "sync", container)
-    return ["env", f"PYTHONPATH={code}", *program]
-
-
-def definition(name: str, config: Json, namespace: str = "default") -> Json:
-    """Return a NetworkAttachmentDefinition with this configuration."""
-    return {
-        "apiVersion": "k8s.cni.cncf.io/v1",
-        "kind": "NetworkAttachmentDefinition",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"config": json.dumps({"cniVersion": "1.0.0", "name": name, **config})},
-    }
 
 
 class Container:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from integration.e2e import devices
-from testbed import meta_plugin
+from testbed import meta_networks
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, pod, subnet
 
@@ -26,14 +26,16 @@ pytestmark = pytest.mark.long
 def meta(pair: Cluster) -> Iterator[Cluster]:
     """Give the cluster with the stand-in on both nodes, one further network and its Subnet."""
     cluster = Cluster(pair.bed)
-    meta_plugin.install(cluster.bed)
+    meta_networks.install(cluster.bed)
     config = {"type": "ovnlet", "provider": N1}
-    cluster.bed.kubectl("apply", "-f", "-", stdin=json.dumps(meta_plugin.definition("n1", config)))
+    cluster.bed.kubectl(
+        "apply", "-f", "-", stdin=json.dumps(meta_networks.definition("n1", config))
+    )
     cluster.make_subnet(subnet("second", CIDR, provider=N1, mtu=1300))
     yield cluster
     cluster.clear()
     for node in cluster.bed.nodes:
-        node.run(["rm", meta_plugin.CONFIG])
+        node.run(["rm", meta_networks.CONFIG])
     cluster.bed.kubectl("delete", "subnet", "second", "--timeout=30s")
 
 
@@ -41,7 +43,7 @@ def placed(name: str, node: str, listed: object, **annotations: str) -> dict[str
     """Return a pod of a node with a list of networks; `__` in a key stands for a slash."""
     text = listed if isinstance(listed, str) else json.dumps(listed)
     full = {key.replace("__", "/"): value for key, value in annotations.items()}
-    body = pod(name, **{meta_plugin.NETWORKS: text, **full})
+    body = pod(name, **{meta_networks.NETWORKS: text, **full})
     body["spec"]["nodeName"] = node
     return body
 
@@ -62,7 +64,7 @@ def test_three_interfaces_on_two_nodes(meta: Cluster) -> None:
             for address in given(there, provider).split(","):
                 asked = partial(devices.reaches, here, device, address)
                 wait_for(asked, f"{address} by {device}", timeout=30)
-    status = json.loads(_fresh(meta, "here")["metadata"]["annotations"][meta_plugin.STATUS])
+    status = json.loads(_fresh(meta, "here")["metadata"]["annotations"][meta_networks.STATUS])
     assert [(each["name"], each["interface"], each["default"]) for each in status] == [
         ("ovnlet", "eth0", True),
         ("default/n1", "net1", False),
@@ -76,7 +78,7 @@ def test_three_interfaces_on_two_nodes(meta: Cluster) -> None:
     assert "here" not in left
     assert "there" not in left
     for node in meta.bed.nodes:
-        assert node.sh(f"ls {meta_plugin.STATE} | grep json || true") == ""
+        assert node.sh(f"ls {meta_networks.STATE} | grep json || true") == ""
 
 
 def _is_as_allocated(one: Running) -> None:
@@ -142,9 +144,9 @@ def _synced(cluster: Cluster, hot: Running, listed: object) -> list[str]:
     """Edit a pod's list of networks; return what the stand-in then attached and detached."""
     text = json.dumps(listed)
     cluster.bed.kubectl(
-        "annotate", "--overwrite", "pod", hot.name, f"{meta_plugin.NETWORKS}={text}"
+        "annotate", "--overwrite", "pod", hot.name, f"{meta_networks.NETWORKS}={text}"
     )
-    answer = hot.space.run(meta_plugin.sync(hot.container_id), timeout=120)
+    answer = hot.space.run(meta_networks.sync(hot.container_id), timeout=120)
     return list(json.loads(answer))
 
 

@@ -19,7 +19,7 @@ from proofs.drift.faults import GATEWAYS
 from proofs.drift.observe import HOLD, Target
 from proofs.drift.pods import target_of
 from proofs.drift.report import Outcome, Report, Row
-from testbed import deploy, meta_plugin, workloads
+from testbed import deploy, meta_networks, workloads
 from testbed.service import BedError
 from testbed.workloads import OVN, Cluster
 
@@ -141,7 +141,7 @@ KINDS = (
 
 def _pod(number: int, kind: Kind) -> dict[str, Any]:
     machine = {f"{OVN}/virtualmachine": f"vm{number}", "kubevirt.io/domain": f"vm{number}"}
-    listed = {meta_plugin.NETWORKS: json.dumps([] if kind.machine else LISTED)}
+    listed = {meta_networks.NETWORKS: json.dumps([] if kind.machine else LISTED)}
     body = workloads.pod(f"many{number}", **(machine if kind.machine else {}), **listed)
     body["metadata"]["labels"] = {"made-by": NAME.replace(" ", "-")}
     return body
@@ -150,8 +150,8 @@ def _pod(number: int, kind: Kind) -> dict[str, Any]:
 @contextmanager
 def _pods(env: Environment) -> Iterator[list[tuple[Kind, Target]]]:
     """Give each kind with the target that it breaks, in a pod of its own."""
-    meta_plugin.install(env.bed)
-    network = meta_plugin.definition("n1", {"type": "ovnlet", "provider": N1})
+    meta_networks.install(env.bed)
+    network = meta_networks.definition("n1", {"type": "ovnlet", "provider": N1})
     env.bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
     cluster = Cluster(env.bed, label=NAME.replace(" ", "-"))
     try:
@@ -166,7 +166,7 @@ def _pods(env: Environment) -> Iterator[list[tuple[Kind, Target]]]:
         yield chosen
     finally:
         cluster.clear()
-        env.bed.node().run(["rm", "-f", meta_plugin.CONFIG])
+        env.bed.node().run(["rm", "-f", meta_networks.CONFIG])
 
 
 def _target(first: Target, kind: Kind, records: Sequence[dict[str, Any]]) -> Target:
