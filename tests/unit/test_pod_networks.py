@@ -1,5 +1,6 @@
 """A pod's further networks: allocated by name, kept, added while it runs, and released."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -30,12 +31,19 @@ def define(cluster: Cluster, name: str = "n1", **config: Any) -> None:
     cluster.put(NADS, name, "default", spec={"config": json.dumps(whole)})
 
 
-def put(cluster: Cluster, listed: object, name: str = "web", **annotations: str) -> None:
+def put(
+    cluster: Cluster,
+    listed: object,
+    name: str = "web",
+    owner: dict[str, Any] | None = None,
+    **annotations: str,
+) -> None:
     """Create a pod, or edit its list of networks."""
     known = cluster.objects.get(("pods", "default", name), {"metadata": {}})["metadata"]
     text = listed if isinstance(listed, str) else json.dumps(listed)
     every = {**known.get("annotations", {}), NETWORKS: text, **annotations}
-    cluster.put("pods", name, "default", metadata={"annotations": every}, spec={"nodeName": "n0"})
+    meta = {"annotations": every, "ownerReferences": [owner] if owner else []}
+    cluster.put("pods", name, "default", metadata=meta, spec={"nodeName": "n0"})
 
 
 def facts(cluster: Cluster, provider: str, name: str = "web") -> dict[str, str]:
@@ -100,6 +108,24 @@ async def test_a_network_that_is_listed_no_more_is_released(cluster: Cluster) ->
     assert facts(cluster, f"{N1}.net1") == kept
     put(cluster, listed)
     await allocated(cluster, f"{N1}.net2")
+
+
+async def test_a_network_that_a_stateful_sets_pod_lists_no_more_is_released(
+    cluster: Cluster,
+) -> None:
+    """Its port is kept only while the pod itself is away."""
+    cluster.put("statefulsets", "web", "default", spec={"replicas": 1})
+    owner = {"kind": "StatefulSet", "name": "web", "controller": True}
+    put(cluster, "n1", "web-0", owner=owner)
+    await allocated(cluster, N1, name="web-0")
+    put(cluster, "", "web-0", owner=owner)
+    await until(lambda: ports(cluster) == {"web-0.default"})
+
+
+async def test_what_is_listed_in_vain_is_reported_once(cluster: Cluster) -> None:
+    put(cluster, "n9")
+    await asyncio.sleep(30)
+    assert [reason for reason, _ in cluster.why("web")] == ["NetworkUnknown"]
 
 
 async def test_a_definition_that_comes_late_or_goes(cluster: Cluster) -> None:

@@ -18,6 +18,7 @@ class PodNetworks:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._reported: dict[Owner, tuple[tuple[str, str], ...]] = {}
 
     def of(self, pod: Workload) -> Claims:
         """Return the claims of a pod."""
@@ -69,16 +70,22 @@ class PodNetworks:
                     self._context.add(("pod", *key))
 
     def problems(self, key: Owner) -> list[tuple[Workload, str, str]]:
-        """Return a pod with reason and message of what it lists in vain; by its own key only."""
+        """Return a pod with reason and message of what it lists in vain; by its own key only.
+
+        The same problems are returned once.
+        """
         pod = self._context.pods.get(key)  # the key of a further network finds none
         if pod is None or pod.finished or not pod.node:
+            self._reported.pop(key, None)
             return []
-        found = self.of(pod).problems
+        found, before = self.of(pod).problems, self._reported.pop(key, ())
+        if found:
+            self._reported[key] = found
         if any(reason == networks.UNKNOWN for reason, _ in found):
             # The kind may have been installed after this program began.
             self._context.list_definitions()
             self._context.later(UNKNOWN_RETRY, ("pod", *key))
-        return [(pod, *problem) for problem in found]
+        return [(pod, *problem) for problem in found if problem not in before]
 
     def withdrawn(self, key: Owner) -> tuple[Workload, dict[str, None]] | None:
         """Return a running pod with the annotations of a network that it lists no more."""

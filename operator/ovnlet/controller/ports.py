@@ -258,6 +258,8 @@ class Ports:
         The new pod then gets the same addresses.
         """
         name = seen.port.label("ovnlet-workload")
+        if name and self.networks.pod(key[1:]) is not None:
+            return False  # the pod is there, and lists this network no more
         owner = self._context.stateful_sets.get((key[1], name)) if name else None
         return owner is not None and owner.wants(key[2].partition("/")[0])
 

@@ -27,10 +27,8 @@ def meta(pair: Cluster) -> Iterator[Cluster]:
     """Give the cluster with the stand-in on both nodes, one further network and its Subnet."""
     cluster = Cluster(pair.bed)
     meta_networks.install(cluster.bed)
-    config = {"type": "ovnlet", "provider": N1}
-    cluster.bed.kubectl(
-        "apply", "-f", "-", stdin=json.dumps(meta_networks.definition("n1", config))
-    )
+    network = meta_networks.definition("n1", {"type": "ovnlet", "provider": N1})
+    cluster.bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
     cluster.make_subnet(subnet("second", CIDR, provider=N1, mtu=1300))
     yield cluster
     cluster.clear()
