@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
+from ovnlet.controller.keys import owner_of
 from ovnlet.controller.missing import Missing
 from ovnlet.controller.networks import PodNetworks
 from ovnlet.controller.waiting import Waiting, wait_of
@@ -194,7 +195,7 @@ class Ports:
 
     async def _retire(self, key: Key, name: str, pod: Workload | None) -> None:
         """Disable or remove the port of a pod that ended or of a Node that is gone."""
-        seen = self._own(name, key[0])
+        seen = self._own(name, key)
         if seen is None:
             self._wake("", self._reserved.release(name))
             return
@@ -230,19 +231,19 @@ class Ports:
         seen = self._context.northbound.port(claim.port)
         if seen is None:
             return None
-        names = (MARK, claims.PROVIDER_LABEL)
+        names = (MARK, "pod", claims.PROVIDER_LABEL)
         if any(seen.port.label(name) != claim.labels.get(name) for name in names):
             whose = seen.port.label("pod") or seen.port.label(MARK)
             raise Taken(f"logical switch port {claim.port} belongs to {whose} of ovnlet")
         return seen
 
-    def _own(self, name: str, kind: str) -> Seen | None:
-        """Return the port of that name if it belongs to a ``kind`` of object, or None."""
+    def _own(self, name: str, key: Key) -> Seen | None:
+        """Return the port of that name if it belongs to the object of that key, or None."""
         try:
             seen = self._context.northbound.port(name)
         except Taken:
             return None
-        return seen if seen is not None and seen.port.label(MARK) == kind else None
+        return seen if seen is not None and owner_of(seen.port) == key else None
 
     def _chassis_of(self, node: str) -> str:
         """Return the chassis that a Node names, or an empty string."""
