@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from ovnlet.controller.context import ControllerContext
+from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.core.annotations import key as annotation
-from ovnlet.core.ipam import decide, networks
+from ovnlet.core.ipam import networks, published
 from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.claims import PROVIDER, Owner, Workload
 from ovnlet.core.ipam.networks import Claims, Definition
+from ovnlet.core.resources.northbound import SwitchPort
 
 # Seconds until definitions are listed again that a pod waits for.
 UNKNOWN_RETRY = 5.0
@@ -87,10 +88,21 @@ class PodNetworks:
             self._context.later(UNKNOWN_RETRY, ("pod", *key))
         return [(pod, *problem) for problem in found if problem not in before]
 
+    def keeps(self, key: Key, port: SwitchPort) -> bool:
+        """Return whether the port waits for a StatefulSet's pod to come back under its name.
+
+        The new pod then gets the same addresses. A pod that is there lists this network no more.
+        """
+        name = port.label("ovnlet-workload")
+        if not name or self.pod(key[1:]) is not None:
+            return False
+        owner = self._context.stateful_sets.get((key[1], name))
+        return owner is not None and owner.wants(key[2].partition("/")[0])
+
     def withdrawn(self, key: Owner) -> tuple[Workload, dict[str, None]] | None:
         """Return a running pod with the annotations of a network that it lists no more."""
         pod, provider = self.pod(key), key[1].partition("/")[2]
         if pod is None or not provider or provider in self.of(pod).by_provider:
             return None
-        ours = {annotation(provider, name) for name in decide.PUBLISHED} & pod.annotations.keys()
+        ours = {annotation(provider, name) for name in published.PUBLISHED} & pod.annotations.keys()
         return (pod, dict.fromkeys(sorted(ours))) if ours else None

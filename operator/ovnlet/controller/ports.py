@@ -16,7 +16,7 @@ from ovnlet.core import ids
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import key as annotation
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.ipam import claims, decide, networks
+from ovnlet.core.ipam import claims, decide, networks, published
 from ovnlet.core.ipam.address_requests import IP, MAC
 from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, Workload
 from ovnlet.core.ipam.decide import Decision, Seen
@@ -75,6 +75,7 @@ class Ports:
         Reserve what unanswered ports ask OVN for: an earlier leader has granted those wishes.
         """
         self._patched.clear()
+        self._waiting.retry()
         self.missing.check_all()
         for port in self._context.northbound.every_port():
             if port.name not in self._reserved:
@@ -141,7 +142,7 @@ class Ports:
         for _ in range(MAX_ROUNDS):
             seen = self._seen(claim)
             decision = decide.decide(claim, seen, subnet, self._holder, self._pool)
-            if decision.fresh and not self.missing.may_allocate(key):
+            if decision.fresh and not self._may_ask(key, subnet, decision, seen):
                 return
             # Nothing else runs between the decision and this.
             released = self._reserved.hold(claim.port, decision.reserved)
@@ -149,26 +150,34 @@ class Ports:
             if plan:
                 pinning = decision.binding is not None and seen is not None and seen.answer
                 await northbound.apply(plan, seen.answer if pinning and seen else None)
-            self._wake(subnet.name, released | _given(seen) - decision.reserved)
-            if not plan:
+            freed = (released | _given(seen)) - decision.reserved - decision.lacks
+            self._wake(subnet.name, freed)
+            if decision.waits or not plan:
                 break
         self.missing.found(claim.key)
+        if decision.waits:
+            self._waiting.put(key, wait_of(claim, subnet, decision, seen))
         await self._conclude(key, claim, subnet, decision)
+
+    def _may_ask(self, key: Key, subnet: Subnet, decision: Decision, seen: Seen | None) -> bool:
+        """Return whether OVN may be asked for an address, or has been already."""
+        if not self.missing.may_allocate(key):
+            return False
+        asked = decision.port.addresses if decision.port is not None else ""
+        return seen is not None or not self._waiting.in_vain(key, (subnet, asked))
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""
-        if decision.waits:
-            self._waiting.put(key, wait_of(claim, subnet, decision))
-        elif decision.binding is not None:
+        if decision.binding is not None:
             self._waiting.drop(key)
         if decision.event is not None:
             self._warn(claim, *decision.event)
         if decision.binding is None:
             return
-        facts = decide.annotations(
+        facts = published.annotations(
             claim, decision.binding, subnet, self._context.settings.cluster_router
         )
-        changes = decide.missing(claim, facts)
+        changes = published.missing(claim, facts)
         if not changes:
             self._patched.pop(key, None)
         elif self._patched.get(key) != claim:  # otherwise the watch has yet to report the patch
@@ -199,7 +208,7 @@ class Ports:
         if seen is None:
             self._wake("", self._reserved.release(name))
             return
-        if pod is None and self._is_kept(key, seen):
+        if pod is None and self.networks.keeps(key, seen.port):
             return
         desired, left = None, 0.0  # the port, and the seconds until it may be removed
         if key[0] == "pod":
@@ -252,17 +261,6 @@ class Ports:
 
     def _pool(self, name: str) -> IpPool | None:
         return self._context.pools.get(("", name))
-
-    def _is_kept(self, key: Key, seen: Seen) -> bool:
-        """Return whether the port waits for a StatefulSet's pod to come back under its name.
-
-        The new pod then gets the same addresses.
-        """
-        name = seen.port.label("ovnlet-workload")
-        if name and self.networks.pod(key[1:]) is not None:
-            return False  # the pod is there, and lists this network no more
-        owner = self._context.stateful_sets.get((key[1], name)) if name else None
-        return owner is not None and owner.wants(key[2].partition("/")[0])
 
     def _subnet_of(self, claim: Claim) -> Subnet | None:
         """Return a claim's subnet: of a pod that of its port, as long as the pod exists.
