@@ -5,7 +5,7 @@ import re
 from ovnlet.controller.context import Key, Northbound, Objects
 from ovnlet.core import ids
 from ovnlet.core.errors import Taken
-from ovnlet.core.ipam.claims import PROVIDER_LABEL, NodeClaim
+from ovnlet.core.ipam.claims import MACHINE_KEY, MACHINE_LABEL, PROVIDER_LABEL, NodeClaim
 from ovnlet.core.resources.northbound import SwitchPort
 
 # The port of a further network: pod, namespace and provider.
@@ -18,6 +18,7 @@ def owner_of(port: SwitchPort) -> Key:
     if pod is None:
         return ("node", "", ids.of_node_port(port.name))
     namespace, _, name = pod.partition("/")
+    name = f"{MACHINE_KEY}{name}" if port.label(MACHINE_LABEL) else name
     provider = port.label(PROVIDER_LABEL)
     return ("pod", namespace, f"{name}/{provider}" if provider else name)
 
@@ -42,7 +43,7 @@ def owners_of_removed(name: str, nodes: Objects[NodeClaim]) -> list[Key]:
     node = nodes.get(("", ids.of_node_port(name)))
     if not dot or (node is not None and node.port == name):
         return [("node", "", ids.of_node_port(name))]
-    found: list[Key] = [("pod", namespace, pod)]
+    names = [(namespace, pod)]
     if further := _FURTHER.fullmatch(name):
-        found.append(("pod", further[2], f"{further[1]}/{further[3]}"))
-    return found
+        names.append((further[2], f"{further[1]}/{further[3]}"))
+    return [("pod", each[0], f"{kind}{each[1]}") for each in names for kind in ("", MACHINE_KEY)]

@@ -1,12 +1,20 @@
 """The claims of all pods: one for each network of a pod, found by its key."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.core.annotations import key as annotation
-from ovnlet.core.ipam import networks, published
+from ovnlet.core.ipam import machines, networks, published
 from ovnlet.core.ipam.address_requests import named_pool
-from ovnlet.core.ipam.claims import PROVIDER, Owner, Workload
+from ovnlet.core.ipam.claims import (
+    MACHINE_KEY,
+    PROVIDER,
+    Claim,
+    NodeClaim,
+    Owner,
+    Workload,
+)
 from ovnlet.core.ipam.networks import Claims, Definition
 from ovnlet.core.resources.northbound import SwitchPort
 
@@ -19,6 +27,7 @@ class PodNetworks:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._launch: dict[Owner, set[str]] = {}  # pods by namespace and key of a machine
         self._reported: dict[Owner, tuple[tuple[str, str], ...]] = {}
 
     def of(self, pod: Workload) -> Claims:
@@ -26,8 +35,39 @@ class PodNetworks:
         return networks.claims(pod, self._context.definitions.get)
 
     def pod(self, key: Owner) -> Workload | None:
-        """Return the pod that a key belongs to, or None."""
-        return self._context.pods.get((key[0], key[1].partition("/")[0]))
+        """Return the pod that a key belongs to, or a virtual machine's pods as one; or None."""
+        name = key[1].partition("/")[0]
+        if not name.startswith(MACHINE_KEY):
+            return self._context.pods.get((key[0], name))
+        return machines.merged(self._launching(key[0], name))
+
+    def launchers(self, claim: Claim) -> list[Claim]:
+        """Return the claim, or of a virtual machine those of the pods that launch it."""
+        if isinstance(claim, NodeClaim) or not claim.machine:
+            return [claim]
+        pods = self._launching(claim.namespace, f"{MACHINE_KEY}{claim.machine}")
+        every = (self.of(pod).by_provider.get(claim.provider) for pod in pods if not pod.finished)
+        return [each for each in every if each is not None]
+
+    def noted(self, was: Workload | None, now: Workload | None) -> None:
+        """Note which pods launch which virtual machine."""
+        for pod in filter(None, (was, now)):
+            if pod.machine:
+                names = self._launch.setdefault((pod.namespace, pod.key[1]), set())
+                (names.add if pod is now else names.discard)(pod.name)
+
+    def placed(self, claim: Workload) -> Workload:
+        """Return the claim with the chassis that its nodes name, as far as they are known."""
+        nodes = claim.nodes or (claim.node,)
+        found = [self._context.nodes.get(("", node)) for node in nodes]
+        named = [each.chassis if each is not None else "" for each in found]
+        chosen = [chassis or node for chassis, node in zip(named, nodes, strict=True)]
+        return replace(claim, chassis=",".join(chosen) if any(named) else "")
+
+    def _launching(self, namespace: str, machine: str) -> list[Workload]:
+        names = sorted(self._launch.get((namespace, machine), ()))
+        pods = (self._context.pods.get((namespace, name)) for name in names)
+        return [pod for pod in pods if pod is not None]
 
     def claim(self, key: Owner) -> Workload | None:
         """Return the claim of a key; None without the pod, or where the pod does not list it."""
@@ -75,7 +115,7 @@ class PodNetworks:
 
         The same problems are returned once.
         """
-        pod = self._context.pods.get(key)  # the key of a further network finds none
+        pod = self.pod(key) if "/" not in key[1] else None
         if pod is None or pod.finished or not pod.node:
             self._reported.pop(key, None)
             return []
@@ -99,10 +139,13 @@ class PodNetworks:
         owner = self._context.stateful_sets.get((key[1], name))
         return owner is not None and owner.wants(key[2].partition("/")[0])
 
-    def withdrawn(self, key: Owner) -> tuple[Workload, dict[str, None]] | None:
-        """Return a running pod with the annotations of a network that it lists no more."""
-        pod, provider = self.pod(key), key[1].partition("/")[2]
-        if pod is None or not provider or provider in self.of(pod).by_provider:
-            return None
-        ours = {annotation(provider, name) for name in published.PUBLISHED} & pod.annotations.keys()
-        return (pod, dict.fromkeys(sorted(ours))) if ours else None
+    def withdrawn(self, key: Owner) -> list[tuple[Workload, dict[str, None]]]:
+        """Return running pods with the annotations of a network that they list no more."""
+        provider = key[1].partition("/")[2]
+        pod = self.pod(key) if provider else None
+        if pod is None or provider in self.of(pod).by_provider:
+            return []
+        names = {annotation(provider, name) for name in published.PUBLISHED}
+        pods = self._launching(key[0], pod.key[1]) if pod.machine else [pod]
+        found = [(each, dict.fromkeys(sorted(names & each.annotations.keys()))) for each in pods]
+        return [(each, ours) for each, ours in found if ours]

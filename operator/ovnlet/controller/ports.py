@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -59,14 +58,16 @@ class Ports:
         self._waiting = Waiting(self._pool)
         self.networks = PodNetworks(context)
         self.missing = Missing(context, self._reserved, self.networks)
-        self._patched: dict[Key, Claim] = {}  # patched, but not yet reported back by the watch
+        # Patched, but not yet reported back by the watch, by key and pod.
+        self._patched: dict[tuple[Key, str], Claim] = {}
 
     def changed(self, was: Workload | None, now: Workload | None) -> None:
         """Request the pass of a pod that was created, changed or deleted."""
+        self.networks.noted(was, now)
         for key in self.networks.keys(was, now):
             self.missing.check(key)
-            if now is None:
-                self._patched.pop(("pod", *key), None)
+            if was is not None and now is None:
+                self._patched.pop((("pod", *key), was.name), None)
             self._context.add(("pod", *key))
 
     def check_all_ports(self) -> None:
@@ -100,10 +101,10 @@ class Ports:
             self._waiting.drop(key)
             self.missing.found(of)
             await self._retire(key, claims.port_of(of), claim)
-            if withdrawn := self.networks.withdrawn(of):
+            for withdrawn in self.networks.withdrawn(of):
                 await self._context.writer.annotate(*withdrawn)
         elif claim.node:
-            await self._unless_taken(key, replace(claim, chassis=self._chassis_of(claim.node)))
+            await self._unless_taken(key, self.networks.placed(claim))
 
     async def node(self, name: str) -> None:
         """Make the pass of a Node, as ``pod`` does, in the join network."""
@@ -177,12 +178,13 @@ class Ports:
         facts = published.annotations(
             claim, decision.binding, subnet, self._context.settings.cluster_router
         )
-        changes = published.missing(claim, facts)
-        if not changes:
-            self._patched.pop(key, None)
-        elif self._patched.get(key) != claim:  # otherwise the watch has yet to report the patch
-            await self._annotate(claim, changes, facts)
-            self._patched[key] = claim
+        for each in self.networks.launchers(claim):
+            changes, patch = published.missing(each, facts), (key, each.name)
+            if not changes:
+                self._patched.pop(patch, None)
+            elif self._patched.get(patch) != each:  # otherwise the watch has yet to report it
+                await self._annotate(each, changes, facts)
+                self._patched[patch] = each
 
     async def _annotate(self, claim: Claim, changes: dict[str, str], facts: dict[str, str]) -> None:
         """Write the changed annotations, and report an edit of the addresses that this undoes."""
@@ -240,7 +242,7 @@ class Ports:
         seen = self._context.northbound.port(claim.port)
         if seen is None:
             return None
-        names = (MARK, "pod", claims.PROVIDER_LABEL)
+        names = (MARK, "pod", claims.PROVIDER_LABEL, claims.MACHINE_LABEL)
         if any(seen.port.label(name) != claim.labels.get(name) for name in names):
             whose = seen.port.label("pod") or seen.port.label(MARK)
             raise Taken(f"logical switch port {claim.port} belongs to {whose} of ovnlet")
@@ -253,11 +255,6 @@ class Ports:
         except Taken:
             return None
         return seen if seen is not None and owner_of(seen.port) == key else None
-
-    def _chassis_of(self, node: str) -> str:
-        """Return the chassis that a Node names, or an empty string."""
-        found = self._context.nodes.get(("", node))
-        return found.chassis if found is not None else ""
 
     def _pool(self, name: str) -> IpPool | None:
         return self._context.pools.get(("", name))

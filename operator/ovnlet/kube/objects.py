@@ -14,6 +14,7 @@ from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
 from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS, Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.core.virtual_machines import MIGRATION
 from ovnlet.kube.object_store import Kind
 
 PODS = Kind("", "v1", "pods")
@@ -29,7 +30,7 @@ _FINISHED = ("Succeeded", "Failed")
 # The annotations of an allocation in any network, and requests for one interface of several.
 _OF_NETWORKS = re.compile(
     r"[^/]+\.kubernetes\.io/(allocated|routed|ip_address|mac_address|cidr|gateway|logical_switch|"
-    r"logical_router|pod_nic_type|ip_pool|(ip_address|mac_address)\.[^/]+)"
+    r"logical_router|pod_nic_type|ip_pool|virtualmachine|(ip_address|mac_address)\.[^/]+)"
 )
 
 
@@ -74,6 +75,9 @@ def workload(body: Body) -> Workload | None:
         annotations=_annotations(metadata) | _of_networks(metadata),
         networks=(metadata.get("annotations") or {}).get(NETWORKS, ""),
         default_network=(metadata.get("annotations") or {}).get(DEFAULT_NETWORK, ""),
+        machine=_machine(metadata),
+        created=metadata.get("creationTimestamp") or "",
+        target=bool((metadata.get("annotations") or {}).get(MIGRATION)),
     )
 
 
@@ -154,6 +158,20 @@ def _stateful_set(metadata: Body) -> str:
             each["name"]
             for each in owners
             if each.get("kind") == "StatefulSet" and each.get("controller")
+        ),
+        "",
+    )
+
+
+def _machine(metadata: Body) -> str:
+    """Return the virtual machine whose pod it is, by the reference that KubeVirt sets; or ""."""
+    owners = metadata.get("ownerReferences") or ()
+    return next(
+        (
+            each["name"]
+            for each in owners
+            if each.get("kind") == "VirtualMachineInstance"
+            and str(each.get("apiVersion")).startswith("kubevirt.io/")
         ),
         "",
     )

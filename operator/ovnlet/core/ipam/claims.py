@@ -20,6 +20,8 @@ _CHASSIS = re.compile(r"[^\s,]{1,255}")
 
 # The label of a port with the provider of a further network.
 PROVIDER_LABEL = "ovnlet-provider"
+# The label of a virtual machine's port, and what a key begins with: no pod's name has a blank.
+MACHINE_LABEL, MACHINE_KEY = "ovnlet-machine", "vm "
 
 Owner = tuple[str, str]
 
@@ -48,6 +50,9 @@ class Workload:
     ``provider`` is the network's, `ovn` for a pod's own. ``asks`` is what the pod asks for in its
     list of networks, by short names; an annotation takes precedence. ``networks`` and
     ``default_network`` are that list and the network in place of its own, as written.
+    ``machine`` is the virtual machine that it launches, or empty: the port is the machine's then,
+    whichever pod launches it. ``created`` is its creation time; ``target`` means that it is the
+    target of a live migration. ``nodes`` are those of source and target during one.
     ``workload`` is the name of its StatefulSet, or empty. ``runtime_uid`` is the UID that kubelet
     passes to the runtime and the agent writes to OVSDB; it is empty if it equals the object's UID.
     ``chassis`` is its node's chassis as far as known. Without it the port asks for the Node's
@@ -70,6 +75,10 @@ class Workload:
     asks: Mapping[str, str] = field(default_factory=dict)
     networks: str = ""
     default_network: str = ""
+    machine: str = ""
+    created: str = ""
+    target: bool = False
+    nodes: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -78,13 +87,22 @@ class Workload:
 
     @property
     def key(self) -> Owner:
-        """Namespace, and the name with the provider of a further network behind a slash."""
-        return (self.namespace, _joined(self.name, self.provider))
+        """Namespace, and the name with the provider of a further network behind a slash.
+
+        The name is that of the virtual machine, marked as one, for all pods that launch it.
+        """
+        name = f"{MACHINE_KEY}{self.machine}" if self.machine else self.name
+        return (self.namespace, name if self.provider == PROVIDER else f"{name}/{self.provider}")
+
+    @property
+    def identity(self) -> str:
+        """Of what object a port with its addresses is: it gets no others while that exists."""
+        return f"{MACHINE_KEY}{self.machine}" if self.machine else self.object_uid
 
     @property
     def port(self) -> str:
         """The name of its logical switch port."""
-        return ids.iface_id(self.namespace, self.name, self.provider)
+        return ids.iface_id(self.namespace, self.machine or self.name, self.provider)
 
     def value(self, name: str) -> str:
         """Return the annotation of this network with that short name, or an empty string."""
@@ -96,16 +114,25 @@ class Workload:
 
     @property
     def options(self) -> dict[str, str]:
-        """The options of its logical switch port."""
-        return {
-            "iface-id-ver": self.runtime_uid or self.object_uid,
-            "requested-chassis": self.chassis or self.node,
-        }
+        """The options of its logical switch port.
+
+        During a live migration both chassis may have the port. The target's drops all packets until
+        the machine sends a RARP there (ovn-nb(5), activation-strategy).
+        """
+        chosen = {"requested-chassis": self.chassis or ",".join(self.nodes) or self.node}
+        if not self.machine:
+            chosen["iface-id-ver"] = self.runtime_uid or self.object_uid
+        if len(self.nodes) > 1:
+            chosen["activation-strategy"] = "rarp"
+        return chosen
 
     @property
     def labels(self) -> dict[str, str]:
         """Our external_ids of its logical switch port."""
-        found = {MARK: "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
+        whose = f"{self.namespace}/{self.machine or self.name}"
+        found = {MARK: "pod", "vendor": "kube-ovn", "pod": whose}
+        if self.machine:
+            found[MACHINE_LABEL] = self.machine
         if self.workload:
             found["ovnlet-workload"] = self.workload
         if self.provider != PROVIDER:
@@ -136,6 +163,11 @@ class NodeClaim:
     def key(self) -> Owner:
         """The same: a Node has one port."""
         return self.owner
+
+    @property
+    def identity(self) -> str:
+        """Of what object a port with its addresses is."""
+        return self.object_uid
 
     def value(self, name: str) -> str:
         """Return the annotation with that short name, or an empty string."""
@@ -241,11 +273,7 @@ def annotated_binding(claim: Claim, subnet: Subnet) -> Binding | None:
     return binding if all(map(subnet.holds, binding.addresses)) else None
 
 
-def _joined(name: str, provider: str) -> str:
-    return name if provider == PROVIDER else f"{name}/{provider}"
-
-
 def port_of(key: Owner) -> str:
     """Return the name of the logical switch port of a pod's key."""
     name, _, provider = key[1].partition("/")
-    return ids.iface_id(key[0], name, provider or PROVIDER)
+    return ids.iface_id(key[0], name.removeprefix(MACHINE_KEY), provider or PROVIDER)

@@ -119,7 +119,7 @@ def settled(claim: Claim, seen: Seen) -> Binding | None:
 
     It is fixed for the lifetime of the object.
     """
-    return bound(seen.port.addresses) if seen.port.label(UID) == claim.object_uid else None
+    return bound(seen.port.addresses) if seen.port.label(UID) == claim.identity else None
 
 
 def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, float]:
@@ -274,7 +274,7 @@ def _pinned(claim: Claim, subnet: Subnet, binding: Binding) -> SwitchPort:
 
 
 def _port(claim: Claim, subnet: Subnet, addresses: str) -> SwitchPort:
-    labels = claim.labels | {UID: claim.object_uid, "ls": subnet.name}
+    labels = claim.labels | {UID: claim.identity, "ls": subnet.name}
     return SwitchPort(
         subnet.name,
         claim.port,

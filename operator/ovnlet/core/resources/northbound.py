@@ -8,13 +8,16 @@ Pairs = frozenset[tuple[str, str]]
 MARK = "ovnlet"
 # The only keys of these maps that are compared and written. All others stay as they are.
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
-PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
+PORT_OPTIONS = frozenset(
+    {"router-port", "iface-id-ver", "requested-chassis", "activation-strategy"}
+)
 PORT_LABELS = frozenset(
     {
         MARK,
         "ovnlet-uid",
         "ovnlet-workload",
         "ovnlet-provider",
+        "ovnlet-machine",
         "ovnlet-freed",
         "vendor",
         "pod",
