@@ -153,6 +153,8 @@ def _checked(found: Selection) -> Selection:
 
 def claims(pod: Workload, definitions: Definitions) -> Claims:
     """Return what a pod claims: its own network, or one in its place, and those that it lists."""
+    if not (pod.networks or pod.default_network):
+        return Claims({PROVIDER: pod})
     problems: list[tuple[str, str]] = []
     first = _listed(pod.default_network, pod.namespace, DEFAULT_NETWORK, problems)[:1]
     rest = _listed(pod.networks, pod.namespace, NETWORKS, problems)
