@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from integration.node.spaces import DUAL, Bed, network
-from ovnlet.core.errors import Taken
+from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.plan import Verb
 from ovnlet.core.resources import Address, Network, Offload, Veth
 
@@ -71,8 +71,13 @@ async def test_mtu_and_the_nodes_end_are_repaired(bed: Bed) -> None:
 
 
 async def test_a_rename_since_the_name_was_found_removes_nothing(bed: Bed) -> None:
+    """A setting by the former name fails the pass, and the next one has the new name."""
     await bed.converge(WANTED)
     before = lent(bed)
     for line in ("link set eth0 down", "link set eth0 name eth0-nic"):
         bed.pod.ip(*line.split())
-    assert not [step for step in bed.plan(before) if step.verb is Verb.REMOVE]
+    with pytest.raises(NodeFault, match="ENODEV"):
+        bed.plan(before)
+    link_alone = frozenset(each for each in before if isinstance(each, Veth))
+    assert not [step for step in bed.plan(link_alone) if step.verb is Verb.REMOVE]
+    assert bed.plan(lent(bed)) == ()
