@@ -77,6 +77,9 @@ bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's,
 gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired: build/gateway.json; SLICE=1 for CI
 	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
 
+underlay: setup  ## provider networks: moves, each fault and kills over the API server's own uplink: build/underlay.json
+	@cd tests && ../$(BIN)/python -m proofs.underlay
+
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
 	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)
 

@@ -163,7 +163,7 @@ class NoWatch:
     """Nothing to listen to: a test hints by itself."""
 
     def follow(
-        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
+        self, key: Key, *links: str, netns: str = "", table: str = "", addresses: bool = False
     ) -> None:
         """Follow nothing."""
 

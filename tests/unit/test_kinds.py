@@ -19,6 +19,11 @@ UNFAKED |= {
     "PolicyRoute",
     "PolicyRule",
     "KubeOvnChains",
+    "UplinkBridge",
+    "LinkUp",
+    "LinkEntry",
+    "UplinkPort",
+    "NetworkMapping",
 }
 
 

@@ -35,7 +35,7 @@ class Subscriber:
     where that is the address of its interface; ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known; ``gateway`` the texts of ``core.gateway``, once Subnets,
     Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; ``tunnel`` the
-    addresses that the Node declares for its tunnels; and ``seen`` the Node itself.
+    addresses that the Node declares for its tunnels; and each of ``seen`` the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
@@ -43,7 +43,7 @@ class Subscriber:
     gateway: Callable[[Mapping[str, str]], None]
     edited: Callable[[str], None]
     tunnel: Callable[[tuple[str, ...]], None]
-    seen: Callable[[OwnNode], None] = lambda _: None
+    seen: tuple[Callable[[OwnNode], None], ...] = ()
 
 
 class ClusterView:
@@ -126,7 +126,8 @@ class ClusterView:
         if node is not None and self._subscriber is not None:
             speaks_as = node.internal if self._settings.chassis == "observe" else ()
             self._subscriber.annotated(node.annotations, speaks_as)
-            self._subscriber.seen(node)
+            for each in self._subscriber.seen:
+                each(node)
             declared = declared_tunnel(self._settings, node.annotations, node.internal)
             self._subscriber.tunnel(declared)
 

@@ -37,12 +37,15 @@ from ovnlet.core.resources import (
     DuplicateIfaceId,
     Flows,
     KubeOvnChains,
+    LinkEntry,
     Network,
     Port,
     Resource,
     Route,
     Veth,
 )
+from ovnlet.core.underlay.networks import Intent
+from ovnlet.core.underlay.record import Found, Record
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 ATTACHMENT = Attachment(
@@ -115,6 +118,14 @@ def _of_the_node(facts: Facts) -> Network:
                 *gateway_routing.accepts(cluster, chains),
             }
         )
+    if "uplink" in facts:  # what of the node is in a bridge, or on its NIC again
+        intent = Intent("net1", "eth0", "br-net1", tuple(facts["trunks"]))
+        entries = tuple(
+            LinkEntry("eth0", text.split()[0], text.split(" ", 1)[1], text.encode(), place)
+            for place, text in enumerate(facts["uplink"])
+        )
+        found = Found(entries, "02:00:00:00:00:01", "", "02:00:00:00:00:02")
+        return Record(intent, found, facts["phase"]).desired()
     if "flows" in facts:  # what OVN has in its bridge
         return frozenset({Flows(facts["flows"])})
     if "files" in facts:  # what a container runtime reads
@@ -180,7 +191,7 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
-            case "incomplete" | "blocked":
+            case "incomplete" | "blocked" | "trunks":
                 yield name, tuple(value)
             case _:
                 yield name, value

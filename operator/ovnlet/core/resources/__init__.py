@@ -30,6 +30,13 @@ from ovnlet.core.resources.qos import (
     TbfQdisc,
 )
 from ovnlet.core.resources.sysctl import Sysctl
+from ovnlet.core.resources.underlay import (
+    LinkEntry,
+    LinkUp,
+    NetworkMapping,
+    UplinkBridge,
+    UplinkPort,
+)
 
 Limited = TbfQdisc | HtbQdisc | PoliceFilter | LeafQdisc
 Resource = (
@@ -59,6 +66,11 @@ Resource = (
     | Flows
     | CniFile
     | CniSocket
+    | UplinkBridge
+    | LinkUp
+    | LinkEntry
+    | UplinkPort
+    | NetworkMapping
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -112,6 +124,11 @@ ORDER: tuple[type[Resource], ...] = (
     Flows,
     CniFile,
     CniSocket,
+    UplinkBridge,
+    LinkUp,
+    LinkEntry,
+    UplinkPort,
+    NetworkMapping,
 )
 
 __all__ = [
@@ -132,8 +149,11 @@ __all__ = [
     "KubeOvnChains",
     "LeafQdisc",
     "Limited",
+    "LinkEntry",
+    "LinkUp",
     "Loopback",
     "Network",
+    "NetworkMapping",
     "NftChain",
     "NftCounter",
     "NftSet",
@@ -150,5 +170,7 @@ __all__ = [
     "Route",
     "Sysctl",
     "TbfQdisc",
+    "UplinkBridge",
+    "UplinkPort",
     "Veth",
 ]

@@ -47,13 +47,12 @@ _OIF = 4
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node and a namespace.
+    """What is followed of a key: links of the node, by name and index, and a namespace.
 
-    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    An index is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
     """
 
-    link: str
-    index: int
+    links: tuple[tuple[str, int], ...]
     namespace: int
 
 
@@ -133,26 +132,28 @@ class Watch:
                 listener.close()
         self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "", addresses: bool = False) -> None:
-        """Follow a link of the node and the namespace at a path for this key, no more.
+    def follow(self, key: Key, *links: str, netns: str = "", addresses: bool = False) -> None:
+        """Follow links of the node and the namespace at a path for this key, no more.
 
         With ``addresses``, follow the addresses of all links of the node; only one key can.
         """
         self.forget(key)
-        index, namespace = 0, -1
+        namespace = -1
         with Socket() as host:
-            if (end := veths.named(host, link)) is not None:
-                index = end.index
-                self._by_index[index] = key
+            ends = [(link, veths.named(host, link)) for link in links]
+            found = tuple((link, end.index if end else 0) for link, end in ends)
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
                 # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
-        self._by_name[link] = key
+        for link, index in found:
+            self._by_name[link] = key
+            if index:
+                self._by_index[index] = key
         if addresses:
             self._of_addresses = key
-        self._followed[key] = _Followed(link, index, namespace)
+        self._followed[key] = _Followed(found, namespace)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
         """Follow these tables of nftables, and policy routing, for this key; only one can."""
@@ -166,8 +167,9 @@ class Watch:
         """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
-        _drop(self._by_name, followed.link, key)
-        _drop(self._by_index, followed.index, key)
+        for link, index in followed.links:
+            _drop(self._by_name, link, key)
+            _drop(self._by_index, index, key)
         self._of_addresses = None if self._of_addresses == key else self._of_addresses
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
