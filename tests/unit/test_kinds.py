@@ -24,6 +24,8 @@ UNFAKED |= {
     "LinkEntry",
     "UplinkPort",
     "NetworkMapping",
+    "KubeOvnRules",
+    "KubeOvnSets",
 }
 
 

@@ -150,9 +150,9 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        chassis = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
-        node_seen = node_wide.make_encap(self.ovs, self.encap_file)
+        node_seen = node_wide.make_encap(self.ovs, self.encap_file, self.watch)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
@@ -188,15 +188,13 @@ class Agent:
         scopes["gateway"] = self.gateway.scope
         scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
         for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
-            if name in scopes:
-                self.loop.keep(name, scopes[name])
+            self.loop.keep(name, scopes[name])
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
-                tunnel=chassis.declare,
                 seen=(node_seen, self.underlay.seen),
             )
         )

@@ -9,7 +9,14 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile, CniSocket
-from ovnlet.core.resources.gateway import Accepts, KubeOvnChains, PolicyRoute, PolicyRule
+from ovnlet.core.resources.gateway import (
+    Accepts,
+    KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
+    PolicyRoute,
+    PolicyRule,
+)
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -56,6 +63,8 @@ Resource = (
     | PolicyRule
     | Accepts
     | KubeOvnChains
+    | KubeOvnRules
+    | KubeOvnSets
     | NftTable
     | NftCounter
     | NftSet
@@ -112,6 +121,8 @@ ORDER: tuple[type[Resource], ...] = (
     NftSet,
     NftChain,
     Accepts,
+    KubeOvnSets,
+    KubeOvnRules,
     KubeOvnChains,
     PolicyRoute,
     PolicyRule,
@@ -147,6 +158,8 @@ __all__ = [
     "HtbQdisc",
     "Key",
     "KubeOvnChains",
+    "KubeOvnRules",
+    "KubeOvnSets",
     "LeafQdisc",
     "Limited",
     "LinkEntry",
