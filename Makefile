@@ -99,6 +99,9 @@ drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
 	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
+networks: setup  ## three interfaces in one pod on two nodes, attached by kubelet, plugged in and out: build/networks.xml
+	@$(BIN)/python -m pytest -q -s -m long --junitxml=build/networks.xml tests/integration/e2e/test_networks.py
+
 raft: setup  ## faults of a cluster of three databases under 50 pods a minute: build/raft.json
 	@cd tests && ../$(BIN)/python -m proofs.raft $(RAFT)
 

@@ -26,6 +26,7 @@ _STORES = {
     "subnets": "subnets",
     "ippools": "pools",
     "statefulsets": "sets",
+    "network-attachment-definitions": "definitions",
 }
 
 
@@ -218,7 +219,8 @@ class MemoryWriter:
 
 
 def _merged(body: Any, change: Any) -> Any:
-    """Return a JSON merge patch applied (RFC 7396), without the removal of keys."""
+    """Return a JSON merge patch applied (RFC 7396)."""
     if not isinstance(body, dict) or not isinstance(change, dict):
         return change
-    return {**body, **{key: _merged(body.get(key), value) for key, value in change.items()}}
+    merged = {key: _merged(body.get(key), value) for key, value in change.items()}
+    return {key: value for key, value in {**body, **merged}.items() if value is not None}

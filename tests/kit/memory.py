@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ovnlet.core.annotations import switch
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Attachment, AttachmentKey, Identity, Life, Node, Pod, Record
 from ovnlet.core.plan import Plan, Verb
-from ovnlet.core.resources import ABSENT, Network
+from ovnlet.core.resources import ABSENT, Network, Offload, Resource, Veth
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
@@ -52,12 +52,19 @@ class MemoryHost:
     async def ready(self) -> None:
         """Nothing is needed first."""
 
+    def pod_end(self, attachment: Attachment) -> tuple[str, str] | None:
+        """Return name and MAC of the pod's end as they are."""
+        there = self.networks.get(attachment.key, ABSENT)
+        return next(((each.pod, each.mac) for each in there if isinstance(each, Veth)), None)
+
     def life(self, attachment: Attachment) -> Life:
         return Life.DEAD if attachment.key in self.dead else Life.ALIVE
 
     async def observe(self, attachment: Attachment, desired: Network) -> Network:
         await asyncio.sleep(0)
-        return self.networks.get(attachment.key, ABSENT)
+        there = self.networks.get(attachment.key, ABSENT)
+        wanted = next((each for each in desired if isinstance(each, Veth) and each.lent), None)
+        return there if wanted is None else frozenset(_as_lent(each, wanted) for each in there)
 
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         for step in plan:
@@ -76,6 +83,17 @@ class MemoryHost:
 
     async def hopeless(self, _: Attachment) -> str | None:
         return self.fault
+
+
+def _as_lent(each: Resource, wanted: Veth) -> Resource:
+    """Return it as the kernel's driver shows it of a pod's end that is lent."""
+    if isinstance(each, Offload):
+        return replace(each, veth=wanted.key, pod=wanted.pod)
+    if not isinstance(each, Veth):
+        return each
+    return replace(
+        each, pod=wanted.pod, mac=wanted.mac, pod_up=wanted.pod_up, arp=wanted.arp, lent=True
+    )
 
 
 class MemoryRecords:

@@ -16,6 +16,7 @@ from ovnlet.core.ipam.decide import Seen
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources.northbound import (
     GROUP,
+    PORT_LABELS,
     LoadBalancer,
     LoadBalancerGroup,
     Row,
@@ -68,6 +69,8 @@ class StrictNorthbound:
         if _is_grouped(row) and LoadBalancerGroup(GROUP).key not in self.rows:
             raise Refused(f"{row.key}: the group is not there")
         if isinstance(row, SwitchPort):
+            if unread := {name for name, _ in row.labels} - PORT_LABELS:
+                raise Refused(f"{row.key}: nobody reads the labels {unread}")
             there = self._ports.get(row.name)
             if there is not None and there.key != row.key:
                 raise Refused(f"a port {row.name} is there already")

@@ -5,6 +5,7 @@ It makes a port for every pod and node, then writes its annotations, `routed` la
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -122,10 +123,15 @@ class Assigner:
 
     def add(self, pod: Object) -> None:
         """Create the pod's port, then write its annotations."""
-        meta = pod["metadata"]
+        for provider in ("ovn", *_further(pod)):
+            self._allocate(pod, provider)
+
+    def _allocate(self, pod: Object, provider: str) -> None:
+        """Create the port of a pod in one network, then write its annotations."""
+        meta, domain = pod["metadata"], f"{provider}.kubernetes.io"
         port, (mac, addresses) = (
-            f"{meta['name']}.{meta['namespace']}",
-            self._choose(meta.get("annotations", {})),
+            _port(pod, provider),
+            self._choose(meta.get("annotations", {}), domain),
         )
         all_of_it = f"{mac} {addresses.replace(',', ' ')}"
         made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
@@ -139,7 +145,7 @@ class Assigner:
         for part in (facts, {"routed": "true"}):
             patch = {
                 "uid": meta["uid"],
-                "annotations": {f"{DOMAIN}/{key}": value for key, value in part.items()},
+                "annotations": {f"{domain}/{key}": value for key, value in part.items()},
             }
             self.api.patch(
                 f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", {"metadata": patch}
@@ -152,8 +158,8 @@ class Assigner:
         self._delete_port(pod)
 
     def _delete_port(self, pod: Object) -> None:
-        meta = pod["metadata"]
-        self.nbctl("--if-exists", "lsp-del", f"{meta['name']}.{meta['namespace']}")
+        for provider in ("ovn", *_further(pod)):
+            self.nbctl("--if-exists", "lsp-del", _port(pod, provider))
 
     def _leave(self, pod: Object) -> None:
         """Delete the port of a pod that is being deleted, once, and give it no other one."""
@@ -163,14 +169,14 @@ class Assigner:
             self.known.pop(uid, None)
             self._delete_port(pod)
 
-    def _choose(self, annotations: dict[str, str]) -> tuple[str, str]:
+    def _choose(self, annotations: dict[str, str], domain: str = DOMAIN) -> tuple[str, str]:
         """Return the MAC and addresses of the annotations, or else of the next free number."""
         number = next(number for number in self.numbers if str(FIRST + number) not in self.taken)
         addresses = annotations.get(
-            f"{DOMAIN}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}"
+            f"{domain}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}"
         )
         return annotations.get(
-            f"{DOMAIN}/mac_address", f"0a:00:00:01:{number >> 8:02x}:{number & 255:02x}"
+            f"{domain}/mac_address", f"0a:00:00:01:{number >> 8:02x}:{number & 255:02x}"
         ), addresses
 
     def _see(self, kind: str, pod: Object) -> None:
@@ -192,6 +198,21 @@ class Assigner:
         with suppress(OSError):  # deleted meanwhile
             if pod["metadata"]["uid"] in self.known:
                 self.add(pod)
+
+
+def _further(pod: Object) -> list[str]:
+    """Return the providers of the networks that a pod lists, each with its interface's name."""
+    text = pod["metadata"].get("annotations", {}).get("k8s.v1.cni.cncf.io/networks", "[]")
+    namespace = pod["metadata"]["namespace"]
+    return [f"{each['name']}.{namespace}.ovn.{each['interface']}" for each in json.loads(text)]
+
+
+def _port(pod: Object, provider: str) -> str:
+    """Return the name of a pod's port in one network: by its virtual machine, if it has one."""
+    meta = pod["metadata"]
+    machine = meta.get("annotations", {}).get(f"{provider}.kubernetes.io/virtualmachine")
+    first = f"{machine or meta['name']}.{meta['namespace']}"
+    return first if provider == "ovn" else f"{first}.{provider}"
 
 
 # python -m testbed.assign BED, in the control space, which has the northbound database

@@ -161,6 +161,7 @@ class Cluster:
 
     bed: Bed
     made: list[str] = field(default_factory=list)
+    label: str = "test"  # of its pods, by `made-by`
 
     @property
     def node(self) -> Space:
@@ -188,7 +189,9 @@ class Cluster:
 
     def pods(self) -> list[dict[str, Any]]:
         """Return all pods of the test."""
-        listed = json.loads(self.bed.kubectl("get", "pods", "-l", "made-by=test", "-o", "json"))
+        listed = json.loads(
+            self.bed.kubectl("get", "pods", "-l", f"made-by={self.label}", "-o", "json")
+        )
         return list(listed["items"])
 
     def running(self, count: int, timeout: float = 60) -> list[Running]:

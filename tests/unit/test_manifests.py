@@ -92,7 +92,7 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
     """Both versions of EndpointSlices are one right: RBAC knows groups, not versions."""
     kinds = (
         *(objects.PODS, objects.NODES, objects.SUBNETS, objects.IP_POOLS, objects.STATEFUL_SETS),
-        *(services.SERVICES, services.SLICES, services.OLDER_SLICES),
+        *(services.SERVICES, services.SLICES, services.OLDER_SLICES, objects.DEFINITIONS),
     )
     (role,) = [
         body for body in read(MANIFESTS / "standalone/rbac.yaml") if body["kind"] == "ClusterRole"

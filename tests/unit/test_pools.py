@@ -7,7 +7,7 @@ import pytest
 
 from ovnlet.core import topology
 from ovnlet.core.ipam import decide, pools, subnets
-from ovnlet.core.ipam.claims import named_pool
+from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.decide import Decision
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.plan import diff

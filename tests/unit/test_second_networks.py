@@ -120,6 +120,37 @@ async def test_a_network_twice_in_a_pod_with_names_has_two_addresses(world: Worl
     assert world.nothing_left()
 
 
+async def test_a_network_added_a_second_time_waits_for_an_allocation_of_its_own(
+    world: World,
+) -> None:
+    """Hot plug: the ADD comes before the controller has written the second interface's."""
+    world.tell(pod(annotated(N1)))
+    serving = service(world)
+    await serving.add(attach(N1))
+    second = annotated(f"{N1}.net2")
+    second[f"{N1}.net2.kubernetes.io/ip_address"] = "10.16.0.6"
+    loop = asyncio.get_running_loop()
+    loop.call_later(3, world.tell, pod({**annotated(N1), **second}))
+    answer = await serving.add(attach(N1, "net2"))
+    assert loop.time() == pytest.approx(3, abs=0.1)
+    assert [str(ip.address) for ip in answer.ips] == ["10.16.0.6/16"]
+    found = {record.attachment.ifname: record.attachment.provider for record in world.records}
+    assert found == {"net1": N1, "net2": f"{N1}.net2"}
+
+
+async def test_a_del_ends_the_wait_for_an_allocation_of_its_own(world: World) -> None:
+    world.tell(pod(annotated(N1)))
+    serving = service(world)
+    await serving.add(attach(N1))
+    waiting = asyncio.create_task(serving.add(attach(N1, "net2")))
+    await asyncio.sleep(1)
+    await serving.delete(Detach("1.0.0", "c1", "net2"))
+    assert asyncio.get_running_loop().time() < 1.5
+    with pytest.raises(CniError) as caught:
+        await waiting
+    assert caught.value.code == Code.UNKNOWN_CONTAINER
+
+
 async def test_type_ovnlet_beside_kube_ovn_fails_at_once_and_says_so_k5(world: World) -> None:
     """K5: its controller never gives that network addresses, and the ADD waited 110 s."""
     loop = asyncio.get_running_loop()

@@ -157,6 +157,8 @@ def _names(shown: _Shown) -> Json:
         "ifname": ifname,
         "netns": attachment.netns if attachment else "",
         "uid": attachment.uid if attachment else None,
+        "provider": attachment.provider if attachment else "",
+        "port": attachment.iface_id if attachment else "",
     }
 
 

@@ -29,6 +29,20 @@ def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
     return answer
 
 
+def chosen(pod: str) -> tuple[str, str]:
+    """Return `NAMESPACE/POD` and the interface behind it, empty for all of them."""
+    parts = pod.split("/")
+    return "/".join(parts[:2]), "/".join(parts[2:])
+
+
+def _of_interface(found: Any, ifname: str) -> Any:
+    """Return the attachments with that interface, all without one. Raise ClickException."""
+    shown = [each for each in found if ifname in ("", each["ifname"])]
+    if not shown and found:
+        raise click.ClickException(f"the pod has no interface {ifname} of ovnlet's")
+    return shown
+
+
 socket_option = click.option(
     "--socket",
     default=client.SOCKET,
@@ -69,15 +83,17 @@ def pods(socket: str, output: str) -> None:
     cls=Command,
     examples={
         "ovnlet show default/web-0": "one pod, desired beside observed",
+        "ovnlet show default/web-0/net1": "one interface of it",
         "ovnlet show node/chassis": "the node as a chassis of OVN",
     },
 )
-@click.argument("pod", metavar="NAMESPACE/POD")
+@click.argument("pod", metavar="NAMESPACE/POD[/INTERFACE]")
 @socket_option
 @output_option
 def show(pod: str, socket: str, output: str) -> None:
     """Show one pod, or node/ovn0, node/chassis, node/flows, node/cni: desired beside observed."""
-    found = _ask(socket, f"/v1/attachments/{pod}")
+    pod, ifname = chosen(pod)
+    found = _of_interface(_ask(socket, f"/v1/attachments/{pod}"), ifname)
     if dumped(found, output):
         return
     for each in found:
@@ -103,9 +119,10 @@ def show(pod: str, socket: str, output: str) -> None:
     examples={
         "ovnlet plan": "what a pass would change, of all pods and the node",
         "ovnlet plan default/web-0": "of one pod",
+        "ovnlet plan default/web-0/net1": "of one interface of it",
     },
 )
-@click.argument("pod", metavar="[NAMESPACE/POD]", required=False)
+@click.argument("pod", metavar="[NAMESPACE/POD[/INTERFACE]]", required=False)
 @click.option(
     "--node", is_flag=True, help="Plan only what is of the node: ovn0, chassis, flows, CNI files"
 )
@@ -118,9 +135,11 @@ def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
     """
     if pod and node:
         raise click.UsageError("give a pod or --node, not both")
+    pod, ifname = chosen(pod or "")
     found = _ask(
         socket, "/v1/plan", **({"pod": pod} if pod else {}), **({"node": "1"} if node else {})
     )
+    found = _of_interface(found, ifname)
     _print_steps(found, output)
     if any(each["steps"] or "error" in each for each in found):
         sys.exit(DIFFERENT)
@@ -152,7 +171,9 @@ def _print_steps(found: Iterable[dict[str, Any]], output: str) -> None:
         return
     for each in found:
         for line in [*each["steps"], *([each["error"]] if "error" in each else [])]:
-            click.echo(f"{each['namespace']}/{each['pod']} {line}")
+            further = each["ifname"] if each["container_id"] and each["ifname"] != "eth0" else ""
+            name = "/".join(filter(None, (each["namespace"], each["pod"], further)))
+            click.echo(f"{name} {line}")
 
 
 def _sides(resource: dict[str, Any]) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
 from ovnlet.core.ipam.decide import Seen
+from ovnlet.core.ipam.networks import Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import Step
@@ -17,7 +18,8 @@ from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.services import ServiceObject
 from ovnlet.core.settings import ControllerSettings
 
-# What a pass is for: ("pod", namespace, name), ("service", namespace, name), ("subnet", "", name),
+# What a pass is for: ("pod", namespace, name of the pod, or name/provider for a further network),
+# ("service", namespace, name), ("subnet", "", name),
 # ("node", "", name), NETWORK, or ("pools", "", name of a Subnet).
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
@@ -86,8 +88,8 @@ class Northbound(Protocol):
 class Writer(Protocol):
     """The way to write to API objects. A write to an object that is gone counts as done."""
 
-    async def annotate(self, claim: Claim, annotations: Mapping[str, str], /) -> None:
-        """Set annotations of a pod or a Node."""
+    async def annotate(self, claim: Claim, annotations: Mapping[str, str | None], /) -> None:
+        """Set annotations of a pod or a Node; None removes one."""
 
     async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any], /) -> None:
         """Merge into the status of a Subnet or an IPPool."""
@@ -114,7 +116,8 @@ class Record(Protocol):
 class ControllerContext:
     """Everything that the passes share.
 
-    ``add(key)`` requests a pass now, ``later(seconds, key)`` requests one then. ``join`` is the
+    ``add(key)`` requests a pass now, ``add_pods`` those of all pods, ``later(seconds, key)`` one
+    then. ``list_definitions`` requests a list of the definitions of networks. ``join`` is the
     subnet of the nodes' own interfaces. ``usable`` holds the Subnets in force, by name.
     """
 
@@ -127,7 +130,10 @@ class ControllerContext:
     subnets: Objects[SubnetObject]
     stateful_sets: Objects[StatefulSet]
     pools: Objects[IpPool]
+    definitions: Objects[Definition]
     add: Callable[[Key], None]
+    add_pods: Callable[[], None]
+    list_definitions: Callable[[], None]
     later: Callable[[float, Key], None]
     join: Subnet
     usable: dict[str, Subnet]

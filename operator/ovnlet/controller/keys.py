@@ -1,9 +1,15 @@
 """The keys of passes, from the ports that concern them."""
 
-from ovnlet.controller.context import Key, Objects
+import re
+
+from ovnlet.controller.context import Key, Northbound, Objects
 from ovnlet.core import ids
-from ovnlet.core.ipam.claims import NodeClaim
+from ovnlet.core.errors import Taken
+from ovnlet.core.ipam.claims import MACHINE_KEY, MACHINE_LABEL, PROVIDER_LABEL, NodeClaim
 from ovnlet.core.resources.northbound import SwitchPort
+
+# The port of a further network: pod, namespace and provider.
+_FURTHER = re.compile(r"(.+?)\.([^.]+)\.([^.]+\.[^.]+\.ovn(?:\.[^.]+)?)")
 
 
 def owner_of(port: SwitchPort) -> Key:
@@ -12,17 +18,32 @@ def owner_of(port: SwitchPort) -> Key:
     if pod is None:
         return ("node", "", ids.of_node_port(port.name))
     namespace, _, name = pod.partition("/")
-    return ("pod", namespace, name)
+    name = f"{MACHINE_KEY}{name}" if port.label(MACHINE_LABEL) else name
+    provider = port.label(PROVIDER_LABEL)
+    return ("pod", namespace, f"{name}/{provider}" if provider else name)
 
 
-def owner_of_removed(name: str, nodes: Objects[NodeClaim]) -> Key:
-    """Return the key of a port by its name alone: its row with the labels is gone.
+def owners_of_row(name: str, northbound: Northbound, nodes: Objects[NodeClaim]) -> list[Key]:
+    """Return the keys of a port whose row has changed or is gone. Raise NotReady."""
+    try:
+        seen = northbound.port(name)
+    except Taken:  # somebody removed our mark
+        seen = None
+    return [owner_of(seen.port)] if seen else owners_of_removed(name, nodes)
 
-    A pod's port is named `pod.namespace`: a pod's name may have dots, a namespace none. A Node's
-    port has no dot, unless an earlier release made it.
+
+def owners_of_removed(name: str, nodes: Objects[NodeClaim]) -> list[Key]:
+    """Return the keys that a port may have had, by its name alone: its row is gone.
+
+    A pod's port is named `pod.namespace`: a pod's name may have dots, a namespace none. In a
+    further network its provider follows. A Node's port has no dot, unless an earlier release made
+    it.
     """
     pod, dot, namespace = name.rpartition(".")
     node = nodes.get(("", ids.of_node_port(name)))
     if not dot or (node is not None and node.port == name):
-        return ("node", "", ids.of_node_port(name))
-    return ("pod", namespace, pod)
+        return [("node", "", ids.of_node_port(name))]
+    names = [(namespace, pod)]
+    if further := _FURTHER.fullmatch(name):
+        names.append((further[2], f"{further[1]}/{further[3]}"))
+    return [("pod", each[0], f"{kind}{each[1]}") for each in names for kind in ("", MACHINE_KEY)]

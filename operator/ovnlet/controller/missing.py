@@ -5,6 +5,7 @@ could choose that pod's address.
 """
 
 from ovnlet.controller.context import ControllerContext, Key
+from ovnlet.controller.networks import PodNetworks
 from ovnlet.core.errors import Taken
 from ovnlet.core.ipam import claims
 from ovnlet.core.ipam.claims import Owner, Workload
@@ -12,36 +13,38 @@ from ovnlet.core.ipam.reservations import Reservations
 
 
 class Missing:
-    """The pods that lack their port, and the passes that are deferred until none does.
+    """The pods that lack a port, by its key, and the passes that are deferred until none does.
 
     The addresses that their annotations state are reserved, so that no wish is granted them.
     """
 
-    def __init__(self, context: ControllerContext, reserved: Reservations) -> None:
-        self._context, self._reserved = context, reserved
+    def __init__(
+        self, context: ControllerContext, reserved: Reservations, networks: PodNetworks
+    ) -> None:
+        self._context, self._reserved, self._networks = context, reserved, networks
         self._owners: set[Owner] = set()
         self._deferred: set[Key] = set()
 
     @property
     def owners(self) -> frozenset[Owner]:
-        """The running pods whose annotated port does not exist."""
+        """The keys of running pods whose annotated port does not exist."""
         return frozenset(self._owners)
 
     def check_all(self) -> None:
         """Look at every pod: for each new session and each resync."""
         self._owners.clear()
-        for pod in self._context.pods:
-            self.check(pod.owner)
+        for claim in self._networks.every():
+            self.check(claim.key)
 
-    def check(self, owner: Owner) -> None:
+    def check(self, key: Owner) -> None:
         """Note whether a running pod lacks the port that its annotations name."""
         if not self._context.northbound.connected:  # check_all does it after a reconnect
             return
-        pod = self._context.pods.get(owner)
+        pod = self._networks.claim(key)
         if pod is None or not self._lacks_port(pod):
-            self._owners.discard(owner)
+            self._owners.discard(key)
             return
-        self._owners.add(owner)
+        self._owners.add(key)
         words = claims.annotated_words(pod)
         if pod.port not in self._reserved and not any(
             self._reserved.holder(word, pod.port) for word in words
@@ -50,16 +53,16 @@ class Missing:
 
     def _lacks_port(self, pod: Workload) -> bool:
         # A pod that is not scheduled may have annotations that were copied from another one.
-        if pod.finished or not pod.node or pod.annotations.get(claims.ALLOCATED) != "true":
+        if pod.finished or not pod.node or pod.value("allocated") != "true":
             return False
         try:
             return self._context.northbound.port(pod.port) is None
         except Taken:  # nothing can be restored in the place of a foreign port
             return False
 
-    def found(self, owner: Owner) -> None:
+    def found(self, key: Owner) -> None:
         """Note that a pod has its port, or needs none; continue what waits for it."""
-        self._owners.discard(owner)
+        self._owners.discard(key)
         self.resume()
 
     def may_allocate(self, key: Key) -> bool:

@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
+from ovnlet.controller.keys import owner_of
 from ovnlet.controller.missing import Missing
+from ovnlet.controller.networks import PodNetworks
 from ovnlet.controller.waiting import Waiting, wait_of
 from ovnlet.core import ids
 from ovnlet.core.allocation import Address
+from ovnlet.core.annotations import key as annotation
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.ipam import claims, decide, published
-from ovnlet.core.ipam.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
+from ovnlet.core.ipam import claims, decide, networks, published
+from ovnlet.core.ipam.address_requests import IP, MAC
+from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, Workload
 from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.reservations import Reservations
@@ -53,18 +56,19 @@ class Ports:
         self._context, self._counters, self._clock = context, counters, clock
         self._reserved = Reservations()
         self._waiting = Waiting(self._pool)
-        self.missing = Missing(context, self._reserved)
-        self._patched: dict[Key, Claim] = {}  # patched, but not yet reported back by the watch
+        self.networks = PodNetworks(context)
+        self.missing = Missing(context, self._reserved, self.networks)
+        # Patched, but not yet reported back by the watch, by key and pod.
+        self._patched: dict[tuple[Key, str], Claim] = {}
 
     def changed(self, was: Workload | None, now: Workload | None) -> None:
         """Request the pass of a pod that was created, changed or deleted."""
-        pod = now or was
-        if pod is None:
-            return
-        self.missing.check(pod.owner)
-        if now is None:
-            self._patched.pop(("pod", *pod.owner), None)
-        self._context.add(("pod", *pod.owner))
+        self.networks.noted(was, now)
+        for key in self.networks.keys(was, now):
+            self.missing.check(key)
+            if was is not None and now is None:
+                self._patched.pop((("pod", *key), was.name), None)
+            self._context.add(("pod", *key))
 
     def check_all_ports(self) -> None:
         """Look at all ports: for each new session and each resync.
@@ -78,25 +82,29 @@ class Ports:
             if port.name not in self._reserved:
                 self._reserved.hold(port.name, decide.requested_words(port.addresses))
 
-    def check_port(self, owner: Owner) -> None:
+    def check_port(self, key: Owner) -> None:
         """Note whether a pod lacks its port, and continue deferred passes if no port is missing."""
-        self.missing.check(owner)
+        self.missing.check(key)
         self.missing.resume()
 
-    async def pod(self, owner: Owner) -> None:
-        """Make the pass of a pod: pin its port and annotate the pod, or retire the port.
+    async def pod(self, of: Owner) -> None:
+        """Make the pass of a pod in one network: pin its port and annotate it, or retire the port.
 
         Raises NotReady if the database or the pod's logical switch is not there, ApiFault if the
         annotations cannot be written.
         """
-        key: Key = ("pod", *owner)
-        pod = self._context.pods.get(owner)
-        if pod is None or pod.finished:
+        key: Key = ("pod", *of)
+        for subject, *problem in self.networks.problems(of):
+            self._warn(subject, *problem)
+        claim = self.networks.claim(of)
+        if claim is None or claim.finished:
             self._waiting.drop(key)
-            self.missing.found(owner)
-            await self._retire(key, claims.Workload(*owner, "", "").port, pod)
-        elif pod.node:
-            await self._unless_taken(key, replace(pod, chassis=self._chassis_of(pod.node)))
+            self.missing.found(of)
+            await self._retire(key, claims.port_of(of), claim)
+            for withdrawn in self.networks.withdrawn(of):
+                await self._context.writer.annotate(*withdrawn)
+        elif claim.node:
+            await self._unless_taken(key, self.networks.placed(claim))
 
     async def node(self, name: str) -> None:
         """Make the pass of a Node, as ``pod`` does, in the join network."""
@@ -120,11 +128,11 @@ class Ports:
                 await self._claim(key, claim, subnet)
                 return
             reason = "NoSubnet"
-            why = "no Subnet is the default, lists this namespace or has the name asked for"
+            why = networks.no_subnet(claim)
         except Taken as taken:
             reason, why = "NameTaken", str(taken)
             self._context.later(TAKEN_RETRY, key)
-        self.missing.found(claim.owner)
+        self.missing.found(claim.key)
         self._warn(claim, reason, why)
 
     async def _claim(self, key: Key, claim: Claim, subnet: Subnet) -> None:
@@ -147,7 +155,7 @@ class Ports:
             self._wake(subnet.name, freed)
             if decision.waits or not plan:
                 break
-        self.missing.found(claim.owner)
+        self.missing.found(claim.key)
         if decision.waits:
             self._waiting.put(key, wait_of(claim, subnet, decision, seen))
         await self._conclude(key, claim, subnet, decision)
@@ -170,37 +178,39 @@ class Ports:
         facts = published.annotations(
             claim, decision.binding, subnet, self._context.settings.cluster_router
         )
-        changes = published.missing(claim, facts)
-        if not changes:
-            self._patched.pop(key, None)
-        elif self._patched.get(key) != claim:  # otherwise the watch has yet to report the patch
-            await self._annotate(claim, changes, facts)
-            self._patched[key] = claim
+        for each in self.networks.launchers(claim):
+            changes, patch = published.missing(each, facts), (key, each.name)
+            if not changes:
+                self._patched.pop(patch, None)
+            elif self._patched.get(patch) != each:  # otherwise the watch has yet to report it
+                await self._annotate(each, changes, facts)
+                self._patched[patch] = each
 
     async def _annotate(self, claim: Claim, changes: dict[str, str], facts: dict[str, str]) -> None:
         """Write the changed annotations, and report an edit of the addresses that this undoes."""
-        was_allocated = claim.annotations.get(claims.ALLOCATED) == "true"
+        was_allocated = claim.value("allocated") == "true"
+        ip, mac = (annotation(claim.provider, name) for name in (IP, MAC))
         await self._context.writer.annotate(claim, changes)
-        if was_allocated and (edited := sorted({IP, MAC} & changes.keys())):
+        if was_allocated and (edited := sorted({ip, mac} & changes.keys())):
             given = ", ".join(f"{name} was {claim.annotations.get(name)!r}" for name in edited)
             self._warn(
                 claim,
                 "AnnotationRestored",
-                f"{given}; fixed for this object: {facts[IP]}, {facts[MAC]}",
+                f"{given}; fixed for this object: {facts[ip]}, {facts[mac]}",
             )
         elif not was_allocated:
             self._counters.allocated(claim.kind)
-            log.info("allocated", port=claim.port, addresses=facts[IP], mac=facts[MAC])
+            log.info("allocated", port=claim.port, addresses=facts[ip], mac=facts[mac])
         if isinstance(claim, NodeClaim):
             self._context.add(NETWORK)
 
     async def _retire(self, key: Key, name: str, pod: Workload | None) -> None:
         """Disable or remove the port of a pod that ended or of a Node that is gone."""
-        seen = self._own(name, key[0])
+        seen = self._own(name, key)
         if seen is None:
             self._wake("", self._reserved.release(name))
             return
-        if pod is None and self._is_kept(key, seen):
+        if pod is None and self.networks.keeps(key, seen.port):
             return
         desired, left = None, 0.0  # the port, and the seconds until it may be removed
         if key[0] == "pod":
@@ -228,36 +238,26 @@ class Ports:
         )
 
     def _seen(self, claim: Claim) -> Seen | None:
-        """Return a claim's port. Raise Taken if another kind of object has a port of its name."""
+        """Return a claim's port. Raise Taken if another object has a port of its name."""
         seen = self._context.northbound.port(claim.port)
-        if seen is not None and (kind := seen.port.label(MARK)) != claim.labels[MARK]:
-            raise Taken(f"logical switch port {claim.port} belongs to a {kind} of ovnlet")
+        if seen is None:
+            return None
+        names = (MARK, "pod", claims.PROVIDER_LABEL, claims.MACHINE_LABEL)
+        if any(seen.port.label(name) != claim.labels.get(name) for name in names):
+            whose = seen.port.label("pod") or seen.port.label(MARK)
+            raise Taken(f"logical switch port {claim.port} belongs to {whose} of ovnlet")
         return seen
 
-    def _own(self, name: str, kind: str) -> Seen | None:
-        """Return the port of that name if it belongs to a ``kind`` of object, or None."""
+    def _own(self, name: str, key: Key) -> Seen | None:
+        """Return the port of that name if it belongs to the object of that key, or None."""
         try:
             seen = self._context.northbound.port(name)
         except Taken:
             return None
-        return seen if seen is not None and seen.port.label(MARK) == kind else None
-
-    def _chassis_of(self, node: str) -> str:
-        """Return the chassis that a Node names, or an empty string."""
-        found = self._context.nodes.get(("", node))
-        return found.chassis if found is not None else ""
+        return seen if seen is not None and owner_of(seen.port) == key else None
 
     def _pool(self, name: str) -> IpPool | None:
         return self._context.pools.get(("", name))
-
-    def _is_kept(self, key: Key, seen: Seen) -> bool:
-        """Return whether the port waits for a StatefulSet's pod to come back under its name.
-
-        The new pod then gets the same addresses.
-        """
-        name = seen.port.label("ovnlet-workload")
-        owner = self._context.stateful_sets.get((key[1], name)) if name else None
-        return owner is not None and owner.wants(key[2])
 
     def _subnet_of(self, claim: Claim) -> Subnet | None:
         """Return a claim's subnet: of a pod that of its port, as long as the pod exists.
@@ -270,13 +270,12 @@ class Ports:
         usable, seen = self._context.usable, self._seen(claim)
         if seen is not None and decide.settled(claim, seen) and seen.port.switch in usable:
             return usable[seen.port.switch]
-        if asked := claim.annotations.get(claims.SWITCH):
+        if asked := claim.value("logical_switch"):
             found = usable.get(asked)
         else:
-            found = next((s for s in usable.values() if claim.namespace in s.namespaces), None)
-            found = found or next((s for s in usable.values() if s.default), None)
+            found = networks.subnet_for(claim, usable.values())
         body = self._context.subnets.get(("", found.name)) if found is not None else None
-        deleting = body is None or (body.deleting and claims.ALLOCATED not in claim.annotations)
+        deleting = body is None or (body.deleting and not claim.value("allocated"))
         return None if deleting else found
 
     def _warn(self, claim: Claim, reason: str, message: str) -> None:

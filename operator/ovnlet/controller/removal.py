@@ -14,7 +14,7 @@ import aiohttp
 from ovnlet.controller.subnets import FINALIZER
 from ovnlet.core.annotations import CHASSIS, key
 from ovnlet.core.errors import InUse, NotReady
-from ovnlet.core.ipam.claims import ALLOCATED, PROVIDER, SWITCH
+from ovnlet.core.ipam.claims import PROVIDER, Workload
 from ovnlet.core.settings import ControllerSettings
 from ovnlet.drivers.northbound.removal import remove_rows
 from ovnlet.kube import objects
@@ -139,17 +139,26 @@ def _users(pods: Iterable[Mapping[str, Any]], subnets: Iterable[Mapping[str, Any
     names = {subnet["metadata"]["name"] for subnet in subnets}
     users: dict[str, list[str]] = {}
     for body in pods:
-        pod = objects.workload(body)
-        if pod is not None and not pod.finished and ALLOCATED in pod.annotations:
-            subnet = pod.annotations.get(SWITCH, "")
-            if subnet in names:
-                users.setdefault(subnet, []).append("/".join(pod.owner))
+        if (pod := objects.workload(body)) is None:
+            continue
+        for subnet in _subnets_of(pod) & names:
+            users.setdefault(subnet, []).append("/".join(pod.owner))
     texts = []
     for subnet, owners in sorted(users.items()):
         rest = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
         texts.append(f"Subnet {subnet} is used by {', '.join(sorted(owners)[:_NAMED])}{rest}")
     advice = "; delete or drain the pods, or give --cut-off"
     return "; ".join(texts) + advice if texts else ""
+
+
+def _subnets_of(pod: Workload) -> set[str]:
+    """Return the Subnets of which a pod that has not ended has addresses, in any network."""
+    name = "/logical_switch"
+    return {
+        text
+        for each, text in ({} if pod.finished else pod.annotations).items()
+        if each.endswith(name) and f"{each.removesuffix(name)}/allocated" in pod.annotations
+    }
 
 
 async def _remove_kind(api: _Api, name: str, path: str, say: Callable[[str], None]) -> None:

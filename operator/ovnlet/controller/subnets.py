@@ -84,8 +84,7 @@ class Subnets:
         for each in self._context.subnets:
             self._context.add(("subnet", "", each.name))
         self._context.add(NETWORK)
-        for pod in self._context.pods:
-            self._context.add(("pod", *pod.owner))
+        self._context.add_pods()
 
     async def network(self) -> None:
         """Make the pass of the network: the router, the join subnet, routes and policies.
@@ -161,8 +160,7 @@ class Subnets:
             await context.northbound.apply(plan)
             log.info("subnet written", subnet=subnet.name, steps=[str(step) for step in plan])
             context.add(NETWORK)
-            for pod in context.pods:
-                context.add(("pod", *pod.owner))
+            context.add_pods()
 
     async def _delete(self, body: SubnetObject, ports: list[SwitchPort]) -> None:
         """Remove a Subnet without ports in use; otherwise report which pods use it.

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from itertools import islice
 
 from ovnlet.controller.context import Key
-from ovnlet.core.ipam import claims
+from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.claims import Claim
 from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.ipam.pools import IpPool
@@ -37,7 +37,7 @@ def wait_of(claim: Claim, subnet: Subnet, decision: Decision, seen: Seen | None)
     """Return what a pass waits for, by its decision about the port it has seen."""
     reason = decision.event[0] if decision.event is not None else ""
     taken = reason == "AddressTaken"
-    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
+    pool = named_pool(claim) if taken and not decision.lacks else ""
     question = (subnet, seen.port.addresses) if seen is not None and seen.answer else None
     return Wait(subnet.name, decision.lacks, pool, reason == "SubnetFull", question)
 

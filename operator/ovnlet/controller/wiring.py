@@ -13,15 +13,16 @@ import structlog
 from ovnlet.controller import term
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
-from ovnlet.controller.keys import owner_of, owner_of_removed
+from ovnlet.controller.keys import owner_of, owners_of_row
 from ovnlet.controller.pools import IpPools
 from ovnlet.controller.ports import Ports
 from ovnlet.controller.service_passes import service_passes
 from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
-from ovnlet.core.errors import OvnletError, Taken
+from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
-from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload, named_pool
+from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload
+from ovnlet.core.ipam.networks import Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings
@@ -70,6 +71,7 @@ class Controller:
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
         self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, self._set_changed)
         self.pools = Store(objects.IP_POOLS, objects.ip_pool, self._pool_changed)
+        self.definitions = Store(objects.DEFINITIONS, objects.definition, self._definition_changed)
         self.context = ControllerContext(
             settings=settings,
             northbound=self.northbound,
@@ -80,7 +82,10 @@ class Controller:
             subnets=self.subnets,
             stateful_sets=self.sets,
             pools=self.pools,
+            definitions=self.definitions,
             add=self._add,
+            add_pods=self._add_pods,
+            list_definitions=self._list_definitions,
             later=self._later,
             join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
@@ -92,9 +97,10 @@ class Controller:
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        self.resynced = [
-            Relist(access, store, chunk=CHUNK) for store in (*self.required, self.pools)
-        ]
+        self.definitions_listing = Relist(access, self.definitions, chunk=CHUNK)
+        resynced = (*self.required, self.pools)
+        self.resynced = [Relist(access, store, chunk=CHUNK) for store in resynced]
+        self.resynced.append(self.definitions_listing)
         self.listings = [*self.resynced, *(Relist(access, each, chunk=CHUNK) for each in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -171,14 +177,19 @@ class Controller:
             self._add(("pools", "", pool.subnet))
         for node in self.nodes:
             self._add(("node", "", node.name))
-        for pod in self.pods:
-            self._add(("pod", *pod.owner))
+        self._add_pods()
         if self.northbound.connected:
             for port in self.northbound.every_port():
                 self._add(owner_of(port))
             for name in self.northbound.switches():
                 self._add(("subnet", "", name))
         self.services.add_all()
+
+    def _add_pods(self) -> None:
+        self.ports.networks.request(lambda _: True)
+
+    def _list_definitions(self) -> None:
+        self.definitions_listing.request()
 
     async def _pass(self, key: Key) -> None:
         """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
@@ -242,14 +253,10 @@ class Controller:
             for subnet in self.subnets:
                 self._add(("subnet", "", subnet.name))
             return
-        try:
-            seen = self.northbound.port(name)
-        except Taken:  # somebody removed our mark
-            seen = None
-        key = owner_of(seen.port) if seen is not None else owner_of_removed(name, self.nodes)
-        if key[0] == "pod":
-            self.ports.check_port(key[1:])
-        self._add(key)
+        for each in owners_of_row(name, self.northbound, self.nodes):
+            if each[0] == "pod":
+                self.ports.check_port(each[1:])
+            self._add(each)
         if switch != self.settings.join_switch:
             self._later(STATUS_DELAY, ("subnet", "", switch))
 
@@ -259,29 +266,27 @@ class Controller:
     def _pod_changed(self, was: Workload | None, now: Workload | None) -> None:
         self.ports.changed(was, now)
 
+    def _definition_changed(self, was: Definition | None, now: Definition | None) -> None:
+        self.ports.networks.defined(was, now)
+
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         self.networks.changed(was, now)
 
     def _node_changed(self, was: NodeClaim | None, now: NodeClaim | None) -> None:
-        node = now or was
-        if node is None:
+        if (node := now or was) is None:
             return
         self._add(("node", "", node.name))
         if was is None or now is None or was.internal != now.internal:
             self._add(NETWORK)
             self.services.nodes_changed()
         if (was.chassis if was else "") != (now.chassis if now else ""):
-            for pod in self.pods:
-                if pod.node == node.name:
-                    self._add(("pod", *pod.owner))
+            self.ports.networks.request(lambda claim: claim.node == node.name)
 
     def _pool_changed(self, was: IpPool | None, now: IpPool | None) -> None:
         """Request passes of the pool's Subnet, which reserves its addresses, and of its pods."""
         for pool in filter(None, (was, now)):
             self._add(("subnet", "", pool.subnet))
-            for pod in self.pods:
-                if named_pool(pod) == pool.name:
-                    self._add(("pod", *pod.owner))
+            self.ports.networks.of_pool(pool.name)
 
     def _set_changed(self, was: StatefulSet | None, now: StatefulSet | None) -> None:
         """Request passes of a StatefulSet's ports: with fewer replicas it releases addresses."""

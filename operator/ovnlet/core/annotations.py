@@ -4,15 +4,13 @@ The contract is Kube-OVN's: keys are ``<provider>.kubernetes.io/<name>``, lists 
 with IPv4 first.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from ipaddress import ip_interface
 from typing import TypeVar
 
-from ovnlet.core import qos, routing, values, virtual_machines
-from ovnlet.core.allocation import Allocation, Destination, Interface
-from ovnlet.core.errors import Invalid, NotReady
+from ovnlet.core import addressing, qos, routing, values, virtual_machines
+from ovnlet.core.allocation import Allocation
+from ovnlet.core.errors import Invalid
 from ovnlet.core.parse_cache import ParseCache
 from ovnlet.core.qos import Impairment, Limit, Qos
 from ovnlet.core.reader import Reader
@@ -48,8 +46,7 @@ _BANDWIDTH = {
     "ingress": "kubernetes.io/ingress-bandwidth",
     "egress": "kubernetes.io/egress-bandwidth",
 }
-_DEFAULT_PROVIDER = "ovn"
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+FIRST = "ovn"  # the provider of a pod's own network
 # Characters of annotations whose parsed values are cached, in all. A pod of Kube-OVN has 300 to
 # 600. A parsed character takes 16 bytes at most (routes), so this is 8 MiB at worst.
 _MAX_CACHED = 512 * 1024
@@ -72,20 +69,23 @@ def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
-    fixed = keys(provider, (*FIXED, *_READY))
+    fixed = keys(provider, (*FIXED, *_READY, virtual_machines.SHORT))
     return (REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider))
 
 
 def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return the annotations of a Node that affect the node's own interface."""
-    return {
-        name: annotations[name] for name in keys(_DEFAULT_PROVIDER, _NODE) if name in annotations
-    }
+    return {name: annotations[name] for name in keys(FIRST, _NODE) if name in annotations}
 
 
 def switch(annotations: Mapping[str, str], provider: str) -> str:
     """Return the name of the Subnet, or an empty string."""
     return annotations.get(key(provider, "logical_switch"), "").strip()
+
+
+def machine(annotations: Mapping[str, str], provider: str) -> str:
+    """Return the virtual machine by which the network's logical port is named, or ""."""
+    return virtual_machines.named(annotations.get(key(provider, virtual_machines.SHORT), ""))
 
 
 def of_subnet(text: Mapping[str, str]) -> dict[str, str]:
@@ -100,7 +100,7 @@ def with_subnet(text: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, 
 
 def node_port(annotations: Mapping[str, str]) -> str:
     """Return the logical switch port that a Node's annotations name, or an empty string."""
-    return annotations.get(key(_DEFAULT_PROVIDER, "port_name"), "").strip()
+    return annotations.get(key(FIRST, "port_name"), "").strip()
 
 
 def live_keys(provider: str) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def live_keys(provider: str) -> tuple[str, ...]:
     return (
         *_SUBNET,
         *keys(provider, (*ROUTING, *_QOS)),
-        *(_BANDWIDTH.values() if provider == _DEFAULT_PROVIDER else ()),
+        *(_BANDWIDTH.values() if provider == FIRST else ()),
     )
 
 
@@ -129,10 +129,10 @@ def wait_reason(
     annotations: Mapping[str, str], provider: str, *, addresses_only: bool = False
 ) -> str | None:
     """Return in words what an ADD, also one for addresses alone, waits for; None for nothing."""
+    bare = is_bare(annotations, provider)
     for name, meaning in (
-        ("ip_address", "no address"),
+        *(() if bare else (("ip_address", "no address"), ("cidr", "no prefix"))),
         ("mac_address", "no MAC"),
-        ("cidr", "no prefix"),
     ):
         if not annotations.get(key(provider, name)):
             return f"{meaning} yet: annotation {key(provider, name)} is missing"
@@ -140,6 +140,17 @@ def wait_reason(
         if annotations.get(key(provider, name)) != "true":
             return f"annotation {key(provider, name)} is not yet 'true'"
     return None
+
+
+def is_bare(annotations: Mapping[str, str], provider: str) -> bool:
+    """Return whether a further interface is to have no address of ours, but a MAC.
+
+    Kube-OVN's controller writes an allocation in one patch, without an address for a Subnet without
+    a prefix. What runs in the pod then has its addresses from elsewhere.
+    """
+    given = {name: annotations.get(key(provider, name), "") for name in ("ip_address", "cidr")}
+    allocated = annotations.get(key(provider, "allocated")) == "true"
+    return provider != FIRST and allocated and not any(given.values())
 
 
 def parse(annotations: Mapping[str, str], provider: str, ifname: str) -> Allocation:
@@ -164,7 +175,7 @@ def _cost(text: str) -> int:
 
 def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) -> Allocation:
     read = Reader(dict(annotations), lambda name: name if name in _SUBNET else key(provider, name))
-    addresses = _addresses(read)
+    addresses = () if is_bare(dict(annotations), provider) else addressing.addresses(read)
     problems = read.problems
     gateways = routing.first_of_family(
         _tolerate(problems, lambda: routing.gateways(read, SUBNET_GATEWAY, addresses)),
@@ -174,7 +185,7 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
     defaults = tuple(route.via for route in routes if route.destination.prefixlen == 0)
     return Allocation(
         addresses=addresses,
-        mac=_mac(read),
+        mac=addressing.mac(read),
         logical_switch=read.text("logical_switch"),
         gateways=routing.first_of_family(defaults, gateways),
         default_route=_flag(read, "default_route", default=ifname == "eth0"),
@@ -192,9 +203,7 @@ def _parse(annotations: frozenset[tuple[str, str]], provider: str, ifname: str) 
 def _limit(read: Reader, provider: str, direction: str) -> Limit | None:
     """Return the provider's rate if it has one, even 0, or else Kubernetes' own bandwidth."""
     rate = read.number(f"{direction}_rate", qos.megabits)
-    bandwidth = (
-        read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == _DEFAULT_PROVIDER else None
-    )
+    bandwidth = read.rounded(_BANDWIDTH[direction], qos.quantity) if provider == FIRST else None
     burst = read.number(f"{direction}_burst", qos.burst) or None
     rate = bandwidth if rate is None else rate
     if rate and burst and burst > rate * qos.LONGEST:
@@ -213,57 +222,6 @@ def _impairment(read: Reader) -> Impairment | None:
         latency, jitter, read.number("limit", qos.packets) or 0, read.percent("loss") or 0
     )
     return None if found == Impairment() else found
-
-
-def _addresses(read: Reader) -> tuple[Interface, ...]:
-    """Return the addresses with the prefix of their family.
-
-    Raises NotReady if there are none, and Invalid.
-    """
-    texts, prefixes = values.split(read.text("ip_address")), values.split(read.text("cidr"))
-    if not texts:
-        raise NotReady("no address yet: annotation ip_address is missing")
-    networks = {network.version: network for network in (_network(read, text) for text in prefixes)}
-    found = []
-    for text in texts:
-        try:
-            address = values.host(text)
-        except ValueError as error:
-            raise read.invalid(
-                "ip_address", "one IPv4 or IPv6 address, or one of each, comma separated"
-            ) from error
-        if address.is_multicast or address.is_unspecified or address.is_loopback:
-            raise read.invalid("ip_address", "an address of a host")
-        network = networks.get(address.version)
-        if network is None or address not in network:
-            raise read.invalid(
-                "ip_address", f"an address inside {read.text('cidr') or 'cidr, which is missing'}"
-            )
-        found.append(ip_interface(f"{address}/{network.prefixlen}"))
-    if len({address.version for address in found}) != len(found):
-        raise read.invalid("ip_address", "at most one address of each family")
-    return tuple(found)
-
-
-def _network(read: Reader, text: str) -> Destination:
-    """Return one prefix of ``cidr``. Raises Invalid."""
-    try:
-        network = values.prefix(text)
-    except ValueError as error:
-        raise read.invalid(
-            "cidr", "one prefix of each family of ip_address, comma separated"
-        ) from error
-    if network.prefixlen == 0:
-        raise read.invalid("cidr", "a prefix longer than /0")
-    return network
-
-
-def _mac(read: Reader) -> str:
-    """Return the MAC in lower case. Raises Invalid unless it is a unicast address."""
-    text = read.text("mac_address").lower()
-    if not _MAC.fullmatch(text) or int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
-        raise read.invalid("mac_address", "a unicast MAC address such as 00:00:00:53:00:01")
-    return text
 
 
 def _repair(annotations: Collection[tuple[str, str]]) -> tuple[Repair, ...]:

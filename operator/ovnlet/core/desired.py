@@ -21,32 +21,54 @@ from ovnlet.core.resources.ovs import MARK
 from ovnlet.core.tunnel import carried
 
 
-def network(attachment: Attachment, allocation: Allocation, node: Node) -> Network:
+def network(
+    attachment: Attachment,
+    allocation: Allocation,
+    node: Node,
+    lent: tuple[str, str] | None = None,
+) -> Network:
     """Return everything that the attachment should have on this node, in the pod and in OVS.
+
+    ``lent`` are name and MAC of the pod's end where it was given to a virtual machine. KubeVirt
+    sets it down, renames it, takes its address off and changes its MAC for a bridge binding, so
+    that its state, and addresses, routes and settings there, are not ours. MTU, limits and the
+    node's end are.
 
     Raise NotReady where the MTU carries none of its addresses.
     """
+    name, mac = lent or (attachment.ifname, allocation.mac)
     veth = Veth(
         host=attachment.host_link,
-        pod=attachment.ifname,
-        mac=allocation.mac,
+        pod=name,
+        mac=mac,
         mtu=allocation.mtu or node.mtu,
         alias=ids.alias(*attachment.key),
+        lent=lent is not None,
     )
     ovs_port = port(attachment, allocation, node, veth.host)
     allocation = carried(allocation, node)
     resources: set[Resource] = {
         veth,
         ovs_port,
-        Loopback(veth.key),
-        *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
-        *_routes(veth, allocation, attachment.routes),
-        *_settings(veth, allocation.addresses),
         *shaping.resources(attachment, allocation.qos, ovs_port, veth, node),
     }
     if node.userspace:
         resources.add(Offload(veth.key, veth.pod, tx_checksum=False))
+    if not lent:
+        resources |= _inside(veth, allocation, attachment.routes)
     return frozenset(resources)
+
+
+def _inside(
+    veth: Veth, allocation: Allocation, configured: tuple[tuple[str, str], ...]
+) -> set[Resource]:
+    """Return what the pod's own network stack has."""
+    return {
+        Loopback(veth.key),
+        *(Address(veth.key, veth.pod, address) for address in allocation.addresses),
+        *_routes(veth, allocation, configured),
+        *_settings(veth, allocation.addresses),
+    }
 
 
 def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) -> Port:
@@ -56,7 +78,7 @@ def port(attachment: Attachment, allocation: Allocation, node: Node, name: str) 
         fixed.KEY: fixed.Fixed.of(allocation, attachment).encode(),
         "iface-id": attachment.iface_id,
         "vendor": "kube-ovn",
-        "pod_name": attachment.pod,
+        "pod_name": attachment.machine or attachment.pod,
         "pod_namespace": attachment.namespace,
         "pod_netns": attachment.netns,
         "ip": ",".join(str(address.ip) for address in allocation.addresses),

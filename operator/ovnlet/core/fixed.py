@@ -22,7 +22,7 @@ class Fixed(NamedTuple):
     """The values that stay for the life of a sandbox.
 
     ``routes`` and ``mtu`` are those of the network configuration, ``sequence`` is the order of the
-    ADDs.
+    ADDs. ``pod`` is the pod where the port's label names its virtual machine instead.
     """
 
     addresses: tuple[Interface, ...]
@@ -32,6 +32,7 @@ class Fixed(NamedTuple):
     routes: tuple[tuple[str, str], ...] = ()
     sequence: int = 0
     mtu: int = 0
+    pod: str = ""
 
     @classmethod
     def of(cls, allocation: Allocation, attachment: Attachment | None = None) -> Self:
@@ -41,7 +42,7 @@ class Fixed(NamedTuple):
             allocation.mac,
             allocation.logical_switch if _NAME.fullmatch(allocation.logical_switch) else "",
             allocation.default_route,
-            *((attachment.routes, attachment.sequence, attachment.mtu) if attachment else ()),
+            *(_of_attachment(attachment) if attachment else ()),
         )
 
     def encode(self) -> str:
@@ -54,6 +55,7 @@ class Fixed(NamedTuple):
             "routes": self.routes,
             "seq": self.sequence,
             **({"mtu": self.mtu} if self.mtu else {}),
+            **({"pod": self.pod} if self.pod else {}),
         }
         return json.dumps(values, separators=(",", ":"), sort_keys=True)
 
@@ -95,6 +97,7 @@ def decode(text: str) -> Fixed | None:
             routes,
             int(values["seq"]),
             int(values.get("mtu", 0)),
+            str(values.get("pod", "")),
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -120,6 +123,10 @@ def restored(
         if _agrees(fixed, trial, provider, ifname):
             text = trial
     return None if text == present else text
+
+
+def _of_attachment(each: Attachment) -> tuple[tuple[tuple[str, str], ...], int, int, str]:
+    return each.routes, each.sequence, each.mtu, each.pod if each.machine else ""
 
 
 def _agrees(fixed: Fixed, text: Mapping[str, str], provider: str, ifname: str) -> bool:

@@ -87,6 +87,12 @@ class Attachment:
         return cls(container_id, ifname, "", "", "", None, "ovn", boot_id, 0)
 
     @property
+    def machine(self) -> str:
+        """The virtual machine that the pod launches, by its logical port; empty in other pods."""
+        name = self.iface_id.removesuffix(ids.iface_id(self.namespace, "", self.provider))
+        return name if self.pod and name not in (self.pod, self.iface_id) else ""
+
+    @property
     def key(self) -> AttachmentKey:
         """Container ID and interface name, by which the runtime names it."""
         return (self.container_id, self.ifname)
@@ -109,8 +115,9 @@ class Attachment:
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
         """Return whether kube-ovn-cni, or this agent without a mark, made the port for this pod."""
         del iface_ids
-        pod = (labels.get("vendor"), labels.get("pod_namespace"), labels.get("pod_name"))
-        return pod == ("kube-ovn", self.namespace, self.pod)
+        whose = (labels.get("vendor"), labels.get("pod_namespace"))
+        names = {self.pod, self.machine} - {""}
+        return whose == ("kube-ovn", self.namespace) and labels.get("pod_name") in names
 
 
 class OfNode:

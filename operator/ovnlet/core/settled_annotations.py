@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.annotations import (
+    FIRST,
     FIXED,
     REPAIR,
     ROUTING,
@@ -62,6 +63,20 @@ def usable(
         if not parse(text, provider, ifname).problems:
             break
     return text
+
+
+def is_withdrawn(now: Mapping[str, str], provider: str) -> bool:
+    """Return whether a pod's annotations have no allocation of a further network.
+
+    The controller removes them when the pod lists the network no more. The runtime's DEL of the
+    interface may come later: until then the interface stays as it is.
+    """
+    return provider != FIRST and not any(name in now for name in keys(provider, FIXED))
+
+
+def kept(good: Mapping[str, str] | None, now: Mapping[str, str], provider: str) -> dict[str, str]:
+    """Return ``now``, with all that was good of a network that is withdrawn."""
+    return {**(good or {}), **now} if is_withdrawn(now, provider) else dict(now)
 
 
 def lost_gateway(allocation: Allocation, provider: str) -> Invalid | None:

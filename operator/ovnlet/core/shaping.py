@@ -77,7 +77,7 @@ def _ovs_qos(attachment: Attachment, qos: Qos, port: Port, veth: Veth) -> OvsQos
     labels = {
         MARK: ids.mark(*attachment.key),
         "iface-id": port.ids["iface-id"],
-        "pod": f"{attachment.namespace}/{attachment.pod}",
+        "pod": f"{attachment.namespace}/{attachment.machine or attachment.pod}",
     }
     netem = {}
     if impairment := qos.impairment:

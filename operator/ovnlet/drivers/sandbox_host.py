@@ -44,6 +44,13 @@ class SandboxHost(PortHost):
         """
         await announce(attachment, network)
 
+    def pod_end(self, attachment: Attachment) -> tuple[str, str] | None:
+        """Return name and MAC of the pod's end as they are; None where no pair is whole.
+
+        Raise NodeFault.
+        """
+        return self._sandboxes.pod_end(attachment)
+
     def life(self, attachment: Attachment) -> Life:
         """Return whether the sandbox is alive, according to the kernel."""
         return self._sandboxes.life(attachment)
@@ -84,15 +91,15 @@ def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Att
     key = ids.marked(mark) if mark else ids.of_host_link(name)
     if key is None or not key[0]:
         return None
-    namespace, pod = labels.get("pod_namespace", ""), labels.get("pod_name", "")
+    namespace, name_of = labels.get("pod_namespace", ""), labels.get("pod_name", "")
     iface_id = labels.get("iface-id", "")
     values = fixed.decode(labels.get(fixed.KEY, ""))
-    provider = iface_id.removeprefix(f"{pod}.{namespace}").removeprefix(".") or "ovn"
+    provider = iface_id.removeprefix(f"{name_of}.{namespace}").removeprefix(".") or "ovn"
     return Attachment(
         *key,
         labels.get("pod_netns", ""),
         namespace,
-        pod,
+        (values.pod if values else "") or name_of,
         labels.get("iface-id-ver"),
         provider,
         boot_id="",

@@ -3,15 +3,18 @@
 A reader takes only the facts that a pass acts on. The agent reads its pods in `pods`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ovnlet.core.annotations import ENCAP_IP, runtime_uid
-from ovnlet.core.ipam import pools
+from ovnlet.core.ipam import networks, pools
 from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
+from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS, Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.core.virtual_machines import MIGRATION
 from ovnlet.kube.object_store import Kind
 
 PODS = Kind("", "v1", "pods", many=True)
@@ -19,10 +22,16 @@ NODES = Kind("", "v1", "nodes")
 SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
+DEFINITIONS = Kind("k8s.cni.cncf.io", "v1", "network-attachment-definitions")
 
 Body = Mapping[str, Any]
 UNAVAILABLE = "NetworkUnavailable"
 _FINISHED = ("Succeeded", "Failed")
+# The annotations of an allocation in any network, and requests for one interface of several.
+_OF_NETWORKS = re.compile(
+    r"[^/]+\.kubernetes\.io/(allocated|routed|ip_address|mac_address|cidr|gateway|logical_switch|"
+    r"logical_router|pod_nic_type|ip_pool|virtualmachine|(ip_address|mac_address)\.[^/]+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,20 @@ def workload(body: Body) -> Workload | None:
         finished=body.get("status", {}).get("phase") in _FINISHED,
         workload=_stateful_set(metadata),
         runtime_uid=runtime_uid("", metadata.get("annotations") or {}),
-        annotations=_annotations(metadata),
+        annotations=_annotations(metadata) | _of_networks(metadata),
+        networks=(metadata.get("annotations") or {}).get(NETWORKS, ""),
+        default_network=(metadata.get("annotations") or {}).get(DEFAULT_NETWORK, ""),
+        machine=_machine(metadata),
+        created=metadata.get("creationTimestamp") or "",
+        target=bool((metadata.get("annotations") or {}).get(MIGRATION)),
+    )
+
+
+def definition(body: Body) -> Definition:
+    """Read a NetworkAttachmentDefinition."""
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    return networks.definition(
+        metadata["namespace"], metadata["name"], metadata["uid"], str(spec.get("config") or "")
     )
 
 
@@ -141,6 +163,20 @@ def _stateful_set(metadata: Body) -> str:
     )
 
 
+def _machine(metadata: Body) -> str:
+    """Return the virtual machine whose pod it is, by the reference that KubeVirt sets; or ""."""
+    owners = metadata.get("ownerReferences") or ()
+    return next(
+        (
+            each["name"]
+            for each in owners
+            if each.get("kind") == "VirtualMachineInstance"
+            and str(each.get("apiVersion")).startswith("kubevirt.io/")
+        ),
+        "",
+    )
+
+
 def _annotations(metadata: Body) -> dict[str, str]:
     """Return the annotations of the controller's provider only."""
     every: Mapping[str, str] = metadata.get("annotations") or {}
@@ -149,3 +185,9 @@ def _annotations(metadata: Body) -> dict[str, str]:
         for name, value in every.items()
         if name.startswith(f"{PROVIDER}.kubernetes.io/")
     }
+
+
+def _of_networks(metadata: Body) -> dict[str, str]:
+    """Return the annotations of allocations in a pod's further networks."""
+    every: Mapping[str, str] = metadata.get("annotations") or {}
+    return {name: value for name, value in every.items() if _OF_NETWORKS.fullmatch(name)}

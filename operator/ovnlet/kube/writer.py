@@ -38,8 +38,11 @@ class Writer:
         if self._http is not None:
             await self._http.close()
 
-    async def annotate(self, claim: Claim, annotations: Mapping[str, str]) -> None:
-        """Set all annotations in one patch, only on the object with the claim's UID."""
+    async def annotate(self, claim: Claim, annotations: Mapping[str, str | None]) -> None:
+        """Set, or with None remove, all annotations in one patch.
+
+        Only the object with the claim's UID is changed.
+        """
         body = {"metadata": {"uid": claim.object_uid, "annotations": dict(annotations)}}
         if isinstance(claim, NodeClaim):
             path = f"{NODES.path}/{claim.name}"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, ids
 from ovnlet.core.errors import NotReady, OvnletError, UnknownSandbox
 from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.reconcile.hopeless import Waits
@@ -15,6 +15,8 @@ from ovnlet.reconcile.stages import Clock
 from ovnlet.reconcile.state import Owner, State
 
 R = TypeVar("R")
+# Seconds that a second interface of a network waits for an allocation of its own.
+OWN_NAME = 10.0
 
 
 class Adding:
@@ -115,6 +117,21 @@ class Adds:
             ):
                 adding.overtake("the pod was deleted while its sandbox was being attached")
 
+    async def named(self, adding: Adding, shares: Callable[[Attachment], bool]) -> None:
+        """Wait a while for a provider of its own where another interface has its port.
+
+        A network may be plugged into a running pod a second time: its ADD then races with the
+        controller, and the pod has only the first interface's annotations. ``shares`` returns
+        whether another interface of the sandbox has the port.
+        """
+        with suppress(TimeoutError), self._state.watching(adding.attachment.owner) as changed:
+            async with asyncio.timeout(OWN_NAME):
+                while shares(named := self._named(adding.attachment)):
+                    adding.waits_for = "this network has no allocation for this interface alone"
+                    await changed.wait()
+                    changed.clear()
+                adding.attachment = named
+
     async def annotated(self, adding: Adding) -> None:
         """Wait without polling until the pod, by its UID, has its annotations.
 
@@ -153,11 +170,16 @@ class Adds:
         """Return it with the provider that the controller gave to this interface alone, if it did.
 
         Kube-OVN 1.16 and later do so for a network that a pod names twice, with interface names.
+        The logical port of a virtual machine has the machine's name, whichever pod launches it.
         """
         provider = f"{attachment.provider}.{attachment.ifname}"
         own = replace(attachment, provider=provider, iface_id="")
         text = self._scope.text(own) or {}
-        return own if text.get(annotations.key(provider, "ip_address")) else attachment
+        found = own if text.get(annotations.key(provider, "ip_address")) else attachment
+        machine = annotations.machine(self._scope.text(found) or {}, found.provider)
+        if not machine:
+            return found
+        return replace(found, iface_id=ids.iface_id(found.namespace, machine, found.provider))
 
     def _reason_to_wait(self, adding: Adding) -> str | None:
         attachment = adding.attachment = self._named(adding.attachment)

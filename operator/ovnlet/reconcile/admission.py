@@ -25,6 +25,16 @@ def refuse_recorded(attachment: Attachment, scope: PodScope, records: Records) -
             raise Invalid("provider", attachment.provider, allowed)
 
 
+def shares_port(attachment: Attachment, scope: PodScope, records: Records) -> bool:
+    """Return whether another recorded interface of the same sandbox has the port."""
+    return any(
+        other.container_id == attachment.container_id
+        and other.key != attachment.key
+        and not scope.is_deleted(other.key)
+        for other in (record.attachment for record in records.claiming(attachment.iface_id))
+    )
+
+
 async def refuse_held(attachment: Attachment, scope: PodScope, records: Records) -> None:
     """Raise Invalid where a live port of the bridge without a record has the `iface-id`.
 
@@ -62,8 +72,13 @@ def require_gateways(record: Record, scope: PodScope) -> None:
 
 
 def _takes_over(attachment: Attachment, other: Attachment) -> bool:
-    """Return whether both are sandboxes of one interface of one pod."""
-    return (attachment.owner, attachment.ifname) == (other.owner, other.ifname)
+    """Return whether both are sandboxes of one interface, of one pod or virtual machine."""
+    if attachment.ifname != other.ifname:
+        return False
+    both = (attachment.machine, other.machine)
+    return attachment.owner == other.owner or (
+        "" not in both and attachment.iface_id == other.iface_id
+    )
 
 
 def _name(attachment: Attachment) -> str:

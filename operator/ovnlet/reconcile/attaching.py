@@ -142,6 +142,7 @@ class Attaching:
 
     async def _guarded(self, adding: Adding) -> Outcome:
         """Attach within the budget. Undo a failure unless the attachment existed before."""
+        await adding.within(self._budget, self._adds.named(adding, self._shares_port))
         attachment = adding.attachment
         admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
@@ -154,6 +155,9 @@ class Attaching:
             if known is None or known.good is None:
                 await self._undo(attachment)
             raise
+
+    def _shares_port(self, attachment: Attachment) -> bool:
+        return admission.shares_port(attachment, self._scope, self._records)
 
     async def _allocate(self, adding: Adding) -> Allocation:
         """Wait for the annotations within the budget, and parse them."""
@@ -173,7 +177,8 @@ class Attaching:
         attachment = adding.attachment
         record = self._records.get(attachment.key)
         if record is not None and record.good is None and record.attachment != attachment:
-            self._scope.remember(Record(attachment))  # its network has a name of its own in the pod
+            self._scope.remember(Record(attachment))  # its port has a name of its own
+            self._displace(attachment)
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
@@ -205,7 +210,7 @@ class Attaching:
 
     def _displace(self, attachment: Attachment) -> None:
         """End the ADDs of older sandboxes of this interface, and run a pass for each of them."""
-        for record in self._records.of(attachment.owner):
+        for record in self._scope.siblings(attachment):
             other = record.attachment
             if other.key == attachment.key:
                 continue

@@ -20,6 +20,10 @@ class PodHost(Host, Protocol):
         """Return the live ports that have an `iface-id`, and the attachment that each is of."""
         ...
 
+    def pod_end(self, attachment: Attachment, /) -> tuple[str, str] | None:
+        """Return name and MAC of the pod's end as they are; None where no pair is whole."""
+        ...
+
     def life(self, attachment: Attachment) -> Life:
         """Return whether the sandbox is alive."""
         ...

@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from proofs.drift import adoption, deletion, garbage, outages, overriding, reboot, restarts, rules
+from proofs.drift import (
+    adoption,
+    deletion,
+    garbage,
+    networks,
+    outages,
+    overriding,
+    reboot,
+    restarts,
+    rules,
+)
 from proofs.drift.control import CONTROL_WAIT
 from proofs.drift.environment import NS, Environment
 from proofs.drift.faults import FaultClass
@@ -193,6 +203,7 @@ CHECKS = [
     Check(rules.EXEMPTION, "rule", rules.exemption, rules.exemption_control),
     Check(rules.BACKOFF, "rule", rules.backoff, rules.backoff_control),
     Check(overriding.NAME, "rule", overriding.run, overriding.control_run),
+    Check(networks.NAME, "event", networks.run, networks.control_run),
     Check(garbage.NAME, "resync", garbage.run_with_agent, garbage.control_with_agent),
     Check(garbage.AT_START, "restart", garbage.run_before_start, garbage.control_before_start),
     Check(adoption.NAME, "restart", adoption.run, adoption.control_run),

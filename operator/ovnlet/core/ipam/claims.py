@@ -9,20 +9,19 @@ from typing import ClassVar
 from ovnlet.core import ids, values
 from ovnlet.core.allocation import Address
 from ovnlet.core.annotations import CHASSIS, key, node_port
-from ovnlet.core.errors import Invalid
 from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.resources.northbound import MARK
 
 PROVIDER = "ovn"
-IP, MAC, POOL, SWITCH, ALLOCATED = (
-    key(PROVIDER, name)
-    for name in ("ip_address", "mac_address", "ip_pool", "logical_switch", "allocated")
-)
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+UNICAST_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 _ORDINAL = re.compile(r"-(\d+)$")
 # OVN reads a comma in `requested-chassis` as a list.
 _CHASSIS = re.compile(r"[^\s,]{1,255}")
+
+# The label of a port with the provider of a further network.
+PROVIDER_LABEL = "ovnlet-provider"
+# The label of a virtual machine's port, and what a key begins with: no pod's name has a blank.
+MACHINE_LABEL, MACHINE_KEY = "ovnlet-machine", "vm "
 
 Owner = tuple[str, str]
 
@@ -45,26 +44,15 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressRequest:
-    """The addresses and the MAC that a claim asks for. OVN chooses what is not asked for."""
-
-    addresses: tuple[Address, ...] = ()
-    mac: str = ""
-
-    @property
-    def words(self) -> frozenset[str]:
-        """All of it as text."""
-        return frozenset((*map(str, self.addresses), *([self.mac] if self.mac else [])))
-
-    def met_by(self, binding: Binding) -> bool:
-        """Return whether the binding has every requested address and the MAC."""
-        return set(self.addresses) <= set(binding.addresses) and self.mac in ("", binding.mac)
-
-
-@dataclass(frozen=True, slots=True)
 class Workload:
-    """What the controller keeps of a pod.
+    """What the controller keeps of a pod, or one network of it.
 
+    ``provider`` is the network's, `ovn` for a pod's own. ``asks`` is what the pod asks for in its
+    list of networks, by short names; an annotation takes precedence. ``networks`` and
+    ``default_network`` are that list and the network in place of its own, as written.
+    ``machine`` is the virtual machine that it launches, or empty: the port is the machine's then,
+    whichever pod launches it. ``created`` is its creation time; ``target`` means that it is the
+    target of a live migration. ``nodes`` are those of source and target during one.
     ``workload`` is the name of its StatefulSet, or empty. ``runtime_uid`` is the UID that kubelet
     passes to the runtime and the agent writes to OVSDB; it is empty if it equals the object's UID.
     ``chassis`` is its node's chassis as far as known. Without it the port asks for the Node's
@@ -83,6 +71,14 @@ class Workload:
     runtime_uid: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
     chassis: str = ""
+    provider: str = PROVIDER
+    asks: Mapping[str, str] = field(default_factory=dict)
+    networks: str = ""
+    default_network: str = ""
+    machine: str = ""
+    created: str = ""
+    target: bool = False
+    nodes: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -90,23 +86,58 @@ class Workload:
         return (self.namespace, self.name)
 
     @property
+    def key(self) -> Owner:
+        """Namespace, and the name with the provider of a further network behind a slash.
+
+        The name is that of the virtual machine, marked as one, for all pods that launch it.
+        """
+        name = f"{MACHINE_KEY}{self.machine}" if self.machine else self.name
+        return (self.namespace, name if self.provider == PROVIDER else f"{name}/{self.provider}")
+
+    @property
+    def identity(self) -> str:
+        """Of what object a port with its addresses is: it gets no others while that exists."""
+        return f"{MACHINE_KEY}{self.machine}" if self.machine else self.object_uid
+
+    @property
     def port(self) -> str:
         """The name of its logical switch port."""
-        return ids.iface_id(self.namespace, self.name, PROVIDER)
+        return ids.iface_id(self.namespace, self.machine or self.name, self.provider)
+
+    def value(self, name: str) -> str:
+        """Return the annotation of this network with that short name, or an empty string."""
+        return self.annotations.get(key(self.provider, name), "")
+
+    def asked(self, name: str) -> str:
+        """Return that annotation, or else what the list of networks asks for."""
+        return self.value(name) or self.asks.get(name, "")
 
     @property
     def options(self) -> dict[str, str]:
-        """The options of its logical switch port."""
-        return {
-            "iface-id-ver": self.runtime_uid or self.object_uid,
-            "requested-chassis": self.chassis or self.node,
-        }
+        """The options of its logical switch port.
+
+        During a live migration both chassis may have the port. The target's drops all packets until
+        the machine sends a RARP there (ovn-nb(5), activation-strategy).
+        """
+        chosen = {"requested-chassis": self.chassis or ",".join(self.nodes) or self.node}
+        if not self.machine:
+            chosen["iface-id-ver"] = self.runtime_uid or self.object_uid
+        if len(self.nodes) > 1:
+            chosen["activation-strategy"] = "rarp"
+        return chosen
 
     @property
     def labels(self) -> dict[str, str]:
         """Our external_ids of its logical switch port."""
-        found = {MARK: "pod", "vendor": "kube-ovn", "pod": f"{self.namespace}/{self.name}"}
-        return {**found, **({"ovnlet-workload": self.workload} if self.workload else {})}
+        whose = f"{self.namespace}/{self.machine or self.name}"
+        found = {MARK: "pod", "vendor": "kube-ovn", "pod": whose}
+        if self.machine:
+            found[MACHINE_LABEL] = self.machine
+        if self.workload:
+            found["ovnlet-workload"] = self.workload
+        if self.provider != PROVIDER:
+            found[PROVIDER_LABEL] = self.provider
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +147,7 @@ class NodeClaim:
     kind: ClassVar[str] = "Node"
     api_version: ClassVar[str] = "v1"
     namespace: ClassVar[str] = ""
+    provider: ClassVar[str] = PROVIDER
 
     name: str
     object_uid: str
@@ -126,6 +158,24 @@ class NodeClaim:
     def owner(self) -> Owner:
         """An empty namespace, and the name."""
         return ("", self.name)
+
+    @property
+    def key(self) -> Owner:
+        """The same: a Node has one port."""
+        return self.owner
+
+    @property
+    def identity(self) -> str:
+        """Of what object a port with its addresses is."""
+        return self.object_uid
+
+    def value(self, name: str) -> str:
+        """Return the annotation with that short name, or an empty string."""
+        return self.annotations.get(key(PROVIDER, name), "")
+
+    def asked(self, name: str) -> str:
+        """Return the same: a Node asks by its annotations alone."""
+        return self.value(name)
 
     @property
     def port(self) -> str:
@@ -191,7 +241,7 @@ def bound(text: str) -> Binding | None:
     Returns None if OVN has yet to choose, or if the text is not a binding.
     """
     mac, *rest = text.lower().split() or [""]
-    if not _MAC.fullmatch(mac) or "dynamic" in rest:
+    if not UNICAST_MAC.fullmatch(mac) or "dynamic" in rest:
         return None
     try:
         return Binding(
@@ -208,8 +258,8 @@ def annotated_words(claim: Claim) -> frozenset[str]:
 
 
 def _annotated(claim: Claim) -> Binding | None:
-    addresses = claim.annotations.get(IP, "").replace(",", " ")
-    return bound(f"{claim.annotations.get(MAC, '')} {addresses}")
+    addresses = claim.value("ip_address").replace(",", " ")
+    return bound(f"{claim.value('mac_address')} {addresses}")
 
 
 def annotated_binding(claim: Claim, subnet: Subnet) -> Binding | None:
@@ -217,84 +267,13 @@ def annotated_binding(claim: Claim, subnet: Subnet) -> Binding | None:
 
     Returns None unless it is marked as allocated, complete for the subnet, and inside it.
     """
-    binding = _annotated(claim) if claim.annotations.get(ALLOCATED) == "true" else None
+    binding = _annotated(claim) if claim.value("allocated") == "true" else None
     if binding is None or {address.version for address in binding.addresses} != subnet.families:
         return None
     return binding if all(map(subnet.holds, binding.addresses)) else None
 
 
-def named_pool(claim: Claim) -> str:
-    """Return the name of the IPPool that the claim asks for, or an empty string.
-
-    It is empty if the claim asks for addresses, or for nothing in particular.
-    """
-    text = claim.annotations.get(POOL, "").strip()
-    other = claim.annotations.get(IP, "").strip() or _is_address(text)
-    return text if _NAME.fullmatch(text) and not other else ""
-
-
-def asked_mac(claim: Claim) -> str:
-    """Return the MAC that the claim asks for, or an empty string. Raises Invalid."""
-    mac = claim.annotations.get(MAC, "").strip().lower()
-    if mac and not _MAC.fullmatch(mac):
-        raise Invalid(MAC, mac, "a unicast MAC address such as 00:00:00:53:00:01")
-    return mac
-
-
-def address_requests(claim: Claim, subnet: Subnet) -> tuple[AddressRequest, ...]:
-    """Return what the claim asks for, in the order in which it is tried. Raises Invalid."""
-    mac = asked_mac(claim)
-    if text := claim.annotations.get(IP, "").strip():
-        return (AddressRequest(_asked(IP, text, subnet), mac),)
-    if text := claim.annotations.get(POOL, "").strip():
-        return tuple(AddressRequest(addresses, mac) for addresses in _pool(claim, text, subnet))
-    return (AddressRequest(mac=mac),)
-
-
-def _pool(claim: Claim, text: str, subnet: Subnet) -> tuple[tuple[Address, ...], ...]:
-    """Return the sets of addresses in the annotation `ip_pool`.
-
-    Semicolons separate sets, commas single addresses. A pod of a StatefulSet gets only the entry of
-    its ordinal.
-    """
-    parts = text.split(";") if ";" in text or _is_pair(text) else text.split(",")
-    pool = tuple(_asked(POOL, part, subnet) for part in parts if part.strip())
-    number = ordinal(claim.name) if isinstance(claim, Workload) and claim.workload else None
-    if number is None:
-        return pool
-    if number >= len(pool):
-        raise Invalid(
-            POOL, text, f"at least {number + 1} entries, one for each pod of the StatefulSet"
-        )
-    return (pool[number],)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        values.address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_pair(text: str) -> bool:
-    """Return whether the text is one address of each family, which is a single entry of a pool."""
-    parts = values.split(text)
-    return len(parts) == 2 and (":" in parts[0]) != (":" in parts[1])
-
-
-def _asked(name: str, text: str, subnet: Subnet) -> tuple[Address, ...]:
-    """Return the addresses in ``text``, IPv4 first. Raises Invalid if a pod may not have them."""
-    allowed = (
-        f"at most one address of each family inside {subnet.cidr} "
-        "that is neither the gateway's nor in excludeIps"
-    )
-    try:
-        found = [values.address(part.partition("/")[0]) for part in values.split(text)]
-    except ValueError as error:
-        raise Invalid(name, text, allowed) from error
-    if len({address.version for address in found}) != len(found) or not all(
-        map(subnet.grants, found)
-    ):
-        raise Invalid(name, text, allowed)
-    return tuple(sorted(found, key=lambda address: address.version))
+def port_of(key: Owner) -> str:
+    """Return the name of the logical switch port of a pod's key."""
+    name, _, provider = key[1].partition("/")
+    return ids.iface_id(key[0], name.removeprefix(MACHINE_KEY), provider or PROVIDER)

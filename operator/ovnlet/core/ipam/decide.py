@@ -11,20 +11,17 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from ovnlet.core.allocation import Address
+from ovnlet.core.annotations import key
 from ovnlet.core.errors import Invalid
 from ovnlet.core.ipam import derived
-from ovnlet.core.ipam.claims import (
+from ovnlet.core.ipam.address_requests import (
     POOL,
     AddressRequest,
-    Binding,
-    Claim,
-    Workload,
     address_requests,
-    annotated_binding,
     asked_mac,
-    bound,
     named_pool,
 )
+from ovnlet.core.ipam.claims import Binding, Claim, Workload, annotated_binding, bound
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.resources.northbound import SwitchPort
@@ -88,7 +85,7 @@ def decide(
         return Decision(_pinned(claim, subnet, annotated), annotated)
     try:
         if name := named_pool(claim):
-            pool = _require_usable(name, pools(name), subnet)
+            pool = _require_usable(name, claim, pools(name), subnet)
             return _from_pool(claim, seen, subnet, pool, conflict)
         return _from_requests(claim, seen, subnet, address_requests(claim, subnet), conflict)
     except Invalid as problem:
@@ -122,7 +119,7 @@ def settled(claim: Claim, seen: Seen) -> Binding | None:
 
     It is fixed for the lifetime of the object.
     """
-    return bound(seen.port.addresses) if seen.port.label(UID) == claim.object_uid else None
+    return bound(seen.port.addresses) if seen.port.label(UID) == claim.identity else None
 
 
 def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, float]:
@@ -156,11 +153,12 @@ class _Conflict:
         return None
 
 
-def _require_usable(name: str, pool: IpPool | None, subnet: Subnet) -> IpPool:
+def _require_usable(name: str, claim: Claim, pool: IpPool | None, subnet: Subnet) -> IpPool:
     """Return the pool, or raise Invalid if it does not exist or does not fit the subnet."""
     why = "no IPPool has that name" if pool is None else pool.why_not(subnet)
     if pool is None or why:
-        raise Invalid(POOL, name, f"addresses, or the name of an IPPool: {why}")
+        allowed = f"addresses, or the name of an IPPool: {why}"
+        raise Invalid(key(claim.provider, POOL), name, allowed)
     return pool
 
 
@@ -276,7 +274,7 @@ def _pinned(claim: Claim, subnet: Subnet, binding: Binding) -> SwitchPort:
 
 
 def _port(claim: Claim, subnet: Subnet, addresses: str) -> SwitchPort:
-    labels = claim.labels | {UID: claim.object_uid, "ls": subnet.name}
+    labels = claim.labels | {UID: claim.identity, "ls": subnet.name}
     return SwitchPort(
         subnet.name,
         claim.port,

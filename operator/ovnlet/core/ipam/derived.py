@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.ipam.claims import AddressRequest, Binding
+from ovnlet.core.ipam.address_requests import AddressRequest
+from ovnlet.core.ipam.claims import Binding
 from ovnlet.core.ipam.subnets import Subnet
 
 # First octets of locally administered unicast MACs (IEEE 802: bit 1 is set, bit 0 is not).

@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 
 from ovnlet.core.annotations import key
-from ovnlet.core.ipam.claims import PROVIDER, Binding, Claim, Workload
+from ovnlet.core.ipam.claims import Binding, Claim, Workload
 from ovnlet.core.ipam.subnets import Subnet
+from ovnlet.core.virtual_machines import SHORT as MACHINE
+
+# The short names of the annotations that publish a pod's port.
+PUBLISHED = (
+    *("ip_address", "mac_address", "cidr", "gateway", "logical_switch", "allocated"),
+    *("logical_router", "pod_nic_type", "routed", MACHINE),
+)
 
 
 def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> dict[str, str]:
@@ -19,9 +26,10 @@ def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> 
     }
     if isinstance(claim, Workload):
         facts |= {"logical_router": router, "pod_nic_type": "veth-pair", "routed": "true"}
+        facts |= {MACHINE: claim.machine} if claim.machine else {}
     else:
         facts |= {"port_name": claim.port}
-    return {key(PROVIDER, name): value for name, value in facts.items()}
+    return {key(claim.provider, name): value for name, value in facts.items()}
 
 
 def missing(claim: Claim, facts: Mapping[str, str]) -> dict[str, str]:

@@ -45,6 +45,7 @@ class Subnet:
     ``networks`` has at most one prefix of each family, IPv4 first; ``gateways`` has the same order.
     ``excluded`` are addresses that no new pod gets. ``reserved`` are addresses of pools, which OVN
     must not choose. ``balanced`` is whether its pods reach Services by OVN's load balancers.
+    ``provider`` is that of the networks that it is for.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Subnet:
     nat_outgoing: bool = False
     reserved: tuple[Range, ...] = ()
     balanced: bool = True
+    provider: str = "ovn"
 
     @property
     def families(self) -> frozenset[int]:
@@ -157,6 +159,7 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
         mtu=int(spec.get("mtu") or 0),
         nat_outgoing=bool(spec.get("natOutgoing")),
         balanced=spec.get("enableLb") is not False,
+        provider=str(spec.get("provider") or "ovn"),
     )
 
 
@@ -175,6 +178,8 @@ def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
             for theirs in other.networks:
                 if network.version == theirs.version and network.overlaps(theirs):
                     return f"cidrBlock {network} overlaps {theirs} of subnet {other.name}"
+        if subnet.provider != other.provider:
+            continue
         if both := subnet.namespaces & other.namespaces:
             return f"namespace {min(both)} already belongs to subnet {other.name}"
         if subnet.default and other.default:

@@ -25,7 +25,8 @@ class Veth:
     ``mac`` is the MAC of the pod's end, lower case with colons. ``mtu`` is in bytes and applies to
     both ends; an observed pair whose ends differ shows the wrong one. ``alias`` is the IFLA_IFALIAS
     of the pod's end, which marks it as ours. ``arp`` is whether the pod's end resolves neighbours
-    (no IFF_NOARP).
+    (no IFF_NOARP). ``lent`` means that name, MAC and state of the pod's end are another's to set:
+    whatever they are, an observed pair shows the wanted ones.
     """
 
     host: str
@@ -36,6 +37,7 @@ class Veth:
     host_up: bool = True
     pod_up: bool = True
     arp: bool = True
+    lent: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -185,7 +187,8 @@ class Nic:
     """The link of an internal port, on the node itself.
 
     ovs-vswitchd creates it, and removes it with its port. ``arp`` is whether it resolves neighbours
-    (no IFF_NOARP).
+    (no IFF_NOARP). ``lent`` means that name, MAC and state of the pod's end are another's to set:
+    whatever they are, an observed pair shows the wanted ones.
     """
 
     port: tuple[object, ...]

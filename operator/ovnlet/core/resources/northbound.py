@@ -8,9 +8,21 @@ Pairs = frozenset[tuple[str, str]]
 MARK = "ovnlet"
 # The only keys of these maps that are compared and written. All others stay as they are.
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
-PORT_OPTIONS = frozenset({"router-port", "iface-id-ver", "requested-chassis"})
+PORT_OPTIONS = frozenset(
+    {"router-port", "iface-id-ver", "requested-chassis", "activation-strategy"}
+)
 PORT_LABELS = frozenset(
-    {MARK, "ovnlet-uid", "ovnlet-workload", "ovnlet-freed", "vendor", "pod", "ls"}
+    {
+        MARK,
+        "ovnlet-uid",
+        "ovnlet-workload",
+        "ovnlet-provider",
+        "ovnlet-machine",
+        "ovnlet-freed",
+        "vendor",
+        "pod",
+        "ls",
+    }
 )
 BALANCER_OPTIONS = frozenset({"reject", "affinity_timeout", "ct_flush"})
 BALANCER_LABELS = frozenset({MARK, "ovnlet-service"})

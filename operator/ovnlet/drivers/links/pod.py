@@ -97,13 +97,28 @@ class PodLinks:
             except UnknownSandbox:
                 return Life.HIDDEN if _host_end(attachment) else Life.DEAD
 
+    def pod_end(self, attachment: Attachment) -> tuple[str, str] | None:
+        """Return name and MAC of the pod's end as they are; None where no pair is whole.
+
+        Raise NodeFault if the agent cannot look.
+        """
+        with os_errors_as_node_faults(attachment):
+            try:
+                with _inside(attachment) as sandbox:
+                    found = veths.find(sandbox, attachment)
+            except UnknownSandbox:
+                return None
+        ends = [pair.pod for pair in found.pairs if pair.host and pair.pod]
+        return (ends[0].name, ends[0].mac) if len(ends) == 1 else None
+
     def observe(
         self, attachment: Attachment, desired: Network, owned: frozenset[Interface] = frozenset()
     ) -> Network:
         """Return what is there of ours. ``owned`` are the addresses that the record says were set.
 
         If nothing is desired, show the host end even of a sandbox that cannot be seen, so that it
-        can be removed. If a veth is desired for such a sandbox, raise NotReady. Raise Taken if a
+        can be removed. If a veth is desired for such a sandbox, raise NotReady. Of
+        a pod's end that is lent, no address and no route is shown. Raise Taken if a
         foreign link has a name of ours, NodeFault if the kernel refuses a question.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
@@ -155,22 +170,24 @@ class PodLinks:
         desired: Network,
         owned: frozenset[Interface],
     ) -> Network:
-        found = veths.find(sandbox, attachment)
+        found = veths.find(sandbox, attachment, wanted.pod if wanted else "")
+        lent = wanted is not None and wanted.lent
         if wanted and found.taken:
             raise Taken(found.taken)
         resources: set[Resource] = set()
         for pair in found.pairs:
             veth = pair.value(wanted)
             resources.add(veth)
-            if pair.pod:
+            if pair.pod and not lent:
                 addresses = tuple(addresses_of(sandbox.pod, pair.pod, veth, desired, owned))
                 resources.update(addresses)
                 resources.update(
                     routes.observe(sandbox.pod, pair.pod.index, veth, desired, addresses)
                 )
-                resources.update(self._settings(sandbox.pod, veth, desired))
                 if any(isinstance(resource, Loopback) for resource in desired):
                     resources.add(Loopback(veth.key, self._loopback_up(sandbox.pod, attachment)))
+            if pair.pod:
+                resources.update(self._settings(sandbox.pod, veth, desired))
             resources.update(traffic_control.observe(sandbox, pair, veth, desired))
         return frozenset(resources)
 

@@ -7,7 +7,7 @@ its name; otherwise as ``elsewhere:<index>``, a name that no link can have.
 
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ovnlet.core import ids
@@ -39,7 +39,7 @@ class Pair:
     def value(self, wanted: Veth | None) -> Veth:
         """Return the pair as a value. If its ends differ, take what differs from the wanted one."""
         ends = [end for end in (self.pod, self.host) if end]
-        return Veth(
+        found = Veth(
             host=self.host.name if self.host else f"{_ELSEWHERE}{self.pod.peer if self.pod else 0}",
             pod=self.pod.name if self.pod else f"{_ELSEWHERE}{self.host.peer if self.host else 0}",
             mac=self.pod.mac if self.pod else "",
@@ -48,6 +48,17 @@ class Pair:
             host_up=bool(self.host and self.host.up),
             pod_up=bool(self.pod and self.pod.up),
             arp=self.pod is None or self.pod.arp,
+        )
+        if wanted is None or not wanted.lent or self.pod is None:
+            return found
+        # Without this, a rename since the wanted name was found would look like another pair.
+        return replace(
+            found,
+            pod=wanted.pod,
+            mac=wanted.mac,
+            pod_up=wanted.pod_up,
+            arp=wanted.arp,
+            lent=True,
         )
 
 
@@ -84,12 +95,15 @@ def index_of(name: str) -> int:
     return found.index if found else 0
 
 
-def find(sandbox: Sandbox, attachment: Attachment) -> Found:
+def find(sandbox: Sandbox, attachment: Attachment, ifname: str = "") -> Found:
     """Return the attachment's pairs. Raise Refused or OSError.
+
+    ``ifname`` is the name of the pod's end where it is not the attachment's.
 
     List all links of the pod only if the host end's name does not lead to the whole pair.
     """
     name, alias = attachment.host_link, ids.alias(*attachment.key)
+    ifname = ifname or attachment.ifname
     end, inside = _host_end(sandbox, name)
     pairs, taken = [], ""
     if end and inside:
@@ -98,7 +112,7 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
         pairs.append(Pair(end, None))
     elif end:
         taken = f"a foreign link {name} exists on the node"
-    if pairs and (peer := pairs[0].pod) and peer.name == attachment.ifname:
+    if pairs and (peer := pairs[0].pod) and peer.name == ifname:
         return Found(tuple(pairs))
     links = [link(body) for body in sandbox.pod.dump(get_links())]
     known = {pair.pod.index for pair in pairs if pair.pod}
@@ -109,8 +123,8 @@ def find(sandbox: Sandbox, attachment: Attachment) -> Found:
     ]
     pairs.extend(Pair(_peer(sandbox, each), each) for each in with_alias)
     known.update(each.index for each in with_alias)
-    if any(each.name == attachment.ifname and each.index not in known for each in links):
-        taken = f"a foreign link {attachment.ifname} exists in the pod"
+    if any(each.name == ifname and each.index not in known for each in links):
+        taken = f"a foreign link {ifname} exists in the pod"
     return Found(tuple(pairs), taken)
 
 

@@ -16,6 +16,7 @@ from ovnlet.core.errors import Invalid, NotReady, OvnletError
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.resources import ABSENT, Network
 from ovnlet.core.settings import Repair
+from ovnlet.core.settled_annotations import is_withdrawn
 from ovnlet.core.values import split
 from ovnlet.reconcile.announcements import Announcements, makes_presence
 from ovnlet.reconcile.budget import Reason
@@ -25,6 +26,7 @@ from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.pod_host import PodHost
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
+from ovnlet.reconcile.scopes.pod_inputs import PodInputs
 from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
@@ -68,9 +70,9 @@ class PodScope:
     ) -> None:
         self.host, self.status, self._announcements = host, status, Announcements(host)
         self._state, self._records, self._passes = state, records, passes
-        self._owners, self._watch, self._repair, self._subnet = owners, watch, repair, subnet
+        self._owners, self._watch, self._repair = owners, watch, repair
         self._deleted: dict[AttachmentKey, Attachment] = {}
-        self._departed: dict[tuple[Owner, str | None, str, str], Mapping[str, str]] = {}
+        self._inputs = PodInputs(state, records, subnet)
 
     def every_key(self) -> Iterator[AttachmentKey]:
         """Yield the key of each recorded attachment."""
@@ -125,10 +127,11 @@ class PodScope:
         """
         attachment = record.attachment
         allocation = settled_annotations.settle(
-            record.good, self._now(record), attachment.provider, attachment.ifname
+            record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
         allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
-        return network(attachment, allocation, self.host.node), allocation
+        lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
+        return network(attachment, allocation, self.host.node, lent), allocation
 
     def wanted(self, key: AttachmentKey, /) -> Network:
         """Return the desired network of a recorded attachment. Raise NotReady or Invalid."""
@@ -168,39 +171,34 @@ class PodScope:
 
     def allocation(self, attachment: Attachment) -> Allocation:
         """Return the allocation of an interface that has no record. Raise NotReady or Invalid."""
-        text = self._now(Record(attachment))
+        text = self._inputs.now(Record(attachment))
         return annotations.parse(text, attachment.provider, attachment.ifname)
 
     def text(self, attachment: Attachment) -> Mapping[str, str] | None:
-        """Return the annotations of the pod, by its UID; None while it is not known.
-
-        Before the first complete list, return those in a record of that pod, even one that a DEL
-        has removed: with the API server away, a dead sandbox is still replaced.
-        """
-        pod = self._state.get(attachment.owner)
-        if pod is not None and attachment.uid in (None, pod.uid):
-            return annotations.relevant(pod.annotations, attachment.provider)
-        if self._state.complete:
-            self._departed.clear()
-            return None
-        remembered = [
-            record
-            for record in self._records.of(attachment.owner)
-            if record.good and _interface(record.attachment) == _interface(attachment)
-        ]
-        newest = max(remembered, key=lambda record: record.attachment.sequence, default=None)
-        return newest.good if newest else self._departed.get(_interface(attachment))
+        """Return the annotations of the pod, by its UID; None while it is not known."""
+        return self._inputs.text(attachment)
 
     def superseded(self, attachment: Attachment) -> bool:
-        """Return whether a newer sandbox of this interface is alive: OVN binds a port only once."""
+        """Return whether a newer sandbox of this interface is alive: OVN binds a port only once.
+
+        Sandboxes of one virtual machine may be of several pods.
+        """
         return any(
             other.attachment.ifname == attachment.ifname
             and other.attachment.provider == attachment.provider
             and self._rank(other.attachment) > self._rank(attachment)
             and not self.is_deleted(other.attachment.key)
             and self.host.life(other.attachment) is not Life.DEAD
-            for other in self._records.of(attachment.owner)
+            for other in self.siblings(attachment)
         )
+
+    def siblings(self, attachment: Attachment) -> list[Record]:
+        """Return the records of its pod, and of others that launch its virtual machine."""
+        found = {each.attachment.key: each for each in self._records.of(attachment.owner)}
+        if attachment.machine:
+            claiming = self._records.claiming(attachment.iface_id)
+            found |= {each.attachment.key: each for each in claiming}
+        return list(found.values())
 
     async def settled(self, key: AttachmentKey, outcome: Outcome, /) -> None:
         """Follow and announce what was attached, report the outcome, forget what is gone."""
@@ -219,8 +217,7 @@ class PodScope:
 
     def failed(self, key: AttachmentKey, error: OvnletError, /, *, awaited: bool) -> None:
         """Report a failed pass that no caller waits for."""
-        record = self._records.get(key)
-        if record is not None and not awaited:
+        if (record := self._records.get(key)) is not None and not awaited:
             self.status.failed(record.attachment, error)
 
     def throttled(self, key: AttachmentKey, reason: Reason, /) -> None:
@@ -243,7 +240,7 @@ class PodScope:
         except Invalid as problem:
             self.status.problem(attachment, problem)
             raise
-        now = self._now(record)
+        now = self._inputs.now(record)
         good = settled_annotations.usable(record.good, now, attachment.provider, attachment.ifname)
         edited = good != record.good
         if edited:
@@ -260,23 +257,12 @@ class PodScope:
             notices=notices(allocation, self.host.node, attachment.host_link),
         )
 
-    def _now(self, record: Record) -> Mapping[str, str]:
-        """Return the annotations with the Subnet's facts, or the last good facts."""
-        now = self.text(record.attachment)
-        if now is None:
-            now = record.good
-        if now is None:
-            raise NotReady(f"pod {'/'.join(record.attachment.owner)} is not known yet")
-        # The Subnet is fixed at ADD, whatever `logical_switch` is edited to.
-        facts = self._subnet(annotations.switch(record.good or now, record.attachment.provider))
-        if facts is None:
-            facts = annotations.of_subnet(record.good or now)
-        return annotations.with_subnet(now, facts)
-
     def _is_leaving(self, attachment: Attachment) -> bool:
-        """Return whether its pod is being deleted: its logical port may be gone."""
+        """Return whether it is being deleted, or its network withdrawn: its port may be gone."""
         pod = self._state.get(attachment.owner)
-        return pod is not None and pod.deleting and attachment.uid in (None, pod.uid)
+        if pod is None or attachment.uid not in (None, pod.uid):
+            return False
+        return pod.deleting or is_withdrawn(pod.annotations, attachment.provider)
 
     def _rank(self, attachment: Attachment) -> tuple[bool, int]:
         """Return the order of precedence: the pod of this UID first, then the last ADD received."""
@@ -286,14 +272,9 @@ class PodScope:
     def _forget(self, key: AttachmentKey) -> None:
         """Remove the record and the names of an attachment that is gone."""
         record = self._records.get(key)
-        if record and record.good and not self._state.complete:
-            self._departed[_interface(record.attachment)] = record.good
+        if record is not None:
+            self._inputs.departed(record)
         self._records.remove(key)
         self._deleted.pop(key, None)
         self._owners.forget(self._passes.key(key))
         self.status.forget(key)
-
-
-def _interface(attachment: Attachment) -> tuple[Owner, str | None, str, str]:
-    """Return what two sandboxes of one pod's interface have in common."""
-    return attachment.owner, attachment.uid, attachment.ifname, attachment.provider
