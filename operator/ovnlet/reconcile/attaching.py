@@ -146,7 +146,7 @@ class Attaching:
         admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
         if known is None:
-            self._scope.remember(Record(attachment))
+            self._scope.claim(Record(attachment))
         self._displace(attachment)
         try:
             return await adding.within(self._budget, self._attach(adding))
@@ -173,7 +173,7 @@ class Attaching:
         attachment = adding.attachment
         record = self._records.get(attachment.key)
         if record is not None and record.good is None and record.attachment != attachment:
-            self._scope.remember(Record(attachment))  # its network has a name of its own in the pod
+            self._scope.claim(Record(attachment))  # its network has a name of its own in the pod
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
