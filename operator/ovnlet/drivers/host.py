@@ -86,8 +86,9 @@ class PortHost:
     async def apply(self, identity: PortIdentity, plan: Plan) -> None:
         """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
         runs = [(kind, tuple(steps)) for kind, steps in groupby(plan, key=_driver)]
-        if [kind for kind, _ in runs] == ["rows", "links"] and _is_free(plan):
-            await self._rows_then_links(identity, runs[0][1], runs[1][1])
+        if _is_free(plan) and sorted(kind for kind, _ in runs) == ["links", "rows"]:
+            by_kind = dict(runs)
+            await self._rows_then_links(identity, by_kind["rows"], by_kind["links"])
             return
         for kind, steps in runs:
             if kind == "links":
@@ -101,11 +102,11 @@ class PortHost:
     async def _rows_then_links(
         self, identity: PortIdentity, rows: Sequence[Step], links: Sequence[Step]
     ) -> None:
-        """Make the links once the transaction with the rows is sent, and wait for its answer.
+        """Make or remove links once the transaction with their rows is sent; wait for its answer.
 
-        The daemons see the row first: a link that is there before its row costs ovs-vswitchd one
-        more reconfiguration. In a burst the first that is about to make its link sends the rows of
-        all that have looked.
+        The daemons see the row first: a link that is there before its row, or gone before it, costs
+        ovs-vswitchd one more reconfiguration. In a burst the first that is about to change its link
+        sends the rows of all that have looked.
         """
         with self._clock("ovsdb"):
             writing = await self._ovs.begin(rows)
@@ -227,5 +228,5 @@ def _driver(step: Step) -> Literal["rows", "links", "switch"]:
 
 
 def _is_free(plan: Plan) -> bool:
-    """Return whether the links of a plan need not wait for the answer about its rows."""
-    return all(step.verb is Verb.ENSURE for step in plan)
+    """Return whether links and rows of a plan need not wait for each other to be done."""
+    return len({step.verb for step in plan}) == 1
