@@ -40,7 +40,9 @@ class LinkRemoval:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                ends = await asyncio.to_thread(_delete, [name for name, _ in batch])
+                # Opened here: the thread may be new, and in the namespace of another one.
+                host, names = Socket(), [name for name, _ in batch]
+                ends = await asyncio.to_thread(_delete, host, names)
             except Exception as error:  # noqa: BLE001 - it is raised to those who wait
                 for _, end in batch:
                     if not end.done():
@@ -51,9 +53,9 @@ class LinkRemoval:
                     end.set_result(refusal)
 
 
-def _delete(names: list[str]) -> list[Refused | None]:
-    """Delete links, and return what each was refused for. This blocks for milliseconds."""
-    with Socket() as host:
+def _delete(host: Socket, names: list[str]) -> list[Refused | None]:
+    """Delete links and close the socket; return what each was refused for. This blocks."""
+    with host:
         if len(names) == 1:
             return _one_by_one(host, names)
         # A number that no other link has, of anybody: 0 is the group of all that never got one.

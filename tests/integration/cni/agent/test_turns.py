@@ -1,0 +1,30 @@
+"""How often the event loop turns while one ADD is answered: its cost that no load disturbs."""
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from integration.cni.agent.node import AgentNode
+
+ADDS = 12
+# An ADD waits twice: for its transaction, and for OVN. The other turns read what the kernel and
+# OVSDB notify, and a busy machine delivers that in more pieces.
+MOST = 10
+
+
+@pytest.mark.uncovered
+async def test_an_add_alone_takes_ten_turns_and_one_write(bare: AgentNode, tmp_path: Path) -> None:
+    output = tmp_path / "turns"
+    bare.start(turns=str(output))
+    for _ in range(ADDS):
+        sandbox = await bare.sandbox()
+        await bare.add(sandbox)
+        await bare.delete(sandbox)
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    turns = [each["turns"] for each in found]
+    print(f"turns of the event loop for one ADD: {sorted(turns)}")
+    assert len(turns) == ADDS
+    assert statistics.median(turns) <= MOST
+    assert {each["writes"] for each in found} == {1}
