@@ -2,7 +2,8 @@
 
 `python -m kit.turns agent …` runs like `ovnlet`. OVNLET_TURNS is the file that gets one line of
 JSON for each ADD: how many turns it took, from the one that read its body to the one that wrote its
-answer, and how many times its record was written.
+answer, how many times a record was written meanwhile, and how many transactions the agent had sent
+before it and at its end.
 """
 
 import json
@@ -39,27 +40,39 @@ class Turns:
 
 def _count_adds(turns: Turns, output: Path) -> None:
     """Have each ADD of this process append its line to the output."""
-    from ovnlet.drivers.store import atomic  # noqa: PLC0415 - only in the agent
+    from ovnlet.drivers.ovsdb.replica import Replica  # noqa: PLC0415 - only in the agent
+    from ovnlet.drivers.store import atomic  # noqa: PLC0415
     from ovnlet_cni.dispatch import Dispatch  # noqa: PLC0415
     from ovnlet_cni.request import Attach  # noqa: PLC0415
 
     answer: Callable[..., Any] = Dispatch.answer
-    write, written = atomic.write, [0]
+    write, begin = atomic.write, Replica.begin
+    counts = {"writes": 0, "transactions": 0}
 
     def counted_write(path: Path, text: str) -> None:
-        written[0] += 1
+        counts["writes"] += 1
         write(path, text)
 
+    def counted_begin(self: Replica, *words: Any) -> None:
+        counts["transactions"] += 1
+        begin(self, *words)
+
     async def counted_answer(self: Dispatch, call: Any) -> bytes:
-        first, writes = turns.count, written[0]
+        first, before = turns.count, dict(counts)
         answered: bytes = await answer(self, call)
         if isinstance(call, Attach):
-            found = {"turns": turns.count - first + 1, "writes": written[0] - writes}
+            found = {
+                "turns": turns.count - first + 1,
+                "writes": counts["writes"] - before["writes"],
+                "before": before["transactions"],
+                "transactions": counts["transactions"],
+            }
             with output.open("a") as file:
                 file.write(json.dumps(found) + "\n")
         return answered
 
     atomic.write = counted_write
+    Replica.begin = counted_begin  # type: ignore[method-assign, assignment]
     Dispatch.answer = counted_answer  # type: ignore[method-assign]
 
 
