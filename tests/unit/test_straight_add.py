@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from kit.memory import MemoryHost, World, pod
+from kit.memory import COMPLETE, MemoryHost, World, pod
 from kit.turns import Turns
-from ovnlet.core.identity import Attachment
+from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import ABSENT, Network, Port, Veth
 from ovnlet.drivers.host import Links, PortHost
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb.replica import Ended, Op
+from ovnlet.reconcile.loop import AT_ONCE
 
 pytestmark = pytest.mark.review2
 BRIDGE = {"name": "br-int", "ports": frozenset(), "datapath_type": "netdev", "fail_mode": "secure"}
@@ -124,3 +126,26 @@ async def test_a_link_waits_until_a_transaction_in_flight_is_answered() -> None:
     await asyncio.gather(node.attach("c2"), node.attach("c3"), first)
     assert node.events[:3] == ["rows c1", "link c1", "rows c2 c3"]
     assert sorted(node.events[3:]) == ["link c2", "link c3"]
+
+
+async def test_when_every_key_has_a_pass_fifty_run_at_once() -> None:
+    """What all of them at once need stays in the memory of the process."""
+    world = World()
+    running, most = 0, 0
+
+    async def observe(attachment: Attachment, desired: Network) -> Network:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return world.host.networks.get(attachment.key, ABSENT)
+
+    world.host.observe = observe  # type: ignore[method-assign]
+    base = world.attachment()
+    every = [replace(base, container_id=f"c{number}", pod=f"p{number}") for number in range(120)]
+    for each in every:
+        world.scope.remember(Record(replace(each, iface_id="", host_link=""), COMPLETE))
+    await world.loop.settle()
+    assert len(world.outcomes) == len(every)
+    assert 10 < most <= AT_ONCE
