@@ -10,7 +10,7 @@ from integration.cni.agent.node import AgentNode
 ADDS = 12
 OUTPUT = "/run/turns"
 # An ADD waits twice: for its transaction, and for OVN. The other turns read what the kernel and
-# OVSDB notify, and a busy machine delivers that in more pieces.
+# OVSDB notify. A busy machine delivers that in more pieces, so the fewest count.
 MOST = 10
 
 
@@ -27,5 +27,5 @@ async def test_an_add_alone_takes_ten_turns_and_one_write(bare: AgentNode) -> No
     turns = [each["turns"] for each in found]
     print(f"turns of the event loop for one ADD: {sorted(turns)}")
     assert len(turns) == ADDS
-    assert statistics.median(turns) <= MOST
+    assert statistics.quantiles(turns, n=4)[0] <= MOST
     assert {each["writes"] for each in found} == {1}
