@@ -106,8 +106,13 @@ class PluginProtocol(asyncio.Protocol):
             task.add_done_callback(self._running.discard)
 
     async def _respond(self, body: bytes) -> None:
-        """Write the answer, and close the connection."""
-        status, answer = await self._answer(body)
+        """Write the answer, and close the connection; close it also if there will be none."""
+        try:
+            status, answer = await self._answer(body)
+        except BaseException:
+            if self._transport is not None:
+                self._transport.abort()
+            raise
         if (transport := self._transport) is None:
             return
         head = (

@@ -142,3 +142,13 @@ def test_the_head_is_that_of_the_plugins_source() -> None:
     literal = source[at : source.index("out.size - sizeof head);", at)]
     text = "".join(part for part in literal.split('"')[1::2]).replace("\\r\\n", "\r\n")
     assert HEAD.fullmatch(text.replace("%zu", "7").encode())
+
+
+async def test_a_request_that_is_cancelled_ends_its_connection(served: Served) -> None:
+    """As an agent that stops does: the plugin then asks the next one."""
+    served.held.clear()
+    asking = asyncio.create_task(served.ask(request(b"{}")))
+    await until(lambda: bool(served.running))
+    for task in served.running:
+        task.cancel()
+    assert await asking == b""
