@@ -36,6 +36,8 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error", *hints.LINK, *qos_rows.POLICING),
     **qos_rows.TABLES,
 }
+# Callers of one transaction. The links of the first wait until the rows of the last are built.
+_AT_ONCE = 256
 # Seconds without an answer until OVSDB counts as faulty.
 _SILENCE_LIMIT = 4.0
 
@@ -66,7 +68,7 @@ class Ovs:
         self._database = Replica(
             path, "Open_vSwitch", _TABLES, changed=self._changed, reloaded=self._reloaded
         )
-        self._batcher = TransactionBatcher(self._database)
+        self._batcher = TransactionBatcher(self._database, most=_AT_ONCE)
         self._index = VswitchIndex()
         self._barrier = ConfigBarrier(self._index, self._batcher, changed)
         self.reapply = Reapply(self._index, self._batcher, self._barrier)

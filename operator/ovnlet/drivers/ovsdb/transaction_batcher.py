@@ -1,6 +1,7 @@
 """Group commit for OVSDB: the transactions of many callers, sent as one."""
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,9 +13,6 @@ from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
 from ovnlet.drivers.ovsdb.replica import Ended, Op, Results
 
 Build = Callable[[], list[Op]]
-# Members of one transaction. ovn-controller digests a larger one at once too, but the ports of the
-# first would wait for the rows of the last.
-MOST = 256
 log = structlog.get_logger("ovsdb")
 
 
@@ -64,15 +62,26 @@ class Submitted:
 class TransactionBatcher:
     """A queue of transactions with at most one in flight.
 
-    Calls that come while a transaction is in flight join the next one. No timer delays them. If
-    the server refuses a batch, each member is tried again alone, so only the faulty one fails.
+    Calls that come while a transaction is in flight join the next one. No timer delays them, except
+    for the pause after a transaction: ``per_member`` seconds for each of its callers, at most
+    ``longest``. A transaction has ``most`` callers at most. If the server refuses a batch, each member
+    is tried again alone, so only the faulty one fails.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        per_member: float = 0.0,
+        longest: float = 0.0,
+        most: int = sys.maxsize,
+    ) -> None:
         self._database = database
+        self._per_member, self._longest, self._most = per_member, longest, most
         self._waiting: deque[Submitted] = deque()
         self._alone: deque[Submitted] = deque()
-        self._in_flight = self._pumping = False
+        self._in_flight = self._pumping = self._pausing = False
+        self._members = 0  # since the last pause
 
     async def commit(self, build: Build) -> Results:
         """Commit the operations that ``build`` returns, and return the result of each.
@@ -97,7 +106,7 @@ class TransactionBatcher:
             return
         self._pumping = True
         try:
-            while not self._in_flight and (batch := self._next()):
+            while not (self._in_flight or self._pausing) and (batch := self._next()):
                 self._send(batch)
         finally:
             self._pumping = False
@@ -105,7 +114,7 @@ class TransactionBatcher:
     def _next(self) -> list[Submitted]:
         if self._alone:
             return [self._alone.popleft()]
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST))]
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
 
     def _send(self, batch: list[Submitted]) -> None:
         """Send what the members build. One whose caller was cancelled is left out."""
@@ -137,7 +146,10 @@ class TransactionBatcher:
         self._in_flight = False
         if isinstance(end, Refused) and len(members) > 1:
             self._alone.extend(member for member, _ in members)
-        elif isinstance(end, Exception):
+            self.flush()
+            return
+        self._members += len(members)
+        if isinstance(end, Exception):
             if not isinstance(end, OvnletError):
                 log.error("unforeseen end of a transaction", members=len(members), exc_info=end)
                 end = Disconnected(f"the transaction ended with {end!r}")
@@ -145,6 +157,19 @@ class TransactionBatcher:
                 member.fail(end)
         else:
             self._distribute(members, end)
+        if not self._alone:
+            self._pause()
+        self.flush()
+
+    def _pause(self) -> None:
+        """Send nothing for the time that the callers since the last pause are worth."""
+        pause, self._members = min(self._per_member * self._members, self._longest), 0
+        if pause:
+            self._pausing = True
+            asyncio.get_running_loop().call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._pausing = False
         self.flush()
 
     @staticmethod
