@@ -64,8 +64,8 @@ class TransactionBatcher:
 
     Calls that come while a transaction is in flight join the next one. No timer delays them, except
     for the pause after a transaction: ``per_member`` seconds for each of its callers, at most
-    ``longest``. A transaction has ``most`` callers at most. If the server refuses a batch, each member
-    is tried again alone, so only the faulty one fails.
+    ``longest``. A transaction has ``most`` callers at most. If the server refuses a batch, each
+    member is tried again alone, so only the faulty one fails.
     """
 
     def __init__(
