@@ -147,6 +147,25 @@ class Settings(Validated):
     sysctl_dir: str = setting(
         "path at which the node's /proc/sys/net is mounted", "/proc/sys/net", pattern=_PATH
     )
+    underlay: Literal["off", "plan", "manage"] = setting(
+        "join the interfaces that ProviderNetworks name to bridges, with the node's "
+        "addresses; only show in `ovnlet plan --node` what would be moved; or leave them alone",
+        "off",
+        words=("off", "plan", "manage"),
+    )
+    underlay_timeout: float = setting(
+        "seconds within which gateway and API server must answer again after an "
+        "interface was moved; else everything goes back",
+        30,
+        number=float,
+        bounds=(5, 300),
+    )
+    state_dir: str = setting(
+        "directory of what must outlast a reboot: the records of moved interfaces; "
+        "on a disk of the host",
+        "/var/lib/ovnlet",
+        pattern=_PATH,
+    )
     add_budget: float = setting(
         "longest time for one ADD, in seconds", 110, number=float, bounds=(1, 200)
     )
