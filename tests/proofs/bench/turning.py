@@ -45,7 +45,7 @@ def run(name: str, plugin: Path, seed: int) -> list[Measure]:
                 for burst in bursts
             ),
             "transactions",
-            12,
+            20,
         ),
     ]
 
