@@ -25,6 +25,7 @@ from ovnlet_cni.dispatch import Agent, Dispatch
 from ovnlet_cni.errors import CniError, Code
 from ovnlet_cni.netconf import stated_version
 from ovnlet_cni.pending_deletes import PendingDeletes
+from ovnlet_cni.plugin_protocol import PluginProtocol
 from ovnlet_cni.site import Site
 
 MAX_BODY = 3 << 20  # bytes: 1 MiB of stdin with every byte escaped, and the environment
@@ -76,8 +77,8 @@ class Server:
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
         )
-        self._site = Site(self._runner, socket_path)
-        self.kube_ovn_site = Site(self._runner, kube_ovn_socket) if kube_ovn_socket else None
+        self._site = Site(self._protocol, socket_path)
+        self.kube_ovn_site = Site(self._protocol, kube_ovn_socket) if kube_ovn_socket else None
 
     async def start(self) -> None:
         """Listen. Raises UnusableSocket or OSError if the path cannot be our socket."""
@@ -132,8 +133,8 @@ class Server:
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Admit only root and our own user, by the kernel's SO_PEERCRED, and track the request."""
-        uid = _peer_uid(request)
-        if uid not in (0, os.geteuid()):
+        if not _is_admitted(request.transport):
+            uid = _peer_uid(request.transport)
             _log.warning("refused a caller of the CNI socket", uid=uid)
             refusal = CniError(
                 Code.INVALID_ENVIRONMENT,
@@ -152,12 +153,24 @@ class Server:
         finally:
             self._running.discard(task)
 
+    def _protocol(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        library = self._runner.server
+        assert library is not None  # noqa: S101 - it is there from `start` on
+        return PluginProtocol(self._answer, _is_admitted, library, self._running, MAX_BODY)
+
     async def _cni(self, http: web.Request) -> web.StreamResponse:
-        """Answer one call of the plugin, always with a result or an error object."""
+        """Answer a call that does not have the form of the plugin's."""
+        status, body = await self._answer(http)
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    async def _answer(self, given: bytes | web.Request) -> tuple[int, bytes]:
+        """Answer one call, always with a result or an error object, by its body."""
         call = _Call()
 
         async def answered() -> bytes:
-            env, call.config = await _read_body(http)
+            body = given if isinstance(given, bytes) else await _read(given)
+            env, call.config = _parse_body(body)
             call.verb = env.get("CNI_COMMAND", "")
             call.container, call.ifname = (
                 env.get(key, "") for key in ("CNI_CONTAINERID", "CNI_IFNAME")
@@ -166,9 +179,8 @@ class Server:
 
         end = await self._ended(call, answered())
         if isinstance(end, bytes):
-            return web.Response(body=end, content_type="application/json")
-        body = end.render(stated_version(call.config))
-        return web.Response(status=end.http_status, body=body, content_type="application/json")
+            return 200, end
+        return end.http_status, end.render(stated_version(call.config))
 
     async def _add_by_kube_ovn(self, http: web.Request) -> web.StreamResponse:
         """Answer an ADD of Kube-OVN's plugin."""
@@ -213,11 +225,16 @@ class Server:
         return end
 
 
-def _peer_uid(http: web.Request) -> int:
+def _is_admitted(transport: asyncio.BaseTransport | None) -> bool:
+    """Return whether the client is root or our own user."""
+    return _peer_uid(transport) in (0, os.geteuid())
+
+
+def _peer_uid(transport: asyncio.BaseTransport | None) -> int:
     """Return the user ID of the client, or -1 if it has disconnected."""
-    if http.transport is None:  # the client has disconnected already
+    if transport is None:  # the client has disconnected already
         return -1
-    peer: socket.socket = http.transport.get_extra_info("socket")
+    peer: socket.socket = transport.get_extra_info("socket")
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
@@ -233,10 +250,10 @@ async def _read(http: web.Request) -> bytes:
         ) from error
 
 
-async def _read_body(http: web.Request) -> tuple[Mapping[str, str], str]:
+def _parse_body(text: bytes) -> tuple[Mapping[str, str], str]:
     """Return environment and stdin of the plugin from the request's body. Raises CniError."""
     try:
-        body = json.loads(await _read(http))
+        body = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CniError(Code.DECODE, f"the request is not JSON: {error}") from error
     match body:

@@ -1,20 +1,23 @@
 """One unix socket of a server: it is listened on, lost, taken over by another server, or closed."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
-
-from aiohttp import web
 
 from ovnlet_cni import listener
 
+# Connections that wait to be accepted. A burst of pods is a hundred.
+_BACKLOG = 128
+
 
 class Site:
-    """A socket file that `runner` serves from `listen` to `close`."""
+    """A socket file, served from `listen` to `close`; `protocol` makes that of a connection."""
 
-    def __init__(self, runner: web.AppRunner, path: Path) -> None:
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], path: Path) -> None:
         """Make the site. It serves nothing yet."""
-        self._runner, self.path = runner, path
+        self._protocol, self.path = protocol, path
         self._bound: tuple[int, int] | None = None
-        self._site: web.SockSite | None = None
+        self._server: asyncio.Server | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -32,17 +35,19 @@ class Site:
 
         Raises OSError, and UnusableSocket for a path that is too long.
         """
-        site, old = web.SockSite(self._runner, listener.listen(self.path)), self._site
-        await site.start()
-        self._site, self._bound = site, listener.identity(self.path)
+        old, loop = self._server, asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._protocol, sock=listener.listen(self.path), backlog=_BACKLOG
+        )
+        self._bound = listener.identity(self.path)
         if old is not None:
-            await old.stop()
+            old.close()
 
     async def close(self) -> None:
         """Accept no more connections. Remove the file if it is still ours."""
         if self.is_ours:
             self.path.unlink(missing_ok=True)
         self._bound = None
-        if self._site is not None:
-            site, self._site = self._site, None
-            await site.stop()
+        if self._server is not None:
+            self._server.close()
+            self._server = None

@@ -5,7 +5,8 @@ A module that is slow to import is imported by the command that needs it.
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,20 @@ class _Lazy(click.Group):
         return command
 
 
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Have structlog do without rich, which it imports if it can: 3 MB that no log line needs."""
+    modules: dict[str, Any] = sys.modules
+    if "rich" in modules:
+        yield
+        return
+    modules["rich"] = None  # an import then fails, as if it were not installed
+    try:
+        yield
+    finally:
+        del modules["rich"]
+
+
 @click.group(
     cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
 )
@@ -61,7 +76,8 @@ def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
     settings = read(given, Settings)
     # After the settings: a wrong one is reported before half a second of imports.
-    from ovnlet.agent.wiring import serve  # noqa: PLC0415
+    with _without_rich():
+        from ovnlet.agent.wiring import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
 
@@ -168,7 +184,8 @@ def uninstall(cut_off: bool, wait: bool, cluster: bool, hand_back: bool, **given
 def controller(**given: Any) -> None:
     """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""
     settings = read(given, ControllerSettings)
-    from ovnlet.controller.replica import serve  # noqa: PLC0415
+    with _without_rich():
+        from ovnlet.controller.replica import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
 

@@ -1,13 +1,10 @@
 """Reference pages generated from the code: settings, the command line, metrics, errors."""
 
-import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import yaml
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
 
 from ovnlet.__main__ import main
 from ovnlet.agent.cni_service import ANSWERS
@@ -15,6 +12,7 @@ from ovnlet.agent.metrics import Metrics
 from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT, FAULTY
 from ovnlet.controller.http import HttpEndpoints
+from ovnlet.core.setting import Setting, Validated
 from ovnlet.core.settings import ControllerSettings, Settings
 from ovnlet_cni.errors import Code
 
@@ -29,7 +27,7 @@ NOT_RUN = {
     "uninstall": "tests/integration/cni/agent/test_uninstall.py and controller/test_removal.py do",
 }
 # The settings models of the commands, each with a setting that the other one does not have.
-MODELS: dict[type[BaseModel], str] = {Settings: "node_name", ControllerSettings: "identity"}
+MODELS: dict[type[Validated], str] = {Settings: "node_name", ControllerSettings: "identity"}
 
 
 def settings() -> str:
@@ -50,30 +48,19 @@ def settings() -> str:
             "| setting | values | default | what it is |",
             "|---|---|---|---|",
         ]
-        for name, field in model.model_fields.items():
-            default = (
-                "required"
-                if field.is_required()
-                else ""
-                if field.default is None
-                else f"`{field.default}`"
-            )
-            lines.append(
-                f"| `{name}` | {values(field.annotation)} | {default} | {field.description} |"
-            )
+        for name, each in model.settings().items():
+            default = "" if each.default is None else f"`{each.default}`"
+            default = "required" if each.is_required else default
+            lines.append(f"| `{name}` | {values(each)} | {default} | {each.description} |")
     return "\n".join(lines) + "\n"
 
 
-def values(annotation: Any) -> str:
-    """Return the allowed values of a setting, by the type in its annotation."""
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in get_args(annotation))
-    if origin is Annotated:
-        return values(get_args(annotation)[0])
-    if origin in (types.UnionType, Union):
-        return ", ".join(values(part) for part in get_args(annotation) if part is not type(None))
-    return {"str": "text", "int": "number", "float": "seconds"}.get(annotation.__name__, "address")
+def values(setting: Setting) -> str:
+    """Return the allowed values of a setting."""
+    if setting.number:
+        return "number" if setting.number is int else "seconds"
+    words = [f"`{word}`" for word in setting.words]
+    return ", ".join(["address", *words] if setting.is_address else words) or "text"
 
 
 def command_line() -> str:
@@ -103,7 +90,7 @@ def command_line() -> str:
         if model:
             lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
         for parameter in command.params:
-            known = {each for other in MODELS for each in other.model_fields}
+            known = {each for other in MODELS for each in other.settings()}
             if model and parameter.name in {*known, "config"}:
                 continue
             if isinstance(parameter, click.Option):

@@ -24,7 +24,7 @@ MADE = ("build/", "tests/unit/architecture/x")
 SETTINGS = {
     f"OVNLET_{name.upper()}"
     for model in (Settings, ControllerSettings)
-    for name in model.model_fields
+    for name in model.settings()
 }
 # Messages, which are no commands.
 QUOTED = {text.replace("\n", " ") for each in reference.MESSAGES.values() for text in each}

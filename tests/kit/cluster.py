@@ -145,7 +145,7 @@ class Term:
 
     def __init__(self, cluster: Cluster, **settings: Any) -> None:
         self.cluster = cluster
-        given = ControllerSettings.model_validate({"identity": "a", **settings})
+        given = ControllerSettings.of({"identity": "a", **settings})
         access = cast(Any, SimpleNamespace(server="https://192.0.2.1"))
         self.controller = Controller(given, access, HttpEndpoints("127.0.0.1:0"), _Leading())
         self.northbound = MemoryNorthbound(cluster.database)

@@ -124,6 +124,9 @@ class MemoryRecords:
             if switch(record.good or {}, record.attachment.provider) == name
         ]
 
+    def claim(self, record: Record) -> None:
+        self.put(record)
+
     def put(self, record: Record) -> None:
         self.kept[record.attachment.key] = record
 

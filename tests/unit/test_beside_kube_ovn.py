@@ -138,7 +138,7 @@ async def test_a_replica_does_not_lead_beside_it_and_says_so(
     for name, value in parts.items():
         monkeypatch.setattr(replica, name, value)
     monkeypatch.setattr(replica, "Access", lambda _: server)
-    settings = ControllerSettings.model_validate({"identity": "a"})
+    settings = ControllerSettings.of({"identity": "a"})
     with capture_logs() as logs:
         running = asyncio.create_task(replica.replicate(settings))
         await asyncio.sleep(100)

@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
     (run / "kubeconfig").write_text(KUBECONFIG)
     given = {"run_dir": run, "cni_conf_dir": conf, "cni_socket": run / "cni.sock"}
     places = {name: str(path) for name, path in given.items()}
-    return Settings.model_validate(
+    return Settings.of(
         {"node_name": "n", "api_server": "https://127.0.0.1:1", "ovsdb": str(run / "db"), **places}
     )
 

@@ -27,7 +27,7 @@ def node(*internal: str, **annotations: str) -> Any:
 @pytest.mark.parametrize("mode", ["manage", "observe"])
 def test_the_node_names_its_chassis_in_every_mode_e2(mode: str) -> None:
     """The controller binds ports by it: a host name need not be the Node's name."""
-    settings = Settings.model_validate({"node_name": "n0", "chassis": mode})
+    settings = Settings.of({"node_name": "n0", "chassis": mode})
     view = ClusterView(settings, cast("Access", None), cast("Recorder", None))
     view.known_as("id-of-n0")
     assert view._chassis_name._wanted == "id-of-n0"
@@ -48,7 +48,7 @@ def test_what_declares_the_tunnel_address_of_a_node_e16(
     setting: str | None, annotation: str | None, addresses: tuple[str, ...]
 ) -> None:
     given = {"node_name": "n0", **({"encap_ip": setting} if setting else {})}
-    settings = Settings.model_validate(given)
+    settings = Settings.of(given)
     own = node("2001:db8::1", "192.0.2.1", **({"encap_ip": annotation} if annotation else {}))
     assert declared(settings, own.annotations, own.internal) == addresses
 

@@ -59,7 +59,7 @@ async def test_a_call_waits_for_a_descriptor_and_the_log_has_one_line_of_it_a_se
         return None
 
     lines = Lines()
-    logs.configure(Settings(node_name="n0", cluster_cidrs="10.16.0.0/16"), lines)  # type: ignore[call-arg]
+    logs.configure(Settings(node_name="n0", cluster_cidrs="10.16.0.0/16"), lines)
     agent = cast("Agent", SimpleNamespace(status=status))
     body = json.dumps({"env": {"CNI_COMMAND": "STATUS"}, "config": '{"cniVersion": "1.1.0"}'})
     with tempfile.TemporaryDirectory(prefix="ovnlet-cni-") as directory:

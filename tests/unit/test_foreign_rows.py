@@ -14,7 +14,7 @@ pytestmark = pytest.mark.review2
 
 def northbound(**rows: dict[str, dict[str, Any]]) -> Northbound:
     """Return a client whose copy has these rows, by table and UUID."""
-    settings = ControllerSettings.model_validate({"identity": "a"})
+    settings = ControllerSettings.of({"identity": "a"})
     client = Northbound(settings, lambda *_: None, lambda: None, lambda _: None)
     client._database.rows |= rows
     client._database.connected.set()

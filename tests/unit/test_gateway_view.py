@@ -23,9 +23,7 @@ def node(name: str, address: str, version: int = 1) -> dict[str, Any]:
 
 
 async def test_it_is_reported_once_all_kinds_were_listed_and_again_when_one_changes() -> None:
-    settings = Settings.model_validate(
-        {"node_name": "n0", "cluster_cidrs": ",".join(map(str, PREFIXES))}
-    )
+    settings = Settings.of({"node_name": "n0", "cluster_cidrs": ",".join(map(str, PREFIXES))})
     access = cast("Any", Api(Injection("ENOSPC", 0)))
     view = ClusterView(settings, access, cast("Any", None))
     texts: list[dict[str, str]] = []

@@ -40,3 +40,18 @@ def test_the_check_finds_an_import() -> None:
         "aiohttp"
         in subprocess.run(words, capture_output=True, text=True, check=True).stderr.split()
     )
+
+
+@pytest.mark.parametrize("module", ["agent.wiring", "controller.replica"])
+def test_a_program_that_stays_imports_nothing_for_terminals(module: str) -> None:
+    """Libraries that only check settings or draw tables would stay in the node's memory."""
+    code = f"""
+import sys
+from ovnlet import __main__
+with __main__._without_rich():
+    import ovnlet.{module}
+import rich.console  # what runs later may still use it
+print(*[name for name in ("pydantic", "rich.traceback", "pygments") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

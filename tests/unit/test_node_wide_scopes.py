@@ -133,7 +133,7 @@ async def test_a_value_that_somebody_changes_is_what_was_last_seen_unless_it_is_
 @pytest.mark.parametrize("name", ["ovn_remote", "system_id"])
 async def test_a_setting_comes_back_whoever_changes_it_f6(name: str) -> None:
     given = {"ovn_remote": "tcp:192.0.2.2:6642", "system_id": "node-1"}
-    settings = Settings.model_validate({"node_name": "n", name: given[name]})
+    settings = Settings.of({"node_name": "n", name: given[name]})
     host = Things()
     host.put(desired("br-int", {**KEYS, **settings.chassis_ids}, create=True))
     chassis = Chassis(host, given=settings.chassis_ids)

@@ -18,6 +18,7 @@ from ovnlet.drivers.northbound.idl import DatabaseIdl, Listener, Update
 from ovnlet.drivers.ovsdb.encoding import Column
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
 from ovnlet.drivers.ovsdb.replica import Change, Replica
+from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 pytestmark = pytest.mark.review2
 OP = {"op": "insert", "table": "T", "row": {"name": "b"}}
@@ -158,6 +159,28 @@ async def test_e5_a_failed_guard_ends_the_term(members: list[Member], client: Cl
         await database.transact([OP])
     with pytest.raises(TermEnded):
         await database.ended()
+
+
+async def test_callers_that_share_a_transaction_get_its_results_or_its_end(
+    members: list[Member], client: Client
+) -> None:
+    """By way of the batcher: results, a refusal of one of two, and the end of the term."""
+    database = await client.connected()
+    batcher = TransactionBatcher(database)
+    refused = {"error": "constraint violation", "details": "two rows"}
+    members[0].transactions = [[{}, {"count": 1}], [{}, refused], [{"count": 2}], [refused]]
+
+    async def both() -> list[object]:
+        ends = (batcher.commit(lambda: [OP]), batcher.commit(lambda: [OP]))
+        return list(await asyncio.gather(*ends, return_exceptions=True))
+
+    assert await both() == [[{}], [{"count": 1}]]
+    first, second = await both()
+    assert first == [{"count": 2}]
+    assert isinstance(second, Refused)
+    database.guard = [GUARD]
+    members[0].transactions = [[TIMED_OUT, None, None]]
+    assert [type(end) for end in await both()] == [TermEnded, TermEnded]
 
 
 async def test_a_guard_that_could_not_be_verified_is_no_end(

@@ -72,7 +72,7 @@ class Unanswered:
 
 async def test_why_a_terms_number_is_not_raised_reaches_the_log() -> None:
     """The database has a later number, and the API server is away."""
-    settings = ControllerSettings.model_validate({"identity": "a"})
+    settings = ControllerSettings.of({"identity": "a"})
     session = Session(settings, {}, lambda _: None, lambda: None)
     session._database.rows[fence.TABLE]["u"] = {fence.COLUMN: {fence.KEY: "41"}}
     session._database.connected.set()

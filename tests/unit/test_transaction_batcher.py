@@ -1,13 +1,13 @@
 """The transaction batcher where a build or an answer is not as foreseen: later commits go on."""
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from ovnlet.core.errors import NotReady
 from ovnlet.drivers.ovsdb.jsonrpc import Refused
-from ovnlet.drivers.ovsdb.replica import Op, Replica
+from ovnlet.drivers.ovsdb.replica import Ended, Op, Replica
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 pytestmark = [pytest.mark.review2, pytest.mark.looptime]
@@ -21,13 +21,15 @@ class Database:
         self.sent: list[list[Op]] = []
         self.failures: list[Exception] = []
 
-    async def transact(self, ops: list[Op]) -> list[dict[str, Any]]:
-        """Return one result for each operation."""
+    def begin(self, ops: list[Op], ended: Ended) -> None:
+        """Give one result for each operation."""
         self.sent.append(ops)
-        await asyncio.sleep(1)
-        if self.failures:
-            raise self.failures.pop(0)
-        return [{"count": number} for number, _ in enumerate(ops)]
+
+        def answer() -> None:
+            results = [{"count": number} for number, _ in enumerate(ops)]
+            ended(self.failures.pop(0) if self.failures else results)
+
+        asyncio.get_running_loop().call_later(1, answer)
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[str, str]]:
         "versions.json",
         _json({"ovnlet": version("ovnlet"), "python": platform.python_version(), **_kernel()}),
     )
-    yield "settings.json", settings.model_dump_json(indent=1)
+    yield "settings.json", json.dumps(asdict(settings), indent=1, default=str)
     yield "doctor.json", _json([asdict(finding) for finding in await examination.examine(settings)])
     for name, path in _AGENT_PARTS.items():
         yield name, await _ask(settings.cni_socket, path)

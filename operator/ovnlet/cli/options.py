@@ -5,16 +5,13 @@ The settings' own model validates all values at once, so one start names every w
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
-import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-_M = TypeVar("_M", bound=BaseModel)
+from ovnlet.core.setting import Setting, Validated, WrongSettings
+
+_M = TypeVar("_M", bound=Validated)
 _FLAGS = "Options"
 # Each setting of the models is in one group.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -102,24 +99,20 @@ class Command(click.Command):
 
 
 def with_settings(
-    model: type[BaseModel], *others: type[BaseModel]
+    model: type[Validated], *others: type[Validated]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag ``--name`` and a variable ``OVNLET_NAME`` for every setting.
 
     A setting that several models have is one flag. ``--config``, a file for ``model``, is processed
     before them.
     """
-    fields: dict[str, FieldInfo] = {}
+    fields: dict[str, Setting] = {}
     for each in (model, *others):
-        fields = {**each.model_fields, **fields}
+        fields = {**each.settings(), **fields}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         for name, field in reversed(fields.items()):
-            default = (
-                ""
-                if field.is_required() or field.default in (None, "")
-                else f" [default: {field.default}]"
-            )
+            default = "" if field.default in (None, "") else f" [default: {field.default}]"
             command = click.option(
                 _flag(name),
                 name,
@@ -148,77 +141,57 @@ def read(given: Mapping[str, Any], model: type[_M]) -> _M:
     known = {
         name: value
         for name, value in given.items()
-        if name in model.model_fields and value is not None
+        if name in model.settings() and value is not None
     }
     try:
-        return model.model_validate(known)
-    except ValidationError as error:
-        # A value that none of several types takes has an error for each of them.
-        wrong = dict.fromkeys(f"  {_problem(each, model, known)}" for each in error.errors())
+        return model.of(known)
+    except WrongSettings as error:
+        wrong = [f"  {_problem(name, model, value)}" for name, value in error.values.items()]
         raise click.UsageError("wrong settings, not started:\n" + "\n".join(wrong)) from error
 
 
-def metavar(name: str, field: FieldInfo) -> str:
+def metavar(name: str, field: Setting) -> str:
     """Return what stands for a setting's value in `--help`."""
     if name in _SHAPE_OF:
         return _SHAPE_OF[name]
-    match _kind(field.annotation):
-        case tuple(words):
-            return "|".join(words)
-        case "int":
-            return "NUMBER"
-        case "float":
-            return "SECONDS"
-        case _:
-            return "PATH"
+    if field.words:
+        return "|".join(field.words)
+    return {int: "NUMBER", float: "SECONDS", None: "PATH"}[field.number]
 
 
-def allowed(name: str, field: FieldInfo) -> str:
+def allowed(name: str, field: Setting) -> str:
     """Return in words which values a setting may have."""
-    kind = _kind(field.annotation)
     if name in _SHAPE_OF:
         return SHAPES[_SHAPE_OF[name]]
-    if isinstance(kind, tuple):
-        return f"{', '.join(kind[:-1])} or {kind[-1]}"
-    if kind in ("int", "float"):
-        bounds = {type(each).__name__: each for each in field.metadata}
-        least, most = bounds["Ge"].ge, bounds["Le"].le
+    if field.words:
+        return f"{', '.join(field.words[:-1])} or {field.words[-1]}"
+    if field.number:
+        least, most = field.bounds
         return _NUMBERS.get(name, f"{least} to {most}")
     return SHAPES["PATH"]
 
 
-def _problem(error: ErrorDetails, model: type[BaseModel], given: Mapping[str, Any]) -> str:
+def _problem(name: str, model: type[Validated], given: Any) -> str:
     """Return what is wrong with a setting, for the person who set it."""
-    name = str(error["loc"][0])
-    may_be = allowed(name, model.model_fields[name])
-    if error["type"] == "missing":
+    may_be = allowed(name, model.settings()[name])
+    if given is None:
         return f"{_flag(name)} is missing; allowed: {may_be}"
-    return f"{_flag(name)} is {str(given[name])!r}; allowed: {may_be}"
+    return f"{_flag(name)} is {str(given)!r}; allowed: {may_be}"
 
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _kind(annotation: Any) -> str | tuple[str, ...]:
-    """Return the name of the type in an annotation, or the words of a Literal."""
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return tuple(map(str, get_args(annotation)))
-    if origin is Annotated:
-        return _kind(get_args(annotation)[0])
-    if origin in (UnionType, Union):
-        return _kind(next(part for part in get_args(annotation) if part is not type(None)))
-    return str(annotation.__name__)
-
-
-def _file(model: type[BaseModel], path: Path | None) -> Path | None:
+def _file(model: type[Validated], path: Path | None) -> Path | None:
     """Read the settings file as defaults for what neither a flag nor the environment sets.
 
     Raises BadParameter if it is not a YAML mapping of known settings.
     """
     if path is None:
         return None
+    import yaml  # noqa: PLC0415 - only a file needs it
+
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
@@ -228,7 +201,7 @@ def _file(model: type[BaseModel], path: Path | None) -> Path | None:
     if not isinstance(content, dict):
         raise click.BadParameter(f"{path} is not a mapping of settings")
     known = {str(name).replace("-", "_"): value for name, value in content.items()}
-    if unknown := known.keys() - model.model_fields.keys():
+    if unknown := known.keys() - model.settings().keys():
         raise click.BadParameter(f"{path} has unknown settings: {', '.join(sorted(unknown))}")
     click.get_current_context().default_map = known
     return path

@@ -3,180 +3,187 @@
 They are read once at start and never change.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, field_validator
+from ovnlet.core.setting import Validated, setting
 
 Repair = Literal["fix", "report", "off"]
-_Path = Annotated[str, Field(pattern=r"^/[^\x00]*$")]
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+_PATH = r"^/[^\x00]*$"
+_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _LISTEN = r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$"
 # As ``encap_ip``: each node's own.
 INTERNAL_IP = "InternalIP"
 _REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
 
 
-class Settings(BaseModel):
+def _networks(text: str) -> frozenset[IPv4Network | IPv6Network]:
+    return frozenset(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _check_mtu(value: int) -> None:
+    """Raise ValueError for an MTU with which the kernel disables IPv6 on a link."""
+    if 0 < value < 1280:
+        raise ValueError("0, or at least 1280")
+
+
+def _check_prefixes(value: str) -> None:
+    if any(network.prefixlen == 0 for network in _networks(value)):
+        raise ValueError("prefixes longer than /0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Validated):
     """The settings of the agent.
 
     Each is a flag (``--node-name``), an environment variable (``OVNLET_NODE_NAME``) and a key of
     the configuration file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    node_name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")] = Field(
-        description="name of this node's Node object"
+    node_name: str = setting(
+        "name of this node's Node object",
+        is_required=True,
+        pattern=_NAME,
     )
-    bridge: Annotated[str, Field(min_length=1, max_length=15)] = Field(
-        "br-int", description="name of OVN's integration bridge"
-    )
-    mtu: Annotated[int, Field(ge=0, le=65535)] = Field(
+    bridge: str = setting("name of OVN's integration bridge", "br-int", pattern=r"^[^/\s]{1,15}$")
+    mtu: int = setting(
+        "MTU of pods in bytes; 0 means the tunnel link's MTU minus the encapsulation",
         0,
-        description="MTU of pods in bytes; 0 means the tunnel link's MTU minus the encapsulation",
+        number=int,
+        bounds=(0, 65535),
+        check=_check_mtu,
     )
-    chassis: Literal["manage", "observe"] = Field(
+    chassis: Literal["manage", "observe"] = setting(
+        "repair the bridge and OVN's keys in Open_vSwitch.external_ids, or only report drift",
         "observe",
-        description="repair the bridge and OVN's keys in Open_vSwitch.external_ids, "
-        "or only report drift",
+        words=("manage", "observe"),
     )
-    system_id: Annotated[str, Field(pattern=r"^[^\s/]+$")] | None = Field(
-        None, description="this node's name as a chassis of OVN; default: the value in OVSDB"
+    system_id: str | None = setting(
+        "this node's name as a chassis of OVN; default: the value in OVSDB", pattern=r"^[^\s/]+$"
     )
-    ovn_remote: str | None = Field(
-        None, description="address of OVN's southbound database; default: the value in OVSDB"
+    ovn_remote: str | None = setting(
+        "address of OVN's southbound database; default: the value in OVSDB"
     )
-    encap_type: Literal["geneve", "vxlan", "stt"] | None = Field(
-        None, description="encapsulation of the tunnels; default: the value in OVSDB"
+    encap_type: Literal["geneve", "vxlan", "stt"] | None = setting(
+        "encapsulation of the tunnels; default: the value in OVSDB",
+        words=("geneve", "vxlan", "stt"),
     )
-    encap_ip: IPvAnyAddress | Literal["InternalIP"] | None = Field(
-        None,
-        description="this node's tunnel address, or InternalIP for that of its Node; "
+    encap_ip: IPv4Address | IPv6Address | Literal["InternalIP"] | None = setting(
+        "this node's tunnel address, or InternalIP for that of its Node; "
         "the Node's annotation ovnlet.io/encap-ip takes precedence; default: the value in OVSDB",
+        words=(INTERNAL_IP,),
+        is_address=True,
     )
-    encap: Literal["ovsdb", "node"] = Field(
-        "ovsdb",
-        description="where the tunnel address comes from: OVSDB has it, or the Node decides and "
+    encap: Literal["ovsdb", "node"] = setting(
+        "where the tunnel address comes from: OVSDB has it, or the Node decides and "
         "ovn-encap-ip is kept, as by kube-ovn-cni",
+        "ovsdb",
+        words=("ovsdb", "node"),
     )
-    tunnel_interface: str = Field(
-        "",
-        description="with `encap: node`, links that have the tunnel address: names or regular "
+    tunnel_interface: str = setting(
+        "with `encap: node`, links that have the tunnel address: names or regular "
         "expressions, comma separated, as kube-ovn-cni's --iface; "
         "the Node's annotation overrides it",
-    )
-    cluster_cidrs: str = Field(
         "",
-        description="prefixes of the cluster's subnets, comma separated, "
+    )
+    cluster_cidrs: str = setting(
+        "prefixes of the cluster's subnets, comma separated, "
         "in addition to those of Subnet objects",
-    )
-    cluster_router: Annotated[str, Field(min_length=1)] = Field(
-        "ovn-cluster",
-        description="logical router whose Subnets the node routes to; Kube-OVN's --cluster-router",
-    )
-    no_snat: str = Field(
         "",
-        description="destinations outside the cluster, comma separated, to which packets of pods "
+        check=_check_prefixes,
+    )
+    cluster_router: str = setting(
+        "logical router whose Subnets the node routes to; Kube-OVN's --cluster-router",
+        "ovn-cluster",
+        pattern=r"^.+$",
+    )
+    no_snat: str = setting(
+        "destinations outside the cluster, comma separated, to which packets of pods "
         "keep the pod's address although their Subnet has natOutgoing",
+        "",
+        check=_check_prefixes,
     )
-    ovsdb: _Path = Field("/run/openvswitch/db.sock", description="socket of the local ovsdb-server")
-    ovn_run_dir: _Path = Field(
-        "/run/ovn", description="directory of ovn-controller's control socket"
+    ovsdb: str = setting(
+        "socket of the local ovsdb-server", "/run/openvswitch/db.sock", pattern=_PATH
     )
-    run_dir: _Path = Field(
+    ovn_run_dir: str = setting(
+        "directory of ovn-controller's control socket", "/run/ovn", pattern=_PATH
+    )
+    run_dir: str = setting(
+        "directory of the sandbox records; must be on a tmpfs of the host",
         "/run/ovnlet",
-        description="directory of the sandbox records; must be on a tmpfs of the host",
+        pattern=_PATH,
     )
-    cni_socket: _Path = Field(
-        "/run/ovnlet/cni.sock", description="socket that the CNI plugin calls"
+    cni_socket: str = setting(
+        "socket that the CNI plugin calls", "/run/ovnlet/cni.sock", pattern=_PATH
     )
-    kube_ovn_socket: _Path | None = Field(
-        None,
-        description="socket of kube-ovn-cni, on which its plugin is answered too; default: none",
+    kube_ovn_socket: str | None = setting(
+        "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
     )
-    kube_ovn_http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
-        None,
-        description="address and port at which dashboards look for kube-ovn-cni's metrics, "
+    kube_ovn_http: str | None = setting(
+        "address and port at which dashboards look for kube-ovn-cni's metrics, "
         "such as 0.0.0.0:10665; default: none",
+        pattern=_LISTEN,
     )
-    cni_bin_dir: _Path | None = Field(
-        None, description="host directory to install the plugin in; default: do not install it"
+    cni_bin_dir: str | None = setting(
+        "host directory to install the plugin in; default: do not install it", pattern=_PATH
     )
-    cni_conf_dir: _Path | None = Field(
-        None,
-        description="host directory to write the CNI configuration to; default: do not write it",
+    cni_conf_dir: str | None = setting(
+        "host directory to write the CNI configuration to; default: do not write it", pattern=_PATH
     )
-    plugin: _Path = Field("/opt/ovnlet/bin/ovnlet", description="plugin executable to install")
-    http: Annotated[str, Field(pattern=_LISTEN)] | None = Field(
-        None,
-        description="address and port of probes and metrics, such as 127.0.0.1:9441; "
-        "default: no HTTP",
+    plugin: str = setting("plugin executable to install", "/opt/ovnlet/bin/ovnlet", pattern=_PATH)
+    http: str | None = setting(
+        "address and port of probes and metrics, such as 127.0.0.1:9441; default: no HTTP",
+        pattern=_LISTEN,
     )
-    kubeconfig: _Path | None = Field(
-        None, description="credentials file; default: the pod's service account"
+    kubeconfig: str | None = setting(
+        "credentials file; default: the pod's service account", pattern=_PATH
     )
-    api_server: Annotated[str, Field(pattern=r"^https://[^/\s]+$")] | None = Field(
-        None,
-        description="URL of the API server, for a node that cannot reach its Service "
-        "(no kube-proxy yet)",
+    api_server: str | None = setting(
+        "URL of the API server, for a node that cannot reach its Service (no kube-proxy yet)",
+        pattern=r"^https://[^/\s]+$",
     )
-    sysctl_dir: _Path = Field(
-        "/proc/sys/net", description="path at which the node's /proc/sys/net is mounted"
+    sysctl_dir: str = setting(
+        "path at which the node's /proc/sys/net is mounted", "/proc/sys/net", pattern=_PATH
     )
-    underlay: Literal["off", "plan", "manage"] = Field(
-        "off",
-        description="join the interfaces that ProviderNetworks name to bridges, with the node's "
+    underlay: Literal["off", "plan", "manage"] = setting(
+        "join the interfaces that ProviderNetworks name to bridges, with the node's "
         "addresses; only show in `ovnlet plan --node` what would be moved; or leave them alone",
+        "off",
+        words=("off", "plan", "manage"),
     )
-    underlay_timeout: Annotated[float, Field(ge=5, le=300)] = Field(
-        30,
-        description="seconds within which gateway and API server must answer again after an "
+    underlay_timeout: float = setting(
+        "seconds within which gateway and API server must answer again after an "
         "interface was moved; else everything goes back",
+        30,
+        number=float,
+        bounds=(5, 300),
     )
-    state_dir: _Path = Field(
-        "/var/lib/ovnlet",
-        description="directory of what must outlast a reboot: the records of moved interfaces; "
+    state_dir: str = setting(
+        "directory of what must outlast a reboot: the records of moved interfaces; "
         "on a disk of the host",
+        "/var/lib/ovnlet",
+        pattern=_PATH,
     )
-    add_budget: Annotated[float, Field(ge=1, le=200)] = Field(
-        110, description="longest time for one ADD, in seconds"
+    add_budget: float = setting(
+        "longest time for one ADD, in seconds", 110, number=float, bounds=(1, 200)
     )
-    resync: Annotated[float, Field(ge=1, le=86400)] = Field(
-        60, description="seconds between two full checks of everything"
+    resync: float = setting(
+        "seconds between two full checks of everything", 60, number=float, bounds=(1, 86400)
     )
-    repair: Repair = Field(
-        "fix",
-        description="drift of running pods: fix it, only report it, or do not check; "
+    repair: Repair = setting(
+        "drift of running pods: fix it, only report it, or do not check; "
         "CNI calls and edits always apply",
+        "fix",
+        words=get_args(Repair),
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="log lines for people (text) or for a log collector (json)"
+    log_format: Literal["text", "json"] = setting(
+        "log lines for people (text) or for a log collector (json)", "text", words=("text", "json")
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest severity that is logged"
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "lowest severity that is logged", "info", words=("debug", "info", "warning", "error")
     )
-
-    @field_validator("mtu")
-    @classmethod
-    def _check_mtu(cls, value: int) -> int:
-        if 0 < value < 1280:
-            raise ValueError("0, or at least 1280: the kernel disables IPv6 on a link with less")
-        return value
-
-    @field_validator("bridge")
-    @classmethod
-    def _check_bridge(cls, value: str) -> str:
-        if "/" in value or value.split() != [value]:
-            raise ValueError("a link name, without slashes and white space")
-        return value
-
-    @field_validator("cluster_cidrs", "no_snat")
-    @classmethod
-    def _check_cluster_cidrs(cls, value: str) -> str:
-        if any(network.prefixlen == 0 for network in _networks(value)):
-            raise ValueError("prefixes longer than /0")
-        return value
 
     @property
     def untranslated(self) -> frozenset[IPv4Network | IPv6Network]:
@@ -204,62 +211,67 @@ class Settings(BaseModel):
         }
 
 
-class ControllerSettings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ControllerSettings(Validated):
     """The settings of `ovnlet controller`.
 
     Each is a flag, an environment variable and a key of the configuration file.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    identity: _Name = Field(
-        description="unique name of this replica in leader election, such as its pod's name"
+    identity: str = setting(
+        "unique name of this replica in leader election, such as its pod's name",
+        is_required=True,
+        pattern=_NAME,
     )
-    ovn_nb: Annotated[str, Field(pattern=rf"^{_REMOTE}(,{_REMOTE})*$")] = Field(
-        "unix:/run/ovn/ovnnb_db.sock",
-        description="OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated; "
+    ovn_nb: str = setting(
+        "OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated; "
         "of a cluster, all members",
+        "unix:/run/ovn/ovnnb_db.sock",
+        pattern=rf"^{_REMOTE}(,{_REMOTE})*$",
     )
-    ovn_key: _Path | None = Field(None, description="private key for ssl:, a PEM file")
-    ovn_cert: _Path | None = Field(None, description="client certificate for ssl:, a PEM file")
-    ovn_ca: _Path | None = Field(
-        None, description="CA certificate of the database's server for ssl:, a PEM file"
+    ovn_key: str | None = setting("private key for ssl:, a PEM file", pattern=_PATH)
+    ovn_cert: str | None = setting("client certificate for ssl:, a PEM file", pattern=_PATH)
+    ovn_ca: str | None = setting(
+        "CA certificate of the database's server for ssl:, a PEM file", pattern=_PATH
     )
-    kubeconfig: _Path | None = Field(
-        None, description="credentials file; default: the pod's service account"
+    kubeconfig: str | None = setting(
+        "credentials file; default: the pod's service account", pattern=_PATH
     )
-    namespace: _Name = Field("ovnlet-system", description="namespace of the Lease")
-    lease: _Name = Field(
-        "ovnlet-controller", description="name of the Lease that elects the leader"
+    namespace: str = setting("namespace of the Lease", "ovnlet-system", pattern=_NAME)
+    lease: str = setting(
+        "name of the Lease that elects the leader", "ovnlet-controller", pattern=_NAME
     )
-    lease_seconds: Annotated[float, Field(ge=2, le=60)] = Field(
+    lease_seconds: float = setting(
+        "seconds without renewal of the Lease after which another replica leads",
         10,
-        description="seconds without renewal of the Lease after which another replica leads",
+        number=float,
+        bounds=(2, 60),
     )
-    cluster_router: _Name = Field(
-        "ovn-cluster", description="logical router that connects all subnets"
+    cluster_router: str = setting(
+        "logical router that connects all subnets", "ovn-cluster", pattern=_NAME
     )
-    join_switch: _Name = Field("join", description="logical switch of the nodes' own ports")
-    join_cidr: str = Field(
+    join_switch: str = setting("logical switch of the nodes' own ports", "join", pattern=_NAME)
+    join_cidr: str = setting(
+        "prefixes for the nodes' own ports, comma separated, at most one per family",
         "100.64.0.0/16,fd00:100:64::/64",
-        description="prefixes for the nodes' own ports, comma separated, at most one per family",
     )
-    cool_down: Annotated[float, Field(ge=0, le=3600)] = Field(
-        60, description="seconds before the address of a pod that has ended may go to another pod"
+    cool_down: float = setting(
+        "seconds before the address of a pod that has ended may go to another pod",
+        60,
+        number=float,
+        bounds=(0, 3600),
     )
-    resync: Annotated[float, Field(ge=1, le=86400)] = Field(
-        60, description="seconds between two full checks of everything"
+    resync: float = setting(
+        "seconds between two full checks of everything", 60, number=float, bounds=(1, 86400)
     )
-    listen: Annotated[str, Field(pattern=r"^\S+:\d+$")] = Field(
-        "127.0.0.1:10661", description="address and port of /metrics, /healthz and /readyz"
+    listen: str = setting(
+        "address and port of /metrics, /healthz and /readyz",
+        "127.0.0.1:10661",
+        pattern=r"^\S+:\d+$",
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="log lines for people (text) or for a log collector (json)"
+    log_format: Literal["text", "json"] = setting(
+        "log lines for people (text) or for a log collector (json)", "text", words=("text", "json")
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest severity that is logged"
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "lowest severity that is logged", "info", words=("debug", "info", "warning", "error")
     )
-
-
-def _networks(text: str) -> frozenset[IPv4Network | IPv6Network]:
-    return frozenset(ip_network(part.strip()) for part in text.split(",") if part.strip())

@@ -1,10 +1,10 @@
 """The hosts of ports: observe the kernel and OVSDB together, and send each step to its driver."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ovnlet.core.errors import NotReady
 from ovnlet.core.identity import Node, NodeInterface, PortIdentity
@@ -30,6 +30,7 @@ from ovnlet.drivers.links.traffic_control import is_in_force
 from ovnlet.drivers.links.veths import index_of
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.turns import Turns
 from ovnlet.reconcile.interruptible import interruptible
 from ovnlet.reconcile.stages import Clock, untimed
 
@@ -37,7 +38,6 @@ from ovnlet.reconcile.stages import Clock, untimed
 _LINK_TIMEOUT = 2.0
 # OVSDB is reconnected within a second; a DEL must be answered within five.
 _CONNECT_TIMEOUT = 3.0
-_Drive = Callable[[Sequence[Step]], Coroutine[None, None, None]]
 
 
 class Links(Protocol):
@@ -57,7 +57,7 @@ class PortHost:
 
     def __init__(self, links: Links, ovs: Ovs, state: NodeState, clock: Clock = untimed) -> None:
         self._links, self._ovs, self._state, self._clock = links, ovs, state, clock
-        self._turns = asyncio.Lock()
+        self._turns = Turns()
 
     @property
     def node(self) -> Node:
@@ -69,12 +69,13 @@ class PortHost:
 
         Raise NotReady without it.
         """
-        async with interruptible():
-            await self._ovs.ready_within(_CONNECT_TIMEOUT)
+        if not self._ovs.is_connected:
+            async with interruptible():
+                await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
     async def observe(self, identity: PortIdentity, desired: Network) -> Network:
         """Return all that is ours of this identity, and nothing else. Raise NotReady or Taken."""
-        await self._turn()
+        await self._turns.take(identity.key)
         kernel = self._links.observe(identity, desired)
         linked = {resource.host for resource in kernel if isinstance(resource, Veth)}
         linked |= {resource.name for resource in kernel if isinstance(resource, Nic)}
@@ -86,28 +87,45 @@ class PortHost:
     async def apply(self, identity: PortIdentity, plan: Plan) -> None:
         """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
         plan = seamless(plan)
-        drivers = groupby(plan, key=self._driver(identity))
-        runs = [(drive, tuple(steps)) for drive, steps in drivers]
-        free = all(
-            step.verb is Verb.ENSURE and not isinstance(step.resource, HtbQdisc | PoliceFilter)
-            for step in plan
-        )
-        if len(runs) == 2 and free:
-            (drive_rows, rows), (drive_links, links) = runs
-            await _together(drive_rows(rows), drive_links(links))
-        else:
-            for drive, steps in runs:
-                await drive(steps)
+        runs = [(kind, tuple(steps)) for kind, steps in groupby(plan, key=_driver)]
+        if _is_free(plan) and sorted(kind for kind, _ in runs) == ["links", "rows"]:
+            by_kind = dict(runs)
+            await self._rows_then_links(identity, by_kind["rows"], by_kind["links"])
+            return
+        for kind, steps in runs:
+            if kind == "links":
+                await self._drive_links(identity, steps)
+            elif kind == "rows":
+                with self._clock("ovsdb"):
+                    await self._ovs.apply(steps)
+            else:
+                await self._enforce(steps)
+
+    async def _rows_then_links(
+        self, identity: PortIdentity, rows: Sequence[Step], links: Sequence[Step]
+    ) -> None:
+        """Make or remove links once the transaction with their rows is sent; wait for its answer.
+
+        The daemons see the row first: a link that is there before its row, or gone before it, costs
+        ovs-vswitchd one more reconfiguration. In a burst the first that is about to change its link
+        sends the rows of all that have looked.
+        """
+        with self._clock("ovsdb"):
+            writing = await self._ovs.begin(rows)
+            try:
+                await self._turns.take(identity.key)
+                await writing.sent()
+            except BaseException:
+                writing.withdraw()
+                raise
+            try:
+                await self._drive_links(identity, links)
+            finally:
+                await writing.committed()
 
     async def installed(self, identity: PortIdentity) -> None:
         """Wait without a bound until ovs-vswitchd has the port and ovn-controller its flows."""
-        await self._ovs.plugged(identity.host_link)
-        await self._ovs.installed(identity.host_link)
-
-    async def _turn(self) -> None:
-        """Wait for a turn of the event loop of its own, so that a burst does not delay STATUS."""
-        async with self._turns:
-            await asyncio.sleep(0)
+        await self._ovs.plugged_and_installed(identity.host_link)
 
     def _orphaned(self, row: Port, linked: set[str]) -> Port:
         """Mark a row that outlived its link: a new link would get its `ovn-installed` or socket."""
@@ -116,31 +134,12 @@ class PortHost:
         )
         return replace(row, orphaned=stale)
 
-    def _driver(self, identity: PortIdentity) -> Callable[[Step], _Drive]:
-        """Return the function that finds the driver of a step."""
-
-        async def kernel(steps: Sequence[Step]) -> None:
-            await self._turn()
-            with self._clock("kernel"):
-                await self._made(steps)
-                await self._links.apply(identity, steps)
-
-        async def rows(steps: Sequence[Step]) -> None:
-            with self._clock("ovsdb"):
-                await self._ovs.apply(steps)
-
-        async def switch(steps: Sequence[Step]) -> None:
-            wanted = [step.resource for step in steps if step.verb is Verb.ENSURE]
-            await self._enforce(
-                [each for each in wanted if isinstance(each, HtbQdisc | PoliceFilter)]
-            )
-
-        def driver(step: Step) -> _Drive:
-            if isinstance(step.resource, Port | DuplicateIfaceId | OvsQos | OvsPolicing):
-                return rows
-            return switch if isinstance(step.resource, HtbQdisc | PoliceFilter) else kernel
-
-        return driver
+    async def _drive_links(self, identity: PortIdentity, steps: Sequence[Step]) -> None:
+        if not self._turns.has(identity.key):
+            await self._turns.take(identity.key)
+        with self._clock("kernel"):
+            await self._made(steps)
+            await self._links.apply(identity, steps)
 
     async def _made(self, steps: Sequence[Step]) -> None:
         """Wait until ovs-vswitchd has made an internal port's link. Raise NotReady after 2 s."""
@@ -155,8 +154,10 @@ class PortHost:
                         f"ovs-vswitchd has not made {name} for {_LINK_TIMEOUT:g} s"
                     ) from None
 
-    async def _enforce(self, wanted: Sequence[HtbQdisc | PoliceFilter]) -> None:
+    async def _enforce(self, steps: Sequence[Step]) -> None:
         """Make ovs-vswitchd apply missing limits: it applies a row once, and never checks."""
+        ensured = (step.resource for step in steps if step.verb is Verb.ENSURE)
+        wanted = [each for each in ensured if isinstance(each, HtbQdisc | PoliceFilter)]
         if wanted:
             await self._ovs.caught_up()
         for each in wanted:
@@ -221,11 +222,13 @@ def _of_port(row: Resource, known: Mapping[Key, Port]) -> Resource:
     return known[row.key] if isinstance(row, Port) else row
 
 
-async def _together(rows: Coroutine[None, None, None], links: Coroutine[None, None, None]) -> None:
-    """Send the transaction before the link is made, so that ovsdb-server and the kernel overlap."""
-    ahead = asyncio.ensure_future(rows)
-    await asyncio.sleep(0)
-    try:
-        await links
-    finally:
-        await ahead
+def _driver(step: Step) -> Literal["rows", "links", "switch"]:
+    """Return which driver carries out a step; "switch" is ovs-vswitchd itself."""
+    if isinstance(step.resource, Port | DuplicateIfaceId | OvsQos | OvsPolicing):
+        return "rows"
+    return "switch" if isinstance(step.resource, HtbQdisc | PoliceFilter) else "links"
+
+
+def _is_free(plan: Plan) -> bool:
+    """Return whether links and rows of a plan need not wait for each other to be done."""
+    return len({step.verb for step in plan}) == 1

@@ -44,26 +44,32 @@ class Adding:
 
     def overtake(self, reason: str) -> None:
         """Cancel it for this reason."""
-        self.overtaken = reason
-        if self.task is not None:
+        if self.task is not None and self.overtaken is None:
+            self.overtaken = reason
             self.task.cancel()
 
     async def within(self, seconds: float, work: Coroutine[Any, Any, R]) -> R:
-        """Return the result of its work.
+        """Return the result of its work, which runs in the current task.
 
         Raise NotReady after that time, and UnknownSandbox where it was overtaken.
         """
-        task: asyncio.Task[R] = asyncio.ensure_future(work)
-        self.task = task
+        self.task = task = asyncio.current_task()
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                return await task
+            async with limit:
+                return await work
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise NotReady(f"gave up after {seconds:g} s: {self.waits_for}") from error
         except asyncio.CancelledError as error:
-            if self.overtaken:
-                raise UnknownSandbox(self.overtaken) from error
-            raise
+            if not self.overtaken:
+                raise
+            raise UnknownSandbox(self.overtaken) from error
+        finally:
+            self.task = None
+            if task is not None and self.overtaken:
+                task.uncancel()
 
 
 class Adds:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 import structlog
 
@@ -147,7 +148,7 @@ class Attaching:
         admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
         if known is None:
-            self._scope.remember(Record(attachment))
+            self._scope.claim(Record(attachment))
         self._displace(attachment)
         try:
             return await adding.within(self._budget, self._attach(adding))
@@ -177,19 +178,21 @@ class Attaching:
         attachment = adding.attachment
         record = self._records.get(attachment.key)
         if record is not None and record.good is None and record.attachment != attachment:
-            self._scope.remember(Record(attachment))  # its port has a name of its own
+            self._scope.claim(Record(attachment))  # its port has a name of its own
             self._displace(attachment)
         await self._refuse_first(attachment)
         with self._passes.defer_hints(attachment.key):
             adding.waits_for = "the node's kernel or OVS did not take the port"
+            self._passes.prove_later(attachment.key)
             outcome = await self._pass(attachment)
             adding.waits_for = "ovn-controller has not set ovn-installed"
             with self._clock("flows"):
                 await self._waits.installed(attachment)
             self._passes.acknowledge(attachment.key)
-            if diff(outcome.desired, await self._host.observe(attachment, outcome.desired)):
-                outcome = await self._pass(attachment)
-        return outcome
+            observed = await self._host.observe(attachment, outcome.desired)
+            if diff(outcome.desired, observed):
+                return await self._pass(attachment)
+        return replace(outcome, observed=observed)
 
     async def _refuse_first(self, attachment: Attachment) -> None:
         """Raise Invalid where a first ADD would not be whole; a repair does what it can."""

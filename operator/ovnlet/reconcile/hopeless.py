@@ -1,8 +1,7 @@
 """What an ADD waits for outside the loop, and an early end to waits for what cannot come."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from ovnlet.core import annotations
 from ovnlet.core.errors import NotReady
@@ -34,7 +33,7 @@ class Waits:
         self._installing += 1
         try:
             await _unless_hopeless(
-                self._scope.host.installed(attachment),
+                lambda: self._scope.host.installed(attachment),
                 lambda: self._port_fault(attachment),
                 lambda: PATIENCE + PER_PORT * (self._installing - 1),
             )
@@ -46,7 +45,7 @@ class Waits:
         if await self._subnet_fault(attachment) is None:
             await changed.wait()
         else:
-            await _unless_hopeless(changed.wait(), lambda: self._subnet_fault(attachment))
+            await _unless_hopeless(changed.wait, lambda: self._subnet_fault(attachment))
 
     async def _port_fault(self, attachment: Attachment) -> str | None:
         """Return the cause before the consequence: a Subnet takes its logical ports with it."""
@@ -60,24 +59,38 @@ class Waits:
 
 
 async def _unless_hopeless(
-    wait: Coroutine[Any, Any, object],
+    wait: Callable[[], Awaitable[object]],
     fault: Callable[[], Awaitable[str | None]],
     patience: Callable[[], float] = lambda: PATIENCE,
 ) -> None:
-    """Await ``wait``; raise NotReady with a fault that two looks in a row have found."""
-    waiting = asyncio.ensure_future(wait)
-    before: str | None = None
+    """Await ``wait()``; raise NotReady with a fault that two looks in a row have found.
+
+    ``wait`` returns at once where what it waits for has happened, so it may be ended and repeated.
+    """
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, before = loop.time(), None
+    while (left := began + patience() - loop.time()) > 0:
+        if await _ended(wait, left):
+            return
+    while True:
+        found = await fault()
+        if await _ended(wait, 0):
+            return
+        if found and found == before:
+            raise NotReady(found)
+        before = found
+        if await _ended(wait, AGAIN):
+            return
+
+
+async def _ended(wait: Callable[[], Awaitable[object]], seconds: float) -> bool:
+    """Return whether the wait ends within that time. Raise what it raises."""
+    limit = asyncio.timeout(seconds)
     try:
-        while not waiting.done() and (left := began + patience() - loop.time()) > 0:
-            await asyncio.wait({waiting}, timeout=left)
-        while not waiting.done():
-            found = await fault()
-            if found and found == before and not waiting.done():
-                raise NotReady(found)
-            before = found
-            await asyncio.wait({waiting}, timeout=AGAIN)
-        await waiting
-    finally:
-        waiting.cancel()
+        async with limit:
+            await wait()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return False
+    return True

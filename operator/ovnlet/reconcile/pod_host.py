@@ -5,7 +5,7 @@ from typing import Protocol
 
 from ovnlet.core.identity import Attachment, Life, Node
 from ovnlet.core.resources import Network
-from ovnlet.reconcile.scope import Host
+from ovnlet.reconcile.scope import Host, Key
 
 
 class PodHost(Host, Protocol):
@@ -41,4 +41,20 @@ class PodHost(Host, Protocol):
 
         Raise NodeFault or UnknownSandbox.
         """
+        ...
+
+
+class Follower(Protocol):
+    """The kernel's notifications of a sandbox. ``drivers.watch.kernel`` implements it."""
+
+    def follow(self, key: Key, link: str, *, netns: str) -> None:
+        """Hint this key when the link or anything in the network namespace changes."""
+        ...
+
+    def follows(self, key: Key) -> bool:
+        """Return whether anything of this key is followed."""
+        ...
+
+    def forget(self, key: Key) -> None:
+        """Follow nothing of this key."""
         ...

@@ -7,6 +7,7 @@ look answers them.
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class _Entry(Generic[R]):
     wanted: bool = False
     waiters: list[asyncio.Future[R]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
+    is_running: bool = False
     due: asyncio.TimerHandle | None = None
     retry: float = FIRST_RETRY
 
@@ -77,19 +79,15 @@ class Queue(Generic[K, R]):
 
     def __len__(self) -> int:
         """Return the number of keys being worked on."""
-        return sum(entry.task is not None for entry in self._entries.values())
+        return sum(entry.is_running for entry in self._entries.values())
 
     def add(self, key: K) -> None:
         """Ask for a pass now. Return at once."""
         if self._closed:
             return
-        entry = self._entries.setdefault(key, _Entry())
-        entry.wanted = True
-        if entry.due is not None:
-            entry.due.cancel()
-            entry.due = None
-        if entry.task is None:
-            entry.task = asyncio.create_task(self._worker(key, entry), name=f"reconcile {key}")
+        entry = self._want(key)
+        if not entry.is_running:
+            self._start(key, entry)
 
     def hint(self, key: K) -> None:
         """Ask for a pass because the node changed: now, or when budget and deferral allow it."""
@@ -146,11 +144,13 @@ class Queue(Generic[K, R]):
 
         Cancelling the caller stops no pass.
         """
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self.add(key)
         if self._closed:
             raise asyncio.CancelledError("the queue is closed")
-        self._entries[key].waiters.append(future)
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        entry = self._want(key)
+        entry.waiters.append(future)
+        if not entry.is_running:
+            self._start(key, entry, at_once=True)
         return await future
 
     async def close(self) -> None:
@@ -161,6 +161,27 @@ class Queue(Generic[K, R]):
                 entry.due.cancel()
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _want(self, key: K) -> _Entry[R]:
+        """Note that a pass is to begin after this, and return the key's entry."""
+        entry = self._entries.setdefault(key, _Entry())
+        entry.wanted = True
+        if entry.due is not None:
+            entry.due.cancel()
+            entry.due = None
+        return entry
+
+    def _start(self, key: K, entry: _Entry[R], *, at_once: bool = False) -> None:
+        """Start the worker of a key; ``at_once`` if its caller waits for nothing but the pass."""
+        entry.is_running = True
+        name, work = f"reconcile {key}", self._worker(key, entry)
+        if at_once and sys.version_info >= (3, 12):
+            loop = asyncio.get_running_loop()
+            task = asyncio.Task(work, loop=loop, name=name, eager_start=True)
+        else:
+            task = asyncio.create_task(work, name=name)
+        if entry.is_running:
+            entry.task = task
 
     def _late(self, key: K) -> None:
         """Run a pass for a hint that was deferred for as long as one may be."""
@@ -197,7 +218,7 @@ class Queue(Generic[K, R]):
                 waiters, entry.waiters = entry.waiters, []
                 failed = not await self._pass(key, waiters)
         finally:
-            entry.task = None
+            entry.task, entry.is_running = None, False
         if self._closed:
             del self._entries[key]
         elif failed:

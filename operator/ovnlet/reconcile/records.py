@@ -35,6 +35,10 @@ class Records(Protocol):
         """Return the records whose last good annotations name this Subnet."""
         ...
 
+    def claim(self, record: Record) -> None:
+        """Keep a record in memory alone: nothing is on the node for it yet."""
+        ...
+
     def put(self, record: Record) -> None:
         """Write a record; return once it is on disk."""
         ...

@@ -254,7 +254,7 @@ async def test_e3_the_doctor_reports_a_runtime_without_loopback(
     files, bin_dir = kept
     await one_pass(files)
     given = {"node_name": "n", "plugin": str(plugin), "cni_bin_dir": str(bin_dir)}
-    settings = Settings.model_validate(given | {"cni_conf_dir": str(bin_dir.parent / "net.d")})
+    settings = Settings.of(given | {"cni_conf_dir": str(bin_dir.parent / "net.d")})
     assert [each async for each in examine(settings) if each.level == "fault"] == []
     (bin_dir / "loopback").unlink()
     (found,) = [each async for each in examine(settings) if each.level == "fault"]

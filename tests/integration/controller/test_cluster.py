@@ -45,7 +45,7 @@ async def northbound(cluster: Bed) -> AsyncIterator[Northbound]:
     """Yield a client of the cluster, once it may write."""
     settings = {"identity": "a", "ovn_nb": raft.remotes(cluster)}
     client = Northbound(
-        ControllerSettings.model_validate(settings), lambda *_: None, lambda: None, lambda _: None
+        ControllerSettings.of(settings), lambda *_: None, lambda: None, lambda _: None
     )
     client.start()
     async with asyncio.timeout(20):

@@ -46,7 +46,7 @@ def remote(bed: Bed, tmp_path: Path) -> Iterator[str]:
 
 def northbound(remote: str, key: Path, certificate: Path, ca: Path) -> Northbound:
     files = {"ovn_key": str(key), "ovn_cert": str(certificate), "ovn_ca": str(ca)}
-    settings = ControllerSettings.model_validate({"identity": "a", "ovn_nb": remote, **files})
+    settings = ControllerSettings.of({"identity": "a", "ovn_nb": remote, **files})
     return Northbound(settings, lambda _name, _switch: None, lambda: None, lambda _service: None)
 
 

@@ -34,11 +34,11 @@ class GuestNode(AgentNode):
         return cls(bed, bed.node(), guest.PROJECT / "cni" / "plugin" / "ovnlet")
 
     def start(
-        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+        self, *flags: str, killed_at: str = "", trace: str = "", turns: str = "", ready: bool = True
     ) -> Service:
         """Start the agent in the guest."""
         assert not killed_at, "an agent that kills itself is for the CNI floor"
-        assert not trace, "an agent that is traced is for the CNI floor"
+        assert not trace + turns, "an agent that is traced or counted is for the CNI floor"
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
         words = [

@@ -36,7 +36,7 @@ def test_a_policy_that_drops_is_named_e16(family: str) -> None:
     assert forward.dropping() == []
     chain(family, "forward", "drop")
     assert forward.dropping() == [f"{family} filter FORWARD"]
-    settings = Settings.model_validate({"node_name": "n0", "run_dir": "/nonexistent"})
+    settings = Settings.of({"node_name": "n0", "run_dir": "/nonexistent"})
     (found,) = [f for f in interference.examine(settings) if "FORWARD" in f.what]
     assert "ovn0" in found.fix
 

@@ -102,7 +102,7 @@ async def test_they_are_made_and_iptables_shows_plain_rules_in_front(host: Gatew
 async def test_the_doctor_names_a_chain_that_drops_until_our_rules_are_there(
     host: GatewayLinks,
 ) -> None:
-    settings = Settings.model_validate({"node_name": "n0", "run_dir": "/nonexistent"})
+    settings = Settings.of({"node_name": "n0", "run_dir": "/nonexistent"})
 
     def named() -> list[str]:
         return [found.what for found in examine(settings) if "FORWARD" in found.what]

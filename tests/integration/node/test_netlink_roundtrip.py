@@ -15,7 +15,7 @@ from integration.node.spaces import DUAL, MAC, Bed, Listener, network
 from ovnlet.core import ids
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Route, Sysctl, Veth
-from ovnlet.drivers.links import pod as driver
+from ovnlet.drivers.links import removal as driver
 
 FAMILIES = {"IPv4": DUAL[:1], "IPv6": DUAL[1:], "dual": DUAL}
 
@@ -231,13 +231,13 @@ async def test_deleting_a_veth_does_not_hold_up_the_loop(
 ) -> None:
     await bed.converge(network(*DUAL))
     threads = []
-    real = driver._ask_and_close
+    real = driver._delete
 
     def spy(*words: object) -> object:
         threads.append(threading.current_thread())
         return real(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(driver, "_ask_and_close", spy)
+    monkeypatch.setattr(driver, "_delete", spy)
     await bed.converge(ABSENT)
     assert threads
     assert threading.main_thread() not in threads

@@ -1,5 +1,7 @@
 """`python -m proofs.bench`: the comparison, hostile pods, a large node, DELs without a port.
 
+Also counts that no load disturbs.
+
 With --profile, where the agent spends its time.
 """
 
@@ -20,6 +22,7 @@ from proofs.bench import (
     ratios,
     report,
     rows,
+    turning,
 )
 from proofs.bench.environment import ROOT, BenchError, build, provisioned
 from proofs.bench.implementations import all_implementations
@@ -27,6 +30,14 @@ from testbed import progress
 from testbed.service import BedError
 
 PLUGIN = ROOT / "cni" / "plugin" / "ovnlet"
+
+# Each part on a bed of its own, with what the names of its rows begin with.
+PARTS = {
+    "hostile": (hostile.run, ("hostile", "fight")),
+    "large": (large.run, ("large",)),
+    "deletion": (deletion.run, ("DEL, port",)),
+    "turns": (turning.run, ("counted",)),
+}
 
 
 def main() -> int:
@@ -44,7 +55,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("compare", "hostile", "large", "deletion"),
+        choices=("compare", *PARTS),
         help="one part of it (default: all)",
     )
     parser.add_argument(
@@ -63,12 +74,9 @@ def main() -> int:
         else:
             if args.only in (None, "compare"):
                 _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)
-            if args.only in (None, "hostile"):
-                measures.add(hostile.run(name, PLUGIN, args.seed), ("hostile", "fight"))
-            if args.only in (None, "large"):
-                measures.add(large.run(name, PLUGIN, args.seed), ("large",))
-            if args.only in (None, "deletion"):
-                measures.add(deletion.run(name, PLUGIN, args.seed), ("DEL, port",))
+            for only, (run, prefixes) in PARTS.items():
+                if args.only in (None, only):
+                    measures.add(run(name, PLUGIN, args.seed), prefixes)
     except (BedError, BenchError, subprocess.CalledProcessError) as error:
         progress.say(f"the run failed: {error}")
         return 1

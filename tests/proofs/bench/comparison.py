@@ -35,7 +35,7 @@ class Size:
         return max(self.ports) + max(*self.bursts, GROW)
 
 
-FULL = Size((10, 100, 250), 20, 200, {1: 20, 10: 10, 50: 5, 100: 5})
+FULL = Size((10, 100, 250, 500), 20, 200, {1: 20, 10: 10, 50: 5, 100: 5})
 QUICK = Size((10, 100), 5, 30, {1: 5, 10: 2, 100: 1})
 # For the ratios to the floor, of two implementations.
 RATIOS = Size((10, 100), 15, 30, {10: 4, 50: 4})
@@ -71,8 +71,8 @@ class Comparison:
                     self._measure_one(implementation, number)
             if ports == BURST_PORTS:
                 self._bursts(note)
-        self.env.settle()
-        self.samples.memory[self.standing] = self.env.agent_mib
+            self.env.settle()
+            self.samples.memory[self.standing] = self.env.agent_mib
 
     def _starts(self) -> None:
         """Measure VERSION, which needs no agent, and a static program that does nothing."""
@@ -108,9 +108,8 @@ class Comparison:
             self.samples.add(
                 rows.DELETE, implementation.name, self.standing, [each.ms for each in deleted.done]
             )
-        if implementation.name == AGENT:
-            self.samples.add(rows.CPU_ALONE, AGENT, self.standing, [added.cpu_ms])
-            self.samples.add(rows.CPU_DELETE, AGENT, self.standing, [deleted.cpu_ms])
+        self._add_cpu(rows.CPU_ALONE, implementation, added)
+        self._add_cpu(rows.CPU_DELETE, implementation, deleted)
 
     def _bursts(self, note: Callable[[str], None]) -> None:
         for many, often in self.size.bursts.items():
@@ -120,16 +119,25 @@ class Comparison:
                     self._burst(implementation, many, number)
 
     def _burst(self, implementation: Implementation, many: int, number: int) -> None:
-        added, _ = self._attach_and_detach(implementation, many, verify=number < 0)
+        added, deleted = self._attach_and_detach(implementation, many, verify=number < 0)
         if number < 0:
             return
         self._add_samples(
             f"{rows.BURST} {many}", implementation, added, many / added.wall_ms * 1000
         )
+        self._add_cpu(f"{rows.CPU_BURST} {many}", implementation, added)
+        if implementation.name != KUBE_OVN:
+            what, times = f"{rows.DELETE_BURST} {many}", [each.ms for each in deleted.done]
+            self.samples.add(what, implementation.name, self.standing, times)
+
+    def _add_cpu(self, what: str, implementation: Implementation, outcome: Outcome) -> None:
+        """Add the agent's processor time for each pod, or that of the floor's own processes."""
+        many = len(outcome.done)
         if implementation.name == AGENT:
-            self.samples.add(
-                f"{rows.CPU_BURST} {many}", AGENT, self.standing, [added.cpu_ms / many]
-            )
+            self.samples.add(what, AGENT, self.standing, [outcome.cpu_ms / many])
+        elif implementation.name == FLOOR:
+            spent = sum(each.cpu_ms for each in outcome.done)
+            self.samples.add(what, FLOOR, self.standing, [spent / many])
 
     def _attach_and_detach(
         self, implementation: Implementation, many: int, *, verify: bool

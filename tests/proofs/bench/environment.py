@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from kit import turns
 from proofs.bench import pods
 from proofs.bench.implementations import Implementation
 from proofs.bench.pods import Pod
@@ -26,6 +27,8 @@ from testbed.space import Inside
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "bench"
+# Where an agent of `kit.turns` writes what it counts.
+COUNTED = BUILD / "turns"
 PARTS = ("ovs", "ovn", "etcd", "apiserver")
 # The node is quiet if all watched processes together use less than 2 ms of processor in 40 ms. No
 # round begins before.
@@ -210,7 +213,8 @@ def start_agent(bed: Bed, python: Sequence[str] = (), flags: Sequence[str] = ())
     begin = log.stat().st_size if log.exists() else 0
     words = [*(python or [sys.executable, "-m", "ovnlet"]), "agent", "--node-name", pods.NODE]
     words += ["--kubeconfig", str(bed.inner_kubeconfig), *flags]
-    env = {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'cni'}"}
+    env = {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'cni'}:{ROOT / 'tests'}"}
+    env[turns.OUTPUT] = str(COUNTED)
     agent = bed.node().spawn("ovnlet", words, env=env)
     agent.wait_ready(lambda: b"serving" in log.read_bytes()[begin:], timeout=60)
     return agent

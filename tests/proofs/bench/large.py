@@ -88,7 +88,7 @@ def _looks(env: Environment) -> list[Measure]:
             "s",
             0.7,
         ),
-        Measure("large: RSS", round(env.agent_mib, 1), "MiB", 100.0),
+        Measure("large: RSS", round(env.agent_mib, 1), "MiB", 80.0),
     ]
 
 

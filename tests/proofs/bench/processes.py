@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -24,13 +25,15 @@ class Job:
 class Done:
     """How a program ended.
 
-    `part_ms` is the share that an implementation wants measured separately.
+    `part_ms` is the share that an implementation wants measured separately, `cpu_ms` the processor
+    time of the program.
     """
 
     ms: float
     code: int
     out: str
     part_ms: float = 0
+    cpu_ms: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,20 @@ class Running:
             os.close(given)
         return cls(pid, began, output)
 
-    def ended(self, status: int) -> Done:
-        """Return how the program ended, by its wait status."""
+    def ended(self, status: int, used: resource.struct_rusage) -> Done:
+        """Return how the program ended, by its wait status and what it used."""
         ms = (perf_counter() - self.began) * 1000
         size = os.lseek(self.output, 0, os.SEEK_END)
         text = os.pread(self.output, size, 0).decode(errors="replace")
         os.close(self.output)
-        return Done(ms, os.waitstatus_to_exitcode(status), text)
+        cpu_ms = (used.ru_utime + used.ru_stime) * 1000
+        return Done(ms, os.waitstatus_to_exitcode(status), text, cpu_ms=cpu_ms)
 
 
 def one(job: Job) -> Done:
     """Run a program to its end."""
     running = Running.start(job)
-    return running.ended(os.waitpid(running.pid, 0)[1])
+    return running.ended(*os.wait4(running.pid, 0)[1:])
 
 
 def together(jobs: Sequence[Job]) -> list[Done]:
@@ -81,6 +85,6 @@ def together(jobs: Sequence[Job]) -> list[Done]:
     ended: dict[int, Done] = {}
     by_pid = {each.pid: each for each in running}
     while len(ended) < len(running):
-        pid, status = os.waitpid(-1, 0)
-        ended[pid] = by_pid[pid].ended(status)
+        pid, status, used = os.wait4(-1, 0)
+        ended[pid] = by_pid[pid].ended(status, used)
     return [ended[each.pid] for each in running]

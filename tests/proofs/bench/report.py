@@ -20,15 +20,15 @@ from proofs.bench.rows import Aim, Row, as_json
 
 HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio", "pods/s", "MiB")
 NOTES = (
-    "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`;"
-    " CPU has none.",
+    "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`.",
     "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling"
     " ovn-installed each 500 ms as it does; a call that found ovsdb-server's queue full was"
     " repeated, where its whole ADD fails. Its links are made by `ip`, where netlink in Go is"
     " faster: see the rows of ovs-vsctl alone.",
     "bridge: the reference plugins bridge and host-local; another kind of network,"
     " only for comparison.",
-    "CPU is the agent's until it is quiet again, including its observation of its own changes.",
+    "CPU is the agent's until it is quiet again, including its observation of its own changes; the"
+    " floor's is that of its processes.",
 )
 
 

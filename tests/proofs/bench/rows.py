@@ -11,6 +11,7 @@ from typing import Any
 from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, REFERENCE
 
 ALONE, DELETE, BURST, START = "ADD alone", "DEL alone", "ADD in a burst of", "plugin start"
+DELETE_BURST = "DEL in a burst of"
 CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
     "CPU per ADD alone",
     "CPU per DEL alone",
@@ -19,7 +20,7 @@ CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
 )
 VSCTL = "its ovs-vsctl calls only"
 ORDER = (AGENT, FLOOR, KUBE_OVN, f"{KUBE_OVN}, {VSCTL}", REFERENCE)
-PORTS = (10, 100, 250)
+PORTS = (10, 100, 250, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,29 @@ def aims(samples: Samples) -> list[Aim]:
                 10,
             )
             for p in PORTS
+        ),
+        *(
+            Aim(
+                f"{what} {many} at 100 ports, p50 ≤ {most} x floor",
+                _ratio(samples, f"{what} {many}", 100),
+                most,
+            )
+            for what, many, most in ((BURST, 50, 1.45), (BURST, 100, 1.4), (DELETE_BURST, 100, 2.0))
+        ),
+        *(
+            Aim(
+                f"agent CPU per ADD{where} ≤ {most} x the floor's, at 100 ports",
+                _ratio(samples, what, 100),
+                most,
+            )
+            for what, where, most in (
+                (CPU_ALONE, " alone", 6.0),
+                (f"{CPU_BURST} 100", " in a burst of 100", 4.4),
+            )
+        ),
+        *(
+            Aim(f"RSS ≤ {most} MiB at {p} ports", samples.memory.get(p), most)
+            for p, most in ((250, 70), (500, 80))
         ),
         Aim("… aim 5 ms (at 100 ports)", samples.p50(CPU_ALONE, AGENT, 100), 5),
         Aim("… aim 2.5 ms in a burst of 100", samples.p50(f"{CPU_BURST} 100", AGENT, 100), 2.5),

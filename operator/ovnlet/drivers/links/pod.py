@@ -31,6 +31,7 @@ from ovnlet.core.resources import (
 )
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
+from ovnlet.drivers.links.removal import LinkRemoval
 from ovnlet.drivers.links.steps import GONE, StepRunner, fault
 from ovnlet.drivers.linux import ethtool, sysctl
 from ovnlet.drivers.linux.namespaces import entered, opened
@@ -62,6 +63,7 @@ class PodLinks:
     ) -> None:
         self._sysctl_dir, self._lasting = sysctl_dir, loopback_down
         self._loopback_down: dict[AttachmentKey, float] = {}
+        self._removal = LinkRemoval()
 
     @staticmethod
     def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
@@ -150,7 +152,26 @@ class PodLinks:
                 if veth is None:
                     self._carry_out(attachment, tuple(run))
                 else:
-                    await _delete(attachment, next(run), veth)
+                    await self._delete(attachment, next(run), veth)
+
+    async def _delete(self, attachment: Attachment, step: Step, veth: Veth) -> None:
+        """Delete a veth pair by one of its ends; the kernel removes the other end with it.
+
+        If the node's end has moved away since it was observed, the pod's end is left to delete.
+        """
+        error: Refused | None
+        if not veths.is_elsewhere(veth.host):
+            error = await self._removal.delete(veth.host)
+            if error is None or error.errno not in GONE:
+                _require_gone(step, error)
+                return
+        try:
+            with opened(attachment.netns) as netns, entered(netns):
+                pending = Socket()
+        except UnknownSandbox:
+            return  # the namespace is gone, and its links with it
+        error = await asyncio.to_thread(_ask_and_close, pending, delete_link(veth.pod))
+        _require_gone(step, error)
 
     def _carry_out(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         try:
@@ -267,28 +288,10 @@ def _removed_veth(step: Step) -> Veth | None:
     return step.resource if step.verb is Verb.REMOVE and isinstance(step.resource, Veth) else None
 
 
-async def _delete(attachment: Attachment, step: Step, veth: Veth) -> None:
-    """Delete a veth pair by one of its ends; the kernel removes the other end with it.
-
-    If the node's end has moved away since it was observed, the pod's end is left to delete. The
-    requests run in a thread, because the kernel waits for an RCU grace period.
-    """
-    if not veths.is_elsewhere(veth.host) and await _deleted(step, Socket(), veth.host):
-        return
-    try:
-        with opened(attachment.netns) as netns, entered(netns):
-            pending = Socket()
-    except UnknownSandbox:
-        return  # the namespace is gone, and its links with it
-    await _deleted(step, pending, veth.pod)
-
-
-async def _deleted(step: Step, pending: Socket, name: str) -> bool:
-    """Delete a link by its name; return whether it was there. Raise NodeFault if it stays."""
-    error = await asyncio.to_thread(_ask_and_close, pending, delete_link(name))
+def _require_gone(step: Step, error: Refused | None) -> None:
+    """Raise NodeFault if the link stays."""
     if error and error.errno not in GONE:
         raise fault(step, error)
-    return error is None
 
 
 def _ask_and_close(pending: Socket, request: Request) -> Refused | None:

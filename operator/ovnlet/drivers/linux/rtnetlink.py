@@ -43,6 +43,7 @@ _PUT = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change mask
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
+_GROUP = 27
 _ANY_LINK = bytes(_LINK.size)
 _IFF_UP, _IFF_NOARP = 1, 0x80
 _NODAD, NOPREFIXROUTE = 0x02, 0x200
@@ -130,6 +131,19 @@ def no_link_local(name: str) -> Request:
 def delete_link(name: str) -> Request:
     """Delete a link by name. For a veth, sending this blocks for an RCU grace period (15 ms+)."""
     return Request(DELLINK, ACK, _ANY_LINK + _name(name))
+
+
+def join_group(name: str, group: int) -> Request:
+    """Make a link a member of a group (IFLA_GROUP), by its name."""
+    return Request(SETLINK, ACK, _ANY_LINK + _name(name) + attribute(_GROUP, u32(group)))
+
+
+def delete_group(group: int) -> Request:
+    """Delete all links of a group at once: they share the RCU grace periods that each one needs.
+
+    The kernel deletes none of them, and answers EOPNOTSUPP, if one cannot be deleted.
+    """
+    return Request(DELLINK, ACK, _ANY_LINK + attribute(_GROUP, u32(group)))
 
 
 def get_link(which: str | int) -> Request:

@@ -21,7 +21,7 @@ from ovnlet.core.errors import NotReady, TermEnded
 from ovnlet.drivers.northbound import streams
 from ovnlet.drivers.northbound.idl import DatabaseIdl, Listener, Row, Update, fetch_schema
 from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Refused
-from ovnlet.drivers.ovsdb.replica import WAIT_FAILED, Change, Op, error_text
+from ovnlet.drivers.ovsdb.replica import WAIT_FAILED, Change, Ended, Op, Results, error_text
 
 _PAUSE = 0.5  # seconds between two attempts to read the schema
 # Seconds until an answer to a transaction. A server of a cluster that has lost its quorum answers
@@ -61,6 +61,7 @@ class Database:
         self.rows: dict[str, dict[str, Row]] = {table: {} for table in tables}
         self.connected = asyncio.Event()
         self.guard: list[Op] = []
+        self._transactions: set[asyncio.Future[Results]] = set()
 
     @property
     def fault(self) -> str:
@@ -87,7 +88,7 @@ class Database:
             self._connection = None
         self._end.cancel()
 
-    async def transact(self, ops: Sequence[Op]) -> list[dict[str, Any]]:
+    async def transact(self, ops: Sequence[Op]) -> Results:
         """Commit one transaction and return the result of each operation.
 
         Raise Refused with the server's text if nothing was committed, TermEnded if the guard
@@ -109,6 +110,22 @@ class Database:
                 op = sent[number] if number < len(sent) else {}
                 raise Refused(error_text(op, result))
         return [result or {} for result in results[len(guard) :]]
+
+    def begin(self, ops: Sequence[Op], ended: Ended) -> None:
+        """Begin one transaction and return; ``ended`` gets what ``transact`` returns or raises."""
+        task = asyncio.ensure_future(self.transact(ops))
+        self._transactions.add(task)
+
+        def done(task: asyncio.Future[Results]) -> None:
+            self._transactions.discard(task)
+            if task.cancelled():
+                ended(Disconnected("the commit was cancelled"))
+            elif error := task.exception():
+                ended(error if isinstance(error, Exception) else Disconnected(repr(error)))
+            else:
+                ended(task.result())
+
+        task.add_done_callback(done)
 
     def _deposed(self) -> TermEnded:
         error = TermEnded("another controller has begun a later term")

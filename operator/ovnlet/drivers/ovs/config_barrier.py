@@ -19,7 +19,7 @@ from ovnlet.core.resources import Port
 from ovnlet.drivers.ovs import operations
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
 from ovnlet.drivers.ovsdb.replica import Op
-from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
+from ovnlet.drivers.ovsdb.transaction_batcher import Submitted, TransactionBatcher
 from ovnlet.reconcile.interruptible import interruptible
 
 INCREMENT_NEXT_CFG: Op = {
@@ -83,9 +83,8 @@ class ConfigBarrier:
     async def commit(self, steps: Sequence[Step]) -> None:
         """Commit the steps in one transaction, or in two if they recreate a port.
 
-        Before a new port, wait until ovs-vswitchd has applied what was asked for until then,
-        whatever client incremented `next_cfg`. Raise NotReady if that takes more than two seconds:
-        the removals are committed then, the rest is not.
+        Before a new port, wait as ``begin`` does. If that fails, the removals are committed and the
+        rest is not.
         """
         if recreates_port(steps):
             removals = [step for step in steps if step.verb is Verb.REMOVE]
@@ -93,11 +92,23 @@ class ConfigBarrier:
                 lambda: [*operations.ops(removals, self._index), INCREMENT_NEXT_CFG]
             )
             steps = [step for step in steps if step.verb is Verb.ENSURE]
+        await self._ready_for(steps)
+        await self._batcher.commit(lambda: operations.ops(steps, self._index))
+
+    async def begin(self, steps: Sequence[Step]) -> Submitted:
+        """Have steps that recreate no port join the next transaction.
+
+        Before a new port, wait until ovs-vswitchd has applied what was asked for until then,
+        whatever client incremented `next_cfg`. Raise NotReady if that takes more than two seconds.
+        """
+        await self._ready_for(steps)
+        return self._batcher.submit(lambda: operations.ops(steps, self._index))
+
+    async def _ready_for(self, steps: Sequence[Step]) -> None:
         ports = {step.resource.name for step in steps if isinstance(step.resource, Port)}
-        if new := ports - set(self._index.ports):
+        if new := {name for name in ports if not self._index.ports[name]}:
             # ovsdb-server reports a change before it answers the transaction that made it.
             await self._wait(self._root("next_cfg"), new)
-        await self._batcher.commit(lambda: operations.ops(steps, self._index))
 
     def _root(self, column: str) -> int:
         """Return a number of the Open_vSwitch row; 0 in an empty database."""
@@ -109,6 +120,8 @@ class ConfigBarrier:
         return self._root("cur_cfg") >= number or self._root("next_cfg") < number
 
     async def _wait(self, number: int, names: Collection[str]) -> None:
+        if self._is_applied(number):
+            return
         try:
             async with interruptible(), asyncio.timeout(_APPLY_TIMEOUT):
                 while not self._is_applied(number):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import suppress
 from dataclasses import replace
 
-from ovnlet.core.errors import NodeFault, NotReady, Taken
+from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.identity import PortIdentity
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
@@ -24,9 +24,9 @@ from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
+from ovnlet.drivers.ovs.writing import Writer, Writing
 from ovnlet.drivers.ovsdb.replica import Change, Replica
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
-from ovnlet.reconcile.interruptible import interruptible
 
 # Only the columns that are read. Column `statistics` of each Interface changes every 5 s.
 _TABLES = {
@@ -36,6 +36,8 @@ _TABLES = {
     "Interface": ("name", "external_ids", "ofport", "error", *hints.LINK, *qos_rows.POLICING),
     **qos_rows.TABLES,
 }
+# Callers of one transaction. The links of the first wait until the rows of the last are built.
+_AT_ONCE = 256
 # Seconds without an answer until OVSDB counts as faulty.
 _SILENCE_LIMIT = 4.0
 
@@ -63,16 +65,16 @@ class Ovs:
     ) -> None:
         self.bridge, self._forwarding = bridge, forwarding
         self._path, self._hint, self._resync = path, changed, resync
-        self._recompute = recompute
         self._database = Replica(
             path, "Open_vSwitch", _TABLES, changed=self._changed, reloaded=self._reloaded
         )
-        self._batcher = TransactionBatcher(self._database)
+        self._batcher = TransactionBatcher(self._database, most=_AT_ONCE)
         self._index = VswitchIndex()
         self._barrier = ConfigBarrier(self._index, self._batcher, changed)
         self.reapply = Reapply(self._index, self._batcher, self._barrier)
         self._tracker = InstalledTracker(changed, record_install_time)
         self._waits = RowWaits(self._index, self._database, link_exists)
+        self._writer = Writer(self._barrier, self._tracker, recompute, forwarding)
 
     async def run(self) -> None:
         """Follow the database until cancelled. Raise what is not foreseen, see ``Replica.run``."""
@@ -90,18 +92,24 @@ class Ovs:
         """Wait until the rows are known. There is no time-out."""
         await self._database.connected.wait()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the rows are known and current."""
+        return self._database.connected.is_set()
+
     async def ready_within(self, seconds: float) -> None:
         """Wait until the rows are known, up to ``seconds``. Raise NotReady after that.
 
         A network that is desired by rows of no session, or of a lost one, would be a wrong one.
         """
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._database.connected.wait(), seconds)
+        if not self.is_connected:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._database.connected.wait(), seconds)
         self.require_connection()
 
     def health(self) -> str | None:
         """Return what is wrong with OVSDB; None if nothing is."""
-        if not self._database.connected.is_set():
+        if not self.is_connected:
             return f"OVSDB at {self._path}: {self._database.fault}"
         silent = asyncio.get_running_loop().time() - self._database.last_answer
         return (
@@ -198,7 +206,7 @@ class Ovs:
 
     def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""
-        if not self._database.connected.is_set():
+        if not self.is_connected:
             raise NotReady(f"OVSDB connection lost: {self._database.fault}")
 
     def _adoptable(self, name: str, identity: PortIdentity, iface_ids: Collection[str]) -> bool:
@@ -208,24 +216,12 @@ class Ovs:
         return self._index.owner(name) is None and identity.adopts(labels, iface_ids)
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit steps, in one transaction with those of other callers, and wait for the answer.
+        """Commit steps and wait for the answer, see ``Writer.apply``."""
+        await self._writer.apply(steps)
 
-        To repair a lost `ovn-installed`, request a recompute. Do not wait for OVN then: a port that
-        is not installed two seconds later counts as lost again. Raise NodeFault with the server's
-        text: none of these steps was done, unless they recreate a port, whose removal may be
-        committed. After NotReady or a cancelled wait the outcome is unknown.
-        """
-        try:
-            await self._barrier.commit(steps)
-        except NodeFault as error:
-            raise NodeFault(f"OVS: {'; '.join(str(step) for step in steps)}: {error}") from error
-        if lost := set(operations.uninstalled(steps)):
-            async with interruptible():
-                await self._recompute()
-            self._tracker.requested(lost)
-        blocked = list(operations.blocked(steps))
-        if self._forwarding and blocked:
-            await self._forwarding.clear_flags(blocked)
+    async def begin(self, steps: Sequence[Step]) -> Writing:
+        """Have steps join the next transaction, see ``Writer.begin``."""
+        return await self._writer.begin(steps)
 
     async def caught_up(self) -> None:
         """Wait until ovs-vswitchd has applied the present rows and links.
@@ -267,6 +263,10 @@ class Ovs:
         Raise NodeFault if ovs-vswitchd reports that it cannot add the port.
         """
         await self._waits.plugged(name)
+
+    async def plugged_and_installed(self, name: str) -> None:
+        """Wait until both daemons are done with the port. Raise NodeFault as ``plugged`` does."""
+        await self._waits.plugged_and_installed(name)
 
     async def installed(self, name: str) -> None:
         """Wait until ovn-controller has installed this interface's flows. There is no time-out."""

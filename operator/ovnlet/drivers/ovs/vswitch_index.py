@@ -37,13 +37,15 @@ class Index:
         return iter(tuple(self._rows))
 
     def change(self, uuid: str, old: Row | None, new: Row | None) -> None:
-        """Apply the change of one row."""
-        for value in self._values(old) if old else ():
+        """Apply the change of one row. Of a set of thousands, only what differs costs anything."""
+        before = frozenset(self._values(old) if old else ())
+        after = frozenset(self._values(new) if new else ())
+        for value in before - after:
             if value is not None and uuid in (rows := self._rows.get(value, {})):
                 del rows[uuid]
                 if not rows:
                     del self._rows[value]
-        for value in self._values(new) if new else ():
+        for value in after - before:
             if value is not None:
                 self._rows.setdefault(value, {})[uuid] = None
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from ovnlet.core.errors import NodeFault, NotReady
 
+# Gets the result of a call, or the error that ended it.
+Answered = Callable[[Any, NodeFault | NotReady | None], None]
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BRACE = re.compile(r"[{}]")
 _SPACE = re.compile(r"\s*")
@@ -107,7 +109,7 @@ class JsonRpcPeer(asyncio.Protocol):
         self._notified = notified
         self._frames = Frames()
         self._ids = itertools.count(1)
-        self._pending: dict[int, asyncio.Future[Any]] = {}
+        self._pending: dict[int, Answered] = {}
         self._fault: Exception | None = None
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[Disconnected] = asyncio.get_running_loop().create_future()
@@ -119,17 +121,37 @@ class JsonRpcPeer(asyncio.Protocol):
         Refused if the server answers with an error or if JSON cannot hold the parameters,
         Disconnected if the connection ends.
         """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def answered(result: Any, error: NodeFault | NotReady | None) -> None:
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(result)
+            else:
+                answer.set_exception(error)
+
+        identity = self.begin(method, params, answered)
+        try:
+            return await answer
+        finally:
+            self._pending.pop(identity, None)
+
+    def begin(self, method: str, params: Sequence[Any], answered: Answered) -> int:
+        """Send a call, and return its number at once. ``answered`` runs when its end is known.
+
+        It runs in the event loop as soon as the answer is read, and must neither block nor raise.
+        Raise as ``call`` does where the call cannot be sent; ``answered`` does not run then.
+        """
         if self.closed.done():
             raise self.closed.result()
         identity = next(self._ids)
-        answer = self._pending[identity] = asyncio.get_running_loop().create_future()
         try:
             self._send({"method": method, "params": params, "id": identity})
-            return await answer
         except (TypeError, ValueError) as error:
             raise Refused(f"{self._name}: {method} cannot be sent: {error}") from error
-        finally:
-            self._pending.pop(identity, None)
+        self._pending[identity] = answered
+        return identity
 
     def drop(self) -> None:
         """End the connection now. Calls that are under way fail."""
@@ -155,9 +177,9 @@ class JsonRpcPeer(asyncio.Protocol):
         reason = self._fault or exc or "closed by the server"
         kind = Garbled if isinstance(self._fault, Garbled) else Disconnected
         self.closed.set_result(kind(f"connection to {self._name} lost: {reason}"))
-        for answer in self._pending.values():
-            if not answer.done():
-                answer.set_exception(kind(f"connection to {self._name} lost: {reason}"))
+        pending, self._pending = self._pending, {}
+        for answered in pending.values():
+            answered(None, kind(f"connection to {self._name} lost: {reason}"))
 
     def _handle(self, message: dict[str, Any]) -> None:
         match message:
@@ -165,13 +187,12 @@ class JsonRpcPeer(asyncio.Protocol):
                 self._send({"result": params, "error": None, "id": identity})
             case {"method": str(method), "params": params}:
                 self._notified(method, params)
-            case {"id": int(identity), "error": error} if answer := self._pending.get(identity):
-                if answer.done():
-                    return
+            case {"id": int(identity), "error": error} if identity in self._pending:
+                answered = self._pending.pop(identity)
                 if error is None:
-                    answer.set_result(message.get("result"))
+                    answered(message.get("result"), None)
                 else:
-                    answer.set_exception(Refused(f"{self._name}: {_error_text(error)}"))
+                    answered(None, Refused(f"{self._name}: {_error_text(error)}"))
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._transport is not None:

@@ -15,6 +15,8 @@ from ovnlet.drivers.ovsdb.jsonrpc import Disconnected, Garbled, JsonRpcPeer, Ref
 
 Row = dict[str, Any]
 Op = dict[str, Any]
+Results = list[dict[str, Any]]
+Ended = Callable[[Results | Exception], None]
 Change = tuple[str, str, Row | None, Row | None]  # table, UUID, the row before, the row after
 
 WAIT_FAILED = "timed out"  # RFC 7047, section 5.2.6
@@ -75,22 +77,43 @@ class Replica:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def transact(self, ops: Sequence[Op]) -> list[dict[str, Any]]:
+    async def transact(self, ops: Sequence[Op]) -> Results:
         """Commit one transaction and return the result of each operation.
 
         Raise Refused with the server's text if nothing was committed. With Disconnected, or after a
         cancelled wait, the outcome is unknown.
         """
+        end: asyncio.Future[Results | Exception] = asyncio.get_running_loop().create_future()
+        self.begin(ops, lambda ended: None if end.done() else end.set_result(ended))
+        if isinstance(ended := await end, Exception):
+            raise ended
+        return ended
+
+    def begin(self, ops: Sequence[Op], ended: Ended) -> None:
+        """Send one transaction and return at once. ``ended`` runs when its end is known.
+
+        It gets the result of each operation, or the error that ``transact`` would raise. It runs in
+        the event loop as soon as the answer is read, after the changes that the server reported
+        before, and must neither block nor raise. Raise Disconnected or Refused where nothing can be
+        sent; ``ended`` does not run then.
+        """
         if (peer := self._peer) is None or not self.connected.is_set():
             raise Disconnected(self.fault)
-        results = await peer.call("transact", [self._name, *ops])
+
+        def answered(results: Any, error: OvnletError | None) -> None:
+            ended(error or self._judged(peer, ops, results))
+
+        peer.begin("transact", [self._name, *ops], answered)
+
+    def _judged(self, peer: JsonRpcPeer, ops: Sequence[Op], results: Any) -> Results | OvnletError:
+        """Return the results of a transaction's operations, or the error that they report."""
         if not _are_results(results):
             peer.drop()
-            raise Garbled(f"{self._name} answered a transaction with {str(results)[:80]!r}")
+            return Garbled(f"{self._name} answered a transaction with {str(results)[:80]!r}")
         self.last_answer = asyncio.get_running_loop().time()
         for number, result in enumerate(results):
             if result and "error" in result:
-                raise Refused(error_text(ops[number] if number < len(ops) else {}, result))
+                return Refused(error_text(ops[number] if number < len(ops) else {}, result))
         return [result or {} for result in results]
 
     async def run(self) -> None:

@@ -1,7 +1,8 @@
 """The records of attachments: one small file each, on a tmpfs that a reboot clears.
 
-A record is written before the first step of an ADD and removed after the last of a DEL. A truncated
-or foreign file is logged and skipped: the mark in OVSDB and the alias in the pod rebuild it.
+A record is written once, before the first step of an ADD, and removed after the last of a DEL. A
+truncated or foreign file is logged and skipped: the mark in OVSDB and the alias in the pod rebuild
+it.
 """
 
 import json
@@ -39,6 +40,7 @@ class Sandboxes:
         self._by_iface_id: dict[str, dict[AttachmentKey, None]] = {}
         self._by_subnet: dict[str, dict[AttachmentKey, None]] = {}
         self._prefixes: dict[int, int] = {}
+        self._claims: set[AttachmentKey] = set()
         self._sequence = 0
         self._changed: Callable[[str], None] = lambda _: None
 
@@ -102,6 +104,8 @@ class Sandboxes:
     def restore(self) -> None:
         """Write each record again whose file is missing or differs: memory prevails."""
         for record in self:
+            if record.attachment.key in self._claims:
+                continue
             path = self._path(record.attachment.key)
             try:
                 intact = decode(path.read_text()) == record
@@ -124,16 +128,23 @@ class Sandboxes:
         """The kernel's boot ID. Sandboxes of another one are gone."""
         return self._boot_id
 
+    def claim(self, record: Record) -> None:
+        """Keep a record in memory alone: nothing is on the node for it yet. ``put`` writes it."""
+        self._claims.add(record.attachment.key)
+        self._keep(record)
+
     def put(self, record: Record) -> None:
         """Keep a record, in memory and on disk; write nothing if it is unchanged.
 
         Raise NodeFault if a new one cannot be written: nothing may be made on the node without it.
         A change of a known one stays in memory then, and ``restore`` writes it.
         """
-        before, path = self._records.get(record.attachment.key), self._path(record.attachment.key)
-        if before == record:
+        key = record.attachment.key
+        before, path = self._records.get(key), self._path(key)
+        is_new = before is None or key in self._claims
+        if before == record and not is_new:
             return
-        if before is not None:
+        if not is_new:
             self._write_or_log(path, record)
         else:
             try:
@@ -141,6 +152,7 @@ class Sandboxes:
             except OSError as error:
                 reason = error.strerror or error
                 raise NodeFault(f"the record {path} cannot be written: {reason}") from error
+        self._claims.discard(key)
         self._keep(record)
         if before is None or before.good != record.good:
             self._changed(_subnet(record))
@@ -148,6 +160,7 @@ class Sandboxes:
     def remove(self, key: AttachmentKey) -> None:
         """Remove a record, on disk and in memory. Raise OSError and keep both if the file stays."""
         self._path(key).unlink(missing_ok=True)
+        self._claims.discard(key)
         if record := self._records.pop(key, None):
             self._drop(record)
             self._changed(_subnet(record))

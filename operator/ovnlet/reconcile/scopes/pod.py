@@ -7,7 +7,6 @@ the API server is away.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from ovnlet.core import annotations, settled_annotations, virtual_machines
 from ovnlet.core.allocation import Allocation
@@ -23,29 +22,13 @@ from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome, Target
 from ovnlet.reconcile.owners import OwnerIndex
-from ovnlet.reconcile.pod_host import PodHost
+from ovnlet.reconcile.pod_host import Follower, PodHost
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
 from ovnlet.reconcile.scopes.pod_inputs import PodInputs
 from ovnlet.reconcile.scopes.pod_notices import notices
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
-
-
-class Follower(Protocol):
-    """The kernel's notifications of a sandbox. ``drivers.watch.kernel`` implements it."""
-
-    def follow(self, key: Key, link: str, *, netns: str) -> None:
-        """Hint this key when the link or anything in the network namespace changes."""
-        ...
-
-    def follows(self, key: Key) -> bool:
-        """Return whether anything of this key is followed."""
-        ...
-
-    def forget(self, key: Key) -> None:
-        """Follow nothing of this key."""
-        ...
 
 
 class PodScope:
@@ -81,6 +64,11 @@ class PodScope:
     def remember(self, record: Record) -> None:
         """Write a record, and register the names of its attachment."""
         self._records.put(record)
+        self.register(record.attachment)
+
+    def claim(self, record: Record) -> None:
+        """Keep a record that the first pass writes, and register the names of its attachment."""
+        self._records.claim(record)
         self.register(record.attachment)
 
     def register(self, attachment: Attachment) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 
 from integration.cni.agent.node import TESTS, AgentNode, run
+from integration.cni.agent.pods import Sandbox
 from integration.cni.runtime import Outcome
 from kit import measured
 
@@ -32,3 +33,9 @@ async def ovnlet(
         places += [f"--cni-bin-dir={BIN}", f"--cni-conf-dir={CONF}"]
     words = [*through, sys.executable, "-m", "ovnlet", command, *places, *flags]
     return await run(node.space.path("/"), words, env)
+
+
+async def is_received(node: AgentNode, sandbox: Sandbox) -> bool:
+    """Return whether the agent knows of an ADD. Nothing is on the node while it only waits."""
+    shown = await ovnlet(node, "pods", "-o", "json")
+    return sandbox.container_id[:12] in shown.stdout.decode()

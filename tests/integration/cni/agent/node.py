@@ -18,6 +18,7 @@ from integration.cni.agent.api import Api
 from integration.cni.agent.pods import Pod, Sandbox
 from integration.cni.runtime import Json, Outcome, Runtime
 from kit import measured
+from kit.turns import OUTPUT
 from testbed import exec_agent
 from testbed.assign import SWITCH
 from testbed.bed import Bed
@@ -90,16 +91,16 @@ class AgentNode:
     # ---- the agent
 
     def start(
-        self, *flags: str, killed_at: str = "", trace: str = "", ready: bool = True
+        self, *flags: str, killed_at: str = "", trace: str = "", turns: str = "", ready: bool = True
     ) -> Service:
-        """Start an agent; with `killed_at` or `trace` the one of killing.py or tracing.py."""
+        """Start an agent; with `killed_at`, `trace` or `turns` one of a module of the tests."""
         log = self.space.log("agent")
         self._log_from = log.stat().st_size if log.exists() else 0
         module = "killing" if killed_at else "tracing" if trace else ""
-        module = f"integration.cni.agent.{module}" if module else "ovnlet"
+        module = f"integration.cni.agent.{module}" if module else "kit.turns" if turns else "ovnlet"
         paths = [TESTS.parent / "operator", TESTS.parent / "cni", TESTS]
         env = {"PYTHONPATH": ":".join(map(str, paths)), "OVNLET_KILLED_AT": killed_at}
-        env |= {"OVNLET_TRACE": trace} if trace else measured.environment()
+        env |= {"OVNLET_TRACE": trace} if trace else {OUTPUT: turns, **measured.environment()}
         words = [sys.executable, "-m", module, "agent", f"--node-name={self.space.role}"]
         words += ["--resync=3600", f"--kubeconfig={self.bed.inner_kubeconfig}", *flags]
         self.agent = self.space.spawn("agent", words, env=env)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
+from integration.cni.agent.cli import is_received
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
@@ -161,7 +162,7 @@ async def test_while_its_add_waits(node: AgentNode) -> None:
     sandbox = await node.sandbox(node.pod(annotated=False))
     before = await node.look()
     adding = asyncio.create_task(node.call("ADD", sandbox))
-    await until(lambda: _has_record(node, sandbox), "the ADD to be received")
+    await until(lambda: is_received(node, sandbox), "the ADD to be received")
     await node.delete(sandbox)
     outcome = await adding
     assert outcome.code == Code.UNKNOWN_CONTAINER, outcome
@@ -261,10 +262,6 @@ async def _ports(node: AgentNode) -> set[str]:
         for name in (await node.run("ovs-vsctl", "list-ports", "br-int")).split()
         if name.endswith("_h")
     }
-
-
-async def _has_record(node: AgentNode, sandbox: Sandbox) -> bool:
-    return sandbox.container_id in await node.sh(f"ls {RECORDS}")
 
 
 async def _has_link(node: AgentNode, sandbox: Sandbox) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import count
 
+from integration.cni.agent.cli import is_received
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.runtime import Outcome
 
@@ -96,15 +97,11 @@ async def test_after_each_single_step(nodes: list[AgentNode]) -> None:
 
 
 async def test_while_an_add_waits_for_its_annotations(node: AgentNode) -> None:
-    """Only a record exists at that point."""
+    """Nothing is on the node at that point: the plugin asks again."""
     sandbox = await node.sandbox(pod := node.pod(annotated=False))
     before = await node.look()
     adding = asyncio.create_task(node.call("ADD", sandbox))
-
-    async def received() -> bool:
-        return sandbox.container_id in await node.sh("ls /run/ovnlet/sandboxes")
-
-    await until(received, "the ADD to be received")
+    await until(lambda: is_received(node, sandbox), "the ADD to be received")
     node.kill()
     node.start()
     node.annotate(pod, pod.annotations)

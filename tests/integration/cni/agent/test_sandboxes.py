@@ -11,6 +11,7 @@ from itertools import permutations
 
 import pytest
 
+from integration.cni.agent.cli import is_received
 from integration.cni.agent.node import AgentNode, until
 from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
@@ -89,7 +90,7 @@ async def test_a_stalled_add_of_the_old_ends_with_code_3(node: AgentNode, stall:
     before = await node.look()
     async with stall(node, old):
         first = asyncio.create_task(node.call("ADD", old))
-        await until(lambda: _received(node, old), "the old ADD to be received")
+        await until(lambda: is_received(node, old), "the old ADD to be received")
         second = asyncio.create_task(node.call("ADD", new))
         outcome = await first
         assert outcome.code == Code.UNKNOWN_CONTAINER, outcome
@@ -111,7 +112,7 @@ async def test_an_add_of_the_old_that_resumes_after_its_sandbox_died(node: Agent
     old, new = await node.make_sandboxes([pod := node.pod(), pod])
     node.annotate(pod, dict.fromkeys(pod.annotations))
     stalled = asyncio.create_task(node.call("ADD", old))
-    await until(lambda: _received(node, old), "the old ADD to be received")
+    await until(lambda: is_received(node, old), "the old ADD to be received")
     await node.end_sandboxes([old])
     adding = asyncio.create_task(node.call("ADD", new))
     node.annotate(pod, pod.annotations)
@@ -126,7 +127,7 @@ async def test_a_pod_of_the_same_name_took_its_place(node: AgentNode) -> None:
     """A StatefulSet recreates its pod at once: the old ADD must not take the new pod's address."""
     old = await node.sandbox(pod := node.pod("web-0", annotated=False))
     stalled = asyncio.create_task(node.call("ADD", old))
-    await until(lambda: _received(node, old), "the old ADD to be received")
+    await until(lambda: is_received(node, old), "the old ADD to be received")
     node.delete_pod(pod)
     new = await node.sandbox(node.pod("web-0"))
     outcome = await stalled
@@ -137,7 +138,3 @@ async def test_a_pod_of_the_same_name_took_its_place(node: AgentNode) -> None:
     assert late.seconds < 1
     await node.delete(old)
     assert await holds_the_port(node, new)
-
-
-async def _received(node: AgentNode, sandbox: Sandbox) -> bool:
-    return sandbox.container_id in await node.sh("ls /run/ovnlet/sandboxes")

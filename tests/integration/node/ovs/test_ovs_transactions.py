@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from ovnlet.core.errors import NodeFault
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import Port
 from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.ovsdb.replica import Ended, Op
 
 
 def ports(attachment: Attachment, number: int) -> list[Port]:
@@ -22,15 +24,15 @@ async def test_fifty_at_once_are_two_transactions(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     many = ports(attachment, 50)
-    sent = ovs._database.transact
+    send = ovs._database.begin
     transactions = 0
 
-    async def counted(ops: list[dict[str, object]]) -> list[dict[str, object]]:
+    def counted(ops: Sequence[Op], ended: Ended) -> None:
         nonlocal transactions
         transactions += 1
-        return await sent(ops)
+        send(ops, ended)
 
-    ovs._database.transact = counted  # type: ignore[method-assign,assignment]
+    ovs._database.begin = counted  # type: ignore[method-assign]
     await asyncio.gather(*(ovs.apply(ensure(port)) for port in many))
     assert transactions == 1
     assert {port.name for port in many} <= set(switch.vsctl("list-ports", "br-int").split())

@@ -98,4 +98,4 @@ async def test_installed_is_awaited_on_the_row(
     late.cancel()
     with pytest.raises(asyncio.CancelledError):
         await late
-    assert not ovs._waits._events
+    assert not ovs._waits._waiting

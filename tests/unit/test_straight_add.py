@@ -1,0 +1,151 @@
+"""An ADD alone waits for the node only, and a burst is committed before its links are made."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from kit.memory import COMPLETE, MemoryHost, World, pod
+from kit.turns import Turns
+from ovnlet.core.identity import Attachment, Record
+from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.resources import ABSENT, Network, Port, Veth
+from ovnlet.drivers.host import Links, PortHost
+from ovnlet.drivers.node_state import NodeState
+from ovnlet.drivers.ovs.ports import Ovs
+from ovnlet.drivers.ovsdb.replica import Ended, Op
+from ovnlet.reconcile.loop import AT_ONCE
+
+pytestmark = pytest.mark.review2
+BRIDGE = {"name": "br-int", "ports": frozenset(), "datapath_type": "netdev", "fail_mode": "secure"}
+
+
+class PromptHost(MemoryHost):
+    """A node that needs no time for anything."""
+
+    async def observe(self, attachment: Attachment, desired: Network) -> Network:
+        return self.networks.get(attachment.key, ABSENT)
+
+    async def apply(self, attachment: Attachment, plan: Plan) -> None:
+        assert all(step.verb is Verb.ENSURE for step in plan)
+        self.networks[attachment.key] = frozenset(step.resource for step in plan)
+
+
+async def test_an_add_takes_no_turn_of_its_own() -> None:
+    """A node that needs no time gets no turn: no task and no pause between the stages.
+
+    Python 3.11 starts each task in a turn of its own, and an ADD has one, that of its pass.
+    """
+    world = World()
+    world.host.__class__ = PromptHost
+    world.tell(pod())
+    turns = Turns()
+    try:
+        outcome = await world.attaching.add(world.attachment())
+        taken = turns.count
+    finally:
+        turns.stop()
+    assert any(isinstance(resource, Port) for resource in outcome.observed)
+    assert taken <= 3, taken
+
+
+class Recorder(Links):
+    """Links that are only recorded, beside the rows."""
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+
+    def observe(self, _: Any, __: Network, /) -> Network:
+        return ABSENT
+
+    async def apply(self, identity: Any, _: Sequence[Step], /) -> None:
+        self._events.append(f"link {identity.container_id}")
+
+
+class Node:
+    """The real host and driver of rows, before a server that answers after 50 ms.
+
+    ``events`` has what happened in its order: a transaction with the names of its ports, and links.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        ovs = Ovs("/nonexistent", "br-int")
+        ovs._database.connected.set()
+        ovs._database.begin = self._begin  # type: ignore[method-assign]
+        root = {"external_ids": {}, "cur_cfg": 1, "next_cfg": 1}
+        tables = ("Port", "Interface", "QoS", "Queue")
+        rows: dict[str, Any] = {"Open_vSwitch": {"r": root}, "Bridge": {"b": BRIDGE}}
+        ovs._index.reload(rows | {table: {} for table in tables})
+        links, state = Recorder(self.events), cast("NodeState", None)
+        self.host = PortHost(links, ovs, state)
+
+    def _begin(self, ops: Sequence[Op], ended: Ended) -> None:
+        names = sorted(op["row"]["name"] for op in ops if op.get("table") == "Interface")
+        self.events.append(f"rows {' '.join(name.removesuffix('_h') for name in names)}")
+        asyncio.get_running_loop().call_later(0.05, lambda: ended([{} for _ in ops]))
+
+    async def attach(self, name: str) -> None:
+        """Look as a pass does, then make the row and the link of a sandbox."""
+        attachment = Attachment(name, "eth0", f"/run/netns/{name}", "ns", name, "u", "ovn", "b", 1)
+        link = attachment.host_link
+        port = Port("br-int", link, frozenset({("iface-id", name)}))
+        veth = Veth(link, "eth0", "0a:00:00:00:00:05", 1400, alias="x")
+        await self.host.observe(attachment, ABSENT)
+        await self.host.apply(
+            attachment, (Step(Verb.ENSURE, port, None), Step(Verb.ENSURE, veth, None))
+        )
+
+
+async def test_the_row_of_each_link_is_sent_before_it() -> None:
+    """ovs-vswitchd that sees a link first reconfigures once more for its row."""
+    node = Node()
+    names = [f"c{number}" for number in range(5)]
+    await asyncio.gather(*map(node.attach, names))
+    for name in names:
+        sent = next(at for at, event in enumerate(node.events) if name in event.split()[1:])
+        assert node.events[sent].startswith("rows"), node.events
+        assert node.events.index(f"link {name}") > sent
+
+
+async def test_a_burst_is_two_transactions() -> None:
+    """The first pod does not know of the others. The next to make its link sends all their rows."""
+    node = Node()
+    await asyncio.gather(*(node.attach(f"c{number}") for number in range(50)))
+    sent = [event.split()[1:] for event in node.events if event.startswith("rows")]
+    assert [len(names) for names in sent] == [1, 49], node.events
+
+
+async def test_a_link_waits_until_a_transaction_in_flight_is_answered() -> None:
+    """A row that cannot be sent yet is sent with the next transaction, and its link after it."""
+    node = Node()
+    first = asyncio.create_task(node.attach("c1"))
+    await asyncio.sleep(0.01)
+    await asyncio.gather(node.attach("c2"), node.attach("c3"), first)
+    assert node.events[:3] == ["rows c1", "link c1", "rows c2 c3"]
+    assert sorted(node.events[3:]) == ["link c2", "link c3"]
+
+
+async def test_when_every_key_has_a_pass_fifty_run_at_once() -> None:
+    """What all of them at once need stays in the memory of the process."""
+    world = World()
+    running, most = 0, 0
+
+    async def observe(attachment: Attachment, desired: Network) -> Network:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return world.host.networks.get(attachment.key, ABSENT)
+
+    world.host.observe = observe  # type: ignore[method-assign]
+    base = world.attachment()
+    every = [replace(base, container_id=f"c{number}", pod=f"p{number}") for number in range(120)]
+    for each in every:
+        world.scope.remember(Record(replace(each, iface_id="", host_link=""), COMPLETE))
+    await world.loop.settle()
+    assert len(world.outcomes) == len(every)
+    assert 10 < most <= AT_ONCE
