@@ -6,43 +6,32 @@ A module that is slow to import is imported by the command that needs it.
 import platform
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ovnlet.cli.lazy import Lazy
 from ovnlet.cli.options import Command, read, with_settings
 from ovnlet.core.settings import ControllerSettings, Settings
 
 
-class _Lazy(click.Group):
-    """A group that imports some commands only when they are used: their libraries are slow."""
-
+class _Commands(Lazy):
     modules: Mapping[str, str] = {
-        "pods": "attachments",
-        "show": "attachments",
-        "plan": "attachments",
-        "apply": "attachments",
-        "events": "events",
-        "completion": "completion",
+        "pods": "ovnlet.cli.attachments",
+        "show": "ovnlet.cli.attachments",
+        "plan": "ovnlet.cli.attachments",
+        "apply": "ovnlet.cli.attachments",
+        "status": "ovnlet.cli.status",
+        "events": "ovnlet.cli.events",
+        "completion": "ovnlet.cli.completion",
+        "cluster": "ovnlet.cluster.commands",
     }
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, without importing any."""
-        return sorted([*super().list_commands(ctx), *self.modules])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, imported if necessary; None if there is none of that name."""
-        if cmd_name not in self.modules:
-            return super().get_command(ctx, cmd_name)
-        module = import_module(f"ovnlet.cli.{self.modules[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
 
 
 @click.group(
-    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.version_option(package_name="ovnlet")
 def main() -> None:

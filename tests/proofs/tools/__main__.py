@@ -1,0 +1,59 @@
+"""`python -m proofs.tools`: installation to bundle on two nodes, written to build/tools.json."""
+
+import os
+import threading
+
+from proofs.tools import verbs
+from proofs.tools.operator import Ended, Operator
+from proofs.tools.report import Report
+from testbed import deploy, layout
+from testbed.bed import Bed
+from testbed.workloads import Cluster, subnet, web_deployment
+
+PARTS = (
+    *(verbs.shown, verbs.typed, verbs.followed, verbs.planned, verbs.examined),
+    *(verbs.collected, verbs.hung, verbs.lean),
+)
+
+
+def main() -> None:
+    """Run everything on a bed of its own, after removing one that a killed run left."""
+    name = os.environ.get("OVNLET_TOOLS_BED", "tools")
+    if Bed.is_alive(name):
+        Bed.attach(name).down()
+    with Bed.up(name, nodes=2, parts=layout.STANDALONE) as bed:
+        run(bed)
+
+
+def run(bed: Bed) -> None:
+    """Run all rows. Raise at the first that fails."""
+    report, ask = Report(len(bed.nodes)), Operator.of(bed)
+    installed(ask, report)
+    cluster = Cluster(bed)
+    cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
+    cluster.apply(web_deployment("many", verbs.PODS - 4), web_deployment("few", 4))
+    pods = cluster.running(verbs.PODS, timeout=120)
+    for part in PARTS:
+        part(ask, report, pods)
+    verbs.rights_used(ask, report)
+
+
+def installed(ask: Operator, report: Report) -> None:
+    """Install while `status --wait` waits: it must not end before all nodes are Ready."""
+    with report.row("status --wait, from nothing to ready") as row:
+        early = ask("status")
+        assert (early.code, early.stdout) == (1, b""), early
+        ended: list[Ended] = []
+        words = ("status", "--wait", "--wait-duration", "5m")
+        waiter = threading.Thread(target=lambda: ended.append(ask(*words, timeout=320)))
+        waiter.start()
+        deploy.apply(ask.bed)
+        waiter.join(timeout=60)
+        assert ended, "it still waits"
+        row.took(ended[0])
+        assert ended[0].code == 0, ended
+        row.record(early.stderr.strip(), *ended[0].text.splitlines())
+
+
+if __name__ == "__main__":
+    main()
