@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,7 @@ _TIMEOUT, _LOOK = 10.0, 1.0
 _STDOUT, _STDERR, _END = 1, 2, 3
 
 
+@cache
 def _library() -> Any:
     """Return the official client. Raise ClickException without the extra that has it.
 
@@ -32,11 +34,24 @@ def _library() -> Any:
     try:
         import kubernetes.config  # noqa: PLC0415
         import kubernetes.stream  # noqa: PLC0415
+        import websocket  # noqa: PLC0415
     except ImportError as error:
         raise click.ClickException(
             "the Kubernetes client is not installed: pip install 'ovnlet[cli]'"
         ) from error
+    # The client opens a WebSocket without a time limit, and a kubelet that hangs never answers.
+    kubernetes.stream.ws_client.WebSocket = _timed(websocket.WebSocket)
     return kubernetes
+
+
+def _timed(kind: Any) -> Any:
+    """Return a kind of WebSocket that gives up opening and reading after a time."""
+
+    class Timed(kind):  # type: ignore[misc]
+        def connect(self, url: str, **options: Any) -> None:
+            super().connect(url, **{"timeout": _TIMEOUT, **options})
+
+    return Timed
 
 
 class Missing(NotReady):
@@ -201,12 +216,8 @@ class Access:
                 socket.close()
 
     def _started(self, agent: Agent, words: Sequence[str]) -> Any:
-        import websocket  # noqa: PLC0415 - of the extra
-
         if not agent.pod:
             raise NotReady(agent.why)
-        # The client gives a WebSocket no time limit, and a kubelet that hangs never answers.
-        websocket.setdefaulttimeout(_TIMEOUT)
         api = _library().client.CoreV1Api(self._client())
         return _library().stream.stream(
             api.connect_get_namespaced_pod_exec,

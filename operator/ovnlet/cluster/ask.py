@@ -17,7 +17,12 @@ _ANSWERED = (0, DIFFERENT, FAULTY)
 
 def ovnlet(access: Access, agent: Agent, *words: str, timeout: float = _TIMEOUT) -> Any:
     """Return the JSON that a command of `ovnlet` prints on a node. Raise NotReady if it fails."""
-    ran = access.run(agent, ["ovnlet", *words, "-o", "json"], timeout=timeout)
+    return printed(access, agent, *words, "-o", "json", timeout=timeout)
+
+
+def printed(access: Access, agent: Agent, *words: str, timeout: float = _TIMEOUT) -> Any:
+    """Do the same for a command that prints nothing but JSON."""
+    ran = access.run(agent, ["ovnlet", *words], timeout=timeout)
     if ran.code not in _ANSWERED or not ran.stdout:
         raise NotReady(ran.error)
     try:

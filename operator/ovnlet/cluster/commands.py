@@ -27,6 +27,7 @@ class _Group(Lazy):
         "events": "ovnlet.cluster.events",
         "doctor": "ovnlet.cluster.doctor",
         "bundle": "ovnlet.cluster.bundle",
+        "trace": "ovnlet.cluster.trace",
         "version": "ovnlet.cluster.version",
     }
 

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from proofs.tools import verbs
+from proofs.tools import faults, verbs
 from proofs.tools.operator import Ended, Operator
 from proofs.tools.report import Report
 from testbed import deploy, layout
@@ -12,7 +12,7 @@ from testbed.workloads import Cluster, subnet, web_deployment
 
 PARTS = (
     *(verbs.shown, verbs.typed, verbs.followed, verbs.planned, verbs.examined),
-    *(verbs.collected, verbs.hung, verbs.lean),
+    *(verbs.collected, verbs.lean, verbs.compared, faults.traced, verbs.hung),
 )
 
 

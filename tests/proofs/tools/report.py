@@ -1,4 +1,4 @@
-"""The rows of build/tools.json: what was tried, how long it took, and what it showed."""
+"""Rows of build/tools.json and build/chart.json: what was tried, its time, what it showed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +32,8 @@ class Row:
 class Report:
     """The rows so far, written after each one."""
 
-    def __init__(self, nodes: int) -> None:
-        self._nodes, self._rows = nodes, list[Row]()
+    def __init__(self, nodes: int, name: str = "tools") -> None:
+        self._nodes, self._name, self._rows = nodes, name, list[Row]()
 
     @contextmanager
     def row(self, what: str, nodes: int = 0) -> Iterator[Row]:
@@ -47,6 +47,6 @@ class Report:
             row.record(f"{type(error).__name__}: {error}"[:2000])
             raise
         finally:
-            write_rows("tools", self._rows)
+            write_rows(self._name, self._rows)
             result, evidence = "ok " if row.ok else "BAD", "; ".join(row.evidence)[:400]
             progress.say(f"  {result} {row.seconds:6.2f} s  {what}: {evidence}")

@@ -242,6 +242,18 @@ def hung(ask: Operator, report: Report, pods: list[Running]) -> None:
         kubelet.send(signal.SIGCONT)
 
 
+def compared(ask: Operator, report: Report, pods: list[Running]) -> None:
+    """Two foreign libraries see what the agent sees of all pods of a node."""
+    words = ("exec", deploy.DAEMONSET, "--", "ovnlet", "doctor", "--second-opinion", "-o", "json")
+    with report.row("doctor --second-opinion") as row:
+        began = time.monotonic()
+        findings = json.loads(ask.bed.kubectl("-n", deploy.NAMESPACE, *words))
+        row.seconds = round(time.monotonic() - began, 2)
+        assert [one["level"] for one in findings] == ["ok"], findings
+        assert f"see {len(pods) // 2} pods" in findings[0]["what"], findings
+        row.record(findings[0]["what"])
+
+
 def lean(ask: Operator, report: Report, _: list[Running]) -> None:
     """Assert that the agent's image has neither the client nor the plugin of kubectl."""
     script = "ls /usr/local/bin; python3 -c 'import kubernetes'"
