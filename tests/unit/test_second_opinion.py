@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ovnlet import client
 from ovnlet.core.settings import Settings
 from ovnlet.doctor import second_opinion
 
@@ -42,7 +43,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, frozenset[object]]]:
         return looks.pop(0) if len(looks) > 1 else looks[0]
 
     rows = [{"name": "x_h", "external_ids": {"iface-id": "a.default", "other": "1"}}]
-    monkeypatch.setattr(second_opinion.client, "ask", ask)
+    monkeypatch.setattr(client, "ask", ask)
     monkeypatch.setattr(second_opinion, "_of_kernel", kernel)
     monkeypatch.setattr(second_opinion, "_interfaces", lambda _: rows)
     monkeypatch.setattr(second_opinion, "_BETWEEN", 0)
@@ -50,7 +51,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, frozenset[object]]]:
 
 
 async def compared() -> list[tuple[str, str]]:
-    found = await second_opinion.examine(Settings(node_name="n0"))
+    found = await second_opinion.examine(Settings.model_validate({"node_name": "n0"}))
     return [(one.level, one.what) for one in found]
 
 

@@ -1,9 +1,15 @@
-"""`python -m proofs.tools`: installation to bundle on two nodes, written to build/tools.json."""
+"""`python -m proofs.tools`: installation to bundle on two nodes, written to build/tools.json.
+
+Names of parts, such as `traced`, choose some. `--chart`: the Helm chart, build/chart.json.
+`--many`: each verb on 200 nodes of one fake kubelet, build/tools-200.json.
+"""
 
 import os
+import sys
 import threading
+from collections.abc import Collection
 
-from proofs.tools import faults, verbs
+from proofs.tools import chart, faults, many, verbs
 from proofs.tools.operator import Ended, Operator
 from proofs.tools.report import Report
 from testbed import deploy, layout
@@ -21,12 +27,17 @@ def main() -> None:
     name = os.environ.get("OVNLET_TOOLS_BED", "tools")
     if Bed.is_alive(name):
         Bed.attach(name).down()
-    with Bed.up(name, nodes=2, parts=layout.STANDALONE) as bed:
-        run(bed)
+    chosen = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if "--many" in sys.argv:
+        with Bed.up(name, parts={layout.ETCD, layout.APISERVER}) as bed:
+            return many.run(bed)
+    alone = "--chart" in sys.argv
+    with Bed.up(name, nodes=1 if alone else 2, parts=layout.STANDALONE) as bed:
+        return chart.run(bed) if alone else run(bed, chosen)
 
 
-def run(bed: Bed) -> None:
-    """Run all rows. Raise at the first that fails."""
+def run(bed: Bed, chosen: Collection[str] = ()) -> None:
+    """Run all rows, or those of some parts. Raise at the first that fails."""
     report, ask = Report(len(bed.nodes)), Operator.of(bed)
     installed(ask, report)
     cluster = Cluster(bed)
@@ -34,8 +45,10 @@ def run(bed: Bed) -> None:
     cluster.apply(web_deployment("many", verbs.PODS - 4), web_deployment("few", 4))
     pods = cluster.running(verbs.PODS, timeout=120)
     for part in PARTS:
-        part(ask, report, pods)
-    verbs.rights_used(ask, report)
+        if not chosen or part.__name__ in chosen:
+            part(ask, report, pods)
+    if not chosen:
+        verbs.rights_used(ask, report)
 
 
 def installed(ask: Operator, report: Report) -> None:

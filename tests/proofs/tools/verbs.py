@@ -67,7 +67,9 @@ def typed(ask: Operator, report: Report, pods: list[Running]) -> None:
             for call in calls:
                 if " -f " in call:  # it follows until it is interrupted
                     continue
-                done = ask.shell(call.replace("default/web-0", f"default/{pods[0].name}"))
+                for name, each in zip(("web-0", "web-1"), pods, strict=False):
+                    call = call.replace(f"default/{name}", f"default/{each.name}")  # noqa: PLW2901
+                done = ask.shell(call)
                 assert done.code == 0, (call, done)
                 row.seconds = round(row.seconds + done.seconds, 2)
                 row.record(call)
