@@ -6,6 +6,7 @@ It refuses and deletes what the real one does, and answers requests for addresse
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from random import Random
 
@@ -46,6 +47,7 @@ class StrictNorthbound:
         self._ports: dict[str, SwitchPort] = {}
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
         self._unanswered: set[str] = set()
+        self._unstable: set[str] = set()  # ports that ask for an address that is excluded
         self._macs = 0
         for row in self.rows.values():
             self._put(row)
@@ -87,6 +89,7 @@ class StrictNorthbound:
 
     def _forget(self, name: str) -> None:
         self._unanswered.discard(name)
+        self._unstable.discard(name)
         if (old := self._ports.pop(name, None)) is not None:
             for each in old.addresses.split():
                 self._holders[each].discard(name)
@@ -117,9 +120,10 @@ class StrictNorthbound:
     def northd(self) -> list[str]:
         """Answer each `dynamic` port, as ovn-northd does, and return their names.
 
-        It gives the requested IPv4 address if that is free, else the next free one, else none.
+        It gives the requested IPv4 address if that is free, else the next free one, else none. One
+        that `exclude_ips` has is taken back by each second run, as version 25.03 does.
         """
-        answered = sorted(self._unanswered)
+        answered = sorted(self._unanswered | self._unstable)
         for name in answered:
             self._answer(name, self._choose(self._ports[name]))
         self._unanswered.clear()
@@ -144,6 +148,8 @@ class StrictNorthbound:
         if "subnet" in config:
             free = self._free(config)
             four = next((w for w in requested if self._is_free(config, w)), None) or next(free, "")
+            if set(requested) & _excluded(config["exclude_ips"]):
+                self._unstable.add(port.name)
             if self.careless is not None and self.careless.random() < 0.05:
                 others = [a for a in self.answers.values() if a.count(".") == 3]
                 same = [a.split()[1] for a in others if self._inside(config, a.split()[1])]
@@ -158,16 +164,11 @@ class StrictNorthbound:
         """Yield the IPv4 addresses that OVN may give away, in its order."""
         network = ip_network(config["subnet"])
         assert isinstance(network, IPv4Network)
-        excluded = {
-            number
-            for word in config["exclude_ips"].split()
-            for first, _, last in [word.partition("..")]
-            for number in range(int(IPv4Address(first)), int(IPv4Address(last or first)) + 1)
-        }
+        excluded = _excluded(config["exclude_ips"])
         low, high = int(network.network_address) + 1, int(network.broadcast_address)
         for number in range(low, high):
             text = str(IPv4Address(number))
-            if number not in excluded and not self._holders.get(text):
+            if text not in excluded and not self._holders.get(text):
                 yield text
 
     def _is_free(self, config: dict[str, str], word: str) -> bool:
@@ -177,6 +178,21 @@ class StrictNorthbound:
     @staticmethod
     def _inside(config: dict[str, str], word: str) -> bool:
         return ":" not in word and IPv4Address(word) in ip_network(config["subnet"])
+
+
+@lru_cache(maxsize=64)
+def _excluded(text: str) -> frozenset[str]:
+    """Return the addresses of an `exclude_ips`."""
+    spans = [(first, last or first) for first, _, last in map(_partition, text.split())]
+    return frozenset(
+        str(IPv4Address(number))
+        for first, last in spans
+        for number in range(int(IPv4Address(first)), int(IPv4Address(last)) + 1)
+    )
+
+
+def _partition(word: str) -> tuple[str, str, str]:
+    return word.partition("..")
 
 
 def _is_grouped(row: Row) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from kit.strict_northbound import StrictNorthbound
 from ovnlet.core import topology
 from ovnlet.core.annotations import MIRROR_UID
-from ovnlet.core.ipam import decide, subnets
+from ovnlet.core.ipam import decide, published, subnets
 from ovnlet.core.ipam.claims import Claim, NodeClaim, StatefulSet, Workload, bound
 from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.plan import diff
@@ -64,7 +64,7 @@ def annotated(world: World, claim: Workload) -> Workload:
     """Return the pod with the annotations that the controller writes."""
     binding = world.settle(claim).binding
     assert binding is not None
-    facts = decide.annotations(claim, binding, world.subnet, "r")
+    facts = published.annotations(claim, binding, world.subnet, "r")
     return replace(claim, annotations={**claim.annotations, **facts})
 
 
@@ -111,7 +111,7 @@ def test_a_node_is_annotated_with_its_port() -> None:
     world, claim = World(), NodeClaim("n0", "u")
     binding = world.settle(claim).binding
     assert binding is not None
-    facts = decide.annotations(claim, binding, DUAL, "r")
+    facts = published.annotations(claim, binding, DUAL, "r")
     seen = world.database.port("node-n0")
     assert seen is not None
     assert facts["ovn.kubernetes.io/port_name"] == "node-n0"
@@ -142,13 +142,25 @@ def test_a_request_for_a_used_address_names_its_port() -> None:
 
 
 def test_another_answer_than_requested_is_never_accepted() -> None:
-    world, claim = World(), pod(ip_address="10.16.0.77")
+    world, claim = World(), pod(ip_address="fd00:16::77")
     world.once(claim)
-    world.database.answers["a.default"] = "0a:00:00:00:00:01 10.16.0.78 fd00:16::1"
+    world.database.answers["a.default"] = "0a:00:00:00:00:01 10.16.0.78 fd00:16::78"
     decision = world.decide(claim)
     assert (decision.binding, decision.port) == (None, None)
     assert decision.event is not None
-    assert "10.16.0.78" in decision.event[1]
+    assert "fd00:16::78" in decision.event[1]
+
+
+def test_an_ipv4_address_is_enough_to_derive_the_rest() -> None:
+    """The MAC has the address, and the IPv6 address has the MAC, as OVN derives it (EUI-64)."""
+    binding = World().once(pod(ip_address="10.16.0.77")).binding
+    assert str(binding) == "0a:58:0a:10:00:4d 10.16.0.77 fd00:16::858:aff:fe10:4d"
+
+
+def test_another_mac_is_derived_where_the_first_is_taken() -> None:
+    world = World()
+    assert world.settle(pod("b", mac_address="0a:58:0a:10:00:4d")).binding
+    assert str(world.once(pod(ip_address="10.16.0.77")).binding).startswith("0e:58:0a:10:00:4d ")
 
 
 def test_a_request_for_a_mac_and_every_address_needs_no_answer() -> None:
@@ -195,8 +207,10 @@ def test_a_tenants_edit_changes_nothing() -> None:
     decision = world.settle(edited)
     assert world.database.all == before
     assert decision.binding is not None
-    facts = decide.annotations(edited, decision.binding, DUAL, "r")
-    assert decide.missing(edited, facts) == {"ovn.kubernetes.io/ip_address": decision.binding.ips}
+    facts = published.annotations(edited, decision.binding, DUAL, "r")
+    assert published.missing(edited, facts) == {
+        "ovn.kubernetes.io/ip_address": decision.binding.ips
+    }
 
 
 def test_a_new_pod_of_the_same_name_inherits_the_port() -> None:

@@ -9,11 +9,11 @@ import structlog
 
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.missing import Missing
-from ovnlet.controller.waiting import Wait, Waiting
+from ovnlet.controller.waiting import Waiting, wait_of
 from ovnlet.core import ids
 from ovnlet.core.allocation import Address
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.ipam import claims, decide
+from ovnlet.core.ipam import claims, decide, published
 from ovnlet.core.ipam.claims import IP, MAC, Claim, NodeClaim, Owner, Workload
 from ovnlet.core.ipam.decide import Decision, Seen
 from ovnlet.core.ipam.pools import IpPool
@@ -72,6 +72,7 @@ class Ports:
         Reserve what unanswered ports ask OVN for: an earlier leader has granted those wishes.
         """
         self._patched.clear()
+        self._waiting.retry()
         self.missing.check_all()
         for port in self._context.northbound.every_port():
             if port.name not in self._reserved:
@@ -134,7 +135,7 @@ class Ports:
         for _ in range(MAX_ROUNDS):
             seen = self._seen(claim)
             decision = decide.decide(claim, seen, subnet, self._holder, self._pool)
-            if decision.fresh and not self.missing.may_allocate(key):
+            if decision.fresh and not self._may_ask(key, subnet, decision, seen):
                 return
             # Nothing else runs between the decision and this.
             released = self._reserved.hold(claim.port, decision.reserved)
@@ -142,26 +143,34 @@ class Ports:
             if plan:
                 pinning = decision.binding is not None and seen is not None and seen.answer
                 await northbound.apply(plan, seen.answer if pinning and seen else None)
-            self._wake(subnet.name, released | _given(seen) - decision.reserved)
-            if not plan:
+            freed = (released | _given(seen)) - decision.reserved - decision.lacks
+            self._wake(subnet.name, freed)
+            if decision.waits or not plan:
                 break
         self.missing.found(claim.owner)
+        if decision.waits:
+            self._waiting.put(key, wait_of(claim, subnet, decision, seen))
         await self._conclude(key, claim, subnet, decision)
+
+    def _may_ask(self, key: Key, subnet: Subnet, decision: Decision, seen: Seen | None) -> bool:
+        """Return whether OVN may be asked for an address, or has been already."""
+        if not self.missing.may_allocate(key):
+            return False
+        asked = decision.port.addresses if decision.port is not None else ""
+        return seen is not None or not self._waiting.in_vain(key, (subnet, asked))
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""
-        if decision.waits:
-            self._waiting.put(key, _wait(claim, subnet, decision))
-        elif decision.binding is not None:
+        if decision.binding is not None:
             self._waiting.drop(key)
         if decision.event is not None:
             self._warn(claim, *decision.event)
         if decision.binding is None:
             return
-        facts = decide.annotations(
+        facts = published.annotations(
             claim, decision.binding, subnet, self._context.settings.cluster_router
         )
-        changes = decide.missing(claim, facts)
+        changes = published.missing(claim, facts)
         if not changes:
             self._patched.pop(key, None)
         elif self._patched.get(key) != claim:  # otherwise the watch has yet to report the patch
@@ -274,14 +283,6 @@ class Ports:
         log.warning(message, reason=reason, port=claim.port)
         self._counters.warned(reason)
         self._context.record(claim, "Warning", reason, message)
-
-
-def _wait(claim: Claim, subnet: Subnet, decision: Decision) -> Wait:
-    """Return what a pass waits for, by its decision."""
-    reason = decision.event[0] if decision.event is not None else ""
-    taken = reason == "AddressTaken"
-    pool = claims.named_pool(claim) if taken and not decision.lacks else ""
-    return Wait(subnet.name, decision.lacks, pool, full=reason == "SubnetFull")
 
 
 def _given(seen: Seen | None) -> frozenset[str]:

@@ -1,20 +1,20 @@
 """The controller's central pure function: from claim, observed port and subnet to the desired port.
 
-OVN chooses addresses and the controller pins them. A port is `dynamic` first. Once OVN's answer has
-every family of the subnet, the port is rewritten to exactly that answer. Only the addresses of a
-pinned port are published.
+A port whose claim asks for an address of the subnet's first family is pinned at once: the rest
+follows from that address. For others OVN chooses, and the controller pins: a port is `dynamic`
+first, and once OVN's answer has every family of the subnet, it is rewritten to exactly that answer.
+Only the addresses of a pinned port are published.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from ovnlet.core.allocation import Address
-from ovnlet.core.annotations import key
 from ovnlet.core.errors import Invalid
+from ovnlet.core.ipam import derived
 from ovnlet.core.ipam.claims import (
     POOL,
-    PROVIDER,
     AddressRequest,
     Binding,
     Claim,
@@ -125,28 +125,6 @@ def settled(claim: Claim, seen: Seen) -> Binding | None:
     return bound(seen.port.addresses) if seen.port.label(UID) == claim.object_uid else None
 
 
-def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> dict[str, str]:
-    """Return all annotations that publish a pinned port. They are written in one patch."""
-    facts = {
-        "ip_address": binding.ips,
-        "mac_address": binding.mac,
-        "cidr": subnet.cidr,
-        "gateway": subnet.gateway,
-        "logical_switch": subnet.name,
-        "allocated": "true",
-    }
-    if isinstance(claim, Workload):
-        facts |= {"logical_router": router, "pod_nic_type": "veth-pair", "routed": "true"}
-    else:
-        facts |= {"port_name": claim.port}
-    return {key(PROVIDER, name): value for name, value in facts.items()}
-
-
-def missing(claim: Claim, facts: Mapping[str, str]) -> dict[str, str]:
-    """Return the facts that the claim's annotations do not state."""
-    return {name: value for name, value in facts.items() if claim.annotations.get(name) != value}
-
-
 def retired(seen: Seen, now: int, cool_down: float) -> tuple[SwitchPort | None, float]:
     """Return the port of an ended pod, and the seconds until it has to be checked again.
 
@@ -225,10 +203,13 @@ def _requested(text: str) -> tuple[Address, ...]:
 def _ask(
     claim: Claim, seen: Seen | None, subnet: Subnet, request: AddressRequest, conflict: _Conflict
 ) -> Decision:
-    """Let OVN choose what is not requested, and accept its answer if it fits the request."""
-    if request.mac and {address.version for address in request.addresses} == subnet.families:
-        binding = Binding(request.mac, request.addresses)
-        return Decision(_pinned(claim, subnet, binding), binding)
+    """Complete a request that has an address of the subnet's first family; let OVN answer others.
+
+    OVN cannot be asked for an IPv4 address that `exclude_ips` has, as it has those of IPPools:
+    ovn-northd (25.03) grants it in one run, and another address in the next.
+    """
+    if request.addresses and request.addresses[0].version == subnet.networks[0].version:
+        return _complete(claim, subnet, request, conflict)
     dynamic = " ".join(("dynamic", *map(str, request.addresses)))
     port = _port(claim, subnet, dynamic)
     asked = seen is not None and (seen.port.switch, seen.port.addresses) == (subnet.name, dynamic)
@@ -236,6 +217,18 @@ def _ask(
     if answer is None:
         return Decision(port, fresh=True, request=request)
     return _accept(request, answer, claim, subnet, conflict)
+
+
+def _complete(
+    claim: Claim, subnet: Subnet, request: AddressRequest, conflict: _Conflict
+) -> Decision:
+    """Pin a request, with the MAC and the IPv6 address that it leaves open derived from it."""
+    taken = ""
+    for binding in derived.bindings(request, subnet):
+        taken = conflict.of(binding.addresses, binding.mac) or ""
+        if not taken:
+            return Decision(_pinned(claim, subnet, binding), binding)
+    return Decision(None, waits=True, event=("AddressTaken", taken), lacks=request.words)
 
 
 def _accept(

@@ -1,0 +1,29 @@
+"""The annotations that publish the addresses of a pinned port."""
+
+from collections.abc import Mapping
+
+from ovnlet.core.annotations import key
+from ovnlet.core.ipam.claims import PROVIDER, Binding, Claim, Workload
+from ovnlet.core.ipam.subnets import Subnet
+
+
+def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> dict[str, str]:
+    """Return all annotations that publish a pinned port. They are written in one patch."""
+    facts = {
+        "ip_address": binding.ips,
+        "mac_address": binding.mac,
+        "cidr": subnet.cidr,
+        "gateway": subnet.gateway,
+        "logical_switch": subnet.name,
+        "allocated": "true",
+    }
+    if isinstance(claim, Workload):
+        facts |= {"logical_router": router, "pod_nic_type": "veth-pair", "routed": "true"}
+    else:
+        facts |= {"port_name": claim.port}
+    return {key(PROVIDER, name): value for name, value in facts.items()}
+
+
+def missing(claim: Claim, facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the facts that the claim's annotations do not state."""
+    return {name: value for name, value in facts.items() if claim.annotations.get(name) != value}
