@@ -202,18 +202,22 @@ class Access:
     def lines(self, agent: Agent, words: Sequence[str]) -> Iterator[str]:
         """Yield the lines of a program in an agent's container as it writes them.
 
-        Raise NotReady if it cannot be started or the connection breaks.
+        Raise NotReady if it cannot be started, ends with an error, or the connection breaks.
         """
-        rest = b""
+        ran, rest = Ran(), b""
         with _as_not_ready():
             socket = self._started(agent, words)
             try:
                 while socket.is_open():
                     socket.update(timeout=_LOOK)
                     *whole, rest = (rest + _read(socket, _STDOUT)).split(b"\n")
+                    ran.stderr += _read(socket, _STDERR)
                     yield from (line.decode(errors="replace") for line in whole)
+                ran.code = _code(socket)
             finally:
                 socket.close()
+        if ran.code:
+            raise NotReady(ran.error)
 
     def _started(self, agent: Agent, words: Sequence[str]) -> Any:
         if not agent.pod:

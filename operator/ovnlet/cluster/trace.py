@@ -1,13 +1,15 @@
 """`kubectl ovnlet trace`: where a packet goes, in words, and who drops it."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import click
 
 from ovnlet.cli.options import Command
 from ovnlet.cli.output import FAULTY
-from ovnlet.cluster.access import Access
+from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.ask import printed
 from ovnlet.cluster.endpoints import Target, of_pod, target
 from ovnlet.cluster.logical import Logical, traced
@@ -16,6 +18,8 @@ from ovnlet.cluster.options import with_cluster
 from ovnlet.cluster.output import output_option, shown
 from ovnlet.cluster.stages import Stage, received, sent
 from ovnlet.core.errors import NotReady
+
+_Hop = dict[str, Any]
 
 _TIMEOUT = 60.0
 _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
@@ -68,33 +72,47 @@ def _stages(
     access: Access, sender: Target, receiver: Target, protocol: str, command: str | None
 ) -> list[Stage]:
     """Return all stages in the order of the packet's way."""
-    stages = list(receiver.stages)
     if not receiver.address:
-        return stages
-    to = ("--to", receiver.address, "--protocol", protocol, "--port", str(receiver.port))
-    here = _hop(access, sender, *to)
+        return list(receiver.stages)
+    here, there, back = _hops(access, sender, receiver, protocol)
     if isinstance(here, Stage):
-        return [*stages, here]
-    stages += sent(sender, receiver, here)
-    logical = Logical(sender, receiver, protocol, here)
-    at = next((place for place, one in enumerate(stages) if one.where == "OpenFlow"), len(stages))
-    stages[at:at] = traced(command, logical)
-    if receiver.pod:
-        there = _hop(access, receiver, "--port", str(receiver.port))
-        back = _hop(access, receiver, "--to", sender.address, "--protocol", protocol)
-        if isinstance(there, Stage):
-            return [*stages, there]
+        return [*receiver.stages, here]
+    *before, flows = sent(sender, receiver, here)
+    stages = [*receiver.stages, *before]
+    stages += [*traced(command, Logical(sender, receiver, protocol, here)), flows]
+    if isinstance(there, Stage):
+        return [*stages, there]
+    if there is not None:
         stages += received(receiver, there, None if isinstance(back, Stage) else back, protocol)
     return stages
 
 
-def _hop(access: Access, pod: Target, *words: str) -> dict[str, Any] | Stage:
+def _hops(
+    access: Access, sender: Target, receiver: Target, protocol: str
+) -> tuple[_Hop | Stage, _Hop | Stage | None, _Hop | Stage | None]:
+    """Return what the nodes say of the packet, of its receiver, and of the answer, all at once."""
+    running = {agent.node: agent for agent in agents(access)}
+    number = str(receiver.port)
+    send = ("--to", receiver.address, "--protocol", protocol, "--port", number)
+    with ThreadPoolExecutor() as pool:
+        here = pool.submit(_hop, access, running, sender, send)
+        if not receiver.pod:
+            return here.result(), None, None
+        there = pool.submit(_hop, access, running, receiver, ("--port", number))
+        answer = ("--to", sender.address, "--protocol", protocol)
+        back = pool.submit(_hop, access, running, receiver, answer)
+        return here.result(), there.result(), back.result()
+
+
+def _hop(
+    access: Access, running: Mapping[str, Agent], pod: Target, words: Sequence[str]
+) -> _Hop | Stage:
     """Return what the pod's node says, or why it says nothing."""
     where = f"node {pod.node}"
-    try:
-        agent = next(one for one in agents(access) if one.node == pod.node)
-        return dict(printed(access, agent, "hop", pod.name, *words, timeout=_TIMEOUT))
-    except StopIteration:
+    if pod.node not in running:
         return Stage.fault(where, "no agent runs there", "kubectl ovnlet status -o wide")
+    try:
+        agent = running[pod.node]
+        return dict(printed(access, agent, "hop", pod.name, *words, timeout=_TIMEOUT))
     except NotReady as error:
         return Stage.fault(where, str(error), f"kubectl ovnlet doctor {pod.node}")
