@@ -16,7 +16,7 @@ from ovnlet.cluster.access import Agent
 from ovnlet.cluster.commands import cluster, kubectl_complete
 from ovnlet.cluster.doctor import grouped
 from ovnlet.cluster.output import by_template
-from ovnlet.cluster.status import Duration
+from ovnlet.cluster.status import seconds
 from ovnlet.core.errors import NotReady
 
 ITEMS = {"items": [{"node": "n0", "n": 1}, {"node": "n{1}", "n": 2}], "ready": True}
@@ -57,15 +57,15 @@ def test_findings_are_grouped_faults_first_and_the_widest_first() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("5m", 300), ("1h", 3600)])
-def test_a_duration_is_read(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == seconds
+@pytest.mark.parametrize(("text", "number"), [("30s", 30), ("5m", 300), ("1h", 3600)])
+def test_a_duration_is_read(text: str, number: float) -> None:
+    assert seconds(None, None, text) == number
 
 
 @pytest.mark.parametrize("text", ["5", "m", "-1s", "1d"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        Duration().convert(text, None, None)
+        seconds(None, None, text)
 
 
 def test_one_node_that_fails_does_not_keep_the_others_from_answering() -> None:
@@ -156,6 +156,11 @@ def test_words_are_completed_as_kubectl_asks_for_them(
 def test_a_kubeconfig_that_is_not_there_is_named() -> None:
     done = CliRunner().invoke(cluster, ["status", "--kubeconfig", "/none/config"])
     assert (done.exit_code, done.output[:18]) == (1, "Error: no cluster:")
+
+
+def test_what_is_no_format_is_refused_before_a_cluster_is_asked() -> None:
+    done = CliRunner().invoke(cluster, ["status", "-o", "xml"])
+    assert (done.exit_code, "allowed: table, wide, json" in done.output) == (2, True)
 
 
 @pytest.mark.parametrize("verb", sorted(cluster.list_commands(click.Context(cluster))))

@@ -125,6 +125,7 @@ def test_a_microflow_has_what_the_pods_kernel_would_send() -> None:
         (DELIVERED.replace("b.default", "c.default"), "fault", "not the receiver's"),
         (" 8. ls_in_acl_action (x): reg8[17] == 1, priority 1000\n    drop;\n", "fault", "ACL"),
         (' 7. ls_in_l2_unknown (x): outport == "none", priority 50\n', "fault", "ls_in_l2_unknown"),
+        (" 9. ls_in_l2_lkup: no match (implicit drop)\n", "fault", "no match"),
         ("", "fault", "no table"),
     ],
 )

@@ -19,7 +19,7 @@ _TIMEOUT = 60.0
 _CONNTRACK = ("--ct=new", "--ct=new", "--ct=new", "--ct=new")
 _OUTPUT = re.compile(r'output to "([^"]+)"')
 # A line of the detailed trace: table, stage, what matched, priority.
-_TABLE = re.compile(r"^\s*\d+\. (\w+) \([^)]*\): (.*?)(?:, priority|$)")
+_TABLE = re.compile(r"^\s*\d+\. (\w+)(?: \([^)]*\))?: (.*?)(?:, priority|$)")
 
 
 @dataclass(frozen=True, slots=True)

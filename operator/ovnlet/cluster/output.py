@@ -21,26 +21,15 @@ _PART = re.compile(r"\{((?:[^{}\"']|\"(?:[^\"\\]|\\.)*\"|'[^']*')*)\}")
 _RANGE = re.compile(r"\{range ([^}]*)\}(.*?)\{end\}", re.DOTALL)
 
 
-class Format(click.ParamType[str]):
-    """A value of `-o`."""
+def _format(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Return a value of `-o`. Raise BadParameter if it is no format."""
+    if value not in _PLAIN and not value.startswith(_PREFIX):
+        raise click.BadParameter(f"{value!r}; allowed: {', '.join(_PLAIN)} or jsonpath=TEMPLATE")
+    return value
 
-    name = "FORMAT"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the value. Fail if it is no format."""
-        if value not in _PLAIN and not value.startswith(_PREFIX):
-            self.fail(f"{value!r}; allowed: {', '.join(_PLAIN)} or jsonpath=TEMPLATE", param, ctx)
-        return value
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return the formats that begin so."""
-        return [
-            click.shell_completion.CompletionItem(each)
-            for each in (*_PLAIN, _PREFIX)
-            if each.startswith(incomplete)
-        ]
+def _formats(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    return [each for each in (*_PLAIN, _PREFIX) if each.startswith(incomplete)]
 
 
 def output_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,7 +37,8 @@ def output_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "-o",
         "--output",
-        type=Format(),
+        callback=_format,
+        shell_complete=_formats,
         default="table",
         show_default=True,
         metavar="table|wide|json|yaml|jsonpath=TEMPLATE",

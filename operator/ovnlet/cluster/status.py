@@ -26,20 +26,11 @@ _TIMEOUT, _AGAIN = 30.0, 1.0
 _MOST = 15
 
 
-class Duration(click.ParamType[float]):
-    """A time such as 30s, 5m or 1h, in seconds."""
-
-    name = "DURATION"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the seconds. Fail if the text is no duration."""
-        if isinstance(value, float):
-            return value
-        if not (found := _DURATION.fullmatch(str(value))):
-            self.fail(f"{value!r}; allowed: a number with s, m or h, such as 30s", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
+def seconds(_: click.Context | None, __: click.Parameter | None, value: str) -> float:
+    """Return the seconds of a time such as 30s, 5m or 1h. Raise BadParameter if it is none."""
+    if not (found := _DURATION.fullmatch(value)):
+        raise click.BadParameter(f"{value!r}; allowed: a number with s, m or h, such as 30s")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(
@@ -53,7 +44,8 @@ class Duration(click.ParamType[float]):
 @click.option("--wait", is_flag=True, help="Wait until all is ready")
 @click.option(
     "--wait-duration",
-    type=Duration(),
+    callback=seconds,
+    metavar="DURATION",
     default="5m",
     show_default=True,
     help="Give up waiting after this time",
@@ -73,9 +65,9 @@ def status(access: Access, wait: bool, wait_duration: float, selector: str, outp
         sys.exit(FAULTY)
 
 
-def _awaited(access: Access, selector: str, seconds: float) -> dict[str, Any]:
+def _awaited(access: Access, selector: str, patience: float) -> dict[str, Any]:
     """Return the first page that is ready, or the last one before the time is over."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + patience
     with progress("waiting until all is ready"):
         while True:
             last = time.monotonic() > until
