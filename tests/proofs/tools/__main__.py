@@ -18,7 +18,7 @@ from testbed.workloads import Cluster, subnet, web_deployment
 
 PARTS = (
     *(verbs.shown, verbs.typed, verbs.followed, verbs.planned, verbs.examined),
-    *(verbs.collected, verbs.lean, verbs.compared, faults.traced, verbs.hung),
+    *(verbs.collected, verbs.lean, verbs.compared, faults.traced, verbs.hung, verbs.rights_used),
 )
 
 
@@ -47,8 +47,6 @@ def run(bed: Bed, chosen: Collection[str] = ()) -> None:
     for part in PARTS:
         if not chosen or part.__name__ in chosen:
             part(ask, report, pods)
-    if not chosen:
-        verbs.rights_used(ask, report)
 
 
 def installed(ask: Operator, report: Report) -> None:

@@ -25,13 +25,12 @@ def run(bed: Bed) -> None:
     reference = deploy.load(bed)
     bed.kubectl("create", "namespace", deploy.NAMESPACE)
     _keys(bed)
-    before = objects(bed)
     with helm.Config(kubeconfig_path=str(bed.kubeconfig), namespace=deploy.NAMESPACE) as config:
         with report.row("helm install, node Ready") as row:
             config.install(str(CHART), RELEASE, _values(reference, ""), timeout=_TIMEOUT)
             wait_for(lambda: deploy.all_ready(bed), "nodes Ready", timeout=90, every=0.2)
             _rolled_out(bed)
-            row.record(*sorted(objects(bed) - before))
+            row.record(*sorted(objects(bed)))
         cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
         cluster.apply(deployment("some", 3))
         one, two, _ = cluster.running(3)
@@ -51,12 +50,12 @@ def run(bed: Bed) -> None:
             sent, received = ping.stop()
             row.record(f"{sent - received} of {sent} packets lost")
             assert sent == received > 50
-        with report.row("helm uninstall: objects as before, kinds and pods are kept") as row:
+        with report.row("helm uninstall: no object is left, kinds and pods are kept") as row:
             config.uninstall(RELEASE, timeout=_TIMEOUT)
-            wait_for(lambda: objects(bed) == before, "the objects as before", timeout=60)
+            wait_for(lambda: not objects(bed), "no object of the chart", timeout=60)
             assert "subnets.kubeovn.io" in bed.kubectl("get", "crd", "-o", "name")
             assert one.reaches(two.ips[0])
-            row.record(f"{len(before)} objects")
+            row.record("subnets.kubeovn.io is there, two pods meet")
 
 
 def _values(reference: str, resync: str) -> dict[str, Any]:
@@ -81,11 +80,12 @@ def _keys(bed: Bed) -> None:
 
 
 def objects(bed: Bed) -> set[str]:
-    """Return the objects of the cluster of the chart's kinds, without definitions."""
+    """Return the objects of the chart's kinds that have our name."""
     items = json.loads(bed.kubectl("get", KINDS, "-A", "-o", "json"))["items"]
     return {
         "/".join((one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]))
         for one in items
+        if "ovnlet" in one["metadata"]["name"]
     }
 
 

@@ -57,7 +57,7 @@ def planted(way: Way) -> dict[str, tuple[str, str, Callable[[], object], Callabl
     neighbour = ("neigh", "replace", "10.16.0.1", "lladdr", "02:00:00:00:00:99", "dev", "eth0")
     match = f"ip4.dst == {there} && tcp.dst == {PORT}"
     acl = ("ovn-default", "from-lport", "2000", match)
-    port = f"{two.name}.default"
+    inbound = ("ovn-default", "to-lport", "2000", match)
     flow = f"cookie=0x77,priority=65535,ip,nw_src={here},actions=drop"
     controller = n0.service("ovn-controller")
     return {
@@ -81,10 +81,10 @@ def planted(way: Way) -> dict[str, tuple[str, str, Callable[[], object], Callabl
             lambda: bed.nbctl("--wait=hv", "acl-add", *acl, "drop"),
             lambda: bed.nbctl("--wait=hv", "acl-del", *acl),
         ),
-        "the receiver's logical port is disabled": (
-            *(LOGICAL, "dropped"),
-            lambda: bed.nbctl("--wait=hv", "lsp-set-enabled", port, "disabled"),
-            lambda: bed.nbctl("--wait=hv", "lsp-set-enabled", port, "enabled"),
+        "an ACL of the receiver's side drops it": (
+            *(LOGICAL, "ls_out_acl"),
+            lambda: bed.nbctl("--wait=hv", "acl-add", *inbound, "drop"),
+            lambda: bed.nbctl("--wait=hv", "acl-del", *inbound),
         ),
         "a foreign flow drops it": (
             *(OPENFLOW, "drop"),

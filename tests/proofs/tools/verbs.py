@@ -266,7 +266,7 @@ def lean(ask: Operator, report: Report, _: list[Running]) -> None:
         row.record(*lines)
 
 
-def rights_used(ask: Operator, report: Report) -> None:
+def rights_used(ask: Operator, report: Report, _: list[Running]) -> None:
     """Every right of manifests/tools was used, and no other was asked for."""
     with report.row("rights of manifests/tools") as row:
         found = rights.look(ask.bed, "ovnlet-operator")
