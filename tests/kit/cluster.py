@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from kit.memory_northbound import MemoryDatabase, MemoryNorthbound
+from kit.recorded import recorded
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.wiring import Controller
 from ovnlet.core.ipam.claims import NodeClaim
@@ -64,11 +65,12 @@ class Cluster:
         self._store(kind, {**body, "metadata": meta})
 
     def pod(self, name: str, node: str = "n0", namespace: str = "default", **asked: str) -> None:
-        """Create a pod with annotations of OVN's domain."""
+        """Create a pod with annotations of OVN's domain, in all else as an API server has it."""
         annotations = {f"{OVN}/{key}": value for key, value in asked.items()}
-        self.put(
-            "pods", name, namespace, metadata={"annotations": annotations}, spec={"nodeName": node}
-        )
+        body = recorded("pods", "bound")
+        spec, status = body["spec"] | {"nodeName": node}, body["status"]
+        meta = {"annotations": annotations}
+        self.put("pods", name, namespace, metadata=meta, spec=spec, status=status)
 
     def subnet(self, name: str, cidr: str, **spec: Any) -> None:
         """Create or edit a Subnet."""

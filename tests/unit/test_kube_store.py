@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.recorded import recorded
 from ovnlet.core.identity import Pod
 from ovnlet.kube.object_store import Store, Version
 from ovnlet.kube.pods import of_node, read
@@ -13,14 +14,15 @@ from ovnlet.reconcile.state import State
 
 
 def body(name: str = "a", version: int = 1, **more: Any) -> dict[str, Any]:
-    metadata = {
+    found = recorded("pods", "bound")
+    found["metadata"] |= {
         "namespace": "shop",
         "name": name,
         "uid": f"uid-{name}",
         "resourceVersion": str(version),
         **more,
     }
-    return {"metadata": metadata, "spec": {}, "status": {"phase": "Running"}}
+    return found
 
 
 Seen = Version[Pod]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from kit import recorded
 from kit.strict_northbound import StrictNorthbound
 from ovnlet.controller.context import ControllerContext, Key
 from ovnlet.controller.services import Services, SliceIndex, key
@@ -89,25 +90,15 @@ class Cluster:
 
 
 def a_service(**spec: Any) -> ServiceObject:
-    whole = {"clusterIPs": ["10.96.0.7"], "ports": [{"port": 80}], **spec}
-    meta = {"namespace": "shop", "name": "web", "uid": "u1"}
-    found = service({"metadata": meta, "spec": whole})
+    found = service(recorded.service({"port": 80}, **spec))
     assert found is not None
     return found
 
 
 def a_slice(*addresses: str, name: str = "web-1", of: str = "web") -> EndpointSlice:
+    endpoints = map(recorded.endpoint, addresses)
     found = endpoint_slice(
-        {
-            "metadata": {
-                "namespace": "shop",
-                "name": name,
-                "uid": name,
-                "labels": {"kubernetes.io/service-name": of},
-            },
-            "ports": [{"port": 8080}],
-            "endpoints": [{"addresses": [address]} for address in addresses],
-        }
+        recorded.endpoint_slice(*endpoints, ports=[{"port": 8080}], name=name, of=of)
     )
     assert found is not None
     return found

@@ -4,31 +4,15 @@ from typing import Any
 
 import pytest
 
+from kit.recorded import endpoint as at
+from kit.recorded import endpoint_slice as a_slice
+from kit.recorded import service as a_service
 from ovnlet.core import services
 from ovnlet.core.plan import diff
 from ovnlet.core.resources.northbound import ABSENT, LoadBalancer
 from ovnlet.kube.services import endpoint_slice, service
 
 Body = dict[str, Any]
-
-
-def a_service(*ports: Body, **spec: Any) -> Body:
-    whole = {"type": "ClusterIP", "clusterIPs": ["10.96.0.7"], "ports": list(ports), **spec}
-    return {"metadata": {"namespace": "shop", "name": "web", "uid": "u1"}, "spec": whole}
-
-
-def a_slice(*endpoints: Body, ports: list[Body], family: str = "IPv4", name: str = "web-1") -> Body:
-    labels = {"kubernetes.io/service-name": "web"}
-    return {
-        "metadata": {"namespace": "shop", "name": name, "uid": name, "labels": labels},
-        "addressType": family,
-        "ports": ports,
-        "endpoints": list(endpoints),
-    }
-
-
-def at(address: str, **conditions: Any) -> Body:
-    return {"addresses": [address], "conditions": conditions}
 
 
 HTTP: Body = {"name": "http", "protocol": "TCP", "port": 80, "targetPort": "web"}

@@ -137,3 +137,17 @@ async def test_a_step_of_resync_that_fails_keeps_no_other_from_its_turn(step: st
     assert 3 <= rounds <= 6
     assert steps.log[seen:].count("settle") >= rounds - 1
     assert steps.startup.verdict is None
+
+
+async def test_pending_deletions_that_cannot_be_read_keep_no_pass_from_its_turn() -> None:
+    """As without a free descriptor: a soak found the whole part restarted with a traceback."""
+    steps = Steps()
+    steps.failures["read"] = [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    def read() -> Any:
+        steps._fail("read")
+        return SimpleNamespace(deletes=(), skipped=())
+
+    steps.startup._pending = cast("Any", SimpleNamespace(read=read))
+    await steps.run(14)
+    assert steps.log[:10] == START + RESYNC

@@ -91,3 +91,26 @@ async def test_each_caller_gets_the_results_of_its_own_operations(
     )
     assert isinstance(ends[0], Refused)
     assert ends[1] == [{"count": 0}]
+
+
+async def test_a_pause_after_each_transaction_gathers_a_burst(database: Database) -> None:
+    """Callers of a burst share transactions; a single one finds the pause of its own size over."""
+    batcher = TransactionBatcher(cast("Replica", database), per_member=0.5, longest=4)
+    await batcher.commit(lambda: [OP])
+    await asyncio.sleep(0.5)
+    began = asyncio.get_running_loop().time()
+    first = [asyncio.create_task(batcher.commit(lambda: [OP])) for _ in range(3)]
+    await asyncio.gather(*first)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(1)  # it waited for nothing
+    late = []
+    for _ in range(3):
+        late.append(asyncio.create_task(batcher.commit(lambda: [OP])))
+        await asyncio.sleep(0.4)
+    await asyncio.gather(*late)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(1 + 3 * 0.5 + 1)
+    assert [len(ops) for ops in database.sent] == [1, 3, 3]
+    many = [asyncio.create_task(batcher.commit(lambda: [OP])) for _ in range(20)]
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(*many)
+    await batcher.commit(lambda: [OP])
+    assert asyncio.get_running_loop().time() - began == pytest.approx(3 * 0.5 + 1 + 4 + 1)

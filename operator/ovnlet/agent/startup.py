@@ -120,8 +120,15 @@ class Startup:
         await asyncio.gather(self._loop.settle(), *deletions, return_exceptions=True)
 
     def _deletions(self) -> list[Coroutine[None, None, None]]:
-        """Return one coroutine for each DEL that the plugin left as a file."""
-        found = self._pending.read()
+        """Return one coroutine for each DEL that the plugin left as a file.
+
+        A directory that cannot be read, as without a free descriptor, is read by the next resync.
+        """
+        try:
+            found = self._pending.read()
+        except OSError as error:
+            log.warning("pending deletions cannot be read yet", error=str(error))
+            return []
         if found.skipped:
             log.warning("not notes of deletions, skipped", files=found.skipped)
 

@@ -7,7 +7,8 @@ work do not delay the loop that serves the container runtime. Events arrive as c
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -135,8 +136,10 @@ class KopfRunner:
             ours.call_soon_threadsafe(listing.request)
             return answer
 
+        handover = Handover(ours)
+
         def deliver(store: Store[Any], seen: Any, deleted: bool) -> None:
-            ours.call_soon_threadsafe(store.delete if deleted else store.update, seen)
+            handover.call(store.delete if deleted else store.update, seen)
 
         redirect_kopf_logs()
         async with self._access.session(notice_list) as http:
@@ -149,6 +152,34 @@ class KopfRunner:
                 clusterwide=True,
                 stop_flag=stop,
             )
+
+
+class Handover:
+    """Calls from one other thread, which an event loop makes in their order.
+
+    A burst wakes the loop once. To wake it is a system call, after which the other thread waits for
+    the interpreter, up to 5 ms where the loop is busy.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[Callable[[Any], None], Any]] = deque()
+
+    def call(self, function: Callable[[Any], None], value: Any) -> None:
+        """Let the loop call ``function(value)``. Raise RuntimeError if the loop is closed."""
+        self._waiting.append((function, value))
+        if len(self._waiting) == 1:  # with more, the loop is still busy with those before
+            self._loop.call_soon_threadsafe(self._run)
+
+    def _run(self) -> None:
+        """Make all calls. One that raises is logged by the loop, and the others follow."""
+        try:
+            while self._waiting:
+                function, value = self._waiting.popleft()
+                function(value)
+        finally:
+            if self._waiting:
+                self._loop.call_soon(self._run)
 
 
 async def _outcome(operator: Coroutine[None, None, None]) -> BaseException | None:

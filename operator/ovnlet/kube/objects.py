@@ -14,7 +14,7 @@ from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.kube.object_store import Kind
 
-PODS = Kind("", "v1", "pods")
+PODS = Kind("", "v1", "pods", many=True)
 NODES = Kind("", "v1", "nodes")
 SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 IP_POOLS = Kind("kubeovn.io", "v1", "ippools")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from proofs.bench.measures import Measure
+from proofs.controller.shares import Shares, cpu, waited
 from testbed import deploy, layout, progress, startup
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -106,7 +106,8 @@ async def _measure(bed: Bed, size: Size) -> list[Measure]:
 
 
 async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
-    before, spent = _written(bed), _cpu(pid)
+    before, spent, shares = _written(bed), cpu(pid), Shares(bed)
+    held_up = waited(pid)
     names = [f"p{number}" for number in range(size.burst)]
     began = time.monotonic()
     watch = asyncio.create_task(_annotated(admin, len(names)))
@@ -114,12 +115,16 @@ async def _burst(bed: Bed, admin: Admin, size: Size, pid: int) -> list[Measure]:
     made = time.monotonic() - began
     last = await asyncio.wait_for(watch, 120) - began
     what = f"{size.burst} pods at once"
+    ours, others = cpu(pid) - spent, shares.measures(f"{PREFIX} {what}")
+    held_up = waited(pid) - held_up
     rows = _addresses(bed)
     duplicates = len(rows) - len(set(rows))
     return [
         Measure(f"{PREFIX} {what}, all annotated after the first POST", round(last, 2), "s", 5.0),
         Measure(f"{PREFIX} {what}, all created after", round(made, 2), "s", None),
-        Measure(f"{PREFIX} {what}, the controller's CPU", round(_cpu(pid) - spent, 2), "s", None),
+        Measure(f"{PREFIX} {what}, the controller's CPU", round(ours, 2), "s", None),
+        Measure(f"{PREFIX} {what}, the controller without a core", round(held_up, 2), "s", None),
+        *others,
         Measure(f"{PREFIX} {what}, per second", round(size.burst / last), "pods/s", None),
         Measure(f"{PREFIX} {what}, transactions", _written(bed) - before, "", None),
         Measure(f"{PREFIX} {what}, addresses and MACs that two have", duplicates, "", 0.0),
@@ -144,20 +149,23 @@ async def _pool(bed: Bed, admin: Admin) -> list[Measure]:
 async def _restart(bed: Bed, size: Size) -> list[Measure]:
     await asyncio.sleep(3)
     before = _written(bed)
-    began = time.monotonic()
+    what = f"{PREFIX} restart with {size.many} ports"
+    began, shares = time.monotonic(), Shares(bed)
     with _controller(bed) as (process, listen):
         await _until(lambda: _leads(listen), "a leader", 60)
-        seconds, spent = time.monotonic() - began, _cpu(process.pid)
+        seconds, spent, held_up = time.monotonic() - began, cpu(process.pid), waited(process.pid)
+        others = shares.measures(what)
         await asyncio.sleep(15)  # all passes, and the first resync
         written = _written(bed) - before
         text = Path(f"/proc/{process.pid}/status").read_text()
     mib = int(text.partition("VmRSS:")[2].split()[0]) / 1024
-    what = f"restart with {size.many} ports"
     return [
-        Measure(f"{PREFIX} {what}, until it leads", round(seconds, 2), "s", 10.0),
-        Measure(f"{PREFIX} {what}, the controller's CPU until then", round(spent, 2), "s", None),
-        Measure(f"{PREFIX} {what}, transactions", written, "", 0.0),
-        Measure(f"{PREFIX} {what}, RSS", round(mib, 1), "MiB", None),
+        Measure(f"{what}, until it leads", round(seconds, 2), "s", 10.0),
+        Measure(f"{what}, the controller's CPU until then", round(spent, 2), "s", None),
+        Measure(f"{what}, the controller without a core", round(held_up, 2), "s", None),
+        *others,
+        Measure(f"{what}, transactions", written, "", 0.0),
+        Measure(f"{what}, RSS", round(mib, 1), "MiB", None),
     ]
 
 
@@ -181,11 +189,14 @@ async def _annotated(admin: Admin, count: int) -> float:
 
 
 async def _allocated(bed: Bed, count: int, seconds: float) -> None:
-    await _until(lambda: _pinned(bed) >= count, f"{count} ports", seconds)
+    # Seldom: each look reads every port.
+    await _until(lambda: _pinned(bed) >= count, f"{count} ports", seconds, every=1)
 
 
-async def _until(look: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    await asyncio.to_thread(wait_for, look, what, timeout=seconds, every=0.1)
+async def _until(
+    look: Callable[[], bool], what: str, seconds: float = 30, every: float = 0.1
+) -> None:
+    await asyncio.to_thread(wait_for, look, what, timeout=seconds, every=every)
 
 
 @asynccontextmanager
@@ -226,12 +237,6 @@ def _controller(bed: Bed) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         finally:
             process.terminate()
             process.wait(30)
-
-
-def _cpu(pid: int) -> float:
-    """Return the processor time of a process in seconds: its own share of a busy machine."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _leads(listen: str) -> bool:

@@ -59,7 +59,10 @@ def of_growth(samples: Samples) -> list[Row]:
 
 
 def _of_figure(samples: Samples, figure: Figure) -> Row:
-    growth, target = samples.growth(figure), f"lower bound <= {figure.limit:g}"
+    growth, target = (
+        samples.growth(figure),
+        f"lower bound <= {figure.limit:g}, all <= {figure.most:g}",
+    )
     name = f"growth of {'the agent: ' * figure.agents}{figure.name}"
     if growth is None:
         return Row(name, None, figure.unit, target, ok=False, note="too few samples")
@@ -68,7 +71,8 @@ def _of_figure(samples: Samples, figure: Figure) -> Row:
         f"95 %: {growth.low:.2f} to {growth.high:.2f}; {growth.points} samples,"
         f" {min(values):.1f} to {max(values):.1f}; {figure.why}"
     )
-    return Row(name, round(growth.value, 3), figure.unit, target, growth.low <= figure.limit, note)
+    ok = growth.low <= figure.limit and max(values) <= figure.most
+    return Row(name, round(growth.value, 3), figure.unit, target, ok, note)
 
 
 def write(head: str, rows: Sequence[Row]) -> None:

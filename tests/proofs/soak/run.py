@@ -24,7 +24,6 @@ from proofs.soak.verify import Verdict, verify
 from testbed import progress
 from testbed.service import BedError
 
-WARM_UP = 120.0  # s, or a tenth of a short run
 PINGED = 3  # pods, of those that no fault hits
 assert PINGED <= UNTOUCHED
 
@@ -52,7 +51,7 @@ class Soak:
     def __post_init__(self) -> None:
         """Create what runs beside the faults."""
         self.acts = Acts(self.stage, self.seed)
-        self.samples = Samples(self.stage, min(WARM_UP, self.seconds / 10))
+        self.samples = Samples(self.stage)
         self.log = Log(self.stage.node, self.found.evidence / "agent.log")
 
     def run(self, only: list[str]) -> None:

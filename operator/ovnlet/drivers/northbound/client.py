@@ -30,6 +30,9 @@ from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 _ROUTED = ((ROUTER_PORT, "ports"), ("Logical_Router_Static_Route", "static_routes"))
 _POLICY = ("Logical_Router_Policy", "policies")
+# Seconds between two transactions. Each makes ovn-northd compute the whole network twice, for our
+# change and for its own answer, so a burst of pods needs few and large ones, a single pod none.
+_PER_MEMBER, _LONGEST = 0.004, 0.1
 
 
 class Northbound(Session):
@@ -53,7 +56,7 @@ class Northbound(Session):
     ) -> None:
         self._changed, self._resynced, self._rebalanced = changed, resynced, rebalanced
         super().__init__(settings, schema.TABLES, self._process_changes, self._process_dump)
-        self._batcher = TransactionBatcher(self._database)
+        self._batcher = TransactionBatcher(self._database, per_member=_PER_MEMBER, longest=_LONGEST)
         self._index = RowIndex()
 
     def port(self, name: str) -> Seen | None:

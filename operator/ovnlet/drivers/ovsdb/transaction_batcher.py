@@ -30,12 +30,17 @@ class Database(Protocol):
 class TransactionBatcher:
     """A queue of transactions with at most one in flight.
 
-    Calls that come while a transaction is in flight join the next one. No timer delays them. If
-    the server refuses a batch, each member is tried again alone, so only the faulty one fails.
+    Calls that come while a transaction is in flight join the next one. No timer delays them, except
+    for the pause after a transaction: ``per_member`` seconds for each of its callers, at most
+    ``longest``. If the server refuses a batch, each member is tried again alone, so only the faulty
+    one fails.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, *, per_member: float = 0.0, longest: float = 0.0
+    ) -> None:
         self._database = database
+        self._per_member, self._longest = per_member, longest
         self._waiting: list[_Member] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -58,6 +63,8 @@ class TransactionBatcher:
             if not await self._commit(batch):
                 for member in batch:
                     await self._commit([member])
+            if pause := min(self._per_member * len(batch), self._longest):
+                await asyncio.sleep(pause)
 
     async def _commit(self, batch: list[_Member]) -> bool:
         """Commit a batch, resolve its members. Return False if it was refused and has several."""
