@@ -96,15 +96,15 @@ def planted(way: Way) -> dict[str, tuple[str, str, Callable[[], object], Callabl
             lambda: controller.send(signal.SIGSTOP),
             lambda: controller.send(signal.SIGCONT),
         ),
-        "the tunnel of the receiver's node carries less": (
-            *("node n1", "MTU"),
-            lambda: n1.sh("ip link set br-ext mtu 1300"),
-            lambda: n1.sh("ip link set br-ext mtu 1500"),
-        ),
         "the receiver's interface is down": (
             *(RECEIVER, "eth0"),
             lambda: two.inside("ip", "link", "set", "eth0", "down"),
             lambda: _repaired(way.ask, two),
+        ),
+        "the tunnel of the receiver's node carries less": (
+            *("node n1", "MTU"),
+            lambda: n1.sh("ip link set br-ext mtu 1300"),
+            lambda: n1.sh("ip link set br-ext mtu 1500"),
         ),
     }
 
@@ -164,7 +164,7 @@ def traced(ask: Operator, report: Report, _: list[Running]) -> None:
         assert verdict["where"] == "Service", verdict
         row.record(str(verdict))
     with report.row("trace, nothing is wrong again") as row:
-        code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=40)
+        code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=90)
         row.record(str(verdict))
     for name in (*names, "service/nobody"):
         ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
