@@ -74,8 +74,15 @@ controller-bench: setup  ## thousands of pods and Services at a real API server 
 bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
 	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
 
-gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired: build/gateway.json; SLICE=1 for CI
+gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired, beside firewalls: build/gateway.json; SLICE=1 for CI
+	$(if $(SLICE),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
 	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
+
+underlay: setup  ## provider networks: moves, each fault and kills over the API server's own uplink: build/underlay.json
+	@cd tests && ../$(BIN)/python -m proofs.underlay
+
+migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json
+	@cd tests && ../$(BIN)/python -m proofs.migration
 
 drift: setup $(if $(KERNEL),kernel)  ## inject every fault into running pods and time its repair, with a control run: build/drift.json; KERNEL=1 build/drift-kernel.json, SLICE=1 20 kinds of it
 	@cd tests && ../$(BIN)/python -m $(if $(KERNEL),proofs.kernel.drift $(if $(SLICE),--slice),proofs.drift)

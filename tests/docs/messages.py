@@ -15,7 +15,9 @@ PLUGIN = "cni/plugin/ovnlet.c"
 # Errors that end in a message for a person, with the position of the text among the arguments.
 # `Garbled`, `NotAResult` and plain ValueErrors are part of another message.
 TEXT_AT = {
-    **dict.fromkeys(("NotReady", "UnknownSandbox", "Taken", "NodeFault", "InUse", "ApiFault"), 0),
+    **dict.fromkeys(
+        ("NotReady", "UnknownSandbox", "Taken", "NodeFault", "Unsafe", "InUse", "ApiFault"), 0
+    ),
     **dict.fromkeys(("BadCredentials", "Refused", "Disconnected", "InstallError", "Unusable"), 0),
     **dict.fromkeys(("UnusableSocket", "ClickException", "UsageError", "BadParameter"), 0),
     **dict.fromkeys(("NotAllowed", "TermEnded"), 0),

@@ -144,9 +144,10 @@ class Recorded(Status):
 class NoWatch:
     """Nothing to listen to: a test hints by itself."""
 
-    def follow(
-        self, key: Key, link: str, *, netns: str = "", table: str = "", addresses: bool = False
-    ) -> None:
+    def follow(self, key: Key, *links: str, netns: str = "", table: str = "") -> None:
+        """Follow nothing."""
+
+    def follow_addresses(self, key: Key) -> None:
         """Follow nothing."""
 
     def follows(self, _: Key) -> bool:

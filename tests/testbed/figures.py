@@ -23,12 +23,14 @@ AGENT: Mapping[str, frozenset[str]] = {
     "kind": frozenset(kind.__name__ for kind in ORDER),
     "outcome": frozenset({"attached", "updated", "repaired", "detached"}),
     "state": frozenset({"attached", "drifted", "not looked at yet"}),
-    "scope": frozenset({"pod", "node", "gateway", "chassis", "encap", "flows", "cni"}),
+    "scope": frozenset({"pod", "node", "gateway", "provider", "chassis", "encap", "flows", "cni"}),
     "reason": frozenset(get_args(Reason)),
     "part": frozenset(
         {
             *("ovsdb", "kernel watch", "start-up and resync", "watch of the API server"),
             *("list of pods", "list of nodes", "list of subnets", "list of services"),
+            *("list of provider-networks", "list of vlans", "provider networks"),
+            *("rows of uplinks", "uplinks", "labels of provider networks"),
             *("health checks", "flow checks"),
             *("CNI socket", "Events", "probes", "probes at kube-ovn-cni's port", "file watch"),
             *("Node condition", "Node annotation", "prefixes", "gateway"),

@@ -1,4 +1,4 @@
-"""The Debian packages of a bed: `python -m testbed.packages [--kernel] [--image]`.
+"""The Debian packages of a bed: `python -m testbed.packages [--kernel] [--image] [--firewalls]`.
 
 It is the first program that runs on a fresh machine, so it needs nothing but /usr/bin/python3.
 Installing starts, enables and reconfigures no service: the machine's own Open vSwitch, containerd
@@ -31,6 +31,7 @@ BED = {
     "iproute2": "ip, tc, bridge",
     "iptables": "kube-proxy's and kubelet's rules",
     "nftables": "the inventory's view of rules",
+    "ipset": "the sets that kube-ovn-cni leaves behind",
     "ethtool": "checksum offload on underlay links",
     "conntrack": "kube-proxy flushes entries with it",
     "dnsmasq-base": "the DNS server behind a Service",
@@ -61,6 +62,11 @@ KERNEL = {
 IMAGE = {
     "buildah": "builds the Dockerfile",
     "netavark": "buildah does not start without it",
+}
+FIREWALLS = {
+    "firewalld": "a firewall with a table of its own, by a daemon",
+    "ufw": "a firewall in the chains of iptables",
+    "dbus-daemon": "firewalld does not start without a bus",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 SAVED = Path("/usr/sbin/policy-rc.d.saved-by-ovnlet")
@@ -95,12 +101,13 @@ def missing(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in there]
 
 
-def ensure(*, kernel: bool = False, image: bool = False) -> list[str]:
+def ensure(*, kernel: bool = False, image: bool = False, firewalls: bool = False) -> list[str]:
     """Install the missing packages and return their names.
 
     SystemExit if packages are missing and this process is not root, or if apt fails.
     """
     names = [*BED, *(KERNEL if kernel else ()), *(IMAGE if image else ())]
+    names += FIREWALLS if firewalls else ()
     if not missing(names) and not _killed_run():
         return []
     # The lock is on the directory of policy-rc.d, which two runs must not change at once.
@@ -188,8 +195,11 @@ def main() -> None:
     parser.add_argument(
         "--image", action="store_true", help="also what builds the Dockerfile: " + ", ".join(IMAGE)
     )
+    parser.add_argument(
+        "--firewalls", action="store_true", help="also firewalls: " + ", ".join(FIREWALLS)
+    )
     chosen = parser.parse_args()
-    installed = ensure(kernel=chosen.kernel, image=chosen.image)
+    installed = ensure(kernel=chosen.kernel, image=chosen.image, firewalls=chosen.firewalls)
     print(f"installed: {' '.join(installed)}" if installed else "all packages are there")
 
 

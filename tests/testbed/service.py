@@ -68,6 +68,10 @@ class Service:
             self.send(signal.SIGKILL)
             wait_for(lambda: not self.alive, f"{self.name} to be killed", timeout)
 
+    def kill(self) -> None:
+        """Send SIGKILL and wait for the process's end."""
+        self.stop(signal.SIGKILL)
+
     def wait_ready(self, look: Callable[[], T | None], timeout: float = 30) -> T:
         """Wait until ``look`` answers true, and return its answer.
 

@@ -27,6 +27,7 @@ NODE: Object = {
         ],
     },
 }
+READY = "net1.provider-network.kubernetes.io/ready"
 BARE: Object = {"metadata": {"name": "n1"}}
 
 
@@ -58,6 +59,7 @@ def test_e8_an_agent_writes_what_it_writes_to_its_own_node() -> None:
         edited("metadata.annotations", annotations | {CHASSIS: "c1"}),
         edited("status.conditions", unavailable),
         edited("status.conditions", NODE["status"]["conditions"][:1]),
+        edited("metadata.labels", NODE["metadata"]["labels"] | {READY: "true"}),
     ):
         assert allows(NODE, after)
         assert not allows(NODE, after, "n2"), "the token of another node's agent"

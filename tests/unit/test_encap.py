@@ -9,7 +9,10 @@ from kit.memory import Recorded
 from ovnlet.core.encap import KEYS, Sources, desired
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ChassisId, Network
+from ovnlet.core.settings import Repair
 from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.outcome import Outcome
+from ovnlet.reconcile.scope import Key
 from ovnlet.reconcile.scopes.encap import EncapScope
 
 pytestmark = pytest.mark.review2
@@ -42,8 +45,8 @@ def keys(network: Network) -> tuple[str, str]:
         (Sources(interface="(", internal=INTERNAL), "", "192.0.2.11"),
         (Sources(given="192.0.2.99", interface="eth1"), "203.0.113.11", "192.0.2.99"),
         (Sources(internal=("192.0.2.77",)), "", ""),
-        (Sources(declared="198.51.100.11", given="192.0.2.99"), "", "198.51.100.11"),
-        (Sources(declared="no address", internal=INTERNAL), "", "192.0.2.11"),
+        (Sources(declared=("198.51.100.11",), given="192.0.2.99"), "", "198.51.100.11"),
+        (Sources(declared=("no address",), internal=INTERNAL), "", "192.0.2.11"),
         (Sources(), "", ""),
     ],
 )
@@ -74,8 +77,8 @@ class Database:
     async def ready(self) -> None:
         return
 
-    def present(self) -> str:
-        return self.ids.get("ovn-encap-ip", "").partition(",")[0]
+    def present(self) -> dict[str, str]:
+        return {name: text for name, text in self.ids.items() if name in KEYS}
 
     def links(self) -> Mapping[str, tuple[str, ...]]:
         return self.by_link
@@ -104,12 +107,36 @@ class Inputs:
 class Kept:
     """The loop with this scope alone."""
 
-    def __init__(self, database: Database, inputs: Inputs | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        inputs: Inputs | None = None,
+        *,
+        given: str = "",
+        follows_node: bool = True,
+        repair: Repair = "fix",
+    ) -> None:
         self.loop, self.status, self.database = Loop(), Recorded("encap"), database
+        self.of_addresses: set[Key] = set()
         self.scope = EncapScope(
-            database, inputs or Inputs(), self.loop.passes("encap"), self.status
+            database,
+            inputs or Inputs(),
+            self.loop.passes("encap"),
+            self.status,
+            follows_node=follows_node,
+            watch=self,
+            given=given,
+            repair=repair,
         )
         self.loop.keep("encap", self.scope)
+
+    def follow_addresses(self, key: Key) -> None:
+        self.of_addresses.add(key)
+
+    async def outcome(self) -> Outcome:
+        outcome = await self.loop.reconcile(self.loop.passes("encap").key("encap"))
+        assert outcome is not None
+        return outcome
 
     async def look(self) -> tuple[str, str]:
         await self.loop.reconcile(self.loop.passes("encap").key("encap"))
@@ -160,3 +187,15 @@ async def test_an_annotated_link_moves_the_tunnel() -> None:
     assert await kept.look() == ("198.51.100.11", "198.51.100.11")
     kept.scope.put("", "", INTERNAL)
     assert await kept.look() == ("198.51.100.11", "198.51.100.11"), "it is right, and stays"
+
+
+async def test_an_address_that_the_node_loses_is_followed_by_its_notification() -> None:
+    """Nothing hinted this scope: the tunnel kept a lost address until the resync."""
+    kept = Kept(Database({"ovn-encap-ip": "192.0.2.11", "ovn-encap-ip-default": "192.0.2.11"}))
+    kept.scope.put("", "", (*INTERNAL, "198.51.100.11"))
+    await kept.look()
+    kept.database.by_link = {"eth1": ("198.51.100.11",)}
+    for key in kept.of_addresses:
+        kept.loop.queue.hint(key)
+    await kept.loop.queue.close()
+    assert set(kept.database.ids.values()) == {"198.51.100.11"}

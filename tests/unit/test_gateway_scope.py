@@ -56,9 +56,13 @@ class File:
 class Watch:
     def __init__(self) -> None:
         self.tables: frozenset[str] = frozenset()
+        self.of_addresses: set[Key] = set()
 
     def follow_tables(self, _: Key, tables: frozenset[str]) -> None:
         self.tables = tables
+
+    def follow_addresses(self, key: Key) -> None:
+        self.of_addresses.add(key)
 
 
 class Setup:
@@ -92,6 +96,7 @@ async def test_nothing_is_desired_before_the_cluster_was_seen() -> None:
     assert setup.scope.missing_inputs("gateway") is None
     assert NftTable() in await setup.reconcile()
     assert setup.watch.tables == {"ovnlet", "filter", "nat", "mangle"}
+    assert len(setup.watch.of_addresses) == 1, "an address reaches the gateway of an egress Subnet"
 
 
 async def test_the_cluster_is_remembered_over_a_restart() -> None:

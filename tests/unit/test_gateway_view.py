@@ -31,7 +31,7 @@ async def test_it_is_reported_once_all_kinds_were_listed_and_again_when_one_chan
     texts: list[dict[str, str]] = []
     ignored = cast("Any", lambda *_: None)
     report = cast("Any", texts.append)
-    view.subscribe(Subscriber(ignored, ignored, report, ignored, ignored))
+    view.subscribe(Subscriber(ignored, ignored, report, ignored))
     (part,) = (part for part in view.parts() if part.name == "gateway")
     running = asyncio.ensure_future(cast("Any", part.run()))
     view.nodes.update(view.nodes.read(node("n1", "192.0.2.8")))

@@ -19,6 +19,13 @@ UNFAKED |= {
     "PolicyRoute",
     "PolicyRule",
     "KubeOvnChains",
+    "UplinkBridge",
+    "LinkUp",
+    "LinkEntry",
+    "UplinkPort",
+    "NetworkMapping",
+    "KubeOvnRules",
+    "KubeOvnSets",
 }
 
 

@@ -41,7 +41,8 @@ def taken() -> socket.socket:
 async def test_its_names_and_labels_beside_ours_once_the_port_is_free(
     taken: socket.socket,
 ) -> None:
-    ours = Metrics(lambda: ["attached"])
+    counted = SubnetCount("n0", "one", "10.17.0.0/16", "egress", "IPv4", 700, 7)
+    ours = Metrics(lambda: ["attached"], subnets=lambda: [counted])
     theirs = KubeOvnMetrics(ours, "n0")
     count = theirs.counting(ours.served)
     count("ADD", 0, 0.2)
@@ -83,6 +84,7 @@ async def test_its_names_and_labels_beside_ours_once_the_port_is_free(
     assert waited["route"] == pytest.approx(0.1, abs=0.04)
     assert waited["connectivity"] == pytest.approx(0.02, abs=0.02)
     assert "ovnlet_attachments" in found
+    assert list(found["ovn_subnet_gateway_packets"].values()) == [7], "a Subnet's counters"
 
 
 async def test_a_stage_is_read_without_asking_the_kernel_for_subnets() -> None:

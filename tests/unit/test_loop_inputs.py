@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.review2, pytest.mark.looptime]
 async def host(request: pytest.FixtureRequest) -> PortHost | ChassisDriver:
     ovs = Ovs("/nonexistent/db.sock", "br-int")
     if request.param == "chassis":
-        return ChassisDriver(ovs, lambda _: None)
+        return ChassisDriver(ovs)
     return PortHost(cast("PodLinks", None), ovs, cast("NodeState", None))
 
 

@@ -30,7 +30,6 @@ class Things:
     wanted: Network = ABSENT
     foreign: list[str] = field(default_factory=list)
     taken: bool = False
-    addresses: set[str] = field(default_factory=set)
 
     async def ready(self) -> None:
         return
@@ -50,9 +49,6 @@ class Things:
         keys = {each.name: each.value for each in things if isinstance(each, ChassisId)}
         types = [each.datapath_type for each in things if isinstance(each, Bridge)]
         return keys | ({BRIDGE_TYPE: types[0]} if types else {})
-
-    def has_address(self, text: str) -> bool:
-        return text in self.addresses
 
     def put(self, network: Network) -> None:
         """Make the node have just this."""
@@ -93,7 +89,6 @@ class Chassis:
         self.scope = ChassisScope(
             host,
             inputs or Inputs(),
-            self.loop.passes("chassis"),
             self.status,
             identity=ChassisIdentity("br-int"),
             given=given or {},
@@ -135,9 +130,9 @@ async def test_a_value_that_somebody_changes_is_what_was_last_seen_unless_it_is_
 
 
 @pytest.mark.review2
-@pytest.mark.parametrize("name", ["encap_ip", "system_id"])
+@pytest.mark.parametrize("name", ["ovn_remote", "system_id"])
 async def test_a_setting_comes_back_whoever_changes_it_f6(name: str) -> None:
-    given = {"encap_ip": "192.0.2.1", "system_id": "node-1"}
+    given = {"ovn_remote": "tcp:192.0.2.2:6642", "system_id": "node-1"}
     settings = Settings.model_validate({"node_name": "n", name: given[name]})
     host = Things()
     host.put(desired("br-int", {**KEYS, **settings.chassis_ids}, create=True))

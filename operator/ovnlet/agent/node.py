@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovnlet.agent.supervisor import Part
-from ovnlet.core.chassis import declared_tunnel
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -34,16 +33,15 @@ class Subscriber:
     ``annotated`` gets the Node's annotations and the addresses as which it speaks to pods, none
     where that is the address of its interface; ``reached`` the prefixes that the cluster's router
     reaches, once all Subnets are known; ``gateway`` the texts of ``core.gateway``, once Subnets,
-    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; ``tunnel`` the
-    addresses that the Node declares for its tunnels; and ``seen`` the Node itself.
+    Nodes and Services are; ``edited`` the name of a Subnet whose facts changed; and each of
+    ``seen`` the Node itself.
     """
 
     annotated: Callable[[Mapping[str, str], tuple[str, ...]], None]
     reached: Callable[[Reach], None]
     gateway: Callable[[Mapping[str, str]], None]
     edited: Callable[[str], None]
-    tunnel: Callable[[tuple[str, ...]], None]
-    seen: Callable[[OwnNode], None] = lambda _: None
+    seen: tuple[Callable[[OwnNode], None], ...] = ()
 
 
 class ClusterView:
@@ -126,9 +124,8 @@ class ClusterView:
         if node is not None and self._subscriber is not None:
             speaks_as = node.internal if self._settings.chassis == "observe" else ()
             self._subscriber.annotated(node.annotations, speaks_as)
-            self._subscriber.seen(node)
-            declared = declared_tunnel(self._settings, node.annotations, node.internal)
-            self._subscriber.tunnel(declared)
+            for each in self._subscriber.seen:
+                each(node)
 
     def _subnet_changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         edited = now is not None and subnets.facts(was) != subnets.facts(now)

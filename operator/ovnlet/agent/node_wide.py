@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 
-from ovnlet.core.annotations import ENCAP_IP
 from ovnlet.core.chassis import ChassisIdentity, FlowsIdentity
 from ovnlet.core.cni_directories import CniDirectories
-from ovnlet.core.encap import ALL, INTERFACE, KEYS, NETWORKS
+from ovnlet.core.encap import ALL, INTERFACE, NETWORKS, declared
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.links import addresses
-from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.encap import EncapDriver
 from ovnlet.drivers.ovs.forwarding import FlowsDriver, Forwarding
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.store.cni_files import CniFiles
 from ovnlet.drivers.store.json_file import JsonFile
+from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.kube.objects import OwnNode
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.owners import OwnerIndex
@@ -35,32 +34,26 @@ class NodeWide:
         self._settings, self._loop, self._owners, self._status = settings, loop, owners, status
         self.scopes: dict[str, Scope] = {}
 
-    def make_chassis(
-        self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]
-    ) -> ChassisScope:
-        """Make the scope of the chassis, and return it: the Node may declare its tunnels."""
-        scope = self.scopes["chassis"] = ChassisScope(
-            ChassisDriver(ovs, PodLinks.mtu_of),
+    def make_chassis(self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]) -> None:
+        """Make the scope of the chassis."""
+        self.scopes["chassis"] = ChassisScope(
+            ChassisDriver(ovs),
             inputs,
-            self._loop.passes("chassis"),
             self._status("chassis"),
             identity=ChassisIdentity(self._settings.bridge),
             given=self._settings.chassis_ids,
             mode=self._settings.chassis,
             repair=self._settings.repair,
             known_as=known_as,
-            without=KEYS if self._settings.encap == "node" else frozenset(),
         )
-        return scope
 
-    def make_encap(self, ovs: Ovs, inputs: JsonFile) -> Callable[[OwnNode], None]:
-        """Make the scope of the tunnels' addresses if it is asked for.
+    def make_encap(self, ovs: Ovs, inputs: JsonFile, watch: Watch) -> Callable[[OwnNode], None]:
+        """Make the scope of the tunnels' addresses, and return what takes the Node.
 
-        Return what takes the Node.
+        With ``encap: node`` they are its own, as kube-ovn-cni's; else the chassis' owner is theirs.
         """
         settings = self._settings
-        if settings.encap != "node":
-            return lambda _: None
+        follows, owns = settings.encap == "node", settings.chassis == "manage"
         scope = self.scopes["encap"] = EncapScope(
             EncapDriver(ovs, addresses.by_link),
             inputs,
@@ -68,13 +61,15 @@ class NodeWide:
             self._status("encap"),
             given=settings.chassis_ids.get(ALL, ""),
             interface=settings.tunnel_interface,
-            repair=settings.repair,
+            follows_node=follows,
+            repair=settings.repair if follows or owns else "report",
+            watch=watch,
         )
 
         def seen(node: OwnNode) -> None:
             notes = node.annotations
             interface, networks = (notes.get(name, "") for name in (INTERFACE, NETWORKS))
-            scope.put(interface, networks, node.internal, notes.get(ENCAP_IP, "").strip())
+            scope.put(interface, networks, node.internal, declared(settings, notes, node.internal))
 
         return seen
 

@@ -20,6 +20,7 @@ from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.agent.supervisor import Part, Supervisor
+from ovnlet.agent.underlay import Underlay
 from ovnlet.core.annotations import REPAIR
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
@@ -126,9 +127,9 @@ class Agent:
         self.health = Health(self.ovs, *run_dirs)
         run_dir = Path(settings.run_dir)
         self.records = Sandboxes(run_dir / "sandboxes", boot_id())
-        self.chassis_file = JsonFile(run_dir / "chassis.json")
-        self.node_file = JsonFile(run_dir / "node.json")
-        self.encap_file = JsonFile(run_dir / "encap.json")
+        self.chassis_file, self.node_file, self.encap_file = (
+            JsonFile(run_dir / f"{name}.json") for name in ("chassis", "node", "encap")
+        )
 
     def _make_cluster(self, settings: Settings) -> None:
         access = Access(settings.kubeconfig, server=settings.api_server)
@@ -137,7 +138,9 @@ class Agent:
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
-        self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists]
+        self.underlay = Underlay(settings, access, self.loop, self.watch, self.recorder)
+        more = (*self.cluster.relists, *self.underlay.relists)
+        self.relists: list[Relist[Any]] = [self.pods, *more]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
     def _make_scopes(self, settings: Settings) -> None:
@@ -147,9 +150,9 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        chassis = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
-        node_seen = node_wide.make_encap(self.ovs, self.encap_file)
+        node_seen = node_wide.make_encap(self.ovs, self.encap_file, self.watch)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
         own = NodeInterface(settings.node_name)
         self.node_scope = NodeScope(
@@ -183,18 +186,16 @@ class Agent:
         )
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
         scopes["gateway"] = self.gateway.scope
-        for name in ("chassis", "encap", "flows", "node", "gateway", "pod", "cni"):
-            if name in scopes:
-                self.loop.keep(name, scopes[name])
-
+        scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
+        for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
+            self.loop.keep(name, scopes[name])
         self.cluster.subscribe(
             Subscriber(
                 annotated=self.node_scope.put,
                 reached=self.node_scope.reach,
                 gateway=self.gateway.scope.put,
                 edited=self.pod_scope.subnet_changed,
-                tunnel=chassis.declare,
-                seen=node_seen,
+                seen=(node_seen, self.underlay.seen),
             )
         )
 
@@ -262,6 +263,7 @@ class Agent:
 
     async def run(self) -> None:
         """Run until cancelled; stop in reverse order what was started."""
+        self.underlay.load()
         self.records.load()
         for record in self.records:
             self.pod_scope.register(record.attachment)
@@ -292,4 +294,5 @@ class Agent:
             Part("probes at kube-ovn-cni's port", self.kube_ovn_probes.run),
             Part("file watch", self.file_watch.run),
             *self.cluster.parts(),
+            *self.underlay.parts(),
         ]

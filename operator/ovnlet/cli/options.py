@@ -25,6 +25,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
+    "Provider networks": ("underlay", "underlay_timeout", "state_dir"),
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (

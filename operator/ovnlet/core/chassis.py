@@ -1,20 +1,18 @@
 """What a node needs to be a chassis of OVN, as values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ovnlet.core.annotations import ENCAP_IP
+from ovnlet.core import encap
 from ovnlet.core.identity import OfNode
 from ovnlet.core.resources import Bridge, ChassisId, Network
-from ovnlet.core.settings import INTERNAL_IP, Settings
 
 BRIDGE_TYPE = "datapath_type"
 # OVN's own key decides the bridge's datapath type: without it, as in a wiped database,
 # ovn-controller makes a bridge of the kernel's datapath before any other program can.
 _WANTED_TYPE = "ovn-bridge-datapath-type"
 REMOTE = "ovn-bridge-remote"
-TUNNEL = "ovn-encap-ip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +29,11 @@ def own_remotes(bridge: str) -> tuple[str, str]:
 
 
 def ids(bridge: str, values: Mapping[str, str]) -> frozenset[ChassisId]:
-    """Return the keys among these values, without the address of the bridge's own socket."""
+    """Return the keys among these values, but for the bridge's own socket and the tunnels'."""
     return frozenset(
         ChassisId(name, value)
         for name, value in values.items()
-        if name != BRIDGE_TYPE
+        if name not in {BRIDGE_TYPE, *encap.KEYS}
         and (name, value) not in {(REMOTE, own) for own in own_remotes(bridge)}
     )
 
@@ -46,20 +44,6 @@ class FlowsIdentity(OfNode):
 
     bridge: str
     name: ClassVar[str] = "flows"
-
-
-def declared_tunnel(
-    settings: Settings, annotations: Mapping[str, str], internal: Iterable[str]
-) -> tuple[str, ...]:
-    """Return the addresses that the Node declares for this node's tunnels, the best one first.
-
-    There are none if the Node has no annotation and the setting does not ask for its InternalIPs.
-    """
-    if own := annotations.get(ENCAP_IP, "").strip():
-        return (own,)
-    if settings.encap_ip != INTERNAL_IP:
-        return ()
-    return tuple(sorted(internal, key=lambda address: ":" in address))
 
 
 def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:

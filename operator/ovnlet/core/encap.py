@@ -1,18 +1,20 @@
-"""Which addresses of this node the tunnels of OVN have, where the Node says so: as values.
+"""Which addresses of this node the tunnels of OVN have, as values.
 
-Kube-OVN's agent writes them. `ovn-encap-ip` lists all, separated by commas; `ovn-encap-ip-default`
-is the one of networks that name none (OVN 24.03 and later; Kube-OVN 1.14 and later write it).
+`ovn-encap-ip` lists all, separated by commas; `ovn-encap-ip-default` is the one of networks that
+name none (OVN 24.03 and later; Kube-OVN 1.14 and later write it).
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import ClassVar
 
+from ovnlet.core.annotations import ENCAP_IP
 from ovnlet.core.identity import OfNode
 from ovnlet.core.resources import ABSENT, ChassisId, Network
+from ovnlet.core.settings import INTERNAL_IP, Settings
 
 ALL, DEFAULT = "ovn-encap-ip", "ovn-encap-ip-default"
 # Annotations of the Node, of Kube-OVN's contract.
@@ -35,13 +37,14 @@ class EncapIdentity(OfNode):
 class Sources:
     """What says which address it is, in the order of precedence.
 
-    ``declared`` is an annotation of ours, ``given`` the setting. ``interface`` is the Node's
+    ``declared`` are an annotation of ours, or the InternalIPs if the setting asks for them, the
+    best one first. ``given`` is an address by the setting. ``interface`` is the Node's
     annotation `tunnel_interface` or the setting: names or regular expressions, separated by commas.
     ``networks`` is its annotation `node_networks`, a JSON object with further addresses by name.
     ``internal`` are its InternalIPs.
     """
 
-    declared: str = ""
+    declared: tuple[str, ...] = ()
     given: str = ""
     interface: str = ""
     networks: str = ""
@@ -58,7 +61,7 @@ def desired(sources: Sources, links: Links, last: str) -> Network:
     usable = {name: each for name, each in links.items() if name not in _NO_UNDERLAY}
     present = {address for each in usable.values() for address in each}
     candidates = [
-        *([sources.declared] if sources.declared in present else []),
+        *(each for each in sources.declared if each in present),
         sources.given,
         *_of_interfaces(sources.interface, usable),
         *([last] if last in present else []),
@@ -70,6 +73,40 @@ def desired(sources: Sources, links: Links, last: str) -> Network:
     others = (each for each in _networks(sources.networks) if each in present)
     every = ",".join(dict.fromkeys([default, *others]))
     return frozenset({ChassisId(ALL, every), ChassisId(DEFAULT, default)})
+
+
+def kept(sources: Sources, links: Links, last: Mapping[str, str]) -> Network:
+    """Return both keys as they are, or were last, unless an address is declared or given.
+
+    It is for a node whose tunnels OVSDB decides: the value may be any.
+    """
+    present = {address for each in links.values() for address in each}
+    best = next((each for each in sources.declared if each in present), sources.given)
+    values = {**last, ALL: best} if best else last
+    return frozenset(ChassisId(name, value) for name, value in values.items() if name in KEYS)
+
+
+def unusable(sources: Sources, links: Links) -> str:
+    """Return in words that no declared address is on a link; empty where one is, or none is."""
+    present = {address for each in links.values() for address in each}
+    if not sources.declared or present.intersection(sources.declared):
+        return ""
+    declared = ", ".join(sources.declared)
+    return f"the Node declares the tunnel address {declared}, which no link here has"
+
+
+def declared(
+    settings: Settings, annotations: Mapping[str, str], internal: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the addresses that the Node declares for this node's tunnels, the best one first.
+
+    There are none if the Node has no annotation and the setting does not ask for its InternalIPs.
+    """
+    if own := annotations.get(ENCAP_IP, "").strip():
+        return (own,)
+    if settings.encap_ip != INTERNAL_IP:
+        return ()
+    return tuple(sorted(internal, key=_version))
 
 
 def _of_interfaces(text: str, links: Links) -> Iterator[str]:

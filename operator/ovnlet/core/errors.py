@@ -40,6 +40,10 @@ class Taken(OvnletError):
     """A foreign object has the place or the name of ours. It is left untouched."""
 
 
+class Unsafe(OvnletError):
+    """The administrator must act: to move an uplink would not be safe. Nothing was changed."""
+
+
 class NodeFault(OvnletError):
     """The node must act: the kernel or OVS refused a step."""
 

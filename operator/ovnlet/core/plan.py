@@ -12,7 +12,16 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from ovnlet.core.resources import ORDER, AnyResource, Port, Resource, Route, Veth, northbound
+from ovnlet.core.resources import (
+    ORDER,
+    AnyResource,
+    LinkEntry,
+    Port,
+    Resource,
+    Route,
+    Veth,
+    northbound,
+)
 
 _RANK: dict[type, int] = {kind: rank for rank, kind in enumerate((*ORDER, *northbound.ORDER))}
 # By default the resources of a node. The controller's plans have northbound rows instead.
@@ -51,7 +60,8 @@ Plan = tuple[Step, ...]
 def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     """Return the steps that turn ``observed`` into ``desired``: all removals, then all ensures.
 
-    Removals run against the creation order, ensures along it. What is within a removed resource
+    Types with ``removed_last`` are removed after the ensures. Removals run against the creation
+    order, ensures along it. What is within a removed resource
     goes with it: it gets no step of its own and does not count as present. The port of a removed
     link is removed too, because a new link under the old row would inherit its `ovn-installed`.
     """
@@ -74,27 +84,34 @@ def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     )
     ensures = sorted((r for key, r in wanted.items() if present.get(key) != r), key=_order)
     return (
-        *(Step(Verb.REMOVE, resource) for resource in removes),
+        *(Step(Verb.REMOVE, resource) for resource in removes if not _is_removed_last(resource)),
         *(Step(Verb.ENSURE, resource, present.get(resource.key)) for resource in ensures),
+        *(Step(Verb.REMOVE, resource) for resource in removes if _is_removed_last(resource)),
     )
 
 
-def _order(resource: AnyResource) -> tuple[int, bool, str]:
+def _is_removed_last(resource: AnyResource) -> bool:
+    """Return whether its removal must wait until all else is there."""
+    return bool(getattr(resource, "removed_last", False))
+
+
+def _order(resource: AnyResource) -> tuple[int, int, str]:
     """Return the sort key: rank of the type, connected routes before others, then the key."""
     indirect = isinstance(resource, Route) and resource.via is not None
-    return _RANK[type(resource)], indirect, str(resource.key)
+    place = resource.place if isinstance(resource, LinkEntry) else int(indirect)
+    return _RANK[type(resource)], place, str(resource.key)
 
 
 def _words(resource: AnyResource) -> str:
     _, *rest = resource.key
-    return " ".join(str(part) for part in rest if part is not False and part is not True)
+    return " ".join(str(part) for part in rest if not isinstance(part, bool | bytes))
 
 
 def _attributes(resource: Any) -> Iterator[str]:
     """Yield what a new resource has besides its key, without our marks and labels."""
     for field in fields(resource):
         value = getattr(resource, field.name)
-        plain = isinstance(value, tuple | frozenset) or field.name == "alias"
+        plain = isinstance(value, tuple | frozenset) or field.name in ("alias", "place")
         if not plain and value is not None and value != field.default and value not in resource.key:
             yield f"{field.name} {value}"
 

@@ -124,6 +124,21 @@ class Settings(BaseModel):
     sysctl_dir: _Path = Field(
         "/proc/sys/net", description="path at which the node's /proc/sys/net is mounted"
     )
+    underlay: Literal["off", "plan", "manage"] = Field(
+        "off",
+        description="join the interfaces that ProviderNetworks name to bridges, with the node's "
+        "addresses; only show in `ovnlet plan --node` what would be moved; or leave them alone",
+    )
+    underlay_timeout: Annotated[float, Field(ge=5, le=300)] = Field(
+        30,
+        description="seconds within which gateway and API server must answer again after an "
+        "interface was moved; else everything goes back",
+    )
+    state_dir: _Path = Field(
+        "/var/lib/ovnlet",
+        description="directory of what must outlast a reboot: the records of moved interfaces; "
+        "on a disk of the host",
+    )
     add_budget: Annotated[float, Field(ge=1, le=200)] = Field(
         110, description="longest time for one ADD, in seconds"
     )

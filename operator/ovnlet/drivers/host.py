@@ -25,6 +25,7 @@ from ovnlet.core.resources import (
     Veth,
 )
 from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.links.seamless import seamless
 from ovnlet.drivers.links.traffic_control import is_in_force
 from ovnlet.drivers.links.veths import index_of
 from ovnlet.drivers.node_state import NodeState
@@ -84,6 +85,7 @@ class PortHost:
 
     async def apply(self, identity: PortIdentity, plan: Plan) -> None:
         """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
+        plan = seamless(plan)
         drivers = groupby(plan, key=self._driver(identity))
         runs = [(drive, tuple(steps)) for drive, steps in drivers]
         free = all(

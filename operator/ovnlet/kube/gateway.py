@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.core.labels import selects
 from ovnlet.core.values import split
 from ovnlet.kube import subnets as of_subnets
 from ovnlet.kube.objects import OwnNode
@@ -62,7 +63,7 @@ def _subnet(own: OwnNode, subnet: SubnetObject) -> dict[str, Any]:
         found["designated"] = [ip for name, ip in listed if name == own.name and ip]
     selectors = subnet.spec.get("gatewayNodeSelectors") or ()
     names = {name for name, _ in listed}
-    if own.name in names or (not names and any(_selects(each, own.labels) for each in selectors)):
+    if own.name in names or (not names and any(selects(each, own.labels) for each in selectors)):
         found["gateway_here"] = True
     return found
 
@@ -82,26 +83,3 @@ def _is_active(own: OwnNode, subnet: SubnetObject) -> bool:
     if subnet.spec.get("gatewayType") != "centralized":
         return False
     return bool(subnet.spec.get("enableEcmp")) or subnet.status.get("activateGateway") == own.name
-
-
-def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Return whether a label selector selects a Node with these labels."""
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(name) != value for name, value in wanted.items()):
-        return False
-    return all(_holds(each, labels) for each in selector.get("matchExpressions") or ())
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(str(expression.get("key"))), expression.get("values") or ()
-    match expression.get("operator"):
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-        case _:
-            return False

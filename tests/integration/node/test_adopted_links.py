@@ -5,12 +5,14 @@ from ipaddress import ip_interface
 
 import pytest
 
-from integration.node.spaces import Bed
+from integration.node.monitor import monitored
+from integration.node.spaces import DUAL, Bed, network
 from ovnlet.core import desired, ids
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.identity import Attachment, Life, Node
 from ovnlet.core.plan import diff
-from ovnlet.core.resources import ABSENT, Port
+from ovnlet.core.resources import ABSENT, CompetingRoute, Port
+from ovnlet.drivers.links.seamless import seamless
 
 pytestmark = pytest.mark.review2
 NAME = "c0ffee5b_net1_h"
@@ -52,3 +54,40 @@ async def test_l14_the_name_proves_whether_its_sandbox_lives(bed: Bed, adopted: 
     await bed.netlink.apply(adopted, diff(ABSENT, bed.netlink.observe(adopted, ABSENT)))
     assert NAME not in bed.node.links()
     assert bed.netlink.life(hidden) is Life.DEAD
+
+
+# What kube-ovn-cni leaves in a pod: addresses with the kernel's routes, and routes of no protocol.
+AS_KUBE_OVN_CNI = (
+    "address flush dev eth0 scope global",
+    "route flush dev eth0",
+    "-6 route flush dev eth0 proto 157",
+    "address add 10.16.0.5/16 dev eth0",
+    "address add fd00::5/64 dev eth0 nodad",
+    "route replace default via 10.16.0.1 dev eth0",
+    "-6 route replace default via fd00::1 dev eth0 metric 100",
+)
+
+
+async def test_a_pod_has_its_address_and_a_default_route_at_every_moment_of_a_take_over(
+    bed: Bed,
+) -> None:
+    """Addresses and routes went first and came back after a transaction of OVSDB: pings were lost.
+
+    Linux does not change the flag of an IPv4 address, so its routes must outlive it.
+    """
+    wanted = network(*DUAL)
+    await bed.converge(wanted)
+    for line in AS_KUBE_OVN_CNI:
+        bed.pod.ip(*line.split())
+    plan = bed.plan(wanted)
+    assert any(isinstance(step.resource, CompetingRoute) for step in plan)
+    with monitored(bed.pod) as seen:
+        await bed.netlink.apply(bed.attachment, seamless(plan))
+    print(*seen.lines, sep="\n")
+    assert bed.plan(wanted) == ()
+    assert seen.came("10.16.0.5/32") < seen.went("10.16.0.5/16") < seen.went("10.16.0.5/32")
+    assert seen.came("default via 10.16.0.1") < seen.went("default via 10.16.0.1")
+    assert seen.came("10.16.0.0/16 dev eth0 proto 157") < seen.went("10.16.0.0/16 dev eth0")
+    assert seen.came("default via fd00::1") < seen.went("default via fd00::1")
+    assert not any("fd00::5/64" in line and "Deleted" in line for line in seen.lines)
+    assert set(bed.pod.addresses()) == set(DUAL)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from integration.node.monitor import monitored
 from integration.node.spaces import Bed
 from ovnlet.core.gateway import GatewayIdentity, parse
 from ovnlet.core.gateway_network import tables
@@ -141,6 +142,25 @@ async def test_damage_is_seen_and_repaired(host: GatewayLinks, name: str) -> Non
     assert not (await converge(host, SELF, wanted(host))).steps
 
 
+@pytest.mark.review2
+async def test_another_gateway_comes_before_the_old_one_goes(host: GatewayLinks, bed: Bed) -> None:
+    """Rules and routes went first, and came after the table's transaction: pods had no way."""
+    await converge(host, SELF, wanted(host))
+    moved = {**EGRESS, "externalEgressGateway": "192.0.2.253,2001:db8::fd"}
+    moved["policyRoutingPriority"] = 3001
+    subnets = [{"name": "egress", "spec": moved}]
+    cluster = parse({"subnets": json.dumps(subnets)})
+    with monitored(bed.node) as seen:
+        await converge(host, SELF, routing(cluster, PODS, host.prefixes).resources)
+    print(*seen.lines, sep="\n")
+    for old, new in (("192.0.2.254", "192.0.2.253"), ("2001:db8::fe", "2001:db8::fd")):
+        assert seen.came(f"via {new}") < seen.went(f"via {old}")
+    for pod in ("10.20.0.5", "fd00:10:20::5"):
+        assert seen.came(f"3001:\tfrom {pod}") < seen.went(f"3000:\tfrom {pod}")
+    assert "192.0.2.254" not in run("ip route show table 1001")
+    assert "2001:db8::fe" not in run("ip -6 route show table 1001")
+
+
 async def test_rules_routes_and_chains_of_others_stay(host: GatewayLinks) -> None:
     run("ip rule add from 10.20.0.5 lookup 77 pref 77")
     run("ip route add default via 192.0.2.3 table 1001 metric 50")
@@ -196,3 +216,39 @@ async def test_chains_that_kube_ovns_agent_left_go_when_our_table_is_there(
     assert "OVN-KUBE-NODEPORT" in left, "a chain of OVN-Kubernetes is none of kube-ovn-cni"
     assert "-A POSTROUTING -s 203.0.113.0/24 -j RETURN" in left
     assert not (await converge(host, SELF, table)).steps
+
+
+IPSETS = """
+ipset create ovn40subnets hash:net
+ipset create ovn40services hash:net
+ipset create ovn40legacy hash:net
+ipset create ovn60subnets hash:net family inet6
+ipset create theirs hash:net
+ipset create ovnkube hash:net
+iptables-legacy -A INPUT -m set --match-set ovn40legacy src -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set theirs src -j ACCEPT
+iptables-nft -A INPUT -m set --match-set ovn40subnets src -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set ovn40subnets dst -j ACCEPT
+iptables-nft -A FORWARD -m set --match-set ovn40services dst -j ACCEPT
+ip6tables-nft -A FORWARD -m set --match-set ovn60subnets dst -j ACCEPT
+iptables-nft -A FORWARD -s 10.16.0.0/16 -m comment --comment ovn-subnet-gateway,one
+"""
+
+
+@pytest.mark.review2
+async def test_k4_rules_and_ipsets_that_kube_ovns_agent_left_go_too(host: GatewayLinks) -> None:
+    """K4: they stayed until a reboot. A set that a rule of iptables-legacy matches is in use."""
+    before = chain("iptables-nft"), chain("ip6tables-nft"), chain("iptables-nft", "INPUT")
+    for line in IPSETS.strip().splitlines():
+        run(line)
+    table = frozenset(tables(CLUSTER))
+    done = [str(step) for step in (await converge(host, SELF, table)).steps]
+    assert done[-3:] == ["- KubeOvnRules ip6", "- KubeOvnRules ip", "- KubeOvnSets ipset"]
+    left = chain("iptables-nft"), chain("ip6tables-nft"), chain("iptables-nft", "INPUT")
+    theirs = "-A FORWARD -m set --match-set theirs src -j ACCEPT"
+    assert left == ([*before[0], theirs], *before[1:])
+    assert run("ipset list -n").split() == ["ovn40legacy", "theirs", "ovnkube"]
+    assert not (await converge(host, SELF, table)).steps
+    run("iptables-legacy -F INPUT")
+    assert len((await converge(host, SELF, table)).steps) == 1
+    assert run("ipset list -n").split() == ["theirs", "ovnkube"]

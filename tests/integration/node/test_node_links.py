@@ -55,7 +55,8 @@ class NicSetup:
     async def pass_(self, reach: Reach = REACH) -> Outcome:
         desired = network(SELF, TEXT, reach, self.host.node, self.host.prefixes)
         outcome = await converge(self.host, SELF, desired)
-        self.watch.follow(KEY, SELF.host_link, addresses=True)
+        self.watch.follow(KEY, SELF.host_link)
+        self.watch.follow_addresses(KEY)
         return outcome
 
 

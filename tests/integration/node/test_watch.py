@@ -133,3 +133,13 @@ async def test_the_nodes_side_is_heard_during_a_storm_in_a_pod_l11(bed: Bed, hin
     bed.node.ip("link", "set", bed.host, "down")
     assert set(await hints.settled()) == {bed.attachment.key}
     assert hints.lost == 1
+
+
+@pytest.mark.review2
+async def test_every_key_that_follows_the_nodes_addresses_is_hinted(bed: Bed, hints: Hints) -> None:
+    """Only one key could: tunnels and egress gateways followed no address until the resync."""
+    for name in ("ovn0", "encap", "gateway"):
+        hints.watch.follow_addresses(Key("node", name))
+    bed.node.ip("link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+    bed.node.ip("address", "add", "192.0.2.7/24", "dev", "lan0")
+    assert {str(each) for each in await hints.settled()} == {"ovn0", "encap", "gateway"}

@@ -14,7 +14,8 @@ _APART = 2.5
 
 def _fault(name: str, breaks: str, *lines: str, cleanup: tuple[str, ...] = ()) -> Fault:
     made, after = tools(*lines), tools(*cleanup)
-    return Fault(name, "node", made, breaks=breaks, cleanup=after, min_interval=_APART)
+    key = "node/ovn0" if breaks.startswith("ovn0") else "node/gateway"
+    return Fault(name, "node", made, breaks=breaks, cleanup=after, min_interval=_APART, budget=key)
 
 
 TABLES = [

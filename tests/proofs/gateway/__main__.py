@@ -6,35 +6,18 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from proofs.gateway import services
+from proofs.gateway import firewalls, services
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import Condition, every
+from proofs.gateway.row import Row
 from testbed import progress
 from testbed.service import BedError, wait_for
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
 WITHIN, REPAIRED_WITHIN, STAYS = 10.0, 5.0, 0.5  # seconds
-
-
-@dataclass(slots=True)
-class Row:
-    """A condition for a family: what was seen, whether it was repaired, and the control."""
-
-    condition: str
-    family: str
-    seen: str = ""
-    ok: bool = False
-    repaired: bool = False
-    repaired_ms: float | None = None
-    control_broken: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether everything about it is as it should be."""
-        return self.ok and self.repaired and self.control_broken
 
 
 def main() -> int:
@@ -49,11 +32,13 @@ def main() -> int:
     rows = [Row(each.name, f"IPv{each.family}") for each in conditions]
     with gateway() as cluster:
         services.make(cluster)
+        of_firewalls = [] if chosen.slice else firewalls.rows(cluster, chosen.only)
         with progress.step(f"{len(rows)} conditions: seen, broken, repaired"):
             for condition, row in zip(conditions, rows, strict=True):
                 _try(cluster, condition, row)
         with progress.step(f"{len(rows)} conditions: broken without an agent"):
             _control(cluster, conditions, rows)
+    rows += of_firewalls
     BUILD.mkdir(exist_ok=True)
     (BUILD / "gateway.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for row in rows:

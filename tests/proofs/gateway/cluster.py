@@ -10,23 +10,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from proofs.gateway.traffic import LISTEN, PORT, SNIFF, SPEAK
+from proofs.gateway.pods import NUMBERS, PLUGIN, PROJECT, Pod, attach
+from proofs.gateway.traffic import LISTEN, PORT, SNIFF
 from testbed import layout
 from testbed.assign import NETWORK, ROUTER, Assigner
 from testbed.bed import Bed
 from testbed.node import Node
-from testbed.service import BedError, Service
+from testbed.service import Service
 from testbed.space import Space
 
-PROJECT = Path(__file__).resolve().parents[3]
-PLUGIN = PROJECT / "cni" / "plugin" / "ovnlet"
-OVN = "ovn.kubernetes.io"
 KINDS = ("etcd", "apiserver", "ovs", "ovn")
 # Outside: the addresses of a server that is translated for, that is exempt by the setting, that a
 # policy forwards, and that only the egress gateway leads to.
@@ -55,45 +52,19 @@ SUBNETS: dict[str, dict[str, Any]] = {
         "policyRoutingPriority": 3000,
     },
 }
-NUMBERS = {"ovn-default": 16, "policies": 17, "central": 18, "egress": 20}
+PODS = {
+    "a": "ovn-default",
+    "bb": "ovn-default",
+    "ccc": "policies",
+    "dddd": "central",
+    "eeeee": "egress",
+}
 FLAGS = (
     "--chassis=observe",
     "--resync=3600",
     "--http=127.0.0.1:9441",
     f"--no-snat={EXEMPT[4]}/32,{EXEMPT[6]}/128",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """A pod on the first node."""
-
-    name: str
-    subnet: str
-    node: Space
-
-    @property
-    def ips(self) -> dict[int, str]:
-        """Its addresses by IP version."""
-        number, host = NUMBERS[self.subnet], 10 + len(self.name)
-        return {4: f"10.{number}.0.{host}", 6: f"fd00:10:{number}::{host}"}
-
-    def enter(self, *words: str) -> list[str]:
-        """Return the command line that, on the node, runs a program in the pod."""
-        return ["ip", "netns", "exec", self.name, *words]
-
-    def sees(self, address: str, port: int = PORT) -> str:
-        """Connect, and return the address that the other end sees; empty without a connection."""
-        return speak(self.node, self.enter(), address, port)
-
-
-def speak(space: Space, enter: list[str], address: str, port: int = PORT, *own: str) -> str:
-    """Connect from a space, and return the address that the other end sees.
-
-    ``own`` is the address to connect from, if one is given.
-    """
-    words = [*enter, "python3", "-c", SPEAK, address, str(port), *own]
-    return space.result(words, timeout=20).stdout.strip()
 
 
 @dataclass(slots=True)
@@ -103,6 +74,7 @@ class Cluster:
     bed: Bed
     pods: dict[str, Pod] = field(default_factory=dict)
     agent: Service | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def node(self) -> Node:
@@ -114,14 +86,18 @@ class Cluster:
         """What is outside of the cluster."""
         return self.bed.control_plane.space
 
-    def start(self) -> None:
-        """Start the agent, and return once it serves and the table is there."""
+    def launch(self) -> Service:
+        """Start the agent."""
         paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
         words = [sys.executable, "-m", "ovnlet", "agent", "--node-name=n0"]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *FLAGS]
+        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", *FLAGS, *self.flags]
         self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": paths})
+        return self.agent
+
+    def start(self) -> None:
+        """Start the agent, and return once it serves and the table is there."""
         table = ["nft", "list", "table", "inet", "ovnlet"]
-        self.agent.wait_ready(
+        self.launch().wait_ready(
             lambda: "nat4" in self.node.result(table).stdout and self.agent_serves(), timeout=60
         )
 
@@ -156,8 +132,8 @@ class Cluster:
 
 
 @contextmanager
-def gateway() -> Iterator[Cluster]:
-    """Bring up the bed with servers, pods and Services."""
+def gateway(pods: Mapping[str, str] = PODS) -> Iterator[Cluster]:
+    """Bring up the bed with servers, and pods by the names of their Subnets."""
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     with Bed.up(f"gateway-{os.getpid()}", nodes=2, parts=KINDS) as bed, ExitStack() as stack:
         cluster = Cluster(bed)
@@ -175,16 +151,12 @@ def gateway() -> Iterator[Cluster]:
             f"ip route add unreachable {FAR[4]}/32; ip -6 route add unreachable {FAR[6]}/128"
         )
         cluster.start()
-        for name, subnet in (
-            ("a", "ovn-default"),
-            ("bb", "ovn-default"),
-            ("ccc", "policies"),
-            ("dddd", "central"),
-            ("eeeee", "egress"),
-        ):
-            cluster.pods[name] = _attach(bed, Pod(name, subnet, cluster.node))
+        for name, subnet in pods.items():
+            cluster.pods[name] = attach(bed, Pod(name, subnet, cluster.node))
         spaces = [(cluster.outside, list[str]())]
-        spaces += [(cluster.node, cluster.pods[name].enter()) for name in ("bb", "dddd")]
+        spaces += [
+            (cluster.node, cluster.pods[name].enter()) for name in ("bb", "dddd") if name in pods
+        ]
         for space, enter in spaces:
             for family in ("4", "6"):
                 words = [*enter, "python3", "-c", LISTEN, family, str(PORT)]
@@ -248,44 +220,3 @@ def _outside(space: Space) -> None:
     lines += [f"ip route add 10.16.0.0/12 via {layout.node_ip(0)}"]
     lines += [f"ip -6 route add fd00:10::/32 via {layout.node_ip6(0)}"]
     space.sh("; ".join(lines))
-
-
-def _attach(bed: Bed, pod: Pod) -> Pod:
-    """Make the pod in the API and in OVN, and attach it by the CNI plugin."""
-    number, mac = NUMBERS[pod.subnet], f"0a:00:00:03:{len(pod.name):02x}:{NUMBERS[pod.subnet]:02x}"
-    facts = {
-        "ip_address": ",".join(pod.ips.values()),
-        "cidr": f"10.{number}.0.0/16,fd00:10:{number}::/64",
-        "gateway": f"10.{number}.0.1,fd00:10:{number}::1",
-        "mac_address": mac,
-        "logical_switch": pod.subnet,
-        "allocated": "true",
-        "routed": "true",
-    }
-    meta = {"name": pod.name, "annotations": {f"{OVN}/{key}": text for key, text in facts.items()}}
-    spec = {"nodeName": "n0", "containers": [{"name": "c", "image": "x"}]}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
-    made = bed.api.create("/api/v1/namespaces/default/pods", body)
-    port, addresses = f"{pod.name}.default", " ".join((mac, *pod.ips.values()))
-    bed.nbctl("lsp-add", pod.subnet, port, "--", "lsp-set-addresses", port, addresses)
-    container = pod.name.ljust(64, "0")
-    pod.node.run(["ip", "netns", "add", pod.name])
-    config = {
-        "cniVersion": "1.0.0",
-        "name": "ovnlet",
-        "type": "ovnlet",
-        "server_socket": "/run/ovnlet/cni.sock",
-    }
-    args = f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod.name};K8S_POD_UID="
-    env = {
-        "CNI_COMMAND": "ADD",
-        "CNI_CONTAINERID": container,
-        "CNI_NETNS": f"/run/netns/{pod.name}",
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": "/opt/cni/bin",
-        "CNI_ARGS": args + made["metadata"]["uid"],
-    }
-    done = pod.node.result([PLUGIN], stdin=json.dumps(config), env=env, timeout=60)
-    if done.returncode:
-        raise BedError(f"ADD of {pod.name}: {done.stdout}{done.stderr}")
-    return pod

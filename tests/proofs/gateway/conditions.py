@@ -13,8 +13,8 @@ from proofs.gateway.cluster import (
     JOIN_IP,
     OUTSIDE,
     Cluster,
-    speak,
 )
+from proofs.gateway.pods import speak
 from proofs.gateway.services import cluster_ip, node_port
 from proofs.gateway.traffic import MARKED, PORT, SEGMENT
 from testbed import layout

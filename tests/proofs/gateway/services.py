@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proofs.gateway.cluster import Cluster, Pod, apply
+from proofs.gateway.cluster import Cluster, apply
+from proofs.gateway.pods import Pod
 from proofs.gateway.traffic import PORT
 from testbed import runtime
 from testbed.service import wait_for

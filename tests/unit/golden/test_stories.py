@@ -7,7 +7,7 @@ are named as in a plan.
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -20,6 +20,7 @@ from ovnlet.core import (
     annotations,
     chassis,
     desired,
+    encap,
     gateway,
     gateway_network,
     gateway_routing,
@@ -37,12 +38,17 @@ from ovnlet.core.resources import (
     DuplicateIfaceId,
     Flows,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
+    LinkEntry,
     Network,
     Port,
     Resource,
     Route,
     Veth,
 )
+from ovnlet.core.underlay.networks import Intent
+from ovnlet.core.underlay.record import Found, Record
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 ATTACHMENT = Attachment(
@@ -101,27 +107,51 @@ def network(facts: Facts | str, node: Facts) -> Network:
 
 
 def _of_the_node(facts: Facts) -> Network:
-    if "chassis" in facts:  # what makes the node a chassis of OVN
-        return chassis.desired("br-int", facts["chassis"], create=True)
-    if "as gateway" in facts:  # what the node does for the cluster
-        given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
-        cluster, beside = gateway.parse(given), facts.get("beside", {})
-        lan = [HostPrefix(ip_network(each), "eth0") for each in beside.get("lan", ())]
-        chains = [("ip", each) for each in beside.get("chains", ())]
-        return frozenset(
-            {
-                *gateway_network.tables(cluster),
-                *gateway_routing.routing(cluster, {}, lan).resources,
-                *gateway_routing.accepts(cluster, chains),
-            }
-        )
-    if "flows" in facts:  # what OVN has in its bridge
-        return frozenset({Flows(facts["flows"])})
-    if "files" in facts:  # what a container runtime reads
-        return frozenset(
-            CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
-        ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
-    return ABSENT
+    """Return what is desired of the node, by the one fact that says which part of it."""
+    return next((make(facts) for name, make in OF_THE_NODE.items() if name in facts), ABSENT)
+
+
+def _of_files(facts: Facts) -> Network:
+    """Return what a container runtime reads."""
+    return frozenset(
+        CniFile(*_split(path), digest, 0o600) for path, digest in facts["files"].items()
+    ) | frozenset(CniSocket(path) for path in facts.get("sockets", ()))
+
+
+def _as_gateway(facts: Facts) -> Network:
+    """Return what the node does for the cluster."""
+    given = {name: _as_text(value) for name, value in facts["as gateway"].items()}
+    cluster, beside = gateway.parse(given), facts.get("beside", {})
+    lan = [HostPrefix(ip_network(each), "eth0") for each in beside.get("lan", ())]
+    chains = [("ip", each) for each in beside.get("chains", ())]
+    return frozenset(
+        {
+            *gateway_network.tables(cluster),
+            *gateway_routing.routing(cluster, {}, lan).resources,
+            *gateway_routing.accepts(cluster, chains),
+        }
+    )
+
+
+def _of_an_uplink(facts: Facts) -> Network:
+    """Return what of the node is in a bridge, or on its NIC again."""
+    intent = Intent("net1", "eth0", "br-net1", tuple(facts["trunks"]))
+    entries = tuple(
+        LinkEntry("eth0", text.split()[0], text.split(" ", 1)[1], text.encode(), place)
+        for place, text in enumerate(facts["uplink"])
+    )
+    found = Found(entries, "02:00:00:00:00:01", "", "02:00:00:00:00:02")
+    return Record(intent, found, facts["phase"]).desired()
+
+
+OF_THE_NODE: dict[str, Callable[[Facts], Network]] = {
+    "chassis": lambda facts: chassis.desired("br-int", facts["chassis"], create=True),
+    "tunnels": lambda facts: encap.desired(encap.Sources(**facts["tunnels"]), facts["links"], ""),
+    "as gateway": _as_gateway,
+    "uplink": _of_an_uplink,
+    "flows": lambda facts: frozenset({Flows(facts["flows"])}),
+    "files": _of_files,
+}
 
 
 def observed(facts: Facts, story: Facts, wanted: Network) -> Network:
@@ -180,10 +210,17 @@ def _typed(changes: Facts) -> Iterator[tuple[str, Any]]:
                 yield name, ip_address(value) if value else None
             case "ip":
                 yield name, ip_interface(value)
-            case "incomplete" | "blocked":
+            case "incomplete" | "blocked" | "trunks":
                 yield name, tuple(value)
             case _:
                 yield name, value
+
+
+_LEFT: dict[str, Resource] = {
+    "KubeOvnChains": KubeOvnChains("ip", "nat", ("OVN-POSTROUTING",)),
+    "KubeOvnRules": KubeOvnRules("ip", 2),
+    "KubeOvnSets": KubeOvnSets(("ovn40subnets",)),
+}
 
 
 def added(line: str, wanted: Network) -> Resource:
@@ -200,8 +237,8 @@ def added(line: str, wanted: Network) -> Resource:
             )
         case ["Address", pod, ip]:
             return Address(veth, pod, ip_interface(ip))
-        case ["KubeOvnChains", family, table]:
-            return KubeOvnChains(family, table, ("OVN-POSTROUTING",))
+        case [kind, *_] if kind in _LEFT:
+            return _LEFT[kind]
         case ["Port", bridge, name]:
             return Port(bridge, name, frozenset())
         case _:

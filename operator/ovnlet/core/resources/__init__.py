@@ -9,7 +9,14 @@ from typing import Protocol
 
 from ovnlet.core.resources.chassis import Bridge, ChassisId, Flows
 from ovnlet.core.resources.files import CniFile, CniSocket
-from ovnlet.core.resources.gateway import Accepts, KubeOvnChains, PolicyRoute, PolicyRule
+from ovnlet.core.resources.gateway import (
+    Accepts,
+    KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
+    PolicyRoute,
+    PolicyRule,
+)
 from ovnlet.core.resources.netlink import (
     Address,
     CompetingRoute,
@@ -30,6 +37,13 @@ from ovnlet.core.resources.qos import (
     TbfQdisc,
 )
 from ovnlet.core.resources.sysctl import Sysctl
+from ovnlet.core.resources.underlay import (
+    LinkEntry,
+    LinkUp,
+    NetworkMapping,
+    UplinkBridge,
+    UplinkPort,
+)
 
 Limited = TbfQdisc | HtbQdisc | PoliceFilter | LeafQdisc
 Resource = (
@@ -49,6 +63,8 @@ Resource = (
     | PolicyRule
     | Accepts
     | KubeOvnChains
+    | KubeOvnRules
+    | KubeOvnSets
     | NftTable
     | NftCounter
     | NftSet
@@ -59,6 +75,11 @@ Resource = (
     | Flows
     | CniFile
     | CniSocket
+    | UplinkBridge
+    | LinkUp
+    | LinkEntry
+    | UplinkPort
+    | NetworkMapping
 )
 Key = tuple[object, ...]
 Network = frozenset[Resource]
@@ -100,6 +121,8 @@ ORDER: tuple[type[Resource], ...] = (
     NftSet,
     NftChain,
     Accepts,
+    KubeOvnSets,
+    KubeOvnRules,
     KubeOvnChains,
     PolicyRoute,
     PolicyRule,
@@ -112,6 +135,11 @@ ORDER: tuple[type[Resource], ...] = (
     Flows,
     CniFile,
     CniSocket,
+    UplinkBridge,
+    LinkUp,
+    LinkEntry,
+    UplinkPort,
+    NetworkMapping,
 )
 
 __all__ = [
@@ -130,10 +158,15 @@ __all__ = [
     "HtbQdisc",
     "Key",
     "KubeOvnChains",
+    "KubeOvnRules",
+    "KubeOvnSets",
     "LeafQdisc",
     "Limited",
+    "LinkEntry",
+    "LinkUp",
     "Loopback",
     "Network",
+    "NetworkMapping",
     "NftChain",
     "NftCounter",
     "NftSet",
@@ -150,5 +183,7 @@ __all__ = [
     "Route",
     "Sysctl",
     "TbfQdisc",
+    "UplinkBridge",
+    "UplinkPort",
     "Veth",
 ]

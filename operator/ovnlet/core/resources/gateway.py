@@ -104,3 +104,38 @@ class KubeOvnChains:
     def within(self) -> None:
         """None: nothing that is ours removes them."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class KubeOvnRules:
+    """Rules that kube-ovn-cni left in the table `filter` of `iptables-nft`. Never desired."""
+
+    family: str
+    count: int
+
+    @property
+    def key(self) -> Key:
+        """The family."""
+        return ("kube-ovn rules", self.family)
+
+    @property
+    def within(self) -> None:
+        """None: nothing that is ours removes them."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class KubeOvnSets:
+    """Sets of ipset that kube-ovn-cni left and no rule refers to. They are never desired."""
+
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> Key:
+        """All of them."""
+        return ("kube-ovn sets", "ipset")
+
+    @property
+    def within(self) -> None:
+        """None: nothing that is ours removes them."""
+        return None

@@ -9,6 +9,8 @@ from ovnlet.core.resources.nft_statements import PROTOCOL_NAMES, Destination, Ru
 TABLE = "ovnlet"
 # A protocol's number and a port.
 Port = tuple[int, int]
+# The element `*` of nft, which every packet matches. It is always foreign.
+ANY: Port = (0, 0)
 Key = tuple[object, ...]
 _SHOWN = 3
 
@@ -75,6 +77,8 @@ def _element(each: Destination | Port | tuple[Destination, str]) -> str:
     if not isinstance(each, tuple):
         return str(each)
     first, second = each
+    if each == ANY:
+        return "*"
     if isinstance(first, int):
         return f"{PROTOCOL_NAMES.get(first, first)} . {second}"
     return f"{first} : {second}"

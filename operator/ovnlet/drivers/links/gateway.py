@@ -4,17 +4,20 @@ Ours are the table `inet ovnlet`, rules with our comment in chains of iptables, 
 of routing of our protocol.
 """
 
+import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import HostPrefix
-from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import (
     ABSENT,
     Accepts,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
     Network,
     NftChain,
     NftCounter,
@@ -28,9 +31,11 @@ from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 
-_RECHECK = 60.0  # seconds
+# Seconds. The kernel frees a rule some time after its removal, and only then the sets it matched.
+_RECHECK, _FREED = 60.0, 0.05
 _OF_TABLE = NftTable | NftCounter | NftSet | NftChain
 _OF_ROUTING = PolicyRoute | PolicyRule
+_OF_KUBE_OVN = KubeOvnChains | KubeOvnRules | KubeOvnSets
 
 
 class GatewayLinks:
@@ -74,20 +79,19 @@ class GatewayLinks:
     async def apply(self, identity: GatewayIdentity, plan: Plan) -> None:
         """Carry out the steps: those on the table in one transaction, those on a chain in one.
 
-        Rules of routing go first and come last: a rule without its route leads nowhere. Raise
-        NodeFault.
+        Of routing, what comes precedes what goes, and a route its rule: packets from a Subnet with
+        a gateway of its own have a way at every moment. Raise NodeFault.
         """
         with os_errors_as_node_faults(identity):
-            routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
-            self._route(step for step in routing if step.verb is Verb.REMOVE)
             if table := [step for step in plan if isinstance(step.resource, _OF_TABLE)]:
                 self.tables.carry_out(table)
             for step in plan:
-                if isinstance(step.resource, Accepts | KubeOvnChains):
+                if isinstance(step.resource, Accepts | _OF_KUBE_OVN):
                     self.tables.change_iptables(step)
-            self._route(step for step in routing if step.verb is Verb.ENSURE)
-
-    @staticmethod
-    def _route(steps: Iterable[Step]) -> None:
-        for step in steps:
-            policy_routing.carry_out(step)
+            if any(isinstance(step.resource, KubeOvnRules) for step in plan):
+                await asyncio.sleep(_FREED)
+            routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
+            for verb in (Verb.ENSURE, Verb.REMOVE):
+                for step in routing:
+                    if step.verb is verb:
+                        policy_routing.carry_out(step)

@@ -1,8 +1,7 @@
 """Chains that kube-ovn-cni left in tables of `iptables-nft`, and the rules that lead to them.
 
 They translate what our table leaves as it is, until a reboot. A chain is kube-ovn-cni's by its
-name; those of OVN-Kubernetes have others. Its accepts and counters in chains of others change
-nothing and stay.
+name; those of OVN-Kubernetes have others. Its rules in chains of others: ``kube_ovn_rules``.
 """
 
 import errno

@@ -15,6 +15,8 @@ from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import (
     Accepts,
     KubeOvnChains,
+    KubeOvnRules,
+    KubeOvnSets,
     Network,
     NftChain,
     NftCounter,
@@ -28,7 +30,7 @@ from ovnlet.core.resources.nftables import (
     Elements,
     Rules,
 )
-from ovnlet.drivers.links import accepts, kube_ovn_chains
+from ovnlet.drivers.links import accepts, kube_ovn_chains, kube_ovn_rules
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
     Encoded,
@@ -104,6 +106,7 @@ class Tables:
         found = self._own_table(desired) | frozenset(accepts.observe(self._open, wanted))
         if found and desired:  # what another agent left goes when ours is there, not before
             found |= frozenset(kube_ovn_chains.observe(self._open))
+            found |= frozenset(kube_ovn_rules.observe(self._open))
         return found
 
     def _own_table(self, desired: Network) -> Network:
@@ -145,6 +148,11 @@ class Tables:
                 changes = list(accepts.changes(self._open, wanted, removed=removed))
             case KubeOvnChains() as chains:
                 changes = list(kube_ovn_chains.removal(self._open, chains))
+            case KubeOvnRules() as rules:
+                changes = list(kube_ovn_rules.removal(self._open, rules))
+            case KubeOvnSets() as sets:
+                kube_ovn_rules.destroy(self._open, sets)
+                return
             case _:
                 raise NodeFault(f"{step}: not for a chain of iptables")
         if not changes:
@@ -266,26 +274,21 @@ def _removals(went: Sequence[Resource], changed: Sequence[Step]) -> Iterator[Req
 def _set_changes(step: Step, number: int) -> Iterator[Request]:
     """Yield what makes a set, and what gives it its elements.
 
-    An interval that somebody else added need not be a prefix, so a set of prefixes from which one
-    goes is emptied and filled again.
+    A foreign element need not be one that can be named here: an interval may be no prefix, and `*`
+    has no key. So a set from which one goes is emptied and filled again.
     """
     wanted, was = step.resource, step.was
     if not isinstance(wanted, NftSet):
         return
     before: frozenset[object] = frozenset()
-    if isinstance(was, NftSet):
-        before = was.elements.of
-        if gone := before - wanted.elements.of:
-            if wanted.kind == "ports":
-                deleted = Elements(frozenset(each for each in was.elements.of if each in gone))
-                yield from messages.change_elements(messages.DELELEMENT, wanted, deleted)
-            else:
-                yield messages.named(messages.DELELEMENT, 0, wanted.name)
-                before = frozenset()
-    else:
+    if not isinstance(was, NftSet):
         yield messages.new_set(wanted, number)
+    elif was.elements.of - wanted.elements.of:
+        yield messages.named(messages.DELELEMENT, 0, wanted.name)
+    else:
+        before = was.elements.of
     added = Elements(frozenset(each for each in wanted.elements.of if each not in before))
-    yield from messages.change_elements(messages.NEWELEMENT, wanted, added)
+    yield from messages.new_elements(wanted, added)
 
 
 def _rules(chain: NftChain) -> Iterator[Request]:

@@ -6,6 +6,7 @@ All of this runs between entering a namespace and leaving it, so nothing here ma
 import errno
 from collections.abc import Iterable
 from dataclasses import replace
+from ipaddress import ip_interface
 
 from ovnlet.core.errors import NodeFault, Taken
 from ovnlet.core.identity import Attachment
@@ -114,10 +115,7 @@ class StepRunner:
     def _ensure(self, step: Step) -> None:
         match step.resource:
             case Address() as address:
-                request = put_address(
-                    self._require_index(step, address.pod), address.ip, address.noprefixroute
-                )
-                self._batch.append((step, request, frozenset()))
+                self._ensure_address(step, self._require_index(step, address.pod), address)
             case Route() as route:
                 self._ensure_route(step, self._require_index(step, route.pod), route)
             case Veth() | Nic() as link:
@@ -147,6 +145,26 @@ class StepRunner:
                 ethtool.set_tx_checksum(self._sandbox.pod, setting.pod, setting.tx_checksum)
             case Loopback():
                 self._batch.append((step, set_link(setting.name, up=setting.up), frozenset()))
+
+    def _ensure_address(self, step: Step, index: int, address: Address) -> None:
+        """Add the address, or change its flag.
+
+        Linux changes the flag of an IPv6 address alone. An IPv4 address goes and comes while the
+        link has it with another prefix: the last one would take all routes along, and the last
+        with that IP those with it as their source.
+        """
+        put = (
+            step,
+            put_address(index, address.ip, address.noprefixroute),
+            frozenset[int](),
+        )
+        if step.was is None or address.ip.version == 6:
+            self._batch.append(put)
+            return
+        single = ip_interface(address.ip.ip)
+        meanwhile = (step, put_address(index, single, noprefixroute=True), frozenset[int]())
+        self._batch += [meanwhile, _removal(step, index, address), put]
+        self._batch.append((step, delete_address(index, single), GONE))
 
     def _ensure_route(self, step: Step, index: int, route: Route) -> None:
         """Add the route beside what others have to the same destination, then remove our old one.

@@ -8,7 +8,7 @@ from ovnlet.core.resources import nftables as nft
 from ovnlet.core.resources.nft_statements import Destination
 from ovnlet.core.resources.nftables import TABLE
 from ovnlet.drivers.linux.nft_expressions import be32, elements, port_key, port_of, text
-from ovnlet.drivers.linux.transport import DUMP, Request, attribute, attributes
+from ovnlet.drivers.linux.transport import DUMP, Request, attribute, attributes, messages
 
 SUBSYSTEM = 10
 NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2
@@ -142,13 +142,13 @@ def _flags(kind: str) -> int:
     return _INTERVAL | (_OBJECTS if kind.endswith("counters") else 0)
 
 
-def change_elements(kind: int, to: nft.NftSet, changed: nft.Elements) -> Iterator[Request]:
-    """Yield the requests that add elements to a set, or delete them from it."""
-    encoded = [part for each in sorted(changed.of, key=str) for part in _element(each)]
+def new_elements(to: nft.NftSet, added: nft.Elements) -> Iterator[Request]:
+    """Yield the requests that add elements to a set."""
+    encoded = [part for each in sorted(added.of, key=str) for part in _element(each)]
     for at in range(0, len(encoded), _MANY):
         listed = b"".join(attribute(1, part) for part in encoded[at : at + _MANY])
         given = {1: text(TABLE), 2: text(to.name), 3: listed}
-        yield change(kind, CREATE if kind == NEWELEMENT else 0, given)
+        yield change(NEWELEMENT, CREATE, given)
 
 
 def _element(each: Destination | nft.Port | tuple[Destination, str]) -> Iterator[bytes]:
@@ -175,18 +175,26 @@ def elements_of(kind: nft.Kind | None, bodies: Iterable[bytes]) -> nft.Elements:
     if kind is None:
         return nft.Elements(frozenset())
     if kind == "ports":
-        return nft.Elements(frozenset(port_of(key) for key, _ in keys))
+        return nft.Elements(frozenset(port_of(key) if key else nft.ANY for key, _ in keys))
     return nft.Elements(frozenset(_prefixes(kind, keys)))
 
 
 def _prefixes(
     kind: nft.Kind, keys: list[tuple[bytes, dict[int, bytes]]]
 ) -> Iterator[Destination | tuple[Destination, str]]:
-    """Yield the prefixes between two keys: a key begins an interval, or ends the one before it."""
+    """Yield the prefixes between two keys: a key begins an interval, or ends the one before it.
+
+    The element `*` has no key, and stands for every address.
+    """
     size = 4 if kind.startswith("ipv4") else 16
-    ends = [(int.from_bytes(key, "big"), bool(any(each.get(3, b""))), each) for key, each in keys]
+    ends = [
+        (int.from_bytes(key, "big"), each.get(3) == be32(_END), each) for key, each in keys if key
+    ]
     ends.sort(key=lambda end: (end[0], not end[1]))
     last = (1 << 8 * size) - 1
+    for each in (each for key, each in keys if not key):
+        (every,), counter = _between(0, last, size), name_of(each, 9)
+        yield (every, counter) if counter else every
     for at, (first, is_end, each) in enumerate(ends):
         if is_end:
             continue
@@ -201,3 +209,12 @@ def _between(first: int, last: int, size: int) -> Iterator[Destination]:
         yield from summarize_address_range(IPv4Address(first), IPv4Address(last))
     else:
         yield from summarize_address_range(IPv6Address(first), IPv6Address(last))
+
+
+def tables_of(data: bytes) -> set[str]:
+    """Return the tables of nftables that changed.
+
+    The first attribute of each object names its table, and that of a table the table itself.
+    """
+    names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
+    return {name.decode(errors="replace") for name in names}

@@ -1,10 +1,9 @@
 """The keys of Open_vSwitch.external_ids that ovn-controller reads, and the integration bridge."""
 
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from ovnlet.core.chassis import BRIDGE_TYPE, REMOTE, ids
+from ovnlet.core.encap import KEYS
 from ovnlet.core.plan import Plan
 from ovnlet.core.resources import Bridge, ChassisId, Network
 from ovnlet.drivers.ovs.ports import Ovs
@@ -14,30 +13,21 @@ _CONNECT_TIMEOUT = 3.0
 
 
 class ChassisDriver:
-    """Observes and writes the keys and the bridge. Other keys of the map are left alone.
+    """Observes and writes the keys and the bridge. Other keys of the map are left alone."""
 
-    ``mtu_of`` returns the MTU of the node's link that has an address, or None.
-    """
-
-    def __init__(self, ovs: Ovs, mtu_of: Callable[[IPv4Address | IPv6Address], int | None]) -> None:
-        self._ovs, self._mtu_of = ovs, mtu_of
+    def __init__(self, ovs: Ovs) -> None:
+        self._ovs = ovs
         self._unannounced = False
 
     async def ready(self) -> None:
         """Wait up to three seconds for OVSDB. Raise NotReady without it."""
         await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
-    def has_address(self, text: str) -> bool:
-        """Return whether a link of the node has this address. Raise NodeFault or OSError."""
-        try:
-            return self._mtu_of(ip_address(text)) is not None
-        except ValueError:
-            return False
-
     def present(self) -> dict[str, str]:
         """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""
         datapath_type = self._ovs.datapath_type
-        return self._ovs.chassis | ({} if datapath_type is None else {BRIDGE_TYPE: datapath_type})
+        keys = {key: value for key, value in self._ovs.chassis.items() if key not in KEYS}
+        return keys | ({} if datapath_type is None else {BRIDGE_TYPE: datapath_type})
 
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the keys and the bridge as they are. Raise NotReady without OVSDB."""

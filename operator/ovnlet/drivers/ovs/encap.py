@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ovnlet.core.encap import ALL, KEYS, Links
+from ovnlet.core.encap import KEYS, Links
 from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import ChassisId, Network
 from ovnlet.drivers.ovs.ports import Ovs
@@ -22,17 +22,15 @@ class EncapDriver:
         """Wait up to three seconds for OVSDB. Raise NotReady without it."""
         await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
-    def present(self) -> str:
-        """Return the address of the tunnels: of several, the first. Empty where none is set."""
-        return self._ovs.chassis.get(ALL, "").partition(",")[0].strip()
+    def present(self) -> dict[str, str]:
+        """Return the keys that are set."""
+        return {name: value for name, value in self._ovs.chassis.items() if name in KEYS}
 
     async def observe(self, _: Any, desired: Network) -> Network:
         """Return the keys as they are. Raise NotReady without OVSDB."""
         del desired
         self._ovs.require_connection()
-        return frozenset(
-            ChassisId(name, value) for name, value in self._ovs.chassis.items() if name in KEYS
-        )
+        return frozenset(ChassisId(name, value) for name, value in self.present().items())
 
     async def apply(self, _: Any, plan: Plan) -> None:
         """Write the keys in one transaction."""

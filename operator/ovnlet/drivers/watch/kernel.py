@@ -9,7 +9,7 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +17,7 @@ from typing import TypeVar
 from ovnlet.core.errors import UnknownSandbox
 from ovnlet.drivers.links import veths
 from ovnlet.drivers.linux.namespaces import opened
+from ovnlet.drivers.linux.nft_messages import tables_of
 from ovnlet.drivers.linux.notifications import Namespaces
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
@@ -41,20 +42,20 @@ _IFNAME = 3
 _Entry = TypeVar("_Entry")
 _TRAFFIC_CONTROL = range(36, 48)
 _POLICY_RULES, _HOST_TABLES = (32, 33), (253, 254, 255)
-_INSIDE = frozenset({NEWADDR, DELADDR, NEWROUTE, DELROUTE})
 _OIF = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """What is followed of a key: a link of the node and a namespace.
+    """What is followed of a key: links of the node, by name and index, and a namespace.
 
-    ``index`` is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    An index is 0 where the link is missing, ``namespace`` -1 where the namespace has no id.
+    ``alone`` is whether the links concern no other key, as those of a pod.
     """
 
-    link: str
-    index: int
+    links: tuple[tuple[str, int], ...]
     namespace: int
+    alone: bool
 
 
 class Watch:
@@ -72,7 +73,7 @@ class Watch:
         self._by_name: dict[str, Key] = {}
         self._gateway: Key | None = None
         self._followed_tables: frozenset[str] = frozenset()
-        self._of_addresses: Key | None = None
+        self._of_addresses: set[Key] = set()
         self._followed: dict[Key, _Followed] = {}
         self._losses = Bucket(1, _LOST_EVERY)
         self._lost_later: asyncio.TimerHandle | None = None
@@ -133,26 +134,27 @@ class Watch:
                 listener.close()
         self._node = self._pods = self._tables = self._paced = self._lost_later = None
 
-    def follow(self, key: Key, link: str, *, netns: str = "", addresses: bool = False) -> None:
-        """Follow a link of the node and the namespace at a path for this key, no more.
-
-        With ``addresses``, follow the addresses of all links of the node; only one key can.
-        """
+    def follow(self, key: Key, *links: str, netns: str = "") -> None:
+        """Follow links of the node and the namespace at a path for this key, no more."""
         self.forget(key)
-        index, namespace = 0, -1
+        namespace = -1
         with Socket() as host:
-            if (end := veths.named(host, link)) is not None:
-                index = end.index
-                self._by_index[index] = key
+            ends = [(link, veths.named(host, link)) for link in links]
+            found = tuple((link, end.index if end else 0) for link, end in ends)
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
                 # A namespace that no link of the node has a peer in has no id yet: -1.
                 if answer.error is None and (namespace := nsid(answer.replies[0])) >= 0:
                     self._by_namespace.setdefault(namespace, set()).add(key)
-        self._by_name[link] = key
-        if addresses:
-            self._of_addresses = key
-        self._followed[key] = _Followed(link, index, namespace)
+        for link, index in found:
+            self._by_name[link] = key
+            if index:
+                self._by_index[index] = key
+        self._followed[key] = _Followed(found, namespace, bool(netns))
+
+    def follow_addresses(self, key: Key) -> None:
+        """Follow the addresses of all links of the node that are not a pod's, for this key too."""
+        self._of_addresses.add(key)
 
     def follow_tables(self, key: Key, tables: frozenset[str]) -> None:
         """Follow these tables of nftables, and policy routing, for this key; only one can."""
@@ -166,9 +168,10 @@ class Watch:
         """Follow nothing of this key."""
         if (followed := self._followed.pop(key, None)) is None:
             return
-        _drop(self._by_name, followed.link, key)
-        _drop(self._by_index, followed.index, key)
-        self._of_addresses = None if self._of_addresses == key else self._of_addresses
+        for link, index in followed.links:
+            _drop(self._by_name, link, key)
+            _drop(self._by_index, index, key)
+        self._of_addresses.discard(key)
         if (keys := self._by_namespace.get(followed.namespace)) is not None:
             keys.discard(key)
             if not keys:
@@ -239,7 +242,7 @@ class Watch:
         changed: set[str] = set()
         for _ in range(_DATAGRAMS):
             try:
-                changed |= _tables_of(self._tables.recv(1 << 16))
+                changed |= tables_of(self._tables.recv(1 << 16))
             except BlockingIOError:
                 break
             except (OSError, Garbled):
@@ -251,26 +254,31 @@ class Watch:
         """Yield the keys that a datagram of the node's own namespace concerns."""
         try:
             for kind, _, _, body in messages(data):
-                found = self._of_link(kind, body) or self._of_address(kind, body)
-                if key := found or self._of_policy(kind, body):
+                if kind in (NEWADDR, DELADDR):
+                    yield from self._by_address(body)
+                elif key := self._of_link(kind, body) or self._of_route(kind, body):
                     yield key
         except (Garbled, struct.error):
             self._lost()
 
-    def _of_address(self, kind: int, body: bytes) -> Key | None:
-        """Return the key that follows the link that an address or a route is on, or addresses."""
-        if kind not in _INSIDE:
-            return None
-        if kind in (NEWADDR, DELADDR):
-            (index,) = struct.unpack_from("=I", body, 4)
-            return self._by_index.get(index, self._of_addresses)
-        index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
-        return self._by_index.get(index)
+    def _by_address(self, body: bytes) -> Collection[Key]:
+        """Return the keys that an address concerns: of a pod's link its own, else those of all."""
+        (index,) = struct.unpack_from("=I", body, 4)
+        key = self._by_index.get(index)
+        if key is None:
+            return self._of_addresses
+        return (key,) if self._followed[key].alone else {key, *self._of_addresses}
 
-    def _of_policy(self, kind: int, body: bytes) -> Key | None:
-        """Return the gateway's key for a rule, or a route that is in no table of the host's own."""
-        of_table = kind in (NEWROUTE, DELROUTE) and body[4] not in _HOST_TABLES
-        return self._gateway if of_table or kind in _POLICY_RULES else None
+    def _of_route(self, kind: int, body: bytes) -> Key | None:
+        """Return the key that follows the link that a route is by, or the gateway's.
+
+        Its are rules, and routes in no table of the host's own.
+        """
+        if kind in (NEWROUTE, DELROUTE):
+            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+            followed = self._by_index.get(index)
+            return followed or (self._gateway if body[4] not in _HOST_TABLES else None)
+        return self._gateway if kind in _POLICY_RULES else None
 
     def _of_link(self, kind: int, body: bytes) -> Key | None:
         """Return the key that follows a link of the node, by index; by name if it is a new one."""
@@ -281,15 +289,6 @@ class Watch:
             return self._by_index.get(index)
         name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
         return self._by_name.get(name)
-
-
-def _tables_of(data: bytes) -> set[str]:
-    """Return the tables of nftables that changed.
-
-    The first attribute of each object names its table, and that of a table the table itself.
-    """
-    names = (attributes(body, 4).get(1, b"").rstrip(b"\0") for _, _, _, body in messages(data))
-    return {name.decode(errors="replace") for name in names}
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:

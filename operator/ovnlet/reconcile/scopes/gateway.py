@@ -56,6 +56,10 @@ class Follower(Protocol):
         """Hint this key when one of these tables of nftables, or a rule of routing, changes."""
         ...
 
+    def follow_addresses(self, key: Key) -> None:
+        """Hint this key when an address of a link of the node comes or goes."""
+        ...
+
 
 class GatewayScope(NodeWideScope[GatewayIdentity]):
     """One key. There is none until the whole cluster has been seen once.
@@ -135,8 +139,10 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         return frozenset({*found, *filters, *routes.resources}), routes
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
-        """Report the outcome, and follow the table."""
-        self._watch.follow_tables(self._passes.key(own), frozenset({TABLE, FILTER, *OF_KUBE_OVN}))
+        """Report the outcome. Follow the table, and the addresses that reach a gateway."""
+        key = self._passes.key(own)
+        self._watch.follow_tables(key, frozenset({TABLE, FILTER, *OF_KUBE_OVN}))
+        self._watch.follow_addresses(key)
         await super().settled(own, outcome)
 
     def _notices(self, routes: Routing) -> Iterator[Notice]:

@@ -76,8 +76,12 @@ class InputFile(Protocol):
 class Follower(Protocol):
     """The kernel's notifications of a link. ``drivers.watch.kernel`` implements it."""
 
-    def follow(self, key: Key, link: str, *, addresses: bool) -> None:
-        """Hint this key when the link or an address of the node changes."""
+    def follow(self, key: Key, link: str) -> None:
+        """Hint this key when the link changes."""
+        ...
+
+    def follow_addresses(self, key: Key) -> None:
+        """Hint this key when an address of a link of the node comes or goes."""
         ...
 
     def follows(self, key: Key) -> bool:
@@ -182,7 +186,8 @@ class NodeScope(NodeWideScope[NodeInterface]):
         """Report the outcome and the condition. Raise NotReady until OVN has installed the port."""
         key = self._passes.key(own)
         if outcome.steps or not self._watch.follows(key):
-            self._watch.follow(key, self.identity.host_link, addresses=True)
+            self._watch.follow(key, self.identity.host_link)
+            self._watch.follow_addresses(key)
         self.status.settled(own, outcome)
         if outcome.remaining:
             steps = "; ".join(map(str, outcome.remaining))

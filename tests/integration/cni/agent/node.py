@@ -34,6 +34,7 @@ OWN = (
     "/run/ovnlet/sandboxes",
     "/run/ovnlet/deleted",
     "/run/ovnlet/chassis.json",
+    "/run/ovnlet/encap.json",
 )
 _NUMBERS = count(2)
 _SANDBOXES = count(1)

@@ -207,6 +207,7 @@ async def test_the_tunnels_address_and_its_default_are_kept_k7(bare: AgentNode) 
     await bare.run(
         "ovs-vsctl", *["remove", "Open_vSwitch", ".", "external_ids", "ovn-encap-ip-default"]
     )
+    await bare.sh("rm -rf /run/ovnlet")
     bare.bed.kubectl("delete", "node", name)
 
 

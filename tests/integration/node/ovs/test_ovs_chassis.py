@@ -28,7 +28,6 @@ KEYS = {
     "system-id": "node-1",
     "ovn-remote": "unix:/nowhere",
     "ovn-encap-type": "geneve",
-    "ovn-encap-ip": "192.0.2.1",
     "ovn-bridge-datapath-type": "netdev",
 }
 
@@ -37,11 +36,10 @@ class Chassis:
     """The loop with the scope of the chassis alone."""
 
     def __init__(self, ovs: Ovs, path: Path, given: dict[str, str]) -> None:
-        self.driver, self.loop = ChassisDriver(ovs, lambda _: None), Loop()
+        self.driver, self.loop = ChassisDriver(ovs), Loop()
         scope = ChassisScope(
             self.driver,
             JsonFile(path),
-            self.loop.passes("chassis"),
             Recorded("chassis"),
             identity=ChassisIdentity("br-int"),
             given=given,

@@ -80,8 +80,10 @@ class PrivateSwitch:
         if init:
             self.vsctl("init")
 
-    def start_vswitchd(self) -> None:
-        self._start("ovs-vswitchd", "unshare", "--net", "ovs-vswitchd", f"unix:{self.socket}")
+    def start_vswitchd(self, *inside: str) -> None:
+        """Start it by the command ``inside``; without one, in a namespace of its own."""
+        enter = inside or ("unshare", "--net")
+        self._start("ovs-vswitchd", *enter, "ovs-vswitchd", f"unix:{self.socket}")
         eventually(
             lambda: self.vsctl("get", "Open_vSwitch", ".", "ovs_version", "dpdk_initialized")
         )

@@ -1,0 +1,140 @@
+"""The wiring of provider networks, and what of them concerns this node.
+
+With the setting `underlay: off` there is none of it: no list, no watch, no connection.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from ovnlet.agent.reporting import Kind
+from ovnlet.agent.supervisor import Part
+from ovnlet.core.errors import NodeFault
+from ovnlet.core.settings import Settings
+from ovnlet.core.underlay import networks
+from ovnlet.core.underlay.networks import ProviderIdentity, ProviderNetwork, Vlan
+from ovnlet.drivers.ovs.uplink_rows import UplinkRows
+from ovnlet.drivers.store.journal import Journal
+from ovnlet.drivers.uplink_host import UplinkHost
+from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.kube.events import Recorder
+from ovnlet.kube.object_store import Store
+from ovnlet.kube.objects import OwnNode
+from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS, ProviderLabels
+from ovnlet.kube.relist import Relist
+from ovnlet.kube.session import Access
+from ovnlet.reconcile.loop import Loop
+from ovnlet.reconcile.scopes.provider import ProviderScope
+from ovnlet.reconcile.scopes.provider_reports import ProviderReports
+from ovnlet.reconcile.status import Count, Record, Status
+
+log = structlog.get_logger("underlay")
+
+
+class Underlay:
+    """Follows ProviderNetworks and Vlans, and keeps the scope of those that want this node."""
+
+    def __init__(
+        self, settings: Settings, access: Access, loop: Loop, watch: Watch, recorder: Recorder
+    ) -> None:
+        self._is_on = settings.underlay != "off"
+        self._name, self._loop = settings.node_name, loop
+        self._recorder = recorder
+        self._own_node: OwnNode | None = None
+        self._unreadable = False
+        self._networks = Store(PROVIDER_NETWORKS, networks.provider_network, self._changed)
+        self._vlans = Store(VLANS, networks.vlan, self._changed)
+        self.relists: list[Relist[Any]] = (
+            [Relist(access, self._networks), Relist(access, self._vlans)] if self._is_on else []
+        )
+        self._labels = ProviderLabels(access, settings.node_name)
+        self._rows = UplinkRows(settings.ovsdb, settings.bridge, self._hint)
+        self._host = UplinkHost(self._rows, access.server, settings.sysctl_dir)
+        self._journal = Journal(Path(settings.state_dir) / "uplinks")
+        self._watch, self._settings = watch, settings
+
+    def make_scope(self, of_node: Record, count: Count) -> ProviderScope:
+        """Make the scope, and return it. ``of_node`` reports on the Node."""
+        status = Status("provider", of_node, count)
+
+        def event(network: str, kind: Kind, reason: str, message: str) -> None:
+            of_node(ProviderIdentity(network), kind, reason, message)
+            if (subject := self._networks.get(("", network))) is not None:
+                self._recorder.record(subject, kind, reason, message)
+
+        reports = ProviderReports(event, self._labels.want, self._host.mtu)
+        self.scope = ProviderScope(
+            self._host,
+            self._journal,
+            self._loop.passes("provider"),
+            status,
+            reports,
+            watch=self._watch,
+            timeout=self._settings.underlay_timeout,
+            repair=self._settings.repair,
+        )
+        return self.scope
+
+    def load(self) -> None:
+        """Read the records of moves, and begin the way back of what was not proved.
+
+        It is done also where the setting is off: an uplink is never left between two states. While
+        a record cannot be read, nothing is done at all: what the NIC had is in no other place.
+        """
+        try:
+            self.scope.load()
+        except NodeFault as error:
+            self._unreadable = True
+            log.warning("no provider network is looked at", error=str(error))
+
+    def parts(self) -> list[Part]:
+        """Return what runs until it is cancelled."""
+        rows = Part("rows of uplinks", self._once_active(self._rows.run))
+        if not self._is_on:
+            return [rows]
+        begins = [Part("uplinks", self.scope.run)] if self._settings.underlay == "manage" else []
+        return [
+            rows,
+            *begins,
+            Part("labels of provider networks", self._labels.run),
+            Part("provider networks", self._all_known),
+        ]
+
+    def seen(self, node: OwnNode) -> None:
+        """Take the own Node: its labels select it, and show what was done."""
+        self._own_node = node
+        if self._is_on:
+            self._labels.seen(node)
+            self._report()
+
+    def _once_active(self, run: Callable[[], Any]) -> Callable[[], Any]:
+        """Return what runs once there is a network for this node, or was one."""
+
+        async def running() -> None:
+            await self.scope.active.wait()
+            await run()
+
+        return running
+
+    async def _all_known(self) -> None:
+        """Report once all are known: what is not known yet is not gone."""
+        for store in (self._networks, self._vlans):
+            await store.complete.wait()
+        self._report()
+
+    def _changed(self, _: ProviderNetwork | Vlan | None, __: ProviderNetwork | Vlan | None) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        complete = self._networks.complete.is_set() and self._vlans.complete.is_set()
+        if not complete or self._unreadable or (node := self._own_node) is None:
+            return
+        self.scope.put(
+            networks.of_node(self._name, node.labels, self._networks, self._vlans, self.scope.held)
+        )
+
+    def _hint(self) -> None:
+        for own in self.scope.every_key():
+            self._loop.queue.hint(self._loop.passes("provider").key(own))

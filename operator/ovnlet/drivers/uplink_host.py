@@ -1,0 +1,156 @@
+"""The host of provider networks: a NIC, its bridge, and what the node has on either."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import groupby
+from urllib.parse import urlsplit
+
+from ovnlet.core.errors import NotReady, Unsafe
+from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.resources import (
+    Key,
+    LinkEntry,
+    LinkUp,
+    Network,
+    NetworkMapping,
+    Resource,
+    UplinkBridge,
+    UplinkPort,
+)
+from ovnlet.core.underlay.networks import Intent, ProviderIdentity
+from ovnlet.core.underlay.record import Found, chassis_mac
+from ovnlet.drivers.links import uplink
+from ovnlet.drivers.links.pod import os_errors_as_node_faults
+from ovnlet.drivers.ovs.uplink_rows import UplinkRows
+
+# Seconds: for ovs-vswitchd to make a bridge's link, and for one answer.
+_LINK_TIMEOUT, _ANSWER = 5.0, 1.0
+_OF_OVSDB = UplinkBridge | UplinkPort | NetworkMapping
+
+
+class UplinkHost:
+    """Implements ``reconcile.scopes.provider.ProviderHost``. ``server`` is the API server's URL.
+
+    ``sysctls`` is the path of the node's /proc/sys/net.
+    """
+
+    def __init__(self, rows: UplinkRows, server: str, sysctls: str = "/proc/sys/net") -> None:
+        self._rows, self._sysctls = rows, sysctls
+        where = urlsplit(server)
+        self._api = f"{where.hostname} {where.port or 443}"
+
+    async def ready(self) -> None:
+        """Wait up to three seconds for OVSDB. Raise NotReady without it."""
+        await self._rows.ready()
+
+    async def observe(self, identity: ProviderIdentity, desired: Network) -> Network:
+        """Return the bridge, the NIC in it, and what the node has on both.
+
+        On the link where the addresses are to be, only what is desired is ours, with whatever
+        attributes: an administrator may add to it. On the other one all is, for it has to move.
+        """
+        bridge = f"br-{identity.network}"
+        ups = [each.link for each in desired if isinstance(each, LinkUp)]
+        nic = next((name for name in ups if name != bridge), "")
+        to_bridge = any(isinstance(each, UplinkPort) for each in desired)
+        target, other = (bridge, nic) if to_bridge else (nic, bridge)
+        with os_errors_as_node_faults(identity):
+            found: set[Resource] = set(self._rows.observe(identity.network, bridge, nic))
+            if not to_bridge and self._rows.foreign_ports(bridge, nic):
+                found = {each for each in found if not isinstance(each, UplinkBridge)}
+            wanted = {each.same for each in desired if isinstance(each, LinkEntry)}
+            found |= {each for each in uplink.entries(target) if each.same in wanted}
+            found |= set(uplink.entries(other))
+            for each in desired:
+                if isinstance(each, LinkUp) and (link := uplink.link(each.link)):
+                    names = [name for name, _ in each.settings]
+                    settings = uplink.settings(self._sysctls, each.link, names)
+                    found.add(LinkUp(each.link, link.up, settings))
+        return frozenset(found)
+
+    async def apply(self, identity: ProviderIdentity, plan: Plan) -> None:
+        """Carry out the steps one after the other. Raise NotReady or NodeFault."""
+        for of_ovsdb, steps in groupby(plan, key=lambda step: isinstance(step.resource, _OF_OVSDB)):
+            if of_ovsdb:
+                await self._apply_rows(tuple(steps))
+            else:
+                with os_errors_as_node_faults(identity):
+                    for step in steps:
+                        uplink.carry_out(step, self._sysctls)
+
+    async def _apply_rows(self, steps: Sequence[Step]) -> None:
+        """Write rows step by step: the NIC joins a bridge that has its link, or leaves it first."""
+        for step in steps:
+            await self._rows.apply([step])
+            if step.verb is Verb.ENSURE and isinstance(step.resource, UplinkBridge):
+                await self._has_link(step.resource.name)
+
+    async def _has_link(self, name: str) -> None:
+        end = asyncio.get_running_loop().time() + _LINK_TIMEOUT
+        while uplink.link(name) is None:
+            if asyncio.get_running_loop().time() >= end:
+                raise NotReady(f"ovs-vswitchd does not make the link of the bridge {name}")
+            await asyncio.sleep(0.01)
+
+    def capture(self, intent: Intent) -> Found:
+        """Return what the NIC has that can be moved, and what its bridge has already.
+
+        Raise Unsafe, in words, if it must not be moved, NodeFault if the kernel cannot be asked.
+        """
+        network, nic, bridge = intent.network, intent.nic, intent.bridge
+        with os_errors_as_node_faults(ProviderIdentity(network)):
+            self._rows.require_free(network, bridge, nic)
+            link = uplink.require_movable(nic)
+            if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
+                raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
+            entries = self.entries(nic, bridge)
+            listed = self._rows.chassis_mac(network)
+            mac = listed or chassis_mac(link.mac, network)
+            settings = uplink.settings(self._sysctls, nic)
+        return Found(entries, link.mac, self._rows.datapath_type, mac, settings)
+
+    def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
+        """Return what the NIC and the other links have, as if the NIC had all of it."""
+        found: dict[Key, LinkEntry] = {}
+        for name in (nic, *others):
+            for each in uplink.entries(name):
+                moved = LinkEntry(nic, each.kind, each.text, each.message, each.place)
+                found.setdefault(moved.same, moved)
+        return tuple(found.values())
+
+    def disputes(self, nic: str) -> tuple[str, ...]:
+        """Return what others keep on the NIC that is left there, in words."""
+        return uplink.unmovable(nic)
+
+    @staticmethod
+    def mtu(nic: str) -> int:
+        """Return the NIC's MTU in bytes, 0 without the NIC."""
+        link = uplink.link(nic)
+        return link.mtu if link else 0
+
+    async def checks(self, intent: Intent) -> tuple[str, ...]:
+        """Return who answers now: gateways by the NIC or its bridge, and the API server."""
+        links = (intent.nic, intent.bridge)
+        every = [(link, f"gateway {each}") for link in links for each in uplink.gateways(link)]
+        every.append((intent.nic, f"API server {self._api}"))
+        return tuple([check for link, check in every if await self._answers(link, check)])
+
+    async def silent(self, link: str, checks: Sequence[str]) -> str:
+        """Return the first of the checks that does not answer by the link; empty if all do."""
+        for each in checks:
+            if not await self._answers(link, each):
+                return each
+        return ""
+
+    @staticmethod
+    async def _answers(link: str, check: str) -> bool:
+        *_, host, last = check.split()
+        if not check.startswith("API"):
+            return await uplink.answers(link, last, _ANSWER)
+        try:
+            async with asyncio.timeout(_ANSWER):
+                _, writer = await asyncio.open_connection(host, last)
+        except OSError:  # TimeoutError is one
+            return False
+        writer.close()
+        return True

@@ -1,0 +1,76 @@
+"""What users see of provider networks: Events, and the Node's labels of Kube-OVN's contract."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from ovnlet.core.underlay.networks import Intent, Wanted, label
+from ovnlet.core.underlay.record import Record
+
+Kind = Literal["Normal", "Warning"]
+Labels = frozenset[tuple[str, str]]
+# By it kube-ovn-cni says which NIC is used, and Kube-OVN's controller that the node is ready.
+READY, INTERFACE, MTU, EXCLUDE = "ready", "interface", "mtu", "exclude"
+
+
+class ProviderReports:
+    """Reports each thing once.
+
+    ``event(network, kind, reason, message)`` makes an Event on the ProviderNetwork and on the Node.
+    ``labels`` gets all labels that the Node should have, ``mtu`` returns that of a NIC in bytes.
+    """
+
+    def __init__(
+        self,
+        event: Callable[[str, Kind, str, str], None],
+        labels: Callable[[Labels], None],
+        mtu: Callable[[str], int],
+    ) -> None:
+        self._event, self._labels, self._mtu = event, labels, mtu
+        self._wanted: Wanted | None = None
+        self._refused: dict[str, str] = {}
+
+    def wanted(self, wanted: Wanted) -> None:
+        """Take what all networks want of this node. Report those that are refused."""
+        self._wanted = wanted
+        for network, why in wanted.refused.items():
+            self.refused(network, why)
+
+    def refused(self, network: str, why: str) -> None:
+        """Report why the NIC is not moved, once until the reason is another."""
+        if self._refused.get(network) != why:
+            self._refused[network] = why
+            self._event(network, "Warning", "UplinkNotMoved", why)
+
+    def moved(self, intent: Intent) -> None:
+        """Report a move that was proved."""
+        self._refused.pop(intent.network, None)
+        self._event(
+            intent.network,
+            "Normal",
+            "UplinkMoved",
+            f"{intent.nic} and its addresses are in the bridge {intent.bridge}",
+        )
+
+    def went_back(self, intent: Intent, why: str, *, again: bool) -> None:
+        """Report that everything is on the NIC again, and when the move is tried again."""
+        when = "when the API server answers" if again else "when the ProviderNetwork changes"
+        text = f"{why}: everything is on {intent.nic} again; tried again {when}"
+        self._event(intent.network, "Warning", "UplinkWentBack", text)
+
+    def removed(self, intent: Intent) -> None:
+        """Report that the NIC has everything again because nothing wants it in a bridge."""
+        self._refused.pop(intent.network, None)
+        text = f"{intent.nic} has its addresses again; {intent.bridge} does not use it any more"
+        self._event(intent.network, "Normal", "UplinkReturned", text)
+
+    def show(self, records: Iterable[Record]) -> None:
+        """Set the labels; none before all networks are known."""
+        if self._wanted is None:
+            return
+        found = {(label(name, EXCLUDE), "true") for name in self._wanted.excluded}
+        for record in records:
+            if record.phase == "settled":
+                network, nic = record.intent.network, record.intent.nic
+                found |= {(label(network, READY), "true"), (label(network, INTERFACE), nic)}
+                found |= {(label(network, MTU), str(mtu)) for mtu in [self._mtu(nic)] if mtu}
+        self._labels(frozenset(found))

@@ -1,0 +1,1 @@
+"""`make migration`: kube-ovn-cni to ovnlet and back, under traffic that loses nothing."""

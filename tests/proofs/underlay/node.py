@@ -1,0 +1,172 @@
+"""A bed with one node, whose agent reaches the API server over the uplink that it moves."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from testbed import layout
+from testbed.bed import Bed
+from testbed.node import Node
+from testbed.service import Service, wait_for
+from testbed.space import Space
+
+PROJECT = Path(__file__).resolve().parents[3]
+NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
+# Seconds: the setting, and between two packets of the node's own ping.
+TIMEOUT, INTERVAL = 6.0, 0.02
+KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
+_STATE = "/run/ovnlet-state"
+_SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+@dataclass(slots=True)
+class Uplinked:
+    """The bed, and the agent on its node."""
+
+    bed: Bed
+    agent: Service | None = None
+
+    @property
+    def node(self) -> Node:
+        """The one node."""
+        return self.bed.node(0)
+
+    @property
+    def outside(self) -> Space:
+        """The router and the API server, in the control space."""
+        return self.bed.control_plane.space
+
+    def start(self) -> None:
+        """Start the agent, and return once its start-up is over."""
+        paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
+        words = [sys.executable, "-m", "ovnlet", "agent", "--node-name=n0", "--resync=3600"]
+        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", "--http=127.0.0.1:9441"]
+        words += ["--chassis=observe", "--underlay=manage", f"--state-dir={_STATE}"]
+        words += [f"--underlay-timeout={TIMEOUT:g}"]
+        self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": paths})
+        ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
+        self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+
+    def kill(self) -> None:
+        """End the agent at once."""
+        if self.agent is not None:
+            self.agent.stop(signal.SIGKILL)
+            self.agent = None
+
+    def put(self, version: int = 0) -> None:
+        """Create the network, or edit it to another version."""
+        spec = {"defaultInterface": NIC, "excludeNodes": [f"none-{version}"]}
+        self._apply("ProviderNetwork", NETWORK, spec)
+
+    def remove(self) -> None:
+        """Delete the network."""
+        self.bed.kubectl("delete", "provider-networks.kubeovn.io", NETWORK, "--ignore-not-found")
+
+    def make_cluster(self) -> None:
+        """Create the kinds, the Node and a Vlan."""
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n0"}}
+        every = [node, *(_kind(plural, one) for plural, one in KINDS.items())]
+        body = {"apiVersion": "v1", "kind": "List", "items": every}
+        self.bed.kubectl("create", "-f", "-", stdin=json.dumps(body))
+        for plural in KINDS:
+            wait_for(partial(self._is_established, plural), plural)
+        self._apply("Vlan", "v10", {"id": 10, "provider": NETWORK})
+
+    def _is_established(self, plural: str) -> bool:
+        asked = ["get", "crd", f"{plural}.kubeovn.io"]
+        asked.append("--output=jsonpath={.status.conditions[*].type}")
+        return "Established" in self.bed.kubectl(*asked)
+
+    def _apply(self, kind: str, name: str, spec: dict[str, Any]) -> None:
+        body = {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}}
+        self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
+
+    def is_settled(self) -> bool:
+        """Return whether the agent's record of the move says that it was proved."""
+        found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
+        return bool(found) and json.loads(found)["phase"] == "settled"
+
+    def of_link(self, link: str) -> list[str]:
+        """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
+        script = (
+            f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
+            f"ip -4 route show table all dev {link} type unicast\n"
+            f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
+            f"ip rule show | grep ' iif {link} ' || :\n"
+        )
+        shown = self.node.result(["sh", "-c", script]).stdout
+        lines = (re.sub(r"\s+", " ", line).strip() for line in shown.splitlines())
+        return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
+
+    def vsctl(self, *words: str) -> str:
+        """Return what ovs-vsctl prints; nothing where it fails."""
+        return self.node.result(["ovs-vsctl", "--timeout=5", *words]).stdout.strip()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a move changes, as iproute2 and ovs-vsctl show it."""
+        has_bridge = BRIDGE in self.vsctl("list-br").split()
+        listed = self.vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings")
+        flags = self.node.result(["ip", "-o", "link"]).stdout
+        up = re.findall(rf"({NIC}|{BRIDGE})[@:].*<.*\bUP\b", flags)
+        return {
+            "nic": self.of_link(NIC),
+            "bridge": self.of_link(BRIDGE) if has_bridge else None,
+            "ports": self.vsctl("list-ports", BRIDGE) if has_bridge else "",
+            "port": self.vsctl("get", "Port", NIC, "trunks", "tag"),
+            "mapped": [each for each in listed.strip('"').split(",") if NETWORK in each],
+            "up": sorted(up),
+        }
+
+    @contextmanager
+    def pinging(self) -> Iterator[dict[str, int]]:
+        """Ping the router from the node; at the end the dict has the number of `lost` packets."""
+        words = ["ping", "-n", "-q", "-i", str(INTERVAL), layout.CONTROL_IP]
+        counted: dict[str, int] = {}
+        ping = self.node.popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            yield counted
+        finally:
+            ping.send_signal(signal.SIGINT)
+            output = ping.communicate(timeout=20)[0]
+            text = output.decode() if isinstance(output, bytes) else str(output)
+            sent = _SENT.search(text)
+            counted["lost"] = int(sent[1]) - int(sent[2]) if sent else -1
+
+
+@contextmanager
+def uplinked() -> Iterator[Uplinked]:
+    """Yield the bed, with a second routing table and a rule on the NIC, and an agent."""
+    with Bed.up("proof-underlay", parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
+        bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
+        made = Uplinked(bed)
+        made.node.run(["ethtool", "-K", NIC, "tx", "off"])
+        made.node.sh(
+            f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
+            f"ip rule add iif {NIC} lookup 100 priority 50"
+        )
+        made.make_cluster()
+        made.start()
+        try:
+            yield made
+        finally:
+            made.kill()
+
+
+def _kind(plural: str, name: str) -> dict[str, Any]:
+    names = {"kind": name, "plural": plural, "singular": name.lower()}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True}
+    version |= {"subresources": {"status": {}}, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": "kubeovn.io", "scope": "Cluster", "names": names, "versions": [version]}
+    group = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    return {**group, "metadata": {"name": f"{plural}.kubeovn.io"}, "spec": spec}
