@@ -21,7 +21,7 @@ include tests/testbed/bed.mk
 	@test -x $(BIN)/python || { echo 'making .venv'; $(PYTHON) -m venv .venv; }
 	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -q --upgrade 'pip>=25.1'
 	@echo 'installing the Python dependencies'
-	@$(BIN)/pip install --disable-pip-version-check -q --group dev --editable .
+	@$(BIN)/pip install --disable-pip-version-check -q --group dev --editable '.[cli]'
 	@touch $@
 
 plugin: packages  ## build the CNI plugin, a static executable
@@ -95,6 +95,11 @@ drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and
 
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
+
+tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json
+	@cd tests && ../$(BIN)/python -m proofs.tools
+	@cd tests && ../$(BIN)/python -m proofs.tools --many
+	@cd tests && ../$(BIN)/python -m proofs.tools --chart
 
 soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
 	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

@@ -7,39 +7,27 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ovnlet.cli.lazy import Lazy
 from ovnlet.cli.options import Command, read, with_settings
 from ovnlet.core.settings import ControllerSettings, Settings
 
 
-class _Lazy(click.Group):
-    """A group that imports some commands only when they are used: their libraries are slow."""
-
+class _Commands(Lazy):
     modules: Mapping[str, str] = {
-        "pods": "attachments",
-        "show": "attachments",
-        "plan": "attachments",
-        "apply": "attachments",
-        "events": "events",
-        "completion": "completion",
+        "pods": "ovnlet.cli.attachments",
+        "show": "ovnlet.cli.attachments",
+        "plan": "ovnlet.cli.attachments",
+        "apply": "ovnlet.cli.attachments",
+        "status": "ovnlet.cli.status",
+        "events": "ovnlet.cli.events",
+        "completion": "ovnlet.cli.completion",
+        "cluster": "ovnlet.cluster.commands",
     }
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, without importing any."""
-        return sorted([*super().list_commands(ctx), *self.modules])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, imported if necessary; None if there is none of that name."""
-        if cmd_name not in self.modules:
-            return super().get_command(ctx, cmd_name)
-        module = import_module(f"ovnlet.cli.{self.modules[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
 
 
 @contextmanager
@@ -57,7 +45,8 @@ def _without_rich() -> Iterator[None]:
 
 
 @click.group(
-    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.version_option(package_name="ovnlet")
 def main() -> None:
@@ -87,6 +76,7 @@ def agent(**given: Any) -> None:
     examples={
         "ovnlet doctor": "the faults of this node, each with its fix",
         "ovnlet doctor -o json": "the same for a program",
+        "ovnlet doctor --second-opinion": "pyroute2 and ovsdbapp beside the agent",
     },
 )
 @with_settings(Settings)
@@ -97,7 +87,12 @@ def agent(**given: Any) -> None:
     default="table",
     help="Print a table for people, or JSON or YAML for programs",
 )
-def doctor(output: str, **given: Any) -> None:
+@click.option(
+    "--second-opinion",
+    is_flag=True,
+    help="Only compare what the agent sees of each pod with what pyroute2 and ovsdbapp read",
+)
+def doctor(output: str, second_opinion: bool, **given: Any) -> None:
     """Examine this node and print each fault with its fix. Exit with code 3 if there is a fault.
 
     Works without an agent; a running agent is asked too. The settings are the agent's: in its
@@ -106,7 +101,7 @@ def doctor(output: str, **given: Any) -> None:
     settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
     from ovnlet.cli.doctor import report  # noqa: PLC0415
 
-    sys.exit(report(settings, output))
+    sys.exit(report(settings, output, second_opinion=second_opinion))
 
 
 @main.command(
@@ -132,6 +127,35 @@ def bundle(file: Path, **given: Any) -> None:
     from ovnlet.cli.bundle import write_bundle  # noqa: PLC0415
 
     write_bundle(settings, file)
+
+
+@main.command(
+    cls=Command,
+    examples={
+        "ovnlet hop default/web-0 --to 10.16.0.1 --port 80": "a first packet from it",
+        "ovnlet hop default/web-0 --port 80": "as the receiver: its port, and whether it listens",
+    },
+)
+@with_settings(Settings)
+@click.argument("pod", metavar="NAMESPACE/POD")
+@click.option("--to", metavar="ADDRESS", help="Send the packet there; without it the pod receives")
+@click.option(
+    "--protocol",
+    type=click.Choice(["tcp", "udp", "icmp"]),
+    default="tcp",
+    show_default=True,
+    help="The packet's protocol",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The packet's port")
+def hop(pod: str, to: str | None, protocol: str, port: int, **given: Any) -> None:
+    """Print what this node does with a packet of a pod, as JSON: a part of `kubectl ovnlet trace`.
+
+    The next hop is resolved if the pod does not know it; the packet itself is not sent.
+    """
+    settings = read({**given, "node_name": given["node_name"] or platform.node().lower()}, Settings)
+    from ovnlet.cli.hop import print_hop  # noqa: PLC0415
+
+    print_hop(settings, pod, to, protocol, port)
 
 
 @main.command(

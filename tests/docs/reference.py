@@ -1,5 +1,6 @@
 """Reference pages generated from the code: settings, the command line, metrics, errors."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -24,8 +25,11 @@ MESSAGES: dict[str, dict[str, list[str]]] = yaml.safe_load(
 NOT_RUN = {
     "agent": "it serves until it is stopped; each agent of the tests is started so",
     "controller": "it serves until it is stopped; each replica of the tests is started so",
+    "cluster": "it needs a cluster; make tools-e2e runs each verb on two nodes",
     "uninstall": "tests/integration/cni/agent/test_uninstall.py and controller/test_removal.py do",
 }
+# The options that each command for a cluster has.
+CLUSTER = {"kubeconfig", "context", "ovnlet_namespace"}
 # The settings models of the commands, each with a setting that the other one does not have.
 MODELS: dict[type[Validated], str] = {Settings: "node_name", ControllerSettings: "identity"}
 
@@ -80,35 +84,59 @@ def command_line() -> str:
         "A command prints a table with colours on a terminal, lines with tabs if its output is no",
         "terminal, and JSON or YAML on request (`-o json`, `-o yaml`).",
     ]
+    for name, command in commands():
+        lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
+        lines += [*_parameters(command), *_examples(name, command)]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its words, those of a group behind the group's name."""
     context = click.Context(main, info_name="ovnlet")
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None
-        lines += ["", f"## ovnlet {name}", "", (command.help or "").strip(), ""]
-        named = {parameter.name for parameter in command.params}
-        model = next((each for each, key in MODELS.items() if key in named), None)
-        if model:
-            lines.append("- the [settings](settings.md), and `--config` for a YAML file of them")
-        for parameter in command.params:
-            known = {each for other in MODELS for each in other.settings()}
-            if model and parameter.name in {*known, "config"}:
-                continue
-            if isinstance(parameter, click.Option):
-                shown = ", ".join(f"`{word}`" for word in parameter.opts)
-                default = "" if parameter.is_flag else f" (default `{parameter.default}`)"
-                lines.append(f"- {shown}: {parameter.help}{default}")
-            else:
-                lines.append(f"- `{parameter.make_metavar(context)}`")
-        lines += _examples(name, command)
-    return "\n".join(lines) + "\n"
+        if not isinstance(command, click.Group):
+            yield name, command
+            continue
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            assert found is not None
+            yield f"{name} {inner}", found
+
+
+def _parameters(command: click.Command) -> Iterator[str]:
+    """Yield a line for each option and argument; the settings are one line."""
+    named = {parameter.name for parameter in command.params}
+    model = next((each for each, key in MODELS.items() if key in named), None)
+    known = {each for other in MODELS for each in other.settings()}
+    if model:
+        yield "- the [settings](settings.md), and `--config` for a YAML file of them"
+    if named >= CLUSTER:
+        yield "- `--kubeconfig`, `--context`, `--ovnlet-namespace`: which cluster"
+    context = click.Context(main, info_name="ovnlet")
+    for parameter in command.params:
+        if parameter.name in ({*known, "config"} if model else set()) | CLUSTER:
+            continue
+        if isinstance(parameter, click.Option):
+            shown = ", ".join(f"`{word}`" for word in parameter.opts)
+            has = not parameter.is_flag and isinstance(parameter.default, str | int | float)
+            default = f" (default `{parameter.default}`)" if has and parameter.default else ""
+            yield f"- {shown}: {parameter.help}{default}"
+        else:
+            yield f"- `{parameter.make_metavar(context)}`"
 
 
 def _examples(name: str, command: click.Command) -> list[str]:
     """Return a command's examples as a block that a test runs on a node with a pod web-0."""
     assert isinstance(command, Command), f"{name} has no examples"
     assert command.examples, name
-    mark = NOT_RUN.get(name)
-    block = [line for call, what in command.examples.items() for line in (f"# {call}  # {what}",)]
+    mark = NOT_RUN.get(name.partition(" ")[0])
+    # What a person types, not root on a node.
+    prompt = "$" if name.startswith("cluster ") else "#"
+    block = [
+        line for call, what in command.examples.items() for line in (f"{prompt} {call}  # {what}",)
+    ]
     return [
         "",
         f"<!-- {f'not run: {mark}' if mark else 'run: cli'} -->",

@@ -52,13 +52,12 @@ def _source() -> str:
 
 
 def _flags() -> set[str]:
-    context = click.Context(main, info_name="ovnlet")
-    commands = [
-        command
-        for name in main.list_commands(context)
-        if (command := main.get_command(context, name))
-    ]
-    return {word for command in commands for parameter in command.params for word in parameter.opts}
+    return {
+        word
+        for _, command in reference.commands()
+        for parameter in command.params
+        for word in parameter.opts
+    }
 
 
 SOURCE, METRICS, FLAGS = _source(), reference.metrics(), _flags()
@@ -103,22 +102,30 @@ def _lines(page: Path) -> Iterator[str]:
 
 def _calls(line: str, program: str) -> Iterator[list[str]]:
     """Yield the arguments of each call of a program in a line."""
-    for found in re.finditer(rf"(?:^|[\s(]){program} (?=[a-z-])", line):
+    plugin = r"(?<!kubectl )" if program == "ovnlet" else ""
+    for found in re.finditer(rf"(?:^|(?<=[\s(])){plugin}{program} (?=[a-z-])", line):
         rest = line[found.end() :].replace("\\\n", " ")
         yield shlex.split(_END.split(rest, maxsplit=1)[0].replace('"$@"', ""))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_call_of_ovnlet_is_one_that_it_takes(page: Path) -> None:
+    known = dict(reference.commands())
     context = click.Context(main, info_name="ovnlet")
     for line in _lines(page):
-        for words in _calls(line, "ovnlet"):
-            command = main.get_command(context, words[0])
-            assert command is not None, line
+        calls = [words for words in _calls(line, "ovnlet") if words != ["cluster"]]
+        calls += [["cluster", *words] for words in _calls(line, "kubectl ovnlet")]
+        for words in calls:
+            many = 2 if words[0] == "cluster" else 1
+            name = " ".join(words[:many])
+            assert name in known, line
             try:
-                command.make_context(words[0], words[1:], parent=context)
+                known[name].make_context(name, words[many:], parent=context)
             except click.MissingParameter:  # in prose `ovnlet COMMAND` stands for all its calls
-                assert line == f"ovnlet {words[0]}", line
+                assert line.removeprefix("kubectl ").split() in (
+                    ["ovnlet", *words],
+                    ["ovnlet", *words[1:]],
+                ), line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -27,6 +27,7 @@ PYTHON = Path("/usr/bin/python3")
 BASE_PACKAGES = ("python3", "ca-certificates")
 NOT_IN_BASE = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PLUGIN = Path("opt/ovnlet/bin/ovnlet")
+COMMAND = "ovnlet"
 CACHE = "images"
 
 
@@ -123,7 +124,7 @@ def code(project: Project, scratch: Path) -> oci.Layer:
         site,
         table["project"]["name"],
     )
-    _commands(site / "bin", tree / "usr/local/bin")
+    _command(site / "bin", tree / "usr/local/bin")
     _byte_compile(tree)
     (tree / PLUGIN).parent.mkdir(parents=True)
     shutil.copy(project.plugin, tree / PLUGIN)
@@ -181,13 +182,15 @@ def _site(tree: Path) -> Path:
     return site
 
 
-def _commands(source: Path, target: Path) -> None:
-    """Move the project's commands to a directory on PATH, and set the image's interpreter."""
+def _command(source: Path, target: Path) -> None:
+    """Move the agent's command to a directory on PATH, and set the image's interpreter.
+
+    The commands of kubectl's plugin are for a person's machine.
+    """
     target.mkdir(parents=True)
-    for script in source.iterdir():
-        _, _, body = script.read_text().partition("\n")
-        (target / script.name).write_text(f"#!{PYTHON}\n{body}")
-        (target / script.name).chmod(0o755)
+    _, _, body = (source / COMMAND).read_text().partition("\n")
+    (target / COMMAND).write_text(f"#!{PYTHON}\n{body}")
+    (target / COMMAND).chmod(0o755)
     shutil.rmtree(source)
 
 

@@ -14,8 +14,8 @@ from ovnlet.doctor.server import NEEDED
 from ovnlet.kube import objects, services
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-# Patches are no complete objects, and rules are for Prometheus.
-NO_OBJECTS = {"agents", "alerts"}
+# Patches are no complete objects, rules are for Prometheus, and templates for Helm.
+NO_OBJECTS = {"agents", "alerts", "chart", "templates"}
 GROUPS = {"apps", "batch", "policy", "autoscaling"}
 
 

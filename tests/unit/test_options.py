@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from ovnlet.__main__ import main
 from ovnlet.cli.options import GROUPS, Command, metavar, read
+from ovnlet.cluster.commands import cluster
 from ovnlet.core.settings import ControllerSettings, Settings
 
 MODELS = (Settings, ControllerSettings)
@@ -69,18 +71,29 @@ def test_help_shows_groups_and_what_a_value_is(command: str) -> None:
         assert re.search(r"--repair fix\|report\|off", shown)
 
 
-@pytest.mark.parametrize("name", main.list_commands(click.Context(main)))
-def test_each_command_has_examples_that_it_takes(name: str) -> None:
-    context = click.Context(main, info_name="ovnlet")
-    command = main.get_command(context, name)
+def commands() -> Iterator[tuple[str, click.Group, list[str]]]:
+    """Yield each command with its group and the words before its name in an example."""
+    for name in main.list_commands(click.Context(main)):
+        if name != "cluster":
+            yield name, main, ["ovnlet"]
+    for name in cluster.list_commands(click.Context(cluster)):
+        yield name, cluster, ["kubectl", "ovnlet"]
+
+
+@pytest.mark.parametrize(("name", "group", "before"), list(commands()))
+def test_each_command_has_examples_that_it_takes(
+    name: str, group: click.Group, before: list[str]
+) -> None:
+    context = click.Context(group, info_name=before[-1])
+    command = group.get_command(context, name)
     assert isinstance(command, Command)
     assert command.examples
-    shown = CliRunner().invoke(main, [name, "--help"]).output
+    shown = CliRunner().invoke(group, [name, "--help"]).output
     for call in command.examples:
         assert call in shown
-        words = shlex.split(call.partition("|")[0])
-        assert words[:2] == ["ovnlet", name]
-        command.make_context(name, words[2:], parent=context)
+        words = shlex.split(call.partition(" | ")[0])
+        assert words[: len(before) + 1] == [*before, name]
+        command.make_context(name, words[len(before) + 1 :], parent=context)
 
 
 @pytest.mark.parametrize("model", MODELS)

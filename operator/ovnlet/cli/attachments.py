@@ -15,7 +15,7 @@ from ovnlet.cli.progress import progress
 from ovnlet.core.errors import NotReady
 
 
-def _ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
+def ask(socket: str, path: str, *, method: str = "GET", **query: str) -> Any:
     """Return the agent's answer. Raises ClickException if there is none or it is an error."""
     try:
         with progress("asking the agent"):
@@ -52,6 +52,19 @@ socket_option = click.option(
 )
 
 
+HEADINGS = ("namespace", "pod", "interface", "addresses", "container", "state", "problems")
+
+
+def row(each: dict[str, Any]) -> tuple[str, ...]:
+    """Return an attachment as the cells of a row."""
+    return (
+        *(each[name] for name in ("namespace", "pod", "ifname", "ips")),
+        each["container_id"][:12],
+        each["state"],
+        "\n".join(each["problems"]),
+    )
+
+
 @click.command(
     cls=Command,
     examples={
@@ -63,20 +76,9 @@ socket_option = click.option(
 @output_option
 def pods(socket: str, output: str) -> None:
     """List the attachments of this node and their states, its own `node/ovn0` first."""
-    found = _ask(socket, "/v1/attachments")
+    found = ask(socket, "/v1/attachments")
     if not dumped(found, output):
-        cells = [
-            (
-                *(each[name] for name in ("namespace", "pod", "ifname", "ips")),
-                each["container_id"][:12],
-                each["state"],
-                "\n".join(each["problems"]),
-            )
-            for each in found
-        ]
-        rows(
-            ("namespace", "pod", "interface", "addresses", "container", "state", "problems"), cells
-        )
+        rows(HEADINGS, [row(each) for each in found])
 
 
 @click.command(
@@ -93,9 +95,13 @@ def pods(socket: str, output: str) -> None:
 def show(pod: str, socket: str, output: str) -> None:
     """Show one pod, or node/ovn0, node/chassis, node/flows, node/cni: desired beside observed."""
     pod, ifname = chosen(pod)
-    found = _of_interface(_ask(socket, f"/v1/attachments/{pod}"), ifname)
-    if dumped(found, output):
-        return
+    found = _of_interface(ask(socket, f"/v1/attachments/{pod}"), ifname)
+    if not dumped(found, output):
+        print_beside(pod, found)
+
+
+def print_beside(pod: str, found: Iterable[dict[str, Any]]) -> None:
+    """Print each attachment of a pod, desired beside observed, and what its pass would do."""
     for each in found:
         cells = [
             ("=" if r["desired"] == r["observed"] else "!", *_sides(r))
@@ -136,7 +142,7 @@ def plan(pod: str | None, node: bool, socket: str, output: str) -> None:
     if pod and node:
         raise click.UsageError("give a pod or --node, not both")
     pod, ifname = chosen(pod or "")
-    found = _ask(
+    found = ask(
         socket, "/v1/plan", **({"pod": pod} if pod else {}), **({"node": "1"} if node else {})
     )
     found = _of_interface(found, ifname)
@@ -159,7 +165,7 @@ def apply(pod: str, socket: str, output: str) -> None:
 
     Exit with code 2 if steps are left.
     """
-    found = _ask(socket, f"/v1/apply/{pod}", method="POST")
+    found = ask(socket, f"/v1/apply/{pod}", method="POST")
     _print_steps(found, output)
     if any(each["left"] or "error" in each for each in found):
         sys.exit(DIFFERENT)

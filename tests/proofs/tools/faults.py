@@ -1,0 +1,180 @@
+"""Faults on the way from one pod to another, each planted alone; `trace` must name it."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from proofs.tools.operator import Operator
+from proofs.tools.report import Report
+from testbed import layout
+from testbed.service import wait_for
+from testbed.workloads import PORT, SERVER, Cluster, Running, pod
+
+# Stages, as `trace` calls them.
+SENDER, ROUTE, OPENFLOW, LOGICAL, RECEIVER = (
+    *("sender", "route", "OpenFlow"),
+    *("logical network", "receiver"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A pod on each node, whose agents only report what differs."""
+
+    ask: Operator
+    sender: Running
+    receiver: Running
+    last: list[str]
+
+    def trace(self, to: str = "", port: int = PORT) -> tuple[int, dict[str, object], float]:
+        """Trace TCP; return exit code, verdict and wall time."""
+        names = f"default/{self.sender.name}", to or f"default/{self.receiver.name}"
+        # The control space is a host beside OVN's databases.
+        command = " ".join(self.ask.bed.control_plane.space.enter(["ovn-trace"]))
+        words = (names[0], "tcp", f"{names[1]}:{port}", f"--ovn-trace={command}", "-o", "json")
+        ended = self.ask("trace", *words)
+        assert ended.code in (0, 3), ended
+        value = ended.json()
+        self.last[:] = [f"{one['state']} {one['where']}: {one['what']}" for one in value["stages"]]
+        return ended.code, value["verdict"], ended.seconds
+
+
+@contextmanager
+def _undone(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[None]:
+    do()
+    try:
+        yield
+    finally:
+        undo()
+
+
+def planted(way: Way) -> dict[str, tuple[str, str, Callable[[], object], Callable[[], object]]]:
+    """Return each fault: the stage and a word that name it, how to plant and how to remove it."""
+    bed, one, two = way.ask.bed, way.sender, way.receiver
+    n0, n1 = one.space, two.space
+    here, there = one.ips[0], two.ips[0]
+    neighbour = ("neigh", "replace", "10.16.0.1", "lladdr", "02:00:00:00:00:99", "dev", "eth0")
+    match = f"ip4.dst == {there} && tcp.dst == {PORT}"
+    acl = ("ovn-default", "from-lport", "2000", match)
+    inbound = ("ovn-default", "to-lport", "2000", match)
+    flow = f"cookie=0x77,priority=65535,ip,nw_src={here},actions=drop"
+    controller = n0.service("ovn-controller")
+    return {
+        "the sender has no default route": (
+            *(SENDER, "+ Route"),
+            lambda: one.inside("ip", "route", "del", "default"),
+            lambda: _repaired(way.ask, one),
+        ),
+        "a wrong permanent neighbour": (
+            *(SENDER, "02:00:00:00:00:99"),
+            lambda: one.inside("ip", *neighbour, "nud", "permanent"),
+            lambda: one.inside("ip", "neigh", "del", "10.16.0.1", "dev", "eth0"),
+        ),
+        "a blackhole route to the receiver": (
+            *(SENDER, "blackhole"),
+            lambda: one.inside("ip", "route", "add", "blackhole", there),
+            lambda: one.inside("ip", "route", "del", "blackhole", there),
+        ),
+        "an ACL drops it": (
+            *(LOGICAL, "ACL"),
+            lambda: bed.nbctl("--wait=hv", "acl-add", *acl, "drop"),
+            lambda: bed.nbctl("--wait=hv", "acl-del", *acl),
+        ),
+        "an ACL of the receiver's side drops it": (
+            *(LOGICAL, "ls_out_acl"),
+            lambda: bed.nbctl("--wait=hv", "acl-add", *inbound, "drop"),
+            lambda: bed.nbctl("--wait=hv", "acl-del", *inbound),
+        ),
+        "a foreign flow drops it": (
+            *(OPENFLOW, "drop"),
+            lambda: n0.run(["ovs-ofctl", "add-flow", "br-int", flow]),
+            lambda: n0.run(["ovs-ofctl", "del-flows", "br-int", "cookie=0x77/-1"]),
+        ),
+        "ovn-controller of the sender's node hangs": (
+            *("node n0", "ovn-controller"),
+            lambda: controller.send(signal.SIGSTOP),
+            lambda: controller.send(signal.SIGCONT),
+        ),
+        "the receiver's interface is down": (
+            *(RECEIVER, "eth0"),
+            lambda: two.inside("ip", "link", "set", "eth0", "down"),
+            lambda: _repaired(way.ask, two),
+        ),
+        "the tunnel of the receiver's node carries less": (
+            *("node n1", "MTU"),
+            lambda: n1.sh("ip link set br-ext mtu 1300"),
+            lambda: n1.sh("ip link set br-ext mtu 1500"),
+        ),
+    }
+
+
+def _repaired(ask: Operator, pod: Running) -> None:
+    """Have the agent apply the pod's plan, as `trace` says."""
+    words = ("-n", "ovnlet-system", "get", "pods", "-l", "app.kubernetes.io/name=ovnlet")
+    node = f"--field-selector=spec.nodeName={pod.space.role}"
+    name = ask.bed.kubectl(*words, node, "-o", "name").split()[0]
+    command = ("ovnlet", "apply", f"default/{pod.name}")
+    ask.bed.kubectl("-n", "ovnlet-system", "exec", name, "--", *command)
+
+
+def traced(ask: Operator, report: Report, _: list[Running]) -> None:
+    """Trace a sound way, then one with each fault, then the sound one again."""
+    cluster = Cluster(ask.bed)
+    bodies = []
+    for name, node in (("sender", "n0"), ("target", "n1")):
+        body = pod(name, **{"ovnlet.io/repair": "report"})
+        body["spec"]["nodeName"] = node
+        body["spec"]["containers"][0] |= SERVER
+        bodies.append(body)
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "nobody"},
+        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": PORT}]},
+    }
+    before = len(cluster.pods())
+    cluster.apply(*bodies, service)
+    names = [f"pod/{body['metadata']['name']}" for body in bodies]
+    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=60s", timeout=70)
+    found = {each.name: each for each in cluster.running(before + 2)}
+    way = Way(ask, found["sender"], found["target"], [])
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=20)
+    with report.row("trace, nothing is wrong") as row:
+        code, verdict, row.seconds = way.trace()
+        row.record(*way.last)
+        assert (code, verdict["works"]) == (0, True), verdict
+        assert any("tunnel to " + layout.tunnel_ip(1) in line for line in way.last), way.last
+        assert not any(line.startswith("left out") for line in way.last), way.last
+    for fault, (where, word, plant, remove) in planted(way).items():
+        with report.row(f"trace: {fault}") as row, _undone(plant, remove):
+            code, verdict, row.seconds = wait_for(
+                lambda: _wrong(way), f"a verdict on: {fault}", timeout=40
+            )
+            row.record(str(verdict), *way.last)
+            assert (code, verdict["where"]) == (3, where), verdict
+            assert word in str(verdict["what"]), verdict
+    with report.row("trace: nothing listens on the port") as row:
+        code, verdict, row.seconds = way.trace(port=PORT + 1)
+        assert verdict["where"] == RECEIVER, verdict
+        assert f"tcp port {PORT + 1}" in str(verdict["what"]), verdict
+        row.record(str(verdict))
+    with report.row("trace: a Service without endpoints") as row:
+        code, verdict, row.seconds = way.trace(to="default/nobody")
+        assert verdict["where"] == "Service", verdict
+        row.record(str(verdict))
+    with report.row("trace, nothing is wrong again") as row:
+        code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=90)
+        row.record(str(verdict))
+    for name in (*names, "service/nobody"):
+        ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
+
+
+def _wrong(way: Way) -> tuple[int, dict[str, object], float] | None:
+    found = way.trace()
+    return found if found[0] else None
+
+
+def _right(way: Way) -> tuple[int, dict[str, object], float] | None:
+    found = way.trace()
+    return None if found[0] else found
