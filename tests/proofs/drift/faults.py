@@ -40,7 +40,7 @@ class Fault:
     budget: str = ""
     limited: bool = False
     breaks: str = ""
-    restores: str = ""
+    restores: tuple[str, ...] = ()
 
     @property
     def fast(self) -> bool:

@@ -15,7 +15,7 @@ AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
 REMOVED = "conflist removed"
 
 
-def _fault(name: str, breaks: str, *lines: str, restores: str = "") -> Fault:
+def _fault(name: str, breaks: str, *lines: str, restores: tuple[str, ...] = ()) -> Fault:
     return Fault(name, "node", tools(*lines), breaks=breaks, restores=restores)
 
 
@@ -53,7 +53,8 @@ CHASSIS = [
         f"sh -ec '{_OTHER_DATAPATH};"
         " ovs-vsctl --no-wait remove Open_vSwitch . external_ids ovn-bridge-datapath-type"
         f" -- set bridge {BRIDGE} datapath_type=$other'",
-        restores="table ",  # ovs-vswitchd makes the bridge again, and OVN installs its flows
+        # ovs-vswitchd makes the bridge and ovn0 again, and OVN installs its flows.
+        restores=("table ", "ovn0 "),
     ),
 ]
 NODE_FAULTS = [*FILES, *CHASSIS, *forwarding.OF_THE_NODE, *OF_THE_GATEWAY]
