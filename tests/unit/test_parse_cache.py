@@ -10,6 +10,7 @@ import pytest
 from kit.memory import COMPLETE
 from ovnlet.core import annotations
 from ovnlet.core.allocation import Allocation
+from ovnlet.core.ipam import claims
 
 pytestmark = pytest.mark.review2
 OVN = "ovn.kubernetes.io"
@@ -47,6 +48,20 @@ def test_l20_a_large_nodes_usual_pods_are_all_cached() -> None:
     ]
     first = [_parsed(text) for text in texts]
     assert all(found is again for found, again in zip(first, map(_parsed, texts), strict=True))
+
+
+def test_long_annotations_do_not_fill_the_controllers_memory() -> None:
+    """The cache of bindings had 16,384 entries of any length: 51 MiB with these 200."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(200):
+            assert claims.bound(f"{number} " + "x" * 2**18) is None
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < MOST
 
 
 def _parsed(text: dict[str, str]) -> Allocation:

@@ -18,6 +18,9 @@ _ORDINAL = re.compile(r"-(\d+)$")
 # OVN reads a comma in `requested-chassis` as a list.
 _CHASSIS = re.compile(r"[^\s,]{1,255}")
 
+# Characters of a text that is cached: a MAC and its addresses. A tenant's annotation may have 2**18.
+_CACHED = 256
+
 # The label of a port with the provider of a further network.
 PROVIDER_LABEL = "ovnlet-provider"
 # The label of a virtual machine's port, and what a key begins with: no pod's name has a blank.
@@ -233,13 +236,17 @@ def ordinal(pod: str) -> int | None:
     return int(found[1]) if found else None
 
 
-# A pass and the driver's index read the same text several times.
-@lru_cache(maxsize=16384)
 def bound(text: str) -> Binding | None:
     """Return the binding in a port's `addresses` or `dynamic_addresses`.
 
     Returns None if OVN has yet to choose, or if the text is not a binding.
     """
+    return _bound(text) if len(text) <= _CACHED else _bound.__wrapped__(text)
+
+
+# A pass and the driver's index read the same text several times.
+@lru_cache(maxsize=16384)
+def _bound(text: str) -> Binding | None:
     mac, *rest = text.lower().split() or [""]
     if not UNICAST_MAC.fullmatch(mac) or "dynamic" in rest:
         return None
