@@ -18,7 +18,7 @@ _ORDINAL = re.compile(r"-(\d+)$")
 # OVN reads a comma in `requested-chassis` as a list.
 _CHASSIS = re.compile(r"[^\s,]{1,255}")
 
-# Characters of a text that is cached: a MAC and its addresses. A tenant's annotation may have 2**18.
+# Characters of a text that is cached: a MAC and addresses. A tenant may write 2**18 in annotations.
 _CACHED = 256
 
 # The label of a port with the provider of a further network.
