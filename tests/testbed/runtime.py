@@ -46,10 +46,11 @@ def kubelet_config(ca: Path, version: int) -> dict[str, object]:
         "clusterDNS": [layout.DNS_SERVICE_IP],
         "clusterDomain": layout.CLUSTER_DOMAIN,
         "enforceNodeAllocatable": [],
+        # 0% is never: a soak fills the disk of the node's OVSDB, where pods' logs are too.
         "evictionHard": {
             "memory.available": "64Mi",
-            "nodefs.available": "1%",
-            "imagefs.available": "1%",
+            "nodefs.available": "0%",
+            "imagefs.available": "0%",
         },
         "failSwapOn": False,
         "fileCheckFrequency": "1s",
