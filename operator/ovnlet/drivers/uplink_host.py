@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from urllib.parse import urlsplit
 
-from ovnlet.core.errors import NotReady, Unsafe
-from ovnlet.core.plan import Plan, Step, Verb
+from ovnlet.core.errors import Unsafe
+from ovnlet.core.plan import Plan
 from ovnlet.core.resources import (
     Key,
     LinkEntry,
@@ -23,8 +23,7 @@ from ovnlet.drivers.links import uplink
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 
-# Seconds: for ovs-vswitchd to make a bridge's link, and for one answer.
-_LINK_TIMEOUT, _ANSWER = 5.0, 1.0
+_ANSWER = 1.0  # seconds to wait for one
 _OF_OVSDB = UplinkBridge | UplinkPort | NetworkMapping
 
 
@@ -72,25 +71,12 @@ class UplinkHost:
         """Carry out the steps one after the other. Raise NotReady or NodeFault."""
         for of_ovsdb, steps in groupby(plan, key=lambda step: isinstance(step.resource, _OF_OVSDB)):
             if of_ovsdb:
-                await self._apply_rows(tuple(steps))
+                for step in steps:  # the NIC joins a bridge that has its link, or leaves it first
+                    await self._rows.apply([step])
             else:
                 with os_errors_as_node_faults(identity):
                     for step in steps:
                         uplink.carry_out(step, self._sysctls)
-
-    async def _apply_rows(self, steps: Sequence[Step]) -> None:
-        """Write rows step by step: the NIC joins a bridge that has its link, or leaves it first."""
-        for step in steps:
-            await self._rows.apply([step])
-            if step.verb is Verb.ENSURE and isinstance(step.resource, UplinkBridge):
-                await self._has_link(step.resource.name)
-
-    async def _has_link(self, name: str) -> None:
-        end = asyncio.get_running_loop().time() + _LINK_TIMEOUT
-        while uplink.link(name) is None:
-            if asyncio.get_running_loop().time() >= end:
-                raise NotReady(f"ovs-vswitchd does not make the link of the bridge {name}")
-            await asyncio.sleep(0.01)
 
     def capture(self, intent: Intent) -> Found:
         """Return what the NIC has that can be moved, and what its bridge has already.

@@ -100,9 +100,10 @@ class UplinkRows:
                 yield UplinkPort(bridge, nic, tuple(sorted(port["trunks"])), port["tag"])
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit the steps in one transaction, and wait until a new NIC has joined its bridge.
+        """Commit the steps in one transaction, and wait for the new bridge, or the NIC in it.
 
-        Raise NotReady or NodeFault.
+        A bridge made again under its name has the link of the old one until ovs-vswitchd has seen
+        both changes, so only its rows tell. Raise NotReady or NodeFault.
         """
         built = [op for step in steps for op in ops(step, self._database.rows)]
         try:
@@ -114,19 +115,21 @@ class UplinkRows:
             raise NotReady(str(error)) from error
         for step in steps:
             if step.verb is Verb.ENSURE and isinstance(step.resource, UplinkPort):
-                await self._joined(step.resource)
+                await self._joined(step.resource.bridge, step.resource.nic)
+            if step.verb is Verb.ENSURE and isinstance(step.resource, UplinkBridge):
+                await self._joined(step.resource.name, step.resource.name)
 
-    async def _joined(self, port: UplinkPort) -> None:
-        """Wait until ovs-vswitchd has the NIC in its datapath. Raise NotReady or NodeFault."""
+    async def _joined(self, bridge: str, link: str) -> None:
+        """Wait until ovs-vswitchd has a link in its datapath. Raise NotReady or NodeFault."""
         end = asyncio.get_running_loop().time() + _JOIN_TIMEOUT
         while asyncio.get_running_loop().time() < end:
             for row in self._rows("Interface").values():
-                if row["name"] == port.nic and row["error"]:
-                    raise NodeFault(f"{port.nic} does not join {port.bridge}: {row['error']}")
-                if row["name"] == port.nic and (row["ofport"] or 0) > 0:
+                if row["name"] == link and row["error"]:
+                    raise NodeFault(f"{link} does not join {bridge}: {row['error']}")
+                if row["name"] == link and (row["ofport"] or 0) > 0:
                     return
             await asyncio.sleep(0.01)
-        raise NotReady(f"ovs-vswitchd does not add {port.nic} to {port.bridge}")
+        raise NotReady(f"ovs-vswitchd does not add {link} to {bridge}")
 
     def _rows(self, table: str) -> dict[str, Row]:
         return self._database.rows[table]
