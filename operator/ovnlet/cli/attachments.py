@@ -85,7 +85,7 @@ def pods(socket: str, output: str) -> None:
     cls=Command,
     examples={
         "ovnlet show default/web-0": "one pod, desired beside observed",
-        "ovnlet show default/web-0/net1": "one interface of it",
+        "ovnlet show default/web-0/eth0": "one interface of it",
         "ovnlet show node/chassis": "the node as a chassis of OVN",
     },
 )
@@ -125,7 +125,7 @@ def print_beside(pod: str, found: Iterable[dict[str, Any]]) -> None:
     examples={
         "ovnlet plan": "what a pass would change, of all pods and the node",
         "ovnlet plan default/web-0": "of one pod",
-        "ovnlet plan default/web-0/net1": "of one interface of it",
+        "ovnlet plan default/web-0/eth0": "of one interface of it",
     },
 )
 @click.argument("pod", metavar="[NAMESPACE/POD[/INTERFACE]]", required=False)
