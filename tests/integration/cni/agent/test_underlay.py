@@ -51,7 +51,7 @@ def cluster(bare: AgentNode) -> Iterator[AgentNode]:
         wait_for(lambda asked=asked: "Established" in bed.kubectl(*asked), plural)  # type: ignore[misc]
     yield bare
     bare.kill()
-    bare.space.sh(f"rm -rf {STATE}")
+    bare.space.sh(f"rm -rf {STATE} /run/ovnlet")
     bed.kubectl("delete", "node", name)
     for plural in KINDS:
         bed.kubectl("delete", "crd", f"{plural}.kubeovn.io")
