@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -126,6 +127,21 @@ async def test_a_link_waits_until_a_transaction_in_flight_is_answered() -> None:
     await asyncio.gather(node.attach("c2"), node.attach("c3"), first)
     assert node.events[:3] == ["rows c1", "link c1", "rows c2 c3"]
     assert sorted(node.events[3:]) == ["link c2", "link c3"]
+
+
+async def test_the_row_of_a_removal_waits_until_its_link_is_gone() -> None:
+    """ovn-controller hangs where one transaction has both rows of a replaced sandbox."""
+    events: list[str] = []
+
+    async def apply(_: Sequence[Step]) -> None:
+        events.append("rows")
+
+    host = PortHost(Recorder(events), cast("Ovs", SimpleNamespace(apply=apply)), cast("Any", None))
+    attachment = World().attachment()
+    veth = Veth(attachment.host_link, "eth0", "0a:00:00:00:00:05", 1400, alias="x")
+    plan = (veth, Port("br-int", attachment.host_link, frozenset()))
+    await host.apply(attachment, tuple(Step(Verb.REMOVE, each) for each in plan))
+    assert events == [f"link {attachment.container_id}", "rows"]
 
 
 async def test_when_every_key_has_a_pass_fifty_run_at_once() -> None:

@@ -88,9 +88,8 @@ class PortHost:
         """Carry out the steps in runs of one driver each. Raise NotReady or NodeFault."""
         plan = seamless(plan)
         runs = [(kind, tuple(steps)) for kind, steps in groupby(plan, key=_driver)]
-        if _is_free(plan) and sorted(kind for kind, _ in runs) == ["links", "rows"]:
-            by_kind = dict(runs)
-            await self._rows_then_links(identity, by_kind["rows"], by_kind["links"])
+        if [kind for kind, _ in runs] == ["rows", "links"] and _is_free(plan):
+            await self._rows_then_links(identity, runs[0][1], runs[1][1])
             return
         for kind, steps in runs:
             if kind == "links":
@@ -104,11 +103,11 @@ class PortHost:
     async def _rows_then_links(
         self, identity: PortIdentity, rows: Sequence[Step], links: Sequence[Step]
     ) -> None:
-        """Make or remove links once the transaction with their rows is sent; wait for its answer.
+        """Make the links once the transaction with the rows is sent, and wait for its answer.
 
-        The daemons see the row first: a link that is there before its row, or gone before it, costs
-        ovs-vswitchd one more reconfiguration. In a burst the first that is about to change its link
-        sends the rows of all that have looked.
+        The daemons see the row first: a link that is there before its row costs ovs-vswitchd one
+        more reconfiguration. In a burst the first that is about to make its link sends the rows of
+        all that have looked.
         """
         with self._clock("ovsdb"):
             writing = await self._ovs.begin(rows)
@@ -230,5 +229,9 @@ def _driver(step: Step) -> Literal["rows", "links", "switch"]:
 
 
 def _is_free(plan: Plan) -> bool:
-    """Return whether links and rows of a plan need not wait for each other to be done."""
-    return len({step.verb for step in plan}) == 1
+    """Return whether the links of a plan need not wait for the answer about its rows.
+
+    A removal's do: ovn-controller (25.03) hangs where one transaction removes an interface and
+    inserts another with its iface-id, as DEL and ADD of a pod's two sandboxes would.
+    """
+    return all(step.verb is Verb.ENSURE for step in plan)
