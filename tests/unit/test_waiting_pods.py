@@ -93,3 +93,19 @@ async def test_ovn_is_not_asked_for_an_ipv4_address_by_name(asked: dict[str, str
         await until(lambda: "default/a" in cluster.allocated(), 5)
         assert "10.16.0.9" in cluster.allocated()["default/a"]
         assert answered == []
+
+
+async def test_a_pod_in_the_place_of_one_that_waited_gets_an_event_of_its_own() -> None:
+    """The old one's wait is that of its name: the new pod asked for nothing yet."""
+    cluster = Cluster()
+    cluster.subnet("tiny", "10.17.0.0/29", default=True)
+    async with Term(cluster):
+        await until(lambda: cluster.database.strict.rows.get(("switch", "tiny")))
+        for number in range(6):
+            cluster.pod(f"p{number}")
+        await until(lambda: any(cluster.why(f"p{number}") for number in range(6)), 5)
+        (name,) = [f"p{number}" for number in range(6) if cluster.why(f"p{number}")]
+        before = len(cluster.why(name))
+        cluster.delete("pods", name, "default")
+        cluster.pod(name)
+        await until(lambda: len(cluster.why(name)) > before, 5)

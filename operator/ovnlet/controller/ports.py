@@ -143,7 +143,10 @@ class Ports:
         for _ in range(MAX_ROUNDS):
             seen = self._seen(claim)
             decision = decide.decide(claim, seen, subnet, self._holder, self._pool)
-            if decision.fresh and not self._may_ask(key, subnet, decision, seen):
+            if decision.fresh and seen is None and self._in_vain(key, claim, subnet, decision):
+                self.missing.found(claim.key)
+                return
+            if decision.fresh and not self.missing.may_allocate(key):
                 return
             # Nothing else runs between the decision and this.
             released = self._reserved.hold(claim.port, decision.reserved)
@@ -160,12 +163,10 @@ class Ports:
             self._waiting.put(key, wait_of(claim, subnet, decision, seen))
         await self._conclude(key, claim, subnet, decision)
 
-    def _may_ask(self, key: Key, subnet: Subnet, decision: Decision, seen: Seen | None) -> bool:
-        """Return whether OVN may be asked for an address, or has been already."""
-        if not self.missing.may_allocate(key):
-            return False
+    def _in_vain(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> bool:
+        """Return whether OVN had nothing for just this, and nothing was released since."""
         asked = decision.port.addresses if decision.port is not None else ""
-        return seen is not None or not self._waiting.in_vain(key, (subnet, asked))
+        return self._waiting.in_vain(key, (claim.object_uid, subnet, asked))
 
     async def _conclude(self, key: Key, claim: Claim, subnet: Subnet, decision: Decision) -> None:
         """Report a conflict or the pinned addresses: as an Event, or as annotations."""

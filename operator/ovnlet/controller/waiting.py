@@ -22,15 +22,15 @@ class Wait:
 
     ``lacks`` are particular addresses and MACs, on any switch. ``pool`` is the name of an IPPool
     that is used up. ``full`` is whether the switch has no IPv4 address left. A pass that waits for
-    none of these needs another annotation or another object. ``question`` is the Subnet and what
-    OVN was asked for, if it was OVN that had nothing.
+    none of these needs another annotation or another object. ``question`` is the UID of the
+    object, the Subnet and what OVN was asked for, if it was OVN that had nothing.
     """
 
     switch: str
     lacks: frozenset[str] = frozenset()
     pool: str = ""
     full: bool = False
-    question: tuple[Subnet, str] | None = None
+    question: tuple[str, Subnet, str] | None = None
 
 
 def wait_of(claim: Claim, subnet: Subnet, decision: Decision, seen: Seen | None) -> Wait:
@@ -38,7 +38,8 @@ def wait_of(claim: Claim, subnet: Subnet, decision: Decision, seen: Seen | None)
     reason = decision.event[0] if decision.event is not None else ""
     taken = reason == "AddressTaken"
     pool = named_pool(claim) if taken and not decision.lacks else ""
-    question = (subnet, seen.port.addresses) if seen is not None and seen.answer else None
+    answered = seen.port.addresses if seen is not None and seen.answer else None
+    question = (claim.object_uid, subnet, answered) if answered is not None else None
     return Wait(subnet.name, decision.lacks, pool, reason == "SubnetFull", question)
 
 
@@ -60,7 +61,7 @@ class Waiting:
         self._waits.pop(key, None)
         self._idle.discard(key)
 
-    def in_vain(self, key: Key, question: tuple[Subnet, str]) -> bool:
+    def in_vain(self, key: Key, question: tuple[str, Subnet, str]) -> bool:
         """Return whether OVN had nothing for this, and no release has woken the pass since.
 
         Each question is a new port, whose removal is a change that requests the pass again.
