@@ -59,7 +59,7 @@ with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SO
             print(link.recv(256).decode(), flush=True)
         except OSError:
             pass
-        time.sleep(0.1)
+        time.sleep(float(sys.argv[3]))
 """
 # Asks the API server so many times over TLS, each time by a new connection.
 ASK_API = """
@@ -164,10 +164,13 @@ def answers(client: Running | Space, script: list[str], timeout: float) -> Answe
 
 
 @contextmanager
-def asking_on(client: Running, host: str) -> Iterator[Callable[[], str]]:
-    """Ask from one UDP socket of a pod; give a function that returns the latest server's name."""
+def asking_on(client: Running, host: str, every: float) -> Iterator[Callable[[], str]]:
+    """Ask from one UDP socket of a pod, with pauses of ``every`` seconds.
+
+    Give a function that returns the latest server's name.
+    """
     with tempfile.TemporaryFile("w+") as output:
-        script = (sys.executable, "-c", ASK_ON, host, str(PORT))
+        script = (sys.executable, "-c", ASK_ON, host, str(PORT), str(every))
         process = client.popen(*script, stdout=output.fileno())
 
         def latest() -> str:
