@@ -39,7 +39,7 @@ def main() -> int:
         _judge(env, report)
 
     with_pods = stage.provisioned(
-        report.pods, report.evidence, args.bed, limited=True, keep=args.keep
+        report.pods, report.evidence, args.bed, forwards=not args.slice, keep=args.keep
     )
     carry_out(report, with_pods, work)
     return 0 if report.good else 1

@@ -6,6 +6,7 @@ from proofs.drift import outages, table
 from proofs.drift.faults import Fault, tools
 from proofs.drift.node_faults import NODE_FAULTS
 from proofs.drift.plan import Plan
+from proofs.kernel import reboot
 from proofs.kernel.module import reloaded
 
 # The kernel's datapath fills in checksums, so that the pod's offload is nobody's business there.
@@ -62,7 +63,7 @@ SLICE = (
 
 def whole(repeats: int, pairs: int) -> Plan:
     """Return the plan of all kinds that apply."""
-    return Plan(FAULTS, NODE_FAULTS, OUTAGES, [], repeats, pairs)
+    return Plan(FAULTS, NODE_FAULTS, OUTAGES, [reboot.CHECK], repeats, pairs)
 
 
 def a_slice(repeats: int) -> Plan:
