@@ -7,6 +7,7 @@ kubelet, the exec agent makes the new sandboxes, once the old ports are gone.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from proofs.drift import sentinels
 from proofs.drift.checks import Check
@@ -67,11 +68,10 @@ def control_run(env: Environment, report: Report, _seed: int) -> dict[str, bool]
     return {NAME: broken}
 
 
-def _traces(env: KernelEnvironment, old: list[Target]) -> dict[str, list[str]]:
+def left_of(env: Environment, gone: Iterable[Target]) -> dict[str, list[str]]:
     """Return where something of these sandboxes is left."""
-    ids = [target.container_id for target in old]
-    traces = env.exec_agent.ask("traces", container_ids=ids)["traces"]
-    return {each: where for each, where in traces.items() if where}
+    found = env.traces(*(target.container_id for target in gone))
+    return {each: places for each, places in found.items() if places}
 
 
 CHECK = Check(NAME, "restart", run, control_run)

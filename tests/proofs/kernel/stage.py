@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -136,16 +136,21 @@ class KernelEnvironment(Environment):
     def attach(self, names: Sequence[str], changes: Mapping[str, str | None] = {}) -> None:
         """Create pods and their sandboxes, and call ADD for each. Add them to the targets."""
         for pod in self.make_pods(names, changes):
-            self.targets.append(self._add(pod))
+            self.targets.append(self.add(pod))
 
     def attach_again(self, old: Sequence[Target]) -> None:
         """Make a new sandbox for each of these pods, as kubelet does after a reboot."""
-        self.targets = [self._add(self._renewed(target)) for target in old]
+        self.targets = [self.add(self._renewed(target)) for target in old]
 
-    def _add(self, pod: Mapping[str, Any]) -> Target:
-        """Make a pod's sandbox and call ADD."""
+    def add(self, pod: Mapping[str, Any]) -> Target:
+        """Make the sandbox of a pod of `make_pods` and call ADD."""
         (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
         return Target(**(found | {"ips": tuple(found["ips"])}))
+
+    def detach(self, target: Target) -> None:
+        """Call DEL, remove the sandbox and delete the pod, as kubelet and the controller do."""
+        self.exec_agent.ask("detach", targets=[asdict(target)])
+        self.remove_pods([{"pod": target.pod, "iface_id": target.iface_id}])
 
     def _renewed(self, old: Target) -> dict[str, Any]:
         """Return a pod with a sandbox of its own, as `make_pods` does."""
