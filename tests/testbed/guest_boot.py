@@ -96,7 +96,7 @@ def main(bed: str, role: str, encap_ip: str = ADDRESS) -> None:
         f"modprobe -a virtio_net {' '.join(MODULES)}\n"
         f"ip addr replace {ADDRESS}/24 dev {LINK}; ip link set {LINK} up; ip link set lo up\n"
         f"ip route replace default via {GATEWAY}\n"
-        f"for each in {layout.node_ip(0)} {encap_ip}; do ip addr replace $each/32 dev lo; done\n"
+        f"ip addr replace {layout.node_ip(0)}/32 dev lo\n"
         + "".join(f"mkdir -p {path}; mount -t tmpfs plain {path}\n" for path in PLAIN)
         + "mount --make-rshared /",
         timeout=120,

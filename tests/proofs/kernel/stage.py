@@ -40,6 +40,7 @@ PATIENCE = {"emulation": 4.0, "kvm": 1.0}
 AGENT_TIMEOUT = 180.0
 PODS = "/api/v1/namespaces/default/pods"
 PLUGIN = guest.PROJECT / "cni" / "plugin" / "ovnlet"
+MTU = 1400  # QEMU forwards Geneve, so no link of the virtual machine need have the tunnel's address
 LATENCY = 5  # ms; of pods with limits, so that netem is part of what is observed
 
 
@@ -88,6 +89,7 @@ class KernelEnvironment(Environment):
             "chassis": "manage",
             "ovn-remote": f"ssl:{layout.CONTROL_IP}:{layout.SB_PORT}",
             "encap-ip": self.encap_ip,
+            "mtu": MTU,
             "cluster-cidrs": layout.PODS,
             "plugin": PLUGIN,
             "cni-bin-dir": "/opt/cni/bin",

@@ -30,8 +30,7 @@ from testbed.workloads import Cluster
 
 NAME, HOME = "tunnel", EVIDENCE / "tunnel"
 COUNT, EVERY = 50, 0.1
-# What fits a pod's MTU of 1400 bytes after the headers of IP and ICMP.
-MTU, FULL = 1400, {4: 1372, 6: 1352}
+FULL = {4: stage.MTU - 28, 6: stage.MTU - 48}  # less the headers of IP and ICMP
 MEGABYTES, PORT = 2, "5201"
 FORWARDS_SECONDS = 120.0
 _RECEIVED = re.compile(r"(\d+) packets transmitted, (\d+) received")
@@ -151,7 +150,7 @@ def _pings(after: str, sender: End, receiver: End, family: int, *, full: bool = 
     words = ["-c", str(COUNT), "-i", str(EVERY), "-W2"]
     words += ["-M", "do", "-s", str(FULL[family])] if full else []
     sent, came = _ping(sender, address, *words)
-    what = f"pings of {MTU} bytes" if full else "pings"
+    what = f"pings of {stage.MTU} bytes" if full else "pings"
     good = sent == COUNT and came == sent
     return _say(Row(after, sender.kind, receiver.kind, family, what, sent, sent - came, good))
 
