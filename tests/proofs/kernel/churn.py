@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from proofs.drift import restarts, trials
+from proofs.drift import trials
 from proofs.drift.environment import SENTINEL_POD
 from proofs.drift.faults import Fault, Tools
 from proofs.drift.observe import Target
-from proofs.drift.outages import Outage
+from proofs.drift.outages import IN_OVS, Outage
+from proofs.drift.table import BY_NAME
 from proofs.kernel.faults import FAULTS, OUTAGES
 from proofs.kernel.stage import PODS, KernelEnvironment
 from testbed.assign import DOMAIN
@@ -57,19 +58,19 @@ class Churn:
     def outage(self, number: int) -> str:
         """Carry out an outage, in turns, in which pods are broken. Return its name."""
         outage = self.outages[number % len(self.outages)]
-        faulted = [(target, self._draw(target)) for target in self.rng.sample(self.broken, 3)]
+        names = outage.faults if outage else IN_OVS
+        pods = self.rng.sample(self.broken, len(names))
+        faulted = list(zip(pods, (BY_NAME[name] for name in names), strict=True))
         if outage is None:
             self._kill()
-            restarts.inject(self.env, faulted)
+            self._inject(faulted)
             self.env.restore_agent()
-            name = KILLED
-        else:
-            with outage.take_down(self.env, outage.seconds):
-                restarts.inject(self.env, faulted)
-            name = outage.name
-        self._note(faulted)
-        self.counts["agents killed" if outage is None else "outages"] += 1
-        return name
+            self.counts["agents killed"] += 1
+            return KILLED
+        with outage.take_down(self.env, outage.seconds):
+            self._inject(faulted)
+        self.counts["outages"] += 1
+        return outage.name
 
     def _kill(self) -> None:
         for pid in self.env.agent_pids():
@@ -80,14 +81,18 @@ class Churn:
         return self.rng.choice(fit)
 
     def _break(self) -> None:
-        """Break a pod; a tool may fail, where the fault before it is not repaired yet."""
         target = self.rng.choice(self.broken)
-        fault = self._draw(target)
-        self.env.exec_agent.ask("tools", tools=fault.tools(target))
-        self._note([(target, fault)])
+        self._inject([(target, self._draw(target))])
 
-    def _note(self, faulted: list[tuple[Target, Fault]]) -> None:
-        self.cleanup += [line for target, fault in faulted for line in fault.cleanup(target)]
+    def _inject(self, faulted: list[tuple[Target, Fault]]) -> None:
+        """Break pods; a tool may fail, where the fault before it is not repaired yet."""
+        for target, fault in faulted:
+            lines = [
+                [word, *["--no-wait"] * (word == "ovs-vsctl"), *rest]
+                for word, *rest in fault.tools(target)
+            ]
+            self.env.exec_agent.ask("tools", tools=lines)
+            self.cleanup += fault.cleanup(target)
         self.counts["faults"] += len(faulted)
 
     def _add(self) -> None:
