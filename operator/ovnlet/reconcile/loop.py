@@ -25,7 +25,7 @@ PASSES = 3
 # was needed once stays with the process.
 AT_ONCE = 50
 NO_REMEDY = (
-    "what ovn-controller was asked for has not helped; it is asked again in a minute at most"
+    "the budget for asking ovn-controller is spent; it is asked again in a minute at most"
 )
 
 
