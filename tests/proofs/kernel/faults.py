@@ -11,8 +11,8 @@ from proofs.kernel.module import reloaded
 
 # The kernel's datapath fills in checksums, so that the pod's offload is nobody's business there.
 USERSPACE_ONLY = ("tx-checksum switched on",)
-# While the bridge is in userspace, the agent switches checksum offload off in pods that it looks at,
-# and it does not know whether to switch it on again: docs/explanation/repairs.md.
+# While the bridge is in userspace, the agent switches checksum offload off in pods, and it does not
+# know whether to switch it on again: docs/explanation/repairs.md.
 LEAVES_OFFLOAD_OFF = ("datapath_type of br-int changed, its key removed",)
 POLICED = "burst 1mb mtu 64kb drop"
 
