@@ -62,7 +62,10 @@ CELLS = [Cell(daemon, way) for daemon in DAEMONS for way in WAYS]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All restarts of a cell with, or without, an agent; gaps in ms, of the flow that lost most."""
+    """All restarts of a cell with, or without, an agent; gaps in ms, of the flow that lost most.
+
+    A gap is a run of lost packets; ``longest_pause_ms`` is the longest time between two replies.
+    """
 
     datapath: str
     daemon: str
@@ -74,6 +77,7 @@ class Row:
     lost_while_away: int
     median_gap_ms: float
     longest_gap_ms: float
+    longest_pause_ms: float
     adds_tried: int
     adds_succeeded: int
 
@@ -217,6 +221,7 @@ def _row(
         away,
         round(statistics.median(gaps), 1),
         max(gaps),
+        max(flow["pause_ms"] for flow in flows),
         tried,
         succeeded,
     )
@@ -228,7 +233,8 @@ def _verdicts(rows: list[Row]) -> Iterator[tuple[str, str, bool]]:
         mine = {row.agent: row for row in rows if (row.daemon, row.way) == (cell.daemon, cell.way)}
         if len(mine) == len((True, False)):
             gap, alone = mine[True].median_gap_ms, mine[False].median_gap_ms
-            figures = f"{gap:.0f} / {alone:.0f} ms = {gap / alone:.2f}"
+            ratio = f"{gap / alone:.2f}" if alone else "-"
+            figures = f"{gap:.0f} / {alone:.0f} ms = {ratio}"
             holds = gap <= SLACK * alone + EVERY * 1000
             yield f"{cell.daemon}, {cell.way}", figures, holds
 
