@@ -18,6 +18,7 @@ LINK = guest_boot.LINK
 _NETWORK = ip_interface(f"{layout.CONTROL_IP}/24").network
 # QEMU answers no ARP for an address of the control space, but forwards what is sent to its own MAC.
 _ON_LINK = f"""
+ip address replace {layout.node_ip(0)}/24 dev {LINK} noprefixroute
 ip route replace {_NETWORK} dev {LINK} src {guest_boot.ADDRESS}
 mac=$(ip neigh show {guest_boot.GATEWAY} dev {LINK} | sed -n 's/.*lladdr \\([^ ]*\\).*/\\1/p')
 ip neigh replace {layout.CONTROL_IP} dev {LINK} lladdr $mac nud permanent
