@@ -40,7 +40,6 @@ PATIENCE = {"emulation": 4.0, "kvm": 1.0}
 AGENT_TIMEOUT = 180.0
 PODS = "/api/v1/namespaces/default/pods"
 PLUGIN = guest.PROJECT / "cni" / "plugin" / "ovnlet"
-MTU = 1400  # QEMU forwards Geneve, so no link of the virtual machine need have the tunnel's address
 LATENCY = 5  # ms; of pods with limits, so that netem is part of what is observed
 
 
@@ -50,7 +49,6 @@ class KernelEnvironment(Environment):
 
     boot: Booted | None = None
     forwards: bool = False  # whether the node is a gateway
-    encap_ip: str = guest_boot.ADDRESS
     datapath: str = "system"
     kubelet: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
@@ -88,8 +86,7 @@ class KernelEnvironment(Environment):
             "kubeconfig": self.bed.inner_kubeconfig,
             "chassis": "manage",
             "ovn-remote": f"ssl:{layout.CONTROL_IP}:{layout.SB_PORT}",
-            "encap-ip": self.encap_ip,
-            "mtu": MTU,
+            "encap-ip": guest_boot.ADDRESS,
             "cluster-cidrs": layout.PODS,
             "plugin": PLUGIN,
             "cni-bin-dir": "/opt/cni/bin",
@@ -213,15 +210,13 @@ def _container_id(number: int) -> str:
 
 
 @contextmanager
-def booted(
-    name: str | None = None, *, nodes: int = 1, keep: bool = False
-) -> Iterator[tuple[Bed, Booted]]:
-    """Run a bed whose first node is a virtual machine that has booted. Further ones are bare."""
+def booted(name: str | None = None, *, keep: bool = False) -> Iterator[tuple[Bed, Booted]]:
+    """Run a bed whose node is a virtual machine that has booted."""
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     stock, bed = kernel.stock(), None
     with ThreadPoolExecutor() as pool:
         able = pool.submit(kernel.accelerator, stock)
-        bed = Bed.up(name or f"kernel-{os.getpid()}", nodes=nodes, parts=guest.PARTS)
+        bed = Bed.up(name or f"kernel-{os.getpid()}", parts=guest.PARTS)
     try:
         bed.nbctl(*NETWORK.split())
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
@@ -243,7 +238,7 @@ def serving(
             env.start_agent()
             yield env
         finally:
-            keep_logs(env)
+            _keep_logs(env)
             env.exec_agent.close()
 
 
@@ -274,7 +269,7 @@ def _start_pods(env: KernelEnvironment, pods: int) -> None:
     env.facts()
 
 
-def keep_logs(env: KernelEnvironment) -> None:
+def _keep_logs(env: KernelEnvironment) -> None:
     """Copy the logs of the node beside the evidence: the bed's directory goes with the bed."""
     for name in ("qemu", "agent", "ovs-vswitchd", "ovn-controller", "stream"):
         if (log := env.bed.node().log(name)).exists():
