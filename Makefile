@@ -122,6 +122,9 @@ image: setup  ## build the Dockerfile with buildah, and compare it with the regi
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image
 	@cd tests && ../$(BIN)/python -m testbed.dockerfile
 
+release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in dist/: KEY=minisign.key signs, TWICE=1 compares builds
+	@cd tests && ../$(BIN)/python -m testbed.release $(if $(KEY),--key $(abspath $(KEY))) $(if $(TWICE),--twice)
+
 docs: .venv  ## build the documentation as a site, strictly
 	@cd tests && ../$(BIN)/python -m proofs.bench.figure
 	@$(BIN)/mkdocs build --strict -q

@@ -109,7 +109,7 @@ def code(project: Project, scratch: Path) -> oci.Layer:
     table = project.table()
     tree, wheels = scratch / "tree", scratch / "wheels"
     site = _site(tree)
-    python = _tools(table)
+    python = tools(table)
     progress.run(
         [python, "-I", "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=project.root
     )
@@ -153,7 +153,7 @@ def _cached(
     return oci.Layer(home / "blob", **json.loads((home / "layer.json").read_text()))
 
 
-def _tools(table: dict[str, Any]) -> Path:
+def tools(table: dict[str, Any]) -> Path:
     """Return a Python with pip and the project's build backend, of the image's own version."""
     requires = sorted(table["build-system"]["requires"])
     folder = cache.subdirectory(CACHE)
@@ -171,7 +171,7 @@ def _tools(table: dict[str, Any]) -> Path:
 
 
 def _pip(table: dict[str, Any], *words: str | Path) -> None:
-    progress.run([_tools(table), "-I", "-m", "pip", "install", "-q", "--no-compile", *words])
+    progress.run([tools(table), "-I", "-m", "pip", "install", "-q", "--no-compile", *words])
 
 
 def _site(tree: Path) -> Path:
