@@ -125,6 +125,9 @@ image: setup  ## build the Dockerfile with buildah, and compare it with the regi
 release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in dist/: KEY=minisign.key signs, TWICE=1 compares builds
 	@cd tests && ../$(BIN)/python -m testbed.release $(if $(KEY),--key $(abspath $(KEY))) $(if $(TWICE),--twice)
 
+release-install: setup  ## the files of a release on an empty node, by containerd and Helm's engine: build/release.json
+	@cd tests && ../$(BIN)/python -m proofs.install --release
+
 docs: .venv  ## build the documentation as a site, strictly
 	@cd tests && ../$(BIN)/python -m proofs.bench.figure
 	@$(BIN)/mkdocs build --strict -q

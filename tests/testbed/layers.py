@@ -28,6 +28,7 @@ BASE_PACKAGES = ("python3", "ca-certificates")
 NOT_IN_BASE = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PLUGIN = Path("opt/ovnlet/bin/ovnlet")
 COMMAND = "ovnlet"
+_COMMANDS = "../../bin/"  # where pip's records say that they are
 CACHE = "images"
 
 
@@ -95,10 +96,11 @@ def dependencies(project: Project) -> oci.Layer:
         _pip(table, "--target", site, *wanted)
         # Commands of libraries name this machine's interpreter.
         shutil.rmtree(site / "bin", ignore_errors=True)
+        _forget_commands(site)
         _byte_compile(scratch / "tree")
         return oci.squeeze(oci.pack(scratch / "tree", scratch / "tree.tar").blob, scratch / "blob")
 
-    return _cached("dependencies", "dependencies", [_python_version(), *wanted], make)
+    return _cached("dependencies", "dependencies", [_python_version(), _COMMANDS, *wanted], make)
 
 
 def code(project: Project, scratch: Path) -> oci.Layer:
@@ -125,6 +127,7 @@ def code(project: Project, scratch: Path) -> oci.Layer:
         table["project"]["name"],
     )
     _command(site / "bin", tree / "usr/local/bin")
+    _forget_commands(site)
     _byte_compile(tree)
     (tree / PLUGIN).parent.mkdir(parents=True)
     shutil.copy(project.plugin, tree / PLUGIN)
@@ -192,6 +195,13 @@ def _command(source: Path, target: Path) -> None:
     (target / COMMAND).write_text(f"#!{PYTHON}\n{body}")
     (target / COMMAND).chmod(0o755)
     shutil.rmtree(source)
+
+
+def _forget_commands(site: Path) -> None:
+    """Remove commands from pip's records: their digests depend on where pip's Python was."""
+    for record in site.glob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith(_COMMANDS)))
 
 
 def _byte_compile(tree: Path) -> None:

@@ -8,37 +8,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from testbed import cache, images, oci, progress
-from testbed.release import materials, parts, version
+from testbed import cache, images, oci
+from testbed.release.building import build
+from testbed.release.version import Version
 
 PROJECT = Path(__file__).resolve().parents[3]
-
-
-def build(repository: Path, out: Path, key: Path | None = None) -> version.Version:
-    """Write all files of a release to a directory, which is emptied before; return its version."""
-    made = version.of(repository)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix="ovnlet-release-") as scratch:
-        project = Path(scratch) / "project"
-        version.export(repository, made, project)
-        with progress.step("wheel and sdist"):
-            parts.distributions(project, out)
-        with progress.step("image"):
-            archive = parts.image(project, made, out)
-        with progress.step("chart"):
-            parts.chart(project, made, out)
-        with progress.step("bill of materials"):
-            materials.write(archive, made, out)
-    parts.checksums(out)
-    if key is not None:
-        parts.sign(out, key, made)
-    return made
 
 
 def _twice(out: Path) -> None:
@@ -60,7 +38,7 @@ def _digests(out: Path) -> dict[str, str]:
     return {path.name: oci.digest_of(path) for path in out.iterdir() if path.suffix != ".minisig"}
 
 
-def _print(made: version.Version, out: Path, signed: bool) -> None:
+def _print(made: Version, out: Path, signed: bool) -> None:
     for path in sorted(out.iterdir()):
         print(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
     (archive,) = out.glob("*.oci.tar")

@@ -16,7 +16,7 @@ from email.parser import BytesHeaderParser, HeaderParser
 from pathlib import Path, PurePosixPath
 from uuid import NAMESPACE_URL, uuid5
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
@@ -101,7 +101,7 @@ def _files(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def _layer(blob: Path, media: str) -> Iterator[tuple[PurePosixPath, bytes]]:
-    words = ["zstd", "-dc", blob] if media.endswith("+zstd") else ["cat", blob]
+    words: list[str | Path] = ["zstd", "-dc", blob] if media.endswith("+zstd") else ["cat", blob]
     with (
         subprocess.Popen(words, stdout=subprocess.PIPE) as unpacked,
         tarfile.open(fileobj=unpacked.stdout, mode="r|") as tar,

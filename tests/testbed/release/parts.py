@@ -23,7 +23,19 @@ LABEL = "org.opencontainers.image"
 def distributions(project: Path, out: Path) -> None:
     """Build wheel and sdist with the build backend that the image's layers use."""
     python = layers.tools(layers.Project(project).table())
-    words = [python, "-I", "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", out]
+    words: list[str | Path] = [
+        python,
+        "-I",
+        "-m",
+        "hatchling",
+        "build",
+        "-t",
+        "sdist",
+        "-t",
+        "wheel",
+        "-d",
+        out,
+    ]
     progress.run(words, cwd=project)
 
 
