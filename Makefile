@@ -128,9 +128,12 @@ release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in d
 release-install: setup  ## the files of a release on an empty node, by containerd and Helm's engine: build/release.json
 	@cd tests && ../$(BIN)/python -m proofs.install --release
 
-docs: .venv  ## build the documentation as a site, strictly
+site: .venv  ## build the documentation as a site that people can search, strictly: site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: .venv  ## draw the figures of the documentation from its tables, then the site
 	@cd tests && ../$(BIN)/python -m proofs.bench.figure
-	@$(BIN)/mkdocs build --strict -q
+	@$(MAKE) -s site
 
 format: .venv  ## let ruff put the code in order
 	@$(BIN)/ruff check --fix -q
