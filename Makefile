@@ -128,6 +128,9 @@ release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in d
 release-install: setup  ## the files of a release on an empty node, by containerd and Helm's engine: build/release.json
 	@cd tests && ../$(BIN)/python -m proofs.install --release
 
+dashboard: setup  ## the dashboard's queries, by a Prometheus that scrapes two nodes: build/dashboard.json, docs/how-to/dashboard.svg
+	@cd tests && ../$(BIN)/python -m proofs.dashboard
+
 site: .venv  ## build the documentation as a site that people can search, strictly: site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
