@@ -35,7 +35,7 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m proofs.demo
+	@cd tests && ../$(BIN)/python -m proofs.demo $(if $(PICTURE),--picture)
 
 check: .venv  ## lint, types, import contracts, spelling
 	@$(BIN)/ruff check
