@@ -1,6 +1,8 @@
 """The picture of the dashboard shows its panels, by the answers that it was drawn from."""
 
+import json
 import re
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +11,7 @@ from docs.blocks import DOCS
 from proofs.dashboard import panels, picture
 from proofs.dashboard.__main__ import EMPTY, PICTURE
 from proofs.dashboard.panels import Panel, Query, Series
-from proofs.dashboard.prometheus import VARIABLES
+from proofs.dashboard.prometheus import VARIABLES, Prometheus
 
 SVG = "{http://www.w3.org/2000/svg}"
 PANELS = panels.read()
@@ -43,8 +45,32 @@ def test_a_line_goes_where_its_values_go() -> None:
 
 
 def test_what_is_no_number_is_left_out() -> None:
-    _, (line,) = drawn(plot(), Series("a", ((0, float("nan")), (5, 1.0), (10, 2.0))))
-    assert len(line) == 2
+    """A quantile of nothing is NaN; a series of nothing else is no data."""
+    answered = json.dumps(
+        {
+            "status": "success",
+            "data": {
+                "result": [
+                    {"metric": {"state": "a"}, "values": [[1, "NaN"], [2, "0.5"], [3, "+Inf"]]},
+                    {"metric": {"state": "b"}, "values": [[1, "NaN"]]},
+                ]
+            },
+        }
+    )
+    asked = Panel("A", "timeseries", "s", 0, 0, 12, 8, (Query("x[$instance]", "is {{state}}"),))
+    (series,) = Prometheus(Answering(answered)).answer(asked, 0, 0, 10)  # type: ignore[arg-type]
+    assert series == Series("is a", ((2.0, 0.5),))
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A space in which a tool prints this."""
+
+    text: str
+
+    def run(self, words: list[str]) -> str:
+        assert words[-1].endswith("query_range?query=x%5B.%2A%5D&start=0&end=10&step=2")
+        return self.text
 
 
 def test_a_panel_without_data_says_so() -> None:

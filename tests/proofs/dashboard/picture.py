@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -70,9 +69,8 @@ def _stat(group: Element, panel: Panel, series: Sequence[Series], width: int, he
 
 def _plot(group: Element, panel: Panel, series: Sequence[Series], width: int, height: int) -> None:
     """Draw lines over a grid that begins at zero."""
-    series = [Series(each.name, tuple(_finite(each.points))) for each in series]
-    times = [at for each in series for at, _ in each.points] or [0.0]
-    top = max((value for each in series for _, value in each.points), default=0) or 1.0
+    times = [at for each in series for at, _ in each.points]
+    top = max(value for each in series for _, value in each.points) or 1.0
     first, last = min(times), max(*times, min(times) + 1)
     across, up = width - LEFT - RIGHT, height - ABOVE - BELOW
     for part in (0, 0.5, 1):
@@ -101,11 +99,6 @@ def _legend(group: Element, series: Sequence[Series], width: int, height: int) -
         _box(group, (at, height - 17), (10, 10), COLOURS[number % len(COLOURS)])
         _text(group, at + 14, height - 8, each.name, size=12)
         at += room
-
-
-def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Leave out what is no number: a quantile of nothing."""
-    return [point for point in points if isfinite(point[1])]
 
 
 def _box(parent: Element, place: tuple[float, float], size: tuple[float, float], fill: str) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from urllib.parse import urlencode
 
@@ -60,7 +61,7 @@ class Prometheus:
         return body["data"]
 
     def answer(self, panel: Panel, query: int, since: float, until: float) -> list[Series]:
-        """Return the series that one query of a panel gets, as Grafana would ask for them."""
+        """Return the series that a query of a panel gets, as Grafana would ask, with numbers."""
         asked = panel.queries[query]
         text = asked.filled(VARIABLES)
         if panel.kind == "stat":
@@ -70,10 +71,8 @@ class Prometheus:
             span = {"start": since, "end": until, "step": STEP}
             found = self.ask("query_range", query=text, **span)["result"]
             pairs = [(each["metric"], each["values"]) for each in found]
-        return [
-            Series(asked.called(labels), tuple((float(at), float(value)) for at, value in values))
-            for labels, values in pairs
-        ]
+        series = [Series(asked.called(labels), _numbers(values)) for labels, values in pairs]
+        return [each for each in series if each.points]
 
     def loaded(self) -> list[str]:
         """Return the names of the alerts that it has loaded."""
@@ -90,3 +89,9 @@ class Prometheus:
     def _words(path: str, parameters: dict[str, Any]) -> Sequence[str]:
         url = f"http://{LISTEN}/api/v1/{path}?{urlencode(parameters)}"
         return ("busybox", "wget", "-q", "-T", "10", "-O", "-", url)
+
+
+def _numbers(values: Sequence[tuple[float, str]]) -> tuple[tuple[float, float], ...]:
+    """Return times and values without those that are no number: a quantile of nothing."""
+    found = ((float(at), float(value)) for at, value in values)
+    return tuple((at, value) for at, value in found if isfinite(value))
