@@ -48,7 +48,7 @@ def _break(one: Running, two: Running, number: int) -> None:
     """Break one thing of a pod or its node by a foreign tool."""
     match number % 3:
         case 0:
-            one.space.run(["ovs-vsctl", "del-port", "br-int", one.port])
+            one.space.run(["ovs-vsctl", "--if-exists", "del-port", "br-int", one.port])
         case 1:
             two.inside("sh", "-c", "ip route flush dev eth0 || [ $? = 255 ]")
         case _:
