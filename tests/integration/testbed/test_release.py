@@ -109,6 +109,13 @@ def test_a_key_that_needs_a_password_is_refused_at_once(built: Built, tmp_path: 
         parts.sign(tmp_path, tmp_path / "key", version.of(built.repository))
 
 
+def test_a_directory_with_other_files_is_left_alone(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "thesis.odt").touch()
+    with pytest.raises(SystemExit, match=r"thesis\.odt"):
+        building.build(built.repository, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
+
+
 def test_the_image_says_what_it_is(built: Built, tmp_path: Path) -> None:
     archive = built.one("*.oci.tar")
     config = _config(archive)

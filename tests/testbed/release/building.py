@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,10 +11,12 @@ from testbed.release.version import Version
 
 
 def build(repository: Path, out: Path, key: Path | None = None) -> Version:
-    """Write all files of a release to a directory, which is emptied before; return its version."""
+    """Write all files of a release to a directory, in place of another's; return its version.
+
+    SystemExit if there is anything else in it.
+    """
     made = version.of(repository)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    _clear(out)
     with tempfile.TemporaryDirectory(prefix="ovnlet-release-") as scratch:
         project = Path(scratch) / "project"
         version.export(repository, made, project)
@@ -31,3 +32,14 @@ def build(repository: Path, out: Path, key: Path | None = None) -> Version:
     if key is not None:
         parts.sign(out, key, made)
     return made
+
+
+def _clear(out: Path) -> None:
+    """Make the directory, or remove the files of a release from it."""
+    out.mkdir(parents=True, exist_ok=True)
+    there = set(out.iterdir())
+    ours = {path for path in there if path.name.startswith(("ovnlet-", parts.CHECKSUMS))}
+    if other := sorted(path.name for path in there - ours):
+        raise SystemExit(f"{out} has files that are no release's: {', '.join(other)}")
+    for path in ours:
+        path.unlink()
