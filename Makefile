@@ -35,7 +35,7 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m proofs.demo
+	@cd tests && ../$(BIN)/python -m proofs.demo $(if $(PICTURE),--picture)
 
 check: .venv  ## lint, types, import contracts, spelling
 	@$(BIN)/ruff check
@@ -125,9 +125,21 @@ image: setup  ## build the Dockerfile with buildah, and compare it with the regi
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image
 	@cd tests && ../$(BIN)/python -m testbed.dockerfile
 
-docs: .venv  ## build the documentation as a site, strictly
+release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in dist/: KEY=minisign.key signs, TWICE=1 compares builds
+	@cd tests && ../$(BIN)/python -m testbed.release $(if $(KEY),--key $(abspath $(KEY))) $(if $(TWICE),--twice)
+
+release-install: setup  ## the files of a release on an empty node, by containerd and Helm's engine: build/release.json
+	@cd tests && ../$(BIN)/python -m proofs.install --release
+
+dashboard: setup  ## the dashboard's queries, by a Prometheus that scrapes two nodes: build/dashboard.json, docs/how-to/dashboard.svg
+	@cd tests && ../$(BIN)/python -m proofs.dashboard
+
+site: .venv  ## build the documentation as a site that people can search, strictly: site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: .venv  ## draw the figures of the documentation from its tables, then the site
 	@cd tests && ../$(BIN)/python -m proofs.bench.figure
-	@$(BIN)/mkdocs build --strict -q
+	@$(MAKE) -s site
 
 format: .venv  ## let ruff put the code in order
 	@$(BIN)/ruff check --fix -q
