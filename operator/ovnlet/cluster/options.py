@@ -67,6 +67,21 @@ def with_pods(command: Callable[..., None]) -> Callable[..., None]:
     return _all(_PODS, update_wrapper(run, command))
 
 
+def with_namespace(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command about one pod the namespace of a name that has none, as ``access.here``.
+
+    It goes below `with_cluster`.
+    """
+
+    def run(access: Access, namespace: str | None, **given: Any) -> None:
+        access.here = namespace or access.here
+        command(access=access, **given)
+
+    return click.option(
+        "-n", "--namespace", help="Of a POD without a namespace; without it the context's"
+    )(update_wrapper(run, command))
+
+
 def with_nodes(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the option that chooses nodes by their labels."""
     return click.option(
