@@ -148,7 +148,7 @@ def test_a_plan_with_a_step_or_an_error_ends_with_2(
 ) -> None:
     found = world.answer("n1", *PLAN)
     for each in found:
-        each |= change if each["pod"] == "target" else {}
+        each.update(change if each["pod"] == "target" else {})
     # The agent's own command ends with 2 as well, and has printed its answer.
     world.say(found, "n1", *PLAN, code=2)
     done = ask("plan", "-A")
@@ -158,9 +158,7 @@ def test_a_plan_with_a_step_or_an_error_ends_with_2(
     assert ask("plan", "-n", "elsewhere").exit_code == 0
 
 
-def test_a_plan_that_is_not_whole_ends_with_1_but_2_comes_first(
-    world: ApiServer, ask: Ask
-) -> None:
+def test_a_plan_that_is_not_whole_ends_with_1_but_2_comes_first(world: ApiServer, ask: Ask) -> None:
     world.answers["n0", *PLAN] = Answer(end="cut")
     assert ask("plan", "-A").exit_code == 1
     found = world.answer("n1", *PLAN)
