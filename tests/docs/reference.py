@@ -168,9 +168,9 @@ def metrics() -> str:
         "| name | type | what it is |",
         "|---|---|---|",
     ]
-    for family in sorted(
-        (f for r in registries for f in r.collect()), key=lambda family: family.name
-    ):
+    # Both have those of `program_metrics`.
+    families = {family.name: family for each in registries for family in each.collect()}
+    for family in sorted(families.values(), key=lambda family: family.name):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"

@@ -132,7 +132,8 @@ class Agent:
         )
 
     def _make_cluster(self, settings: Settings) -> None:
-        access = Access(settings.kubeconfig, server=settings.api_server)
+        counted = self.metrics.requested
+        access = Access(settings.kubeconfig, server=settings.api_server, counted=counted)
         self.recorder = Recorder(access, settings.node_name)
         self.state = State()
         kind = pods.of_node(settings.node_name)

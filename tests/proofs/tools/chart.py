@@ -55,7 +55,7 @@ def _steps(bed: Bed, first: Path, report: Report) -> None:
     older, newer = (deploy.load(bed, project) for project in (first, deploy.PROJECT))
     assert older != newer
     bed.kubectl("create", "namespace", deploy.NAMESPACE)
-    _keys(bed)
+    credentials(bed)
     with helm.Config(kubeconfig_path=str(bed.kubeconfig), namespace=deploy.NAMESPACE) as config:
         with report.step(f"helm install of {FIRST}, node Ready") as step:
             config.install(_chart(first), RELEASE, _values(older), timeout=_TIMEOUT)
