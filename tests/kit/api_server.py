@@ -153,7 +153,8 @@ class ApiServer:
         if below == ["exec"]:
             return await self._execute(request, found[0])
         if below == ["log"]:
-            return web.Response(text=self.logs[name])
+            text = self.logs.get(name)
+            return _status(500, "no log") if text is None else web.Response(text=text)
         return web.json_response(found[0])
 
     async def _execute(self, request: web.Request, pod: Body) -> web.StreamResponse:

@@ -125,7 +125,8 @@ def _values(reference: str) -> dict[str, Any]:
     }
 
 
-def _keys(bed: Bed) -> None:
+def credentials(bed: Bed) -> None:
+    """Create the Secret with the controller's key for OVN's database."""
     keys = pki.directory(bed.directory)
     names = {"tls.key": "controller.key", "tls.crt": "controller.crt", "ca.crt": "ca.crt"}
     files = [f"--from-file={name}={keys / file}" for name, file in names.items()]
