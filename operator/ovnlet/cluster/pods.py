@@ -3,18 +3,17 @@
 import click
 
 from ovnlet.cli.attachments import HEADINGS, print_beside, row
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT
 from ovnlet.cluster.access import Access, Missing
 from ovnlet.cluster.ask import Wanted, of_pods, ovnlet
 from ovnlet.cluster.nodes import agents, each
-from ovnlet.cluster.options import Chosen, with_cluster, with_namespace, with_pods
+from ovnlet.cluster.options import Chosen, ClusterCommand, with_cluster, with_namespace, with_pods
 from ovnlet.cluster.output import leave, output_option, shown, table
 from ovnlet.core.errors import NotReady
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet pods -A": "all attachments of the cluster, and each node's own",
         "kubectl ovnlet pods -n default -l app=web -o wide": "of some pods, with containers",
@@ -47,14 +46,14 @@ def pods(access: Access, chosen: Chosen, output: str) -> None:
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet show default/web-0": "one pod on whatever node it is",
         "kubectl ovnlet show node/ovn0 --node n1": "what is of a node itself",
     },
 )
 @click.argument("pod", metavar="[NAMESPACE/]POD[/INTERFACE]")
-@click.option("--node", help="The node, for what is of a node itself")
+@click.option("--node", metavar="NODE", help="The node, for what is of a node itself")
 @output_option
 @with_cluster
 @with_namespace
@@ -97,7 +96,7 @@ def node_of(access: Access, pod: str) -> str:
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet plan -A": "whatever differs anywhere, of pods and of nodes",
         "kubectl ovnlet plan -n default": "of the pods of one namespace",

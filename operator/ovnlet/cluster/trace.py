@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import FAULTY
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.ask import printed
 from ovnlet.cluster.endpoints import Target, of_pod, target
 from ovnlet.cluster.logical import Logical, traced
 from ovnlet.cluster.nodes import agents
-from ovnlet.cluster.options import with_cluster, with_namespace
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_namespace
 from ovnlet.cluster.output import output_option, shown
 from ovnlet.cluster.stages import Stage, received, sent
 from ovnlet.core.errors import NotReady
@@ -26,7 +25,7 @@ _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet trace default/web-0 tcp default/web-1:8080": "to a pod",
         "kubectl ovnlet trace default/web-0 icmp default/web-1 -o json": "for a program",
@@ -38,6 +37,7 @@ _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
 @click.option(
     "--ovn-trace",
     "command",
+    metavar="COMMAND",
     envvar="OVNLET_OVN_TRACE",
     help="Run ovn-trace by this command, where it reaches OVN's southbound database",
 )
