@@ -42,7 +42,14 @@ AGENT: Mapping[str, frozenset[str]] = PROGRAM | {
             *("list of provider-networks", "list of vlans", "provider networks"),
             *("rows of uplinks", "uplinks", "labels of provider networks"),
             *("health checks", "flow checks"),
-            *("CNI socket", "Events", "probes", "probes at kube-ovn-cni's port", "file watch"),
+            *(
+                "CNI socket",
+                "Events",
+                "traces",
+                "probes",
+                "probes at kube-ovn-cni's port",
+                "file watch",
+            ),
             *("Node condition", "Node annotation", "prefixes", "gateway"),
         }
     ),

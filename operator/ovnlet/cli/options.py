@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("kubeconfig", "api_server", "cluster_cidrs", "no_snat", "cluster_router"),
         *("join_switch", "join_cidr", "cool_down"),
     ),
-    "Checks and logs": ("repair", "resync", "log_format", "log_level"),
+    "Checks and logs": ("repair", "resync", "log_format", "log_level", "otlp"),
 }
 # What a setting's value is called in `--help`, and what is allowed, for a message.
 SHAPES: Mapping[str, str] = {
@@ -44,6 +44,7 @@ SHAPES: Mapping[str, str] = {
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
     "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
     "URL": "https:// with a host, such as https://192.0.2.1:6443",
+    "COLLECTOR": "http:// or https:// with a host, such as http://127.0.0.1:4318",
     "ROUTER": "the name of a logical router, not empty",
 }
 _SHAPE_OF: Mapping[str, str] = {
@@ -58,6 +59,7 @@ _SHAPE_OF: Mapping[str, str] = {
         "system_id": "ID",
         "api_server": "URL",
         "encap_ip": "ADDRESS|InternalIP",
+        "otlp": "COLLECTOR",
         "cluster_router": "ROUTER",
     },
 }
