@@ -144,7 +144,7 @@ def test_of_pods_and_nodes_there_is_nothing_that_anybody_wrote(
         (Answer(archive(log="x" * 9000)[:100]), "its archive is cut off: "),
         (Answer(archive(log="x"), end="cut"), "the connection ended before the program"),
         (Answer(stderr=b"Error: no agent\n", code=1), "no agent"),
-        (Answer(end="refused"), "403"),
+        (Answer(end="refused"), "pods/exec is forbidden"),
     ],
 )
 def test_a_node_without_a_whole_archive_is_missing_and_named(
