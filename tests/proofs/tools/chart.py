@@ -38,13 +38,15 @@ def run(name: str) -> None:
 
 
 def _first_release() -> Path:
-    """Return a tree of the commit with the first chart. Raise CalledProcessError without it."""
+    """Return a tree of the commit with the first chart. Exit if the history here lacks it."""
     tree = deploy.PROJECT / "build" / "first-release"
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     words = ["git", "-C", str(deploy.PROJECT), "archive", "--format=tar", FIRST]
-    archive = subprocess.run(words, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "-x", "-C", str(tree)], input=archive, check=True)
+    done = subprocess.run(words, check=False, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"no commit {FIRST} here: git fetch --unshallow")
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=done.stdout, check=True)
     return tree
 
 
