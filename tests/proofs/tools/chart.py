@@ -76,9 +76,9 @@ def _steps(bed: Bed, first: Path, report: Report) -> None:
             config.rollback(RELEASE, timeout=_TIMEOUT)
             _rolled_out(bed)
             assert _image(bed) == older
-            step.record("a pod made by the older agent again")
             cluster.apply(deployment("more", 1))
             cluster.running(4)
+            step.record("a pod of the older agent runs")
         with _pinged(report, "helm uninstall: kinds and pods are kept", pods) as step:
             config.uninstall(RELEASE, timeout=_TIMEOUT)
             wait_for(lambda: not objects(bed), "no object of the chart", timeout=60)

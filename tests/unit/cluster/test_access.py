@@ -1,7 +1,9 @@
 """Kubeconfigs, and each way in which the API server or a connection can fail."""
 
+import asyncio
 import json
 import socket
+import ssl
 import sys
 import time
 from pathlib import Path
@@ -13,6 +15,11 @@ from ovnlet.cluster import access
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.core.errors import NotReady
 from unit.cluster.conftest import Ask
+from unit.test_rotated_credentials import keys, name_client, server
+from unit.test_rotated_credentials import write_kubeconfig as kubeconfig_with_keys
+
+# Fixtures.
+__all__ = ["keys", "server"]
 
 STATUS = ("status", "-o", "json")
 PLUGIN = (
@@ -80,6 +87,18 @@ def test_what_does_not_speak_tls_is_said_to_be_so(
     url = world.url.replace("http:", "https:")
     done = ask("status", "--kubeconfig", str(write_kubeconfig(tmp_path / "plain", url)))
     assert done.stderr.startswith(f"Error: the API server at {url}: it does not speak TLS: ")
+
+
+async def test_a_certificate_of_another_ca_is_said_to_be_so(
+    keys: Path, server: tuple[str, ssl.SSLContext], ask: Ask
+) -> None:
+    url, _ = server
+    (keys / "ca.crt").write_bytes((keys / "successor.crt").read_bytes())
+    name_client(keys, "old")
+    config = kubeconfig_with_keys(keys, url)
+    done = await asyncio.to_thread(ask, "status", "--kubeconfig", config)
+    said = f"Error: the API server at {url}: its certificate is not trusted: "
+    assert done.stderr.startswith(said), done.stderr
 
 
 def test_an_api_server_that_hangs_is_given_up(
