@@ -51,6 +51,7 @@ def test_a_terminal_gets_a_table_with_colours_and_progress(line: list[str]) -> N
     assert ESCAPE + b"1;31m" in text
     assert b"finding" in text
     assert b"examining nodes" in text
+    assert b"2/2" in text
 
 
 def test_a_pipe_gets_neither(line: list[str]) -> None:
