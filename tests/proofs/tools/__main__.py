@@ -1,7 +1,8 @@
 """`python -m proofs.tools`: installation to bundle on two nodes, then each verb on 200 nodes.
 
 Written to build/tools.json. Names of parts, such as `traced`, choose some. `--slice`: what CI runs.
-`--chart`: the Helm chart, build/chart.json. `--record`: the answers that the unit tests read.
+`--chart`: the Helm chart, build/chart.json. `--record`: the slice, and before it the recording for
+the unit tests.
 """
 
 import os
@@ -33,26 +34,26 @@ def main() -> None:
         Bed.attach(name).down()
     flags = {word for word in sys.argv[1:] if word.startswith("-")}
     if "--chart" in flags:
-        return chart.run(name)
+        chart.run(name)
+        return
     chosen = [part for part in PARTS if part.__name__ in sys.argv[1:]]
-    parts = SLICE if "--slice" in flags else chosen or PARTS
+    parts = SLICE if flags & {"--slice", "--record"} else chosen or PARTS
     report = Report(2)
     with Bed.up(name, nodes=2, parts=layout.STANDALONE) as bed:
         ask = Operator.of(bed)
         installed(ask, report)
+        Cluster(bed).make_subnet(subnet("ovn-default", layout.PODS, default=True))
         if "--record" in flags:
-            return record.run(ask)
+            record.run(ask)
         run(ask, report, parts)
     if not chosen:
         with Bed.up(name, parts={layout.ETCD, layout.APISERVER}) as bed:
             many.run(bed, report)
-    return None
 
 
 def run(ask: Operator, report: Report, parts: Sequence[Part]) -> None:
     """Run the rows of some parts. Raise at the first that fails."""
     cluster = Cluster(ask.bed)
-    cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
     cluster.apply(web_deployment("many", verbs.PODS - 4), web_deployment("few", 4))
     pods = cluster.running(verbs.PODS, timeout=180)
     for part in parts:

@@ -9,9 +9,9 @@ from typing import Any
 
 from proofs.tools.faults import made
 from proofs.tools.operator import Operator
-from testbed import deploy, layout
+from testbed import deploy
 from testbed.service import wait_for
-from testbed.workloads import PORT, Cluster, Running, subnet
+from testbed.workloads import PORT, Running
 
 FILE = Path(__file__).parents[2] / "kit" / "recorded" / "cluster.json"
 JSON = ("-o", "json")
@@ -22,7 +22,6 @@ SPACES = ("default", deploy.NAMESPACE)
 
 def run(ask: Operator) -> None:
     """Make two pods and two Services, and record."""
-    Cluster(ask.bed).make_subnet(subnet("ovn-default", layout.PODS, default=True))
     with made(ask) as way:
         wait_for(lambda: way.trace()[0] == 0, "a sound way", timeout=60)
         whole = {
