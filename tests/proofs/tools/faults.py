@@ -136,7 +136,7 @@ def made(ask: Operator) -> Iterator[Way]:
     bodies: list[dict[str, Any]] = []
     for name, node in (("sender", "n0"), ("target", "n1")):
         body = pod(name, **{"ovnlet.io/repair": "report"})
-        body["metadata"]["labels"] = {"app": name}
+        body["metadata"]["labels"]["app"] = name
         body["spec"]["nodeName"] = node
         body["spec"]["containers"][0] |= SERVER
         bodies.append(body)

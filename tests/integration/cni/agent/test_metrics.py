@@ -53,6 +53,7 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     one, other = await node.make_sandboxes(node.make_pods(["", ""]))
     node.annotate(other.pod, {"ovn.kubernetes.io/latency": "5", "ovnlet.io/repair": "report"})
     await asyncio.gather(*(node.add(each) for each in (one, other)))
+    node.annotate(one.pod, {"ovn.kubernetes.io/ingress_rate": "100"})
     await node.call("ADD", one, None, CNI_IFNAME="lo")
     await node.inside(one, "ip", "route", "flush", "dev", "eth0")
     await node.inside(other, "ip", "route", "flush", "dev", "eth0")
