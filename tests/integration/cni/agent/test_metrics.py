@@ -14,6 +14,8 @@ from testbed import figures
 # (test_faults.py). A Subnet's traffic leaves the node in `make gateway`.
 ELSEWHERE = {"ovnlet_queue_depth", "ovnlet_part_failures"}
 ELSEWHERE |= {"ovn_subnet_gateway_packets", "ovn_subnet_gateway_packet_bytes"}
+# Nothing is edited here: tests/unit/test_program_metrics.py.
+ELSEWHERE |= {"ovnlet_edit_seconds"}
 # They do not change while an agent runs, or hardly.
 ELSEWHERE |= {"ovnlet_build_info", "process_start_time_seconds", "process_max_fds"}
 ELSEWHERE |= {"process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds"}
@@ -53,7 +55,6 @@ async def test_every_figure_moves_and_no_label_is_of_a_pod(node: AgentNode) -> N
     one, other = await node.make_sandboxes(node.make_pods(["", ""]))
     node.annotate(other.pod, {"ovn.kubernetes.io/latency": "5", "ovnlet.io/repair": "report"})
     await asyncio.gather(*(node.add(each) for each in (one, other)))
-    node.annotate(one.pod, {"ovn.kubernetes.io/ingress_rate": "100"})
     await node.call("ADD", one, None, CNI_IFNAME="lo")
     await node.inside(one, "ip", "route", "flush", "dev", "eth0")
     await node.inside(other, "ip", "route", "flush", "dev", "eth0")
