@@ -83,17 +83,18 @@ def _steps(bed: Bed, first: Path, report: Report) -> None:
             config.uninstall(RELEASE, timeout=_TIMEOUT)
             wait_for(lambda: not objects(bed), "no object of the chart", timeout=60)
             assert "subnets.kubeovn.io" in bed.kubectl("get", "crd", "-o", "name")
-    _removed(bed, newer, report)
+    _removed(cluster, newer, report)
     with report.step("inventory of the node identical") as step:
         lifecycle.verify_identical(bed, before, step)
 
 
-def _removed(bed: Bed, reference: str, report: Report) -> None:
+def _removed(cluster: Cluster, reference: str, report: Report) -> None:
     """Remove what `helm uninstall` keeps, as docs/how-to/install.md says."""
+    bed = cluster.bed
     removal = str(deploy.overlay(bed, reference, of="uninstall-standalone"))
     with report.step("manifests/uninstall-standalone: pods, rows and kinds are removed") as step:
         bed.kubectl("apply", "-k", removal)
-        Cluster(bed).clear()
+        cluster.clear()
         step.record(*lifecycle.wait_uninstalled(bed))
         done = ("wait", "--for=condition=Complete", f"job/{standalone.JOB}", "--timeout=90s")
         bed.kubectl("-n", deploy.NAMESPACE, *done, timeout=100)
