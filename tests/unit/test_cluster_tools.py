@@ -173,3 +173,15 @@ def test_help_does_not_import_the_client(verb: str) -> None:
     words = [sys.executable, "-c", code, verb, "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert (done.stderr, done.stdout.count("Examples:")) == ("False\n", 1)
+
+
+@pytest.mark.parametrize("verb", sorted(cluster.list_commands(click.Context(cluster))))
+def test_help_has_sections_and_names_of_values(verb: str) -> None:
+    """`--namespace` stood below the settings of a replica, and `--kubeconfig` alone."""
+    text = CliRunner().invoke(cluster, [verb, "--help"]).stdout
+    options, _, rest = text.partition("\nOptions:\n")[2].partition("\n\n")
+    sections = [line for line in rest.splitlines() if line.endswith(":") and line[:1].isalpha()]
+    assert sections[-2:] == ["Which cluster:", "Examples:"]
+    assert set(sections[:-2]) <= {"Which pods or nodes:"}
+    assert "--kubeconfig" not in options
+    assert " TEXT" not in text

@@ -5,8 +5,9 @@ decides nothing about a network.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from ovnlet.agent.tracing import untraced
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.errors import (
     Invalid,
@@ -50,10 +51,10 @@ class CniService:
 
     ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
     returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
-    controller gives the addresses.
+    controller gives the addresses. ``traced`` returns the context of an ADD.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         attaching: Attaching,
         records: Records,
@@ -61,7 +62,9 @@ class CniService:
         serves: Callable[[str], bool] = lambda _: True,
         *,
         beside_kube_ovn: bool = False,
+        traced: Callable[[Attach], AbstractContextManager[None]] = untraced,
     ) -> None:
+        self._traced = traced
         self._attaching, self._records, self._verdict = attaching, records, verdict
         self._serves, self._beside_kube_ovn = serves, beside_kube_ovn
 
@@ -71,7 +74,7 @@ class CniService:
         Wait until OVN has installed the port, at most the agent's budget for an ADD.
         """
         attachment = self._attachment(request)
-        with _as_cni_error("ADD"):
+        with self._traced(request), _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment, lambda: self._refused(request))
         return rendered(outcome.observed, request.netns)
 

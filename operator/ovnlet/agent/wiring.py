@@ -20,6 +20,7 @@ from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.agent.supervisor import Part, Supervisor
+from ovnlet.agent.tracing import Tracing
 from ovnlet.agent.underlay import Underlay
 from ovnlet.core.annotations import REPAIR
 from ovnlet.core.cni_directories import CniDirectories
@@ -87,6 +88,7 @@ class Agent:
             ready=lambda: self.verdict() is None,
             subnets=lambda: self.gateway.counts(),  # noqa: PLW0108 - made later
         )
+        self.tracing = Tracing(settings.otlp, settings.node_name, self.metrics.stage)
         self.supervisor = Supervisor(self.metrics.part_failed)
         self.event_log = EventLog()
         self._make_drivers(settings)
@@ -132,21 +134,21 @@ class Agent:
         )
 
     def _make_cluster(self, settings: Settings) -> None:
-        access = Access(settings.kubeconfig, server=settings.api_server)
+        counted = self.metrics.requested
+        access = Access(settings.kubeconfig, server=settings.api_server, counted=counted)
         self.recorder = Recorder(access, settings.node_name)
         self.state = State()
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
         self.underlay = Underlay(settings, access, self.loop, self.watch, self.recorder)
-        more = (*self.cluster.relists, *self.underlay.relists)
-        self.relists: list[Relist[Any]] = [self.pods, *more]
+        self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists, *self.underlay.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
     def _make_scopes(self, settings: Settings) -> None:
         of_pods = PodReporter(self.event_log, self.recorder, self.state)
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
-        clock = self.metrics.stage
+        clock = self.tracing.clock
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
@@ -209,7 +211,7 @@ class Agent:
             refresh=self.pods.refresh,
             budget=settings.add_budget,
             lacks_subnet=self.cluster.lacks,
-            clock=self.metrics.stage,
+            clock=self.tracing.clock,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.
         self.state.subscribe(self.attaching.pod_changed)
@@ -236,21 +238,20 @@ class Agent:
             restores=[each.restore for each in saved],
             timed=self.metrics.resync,
         )
-        debug = DebugApi(self.loop, self.records, self.pod_scope)
-        metrics = web.get("/metrics", self.metrics.show)
-        routes = [*debug.routes(), *self.event_log.routes(), metrics]
+        debug = DebugApi(self.loop, self.records, self.pod_scope).routes()
+        routes = [*debug, *self.event_log.routes(), web.get("/metrics", self.metrics.show)]
         service = CniService(
             self.attaching,
             self.records,
             self.verdict,
             self.cluster.serves,
             beside_kube_ovn=settings.chassis == "observe",
+            traced=self.tracing.add,
         )
         show, unhealthy = self.metrics.show, self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, show, unhealthy)
         theirs = KubeOvnMetrics(self.metrics, settings.node_name)
-        http = settings.kube_ovn_http
-        self.kube_ovn_probes = Probes(http, self.verdict, theirs.show, unhealthy)
+        self.kube_ovn_probes = Probes(settings.kube_ovn_http, self.verdict, theirs.show, unhealthy)
         second = Path(settings.kube_ovn_socket) if settings.kube_ovn_socket else None
         served = theirs.counting(self.metrics.served)
         self.server = Server(service, Path(settings.cni_socket), routes, served, second)
@@ -290,6 +291,7 @@ class Agent:
             Part("flow checks", self.forwarding.run),
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
+            Part("traces", self.tracing.run),
             Part("probes", self.probes.run),
             Part("probes at kube-ovn-cni's port", self.kube_ovn_probes.run),
             Part("file watch", self.file_watch.run),

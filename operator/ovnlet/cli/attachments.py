@@ -45,6 +45,7 @@ def _of_interface(found: Any, ifname: str) -> Any:
 
 socket_option = click.option(
     "--socket",
+    metavar="PATH",
     default=client.SOCKET,
     envvar="OVNLET_CNI_SOCKET",
     show_default=True,

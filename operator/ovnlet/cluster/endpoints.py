@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ovnlet.cluster.access import Access, Missing
-from ovnlet.cluster.pods import node_of
+from ovnlet.cluster.pods import named, node_of
 from ovnlet.cluster.stages import Stage
 from ovnlet.core.errors import NotReady
 
@@ -38,15 +38,15 @@ class Target:
 
 def of_pod(access: Access, name: str, version: int = 0, port: int = 0) -> Target:
     """Return a pod as an end, by its first address of a version. Raise NotReady without one."""
+    name = named(access, name)
     node = node_of(access, name)
-    namespace, _, pod = name.rpartition("/")
-    found = access.read("CoreV1Api", "read_namespaced_pod", pod, namespace or access.here)
+    namespace, _, pod = name.partition("/")
+    found = access.read("CoreV1Api", "read_namespaced_pod", pod, namespace)
     addresses = [str(one["ip"]) for one in found["status"].get("podIPs") or []]
     fitting = [one for one in addresses if version in (0, ip_address(one).version)]
     if not fitting:
         raise NotReady(f"{name} has no address of that version of IP yet")
     mac = (found["metadata"].get("annotations") or {}).get(_MAC, "")
-    name = f"{namespace or access.here}/{pod}"
     return Target(name, fitting[0], port, node, mac, pod=True)
 
 

@@ -137,6 +137,11 @@ class Settings(Validated):
         "address and port of probes and metrics, such as 127.0.0.1:9441; default: no HTTP",
         pattern=_LISTEN,
     )
+    otlp: str | None = setting(
+        "collector that gets OpenTelemetry traces of ADDs by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; default: no traces",
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+    )
     kubeconfig: str | None = setting(
         "credentials file; default: the pod's service account", pattern=_PATH
     )

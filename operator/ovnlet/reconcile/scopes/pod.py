@@ -5,6 +5,7 @@ record holds what was fixed at ADD and the last good input, so that a pod's netw
 the API server is away.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -55,6 +56,8 @@ class PodScope:
         self._state, self._records, self._passes = state, records, passes
         self._owners, self._watch, self._repair = owners, watch, repair
         self._deleted: dict[AttachmentKey, Attachment] = {}
+        # When the first change that no pass has seen arrived.
+        self._changed: dict[AttachmentKey, float] = {}
         self._inputs = PodInputs(state, records, subnet)
 
     def every_key(self) -> Iterator[AttachmentKey]:
@@ -86,7 +89,9 @@ class PodScope:
 
     def pod_changed(self, owner: Owner) -> None:
         """Ask for a pass of each attachment of a pod."""
+        now = asyncio.get_running_loop().time()
         for record in self._records.of(owner):
+            self._changed.setdefault(record.attachment.key, now)
             self._passes.add(record.attachment.key)
 
     def subnet_changed(self, name: str) -> None:
@@ -201,6 +206,9 @@ class PodScope:
             self._announce(key, outcome)
         if outcome.final:
             self._forget(key)
+        changed = self._changed.pop(key, None)
+        if changed is not None and outcome.action == "updated":
+            self.status.edited(asyncio.get_running_loop().time() - changed)
         self.status.settled(key, outcome)
 
     def failed(self, key: AttachmentKey, error: OvnletError, /, *, awaited: bool) -> None:
@@ -264,5 +272,6 @@ class PodScope:
             self._inputs.departed(record)
         self._records.remove(key)
         self._deleted.pop(key, None)
+        self._changed.pop(key, None)
         self._owners.forget(self._passes.key(key))
         self.status.forget(key)
