@@ -25,7 +25,8 @@ class CniFiles:
     """Keeps the desired content in memory, and compares, writes and removes files by name.
 
     ``plugin`` is the executable to install, ``socket`` the path that the plugin connects to.
-    ``site`` returns the second socket, None where none is asked for.
+    ``site`` returns the second socket, None where none is asked for. Without ``primary`` another
+    plugin's configuration is the node's, and one of ours is removed.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class CniFiles:
         plugin: Path,
         socket: Path,
         site: Callable[[], Site | None] = lambda: None,
+        *,
+        primary: bool = True,
     ) -> None:
         self._directories, self._plugin, self._socket = directories, plugin, socket
-        self._site = site
+        self._site, self._primary = site, primary
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
         self._composed: Network = ABSENT
@@ -65,7 +68,7 @@ class CniFiles:
                 self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
                 for name in (installer.PLUGIN, installer.LOOPBACK)
             ]
-        if self._directories.configurations:
+        if self._directories.configurations and self._primary:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
             wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
@@ -86,7 +89,7 @@ class CniFiles:
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
-        if not self._directories.configurations:
+        if not self._directories.configurations or not self._primary:
             return []
         where = Path(self._directories.configurations)
         return [
@@ -160,7 +163,7 @@ class CniFiles:
             return CniFile(directory, name, f"unreadable: {error.strerror}", 0)
         return CniFile(directory, name, sha256(content).hexdigest(), mode)
 
-    @staticmethod
-    def _older(where: Path) -> Iterator[str]:
-        """Yield the names of our configurations of an earlier release."""
-        return (name for name in installer.ours(where) if name != installer.CONFLIST)
+    def _older(self, where: Path) -> Iterator[str]:
+        """Yield the names of our configurations that are not to be there any more."""
+        kept = installer.CONFLIST if self._primary else ""
+        return (name for name in installer.ours(where) if name != kept)
