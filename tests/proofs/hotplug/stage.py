@@ -22,7 +22,7 @@ HOT, TRANSIENT = 4, 3
 FIRST = ("net1",)
 BOTH = ("net1", "net2")
 COOL_DOWN = 5
-PATIENCE = 60.0
+PATIENCE = 180.0  # seconds; kubelet looks for what it has missed about once a minute
 PODS = "/api/v1/namespaces/default/pods"
 
 
