@@ -95,6 +95,20 @@ async def test_of_two_ports_of_a_machine_neither_is_guessed() -> None:
     assert list(world.records) == []
 
 
+@pytest.mark.parametrize("machine", [True, False])
+async def test_a_pod_that_has_its_interface_adopts_no_other_one(machine: bool) -> None:
+    """It would be the newer sandbox of the two, and take the port from the one that works."""
+    world = World()
+    world.tell(launcher(LAUNCHER) if machine else Pod("default", "db", UID, COMPLETE, UID))
+    name, iface_id = (LAUNCHER if machine else "db"), "db.default"
+    own = Attachment(
+        "c1", "eth0", "/run/netns/c1", "default", name, UID, FIRST, "", 1, iface_id=iface_id
+    )
+    await world.attaching.add(own)
+    await sweep(world, theirs()).round()
+    assert [record.attachment.container_id for record in world.records] == ["c1"]
+
+
 async def test_a_pod_that_launches_nothing_adopts_no_machines_port() -> None:
     """The control: without the annotation nothing says whose the port is."""
     world = World()
@@ -119,7 +133,7 @@ async def test_a_record_of_a_launcher_that_is_made_again_has_good_annotations() 
 @pytest.mark.parametrize(
     ("short", "inside", "whole"),
     [
-        ("37a8eec", "pod37a8eec1ce1", "pod37a8eec1ce1"),  # masquerade and passt leave the name
+        ("37a8eec", "pod37a8eec1ce1", "pod37a8eec1ce1"),  # masquerade leaves the name
         ("37a8eec", "37a8eec1ce1-nic", "pod37a8eec1ce1"),  # a bridge binding
         ("37a8eec", "other", "37a8eec"),
         ("37a8eec", "pod0000000000a", "37a8eec"),

@@ -127,15 +127,22 @@ class Sweep:
             attachment.key
         )
 
+    def _has_record(self, attachment: Attachment) -> bool:
+        """Return whether the pod has a record of an interface of that name."""
+        records = self._records.of(attachment.owner)
+        return any(each.attachment.ifname == attachment.ifname for each in records)
+
     def _rebuild(self, found: Found) -> bool:
         """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
 
-        Only if the sandbox is alive and its pod is known.
+        Only if the sandbox is alive and its pod is known. A pod whose interface has a record adopts
+        no other: the newest sandbox would be the adopted one.
         """
         attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
             pod is None
+            or (not found.ours and self._has_record(attachment))
             or attachment.uid not in (None, pod.uid)
             or self._host.life(attachment) is not Life.ALIVE
         ):
