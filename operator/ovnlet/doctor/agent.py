@@ -65,8 +65,6 @@ def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
                 "correct the annotation; it takes effect at once",
             )
     if each["state"] == "drifted":
-        further = each["ifname"] if each["container_id"] and each["ifname"] != "eth0" else ""
-        name = "/".join(filter(None, (each["namespace"], each["pod"], further)))
-        yield fault("drift", f"{pod} is not as desired", f"ovnlet plan {name}")
+        yield fault("drift", f"{pod} is not as desired", f"ovnlet plan {client.named(each)}")
     elif each["state"].startswith("waiting"):
         yield note("agent", f"{pod} is {each['state']}")
