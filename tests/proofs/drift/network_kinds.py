@@ -101,6 +101,19 @@ FURTHER = (
         ("ip -n {ns} route replace default via {gw4} dev net1",),
         allow_extra=True,  # a foreign route by another link than ours competes with none of ours
     ),
+    Kind(
+        "default route is its own, and the first interface's routes are flushed",
+        "eth0",
+        ("ip -n {ns} route flush dev eth0", "ip -n {ns} -6 route flush dev eth0 proto 157"),
+        right=(
+            "ip -n {ns} route show 10.16.0.0/16 | grep -q 'dev eth0'"
+            " && ! ip -n {ns} route show default | grep -q 'dev eth0'"
+            " && ! ip -n {ns} -6 route show default | grep -q 'dev eth0'"
+            " && ip -n {ns} route show default | grep -q 'dev net1'"
+            " && ip -n {ns} -6 route show default | grep -q 'dev net1'"
+        ),
+        given=((f"{N1}.net1.kubernetes.io/default_route", "true"),),
+    ),
     Kind("one of two in a network loses its iface-id", "net2", UNLABEL),
     Kind("its addresses flushed", "net2", ("ip -n {ns} address flush dev net2 scope global",)),
     Kind(

@@ -117,7 +117,11 @@ class PodScope:
         allocation = settled_annotations.settle(
             record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
-        allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
+        allocation = replace(
+            allocation,
+            mtu=attachment.mtu or allocation.mtu,
+            default_route=allocation.default_route and not self._inputs.gives_way(record),
+        )
         lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
         return network(attachment, allocation, self.host.node, lent), allocation
 
