@@ -95,7 +95,8 @@ _SAYS = {
     "mac_address": "a unicast MAC",
     "logical_switch": "the OVN switch",
     "default_route": (
-        "`true` or `false`; by default `true` on `eth0`, unless another interface of the pod has `true`"
+        "`true` or `false`; by default `true` on `eth0`,"
+        " unless another interface of the pod has `true`"
     ),
     "gateway": "one address of each family, inside `cidr`",
     "routes": (
