@@ -6,6 +6,7 @@ import pytest
 
 from kit.memory import COMPLETE, World, pod
 from ovnlet.agent.cni_service import CniService
+from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.resources import Route
 from ovnlet_cni.request import Attach, Detach
 
@@ -13,7 +14,6 @@ pytestmark = [pytest.mark.looptime]
 N1 = "n1.default.ovn"
 FURTHER = {key.replace("ovn.", f"{N1}.", 1): value for key, value in COMPLETE.items()}
 ASKS = {f"{N1}.kubernetes.io/default_route": "true"}
-WORDS = ("1.0.0", "c1", "net1", "/run/netns/c1", "default", "web")
 
 
 def request(ifname: str) -> Attach:
@@ -76,6 +76,21 @@ async def test_when_that_interface_goes_eth0_has_it_again() -> None:
     await service.delete(Detach("1.0.0", "c1", "net1"))
     await asyncio.sleep(2)
     assert defaults(world)["eth0"] == [0]
+
+
+async def test_adopted_interfaces_of_one_sandbox_are_known_as_such() -> None:
+    """Each has as much of the container ID as the name of its link on the node."""
+    world = World()
+    good = {"eth0": COMPLETE, "net1": {**FURTHER, **ASKS}}
+    world.tell(pod({**COMPLETE, **FURTHER, **ASKS}))
+    for ifname, container in (("eth0", "0123456789ab"), ("net1", "01234567")):
+        provider = request(ifname).provider
+        words = (container, ifname, "/run/netns/c1", "default", "web", None, provider, "", 1)
+        world.scope.remember(Record(Attachment(*words), good[ifname]))
+    for key in list(world.scope.every_key()):
+        await world.passes.run(key)
+    found = defaults(world)
+    assert (found["eth0"], len(found["net1"])) == ([], 1)
 
 
 async def test_an_edit_of_a_running_pod_moves_nothing() -> None:

@@ -65,7 +65,7 @@ class PodInputs:
         return any(
             self._asks_for_default(each)
             for each in self._records.of(attachment.owner)
-            if each.attachment.container_id == attachment.container_id
+            if _share_sandbox(each.attachment, attachment)
         )
 
     def _asks_for_default(self, record: Record) -> bool:
@@ -84,3 +84,9 @@ class PodInputs:
 def _interface(attachment: Attachment) -> tuple[Owner, str | None, str, str]:
     """Return what two sandboxes of one pod's interface have in common."""
     return attachment.owner, attachment.uid, attachment.ifname, attachment.provider
+
+
+def _share_sandbox(one: Attachment, other: Attachment) -> bool:
+    """Return whether both are of one container; an adopted one has a part of its ID."""
+    shorter, longer = sorted((one.container_id, other.container_id), key=len)
+    return longer.startswith(shorter)
