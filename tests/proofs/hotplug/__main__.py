@@ -80,6 +80,7 @@ def main() -> int:
     """Run the proof and write its report. Return 0 if all of it is good, else 1."""
     parser = argparse.ArgumentParser(prog="hotplug", description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--within", type=float, default=3600, help="begin no round after so many s")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--bed", default=f"hotplug-{os.getpid()}")
     args = parser.parse_args()
@@ -87,7 +88,7 @@ def main() -> int:
     progress.say(f"{args.rounds} rounds, seed {args.seed}")
     try:
         with provisioned(args.bed) as stage:
-            rows = run(stage, args.rounds, args.seed)
+            rows = run(stage, args.rounds, args.within, args.seed)
     except (BedError, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
         return 1
@@ -95,16 +96,18 @@ def main() -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def run(stage: Stage, count: int, seed: int) -> list[Measure]:
+def run(stage: Stage, count: int, within: float, seed: int) -> list[Measure]:
     """Run the rounds under load, then look at what is left and what has grown."""
     load = Load(stage, seed)
     rounds = Rounds(stage, random.Random(seed), stage.given("peer", N1)[0])
     load.start()
+    began, done, before = time.monotonic(), 0, Figures.of(stage)
     with progress.step(f"{count} rounds under load") as step:
-        for number in range(count):
-            step.note(str(number))
-            rounds.turn(number)
-            if number == round(WARM_UP * count):
+        while done < count and time.monotonic() - began < within:
+            step.note(str(done))
+            rounds.turn(done)
+            done += 1
+            if done <= WARM_UP * count:
                 before = Figures.of(stage)
     counts = load.stop()
     with progress.step("what is left") as step:
@@ -115,7 +118,7 @@ def run(stage: Stage, count: int, seed: int) -> list[Measure]:
         with checks.planted(stage):
             seen = len(checks.left(stage))
     return [
-        *_outcome(rounds, load, count),
+        *_outcome(rounds, load, done),
         *_losses(counts),
         Measure("left on the nodes and in OVN", len(left), "things", 0),
         Measure("steps in the agents' plans", len(planned), "steps", 0),
@@ -128,6 +131,7 @@ def _outcome(rounds: Rounds, load: Load, count: int) -> list[Measure]:
     slow = max(rounds.plugs, default=0.0), max(rounds.unplugs, default=0.0)
     middle = [statistics.median(each) if each else 0 for each in (rounds.plugs, rounds.unplugs)]
     return [
+        Measure("rounds", count, "", None),
         Measure("rounds that failed", len(rounds.failures), f"of {count}", 0),
         Measure("other pods that came meanwhile", load.pods, "pods", None),
         Measure("plug, edit to result, median", round(middle[0], 2), "s", None),
