@@ -103,7 +103,7 @@ class Load:
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage, self._random = stage, random.Random(f"{seed} load")
         self._stopped = Event()
-        self._thread = Thread(target=self._run, name="load")
+        self._thread = Thread(target=self._run, name="load", daemon=True)
         self._pings: dict[str, Ping] = {}
         self.pods, self.failures = 0, 0
 
