@@ -76,8 +76,9 @@ def _pods(env: Environment) -> Iterator[list[tuple[Kind, Target]]]:
     with _networks(env):
         try:
             older = [_pod(n, kind, OLDER) for n, kind in enumerate(KINDS) if kind.older]
-            cluster.apply(*older)
-            cluster.running(len(older))
+            if older:  # their interfaces come first
+                cluster.apply(*older)
+                cluster.running(len(older))
             cluster.apply(*(_pod(number, kind) for number, kind in enumerate(KINDS)))
             found = cluster.running(len(KINDS) + len(older), timeout=200)
             running = {each.name: each for each in found}
