@@ -109,6 +109,9 @@ soak: setup $(if $(KERNEL),kernel)  ## kill, fill, freeze and flood a node while
 networks: setup  ## three interfaces in one pod on two nodes, attached by kubelet, plugged in and out: build/networks.xml
 	@$(BIN)/python -m pytest -q -s -m long --junitxml=build/networks.xml tests/integration/e2e/test_networks.py
 
+hotplug: setup  ## an interface plugged into running pods and out again under load, 100 times: build/hotplug.json; ROUNDS=n
+	@cd tests && ../$(BIN)/python -m proofs.hotplug $(if $(ROUNDS),--rounds $(ROUNDS))
+
 raft: setup  ## faults of a cluster of three databases under 50 pods a minute: build/raft.json
 	@cd tests && ../$(BIN)/python -m proofs.raft $(RAFT)
 

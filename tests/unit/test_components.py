@@ -134,7 +134,11 @@ def test_the_guard_refuses_an_address_that_a_user_writes(before: Object, after: 
 
 
 @pytest.mark.parametrize(
-    "key", ["allocated", "routed", "ip_address", "mac_address", "cidr", "gateway", "logical_switch"]
+    "key",
+    [
+        *("allocated", "routed", "ip_address", "mac_address", "cidr", "gateway"),
+        *("logical_switch", "virtualmachine"),
+    ],
 )
 def test_the_guard_knows_each_key(key: str) -> None:
     assert not Policy(GUARD).allows(pod(**{key: "a"}), pod(**{key: "b"}))
@@ -149,7 +153,9 @@ PROVIDERS = {
 
 @pytest.mark.review2
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=list(PROVIDERS))
-@pytest.mark.parametrize("key", ["ip_address", "mac_address", "allocated", "logical_switch"])
+@pytest.mark.parametrize(
+    "key", ["ip_address", "mac_address", "allocated", "logical_switch", "virtualmachine"]
+)
 def test_the_guard_knows_the_keys_of_every_network_k8(provider: str, key: str) -> None:
     """K8: the address of a second interface could be edited by anybody who may edit the pod."""
     name = f"{provider}.kubernetes.io/{key}"

@@ -35,6 +35,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield fault(
             "CNI", f"no plugin at {loopback}: a runtime starts it for each pod's lo", _RESTART
         )
+    if settings.pod_network == "secondary":
+        yield note("CNI", "pod_network is secondary: the configuration is another plugin's")
+        return
     try:
         expected = await installer.conflist(
             bin_dir / installer.PLUGIN, bin_dir / "portmap", Path(settings.cni_socket)

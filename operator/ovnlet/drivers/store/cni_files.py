@@ -30,7 +30,8 @@ class CniFiles:
     """Keeps the desired content in memory, and compares, writes and removes files by name.
 
     ``plugin`` is the executable to install, ``socket`` the path that the plugin connects to.
-    ``site`` returns the second socket, None where none is asked for.
+    ``site`` returns the second socket, None where none is asked for. Without ``primary`` another
+    plugin's configuration is the node's, and one of ours is removed.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class CniFiles:
         plugin: Path,
         socket: Path,
         site: Callable[[], Site | None] = lambda: None,
+        *,
+        primary: bool = True,
     ) -> None:
         self._directories, self._plugin, self._socket = directories, plugin, socket
-        self._site = site
+        self._site, self._primary = site, primary
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
         self._composed: Network = ABSENT
@@ -70,7 +73,7 @@ class CniFiles:
                 self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
                 for name in (installer.PLUGIN, installer.LOOPBACK)
             ]
-        if self._directories.configurations:
+        if self._directories.configurations and self._primary:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
             wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
@@ -93,7 +96,7 @@ class CniFiles:
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
-        if not self._directories.configurations:
+        if not self._directories.configurations or not self._primary:
             return []
         where = Path(self._directories.configurations)
         before = installer.before_ours(where, self._name())
