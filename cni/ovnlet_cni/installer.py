@@ -81,14 +81,14 @@ def remove_plugin(bin_dir: Path) -> bool:
 
     Call it after `remove_conflist`, once no pod of ours is left.
     """
-    _remove_if_ours(bin_dir / LOOPBACK, _is_our_plugin)
-    return _remove_if_ours(bin_dir / PLUGIN, _is_our_plugin)
+    _remove_if_ours(bin_dir / LOOPBACK, is_our_plugin)
+    return _remove_if_ours(bin_dir / PLUGIN, is_our_plugin)
 
 
 def has_foreign_loopback(bin_dir: Path) -> bool:
     """Return whether the directory has a plugin ``loopback``, or a link of that name, not ours."""
     path = bin_dir / LOOPBACK
-    return path.exists(follow_symlinks=False) and (path.is_symlink() or not _is_our_plugin(path))
+    return path.exists(follow_symlinks=False) and (path.is_symlink() or not is_our_plugin(path))
 
 
 async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
@@ -206,7 +206,8 @@ def _remove_if_ours(path: Path, is_ours: Callable[[Path], bool]) -> bool:
     return ours
 
 
-def _is_our_plugin(path: Path) -> bool:
+def is_our_plugin(path: Path) -> bool:
+    """Return whether the file is a build of our plugin, whatever its name is."""
     try:
         return _MARK in path.read_bytes()
     except OSError:

@@ -15,14 +15,13 @@ from ovnlet.agent.gateway import Gateway
 from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
-from ovnlet.agent.node_wide import NodeWide
+from ovnlet.agent.node_wide import NodeWide, directories
 from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.agent.supervisor import Part, Supervisor
 from ovnlet.agent.underlay import Underlay
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -117,9 +116,7 @@ class Agent:
         self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, settings.mtu)
         paths = Path(settings.plugin), Path(settings.cni_socket)
-        self.directories = CniDirectories(
-            settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
-        )
+        self.directories = directories(settings)
         self.cni_files = CniFiles(self.directories, *paths, lambda: self.server.kube_ovn_site)
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))

@@ -10,12 +10,14 @@ from ovnlet.core.identity import OfNode
 class CniDirectories(OfNode):
     """The two directories, and a second socket. Each is empty where nothing is to be kept there.
 
-    ``socket`` is the path at which kube-ovn-cni answers its plugin.
+    ``socket`` is the path at which kube-ovn-cni answers its plugin; ``replaces`` is whether its
+    files are set aside while no other process answers there.
     """
 
     plugins: str
     configurations: str
     socket: str = ""
+    replaces: bool = False
     name: ClassVar[str] = "cni"
 
     @property

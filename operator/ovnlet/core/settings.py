@@ -121,6 +121,12 @@ class Settings(Validated):
     kube_ovn_socket: str | None = setting(
         "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
     )
+    kube_ovn_files: Literal["leave", "replace"] = setting(
+        "with `kube_ovn_socket`, kube-ovn-cni's plugin and configuration in the directories of "
+        "the runtime: left alone, or set aside while no other process answers on that socket",
+        "leave",
+        words=("leave", "replace"),
+    )
     kube_ovn_http: str | None = setting(
         "address and port at which dashboards look for kube-ovn-cni's metrics, "
         "such as 0.0.0.0:10665; default: none",

@@ -1,8 +1,10 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
 Ours are the two names, configurations of an earlier release under another number, and a plugin
-``loopback`` where the node has none: the same executable. A foreign file is never touched. The
-second socket is ours while we listen on it: one that another process answers on is left alone.
+``loopback`` where the node has none: the same executable. The second socket is ours while we listen
+on it: one that another process answers on is left alone. A foreign file is never touched, but
+kube-ovn-cni's where they are to be replaced: while nobody else answers on the second socket they
+are set aside, and the same executable has the name of its plugin.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network
-from ovnlet_cni import installer
+from ovnlet_cni import installer, kube_ovn_files
 from ovnlet_cni.listener import UnusableSocket
 from ovnlet_cni.site import Site
 
@@ -61,10 +63,10 @@ class CniFiles:
         wanted = []
         if self._directories.plugins:
             content = await asyncio.to_thread(installer.plugin, self._plugin)
-            wanted += [
-                self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
-                for name in (installer.PLUGIN, installer.LOOPBACK)
-            ]
+            names = [installer.PLUGIN, installer.LOOPBACK]
+            names += [kube_ovn_files.PLUGIN] * self._directories.replaces
+            where = self._directories.plugins
+            wanted += [self._file(where, name, content, _PLUGIN_MODE) for name in names]
         if self._directories.configurations:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
@@ -73,14 +75,17 @@ class CniFiles:
 
     @property
     def wanted(self) -> Network:
-        """Our files as last composed, and the second socket unless it is taken.
+        """Our files as last composed, and the second socket unless it is taken or the server stops.
 
-        There is no ``loopback`` where the node has one of its own.
+        There is no ``loopback`` where the node has one of its own, and no ``kube-ovn`` while the
+        socket is taken.
         """
-        files, where = self._composed, self._directories.plugins
+        where, site, taken = self._directories.plugins, self._site(), self.socket_taken()
+        others = {kube_ovn_files.PLUGIN} if taken else set()
         if where and installer.has_foreign_loopback(Path(where)):
-            files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
-        if not self._directories.socket or self.socket_taken():
+            others.add(installer.LOOPBACK)
+        files = frozenset(each for each in self._composed if each.key[-1] not in others)
+        if not self._directories.socket or taken or (site is not None and site.has_ended):
             return files
         return files | {CniSocket(self._directories.socket)}
 
@@ -89,9 +94,10 @@ class CniFiles:
         if not self._directories.configurations:
             return []
         where = Path(self._directories.configurations)
-        return [
-            name for name in installer.before_ours(where) if name not in set(self._older(where))
-        ]
+        known = set(self._older(where))
+        if self._directories.replaces and not self.socket_taken():
+            known |= set(kube_ovn_files.configurations(where))
+        return [name for name in installer.before_ours(where) if name not in known]
 
     async def observe(self, _: CniDirectories, desired: Network) -> Network:
         """Return our files as they are, content and mode, and the second socket if it is ours."""
@@ -107,7 +113,7 @@ class CniFiles:
 
         Raise NodeFault.
         """
-        for step in sorted(plan, key=lambda step: step.resource.key[-1] == installer.CONFLIST):
+        for step in sorted(plan, key=self._rank):
             file = step.resource
             if isinstance(file, CniSocket):
                 await self._apply_socket(step)
@@ -116,13 +122,34 @@ class CniFiles:
             path = Path(file.directory) / file.name
             try:
                 if step.verb is Verb.REMOVE:
-                    await asyncio.to_thread(path.unlink, missing_ok=True)
+                    await asyncio.to_thread(self._remove, path)
                 else:
-                    await asyncio.to_thread(
-                        installer.put, path, self._contents[file.digest], file.mode
-                    )
+                    await asyncio.to_thread(self._put, path, file)
             except OSError as error:
                 raise NodeFault(f"{path}: {error.strerror or error}") from error
+
+    def _rank(self, step: Step) -> int:
+        """Return when a step's turn is: a runtime finds a configuration at every moment."""
+        directory, name = step.resource.key[-2:]
+        if step.verb is Verb.ENSURE:
+            return 1 if name == installer.CONFLIST else 0
+        return 2 if directory == self._directories.configurations else 0
+
+    def _put(self, path: Path, file: CniFile) -> None:
+        if path.name == kube_ovn_files.PLUGIN:
+            kube_ovn_files.save(path)
+        installer.put(path, self._contents[file.digest], file.mode)
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file of ours; of kube-ovn-cni's, put one back that is aside, or set it aside."""
+        if path.name.endswith(kube_ovn_files.SAVED):
+            kube_ovn_files.put_back(path)
+        elif path.name in kube_ovn_files.configurations(path.parent):
+            kube_ovn_files.set_aside(path)
+        elif path.name == kube_ovn_files.PLUGIN:
+            kube_ovn_files.remove(path)
+        else:
+            path.unlink(missing_ok=True)
 
     async def _apply_socket(self, step: Step) -> None:
         """Listen on the second socket, or close it."""
@@ -146,7 +173,27 @@ class CniFiles:
         found = [self._seen(each.directory, each.name) for each in wanted]
         where = self._directories.configurations
         older = (self._seen(where, name) for name in (self._older(Path(where)) if where else ()))
-        return frozenset(each for each in (*found, *older) if each is not None)
+        theirs = (self._seen(*each) for each in self._misplaced())
+        return frozenset(each for each in (*found, *older, *theirs) if each is not None)
+
+    def _misplaced(self) -> Iterator[tuple[str, str]]:
+        """Yield directory and name of what is not where it should be of kube-ovn-cni's files.
+
+        While the second socket is taken that is what is set aside, or a plugin of ours with its
+        name; else its configurations, once ours is there.
+        """
+        plugins, configurations = self._directories.plugins, self._directories.configurations
+        if not self._directories.replaces:
+            return
+        if not self.socket_taken():
+            if configurations and (Path(configurations) / installer.CONFLIST).exists():
+                for name in kube_ovn_files.configurations(Path(configurations)):
+                    yield configurations, name
+            return
+        for where in filter(None, (plugins, configurations)):
+            yield from ((where, name) for name in kube_ovn_files.saved(Path(where)))
+        if plugins and installer.is_our_plugin(Path(plugins) / kube_ovn_files.PLUGIN):
+            yield plugins, kube_ovn_files.PLUGIN
 
     def _seen(self, directory: str, name: str) -> CniFile | None:
         path = Path(directory) / name
