@@ -1,5 +1,6 @@
 """The node as a gateway: its scope with what that needs."""
 
+import asyncio
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -11,6 +12,7 @@ from ovnlet.core.gateway_network import counter
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.core.values import host, split
+from ovnlet.drivers.links import legacy_accepts
 from ovnlet.drivers.links.gateway import GatewayLinks
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.store.json_file import JsonFile
@@ -19,6 +21,9 @@ from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.gateway import GatewayScope
 from ovnlet.reconcile.status import Status
+
+# Seconds between two looks at the size of the tables of iptables-legacy.
+_LEGACY_LOOKS = 1.0
 
 
 class Gateway:
@@ -41,7 +46,20 @@ class Gateway:
             no_snat=settings.untranslated,
             repair=settings.repair,
         )
+        self._hint = lambda: loop.queue.hint(loop.passes("gateway").key(self.scope.only))
         records.subscribe(self.scope.attached)
+
+    async def follow_legacy(self) -> None:
+        """Hint the scope when tables of iptables-legacy change: the kernel announces it nowhere.
+
+        Returns only when cancelled. Raises OSError if the kernel refuses the question.
+        """
+        seen = legacy_accepts.fingerprint()
+        while True:
+            await asyncio.sleep(_LEGACY_LOOKS)
+            before, seen = seen, legacy_accepts.fingerprint()
+            if seen != before and any(self.scope.every_key()):
+                self._hint()
 
     def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:
         """Return the addresses of a Subnet's pods on this node, as far as they are attached."""

@@ -285,6 +285,7 @@ class Agent:
             *(Part(name, each.run, essential=each is self.pods) for name, each in lists.items()),
             Part("health checks", self.health.run, essential=True),
             Part("flow checks", self.forwarding.run),
+            Part("looks at iptables-legacy", self.gateway.follow_legacy),
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
             Part("probes", self.probes.run),

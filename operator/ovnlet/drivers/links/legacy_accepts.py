@@ -1,0 +1,86 @@
+"""Observe and change our rules in the chains of `iptables-legacy` that may drop what is forwarded.
+
+Like `accepts`, for the tables that nf_tables does not have. A table is replaced as a whole while
+we have the lock of iptables. Nothing announces a change, so the agent compares the size each
+second.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ovnlet.core.errors import NodeFault
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources.gateway import LEGACY, Accepted, Accepts
+from ovnlet.drivers.linux import xtables
+from ovnlet.drivers.linux.xtables import IPV4, IPV6, Family, Kernel
+
+_COMMENT = b"ovnlet"
+_FAMILIES = {LEGACY + each.word: each for each in (IPV4, IPV6)}
+
+
+def chains() -> frozenset[tuple[str, str]]:
+    """Return the chains there are, by family and name. Raise OSError."""
+    return frozenset(
+        (word, chain)
+        for word, family in _FAMILIES.items()
+        if family.is_active
+        for chain in xtables.HOOKS
+    )
+
+
+def fingerprint() -> tuple[bytes, ...]:
+    """Return what nearly each change of a table changes. Raise OSError."""
+    found = []
+    for family in _FAMILIES.values():
+        if family.is_active:
+            with Kernel(family) as kernel:
+                found.append(kernel.info())
+        else:
+            found.append(b"")
+    return tuple(found)
+
+
+def observe(wanted: Sequence[Accepts]) -> Iterator[Accepts]:
+    """Yield our rules of each chain that has any. Raise OSError."""
+    expected = {(each.family, each.chain): each.accepted for each in wanted}
+    for word, family in _FAMILIES.items():
+        if not family.is_active:
+            continue
+        with Kernel(family) as kernel:
+            table = kernel.read()
+        for chain, hook in xtables.HOOKS.items():
+            seen = list(table.chain(hook))
+            accepted = expected.get((word, chain), ())
+            known = {xtables.comparable(family, _rule(family, each)): each for each in accepted}
+            ours = [xtables.comparable(family, each) for each in seen if _is_ours(family, each)]
+            if ours:
+                found = tuple(known[each] for each in ours if each in known)
+                first = all(_is_ours(family, each) for each in seen[: len(ours)])
+                yield Accepts(word, chain, found, first, len(ours) - len(found))
+
+
+async def carry_out(step: Step) -> None:
+    """Remove our rules from a chain, or put them in front of it. Raise NodeFault, OSError."""
+    wanted = step.resource
+    if not isinstance(wanted, Accepts):
+        raise NodeFault(f"{step}: not for a chain of iptables-legacy")
+    family, hook = _FAMILIES[wanted.family], xtables.HOOKS[wanted.chain]
+    removed = step.verb is Verb.REMOVE
+    rules = () if removed else tuple(_rule(family, each) for each in wanted.accepted)
+    if not family.is_active:
+        return
+    async with xtables.locked():
+        with Kernel(family) as kernel:
+            table = kernel.read()
+            now = xtables.edited(family, table, hook, lambda each: _is_ours(family, each), rules)
+            kernel.replace(table, now)
+
+
+def _is_ours(family: Family, entry: bytes) -> bool:
+    return xtables.comment_of(family, entry) == _COMMENT
+
+
+def _rule(family: Family, accepted: Accepted) -> bytes:
+    prefix, anywhere = accepted.prefix, bytes(2 * family.address)
+    given = prefix.network_address.packed + prefix.netmask.packed
+    source, to = (anywhere, given) if accepted.to else (given, anywhere)
+    return xtables.accepting(family, source, to, _COMMENT)

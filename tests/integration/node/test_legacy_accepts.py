@@ -1,0 +1,128 @@
+"""Accepts in tables of iptables-legacy, on a real kernel: beside rules of others, which stay."""
+
+import fcntl
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from integration.node.spaces import Bed
+from ovnlet.core.errors import NodeFault
+from ovnlet.core.plan import Step, Verb
+from ovnlet.core.resources.gateway import LEGACY, Accepted, Accepts
+from ovnlet.core.values import prefix
+from ovnlet.drivers.links import legacy_accepts
+from ovnlet.drivers.linux import xtables
+
+pytestmark = pytest.mark.review2
+PREFIX = {"ip": "10.16.0.0/16", "ip6": "fd00:10:16::/64"}
+FAMILIES = sorted(PREFIX)
+THEIRS = """*filter
+:INPUT ACCEPT [7:700]
+:FORWARD DROP [8:800]
+:OUTPUT ACCEPT [9:900]
+:theirs - [0:0]
+[1:100] -A INPUT -p tcp -m tcp --dport 22 -m comment --comment "not of ovnlet" -j theirs
+[2:200] -A FORWARD -i dum0 -j theirs
+[3:300] -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+[4:400] -A theirs -j RETURN
+COMMIT
+"""
+
+
+def run(words: str, given: str = "") -> str:
+    done = subprocess.run(
+        words.split(), input=given, check=True, timeout=20, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def tool(family: str, rest: str = "") -> str:
+    return f"{'ip6tables' if family == 'ip6' else 'iptables'}-legacy{rest}"
+
+
+def saved(family: str) -> list[str]:
+    """Return the rules with their counters."""
+    text = run(tool(family, "-save -c -t filter"))
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def wanted(family: str, chain: str = "FORWARD") -> Accepts:
+    own = prefix(PREFIX[family])
+    accepted = (Accepted(False, own), Accepted(True, own))
+    return Accepts(LEGACY + family, chain, accepted)
+
+
+async def ensure(value: Accepts) -> None:
+    await legacy_accepts.carry_out(Step(Verb.ENSURE, value))
+
+
+@pytest.fixture(autouse=True)
+def _in_the_bed(bed: Bed) -> Iterator[None]:
+    """Run in the bed's own network namespace."""
+    del bed
+    return None
+
+
+def test_a_node_without_such_tables_gets_none() -> None:
+    assert legacy_accepts.chains() == frozenset()
+    assert list(legacy_accepts.observe(())) == []
+    assert legacy_accepts.fingerprint() == (b"", b"")
+    assert not xtables.IPV4.is_active
+    assert not xtables.IPV6.is_active
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_ours_come_first_and_theirs_stay_with_their_counters(family: str) -> None:
+    run(tool(family, "-restore -c"), THEIRS)
+    before = saved(family)
+    for chain in ("FORWARD", "INPUT"):
+        await ensure(wanted(family, chain))
+    found = set(legacy_accepts.observe([wanted(family), wanted(family, "INPUT")]))
+    assert found == {wanted(family), wanted(family, "INPUT")}
+    after = saved(family)
+    ours = [line for line in after if "ovnlet -j ACCEPT" in line]
+    assert [line for line in after if line not in ours] == before
+    rules = [line for line in after if "-A FORWARD" in line]
+    assert [re.sub(r"^\S+ ", "", line) for line in rules[:2]] == [
+        f"-A FORWARD -s {PREFIX[family]} -m comment --comment ovnlet -j ACCEPT",
+        f"-A FORWARD -d {PREFIX[family]} -m comment --comment ovnlet -j ACCEPT",
+    ]
+    for chain in ("FORWARD", "INPUT"):
+        await legacy_accepts.carry_out(Step(Verb.REMOVE, wanted(family, chain)))
+    assert saved(family) == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        " -I FORWARD -p udp -j DROP",
+        " -D FORWARD 1",
+        " -F FORWARD",
+        " -R FORWARD 2 -d {other} -m comment --comment ovnlet -j ACCEPT",
+        " -I FORWARD -s {other} -m comment --comment ovnlet -j ACCEPT",
+    ],
+)
+async def test_each_change_of_ours_is_seen_and_undone(family: str, change: str) -> None:
+    run(tool(family, "-restore -c"), THEIRS)
+    await ensure(wanted(family))
+    size = legacy_accepts.fingerprint()
+    other = "192.0.2.0/24" if family == "ip" else "2001:db8::/64"
+    run(tool(family, change.format(other=other)))
+    if "-R" not in change:  # of the same size: only the resync notices it
+        assert legacy_accepts.fingerprint() != size
+    assert list(legacy_accepts.observe([wanted(family)])) != [wanted(family)]
+    await ensure(wanted(family))
+    assert list(legacy_accepts.observe([wanted(family)])) == [wanted(family)]
+
+
+async def test_the_lock_of_iptables_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xtables, "_RETRIES", 3)
+    run(tool("ip", "-restore -c"), THEIRS)
+    with xtables.LOCK.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(NodeFault, match=r"xtables\.lock"):
+            await ensure(wanted("ip"))
+    assert list(legacy_accepts.observe([wanted("ip")])) == []
