@@ -30,6 +30,7 @@ from ovnlet_cni import installer, kube_ovn_files, listener
 from ovnlet_cni.pending_deletes import PendingDeletes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
+KUBE_OVN_SOCKET = "/run/openvswitch/kube-ovn-daemon.sock"
 # Seconds.
 _CONNECT_TIMEOUT = 10.0
 # A DEL that began before the plugin was removed tries to reach an agent for 2 s, and then leaves a
@@ -85,8 +86,12 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
 
 
 def put_back(settings: Settings, say: Callable[[str], None]) -> None:
-    """Put back what is set aside of kube-ovn-cni's files."""
+    """Put back what is set aside of kube-ovn-cni's files. Remove its socket if nobody answers."""
     conf_dir = Path(settings.cni_conf_dir or CONF_DIR)
+    stale = Path(settings.kube_ovn_socket or KUBE_OVN_SOCKET)
+    if stale.is_socket() and not listener.is_answered(stale):
+        stale.unlink()
+        say(f"removed {stale}")
     for path in kube_ovn_files.restore(Path(settings.cni_bin_dir or BIN_DIR), conf_dir):
         say(f"put back {path}")
 
