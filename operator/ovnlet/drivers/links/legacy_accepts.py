@@ -5,7 +5,11 @@ we have the lock of iptables. Nothing announces a change, so the agent compares 
 second.
 """
 
+import socket
 from collections.abc import Iterator, Sequence
+from functools import cache
+
+import structlog
 
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
@@ -15,36 +19,45 @@ from ovnlet.drivers.linux.xtables import IPV4, IPV6, Family, Kernel
 
 _COMMENT = b"ovnlet"
 _FAMILIES = {LEGACY + each.word: each for each in (IPV4, IPV6)}
+log = structlog.get_logger("gateway")
+
+
+def _active() -> Iterator[tuple[str, Family]]:
+    """Yield the families that have a table, none without the right to look at it."""
+    found = [(word, family) for word, family in _FAMILIES.items() if family.is_active]
+    if found and _may_look():
+        yield from found
+
+
+@cache
+def _may_look() -> bool:
+    """Return whether this process may open a raw socket; log once where it may not."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).close()
+    except PermissionError:
+        log.warning("rules of iptables-legacy are left alone: the agent's pod lacks NET_RAW")
+        return False
+    return True
 
 
 def chains() -> frozenset[tuple[str, str]]:
     """Return the chains there are, by family and name. Raise OSError."""
-    return frozenset(
-        (word, chain)
-        for word, family in _FAMILIES.items()
-        if family.is_active
-        for chain in xtables.HOOKS
-    )
+    return frozenset((word, chain) for word, _ in _active() for chain in xtables.HOOKS)
 
 
-def fingerprint() -> tuple[bytes, ...]:
-    """Return what nearly each change of a table changes. Raise OSError."""
-    found = []
-    for family in _FAMILIES.values():
-        if family.is_active:
-            with Kernel(family) as kernel:
-                found.append(kernel.info())
-        else:
-            found.append(b"")
-    return tuple(found)
+def fingerprint() -> dict[str, bytes]:
+    """Return by family what nearly each change of a table changes. Raise OSError."""
+    found = {}
+    for word, family in _active():
+        with Kernel(family) as kernel:
+            found[word] = kernel.info()
+    return found
 
 
 def observe(wanted: Sequence[Accepts]) -> Iterator[Accepts]:
     """Yield our rules of each chain that has any. Raise OSError."""
     expected = {(each.family, each.chain): each.accepted for each in wanted}
-    for word, family in _FAMILIES.items():
-        if not family.is_active:
-            continue
+    for word, family in _active():
         with Kernel(family) as kernel:
             table = kernel.read()
         for chain, hook in xtables.HOOKS.items():
