@@ -124,3 +124,21 @@ def test_a_comment_is_read_and_what_the_kernel_notes_is_not_compared(family: Fam
     changed = bytearray(rule)
     changed[0] ^= 1
     assert xtables.comparable(family, bytes(changed)) != xtables.comparable(family, rule)
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6])
+def test_a_chain_of_a_user_goes_with_the_rules_that_lead_to_it(family: Family) -> None:
+    was = table(family)
+    end = [header(family, "ERROR")]
+    was = Table(was.name, was.valid, was.firsts, was.policies, (*was.entries, *end))
+    chains = xtables.chains_of(family, was)
+    assert list(chains) == ["user"]
+    gone = {
+        offset
+        for offset, each in was.by_offset()
+        if offset in chains["user"] or xtables.jump_of(family, each) in chains["user"]
+    }
+    left = xtables.rebuilt(family, was, gone).table
+    assert xtables.chains_of(family, left) == {}
+    assert walked(family, left) == {INPUT: [ACCEPT], FORWARD: [DROP, DROP], OUTPUT: [ACCEPT]}
+    assert left.entries[-1] == end[0]

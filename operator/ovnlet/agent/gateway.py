@@ -46,7 +46,7 @@ class Gateway:
             no_snat=settings.untranslated,
             repair=settings.repair,
         )
-        self._hint = lambda: loop.queue.hint(loop.passes("gateway").key(self.scope.only))
+        self._loop = loop
         records.subscribe(self.scope.attached)
 
     async def follow_legacy(self) -> None:
@@ -59,7 +59,7 @@ class Gateway:
             await asyncio.sleep(_LEGACY_LOOKS)
             before, seen = seen, legacy_accepts.fingerprint()
             if seen != before and any(self.scope.every_key()):
-                self._hint()
+                self._loop.queue.hint(self._loop.passes("gateway").key(self.scope.only))
 
     def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:
         """Return the addresses of a Subnet's pods on this node, as far as they are attached."""

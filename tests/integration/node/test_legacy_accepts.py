@@ -1,21 +1,25 @@
-"""Accepts in tables of iptables-legacy, on a real kernel: beside rules of others, which stay."""
+"""Tables of iptables-legacy on a real kernel: our accepts, and what kube-ovn-cni left.
+
+Rules of others stay, with their counters.
+"""
 
 import fcntl
 import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from integration.node.spaces import Bed
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources.gateway import LEGACY, Accepted, Accepts
+from ovnlet.core.resources.gateway import LEGACY, Accepted, Accepts, KubeOvnChains, KubeOvnRules
 from ovnlet.core.values import prefix
-from ovnlet.drivers.links import legacy_accepts
-from ovnlet.drivers.linux import xtables
+from ovnlet.drivers.links import legacy_accepts, legacy_kube_ovn
+from ovnlet.drivers.links.nftables import Tables
+from ovnlet.drivers.linux import xtables_kernel
+from ovnlet.drivers.linux.xtables import IPV4, IPV6
 
-pytestmark = pytest.mark.review2
+# In the bed's own network namespace.
+pytestmark = [pytest.mark.review2, pytest.mark.usefixtures("bed")]
 PREFIX = {"ip": "10.16.0.0/16", "ip6": "fd00:10:16::/64"}
 FAMILIES = sorted(PREFIX)
 THEIRS = """*filter
@@ -42,9 +46,9 @@ def tool(family: str, rest: str = "") -> str:
     return f"{'ip6tables' if family == 'ip6' else 'iptables'}-legacy{rest}"
 
 
-def saved(family: str) -> list[str]:
+def saved(family: str, table: str = "filter") -> list[str]:
     """Return the rules with their counters."""
-    text = run(tool(family, "-save -c -t filter"))
+    text = run(tool(family, f"-save -c -t {table}"))
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -58,19 +62,12 @@ async def ensure(value: Accepts) -> None:
     await legacy_accepts.carry_out(Step(Verb.ENSURE, value))
 
 
-@pytest.fixture(autouse=True)
-def _in_the_bed(bed: Bed) -> Iterator[None]:
-    """Run in the bed's own network namespace."""
-    del bed
-    return None
-
-
 def test_a_node_without_such_tables_gets_none() -> None:
     assert legacy_accepts.chains() == frozenset()
     assert list(legacy_accepts.observe(())) == []
     assert legacy_accepts.fingerprint() == {}
-    assert not xtables.IPV4.is_active
-    assert not xtables.IPV6.is_active
+    assert not xtables_kernel.active(IPV4)
+    assert not xtables_kernel.active(IPV6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -119,10 +116,62 @@ async def test_each_change_of_ours_is_seen_and_undone(family: str, change: str) 
 
 
 async def test_the_lock_of_iptables_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xtables, "_RETRIES", 3)
+    monkeypatch.setattr(xtables_kernel, "_RETRIES", 3)
     run(tool("ip", "-restore -c"), THEIRS)
-    with xtables.LOCK.open() as lock:
+    with xtables_kernel.LOCK.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(NodeFault, match=r"xtables\.lock"):
             await ensure(wanted("ip"))
     assert list(legacy_accepts.observe([wanted("ip")])) == []
+
+
+LEFT = """*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-POSTROUTING - [0:0]
+:OVN-MASQUERADE - [0:0]
+:OVN-POSTROUTING - [0:0]
+[1:10] -A POSTROUTING -m comment --comment "kube-ovn postrouting rules" -j OVN-POSTROUTING
+[2:20] -A POSTROUTING -j KUBE-POSTROUTING
+[3:30] -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+[4:40] -A KUBE-POSTROUTING -j MASQUERADE
+[5:50] -A OVN-MASQUERADE -j MARK --set-xmark 0x0/0xffffffff
+[6:60] -A OVN-MASQUERADE -j MASQUERADE
+[7:70] -A OVN-POSTROUTING -m set --match-set {set} src -j OVN-MASQUERADE
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:theirs - [0:0]
+[1:10] -A FORWARD -s {other} -m comment --comment "ovn-subnet-gateway,ovn-default"
+[2:20] -A FORWARD -m set --match-set {set} src -j ACCEPT
+[3:30] -A FORWARD -s {other} -j theirs
+[4:40] -A theirs -p tcp -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_what_kube_ovn_cni_left_goes_and_the_rest_stays(family: str) -> None:
+    """K3: its chains would translate what our table leaves as it is, until a reboot."""
+    name = "ovn60subnets" if family == "ip6" else "ovn40subnets"
+    other = "2001:db8::/64" if family == "ip6" else "192.0.2.0/24"
+    kind = "inet6" if family == "ip6" else "inet"
+    run(f"ipset create {name} hash:net family {kind}")
+    run(tool(family, "-restore -c"), LEFT.format(set=name, other=other))
+    rules = [*saved(family, "nat"), *saved(family)]
+    numbers = Tables().kube_ovn_sets()
+    found = set(legacy_kube_ovn.observe(numbers))
+    word = LEGACY + family
+    chains = KubeOvnChains(word, "nat", ("OVN-MASQUERADE", "OVN-POSTROUTING"))
+    assert found == {chains, KubeOvnRules(word, 2)}
+    for each in found:
+        await legacy_kube_ovn.remove(Step(Verb.REMOVE, each), numbers)
+    assert set(legacy_kube_ovn.observe(numbers)) == set()
+    theirs = re.compile("OVN-|ovn-subnet|match-set")
+    expected = [line for line in rules if not theirs.search(line)]
+    assert [*saved(family, "nat"), *saved(family)] == expected
+    run(f"ipset destroy {name}")

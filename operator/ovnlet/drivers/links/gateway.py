@@ -27,7 +27,7 @@ from ovnlet.core.resources import (
     PolicyRule,
 )
 from ovnlet.core.resources.gateway import LEGACY
-from ovnlet.drivers.links import legacy_accepts, policy_routing
+from ovnlet.drivers.links import legacy_accepts, legacy_kube_ovn, policy_routing
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
@@ -75,6 +75,8 @@ class GatewayLinks:
         """Return all that the kernel has of ours. Raise NodeFault if it refuses a question."""
         with os_errors_as_node_faults(identity):
             found = self.tables.observe(desired) if self.has_tables else ABSENT
+            if found and desired:
+                found |= frozenset(legacy_kube_ovn.observe(self.tables.kube_ovn_sets()))
             wanted = [each for each in desired if isinstance(each, Accepts)]
             return found | policy_routing.observe() | frozenset(legacy_accepts.observe(wanted))
 
@@ -100,7 +102,12 @@ class GatewayLinks:
 
     async def _change_iptables(self, step: Step) -> None:
         """Carry out a step on chains of iptables, of the kind that they are."""
-        if isinstance(step.resource, Accepts) and step.resource.family.startswith(LEGACY):
-            await legacy_accepts.carry_out(step)
-        else:
-            self.tables.change_iptables(step)
+        match step.resource:
+            case Accepts(family=family) if family.startswith(LEGACY):
+                await legacy_accepts.carry_out(step)
+            case KubeOvnChains(family=family) | KubeOvnRules(family=family) if family.startswith(
+                LEGACY
+            ):
+                await legacy_kube_ovn.remove(step, self.tables.kube_ovn_sets())
+            case _:
+                self.tables.change_iptables(step)

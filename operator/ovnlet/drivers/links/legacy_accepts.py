@@ -13,18 +13,22 @@ import structlog
 
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Step, Verb
-from ovnlet.core.resources.gateway import LEGACY, Accepted, Accepts
+from ovnlet.core.resources.gateway import FILTER, LEGACY, Accepted, Accepts
 from ovnlet.drivers.linux import xtables
-from ovnlet.drivers.linux.xtables import IPV4, IPV6, Family, Kernel
+from ovnlet.drivers.linux.xtables import IPV4, IPV6, Family
+from ovnlet.drivers.linux.xtables_kernel import Kernel, active, locked
 
 _COMMENT = b"ovnlet"
-_FAMILIES = {LEGACY + each.word: each for each in (IPV4, IPV6)}
+FAMILIES = {LEGACY + each.word: each for each in (IPV4, IPV6)}
 log = structlog.get_logger("gateway")
 
 
-def _active() -> Iterator[tuple[str, Family]]:
-    """Yield the families that have a table, none without the right to look at it."""
-    found = [(word, family) for word, family in _FAMILIES.items() if family.is_active]
+def with_table(table: str) -> Iterator[tuple[str, Family]]:
+    """Yield the families that have a table, none without the right to look at it.
+
+    Raise OSError.
+    """
+    found = [(word, family) for word, family in FAMILIES.items() if table in active(family)]
     if found and _may_look():
         yield from found
 
@@ -42,13 +46,13 @@ def _may_look() -> bool:
 
 def chains() -> frozenset[tuple[str, str]]:
     """Return the chains there are, by family and name. Raise OSError."""
-    return frozenset((word, chain) for word, _ in _active() for chain in xtables.HOOKS)
+    return frozenset((word, chain) for word, _ in with_table(FILTER) for chain in xtables.HOOKS)
 
 
 def fingerprint() -> dict[str, bytes]:
     """Return by family what nearly each change of a table changes. Raise OSError."""
     found = {}
-    for word, family in _active():
+    for word, family in with_table(FILTER):
         with Kernel(family) as kernel:
             found[word] = kernel.info()
     return found
@@ -57,9 +61,11 @@ def fingerprint() -> dict[str, bytes]:
 def observe(wanted: Sequence[Accepts]) -> Iterator[Accepts]:
     """Yield our rules of each chain that has any. Raise OSError."""
     expected = {(each.family, each.chain): each.accepted for each in wanted}
-    for word, family in _active():
+    for word, family in with_table(FILTER):
         with Kernel(family) as kernel:
-            table = kernel.read()
+            table = kernel.read(only=_COMMENT)
+        if table is None:
+            continue
         for chain, hook in xtables.HOOKS.items():
             seen = list(table.chain(hook))
             accepted = expected.get((word, chain), ())
@@ -76,16 +82,18 @@ async def carry_out(step: Step) -> None:
     wanted = step.resource
     if not isinstance(wanted, Accepts):
         raise NodeFault(f"{step}: not for a chain of iptables-legacy")
-    family, hook = _FAMILIES[wanted.family], xtables.HOOKS[wanted.chain]
+    family, hook = FAMILIES[wanted.family], xtables.HOOKS[wanted.chain]
     removed = step.verb is Verb.REMOVE
     rules = () if removed else tuple(_rule(family, each) for each in wanted.accepted)
-    if not family.is_active:
+    if FILTER not in active(family):
         return
-    async with xtables.locked():
+    async with locked():
         with Kernel(family) as kernel:
-            table = kernel.read()
-            now = xtables.edited(family, table, hook, lambda each: _is_ours(family, each), rules)
-            kernel.replace(table, now)
+            kernel.change(
+                lambda table: xtables.edited(
+                    family, table, hook, lambda each: _is_ours(family, each), rules
+                )
+            )
 
 
 def _is_ours(family: Family, entry: bytes) -> bool:

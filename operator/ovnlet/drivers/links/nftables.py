@@ -97,6 +97,10 @@ class Tables:
         """Return the chains of iptables that may drop what pods send. Raise Refused or OSError."""
         return accepts.chains(self._open)
 
+    def kube_ovn_sets(self) -> frozenset[int]:
+        """Return the numbers of kube-ovn-cni's sets of ipset. Raise Refused or OSError."""
+        return kube_ovn_rules.numbers(self._open)
+
     def observe(self, desired: Network) -> Network:
         """Return the table with all that is in it, and our rules in chains of iptables.
 

@@ -1,39 +1,19 @@
-"""Tables of `iptables-legacy`, which netlink does not show.
+"""Tables of `iptables-legacy`: rules in front of a chain, and rules that go.
 
-A table is read and replaced as a whole, by options of a raw socket. Layouts are those of
-linux/netfilter/x_tables.h, netfilter_ipv4/ip_tables.h and netfilter_ipv6/ip6_tables.h on machines
-of 64 bits. An offset is counted in bytes from the first entry.
+Layouts are those of linux/netfilter/x_tables.h, netfilter_ipv4/ip_tables.h and
+netfilter_ipv6/ip6_tables.h on machines of 64 bits. An offset is counted in bytes from the first
+entry. Behind the chains of the hooks come those of users, each with an entry that has its name.
 """
 
-import asyncio
-import ctypes
-import fcntl
-import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ovnlet.core.errors import NodeFault
-
-# Programs of iptables change tables only while they have this lock.
-LOCK = Path("/run/xtables.lock")
-_RETRIES, _RETRY = 100, 0.02  # the latter in seconds
-_libc = ctypes.CDLL(None, use_errno=True)
-_REPLACE, _ADD_COUNTERS, _INFO, _ENTRIES = 64, 65, 64, 65  # IPT_SO_SET_*, IPT_SO_GET_*
-# struct ipt_getinfo: name, valid hooks, per hook its first entry, and its policy; number, size.
-_GETINFO = struct.Struct("=32sI5I5III")
-# struct ipt_get_entries, struct xt_counters_info: name, and a size or number.
-_HEAD = struct.Struct("=32sI4x")
-# struct ipt_replace, up to the pointer to the old counters.
-_HEADER = struct.Struct("=32sIII5I5II")
-_POINTER, _COUNTERS = struct.Struct("=Q"), struct.Struct("=QQ")
-_SIZES, _VERDICT = struct.Struct("=HH"), struct.Struct("=i")
+_SIZES, _VERDICT, _SET = struct.Struct("=HH"), struct.Struct("=i"), struct.Struct("=H")
 # struct xt_entry_match and xt_entry_target: size, name, revision. Then the data.
 _PART = struct.Struct("=H29sB")
-_STANDARD, _COMMENT_SIZE, _ACCEPT = b"", 256, -2
+_STANDARD, _HEADER, _COMMENT_SIZE, _ACCEPT = b"", b"ERROR", 256, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +27,6 @@ class Family:
     sizes: int
     entry: int
     address: int
-
-    @property
-    def is_active(self) -> bool:
-        """Whether this namespace has a table `filter`. To ask in another way would make one."""
-        try:
-            return "filter" in Path(f"/proc/thread-self/net/{self.names}").read_text().split()
-        except FileNotFoundError:
-            return False
 
 
 IPV4 = Family("ip", socket.AF_INET, socket.IPPROTO_IP, "ip_tables_names", 88, 112, 4)
@@ -95,14 +67,38 @@ class Edited:
     origins: tuple[int | None, ...]
 
 
+def split(family: Family, body: bytes) -> Iterator[bytes]:
+    """Yield the entries of a table."""
+    at = 0
+    while at < len(body):
+        _, length = _SIZES.unpack_from(body, at + family.sizes)
+        yield body[at : at + length]
+        at += length
+
+
 def edited(
     family: Family, table: Table, hook: int, goes: Callable[[bytes], bool], new: Sequence[bytes]
 ) -> Edited:
-    """Return the table without the rules of the hook's chain that go, and with new ones in front.
+    """Return the table with new rules in front of the hook's chain, without those that go."""
+    first, policy = table.firsts[hook], table.policies[hook]
+    gone = {
+        offset for offset, entry in table.by_offset() if first <= offset < policy and goes(entry)
+    }
+    return rebuilt(family, table, gone, hook, new)
+
+
+def rebuilt(
+    family: Family,
+    table: Table,
+    gone: Collection[int],
+    hook: int | None = None,
+    new: Sequence[bytes] = (),
+) -> Edited:
+    """Return the table without the entries at some offsets, and with new ones in front of a hook's.
 
     Jumps follow the chains that move.
     """
-    first, policy = table.firsts[hook], table.policies[hook]
+    first = None if hook is None else table.firsts[hook]
     places: dict[int, int] = {}
     entries: list[bytes] = []
     origins: list[int | None] = []
@@ -113,31 +109,57 @@ def edited(
             entries += new
             origins += [None] * len(new)
             size += sum(map(len, new))
-        if first <= offset < policy and goes(entry):
-            continue
         places[offset] = size
-        entries.append(entry)
-        origins.append(index)
-        size += len(entry)
+        if offset not in gone:
+            entries.append(entry)
+            origins.append(index)
+            size += len(entry)
     firsts = [places.get(each, each) for each in table.firsts]
-    firsts[hook] = front
+    if hook is not None:
+        firsts[hook] = front
     moved = tuple(_moved(family, entry, places) for entry in entries)
     policies = tuple(places.get(each, each) for each in table.policies)
     made = Table(table.name, table.valid, tuple(firsts), policies, moved)
     return Edited(made, tuple(origins))
 
 
+def target_of(family: Family, entry: bytes) -> tuple[bytes, bytes]:
+    """Return name and data of the entry's target."""
+    at, end = _SIZES.unpack_from(entry, family.sizes)
+    _, name, _ = _PART.unpack_from(entry, at)
+    return name.rstrip(b"\0"), entry[at + _PART.size : end]
+
+
+def jump_of(family: Family, entry: bytes) -> int | None:
+    """Return the offset of the rule to which the entry jumps, None if it does not jump."""
+    name, data = target_of(family, entry)
+    if name != _STANDARD:
+        return None
+    (verdict,) = _VERDICT.unpack_from(data)
+    return verdict if verdict >= 0 else None
+
+
+def chains_of(family: Family, table: Table) -> dict[str, range]:
+    """Return the chains of users by name, each from its name's entry to the next chain's."""
+    starts = [
+        (offset, data.partition(b"\0")[0].decode(errors="replace"))
+        for offset, entry in table.by_offset()
+        for name, data in (target_of(family, entry),)
+        if name == _HEADER
+    ]
+    # The last one only ends the table.
+    ends = [offset for offset, _ in starts[1:]]
+    return {name: range(offset, end) for (offset, name), end in zip(starts[:-1], ends, strict=True)}
+
+
 def _moved(family: Family, entry: bytes, places: Mapping[int, int]) -> bytes:
     """Return the entry; one that jumps leads to where its chain is now."""
+    jump = jump_of(family, entry)
+    if jump is None:
+        return entry
     at, _ = _SIZES.unpack_from(entry, family.sizes)
-    _, name, _ = _PART.unpack_from(entry, at)
-    if name.rstrip(b"\0") != _STANDARD:
-        return entry
     end = at + _PART.size
-    (verdict,) = _VERDICT.unpack_from(entry, end)
-    if verdict < 0:
-        return entry
-    return entry[:end] + _VERDICT.pack(places[verdict]) + entry[end + _VERDICT.size :]
+    return entry[:end] + _VERDICT.pack(places[jump]) + entry[end + _VERDICT.size :]
 
 
 def accepting(family: Family, source: bytes, to: bytes, comment: bytes) -> bytes:
@@ -153,16 +175,26 @@ def accepting(family: Family, source: bytes, to: bytes, comment: bytes) -> bytes
     return bytes(head) + match + target
 
 
-def comment_of(family: Family, entry: bytes) -> bytes:
-    """Return the text of the rule's first comment, empty without one."""
+def matches(family: Family, entry: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and data of each match of a rule."""
     at = family.entry
     end, _ = _SIZES.unpack_from(entry, family.sizes)
     while at < end:
         size, name, _ = _PART.unpack_from(entry, at)
-        if name.rstrip(b"\0") == b"comment":
-            return entry[at + _PART.size : at + size].rstrip(b"\0")
+        yield name.rstrip(b"\0"), entry[at + _PART.size : at + size]
         at += size
-    return b""
+
+
+def comment_of(family: Family, entry: bytes) -> bytes:
+    """Return the text of the rule's first comment, empty without one."""
+    found = (data for name, data in matches(family, entry) if name == b"comment")
+    return next(found, b"").rstrip(b"\0")
+
+
+def sets_of(family: Family, entry: bytes) -> set[int]:
+    """Return the numbers of the sets of ipset that the rule matches."""
+    found = (data for name, data in matches(family, entry) if name == b"set")
+    return {number for data in found for (number,) in (_SET.unpack_from(data),)}
 
 
 def comparable(family: Family, entry: bytes) -> bytes:
@@ -171,97 +203,3 @@ def comparable(family: Family, entry: bytes) -> bytes:
     at = family.sizes
     noted = bytes(4) + entry[at : at + 4] + bytes(family.entry - at - 4)
     return entry[: at - 4] + noted + entry[family.entry :]
-
-
-@asynccontextmanager
-async def locked() -> AsyncIterator[None]:
-    """Keep programs of iptables from changing tables. Wait up to two seconds for one that does.
-
-    Raise NodeFault after that, or where there can be no lock.
-    """
-    try:
-        lock = os.open(LOCK, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise NodeFault(f"{LOCK}: {error.strerror}: the agent's pod needs it as a mount") from error
-    try:
-        for _ in range(_RETRIES):
-            if _has(lock):
-                break
-            await asyncio.sleep(_RETRY)
-        else:
-            raise NodeFault(f"another program keeps {LOCK}")
-        yield
-    finally:
-        os.close(lock)
-
-
-def _has(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-class Kernel:
-    """The tables `filter` of a family in this network namespace. The socket needs NET_RAW."""
-
-    def __init__(self, family: Family) -> None:
-        self._family = family
-        self._socket = socket.socket(family.family, socket.SOCK_RAW, socket.IPPROTO_RAW)
-
-    def __enter__(self) -> "Kernel":
-        """Return this."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def info(self) -> bytes:
-        """Return hooks, number and size of the entries: what nearly each change changes."""
-        return self._get(_INFO, b"filter".ljust(_GETINFO.size, b"\0"))
-
-    def read(self) -> Table:
-        """Return the table. Raise OSError; EAGAIN if it changed meanwhile."""
-        name, valid, *places, _, size = _GETINFO.unpack(self.info())
-        body = self._get(_ENTRIES, _HEAD.pack(name, size) + bytes(size))[_HEAD.size :]
-        entries, at = [], 0
-        while at < size:
-            _, length = _SIZES.unpack_from(body, at + self._family.sizes)
-            entries.append(body[at : at + length])
-            at += length
-        return Table(name, valid, tuple(places[:5]), tuple(places[5:]), tuple(entries))
-
-    def replace(self, was: Table, now: Edited) -> None:
-        """Replace the table, and give the rules that stay their counters again. Raise OSError."""
-        table, body = now.table, b"".join(now.table.entries)
-        counters = ctypes.create_string_buffer(max(1, len(was.entries) * _COUNTERS.size))
-        head = _HEADER.pack(
-            table.name,
-            table.valid,
-            len(table.entries),
-            len(body),
-            *table.firsts,
-            *table.policies,
-            len(was.entries),
-        )
-        pointer = _POINTER.pack(ctypes.addressof(counters))
-        self._set(_REPLACE, head + pointer + body)
-        raw = counters.raw
-        kept = [
-            bytes(_COUNTERS.size) if each is None else raw[each * 16 : each * 16 + 16]
-            for each in now.origins
-        ]
-        self._set(_ADD_COUNTERS, _HEAD.pack(table.name, len(kept)) + b"".join(kept))
-
-    def _get(self, option: int, given: bytes) -> bytes:
-        buffer = ctypes.create_string_buffer(given, len(given))
-        length = ctypes.c_uint32(len(given))
-        level, number = self._family.level, self._socket.fileno()
-        if _libc.getsockopt(number, level, option, buffer, ctypes.byref(length)) < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return buffer.raw
-
-    def _set(self, option: int, given: bytes) -> None:
-        self._socket.setsockopt(self._family.level, option, given)
