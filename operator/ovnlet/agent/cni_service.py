@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ovnlet.core.allocation import Allocation
+from ovnlet.core.annotations import switch
 from ovnlet.core.errors import (
     Invalid,
     NodeFault,
@@ -50,10 +51,10 @@ class CniService:
 
     ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
     returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
-    controller gives the addresses.
+    controller gives the addresses. ``attached`` gets logical port and Subnet after an ADD.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         attaching: Attaching,
         records: Records,
@@ -61,9 +62,10 @@ class CniService:
         serves: Callable[[str], bool] = lambda _: True,
         *,
         beside_kube_ovn: bool = False,
+        attached: Callable[[str, str], None] = lambda _port, _subnet: None,
     ) -> None:
         self._attaching, self._records, self._verdict = attaching, records, verdict
-        self._serves, self._beside_kube_ovn = serves, beside_kube_ovn
+        self._serves, self._beside_kube_ovn, self._attached = serves, beside_kube_ovn, attached
 
     async def add(self, request: Attach) -> Attached:
         """Attach a sandbox's interface and return the CNI result. Raise CniError.
@@ -73,6 +75,9 @@ class CniService:
         attachment = self._attachment(request)
         with _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment, lambda: self._refused(request))
+        if (record := self._records.get(attachment.key)) is not None:
+            subnet = switch(record.good or {}, request.provider)
+            self._attached(record.attachment.iface_id, subnet)
         return rendered(outcome.observed, request.netns)
 
     async def allocate(self, request: Attach) -> Attached:
@@ -80,6 +85,7 @@ class CniService:
         attachment = self._attachment(request)
         with _as_cni_error("ADD"):
             allocation = await self._attaching.allocate(attachment, lambda: self._refused(request))
+        self._attached(attachment.iface_id, allocation.logical_switch)
         return allocated(allocation, request)
 
     async def release(self, request: Detach) -> None:

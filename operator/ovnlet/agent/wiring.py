@@ -242,6 +242,7 @@ class Agent:
             self.verdict,
             self.cluster.serves,
             beside_kube_ovn=settings.chassis == "observe",
+            attached=self.cluster.attached,
         )
         show, unhealthy = self.metrics.show, self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, show, unhealthy)
