@@ -25,11 +25,7 @@ from ovnlet.core.resources import (
     Resource,
 )
 from ovnlet.core.resources.nft_statements import Rule
-from ovnlet.core.resources.nftables import (
-    TABLE,
-    Elements,
-    Rules,
-)
+from ovnlet.core.resources.nftables import TABLE, Elements, Rules
 from ovnlet.drivers.links import accepts, kube_ovn_chains, kube_ovn_rules
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
