@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from testbed import layout, switch
+from testbed import layout, switch, underlay
 from testbed.node import Node
 from testbed.service import BedError, wait_for
 from testbed.workloads import PORT, Cluster, Running, web
@@ -32,6 +32,19 @@ def test_pods_of_two_nodes_meet_through_the_tunnel(pair: Cluster) -> None:
     assert layout.tunnel_ip(1) in pair.node.sh(
         "ovs-vsctl --bare --columns=options find Interface type=geneve"
     )
+    pair.clear()
+
+
+@pytest.mark.long
+@pytest.mark.review2
+def test_the_api_servers_proxy_reaches_pods_of_both_nodes_k10(pair: Cluster) -> None:
+    pair.apply(web("here", "n0"), web("there", "n1"))
+    pair.ready("here", "there")
+    underlay.route_pods(pair.bed.control_plane.space)
+    for name in ("here", "there"):
+        path = f"/api/v1/namespaces/default/pods/{name}:{PORT}/proxy/index.html"
+        assert pair.bed.kubectl("get", "--raw", path).strip() == "well"
+    underlay.unroute_pods(pair.bed.control_plane.space)
     pair.clear()
 
 
