@@ -23,13 +23,17 @@ _LEGACY = "iptables-legacy ip6tables-legacy"
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """Shell lines on the node. ``shows`` prints the rules that are the firewall's own."""
+    """Shell lines on the node. ``shows`` prints the rules that are the firewall's own.
+
+    ``packaged`` is whether it needs a package beside iptables.
+    """
 
     name: str
     starts: str
     reloads: str
     shows: str
     stops: str
+    packaged: bool = False
 
 
 FIREWALLS = (
@@ -41,6 +45,7 @@ FIREWALLS = (
         "ufw reload",
         "for t in iptables ip6tables; do $t -S | grep -e ufw -e ^-P; done",
         "ufw --force disable",
+        packaged=True,
     ),
     Firewall(
         "firewalld with a direct rule, ovn0 in its zone trusted",
@@ -54,6 +59,7 @@ FIREWALLS = (
         " for t in iptables ip6tables; do $t -S INPUT | grep 'dport 9 '; done",
         "p=$(cat /run/firewalld.pid); kill $p; while kill -0 $p; do sleep 0.1; done;"
         " kill $(cat /run/dbus/pid)",
+        packaged=True,
     ),
     Firewall(
         "iptables-legacy with policy DROP, a restore of its own rules",
@@ -73,11 +79,14 @@ FIREWALLS = (
 )
 
 
-def rows(cluster: Cluster, only: str) -> list[Row]:
-    """Try each firewall whose condition contains ``only``, and return a row for each family."""
+def rows(cluster: Cluster, only: str, *, packaged: bool) -> list[Row]:
+    """Try each firewall whose condition contains ``only``, and return a row for each family.
+
+    Those that need a package are left out unless ``packaged``.
+    """
     found: list[Row] = []
     for each in FIREWALLS:
-        if only in f"{each.name}: reload":
+        if only in f"{each.name}: reload" and (packaged or not each.packaged):
             with progress.step(each.name):
                 found += _rows(cluster, each)
     return found
