@@ -25,6 +25,7 @@ NETWORK = "ovnlet"
 # libcni before 1.2, as in containerd 1.7, refuses a newer cniVersion and knows no cniVersions.
 _STATED = SUPPORTED_VERSIONS[: SUPPORTED_VERSIONS.index("1.0.0") + 1]
 _MARK = b"CNI plugin ovnlet v"  # in every build of the plugin: its answer without CNI_COMMAND
+_LARGEST = 4 << 20  # bytes: a build of ours is smaller, and plugins in Go are not worth reading
 _VERSION_TIMEOUT = 5.0  # seconds
 _log = structlog.get_logger(__name__)
 
@@ -209,7 +210,7 @@ def _remove_if_ours(path: Path, is_ours: Callable[[Path], bool]) -> bool:
 def is_our_plugin(path: Path) -> bool:
     """Return whether the file is a build of our plugin, whatever its name is."""
     try:
-        return _MARK in path.read_bytes()
+        return path.stat().st_size < _LARGEST and _MARK in path.read_bytes()
     except OSError:
         return False
 
