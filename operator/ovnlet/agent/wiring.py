@@ -166,7 +166,9 @@ class Agent:
         if not self.node_scope.remembers:
             self.node_scope.reach(Reach(settings.clusters))
         status = Status("gateway", of_node, self.metrics)
-        self.gateway = Gateway(settings, self.loop, status, self.watch, self.records)
+        self.gateway = Gateway(
+            settings, self.loop, status, self.watch, records=self.records, state=self.state
+        )
         self.sandbox_host = SandboxHost(
             self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
         )
@@ -286,7 +288,7 @@ class Agent:
             *(Part(name, each.run, essential=each is self.pods) for name, each in lists.items()),
             Part("health checks", self.health.run, essential=True),
             Part("flow checks", self.forwarding.run),
-            Part("looks at iptables-legacy", self.gateway.follow_legacy),
+            *self.gateway.parts(),
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
             Part("probes", self.probes.run),

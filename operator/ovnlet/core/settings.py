@@ -127,6 +127,12 @@ class Settings(Validated):
         "leave",
         words=("leave", "replace"),
     )
+    tproxy: Literal["off", "on"] = setting(
+        "lead kubelet's probes of pods in VPCs of their own into the pods, as kube-ovn-cni's "
+        "--enable-tproxy; needs port 8102 of the node's loopback",
+        "off",
+        words=("off", "on"),
+    )
     kube_ovn_http: str | None = setting(
         "address and port at which dashboards look for kube-ovn-cni's metrics, "
         "such as 0.0.0.0:10665; default: none",
