@@ -101,7 +101,7 @@ def _migrate(cluster: Cluster, added: list[Row], running: Traffic) -> None:
         assert cluster.agent is not None
         cluster.agent.kill()
     cluster.launch()
-    late = attach(cluster.bed, Pod("late", "ovn-default", cluster.node))
+    late = attach(cluster.bed, Pod("later", "ovn-default", cluster.node))
     for family, address in OUTSIDE.items():
         seen = late.sees(address)
         row = {"step": "ADD meanwhile", "traffic": f"IPv{family}", "seen": seen}
