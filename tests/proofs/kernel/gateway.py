@@ -6,6 +6,7 @@ namespace of the virtual machine. Rows as in build/gateway.json, in build/gatewa
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ PEER = {4: "203.0.113.3", 6: "2001:db8:113::3"}
 OWN = {4: "203.0.113.1", 6: "2001:db8:113::1"}
 OUTSIDE = ["ip", "netns", "exec", "outside"]
 WITHIN, STAYS = 10.0, 0.5  # seconds
+MODULES = (
+    "ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh nf_conntrack dummy xt_set xt_comment xt_addrtype"
+    " ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet"
+)
 _FLUSHED = "nft flush chain inet ovnlet postrouting"
 _IP, _LENGTH = {4: "ip", 6: "ip6"}, {4: 24, 6: 64}
 
@@ -87,7 +92,7 @@ def every(f: int) -> list[Condition]:
 @contextmanager
 def serving() -> Iterator[Cluster]:
     """Run a virtual machine with an agent, pods, servers, and kube-proxy in IPVS mode."""
-    with stage.booted(f"gateway-ipvs-{int(time.time())}") as (bed, _):
+    with stage.booted(f"ipvs-{os.getpid()}") as (bed, _):
         cluster = Cluster(bed)
         _outside(cluster)
         prepare(bed)
@@ -108,6 +113,7 @@ def serving() -> Iterator[Cluster]:
 def _outside(cluster: Cluster) -> None:
     """Make a namespace with a client, whose gateway the node is."""
     lines = [
+        f"modprobe -a {MODULES}",
         "ip netns add outside",
         "ip link add client type veth peer name eth0 netns outside",
         "ip link set client up; ip -n outside link set eth0 up; ip -n outside link set lo up",
@@ -179,13 +185,13 @@ def _control(cluster: Cluster, condition: Condition, row: Row) -> None:
     """Break it without an agent: it stays broken. Then put the table back."""
     if not row.ok:
         return
-    save = "nft list table inet ovnlet >/tmp/gateway.nft"
+    save = "nft list table inet ovnlet >/run/gateway.nft"
     cluster.node.sh(save)
     stands = condition.look(cluster) == condition.expected
     cluster.node.sh(condition.breaks)
     time.sleep(STAYS)
     row.control_broken = stands and condition.look(cluster) != condition.expected
-    cluster.node.sh("nft delete table inet ovnlet; nft -f /tmp/gateway.nft")
+    cluster.node.sh("nft delete table inet ovnlet; nft -f /run/gateway.nft")
 
 
 if __name__ == "__main__":
