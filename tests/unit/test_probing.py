@@ -81,12 +81,6 @@ def test_the_table_has_a_chain_for_them_only_where_there_are_any() -> None:
 class Records:
     """The records of one attached pod."""
 
-    def __init__(self) -> None:
-        self.changed = lambda _: None
-
-    def subscribe(self, changed: object) -> None:
-        self.changed = changed  # type: ignore[assignment]
-
     def __iter__(self) -> Iterator[Record]:
         yield record()
 

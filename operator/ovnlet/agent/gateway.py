@@ -61,9 +61,15 @@ class Gateway:
             repair=settings.repair,
         )
         self._loop = loop
-        records.subscribe(self.scope.attached)
+        records.subscribe(self._attached)
         if self._probing is not None:
             self._probing.subscribe(self.scope.asked)
+
+    def _attached(self, subnet: str) -> None:
+        """Take the change of a record of a pod in this Subnet."""
+        self.scope.attached(subnet)
+        if self._probing is not None:
+            self._probing.look()
 
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""

@@ -33,8 +33,7 @@ class Probing:
         self._records, self._state, self._router = records, state, router
         self._now: Mapping[Probe, str] = {}
         self._changed: Callable[[], None] = lambda: None
-        records.subscribe(lambda _: self._look())
-        state.subscribe(lambda _: self._look())
+        state.subscribe(lambda _: self.look())
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after each change of the probes."""
@@ -54,7 +53,8 @@ class Probing:
             for each in servers:
                 each.close()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look at pods and records again: call it after each change of a record."""
         before, self._now = self._now, probed(self._attached(), self._router)
         if before.keys() != self._now.keys():
             self._changed()

@@ -35,7 +35,8 @@ OUTSIDE = ["ip", "netns", "exec", "outside"]
 WITHIN, STAYS = 10.0, 0.5  # seconds
 MODULES = (
     "ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh nf_conntrack dummy xt_set xt_comment xt_addrtype"
-    " ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet"
+    " ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip"
+    " ip_set_hash_ipportnet"
 )
 _FLUSHED = "nft flush chain inet ovnlet postrouting"
 _IP, _LENGTH = {4: "ip", 6: "ip6"}, {4: 24, 6: 64}
