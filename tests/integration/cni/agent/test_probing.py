@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from integration.cni.agent.node import AgentNode, until
+from integration.cni.agent.node import TESTS, AgentNode, until
 from integration.cni.agent.pods import Pod, Sandbox
 
 pytestmark = pytest.mark.review2
 PORT, OTHER, NUMBER = 8080, 8081, 250
 FLAG = "--tproxy=on"
+SUBNETS = TESTS.parent / "manifests" / "standalone" / "subnet.yaml"
 
 
 @pytest_asyncio.fixture
 async def named(bare: AgentNode) -> AsyncIterator[AgentNode]:
-    """Yield a node with a Node object: without one the gateway has nothing to do."""
-    name = bare.space.role
+    """Yield a node with a Node object and the kind of Subnets: else the gateway has no inputs."""
+    name, kind = bare.space.role, "crd/subnets.kubeovn.io"
+    bare.bed.kubectl("apply", "-f", str(SUBNETS))
+    bare.bed.kubectl("wait", "--for=condition=Established", kind, "--timeout=30s")
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     bare.bed.kubectl("create", "-f", "-", stdin=json.dumps(body))
     address = [{"type": "InternalIP", "address": bare.space.ip}]
@@ -25,6 +28,7 @@ async def named(bare: AgentNode) -> AsyncIterator[AgentNode]:
     yield bare
     bare.kill()
     bare.bed.kubectl("delete", "node", name)
+    bare.bed.kubectl("delete", kind)
     await bare.sh("nft delete table inet ovnlet || :; rm -rf /run/ovnlet")
 
 
