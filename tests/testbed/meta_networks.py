@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.bed import Bed
 from testbed.meta_plugin import CONFIG, NETWORKS, PLUGIN, STATE, STATUS, Json
+from testbed.node import Node
 
 __all__ = ["CONFIG", "NETWORKS", "STATE", "STATUS", "definition", "install", "sync"]
 KIND_NAME = "network-attachment-definitions.k8s.cni.cncf.io"
@@ -46,8 +47,8 @@ KIND = {
 }
 
 
-def install(bed: Bed) -> None:
-    """Create the kind, and put the plugin in front of the configuration of every node."""
+def install(bed: Bed, *nodes: Node) -> None:
+    """Create the kind, and put the plugin in front of the configuration of every node, or these."""
     bed.kubectl("apply", "-f", "-", stdin=json.dumps(KIND))
     bed.kubectl("wait", "--for=condition=Established", f"crd/{KIND_NAME}")
     config = {
@@ -61,7 +62,7 @@ def install(bed: Bed) -> None:
     }
     code = Path(__file__).resolve().parents[1]
     program = f"#!/bin/sh\nPYTHONPATH={code} exec {sys.executable} -m testbed.meta_plugin\n"
-    for node in bed.nodes:
+    for node in nodes or bed.nodes:
         node.run(["tee", f"/opt/cni/bin/{PLUGIN}"], stdin=program)
         node.run(["chmod", "755", f"/opt/cni/bin/{PLUGIN}"])
         node.run(["tee", f"{CONFIG}.new"], stdin=json.dumps(config))

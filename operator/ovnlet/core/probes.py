@@ -50,7 +50,7 @@ def probed(attached: Iterable[tuple[Pod, Record]], router: str) -> dict[Probe, s
     found: dict[Probe, str] = {}
     for pod, record in attached:
         good = record.good or {}
-        its_own = good.get(key("ovn", "logical_router"), router)
+        its_own = pod.annotations.get(key("ovn", "logical_router"), router)
         if record.attachment.provider != "ovn" or its_own in ("", router):
             continue
         for text in split(good.get(key("ovn", "ip_address"), "")):

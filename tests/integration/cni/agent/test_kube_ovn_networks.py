@@ -54,7 +54,7 @@ async def test_a_network_of_type_kube_ovn_by_a_meta_plugin(bare: AgentNode) -> N
         "--cni-conf-dir=/etc/cni/net.d",
         "--kube-ovn-files=replace",
     )
-    meta_networks.install(bare.bed)
+    meta_networks.install(bare.bed, bare.space)
     given = {"type": "kube-ovn", "server_socket": SECOND, "provider": provider}
     bare.bed.kubectl("apply", "-f", "-", stdin=json.dumps(meta_networks.definition("n1", given)))
     sandbox = await bare.sandbox()
