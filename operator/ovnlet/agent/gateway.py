@@ -61,6 +61,7 @@ class Gateway:
             repair=settings.repair,
         )
         self._loop = loop
+        self._legacy: dict[str, bytes] = {}  # what was seen last of tables of iptables-legacy
         records.subscribe(self._attached)
         if self._probing is not None:
             self._probing.subscribe(self.scope.asked)
@@ -81,11 +82,11 @@ class Gateway:
 
         Returns only when cancelled. Raises OSError if the kernel refuses the question.
         """
-        seen = legacy_accepts.fingerprint()
         while True:
             await asyncio.sleep(_LEGACY_LOOKS)
-            before, seen = seen, legacy_accepts.fingerprint()
-            if seen != before and any(self.scope.every_key()):
+            seen = legacy_accepts.fingerprint()
+            if seen != self._legacy and any(self.scope.every_key()):
+                self._legacy = seen
                 self._loop.queue.hint(self._loop.passes("gateway").key(self.scope.only))
 
     def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:
