@@ -32,7 +32,7 @@ def main() -> int:
     rows = [Row(each.name, f"IPv{each.family}") for each in conditions]
     with gateway() as cluster:
         services.make(cluster)
-        of_firewalls = firewalls.rows(cluster, chosen.only, packaged=not chosen.slice)
+        of_firewalls = [] if chosen.slice else firewalls.rows(cluster, chosen.only)
         with progress.step(f"{len(rows)} conditions: seen, broken, repaired"):
             for condition, row in zip(conditions, rows, strict=True):
                 _try(cluster, condition, row)

@@ -23,17 +23,13 @@ _LEGACY = "iptables-legacy ip6tables-legacy"
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """Shell lines on the node. ``shows`` prints the rules that are the firewall's own.
-
-    ``packaged`` is whether it needs a package beside iptables.
-    """
+    """Shell lines on the node. ``shows`` prints the rules that are the firewall's own."""
 
     name: str
     starts: str
     reloads: str
     shows: str
     stops: str
-    packaged: bool = False
 
 
 FIREWALLS = (
@@ -45,7 +41,6 @@ FIREWALLS = (
         "ufw reload",
         "for t in iptables ip6tables; do $t -S | grep -e ufw -e ^-P; done",
         "ufw --force disable",
-        packaged=True,
     ),
     Firewall(
         "firewalld with a direct rule, ovn0 in its zone trusted",
@@ -59,7 +54,6 @@ FIREWALLS = (
         " for t in iptables ip6tables; do $t -S INPUT | grep 'dport 9 '; done",
         "p=$(cat /run/firewalld.pid); kill $p; while kill -0 $p; do sleep 0.1; done;"
         " kill $(cat /run/dbus/pid)",
-        packaged=True,
     ),
     Firewall(
         "iptables-legacy with policy DROP, a restore of its own rules",
@@ -79,14 +73,11 @@ FIREWALLS = (
 )
 
 
-def rows(cluster: Cluster, only: str, *, packaged: bool) -> list[Row]:
-    """Try each firewall whose condition contains ``only``, and return a row for each family.
-
-    Those that need a package are left out unless ``packaged``.
-    """
+def rows(cluster: Cluster, only: str) -> list[Row]:
+    """Try each firewall whose condition contains ``only``, and return a row for each family."""
     found: list[Row] = []
     for each in FIREWALLS:
-        if only in f"{each.name}: reload" and (packaged or not each.packaged):
+        if only in f"{each.name}: reload":
             with progress.step(each.name):
                 found += _rows(cluster, each)
     return found
