@@ -56,14 +56,6 @@ FIREWALLS = (
         " kill $(cat /run/dbus/pid)",
     ),
     Firewall(
-        "iptables-legacy with policy DROP, a restore of its own rules",
-        f"for t in {_LEGACY}; do $t -P FORWARD DROP; $t -A FORWARD -p tcp --dport 9 -j ACCEPT;"
-        " $t-save | grep -v ovnlet >/run/$t; done",
-        f"for t in {_LEGACY}; do $t-restore </run/$t; done",
-        f"for t in {_LEGACY}; do $t -S | grep -v ovnlet; done",
-        f"for t in {_LEGACY}; do $t -P FORWARD ACCEPT; $t -F; done",
-    ),
-    Firewall(
         "iptables-legacy and iptables-nft with policy DROP, a script that clears both",
         f"for t in {_LEGACY}; do $t -P FORWARD DROP; done",
         f"for t in {_LEGACY} iptables-nft ip6tables-nft; do $t -F FORWARD; done",

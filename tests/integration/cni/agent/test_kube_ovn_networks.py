@@ -44,6 +44,7 @@ IPS = {
 }
 
 
+@pytest.mark.long
 async def test_a_network_of_type_kube_ovn_by_a_meta_plugin(bare: AgentNode) -> None:
     """Its definition stays as users have it: the meta-plugin starts `kube-ovn`, which is ours."""
     provider = "n1.default.ovn"

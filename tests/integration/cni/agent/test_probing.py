@@ -9,7 +9,7 @@ import pytest_asyncio
 from integration.cni.agent.node import TESTS, AgentNode, until
 from integration.cni.agent.pods import Pod, Sandbox
 
-pytestmark = pytest.mark.review2
+pytestmark = [pytest.mark.long, pytest.mark.review2]
 PORT, OTHER, NUMBER = 8080, 8081, 250
 FLAG = "--tproxy=on"
 SUBNETS = TESTS.parent / "manifests" / "standalone" / "subnet.yaml"
