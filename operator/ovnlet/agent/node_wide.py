@@ -27,12 +27,8 @@ from ovnlet.reconcile.status import Status
 
 def directories(settings: Settings) -> CniDirectories:
     """Return the directories of the container runtime, as the settings have them."""
-    socket, replaces = settings.kube_ovn_socket or "", settings.kube_ovn_files == "replace"
     return CniDirectories(
-        settings.cni_bin_dir or "",
-        settings.cni_conf_dir or "",
-        socket,
-        replaces=bool(socket) and replaces,
+        settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
     )
 
 

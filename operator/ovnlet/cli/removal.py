@@ -26,7 +26,7 @@ from ovnlet.drivers.sandbox_host import SandboxHost
 from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.kube.session import Access, ApiFault, BadCredentials, call
 from ovnlet.reconcile.loop import converge
-from ovnlet_cni import installer, kube_ovn_files, listener
+from ovnlet_cni import installer, listener
 from ovnlet_cni.pending_deletes import PendingDeletes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
@@ -77,7 +77,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
             say(f"node {step}")
     finally:
         await ovs.close()
-    put_back(settings, say)
+    remove_stale_socket(settings, say)
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):
         say("removed the plugin")
         await asyncio.sleep(LAST_DEL)
@@ -85,15 +85,12 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         say(f"removed {path}")
 
 
-def put_back(settings: Settings, say: Callable[[str], None]) -> None:
-    """Put back what is set aside of kube-ovn-cni's files. Remove its socket if nobody answers."""
-    conf_dir = Path(settings.cni_conf_dir or CONF_DIR)
+def remove_stale_socket(settings: Settings, say: Callable[[str], None]) -> None:
+    """Remove kube-ovn-cni's socket if nobody answers on it."""
     stale = Path(settings.kube_ovn_socket or KUBE_OVN_SOCKET)
     if stale.is_socket() and not listener.is_answered(stale):
         stale.unlink()
         say(f"removed {stale}")
-    for path in kube_ovn_files.restore(Path(settings.cni_bin_dir or BIN_DIR), conf_dir):
-        say(f"put back {path}")
 
 
 async def _connected(ovs: Ovs) -> None:

@@ -10,14 +10,12 @@ from ovnlet.core.identity import OfNode
 class CniDirectories(OfNode):
     """The two directories, and a second socket. Each is empty where nothing is to be kept there.
 
-    ``socket`` is the path at which kube-ovn-cni answers its plugin; ``replaces`` is whether its
-    files are set aside while no other process answers there.
+    ``socket`` is the path at which kube-ovn-cni answers its plugin.
     """
 
     plugins: str
     configurations: str
     socket: str = ""
-    replaces: bool = False
     name: ClassVar[str] = "cni"
 
     @property

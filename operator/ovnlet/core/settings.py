@@ -121,12 +121,6 @@ class Settings(Validated):
     kube_ovn_socket: str | None = setting(
         "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
     )
-    kube_ovn_files: Literal["leave", "replace"] = setting(
-        "with `kube_ovn_socket`, kube-ovn-cni's plugin and configuration in the directories of "
-        "the runtime: left alone, or set aside while no other process answers on that socket",
-        "leave",
-        words=("leave", "replace"),
-    )
     tproxy: Literal["off", "on"] = setting(
         "lead kubelet's probes of pods in VPCs of their own into the pods, as kube-ovn-cni's "
         "--enable-tproxy; needs port 8102 of the node's loopback",

@@ -63,7 +63,8 @@ def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
 
 def _configuration(conf_dir: Path, expected: str) -> Iterator[Finding]:
     """Report whether the runtime uses our configuration: it takes the first file by name."""
-    ours = conf_dir / installer.CONFLIST
+    first = conf_dir / installer.FIRST
+    ours = first if first.exists() else conf_dir / installer.CONFLIST
     try:
         content = ours.read_text()
         files = sorted(path for path in conf_dir.iterdir() if path.suffix in _READ)

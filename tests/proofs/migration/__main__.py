@@ -27,7 +27,6 @@ PLACES = (
     "--cni-bin-dir=/opt/cni/bin",
     "--cni-conf-dir=/etc/cni/net.d",
     f"--kube-ovn-socket={kube_ovn.SOCKET}",
-    "--kube-ovn-files=replace",
 )
 # Seconds after its start at which the agent is killed, for it must end whole after its restart.
 KILLED_AFTER = (0.8, 1.6)
@@ -132,11 +131,7 @@ def _left(cluster: Cluster) -> list[str]:
     chains = cluster.node.sh("nft list ruleset | grep -o 'chain OVN-[A-Z]*' || :").split()
     theirs = cluster.node.sh("iptables-save; ip6tables-save; ipset list -n")
     sets = re.findall(r"\bovn[46]0\S+", theirs)
-    first = cluster.node.sh("cd /etc/cni/net.d; ls *.conflist | head -n1").strip()
-    others = [first] * (first != "01-ovnlet.conflist")
-    if cluster.node.result(["cmp", kube_ovn.PLUGIN, "/opt/cni/bin/ovnlet"]).returncode:
-        others.append(kube_ovn.PLUGIN)
-    return [*plan, *missing, *chains, *sets, *others]
+    return [*plan, *missing, *chains, *sets]
 
 
 def _ovnlet(cluster: Cluster, *words: str) -> str:

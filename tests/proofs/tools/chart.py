@@ -24,7 +24,7 @@ def run(bed: Bed) -> None:
     report, cluster = Report(len(bed.nodes), "chart"), Cluster(bed)
     reference = deploy.load(bed)
     bed.kubectl("create", "namespace", deploy.NAMESPACE)
-    _keys(bed)
+    credentials(bed)
     with helm.Config(kubeconfig_path=str(bed.kubeconfig), namespace=deploy.NAMESPACE) as config:
         with report.row("helm install, node Ready") as row:
             config.install(str(CHART), RELEASE, _values(reference, ""), timeout=_TIMEOUT)
@@ -71,7 +71,8 @@ def _values(reference: str, resync: str) -> dict[str, Any]:
     }
 
 
-def _keys(bed: Bed) -> None:
+def credentials(bed: Bed) -> None:
+    """Create the Secret with the controller's key for OVN's database."""
     keys = pki.directory(bed.directory)
     names = {"tls.key": "controller.key", "tls.crt": "controller.crt", "ca.crt": "ca.crt"}
     files = [f"--from-file={name}={keys / file}" for name, file in names.items()]

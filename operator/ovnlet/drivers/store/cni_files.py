@@ -1,26 +1,29 @@
 """The plugin and the network configuration in the directories of a container runtime.
 
 Ours are the two names, configurations of an earlier release under another number, and a plugin
-``loopback`` where the node has none: the same executable. The second socket is ours while we listen
-on it: one that another process answers on is left alone. A foreign file is never touched, but
-kube-ovn-cni's where they are to be replaced: while nobody else answers on the second socket they
-are set aside, and the same executable has the name of its plugin.
+``loopback`` where the node has none: the same executable. A foreign file is never touched. The
+second socket is ours while we listen on it: one that another process answers on is left alone.
+
+Beside Kube-OVN the configuration has one of two names: while kube-ovn-cni answers on that socket,
+one that sorts after its file, and from then on one that sorts before.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network
-from ovnlet_cni import installer, kube_ovn_files
+from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network, Resource
+from ovnlet_cni import installer
 from ovnlet_cni.listener import UnusableSocket
 from ovnlet_cni.site import Site
 
 _PLUGIN_MODE, _CONFLIST_MODE = 0o755, 0o600
+_BOTH = {installer.CONFLIST, installer.FIRST}
 
 
 class CniFiles:
@@ -63,10 +66,10 @@ class CniFiles:
         wanted = []
         if self._directories.plugins:
             content = await asyncio.to_thread(installer.plugin, self._plugin)
-            names = [installer.PLUGIN, installer.LOOPBACK]
-            names += [kube_ovn_files.PLUGIN] * self._directories.replaces
-            where = self._directories.plugins
-            wanted += [self._file(where, name, content, _PLUGIN_MODE) for name in names]
+            wanted += [
+                self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
+                for name in (installer.PLUGIN, installer.LOOPBACK)
+            ]
         if self._directories.configurations:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
@@ -75,18 +78,18 @@ class CniFiles:
 
     @property
     def wanted(self) -> Network:
-        """Our files as last composed, and the second socket unless it is taken or the server stops.
+        """Our files as last composed, and the second socket unless it is taken.
 
-        There is no ``loopback`` where the node has one of its own, and no ``kube-ovn`` while the
-        socket is taken.
+        There is no ``loopback`` where the node has one of its own.
         """
-        where, site, taken = self._directories.plugins, self._site(), self.socket_taken()
-        others = {kube_ovn_files.PLUGIN} if taken else set()
+        files, where, taken = self._composed, self._directories.plugins, self.socket_taken()
         if where and installer.has_foreign_loopback(Path(where)):
-            others.add(installer.LOOPBACK)
-        files = frozenset(each for each in self._composed if each.key[-1] not in others)
+            files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
+        site = self._site()
         if not self._directories.socket or taken or (site is not None and site.has_ended):
             return files
+        if self._is_first():
+            files = frozenset(_first(each) for each in files)
         return files | {CniSocket(self._directories.socket)}
 
     def overriding(self) -> list[str]:
@@ -94,10 +97,29 @@ class CniFiles:
         if not self._directories.configurations:
             return []
         where = Path(self._directories.configurations)
-        known = set(self._older(where))
-        if self._directories.replaces and not self.socket_taken():
-            known |= set(kube_ovn_files.configurations(where))
-        return [name for name in installer.before_ours(where) if name not in known]
+        before = installer.before_ours(where, self._name())
+        return [name for name in before if name not in set(installer.ours(where))]
+
+    def superseded(self) -> list[str]:
+        """Return kube-ovn-cni's configurations that are there and sort after ours."""
+        if self._name() == installer.CONFLIST:
+            return []
+        return installer.kube_ovns(Path(self._directories.configurations))
+
+    def _name(self) -> str:
+        """Return the name that our configuration is to have."""
+        wanted = (each.key[-1] for each in self.wanted)
+        return installer.FIRST if installer.FIRST in wanted else installer.CONFLIST
+
+    def _is_first(self) -> bool:
+        """Return whether ours is to sort before kube-ovn-cni's, which does not answer.
+
+        The name stays once it is there: a runtime could find no file between two names.
+        """
+        if not self._directories.configurations:
+            return False
+        where = Path(self._directories.configurations)
+        return bool(installer.kube_ovns(where)) or installer.FIRST in installer.ours(where)
 
     async def observe(self, _: CniDirectories, desired: Network) -> Network:
         """Return our files as they are, content and mode, and the second socket if it is ours."""
@@ -113,7 +135,7 @@ class CniFiles:
 
         Raise NodeFault.
         """
-        for step in sorted(plan, key=self._rank):
+        for step in sorted(plan, key=_when):
             file = step.resource
             if isinstance(file, CniSocket):
                 await self._apply_socket(step)
@@ -122,34 +144,13 @@ class CniFiles:
             path = Path(file.directory) / file.name
             try:
                 if step.verb is Verb.REMOVE:
-                    await asyncio.to_thread(self._remove, path)
+                    await asyncio.to_thread(path.unlink, missing_ok=True)
                 else:
-                    await asyncio.to_thread(self._put, path, file)
+                    await asyncio.to_thread(
+                        installer.put, path, self._contents[file.digest], file.mode
+                    )
             except OSError as error:
                 raise NodeFault(f"{path}: {error.strerror or error}") from error
-
-    def _rank(self, step: Step) -> int:
-        """Return when a step's turn is: a runtime finds a configuration at every moment."""
-        directory, name = step.resource.key[-2:]
-        if step.verb is Verb.ENSURE:
-            return 1 if name == installer.CONFLIST else 0
-        return 2 if directory == self._directories.configurations else 0
-
-    def _put(self, path: Path, file: CniFile) -> None:
-        if path.name == kube_ovn_files.PLUGIN:
-            kube_ovn_files.save(path)
-        installer.put(path, self._contents[file.digest], file.mode)
-
-    def _remove(self, path: Path) -> None:
-        """Remove a file of ours; of kube-ovn-cni's, put one back that is aside, or set it aside."""
-        if path.name.endswith(kube_ovn_files.SAVED):
-            kube_ovn_files.put_back(path)
-        elif path.name in kube_ovn_files.configurations(path.parent):
-            kube_ovn_files.set_aside(path)
-        elif path.name == kube_ovn_files.PLUGIN:
-            kube_ovn_files.remove(path)
-        else:
-            path.unlink(missing_ok=True)
 
     async def _apply_socket(self, step: Step) -> None:
         """Listen on the second socket, or close it."""
@@ -172,28 +173,10 @@ class CniFiles:
     def _observe(self, wanted: list[CniFile]) -> Network:
         found = [self._seen(each.directory, each.name) for each in wanted]
         where = self._directories.configurations
-        older = (self._seen(where, name) for name in (self._older(Path(where)) if where else ()))
-        theirs = (self._seen(*each) for each in self._misplaced())
-        return frozenset(each for each in (*found, *older, *theirs) if each is not None)
-
-    def _misplaced(self) -> Iterator[tuple[str, str]]:
-        """Yield directory and name of what is not where it should be of kube-ovn-cni's files.
-
-        While the second socket is taken that is what is set aside, or a plugin of ours with its
-        name; else its configurations, once ours is there.
-        """
-        plugins, configurations = self._directories.plugins, self._directories.configurations
-        if not self._directories.replaces:
-            return
-        if not self.socket_taken():
-            if configurations and (Path(configurations) / installer.CONFLIST).exists():
-                for name in kube_ovn_files.configurations(Path(configurations)):
-                    yield configurations, name
-            return
-        for where in filter(None, (plugins, configurations)):
-            yield from ((where, name) for name in kube_ovn_files.saved(Path(where)))
-        if plugins and installer.is_our_plugin(Path(plugins) / kube_ovn_files.PLUGIN):
-            yield plugins, kube_ovn_files.PLUGIN
+        names = {each.name for each in wanted} or _BOTH
+        others = set(installer.ours(Path(where))) - names if where else ()
+        older = (self._seen(where, name) for name in others)
+        return frozenset(each for each in (*found, *older) if each is not None)
 
     def _seen(self, directory: str, name: str) -> CniFile | None:
         path = Path(directory) / name
@@ -207,7 +190,14 @@ class CniFiles:
             return CniFile(directory, name, f"unreadable: {error.strerror}", 0)
         return CniFile(directory, name, sha256(content).hexdigest(), mode)
 
-    @staticmethod
-    def _older(where: Path) -> Iterator[str]:
-        """Yield the names of our configurations of an earlier release."""
-        return (name for name in installer.ours(where) if name != installer.CONFLIST)
+
+def _first(resource: Resource) -> Resource:
+    """Return our configuration under the name that sorts first; anything else as it is."""
+    if isinstance(resource, CniFile) and resource.name == installer.CONFLIST:
+        return replace(resource, name=installer.FIRST)
+    return resource
+
+
+def _when(step: Step) -> tuple[bool, bool]:
+    """Order steps: plugins before configurations, and a new name before the removal of another."""
+    return step.resource.key[-1] in _BOTH, step.verb is Verb.REMOVE
