@@ -74,9 +74,9 @@ controller-bench: setup  ## thousands of pods and Services at a real API server 
 bench-ratios: setup  ## a part of it in 3 minutes: times divided by the floor's, compared with tests/proofs/bench/ratios.json
 	@cd tests && ../$(BIN)/python -m proofs.bench --ratios
 
-gateway: setup  ## the node as a gateway by traffic, each condition broken and repaired, beside firewalls: build/gateway.json; SLICE=1 for CI
-	$(if $(SLICE),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
-	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
+gateway: setup $(if $(KERNEL),kernel)  ## the node as a gateway by traffic, each condition broken and repaired, beside firewalls: build/gateway.json; SLICE=1 for CI; KERNEL=1 with IPVS
+	$(if $(SLICE)$(KERNEL),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
+	@cd tests && ../$(BIN)/python -m proofs.$(if $(KERNEL),kernel.ipvs,gateway) $(if $(SLICE),--slice)
 
 underlay: setup  ## provider networks: moves, each fault and kills over the API server's own uplink: build/underlay.json
 	@cd tests && ../$(BIN)/python -m proofs.underlay

@@ -28,6 +28,7 @@ NETWORK = "ovnlet"
 # libcni before 1.2, as in containerd 1.7, refuses a newer cniVersion and knows no cniVersions.
 _STATED = SUPPORTED_VERSIONS[: SUPPORTED_VERSIONS.index("1.0.0") + 1]
 _MARK = b"CNI plugin ovnlet v"  # in every build of the plugin: its answer without CNI_COMMAND
+_LARGEST = 4 << 20  # bytes: a build of ours is smaller, and plugins in Go are not worth reading
 _VERSION_TIMEOUT = 5.0  # seconds
 _log = structlog.get_logger(__name__)
 
@@ -93,14 +94,14 @@ def remove_plugin(bin_dir: Path) -> bool:
 
     Call it after `remove_conflist`, once no pod of ours is left.
     """
-    _remove_if_ours(bin_dir / LOOPBACK, _is_our_plugin)
-    return _remove_if_ours(bin_dir / PLUGIN, _is_our_plugin)
+    _remove_if_ours(bin_dir / LOOPBACK, is_our_plugin)
+    return _remove_if_ours(bin_dir / PLUGIN, is_our_plugin)
 
 
 def has_foreign_loopback(bin_dir: Path) -> bool:
     """Return whether the directory has a plugin ``loopback``, or a link of that name, not ours."""
     path = bin_dir / LOOPBACK
-    return path.exists(follow_symlinks=False) and (path.is_symlink() or not _is_our_plugin(path))
+    return path.exists(follow_symlinks=False) and (path.is_symlink() or not is_our_plugin(path))
 
 
 async def conflist(plugin: Path, portmap: Path, socket_path: Path) -> str:
@@ -218,9 +219,10 @@ def _remove_if_ours(path: Path, is_ours: Callable[[Path], bool]) -> bool:
     return ours
 
 
-def _is_our_plugin(path: Path) -> bool:
+def is_our_plugin(path: Path) -> bool:
+    """Return whether the file is a build of our plugin, whatever its name is."""
     try:
-        return _MARK in path.read_bytes()
+        return path.stat().st_size < _LARGEST and _MARK in path.read_bytes()
     except OSError:
         return False
 

@@ -92,7 +92,7 @@ class Server:
         """
         for site in (self._site, self.kube_ovn_site):
             if site is not None:
-                await site.close()
+                await site.end()
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace)
             for task in late:

@@ -1,10 +1,11 @@
-"""One unix socket of a server: it is listened on, lost, taken over by another server, or closed."""
+"""One unix socket of a server: listened on, lost, taken over by another, closed, or ended."""
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 from ovnlet_cni import listener
+from ovnlet_cni.listener import UnusableSocket
 
 # Connections that wait to be accepted. A burst of pods is a hundred.
 _BACKLOG = 128
@@ -18,6 +19,7 @@ class Site:
         self._protocol, self.path = protocol, path
         self._bound: tuple[int, int] | None = None
         self._server: asyncio.Server | None = None
+        self.has_ended = False
 
     @property
     def is_ours(self) -> bool:
@@ -33,15 +35,24 @@ class Site:
     async def listen(self) -> None:
         """Listen on a new socket, and close the old one once the new one is in place.
 
-        Raises OSError, and UnusableSocket for a path that is too long.
+        Raises OSError, and UnusableSocket for a path that is too long and after `end`.
         """
-        old, loop = self._server, asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._protocol, sock=listener.listen(self.path), backlog=_BACKLOG
-        )
+        self._check_not_ended()
+        old, sock = self._server, listener.listen(self.path)
         self._bound = listener.identity(self.path)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=sock, backlog=_BACKLOG
+        )
         if old is not None:
             old.close()
+        if self.has_ended:  # meanwhile
+            await self.close()
+            self._check_not_ended()
+
+    async def end(self) -> None:
+        """Close it for good: nobody may listen on it again."""
+        self.has_ended = True
+        await self.close()
 
     async def close(self) -> None:
         """Accept no more connections. Remove the file if it is still ours."""
@@ -51,3 +62,7 @@ class Site:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def _check_not_ended(self) -> None:
+        if self.has_ended:
+            raise UnusableSocket(f"{self.path}: the server stops")

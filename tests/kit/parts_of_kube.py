@@ -148,7 +148,11 @@ class Prefixes:
     def __init__(self, injection: Injection, _: Patch) -> None:
         self.reports = 0
         settings = SimpleNamespace(
-            node_name="n0", clusters=frozenset(), cluster_router="ovn-cluster", chassis="manage"
+            node_name="n0",
+            clusters=frozenset(),
+            cluster_router="ovn-cluster",
+            chassis="manage",
+            kube_ovn_socket=None,
         )
         access = cast("Any", Api(Injection("ENOSPC", 0)))
         self.view = ClusterView(cast("Any", settings), access, cast("Any", None))

@@ -109,8 +109,8 @@ def start_kubelet(space: Space, plane: ControlPlane, addresses: str) -> Service:
     )
 
 
-def start_proxy(space: Space, plane: ControlPlane) -> Service:
-    """Start kube-proxy in iptables mode.
+def start_proxy(space: Space, plane: ControlPlane, mode: str = "iptables") -> Service:
+    """Start kube-proxy in a mode.
 
     The limits of connection tracking are the machine's: with zeros kube-proxy does not change them.
     """
@@ -125,7 +125,7 @@ def start_proxy(space: Space, plane: ControlPlane) -> Service:
             *(
                 f"--kubeconfig={access}",
                 f"--hostname-override={space.role}",
-                "--proxy-mode=iptables",
+                f"--proxy-mode={mode}",
             ),
             *(f"--cluster-cidr={layout.PODS}", "--bind-address=0.0.0.0"),
             *versions.gates(versions.minor(program)),

@@ -76,13 +76,16 @@ def chassis(name: str, node: str, encap_ip: str, datapath: str = "netdev") -> li
 def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     """Put the tunnel's end on a userspace bridge of its own.
 
-    Checksum offload is off: userspace never fills in checksums that are left to a veth.
+    Checksum offload is off: userspace never fills in checksums that are left to a veth. While
+    ovs-vswitchd is away, the kernel must not answer ARP for the tunnel's address on the link: its
+    MAC would stay in the other node's cache for 15 minutes (arp_ignore, ip-sysctl.rst).
     """
     bridge = ["add-br", TUNNEL_BRIDGE, "--", "set", "bridge", TUNNEL_BRIDGE, "datapath_type=netdev"]
     space.run(
         ["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link]
     )
     space.sh(
+        f"sysctl -qw net.ipv4.conf.{link}.arp_ignore=8;"
         f"ethtool -K {link} tx off; ethtool -K {TUNNEL_BRIDGE} tx off; ip link set {link} up;"
         f"ip addr replace {address}/24 dev {TUNNEL_BRIDGE}; ip link set {TUNNEL_BRIDGE} up"
     )

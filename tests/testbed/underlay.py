@@ -44,6 +44,22 @@ def lay_node(control: Space, node: Space, index: int, *, tunnel: bool) -> None:
     )
 
 
+def route_pods(control: Space) -> None:
+    """Route pods from the control space by the first node: the API server's proxy reaches them.
+
+    It is not so from the start, because the control space is the outside for tests of the gateway.
+    """
+    gateways = (layout.node_ip(0), layout.node_ip6(0))
+    for prefix, via in zip(layout.PODS.split(","), gateways, strict=True):
+        control.sh(f"ip -{6 if ':' in via else 4} route replace {prefix} via {via}")
+
+
+def unroute_pods(control: Space) -> None:
+    """Take the routes of ``route_pods`` back."""
+    for prefix in layout.PODS.split(","):
+        control.sh(f"ip -{6 if ':' in prefix else 4} route del {prefix}")
+
+
 def lay_member(control: Space, member: Space, index: int) -> None:
     """Connect a member of the databases' cluster to the control space."""
     _link(control, member, f"db{index}", "underlay", MANAGEMENT)

@@ -263,6 +263,14 @@ def test_what_the_firewall_must_let_pass() -> None:
     assert accepts(Cluster(), [("ip", "FORWARD")]) == frozenset()
 
 
+@pytest.mark.parametrize(("family", "version"), [("legacy ip", 4), ("legacy ip6", 6)])
+def test_chains_of_iptables_legacy_accept_prefixes_of_their_own_family(
+    family: str, version: int
+) -> None:
+    (found,) = accepts(cluster({}), [(family, "FORWARD")])
+    assert {each.prefix.version for each in found.accepted} == {version}
+
+
 def test_what_the_api_server_lets_pass_is_left_out() -> None:
     found = parse({"subnets": "[]", "peers": "nonsense,192.0.2.8", "local_ports": "TCP/x"})
     assert found == Cluster(peers=frozenset({ip_address("192.0.2.8")}))

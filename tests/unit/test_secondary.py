@@ -48,6 +48,7 @@ def test_there_is_neither_ovn0_nor_a_gateway(
         ovs=nothing,
         state=nothing,
         records=nothing,
+        pods=nothing,
         cluster=nothing,
         clock=nothing,
         status=lambda _: nothing,

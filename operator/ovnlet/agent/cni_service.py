@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from ovnlet.agent.tracing import untraced
 from ovnlet.core.allocation import Allocation
+from ovnlet.core.annotations import switch
 from ovnlet.core.errors import (
     Invalid,
     NodeFault,
@@ -52,7 +53,8 @@ class CniService:
     ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
     returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
     controller gives the addresses. Without ``primary`` a pod's own network is another plugin's.
-    ``traced`` returns the context of an ADD.
+    ``traced`` returns the context of an ADD, and ``attached`` gets logical port and Subnet after
+    it.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -65,10 +67,12 @@ class CniService:
         beside_kube_ovn: bool = False,
         primary: bool = True,
         traced: Callable[[Attach], AbstractContextManager[None]] = untraced,
+        attached: Callable[[str, str], None] = lambda _port, _subnet: None,
     ) -> None:
         self._traced = traced
         self._attaching, self._records, self._verdict = attaching, records, verdict
         self._serves, self._beside_kube_ovn, self._primary = serves, beside_kube_ovn, primary
+        self._attached = attached
 
     async def add(self, request: Attach) -> Attached:
         """Attach a sandbox's interface and return the CNI result. Raise CniError.
@@ -78,6 +82,9 @@ class CniService:
         attachment = self._attachment(request)
         with self._traced(request), _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment, lambda: self._refused(request))
+        if (record := self._records.get(attachment.key)) is not None:
+            subnet = switch(record.good or {}, request.provider)
+            self._attached(record.attachment.iface_id, subnet)
         return rendered(outcome.observed, request.netns)
 
     async def allocate(self, request: Attach) -> Attached:
@@ -85,6 +92,7 @@ class CniService:
         attachment = self._attachment(request)
         with _as_cni_error("ADD"):
             allocation = await self._attaching.allocate(attachment, lambda: self._refused(request))
+        self._attached(attachment.iface_id, allocation.logical_switch)
         return allocated(allocation, request)
 
     async def release(self, request: Detach) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ovnlet.agent.gateway import Gateway
 from ovnlet.agent.node import ClusterView
 from ovnlet.agent.subnet_metrics import SubnetCount
+from ovnlet.agent.supervisor import Part
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
@@ -25,6 +26,7 @@ from ovnlet.reconcile.owners import OwnerIndex
 from ovnlet.reconcile.scope import Scope
 from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.stages import Clock
+from ovnlet.reconcile.state import State
 from ovnlet.reconcile.status import Status
 
 
@@ -44,6 +46,7 @@ class FirstNetwork:
         ovs: Ovs,
         state: NodeState,
         records: Sandboxes,
+        pods: State,
         cluster: ClusterView,
         clock: Clock,
         status: Callable[[str], Status],
@@ -68,7 +71,9 @@ class FirstNetwork:
         )
         if not self._node.remembers:
             self._node.reach(Reach(settings.clusters))
-        self._gateway = Gateway(settings, loop, status("gateway"), watch, records)
+        self._gateway = Gateway(
+            settings, loop, status("gateway"), watch, records=records, state=pods
+        )
         self.restores = [file.restore, self._gateway.restore]
         self.scopes = {"node": self._node, "gateway": self._gateway.scope}
 
@@ -90,3 +95,7 @@ class FirstNetwork:
     def counts(self) -> Iterator[SubnetCount]:
         """Yield what the kernel has counted for each Subnet."""
         return self._gateway.counts() if self._gateway is not None else iter(())
+
+    def parts(self) -> list[Part]:
+        """Return what runs until it is cancelled."""
+        return self._gateway.parts() if self._gateway is not None else []

@@ -1,16 +1,20 @@
 """The node as a gateway: its scope with what that needs."""
 
+import asyncio
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from ovnlet.agent.probing import Probing
 from ovnlet.agent.subnet_metrics import SubnetCount
+from ovnlet.agent.supervisor import Part
 from ovnlet.core.annotations import key
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.gateway_network import counter
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.core.values import host, split
+from ovnlet.drivers.links import legacy_accepts
 from ovnlet.drivers.links.gateway import GatewayLinks
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.store.json_file import JsonFile
@@ -18,15 +22,29 @@ from ovnlet.drivers.store.sandboxes import Sandboxes
 from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.gateway import GatewayScope
+from ovnlet.reconcile.state import State
 from ovnlet.reconcile.status import Status
+
+# Seconds between two looks at the size of the tables of iptables-legacy.
+_LEGACY_LOOKS = 1.0
 
 
 class Gateway:
     """The scope `gateway`, kept by the loop, and its file."""
 
-    def __init__(
-        self, settings: Settings, loop: Loop, status: Status, watch: Watch, records: Sandboxes
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
+        self,
+        settings: Settings,
+        loop: Loop,
+        status: Status,
+        watch: Watch,
+        *,
+        records: Sandboxes,
+        state: State,
     ) -> None:
+        self._probing = (
+            Probing(records, state, settings.cluster_router) if settings.tproxy == "on" else None
+        )
         self.links = GatewayLinks(Tables(), NodeInterface(settings.node_name))
         self._records, self._node = records, settings.node_name
         file = JsonFile(Path(settings.run_dir) / "gateway.json")
@@ -38,10 +56,38 @@ class Gateway:
             status,
             watch=watch,
             pods=self._pods,
+            probes=lambda: self._probing.probes if self._probing else (),
             no_snat=settings.untranslated,
             repair=settings.repair,
         )
-        records.subscribe(self.scope.attached)
+        self._loop = loop
+        self._legacy: dict[str, bytes] = {}  # what was seen last of tables of iptables-legacy
+        records.subscribe(self._attached)
+        if self._probing is not None:
+            self._probing.subscribe(self.scope.asked)
+
+    def _attached(self, subnet: str) -> None:
+        """Take the change of a record of a pod in this Subnet."""
+        self.scope.attached(subnet)
+        if self._probing is not None:
+            self._probing.look()
+
+    def parts(self) -> list[Part]:
+        """Return what runs until it is cancelled."""
+        probing = [Part("probes of other VPCs", self._probing.run)] if self._probing else []
+        return [Part("looks at iptables-legacy", self._follow_legacy), *probing]
+
+    async def _follow_legacy(self) -> None:
+        """Hint the scope when tables of iptables-legacy change: the kernel announces it nowhere.
+
+        Returns only when cancelled. Raises OSError if the kernel refuses the question.
+        """
+        while True:
+            await asyncio.sleep(_LEGACY_LOOKS)
+            seen = legacy_accepts.fingerprint()
+            if seen != self._legacy and any(self.scope.every_key()):
+                self._legacy = seen
+                self._loop.queue.hint(self._loop.passes("gateway").key(self.scope.only))
 
     def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:
         """Return the addresses of a Subnet's pods on this node, as far as they are attached."""

@@ -13,6 +13,7 @@ from ovnlet.kube import gateway, objects, subnets
 from ovnlet.kube.chassis_name import ChassisName
 from ovnlet.kube.condition import Condition
 from ovnlet.kube.events import Recorder
+from ovnlet.kube.ip_objects import IpObjects
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.relist import Relist
@@ -55,6 +56,7 @@ class ClusterView:
         self._condition = Condition(access, self._name, self._refused)
         self._chassis_name = ChassisName(access, self._name, self._refused)
         self.reachable = Reachability(self._condition)
+        self.ip_objects = IpObjects(access, self._name) if settings.kube_ovn_socket else None
         self.nodes = Store(objects.NODES, self._read_node, self._node_changed)
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
         self.services = Store(SERVICES, service_addresses, self._service_changed)
@@ -71,7 +73,9 @@ class ClusterView:
 
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
+        ip_objects = [self.ip_objects] if self.ip_objects else []
         return [
+            *(Part("IP objects", each.run) for each in ip_objects),
             Part("Node condition", self._condition.run),
             Part("Node annotation", self._chassis_name.run),
             Part("prefixes", self._all_subnets),
@@ -81,6 +85,11 @@ class ClusterView:
     def known_as(self, system_id: str) -> None:
         """Write this node's chassis name to the Node, where the cluster's controller reads it."""
         self._chassis_name.want(system_id)
+
+    def attached(self, port: str, subnet: str) -> None:
+        """Write this node to Kube-OVN's object of the port, in kube-ovn-cni's place."""
+        if self.ip_objects is not None:
+            self.ip_objects.attached(port, subnet)
 
     def own_node(self) -> OwnNode | None:
         """Return the Node, None while it is not known."""

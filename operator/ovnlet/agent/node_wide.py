@@ -25,6 +25,13 @@ from ovnlet.reconcile.scopes.flows import FlowsScope
 from ovnlet.reconcile.status import Status
 
 
+def directories(settings: Settings) -> CniDirectories:
+    """Return the directories of the container runtime, as the settings have them."""
+    return CniDirectories(
+        settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
+    )
+
+
 class NodeWide:
     """Makes these scopes. ``status`` returns a new Status for a scope's name."""
 

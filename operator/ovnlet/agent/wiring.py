@@ -15,7 +15,7 @@ from ovnlet.agent.first_network import FirstNetwork
 from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
-from ovnlet.agent.node_wide import NodeWide
+from ovnlet.agent.node_wide import NodeWide, directories
 from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
@@ -23,7 +23,6 @@ from ovnlet.agent.supervisor import Part, Supervisor
 from ovnlet.agent.tracing import Tracing
 from ovnlet.agent.underlay import Underlay
 from ovnlet.core.annotations import REPAIR
-from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
@@ -113,9 +112,7 @@ class Agent:
         self.pod_links = PodLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, settings.mtu)
         paths = Path(settings.plugin), Path(settings.cni_socket)
-        self.directories = CniDirectories(
-            settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
-        )
+        self.directories = directories(settings)
         self.cni_files = CniFiles(
             self.directories,
             *paths,
@@ -163,6 +160,7 @@ class Agent:
             ovs=self.ovs,
             state=self.node_state,
             records=self.records,
+            pods=self.state,
             cluster=self.cluster,
             clock=clock,
             status=lambda name: Status(name, of_node, self.metrics),
@@ -243,6 +241,7 @@ class Agent:
             beside_kube_ovn=settings.chassis == "observe",
             primary=settings.pod_network == "primary",
             traced=self.tracing.add,
+            attached=self.cluster.attached,
         )
         show, unhealthy = self.metrics.show, self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, show, unhealthy)
@@ -285,6 +284,7 @@ class Agent:
             *(Part(name, each.run, essential=each is self.pods) for name, each in lists.items()),
             Part("health checks", self.health.run, essential=True),
             Part("flow checks", self.forwarding.run),
+            *self.first.parts(),
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
             Part("traces", self.tracing.run),

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from ovnlet.cli.removal import BIN_DIR, CONF_DIR, LAST_DEL, files
+from ovnlet.cli.removal import BIN_DIR, CONF_DIR, LAST_DEL, files, remove_stale_socket
 from ovnlet.core.errors import InUse
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import NodeInterface
@@ -30,6 +30,7 @@ async def hand_back(settings: Settings, say: Callable[[str], None]) -> None:
     socket, run_dir = Path(settings.cni_socket), Path(settings.run_dir)
     if listener.is_answered(socket):
         raise InUse(f"an agent answers on {socket}: delete the DaemonSet first")
+    remove_stale_socket(settings, say)
     if installer.remove_conflist(Path(settings.cni_conf_dir or CONF_DIR)):
         say("removed the CNI configuration")
     own = NodeInterface(settings.node_name)

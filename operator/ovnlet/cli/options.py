@@ -25,7 +25,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
     "Provider networks": ("underlay", "underlay_timeout", "state_dir"),
-    "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http"),
+    "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http", "tproxy"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
         *("kubeconfig", "api_server", "cluster_cidrs", "no_snat", "cluster_router"),

@@ -30,6 +30,7 @@ from ovnlet_cni import installer, listener
 from ovnlet_cni.pending_deletes import PendingDeletes
 
 BIN_DIR, CONF_DIR = "/opt/cni/bin", "/etc/cni/net.d"
+KUBE_OVN_SOCKET = "/run/openvswitch/kube-ovn-daemon.sock"
 # Seconds.
 _CONNECT_TIMEOUT = 10.0
 # A DEL that began before the plugin was removed tries to reach an agent for 2 s, and then leaves a
@@ -76,11 +77,20 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
             say(f"node {step}")
     finally:
         await ovs.close()
+    remove_stale_socket(settings, say)
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):
         say("removed the plugin")
         await asyncio.sleep(LAST_DEL)
     for path in files(socket, run_dir):
         say(f"removed {path}")
+
+
+def remove_stale_socket(settings: Settings, say: Callable[[str], None]) -> None:
+    """Remove kube-ovn-cni's socket if nobody answers on it."""
+    stale = Path(settings.kube_ovn_socket or KUBE_OVN_SOCKET)
+    if stale.is_socket() and not listener.is_answered(stale):
+        stale.unlink()
+        say(f"removed {stale}")
 
 
 async def _connected(ovs: Ovs) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 from ovnlet.core.allocation import Address as Ip
 from ovnlet.core.allocation import Destination
 from ovnlet.core.gateway import Cluster, GatewaySubnet, NatPolicy, collapsed
+from ovnlet.core.probes import PORT, Probe
 from ovnlet.core.resources.nft_statements import (
     INVALID,
     NEW,
@@ -27,6 +28,7 @@ from ovnlet.core.resources.nft_statements import (
     OriginalInSet,
     OriginalPortInSet,
     Protocol,
+    Redirect,
     Rule,
     SourceNat,
     State,
@@ -49,12 +51,12 @@ from ovnlet.core.values import prefix
 
 # Names of chains: none is a word of nft's own, which nft would not take as a name.
 TRANSLATE, POSTROUTING, DROPPED = "translate", "postrouting", "dropped"
-COUNTED, TUNNELS = "counted", "tunnels"
+COUNTED, TUNNELS, PROBED = "counted", "tunnels", "probed"
 # kube-proxy's mark of packets that need the node's address (--iptables-masquerade-bit 14).
 KUBE_PROXY = 0x4000
-_BEFORE_SRCNAT, _MANGLE, _FILTER = 95, -150, 0
+_BEFORE_SRCNAT, _BEFORE_DSTNAT, _MANGLE, _FILTER = 95, -105, -150, 0
 _GENEVE, _VXLAN = 6081, 4789
-_UDP = PROTOCOLS["UDP"]
+_TCP, _UDP = PROTOCOLS["TCP"], PROTOCOLS["UDP"]
 _FAMILIES = (4, 6)
 # What is counted of a Subnet: packets from it, and packets to it.
 DIRECTIONS: dict[str, Literal["saddr", "daddr"]] = {"egress": "saddr", "ingress": "daddr"}
@@ -63,10 +65,13 @@ _LONGEST = 200
 _RETURN, _GOTO = Verdict("return"), Verdict("goto", TRANSLATE)
 
 
-def tables(cluster: Cluster, no_snat: Iterable[Destination] = ()) -> frozenset[NftResource]:
+def tables(
+    cluster: Cluster, no_snat: Iterable[Destination] = (), probes: Iterable[Probe] = ()
+) -> frozenset[NftResource]:
     """Return the table with its sets, chains and counters.
 
-    ``no_snat`` are destinations outside the cluster whose packets keep a pod's address.
+    ``no_snat`` are destinations outside the cluster whose packets keep a pod's address. ``probes``
+    are led to the agent.
     """
     return frozenset(
         {
@@ -76,6 +81,7 @@ def tables(cluster: Cluster, no_snat: Iterable[Destination] = ()) -> frozenset[N
             *_counters(cluster),
             *_policy_chains(cluster),
             *_chains(cluster),
+            *_probed(probes),
         }
     )
 
@@ -176,6 +182,16 @@ def _chains(cluster: Cluster) -> Iterator[NftChain]:
     yield _called(COUNTED, Hook("filter", "forward", _FILTER), counts)
     tunnels: list[Rule] = [(Protocol(_UDP, number), Unmark()) for number in (_GENEVE, _VXLAN)]
     yield _called(TUNNELS, Hook("filter", "output", _FILTER), tunnels)
+
+
+def _probed(probes: Iterable[Probe]) -> Iterator[NftChain]:
+    """Yield the chain that leads probes of the node to the agent, if there are any."""
+    rules: list[Rule] = [
+        (InPrefix("daddr", prefix(str(address))), Protocol(_TCP, port), Redirect(PORT))
+        for address, port in sorted(probes, key=str)
+    ]
+    if rules:
+        yield _called(PROBED, Hook("nat", "output", _BEFORE_DSTNAT), rules)
 
 
 def _called(name: str, hook: Hook, rules: list[Rule]) -> NftChain:

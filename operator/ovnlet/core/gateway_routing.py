@@ -108,7 +108,7 @@ def accepts(cluster: Cluster, chains: Iterable[tuple[str, str]]) -> frozenset[Ac
     """
     found = set()
     for family, chain in chains:
-        version = 6 if family == "ip6" else 4
+        version = 6 if family.endswith("ip6") else 4
         own = sorted(
             (each for each in inside(cluster) if each.version == version),
             key=lambda each: (int(each.network_address), each.prefixlen),

@@ -191,7 +191,7 @@ class Pod:
 
     ``uid`` is ``metadata.uid`` or, for a static pod, its annotation
     ``kubernetes.io/config.mirror``: that is the UID which kubelet gives to the runtime.
-    ``deleting`` means that it has a deletionTimestamp.
+    ``deleting`` means that it has a deletionTimestamp. ``probes`` are ports that kubelet probes.
     """
 
     kind: ClassVar[str] = "Pod"
@@ -203,6 +203,7 @@ class Pod:
     annotations: Mapping[str, str] = field(default_factory=dict)
     object_uid: str = ""
     deleting: bool = False
+    probes: frozenset[int] = frozenset()
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -130,6 +130,12 @@ class Settings(Validated):
     kube_ovn_socket: str | None = setting(
         "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
     )
+    tproxy: Literal["off", "on"] = setting(
+        "lead kubelet's probes of pods in VPCs of their own into the pods, as kube-ovn-cni's "
+        "--enable-tproxy; needs port 8102 of the node's loopback",
+        "off",
+        words=("off", "on"),
+    )
     kube_ovn_http: str | None = setting(
         "address and port at which dashboards look for kube-ovn-cni's metrics, "
         "such as 0.0.0.0:10665; default: none",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ovnlet.core import annotations
+from ovnlet.core import annotations, probes
 from ovnlet.core.identity import Pod
 from ovnlet.core.reader import bounded
 from ovnlet.kube.object_store import Kind
@@ -35,6 +35,7 @@ def read(body: Mapping[str, Any]) -> Pod | None:
         annotations={key: bounded(value) for key, value in every.items() if _is_needed(key)},
         object_uid=uid,
         deleting="deletionTimestamp" in metadata,
+        probes=probes.ports(body.get("spec", {})),
     )
 
 

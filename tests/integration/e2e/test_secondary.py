@@ -34,7 +34,7 @@ def other() -> Iterator[Cluster]:
             node.run(["tee", OTHER], stdin=json.dumps(body))
         cool_down, agent = str(COOL_DOWN), {"OVNLET_POD_NETWORK": MODE}
         deploy.apply(bed, agent=agent, OVNLET_POD_NETWORK=MODE, OVNLET_COOL_DOWN=cool_down)
-        meta_networks.install(bed, OTHER)
+        meta_networks.install(bed, first=OTHER)
         network = meta_networks.definition("n1", {"type": "ovnlet", "provider": N1})
         bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
         cluster = Cluster(bed)

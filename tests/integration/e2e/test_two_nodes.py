@@ -1,12 +1,16 @@
 """Two nodes with kubelet and the agent: pods meet through the tunnel, and nodes reach all pods."""
 
+import time
 from functools import partial
 
 import pytest
 
-from testbed import layout
-from testbed.service import wait_for
-from testbed.workloads import PORT, Cluster, web
+from testbed import layout, switch, underlay
+from testbed.node import Node
+from testbed.service import BedError, wait_for
+from testbed.workloads import PORT, Cluster, Running, web
+
+ROUNDS, WITHIN, AWAY = 10, 1.0, 0.5  # the latter two in seconds
 
 
 @pytest.mark.long
@@ -29,3 +33,72 @@ def test_pods_of_two_nodes_meet_through_the_tunnel(pair: Cluster) -> None:
         "ovs-vsctl --bare --columns=options find Interface type=geneve"
     )
     pair.clear()
+
+
+@pytest.mark.long
+@pytest.mark.review2
+def test_the_api_servers_proxy_reaches_pods_of_both_nodes_k10(pair: Cluster) -> None:
+    pair.apply(web("here", "n0"), web("there", "n1"))
+    pair.ready("here", "there")
+    underlay.route_pods(pair.bed.control_plane.space)
+    for name in ("here", "there"):
+        path = f"/api/v1/namespaces/default/pods/{name}:{PORT}/proxy/index.html"
+        assert pair.bed.kubectl("get", "--raw", path).strip() == "well"
+    underlay.unroute_pods(pair.bed.control_plane.space)
+    pair.clear()
+
+
+def _without_vswitchd(pair: Cluster) -> None:
+    """Stop ovs-vswitchd on the second node, have the first ask for its tunnel's MAC, start it.
+
+    Return once OVN has installed flows again.
+    """
+    asking, node = pair.node, pair.bed.node(1)
+    node.service("ovs-vswitchd").stop()
+    asking.sh(f"ip neigh flush dev {switch.TUNNEL_BRIDGE}")
+    asking.result(["ping", "-n", "-q", "-c1", "-W1", layout.tunnel_ip(1)])
+    time.sleep(AWAY)
+    switch.start_vswitchd(node)
+    # ovn-controller connects to the bridge again a second after its last try, and not before.
+    count = ["ovs-ofctl", "dump-aggregate", switch.INTEGRATION]
+    wait_for(lambda: "flow_count=0" not in node.run(count), "OVN's flows", every=0.02)
+
+
+def _back(one: Running, other: Running, within: float) -> float | None:
+    """Return after how many seconds one pod reaches the other; None if it does not in time."""
+    began = time.monotonic()
+    try:
+        wait_for(partial(one.reaches, other.ips[0]), "traffic", timeout=within, every=0.02)
+    except BedError:
+        return None
+    return time.monotonic() - began
+
+
+def _answer_arp(node: Node, ignore: int) -> None:
+    """Let the kernel answer ARP for all addresses of the node on the tunnel's link, or for none."""
+    node.sh(f"sysctl -qw net.ipv4.conf.eth1.arp_ignore={ignore}")
+
+
+@pytest.mark.long
+@pytest.mark.review2
+def test_the_tunnel_survives_vswitchds_absence_k10(pair: Cluster) -> None:
+    """K10: traffic within a second of its return, ten times. Control: the kernel answers ARP."""
+    pair.apply(web("here", "n0"), web("there", "n1"))
+    here, there = pair.ready("here", "there")
+    wait_for(partial(here.reaches, there.ips[0]), "the tunnel", timeout=20)
+    times = []
+    for _ in range(ROUNDS):
+        _without_vswitchd(pair)
+        times.append(_back(here, there, 10))
+    print("seconds until traffic after ovs-vswitchd's return with its flows:", times)
+    _answer_arp(pair.bed.node(1), 0)
+    _without_vswitchd(pair)
+    poisoned = _back(here, there, 4)
+    _answer_arp(pair.bed.node(1), 8)
+    pair.node.run(["ovs-appctl", "tnl/neigh/flush"])
+    healed = _back(here, there, 20)
+    print(f"control: {poisoned} s, once the wrong MAC is forgotten {healed} s")
+    pair.clear()
+    assert [each for each in times if each is not None and each <= WITHIN] == times
+    assert poisoned is None
+    assert healed is not None

@@ -98,7 +98,8 @@ class Cluster:
         """Start the agent, and return once it serves and the table is there."""
         table = ["nft", "list", "table", "inet", "ovnlet"]
         self.launch().wait_ready(
-            lambda: "nat4" in self.node.result(table).stdout and self.agent_serves(), timeout=60
+            lambda: "nat4" in self.node.result(table).stdout and self.agent_serves(),
+            timeout=60 * self.node.patience,
         )
 
     def agent_serves(self) -> bool:
@@ -137,13 +138,7 @@ def gateway(pods: Mapping[str, str] = PODS) -> Iterator[Cluster]:
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     with Bed.up(f"gateway-{os.getpid()}", nodes=2, parts=KINDS) as bed, ExitStack() as stack:
         cluster = Cluster(bed)
-        _network(bed)
-        _nodes(bed)
-        bed.kubectl("apply", "-f", str(PROJECT / "manifests" / "standalone" / "subnet.yaml"))
-        bed.kubectl(
-            "wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s"
-        )
-        apply(bed, *(_subnet(name) for name in SUBNETS))
+        prepare(bed)
         _outside(cluster.outside)
         cluster.node.sh(
             f"ip address add {DESIGNATED[4]}/24 dev eth0; "
@@ -168,6 +163,15 @@ def gateway(pods: Mapping[str, str] = PODS) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.kill()
+
+
+def prepare(bed: Bed) -> None:
+    """Make the logical network, the Nodes with their addresses, and the Subnets."""
+    _network(bed)
+    _nodes(bed)
+    bed.kubectl("apply", "-f", str(PROJECT / "manifests" / "standalone" / "subnet.yaml"))
+    bed.kubectl("wait", "--for=condition=Established", "crd/subnets.kubeovn.io", "--timeout=30s")
+    apply(bed, *(_subnet(name) for name in SUBNETS))
 
 
 def _network(bed: Bed) -> None:

@@ -56,12 +56,10 @@ FIREWALLS = (
         " kill $(cat /run/dbus/pid)",
     ),
     Firewall(
-        "iptables-legacy with accepts of its own, and a script that clears both kinds",
-        f"for t in {_LEGACY}; do $t -P FORWARD DROP; $t -A FORWARD -i ovn0 -j ACCEPT;"
-        " $t -A FORWARD -o ovn0 -j ACCEPT; $t-save >/run/$t; done",
-        f"for t in {_LEGACY}; do $t-restore </run/$t; done;"
-        " for t in iptables-nft ip6tables-nft; do $t -F FORWARD; done",
-        f"for t in {_LEGACY}; do $t -S; done",
+        "iptables-legacy and iptables-nft with policy DROP, a script that clears both",
+        f"for t in {_LEGACY}; do $t -P FORWARD DROP; done",
+        f"for t in {_LEGACY} iptables-nft ip6tables-nft; do $t -F FORWARD; done",
+        f"for t in {_LEGACY}; do $t -S | grep -v ovnlet; done",
         f"for t in {_LEGACY}; do $t -P FORWARD ACCEPT; $t -F; done",
     ),
 )
@@ -125,13 +123,13 @@ def _try(cluster: Cluster, firewall: Firewall, family: int, row: Row) -> None:
 
 def _breaks(cluster: Cluster, firewall: Firewall, family: int) -> bool:
     """Without an agent, reload; return whether it stays broken. Then put the accepts back."""
-    saved = "iptables-save >/run/4; ip6tables-save >/run/6"
-    cluster.node.sh(saved)
+    tools = f"iptables ip6tables {_LEGACY}"  # where there is no table of a kind, none is saved
+    cluster.node.sh(f"for t in {tools}; do $t-save >/run/$t.all; done")
     stands = _seen(cluster, family) == node_ip(family)
     cluster.node.sh(firewall.reloads)
     time.sleep(STAYS)
     broken = _seen(cluster, family) != node_ip(family)
-    cluster.node.sh("iptables-restore </run/4; ip6tables-restore </run/6")
+    cluster.node.sh(f"for t in {tools}; do $t-restore </run/$t.all; done")
     if not (stands and broken):
         progress.say(f"    control, {firewall.name}: {stands}, then broken {broken}")
     return stands and broken

@@ -1,4 +1,4 @@
-"""Services of the gateway's bed, and kube-proxy in iptables mode."""
+"""Services of the gateway's bed, and kube-proxy."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ SERVICES = {
 }
 
 
+# By mode of kube-proxy: what shows the node ports of a family. A set is there before it is filled.
+_SHOWN = {
+    "iptables": {4: "iptables-save --table=nat", 6: "ip6tables-save --table=nat"},
+    "ipvs": {
+        4: "ipset list KUBE-NODE-PORT-LOCAL-TCP || :",
+        6: "ipset list KUBE-6-NODE-PORT-LOCAL-TCP || :",
+    },
+}
+
+
 def node_port(name: str, family: int) -> int:
     """Return the node port of a Service, one for each family."""
     return SERVICES[name][2] + family
@@ -29,22 +39,23 @@ def cluster_ip(name: str, family: int) -> str:
     return f"10.96.1.{number // 10}" if family == 4 else f"fd00:10:96::{number}"
 
 
-def make(cluster: Cluster) -> None:
+def make(cluster: Cluster, mode: str = "iptables") -> None:
     """Make the Services and start kube-proxy; without a controller, EndpointSlices by hand."""
     bodies = []
     for name, (pod, local, _) in SERVICES.items():
         for family in (4, 6):
             bodies += _service(name, cluster.pods[pod], local, family)
     apply(cluster.bed, *bodies)
-    proxy = runtime.start_proxy(cluster.node, cluster.bed.control_plane)
-    wanted = str(node_port("far", 4))
+    proxy = runtime.start_proxy(cluster.node, cluster.bed.control_plane, mode)
+    shown = _SHOWN[mode]
+    patience = cluster.node.patience
     proxy.wait_ready(
-        lambda: wanted in cluster.node.run(["iptables-save", "--table=nat"]), timeout=60
+        lambda: str(node_port("far", 4)) in cluster.node.sh(shown[4]), timeout=60 * patience
     )
     wait_for(
-        lambda: str(node_port("far", 6)) in cluster.node.run(["ip6tables-save", "--table=nat"]),
+        lambda: str(node_port("far", 6)) in cluster.node.sh(shown[6]),
         "kube-proxy's rules of IPv6",
-        timeout=30,
+        timeout=30 * patience,
     )
     cluster.node.sh("iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")  # as Docker does
 

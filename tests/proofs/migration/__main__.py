@@ -14,15 +14,20 @@ from typing import Any
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import node_ip
 from proofs.gateway.pods import OVN, PLUGIN, PROJECT, Pod, attach, detach
-from proofs.migration import kube_ovn, traffic
+from proofs.migration import kube_ovn, policy, traffic
 from proofs.migration.traffic import Seen, Traffic
 from testbed import progress
 from testbed.inventory import Inventory, compare, inventory
 from testbed.service import BedError, wait_for
 
 BUILD = Path(__file__).resolve().parents[3] / "build"
-PODS = {"a": "ovn-default", "bb": "ovn-default"}
-PLACES = (f"--plugin={PLUGIN}", "--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d")
+PODS = dict.fromkeys(("a", "bb", policy.PROBED), "ovn-default")
+PLACES = (
+    f"--plugin={PLUGIN}",
+    "--cni-bin-dir=/opt/cni/bin",
+    "--cni-conf-dir=/etc/cni/net.d",
+    f"--kube-ovn-socket={kube_ovn.SOCKET}",
+)
 # Seconds after its start at which the agent is killed, for it must end whole after its restart.
 KILLED_AFTER = (0.8, 1.6)
 ADOPTED_WITHIN = 60.0
@@ -49,6 +54,7 @@ def main() -> int:
         _limit(cluster)
         with progress.step("a node as kube-ovn-cni leaves it"):
             kube_ovn.take_place(cluster)
+            policy.deny(cluster)
             wait_for(lambda: not _tentative(cluster), "duplicate address detection", every=0.1)
         before = _look(cluster)
         with progress.step("forth and back under traffic, killed twice on the way"):
@@ -94,7 +100,7 @@ def _migrate(cluster: Cluster, added: list[Row], running: Traffic) -> None:
         assert cluster.agent is not None
         cluster.agent.kill()
     cluster.launch()
-    late = attach(cluster.bed, Pod("late", "ovn-default", cluster.node))
+    late = attach(cluster.bed, Pod("later", "ovn-default", cluster.node))
     for family, address in OUTSIDE.items():
         seen = late.sees(address)
         row = {"step": "ADD meanwhile", "traffic": f"IPv{family}", "seen": seen}
@@ -124,7 +130,8 @@ def _left(cluster: Cluster) -> list[str]:
     missing = [name for name in cluster.pods if name.ljust(12, "0") not in records]
     chains = cluster.node.sh("nft list ruleset | grep -o 'chain OVN-[A-Z]*' || :").split()
     theirs = cluster.node.sh("iptables-save; ip6tables-save; ipset list -n")
-    return [*plan, *missing, *chains, *re.findall(r"\bovn[46]0\S+", theirs)]
+    sets = re.findall(r"\bovn[46]0\S+", theirs)
+    return [*plan, *missing, *chains, *sets]
 
 
 def _ovnlet(cluster: Cluster, *words: str) -> str:
@@ -165,6 +172,9 @@ def _differences(before: dict[str, Inventory], after: dict[str, Inventory]) -> l
 def _controls(cluster: Cluster) -> list[Row]:
     """Return rows of what a take-over must not do."""
 
+    def other_source(_: Traffic) -> None:
+        policy.speak_as_join(cluster)
+
     def ports_again(_: Traffic) -> None:
         kube_ovn.make_port_again(cluster, "a")
 
@@ -173,9 +183,12 @@ def _controls(cluster: Cluster) -> list[Row]:
         time.sleep(1)
         cluster.start()
 
+    source = traffic.under(cluster, other_source, to_break=True)
+    kube_ovn.start(cluster)
     again = traffic.under(cluster, ports_again, to_break=True)
     cleaned = traffic.under(cluster, cleaned_first, to_break=True)
     return [
+        _control("the join address as source", source, "probes"),
         _control("ports are made again", again, "ping"),
         _control("cleaned up first", cleaned, "new connections"),
     ]

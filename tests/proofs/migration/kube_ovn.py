@@ -15,7 +15,16 @@ from proofs.gateway.pods import NUMBERS, Pod
 from testbed import layout
 
 RATE = 20  # Mbit/s, both directions of the limited pod
-CONFLIST = "/etc/cni/net.d/01-kube-ovn.conflist"
+CONFLIST, PLUGIN = "/etc/cni/net.d/01-kube-ovn.conflist", "/opt/cni/bin/kube-ovn"
+SOCKET = "/run/openvswitch/kube-ovn-daemon.sock"
+CONFIGURATION = {
+    "name": "kube-ovn",
+    "cniVersion": "0.3.1",
+    "plugins": [
+        {"type": "kube-ovn", "server_socket": SOCKET},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
 _JOIN = {4: "100.64.0.0/16", 6: "fd00:100:64::/64"}
 _GATEWAY = {4: "100.64.0.1", 6: "fd00:100:64::1"}
 _SERVICES = {4: "10.96.0.0/16", 6: "fd00:10:96::/112"}
@@ -85,7 +94,10 @@ def start(cluster: Cluster) -> None:
     """Write what kube-ovn-cni writes when it starts beside what is there."""
     node = cluster.node
     node.run(["mkdir", "-p", "/etc/cni/net.d"])
-    node.run(["tee", CONFLIST], stdin=json.dumps({"name": "kube-ovn", "plugins": []}))
+    # Its init container replaces the plugin, and leaves a configuration that is there.
+    node.sh(f"echo 'the plugin of kube-ovn-cni' >{PLUGIN}.new; mv {PLUGIN}.new {PLUGIN}")
+    if node.result(["test", "-e", CONFLIST]).returncode:
+        node.run(["tee", CONFLIST], stdin=json.dumps(CONFIGURATION))
     for family, source in ((4, layout.node_ip(0)), (6, layout.node_ip6(0))):
         words = f"via {_GATEWAY[family]} dev ovn0 proto static src {source}"
         for prefix in _prefixes(family):

@@ -1,4 +1,7 @@
-"""Traffic of a pod with the outside, and what it lost: ping, TCP that stays, new connections."""
+"""Traffic of a pod with the outside, and what it lost: ping, TCP that stays, new connections.
+
+And of the node with a pod under a NetworkPolicy, as kubelet's probes make it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import IO
 
 from proofs.gateway.cluster import OUTSIDE, Cluster
 from proofs.gateway.traffic import PORT
+from proofs.migration.policy import PROBED
 from testbed import layout
 from testbed.ping import Ping
 from testbed.service import wait_for
@@ -149,13 +153,16 @@ def servers(cluster: Cluster) -> Iterator[None]:
 
 
 def begin(cluster: Cluster) -> Traffic:
-    """Start all traffic of pod `a` with the outside, and a ping to the pod beside it."""
+    """Start all traffic of pod `a` with the outside, a ping to the pod beside it, and probes."""
     traffic, pod = Traffic(), cluster.pods["a"]
 
-    def run(*words: str) -> tuple[Inside, IO[str]]:
+    def started(words: list[str]) -> tuple[Inside, IO[str]]:
         output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed at the end; a pipe would fill up
         out = output.fileno()
-        return pod.node.popen(pod.enter(*words), stdout=out, stderr=out), output
+        return pod.node.popen(words, stdout=out, stderr=out), output
+
+    def run(*words: str) -> tuple[Inside, IO[str]]:
+        return started(pod.enter(*words))
 
     def ping(name: str, address: str) -> None:
         traffic.pings[name] = Ping(*run("ping", "-n", "-i", "0.02", address))
@@ -169,6 +176,8 @@ def begin(cluster: Cluster) -> Traffic:
         name = f"new connections see the node's address, IPv{family}"
         made = run(sys.executable, "-c", CONNECT, address, str(PORT))
         traffic.connections[name] = (*made, own)
+        probe = [sys.executable, "-c", CONNECT, cluster.pods[PROBED].ips[family], str(PORT)]
+        traffic.connections[f"probes under a NetworkPolicy, IPv{family}"] = (*started(probe), own)
     traffic.wait_steady()
     return traffic
 

@@ -8,6 +8,8 @@ Destination = IPv4Network | IPv6Network
 Key = tuple[object, ...]
 # The table of iptables whose chains may drop what pods send, as nft calls it.
 FILTER = "filter"
+# Before the family of a table of `iptables-legacy`, which nft does not show.
+LEGACY = "legacy "
 # Those in which kube-ovn-cni makes chains of its own.
 OF_KUBE_OVN = ("nat", "mangle")
 
@@ -64,10 +66,11 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
-    """Our rules in a chain of `iptables-nft`: what they accept, before all other rules.
+    """Our rules in a chain of iptables: what they accept, before all other rules.
 
-    ``family`` is that of the table, `ip` or `ip6`. ``first`` is whether they are the first rules
-    there, in this order; of ``spoiled`` ones something was changed.
+    ``family`` is that of the table, `ip` or `ip6`, behind LEGACY for `iptables-legacy`. ``first``
+    is whether they are the first rules there, in this order; of ``spoiled`` ones something was
+    changed.
     """
 
     family: str

@@ -162,6 +162,17 @@ class SourceNat:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """Translate the destination to a port of the node itself."""
+
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as nft does."""
+        return f"redirect to :{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """End the chain, accept or drop the packet, or go to a chain."""
 
@@ -199,6 +210,7 @@ Statement = (
     | Unmark
     | Masquerade
     | SourceNat
+    | Redirect
     | Verdict
     | CountBy
 )

@@ -1,8 +1,8 @@
 """Observe and change our rules in the chains of `iptables-nft` that may drop what is forwarded.
 
 No rule of a table of our own can lift the drop of another one. The rules are plain ones, which
-iptables shows as such. Ours are those with our comment, and nothing else there is changed. Chains
-of `iptables-legacy` are not in nf_tables, and chains of firewalld reject whatever others accept.
+iptables shows as such. Ours are those with our comment, and nothing else there is changed. Those of
+`iptables-legacy` are `legacy_accepts`, and chains of firewalld reject whatever others accept.
 """
 
 import errno

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.node_network import HostPrefix
-from ovnlet.core.plan import Plan, Verb
+from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import (
     ABSENT,
     Accepts,
@@ -26,7 +26,8 @@ from ovnlet.core.resources import (
     PolicyRoute,
     PolicyRule,
 )
-from ovnlet.drivers.links import policy_routing
+from ovnlet.core.resources.gateway import LEGACY
+from ovnlet.drivers.links import legacy_accepts, legacy_kube_ovn, policy_routing
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
@@ -60,7 +61,7 @@ class GatewayLinks:
     def firewall(self) -> Collection[tuple[str, str]]:
         """The chains of iptables that may drop what pods send, by family and name."""
         with os_errors_as_node_faults(GatewayIdentity()):
-            return self.tables.firewall()
+            return self.tables.firewall() | legacy_accepts.chains()
 
     @property
     def prefixes(self) -> Collection[HostPrefix]:
@@ -74,7 +75,10 @@ class GatewayLinks:
         """Return all that the kernel has of ours. Raise NodeFault if it refuses a question."""
         with os_errors_as_node_faults(identity):
             found = self.tables.observe(desired) if self.has_tables else ABSENT
-            return found | policy_routing.observe()
+            if found and desired:
+                found |= frozenset(legacy_kube_ovn.observe(self.tables.kube_ovn_sets()))
+            wanted = [each for each in desired if isinstance(each, Accepts)]
+            return found | policy_routing.observe() | frozenset(legacy_accepts.observe(wanted))
 
     async def apply(self, identity: GatewayIdentity, plan: Plan) -> None:
         """Carry out the steps: those on the table in one transaction, those on a chain in one.
@@ -87,7 +91,7 @@ class GatewayLinks:
                 self.tables.carry_out(table)
             for step in plan:
                 if isinstance(step.resource, Accepts | _OF_KUBE_OVN):
-                    self.tables.change_iptables(step)
+                    await self._change_iptables(step)
             if any(isinstance(step.resource, KubeOvnRules) for step in plan):
                 await asyncio.sleep(_FREED)
             routing = [step for step in plan if isinstance(step.resource, _OF_ROUTING)]
@@ -95,3 +99,15 @@ class GatewayLinks:
                 for step in routing:
                     if step.verb is verb:
                         policy_routing.carry_out(step)
+
+    async def _change_iptables(self, step: Step) -> None:
+        """Carry out a step on chains of iptables, of the kind that they are."""
+        match step.resource:
+            case Accepts(family=family) if family.startswith(LEGACY):
+                await legacy_accepts.carry_out(step)
+            case KubeOvnChains(family=family) | KubeOvnRules(family=family) if family.startswith(
+                LEGACY
+            ):
+                await legacy_kube_ovn.remove(step, self.tables.kube_ovn_sets())
+            case _:
+                self.tables.change_iptables(step)

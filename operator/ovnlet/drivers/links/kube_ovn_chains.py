@@ -20,6 +20,11 @@ _FAMILIES = {"ip": messages.IPV4, "ip6": messages.IPV6}
 _NONE = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
 
 
+def is_theirs(chain: str) -> bool:
+    """Return whether a chain of this name is kube-ovn-cni's."""
+    return chain in _NAMES or chain.startswith(_OF_SUBNET)
+
+
 def observe(kernel: Socket) -> Iterator[KubeOvnChains]:
     """Yield the chains of each table that has any. Raise Refused or OSError."""
     for word, family in _FAMILIES.items():
@@ -27,7 +32,7 @@ def observe(kernel: Socket) -> Iterator[KubeOvnChains]:
         for body in kernel.dump(messages.dump(messages.GETCHAIN, "", "", family), empty=_NONE):
             chain = attributes(body, 4)
             table, name = messages.name_of(chain), messages.name_of(chain, 3)
-            if table in OF_KUBE_OVN and (name in _NAMES or name.startswith(_OF_SUBNET)):
+            if table in OF_KUBE_OVN and is_theirs(name):
                 found.setdefault(table, set()).add(name)
         for table, names in sorted(found.items()):
             yield KubeOvnChains(word, table, tuple(sorted(names)))

@@ -18,9 +18,14 @@ from ovnlet.drivers.linux.transport import Request, Socket, attributes
 
 # As Kube-OVN names its sets, and those that it swaps with them.
 _SET = re.compile(r"ovn[46](0[a-z]|t\d)")
-_COUNTER = b"ovn-subnet-gateway,"
+COUNTER = b"ovn-subnet-gateway,"
 _FAMILIES = {"ip": messages.IPV4, "ip6": messages.IPV6}
 _NONE = frozenset({errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP})
+
+
+def numbers(kernel: Socket) -> frozenset[int]:
+    """Return the numbers of its sets in rules that match them. Raise Refused or OSError."""
+    return frozenset(_sets(kernel))
 
 
 def observe(kernel: Socket) -> Iterator[KubeOvnRules | KubeOvnSets]:
@@ -66,14 +71,14 @@ def _rules(
 
 
 def _is_theirs(rule: Mapping[int, bytes], sets: Mapping[int, ipset.IpSet]) -> bool:
-    if _COUNTER in rule.get(7, b""):  # iptables 1.8.8 and later keep a comment beside the rule
+    if COUNTER in rule.get(7, b""):  # iptables 1.8.8 and later keep a comment beside the rule
         return True
     for name, given in decode(rule.get(4, b"")):
         match = dict(given)
         if name != "match":
             continue
         kind, info = match.get(1, b"").rstrip(b"\0"), match.get(3, b"")
-        if kind == b"comment" and info.startswith(_COUNTER):
+        if kind == b"comment" and info.startswith(COUNTER):
             return True
         if kind == b"set" and len(info) >= 2 and struct.unpack_from("=H", info)[0] in sets:
             return True

@@ -25,11 +25,7 @@ from ovnlet.core.resources import (
     Resource,
 )
 from ovnlet.core.resources.nft_statements import Rule
-from ovnlet.core.resources.nftables import (
-    TABLE,
-    Elements,
-    Rules,
-)
+from ovnlet.core.resources.nftables import TABLE, Elements, Rules
 from ovnlet.drivers.links import accepts, kube_ovn_chains, kube_ovn_rules
 from ovnlet.drivers.linux import nft_messages as messages
 from ovnlet.drivers.linux.nft_expressions import (
@@ -96,6 +92,10 @@ class Tables:
     def firewall(self) -> frozenset[tuple[str, str]]:
         """Return the chains of iptables that may drop what pods send. Raise Refused or OSError."""
         return accepts.chains(self._open)
+
+    def kube_ovn_sets(self) -> frozenset[int]:
+        """Return the numbers of kube-ovn-cni's sets of ipset. Raise Refused or OSError."""
+        return kube_ovn_rules.numbers(self._open)
 
     def observe(self, desired: Network) -> Network:
         """Return the table with all that is in it, and our rules in chains of iptables.

@@ -22,7 +22,7 @@ _EQUAL, _DIFFERENT = 0, 1
 _IIFNAME, _OIFNAME, _MARK, _NFPROTO, _L4PROTO = 6, 7, 3, 15, 16  # keys of the meta expression
 _STATE, _PROTO_DST, _DST_IP, _DST_IP6 = 0, 12, 20, 22  # keys of the ct expression
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
-_TO_ADDRESS, _FULLY_RANDOM, _IFNAMSIZ = 1, 1 << 4, 16
+_TO_ADDRESS, _TO_PORT, _FULLY_RANDOM, _IFNAMSIZ = 1, 2, 1 << 4, 16
 _VERDICTS = {"drop": 0, "accept": 1, "jump": -3, "goto": -4, "return": -5}
 # By IP version: the offsets of source and destination in the IP header, the length of an address,
 # and the number of the address family.
@@ -196,6 +196,13 @@ def _(statement: nft.SourceNat) -> Encoded:
     family = be32(_FAMILY[statement.address.version])
     given = {1: be32(0), 2: family, 3: register, 4: register, 7: be32(_TO_ADDRESS | _FULLY_RANDOM)}
     return (_load(statement.address.packed), _make("nat", given))
+
+
+@_expressions.register
+def _(statement: nft.Redirect) -> Encoded:
+    register = be32(_REGISTER)
+    to = _make("redir", {1: register, 2: register, 3: be32(_TO_PORT)})
+    return (_load(struct.pack(">H", statement.port)), to)
 
 
 @_expressions.register

@@ -88,7 +88,8 @@ class CniFiles:
         files, where, taken = self._composed, self._directories.plugins, self.socket_taken()
         if where and installer.has_foreign_loopback(Path(where)):
             files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
-        if not self._directories.socket or taken:
+        site = self._site()
+        if not self._directories.socket or taken or (site is not None and site.has_ended):
             return files
         if self._is_first():
             files = frozenset(_first(each) for each in files)

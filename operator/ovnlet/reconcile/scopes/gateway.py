@@ -16,6 +16,7 @@ from ovnlet.core.gateway import Cluster, GatewayIdentity, parse
 from ovnlet.core.gateway_network import DIRECTIONS, tables
 from ovnlet.core.gateway_routing import Routing, accepts, routing
 from ovnlet.core.node_network import HostPrefix
+from ovnlet.core.probes import Probe
 from ovnlet.core.resources import Network
 from ovnlet.core.resources.gateway import FILTER, OF_KUBE_OVN
 from ovnlet.core.resources.nftables import TABLE
@@ -64,8 +65,9 @@ class Follower(Protocol):
 class GatewayScope(NodeWideScope[GatewayIdentity]):
     """One key. There is none until the whole cluster has been seen once.
 
-    ``pods`` returns the addresses of a Subnet's pods on this node. ``no_snat`` are destinations
-    outside of the cluster whose packets keep a pod's address.
+    ``pods`` returns the addresses of a Subnet's pods on this node, ``probes`` those probes that are
+    led to the agent. ``no_snat`` are destinations outside of the cluster whose packets keep a pod's
+    address.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -77,13 +79,14 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         *,
         watch: Follower,
         pods: Callable[[str], Collection[Ip]] = lambda _: (),
+        probes: Callable[[], Collection[Probe]] = lambda: (),
         no_snat: frozenset[Destination] = frozenset(),
         repair: Repair = "fix",
     ) -> None:
         super().__init__(GatewayIdentity(), status)
         self.host = host
         self._inputs, self._passes, self._watch = inputs, passes, watch
-        self._no_snat, self._repair, self._pods = no_snat, repair, pods
+        self._no_snat, self._repair, self._pods, self._probes = no_snat, repair, pods, probes
         self._text, self._cluster = _remembered(inputs)
 
     def every_key(self) -> Iterator[str]:
@@ -103,8 +106,12 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
     def attached(self, subnet: str) -> None:
         """Ask for a pass if the addresses of this Subnet's pods on this node are an input."""
         if any(each.egress is not None and each.name == subnet for each in self._cluster.subnets):
-            self._passes.force(self.only)
-            self._passes.add(self.only)
+            self.asked()
+
+    def asked(self) -> None:
+        """Ask for a pass: an input that is not in the texts has changed."""
+        self._passes.force(self.only)
+        self._passes.add(self.only)
 
     def counted(self) -> Iterator[tuple[str, str, str, int]]:
         """Yield Subnet, prefix, direction and IP version of everything that is counted."""
@@ -135,7 +142,7 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
         if not self.host.has_tables:
             return routes.resources, routes
         filters = accepts(self._cluster, self.host.firewall)
-        found = tables(self._cluster, self._no_snat)
+        found = tables(self._cluster, self._no_snat, self._probes())
         return frozenset({*found, *filters, *routes.resources}), routes
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
