@@ -27,8 +27,8 @@ KUBECTL = f"""#!/bin/sh
 test "$1" = ovnlet && shift
 exec {sys.executable} -c 'from ovnlet.cluster.commands import kubectl; kubectl()' "$@"
 """
-# Nothing differs, and nothing is wrong.
-SILENT = ("plan", "doctor")
+# Nothing differs, nothing is wrong, and nothing has happened.
+SILENT = ("plan", "doctor", "events")
 EXAMPLES = [
     call
     for name, command in reference.commands()
