@@ -51,7 +51,8 @@ class CniService:
 
     ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
     returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
-    controller gives the addresses. ``traced`` returns the context of an ADD.
+    controller gives the addresses. Without ``primary`` a pod's own network is another plugin's.
+    ``traced`` returns the context of an ADD.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -62,11 +63,12 @@ class CniService:
         serves: Callable[[str], bool] = lambda _: True,
         *,
         beside_kube_ovn: bool = False,
+        primary: bool = True,
         traced: Callable[[Attach], AbstractContextManager[None]] = untraced,
     ) -> None:
         self._traced = traced
         self._attaching, self._records, self._verdict = attaching, records, verdict
-        self._serves, self._beside_kube_ovn = serves, beside_kube_ovn
+        self._serves, self._beside_kube_ovn, self._primary = serves, beside_kube_ovn, primary
 
     async def add(self, request: Attach) -> Attached:
         """Attach a sandbox's interface and return the CNI result. Raise CniError.
@@ -136,7 +138,7 @@ class CniService:
         """Return why nothing will ever give this network's addresses; None while it may."""
         provider = request.provider
         if provider == "ovn":
-            return None
+            return None if self._primary else _unnamed()
         kind = netconf.of_interface(request.config).get("type")
         if self._beside_kube_ovn and kind == "ovnlet":
             return CniError(
@@ -149,6 +151,15 @@ class CniService:
             return None
         message = f"ADD: no Subnet has provider {provider}, so nothing gives its addresses"
         return UnknownProvider(message, "create the Subnet, or correct the network's provider")
+
+
+def _unnamed() -> CniError:
+    return CniError(
+        Code.INVALID_CONFIG,
+        "ADD: the network configuration names no provider, and with pod_network: secondary a "
+        "pod's own network is another plugin's",
+        "write provider <name>.<namespace>.ovn in the NetworkAttachmentDefinition",
+    )
 
 
 def allocated(allocation: Allocation, request: Attach) -> Attached:

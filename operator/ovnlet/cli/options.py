@@ -17,7 +17,9 @@ _FLAGS = "Options"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "This node": ("node_name", "run_dir", "sysctl_dir", "http"),
     "This replica": ("identity", "namespace", "lease", "lease_seconds", "listen"),
-    "The container runtime": ("cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
+    "The container runtime": (
+        *("pod_network", "cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
+    ),
     "Open vSwitch and OVN's chassis": (
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),

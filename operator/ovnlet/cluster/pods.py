@@ -2,6 +2,7 @@
 
 import click
 
+from ovnlet import client
 from ovnlet.cli.attachments import HEADINGS, print_beside, row
 from ovnlet.cli.output import DIFFERENT
 from ovnlet.cluster.access import Access, Missing
@@ -122,7 +123,7 @@ def plan(access: Access, chosen: Chosen, output: str) -> None:
     ]
     if not shown({"items": items, "errors": answers.errors()}, output):
         cells = [
-            (item["node"], f"{item['namespace']}/{item['pod']}", line, item["container_id"][:12])
+            (item["node"], client.named(item), line, item["container_id"][:12])
             for item in items
             for line in (*item["steps"], *([item["error"]] if "error" in item else []))
         ]

@@ -28,12 +28,13 @@ _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
     cls=ClusterCommand,
     examples={
         "kubectl ovnlet trace default/web-0 tcp default/web-1:8080": "to a pod",
+        "kubectl ovnlet trace default/web-0/net1 icmp default/web-1/net1": "by further interfaces",
         "kubectl ovnlet trace default/web-0 icmp default/web-1 -o json": "for a program",
     },
 )
-@click.argument("source", metavar="[NAMESPACE/]POD")
+@click.argument("source", metavar="[NAMESPACE/]POD[/INTERFACE]")
 @click.argument("protocol", type=click.Choice(["tcp", "udp", "icmp"]))
-@click.argument("destination", metavar="NAMESPACE/POD|NAMESPACE/SERVICE|ADDRESS[:PORT]")
+@click.argument("destination", metavar="NAMESPACE/POD[/INTERFACE]|NAMESPACE/SERVICE|ADDRESS[:PORT]")
 @click.option(
     "--ovn-trace",
     "command",

@@ -27,7 +27,7 @@ from ovnlet.reconcile.pod_host import Follower, PodHost
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
 from ovnlet.reconcile.scopes.pod_inputs import PodInputs
-from ovnlet.reconcile.scopes.pod_notices import notices
+from ovnlet.reconcile.scopes.pod_notices import notices, renamed
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 
@@ -122,7 +122,11 @@ class PodScope:
         allocation = settled_annotations.settle(
             record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
-        allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
+        allocation = replace(
+            allocation,
+            mtu=attachment.mtu or allocation.mtu,
+            default_route=allocation.default_route and not self._inputs.gives_way(record),
+        )
         lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
         return network(attachment, allocation, self.host.node, lent), allocation
 
@@ -250,8 +254,17 @@ class PodScope:
             first=record.good is None,
             leaving=self._is_leaving(attachment),
             problems=allocation.problems,
-            notices=notices(allocation, self.host.node, attachment.host_link),
+            notices=(
+                *notices(allocation, self.host.node, attachment.host_link),
+                *renamed(attachment, self._annotations(attachment)),
+            ),
         )
+
+    def _annotations(self, attachment: Attachment) -> Mapping[str, str]:
+        """Return all annotations of its pod as they are; none while the pod is not known."""
+        pod = self._state.get(attachment.owner)
+        known = pod is not None and attachment.uid in (None, pod.uid)
+        return pod.annotations if pod is not None and known else {}
 
     def _is_leaving(self, attachment: Attachment) -> bool:
         """Return whether it is being deleted, or its network withdrawn: its port may be gone."""
