@@ -68,9 +68,7 @@ class ApiServer:
         """Return a cluster of two nodes, as tests/proofs/tools recorded it."""
         whole = json.loads(RECORDED.read_text())
         answers = {
-            (node, *one["words"]): Answer(
-                one["stdout"].encode(), one["stderr"].encode(), one["code"]
-            )
+            (node, *one["words"]): Answer(one["stdout"].encode(), code=one["code"])
             for node, found in whole["answers"].items()
             for one in found
         }

@@ -1,6 +1,7 @@
 """Write tests/kit/recorded/cluster.json: what the API server and the agents of two nodes answer.
 
-The unit tests of the tools read it. ``managedFields``, half of the text, is left out.
+The unit tests of the tools read it. ``managedFields`` and what `kubectl apply` keeps,
+half of the text, are left out.
 """
 
 import json
@@ -15,6 +16,7 @@ from testbed.workloads import PORT, Running
 
 FILE = Path(__file__).parents[2] / "kit" / "recorded" / "cluster.json"
 JSON = ("-o", "json")
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # Those that the tools ask for, in the namespaces that have something of ours.
 KINDS = ("pods", "services", "endpoints", "daemonsets", "deployments", "leases")
 SPACES = ("default", deploy.NAMESPACE)
@@ -43,6 +45,7 @@ def _listed(ask: Operator, kind: str) -> list[dict[str, Any]]:
     items = [one for each in words for one in json.loads(ask.bed.kubectl(*each))["items"]]
     for one in items:
         one["metadata"].pop("managedFields", None)
+        one["metadata"].get("annotations", {}).pop(APPLIED, None)
     return items
 
 

@@ -188,12 +188,6 @@ def test_events_of_all_nodes_are_sorted_by_time(world: ApiServer, ask: Ask) -> N
     assert text == "1 2 3"
 
 
-def test_recorded_events_have_all_columns(ask: Ask) -> None:
-    lines = ask("events", "-A").stdout.splitlines()
-    assert lines
-    assert {line.count("\t") for line in lines} == {6}
-
-
 @pytest.mark.parametrize(
     ("output", "first"),
     [
