@@ -79,3 +79,15 @@ async def test_why_a_terms_number_is_not_raised_reaches_the_log() -> None:
     with pytest.raises(ApiFault, match="PUT 42"):
         async with asyncio.timeout(5):
             await session.lead(Unanswered())
+
+
+async def test_an_error_of_a_task_beside_the_term_reaches_the_process() -> None:
+    async def fails() -> None:
+        raise NodeFault("the Lease cannot be kept")
+
+    tasks = [asyncio.create_task(asyncio.sleep(60)), asyncio.create_task(fails())]
+    await asyncio.sleep(1)
+    tasks[0].cancel()
+    await asyncio.wait(tasks)
+    with pytest.raises(NodeFault, match="the Lease cannot be kept"):
+        term.conclude_all(tasks)

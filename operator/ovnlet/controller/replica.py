@@ -61,8 +61,7 @@ async def replicate(settings: ControllerSettings) -> None:
                 await asyncio.wait({leading, *ends})
                 endpoints.leading = endpoints.ready = False
                 await lease.release()
-            if not leading.cancelled() and (error := leading.exception()):
-                term.conclude(error)
+            term.conclude_all((leading, *ends))
 
 
 class Neighbour:

@@ -5,6 +5,7 @@ back, and no replica without the database asks for it.
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
@@ -56,6 +57,13 @@ async def able(database: Connected, every: float = 10.0) -> None:
                 return await database.ready()
         except TimeoutError:
             log.warning("the northbound database is away", error=database.fault)
+
+
+def conclude_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Conclude with the error of each of these tasks that has ended with one."""
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()):
+            conclude(error)
 
 
 def conclude(error: BaseException) -> None:

@@ -24,9 +24,7 @@ PASSES = 3
 # Passes at once where every key has one. Those of 500 attachments at once take 5 MB more, and what
 # was needed once stays with the process.
 AT_ONCE = 50
-NO_REMEDY = (
-    "what ovn-controller was asked for has not helped; it is asked again in a minute at most"
-)
+NO_REMEDY = "the budget for asking ovn-controller is spent; it is asked again in a minute at most"
 
 
 class Loop:

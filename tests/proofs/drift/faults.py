@@ -26,7 +26,9 @@ class Fault:
     With `allow_extra`, what the tool added may stay beside what was repaired; `cleanup` removes it
     afterwards. `where` is what the tool touches: only faults that leave the inside of the pod
     alone may hit the sentinel pod. Trials of one fault, or of all with the same `budget`, are
-    `min_interval` seconds apart. A `limited` fault needs a pod with limits. `breaks` is how the
+    `min_interval` seconds apart. The repair of one that `recomputes` may take a recompute of
+    ovn-controller, of which a pod has two and then one a minute. A `limited` fault needs a pod
+    with limits. `breaks` is how the
     facts begin that a fault of the node changes, and `restores` those that it puts right again.
     """
 
@@ -38,6 +40,7 @@ class Fault:
     cleanup: Callable[[Target], Tools] = lambda _target: []
     min_interval: float = 0.0
     budget: str = ""
+    recomputes: bool = False
     limited: bool = False
     breaks: str = ""
     restores: tuple[str, ...] = ()
@@ -123,7 +126,10 @@ OVS = [
         ),
     ),
     Fault(
-        "all external_ids cleared", "ovs", tools("ovs-vsctl clear interface {port} external_ids")
+        "all external_ids cleared",
+        "ovs",
+        tools("ovs-vsctl clear interface {port} external_ids"),
+        recomputes=True,
     ),
     # The repair is a recompute of the whole node, which the agent asks of ovn-controller
     # at most once in ten seconds.
@@ -132,6 +138,7 @@ OVS = [
         "ovs",
         tools("ovs-vsctl remove interface {port} external_ids ovn-installed"),
         min_interval=10.5,
+        recomputes=True,
     ),
 ]
 LINK = [

@@ -27,6 +27,7 @@ RESYNC_TIMEOUT = 200  # seconds; three intervals of the agent's default
 # `ip address flush` lists addresses again after each round and gives up after ten rounds: the agent
 # has put back what it removed.
 _FLUSH_GAVE_UP = "Flush remains incomplete"
+_BUDGET_REFILLED = 125.0  # seconds, see ovnlet.reconcile.budget: two recomputes, then one a minute
 
 
 def still_wrong(env: Environment, targets: Sequence[Target]) -> dict[str, list[str]]:
@@ -55,6 +56,18 @@ def candidates(env: Environment, *faults: Fault) -> list[Target]:
     return [target for target in fit if target.pod not in untouched | env.unreachable] or fit
 
 
+def choice(env: Environment, seed: int, *faults: Fault) -> Target:
+    """Return a random pod that these faults may hit.
+
+    A repair that may take a recompute is tried on a pod that has all of its budget for them.
+    """
+    fit = candidates(env, *faults)
+    if any(fault.recomputes for fault in faults):
+        since = time.monotonic() - _BUDGET_REFILLED
+        fit = [target for target in fit if _recomputed.get(target.pod, since) <= since] or fit
+    return random.Random(seed).choice(fit)
+
+
 def item(target: Target, *faults: Fault) -> dict[str, Any]:
     """Return the exec agent's work item for these faults of a pod."""
     lines = [line for fault in faults for line in fault.tools(target)]
@@ -77,7 +90,7 @@ def fast(
             for repeat in range(repeats):
                 step.note(f"{number + 1}/{len(wanted)} {fault.name}")
                 own = seed + 1000 * number + repeat
-                target = random.Random(own).choice(candidates(env, fault))
+                target = choice(env, own, fault)
                 if report.is_pending(fault.name, own):
                     _run(env, report, (fault.name, target, (fault,)), own)
 
@@ -92,7 +105,7 @@ def pairs(
     with progress.step(f"{len(chosen)} random pairs of the fast kinds, seed {seed}") as step:
         for number, pair in enumerate(chosen):
             step.note(f"{number + 1}/{len(chosen)}")
-            target = random.Random(seed + number).choice(candidates(env, *pair))
+            target = choice(env, seed + number, *pair)
             if report.is_pending(pair_name(pair), seed + number):
                 _run(env, report, (pair_name(pair), target, pair), seed + number)
 
@@ -140,6 +153,7 @@ def space_out(faults: Iterable[Fault]) -> None:
 
 
 _last: dict[str, float] = {}
+_recomputed: dict[str, float] = {}
 Faulted = tuple[str, Target, tuple[Fault, ...]]
 
 
@@ -157,6 +171,10 @@ def _trial_rows(
     Then verify traffic, CHECK, the facts again, and the sentinels.
     """
     space_out(fault for _, _, faults in faulted for fault in faults)
+    now = time.monotonic()
+    _recomputed.update(
+        {target.pod: now for _, target, faults in faulted if any(f.recomputes for f in faults)}
+    )
     items = [item(target, *faults) for _, target, faults in faulted]
     results = env.watch(items, timeout)
     targets = [target for _, target, _ in faulted]

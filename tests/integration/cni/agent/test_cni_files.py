@@ -109,6 +109,7 @@ async def back(node: AgentNode, right: dict[str, tuple[int, bytes]], what: str) 
 
 
 async def test_what_breaks_is_right_again_within_a_second(named: AgentNode) -> None:
+    """L19: a conflist that was removed stayed away, and the node NotReady, until a restart."""
     start(named)
     await known(named)
     right = contents(named)
