@@ -21,7 +21,8 @@ from ovnlet.core.underlay.networks import ProviderNetwork, Vlan
 
 # What a pass is for: ("pod", namespace, name of the pod, or name/provider for a further network),
 # ("service", namespace, name), ("subnet", "", name),
-# ("node", "", name), ("provider", "", name of a ProviderNetwork), NETWORK, or ("pools", "", name of a Subnet).
+# ("node", "", name), ("provider", "", name of a ProviderNetwork), NETWORK, or ("pools", "", name
+# of a Subnet).
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)

@@ -160,9 +160,9 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
     """
     networks = _networks(str(spec.get("cidrBlock", "")))
     vlan = str(spec.get("vlan") or "")
-    for name in _NOT_WITH_VLAN if vlan else ():
-        if spec.get(name):
-            raise Unusable(f"{name} is not supported for a Subnet with a vlan")
+    for field in _NOT_WITH_VLAN if vlan else ():
+        if spec.get(field):
+            raise Unusable(f"{field} is not supported for a Subnet with a vlan")
     protocol = {4: "IPv4", 6: "IPv6"}[networks[0].version] if len(networks) == 1 else "Dual"
     if spec.get("protocol") not in (None, "", protocol):
         raise Unusable(f"protocol is {spec['protocol']!r}, but cidrBlock is {protocol}")

@@ -30,9 +30,7 @@ class Member:
     annotations: Mapping[str, str]
 
 
-def placed(
-    subnet: Subnet, vlans: Iterable[Vlan], networks: Iterable[ProviderNetwork]
-) -> Subnet:
+def placed(subnet: Subnet, vlans: Iterable[Vlan], networks: Iterable[ProviderNetwork]) -> Subnet:
     """Return a Subnet with the physical network of its Vlan; itself without a Vlan.
 
     Raise Unusable where the Vlan or its network does not exist, or another Vlan has its ID: frames
@@ -53,9 +51,7 @@ def placed(
             f"as Vlan {first.name} has"
         )
     if not any(each.name == found.provider and not each.deleting for each in networks):
-        raise Unusable(
-            f"ProviderNetwork {found.provider} of Vlan {found.name} does not exist"
-        )
+        raise Unusable(f"ProviderNetwork {found.provider} of Vlan {found.name} does not exist")
     return replace(subnet, localnet=Localnet(found.provider, found.number))
 
 
@@ -67,15 +63,14 @@ def status(
     network: ProviderNetwork,
     vlans: Iterable[Vlan],
     nodes: Iterable[Member],
-    before: Mapping[str, Any],
     now: str,
 ) -> dict[str, Any]:
     """Return the status of a network by what its nodes' agents wrote to their Nodes.
 
-    ``before`` is the status as it is, whose conditions keep their times; ``now`` is the time of
-    those that change.
+    Conditions that stay as they are in the network's status keep their times; ``now`` is the time
+    of the others.
     """
-    known = {each.get("node"): each for each in before.get("conditions") or ()}
+    known = {each.get("node"): each for each in network.status.get("conditions") or ()}
     names: dict[bool, list[str]] = {True: [], False: []}
     conditions = []
     for node in sorted(nodes, key=lambda each: each.name):

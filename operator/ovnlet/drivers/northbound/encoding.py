@@ -239,14 +239,14 @@ def _columns(resource: Row) -> dict[str, Any]:
                 "action": action,
                 "nexthops": encode_set(nexthops),
             }
-        case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=on, tag=tag):
+        case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=on):
             allowed = encode_set({security} if security else ())
             return {
                 "addresses": encode_set({addresses}),
                 "port_security": allowed,
                 "type": kind,
                 "enabled": on,
-                "tag": encode_set({tag} if tag else ()),
+                "tag": encode_set({resource.tag} if resource.tag else ()),
             }
         case LoadBalancer(protocol=protocol, vips=vips):
             return {"protocol": protocol, "vips": encode_map(dict(vips))}
