@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kit.memory import NoWatch, Recorded
 from ovnlet.core.errors import NodeFault, NotReady, Unsafe
@@ -17,6 +18,15 @@ from ovnlet.reconcile.scopes.provider_reports import Labels, ProviderReports
 INTENT = Intent("net1", "eth0", "br-net1", (0,), "u/1")
 ADDRESS = LinkEntry("eth0", "address", "192.0.2.10/24", b"a")
 GATEWAY, API = "gateway 192.0.2.1", "API server 192.0.2.1 6443"
+
+
+class Nothing:
+    """Stands for parts that these tests do not reach."""
+
+    server = "https://192.0.2.1:6443"
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from ovnlet.agent.node import ClusterView
 from ovnlet.agent.reporting import Kind
 from ovnlet.agent.supervisor import Part
 from ovnlet.core.errors import NodeFault
@@ -19,7 +20,6 @@ from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
 from ovnlet.drivers.watch.kernel import Watch
-from ovnlet.kube.events import Recorder
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS, ProviderLabels
@@ -37,11 +37,11 @@ class Underlay:
     """Follows ProviderNetworks and Vlans, and keeps the scope of those that want this node."""
 
     def __init__(
-        self, settings: Settings, access: Access, loop: Loop, watch: Watch, recorder: Recorder
+        self, settings: Settings, access: Access, loop: Loop, watch: Watch, cluster: ClusterView
     ) -> None:
         self._is_on = settings.underlay != "off"
         self._name, self._loop = settings.node_name, loop
-        self._recorder = recorder
+        self._cluster = cluster
         self._own_node: OwnNode | None = None
         self._unreadable = False
         self._networks = Store(PROVIDER_NETWORKS, networks.provider_network, self._changed)
@@ -62,9 +62,9 @@ class Underlay:
         def event(network: str, kind: Kind, reason: str, message: str) -> None:
             of_node(ProviderIdentity(network), kind, reason, message)
             if (subject := self._networks.get(("", network))) is not None:
-                self._recorder.record(subject, kind, reason, message)
+                self._cluster.recorder.record(subject, kind, reason, message)
 
-        reports = ProviderReports(event, self._labels.want, self._host.mtu)
+        self._reports = reports = ProviderReports(event, self._labels.want, self._host.mtu)
         self.scope = ProviderScope(
             self._host,
             self._journal,
@@ -101,6 +101,16 @@ class Underlay:
             Part("labels of provider networks", self._labels.run),
             Part("provider networks", self._all_known),
         ]
+
+    def unjoined(self, network: str, subnet: str) -> str | None:
+        """Return why a network may not be joined; None where a Subnet's pods do not need it.
+
+        With ``logicalGateway`` their gateway is OVN's router.
+        """
+        if not self._cluster.is_underlay(subnet):
+            return None
+        found = self._reports.why(network) if self._is_on else ""
+        return found or "no patch port: is it in ovn-bridge-mappings, and ovn-controller running?"
 
     def seen(self, node: OwnNode) -> None:
         """Take the own Node: its labels select it, and show what was done."""

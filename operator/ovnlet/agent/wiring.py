@@ -138,7 +138,7 @@ class Agent:
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
-        self.underlay = Underlay(settings, access, self.loop, self.watch, self.recorder)
+        self.underlay = Underlay(settings, access, self.loop, self.watch, self.cluster)
         more = (*self.cluster.relists, *self.underlay.relists)
         self.relists: list[Relist[Any]] = [self.pods, *more]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
@@ -209,6 +209,7 @@ class Agent:
             refresh=self.pods.refresh,
             budget=settings.add_budget,
             lacks_subnet=self.cluster.lacks,
+            unjoined=self.underlay.unjoined,
             clock=self.metrics.stage,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.
