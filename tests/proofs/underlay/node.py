@@ -21,12 +21,20 @@ from testbed.service import Service, wait_for
 from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[3]
+PATHS = ":".join(str(PROJECT / each) for each in ("operator", "cni", "tests"))
 NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
 # Seconds: the setting, and between two packets of the node's own ping.
 TIMEOUT, INTERVAL = 6.0, 0.02
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
 _STATE = "/run/ovnlet-state"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+def agent_words(bed: Bed, node: str, module: str = "ovnlet") -> list[str]:
+    """Return the command line of an agent that moves uplinks."""
+    words = [sys.executable, "-m", module, "agent", f"--node-name={node}", "--resync=3600"]
+    words += [f"--kubeconfig={bed.inner_kubeconfig}", "--chassis=observe", "--underlay=manage"]
+    return [*words, f"--state-dir={_STATE}", f"--underlay-timeout={TIMEOUT:g}"]
 
 
 @dataclass(slots=True)
@@ -46,14 +54,15 @@ class Uplinked:
         """The router and the API server, in the control space."""
         return self.bed.control_plane.space
 
-    def start(self) -> None:
-        """Start the agent, and return once its start-up is over."""
-        paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
-        words = [sys.executable, "-m", "ovnlet", "agent", "--node-name=n0", "--resync=3600"]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", "--http=127.0.0.1:9441"]
-        words += ["--chassis=observe", "--underlay=manage", f"--state-dir={_STATE}"]
-        words += [f"--underlay-timeout={TIMEOUT:g}"]
-        self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": paths})
+    def start(self, steps: int | None = None) -> None:
+        """Start the agent, and return once its start-up is over.
+
+        With ``steps`` it kills itself after so many steps of a move.
+        """
+        module = "ovnlet" if steps is None else "kit.dying"
+        words = [*agent_words(self.bed, "n0", module), "--http=127.0.0.1:9441"]
+        env = {"PYTHONPATH": PATHS, "OVNLET_STEPS": str(steps or 0)}
+        self.agent = self.node.spawn("agent", words, env=env)
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
         self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
 
@@ -91,10 +100,23 @@ class Uplinked:
         body = {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}}
         self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
 
-    def is_settled(self) -> bool:
-        """Return whether the agent's record of the move says that it was proved."""
+    def phase(self) -> str:
+        """Return how far the move is by the agent's record; empty without one."""
         found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
-        return bool(found) and json.loads(found)["phase"] == "settled"
+        return str(json.loads(found)["phase"]) if found else ""
+
+    def is_settled(self) -> bool:
+        """Return whether the record says that the move was proved."""
+        return self.phase() == "settled"
+
+    def told(self) -> str:
+        """Return why the network is not on the node, by the Node's annotation."""
+        words = ("get", "node", "n0", "--output=jsonpath={.metadata.annotations}")
+        return self.bed.kubectl(*words)
+
+    def reaches(self, address: str) -> bool:
+        """Return whether the node gets an answer to a ping within a second."""
+        return self.node.result(["ping", "-c1", "-W1", address]).returncode == 0
 
     def of_link(self, link: str) -> list[str]:
         """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
@@ -144,9 +166,9 @@ class Uplinked:
 
 
 @contextmanager
-def uplinked() -> Iterator[Uplinked]:
-    """Yield the bed, with a second routing table and a rule on the NIC, and an agent."""
-    with Bed.up("proof-underlay", parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
+def uplinked(name: str) -> Iterator[Uplinked]:
+    """Yield the bed of that name, with a second routing table and a rule on the NIC, and an agent."""
+    with Bed.up(name, parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
         bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
         made = Uplinked(bed)
         made.node.run(["ethtool", "-K", NIC, "tx", "off"])
