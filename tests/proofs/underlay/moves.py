@@ -39,10 +39,10 @@ _DROP = ("iptables-nft", "INPUT", "-p", "tcp", "--dport", str(layout.API_PORT), 
 
 
 def _match_source(mac: str) -> str:
-    """Return the u32 match of a frame's source MAC: it ends 2 bytes before the network header."""
+    """Return the u32 match of a frame's source MAC, 8 to 3 bytes before the network header."""
     digits = mac.replace(":", "")
-    high, low = digits[:4], digits[4:]
-    return f"match u16 0x{high} 0xffff at -8 match u32 0x{low} 0xffffffff at -6"
+    words = (digits[at : at + 4] for at in range(0, 12, 4))
+    return " ".join(f"match u16 0x{word} 0xffff at {2 * i - 8}" for i, word in enumerate(words))
 
 
 class Proof:
@@ -179,7 +179,7 @@ class Proof:
         )
 
     def mac_blocked(self) -> None:
-        """Let the switch drop frames from the node's MAC as the NIC joins, as port security does."""
+        """Let the switch drop the node's frames by their MAC as the NIC joins."""
         mac = self.node.node.sh(f"cat /sys/class/net/{NIC}/address").strip()
         block = "tc qdisc add dev n0 ingress; tc filter add dev n0 ingress protocol all prio 1 u32"
         match = _match_source(mac)

@@ -167,7 +167,7 @@ class Uplinked:
 
 @contextmanager
 def uplinked(name: str) -> Iterator[Uplinked]:
-    """Yield the bed of that name, with a second routing table and a rule on the NIC, and an agent."""
+    """Yield the bed of that name, with an agent, a second routing table and a rule on the NIC."""
     with Bed.up(name, parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
         bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
         made = Uplinked(bed)

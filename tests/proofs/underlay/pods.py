@@ -31,7 +31,7 @@ PLUGIN = PROJECT / "cni" / "plugin" / "ovnlet"
 OVN = "ovn.kubernetes.io"
 GATEWAYS = {10: "192.0.2.254", 20: "203.0.113.254"}
 OUTSIDE = "198.51.100.7"
-SUBNETS = {
+SUBNETS: dict[str, dict[str, Any]] = {
     "ovn-default": {"cidrBlock": "10.16.0.0/16", "default": True},
     "shop": {"cidrBlock": "192.0.2.0/24", "gateway": GATEWAYS[10], "vlan": "v10"},
     "till": {"cidrBlock": "203.0.113.0/24", "gateway": GATEWAYS[20], "vlan": "v20"},
