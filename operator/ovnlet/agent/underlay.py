@@ -20,17 +20,51 @@ from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
 from ovnlet.drivers.watch.kernel import Watch
+from ovnlet.kube.lease import Lease
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS, ProviderLabels
 from ovnlet.kube.relist import Relist
-from ovnlet.kube.session import Access
+from ovnlet.kube.session import Access, ApiFault
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import ProviderReports
 from ovnlet.reconcile.status import Count, Record, Status
 
+# Seconds for the way back of a move that was not proved in time.
+_WAY_BACK = 30.0
 log = structlog.get_logger("underlay")
+
+
+class LeasedTurn:
+    """The right to move an uplink: a Lease that lasts longer than a move and its way back.
+
+    So nobody renews it, and a node that ends amid its move delays the others no longer than that.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease, self._has = lease, False
+
+    @classmethod
+    def of(cls, settings: Settings, access: Access) -> "LeasedTurn":
+        """Return the turn by the Lease of the settings."""
+        namespace, _, name = (settings.underlay_lease or "").partition("/")
+        seconds = 2 * settings.underlay_timeout + _WAY_BACK
+        return cls(Lease(access, namespace, name, settings.node_name, seconds))
+
+    async def taken(self) -> bool:
+        """Take the Lease if it is free, and return whether this node has it."""
+        try:
+            self._has = await self._lease.take()
+        except ApiFault as error:
+            log.warning("no turn to move an uplink", error=str(error))
+        return self._has
+
+    async def release(self) -> None:
+        """Free the Lease, so that another node does not wait until it expires."""
+        if self._has:
+            self._has = False
+            await self._lease.release()
 
 
 class Underlay:
@@ -54,6 +88,7 @@ class Underlay:
         self._host = UplinkHost(self._rows, access.server, settings.sysctl_dir)
         self._journal = Journal(Path(settings.state_dir) / "uplinks")
         self._watch, self._settings = watch, settings
+        self._turn = LeasedTurn.of(settings, access) if settings.underlay_lease else None
 
     def make_scope(self, of_node: Record, count: Count) -> ProviderScope:
         """Make the scope, and return it. ``of_node`` reports on the Node."""
@@ -74,6 +109,7 @@ class Underlay:
             watch=self._watch,
             timeout=self._settings.underlay_timeout,
             repair=self._settings.repair,
+            turn=self._turn,
         )
         return self.scope
 

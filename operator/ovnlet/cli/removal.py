@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ovnlet.cli.uplinks import give_back
 from ovnlet.core.errors import InUse, NotReady
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
@@ -74,6 +75,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         gateway = await converge(GatewayLinks(Tables(), node), GatewayIdentity(), ABSENT)
         for step in (*interface.steps, *gateway.steps):
             say(f"node {step}")
+        await give_back(settings, say)
     finally:
         await ovs.close()
     if installer.remove_plugin(Path(settings.cni_bin_dir or BIN_DIR)):

@@ -160,6 +160,11 @@ class Settings(Validated):
         number=float,
         bounds=(5, 300),
     )
+    underlay_lease: str | None = setting(
+        "NAMESPACE/NAME of a Lease: the nodes that name it move their interfaces one at a time; "
+        "default: all at once",
+        pattern=r"^[a-z0-9][-a-z0-9]{0,62}/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
+    )
     state_dir: str = setting(
         "directory of what must outlast a reboot: the records of moved interfaces; "
         "on a disk of the host",
