@@ -159,16 +159,15 @@ class Proof:
             if self.node.agent is None:
                 self.node.start()
             # A fault amid a move may take it back; the object is then edited, as a person would.
-            if not soon(lambda: self.moved() or self._is_held(), f"{one}, {other}", MOVED_WITHIN):
+            if not soon(
+                lambda: self.moved() or self.node.is_held(), f"{one}, {other}", MOVED_WITHIN
+            ):
                 row.ok = False
-            if self._is_held():
+            if self.node.is_held():
                 row.ok &= soon(self.back, f"way back after {one}, {other}", MOVED_WITHIN)
                 self.node.put(self._next())
                 row.ok &= soon(self.moved, f"a move after {one}, {other}", MOVED_WITHIN)
         row.seconds = round((time.monotonic() - began) / max(number, 1), 2)
-
-    def _is_held(self) -> bool:
-        return self.node.phase() == "held"
 
     def wrong_vlan(self) -> None:
         """Cut the node off as its NIC joins the bridge: all goes back, and is not tried again."""
@@ -238,7 +237,7 @@ class Proof:
 
     def _take_back(self) -> None:
         self.node.remove()
-        if not soon(lambda: self.back() and not self.node.phase(), "removal", MOVED_WITHIN):
+        if not soon(lambda: self.back() and not self.node.record(), "removal", MOVED_WITHIN):
             raise SystemExit(f"the node does not go back: {self.node.state()}")
 
     def _next(self) -> int:

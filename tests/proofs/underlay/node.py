@@ -30,6 +30,19 @@ _STATE = "/run/ovnlet-state"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
+def of_link(node: Node, link: str) -> list[str]:
+    """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
+    script = (
+        f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
+        f"ip -4 route show table all dev {link} type unicast\n"
+        f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
+        f"ip rule show | grep ' iif {link} ' || :\n"
+    )
+    shown = node.result(["sh", "-c", script]).stdout
+    lines = (re.sub(r"\s+", " ", line).strip() for line in shown.splitlines())
+    return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
+
+
 def agent_words(bed: Bed, node: str, module: str = "ovnlet") -> list[str]:
     """Return the command line of an agent that moves uplinks."""
     words = [sys.executable, "-m", module, "agent", f"--node-name={node}", "--resync=3600"]
@@ -100,14 +113,19 @@ class Uplinked:
         body = {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}}
         self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
 
-    def phase(self) -> str:
-        """Return how far the move is by the agent's record; empty without one."""
+    def record(self) -> dict[str, Any]:
+        """Return the agent's record of the move; empty without one."""
         found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
-        return str(json.loads(found)["phase"]) if found else ""
+        return dict(json.loads(found)) if found else {}
 
     def is_settled(self) -> bool:
         """Return whether the record says that the move was proved."""
-        return self.phase() == "settled"
+        return self.record().get("phase") == "settled"
+
+    def is_held(self) -> bool:
+        """Return whether it went back, and waits for another edit of the object."""
+        found = self.record()
+        return found.get("phase") == "held" and not found["again"]
 
     def told(self) -> str:
         """Return why the network is not on the node, by the Node's annotation."""
@@ -117,18 +135,6 @@ class Uplinked:
     def reaches(self, address: str) -> bool:
         """Return whether the node gets an answer to a ping within a second."""
         return self.node.result(["ping", "-c1", "-W1", address]).returncode == 0
-
-    def of_link(self, link: str) -> list[str]:
-        """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
-        script = (
-            f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
-            f"ip -4 route show table all dev {link} type unicast\n"
-            f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
-            f"ip rule show | grep ' iif {link} ' || :\n"
-        )
-        shown = self.node.result(["sh", "-c", script]).stdout
-        lines = (re.sub(r"\s+", " ", line).strip() for line in shown.splitlines())
-        return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
 
     def vsctl(self, *words: str) -> str:
         """Return what ovs-vsctl prints; nothing where it fails."""
@@ -141,8 +147,8 @@ class Uplinked:
         flags = self.node.result(["ip", "-o", "link"]).stdout
         up = re.findall(rf"({NIC}|{BRIDGE})[@:].*<.*\bUP\b", flags)
         return {
-            "nic": self.of_link(NIC),
-            "bridge": self.of_link(BRIDGE) if has_bridge else None,
+            "nic": of_link(self.node, NIC),
+            "bridge": of_link(self.node, BRIDGE) if has_bridge else None,
             "ports": self.vsctl("list-ports", BRIDGE) if has_bridge else "",
             "port": self.vsctl("get", "Port", NIC, "trunks", "tag"),
             "mapped": [each for each in listed.strip('"').split(",") if NETWORK in each],
