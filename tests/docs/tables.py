@@ -102,6 +102,9 @@ _SAYS = {
     ),
     "allocated": "`true`; ADD waits for it",
     "routed": "`true`; ADD waits for it",
+    "provider_network": (
+        "the ProviderNetwork of a Subnet with a `vlan`; ADD waits four seconds for the node's uplink"
+    ),
 }
 _NODE_SAYS = {
     "ip_address": "one address of each family in the join network",
@@ -121,6 +124,7 @@ def _pods() -> str:
         annotations.ROUTING, "live"
     )
     names = (*annotations.FIXED, *annotations.ROUTING, *annotations._READY)
+    names += (annotations.PROVIDER_NETWORK,)
     return _table(
         ("name", "value", "when it changes"),
         ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),

@@ -1,4 +1,4 @@
-"""An ADD of a pod of a VLAN waits until its switch is joined to the node's uplink, in memory."""
+"""Pods of a VLAN, in memory: the wait of an ADD for the node's uplink, and the MTU."""
 
 import asyncio
 from collections.abc import Iterable
@@ -10,10 +10,12 @@ import pytest
 from kit.memory import COMPLETE, World, pod
 from kit.uplinks import Nothing
 from ovnlet.agent.underlay import Underlay
+from ovnlet.core.annotations import SUBNET_MTU
 from ovnlet.core.errors import NotReady
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay.networks import ERROR, Intent, Wanted, label
 from ovnlet.core.underlay.record import Found, Record
+from ovnlet.kube import subnets
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.provider_networks import ProviderLabels
 from ovnlet.reconcile.loop import Loop
@@ -122,3 +124,36 @@ def test_only_a_subnet_whose_gateway_is_outside_needs_an_uplink(
     assert made.unjoined("net1", "ovn-default") is None
     words = "ovn-bridge-mappings" if underlay == "off" else "not known yet"
     assert words in (made.unjoined("net1", "shop") or "")
+
+
+def cluster_of(**spec: Any) -> Any:
+    subnet = SimpleNamespace(name="shop", spec=spec)
+    return SimpleNamespace(
+        is_underlay=lambda name: name == "shop",
+        vlan_of=lambda name: "v10" if name == "shop" else "",
+        facts={"shop": subnets.facts(subnet), "plain": {}}.get,  # type: ignore[arg-type]
+        subnets=[subnet],
+    )
+
+
+def test_pods_have_the_mtu_of_the_link_unless_their_subnet_has_one(tmp_path: Any) -> None:
+    nothing: Any = Nothing()
+    settings = Settings(node_name="n1", underlay="manage", state_dir=str(tmp_path))
+    made = Underlay(settings, nothing, Loop(), nothing, cluster_of())
+    made.make_scope(nothing, nothing)
+    made._reports._mtu = {"eth0": 9000}.__getitem__
+    edited: list[str] = []
+    made.edited = edited.append
+    assert made.facts("plain") == {}
+    assert made.facts("shop") is None, "nothing is known: running pods keep what they have"
+    vlans = made._vlans
+    meta = {"name": "v10", "uid": "u", "resourceVersion": "1"}
+    vlans.update(vlans.read({"metadata": meta, "spec": {"id": 10, "provider": "net1"}}))
+    assert made.facts("shop") is None
+    made._reports.wanted(Wanted({"net1": INTENT}))
+    made._reports.show([Record(INTENT, FOUND, "settled")])
+    assert (made.facts("shop"), edited) == ({SUBNET_MTU: "9000"}, ["shop"])
+    made._reports.show([Record(INTENT, FOUND, "settled")])
+    assert edited == ["shop"], "the same labels ask for no pass"
+    made._cluster = cluster_of(mtu=1400)
+    assert made.facts("shop") == {SUBNET_MTU: "1400"}

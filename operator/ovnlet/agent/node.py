@@ -99,6 +99,16 @@ class ClusterView:
         found = self.subnets.get(("", subnet))
         return found is not None and subnets.is_underlay(found.spec)
 
+    def vlan_of(self, subnet: str) -> str:
+        """Return the Vlan whose MTU the pods of a known Subnet have; empty for no Vlan.
+
+        With ``u2oInterconnection`` they have the overlay's.
+        """
+        found = self.subnets.get(("", subnet))
+        if found is None or not subnets.is_underlay(found.spec):
+            return ""
+        return "" if found.spec.get("u2oInterconnection") else str(found.spec["vlan"])
+
     def serves(self, provider: str) -> bool:
         """Return whether a Subnet has this provider, or may have it while not all are known.
 

@@ -3,7 +3,7 @@
 With the setting `underlay: off` there is none of it: no list, no watch, no connection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 from ovnlet.agent.node import ClusterView
 from ovnlet.agent.reporting import Kind
 from ovnlet.agent.supervisor import Part
+from ovnlet.core.annotations import SUBNET_MTU
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay import networks
@@ -23,7 +24,7 @@ from ovnlet.drivers.watch.kernel import Watch
 from ovnlet.kube.lease import Lease
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.objects import OwnNode
-from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS, ProviderLabels
+from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS, Labels, ProviderLabels
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access, ApiFault
 from ovnlet.reconcile.loop import Loop
@@ -31,6 +32,8 @@ from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import ProviderReports
 from ovnlet.reconcile.status import Count, Record, Status
 
+# Stands for the network of a Vlan that is not known: no network has a name with a blank.
+_UNKNOWN = "not known"
 # Seconds for the way back of a move that was not proved in time.
 _WAY_BACK = 30.0
 log = structlog.get_logger("underlay")
@@ -68,7 +71,10 @@ class LeasedTurn:
 
 
 class Underlay:
-    """Follows ProviderNetworks and Vlans, and keeps the scope of those that want this node."""
+    """Follows ProviderNetworks and Vlans, and keeps the scope of those that want this node.
+
+    ``edited`` gets each Subnet whose pods may have another MTU.
+    """
 
     def __init__(
         self, settings: Settings, access: Access, loop: Loop, watch: Watch, cluster: ClusterView
@@ -78,6 +84,8 @@ class Underlay:
         self._cluster = cluster
         self._own_node: OwnNode | None = None
         self._unreadable = False
+        self._mtus: Mapping[str, int] = {}
+        self.edited: Callable[[str], None] = lambda _: None
         self._networks = Store(PROVIDER_NETWORKS, networks.provider_network, self._changed)
         self._vlans = Store(VLANS, networks.vlan, self._changed)
         self.relists: list[Relist[Any]] = (
@@ -99,7 +107,7 @@ class Underlay:
             if (subject := self._networks.get(("", network))) is not None:
                 self._cluster.recorder.record(subject, kind, reason, message)
 
-        self._reports = reports = ProviderReports(event, self._labels.want, self._host.mtu)
+        self._reports = reports = ProviderReports(event, self._show, self._host.mtu)
         self.scope = ProviderScope(
             self._host,
             self._journal,
@@ -147,6 +155,35 @@ class Underlay:
             return None
         found = self._reports.why(network) if self._is_on else ""
         return found or "no patch port: is it in ovn-bridge-mappings, and ovn-controller running?"
+
+    def facts(self, subnet: str) -> Mapping[str, str] | None:
+        """Return what pods follow of a Subnet, as text; None where that is not known.
+
+        In a physical network it is the MTU of the node's interface, unless the Subnet has one. What
+        is not known yet, or not any more, changes no running pod.
+        """
+        found = self._cluster.facts(subnet)
+        network = self._network_of(subnet)
+        if found is None or SUBNET_MTU in found or not network:
+            return found
+        mtu = self._reports.mtus.get(network)
+        return {**found, SUBNET_MTU: str(mtu)} if mtu else None
+
+    def _network_of(self, subnet: str) -> str:
+        """Return the provider network of a Subnet; empty without one, or with the setting off."""
+        if not self._is_on or not (name := self._cluster.vlan_of(subnet)):
+            return ""
+        vlan = self._vlans.get(("", name))
+        return vlan.provider if vlan is not None else _UNKNOWN
+
+    def _show(self, labels: Labels) -> None:
+        """Show the labels, and ask for passes of the pods whose MTU may follow from them."""
+        self._labels.want(labels)
+        if self._reports.mtus != self._mtus:
+            self._mtus = self._reports.mtus
+            for subnet in self._cluster.subnets:
+                if self._network_of(subnet.name):
+                    self.edited(subnet.name)
 
     def seen(self, node: OwnNode) -> None:
         """Take the own Node: its labels select it, and show what was done."""

@@ -182,8 +182,9 @@ class Agent:
             owners=self.owners,
             watch=self.watch,
             repair=settings.repair,
-            subnet=self.cluster.facts,
+            subnet=self.underlay.facts,
         )
+        self.underlay.edited = self.pod_scope.subnet_changed
         scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
         scopes["gateway"] = self.gateway.scope
         scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)

@@ -1,6 +1,6 @@
 """What users see of provider networks: Events, and the Node's labels and reasons."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from ovnlet.core.underlay.networks import (
@@ -26,7 +26,7 @@ class ProviderReports:
 
     ``event(network, kind, reason, message)`` makes an Event on the ProviderNetwork and on the Node.
     ``labels`` gets all labels and annotations that the Node should have, ``mtu`` returns that of a
-    NIC in bytes.
+    NIC in bytes. ``mtus`` are those that the labels have, by network.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class ProviderReports:
         self._wanted: Wanted | None = None
         self._refused: dict[str, str] = {}
         self._records: tuple[Record, ...] = ()
+        self.mtus: Mapping[str, int] = {}
 
     def wanted(self, wanted: Wanted) -> None:
         """Take what all networks want of this node. Report those that are refused."""
@@ -104,9 +105,9 @@ class ProviderReports:
         for name in (*self._wanted.intents, *self._wanted.refused):
             if why := self._reason(name):
                 found.add((label(name, ERROR), why[:_LONGEST]))
-        for record in self._records:
-            if record.phase == "settled":
-                network, nic = record.intent.network, record.intent.nic
-                found |= {(label(network, READY), "true"), (label(network, INTERFACE), nic)}
-                found |= {(label(network, MTU), str(mtu)) for mtu in [self._mtu(nic)] if mtu}
+        nics = {r.intent.network: r.intent.nic for r in self._records if r.phase == "settled"}
+        self.mtus = {network: mtu for network, nic in nics.items() if (mtu := self._mtu(nic))}
+        for network, nic in nics.items():
+            found |= {(label(network, READY), "true"), (label(network, INTERFACE), nic)}
+        found |= {(label(network, MTU), str(mtu)) for network, mtu in self.mtus.items()}
         self._labels(frozenset(found))
