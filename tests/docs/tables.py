@@ -103,7 +103,7 @@ _SAYS = {
     "allocated": "`true`; ADD waits for it",
     "routed": "`true`; ADD waits for it",
     "provider_network": (
-        "the ProviderNetwork of a Subnet with a `vlan`; ADD waits four seconds for the node's uplink"
+        "the ProviderNetwork of a Subnet with a `vlan`; ADD waits for the node's uplink"
     ),
 }
 _NODE_SAYS = {
