@@ -123,8 +123,8 @@ def _pods() -> str:
     when = dict.fromkeys(annotations.FIXED, "fixed for a sandbox") | dict.fromkeys(
         annotations.ROUTING, "live"
     )
-    names = (*annotations.FIXED, *annotations.ROUTING, *annotations._READY)
-    names += (annotations.PROVIDER_NETWORK,)
+    ready = (*annotations._READY, annotations.PROVIDER_NETWORK)
+    names = (*annotations.FIXED, *annotations.ROUTING, *ready)
     return _table(
         ("name", "value", "when it changes"),
         ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),
