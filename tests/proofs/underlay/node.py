@@ -30,6 +30,12 @@ _STATE = "/run/ovnlet-state"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
+def record(node: Node) -> dict[str, Any]:
+    """Return the record of a node's move; empty without one."""
+    found = node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
+    return dict(json.loads(found)) if found else {}
+
+
 def of_link(node: Node, link: str) -> list[str]:
     """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
     script = (
@@ -115,8 +121,7 @@ class Uplinked:
 
     def record(self) -> dict[str, Any]:
         """Return the agent's record of the move; empty without one."""
-        found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
-        return dict(json.loads(found)) if found else {}
+        return record(self.node)
 
     def is_settled(self) -> bool:
         """Return whether the record says that the move was proved."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofs.underlay.node import NETWORK, NIC, PATHS, PROJECT, agent_words, of_link
+from proofs.underlay.node import NETWORK, NIC, PATHS, PROJECT, agent_words, of_link, record
 from proofs.underlay.trunk import Trunk
 from testbed import progress
 from testbed.bed import Bed
@@ -23,6 +23,7 @@ from testbed.service import wait_for
 
 PLUGIN = PROJECT / "cni" / "plugin" / "ovnlet"
 OVN = "ovn.kubernetes.io"
+LEASE = "ovnlet-system/ovnlet-underlay"
 GATEWAYS = {10: "192.0.2.254", 20: "203.0.113.254"}
 OUTSIDE = "198.51.100.7"
 SUBNETS: dict[str, dict[str, Any]] = {
@@ -71,6 +72,17 @@ class Pair:
         words = ("get", "provider-networks.kubeovn.io", NETWORK, "--output=json")
         found: dict[str, Any] = json.loads(self.bed.kubectl(*words)).get("status") or {}
         return found
+
+    def moving(self) -> list[str]:
+        """Return the nodes whose move is under way, by their agents' records."""
+        return [node.role for node in self.bed.nodes if record(node).get("phase") == "moving"]
+
+    def turns(self) -> tuple[int, str]:
+        """Return how often the Lease of the moves has changed its holder, and who has it."""
+        namespace, _, name = LEASE.partition("/")
+        words = ("--namespace", namespace, "get", "lease", name, "--output=json")
+        spec = json.loads(self.bed.kubectl(*words))["spec"]
+        return int(spec["leaseTransitions"]), str(spec.get("holderIdentity") or "")
 
     def start_controller(self) -> None:
         """Start the controller, in the control space."""
@@ -154,7 +166,8 @@ def pair(name: str) -> Iterator[Pair]:
         for node in bed.nodes:
             bed.control.run(["ethtool", "-K", node.role, "tx", "off"])
             node.run(["ethtool", "-K", NIC, "tx", "off"])
-            agent = node.spawn("agent", agent_words(bed, node.role), env={"PYTHONPATH": PATHS})
+            words = [*agent_words(bed, node.role), f"--underlay-lease={LEASE}"]
+            agent = node.spawn("agent", words, env={"PYTHONPATH": PATHS})
             log = node.log("agent")
             agent.wait_ready(lambda log=log: "serving" in log.read_text(), timeout=60)  # type: ignore[misc]
         yield made

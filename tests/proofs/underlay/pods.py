@@ -27,11 +27,19 @@ class Tried:
 
     def joined(self) -> None:
         """Create the network: both nodes join, and its status says so. The control: none had."""
-        row = self._row("two nodes join a network, by its status")
+        row = self._row("two nodes join a network one after the other, by its status")
         row.control_broken = self.pair.status().get("ready") is not True
+        together = set[str]()
         began = time.monotonic()
         self.pair.apply("ProviderNetwork", NETWORK, defaultInterface=NIC)
-        row.ok = self._ready("n0", "n1")
+
+        def look() -> bool:
+            together.add(",".join(self.pair.moving()))
+            return self.pair.status().get("readyNodes") == ["n0", "n1"]
+
+        row.ok = soon(look, "both nodes", WITHIN) and "n0,n1" not in together
+        row.ok &= soon(self._is_lease_free, "both have had the Lease, and it is free", WITHIN)
+        progress.say(f"    moves at once: {sorted(together)}, the Lease: {self.pair.turns()}")
         row.ok &= sorted(self.pair.status().get("vlans", ())) == ["v10", "v20"]
         row.seconds = round(time.monotonic() - began, 2)
 
@@ -53,6 +61,10 @@ class Tried:
         self.pair.apply("ProviderNetwork", NETWORK, defaultInterface=NIC)
         row.ok &= self._ready("n0", "n1")
         row.ok &= "ips" in self.pair.add(lonely)
+
+    def _is_lease_free(self) -> bool:
+        changes, holder = self.pair.turns()
+        return changes >= 4 and not holder  # each node took it, and freed it
 
     def _row(self, name: str) -> Row:
         self.rows.append(Row(name))
