@@ -57,7 +57,7 @@ class Proof:
 
     def tried(self, name: str, change: Callable[[], object], whole: Callable[[], bool]) -> Row:
         """Change something under the node's own ping, and wait until the node is whole."""
-        row = self._row(name)
+        row = self.row(name)
         with self.node.pinging() as counted:
             time.sleep(0.2)
             change()
@@ -71,7 +71,8 @@ class Proof:
         row.lost = counted["lost"]
         return row
 
-    def _row(self, name: str, *, ok: bool = False) -> Row:
+    def row(self, name: str, *, ok: bool = False) -> Row:
+        """Add a row."""
         self.rows.append(Row(name, ok))
         return self.rows[-1]
 
@@ -114,7 +115,7 @@ class Proof:
 
         The control: without the next one, the node stays between the two states, for some steps.
         """
-        summary = self._row("an agent killed after each step of a move: without the next one")
+        summary = self.row("an agent killed after each step of a move: without the next one")
         began = time.monotonic()
         for steps in range(STEPS):
             self._take_back()
@@ -144,7 +145,7 @@ class Proof:
 
     def pairs(self, number: int) -> None:
         """Let two faults meet at random moments of moves; the agent may end between them."""
-        row = self._row(f"{number} random pairs of faults during moves, seed {self.seed}", ok=True)
+        row = self.row(f"{number} random pairs of faults during moves, seed {self.seed}", ok=True)
         began = time.monotonic()
         for _ in range(number):
             self._take_back()
@@ -194,7 +195,7 @@ class Proof:
         The control: before the timer ends the move, nothing brings the node back.
         """
         self._take_back()
-        row = self._row(name)
+        row = self.row(name)
         self.node.put(self._next())
         wait_for(lambda: NIC in self.node.vsctl("list-ports", BRIDGE), "the join", MOVED_WITHIN)
         self.node.outside.sh(cut)
@@ -213,7 +214,7 @@ class Proof:
     def api_vanishes(self) -> None:
         """Block the API server as the NIC joins: back, and moved once it answers again."""
         self._take_back()
-        row = self._row("API server vanishes")
+        row = self.row("API server vanishes")
         self.node.put(self._next())
         wait_for(lambda: NIC in self.node.vsctl("list-ports", BRIDGE), "the join", MOVED_WITHIN)
         tool, *rule = _DROP
@@ -229,8 +230,7 @@ class Proof:
     def removal(self) -> None:
         """Delete the network: the NIC has what it had, routes of all tables included."""
         if not self.moved():
-            self.node.put(self._next())
-            soon(self.moved, "the last move", MOVED_WITHIN)
+            self.move_again()
         row = self.tried("removal: the NIC has what it had", self.node.remove, self.back)
         row.control_broken = bool(self.on_bridge) and self.on_bridge != self.on_nic
         row.ok &= row.lost is not None and row.lost * INTERVAL <= OUTAGE
@@ -239,6 +239,11 @@ class Proof:
         self.node.remove()
         if not soon(lambda: self.back() and not self.node.record(), "removal", MOVED_WITHIN):
             raise SystemExit(f"the node does not go back: {self.node.state()}")
+
+    def move_again(self) -> None:
+        """Edit or create the network, so that the node moves its uplink."""
+        self.node.put(self._next())
+        soon(self.moved, "another move", MOVED_WITHIN)
 
     def _next(self) -> int:
         self._version += 1

@@ -26,7 +26,8 @@ NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
 # Seconds: the setting, and between two packets of the node's own ping.
 TIMEOUT, INTERVAL = 6.0, 0.02
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
-_STATE = "/run/ovnlet-state"
+# On the node's disk: it outlasts a reboot.
+_STATE = "/var/lib/ovnlet"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
@@ -84,6 +85,20 @@ class Uplinked:
         self.agent = self.node.spawn("agent", words, env=env)
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
         self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+
+    def configure(self) -> None:
+        """Give the NIC what the host's configuration gives it at each boot, beside addresses."""
+        self.outside.run(["ethtool", "-K", self.node.role, "tx", "off"])
+        self.node.run(["ethtool", "-K", NIC, "tx", "off"])
+        self.node.sh(
+            f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
+            f"ip rule add iif {NIC} lookup 100 priority 50"
+        )
+
+    def reboot(self) -> None:
+        """Cut the node's power and start it again, without an agent."""
+        self.bed.reboot(0)
+        self.configure()
 
     def kill(self) -> None:
         """End the agent at once."""
@@ -180,13 +195,8 @@ class Uplinked:
 def uplinked(name: str) -> Iterator[Uplinked]:
     """Yield the bed of that name, with an agent, a second routing table and a rule on the NIC."""
     with Bed.up(name, parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
-        bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
         made = Uplinked(bed)
-        made.node.run(["ethtool", "-K", NIC, "tx", "off"])
-        made.node.sh(
-            f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
-            f"ip rule add iif {NIC} lookup 100 priority 50"
-        )
+        made.configure()
         made.make_cluster()
         made.start()
         try:
