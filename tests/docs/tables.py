@@ -240,5 +240,8 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "status": _fields("status"),
         "ippool": _fields("spec", "ippool"),
         "ippool status": _fields("status", "ippool"),
+        "provider network": _fields("spec", "provider-network"),
+        "provider network status": _fields("status", "provider-network"),
+        "vlan": _fields("spec", "vlan"),
     },
 }

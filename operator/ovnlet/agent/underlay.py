@@ -60,6 +60,7 @@ class LeasedTurn:
         try:
             self._has = await self._lease.take()
         except ApiFault as error:
+            self._has = False
             log.warning("no turn to move an uplink", error=str(error))
         return self._has
 
