@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from proofs.drift import forwarding
 from proofs.drift.faults import Fault, tools
 from proofs.drift.gateway_faults import OF_THE_GATEWAY
@@ -13,6 +15,13 @@ _OTHER_DATAPATH = "case $(ovs-vsctl get bridge br-int datapath_type) in"
 _OTHER_DATAPATH += " *netdev*) other=system;; *) other=netdev;; esac"
 AFTER, BEFORE = CONF / "10-ovnlet.conflist", CONF / "00-ovnlet.conflist"
 REMOVED = "conflist removed"
+# Seconds. All files are of one key, whose budget allows so many repairs in the long run.
+_APART = 2.5
+
+
+def _file(name: str, path: Path, line: str) -> Fault:
+    breaks = f"file {path}"
+    return Fault(name, "node", tools(line), breaks=breaks, min_interval=_APART, budget="cni/files")
 
 
 def _fault(name: str, breaks: str, *lines: str, restores: tuple[str, ...] = ()) -> Fault:
@@ -20,13 +29,13 @@ def _fault(name: str, breaks: str, *lines: str, restores: tuple[str, ...] = ()) 
 
 
 FILES = [
-    _fault("conflist of an older release after ours", f"file {AFTER}", f"cp {CONFLIST} {AFTER}"),
-    _fault("conflist of an older release before ours", f"file {BEFORE}", f"cp {CONFLIST} {BEFORE}"),
-    _fault("conflist torn", f"file {CONFLIST}", f"truncate -s 40 {CONFLIST}"),
-    _fault(REMOVED, f"file {CONFLIST}", f"rm {CONFLIST}"),
-    _fault("conflist overwritten", f"file {CONFLIST}", f"sh -c 'echo {{{{}}}} >{CONFLIST}'"),
-    _fault("plugin file removed", f"file {PLUGIN}", f"rm {PLUGIN}"),
-    _fault("plugin file overwritten", f"file {PLUGIN}", f"sh -c 'echo broken >{PLUGIN}'"),
+    _file("conflist of an older release after ours", AFTER, f"cp {CONFLIST} {AFTER}"),
+    _file("conflist of an older release before ours", BEFORE, f"cp {CONFLIST} {BEFORE}"),
+    _file("conflist torn", CONFLIST, f"truncate -s 40 {CONFLIST}"),
+    _file(REMOVED, CONFLIST, f"rm {CONFLIST}"),
+    _file("conflist overwritten", CONFLIST, f"sh -c 'echo {{{{}}}} >{CONFLIST}'"),
+    _file("plugin file removed", PLUGIN, f"rm {PLUGIN}"),
+    _file("plugin file overwritten", PLUGIN, f"sh -c 'echo broken >{PLUGIN}'"),
 ]
 CHASSIS = [
     _fault(
