@@ -133,7 +133,7 @@ async def test_the_status_of_a_network_follows_its_nodes(cluster: Cluster) -> No
         assert (status["ready"], status["vlans"]) == (False, ["v10"])
         assert (status["readyNodes"], status["notReadyNodes"]) == (["n0"], ["n1"])
         found = {each["node"]: (each["status"], each["message"]) for each in status["conditions"]}
-        assert found == {"n0": ("True", ""), "n1": ("False", "no interface eth0")}
+        assert found == {"n0": ("True", localnets._JOINED), "n1": ("False", "no interface eth0")}
         cluster.put("nodes", "n1", metadata={**ready, "annotations": {}})
         await until(lambda: told(cluster)["ready"] is True)
         cluster.delete("nodes", "n0")

@@ -18,6 +18,7 @@ from ovnlet.core.underlay.networks import (
 _HIGHEST = 4094
 # Reasons of a condition, as Kube-OVN's controller writes them.
 _DONE, _FAILED = "InitOVSBridgeSucceeded", "InitOVSBridgeFailed"
+_JOINED = "its interface is in the bridge"
 _SILENT = "its agent has not reported yet: is the setting underlay `manage`?"
 
 
@@ -78,9 +79,9 @@ def status(
             good = node.labels.get(label(network.name, READY)) == "true"
             names[good].append(node.name)
             why = node.annotations.get(label(network.name, ERROR), "") or _SILENT
-            conditions.append(
-                _condition(node.name, good, "" if good else why, known.get(node.name, {}), now)
-            )
+            message = _JOINED if good else why  # Kubernetes 1.20 takes an empty text for none
+            before = known.get(node.name, {})
+            conditions.append(_condition(node.name, good, message, before, now))
     return {
         "ready": bool(names[True]) and not names[False],
         "readyNodes": names[True],
