@@ -20,15 +20,16 @@ from ovnlet.kube.session import Access, ApiFault, call
 # Objects in one answer: a pod may have 256 KiB of annotations, and a node has hundreds of pods.
 CHUNK = 20
 # Seconds: the longest back-off; until a kind is listed that nobody asked for, give or take a tenth;
-# and the first and the longest wait until a kind that the cluster lacks is listed again.
-MAX_BACKOFF, EVERY, ABSENT_FIRST, ABSENT_LAST = 4.0, 1800.0, 5.0, 600.0
+# and the first and the longest wait until a kind that the cluster lacks is listed again. Four kinds
+# and one that is absent are ten LISTs an hour then.
+MAX_BACKOFF, EVERY, ABSENT_FIRST, ABSENT_LAST = 4.0, 3600.0, 5.0, 600.0
 log = structlog.get_logger("relist")
 T = TypeVar("T", bound=StoredObject)
 _backoff = wait_random_exponential(multiplier=0.25, max=MAX_BACKOFF, min=0.1)
 
 
 class Relist(Generic[T]):
-    """Lists a kind into its store on request and every half an hour; retries until it succeeds.
+    """Lists a kind into its store on request and every hour; retries until it succeeds.
 
     One list runs at a time, so that none overtakes another. ``there`` is whether the last attempt
     succeeded. The CRD of a kind may be installed long after the agent. A kind that the cluster does
@@ -51,7 +52,7 @@ class Relist(Generic[T]):
         self._requested.set()
 
     async def run(self) -> None:
-        """List now, after every request, and every half an hour. Returns only when cancelled."""
+        """List now, after every request, and every hour. Returns only when cancelled."""
         absent_wait = ABSENT_FIRST
         while True:
             self._requested.clear()
