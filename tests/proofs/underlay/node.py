@@ -27,13 +27,13 @@ NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
 TIMEOUT, INTERVAL = 6.0, 0.02
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
 # On the node's disk: it outlasts a reboot.
-_STATE = "/var/lib/ovnlet"
+STATE = "/var/lib/ovnlet"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
 
 def record(node: Node) -> dict[str, Any]:
     """Return the record of a node's move; empty without one."""
-    found = node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
+    found = node.result(["cat", f"{STATE}/uplinks/{NETWORK}.json"]).stdout
     return dict(json.loads(found)) if found else {}
 
 
@@ -54,7 +54,7 @@ def agent_words(bed: Bed, node: str, module: str = "ovnlet") -> list[str]:
     """Return the command line of an agent that moves uplinks."""
     words = [sys.executable, "-m", module, "agent", f"--node-name={node}", "--resync=3600"]
     words += [f"--kubeconfig={bed.inner_kubeconfig}", "--chassis=observe", "--underlay=manage"]
-    return [*words, f"--state-dir={_STATE}", f"--underlay-timeout={TIMEOUT:g}"]
+    return [*words, f"--state-dir={STATE}", f"--underlay-timeout={TIMEOUT:g}"]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from proofs.underlay.node import NETWORK, NIC, PATHS, PROJECT, agent_words, of_link, record
+from proofs.underlay.node import NETWORK, NIC, PATHS, PROJECT, STATE, agent_words, of_link, record
 from proofs.underlay.trunk import Trunk
 from testbed import progress
 from testbed.bed import Bed
@@ -94,6 +94,15 @@ class Pair:
     def stop_controller(self) -> None:
         """End it at once."""
         self.trunk.space.service("controller").stop(signal.SIGKILL)
+
+    def uninstall(self, index: int) -> str:
+        """End the agent of a node, remove all of ovnlet from it, and return what was said."""
+        node = self.bed.node(index)
+        node.service("agent").stop(signal.SIGKILL)
+        words = [sys.executable, "-m", "ovnlet", "uninstall", "--cut-off"]
+        words += [f"--node-name={node.role}", f"--kubeconfig={self.bed.inner_kubeconfig}"]
+        done = node.result([*words, f"--state-dir={STATE}"], env={"PYTHONPATH": PATHS})
+        return f"{done.stdout}{done.stderr}"
 
     def pod(self, name: str, node: int, subnet: str) -> Sandbox:
         """Create a pod and its namespace."""

@@ -134,10 +134,14 @@ class Tried:
         row.seconds = round(time.monotonic() - began, 2)
 
     def removed(self) -> None:
-        """Delete the network: both NICs have what they had. The control: the bridges had it."""
-        row = self._row("removal on two nodes: the NICs have what they had")
+        """Uninstall one node and delete the network: both NICs have what they had.
+
+        The control: the bridges had it, and without its agent a node keeps it there.
+        """
+        row = self._row("uninstall on one node, removal on the other: the NICs have what they had")
         row.control_broken = self.pair.inventory() != self.pair.before
         began = time.monotonic()
+        progress.say(f"    {self.pair.uninstall(1)[-300:]}")
         self.pair.bed.kubectl("delete", "provider-networks.kubeovn.io", NETWORK)
         row.ok = soon(lambda: self.pair.inventory() == self.pair.before, "the NICs", WITHIN)
         row.seconds = round(time.monotonic() - began, 2)
@@ -152,6 +156,7 @@ def run(name: str) -> list[Row]:
                 what()
             except Exception as error:  # noqa: BLE001 - a row that does not hold says so
                 progress.say(f"    {what.__name__}: {error!r}")
+            progress.say(f"    {what.__name__}: {made.rows[-1]}")
         if not all(row.ok and row.control_broken for row in made.rows):
             nodes.explain()
     return made.rows
