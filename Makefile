@@ -78,8 +78,8 @@ gateway: setup  ## the node as a gateway by traffic, each condition broken and r
 	$(if $(SLICE),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
 	@cd tests && ../$(BIN)/python -m proofs.gateway $(if $(SLICE),--slice)
 
-underlay: setup  ## provider networks: moves, faults and kills over the API server's own uplink, pods of VLANs: build/underlay.json; SLICE=1 a part
-	@cd tests && ../$(BIN)/python -m proofs.underlay $(if $(SLICE),--slice)
+underlay: setup  ## provider networks: moves, faults and kills over the API server's own uplink, pods of two VLANs: build/underlay.json
+	@cd tests && ../$(BIN)/python -m proofs.underlay
 
 migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json
 	@cd tests && ../$(BIN)/python -m proofs.migration

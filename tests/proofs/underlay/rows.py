@@ -33,10 +33,10 @@ def soon(whole: Callable[[], object], what: str, within: float) -> bool:
         return False
 
 
-def report(rows: Sequence[Row], file: str) -> int:
+def report(rows: Sequence[Row]) -> int:
     """Write and print the rows; return 0 if every one holds, else 1."""
     BUILD.mkdir(exist_ok=True)
-    (BUILD / file).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (BUILD / "underlay.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for row in rows:
         state = "   " if row.ok and row.control_broken else "NOT"
         lost = "" if row.lost is None else f", {row.lost} packets lost"
