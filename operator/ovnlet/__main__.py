@@ -5,8 +5,7 @@ A module that is slow to import is imported by the command that needs it.
 
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,10 @@ import click
 from ovnlet.cli.lazy import Lazy
 from ovnlet.cli.options import Command, read, with_settings
 from ovnlet.core.settings import ControllerSettings, Settings
+from ovnlet.optional import left_out
+
+# structlog imports it: 3 MB that no line of a log needs.
+FOR_TERMINALS = ("rich",)
 
 
 class _Commands(Lazy):
@@ -28,20 +31,6 @@ class _Commands(Lazy):
         "completion": "ovnlet.cli.completion",
         "cluster": "ovnlet.cluster.commands",
     }
-
-
-@contextmanager
-def _without_rich() -> Iterator[None]:
-    """Have structlog do without rich, which it imports if it can: 3 MB that no log line needs."""
-    modules: dict[str, Any] = sys.modules
-    if "rich" in modules:
-        yield
-        return
-    modules["rich"] = None  # an import then fails, as if it were not installed
-    try:
-        yield
-    finally:
-        del modules["rich"]
 
 
 @click.group(
@@ -65,7 +54,7 @@ def agent(**given: Any) -> None:
     """Serve the pods of this node until stopped."""
     settings = read(given, Settings)
     # After the settings: a wrong one is reported before half a second of imports.
-    with _without_rich():
+    with left_out(*FOR_TERMINALS):
         from ovnlet.agent.wiring import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))
@@ -208,7 +197,7 @@ def uninstall(cut_off: bool, wait: bool, cluster: bool, hand_back: bool, **given
 def controller(**given: Any) -> None:
     """Write Subnets and pods to OVN's northbound database until stopped. One replica leads."""
     settings = read(given, ControllerSettings)
-    with _without_rich():
+    with left_out(*FOR_TERMINALS):
         from ovnlet.controller.replica import serve  # noqa: PLC0415
 
     sys.exit(serve(settings))

@@ -42,16 +42,23 @@ def test_the_check_finds_an_import() -> None:
     )
 
 
+# Imported by libraries that could do without: for terminals, settings, and other clients' objects.
+ABSENT = ("pydantic", "rich.traceback", "pygments", "kubernetes", "requests", "jsonschema")
+
+
 @pytest.mark.parametrize("module", ["agent.wiring", "controller.replica"])
 def test_a_program_that_stays_imports_nothing_for_terminals(module: str) -> None:
     """Libraries that only check settings or draw tables would stay in the node's memory."""
     code = f"""
 import sys
-from ovnlet import __main__
-with __main__._without_rich():
+from ovnlet import __main__, optional
+with optional.left_out(*__main__.FOR_TERMINALS):
     import ovnlet.{module}
+from ovnlet.kube import kopf_runner
+with optional.left_out(*kopf_runner.CLIENTS):
+    import kopf
 import rich.console  # what runs later may still use it
-print(*[name for name in ("pydantic", "rich.traceback", "pygments") if name in sys.modules])
+print(*[name for name in {ABSENT!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -19,6 +19,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from ovnlet.kube.object_store import Store
 from ovnlet.kube.relist import Relist
 from ovnlet.kube.session import Access
+from ovnlet.optional import left_out
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 4.0  # seconds before a restart
 STABLE_AFTER = 60.0  # seconds after which a failure no longer counts as one in a row
@@ -26,6 +27,8 @@ STOP_TIMEOUT = 5.0
 KIND_CHECK_INTERVAL = 2.0  # seconds between checks for a kind that was added after kopf started
 NO_OBJECT = "metadata.name=-"  # a field selector: no object can have that name
 LOG_INTERVAL = 60.0  # seconds until an error of the same line of kopf's code is logged again
+# kopf imports them for their classes of objects, where somebody has installed them: 20 MB.
+CLIENTS = ("kubernetes", "kubernetes_asyncio", "pykube")
 log = structlog.get_logger("kopf_runner")
 
 
@@ -114,9 +117,10 @@ class KopfRunner:
 
         kopf is imported here because the import takes a quarter of a second.
         """
-        import kopf  # noqa: PLC0415
+        with left_out(*CLIENTS):
+            import kopf  # noqa: PLC0415
 
-        from ovnlet.kube import kopf_handlers  # noqa: PLC0415
+            from ovnlet.kube import kopf_handlers  # noqa: PLC0415
 
         stores = [listing.store for listing in self._listings.values()]
 
