@@ -35,7 +35,7 @@ kernel: setup  ## install QEMU and unpack a stock Debian kernel in the cache
 	@cd tests && ../$(BIN)/python -m testbed.kernel > /dev/null
 
 demo: setup  ## the main job on two embedded nodes: kubelet, OVN, a Subnet, pods, repair; about a minute when warm
-	@cd tests && ../$(BIN)/python -m proofs.demo
+	@cd tests && ../$(BIN)/python -m proofs.demo $(if $(PICTURE),--picture)
 
 check: .venv  ## lint, types, import contracts, spelling
 	@$(BIN)/ruff check
@@ -96,16 +96,21 @@ drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
-tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json
-	@cd tests && ../$(BIN)/python -m proofs.tools
-	@cd tests && ../$(BIN)/python -m proofs.tools --many
-	@cd tests && ../$(BIN)/python -m proofs.tools --chart
+tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json; SLICE=1 for CI
+	@cd tests && ../$(BIN)/python -m proofs.tools $(if $(SLICE),--slice)
+	$(if $(SLICE),,@cd tests && ../$(BIN)/python -m proofs.tools --chart)
 
-soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
-	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+reboot: setup kernel  ## cut the power of a virtual machine with pods, with and without an agent: build/reboot.json
+	@cd tests && ../$(BIN)/python -m proofs.kernel.drift --name reboot --pods 8 --only "node rebooted"
+
+soak: setup $(if $(KERNEL),kernel)  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json; KERNEL=1 build/soak-kernel.json
+	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 networks: setup  ## three interfaces in one pod on two nodes, attached by kubelet, plugged in and out: build/networks.xml
 	@$(BIN)/python -m pytest -q -s -m long --junitxml=build/networks.xml tests/integration/e2e/test_networks.py
+
+hotplug: setup  ## an interface plugged into running pods and out again under load, 100 times: build/hotplug.json; ROUNDS=n
+	@cd tests && ../$(BIN)/python -m proofs.hotplug $(if $(ROUNDS),--rounds $(ROUNDS))
 
 raft: setup  ## faults of a cluster of three databases under 50 pods a minute: build/raft.json
 	@cd tests && ../$(BIN)/python -m proofs.raft $(RAFT)
@@ -122,9 +127,21 @@ image: setup  ## build the Dockerfile with buildah, and compare it with the regi
 	@PYTHONPATH=tests $(PYTHON) -m testbed.packages --image
 	@cd tests && ../$(BIN)/python -m testbed.dockerfile
 
-docs: .venv  ## build the documentation as a site, strictly
+release: setup  ## wheel, sdist, image, chart, bill of materials, checksums in dist/: KEY=minisign.key signs, TWICE=1 compares builds
+	@cd tests && ../$(BIN)/python -m testbed.release $(if $(KEY),--key $(abspath $(KEY))) $(if $(TWICE),--twice)
+
+release-install: setup  ## the files of a release on an empty node, by containerd and Helm's engine: build/release.json
+	@cd tests && ../$(BIN)/python -m proofs.install --release
+
+dashboard: setup  ## the dashboard's queries, by a Prometheus that scrapes two nodes: build/dashboard.json, docs/how-to/dashboard.svg
+	@cd tests && ../$(BIN)/python -m proofs.dashboard
+
+site: .venv  ## build the documentation as a site that people can search, strictly: site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs: .venv  ## draw the figures of the documentation from its tables, then the site
 	@cd tests && ../$(BIN)/python -m proofs.bench.figure
-	@$(BIN)/mkdocs build --strict -q
+	@$(MAKE) -s site
 
 format: .venv  ## let ruff put the code in order
 	@$(BIN)/ruff check --fix -q

@@ -20,6 +20,9 @@ PLUGIN = "ovnlet"
 # The same executable, which is then the plugin that a runtime starts for a pod's lo.
 LOOPBACK = "loopback"
 CONFLIST = "01-ovnlet.conflist"
+# Sorts before kube-ovn-cni's file, which nobody has to remove then.
+FIRST = "00-ovnlet.conflist"
+_KUBE_OVN = "[0-9][0-9]-kube-ovn.conflist"
 _OURS = "[0-9][0-9]-ovnlet.conflist"
 NETWORK = "ovnlet"
 # libcni before 1.2, as in containerd 1.7, refuses a newer cniVersion and knows no cniVersions.
@@ -58,22 +61,31 @@ def ours(conf_dir: Path) -> list[str]:
     return [path.name for path in conf_dir.glob(_OURS) if _is_our_conflist(path)]
 
 
-def before_ours(conf_dir: Path) -> list[str]:
+def kube_ovns(conf_dir: Path) -> list[str]:
+    """Return kube-ovn-cni's configurations between our two names, by their file names."""
+    names = sorted(path.name for path in conf_dir.glob(_KUBE_OVN))
+    return [name for name in names if FIRST < name < CONFLIST]
+
+
+def before_ours(conf_dir: Path, our_name: str = CONFLIST) -> list[str]:
     """Return the configurations that sort before ours, of which a runtime uses the first."""
     suffixes = {".conf", ".conflist", ".json"}
     try:
         names = sorted(path.name for path in conf_dir.iterdir() if path.suffix in suffixes)
     except OSError:
         return []
-    return [name for name in names if name < CONFLIST and not name.startswith(".")]
+    return [name for name in names if name < our_name and not name.startswith(".")]
 
 
 def remove_conflist(conf_dir: Path) -> bool:
-    """Remove the network configuration if it is ours; return whether it was.
+    """Remove our network configuration, whatever its number; return whether there was one.
 
     From then on no new pod is attached. Running pods still get their DEL.
     """
-    return _remove_if_ours(conf_dir / CONFLIST, _is_our_conflist)
+    found = ours(conf_dir)
+    for name in found:
+        (conf_dir / name).unlink(missing_ok=True)
+    return bool(found)
 
 
 def remove_plugin(bin_dir: Path) -> bool:

@@ -126,7 +126,7 @@ def bundle(file: Path, **given: Any) -> None:
     },
 )
 @with_settings(Settings)
-@click.argument("pod", metavar="NAMESPACE/POD")
+@click.argument("pod", metavar="NAMESPACE/POD[/INTERFACE]")
 @click.option("--to", metavar="ADDRESS", help="Send the packet there; without it the pod receives")
 @click.option(
     "--protocol",

@@ -58,3 +58,9 @@ async def lines(socket: str, path: str, query: Mapping[str, str]) -> AsyncIterat
                 yield line.decode(errors="replace").rstrip("\n")
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotReady(f"no agent answers on {socket}: {error}") from error
+
+
+def named(each: Mapping[str, Any]) -> str:
+    """Return `NAMESPACE/POD` of an attachment, with a further interface behind another slash."""
+    further = each["ifname"] if each["container_id"] and each["ifname"] != "eth0" else ""
+    return "/".join(filter(None, (each["namespace"], each["pod"], further)))

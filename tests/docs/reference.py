@@ -25,7 +25,7 @@ MESSAGES: dict[str, dict[str, list[str]]] = yaml.safe_load(
 NOT_RUN = {
     "agent": "it serves until it is stopped; each agent of the tests is started so",
     "controller": "it serves until it is stopped; each replica of the tests is started so",
-    "cluster": "it needs a cluster; make tools-e2e runs each verb on two nodes",
+    "cluster": "tests/docs/test_cluster_examples.py runs it, and make tools-e2e on two nodes",
     "uninstall": "tests/integration/cni/agent/test_uninstall.py and controller/test_removal.py do",
 }
 # The options that each command for a cluster has.
@@ -168,9 +168,9 @@ def metrics() -> str:
         "| name | type | what it is |",
         "|---|---|---|",
     ]
-    for family in sorted(
-        (f for r in registries for f in r.collect()), key=lambda family: family.name
-    ):
+    # Both have those of `program_metrics`.
+    families = {family.name: family for each in registries for family in each.collect()}
+    for family in sorted(families.values(), key=lambda family: family.name):
         suffix = "_total" if family.type == "counter" else ""
         lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
     return "\n".join(lines) + "\n"

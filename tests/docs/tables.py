@@ -94,7 +94,10 @@ _SAYS = {
     "cidr": "the prefix of each family",
     "mac_address": "a unicast MAC",
     "logical_switch": "the OVN switch",
-    "default_route": "`true` or `false`; by default `true` on `eth0`",
+    "default_route": (
+        "`true` or `false`; by default `true` on `eth0`,"
+        " unless another interface of the pod has `true`"
+    ),
     "gateway": "one address of each family, inside `cidr`",
     "routes": (
         '`[{"dst":"192.0.2.0/24","gw":"10.16.0.254"}]`; without `dst` a default route;'

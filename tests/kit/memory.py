@@ -149,6 +149,7 @@ class Recorded(Status):
         self.outcomes: list[Outcome] = []
         self.events: list[tuple[str, str, str]] = []
         self.waits: list[str] = []
+        self.edits: list[float] = []
         super().__init__(scope, self._event, self)
 
     def _event(self, _: Identity, kind: str, reason: str, message: str, /) -> None:
@@ -157,6 +158,10 @@ class Recorded(Status):
     def outcome(self, outcome: Outcome, /) -> None:
         """Count an outcome, as the metrics do."""
         self.outcomes.append(outcome)
+
+    def edited(self, seconds: float, /) -> None:
+        """Count an edit, as the metrics do."""
+        self.edits.append(seconds)
 
     def throttled(self, *words: Any) -> None:
         """Count a hint that waits, as the metrics do, or report it."""

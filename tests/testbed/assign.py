@@ -123,7 +123,7 @@ class Assigner:
 
     def add(self, pod: Object) -> None:
         """Create the pod's port, then write its annotations."""
-        for provider in ("ovn", *_further(pod)):
+        for provider in _providers(pod):
             self._allocate(pod, provider)
 
     def _allocate(self, pod: Object, provider: str) -> None:
@@ -133,15 +133,14 @@ class Assigner:
             _port(pod, provider),
             self._choose(meta.get("annotations", {}), domain),
         )
-        all_of_it = f"{mac} {addresses.replace(',', ' ')}"
+        all_of_it = f"{mac} {addresses.replace(',', ' ')}".strip()
         made = ["--may-exist", "lsp-add", SWITCH, port, "--", "lsp-set-addresses", port, all_of_it]
         self.nbctl(*made, "--", "lsp-set-port-security", port, all_of_it)
-        facts = SUBNET | {
-            "ip_address": addresses,
-            "mac_address": mac,
-            "pod_nic_type": "veth-pair",
-            "allocated": "true",
-        }
+        facts = {"mac_address": mac, "pod_nic_type": "veth-pair", "allocated": "true"}
+        if addresses:
+            facts |= SUBNET | {"ip_address": addresses}
+        if asked := meta.get("annotations", {}).get(f"{domain}/logical_switch"):
+            facts["logical_switch"] = asked
         for part in (facts, {"routed": "true"}):
             patch = {
                 "uid": meta["uid"],
@@ -158,8 +157,13 @@ class Assigner:
         self._delete_port(pod)
 
     def _delete_port(self, pod: Object) -> None:
-        for provider in ("ovn", *_further(pod)):
-            self.nbctl("--if-exists", "lsp-del", _port(pod, provider))
+        """Delete the pod's ports, except what another pod of its virtual machine has too."""
+        kept = {
+            _port(other, each) for other in [*self.known.values()] for each in _providers(other)
+        }
+        for provider in _providers(pod):
+            if (port := _port(pod, provider)) not in kept:
+                self.nbctl("--if-exists", "lsp-del", port)
 
     def _leave(self, pod: Object) -> None:
         """Delete the port of a pod that is being deleted, once, and give it no other one."""
@@ -170,7 +174,10 @@ class Assigner:
             self._delete_port(pod)
 
     def _choose(self, annotations: dict[str, str], domain: str = DOMAIN) -> tuple[str, str]:
-        """Return the MAC and addresses of the annotations, or else of the next free number."""
+        """Return the MAC and addresses of the annotations, or else of the next free number.
+
+        An annotation without text asks for no address, as of a Subnet without a prefix.
+        """
         number = next(number for number in self.numbers if str(FIRST + number) not in self.taken)
         addresses = annotations.get(
             f"{domain}/ip_address", f"{FIRST + number},fd00:10:16::{number:x}"
@@ -200,11 +207,12 @@ class Assigner:
                 self.add(pod)
 
 
-def _further(pod: Object) -> list[str]:
-    """Return the providers of the networks that a pod lists, each with its interface's name."""
+def _providers(pod: Object) -> list[str]:
+    """Return `ovn` and the providers of the networks that a pod lists, each with its interface."""
     text = pod["metadata"].get("annotations", {}).get("k8s.v1.cni.cncf.io/networks", "[]")
     namespace = pod["metadata"]["namespace"]
-    return [f"{each['name']}.{namespace}.ovn.{each['interface']}" for each in json.loads(text)]
+    listed = json.loads(text)
+    return ["ovn", *(f"{each['name']}.{namespace}.ovn.{each['interface']}" for each in listed)]
 
 
 def _port(pod: Object, provider: str) -> str:

@@ -29,12 +29,18 @@ def load(bed: Bed, project: Path = PROJECT) -> str:
 
 
 def overlay(
-    bed: Bed, reference: str, project: Path = PROJECT, of: str = "base", **settings: str
+    bed: Bed,
+    reference: str,
+    project: Path = PROJECT,
+    of: str = "base",
+    *,
+    agent: Mapping[str, str] = {},
+    **settings: str,
 ) -> Path:
     """Write a kustomization over one of the project's, and return its directory.
 
-    It names the image and what else is specific to the bed. ``settings`` are the controller's, by
-    the names of their environment variables.
+    It names the image and what else is specific to the bed. ``settings`` are the controller's and
+    ``agent`` the agent's, by the names of their environment variables.
     """
     home = bed.directory / "manifests" / of
     shutil.copytree(project / "manifests", home / "ovnlet", dirs_exist_ok=True)
@@ -43,19 +49,24 @@ def overlay(
         "namespace": NAMESPACE,
         "resources": [f"ovnlet/{of}"],
         "images": [{"name": "localhost/ovnlet", "newName": name, "newTag": tag}],
-        **(_controller(bed, home, settings) if of.endswith("standalone") else _prefixes()),
+        **(_controller(bed, home, settings) if of.endswith("standalone") else {}),
     }
+    if not of.endswith("standalone"):  # the agent reads the prefixes from Subnets, if there are any
+        agent = {"OVNLET_CLUSTER_CIDRS": layout.PODS, **agent}
+    if agent:
+        body["patches"] = [_environment(agent)]
     if of == "standalone":  # at most one replica a node
         body["replicas"] = [{"name": "ovnlet-controller", "count": min(2, len(bed.nodes))}]
     (home / "kustomization.yaml").write_text(json.dumps(body))
     return home
 
 
-def _prefixes() -> dict[str, Any]:
-    """Give the agent the pods' prefixes, which it reads from Subnets where there are any."""
-    setting = {"name": "OVNLET_CLUSTER_CIDRS", "value": layout.PODS}
-    patch = [{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": setting}]
-    return {"patches": [{"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}]}
+def _environment(agent: Mapping[str, str]) -> dict[str, Any]:
+    """Return the patch that adds these to the agent's environment."""
+    where = "/spec/template/spec/containers/0/env/-"
+    added = ({"name": name, "value": value} for name, value in agent.items())
+    patch = [{"op": "add", "path": where, "value": each} for each in added]
+    return {"target": {"kind": "DaemonSet"}, "patch": json.dumps(patch)}
 
 
 def _controller(bed: Bed, home: Path, settings: Mapping[str, str]) -> dict[str, Any]:
@@ -81,15 +92,17 @@ def suitable(bed: Bed) -> str:
     return "base" if layout.ASSIGN in bed.parts else "standalone"
 
 
-def apply(bed: Bed, project: Path = PROJECT, **settings: str) -> str:
+def apply(
+    bed: Bed, project: Path = PROJECT, *, agent: Mapping[str, str] = {}, **settings: str
+) -> str:
     """Install ovnlet, and return its image's reference once every node is Ready.
 
     An agent that serves makes its node Ready. In a bed without the part `assign`, ovnlet's own
-    controller is installed too, with these settings.
+    controller is installed too, with these settings. ``agent`` are those of the agent.
     """
     reference = load(bed, project)
     of = suitable(bed)
-    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, **settings)))
+    bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, agent=agent, **settings)))
     seconds = round(60 * max(node.patience for node in bed.nodes))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=1.5 * seconds, every=0.2)
     words = ("-n", NAMESPACE, "rollout", "status", f"--timeout={seconds}s")

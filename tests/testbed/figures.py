@@ -4,6 +4,9 @@ There are few label values, and none that a user makes.
 """
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from importlib.metadata import version
+from platform import python_version
 from typing import get_args
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,8 +18,15 @@ from ovnlet.reconcile.stages import Stage
 from ovnlet_cni.errors import Code
 
 Values = dict[str, float]
+PROGRAM: dict[str, frozenset[str]] = {
+    "version": frozenset({version("ovnlet")}),
+    "python": frozenset({python_version()}),
+    "method": frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"}),
+    "status": frozenset(map(str, (0, *HTTPStatus))),
+}
 CODES = frozenset({"0", *(str(int(code)) for code in Code)})
-AGENT: Mapping[str, frozenset[str]] = {
+AGENT: Mapping[str, frozenset[str]] = PROGRAM | {
+    "class": frozenset({"event", "resync"}),
     "verb": VERBS | {"other"},
     "code": CODES,
     "stage": frozenset(get_args(Stage)),
@@ -32,12 +42,19 @@ AGENT: Mapping[str, frozenset[str]] = {
             *("list of provider-networks", "list of vlans", "provider networks"),
             *("rows of uplinks", "uplinks", "labels of provider networks"),
             *("health checks", "flow checks"),
-            *("CNI socket", "Events", "probes", "probes at kube-ovn-cni's port", "file watch"),
+            *(
+                "CNI socket",
+                "Events",
+                "traces",
+                "probes",
+                "probes at kube-ovn-cni's port",
+                "file watch",
+            ),
             *("Node condition", "Node annotation", "prefixes", "gateway"),
         }
     ),
 }
-CONTROLLER: Mapping[str, frozenset[str]] = {
+CONTROLLER: Mapping[str, frozenset[str]] = PROGRAM | {
     "kind": frozenset({"pod", "node", "subnet", "network", "pools", "service", "Pod", "Node"}),
     "reason": frozenset(
         {

@@ -40,10 +40,12 @@ def archives() -> list[Path]:
     return [_small(reference) for reference in SMALL]
 
 
-def agent_image(project: Path) -> tuple[str, Path]:
+def agent_image(
+    project: Path, tag: str = "", config: oci.Config = AGENT_CONFIG
+) -> tuple[str, Path]:
     """Return the reference and the archive of the agent's image of this checkout.
 
-    The reference names exactly this code.
+    Without ``tag`` the reference names exactly this code.
     """
     checkout = layers.Project(project.resolve())
     plugin = _plugin(checkout)
@@ -52,17 +54,19 @@ def agent_image(project: Path) -> tuple[str, Path]:
         layered = [layers.base(), layers.dependencies(checkout)]
         inputs: list[str | bytes] = [
             plugin,
-            repr(AGENT_CONFIG),
+            tag,
+            repr(config),
             *(layer.digest for layer in layered),
         ]
         for path in checkout.files():
             inputs += [str(path.relative_to(checkout.root)), path.read_bytes()]
-        tag = cache.digest(inputs)
-        archive = folder / f"ovnlet-{tag}.tar"
+        code = cache.digest(inputs)
+        tag = tag or code
+        archive = folder / f"ovnlet-{code}.tar"
         if not archive.exists():
             with progress.step("layer: code"), cache.scratch(folder) as scratch:
                 layered.append(layers.code(checkout, scratch))
-                oci.write(scratch / "archive", f"{AGENT}:{tag}", layered, AGENT_CONFIG)
+                oci.write(scratch / "archive", f"{AGENT}:{tag}", layered, config)
                 (scratch / "archive").rename(archive)
         cache.keep_newest(folder, "ovnlet-*.tar", used=archive)
     return f"{AGENT}:{tag}", archive

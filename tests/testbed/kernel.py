@@ -8,6 +8,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,13 @@ KINDS = {
 MODULES = (
     *("openvswitch", "geneve", "vxlan", "veth", "tun", "nf_conntrack", "nf_tables", "overlay"),
     *("act_police", "cls_matchall", "sch_htb", "sch_tbf", "sch_netem", "sch_ingress"),
+    *("nft_ct", "nft_nat", "nft_masq", "nft_compat", "sctp", "8021q", "bonding", "ip_set"),
+)
+# Beside ovnlet a node may use these: NICs, offloads, the old tunnels of Open vSwitch, and others.
+OTHERS = (
+    *("ixgbe", "i40e", "ice", "mlx5_core", "virtio_net", "cls_flower", "act_ct", "act_mirred"),
+    *("vport-geneve", "vport-vxlan", "vport-gre", "team", "macvtap", "ipvlan", "vrf", "ip_vs"),
+    *("wireguard", "vhost_net", "br_netfilter", "sch_fq", "cls_bpf", "ifb"),
 )
 PREFIX = "linux-image-"
 Accelerator = Literal["kvm", "emulation"]
@@ -45,8 +53,14 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The kernel's image."""
-        return self.directory / "boot" / f"vmlinuz-{self.version}"
+        """The kernel's image: in /boot, or where Debian 13's backports have it, by the modules."""
+        path = self.directory / "boot" / f"vmlinuz-{self.version}"
+        return path if path.exists() else self.modules / "vmlinuz"
+
+    @property
+    def modules(self) -> Path:
+        """The directory of its modules."""
+        return self.directory / "usr" / "lib" / "modules" / self.version
 
 
 def stock(kind: str = "") -> Kernel:
@@ -70,11 +84,11 @@ def stock(kind: str = "") -> Kernel:
     return found[-1]
 
 
-def lacks(kernel: Kernel) -> list[str]:
-    """Return the modules that ovnlet and its tests use and that this kernel does not have."""
-    tree = kernel.directory / "lib" / "modules" / kernel.version
-    text = (tree / "modules.dep").read_text() + (tree / "modules.builtin").read_text()
-    return [name for name in MODULES if f"/{name}.ko" not in text]
+def lacks(kernel: Kernel, names: Sequence[str] = MODULES) -> list[str]:
+    """Return which modules this kernel does not have; by default of those that ovnlet uses."""
+    lists = (kernel.modules / name for name in ("modules.dep", "modules.builtin"))
+    text = "".join(path.read_text() for path in lists)
+    return [name for name in names if f"/{name}.ko" not in text]
 
 
 def _complete(folder: Path) -> list[Kernel]:
@@ -142,7 +156,10 @@ def main() -> None:
     if "--lacks" in sys.argv:
         for kind in KINDS:
             kernel = stock(kind)
-            print(f"{kind}: {kernel.version}, lacks {', '.join(lacks(kernel)) or 'nothing'}")
+            ours, others = (", ".join(lacks(kernel, each)) for each in (MODULES, OTHERS))
+            print(
+                f"{kind}: {kernel.version}, lacks {ours or 'nothing'}; else {others or 'nothing'}"
+            )
     else:
         print(stock().image)
 

@@ -28,6 +28,7 @@ BASE_PACKAGES = ("python3", "ca-certificates")
 NOT_IN_BASE = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PLUGIN = Path("opt/ovnlet/bin/ovnlet")
 COMMAND = "ovnlet"
+_COMMANDS = "../../bin/"  # where pip's records say that they are
 CACHE = "images"
 
 
@@ -95,10 +96,11 @@ def dependencies(project: Project) -> oci.Layer:
         _pip(table, "--target", site, *wanted)
         # Commands of libraries name this machine's interpreter.
         shutil.rmtree(site / "bin", ignore_errors=True)
+        _forget_commands(site)
         _byte_compile(scratch / "tree")
         return oci.squeeze(oci.pack(scratch / "tree", scratch / "tree.tar").blob, scratch / "blob")
 
-    return _cached("dependencies", "dependencies", [_python_version(), *wanted], make)
+    return _cached("dependencies", "dependencies", [_python_version(), _COMMANDS, *wanted], make)
 
 
 def code(project: Project, scratch: Path) -> oci.Layer:
@@ -109,7 +111,7 @@ def code(project: Project, scratch: Path) -> oci.Layer:
     table = project.table()
     tree, wheels = scratch / "tree", scratch / "wheels"
     site = _site(tree)
-    python = _tools(table)
+    python = tools(table)
     progress.run(
         [python, "-I", "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=project.root
     )
@@ -125,6 +127,7 @@ def code(project: Project, scratch: Path) -> oci.Layer:
         table["project"]["name"],
     )
     _command(site / "bin", tree / "usr/local/bin")
+    _forget_commands(site)
     _byte_compile(tree)
     (tree / PLUGIN).parent.mkdir(parents=True)
     shutil.copy(project.plugin, tree / PLUGIN)
@@ -153,7 +156,7 @@ def _cached(
     return oci.Layer(home / "blob", **json.loads((home / "layer.json").read_text()))
 
 
-def _tools(table: dict[str, Any]) -> Path:
+def tools(table: dict[str, Any]) -> Path:
     """Return a Python with pip and the project's build backend, of the image's own version."""
     requires = sorted(table["build-system"]["requires"])
     folder = cache.subdirectory(CACHE)
@@ -171,7 +174,7 @@ def _tools(table: dict[str, Any]) -> Path:
 
 
 def _pip(table: dict[str, Any], *words: str | Path) -> None:
-    progress.run([_tools(table), "-I", "-m", "pip", "install", "-q", "--no-compile", *words])
+    progress.run([tools(table), "-I", "-m", "pip", "install", "-q", "--no-compile", *words])
 
 
 def _site(tree: Path) -> Path:
@@ -192,6 +195,13 @@ def _command(source: Path, target: Path) -> None:
     (target / COMMAND).write_text(f"#!{PYTHON}\n{body}")
     (target / COMMAND).chmod(0o755)
     shutil.rmtree(source)
+
+
+def _forget_commands(site: Path) -> None:
+    """Remove commands from pip's records: their digests depend on where pip's Python was."""
+    for record in site.glob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith(_COMMANDS)))
 
 
 def _byte_compile(tree: Path) -> None:

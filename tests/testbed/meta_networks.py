@@ -10,6 +10,7 @@ from testbed.bed import Bed
 from testbed.meta_plugin import CONFIG, NETWORKS, PLUGIN, STATE, STATUS, Json
 
 __all__ = ["CONFIG", "NETWORKS", "STATE", "STATUS", "definition", "install", "sync"]
+FIRST = "/etc/cni/net.d/01-ovnlet.conflist"
 KIND_NAME = "network-attachment-definitions.k8s.cni.cncf.io"
 KIND = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -46,15 +47,18 @@ KIND = {
 }
 
 
-def install(bed: Bed) -> None:
-    """Create the kind, and put the plugin in front of the configuration of every node."""
+def install(bed: Bed, first: str = FIRST) -> None:
+    """Create the kind, and put the plugin in front of the configuration of every node.
+
+    ``first`` is the configuration of the pods' first interface.
+    """
     bed.kubectl("apply", "-f", "-", stdin=json.dumps(KIND))
     bed.kubectl("wait", "--for=condition=Established", f"crd/{KIND_NAME}")
     config = {
         "cniVersion": "1.0.0",
         "name": "meta",
         "type": PLUGIN,
-        "clusterNetwork": "/etc/cni/net.d/01-ovnlet.conflist",
+        "clusterNetwork": first,
         "server": bed.control_plane.url,
         "ca": str(bed.ids.ca),
         "token": bed.token,

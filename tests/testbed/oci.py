@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 MEDIA = "application/vnd.oci.image"
 INDEX, MANIFEST, CONFIG = (
@@ -45,11 +46,13 @@ class Config:
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: str = NO_DATE
 
     def render(self, architecture: str, layers: Sequence[Layer]) -> dict[str, object]:
         """Return the image's configuration object."""
         return {
-            "created": NO_DATE,
+            "created": self.created,
             "architecture": architecture,
             "os": "linux",
             "config": {
@@ -57,6 +60,7 @@ class Config:
                 "Cmd": list(self.command),
                 "Env": [f"{name}={value}" for name, value in self.environment.items()],
                 "WorkingDir": "/",
+                **({"Labels": dict(self.labels)} if self.labels else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.unpacked for layer in layers]},
         }
@@ -89,19 +93,71 @@ def write(archive: Path, reference: str, layers: Sequence[Layer], config: Config
                 {"mediaType": each.media, "digest": each.digest, "size": each.size}
                 for each in layers
             ],
+            **({"annotations": dict(config.labels)} if config.labels else {}),
         }
     )
-    # containerd reads the name from its own annotation, other tools from the standard one.
-    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
-    entry = _descriptor(MANIFEST, manifest) | {"annotations": names}
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    platform = {"architecture": architecture(), "os": "linux"}
+    entry = _descriptor(MANIFEST, manifest) | {"platform": platform}
     with tarfile.open(archive, "w") as tar:
-        _put(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        _put(tar, "index.json", _json(index))
+        _put_index(tar, reference, entry)
         for data in (manifest, configuration):
             _put(tar, _place(_digest(data)), data)
         for layer in {each.digest: each for each in layers}.values():
             tar.add(layer.blob, _place(layer.digest), filter=_anonymous)
+
+
+def join(archives: Sequence[Path], target: Path, reference: str) -> list[str]:
+    """Write one image of those of several architectures, and return these.
+
+    It is an index of their manifests, from which a runtime takes that of its own architecture.
+    SystemExit if two are of one architecture.
+    """
+    entries = [entry for archive in archives for entry in _entries(archive)]
+    found = [str(entry["platform"]["architecture"]) for entry in entries]
+    if len(set(found)) < len(found):
+        raise SystemExit(f"two images of one architecture: {', '.join(found)}")
+    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+    with tarfile.open(target, "w") as tar:
+        _put_index(tar, reference, _descriptor(INDEX, index))
+        _put(tar, _place(_digest(index)), index)
+        for archive in archives:
+            with tarfile.open(archive) as one:
+                there = set(tar.getnames())
+                for member in one:
+                    if member.name.startswith("blobs/") and member.name not in there:
+                        tar.addfile(_anonymous(member), one.extractfile(member))
+    return found
+
+
+def manifest_digest(archive: Path) -> str:
+    """Return the digest by which a registry would know the image of an archive."""
+    return str(_index(archive)["manifests"][0]["digest"])
+
+
+def _entries(archive: Path) -> list[dict[str, Any]]:
+    """Return the manifests of an archive, without its name."""
+    entries: list[dict[str, Any]] = _index(archive)["manifests"]
+    return [{key: entry[key] for key in entry if key != "annotations"} for entry in entries]
+
+
+def _index(archive: Path) -> dict[str, Any]:
+    with tarfile.open(archive) as tar:
+        file = tar.extractfile("index.json")
+        assert file is not None
+        return dict(json.load(file))
+
+
+def _put_index(tar: tarfile.TarFile, reference: str, entry: dict[str, object]) -> None:
+    """Write what makes an archive a layout with one image of that name."""
+    # containerd reads the name from its own annotation, other tools from the standard one.
+    names = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
+    entries = [entry | {"annotations": names}]
+    _put(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
+    _put(
+        tar,
+        "index.json",
+        _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}),
+    )
 
 
 def architecture() -> str:

@@ -51,6 +51,7 @@ BED = {
     "make": "runs every target",
     "libfaketime": "another clock for some of a bed's processes",
     "prometheus": "scrapes an agent; its promtool tests the alert rules",
+    "minisign": "signs a release",
     "musl-tools": "a static plugin without glibc's weight",
     "python3-venv": "the project's environment",
 }

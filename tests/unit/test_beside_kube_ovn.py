@@ -137,7 +137,7 @@ async def test_a_replica_does_not_lead_beside_it_and_says_so(
     parts = {"Controller": Term, "Lease": FreeLease, "Probe": FreeDatabase, "HttpEndpoints": Probes}
     for name, value in parts.items():
         monkeypatch.setattr(replica, name, value)
-    monkeypatch.setattr(replica, "Access", lambda _: server)
+    monkeypatch.setattr(replica, "Access", lambda _, counted: server)
     settings = ControllerSettings.of({"identity": "a"})
     with capture_logs() as logs:
         running = asyncio.create_task(replica.replicate(settings))

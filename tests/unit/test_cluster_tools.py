@@ -131,18 +131,21 @@ def test_a_summary_counts_pods_by_state_and_the_repairs_of_an_hour() -> None:
     old = {"reason": REPAIRED, "time": (now - timedelta(minutes=61)).isoformat()}
     other = {**event, "reason": "NetworkUpdated"}
     pods = [
-        {"namespace": space, "pod": "p", "state": state, "problems": problems}
-        for space, state, problems in (
-            ("node", "attached", []),
-            ("default", "attached", ["wrong"]),
-            ("default", "waiting: for an address", []),
-            ("default", "drifted", []),
+        {
+            **{"namespace": space, "pod": "p", "state": state, "problems": problems},
+            **{"ifname": ifname, "container_id": "" if space == "node" else "c1"},
+        }
+        for space, ifname, state, problems in (
+            ("node", "ovn0", "attached", ["low"]),
+            ("default", "eth0", "attached", ["wrong"]),
+            ("default", "eth0", "waiting: for an address", []),
+            ("default", "net1", "drifted", []),
         )
     ]
     found = summary(pods, [event, old, other], now)
     assert (found["attachments"], found["repairs"]) == (3, 1)
     assert found["states"] == {"attached": 1, "waiting": 1, "drifted": 1}
-    assert found["problems"] == ["default/p: wrong", "default/p: drifted"]
+    assert found["problems"] == ["node/p: low", "default/p: wrong", "default/p/net1: drifted"]
 
 
 def test_words_are_completed_as_kubectl_asks_for_them(
@@ -173,3 +176,15 @@ def test_help_does_not_import_the_client(verb: str) -> None:
     words = [sys.executable, "-c", code, verb, "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert (done.stderr, done.stdout.count("Examples:")) == ("False\n", 1)
+
+
+@pytest.mark.parametrize("verb", sorted(cluster.list_commands(click.Context(cluster))))
+def test_help_has_sections_and_names_of_values(verb: str) -> None:
+    """`--namespace` stood below the settings of a replica, and `--kubeconfig` alone."""
+    text = CliRunner().invoke(cluster, [verb, "--help"]).stdout
+    options, _, rest = text.partition("\nOptions:\n")[2].partition("\n\n")
+    sections = [line for line in rest.splitlines() if line.endswith(":") and line[:1].isalpha()]
+    assert sections[-2:] == ["Which cluster:", "Examples:"]
+    assert set(sections[:-2]) <= {"Which pods or nodes:"}
+    assert "--kubeconfig" not in options
+    assert " TEXT" not in text

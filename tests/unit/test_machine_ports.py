@@ -143,6 +143,18 @@ async def test_a_pod_of_the_machines_name_cannot_have_its_port(cluster: Cluster)
     assert port(cluster) == before
 
 
+async def test_a_machine_that_a_pod_names_by_itself_is_taken_off(cluster: Cluster) -> None:
+    """The agent names the port by that annotation: it would be another machine's."""
+    claimed = {f"{OVN}/virtualmachine": "db"}
+    cluster.put(
+        "pods", "eve", "default", metadata={"annotations": claimed}, spec={"nodeName": "n0"}
+    )
+    await allocated(cluster, "eve")
+    assert cluster.annotations("eve")["virtualmachine"] == ""
+    assert port(cluster, "eve.default") is not None
+    assert port(cluster) is None
+
+
 async def test_chassis_that_nodes_name_are_asked_for(cluster: Cluster) -> None:
     for node in ("n0", "n1"):
         name = {f"{OVN}/chassis": f"chassis-{node}"}

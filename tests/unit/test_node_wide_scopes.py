@@ -29,6 +29,7 @@ class Things:
     things: dict[object, Resource] = field(default_factory=dict)
     wanted: Network = ABSENT
     foreign: list[str] = field(default_factory=list)
+    taken_over: list[str] = field(default_factory=list)
     taken: bool = False
 
     async def ready(self) -> None:
@@ -59,6 +60,9 @@ class Things:
 
     def overriding(self) -> list[str]:
         return self.foreign
+
+    def superseded(self) -> list[str]:
+        return self.taken_over
 
 
 @dataclass
@@ -248,15 +252,20 @@ async def test_to_report_makes_the_files_once_and_no_repair() -> None:
     assert not host.things
 
 
-async def test_a_foreign_configuration_that_sorts_first_is_reported_once() -> None:
-    host = Things(foreign=["00-other.conflist"])
-    files = Files(host)
+@pytest.mark.parametrize(
+    ("things", "reason", "name"),
+    [
+        (Things(foreign=["00-other.conflist"]), "CniConfigOverridden", "00-other.conflist"),
+        (Things(taken_over=["01-kube-ovn.conflist"]), "CniConfigTakenOver", "01-kube-ovn.conflist"),
+    ],
+)
+async def test_the_order_of_files_is_reported_once(things: Things, reason: str, name: str) -> None:
+    files = Files(things)
     files.scope.open()
     for _ in range(3):
         await files.look()
-    events = [text for _, reason, text in files.status.events if reason == "CniConfigOverridden"]
-    assert len(events) == 1
-    assert "00-other.conflist" in events[0]
+    (event,) = [text for _, found, text in files.status.events if found == reason]
+    assert name in event
 
 
 @pytest.mark.looptime

@@ -40,12 +40,16 @@ def test_l9_the_connected_routes_are_in_the_order_of_the_interfaces() -> None:
     assert len(later(network("storage", *dual)) | {0}) == 2
 
 
-def test_l9_a_default_route_that_is_asked_for_stays_in_front() -> None:
-    """L9: only the connected route gives way: `default_route` of a second interface is a wish."""
-    found = network("net1", "10.16.0.5/16", default_route=True)
-    (default,) = [each for each in found if isinstance(each, Route) and each.via]
-    assert (default.later, str(default.source)) == (0, "10.16.0.5")
-    assert all(each.source for each in found if isinstance(each, Route))
+def test_a_default_route_that_is_asked_for_has_a_metric_of_its_own() -> None:
+    """Two interfaces may ask for one: IPv6 joins default routes of one metric."""
+    metrics = []
+    for ifname in ("eth0", "net1", "net2"):
+        found = network(ifname, "10.16.0.5/16", default_route=True)
+        (default,) = [each for each in found if isinstance(each, Route) and each.via]
+        assert str(default.source) == "10.16.0.5"
+        metrics.append(default.later)
+    assert metrics == sorted(set(metrics))
+    assert metrics[0] == 0
 
 
 def test_l9_a_route_of_an_earlier_release_is_replaced() -> None:

@@ -120,6 +120,17 @@ async def test_a_network_twice_in_a_pod_with_names_has_two_addresses(world: Worl
     assert world.nothing_left()
 
 
+async def test_a_network_twice_with_names_and_without_addresses_has_two_macs(world: World) -> None:
+    """An allocation of a MAC alone, for one interface, is known by `allocated`."""
+    without = ("ip_address", "cidr", "gateway")
+    notes = annotated(f"{N1}.net2", *without)
+    world.tell(pod(notes))
+    async with asyncio.timeout(60):
+        await service(world).add(attach(N1, "net2"))
+    (record,) = world.records
+    assert record.attachment.provider == f"{N1}.net2"
+
+
 async def test_a_network_added_a_second_time_waits_for_an_allocation_of_its_own(
     world: World,
 ) -> None:

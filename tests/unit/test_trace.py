@@ -1,5 +1,6 @@
 """`kubectl ovnlet trace` without a cluster: what traces and hops say, and who is named first."""
 
+import json
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ from ovnlet.cluster import endpoints
 from ovnlet.cluster.endpoints import Target
 from ovnlet.cluster.logical import Logical, said, traced
 from ovnlet.cluster.stages import received, sent
+from ovnlet.core.errors import NotReady
 from ovnlet.doctor.hop import read
 
 TUNNEL = """Flow: tcp,in_port=3
@@ -157,6 +159,48 @@ def test_a_receiver_is_split_into_host_and_port(text: str, host: str, port: int)
 def test_what_is_no_port_is_refused() -> None:
     with pytest.raises(click.UsageError, match="no port"):
         endpoints._split("default/b:http")
+
+
+class Listed:
+    """An API server with one pod, of which a meta-plugin reports two interfaces."""
+
+    here = "default"
+
+    def read(self, *_: str) -> dict[str, Any]:
+        status = [
+            {"interface": "eth0", "ips": ["10.16.0.5"], "mac": A.mac},
+            {"interface": "net1", "ips": ["10.17.0.5", "fd00::5"], "mac": B.mac},
+        ]
+        notes = {"k8s.v1.cni.cncf.io/network-status": json.dumps(status)}
+        notes["ovn.kubernetes.io/mac_address"] = A.mac
+        return {
+            "metadata": {"name": "a", "annotations": notes},
+            "spec": {"nodeName": "n0"},
+            "status": {"podIPs": [{"ip": "10.16.0.5"}]},
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "found"),
+    [
+        ("a", 0, ("default/a", "10.16.0.5", A.mac)),
+        ("default/a/eth0", 0, ("default/a", "10.16.0.5", A.mac)),
+        ("default/a/net1", 4, ("default/a/net1", "10.17.0.5", B.mac)),
+        ("default/a/net1", 6, ("default/a/net1", "fd00::5", B.mac)),
+    ],
+)
+def test_an_end_may_be_a_further_interface(
+    name: str, version: int, found: tuple[str, str, str]
+) -> None:
+    access: Any = Listed()
+    end = endpoints.of_pod(access, name, version)
+    assert (end.name, end.address, end.mac) == found
+
+
+def test_an_interface_that_no_status_reports_has_no_address() -> None:
+    access: Any = Listed()
+    with pytest.raises(NotReady, match="default/a/net2"):
+        endpoints.target(access, "default/a/net2:80", "tcp", 4)
 
 
 def test_only_ready_pods_of_the_named_port_are_endpoints() -> None:

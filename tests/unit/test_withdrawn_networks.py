@@ -55,3 +55,27 @@ async def test_the_first_network_is_never_withdrawn() -> None:
     world.tell(pod(FURTHER))
     await asyncio.sleep(1)
     assert world.host.networks["c1", "net1"]
+
+
+async def test_an_allocation_that_goes_on_under_another_name_is_reported() -> None:
+    """Kube-OVN renames it when the network comes a second time: the port's address is lost."""
+    world = World()
+    service = CniService(world.attaching, world.records, lambda: None)
+    plain = {key.replace("ovn.", "n1.default.ovn.", 1): value for key, value in COMPLETE.items()}
+    world.tell(pod({**COMPLETE, **plain}))
+    words = ("1.0.0", "c1", "net1", "/run/netns/c1", "default", "web")
+    await service.add(Attach(*words, provider="n1.default.ovn"))
+    before = world.host.networks["c1", "net1"]
+    moved = {**FURTHER, f"{N1}.kubernetes.io/ip_address": "10.16.0.9"}
+    world.tell(pod({**COMPLETE, **moved}))
+    await asyncio.sleep(5)
+    (said,) = [each for each in world.status.events if each[0] == "Warning"]
+    assert said[1] == "AllocationRenamed"
+    assert N1 in said[2]
+    assert "10.16.0.9" in said[2]
+    assert world.host.networks["c1", "net1"] == before, "addresses are fixed for a sandbox"
+    world.tell(pod({**COMPLETE, **plain}))
+    await asyncio.sleep(5)
+    target = world.scope.target(("c1", "net1"))
+    assert target is not None
+    assert target.notices == ()

@@ -5,8 +5,9 @@ decides nothing about a network.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from ovnlet.agent.tracing import untraced
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.errors import (
     Invalid,
@@ -50,10 +51,11 @@ class CniService:
 
     ``verdict`` returns what keeps this node from attaching pods; None if nothing does. ``serves``
     returns whether a Subnet may have this provider. ``beside_kube_ovn`` means that Kube-OVN's
-    controller gives the addresses.
+    controller gives the addresses. Without ``primary`` a pod's own network is another plugin's.
+    ``traced`` returns the context of an ADD.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
         self,
         attaching: Attaching,
         records: Records,
@@ -61,9 +63,12 @@ class CniService:
         serves: Callable[[str], bool] = lambda _: True,
         *,
         beside_kube_ovn: bool = False,
+        primary: bool = True,
+        traced: Callable[[Attach], AbstractContextManager[None]] = untraced,
     ) -> None:
+        self._traced = traced
         self._attaching, self._records, self._verdict = attaching, records, verdict
-        self._serves, self._beside_kube_ovn = serves, beside_kube_ovn
+        self._serves, self._beside_kube_ovn, self._primary = serves, beside_kube_ovn, primary
 
     async def add(self, request: Attach) -> Attached:
         """Attach a sandbox's interface and return the CNI result. Raise CniError.
@@ -71,7 +76,7 @@ class CniService:
         Wait until OVN has installed the port, at most the agent's budget for an ADD.
         """
         attachment = self._attachment(request)
-        with _as_cni_error("ADD"):
+        with self._traced(request), _as_cni_error("ADD"):
             outcome = await self._attaching.add(attachment, lambda: self._refused(request))
         return rendered(outcome.observed, request.netns)
 
@@ -133,7 +138,7 @@ class CniService:
         """Return why nothing will ever give this network's addresses; None while it may."""
         provider = request.provider
         if provider == "ovn":
-            return None
+            return None if self._primary else _unnamed()
         kind = netconf.of_interface(request.config).get("type")
         if self._beside_kube_ovn and kind == "ovnlet":
             return CniError(
@@ -146,6 +151,15 @@ class CniService:
             return None
         message = f"ADD: no Subnet has provider {provider}, so nothing gives its addresses"
         return UnknownProvider(message, "create the Subnet, or correct the network's provider")
+
+
+def _unnamed() -> CniError:
+    return CniError(
+        Code.INVALID_CONFIG,
+        "ADD: the network configuration names no provider, and with pod_network: secondary a "
+        "pod's own network is another plugin's",
+        "write provider <name>.<namespace>.ovn in the NetworkAttachmentDefinition",
+    )
 
 
 def allocated(allocation: Allocation, request: Attach) -> Attached:

@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ovnlet import program_metrics
 from ovnlet.agent.subnet_metrics import SubnetCount, SubnetCounts
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.outcome import Outcome
@@ -39,6 +40,7 @@ class Metrics:
     ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(SubnetCounts(subnets))
+        self.requested = program_metrics.register(self.registry)
         self._attachments = attachments
         at, by = self.registry, ["outcome"]
         self._passes = Counter(
@@ -47,7 +49,11 @@ class Metrics:
         text = "Time of a pass that changed a network"
         self._seconds = Histogram("ovnlet_pass_seconds", text, by, buckets=BUCKETS, registry=at)
         self._steps = Counter(
-            "ovnlet_repaired_total", "Things of pods that were repaired", ["kind"], registry=at
+            "ovnlet_repaired_total",
+            "Things that were repaired; class is event if a notification asked for the look, "
+            "else resync",
+            ["kind", "class"],
+            registry=at,
         )
         self._left = Counter(
             "ovnlet_drift_left_total", "Things found wrong and not repaired", ["kind"], registry=at
@@ -86,6 +92,8 @@ class Metrics:
         self._stages = Histogram(
             "ovnlet_stage_seconds", text, ["stage"], buckets=BUCKETS, registry=at
         )
+        text = "From an edited annotation's arrival to the network that has it"
+        self._edits = Histogram("ovnlet_edit_seconds", text, buckets=BUCKETS, registry=at)
         text = "From a port's row in OVSDB to OVN's ovn-installed-ts"
         self._installed = Histogram(
             "ovnlet_ovn_installed_seconds", text, buckets=BUCKETS, registry=at
@@ -122,13 +130,18 @@ class Metrics:
             self._passes.labels(action).inc()
             self._seconds.labels(action).observe(outcome.seconds)
         for step in outcome.steps if action == "repaired" else ():
-            self._steps.labels(type(step.resource).__name__).inc()
+            found = "event" if outcome.hinted else "resync"
+            self._steps.labels(type(step.resource).__name__, found).inc()
         for step in outcome.remaining:
             self._left.labels(type(step.resource).__name__).inc()
 
     def throttled(self, scope: str, reason: Reason, /) -> None:
         """Count a hint that waits."""
         self._throttled.labels(scope, reason).inc()
+
+    def edited(self, seconds: float, /) -> None:
+        """Count an edit that is in force ``seconds`` after it arrived."""
+        self._edits.observe(seconds)
 
     def part_failed(self, part: str) -> None:
         """Count a failure of a part of the agent, which restarts."""

@@ -11,7 +11,7 @@ from ovnlet import logs
 from ovnlet.agent.cni_service import CniService
 from ovnlet.agent.debug_api import DebugApi
 from ovnlet.agent.event_log import EventLog, Tail
-from ovnlet.agent.gateway import Gateway
+from ovnlet.agent.first_network import FirstNetwork
 from ovnlet.agent.kube_ovn_metrics import KubeOvnMetrics
 from ovnlet.agent.metrics import Metrics
 from ovnlet.agent.node import ClusterView, Subscriber
@@ -20,14 +20,11 @@ from ovnlet.agent.probes import Probes
 from ovnlet.agent.reporting import NodeReporter, PodReporter
 from ovnlet.agent.startup import Startup
 from ovnlet.agent.supervisor import Part, Supervisor
+from ovnlet.agent.tracing import Tracing
 from ovnlet.agent.underlay import Underlay
 from ovnlet.core.annotations import REPAIR
 from ovnlet.core.cni_directories import CniDirectories
-from ovnlet.core.identity import NodeInterface
-from ovnlet.core.node_network import Reach
 from ovnlet.core.settings import Settings
-from ovnlet.drivers.host import NodeHost
-from ovnlet.drivers.links.node import NodeLinks
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.linux.namespaces import boot_id
 from ovnlet.drivers.node_state import NodeState
@@ -50,7 +47,6 @@ from ovnlet.kube.session import Access
 from ovnlet.reconcile.attaching import Attaching
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.owners import OwnerIndex
-from ovnlet.reconcile.scopes.node import NodeScope
 from ovnlet.reconcile.scopes.pod import PodScope
 from ovnlet.reconcile.state import State
 from ovnlet.reconcile.status import Status
@@ -85,8 +81,9 @@ class Agent:
             unenforced=lambda: self.pod_scope.status.count("RateNotEnforced"),
             queued=lambda: len(self.loop.queue),
             ready=lambda: self.verdict() is None,
-            subnets=lambda: self.gateway.counts(),  # noqa: PLW0108 - made later
+            subnets=lambda: self.first.counts(),  # noqa: PLW0108 - made later
         )
+        self.tracing = Tracing(settings.otlp, settings.node_name, self.metrics.stage)
         self.supervisor = Supervisor(self.metrics.part_failed)
         self.event_log = EventLog()
         self._make_drivers(settings)
@@ -114,39 +111,43 @@ class Agent:
             forwarding=self.forwarding,
         )
         self.pod_links = PodLinks(settings.sysctl_dir)
-        self.node_links = NodeLinks(settings.sysctl_dir)
         self.node_state = NodeState(self.ovs, settings.mtu)
         paths = Path(settings.plugin), Path(settings.cni_socket)
         self.directories = CniDirectories(
             settings.cni_bin_dir or "", settings.cni_conf_dir or "", settings.kube_ovn_socket or ""
         )
-        self.cni_files = CniFiles(self.directories, *paths, lambda: self.server.kube_ovn_site)
+        self.cni_files = CniFiles(
+            self.directories,
+            *paths,
+            lambda: self.server.kube_ovn_site,
+            primary=settings.pod_network == "primary",
+        )
         self.file_watch = FileWatch(
             self.directories.directories, lambda where: self.owners.notify(("file", where))
         )
         self.health = Health(self.ovs, *run_dirs)
         run_dir = Path(settings.run_dir)
         self.records = Sandboxes(run_dir / "sandboxes", boot_id())
-        self.chassis_file, self.node_file, self.encap_file = (
-            JsonFile(run_dir / f"{name}.json") for name in ("chassis", "node", "encap")
+        self.chassis_file, self.encap_file = (
+            JsonFile(run_dir / f"{name}.json") for name in ("chassis", "encap")
         )
 
     def _make_cluster(self, settings: Settings) -> None:
-        access = Access(settings.kubeconfig, server=settings.api_server)
+        counted = self.metrics.requested
+        access = Access(settings.kubeconfig, server=settings.api_server, counted=counted)
         self.recorder = Recorder(access, settings.node_name)
         self.state = State()
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
         self.underlay = Underlay(settings, access, self.loop, self.watch, self.cluster)
-        more = (*self.cluster.relists, *self.underlay.relists)
-        self.relists: list[Relist[Any]] = [self.pods, *more]
+        self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists, *self.underlay.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
     def _make_scopes(self, settings: Settings) -> None:
         of_pods = PodReporter(self.event_log, self.recorder, self.state)
         of_node = NodeReporter(self.event_log, self.recorder, self.cluster.own_node)
-        clock = self.metrics.stage
+        clock = self.tracing.clock
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
@@ -154,22 +155,18 @@ class Agent:
         node_wide.make_flows(self.forwarding)
         node_seen = node_wide.make_encap(self.ovs, self.encap_file, self.watch)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
-        own = NodeInterface(settings.node_name)
-        self.node_scope = NodeScope(
-            NodeHost(self.node_links, self.ovs, self.node_state, own, clock),
-            self.node_file,
-            own,
-            self.loop.passes("node"),
-            Status("node", of_node, self.metrics),
+        self.first = FirstNetwork(
+            settings,
+            self.loop,
             owners=self.owners,
             watch=self.watch,
-            condition=self.cluster.reachable,
-            repair=settings.repair,
+            ovs=self.ovs,
+            state=self.node_state,
+            records=self.records,
+            cluster=self.cluster,
+            clock=clock,
+            status=lambda name: Status(name, of_node, self.metrics),
         )
-        if not self.node_scope.remembers:
-            self.node_scope.reach(Reach(settings.clusters))
-        status = Status("gateway", of_node, self.metrics)
-        self.gateway = Gateway(settings, self.loop, status, self.watch, self.records)
         self.sandbox_host = SandboxHost(
             self.pod_links, self.ovs, self.node_state, clock, settings.ovn_run_dir
         )
@@ -185,16 +182,16 @@ class Agent:
             subnet=self.underlay.facts,
         )
         self.underlay.edited = self.pod_scope.subnet_changed
-        scopes = node_wide.scopes | {"node": self.node_scope, "pod": self.pod_scope}
-        scopes["gateway"] = self.gateway.scope
+        scopes = node_wide.scopes | self.first.scopes | {"pod": self.pod_scope}
         scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
         for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
-            self.loop.keep(name, scopes[name])
+            if name in scopes:
+                self.loop.keep(name, scopes[name])
         self.cluster.subscribe(
             Subscriber(
-                annotated=self.node_scope.put,
-                reached=self.node_scope.reach,
-                gateway=self.gateway.scope.put,
+                annotated=self.first.annotated,
+                reached=self.first.reached,
+                gateway=self.first.cluster,
                 edited=self.pod_scope.subnet_changed,
                 seen=(node_seen, self.underlay.seen),
             )
@@ -211,7 +208,7 @@ class Agent:
             budget=settings.add_budget,
             lacks_subnet=self.cluster.lacks,
             unjoined=self.underlay.unjoined,
-            clock=self.metrics.stage,
+            clock=self.tracing.clock,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.
         self.state.subscribe(self.attaching.pod_changed)
@@ -224,7 +221,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
         )
-        saved = (self.records, self.chassis_file, self.node_file, self.encap_file, self.gateway)
+        saved = (self.records, self.chassis_file, self.encap_file)
         self.startup = Startup(
             ovs_ready=self.ovs.ready,
             state=self.state,
@@ -235,24 +232,24 @@ class Agent:
             cni_files=self.cni_files,
             cni_scope=self.cni_scope,
             pending=PendingDeletes.beside(Path(settings.cni_socket)),
-            restores=[each.restore for each in saved],
+            restores=[*(each.restore for each in saved), *self.first.restores],
             timed=self.metrics.resync,
         )
-        debug = DebugApi(self.loop, self.records, self.pod_scope)
-        metrics = web.get("/metrics", self.metrics.show)
-        routes = [*debug.routes(), *self.event_log.routes(), metrics]
+        debug = DebugApi(self.loop, self.records, self.pod_scope).routes()
+        routes = [*debug, *self.event_log.routes(), web.get("/metrics", self.metrics.show)]
         service = CniService(
             self.attaching,
             self.records,
             self.verdict,
             self.cluster.serves,
             beside_kube_ovn=settings.chassis == "observe",
+            primary=settings.pod_network == "primary",
+            traced=self.tracing.add,
         )
         show, unhealthy = self.metrics.show, self.supervisor.unhealthy
         self.probes = Probes(settings.http, self.verdict, show, unhealthy)
         theirs = KubeOvnMetrics(self.metrics, settings.node_name)
-        http = settings.kube_ovn_http
-        self.kube_ovn_probes = Probes(http, self.verdict, theirs.show, unhealthy)
+        self.kube_ovn_probes = Probes(settings.kube_ovn_http, self.verdict, theirs.show, unhealthy)
         second = Path(settings.kube_ovn_socket) if settings.kube_ovn_socket else None
         served = theirs.counting(self.metrics.served)
         self.server = Server(service, Path(settings.cni_socket), routes, served, second)
@@ -292,6 +289,7 @@ class Agent:
             Part("flow checks", self.forwarding.run),
             Part("CNI socket", self.server.keep_listening),
             Part("Events", self.recorder.run),
+            Part("traces", self.tracing.run),
             Part("probes", self.probes.run),
             Part("probes at kube-ovn-cni's port", self.kube_ovn_probes.run),
             Part("file watch", self.file_watch.run),

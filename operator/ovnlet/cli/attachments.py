@@ -45,6 +45,7 @@ def _of_interface(found: Any, ifname: str) -> Any:
 
 socket_option = click.option(
     "--socket",
+    metavar="PATH",
     default=client.SOCKET,
     envvar="OVNLET_CNI_SOCKET",
     show_default=True,
@@ -177,9 +178,7 @@ def _print_steps(found: Iterable[dict[str, Any]], output: str) -> None:
         return
     for each in found:
         for line in [*each["steps"], *([each["error"]] if "error" in each else [])]:
-            further = each["ifname"] if each["container_id"] and each["ifname"] != "eth0" else ""
-            name = "/".join(filter(None, (each["namespace"], each["pod"], further)))
-            click.echo(f"{name} {line}")
+            click.echo(f"{client.named(each)} {line}")
 
 
 def _sides(resource: dict[str, Any]) -> tuple[str, str, str]:

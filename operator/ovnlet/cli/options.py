@@ -5,7 +5,7 @@ The settings' own model validates all values at once, so one start names every w
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -17,7 +17,9 @@ _FLAGS = "Options"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "This node": ("node_name", "run_dir", "sysctl_dir", "http"),
     "This replica": ("identity", "namespace", "lease", "lease_seconds", "listen"),
-    "The container runtime": ("cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
+    "The container runtime": (
+        *("pod_network", "cni_socket", "cni_bin_dir", "cni_conf_dir", "plugin", "add_budget"),
+    ),
     "Open vSwitch and OVN's chassis": (
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
@@ -29,7 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("kubeconfig", "api_server", "cluster_cidrs", "no_snat", "cluster_router"),
         *("join_switch", "join_cidr", "cool_down"),
     ),
-    "Checks and logs": ("repair", "resync", "log_format", "log_level"),
+    "Checks and logs": ("repair", "resync", "log_format", "log_level", "otlp"),
 }
 # What a setting's value is called in `--help`, and what is allowed, for a message.
 SHAPES: Mapping[str, str] = {
@@ -45,6 +47,7 @@ SHAPES: Mapping[str, str] = {
     "REMOTE": "unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, several separated by commas",
     "HOST:PORT": "an address and a port such as 127.0.0.1:9441",
     "URL": "https:// with a host, such as https://192.0.2.1:6443",
+    "COLLECTOR": "http:// or https:// with a host, such as http://127.0.0.1:4318",
     "ROUTER": "the name of a logical router, not empty",
 }
 _SHAPE_OF: Mapping[str, str] = {
@@ -60,6 +63,7 @@ _SHAPE_OF: Mapping[str, str] = {
         "system_id": "ID",
         "api_server": "URL",
         "encap_ip": "ADDRESS|InternalIP",
+        "otlp": "COLLECTOR",
         "cluster_router": "ROUTER",
     },
 }
@@ -70,8 +74,10 @@ _NUMBERS: Mapping[str, str] = {"mtu": "0, or 1280 to 65535"}
 class Command(click.Command):
     """A command whose settings `--help` shows in groups, behind its other options.
 
-    ``examples`` are calls, each with what it is for.
+    ``examples`` are calls, each with what it is for. ``groups`` are the parameters of each section.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = GROUPS
 
     def __init__(
         self, *args: Any, examples: Mapping[str, str] | None = None, **kwargs: Any
@@ -88,9 +94,9 @@ class Command(click.Command):
                     formatter.write(f"{'':{formatter.current_indent}}{call}\n")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options of the command, then one section for each group of settings."""
-        group_of = {name: group for group, names in GROUPS.items() for name in names}
-        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (_FLAGS, *GROUPS)}
+        """Write the options of the command, then one section for each group."""
+        group_of = {name: group for group, names in self.groups.items() for name in names}
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (_FLAGS, *self.groups)}
         for parameter in self.get_params(ctx):
             if (record := parameter.get_help_record(ctx)) is not None:
                 sections[group_of.get(parameter.name or "", _FLAGS)].append(record)

@@ -64,7 +64,7 @@ def summary(
     pods = [each for each in shown if each["namespace"] != "node"]
     states = Counter(str(each["state"]).partition(":")[0] for each in pods)
     problems = [
-        f"{each['namespace']}/{each['pod']}: {text}"
+        f"{client.named(each)}: {text}"
         for each in shown
         for text in (*each["problems"], *([each["state"]] if _is_bad(each["state"]) else []))
     ]

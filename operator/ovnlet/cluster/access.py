@@ -7,7 +7,6 @@ threads may not share one.
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 import click
 
+from ovnlet.cluster.failures import as_not_ready, broken, reason, words
 from ovnlet.core.errors import NotReady
 
 NAMESPACE = "ovnlet-system"
@@ -154,9 +154,10 @@ class Access:
             return bytes(answer.data)
         except library.ApiException as error:
             kind = Missing if error.status == HTTPStatus.NOT_FOUND else NotReady
-            raise kind(f"the API server: {_reason(error)}") from error
-        except _broken() as error:
-            raise NotReady(f"the API server: {error}") from error
+            raise kind(f"the API server: {reason(error)}") from error
+        except broken() as error:
+            where = self._configuration.host
+            raise NotReady(f"the API server at {where}: {words(error)}") from error
 
     def pods(self, namespace: str = "", selector: str = "") -> list[dict[str, Any]]:
         """Return the pods of a namespace, or of all, that the labels select."""
@@ -186,7 +187,7 @@ class Access:
             else:
                 ran.stdout += data
 
-        with _as_not_ready():
+        with as_not_ready():
             socket = self._started(agent, words)
             try:
                 while socket.is_open():
@@ -205,7 +206,7 @@ class Access:
         Raise NotReady if it cannot be started, ends with an error, or the connection breaks.
         """
         ran, rest = Ran(), b""
-        with _as_not_ready():
+        with as_not_ready():
             socket = self._started(agent, words)
             try:
                 while socket.is_open():
@@ -239,25 +240,6 @@ class Access:
         )
 
 
-def _broken() -> tuple[type[Exception], ...]:
-    """Return what a connection that breaks can raise, beside the client's ApiException."""
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-    from websocket import WebSocketException  # noqa: PLC0415
-
-    return HTTPError, WebSocketException, OSError
-
-
-@contextmanager
-def _as_not_ready() -> Iterator[None]:
-    """Raise NotReady in place of whatever a connection that breaks raises."""
-    try:
-        yield
-    except _library().client.ApiException as error:
-        raise NotReady(_reason(error)) from error
-    except _broken() as error:
-        raise NotReady(f"the connection broke: {error}") from error
-
-
 def _drain(socket: Any, take: Callable[[int, bytes], None]) -> None:
     """Wait a second at most for output, and pass on what is there."""
     socket.update(timeout=_LOOK)
@@ -287,12 +269,3 @@ def _code(socket: Any) -> int:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
     raise NotReady(str(status.get("message", "cannot be started")))
-
-
-def _reason(error: Any) -> str:
-    """Return the API server's own message, in one line."""
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        lines = str(error.reason or error.status).splitlines()
-        return lines[0] if lines else "no answer"

@@ -20,10 +20,9 @@ from typing import IO, Any
 import click
 
 from ovnlet.cli.bundle import without_secrets
-from ovnlet.cli.options import Command
 from ovnlet.cluster.access import CONTROLLER, Access, Agent
 from ovnlet.cluster.nodes import Answers, agents, each
-from ovnlet.cluster.options import with_cluster, with_nodes
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_nodes
 from ovnlet.cluster.output import leave
 from ovnlet.core.errors import NotReady
 
@@ -37,7 +36,7 @@ _NODE = ("nodeInfo", "conditions", "addresses")
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet bundle --all report.tar": "of all nodes",
         "kubectl ovnlet bundle --all - | tar --list": "what would be in it",

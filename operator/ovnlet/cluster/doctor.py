@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import FAULTY
 from ovnlet.cluster.access import Access
 from ovnlet.cluster.ask import ovnlet
 from ovnlet.cluster.nodes import agents, each
-from ovnlet.cluster.options import with_cluster, with_nodes
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_nodes
 from ovnlet.cluster.output import leave, output_option, shown, table
 from ovnlet.core.errors import NotReady
 
@@ -22,7 +21,7 @@ _MOST = 6
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet doctor --all": "faults and notes of all nodes, each once with its nodes",
         "kubectl ovnlet doctor n0 -o wide": "of one node, with what is well",

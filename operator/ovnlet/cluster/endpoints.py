@@ -1,5 +1,6 @@
-"""Sender and receiver of a traced packet: pods, Services and plain addresses."""
+"""Sender and receiver of a traced packet: pods, their interfaces, Services, plain addresses."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -13,11 +14,14 @@ from ovnlet.cluster.stages import Stage
 from ovnlet.core.errors import NotReady
 
 _MAC = "ovn.kubernetes.io/mac_address"
+# What a meta-plugin reports of each interface (multi-network specification, section 5).
+_STATUS = "k8s.v1.cni.cncf.io/network-status"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One end. ``pod`` is whether it is a pod of the cluster; ``name`` is NAMESPACE/POD then.
+    """One end. ``pod`` is whether it is a pod of the cluster; ``name`` is NAMESPACE/POD then, with
+    the interface behind another slash if it is a further one.
 
     ``stages`` are what a Service says of it. Without an ``address`` the packet goes nowhere.
     """
@@ -37,17 +41,47 @@ class Target:
 
 
 def of_pod(access: Access, name: str, version: int = 0, port: int = 0) -> Target:
-    """Return a pod as an end, by its first address of a version. Raise NotReady without one."""
-    node = node_of(access, name)
-    namespace, _, pod = name.rpartition("/")
-    found = access.read("CoreV1Api", "read_namespaced_pod", pod, namespace or access.here)
-    addresses = [str(one["ip"]) for one in found["status"].get("podIPs") or []]
+    """Return a pod, or a further interface of it, as an end, by its first address of a version.
+
+    Raise NotReady without one.
+    """
+    namespace, pod, ifname = _parts(access, name)
+    node = node_of(access, f"{namespace}/{pod}")
+    found = access.read("CoreV1Api", "read_namespaced_pod", pod, namespace)
+    notes = found["metadata"].get("annotations") or {}
+    if ifname:
+        addresses, mac = _of_interface(notes, ifname)
+    else:
+        addresses = [str(one["ip"]) for one in found["status"].get("podIPs") or []]
+        mac = str(notes.get(_MAC, ""))
     fitting = [one for one in addresses if version in (0, ip_address(one).version)]
     if not fitting:
         raise NotReady(f"{name} has no address of that version of IP yet")
-    mac = (found["metadata"].get("annotations") or {}).get(_MAC, "")
-    name = f"{namespace or access.here}/{pod}"
-    return Target(name, fitting[0], port, node, mac, pod=True)
+    shown = "/".join(filter(None, (namespace, pod, ifname)))
+    return Target(shown, fitting[0], port, node, mac, pod=True)
+
+
+def _parts(access: Access, name: str) -> tuple[str, str, str]:
+    """Return namespace, pod and interface of `[NAMESPACE/]POD` or `NAMESPACE/POD/INTERFACE`."""
+    match name.split("/"):
+        case [pod]:
+            return access.here, pod, ""
+        case [namespace, pod]:
+            return namespace or access.here, pod, ""
+        case [namespace, pod, ifname]:
+            return namespace, pod, "" if ifname == "eth0" else ifname
+        case _:
+            raise click.UsageError(f"{name!r} is not NAMESPACE/POD/INTERFACE")
+
+
+def _of_interface(notes: dict[str, str], ifname: str) -> tuple[list[str], str]:
+    """Return the addresses and the MAC that a pod's status reports of an interface."""
+    try:
+        listed = json.loads(notes.get(_STATUS) or "[]")
+        (one,) = (each for each in listed if each.get("interface") == ifname)
+        return [str(ip_address(each)) for each in one.get("ips") or []], str(one.get("mac", ""))
+    except (ValueError, TypeError, AttributeError):
+        return [], ""
 
 
 def target(access: Access, text: str, protocol: str, version: int) -> Target:
@@ -61,7 +95,7 @@ def target(access: Access, text: str, protocol: str, version: int) -> Target:
     try:
         return of_pod(access, host, version, port)
     except NotReady as error:
-        service = _service(access, namespace, name)
+        service = None if "/" in name else _service(access, namespace, name)
         if service is None:
             raise NotReady(f"{error}, and no Service of that name") from error
     return _backend(access, service, port, protocol, version)

@@ -10,11 +10,10 @@ from typing import Any
 import click
 import yaml
 
-from ovnlet.cli.options import Command
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.ask import Wanted
 from ovnlet.cluster.nodes import agents, each
-from ovnlet.cluster.options import Chosen, with_cluster, with_pods
+from ovnlet.cluster.options import Chosen, ClusterCommand, with_cluster, with_pods
 from ovnlet.cluster.output import leave, output_option, shown, told
 from ovnlet.core.errors import NotReady
 
@@ -24,7 +23,7 @@ Event = dict[str, Any]
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet events -A": "of all pods since the agents started",
         "kubectl ovnlet events -f -n default": "new ones of one namespace too",

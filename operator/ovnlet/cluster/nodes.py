@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ovnlet.cli.progress import progress
+from ovnlet.cli.progress import bar
 from ovnlet.cluster.access import AGENT, Access, Agent, Missing
 from ovnlet.core.errors import NotReady
 
@@ -91,16 +91,16 @@ def _condition(thing: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def each(chosen: Iterable[Agent], question: Callable[[Agent], _T], title: str) -> Answers[_T]:
-    """Ask all agents at once; on a terminal show how many have answered."""
+    """Ask all agents at once; on a terminal a bar shows how many have answered."""
     agents_ = list(chosen)
     given: dict[str, _T] = {}
     failed: dict[str, str] = {}
-    with progress(f"{title} 0/{len(agents_)}") as update, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with bar(title, len(agents_)) as count, ThreadPoolExecutor(_AT_ONCE) as pool:
         asked = {pool.submit(question, agent): agent for agent in agents_}
         for done in as_completed(asked):
             try:
                 given[asked[done].node] = done.result()
             except NotReady as error:
                 failed[asked[done].node] = str(error)
-            update(f"{title} {len(given) + len(failed)}/{len(agents_)}")
+            count()
     return Answers(dict(sorted(given.items())), dict(sorted(failed.items())))

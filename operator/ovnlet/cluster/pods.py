@@ -2,19 +2,19 @@
 
 import click
 
+from ovnlet import client
 from ovnlet.cli.attachments import HEADINGS, print_beside, row
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import DIFFERENT
 from ovnlet.cluster.access import Access, Missing
 from ovnlet.cluster.ask import Wanted, of_pods, ovnlet
 from ovnlet.cluster.nodes import agents, each
-from ovnlet.cluster.options import Chosen, with_cluster, with_pods
+from ovnlet.cluster.options import Chosen, ClusterCommand, with_cluster, with_namespace, with_pods
 from ovnlet.cluster.output import leave, output_option, shown, table
 from ovnlet.core.errors import NotReady
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet pods -A": "all attachments of the cluster, and each node's own",
         "kubectl ovnlet pods -n default -l app=web -o wide": "of some pods, with containers",
@@ -47,18 +47,20 @@ def pods(access: Access, chosen: Chosen, output: str) -> None:
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet show default/web-0": "one pod on whatever node it is",
         "kubectl ovnlet show node/ovn0 --node n1": "what is of a node itself",
     },
 )
-@click.argument("pod", metavar="NAMESPACE/POD")
-@click.option("--node", help="The node, for what is of a node itself")
+@click.argument("pod", metavar="[NAMESPACE/]POD[/INTERFACE]")
+@click.option("--node", metavar="NODE", help="The node, for what is of a node itself")
 @output_option
 @with_cluster
+@with_namespace
 def show(access: Access, pod: str, node: str | None, output: str) -> None:
     """Show one pod, desired beside observed; its node is found."""
+    pod = named(access, pod)
     node = node or node_of(access, pod)
     chosen = [agent for agent in agents(access) if agent.node == node]
     if not chosen:
@@ -70,11 +72,17 @@ def show(access: Access, pod: str, node: str | None, output: str) -> None:
         print_beside(pod, found)
 
 
+def named(access: Access, pod: str) -> str:
+    """Return `NAMESPACE/POD` for a pod of the context's namespace, anything else as it is."""
+    return pod if "/" in pod else f"{access.here}/{pod}"
+
+
 def node_of(access: Access, pod: str) -> str:
-    """Return the node of a pod by `NAMESPACE/POD`. Raise NotReady if it has none of ours."""
-    namespace, slash, name = pod.partition("/")
-    if not slash:
-        namespace, name = access.here, pod
+    """Return the node of a pod by `NAMESPACE/POD`, with an interface behind it or without.
+
+    Raise NotReady if it has no network of ours.
+    """
+    namespace, name = pod.split("/")[:2]
     if namespace == "node":
         raise click.UsageError(f"{pod} is there on every node: give --node")
     try:
@@ -89,7 +97,7 @@ def node_of(access: Access, pod: str) -> str:
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet plan -A": "whatever differs anywhere, of pods and of nodes",
         "kubectl ovnlet plan -n default": "of the pods of one namespace",
@@ -115,7 +123,7 @@ def plan(access: Access, chosen: Chosen, output: str) -> None:
     ]
     if not shown({"items": items, "errors": answers.errors()}, output):
         cells = [
-            (item["node"], f"{item['namespace']}/{item['pod']}", line, item["container_id"][:12])
+            (item["node"], client.named(item), line, item["container_id"][:12])
             for item in items
             for line in (*item["steps"], *([item["error"]] if "error" in item else []))
         ]

@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import FAULTY
 from ovnlet.cli.progress import progress
 from ovnlet.cluster.access import CONTROLLER, Access, Agent, Missing
 from ovnlet.cluster.ask import ovnlet
 from ovnlet.cluster.nodes import Answers, agents, each
-from ovnlet.cluster.options import with_cluster, with_nodes
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_nodes
 from ovnlet.cluster.output import output_option, shown, table
 from ovnlet.core.errors import NotReady
 
@@ -34,7 +33,7 @@ def seconds(_: click.Context | None, __: click.Parameter | None, value: str) -> 
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet status": "what is not well, on a page",
         "kubectl ovnlet status --wait --wait-duration 2m": "after an installation",

@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.options import Command
 from ovnlet.cli.output import FAULTY
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.ask import printed
 from ovnlet.cluster.endpoints import Target, of_pod, target
 from ovnlet.cluster.logical import Logical, traced
 from ovnlet.cluster.nodes import agents
-from ovnlet.cluster.options import with_cluster
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_namespace
 from ovnlet.cluster.output import output_option, shown
 from ovnlet.cluster.stages import Stage, received, sent
 from ovnlet.core.errors import NotReady
@@ -26,23 +25,26 @@ _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={
         "kubectl ovnlet trace default/web-0 tcp default/web-1:8080": "to a pod",
+        "kubectl ovnlet trace default/web-0/net1 icmp default/web-1/net1": "by further interfaces",
         "kubectl ovnlet trace default/web-0 icmp default/web-1 -o json": "for a program",
     },
 )
-@click.argument("source", metavar="NAMESPACE/POD")
+@click.argument("source", metavar="[NAMESPACE/]POD[/INTERFACE]")
 @click.argument("protocol", type=click.Choice(["tcp", "udp", "icmp"]))
-@click.argument("destination", metavar="NAMESPACE/POD|NAMESPACE/SERVICE|ADDRESS[:PORT]")
+@click.argument("destination", metavar="NAMESPACE/POD[/INTERFACE]|NAMESPACE/SERVICE|ADDRESS[:PORT]")
 @click.option(
     "--ovn-trace",
     "command",
+    metavar="COMMAND",
     envvar="OVNLET_OVN_TRACE",
     help="Run ovn-trace by this command, where it reaches OVN's southbound database",
 )
 @output_option
 @with_cluster
+@with_namespace
 def trace(access: Access, command: str | None, output: str, **way: str) -> None:
     """Say in words where a pod's packet goes and who drops it, with a verdict and a fix.
 

@@ -4,10 +4,9 @@ from importlib import metadata
 
 import click
 
-from ovnlet.cli.options import Command
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.nodes import agents, each
-from ovnlet.cluster.options import with_cluster, with_nodes
+from ovnlet.cluster.options import ClusterCommand, with_cluster, with_nodes
 from ovnlet.cluster.output import leave, output_option, shown, table
 from ovnlet.core.errors import NotReady
 
@@ -15,7 +14,7 @@ _TIMEOUT = 30.0
 
 
 @click.command(
-    cls=Command,
+    cls=ClusterCommand,
     examples={"kubectl ovnlet version": "of the client and of each agent"},
 )
 @with_nodes

@@ -7,6 +7,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ovnlet import program_metrics
+
 
 class HttpEndpoints:
     """Serves `/healthz`, `/readyz` and `/metrics` as an async context manager.
@@ -21,6 +23,7 @@ class HttpEndpoints:
         self.leading = self.ready = False
         self.refusal = ""
         at = self.registry = CollectorRegistry()
+        self.requested = program_metrics.register(at)
         self._passes = Counter(
             "ovnlet_controller_passes_total", "Passes that succeeded", ["kind"], registry=at
         )

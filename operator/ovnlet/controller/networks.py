@@ -31,8 +31,20 @@ class PodNetworks:
         self._reported: dict[Owner, tuple[tuple[str, str], ...]] = {}
 
     def of(self, pod: Workload) -> Claims:
-        """Return the claims of a pod."""
-        return networks.claims(pod, self._context.definitions.get)
+        """Return the claims of a pod.
+
+        Where a pod's own network is another plugin's, only one that has an allocation of it keeps
+        its claim: it was attached before.
+        """
+        found = networks.claims(pod, self._context.definitions.get)
+        if self._context.settings.pod_network == "primary":
+            return found
+        kept = {
+            provider: claim
+            for provider, claim in found.by_provider.items()
+            if provider != PROVIDER or claim.value("allocated") == "true"
+        }
+        return replace(found, by_provider=kept)
 
     def pod(self, key: Owner) -> Workload | None:
         """Return the pod that a key belongs to, or a virtual machine's pods as one; or None."""

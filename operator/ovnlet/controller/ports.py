@@ -107,8 +107,12 @@ class Ports:
             await self._unless_taken(key, self.networks.placed(claim))
 
     async def node(self, name: str) -> None:
-        """Make the pass of a Node, as ``pod`` does, in the join network."""
-        node = self._context.nodes.get(("", name))
+        """Make the pass of a Node, as ``pod`` does, in the join network.
+
+        It has no port where a pod's own network is another plugin's.
+        """
+        primary = self._context.settings.pod_network == "primary"
+        node = self._context.nodes.get(("", name)) if primary else None
         key: Key = ("node", "", name)
         names = {ids.node_port(name), ids.node_iface_id(name)}
         if node is not None:

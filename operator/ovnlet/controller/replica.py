@@ -33,12 +33,13 @@ async def replicate(settings: ControllerSettings) -> None:
     does not lead while Kube-OVN's controller is in the cluster. Raises BadCredentials, OSError if
     the HTTP address is in use, or the error that ended a term.
     """
-    access = Access(settings.kubeconfig)
+    endpoints = HttpEndpoints(settings.listen)
+    access = Access(settings.kubeconfig, counted=endpoints.requested)
     lease = Lease(
         access, settings.namespace, settings.lease, settings.identity, settings.lease_seconds
     )
     async with (
-        HttpEndpoints(settings.listen) as endpoints,
+        endpoints,
         Neighbour(access, settings.identity, endpoints) as neighbour,
     ):
         while True:

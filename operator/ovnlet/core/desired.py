@@ -95,7 +95,8 @@ def _routes(
 
     A route without a source would use a foreign address that was added before ours. The pod's own
     routes take precedence over those of the network configuration. Of two interfaces in one subnet,
-    the connected route of the first is in front.
+    or with a default route each, those of the first are in front. IPv6 would join default routes of
+    one metric into one with several next hops.
     """
     sources = {address.version: address for address in allocation.addresses}
     routes = {
@@ -107,7 +108,8 @@ def _routes(
     }
     for gateway in allocation.gateways if allocation.default_route else ():
         default = ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0")
-        routes[default] = Route(veth.key, veth.pod, default, gateway, sources[gateway.version].ip)
+        source = sources[gateway.version].ip
+        routes[default] = Route(veth.key, veth.pod, default, gateway, source, _later(veth.pod))
     for custom in allocation.routes:
         source = sources[custom.via.version].ip
         routes.setdefault(

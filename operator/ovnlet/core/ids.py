@@ -1,9 +1,13 @@
 """Names made from identities: link names, `iface-id`, the mark."""
 
+import re
 from hashlib import sha256
 
 # IFNAMSIZ is 16 with the terminating zero.
 _LONGEST_CONTRACT_IFNAME = 4
+# KubeVirt's further interfaces: `pod` and eleven characters of a hash. A bridge binding renames
+# them to the hash and `-nic`.
+_OF_KUBEVIRT = re.compile(r"pod([0-9a-f]{11})|([0-9a-f]{11})-nic")
 
 
 def host_link(container_id: str, ifname: str) -> str:
@@ -27,7 +31,19 @@ def is_host_link(name: str, container_id: str, ifname: str) -> bool:
 
     An adopted attachment is known by as much of the container ID as the name has.
     """
-    return name == host_link(container_id, ifname) or of_host_link(name) == (container_id, ifname)
+    short = (container_id, shortened(ifname))
+    return name == host_link(container_id, ifname) or of_host_link(name) == short
+
+
+def of_kubevirt(inside: str) -> str | None:
+    """Return the interface of KubeVirt's that has this name inside a pod; None if it is none."""
+    found = _OF_KUBEVIRT.fullmatch(inside)
+    return f"pod{found[1] or found[2]}" if found else None
+
+
+def shortened(ifname: str) -> str:
+    """Return what kube-ovn-cni puts into the host name: of KubeVirt's names seven characters."""
+    return ifname[3:10] if ifname == of_kubevirt(ifname) else ifname
 
 
 def iface_id(namespace: str, pod: str, provider: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from ovnlet.core.setting import Validated, setting
 
 Repair = Literal["fix", "report", "off"]
+PodNetwork = Literal["primary", "secondary"]
 _PATH = r"^/[^\x00]*$"
 _NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _LISTEN = r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$"
@@ -53,6 +54,14 @@ class Settings(Validated):
         number=int,
         bounds=(0, 65535),
         check=_check_mtu,
+    )
+    pod_network: PodNetwork = setting(
+        "primary: the first interface of each pod is ovnlet's; secondary: it is another "
+        "plugin's, so there is no ovn0, no gateway, no NetworkUnavailable condition and no CNI "
+        "configuration, and only further networks are attached; "
+        "Kube-OVN's --non-primary-cni-mode",
+        "primary",
+        words=get_args(PodNetwork),
     )
     chassis: Literal["manage", "observe"] = setting(
         "repair the bridge and OVN's keys in Open_vSwitch.external_ids, or only report drift",
@@ -137,6 +146,11 @@ class Settings(Validated):
         "address and port of probes and metrics, such as 127.0.0.1:9441; default: no HTTP",
         pattern=_LISTEN,
     )
+    otlp: str | None = setting(
+        "collector that gets OpenTelemetry traces of ADDs by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318; default: no traces",
+        pattern=r"^https?://[^/\s]+(/\S*)?$",
+    )
     kubeconfig: str | None = setting(
         "credentials file; default: the pod's service account", pattern=_PATH
     )
@@ -161,13 +175,11 @@ class Settings(Validated):
         bounds=(5, 300),
     )
     underlay_lease: str | None = setting(
-        "NAMESPACE/NAME of a Lease: the nodes that name it move their interfaces one at a time; "
-        "default: all at once",
+        "NAMESPACE/NAME of a Lease by which nodes move interfaces one by one; default: at once",
         pattern=r"^[a-z0-9][-a-z0-9]{0,62}/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
     )
     state_dir: str = setting(
-        "directory of what must outlast a reboot: the records of moved interfaces; "
-        "on a disk of the host",
+        "directory, on a disk of the host, of what outlasts a reboot: moved interfaces",
         "/var/lib/ovnlet",
         pattern=_PATH,
     )
@@ -259,6 +271,12 @@ class ControllerSettings(Validated):
     join_cidr: str = setting(
         "prefixes for the nodes' own ports, comma separated, at most one per family",
         "100.64.0.0/16,fd00:100:64::/64",
+    )
+    pod_network: PodNetwork = setting(
+        "primary: each pod and node gets a port; secondary: only what pods list as further "
+        "networks does, as the first interface is another plugin's",
+        "primary",
+        words=get_args(PodNetwork),
     )
     cool_down: float = setting(
         "seconds before the address of a pod that has ended may go to another pod",

@@ -65,8 +65,6 @@ def _attachment(each: dict[str, Any]) -> Iterator[Finding]:
                 "correct the annotation; it takes effect at once",
             )
     if each["state"] == "drifted":
-        yield fault(
-            "drift", f"{pod} is not as desired", f"ovnlet plan {each['namespace']}/{each['pod']}"
-        )
+        yield fault("drift", f"{pod} is not as desired", f"ovnlet plan {client.named(each)}")
     elif each["state"].startswith("waiting"):
         yield note("agent", f"{pod} is {each['state']}")

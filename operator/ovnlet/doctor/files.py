@@ -35,6 +35,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield fault(
             "CNI", f"no plugin at {loopback}: a runtime starts it for each pod's lo", _RESTART
         )
+    if settings.pod_network == "secondary":
+        yield note("CNI", "pod_network is secondary: the configuration is another plugin's")
+        return
     try:
         expected = await installer.conflist(
             bin_dir / installer.PLUGIN, bin_dir / "portmap", Path(settings.cni_socket)
@@ -63,7 +66,8 @@ def _plugin(bin_dir: Path, own: Path) -> Iterator[Finding]:
 
 def _configuration(conf_dir: Path, expected: str) -> Iterator[Finding]:
     """Report whether the runtime uses our configuration: it takes the first file by name."""
-    ours = conf_dir / installer.CONFLIST
+    first = conf_dir / installer.FIRST
+    ours = first if first.exists() else conf_dir / installer.CONFLIST
     try:
         content = ours.read_text()
         files = sorted(path for path in conf_dir.iterdir() if path.suffix in _READ)

@@ -44,12 +44,17 @@ class Packet:
 async def look(settings: Settings, pod: str, packet: Packet | None, port: int) -> Json:
     """Return what there is of a pod, of ``packet`` from it, and whether it listens on ``port``.
 
-    Raise NotReady if no agent answers or the pod is not on this node.
+    ``pod`` is `NAMESPACE/POD`, or the same with an interface behind another slash; the default is
+    `eth0`. Raise NotReady if no agent answers or the pod is not on this node.
     """
-    status, answer = await client.ask(settings.cni_socket, f"/v1/attachments/{pod}")
+    namespace, _, rest = pod.partition("/")
+    name, _, ifname = rest.partition("/")
+    status, answer = await client.ask(settings.cni_socket, f"/v1/attachments/{namespace}/{name}")
     if status != HTTPStatus.OK:
         raise NotReady("no such pod on this node")
-    (shown, *_) = answer
+    shown = next((each for each in answer if each["ifname"] == (ifname or "eth0")), None)
+    if shown is None:
+        raise NotReady(f"the pod has no interface {ifname or 'eth0'} of ovnlet's")
     found: Json = {
         **{key: shown.get(key) for key in ("state", "problems", "steps", "interference", "ips")},
         "error": shown.get("error", ""),

@@ -1,9 +1,13 @@
 """The host of attachments: what `PortHost` does, and which sandboxes are dead or lost."""
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ovnlet.core import fixed, ids
+from ovnlet.core.errors import NodeFault
 from ovnlet.core.fixed import Found
 from ovnlet.core.identity import Attachment, Life
 from ovnlet.core.resources import Network
@@ -14,6 +18,9 @@ from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.binding_faults import BindingFaults
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.reconcile.stages import Clock, untimed
+
+# What kube-ovn-cni leaves of the name of an interface of KubeVirt's.
+_PART = re.compile(r"[0-9a-f]{7}")
 
 
 class SandboxHost(PortHost):
@@ -80,7 +87,11 @@ class SandboxHost(PortHost):
         Raise NotReady without OVSDB.
         """
         ports = [
-            Found(attachment, bool(mark), fixed.decode(labels.get(fixed.KEY, "")))
+            Found(
+                attachment if mark else self._with_whole_name(attachment),
+                bool(mark),
+                fixed.decode(labels.get(fixed.KEY, "")),
+            )
             for name, mark, labels in self._ovs.labelled()
             if (attachment := attachment_of(name, mark, labels)) is not None
         ]
@@ -89,6 +100,21 @@ class SandboxHost(PortHost):
         others |= {key for mark in self._ovs.shaped() if (key := ids.marked(mark))}
         unlabelled = [Attachment.of_deletion(*key, "") for key in sorted(others - keys)]
         return [*ports, *(Found(each, True) for each in unlabelled if each.container_id)]
+
+    def _with_whole_name(self, attachment: Attachment) -> Attachment:
+        """Return it with its interface's name where the name of the node's end has only a part."""
+        if not _PART.fullmatch(attachment.ifname):
+            return attachment
+        with suppress(NodeFault):
+            if (inside := self.pod_end(attachment)) is not None:
+                return replace(attachment, ifname=interface_of(attachment.ifname, inside[0]))
+        return attachment
+
+
+def interface_of(short: str, inside: str) -> str:
+    """Return the interface whose host name has ``short``; ``inside`` is its name in the pod."""
+    whole = ids.of_kubevirt(inside)
+    return whole if whole and ids.shortened(whole) == short else short
 
 
 def attachment_of(name: str, mark: str | None, labels: Mapping[str, str]) -> Attachment | None:

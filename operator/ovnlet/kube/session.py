@@ -8,7 +8,7 @@ import base64
 import binascii
 import ssl
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -61,8 +61,9 @@ class Credentials:
 class Access:
     """Opens sessions with the credentials of a kubeconfig or, without one, of the service account.
 
-    ``server`` overrides the address. The constructor raises BadCredentials if the credentials
-    cannot be used now.
+    ``server`` overrides the address. ``counted`` is called in any thread with method and status of
+    each request, status 0 if it has no answer. The constructor raises BadCredentials if the
+    credentials cannot be used now.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Access:
         *,
         server: str | None = None,
         account: Path = SERVICE_ACCOUNT,
+        counted: Callable[[str, int], None] = lambda _method, _status: None,
     ) -> None:
+        self._counted = counted
         self._kubeconfig = Path(kubeconfig) if kubeconfig else None
         self._account = account
         credentials = self.read()
@@ -109,8 +112,18 @@ class Access:
             connector=aiohttp.TCPConnector(ssl=context),
             headers={"User-Agent": "ovnlet"},
             timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT, sock_connect=CONNECT_TIMEOUT),
-            middlewares=(self._identify(context), *middlewares),
+            middlewares=(self._identify(context), *middlewares, self._count),
         )
+
+    async def _count(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Count a request once its answer begins, as a middleware."""
+        status = 0
+        try:
+            answer = await handler(request)
+            status = answer.status
+        finally:
+            self._counted(request.method, status)
+        return answer
 
     def _identify(self, context: ssl.SSLContext) -> ClientMiddlewareType:
         """Return a middleware that puts the token on each request.

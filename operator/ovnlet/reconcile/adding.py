@@ -176,12 +176,14 @@ class Adds:
         """Return it with the provider that the controller gave to this interface alone, if it did.
 
         Kube-OVN 1.16 and later do so for a network that a pod names twice, with interface names.
+        Without a prefix such an allocation has no address, but is complete with its first write.
         The logical port of a virtual machine has the machine's name, whichever pod launches it.
         """
         provider = f"{attachment.provider}.{attachment.ifname}"
         own = replace(attachment, provider=provider, iface_id="")
         text = self._scope.text(own) or {}
-        found = own if text.get(annotations.key(provider, "ip_address")) else attachment
+        given = annotations.keys(provider, ("ip_address", "allocated"))
+        found = own if any(text.get(name) for name in given) else attachment
         machine = annotations.machine(self._scope.text(found) or {}, found.provider)
         if not machine:
             return found

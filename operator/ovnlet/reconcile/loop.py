@@ -116,7 +116,7 @@ class Loop:
             self._proved_later.discard(key)
 
     async def _reconcile(self, key: Key) -> Outcome | None:
-        scope = self._scopes[key.scope]
+        scope, hinted = self._scopes[key.scope], self.queue.take_hint(key)
         await scope.host.ready()
         target = scope.target(key.own)
         if target is None:
@@ -124,6 +124,7 @@ class Loop:
         outcome = await self._pass(key, scope.host, target)
         outcome = replace(
             outcome,
+            hinted=hinted,
             edited=target.edited,
             first=target.first,
             final=target.final,

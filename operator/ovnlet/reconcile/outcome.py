@@ -42,10 +42,11 @@ class Target:
 class Outcome:
     """What a pass ended with.
 
-    ``steps`` were applied. ``forced`` means that a call or an edit asked for the pass: it acts
-    whatever the settings say of drift, and in an ADD ovs-vswitchd may undo a link flag that it did
-    not see being set. ``remaining`` are the steps that are not to be applied, and ``why_remaining``
-    says why. ``seconds`` run from the first observation to the last.
+    ``steps`` were applied. ``hinted`` means that a notification of the node asked for the pass.
+    ``forced`` means that a call or an edit asked for it: it acts whatever the settings say of
+    drift, and in an ADD ovs-vswitchd may undo a link flag that it did not see being set.
+    ``remaining`` are the steps that are not to be applied, and ``why_remaining`` says why.
+    ``seconds`` run from the first observation to the last.
     """
 
     identity: Identity
@@ -54,6 +55,7 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     problems: tuple[Invalid, ...] = ()
     notices: tuple[Notice, ...] = ()
+    hinted: bool = False
     edited: bool = False
     first: bool = False
     forced: bool = False

@@ -75,6 +75,7 @@ class Queue(Generic[K, R]):
         self._deferred: dict[K, asyncio.TimerHandle | None] = {}
         self._budgets: dict[K, Budget] = {}
         self._throttled: dict[K, Reason] = {}
+        self._hinted: set[K] = set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class Queue(Generic[K, R]):
             return  # a pass is asked for or scheduled, and begins later
         wait, reason = self.budget(key).look(loop.time())
         if not wait:
-            self.add(key)
+            self._add_hinted(key)
         else:
             self._delay(key, wait, reason)
 
@@ -117,8 +118,15 @@ class Queue(Generic[K, R]):
         """Return which bucket a hint of this key waits for; None if none does."""
         return self._throttled.get(key)
 
+    def take_hint(self, key: K) -> bool:
+        """Return whether a hint asked for the pass that begins; a later one asks for another."""
+        hinted = key in self._hinted
+        self._hinted.discard(key)
+        return hinted
+
     def forget(self, key: K) -> None:
         """Drop what is kept of a key that is gone."""
+        self._hinted.discard(key)
         self._budgets.pop(key, None)
         self._throttled.pop(key, None)
 
@@ -131,7 +139,7 @@ class Queue(Generic[K, R]):
         finally:
             if (waiting := self._deferred.pop(key)) is not None:
                 waiting.cancel()
-                self.add(key)
+                self._add_hinted(key)
 
     def acknowledge(self, key: K) -> None:
         """Count every deferred hint as answered by the look that begins now."""
@@ -186,6 +194,10 @@ class Queue(Generic[K, R]):
     def _late(self, key: K) -> None:
         """Run a pass for a hint that was deferred for as long as one may be."""
         self._deferred[key] = None
+        self._add_hinted(key)
+
+    def _add_hinted(self, key: K) -> None:
+        self._hinted.add(key)
         self.add(key)
 
     def _delay(self, key: K, wait: float, reason: Reason) -> None:
@@ -202,7 +214,7 @@ class Queue(Generic[K, R]):
 
     def _due(self, key: K) -> None:
         self.budget(key).looks.spend(asyncio.get_running_loop().time())
-        self.add(key)
+        self._add_hinted(key)
 
     def _drop_full_budgets(self) -> None:
         now = asyncio.get_running_loop().time()

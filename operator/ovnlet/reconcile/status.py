@@ -55,6 +55,10 @@ class Count(Protocol):
         """Count a throttled hint."""
         ...
 
+    def edited(self, seconds: float, /) -> None:
+        """Count an edit that is in force ``seconds`` after it arrived."""
+        ...
+
 
 class Status:
     """Keeps the last outcome of each key, so that nothing is reported twice.
@@ -104,6 +108,10 @@ class Status:
         event, text = _THROTTLED[reason]
         log.warning("throttled", pod="/".join(identity.called), reason=reason)
         self._record(identity, "Warning", event, text)
+
+    def edited(self, seconds: float) -> None:
+        """Count an edit that is in force ``seconds`` after it arrived."""
+        self._count.edited(seconds)
 
     def forget(self, own: Hashable) -> None:
         """Drop what is kept of a key that is gone."""

@@ -12,9 +12,10 @@ from typing import Protocol
 
 import structlog
 
+from ovnlet.core import annotations
 from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.fixed import Found, restored
-from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
+from ovnlet.core.identity import Attachment, AttachmentKey, Life, Pod, Record
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scopes.pod import PodScope
@@ -89,8 +90,10 @@ class Sweep:
         self, found: Iterable[Found], known: Iterable[Attachment]
     ) -> dict[AttachmentKey, Attachment]:
         """Rebuild what can be rebuilt; return what is garbage by the pods as they are known."""
+        every = list(found)
+        owned = (self._of_launcher(each, every) for each in every)
         left = [
-            each for each in found if self._is_unknown(each.attachment) and not self._rebuild(each)
+            each for each in owned if self._is_unknown(each.attachment) and not self._rebuild(each)
         ]
         garbage = [
             each.attachment for each in left if each.ours and self._is_garbage(each.attachment)
@@ -98,21 +101,48 @@ class Sweep:
         garbage += [each for each in known if self._missed_its_del(each)]
         return {attachment.key: attachment for attachment in garbage}
 
+    def _of_launcher(self, found: Found, every: Iterable[Found]) -> Found:
+        """Return what kube-ovn-cni made for a virtual machine as its launcher's.
+
+        Its labels name the machine alone. With several launchers on the node, or several ports of
+        the machine, nothing says which is whose: they are left alone.
+        """
+        attachment = found.attachment
+        if found.ours or self._state.get(attachment.owner) is not None:
+            return found
+        ports = [each for each in every if each.attachment.iface_id == attachment.iface_id]
+        pods = [
+            pod
+            for pod in self._state
+            if pod.namespace == attachment.namespace
+            and annotations.machine(pod.annotations, attachment.provider) == attachment.pod
+        ]
+        if (len(ports), len(pods)) != (1, 1):
+            return found
+        return found._replace(attachment=replace(attachment, pod=pods[0].name))
+
     def _is_unknown(self, attachment: Attachment) -> bool:
         """Return whether it has no record and is not being deleted."""
         return self._records.get(attachment.key) is None and not self._scope.is_deleted(
             attachment.key
         )
 
+    def _has_record(self, attachment: Attachment) -> bool:
+        """Return whether the pod has a record of an interface of that name."""
+        records = self._records.of(attachment.owner)
+        return any(each.attachment.ifname == attachment.ifname for each in records)
+
     def _rebuild(self, found: Found) -> bool:
         """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
 
-        Only if the sandbox is alive and its pod is known.
+        Only if the sandbox is alive and its pod is known. A pod whose interface has a record adopts
+        no other: the newest sandbox would be the adopted one.
         """
         attachment = found.attachment
         pod = self._state.get(attachment.owner)
         if (
             pod is None
+            or (not found.ours and self._has_record(attachment))
             or attachment.uid not in (None, pod.uid)
             or self._host.life(attachment) is not Life.ALIVE
         ):
@@ -127,9 +157,20 @@ class Sweep:
             sequence=attachment.sequence or self._records.next_sequence(),
         )
         good = restored(found.fixed, pod.annotations, rebuilt.provider, rebuilt.ifname)
+        if good is None and rebuilt.machine:
+            good = self._settled(pod, rebuilt.provider)
         self._scope.remember(Record(rebuilt, good))
         self._passes.add(rebuilt.key)
         return True
+
+    @staticmethod
+    def _settled(pod: Pod, provider: str) -> dict[str, str] | None:
+        """Return a launcher's annotations if they are complete.
+
+        Its interface is KubeVirt's since the ADD, so no pass of it may be a first one.
+        """
+        waits = annotations.wait_reason(pod.annotations, provider)
+        return None if waits else annotations.relevant(pod.annotations, provider)
 
     def _is_garbage(self, attachment: Attachment) -> bool:
         """Return whether its sandbox is proved dead or its pod gone; False where it is HIDDEN."""

@@ -17,6 +17,7 @@ from ovnlet.controller.http import HttpEndpoints
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[2] / "manifests/alerts/ovnlet.rules.yaml"
+RUNBOOK = HERE.parents[2] / "docs/how-to/alerts.md"
 DASHBOARD = HERE.parents[2] / "manifests/dashboards/ovnlet.json"
 RULES_OF = {
     rule["alert"]: rule
@@ -36,8 +37,13 @@ def promtool(*words: str, where: Path) -> str:
 def test_promtool_takes_the_rules_and_each_fires(tmp_path: Path) -> None:
     for path in (RULES, HERE / "alerts.yaml"):
         shutil.copy(path, tmp_path)
-    assert f"{len(RULES_OF)} rules found" in promtool("check", "rules", RULES.name, where=tmp_path)
-    assert "SUCCESS" in promtool("test", "rules", "alerts.yaml", where=tmp_path)
+    checked = promtool("check", "rules", RULES.name, where=tmp_path)
+    assert f"{len(RULES_OF)} rules found" in checked
+    tested = promtool("test", "rules", "alerts.yaml", where=tmp_path)
+    assert "SUCCESS" in tested
+    page = RUNBOOK.read_text()
+    for line in filter(str.strip, (checked + tested).splitlines()):
+        assert line in page, "docs/how-to/alerts.md shows what promtool prints"
 
 
 def test_rules_ask_for_figures_that_there_are() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from integration.e2e import devices
 from testbed import meta_networks
+from testbed.meta_plugin import DEFAULT
 from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, pod, subnet
 
@@ -152,6 +153,24 @@ def _withdrawn(cluster: Cluster) -> bool:
     """Return whether the pod still has the allocation of the second interface."""
     every = _fresh(cluster, "hot")["metadata"]["annotations"]
     return f"{N1}.net2.kubernetes.io/allocated" in every
+
+
+def test_a_network_in_the_place_of_a_pods_own(meta: Cluster) -> None:
+    """`v1.multus-cni.io/default-network`: eth0 is in the network, and nothing is of `ovn`."""
+    instead = placed("instead", "n0", [], **{DEFAULT.replace("/", "__"): "default/n1"})
+    meta.apply(instead, placed("peer", "n1", TWICE[:1]))
+    first, peer = meta.running(2)
+    (link,) = first.ip("address", "show", "eth0")
+    assert set(given(first, N1).split(",")) <= {each["local"] for each in link["addr_info"]}
+    assert link["mtu"] == 1300
+    (default,) = first.ip("route", "show", "default")
+    assert default["dev"] == "eth0"
+    assert not [each for each in first.body["metadata"]["annotations"] if each.startswith("ovn.")]
+    for address in given(peer, N1).split(","):
+        wait_for(partial(first.reaches, address), f"{address} by eth0", timeout=30)
+    names = meta.bed.nbctl("--bare", "--columns=name", "find", "Logical_Switch_Port").split()
+    assert f"instead.default.{N1}" in names
+    assert "instead.default" not in names
 
 
 def test_a_network_twice_without_names_is_refused_in_words_k6(meta: Cluster) -> None:

@@ -13,6 +13,7 @@ from ovnlet.core.identity import Attachment, Life, Node
 from ovnlet.core.plan import diff
 from ovnlet.core.resources import ABSENT, CompetingRoute, Port
 from ovnlet.drivers.links.seamless import seamless
+from ovnlet.drivers.sandbox_host import interface_of
 
 pytestmark = pytest.mark.review2
 NAME = "c0ffee5b_net1_h"
@@ -54,6 +55,20 @@ async def test_l14_the_name_proves_whether_its_sandbox_lives(bed: Bed, adopted: 
     await bed.netlink.apply(adopted, diff(ABSENT, bed.netlink.observe(adopted, ABSENT)))
     assert NAME not in bed.node.links()
     assert bed.netlink.life(hidden) is Life.DEAD
+
+
+@pytest.mark.parametrize("inside", ["pod37a8eec1ce1", "37a8eec1ce1-nic"])
+async def test_an_interface_of_kubevirts_is_known_by_its_name_in_the_pod(
+    bed: Bed, inside: str
+) -> None:
+    """kube-ovn-cni's host name has seven characters of eleven; a bridge binding renames the end."""
+    name = "c0ffe_37a8eec_h"
+    bed.node.ip("link", "add", name, "type", "veth", "peer", "name", "c0ffe_37a8eec_c")
+    bed.node.ip("link", "set", "c0ffe_37a8eec_c", "netns", bed.pod.name, "name", inside)
+    named = replace(bed.attachment, container_id="c0ffe", ifname="37a8eec", host_link=name)
+    found = bed.netlink.pod_end(named)
+    assert found is not None
+    assert interface_of("37a8eec", found[0]) == "pod37a8eec1ce1"
 
 
 # What kube-ovn-cni leaves in a pod: addresses with the kernel's routes, and routes of no protocol.

@@ -20,11 +20,12 @@ def _attachment(bed: Bed, ifname: str) -> Attachment:
     return replace(bed.attachment, ifname=ifname, host_link="", iface_id="")
 
 
-def _wanted(attachment: Attachment) -> Network:
+def _wanted(attachment: Attachment, default: bool | None = None) -> Network:
     addresses = tuple(map(ip_interface, ADDRESSES[attachment.ifname]))
     mac = f"00:00:00:53:00:{addresses[0].ip.packed[-1]:02x}"
     gateways = tuple(each.network[1] for each in addresses)
-    allocation = Allocation(addresses, mac, "s", gateways, attachment.ifname == "eth0")
+    default = attachment.ifname == "eth0" if default is None else default
+    allocation = Allocation(addresses, mac, "s", gateways, default)
     network = desired.network(attachment, allocation, NODE)
     return frozenset(each for each in network if not isinstance(each, Port))
 
@@ -66,3 +67,23 @@ async def test_l9_a_route_of_an_earlier_release_is_replaced(bed: Bed) -> None:
     assert bed.netlink.observe(attachment, wanted) == wanted
     metrics = {each["metric"] for each in bed.pod.json("route") if each["dst"] == "10.16.0.0/16"}
     assert metrics == {101}
+
+
+async def test_two_default_routes_stay_two_and_the_first_is_in_front(bed: Bed) -> None:
+    """IPv6 joins routes of one destination and metric into one with several next hops."""
+    wanted = {name: _wanted(_attachment(bed, name), default=True) for name in ADDRESSES}
+    for _ in range(2):
+        for name, each in wanted.items():
+            attachment = _attachment(bed, name)
+            await bed.netlink.apply(attachment, diff(each, bed.netlink.observe(attachment, each)))
+        for name, each in wanted.items():
+            assert bed.netlink.observe(_attachment(bed, name), each) == each
+        bed.pod.ip("route", "flush", "dev", "eth0")
+        bed.pod.ip("-6", "route", "flush", "dev", "eth0", "proto", "157")
+    for name, default in (("eth0", True), ("net1", False)):
+        attachment = _attachment(bed, "eth0")
+        each = _wanted(attachment, default=default)
+        await bed.netlink.apply(attachment, diff(each, bed.netlink.observe(attachment, each)))
+        for target in ("203.0.113.1", "2001:db8::1"):
+            (route,) = bed.pod.json("route", "get", target)
+            assert route["dev"] == name

@@ -15,14 +15,21 @@ def output(*replies: tuple[int, float], sent: int) -> str:
 
 def test_nothing_is_lost_between_consecutive_replies() -> None:
     found = losses(output((1, 100.0), (2, 100.02), (3, 100.05), sent=4), None)
-    assert found == {"sent": 4, "lost": 0, "lost_away": 0, "gap_ms": 30.0}
+    times = {"gap_ms": 0.0, "pause_ms": 30.0}
+    assert found == {"sent": 4, "lost": 0, "lost_away": 0, **times}
 
 
 def test_lost_packets_are_counted_in_the_window_in_which_they_were_sent() -> None:
     """Packets 3 to 7 are lost; 4 and 5 while the daemon was away."""
     text = output((1, 100.0), (2, 100.02), (8, 100.14), (9, 100.16), sent=9)
     found = losses(text, (100.055, 100.085))
-    assert found == {"sent": 9, "lost": 5, "lost_away": 2, "gap_ms": 120.0}
+    assert found == {"sent": 9, "lost": 5, "lost_away": 2, "gap_ms": 100.0, "pause_ms": 120.0}
+
+
+def test_a_machine_that_stands_still_is_no_outage() -> None:
+    """The sender had no processor time for 3 s, so it sent nothing that could be lost."""
+    found = losses(output((1, 100.0), (2, 100.02), (3, 103.02), (5, 103.06), sent=5), None)
+    assert (found["lost"], found["gap_ms"], found["pause_ms"]) == (1, 20.0, 3000.0)
 
 
 def test_a_flow_without_replies_has_lost_everything() -> None:

@@ -1,6 +1,6 @@
 """`python -m proofs.bench`: the comparison, hostile pods, a large node, DELs without a port.
 
-Also counts that no load disturbs.
+Also pods with three interfaces, and counts that no load disturbs.
 
 With --profile, where the agent spends its time.
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from proofs.bench import (
+    attachments,
     comparison,
     deletion,
     hostile,
@@ -36,6 +37,7 @@ PARTS = {
     "hostile": (hostile.run, ("hostile", "fight")),
     "large": (large.run, ("large",)),
     "deletion": (deletion.run, ("DEL, port",)),
+    "attachments": (attachments.run, ("attachments",)),
     "turns": (turning.run, ("counted",)),
 }
 

@@ -68,14 +68,14 @@ class Deletion:
 
     def __init__(self, env: Environment, plugin: Path) -> None:
         self._env = env
-        self._interfaces = [Interface(plugin, number) for number in range(3)]
+        self.interfaces = [Interface(plugin, number) for number in range(3)]
 
     def prepare(self, pods: Sequence[Pod]) -> None:
         """Give the pods what their second and third interface need."""
         words: list[str] = []
         for number, provider in enumerate(PROVIDERS, 1):
             for pod in pods:
-                words += self._add_port(self._interfaces[number], pod, number)
+                words += self._add_port(self.interfaces[number], pod, number)
                 facts = {
                     "ip_address": _address(pod, number),
                     "mac_address": _mac(pod, number),
@@ -91,7 +91,7 @@ class Deletion:
 
     def measure(self, case: Case, which: str) -> list[float]:
         """Return how long each DEL of one round took, in ms."""
-        env, interfaces = self._env, self._interfaces[: case.interfaces]
+        env, interfaces = self._env, self.interfaces[: case.interfaces]
         # A second interface's link has eight characters of the container ID.
         chosen = [
             (pod, f"{next(env.sandboxes):08x}".ljust(64, "0")) for pod in env.pods[: case.pods]

@@ -1,4 +1,7 @@
-"""`python -m proofs.demo`: run all steps; print a table and write `build/demo.json` at the end."""
+"""`python -m proofs.demo`: run all steps; print a table and write `build/demo.json` at the end.
+
+With `--picture`, draw the terminal's end for docs/tutorials/five-minutes.md.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from testbed.machine import machine
 from testbed.node import Node
 from testbed.workloads import Cluster
 
+PICTURE = deploy.PROJECT / "docs/tutorials/demo.svg"
 BED = os.environ.get("OVNLET_DEMO_BED", "demo")
 
 
@@ -44,8 +48,8 @@ def main() -> int:
             _verify_same(step, lambda: compare(baseline, machine(BED)))
     except Exception:  # noqa: BLE001 - the table shows which step failed
         report.console.print(traceback.format_exc(), markup=False, highlight=False, emoji=False)
-    report.console.print(f"ran on {'; '.join(versions.software())}", highlight=False)
-    good = report.finish()
+    wanted = PICTURE if "--picture" in sys.argv[1:] else None
+    good = report.finish("; ".join(versions.software()), wanted)
     report.console.print(
         f"{'all steps' if good else 'NOT all steps'} succeeded, in {time.monotonic() - began:.0f} s"
     )

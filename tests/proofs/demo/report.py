@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from kit.report import BUILD, write_rows
+from proofs.demo.picture import svg
 from testbed.service import BedError
 
 SHOWN, LONGEST = 12, 16
@@ -86,26 +88,37 @@ class Report:
                 f"  {line}", highlight=False, markup=False, emoji=False, soft_wrap=True
             )
 
-    def finish(self) -> bool:
-        """Print the table and write `build/demo.json`. Return whether every step succeeded."""
-        table = Table(
-            "step",
-            "s",
-            "measured",
-            "ok",
-            "evidence",
-            title="ovnlet demo",
-            caption=str(self._evidence),
-        )
-        for step in self.steps:
-            measured = "\n".join(f"{what}: {value:g}" for what, value in step.measured.items())
-            file = step.evidence.rpartition("/")[2]
-            line = (step.title, f"{step.seconds:.1f}", measured, "yes" if step.ok else "NO", file)
-            table.add_row(*map(Text, line))
-        self.console.print(table)
+    def finish(self, ran_on: str, picture: Path | None = None) -> bool:
+        """Print the table and write `build/demo.json`. Return whether every step succeeded.
+
+        ``picture`` is a file for the terminal that shows both.
+        """
+        text = Text(f"ran on {ran_on}")
+        self.console.print(text)
+        self.console.print(self._table(evidence=True))
+        if picture is not None:
+            shown: list[RenderableType] = [
+                Text("# make demo"),
+                Text("…"),
+                self._table(evidence=False),
+                text,
+            ]
+            picture.write_text(svg("make demo", shown))
         rows = [
             {name: value for name, value in asdict(step).items() if name != "seen"}
             for step in self.steps
         ]
         write_rows("demo", rows)
         return all(step.ok for step in self.steps)
+
+    def _table(self, *, evidence: bool) -> Table:
+        """Return the steps as a table, with the files of their evidence or without."""
+        last = ("evidence",) if evidence else ()
+        table = Table("step", "s", "measured", "ok", *last, title="ovnlet demo")
+        table.caption = str(self._evidence) if evidence else None
+        for step in self.steps:
+            measured = "\n".join(f"{what}: {value:g}" for what, value in step.measured.items())
+            file = step.evidence.rpartition("/")[2]
+            line = (step.title, f"{step.seconds:.1f}", measured, "yes" if step.ok else "NO", file)
+            table.add_row(*map(Text, line[: len(table.columns)]))
+        return table

@@ -132,9 +132,11 @@ class Report:
     def add(self, row: Row) -> None:
         """Add a row. Raise RunAborted if the last rows all failed.
 
-        Then the bed is broken, and each further row would take minutes.
+        Then the bed is broken, and each further row would take minutes. A resumed run adds trials
+        of kinds whose control run is done.
         """
-        self.rows.append(row)
+        known = any(each.control_broken for each in self.rows if each.kind == row.kind)
+        self.rows.append(replace(row, control_broken=row.control_broken or known))
         if len(self.rows) >= ABORT_AFTER and not any(
             each.repaired for each in self.rows[-ABORT_AFTER:]
         ):

@@ -19,11 +19,8 @@ from proofs.drift.report import Report
 from proofs.kernel import faults, stage, unharmed
 from proofs.kernel.stage import KernelEnvironment
 
-NAME, SLICE, PODS = (
-    "drift-kernel",
-    "drift-kernel-slice",
-    21,
-)  # one for each kind of the slice, and the sentinel pod
+NAME, SLICE = "drift-kernel", "drift-kernel-slice"
+PODS = 21  # one for each kind of the slice, and the sentinel pod
 
 
 def main() -> int:
@@ -39,7 +36,7 @@ def main() -> int:
         _judge(env, report)
 
     with_pods = stage.provisioned(
-        report.pods, report.evidence, args.bed, limited=True, keep=args.keep
+        report.pods, report.evidence, args.bed, forwards=not args.slice, keep=args.keep
     )
     carry_out(report, with_pods, work)
     return 0 if report.good else 1
@@ -48,6 +45,8 @@ def main() -> int:
 def _judge(env: KernelEnvironment, report: Report) -> None:
     """Record p50 and p99 of all event kinds as a ratio to the floor, and the floor itself."""
     ratios = [row.ratio for row in report.rows if row.klass == "event" and row.ratio is not None]
+    if not ratios:
+        return
     p50, p99 = (tables.percentile(ratios, share) for share in (0.5, 0.99))
     aims = tables.RATIO_AIMS["event"]
     floor = env.measure_floor()
@@ -57,7 +56,7 @@ def _judge(env: KernelEnvironment, report: Report) -> None:
 
 
 def _make_report(args: argparse.Namespace) -> Report:
-    name = SLICE if args.slice else NAME
+    name = args.name or (SLICE if args.slice else NAME)
     evidence = EVIDENCE / name
     if args.resume:
         return Report.resumed(evidence)
@@ -75,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="default: random, and printed")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument("--only", action="append", default=[], metavar="WORDS")
+    parser.add_argument("--name", help="of the report")
     parser.add_argument("--bed", help="name of the test bed")
     parser.add_argument("--keep", action="store_true", help="leave the test bed running")
     return parser.parse_args()

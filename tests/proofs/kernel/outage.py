@@ -62,28 +62,33 @@ class Flow:
 
 
 def losses(text: str, away: Window | None) -> dict[str, Any]:
-    """Return packets sent and lost, those lost while the daemon was away, and the longest gap.
+    """Return packets sent and lost, those lost while the daemon was away, and the longest outage.
 
-    The gap is the longest time in ms between two replies. A last packet that may still be under
-    way is not counted. A lost packet's time is interpolated between the replies around it.
+    The outage, `gap_ms`, is the longest run of lost packets times the interval between two. The
+    time between two replies, `pause_ms`, is longer where the machine has no processor time for the
+    sender either. A last packet that may still be under way is not counted. A lost packet's time is
+    interpolated between the replies around it.
     """
     replies = [(int(number), float(at)) for at, number in _REPLY.findall(text)]
     summary = _SENT.search(text)
-    sent = int(summary[1]) if summary else 0
+    sent, never = int(summary[1]) if summary else 0, LONGEST * 1000
     if len(replies) < 2:
-        return {"sent": sent, "lost": sent, "lost_away": sent, "gap_ms": LONGEST * 1000}
+        found = {"sent": sent, "lost": sent, "lost_away": sent}
+        return found | {"gap_ms": never, "pause_ms": never}
     lost = [
         begun + (number - first) * (ended - begun) / (last - first)
         for (first, begun), (last, ended) in pairwise(replies)
         for number in range(first + 1, last)
     ]
-    gap = max(later - earlier for (_, earlier), (_, later) in pairwise(replies))
+    gap = max(last - first - 1 for (first, _), (last, _) in pairwise(replies)) * EVERY
+    pause = max(later - earlier for (_, earlier), (_, later) in pairwise(replies))
     in_window = [at for at in lost if away and away[0] <= at <= away[1]]
     return {
         "sent": sent,
         "lost": len(lost),
         "lost_away": len(in_window),
         "gap_ms": round(gap * 1000, 1),
+        "pause_ms": round(pause * 1000, 1),
     }
 
 

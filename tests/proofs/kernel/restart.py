@@ -62,7 +62,10 @@ CELLS = [Cell(daemon, way) for daemon in DAEMONS for way in WAYS]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All restarts of a cell with, or without, an agent; gaps in ms, of the flow that lost most."""
+    """All restarts of a cell with, or without, an agent; gaps in ms, of the flow that lost most.
+
+    A gap is a run of lost packets; ``longest_pause_ms`` is the longest time between two replies.
+    """
 
     datapath: str
     daemon: str
@@ -74,6 +77,7 @@ class Row:
     lost_while_away: int
     median_gap_ms: float
     longest_gap_ms: float
+    longest_pause_ms: float
     adds_tried: int
     adds_succeeded: int
 
@@ -90,8 +94,7 @@ def main() -> int:
             env.attach([f"p{2 * number + 1:02d}" for number in range(PODS)])
             _settle(env)
             _restart(env, CELLS[-1], None, agent=True)  # what is read for the first time
-            first = len({each["round"] for each in _found()})
-            for number in range(first, first + args.rounds):
+            for number in range(args.rounds):
                 _round(env, number)
     except (BedError, KeyboardInterrupt) as error:
         progress.say(f"stopped: {error!r}")
@@ -103,19 +106,22 @@ def main() -> int:
 def _round(env: KernelEnvironment, number: int) -> None:
     """Restart each cell once with the agent and once without, which comes first in turns.
 
-    Every fifth round also restarts each cell during ADDs.
+    Every fifth round also restarts each cell during ADDs. What an interrupted run did is left out.
     """
-    for agent in (number % 2 == 0, number % 2 == 1):
-        if agent:
+    done = {(each["round"], *_identity(each)) for each in _found()}
+    parts = [(number % 2 == 0, 0), (number % 2 == 1, 0), (True, ADDS)]
+    for agent, adds in parts if number % ADD_ROUNDS == 0 else parts[:2]:
+        cells = [c for c in CELLS if (number, c.daemon, c.way, agent, adds) not in done]
+        if cells and agent:
             env.start_agent()
-        else:
+        elif cells:
             env.remove_agent()
-        for cell in CELLS:
-            _restart(env, cell, number, agent=agent)
-    if number % ADD_ROUNDS == 0:
-        env.start_agent()
-        for cell in CELLS:
-            _restart(env, cell, number, agent=True, adds=ADDS)
+        for cell in cells:
+            _restart(env, cell, number, agent=agent, adds=adds)
+
+
+def _identity(found: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(found[key] for key in ("daemon", "way", "agent", "with_adds"))
 
 
 def _restart(
@@ -217,6 +223,7 @@ def _row(
         away,
         round(statistics.median(gaps), 1),
         max(gaps),
+        max(flow["pause_ms"] for flow in flows),
         tried,
         succeeded,
     )
@@ -228,7 +235,8 @@ def _verdicts(rows: list[Row]) -> Iterator[tuple[str, str, bool]]:
         mine = {row.agent: row for row in rows if (row.daemon, row.way) == (cell.daemon, cell.way)}
         if len(mine) == len((True, False)):
             gap, alone = mine[True].median_gap_ms, mine[False].median_gap_ms
-            figures = f"{gap:.0f} / {alone:.0f} ms = {gap / alone:.2f}"
+            ratio = f"{gap / alone:.2f}" if alone else "-"
+            figures = f"{gap:.0f} / {alone:.0f} ms = {ratio}"
             holds = gap <= SLACK * alone + EVERY * 1000
             yield f"{cell.daemon}, {cell.way}", figures, holds
 
@@ -236,7 +244,7 @@ def _verdicts(rows: list[Row]) -> Iterator[tuple[str, str, bool]]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="proofs.kernel.restart", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
-    parser.add_argument("--resume", action="store_true", help="add to the restarts found before")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument("--bed", help="name of the test bed")
     return parser.parse_args()
 

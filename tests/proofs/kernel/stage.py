@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from proofs.drift.exec_client import ExecClient
 from proofs.drift.faults import OTHER_BRIDGE
 from proofs.drift.observe import Target
 from proofs.drift.pods import pod_body
+from proofs.kernel import gateway
 from testbed import guest, guest_boot, kernel, layout
 from testbed.assign import DOMAIN, NETWORK, SUBNET, SWITCH
 from testbed.bed import Bed
@@ -46,6 +47,8 @@ LATENCY = 5  # ms; of pods with limits, so that netem is part of what is observe
 class KernelEnvironment(Environment):
     """An environment whose node is a virtual machine, and whose agent no kubelet starts."""
 
+    boot: Booted | None = None
+    forwards: bool = False  # whether the node is a gateway
     datapath: str = "system"
     kubelet: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
@@ -104,6 +107,20 @@ class KernelEnvironment(Environment):
         """Return the present agent's log."""
         return self.bed.node().log("agent").read_text(errors="replace")
 
+    def reboot(self) -> None:
+        """Cut the virtual machine's power, and boot it again without an agent and without pods.
+
+        The facts of the pods are no baseline any more.
+        """
+        assert self.boot is not None
+        self.exec_agent.close()
+        self.bed.reboot()
+        (self.bed.node().directory / "agent.service").unlink(missing_ok=True)
+        self.boot = guest.boot_node(self.bed, self.boot.of, self.boot.accelerator)
+        if self.forwards:
+            gateway.lay(self.bed)
+        self.exec_agent = ExecClient.start(self.bed, self.evidence)
+
     def recover(self) -> None:
         """Start what has ended. Pods stay: no trial of this table deletes one."""
         self._restore_services(("ovsdb-server", "ovs-vswitchd", "ovn-controller"))
@@ -119,8 +136,28 @@ class KernelEnvironment(Environment):
     def attach(self, names: Sequence[str], changes: Mapping[str, str | None] = {}) -> None:
         """Create pods and their sandboxes, and call ADD for each. Add them to the targets."""
         for pod in self.make_pods(names, changes):
-            (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
-            self.targets.append(Target(**(found | {"ips": tuple(found["ips"])})))
+            self.targets.append(self.add(pod))
+
+    def attach_again(self, old: Sequence[Target]) -> None:
+        """Make a new sandbox for each of these pods, as kubelet does after a reboot."""
+        self.targets = [self.add(self._renewed(target)) for target in old]
+
+    def add(self, pod: Mapping[str, Any]) -> Target:
+        """Make the sandbox of a pod of `make_pods` and call ADD."""
+        (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
+        return Target(**(found | {"ips": tuple(found["ips"])}))
+
+    def detach(self, target: Target) -> None:
+        """Call DEL, remove the sandbox and delete the pod, as kubelet and the controller do."""
+        self.exec_agent.ask("detach", targets=[asdict(target)])
+        self.remove_pods([{"pod": target.pod, "iface_id": target.iface_id}])
+
+    def _renewed(self, old: Target) -> dict[str, Any]:
+        """Return a pod with a sandbox of its own, as `make_pods` does."""
+        uid = self.bed.api.get(f"{PODS}/{old.pod}")["metadata"]["uid"]
+        kept = ("pod", "iface_id", "ips", "mac", "ingress", "egress")
+        own = {"uid": uid, "container_id": _container_id(next(self.numbers))}
+        return {key: getattr(old, key) for key in kept} | own
 
     def make_pods(
         self, names: Sequence[str], changes: Mapping[str, str | None] = {}
@@ -148,8 +185,9 @@ class KernelEnvironment(Environment):
         """Create the pod's object as a controller has annotated it."""
         body = pod_body(name)
         annotations = body["metadata"]["annotations"]
-        ips = [f"10.16.0.{number}", f"fd00:10:16::{number:x}"]
-        mac = f"0a:00:00:01:00:{number:02x}"
+        high, low = divmod(number, 256)
+        ips = [f"10.16.{high}.{low}", f"fd00:10:16::{number:x}"]
+        mac = f"0a:00:00:01:{high:02x}:{low:02x}"
         limited = f"{DOMAIN}/ingress_rate" in annotations and not changes
         facts = SUBNET | {"ip_address": ",".join(ips), "mac_address": mac, "allocated": "true"}
         facts |= {"routed": "true"} | ({"latency": str(LATENCY)} if limited else {})
@@ -162,9 +200,13 @@ class KernelEnvironment(Environment):
         rates = {
             key: int(annotations.get(f"{DOMAIN}/{key}_rate", 0)) for key in ("ingress", "egress")
         }
-        container = f"{number:04x}{uuid.uuid4().hex}{0:028x}"
-        own = {"pod": name, "uid": uid, "container_id": container, "iface_id": f"{name}.default"}
-        return {**own, "ips": ips, "mac": mac, **rates}
+        own = {"pod": name, "uid": uid, "iface_id": f"{name}.default"}
+        return {**own, "container_id": _container_id(number), "ips": ips, "mac": mac, **rates}
+
+
+def _container_id(number: int) -> str:
+    """Return an ID of 64 letters whose first ones are the number."""
+    return f"{number:04x}{uuid.uuid4().hex}{0:028x}"
 
 
 @contextmanager
@@ -190,10 +232,8 @@ def serving(
 ) -> Iterator[KernelEnvironment]:
     """Run such a bed with an agent that serves, and no pods."""
     with booted(name, keep=keep) as (bed, boot):
-        client = ExecClient.start(bed, evidence)
-        env = KernelEnvironment(
-            bed, client, Cluster(bed), evidence, patience=PATIENCE[boot.accelerator]
-        )
+        client, patience = ExecClient.start(bed, evidence), PATIENCE[boot.accelerator]
+        env = KernelEnvironment(bed, client, Cluster(bed), evidence, patience=patience, boot=boot)
         try:
             env.start_agent()
             yield env
@@ -204,20 +244,23 @@ def serving(
 
 @contextmanager
 def provisioned(
-    pods: int, evidence: Path, name: str | None = None, *, limited: bool, keep: bool = False
+    pods: int, evidence: Path, name: str | None = None, *, forwards: bool, keep: bool = False
 ) -> Iterator[KernelEnvironment]:
     """Run such a bed with an agent and this many pods, all right and reachable.
 
-    All but the sentinel pod have limits, or none has.
+    All but the sentinel pod have limits. With ``forwards`` the node is a gateway too.
     """
     with serving(evidence, name, keep=keep) as env:
-        _start_pods(env, pods, limited=limited)
+        if forwards:
+            gateway.prepare(env.bed)
+            env.forwards = True
+            env.bed.say("the node is a gateway")
+        _start_pods(env, pods)
         yield env
 
 
-def _start_pods(env: KernelEnvironment, pods: int, *, limited: bool) -> None:
-    # Pods with an even number have limits.
-    numbers = range(2, 2 * pods, 2) if limited else range(1, 2 * pods - 1, 2)
+def _start_pods(env: KernelEnvironment, pods: int) -> None:
+    numbers = range(2, 2 * pods, 2)  # pods with an even number have limits
     env.attach([SENTINEL_POD, *(f"p{number:02d}" for number in numbers)])
     if unreachable := env.traffic(env.targets, timeout=30):
         raise BedError(f"not reachable before anything was broken: {unreachable}")

@@ -1,24 +1,29 @@
-"""`python -m proofs.tools`: installation to bundle on two nodes, written to build/tools.json.
+"""`python -m proofs.tools`: installation to bundle on two nodes, then each verb on 200 nodes.
 
-Names of parts, such as `traced`, choose some. `--chart`: the Helm chart, build/chart.json.
-`--many`: each verb on 200 nodes of one fake kubelet, build/tools-200.json.
+Written to build/tools.json. Names of parts, such as `traced`, choose some. `--slice`: what CI runs.
+`--chart`: the Helm chart, build/chart.json. `--record`: the slice, and before it the recording for
+the unit tests.
 """
 
 import os
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Sequence
 
-from proofs.tools import chart, faults, many, verbs
-from proofs.tools.operator import Ended, Operator
-from proofs.tools.report import Report
+from proofs.tools import chart, faults, many, record, verbs
+from proofs.tools.operator import Operator, Part
+from proofs.tools.report import Ended, Report
 from testbed import deploy, layout
 from testbed.bed import Bed
 from testbed.workloads import Cluster, subnet, web_deployment
 
-PARTS = (
+PARTS: Sequence[Part] = (
     *(verbs.shown, verbs.typed, verbs.followed, verbs.planned, verbs.examined),
     *(verbs.collected, verbs.lean, verbs.compared, faults.traced, verbs.hung, verbs.rights_used),
+)
+# Each kind of evidence once: tables, a plan, planted faults, planted secrets, a trace.
+SLICE: Sequence[Part] = (
+    *(verbs.shown, verbs.planned, verbs.examined, verbs.collected, faults.some_traced),
 )
 
 
@@ -27,26 +32,32 @@ def main() -> None:
     name = os.environ.get("OVNLET_TOOLS_BED", "tools")
     if Bed.is_alive(name):
         Bed.attach(name).down()
-    chosen = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if "--many" in sys.argv:
+    flags = {word for word in sys.argv[1:] if word.startswith("-")}
+    if "--chart" in flags:
+        chart.run(name)
+        return
+    chosen = [part for part in PARTS if part.__name__ in sys.argv[1:]]
+    parts = SLICE if flags & {"--slice", "--record"} else chosen or PARTS
+    report = Report(2)
+    with Bed.up(name, nodes=2, parts=layout.STANDALONE) as bed:
+        ask = Operator.of(bed)
+        installed(ask, report)
+        Cluster(bed).make_subnet(subnet("ovn-default", layout.PODS, default=True))
+        if "--record" in flags:
+            record.run(ask)
+        run(ask, report, parts)
+    if not chosen:
         with Bed.up(name, parts={layout.ETCD, layout.APISERVER}) as bed:
-            return many.run(bed)
-    alone = "--chart" in sys.argv
-    with Bed.up(name, nodes=1 if alone else 2, parts=layout.STANDALONE) as bed:
-        return chart.run(bed) if alone else run(bed, chosen)
+            many.run(bed, report)
 
 
-def run(bed: Bed, chosen: Collection[str] = ()) -> None:
-    """Run all rows, or those of some parts. Raise at the first that fails."""
-    report, ask = Report(len(bed.nodes)), Operator.of(bed)
-    installed(ask, report)
-    cluster = Cluster(bed)
-    cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
+def run(ask: Operator, report: Report, parts: Sequence[Part]) -> None:
+    """Run the rows of some parts. Raise at the first that fails."""
+    cluster = Cluster(ask.bed)
     cluster.apply(web_deployment("many", verbs.PODS - 4), web_deployment("few", 4))
-    pods = cluster.running(verbs.PODS, timeout=120)
-    for part in PARTS:
-        if not chosen or part.__name__ in chosen:
-            part(ask, report, pods)
+    pods = cluster.running(verbs.PODS, timeout=180)
+    for part in parts:
+        part(ask, report, pods)
 
 
 def installed(ask: Operator, report: Report) -> None:
@@ -59,7 +70,7 @@ def installed(ask: Operator, report: Report) -> None:
         waiter = threading.Thread(target=lambda: ended.append(ask(*words, timeout=320)))
         waiter.start()
         deploy.apply(ask.bed)
-        waiter.join(timeout=60)
+        waiter.join(timeout=120)
         assert ended, "it still waits"
         row.took(ended[0])
         assert ended[0].code == 0, ended

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from proofs.tools.operator import Operator
 from proofs.tools.report import Report
@@ -49,7 +50,17 @@ def _undone(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[No
         undo()
 
 
-def planted(way: Way) -> dict[str, tuple[str, str, Callable[[], object], Callable[[], object]]]:
+# The stage and a word that name it, how to plant it, and how to remove it.
+Fault = tuple[str, str, Callable[[], object], Callable[[], object]]
+SOME = (
+    "a blackhole route to the receiver",
+    "an ACL drops it",
+    "a foreign flow drops it",
+    "the receiver's interface is down",
+)
+
+
+def planted(way: Way) -> dict[str, Fault]:
     """Return each fault: the stage and a word that name it, how to plant and how to remove it."""
     bed, one, two = way.ask.bed, way.sender, way.receiver
     n0, n1 = one.space, two.space
@@ -118,60 +129,99 @@ def _repaired(ask: Operator, pod: Running) -> None:
     ask.bed.kubectl("-n", "ovnlet-system", "exec", name, "--", *command)
 
 
-def traced(ask: Operator, report: Report, _: list[Running]) -> None:
-    """Trace a sound way, then one with each fault, then the sound one again."""
+@contextmanager
+def made(ask: Operator) -> Iterator[Way]:
+    """Make a pod on each node, a Service with the receiver and one with nobody; remove them."""
     cluster = Cluster(ask.bed)
-    bodies = []
+    bodies: list[dict[str, Any]] = []
     for name, node in (("sender", "n0"), ("target", "n1")):
         body = pod(name, **{"ovnlet.io/repair": "report"})
+        body["metadata"]["labels"]["app"] = name
         body["spec"]["nodeName"] = node
         body["spec"]["containers"][0] |= SERVER
         bodies.append(body)
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "nobody"},
-        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": PORT}]},
-    }
+    services = [_service("nobody", "nobody"), _service("web", "target")]
     before = len(cluster.pods())
-    cluster.apply(*bodies, service)
+    cluster.apply(*bodies, *services)
     names = [f"pod/{body['metadata']['name']}" for body in bodies]
-    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=60s", timeout=70)
+    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s", timeout=100)
     found = {each.name: each for each in cluster.running(before + 2)}
     way = Way(ask, found["sender"], found["target"], [])
-    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=20)
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=30)
+    yield way
+    for name in (*names, "service/nobody", "service/web"):
+        ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
+
+
+def _service(name: str, app: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": app}, "ports": [{"port": PORT}]},
+    }
+
+
+def traced(ask: Operator, report: Report, _: list[Running]) -> None:
+    """Trace a sound way, then one with each fault, then the sound one again."""
+    with made(ask) as way:
+        _sound(way, report)
+        for name, fault in planted(way).items():
+            _named(way, report, name, fault)
+        _nobody(way, report)
+        with report.row("trace, nothing is wrong again") as row:
+            code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=90)
+            row.record(str(verdict))
+            assert code == 0
+
+
+def some_traced(ask: Operator, report: Report, _: list[Running]) -> None:
+    """Trace a sound way, and one with a fault of each part of the way."""
+    with made(ask) as way:
+        _sound(way, report)
+        faults = planted(way)
+        for name in SOME:
+            _named(way, report, name, faults[name])
+        _nobody(way, report)
+
+
+def _sound(way: Way, report: Report) -> None:
     with report.row("trace, nothing is wrong") as row:
-        code, verdict, row.seconds = way.trace()
+        code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=60)
         row.record(*way.last)
         assert (code, verdict["works"]) == (0, True), verdict
         assert any("tunnel to " + layout.tunnel_ip(1) in line for line in way.last), way.last
         assert not any(line.startswith("left out") for line in way.last), way.last
-    for fault, (where, word, plant, remove) in planted(way).items():
-        with report.row(f"trace: {fault}") as row, _undone(plant, remove):
-            code, verdict, row.seconds = wait_for(
-                lambda: _wrong(way), f"a verdict on: {fault}", timeout=40
-            )
-            row.record(str(verdict), *way.last)
-            assert (code, verdict["where"]) == (3, where), verdict
-            assert word in str(verdict["what"]), verdict
+
+
+def _named(way: Way, report: Report, name: str, fault: Fault) -> None:
+    where, word, plant, remove = fault
+    with report.row(f"trace: {name}") as row, _undone(plant, remove):
+        code, verdict, row.seconds = wait_for(
+            lambda: _wrong(way), f"a verdict on: {name}", timeout=60
+        )
+        row.record(str(verdict), *way.last)
+        assert (code, verdict["where"]) == (3, where), verdict
+        assert word in str(verdict["what"]), verdict
+
+
+def _nobody(way: Way, report: Report) -> None:
+    """Trace to a port that nobody listens on, and to a Service without endpoints."""
     with report.row("trace: nothing listens on the port") as row:
-        code, verdict, row.seconds = way.trace(port=PORT + 1)
-        assert verdict["where"] == RECEIVER, verdict
+        code, verdict, row.seconds = wait_for(
+            lambda: _wrong(way, port=PORT + 1), "a verdict on the port", timeout=60
+        )
+        assert (code, verdict["where"]) == (3, RECEIVER), verdict
         assert f"tcp port {PORT + 1}" in str(verdict["what"]), verdict
         row.record(str(verdict))
     with report.row("trace: a Service without endpoints") as row:
         code, verdict, row.seconds = way.trace(to="default/nobody")
-        assert verdict["where"] == "Service", verdict
+        assert (code, verdict["where"]) == (3, "Service"), verdict
         row.record(str(verdict))
-    with report.row("trace, nothing is wrong again") as row:
-        code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=90)
-        row.record(str(verdict))
-    for name in (*names, "service/nobody"):
-        ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
 
 
-def _wrong(way: Way) -> tuple[int, dict[str, object], float] | None:
-    found = way.trace()
+def _wrong(way: Way, port: int = PORT) -> tuple[int, dict[str, object], float] | None:
+    found = way.trace(port=port)
     return found if found[0] else None
 
 

@@ -25,21 +25,22 @@ from testbed.bed import Bed
 NODES, PODS = 200, 20
 # Seconds that `status` may take on this many nodes.
 MOST = 10.0
+# Some nodes' agents have to be asked, or those of one pod.
 VERBS = (
-    ("pods", "-A"),
-    ("plan", "-A"),
-    ("doctor", "--all"),
-    ("version",),
-    ("bundle", "--all", "-"),
+    *(("pods", "-A"), ("plan", "-A"), ("events", "-A"), ("doctor", "--all"), ("version",)),
+    *(("bundle", "--all", "-"), ("show", "default/web-0")),
+    ("trace", "default/web-0", "tcp", "default/web-1:80"),
 )
+# Verbs about one pod.
+ONE_POD = ("show", "trace")
 _PROTOCOL = "v4.channel.k8s.io"
 _STDOUT, _END = 1, 3
 Object = dict[str, Any]
 
 
-def run(bed: Bed) -> None:
-    """Run each verb and write build/tools-200.json. Raise at the first that fails."""
-    ask, report = Operator.of(bed), Report(NODES, "tools-200")
+def run(bed: Bed, report: Report) -> None:
+    """Add a row for each verb. Raise at the first that fails."""
+    ask, report.nodes = Operator.of(bed), NODES
     with _kubelet(bed) as port:
         _make(bed, port)
         with report.row("status") as row:
@@ -48,7 +49,7 @@ def run(bed: Bed) -> None:
             row.record(*ended.text.splitlines())
             assert ended.seconds <= MOST, ended.seconds
         for words in VERBS:
-            with report.row(" ".join(words)) as row:
+            with report.row(words[0] if words[0] in ONE_POD else " ".join(words)) as row:
                 ended = row.took(ask(*words))
                 assert (ended.code, ended.stdout[:1] == b"") == (0, words[0] == "plan"), ended
                 row.record(f"{len(ended.stdout)} bytes")
@@ -62,6 +63,15 @@ def _answers() -> dict[str, bytes]:
     ]
     status = {"version": "0.1.0", "attachments": PODS, "states": {"attached": PODS}}
     ok = {"area": "OVS", "level": "note", "what": "ovsdb-server answers", "fix": ""}
+    port = {"name": "x_h", "ofport": 3, "error": "", "iface_id": "x", "installed": True}
+    hop = {
+        **{"state": "attached", "steps": [], "interference": [], "ips": "10.16.0.5"},
+        **{"error": "", "node": [], "port": port | {"mac": "02:00:00:00:00:01"}},
+        "hop": {"next": "10.16.0.6", "mac": "02:00:00:00:00:02", "source": "10.16.0.5"},
+        "flows": {"result": "tunnel", "remote": "192.0.2.1", "actions": "", "trace": []},
+        "listens": {"tcp": True, "udp": True},
+    }
+    event = {"time": "2026-01-01", "type": "Normal", "namespace": "default", "pod": "web-0"}
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         archive.addfile(tarfile.TarInfo("ovnlet-bundle/log.json"), io.BytesIO())
@@ -72,6 +82,9 @@ def _answers() -> dict[str, bytes]:
         "doctor": json.dumps([ok]).encode(),
         "--version": b"ovnlet, version 0.1.0\n",
         "bundle": content.getvalue(),
+        "events": json.dumps({**event, "reason": "x", "message": "x"}).encode() + b"\n",
+        "show": json.dumps([{**pods[0], "resources": [], "steps": []}]).encode(),
+        "hop": json.dumps(hop).encode(),
     }
 
 
@@ -123,6 +136,8 @@ def _make(bed: Bed, port: int) -> None:
         bed.kubectl("-n", deploy.NAMESPACE, "apply", "-f", "-", stdin=body)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: _node(bed, number, port), range(NODES)))
+    for number in range(2):
+        _pod(bed, "default", f"web-{number}", f"m{number:03}", f"10.16.0.{5 + number}")
 
 
 def _node(bed: Bed, number: int, port: int) -> None:
@@ -132,12 +147,23 @@ def _node(bed: Bed, number: int, port: int) -> None:
     status = {"conditions": ready, "addresses": addresses, "daemonEndpoints": endpoint}
     meta = {"name": name, "labels": {"kubernetes.io/os": "linux"}}
     bed.api.create("/api/v1/nodes", {"metadata": meta, "status": status})
-    pods = f"/api/v1/namespaces/{deploy.NAMESPACE}/pods"
+    _pod(bed, deploy.NAMESPACE, f"ovnlet-{name}", name, "127.0.0.1")
+
+
+def _pod(bed: Bed, namespace: str, name: str, node: str, address: str) -> None:
+    """Make a pod that runs on a node and is Ready."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
     container = {"name": "agent", "image": "localhost/ovnlet:latest"}
+    labels = {"app.kubernetes.io/name": "ovnlet"} if namespace == deploy.NAMESPACE else {}
     body = {
-        "metadata": {"name": f"ovnlet-{name}", "labels": {"app.kubernetes.io/name": "ovnlet"}},
-        "spec": {"nodeName": name, "containers": [container]},
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"nodeName": node, "containers": [container]},
     }
     bed.api.create(pods, body)
-    running = {"phase": "Running", "conditions": ready}
-    bed.api.patch(f"{pods}/ovnlet-{name}/status", {"status": running})
+    status = {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }
+    bed.api.patch(f"{pods}/{name}/status", {"status": status})

@@ -7,34 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from proofs.tools.report import Ended, Report
 from testbed import deploy
 from testbed.bed import Bed
+from testbed.workloads import Running
 
 ACCOUNT = "ovnlet-operator"
 PROGRAMS = Path(sys.executable).parent
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended, and how long it took."""
-
-    code: int
-    stdout: bytes
-    stderr: str
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        """Return what it printed."""
-        return self.stdout.decode()
-
-    def json(self) -> Any:
-        """Return what it printed as JSON."""
-        return json.loads(self.stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +96,7 @@ def _kubeconfig(bed: Bed) -> Path:
     path = bed.directory / "operator.kubeconfig"
     path.write_text(json.dumps(config))
     return path
+
+
+# What rows of a report are about: it is given the bed's pods.
+Part = Callable[[Operator, Report, list[Running]], None]

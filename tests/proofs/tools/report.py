@@ -1,12 +1,32 @@
 """Rows of build/tools.json and build/chart.json: what was tried, its time, what it showed."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from kit.report import write_rows
-from proofs.tools.operator import Ended
 from testbed import progress
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended, and how long it took."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """Return what it printed."""
+        return self.stdout.decode()
+
+    def json(self) -> Any:
+        """Return what it printed as JSON."""
+        return json.loads(self.stdout)
 
 
 @dataclass(slots=True)
@@ -30,15 +50,15 @@ class Row:
 
 
 class Report:
-    """The rows so far, written after each one."""
+    """The rows so far, written after each one. ``nodes`` is how many the next ones are about."""
 
     def __init__(self, nodes: int, name: str = "tools") -> None:
-        self._nodes, self._name, self._rows = nodes, name, list[Row]()
+        self.nodes, self._name, self._rows = nodes, name, list[Row]()
 
     @contextmanager
-    def row(self, what: str, nodes: int = 0) -> Iterator[Row]:
+    def row(self, what: str) -> Iterator[Row]:
         """Give a row that is ok if the block does not raise; an error ends the run."""
-        row = Row(what, nodes or self._nodes)
+        row = Row(what, self.nodes)
         self._rows.append(row)
         try:
             yield row
@@ -49,4 +69,4 @@ class Report:
         finally:
             write_rows(self._name, self._rows)
             result, evidence = "ok " if row.ok else "BAD", "; ".join(row.evidence)[:400]
-            progress.say(f"  {result} {row.seconds:6.2f} s  {what}: {evidence}")
+            progress.say(f"  {result} {row.seconds:6.2f} s  {what}, {row.nodes} nodes: {evidence}")

@@ -26,7 +26,8 @@ def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> 
     }
     if isinstance(claim, Workload):
         facts |= {"pod_nic_type": "veth-pair", "routed": "true", **_way_out(subnet, router)}
-        facts |= {MACHINE: claim.machine} if claim.machine else {}
+        # One that the pod came with would name its port by another pod's machine.
+        facts |= {MACHINE: claim.machine} if claim.machine or claim.value(MACHINE) else {}
     else:
         facts |= {"port_name": claim.port}
     return {key(claim.provider, name): value for name, value in facts.items()}

@@ -3,29 +3,35 @@
 Ours are the two names, configurations of an earlier release under another number, and a plugin
 ``loopback`` where the node has none: the same executable. A foreign file is never touched. The
 second socket is ours while we listen on it: one that another process answers on is left alone.
+
+Beside Kube-OVN the configuration has one of two names: while kube-ovn-cni answers on that socket,
+one that sorts after its file, and from then on one that sorts before.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from ovnlet.core.cni_directories import CniDirectories
 from ovnlet.core.errors import NodeFault
 from ovnlet.core.plan import Plan, Step, Verb
-from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network
+from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network, Resource
 from ovnlet_cni import installer
 from ovnlet_cni.listener import UnusableSocket
 from ovnlet_cni.site import Site
 
 _PLUGIN_MODE, _CONFLIST_MODE = 0o755, 0o600
+_BOTH = {installer.CONFLIST, installer.FIRST}
 
 
 class CniFiles:
     """Keeps the desired content in memory, and compares, writes and removes files by name.
 
     ``plugin`` is the executable to install, ``socket`` the path that the plugin connects to.
-    ``site`` returns the second socket, None where none is asked for.
+    ``site`` returns the second socket, None where none is asked for. Without ``primary`` another
+    plugin's configuration is the node's, and one of ours is removed.
     """
 
     def __init__(
@@ -34,9 +40,11 @@ class CniFiles:
         plugin: Path,
         socket: Path,
         site: Callable[[], Site | None] = lambda: None,
+        *,
+        primary: bool = True,
     ) -> None:
         self._directories, self._plugin, self._socket = directories, plugin, socket
-        self._site = site
+        self._site, self._primary = site, primary
         self._contents: dict[str, bytes] = {}
         self._asked: object = None
         self._composed: Network = ABSENT
@@ -65,7 +73,7 @@ class CniFiles:
                 self._file(self._directories.plugins, name, content, _PLUGIN_MODE)
                 for name in (installer.PLUGIN, installer.LOOPBACK)
             ]
-        if self._directories.configurations:
+        if self._directories.configurations and self._primary:
             text = await installer.conflist(self._plugin, self._portmap, self._socket)
             where = self._directories.configurations
             wanted.append(self._file(where, installer.CONFLIST, text.encode(), _CONFLIST_MODE))
@@ -77,21 +85,43 @@ class CniFiles:
 
         There is no ``loopback`` where the node has one of its own.
         """
-        files, where = self._composed, self._directories.plugins
+        files, where, taken = self._composed, self._directories.plugins, self.socket_taken()
         if where and installer.has_foreign_loopback(Path(where)):
             files = frozenset(each for each in files if each.key[-1] != installer.LOOPBACK)
-        if not self._directories.socket or self.socket_taken():
+        if not self._directories.socket or taken:
             return files
+        if self._is_first():
+            files = frozenset(_first(each) for each in files)
         return files | {CniSocket(self._directories.socket)}
 
     def overriding(self) -> list[str]:
         """Return the foreign configurations that sort before ours: the runtime uses the first."""
-        if not self._directories.configurations:
+        if not self._directories.configurations or not self._primary:
             return []
         where = Path(self._directories.configurations)
-        return [
-            name for name in installer.before_ours(where) if name not in set(self._older(where))
-        ]
+        before = installer.before_ours(where, self._name())
+        return [name for name in before if name not in set(installer.ours(where))]
+
+    def superseded(self) -> list[str]:
+        """Return kube-ovn-cni's configurations that are there and sort after ours."""
+        if self._name() == installer.CONFLIST:
+            return []
+        return installer.kube_ovns(Path(self._directories.configurations))
+
+    def _name(self) -> str:
+        """Return the name that our configuration is to have."""
+        wanted = (each.key[-1] for each in self.wanted)
+        return installer.FIRST if installer.FIRST in wanted else installer.CONFLIST
+
+    def _is_first(self) -> bool:
+        """Return whether ours is to sort before kube-ovn-cni's, which does not answer.
+
+        The name stays once it is there: a runtime could find no file between two names.
+        """
+        if not self._directories.configurations:
+            return False
+        where = Path(self._directories.configurations)
+        return bool(installer.kube_ovns(where)) or installer.FIRST in installer.ours(where)
 
     async def observe(self, _: CniDirectories, desired: Network) -> Network:
         """Return our files as they are, content and mode, and the second socket if it is ours."""
@@ -107,7 +137,7 @@ class CniFiles:
 
         Raise NodeFault.
         """
-        for step in sorted(plan, key=lambda step: step.resource.key[-1] == installer.CONFLIST):
+        for step in sorted(plan, key=_when):
             file = step.resource
             if isinstance(file, CniSocket):
                 await self._apply_socket(step)
@@ -145,7 +175,9 @@ class CniFiles:
     def _observe(self, wanted: list[CniFile]) -> Network:
         found = [self._seen(each.directory, each.name) for each in wanted]
         where = self._directories.configurations
-        older = (self._seen(where, name) for name in (self._older(Path(where)) if where else ()))
+        names = {each.name for each in wanted} or _BOTH
+        others = set(installer.ours(Path(where))) - names if where else ()
+        older = (self._seen(where, name) for name in others)
         return frozenset(each for each in (*found, *older) if each is not None)
 
     def _seen(self, directory: str, name: str) -> CniFile | None:
@@ -160,7 +192,14 @@ class CniFiles:
             return CniFile(directory, name, f"unreadable: {error.strerror}", 0)
         return CniFile(directory, name, sha256(content).hexdigest(), mode)
 
-    @staticmethod
-    def _older(where: Path) -> Iterator[str]:
-        """Yield the names of our configurations of an earlier release."""
-        return (name for name in installer.ours(where) if name != installer.CONFLIST)
+
+def _first(resource: Resource) -> Resource:
+    """Return our configuration under the name that sorts first; anything else as it is."""
+    if isinstance(resource, CniFile) and resource.name == installer.CONFLIST:
+        return replace(resource, name=installer.FIRST)
+    return resource
+
+
+def _when(step: Step) -> tuple[bool, bool]:
+    """Order steps: plugins before configurations, and a new name before the removal of another."""
+    return step.resource.key[-1] in _BOTH, step.verb is Verb.REMOVE

@@ -33,6 +33,10 @@ class FilesHost(Host, Protocol):
         """Return the foreign configurations that the runtime uses instead of ours."""
         ...
 
+    def superseded(self) -> list[str]:
+        """Return kube-ovn-cni's configurations that the runtime does not use any longer."""
+        ...
+
     def socket_taken(self) -> bool:
         """Return whether another process answers on the second socket."""
         ...
@@ -73,7 +77,7 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         return None if self._opened else "start-up is not over: existing pods come first"
 
     def target(self, _: str, /) -> Target | None:
-        """Return our files, and a notice for each foreign configuration that overrides them."""
+        """Return our files, and a notice for each foreign configuration before or after them."""
         if not self._opened:
             return None
         text = (
@@ -82,6 +86,13 @@ class CniFilesScope(NodeWideScope[CniDirectories]):
         )
         foreign = [
             Notice("CniConfigOverridden", f"{name} {text}") for name in self.host.overriding()
+        ]
+        text = (
+            "is kube-ovn-cni's, which does not answer: ours sorts before it, so new pods get our "
+            "network; it may be removed"
+        )
+        foreign += [
+            Notice("CniConfigTakenOver", f"{name} {text}") for name in self.host.superseded()
         ]
         foreign += self._taken()
         return Target(self.identity, self.host.wanted, self._repair, notices=tuple(foreign))

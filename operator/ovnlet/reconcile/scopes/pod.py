@@ -5,6 +5,7 @@ record holds what was fixed at ADD and the last good input, so that a pod's netw
 the API server is away.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from ovnlet.reconcile.pod_host import Follower, PodHost
 from ovnlet.reconcile.records import Records
 from ovnlet.reconcile.scope import Key
 from ovnlet.reconcile.scopes.pod_inputs import PodInputs
-from ovnlet.reconcile.scopes.pod_notices import notices
+from ovnlet.reconcile.scopes.pod_notices import notices, renamed
 from ovnlet.reconcile.state import Owner, State
 from ovnlet.reconcile.status import Status
 
@@ -55,6 +56,8 @@ class PodScope:
         self._state, self._records, self._passes = state, records, passes
         self._owners, self._watch, self._repair = owners, watch, repair
         self._deleted: dict[AttachmentKey, Attachment] = {}
+        # When the first change that no pass has seen arrived.
+        self._changed: dict[AttachmentKey, float] = {}
         self._inputs = PodInputs(state, records, subnet)
 
     def every_key(self) -> Iterator[AttachmentKey]:
@@ -86,7 +89,9 @@ class PodScope:
 
     def pod_changed(self, owner: Owner) -> None:
         """Ask for a pass of each attachment of a pod."""
+        now = asyncio.get_running_loop().time()
         for record in self._records.of(owner):
+            self._changed.setdefault(record.attachment.key, now)
             self._passes.add(record.attachment.key)
 
     def subnet_changed(self, name: str) -> None:
@@ -117,7 +122,11 @@ class PodScope:
         allocation = settled_annotations.settle(
             record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
-        allocation = replace(allocation, mtu=attachment.mtu or allocation.mtu)
+        allocation = replace(
+            allocation,
+            mtu=attachment.mtu or allocation.mtu,
+            default_route=allocation.default_route and not self._inputs.gives_way(record),
+        )
         lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
         return network(attachment, allocation, self.host.node, lent), allocation
 
@@ -201,6 +210,9 @@ class PodScope:
             self._announce(key, outcome)
         if outcome.final:
             self._forget(key)
+        changed = self._changed.pop(key, None)
+        if changed is not None and outcome.action == "updated":
+            self.status.edited(asyncio.get_running_loop().time() - changed)
         self.status.settled(key, outcome)
 
     def failed(self, key: AttachmentKey, error: OvnletError, /, *, awaited: bool) -> None:
@@ -242,8 +254,17 @@ class PodScope:
             first=record.good is None,
             leaving=self._is_leaving(attachment),
             problems=allocation.problems,
-            notices=notices(allocation, self.host.node, attachment.host_link),
+            notices=(
+                *notices(allocation, self.host.node, attachment.host_link),
+                *renamed(attachment, self._annotations(attachment)),
+            ),
         )
+
+    def _annotations(self, attachment: Attachment) -> Mapping[str, str]:
+        """Return all annotations of its pod as they are; none while the pod is not known."""
+        pod = self._state.get(attachment.owner)
+        known = pod is not None and attachment.uid in (None, pod.uid)
+        return pod.annotations if pod is not None and known else {}
 
     def _is_leaving(self, attachment: Attachment) -> bool:
         """Return whether it is being deleted, or its network withdrawn: its port may be gone."""
@@ -264,5 +285,6 @@ class PodScope:
             self._inputs.departed(record)
         self._records.remove(key)
         self._deleted.pop(key, None)
+        self._changed.pop(key, None)
         self._owners.forget(self._passes.key(key))
         self.status.forget(key)

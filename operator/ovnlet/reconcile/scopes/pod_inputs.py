@@ -54,6 +54,27 @@ class PodInputs:
             facts = annotations.of_subnet(record.good or now)
         return annotations.with_subnet(now, facts)
 
+    def gives_way(self, record: Record) -> bool:
+        """Return whether another interface of the sandbox asks for the default route.
+
+        `eth0` has it where none does, and keeps it where it asks itself.
+        """
+        attachment = record.attachment
+        if attachment.ifname != "eth0" or self._asks_for_default(record):
+            return False
+        return any(
+            self._asks_for_default(each)
+            for each in self._records.of(attachment.owner)
+            if _share_sandbox(each.attachment, attachment)
+        )
+
+    def _asks_for_default(self, record: Record) -> bool:
+        """Return whether the annotations at its ADD, or of one under way, ask for it."""
+        text = record.good if record.good is not None else self.text(record.attachment)
+        return (text or {}).get(
+            annotations.key(record.attachment.provider, "default_route")
+        ) == "true"
+
     def departed(self, record: Record) -> None:
         """Keep the input of a removed record until the first list of pods is complete."""
         if record.good and not self._state.complete:
@@ -63,3 +84,9 @@ class PodInputs:
 def _interface(attachment: Attachment) -> tuple[Owner, str | None, str, str]:
     """Return what two sandboxes of one pod's interface have in common."""
     return attachment.owner, attachment.uid, attachment.ifname, attachment.provider
+
+
+def _share_sandbox(one: Attachment, other: Attachment) -> bool:
+    """Return whether both are of one container; an adopted one has a part of its ID."""
+    shorter, longer = sorted((one.container_id, other.container_id), key=len)
+    return longer.startswith(shorter)

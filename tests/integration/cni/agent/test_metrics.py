@@ -14,6 +14,11 @@ from testbed import figures
 # (test_faults.py). A Subnet's traffic leaves the node in `make gateway`.
 ELSEWHERE = {"ovnlet_queue_depth", "ovnlet_part_failures"}
 ELSEWHERE |= {"ovn_subnet_gateway_packets", "ovn_subnet_gateway_packet_bytes"}
+# Nothing is edited here: tests/unit/test_program_metrics.py.
+ELSEWHERE |= {"ovnlet_edit_seconds"}
+# They do not change while an agent runs, or hardly.
+ELSEWHERE |= {"ovnlet_build_info", "process_start_time_seconds", "process_max_fds"}
+ELSEWHERE |= {"process_virtual_memory_bytes", "process_resident_memory_bytes", "process_open_fds"}
 ALL = {family.name for family in Metrics(lambda: []).registry.collect()} - ELSEWHERE
 
 

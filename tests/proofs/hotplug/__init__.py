@@ -1,0 +1,1 @@
+"""Interfaces plugged into running pods and out again, under load, with a soak's checks."""
