@@ -78,7 +78,7 @@ gateway: setup $(if $(KERNEL),kernel)  ## the node as a gateway by traffic, each
 	$(if $(SLICE)$(KERNEL),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
 	@cd tests && ../$(BIN)/python -m proofs.$(if $(KERNEL),kernel.ipvs,gateway) $(if $(SLICE),--slice)
 
-underlay: setup  ## provider networks: moves, each fault and kills over the API server's own uplink: build/underlay.json
+underlay: setup  ## provider networks: moves, faults and kills over the API server's own uplink, pods of two VLANs: build/underlay.json
 	@cd tests && ../$(BIN)/python -m proofs.underlay
 
 migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json

@@ -105,6 +105,9 @@ _SAYS = {
     ),
     "allocated": "`true`; ADD waits for it",
     "routed": "`true`; ADD waits for it",
+    "provider_network": (
+        "the ProviderNetwork of a Subnet with a `vlan`; ADD waits for the node's uplink"
+    ),
 }
 _NODE_SAYS = {
     "ip_address": "one address of each family in the join network",
@@ -123,7 +126,8 @@ def _pods() -> str:
     when = dict.fromkeys(annotations.FIXED, "fixed for a sandbox") | dict.fromkeys(
         annotations.ROUTING, "live"
     )
-    names = (*annotations.FIXED, *annotations.ROUTING, *annotations._READY)
+    ready = (*annotations._READY, annotations.PROVIDER_NETWORK)
+    names = (*annotations.FIXED, *annotations.ROUTING, *ready)
     return _table(
         ("name", "value", "when it changes"),
         ((f"`{name}`", _SAYS[name], when.get(name, "")) for name in names),
@@ -239,5 +243,8 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "status": _fields("status"),
         "ippool": _fields("spec", "ippool"),
         "ippool status": _fields("status", "ippool"),
+        "provider network": _fields("spec", "provider-network"),
+        "provider network status": _fields("status", "provider-network"),
+        "vlan": _fields("spec", "vlan"),
     },
 }

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from ovnlet.kube.session import ApiFault
 OVN = "ovn.kubernetes.io"
 Body = dict[str, Any]
 PATCH = 0.003  # seconds that a patch takes
+_PLURALS = {"Subnet": "subnets", "IPPool": "ippools", "ProviderNetwork": "provider-networks"}
 # The stores of a controller by kind.
 _STORES = {
     "pods": "pods",
@@ -27,6 +29,8 @@ _STORES = {
     "ippools": "pools",
     "statefulsets": "sets",
     "network-attachment-definitions": "definitions",
+    "provider-networks": "uplinks.networks",
+    "vlans": "uplinks.vlans",
 }
 
 
@@ -161,7 +165,7 @@ class Term:
 
     def store(self, kind: str) -> Store[Any]:
         """Return the controller's store of a kind."""
-        found: Store[Any] = getattr(self.controller, _STORES[kind])
+        found: Store[Any] = attrgetter(_STORES[kind])(self.controller)
         return found
 
     async def __aenter__(self) -> "Term":
@@ -191,7 +195,7 @@ class Term:
         for task in [*self._tasks, *running]:
             task.cancel()
         await asyncio.gather(*self._tasks, *running, return_exceptions=True)
-        self.controller._stop_timers()
+        self.controller.timers.stop()
 
 
 class MemoryWriter:
@@ -208,7 +212,7 @@ class MemoryWriter:
 
     async def status(self, body: Any, status: Any) -> None:
         """Merge into a status."""
-        kind = f"{body.kind.lower()}s"
+        kind = _PLURALS[body.kind]
         change = {"status": dict(status)}
         await self._cluster.patch(kind, body.owner, body.object_uid, change)
 

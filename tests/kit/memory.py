@@ -40,6 +40,7 @@ class MemoryHost:
     networks: dict[AttachmentKey, Network] = field(default_factory=dict)
     dead: set[AttachmentKey] = field(default_factory=set)
     installs: asyncio.Event = field(default_factory=asyncio.Event)
+    joins: asyncio.Event = field(default_factory=asyncio.Event)
     fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
     announced: list[tuple[AttachmentKey, Network]] = field(default_factory=list)
@@ -77,6 +78,9 @@ class MemoryHost:
 
     async def installed(self, attachment: Attachment) -> None:
         await self.installs.wait()
+
+    async def joined(self, switch: str) -> None:
+        await self.joins.wait()
 
     async def announce(self, attachment: Attachment, network: Network) -> None:
         self.announced.append((attachment.key, network))
@@ -195,6 +199,7 @@ class World:
         self.state = State()
         self.subnets: dict[str, dict[str, str]] = {}
         self.lacking: set[str] = set()
+        self.unjoined: dict[str, str] = {}
         self.lists = 0
         self.loop = Loop()
         self.owners = OwnerIndex(self.loop.queue.hint)
@@ -219,6 +224,7 @@ class World:
             refresh=self.refresh,
             budget=BUDGET,
             lacks_subnet=self.lacking.__contains__,
+            unjoined=lambda network, _: self.unjoined.get(network),
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)

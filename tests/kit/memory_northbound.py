@@ -69,7 +69,7 @@ class MemoryDatabase:
     @staticmethod
     def _change(step: Step[Row]) -> Change:
         row = step.resource
-        if not isinstance(row, SwitchPort) or row.type == "router":
+        if not isinstance(row, SwitchPort) or row.type in ("router", "localnet"):
             return "", ""
         return row.name, row.switch
 
@@ -110,8 +110,9 @@ class MemoryNorthbound:
         return self.database.strict.port(name)
 
     def every_port(self) -> list[SwitchPort]:
-        """Return our ports, without those to a router."""
-        return [p for p in self.database.strict.every_port() if p.type != "router"]
+        """Return our ports, without those of a subnet itself."""
+        every = self.database.strict.every_port()
+        return [port for port in every if port.type not in ("router", "localnet")]
 
     def ports(self, switch: str) -> Iterable[SwitchPort]:
         """Return our ports of one switch."""
@@ -137,6 +138,7 @@ class MemoryNorthbound:
         keys = (
             ("switch", switch),
             ("switch port", switch, link),
+            ("switch port", switch, f"localnet.{switch}"),
             ("router port", router, f"{router}-{switch}"),
         )
         return frozenset(rows[key] for key in keys if key in rows)

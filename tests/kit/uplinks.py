@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kit.memory import NoWatch, Recorded
 from ovnlet.core.errors import NodeFault, NotReady, Unsafe
@@ -13,10 +14,20 @@ from ovnlet.core.underlay.record import Found, Record
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import Labels, ProviderReports
+from ovnlet.reconcile.uplink_host import Turn
 
 INTENT = Intent("net1", "eth0", "br-net1", (0,), "u/1")
 ADDRESS = LinkEntry("eth0", "address", "192.0.2.10/24", b"a")
 GATEWAY, API = "gateway 192.0.2.1", "API server 192.0.2.1 6443"
+
+
+class Nothing:
+    """Stands for parts that these tests do not reach."""
+
+    server = "https://192.0.2.1:6443"
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
 
 
 @dataclass
@@ -108,7 +119,7 @@ class Nic:
 class Agent:
     """The loop with the scope of provider networks."""
 
-    def __init__(self, nic: Nic, disk: Disk) -> None:
+    def __init__(self, nic: Nic, disk: Disk, turn: Turn | None = None) -> None:
         self.nic, self.disk, self.loop = nic, disk, Loop()
         self.events: list[tuple[str, str]] = []
         self.labels: Labels = frozenset()
@@ -125,6 +136,7 @@ class Agent:
             reports,
             watch=NoWatch(),
             timeout=30,
+            turn=turn,
         )
         self.loop.keep("provider", self.scope)
         self.scope.load()

@@ -12,6 +12,7 @@ from ovnlet.core.settings import Settings
 from ovnlet.doctor.kernel import CAPABILITIES
 from ovnlet.doctor.server import NEEDED
 from ovnlet.kube import objects, services
+from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 # Patches are no complete objects, rules are for Prometheus, and templates for Helm.
@@ -93,6 +94,7 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
     kinds = (
         *(objects.PODS, objects.NODES, objects.SUBNETS, objects.IP_POOLS, objects.STATEFUL_SETS),
         *(services.SERVICES, services.SLICES, services.OLDER_SLICES, objects.DEFINITIONS),
+        *(PROVIDER_NETWORKS, VLANS),
     )
     (role,) = [
         body for body in read(MANIFESTS / "standalone/rbac.yaml") if body["kind"] == "ClusterRole"

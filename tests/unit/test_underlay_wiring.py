@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kit.uplinks import INTENT
+from kit.uplinks import INTENT, Nothing
 from ovnlet.agent.underlay import Underlay
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay.networks import label
@@ -16,15 +16,6 @@ from ovnlet.kube.provider_networks import ProviderLabels
 from ovnlet.reconcile.loop import Loop
 
 NODE = OwnNode("n1", "u-1", labels={"rack": "a", label("net1", "ready"): "true"})
-
-
-class Nothing:
-    """Stands for parts that these tests do not reach."""
-
-    server = "https://192.0.2.1:6443"
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
 
 
 def wired(tmp_path: Path, **settings: Any) -> Underlay:
@@ -90,5 +81,8 @@ def test_labels_that_are_not_wanted_are_removed_and_others_stay() -> None:
     labels.seen(NODE)
     patch = labels.body(frozenset({(label("net1", "mtu"), "9000")}))
     assert patch == {
-        "metadata": {"labels": {label("net1", "ready"): None, label("net1", "mtu"): "9000"}}
+        "metadata": {
+            "labels": {label("net1", "ready"): None, label("net1", "mtu"): "9000"},
+            "annotations": {},
+        }
     }

@@ -46,12 +46,12 @@ class Subscriber:
 
 
 class ClusterView:
-    """Follows the Node and all Subnets."""
+    """Follows the Node and all Subnets. ``recorder`` sends Events about them."""
 
     def __init__(self, settings: Settings, access: Access, recorder: Recorder) -> None:
         self._name, self._set_prefixes = settings.node_name, settings.clusters
         self._router, self._settings = settings.cluster_router, settings
-        self._recorder = recorder
+        self.recorder = recorder
         self._subscriber: Subscriber | None = None
         self._condition = Condition(access, self._name, self._refused)
         self._chassis_name = ChassisName(access, self._name, self._refused)
@@ -103,6 +103,21 @@ class ClusterView:
         """Return whether all Subnets are known and none has this name."""
         return self.subnets.complete.is_set() and self.subnets.get(("", subnet)) is None
 
+    def is_underlay(self, subnet: str) -> bool:
+        """Return whether the gateway of a known Subnet is a router of a physical network."""
+        found = self.subnets.get(("", subnet))
+        return found is not None and subnets.is_underlay(found.spec)
+
+    def vlan_of(self, subnet: str) -> str:
+        """Return the Vlan whose MTU the pods of a known Subnet have; empty for no Vlan.
+
+        With ``u2oInterconnection`` they have the overlay's.
+        """
+        found = self.subnets.get(("", subnet))
+        if found is None or not subnets.is_underlay(found.spec):
+            return ""
+        return "" if found.spec.get("u2oInterconnection") else str(found.spec["vlan"])
+
     def serves(self, provider: str) -> bool:
         """Return whether a Subnet has this provider, or may have it while not all are known.
 
@@ -117,7 +132,7 @@ class ClusterView:
     def _refused(self, why: str) -> None:
         """Make an Event on the Node of a patch that the API server refuses: a right is missing."""
         if (node := self.own_node()) is not None:
-            self._recorder.record(node, "Warning", "NodePatchRefused", why)
+            self.recorder.record(node, "Warning", "NodePatchRefused", why)
 
     def _read_node(self, body: Mapping[str, Any]) -> OwnNode:
         own = body["metadata"]["name"] == self._name

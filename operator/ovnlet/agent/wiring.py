@@ -137,7 +137,7 @@ class Agent:
         kind = pods.of_node(settings.node_name)
         self.pods = Relist(access, Store(kind, pods.read, self.state.update, self.state.synced))
         self.cluster = ClusterView(settings, access, self.recorder)
-        self.underlay = Underlay(settings, access, self.loop, self.watch, self.recorder)
+        self.underlay = Underlay(settings, access, self.loop, self.watch, self.cluster)
         self.relists: list[Relist[Any]] = [self.pods, *self.cluster.relists, *self.underlay.relists]
         self.kopf = KopfRunner(access, settings.node_name, self.relists)
 
@@ -177,8 +177,9 @@ class Agent:
             owners=self.owners,
             watch=self.watch,
             repair=settings.repair,
-            subnet=self.cluster.facts,
+            subnet=self.underlay.facts,
         )
+        self.underlay.edited = self.pod_scope.subnet_changed
         scopes = node_wide.scopes | self.first.scopes | {"pod": self.pod_scope}
         scopes["provider"] = self.underlay.make_scope(of_node, self.metrics)
         for name in ("chassis", "provider", "encap", "flows", "node", "gateway", "pod", "cni"):
@@ -204,6 +205,7 @@ class Agent:
             refresh=self.pods.refresh,
             budget=settings.add_budget,
             lacks_subnet=self.cluster.lacks,
+            unjoined=self.underlay.unjoined,
             clock=self.tracing.clock,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.

@@ -24,7 +24,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
-    "Provider networks": ("underlay", "underlay_timeout", "state_dir"),
+    "Provider networks": ("underlay", "underlay_timeout", "underlay_lease", "state_dir"),
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http", "tproxy"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (
@@ -37,6 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 SHAPES: Mapping[str, str] = {
     "PATH": "an absolute path",
     "NAME": "lower-case letters, digits, - and ., a letter or digit first and last",
+    "NAMESPACE/NAME": "a namespace and the name of an object in it, with a slash between",
     "ID": "text without slashes and white space",
     "LINK": "a link name of at most 15 characters, without slashes and white space",
     "LINKS": "link names or regular expressions, comma separated",
@@ -56,6 +57,7 @@ _SHAPE_OF: Mapping[str, str] = {
     **dict.fromkeys(("http", "listen", "kube_ovn_http"), "HOST:PORT"),
     **{
         "bridge": "LINK",
+        "underlay_lease": "NAMESPACE/NAME",
         "no_snat": "DESTINATIONS",
         "tunnel_interface": "LINKS",
         "system_id": "ID",

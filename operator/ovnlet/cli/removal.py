@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ovnlet.cli.uplinks import give_back
 from ovnlet.core.errors import InUse, NotReady
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.identity import Attachment, AttachmentKey, Life, NodeInterface
@@ -75,6 +76,7 @@ async def remove(settings: Settings, *, cut_off: bool, say: Callable[[str], None
         gateway = await converge(GatewayLinks(Tables(), node), GatewayIdentity(), ABSENT)
         for step in (*interface.steps, *gateway.steps):
             say(f"node {step}")
+        await give_back(settings, say)
     finally:
         await ovs.close()
     remove_stale_socket(settings, say)

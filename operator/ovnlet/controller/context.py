@@ -17,10 +17,12 @@ from ovnlet.core.plan import Step
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.services import ServiceObject
 from ovnlet.core.settings import ControllerSettings
+from ovnlet.core.underlay.networks import ProviderNetwork, Vlan
 
 # What a pass is for: ("pod", namespace, name of the pod, or name/provider for a further network),
 # ("service", namespace, name), ("subnet", "", name),
-# ("node", "", name), NETWORK, or ("pools", "", name of a Subnet).
+# ("node", "", name), ("provider", "", name of a ProviderNetwork), NETWORK, or ("pools", "", name
+# of a Subnet).
 Key = tuple[str, str, str]
 NETWORK: Key = ("network", "", "")
 T_co = TypeVar("T_co", covariant=True)
@@ -91,8 +93,10 @@ class Writer(Protocol):
     async def annotate(self, claim: Claim, annotations: Mapping[str, str | None], /) -> None:
         """Set annotations of a pod or a Node; None removes one."""
 
-    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any], /) -> None:
-        """Merge into the status of a Subnet or an IPPool."""
+    async def status(
+        self, of: SubnetObject | IpPool | ProviderNetwork, status: Mapping[str, Any], /
+    ) -> None:
+        """Merge into the status of an object."""
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str], /) -> None:
         """Replace a Subnet's finalizers."""
@@ -131,6 +135,8 @@ class ControllerContext:
     stateful_sets: Objects[StatefulSet]
     pools: Objects[IpPool]
     definitions: Objects[Definition]
+    vlans: Objects[Vlan]
+    provider_networks: Objects[ProviderNetwork]
     add: Callable[[Key], None]
     add_pods: Callable[[], None]
     list_definitions: Callable[[], None]

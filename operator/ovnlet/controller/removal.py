@@ -20,6 +20,7 @@ from ovnlet.drivers.northbound.removal import remove_rows
 from ovnlet.kube import objects
 from ovnlet.kube.lease import Lease
 from ovnlet.kube.objects import IP_POOLS, NODES, PODS, SUBNETS
+from ovnlet.kube.provider_networks import PROVIDER_NETWORKS, VLANS
 from ovnlet.kube.session import Access, ApiFault, call
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -128,7 +129,7 @@ async def _remove(
         body = {"metadata": {"uid": meta["uid"], "finalizers": kept}}
         if await api.patch(f"{SUBNETS.path}/{meta['name']}", body):
             say(f"released the Subnet {meta['name']}")
-    for kind in (SUBNETS, IP_POOLS):
+    for kind in (SUBNETS, IP_POOLS, VLANS, PROVIDER_NETWORKS):
         await _remove_kind(api, f"{kind.plural}.{kind.group}", kind.path, say)
     for node in await api.items(NODES.path):
         await _clear_node(api, node["metadata"], say)

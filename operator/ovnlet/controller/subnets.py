@@ -4,42 +4,24 @@ They write logical switches, the router and its routes, and the Subnet's status 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 import structlog
 
 from ovnlet.controller import status
 from ovnlet.controller.context import NETWORK, ControllerContext
+from ovnlet.controller.verdicts import Verdict, Verdicts
 from ovnlet.core import topology
 from ovnlet.core.errors import NotReady, Taken
-from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import NodeClaim, bound
-from ovnlet.core.ipam.subnets import Range, Subnet, SubnetObject, Unusable
+from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import diff
-from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Rows, Switch, SwitchPort
+from ovnlet.core.resources.northbound import ABSENT, GROUP, Router, Rows, SwitchPort
 
 FINALIZER = "ovnlet.io/subnet"
 NAMED = 3  # pods that a message names
 # Seconds until a Subnet whose name somebody else's rows have is tried again.
 TAKEN_RETRY = 30.0
 log = structlog.get_logger("subnets")
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """A Subnet that can be used, or why it cannot.
-
-    ``taken`` is whether the reason is a row of that name that somebody else made.
-    """
-
-    subnet: Subnet | None
-    why: str = ""
-    taken: bool = False
-
-    @property
-    def reason(self) -> str:
-        """The reason of the Event."""
-        return "NameTaken" if self.taken else "SubnetInvalid"
 
 
 class Subnets:
@@ -51,22 +33,9 @@ class Subnets:
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
+        self._verdicts = Verdicts(context)
+        self.update_usable = self._verdicts.update_usable
         self._warned: dict[tuple[str, str], str] = {}  # the last warning, by kind and name
-
-    def update_usable(self) -> None:
-        """Validate all specifications together. Of two that clash, the older Subnet is accepted."""
-        context, accepted = self._context, [self._context.join]
-        for body in sorted(context.subnets, key=lambda each: (each.created, each.name)):
-            verdict = self._verdict(body, accepted)
-            if verdict.subnet is not None:
-                accepted.append(verdict.subnet)
-                context.usable[body.name] = verdict.subnet
-            elif verdict.taken:
-                context.usable.pop(body.name, None)
-            elif kept := context.usable.get(body.name):
-                accepted.append(kept)
-        for name in context.usable.keys() - {body.name for body in context.subnets}:
-            del context.usable[name]
 
     def changed(self, was: SubnetObject | None, now: SubnetObject | None) -> None:
         """Request passes after a Subnet was created, changed or deleted.
@@ -109,7 +78,7 @@ class Subnets:
         """
         context = self._context
         body = context.subnets.get(("", name))
-        self.update_usable()
+        self._verdicts.update_usable()
         if body is None:
             return await self._remove_orphan(name)
         ports = [port for port in context.northbound.ports(name) if port.enabled]
@@ -123,8 +92,8 @@ class Subnets:
             try:
                 await self._make(subnet)
             except Taken as taken:  # the router
-                return await self._status(body, _Verdict(None, str(taken), taken=True), ports)
-        return await self._status(body, self._verdict(body, self._others(body)), ports)
+                return await self._status(body, Verdict(None, str(taken), taken=True), ports)
+        return await self._status(body, self._verdicts.of(body), ports)
 
     async def _remove_orphan(self, name: str) -> None:
         """Remove our switch that has no Subnet, unless a pod has a port on it."""
@@ -187,7 +156,7 @@ class Subnets:
         )
         log.info("subnet deleted", subnet=body.name)
 
-    async def _status(self, body: SubnetObject, verdict: _Verdict, ports: list[SwitchPort]) -> None:
+    async def _status(self, body: SubnetObject, verdict: Verdict, ports: list[SwitchPort]) -> None:
         """Report whether the specification is valid and whether the switch exists."""
         why, subnet = verdict.why, self._context.usable.get(body.name)
         self._warn(body, verdict.reason, why)
@@ -218,55 +187,6 @@ class Subnets:
         now = {**status.figures(subnet, ports), "conditions": listed}
         if any(body.status.get(name) != value for name, value in now.items()):
             await self._context.writer.status(body, now)
-
-    def _verdict(self, body: SubnetObject, others: Iterable[Subnet]) -> _Verdict:
-        """Validate a specification, alone and against the ``others``."""
-        try:
-            subnet = subnets.read(body.name, body.spec)
-        except Unusable as unusable:
-            return _Verdict(None, str(unusable))
-        subnet = replace(subnet, reserved=self._reserved(subnet))
-        try:
-            why = subnets.clash(subnet, others) or self._why_not_moved(subnet)
-        except Taken as taken:
-            return _Verdict(None, str(taken), taken=True)
-        return _Verdict(None, why) if why else _Verdict(subnet)
-
-    def _reserved(self, subnet: Subnet) -> tuple[Range, ...]:
-        """Return the addresses of the Subnet's valid IPPools: other pods do not get them."""
-        pools = sorted(self._context.pools, key=lambda pool: pool.name)
-        return tuple(
-            each for pool in pools if pool.why_not(subnet) is None for each in pool.ranges()
-        )
-
-    def _others(self, body: SubnetObject) -> list[Subnet]:
-        """Return the join subnet and the Subnets in force that are older than this one."""
-        context = self._context
-        older = [o for o in context.subnets if (o.created, o.name) < (body.created, body.name)]
-        return [context.join, *(context.usable[o.name] for o in older if o.name in context.usable)]
-
-    def _why_not_moved(self, subnet: Subnet) -> str | None:
-        """Return why a Subnet cannot have these prefixes; None if it can.
-
-        The addresses of running pods are fixed, so a switch in use keeps its prefixes. Raises Taken
-        if a row of its name was not made by ovnlet.
-        """
-        northbound, router = self._context.northbound, self._context.settings.cluster_router
-        if subnet.name == self._context.join.name:
-            return f"the name {subnet.name} is reserved for the network of the nodes"
-        rows = northbound.subnet(subnet.name, router)
-        have = [row for row in rows if isinstance(row, Switch)]
-        if not have:
-            return None
-        want = [row for row in topology.subnet(subnet, router) if isinstance(row, Switch)]
-        before, after = (
-            {k: v for k, v in (*rows[0].config,) if k != "exclude_ips"} for rows in (have, want)
-        )
-        user = next(iter(northbound.ports(subnet.name)), None)
-        if before != after and user is not None:
-            pod = user.label("pod")
-            return f"cidrBlock cannot be changed while pods have addresses of it, such as {pod}"
-        return None
 
     def _members(self) -> list[topology.Member]:
         """Return the nodes whose port in the join subnet is pinned.

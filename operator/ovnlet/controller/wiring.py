@@ -19,6 +19,8 @@ from ovnlet.controller.ports import Ports
 from ovnlet.controller.service_passes import service_passes
 from ovnlet.controller.services import key
 from ovnlet.controller.subnets import Subnets
+from ovnlet.controller.timers import Timers
+from ovnlet.controller.uplinks import Uplinks
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload
@@ -64,7 +66,7 @@ class Controller:
         self.northbound = Northbound(settings, self._row_changed, self._reconnected, self._balanced)
         self.queue: Queue[Key, None] = Queue(self._pass, last_retry=LAST_RETRY)
         self._turns = asyncio.Semaphore(TURNS)
-        self.timers: dict[Key, asyncio.TimerHandle] = {}
+        self.timers = Timers(self._add)
         self.restoring = asyncio.Event()
         self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
         self.nodes = Store(objects.NODES, objects.node, self._node_changed)
@@ -72,6 +74,7 @@ class Controller:
         self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, self._set_changed)
         self.pools = Store(objects.IP_POOLS, objects.ip_pool, self._pool_changed)
         self.definitions = Store(objects.DEFINITIONS, objects.definition, self._definition_changed)
+        self.uplinks = Uplinks(self._add, self.subnets)
         self.context = ControllerContext(
             settings=settings,
             northbound=self.northbound,
@@ -83,10 +86,12 @@ class Controller:
             stateful_sets=self.sets,
             pools=self.pools,
             definitions=self.definitions,
+            vlans=self.uplinks.vlans,
+            provider_networks=self.uplinks.networks,
             add=self._add,
             add_pods=self._add_pods,
             list_definitions=self._list_definitions,
-            later=self._later,
+            later=self.timers.later,
             join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
         )
@@ -98,7 +103,7 @@ class Controller:
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
         self.definitions_listing = Relist(access, self.definitions, chunk=CHUNK)
-        resynced = (*self.required, self.pools)
+        resynced = (*self.required, self.pools, self.uplinks.vlans, self.uplinks.networks)
         self.resynced = [Relist(access, store, chunk=CHUNK) for store in resynced]
         self.resynced.append(self.definitions_listing)
         self.listings = [*self.resynced, *(Relist(access, each, chunk=CHUNK) for each in stores)]
@@ -112,7 +117,7 @@ class Controller:
             self.northbound.start()
             stack.push_async_callback(self.northbound.close)
             stack.push_async_callback(self.queue.close)
-            stack.callback(self._stop_timers)
+            stack.callback(self.timers.stop)
             async with asyncio.TaskGroup() as tasks:
                 for part in self._parts():
                     tasks.create_task(part)
@@ -184,6 +189,7 @@ class Controller:
             for name in self.northbound.switches():
                 self._add(("subnet", "", name))
         self.services.add_all()
+        self.uplinks.add_all()
 
     def _add_pods(self) -> None:
         self.ports.networks.request(lambda _: True)
@@ -211,6 +217,8 @@ class Controller:
                 self._add(("pools", "", name))
             case ("pools", _, name):
                 await self.pool_status.of_subnet(name)
+            case ("provider", _, name):
+                await self.uplinks.network(name, self.context)
             case ("service", namespace, name):
                 await self.services.service((namespace, name))
             case _:
@@ -223,19 +231,6 @@ class Controller:
         """
         if self._ready:
             self.queue.add(key)
-
-    def _later(self, seconds: float, key: Key) -> None:
-        """Request a pass in some seconds, unless one is due already."""
-        if key not in self.timers:
-            self.timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
-
-    def _due(self, key: Key) -> None:
-        del self.timers[key]
-        self._add(key)
-
-    def _stop_timers(self) -> None:
-        for timer in self.timers.values():
-            timer.cancel()
 
     def _reconnected(self) -> None:
         """Restore after each new session with the database."""
@@ -258,7 +253,7 @@ class Controller:
                 self.ports.check_port(each[1:])
             self._add(each)
         if switch != self.settings.join_switch:
-            self._later(STATUS_DELAY, ("subnet", "", switch))
+            self.timers.later(STATUS_DELAY, ("subnet", "", switch))
 
     def _balanced(self, service: str) -> None:
         self._add(key(service))
@@ -276,6 +271,7 @@ class Controller:
         if (node := now or was) is None:
             return
         self._add(("node", "", node.name))
+        self.uplinks.node_changed(was, now)
         if was is None or now is None or was.internal != now.internal:
             self._add(NETWORK)
             self.services.nodes_changed()

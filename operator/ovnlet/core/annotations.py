@@ -36,6 +36,7 @@ _QOS = (
     "loss",
 )
 _READY = ("allocated", "routed")
+PROVIDER_NETWORK = "provider_network"
 _NODE = ("ip_address", "cidr", "mac_address", "gateway", "logical_switch", "port_name")
 # Facts of the pod's Subnet. They are stored among its annotations, so that one record holds all
 # that was valid. A real annotation key cannot contain a blank.
@@ -69,7 +70,7 @@ def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _relevant(provider: str) -> tuple[str, ...]:
-    fixed = keys(provider, (*FIXED, *_READY, virtual_machines.SHORT))
+    fixed = keys(provider, (*FIXED, *_READY, PROVIDER_NETWORK, virtual_machines.SHORT))
     return (REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider))
 
 
@@ -81,6 +82,11 @@ def of_node(annotations: Mapping[str, str]) -> dict[str, str]:
 def switch(annotations: Mapping[str, str], provider: str) -> str:
     """Return the name of the Subnet, or an empty string."""
     return annotations.get(key(provider, "logical_switch"), "").strip()
+
+
+def provider_network(annotations: Mapping[str, str], provider: str) -> str:
+    """Return the ProviderNetwork whose physical network the pod is in, or an empty string."""
+    return annotations.get(key(provider, PROVIDER_NETWORK), "").strip()
 
 
 def machine(annotations: Mapping[str, str], provider: str) -> str:

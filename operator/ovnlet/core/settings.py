@@ -180,9 +180,12 @@ class Settings(Validated):
         number=float,
         bounds=(5, 300),
     )
+    underlay_lease: str | None = setting(
+        "NAMESPACE/NAME of a Lease by which nodes move interfaces one by one; default: at once",
+        pattern=r"^[a-z0-9][-a-z0-9]{0,62}/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
+    )
     state_dir: str = setting(
-        "directory of what must outlast a reboot: the records of moved interfaces; "
-        "on a disk of the host",
+        "directory, on a disk of the host, of what outlasts a reboot: moved interfaces",
         "/var/lib/ovnlet",
         pattern=_PATH,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Network, ip_address
 
-from ovnlet.core.ipam.subnets import Subnet, prefix6
+from ovnlet.core.ipam.subnets import Localnet, Subnet, prefix6
 from ovnlet.core.resources.northbound import (
     GROUP,
     MARK,
@@ -77,8 +77,21 @@ def mac(name: str) -> str:
     return ":".join(("0a", *(digest[at : at + 2] for at in range(0, 10, 2))))
 
 
+def localnet_port(switch: str) -> str:
+    """Return the name, which is Kube-OVN's, of a switch's port to the physical network."""
+    return f"localnet.{switch}"
+
+
 def subnet(subnet: Subnet, router: str) -> Rows:
-    """Return the switch of a subnet and both ports of its link to the router."""
+    """Return the switch of a subnet, and its link to the router or to the physical network."""
+    switch = Switch(subnet.name, frozenset(_config(subnet).items()), subnet.balanced)
+    if subnet.localnet is not None:
+        return frozenset({switch, _to_uplink(subnet.name, subnet.localnet)})
+    return frozenset({switch, *_to_router(subnet, router)})
+
+
+def _config(subnet: Subnet) -> dict[str, str]:
+    """Return what OVN's address management uses."""
     config = {}
     v4 = next((network for network in subnet.networks if isinstance(network, IPv4Network)), None)
     if v4 is not None:
@@ -90,26 +103,37 @@ def subnet(subnet: Subnet, router: str) -> Rows:
         config["exclude_ips"] = " ".join([*own, *(each for each in kept if each not in own)])
     if (v6 := prefix6(subnet)) is not None:
         config["ipv6_prefix"] = str(v6.network_address)
+    return config
+
+
+def _to_uplink(switch: str, localnet: Localnet) -> SwitchPort:
+    """Return the port that ovn-controller joins to the bridge of the provider network."""
+    return SwitchPort(
+        switch,
+        localnet_port(switch),
+        addresses="unknown",
+        type="localnet",
+        tag=localnet.tag,
+        options=frozenset({("network_name", localnet.network)}),
+        labels=frozenset({(MARK, "localnet")}),
+    )
+
+
+def _to_router(subnet: Subnet, router: str) -> tuple[RouterPort, SwitchPort]:
+    """Return both ports of the link to the router."""
     lengths = {network.version: network.prefixlen for network in subnet.networks}
     port = f"{router}-{subnet.name}"
-    return frozenset(
-        {
-            Switch(subnet.name, frozenset(config.items()), subnet.balanced),
-            RouterPort(
-                router,
-                port,
-                mac(port),
-                frozenset(f"{gw}/{lengths[gw.version]}" for gw in subnet.gateways),
-            ),
-            SwitchPort(
-                subnet.name,
-                f"{subnet.name}-{router}",
-                addresses="router",
-                type="router",
-                options=frozenset({("router-port", port)}),
-                labels=frozenset({(MARK, "router")}),
-            ),
-        }
+    gateways = frozenset(f"{each}/{lengths[each.version]}" for each in subnet.gateways)
+    return (
+        RouterPort(router, port, mac(port), gateways),
+        SwitchPort(
+            subnet.name,
+            f"{subnet.name}-{router}",
+            addresses="router",
+            type="router",
+            options=frozenset({("router-port", port)}),
+            labels=frozenset({(MARK, "router")}),
+        ),
     )
 
 
@@ -119,10 +143,11 @@ def network(
     """Return the router and its policies for packets that leave the subnets.
 
     Such a packet leaves through the node that its pod runs on. OVN routes a packet before it
-    applies policies, so there is a default route, which leads nowhere by itself.
+    applies policies, so there is a default route, which leads nowhere by itself. A subnet of a
+    physical network has no port at the router: packets to it leave like those to any host outside.
     """
     rows: set[Row] = {Router(router), LoadBalancerGroup(GROUP)}
-    every = [join, *subnets]
+    every = [join, *(each for each in subnets if each.localnet is None)]
     for gateway in join.gateways:
         rows.add(StaticRoute(router, "0.0.0.0/0" if gateway.version == 4 else "::/0", str(gateway)))
     for family in sorted(join.families):

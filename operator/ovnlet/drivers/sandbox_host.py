@@ -44,6 +44,14 @@ class SandboxHost(PortHost):
         """Return why OVN cannot install the port, and what to do; None while it may."""
         return await self._faults.of(attachment.iface_id)
 
+    async def joined(self, switch: str) -> None:
+        """Wait without a bound until the switch is joined to the bridge of its physical network.
+
+        ovn-controller makes the patch port once the chassis has a port of the switch, and the
+        network has a bridge in `ovn-bridge-mappings`.
+        """
+        await self._ovs.plugged(f"patch-localnet.{switch}-to-{self._ovs.bridge}")
+
     async def announce(self, attachment: Attachment, network: Network) -> None:
         """Announce each address of the network once, from inside the pod.
 

@@ -58,6 +58,10 @@ class Lease:
                 log.warning("cannot read the Lease", error=str(fault))
             await asyncio.sleep(self._seconds * RENEW * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
+    async def take(self) -> bool:
+        """Take or renew it now; return False if another replica holds it. Raise ApiFault."""
+        return await self._try()
+
     async def keep(self) -> None:
         """Renew the Lease until another replica holds it or renewing fails for too long.
 

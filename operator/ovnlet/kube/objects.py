@@ -14,6 +14,7 @@ from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
 from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS, Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.core.underlay.networks import is_label
 from ovnlet.core.virtual_machines import MIGRATION
 from ovnlet.kube.object_store import Kind
 
@@ -30,7 +31,7 @@ _FINISHED = ("Succeeded", "Failed")
 # The annotations of an allocation in any network, and requests for one interface of several.
 _OF_NETWORKS = re.compile(
     r"[^/]+\.kubernetes\.io/(allocated|routed|ip_address|mac_address|cidr|gateway|logical_switch|"
-    r"logical_router|pod_nic_type|ip_pool|virtualmachine|(ip_address|mac_address)\.[^/]+)"
+    r"logical_router|pod_nic_type|vlan_id|provider_network|ip_pool|virtualmachine|(ip_address|mac_address)\.[^/]+)"
 )
 
 
@@ -90,10 +91,11 @@ def definition(body: Body) -> Definition:
 
 
 def node(body: Body) -> NodeClaim:
-    """Read a Node: its annotations and its internal addresses."""
+    """Read a Node: its annotations, labels and internal addresses."""
     metadata = body["metadata"]
-    annotations = _annotations(metadata)
-    return NodeClaim(metadata["name"], metadata["uid"], _internal(body), annotations)
+    name, uid, annotations = metadata["name"], metadata["uid"], _annotations(metadata)
+    labels = metadata.get("labels") or {}
+    return NodeClaim(name, uid, _internal(body), annotations, labels, _uplinks(metadata))
 
 
 def own_node(body: Body) -> OwnNode:
@@ -105,7 +107,7 @@ def own_node(body: Body) -> OwnNode:
     every: Mapping[str, str] = metadata.get("annotations") or {}
     tunnel = {ENCAP_IP: every[ENCAP_IP]} if ENCAP_IP in every else {}
     name, uid, labels = metadata["name"], metadata["uid"], metadata.get("labels") or {}
-    annotations = _annotations(metadata) | tunnel
+    annotations = _annotations(metadata) | tunnel | _uplinks(metadata)
     return OwnNode(name, uid, annotations, unavailable, _internal(body), labels)
 
 
@@ -185,6 +187,12 @@ def _annotations(metadata: Body) -> dict[str, str]:
         for name, value in every.items()
         if name.startswith(f"{PROVIDER}.kubernetes.io/")
     }
+
+
+def _uplinks(metadata: Body) -> dict[str, str]:
+    """Return the annotations of provider networks."""
+    every: Mapping[str, str] = metadata.get("annotations") or {}
+    return {name: value for name, value in every.items() if is_label(name)}
 
 
 def _of_networks(metadata: Body) -> dict[str, str]:

@@ -13,11 +13,14 @@ import aiohttp
 from ovnlet.core.ipam.claims import Claim, NodeClaim
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
+from ovnlet.core.underlay.networks import ProviderNetwork
 from ovnlet.kube.objects import IP_POOLS, NODES, PODS, SUBNETS
+from ovnlet.kube.provider_networks import PROVIDER_NETWORKS
 from ovnlet.kube.session import Access, ApiFault, call
 
 # More concurrent patches only slow the API server down for its other clients.
 MAX_CONCURRENT = 16
+_KINDS = {SubnetObject: SUBNETS, IpPool: IP_POOLS, ProviderNetwork: PROVIDER_NETWORKS}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -50,11 +53,12 @@ class Writer:
             path = f"/api/v1/namespaces/{claim.namespace}/{PODS.plural}/{claim.name}"
         await self._patch(f"{path}/status", body)
 
-    async def status(self, of: SubnetObject | IpPool, status: Mapping[str, Any]) -> None:
-        """Merge ``status`` into the status of a Subnet or an IPPool."""
+    async def status(
+        self, of: SubnetObject | IpPool | ProviderNetwork, status: Mapping[str, Any]
+    ) -> None:
+        """Merge ``status`` into the status of an object."""
         body = {"metadata": {"uid": of.object_uid}, "status": dict(status)}
-        kind = IP_POOLS if isinstance(of, IpPool) else SUBNETS
-        await self._patch(f"{kind.path}/{of.name}/status", body)
+        await self._patch(f"{_KINDS[type(of)].path}/{of.name}/status", body)
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str]) -> None:
         """Replace the Subnet's finalizers."""

@@ -37,7 +37,8 @@ class Attaching:
     """The calls of a container runtime, which wait for the result of a pass.
 
     ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
-    ``budget`` is the time that one ADD may take in all, in seconds. ``lacks_subnet`` as ``Waits``.
+    ``budget`` is the time that one ADD may take in all, in seconds. ``lacks_subnet`` and
+    ``unjoined`` as ``Waits``.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -50,11 +51,12 @@ class Attaching:
         refresh: Callable[[], Coroutine[None, None, None]],
         budget: float,
         lacks_subnet: Callable[[str], bool] = lambda _: False,
+        unjoined: Callable[[str, str], str | None] = lambda _, __: None,
         clock: Clock = untimed,
     ) -> None:
         self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
         self._state, self._records, self._budget = state, records, budget
-        self._waits = Waits(scope, lacks_subnet)
+        self._waits = Waits(scope, lacks_subnet, unjoined)
         self._adds = Adds(scope, state, refresh, self._waits, clock)
         self._allocated: dict[AttachmentKey, Attachment] = {}
 
@@ -188,6 +190,8 @@ class Attaching:
             adding.waits_for = "ovn-controller has not set ovn-installed"
             with self._clock("flows"):
                 await self._waits.installed(attachment)
+            adding.waits_for = "the node's uplink is not in the bridge of the pod's network"
+            await self._waits.joined(attachment)
             self._passes.acknowledge(attachment.key)
             observed = await self._host.observe(attachment, outcome.desired)
             if diff(outcome.desired, observed):

@@ -21,11 +21,18 @@ class Waits:
 
     That is after four seconds, and 50 ms more for each other port that waits.
 
-    ``lacks_subnet`` returns whether all Subnets are known and none has this name.
+    ``lacks_subnet`` returns whether all Subnets are known and none has this name. ``unjoined``
+    returns why a provider network may not be joined on this node, None where the pods of that
+    Subnet do not need it.
     """
 
-    def __init__(self, scope: PodScope, lacks_subnet: Callable[[str], bool]) -> None:
-        self._scope, self._lacks_subnet = scope, lacks_subnet
+    def __init__(
+        self,
+        scope: PodScope,
+        lacks_subnet: Callable[[str], bool],
+        unjoined: Callable[[str, str], str | None],
+    ) -> None:
+        self._scope, self._lacks_subnet, self._unjoined = scope, lacks_subnet, unjoined
         self._installing = 0
 
     async def installed(self, attachment: Attachment) -> None:
@@ -39,6 +46,19 @@ class Waits:
             )
         finally:
             self._installing -= 1
+
+    async def joined(self, attachment: Attachment) -> None:
+        """Return when the pod's switch is joined to its physical network, if it has one."""
+        text, provider = self._scope.text(attachment) or {}, attachment.provider
+        network = annotations.provider_network(text, provider)
+        switch = annotations.switch(text, provider)
+
+        async def fault() -> str | None:
+            why = self._unjoined(network, switch)
+            return f"ProviderNetwork {network} is not joined on this node: {why}" if why else None
+
+        if network and self._unjoined(network, switch):
+            await _unless_hopeless(lambda: self._scope.host.joined(switch), fault)
 
     async def changed(self, attachment: Attachment, changed: asyncio.Event) -> None:
         """Return when the pod has changed. Only while its Subnet is gone is this wait doubted."""

@@ -67,6 +67,11 @@ class Moves:
         """The networks that have a NIC, by the NIC."""
         return {each.intent.nic: each.intent.network for each in self if each.phase != "held"}
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a move, or a way back, is not over."""
+        return any(each.phase in ("moving", "returning") for each in self)
+
     def write(self, record: Record) -> None:
         """Record it, first on the disk. Raise NodeFault; then nothing has changed."""
         if record != self._records.get(record.intent.network):

@@ -32,6 +32,10 @@ class PodHost(Host, Protocol):
         """Wait without a bound until OVN has installed the port."""
         ...
 
+    async def joined(self, switch: str) -> None:
+        """Wait without a bound until the switch is joined to the bridge of its physical network."""
+        ...
+
     async def hopeless(self, attachment: Attachment) -> str | None:
         """Return why OVN cannot install the port, and what to do; None while it may."""
         ...

@@ -13,6 +13,8 @@ from testbed.bed import Bed
 
 OVN = "ovn.kubernetes.io"
 SUBNETS = "/apis/kubeovn.io/v1/subnets"
+NETWORKS = "/apis/kubeovn.io/v1/provider-networks"
+VLANS = "/apis/kubeovn.io/v1/vlans"
 POOLS = "/apis/kubeovn.io/v1/ippools"
 SETS = "/apis/apps/v1/namespaces/default/statefulsets"
 SERVICES = "/api/v1/namespaces/default/services"
@@ -231,7 +233,8 @@ class ClusterAdmin:
             await self.do(
                 "PATCH", f"{SUBNETS}/{name}", json={"metadata": {"finalizers": None}}, headers=MERGE
             )
-        await self.do("DELETE", POOLS)
+        for path in (POOLS, VLANS, NETWORKS):
+            await self.do("DELETE", path)
         await self.do("DELETE", SUBNETS)
         await self.wipe()
 

@@ -18,6 +18,7 @@ from testbed.service import wait_for
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 NAME = "control"
+KINDS = ("subnet.yaml", "ippool.yaml", "provider-network.yaml", "vlan.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +28,13 @@ def bed() -> Iterator[Bed]:
             clean.remove(left.name)
     with Bed.up(f"{NAME}-{os.getpid()}", parts={"etcd", "apiserver", "central"}) as bed:
         bed.kubectl("apply", f"--filename={MANIFESTS / 'base/namespace.yaml'}")
-        for file in ("subnet.yaml", "ippool.yaml", "rbac.yaml"):
+        for file in (*KINDS, "rbac.yaml"):
             bed.kubectl(
                 "apply", f"--filename={MANIFESTS / 'standalone' / file}", f"--namespace={SYSTEM}"
             )
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
-        asked = (
-            "get",
-            "crd",
-            "subnets.kubeovn.io",
-            "--output=jsonpath={.status.conditions[*].type}",
-        )
-        wait_for(lambda: "Established" in bed.kubectl(*asked), "the Subnet kind")
+        asked = ("get", "crd", "--output=jsonpath={.items[*].status.conditions[*].type}")
+        wait_for(lambda: bed.kubectl(*asked).count("Established") == len(KINDS), "the kinds")
         yield bed
         used = rights.look(bed, rights.CONTROLLER)
         rights.record("control floor", used)

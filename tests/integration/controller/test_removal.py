@@ -22,7 +22,8 @@ from testbed.service import wait_for
 pytestmark = pytest.mark.review2
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
-KINDS = ("subnets.kubeovn.io", "ippools.kubeovn.io")
+FILES = ("subnet", "ippool", "provider-network", "vlan")
+KINDS = tuple(f"{name}s.kubeovn.io" for name in FILES)
 FOREIGN = (
     "ls-add theirs -- lsp-add theirs theirs-1 -- lr-add their-router"
     " -- lr-route-add their-router 203.0.113.0/24 192.0.2.1"
@@ -117,11 +118,11 @@ async def installed(empty: Bed, tmp_path: Path) -> AsyncIterator[Installation]:
         await admin.node("n0", "192.0.2.1")
         await admin.node("n1", "192.0.2.2")
         before = await inventory(admin)
-        for file in ("subnet.yaml", "ippool.yaml", "rbac.yaml"):
-            path = MANIFESTS / "standalone" / file
+        for file in (*FILES, "rbac"):
+            path = MANIFESTS / "standalone" / f"{file}.yaml"
             bed.kubectl("apply", f"--filename={path}", f"--namespace={SYSTEM}")
         shown = ("get", "crd", *KINDS, "--output=jsonpath={.items[*].status.conditions[*].type}")
-        wait_for(lambda: bed.kubectl(*shown).count("Established") == 2, "the kinds")
+        wait_for(lambda: bed.kubectl(*shown).count("Established") == len(KINDS), "the kinds")
         replicas = Replicas(bed, tmp_path, bed.token)
         replicas.start()
         await admin.subnet("ovn-default", "10.16.0.0/16,fd00:10:16::/64", default=True)

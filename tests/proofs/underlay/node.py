@@ -21,12 +21,39 @@ from testbed.service import Service, wait_for
 from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[3]
+PATHS = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
 NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
 # Seconds: the setting, and between two packets of the node's own ping.
 TIMEOUT, INTERVAL = 6.0, 0.02
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
-_STATE = "/run/ovnlet-state"
+STATE = "/var/lib/ovnlet"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
+
+
+def record(node: Node) -> dict[str, Any]:
+    """Return the record of a node's move; empty without one."""
+    found = node.result(["cat", f"{STATE}/uplinks/{NETWORK}.json"]).stdout
+    return dict(json.loads(found)) if found else {}
+
+
+def of_link(node: Node, link: str) -> list[str]:
+    """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
+    script = (
+        f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
+        f"ip -4 route show table all dev {link} type unicast\n"
+        f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
+        f"ip rule show | grep ' iif {link} ' || :\n"
+    )
+    shown = node.result(["sh", "-c", script]).stdout
+    lines = (re.sub(r"\s+", " ", line).strip() for line in shown.splitlines())
+    return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
+
+
+def agent_words(bed: Bed, node: str) -> list[str]:
+    """Return the command line of an agent that moves uplinks."""
+    words = [sys.executable, "-m", "ovnlet", "agent", f"--node-name={node}", "--resync=3600"]
+    words += [f"--kubeconfig={bed.inner_kubeconfig}", "--chassis=observe", "--underlay=manage"]
+    return [*words, f"--state-dir={STATE}", f"--underlay-timeout={TIMEOUT:g}"]
 
 
 @dataclass(slots=True)
@@ -48,12 +75,8 @@ class Uplinked:
 
     def start(self) -> None:
         """Start the agent, and return once its start-up is over."""
-        paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
-        words = [sys.executable, "-m", "ovnlet", "agent", "--node-name=n0", "--resync=3600"]
-        words += [f"--kubeconfig={self.bed.inner_kubeconfig}", "--http=127.0.0.1:9441"]
-        words += ["--chassis=observe", "--underlay=manage", f"--state-dir={_STATE}"]
-        words += [f"--underlay-timeout={TIMEOUT:g}"]
-        self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": paths})
+        words = [*agent_words(self.bed, "n0"), "--http=127.0.0.1:9441"]
+        self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": PATHS})
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
         self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
 
@@ -92,21 +115,8 @@ class Uplinked:
         self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
 
     def is_settled(self) -> bool:
-        """Return whether the agent's record of the move says that it was proved."""
-        found = self.node.result(["cat", f"{_STATE}/uplinks/{NETWORK}.json"]).stdout
-        return bool(found) and json.loads(found)["phase"] == "settled"
-
-    def of_link(self, link: str) -> list[str]:
-        """Return a link's addresses and routes of all tables, with `LINK` in place of its name."""
-        script = (
-            f"ip -o address show dev {link} scope global | sed 's/^[0-9]*: //; s/ *valid_lft.*//'\n"
-            f"ip -4 route show table all dev {link} type unicast\n"
-            f"ip -6 route show table all dev {link} type unicast | grep -v fe80 || :\n"
-            f"ip rule show | grep ' iif {link} ' || :\n"
-        )
-        shown = self.node.result(["sh", "-c", script]).stdout
-        lines = (re.sub(r"\s+", " ", line).strip() for line in shown.splitlines())
-        return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
+        """Return whether the record says that the move was proved."""
+        return record(self.node).get("phase") == "settled"
 
     def vsctl(self, *words: str) -> str:
         """Return what ovs-vsctl prints; nothing where it fails."""
@@ -119,8 +129,8 @@ class Uplinked:
         flags = self.node.result(["ip", "-o", "link"]).stdout
         up = re.findall(rf"({NIC}|{BRIDGE})[@:].*<.*\bUP\b", flags)
         return {
-            "nic": self.of_link(NIC),
-            "bridge": self.of_link(BRIDGE) if has_bridge else None,
+            "nic": of_link(self.node, NIC),
+            "bridge": of_link(self.node, BRIDGE) if has_bridge else None,
             "ports": self.vsctl("list-ports", BRIDGE) if has_bridge else "",
             "port": self.vsctl("get", "Port", NIC, "trunks", "tag"),
             "mapped": [each for each in listed.strip('"').split(",") if NETWORK in each],
@@ -144,11 +154,11 @@ class Uplinked:
 
 
 @contextmanager
-def uplinked() -> Iterator[Uplinked]:
-    """Yield the bed, with a second routing table and a rule on the NIC, and an agent."""
-    with Bed.up("proof-underlay", parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
-        bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
+def uplinked(name: str) -> Iterator[Uplinked]:
+    """Yield the bed of that name, with an agent, a second routing table and a rule on the NIC."""
+    with Bed.up(name, parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
         made = Uplinked(bed)
+        bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
         made.node.run(["ethtool", "-K", NIC, "tx", "off"])
         made.node.sh(
             f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"

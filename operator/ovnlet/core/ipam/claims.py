@@ -145,7 +145,10 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class NodeClaim:
-    """What the controller keeps of a Node. ``internal`` holds the node's own addresses."""
+    """What the controller keeps of a Node. ``internal`` holds the node's own addresses.
+
+    ``uplinks`` are its annotations of provider networks, which its agent writes.
+    """
 
     kind: ClassVar[str] = "Node"
     api_version: ClassVar[str] = "v1"
@@ -156,6 +159,8 @@ class NodeClaim:
     object_uid: str
     internal: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    uplinks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner:

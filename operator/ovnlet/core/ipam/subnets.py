@@ -15,6 +15,8 @@ from ovnlet.core.errors import OvnletError
 # OVN derives the lower half of an IPv6 address from the MAC, so no other length is possible.
 _V6_LENGTH = 64
 _V4_LENGTHS = range(8, 31)
+# Fields of Kube-OVN that join a VLAN and the overlay by OVN's router.
+_NOT_WITH_VLAN = ("logicalGateway", "u2oInterconnection", "enableExternalLBAddress")
 
 
 class Unusable(OvnletError):
@@ -39,13 +41,22 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Localnet:
+    """The physical network of a Subnet: a ProviderNetwork and a VLAN ID in it, 0 for no tag."""
+
+    network: str
+    tag: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Subnet:
     """A usable Subnet.
 
     ``networks`` has at most one prefix of each family, IPv4 first; ``gateways`` has the same order.
     ``excluded`` are addresses that no new pod gets. ``reserved`` are addresses of pools, which OVN
     must not choose. ``balanced`` is whether its pods reach Services by OVN's load balancers.
-    ``provider`` is that of the networks that it is for.
+    ``provider`` is that of the networks that it is for. ``vlan`` is the Vlan that it names, and
+    ``localnet`` what that stands for: its gateway is then a router of the physical network.
     """
 
     name: str
@@ -59,6 +70,8 @@ class Subnet:
     reserved: tuple[Range, ...] = ()
     balanced: bool = True
     provider: str = "ovn"
+    vlan: str = ""
+    localnet: Localnet | None = None
 
     @property
     def families(self) -> frozenset[int]:
@@ -146,6 +159,10 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
     Raises Unusable, which names the field and what is allowed.
     """
     networks = _networks(str(spec.get("cidrBlock", "")))
+    vlan = str(spec.get("vlan") or "")
+    for field in _NOT_WITH_VLAN if vlan else ():
+        if spec.get(field):
+            raise Unusable(f"{field} is not supported for a Subnet with a vlan")
     protocol = {4: "IPv4", 6: "IPv6"}[networks[0].version] if len(networks) == 1 else "Dual"
     if spec.get("protocol") not in (None, "", protocol):
         raise Unusable(f"protocol is {spec['protocol']!r}, but cidrBlock is {protocol}")
@@ -160,6 +177,7 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
         nat_outgoing=bool(spec.get("natOutgoing")),
         balanced=spec.get("enableLb") is not False,
         provider=str(spec.get("provider") or "ovn"),
+        vlan=vlan,
     )
 
 

@@ -9,7 +9,7 @@ MARK = "ovnlet"
 # The only keys of these maps that are compared and written. All others stay as they are.
 SWITCH_CONFIG = frozenset({"subnet", "ipv6_prefix", "exclude_ips"})
 PORT_OPTIONS = frozenset(
-    {"router-port", "iface-id-ver", "requested-chassis", "activation-strategy"}
+    {"router-port", "iface-id-ver", "requested-chassis", "activation-strategy", "network_name"}
 )
 PORT_LABELS = frozenset(
     {
@@ -143,7 +143,8 @@ class SwitchPort:
     """A logical switch port.
 
     ``addresses`` is either `dynamic`, with or without requested addresses, or what the port is
-    pinned to. ``labels`` are our keys of external_ids.
+    pinned to. ``labels`` are our keys of external_ids. ``tag`` is the VLAN ID of a port of type
+    `localnet`, 0 for none.
     """
 
     switch: str
@@ -154,6 +155,7 @@ class SwitchPort:
     enabled: bool = True
     options: Pairs = frozenset()
     labels: Pairs = frozenset()
+    tag: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:

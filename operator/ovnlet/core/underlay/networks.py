@@ -13,13 +13,16 @@ from ovnlet.core.labels import selects
 # IFNAMSIZ is 16 with the terminating zero.
 _LONGEST = 15
 _LABEL = "provider-network.kubernetes.io"
+# Labels of a Node, which kube-ovn-cni writes as well: by them Kube-OVN's controller says that the
+# node is ready, and pods have their MTU. ERROR is an annotation, with the reason where it is not.
+READY, INTERFACE, MTU, EXCLUDE, ERROR = "ready", "interface", "mtu", "exclude", "err_mesg"
 # The Vlan's provider where it names none: Kube-OVN's default network.
 _DEFAULT = "provider"
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderNetwork:
-    """An object of Kube-OVN's API. ``spec`` is as the API server has it."""
+    """An object of Kube-OVN's API. ``spec`` and ``status`` are as the API server has them."""
 
     kind: ClassVar[str] = "ProviderNetwork"
     api_version: ClassVar[str] = "kubeovn.io/v1"
@@ -30,6 +33,7 @@ class ProviderNetwork:
     generation: int = 0
     deleting: bool = False
     spec: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -39,12 +43,13 @@ class ProviderNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Vlan:
-    """A Vlan of a provider network; ID 0 is untagged."""
+    """A Vlan of a provider network; ID 0 is untagged. ``created`` is its creation time."""
 
     name: str
     object_uid: str
     number: int
     provider: str
+    created: str = ""
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -98,7 +103,8 @@ def provider_network(body: Mapping[str, Any]) -> ProviderNetwork:
     metadata = body["metadata"]
     generation, deleting = int(metadata.get("generation") or 0), "deletionTimestamp" in metadata
     spec = body.get("spec") or {}
-    return ProviderNetwork(metadata["name"], metadata["uid"], generation, deleting, spec)
+    name, uid, status = metadata["name"], metadata["uid"], body.get("status") or {}
+    return ProviderNetwork(name, uid, generation, deleting, spec, status)
 
 
 def vlan(body: Mapping[str, Any]) -> Vlan:
@@ -106,16 +112,17 @@ def vlan(body: Mapping[str, Any]) -> Vlan:
     metadata, spec = body["metadata"], body.get("spec") or {}
     number = int(spec.get("id") or spec.get("vlanId") or 0)
     provider = str(spec.get("provider") or spec.get("providerInterfaceName") or _DEFAULT)
-    return Vlan(metadata["name"], metadata["uid"], number, provider)
+    created = metadata.get("creationTimestamp") or ""
+    return Vlan(metadata["name"], metadata["uid"], number, provider, created)
 
 
 def label(network: str, name: str) -> str:
-    """Return the Node's label of Kube-OVN's contract, such as `ready` or `mtu`."""
+    """Return the key of a Node's label or annotation of Kube-OVN's contract."""
     return f"{network}.{_LABEL}/{name}"
 
 
 def is_label(name: str) -> bool:
-    """Return whether it is a label of a provider network."""
+    """Return whether it is a label, or an annotation, of a provider network."""
     return name.partition("/")[0].endswith(f".{_LABEL}")
 
 
@@ -138,7 +145,7 @@ def of_node(
     for each in sorted(networks, key=lambda network: network.name):
         if each.deleting:
             continue
-        if _excludes(each, node, labels):
+        if excludes(each, node, labels):
             excluded.add(each.name)
             continue
         try:
@@ -151,7 +158,7 @@ def of_node(
     return Wanted(intents, refused, frozenset(excluded))
 
 
-def _excludes(network: ProviderNetwork, node: str, labels: Mapping[str, str]) -> bool:
+def excludes(network: ProviderNetwork, node: str, labels: Mapping[str, str]) -> bool:
     """Return whether this node is not the network's. With a selector `excludeNodes` is ignored."""
     selector = network.spec.get("nodeSelector")
     if selector:

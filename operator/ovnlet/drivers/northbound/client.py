@@ -14,6 +14,7 @@ from ovnlet.core.resources import northbound as nb
 from ovnlet.core.resources.northbound import Row, Rows, SwitchPort
 from ovnlet.core.services import PROTOCOLS, Owner, name_of
 from ovnlet.core.settings import ControllerSettings
+from ovnlet.core.topology import localnet_port
 from ovnlet.drivers.northbound import encoding, schema
 from ovnlet.drivers.northbound.encoding import Target
 from ovnlet.drivers.northbound.row_index import (
@@ -29,6 +30,8 @@ from ovnlet.drivers.ovsdb.replica import Row as Columns
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
 _ROUTED = ((ROUTER_PORT, "ports"), ("Logical_Router_Static_Route", "static_routes"))
+# Types of ports that a subnet has by itself.
+_OF_SUBNETS = ("router", "localnet")
 _POLICY = ("Logical_Router_Policy", "policies")
 # Seconds between two transactions. Each makes ovn-northd compute the whole network twice, for our
 # change and for its own answer, so a burst of pods needs few and large ones, a single pod none.
@@ -74,7 +77,7 @@ class Northbound(Session):
         return self._observed_port(uuid, columns)
 
     def ports(self, switch: str) -> Iterator[SwitchPort]:
-        """Yield the ports of ours on a switch, except for the one that leads to the router."""
+        """Yield the ports of ours on a switch, except for those that lead to a router or uplink."""
         self._require_connection()
         if (uuid := self._index.uuid(SWITCH, switch)) is not None:
             for port in self._row(SWITCH, uuid)["ports"]:
@@ -83,7 +86,7 @@ class Northbound(Session):
                     yield self._observed_port(port, columns).port
 
     def every_port(self) -> list[SwitchPort]:
-        """Return all ports of ours, except for those that lead to a router."""
+        """Return all ports of ours, except for those that lead to a router or an uplink."""
         self._require_connection()
         rows = self._database.rows[PORT].items()
         return [
@@ -101,12 +104,13 @@ class Northbound(Session):
         return [row["name"] for row in ours]
 
     def subnet(self, switch: str, router: str) -> Rows:
-        """Return what is there of a subnet: its switch, and the ports between switch and router.
+        """Return what is there of a subnet: its switch, and the ports to the router or an uplink.
 
         Raise Taken if a foreign row has the name of the switch or of one of the ports.
         """
         self._require_connection()
-        found = {self._value(SWITCH, switch), self._value(PORT, f"{switch}-{router}")}
+        ports = (f"{switch}-{router}", localnet_port(switch))
+        found = {self._value(SWITCH, switch), *(self._value(PORT, name) for name in ports)}
         self._value(ROUTER_PORT, f"{router}-{switch}")  # the names of all routers' ports are unique
         found |= {
             row
@@ -252,7 +256,7 @@ class Northbound(Session):
     ) -> Iterator[tuple[str, str]]:
         """Yield the arguments of ``changed`` for one change; ``switch`` is from before it."""
         ours = [row for row in rows if row is not None and encoding.is_ours(row)]
-        if table == PORT and any(row["type"] != "router" for row in ours):
+        if table == PORT and any(row["type"] not in _OF_SUBNETS for row in ours):
             yield ours[0]["name"], switch or self._index.switch_of(uuid)
         elif table == BALANCER or (table == GROUP and len(ours) == 2):
             return
@@ -261,5 +265,5 @@ class Northbound(Session):
 
 
 def _is_attachment_port(columns: Columns) -> bool:
-    """Return whether a port is ours and is for a pod or a node, not for a router."""
-    return encoding.is_ours(columns) and columns["type"] != "router"
+    """Return whether a port is ours and is for a pod or a node, not for a subnet."""
+    return encoding.is_ours(columns) and columns["type"] not in _OF_SUBNETS

@@ -66,6 +66,7 @@ def read(table: str, parent: str, columns: Columns, *, grouped: bool = False) ->
                 port_security=" ".join(sorted(columns["port_security"])),
                 type=columns["type"],
                 enabled=columns["enabled"] is not False,
+                tag=columns["tag"] or 0,
                 options=_only(columns["options"], nb.PORT_OPTIONS),
                 labels=_only(columns["external_ids"], nb.PORT_LABELS),
             )
@@ -238,13 +239,14 @@ def _columns(resource: Row) -> dict[str, Any]:
                 "action": action,
                 "nexthops": encode_set(nexthops),
             }
-        case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=enabled):
+        case SwitchPort(addresses=addresses, port_security=security, type=kind, enabled=on):
             allowed = encode_set({security} if security else ())
             return {
                 "addresses": encode_set({addresses}),
                 "port_security": allowed,
                 "type": kind,
-                "enabled": enabled,
+                "enabled": on,
+                "tag": encode_set({resource.tag} if resource.tag else ()),
             }
         case LoadBalancer(protocol=protocol, vips=vips):
             return {"protocol": protocol, "vips": encode_map(dict(vips))}

@@ -33,6 +33,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "dynamic_addresses",
         "port_security",
         "enabled",
+        "tag",
         "options",
         "external_ids",
     ),

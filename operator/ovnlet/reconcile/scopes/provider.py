@@ -6,25 +6,24 @@ do not in time, everything goes back.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
 from ovnlet.core.errors import NodeFault, NotConverged, OvnletError, Unsafe
-from ovnlet.core.resources import LinkEntry, Network
+from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, Wanted
-from ovnlet.core.underlay.record import Found, Record, on_bridge
+from ovnlet.core.underlay.record import Record, on_bridge
 from ovnlet.reconcile.budget import Reason
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.moves import Journal, Moves
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
-from ovnlet.reconcile.scope import Host, Key
 from ovnlet.reconcile.scopes.provider_reports import ProviderReports
 from ovnlet.reconcile.status import Status
+from ovnlet.reconcile.uplink_host import AnyTime, Follower, ProviderHost, Turn
 
 log = structlog.get_logger("underlay")
 
@@ -32,42 +31,6 @@ log = structlog.get_logger("underlay")
 # has to answer on the NIC again before it counts as away for reasons of its own.
 _PAUSE, _WAIT, _BACK = 0.2, 5.0, 5.0
 _NO_API = "the API server does not answer, so a move could not be proved: it is not begun yet"
-
-
-class ProviderHost(Host, Protocol):
-    """The node's side. ``drivers.uplink_host`` implements it."""
-
-    def capture(self, intent: Intent) -> Found:
-        """Return what the NIC and its bridge have. Raise Unsafe or NodeFault."""
-        ...
-
-    def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
-        """Return what the links have, as if the NIC had all of it. Raise Refused or OSError."""
-        ...
-
-    def disputes(self, nic: str) -> tuple[str, ...]:
-        """Return what others keep on the NIC that is left there, in words."""
-        ...
-
-    async def checks(self, intent: Intent) -> tuple[str, ...]:
-        """Return who answers now, by the NIC or by its bridge."""
-        ...
-
-    async def silent(self, link: str, checks: Sequence[str]) -> str:
-        """Return the first of them that does not answer by the link; empty if all do."""
-        ...
-
-
-class Follower(Protocol):
-    """The kernel's notifications. ``drivers.watch.kernel`` implements it."""
-
-    def follow(self, key: Key, *links: str) -> None:
-        """Hint this key when one of the links changes, or an address or a route on it."""
-        ...
-
-    def forget(self, key: Key) -> None:
-        """Follow nothing of this key."""
-        ...
 
 
 class ProviderScope:
@@ -84,10 +47,12 @@ class ProviderScope:
         watch: Follower,
         timeout: float = 30.0,
         repair: Repair = "fix",
+        turn: Turn | None = None,
     ) -> None:
         self.host, self.status = host, status
         self._passes, self._reports, self._repair, self._watch = passes, reports, repair, watch
         self._moves = Moves(journal, self._ask, timeout)
+        self._turn = turn or AnyTime()
         self._wanted: Wanted | None = None
         self._due = asyncio.Event()
         self.active = asyncio.Event()
@@ -189,6 +154,8 @@ class ProviderScope:
     async def run(self) -> None:
         """Begin the moves that are wanted, one after the other, until cancelled."""
         while True:
+            if not self._moves.under_way:
+                await self._turn.release()
             for intent in list(self._intents.values()):
                 await self._begin(intent)
             with suppress(TimeoutError):
@@ -204,7 +171,7 @@ class ProviderScope:
         record = self._moves.get(intent.network)
         if record is not None and not (record.phase == "held" and record.again):
             return
-        if any(each.phase in ("moving", "returning") for each in self._moves):
+        if self._moves.under_way:
             return
         try:
             await self.host.ready()
@@ -212,6 +179,8 @@ class ProviderScope:
             checks = await self.host.checks(intent)
             if not any(map(_is_api, checks)):
                 self._reports.refused(intent.network, _NO_API)
+            elif not await self._turn.taken():
+                log.info("another node moves an uplink", nic=intent.nic)
             elif self._intents.get(intent.network) == intent:
                 self._moves.begin(Record(intent, self.host.capture(intent), "moving", checks))
         except Unsafe as error:

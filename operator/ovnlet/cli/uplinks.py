@@ -1,0 +1,47 @@
+"""The part of a node's removal that gives interfaces back what moved to bridges."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ovnlet.core.settings import Settings
+from ovnlet.core.underlay.networks import ProviderIdentity
+from ovnlet.core.underlay.record import on_nic
+from ovnlet.drivers.ovs.uplink_rows import UplinkRows
+from ovnlet.drivers.store.journal import Journal
+from ovnlet.drivers.uplink_host import UplinkHost
+from ovnlet.reconcile.loop import converge
+
+
+async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
+    """Put everything on each interface that an agent has moved, and remove the records.
+
+    It needs no API server. Raise NotReady, NodeFault or NotConverged; a second run then finds the
+    record that is left.
+    """
+    directory = Path(settings.state_dir) / "uplinks"
+    journal = Journal(directory)
+    if not (records := list(journal.read())):
+        return
+    rows = UplinkRows(settings.ovsdb, settings.bridge, lambda: None)
+    host = UplinkHost(rows, "https://localhost", settings.sysctl_dir)
+    following = asyncio.create_task(rows.run(), name="rows of uplinks")
+    try:
+        await host.ready()
+        for record in records:
+            intent, identity = record.intent, ProviderIdentity(record.intent.network)
+            grown = record.with_entries(host.entries(intent.nic, intent.bridge))
+            back = replace(grown, phase="returning")
+            journal.write(back)
+            for step in (await converge(host, identity, on_nic(back))).steps:
+                say(f"uplink {step}")
+            journal.remove(intent.network)
+            say(f"{intent.nic} has what it had before ProviderNetwork {intent.network}")
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+    for each in (directory, directory.parent):
+        with suppress(OSError):
+            each.rmdir()

@@ -1,0 +1,42 @@
+"""`ovnlet uninstall` gives an interface back what moved, without an agent and an API server."""
+
+from pathlib import Path
+
+import pytest
+
+from integration.node.underlay.field import BRIDGE, Agent, Field
+from ovnlet.cli.uplinks import give_back
+from ovnlet.core.settings import Settings
+
+ADDED = "192.0.2.99/24"
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_the_node_has_what_it_had(
+    field: Field, agent: Agent, tmp_path: Path, settled: bool
+) -> None:
+    """The control: without it everything stays on the bridge."""
+    state = tmp_path / "state"
+    field.journal = agent.journal._directory = state / "uplinks"
+    before = field.of_link("eth0")
+    if not settled:
+        field.change_vlan()
+    agent.put(defaultInterface="eth0", vlans=(10,))
+    await agent.phase("settled" if settled else "moving")
+    if settled:
+        field.node.ip("address", "add", ADDED, "dev", BRIDGE)
+    await agent.stop()
+    field.stop_api()
+    assert field.of_link("eth0") != before
+    said: list[str] = []
+    settings = Settings(node_name="n1", ovsdb=str(field.switch.socket), state_dir=str(state))
+    await give_back(settings, said.append)
+    found = field.of_link("eth0")
+    if settled:
+        assert any(ADDED in line for line in found["addresses"])
+        field.node.ip("address", "del", ADDED, "dev", "eth0")
+    assert field.of_link("eth0") == before
+    assert (field.has_bridge, field.ids("ovn-bridge-mappings")) == (False, "")
+    assert said[-1] == "eth0 has what it had before ProviderNetwork net1"
+    assert not state.exists()
+    await give_back(settings, said.append)

@@ -1,0 +1,44 @@
+"""The rows of the report, and how one is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from testbed import progress
+from testbed.service import BedError, wait_for
+
+BUILD = Path(__file__).resolve().parents[3] / "build"
+
+
+@dataclass(slots=True)
+class Row:
+    """What was tried: seconds until whole, packets lost meanwhile, and the control."""
+
+    name: str
+    ok: bool = False
+    seconds: float | None = None
+    lost: int | None = None
+    control_broken: bool = False
+
+
+def soon(whole: Callable[[], object], what: str, within: float) -> bool:
+    """Return whether it holds within that time, in seconds."""
+    try:
+        return bool(wait_for(whole, what, within))
+    except BedError:
+        progress.say(f"    not in time: {what}")
+        return False
+
+
+def report(rows: Sequence[Row]) -> int:
+    """Write and print the rows; return 0 if every one holds, else 1."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "underlay.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    for row in rows:
+        state = "   " if row.ok and row.control_broken else "NOT"
+        lost = "" if row.lost is None else f", {row.lost} packets lost"
+        progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
+    return 0 if all(row.ok and row.control_broken for row in rows) else 1
