@@ -4,6 +4,7 @@
 """
 
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ KUBECTL = f"""#!/bin/sh
 test "$1" = ovnlet && shift
 exec {sys.executable} -c 'from ovnlet.cluster.commands import kubectl; kubectl()' "$@"
 """
+STATUS = "k8s.v1.cni.cncf.io/network-status"
 # Nothing differs, nothing is wrong, and nothing has happened.
 SILENT = ("plan", "doctor", "events")
 EXAMPLES = [
@@ -34,7 +36,6 @@ EXAMPLES = [
     for name, command in reference.commands()
     if name.startswith("cluster ") and isinstance(command, Command)
     for call in command.examples
-    if "/net1" not in call  # the recorded pods have one interface
 ]
 
 
@@ -45,6 +46,9 @@ def world() -> Iterator[ApiServer]:
         for own, name in (("sender", "web-0"), ("target", "web-1")):
             pod = server.the("pods", own)
             pod["metadata"] |= {"name": name, "labels": {"app": "web"}}
+            ips = [each["ip"] for each in pod["status"]["podIPs"]]
+            further = [{"name": "default/n1", "interface": "net1", "ips": ips}]
+            pod["metadata"].setdefault("annotations", {})[STATUS] = json.dumps(further)
             server.answers = {
                 tuple(word.replace(f"default/{own}", f"default/{name}") for word in words): replace(
                     answer, stdout=answer.stdout.replace(f'"{own}"'.encode(), f'"{name}"'.encode())
@@ -70,7 +74,9 @@ def _more(known: Mapping[tuple[str, ...], Answer]) -> dict[tuple[str, ...], Answ
     for words, answer in known.items():
         if words[1] == "hop":
             icmp = {"tcp": "icmp", "8080": "0"}
-            found[tuple(icmp.get(word, word) for word in words)] = answer
+            asked = tuple(icmp.get(word, word) for word in words)
+            found[asked] = answer
+            found[tuple(f"{w}/net1" if w.startswith("default/web") else w for w in asked)] = answer
     return found
 
 

@@ -175,7 +175,7 @@ class CniFiles:
     def _observe(self, wanted: list[CniFile]) -> Network:
         found = [self._seen(each.directory, each.name) for each in wanted]
         where = self._directories.configurations
-        names = {each.name for each in wanted} or _BOTH
+        names = {each.name for each in wanted} or (_BOTH if self._primary else set())
         others = set(installer.ours(Path(where))) - names if where else ()
         older = (self._seen(where, name) for name in others)
         return frozenset(each for each in (*found, *older) if each is not None)
