@@ -36,7 +36,6 @@ EXAMPLES = [
     for name, command in reference.commands()
     if name.startswith("cluster ") and isinstance(command, Command)
     for call in command.examples
-    if "/net1" not in call  # the recorded pods have one interface
 ]
 
 
