@@ -42,11 +42,7 @@ class Settings(Validated):
     the configuration file.
     """
 
-    node_name: str = setting(
-        "name of this node's Node object",
-        is_required=True,
-        pattern=_NAME,
-    )
+    node_name: str = setting("name of this node's Node object", is_required=True, pattern=_NAME)
     bridge: str = setting("name of OVN's integration bridge", "br-int", pattern=r"^[^/\s]{1,15}$")
     mtu: int = setting(
         "MTU of pods in bytes; 0 means the tunnel link's MTU minus the encapsulation",
@@ -131,10 +127,7 @@ class Settings(Validated):
         "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
     )
     tproxy: Literal["off", "on"] = setting(
-        "lead kubelet's probes of pods in VPCs of their own into the pods, as kube-ovn-cni's "
-        "--enable-tproxy; needs port 8102 of the node's loopback",
-        "off",
-        words=("off", "on"),
+        "lead kubelet's probes of pods in other VPCs into the pods", "off", words=("off", "on")
     )
     kube_ovn_http: str | None = setting(
         "address and port at which dashboards look for kube-ovn-cni's metrics, "
