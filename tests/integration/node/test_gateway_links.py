@@ -225,7 +225,7 @@ ipset create ovn40legacy hash:net
 ipset create ovn60subnets hash:net family inet6
 ipset create theirs hash:net
 ipset create ovnkube hash:net
-iptables-legacy -A INPUT -m set --match-set ovn40legacy src -j ACCEPT
+iptables-legacy -t mangle -A PREROUTING -m set --match-set ovn40legacy src -j ACCEPT
 iptables-nft -A FORWARD -m set --match-set theirs src -j ACCEPT
 iptables-nft -A INPUT -m set --match-set ovn40subnets src -j ACCEPT
 iptables-nft -A FORWARD -m set --match-set ovn40subnets dst -j ACCEPT
@@ -249,6 +249,6 @@ async def test_k4_rules_and_ipsets_that_kube_ovns_agent_left_go_too(host: Gatewa
     assert left == ([*before[0], theirs], *before[1:])
     assert run("ipset list -n").split() == ["ovn40legacy", "theirs", "ovnkube"]
     assert not (await converge(host, SELF, table)).steps
-    run("iptables-legacy -F INPUT")
+    run("iptables-legacy -t mangle -F PREROUTING")
     assert len((await converge(host, SELF, table)).steps) == 1
     assert run("ipset list -n").split() == ["theirs", "ovnkube"]
