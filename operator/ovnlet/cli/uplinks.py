@@ -6,13 +6,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from ovnlet.core.errors import NotConverged
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay.networks import ProviderIdentity
-from ovnlet.core.underlay.record import on_nic
+from ovnlet.core.underlay.record import Record, on_nic
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
 from ovnlet.reconcile.loop import converge
+
+# An address of IPv6 that has just moved is tentative, and the kernel refuses a route by it: seconds.
+_SETTLES, _AGAIN = 10.0, 0.25
 
 
 async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
@@ -35,8 +39,7 @@ async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
             grown = record.with_entries(host.entries(intent.nic, intent.bridge))
             back = replace(grown, phase="returning")
             journal.write(back)
-            for step in (await converge(host, identity, on_nic(back))).steps:
-                say(f"uplink {step}")
+            await _put_back(host, identity, back, say)
             journal.remove(intent.network)
             say(f"{intent.nic} has what it had before ProviderNetwork {intent.network}")
     finally:
@@ -45,3 +48,22 @@ async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
     for each in (directory, directory.parent):
         with suppress(OSError):
             each.rmdir()
+
+
+async def _put_back(
+    host: UplinkHost, identity: ProviderIdentity, back: Record, say: Callable[[str], None]
+) -> None:
+    """Make passes until all is on the interface. Raise NotConverged after ten seconds."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SETTLES
+    while True:
+        try:
+            outcome = await converge(host, identity, on_nic(back))
+        except NotConverged:
+            if loop.time() > end:
+                raise
+            await asyncio.sleep(_AGAIN)
+        else:
+            for step in outcome.steps:
+                say(f"uplink {step}")
+            return

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from integration.node.underlay.field import BRIDGE, Agent, Field
+from integration.node.underlay.test_moves import in_bridge
 from ovnlet.cli.uplinks import give_back
 from ovnlet.core.settings import Settings
 
@@ -19,12 +20,14 @@ async def test_the_node_has_what_it_had(
     state = tmp_path / "state"
     field.journal = agent.journal._directory = state / "uplinks"
     before = field.of_link("eth0")
-    if not settled:
-        field.change_vlan()
     agent.put(defaultInterface="eth0", vlans=(10,))
-    await agent.phase("settled" if settled else "moving")
     if settled:
+        await agent.phase("settled")
         field.node.ip("address", "add", ADDED, "dev", BRIDGE)
+    else:
+        await agent.phase("moving")
+        await in_bridge(field)
+        field.change_vlan()
     await agent.stop()
     field.stop_api()
     assert field.of_link("eth0") != before
