@@ -15,7 +15,7 @@ from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
 from ovnlet.reconcile.loop import converge
 
-# An address of IPv6 that has just moved is tentative, and the kernel refuses a route by it: seconds.
+# Seconds. An address of IPv6 that has just moved is tentative, and routes by it are refused.
 _SETTLES, _AGAIN = 10.0, 0.25
 
 
