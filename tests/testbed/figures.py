@@ -41,7 +41,8 @@ AGENT: Mapping[str, frozenset[str]] = PROGRAM | {
             *("list of pods", "list of nodes", "list of subnets", "list of services"),
             *("list of provider-networks", "list of vlans", "provider networks"),
             *("rows of uplinks", "uplinks", "labels of provider networks"),
-            *("health checks", "flow checks"),
+            *("health checks", "flow checks", "IP objects"),
+            *("looks at iptables-legacy", "probes of other VPCs"),
             *(
                 "CNI socket",
                 "Events",

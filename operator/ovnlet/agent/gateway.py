@@ -80,11 +80,14 @@ class Gateway:
     async def _follow_legacy(self) -> None:
         """Hint the scope when tables of iptables-legacy change: the kernel announces it nowhere.
 
-        Returns only when cancelled. Raises OSError if the kernel refuses the question.
+        A look that fails, as without a free descriptor, is made again. Returns only when cancelled.
         """
         while True:
             await asyncio.sleep(_LEGACY_LOOKS)
-            seen = legacy_accepts.fingerprint()
+            try:
+                seen = legacy_accepts.fingerprint()
+            except OSError:
+                continue
             if seen != self._legacy and any(self.scope.every_key()):
                 self._legacy = seen
                 self._loop.queue.hint(self._loop.passes("gateway").key(self.scope.only))
