@@ -111,6 +111,7 @@ async def test_the_row_of_each_link_is_sent_before_it() -> None:
         assert node.events.index(f"link {name}") > sent
 
 
+@pytest.mark.looptime
 async def test_a_burst_is_two_transactions() -> None:
     """The first pod does not know of the others. The next to make its link sends all their rows."""
     node = Node()
