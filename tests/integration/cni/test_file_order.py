@@ -30,6 +30,7 @@ class Socket:
     path: Path
     is_foreign: bool = False
     is_ours: bool = True
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
