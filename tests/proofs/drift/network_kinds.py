@@ -170,7 +170,7 @@ FURTHER = (
         "an interface of another plugin beside it",
         "net1",
         (
-            "ip -n {ns} link add net9 type dummy",
+            "ip -n {ns} link add net9 type veth peer name peer9",
             "ip -n {ns} link set net9 up",
             "ip -n {ns} address add 10.99.0.3/24 dev net9",
         ),
@@ -237,9 +237,7 @@ MACHINES = (
         eager=UNLABEL,
         machine=True,
         given=((f"{OVN}/ingress_rate", "9"), (f"{OVN}/egress_rate", "8")),
-        cluster=(
-            ("delete", "pod", "{pod}" + OLDER, "--wait=false", "--force", "--grace-period=0"),
-        ),
+        cluster=(("delete", "pod", "{pod}", "--wait=false", "--force", "--grace-period=0"),),
         older=True,
     ),
 )
