@@ -148,7 +148,8 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
         unreachable = env.traffic([replace(target, ifname="eth0") for _, target in chosen], 30)
         report.prove(f"{NAME}: every pod reaches its gateways", not unreachable, str(unreachable))
         for kind, target in chosen:
-            rows.append(_row(env, report, kind, target).row(kind.title, "event", seed))
+            klass = "restart" if kind.away else "event"
+            rows.append(_row(env, report, kind, target).row(kind.title, klass, seed))
     return rows
 
 
