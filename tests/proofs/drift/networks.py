@@ -16,7 +16,7 @@ from typing import Any
 
 from proofs.drift.control import CONTROL_WAIT
 from proofs.drift.environment import NS, Environment
-from proofs.drift.faults import GATEWAYS
+from proofs.drift.faults import GATEWAYS, FaultClass
 from proofs.drift.network_kinds import (
     ANNOUNCE,
     BARE,
@@ -148,7 +148,7 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
         unreachable = env.traffic([replace(target, ifname="eth0") for _, target in chosen], 30)
         report.prove(f"{NAME}: every pod reaches its gateways", not unreachable, str(unreachable))
         for kind, target in chosen:
-            klass = "restart" if kind.away else "event"
+            klass: FaultClass = "restart" if kind.away else "event"
             rows.append(_row(env, report, kind, target).row(kind.title, klass, seed))
     return rows
 
