@@ -8,7 +8,6 @@ from pathlib import Path
 
 from testbed.bed import Bed
 from testbed.meta_plugin import CONFIG, NETWORKS, PLUGIN, STATE, STATUS, Json
-from testbed.node import Node
 
 __all__ = ["CONFIG", "NETWORKS", "STATE", "STATUS", "definition", "install", "sync"]
 FIRST = "/etc/cni/net.d/01-ovnlet.conflist"
@@ -48,8 +47,8 @@ KIND = {
 }
 
 
-def install(bed: Bed, *nodes: Node, first: str = FIRST) -> None:
-    """Create the kind, and put the plugin in front of the configuration of every node, or these.
+def install(bed: Bed, first: str = FIRST) -> None:
+    """Create the kind, and put the plugin in front of the configuration of every node.
 
     ``first`` is the configuration of the pods' first interface.
     """
@@ -66,7 +65,7 @@ def install(bed: Bed, *nodes: Node, first: str = FIRST) -> None:
     }
     code = Path(__file__).resolve().parents[1]
     program = f"#!/bin/sh\nPYTHONPATH={code} exec {sys.executable} -m testbed.meta_plugin\n"
-    for node in nodes or bed.nodes:
+    for node in bed.nodes:
         node.run(["tee", f"/opt/cni/bin/{PLUGIN}"], stdin=program)
         node.run(["chmod", "755", f"/opt/cni/bin/{PLUGIN}"])
         node.run(["tee", f"{CONFIG}.new"], stdin=json.dumps(config))

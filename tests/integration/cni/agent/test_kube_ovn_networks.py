@@ -1,21 +1,14 @@
-"""What users have beside kube-ovn-cni: networks of its type by a meta-plugin, and `IP` objects."""
+"""What users have beside kube-ovn-cni: `IP` objects of their pods."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from integration.cni.agent.node import AgentNode, until
-from integration.cni.agent.test_kube_ovn_socket import (
-    FLAGS,
-    fields,
-    post,
-)
+from integration.cni.agent.test_kube_ovn_socket import FLAGS, fields, post
 from testbed.assign import SWITCH
-from testbed.meta_plugin import PLUGIN
 
 pytestmark = pytest.mark.review2
-META = Path("/opt/cni/bin") / PLUGIN
 IPS = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
