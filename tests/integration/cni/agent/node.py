@@ -174,9 +174,19 @@ class AgentNode:
         return made
 
     async def end_sandboxes(self, sandboxes: list[Sandbox]) -> None:
-        """Delete the namespaces, and their links with them, as when the pause process ends."""
+        """Delete the namespaces, as when the pause process ends; wait until their links are gone.
+
+        Linux deletes the links later, in a work queue (cleanup_net), which a busy machine delays.
+        """
         await self.sh("".join(f"ip netns del {each.container_id}\n" for each in sandboxes))
         self.sandboxes = [each for each in self.sandboxes if each not in sandboxes]
+        links = {each.link for each in sandboxes}
+
+        async def are_gone() -> bool:
+            shown = (await self.run("ip", "-o", "link")).splitlines()
+            return not links & {line.split(": ")[1].partition("@")[0] for line in shown}
+
+        await until(are_gone, "the links of the ended sandboxes to go", within=60)
 
     # ---- the runtime's calls
 
