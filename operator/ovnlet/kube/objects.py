@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ovnlet.core.annotations import ENCAP_IP, runtime_uid
 from ovnlet.core.ipam import networks, pools
 from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
+from ovnlet.core.ipam.machines import VirtualMachine
 from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS, Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
@@ -24,6 +25,7 @@ SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 DEFINITIONS = Kind("k8s.cni.cncf.io", "v1", "network-attachment-definitions")
+MACHINES = Kind("kubevirt.io", "v1", "virtualmachines", many=True)
 
 Body = Mapping[str, Any]
 UNAVAILABLE = "NetworkUnavailable"
@@ -88,6 +90,12 @@ def definition(body: Body) -> Definition:
     return networks.definition(
         metadata["namespace"], metadata["name"], metadata["uid"], str(spec.get("config") or "")
     )
+
+
+def virtual_machine(body: Body) -> VirtualMachine:
+    """Read a VirtualMachine of KubeVirt's: that it is there."""
+    metadata = body["metadata"]
+    return VirtualMachine(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def node(body: Body) -> NodeClaim:
