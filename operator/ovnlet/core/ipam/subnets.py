@@ -15,6 +15,7 @@ from ovnlet.core.errors import OvnletError
 # OVN derives the lower half of an IPv6 address from the MAC, so no other length is possible.
 _V6_LENGTH = 64
 _V4_LENGTHS = range(8, 31)
+OVN = "ovn"  # the provider of a pod's own network
 # Fields of Kube-OVN that join a VLAN and the overlay by OVN's router.
 _NOT_WITH_VLAN = ("logicalGateway", "u2oInterconnection", "enableExternalLBAddress")
 
@@ -69,7 +70,7 @@ class Subnet:
     nat_outgoing: bool = False
     reserved: tuple[Range, ...] = ()
     balanced: bool = True
-    provider: str = "ovn"
+    provider: str = OVN
     vlan: str = ""
     localnet: Localnet | None = None
 
@@ -176,7 +177,7 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
         mtu=int(spec.get("mtu") or 0),
         nat_outgoing=bool(spec.get("natOutgoing")),
         balanced=spec.get("enableLb") is not False,
-        provider=str(spec.get("provider") or "ovn"),
+        provider=str(spec.get("provider") or OVN),
         vlan=vlan,
     )
 
@@ -203,6 +204,16 @@ def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
         if subnet.default and other.default:
             return f"subnet {other.name} is already the default"
     return None
+
+
+def is_ovns(provider: str) -> bool:
+    """Return whether OVN serves the networks of a provider: `ovn`, or `<name>.<namespace>.ovn`.
+
+    `<name>.<namespace>` is one whose interfaces other plugins make. Kube-OVN's rule is the number
+    of parts too.
+    """
+    parts = provider.split(".")
+    return parts[-1] == OVN and len(parts) in (1, 3)
 
 
 def _networks(text: str) -> tuple[Destination, ...]:
