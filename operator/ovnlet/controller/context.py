@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
 from ovnlet.core.ipam.decide import Seen
+from ovnlet.core.ipam.definitions import Definition
 from ovnlet.core.ipam.machines import VirtualMachine
-from ovnlet.core.ipam.networks import Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import Step

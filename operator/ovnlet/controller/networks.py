@@ -19,8 +19,9 @@ from ovnlet.core.ipam.claims import (
     StatefulSet,
     Workload,
 )
+from ovnlet.core.ipam.definitions import Definition
 from ovnlet.core.ipam.machines import VirtualMachine
-from ovnlet.core.ipam.networks import Claims, Definition
+from ovnlet.core.ipam.networks import Claims
 from ovnlet.core.resources.northbound import SwitchPort
 
 # Seconds until definitions are listed again that a pod waits for.

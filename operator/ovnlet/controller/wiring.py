@@ -26,7 +26,7 @@ from ovnlet.controller.uplinks import Uplinks
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
 from ovnlet.core.ipam.claims import MACHINE_LABEL, WORKLOAD_LABEL, NodeClaim, Workload
-from ovnlet.core.ipam.networks import Definition
+from ovnlet.core.ipam.definitions import Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings

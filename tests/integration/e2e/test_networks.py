@@ -19,6 +19,7 @@ from testbed.workloads import OVN, SERVER, Cluster, Running, pod, subnet
 N1, CIDR = "n1.default.ovn", "10.17.0.0/24,fd00:10:17::/64"
 TWICE = [{"name": "n1", "interface": each} for each in ("net1", "net2")]
 PROVIDERS = {"eth0": "ovn", "net1": f"{N1}.net1", "net2": f"{N1}.net2"}
+LAN = "lan.default"
 RATE = 5  # Mbit/s
 pytestmark = pytest.mark.long
 
@@ -153,6 +154,27 @@ def _is_of_the_network(one: Running) -> None:
     assert bound.split() == [one.port]
     (first, *_) = json.loads(one.body["metadata"]["annotations"][meta_networks.STATUS])
     assert (first["name"], first["interface"], first["default"]) == ("default/n1", "eth0", True)
+
+
+def test_addresses_for_interfaces_of_another_plugin(meta: Cluster) -> None:
+    """The reference plugin `bridge` makes them, and asks ovnlet for their addresses."""
+    own = {"type": "bridge", "bridge": "lan0", "ipam": {"type": "ovnlet", "provider": LAN}}
+    body = meta_networks.definition("lan", own)
+    meta.bed.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    meta.make_subnet(subnet("lan", "10.18.0.0/24", provider=LAN))
+    meta.apply(placed("here", "n0", "lan"), placed("there", "n0", "lan"))
+    here, there = meta.running(2)
+    for each in (here, there):
+        (link,) = each.ip("address", "show", "net1")
+        assert given(each, LAN) in {found["local"] for found in link["addr_info"]}
+        assert json.loads(_status_text(meta, each.name))[1]["ips"] == [given(each, LAN)]
+    asked = partial(devices.reaches, here, "net1", given(there, LAN))
+    with devices.answering(there, "net1"):
+        wait_for(asked, "the other pod by lan0", timeout=30)
+    assert "10.18.0." not in meta.node.run(["ip", "route"]), "no way of the cluster's router"
+    meta.clear()
+    meta.bed.kubectl("delete", "subnet", "lan", "--timeout=60s", timeout=70)
+    meta.node.run(["ip", "link", "del", "lan0"])
 
 
 def test_an_interface_is_plugged_into_a_running_pod_and_out_again(meta: Cluster) -> None:

@@ -80,6 +80,11 @@ class Subnet:
         return frozenset(network.version for network in self.networks)
 
     @property
+    def routed(self) -> bool:
+        """Whether it is at the cluster's router: no physical network is."""
+        return self.localnet is None and is_ovns(self.provider)
+
+    @property
     def cidr(self) -> str:
         """The networks, comma separated."""
         return ",".join(map(str, self.networks))
