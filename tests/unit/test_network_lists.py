@@ -176,6 +176,14 @@ def test_an_interface_named_like_the_provider_of_ovn_is_refused() -> None:
     assert [reason for reason, _ in problems] == ["NetworkNotServed"]
 
 
+def test_a_network_in_place_of_the_first_and_listed_once_more_has_two_ports() -> None:
+    """The second one took the first one's provider as soon as that had an allocation."""
+    listed = [{"name": "n1", "interface": "net1"}]
+    for of in (pod(listed, "n1"), allocated(pod(listed, "n1"), N1, f"{N1}.net1")):
+        found, problems = claimed(of, defined())
+        assert (list(found), problems) == ([N1, f"{N1}.net1"], ())
+
+
 def test_a_list_of_plugins_with_ours_counts() -> None:
     config = json.dumps({"plugins": [{"type": "tuning"}, {"type": "ovnlet", "provider": N1}]})
     assert definitions.definition("default", "n1", "u", config).provider == N1

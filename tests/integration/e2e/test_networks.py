@@ -25,18 +25,23 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def meta(pair: Cluster) -> Iterator[Cluster]:
-    """Give the cluster with the stand-in on both nodes, one further network and its Subnet."""
+def networks(pair: Cluster) -> Iterator[None]:
+    """Have the stand-in on both nodes, one further network and its Subnet."""
     cluster = Cluster(pair.bed)
     meta_networks.install(cluster.bed)
     network = meta_networks.definition("n1", {"type": "ovnlet", "provider": N1})
     cluster.bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
     cluster.make_subnet(subnet("second", CIDR, provider=N1, mtu=1300))
-    yield cluster
-    cluster.clear()
+    yield
     for node in cluster.bed.nodes:
         node.run(["rm", meta_networks.CONFIG])
     cluster.bed.kubectl("delete", "subnet", "second", "--timeout=30s")
+
+
+@pytest.fixture
+def meta(networks: None, two: Cluster) -> Cluster:
+    """Give the cluster of two nodes; afterwards what the test made is deleted."""
+    return two
 
 
 def placed(name: str, node: str, listed: object, **annotations: str) -> dict[str, Any]:
