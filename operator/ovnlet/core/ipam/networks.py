@@ -171,10 +171,11 @@ def _providers(pod: Workload, served: Sequence[Selection]) -> list[tuple[Selecti
     for each in served:
         if count[each.owner] == 1 and _has(pod, _named(each)) and not _has(pod, each.provider):
             found.append((each, _named(each)))  # it was one of several
-        elif count[each.owner] == 1 or not each.interface:
-            plain.add(each.owner)
-            found.append((each, each.provider))
-        elif _has(pod, each.provider) and each.owner not in plain:
+        elif (
+            count[each.owner] == 1
+            or not each.interface
+            or (_has(pod, each.provider) and each.owner not in plain)
+        ):
             plain.add(each.owner)
             found.append((each, each.provider))
         else:
