@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ovnlet.core import ids
 from ovnlet.core.allocation import Destination
 from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
-from ovnlet.core.ipam.subnets import OVN, SubnetObject, is_ovns
+from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.node_network import Reach
 from ovnlet.core.values import prefix, split
 
@@ -52,7 +53,7 @@ def is_of(router: str, spec: Mapping[str, Any]) -> bool:
     is OVN's. Any other may be an address pool for a physical network.
     """
     vpc = spec.get("vpc") or ""
-    return vpc == router if vpc else is_ovns(str(spec.get("provider") or OVN))
+    return vpc == router if vpc else ids.is_ovns(str(spec.get("provider") or "ovn"))
 
 
 def is_underlay(spec: Mapping[str, Any]) -> bool:

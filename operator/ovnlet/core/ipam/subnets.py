@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 
+from ovnlet.core import ids
 from ovnlet.core.allocation import Address, Destination
 from ovnlet.core.errors import OvnletError
 
 # OVN derives the lower half of an IPv6 address from the MAC, so no other length is possible.
 _V6_LENGTH = 64
 _V4_LENGTHS = range(8, 31)
-OVN = "ovn"  # the provider of a pod's own network
 # Fields of Kube-OVN that join a VLAN and the overlay by OVN's router.
 _NOT_WITH_VLAN = ("logicalGateway", "u2oInterconnection", "enableExternalLBAddress")
 
@@ -70,7 +70,7 @@ class Subnet:
     nat_outgoing: bool = False
     reserved: tuple[Range, ...] = ()
     balanced: bool = True
-    provider: str = OVN
+    provider: str = "ovn"
     vlan: str = ""
     localnet: Localnet | None = None
 
@@ -82,7 +82,7 @@ class Subnet:
     @property
     def routed(self) -> bool:
         """Whether it is at the cluster's router: no physical network is."""
-        return self.localnet is None and is_ovns(self.provider)
+        return self.localnet is None and ids.is_ovns(self.provider)
 
     @property
     def cidr(self) -> str:
@@ -184,7 +184,7 @@ def read(name: str, spec: Mapping[str, Any]) -> Subnet:
         mtu=int(spec.get("mtu") or 0),
         nat_outgoing=bool(spec.get("natOutgoing")),
         balanced=spec.get("enableLb") is not False,
-        provider=str(spec.get("provider") or OVN),
+        provider=str(spec.get("provider") or "ovn"),
         vlan=vlan,
     )
 
@@ -211,16 +211,6 @@ def clash(subnet: Subnet, others: Iterable[Subnet]) -> str | None:
         if subnet.default and other.default:
             return f"subnet {other.name} is already the default"
     return None
-
-
-def is_ovns(provider: str) -> bool:
-    """Return whether OVN serves the networks of a provider: `ovn`, or `<name>.<namespace>.ovn`.
-
-    `<name>.<namespace>` is one whose interfaces other plugins make. Kube-OVN's rule is the number
-    of parts too.
-    """
-    parts = provider.split(".")
-    return parts[-1] == OVN and len(parts) in (1, 3)
 
 
 def _networks(text: str) -> tuple[Destination, ...]:
