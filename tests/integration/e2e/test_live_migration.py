@@ -78,7 +78,7 @@ def started(cluster: Cluster, body: dict[str, Any], count: int) -> Running:
     """Start a launcher beside those that run, and return it."""
     cluster.apply(body)
     name = body["metadata"]["name"]
-    (found,) = [each for each in cluster.running(count) if each.name == name]
+    (found,) = [each for each in cluster.running(count, timeout=120) if each.name == name]
     return found
 
 
