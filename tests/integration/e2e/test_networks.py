@@ -133,6 +133,7 @@ def test_a_network_in_place_of_the_pods_own(meta: Cluster) -> None:
     for body, node in ((here, "n0"), (there, "n1"), (plain, "n1")):
         body["spec"]["nodeName"] = node
     meta.apply(here, there, plain)
+    meta.running(3, timeout=120)
     ready, control, other = meta.ready("here", "plain", "there")  # `here` by an HTTP probe
     for each in (ready, other):
         _is_of_the_network(each)
@@ -168,7 +169,7 @@ def test_addresses_for_interfaces_of_another_plugin(meta: Cluster) -> None:
     meta.bed.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     meta.make_subnet(subnet("lan", "10.18.0.0/24", provider=LAN))
     meta.apply(placed("here", "n0", "lan"), placed("there", "n0", "lan"))
-    here, there = meta.running(2)
+    here, there = meta.running(2, timeout=120)
     for each in (here, there):
         (link,) = each.ip("address", "show", "net1")
         assert given(each, LAN) in {found["local"] for found in link["addr_info"]}
