@@ -33,12 +33,17 @@ def soon(whole: Callable[[], object], what: str, within: float) -> bool:
         return False
 
 
-def report(rows: Sequence[Row]) -> int:
+def show(row: Row) -> None:
+    """Print a row."""
+    state = "   " if row.ok and row.control_broken else "NOT"
+    lost = "" if row.lost is None else f", {row.lost} packets lost"
+    progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
+
+
+def report(rows: Sequence[Row], file: str) -> int:
     """Write and print the rows; return 0 if every one holds, else 1."""
     BUILD.mkdir(exist_ok=True)
-    (BUILD / "underlay.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (BUILD / file).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for row in rows:
-        state = "   " if row.ok and row.control_broken else "NOT"
-        lost = "" if row.lost is None else f", {row.lost} packets lost"
-        progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
+        show(row)
     return 0 if all(row.ok and row.control_broken for row in rows) else 1
