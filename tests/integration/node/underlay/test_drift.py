@@ -75,6 +75,7 @@ async def test_each_drift_is_repaired_and_had_to_be(field: Field, moved: Agent) 
         assert state(field) != whole, f"{name}: nothing was broken"
         await moved.run()
         assert state(field) == whole, name
+        assert field.reaches(), name
     assert "other:br-x" in field.ids("ovn-bridge-mappings"), "the entry of another is lost"
     assert field.reaches()
     assert field.reaches("2001:db8::1")
