@@ -45,7 +45,7 @@ def main() -> int:
             rows += proof.rows
     if "pods" in parts and not chosen.slice:
         rows += pods.run(f"{chosen.bed}-pods")
-    return report(rows, "underlay-slice.json" if chosen.slice else "underlay.json")
+    return report(rows, "underlay-slice" if chosen.slice else "underlay")
 
 
 def _parts(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from kit.report import write_rows
 from testbed import progress
 from testbed.service import BedError, wait_for
-
-BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 @dataclass(slots=True)
@@ -40,10 +37,9 @@ def show(row: Row) -> None:
     progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
 
 
-def report(rows: Sequence[Row], file: str) -> int:
+def report(rows: Sequence[Row], name: str) -> int:
     """Write and print the rows; return 0 if every one holds, else 1."""
-    BUILD.mkdir(exist_ok=True)
-    (BUILD / file).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_rows(name, rows)
     for row in rows:
         show(row)
     return 0 if all(row.ok and row.control_broken for row in rows) else 1
