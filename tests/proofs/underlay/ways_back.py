@@ -28,9 +28,11 @@ def wrong_vlan(proof: Proof) -> None:
 def mac_blocked(proof: Proof) -> None:
     """Let the switch drop the frames of the bridge by their source."""
     mac = proof.node.node.sh(f"cat /sys/class/net/{NIC}/address").strip()
-    block = "tc qdisc add dev n0 ingress; tc filter add dev n0 ingress protocol all prio 1 u32"
-    cut, join = f"{block} {_match_source(mac)} action drop", "tc qdisc del dev n0 ingress"
-    _cut_off(proof, "a switch blocks the bridge's MAC", cut, join)
+    chain = "nft add chain netdev blocked c '{ type filter hook ingress device n0 priority 0; }'"
+    cut = f"nft add table netdev blocked; {chain}; nft add rule netdev blocked c ether saddr {mac}"
+    _cut_off(
+        proof, "a switch blocks the bridge's MAC", f"{cut} drop", "nft delete table netdev blocked"
+    )
 
 
 def api_vanishes(proof: Proof) -> None:
@@ -85,10 +87,3 @@ def _as_it_joins(proof: Proof, cut: Callable[[], object]) -> None:
     proof.edit()
     wait_for(lambda: NIC in proof.node.vsctl("list-ports", BRIDGE), "the join", MOVED_WITHIN)
     cut()
-
-
-def _match_source(mac: str) -> str:
-    """Return the u32 match of a frame's source MAC, 8 to 3 bytes before the network header."""
-    digits = mac.replace(":", "")
-    words = (digits[at : at + 4] for at in range(0, 12, 4))
-    return " ".join(f"match u16 0x{word} 0xffff at {2 * i - 8}" for i, word in enumerate(words))

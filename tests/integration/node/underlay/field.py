@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Space
 from kit.memory import NoWatch, Recorded
+from ovnlet.core.errors import OvnletError
 from ovnlet.core.plan import Plan
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, ProviderNetwork, of_node
 from ovnlet.core.underlay.record import Record
@@ -74,6 +76,7 @@ class Field:
             # The userspace datapath does not fill in checksums that a veth leaves open.
             command = ["ip", "netns", "exec", space.name, "ethtool", "-K", link, "tx", "off"]
             subprocess.run(command, check=True, capture_output=True, timeout=20)
+        self.router.ip("link", "set", "up0", "address", "02:00:00:00:00:01")
         self.router.ip("address", "add", "192.0.2.1/24", "dev", "up0")
         self.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
         self.router.ip("link", "set", "up0", "up")
@@ -200,12 +203,12 @@ class Agent:
             lambda labels: setattr(self.told, "labels", labels),
             self.host.mtu,
         )
-        self.journal = Journal(field.journal)
+        self.journal, self.status = Journal(field.journal), Recorded("provider")
         self.scope = ProviderScope(
             self.host,
             self.journal,
             self.loop.passes("provider"),
-            Recorded("provider"),
+            self.status,
             reports,
             watch=NoWatch(),
             timeout=timeout * TIMEOUT_FACTOR,
@@ -250,8 +253,18 @@ class Agent:
         await self.loop.passes("provider").run("net1")
 
     async def synced(self) -> None:
-        """Wait until the agent has seen every commit so far: a session keeps their order."""
-        await self.rows._database.transact([{"op": "comment", "comment": "synced"}])
+        """Wait until the agent has seen every commit so far: a session keeps their order.
+
+        A slow test blocks the event loop, and ovsdb-server ends a session that does not answer.
+        """
+        comment = {"op": "comment", "comment": "synced"}
+        async with asyncio.timeout(30 * TIMEOUT_FACTOR):
+            while True:
+                with suppress(OvnletError):
+                    await self.rows.ready()
+                    await self.rows._database.transact([comment])
+                    return
+                await asyncio.sleep(0.1)
 
     async def phase(self, phase: str | None, within: float = 30.0) -> None:
         """Wait until the record on disk has this phase; None until there is none."""
