@@ -44,11 +44,6 @@ def lay_node(control: Space, node: Space, index: int, *, tunnel: bool) -> None:
     )
 
 
-def relink(control: Space, node: Space, index: int) -> None:
-    """Replace a node's management link by another one, without addresses and down at the node."""
-    _link(control, node, f"n{index}", "underlay", MANAGEMENT)
-
-
 def route_pods(control: Space) -> None:
     """Route pods from the control space by the first node: the API server's proxy reaches them.
 

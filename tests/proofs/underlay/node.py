@@ -86,14 +86,10 @@ class Uplinked:
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
         self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
 
-    def without_offload(self) -> None:
-        """Let both ends of the uplink fill in checksums: the userspace datapath does not."""
-        self.outside.run(["ethtool", "-K", self.node.role, "tx", "off"])
-        self.node.run(["ethtool", "-K", NIC, "tx", "off"])
-
     def configure(self) -> None:
         """Give the NIC what the host's configuration gives it at each boot, beside addresses."""
-        self.without_offload()
+        for space, link in ((self.outside, self.node.role), (self.node, NIC)):
+            space.run(["ethtool", "-K", link, "tx", "off"])
         self.node.sh(
             f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
             f"ip rule add iif {NIC} lookup 100 priority 50"

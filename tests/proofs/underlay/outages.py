@@ -1,4 +1,4 @@
-"""What is tried with a settled move while a daemon, the agent, the NIC or the node is away."""
+"""What is tried with a settled move while a daemon, the agent or the node is away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from proofs.underlay.moves import MOVED_WITHIN, STAYS, Proof
 from proofs.underlay.rows import soon
-from testbed import layout, switch, underlay
+from testbed import layout, switch
 
 
 def switch_restarted(proof: Proof) -> None:
@@ -39,19 +39,6 @@ def database_wiped(proof: Proof) -> None:
     _broken(proof, "conf.db wiped", wipe)
 
 
-def nic_replaced(proof: Proof) -> None:
-    """Let the NIC vanish, and another one of its name come, down and with another MAC."""
-
-    outside = proof.node.outside  # whose bridge keeps its MAC, as a router does
-    outside.sh("ip link set underlay address $(cat /sys/class/net/underlay/address)")
-
-    def replace() -> None:
-        underlay.relink(outside, proof.node.node, 0)
-        proof.node.without_offload()
-
-    _broken(proof, "the NIC vanishes and another one returns", replace)
-
-
 def deleted_meanwhile(proof: Proof) -> None:
     """Delete the network while no agent runs: the next one gives all back."""
     row = proof.row("the network deleted while the agent is away")
@@ -80,7 +67,7 @@ def rebooted(proof: Proof) -> None:
     row.seconds = round(time.monotonic() - began, 2)
 
 
-ALL = (switch_restarted, database_wiped, nic_replaced, deleted_meanwhile, rebooted)
+ALL = (switch_restarted, database_wiped, deleted_meanwhile, rebooted)
 
 
 def _broken(proof: Proof, name: str, outage: Callable[[], None]) -> None:
