@@ -16,6 +16,7 @@ def switch_restarted(proof: Proof) -> None:
     The control: while it is away, nothing is forwarded in userspace.
     """
     row = proof.row("ovs-vswitchd restarted")
+    proof.move_again()
     node = proof.node.node
     node.service("ovs-vswitchd").kill()
     row.control_broken = not proof.node.reaches(layout.CONTROL_IP)
@@ -57,6 +58,7 @@ def deleted_meanwhile(proof: Proof) -> None:
 def rebooted(proof: Proof) -> None:
     """Cut the power: the bridge is in conf.db, and the host sets the addresses on the NIC."""
     row = proof.row("node rebooted")
+    proof.move_again()
     proof.node.kill()
     proof.node.reboot()
     time.sleep(STAYS)
@@ -72,6 +74,7 @@ ALL = (switch_restarted, database_wiped, deleted_meanwhile, rebooted)
 
 def _broken(proof: Proof, name: str, outage: Callable[[], None]) -> None:
     """Make an outage under an agent, then without one: a restarted agent must find it, too."""
+    proof.move_again()
     row = proof.tried(name, outage, proof.moved)
     proof.node.kill()
     outage()
