@@ -63,7 +63,8 @@ def _killed(
             progress.say(f"    {what} has at most {steps} steps")
             break
         stays = not whole()
-        row = proof.tried(f"killed after {steps} steps of {what}", proof.node.start, whole)
+        name = f"killed after {steps} steps of {what}"
+        row = proof.tried(name, proof.node.start, whole, restarts=True)
         row.control_broken = stays
     else:
         proof.row(f"{what} has less than {STEPS} steps")

@@ -48,13 +48,24 @@ class Proof:
         self.rows.append(Row(name, ok))
         return self.rows[-1]
 
-    def tried(self, name: str, change: Callable[[], object], whole: Callable[[], bool]) -> Row:
-        """Change something under the node's own ping, and wait until the node is whole."""
+    def tried(
+        self,
+        name: str,
+        change: Callable[[], object],
+        whole: Callable[[], bool],
+        *,
+        restarts: bool = False,
+    ) -> Row:
+        """Change something under the node's own ping, and wait until the node is whole.
+
+        The time of the change itself counts where it ``restarts`` the agent.
+        """
         row = self.row(name)
         with self.node.pinging() as counted:
             time.sleep(0.2)
-            change()
             began = time.monotonic()
+            change()
+            began = began if restarts else time.monotonic()
             row.ok = soon(whole, name, MOVED_WITHIN)
             row.seconds = round(time.monotonic() - began, 2)
             if not row.ok:
