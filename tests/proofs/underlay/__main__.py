@@ -15,7 +15,7 @@ from proofs.underlay.moves import Proof
 from proofs.underlay.node import uplinked
 from proofs.underlay.rows import Row, report, show
 
-PARTS = ("node", "ways-back", "outages", "kills", "removals", "pairs", "pods")
+PARTS = ("node", "ways-back", "outages", "kills", "pairs", "pods")
 # The slice kills the agent after each so many steps.
 STRIDE = 9
 
@@ -66,8 +66,7 @@ def _parts(
         "node": [partial(proof.faults, short=short)],
         "ways-back": [partial(each, proof) for each in ways[: 1 if short else None]],
         "outages": [partial(each, proof) for each in outages.ALL[: -1 if short else None]],
-        "kills": [partial(kills.of_moves, proof, STRIDE if short else 1)],
-        "removals": [partial(kills.of_removals, proof, STRIDE if short else 1)],
+        "kills": [partial(kills.each_step, proof, STRIDE if short else 1)],
         "pairs": [partial(kills.pairs, proof, 4 if short else pairs)],
     }
     for part in parts:

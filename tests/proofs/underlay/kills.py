@@ -28,48 +28,49 @@ AMID = (
 KILLED = "agent killed"
 
 
-def of_moves(proof: Proof, stride: int = 1) -> None:
-    """Kill the agent after each step of a move; the next one goes back and moves again."""
-    _killed(proof, "a move", (proof.take_back, proof.edit, proof.moved), stride)
-    proof.move_again()
+def each_step(proof: Proof, stride: int = 1) -> None:
+    """Kill the agent after each step of a move, and of the removal after it.
 
-
-def of_removals(proof: Proof, stride: int = 1) -> None:
-    """Kill the agent after each step of a removal; the next one finishes it."""
+    The next agent goes back and moves again, or finishes the removal.
+    """
 
     def gone() -> bool:
         return proof.back() and not proof.node.record()
 
-    _killed(proof, "a removal", (proof.move_again, proof.node.remove, gone), stride)
+    proof.take_back()
+    for steps in range(0, STEPS, stride):
+        moves = _killed(proof, f"{steps} steps of a move", steps, (proof.edit, proof.moved))
+        removal = (proof.node.remove, gone)
+        if not _killed(proof, f"{steps} steps of a removal", steps, removal) and not moves:
+            progress.say(f"    both have at most {steps} steps")
+            break
+    else:
+        proof.row(f"both have less than {STEPS} steps")
+    proof.node.kill()
+    proof.node.start()
 
 
 def _killed(
     proof: Proof,
     what: str,
-    how: tuple[Callable[[], None], Callable[[], None], Callable[[], bool]],
-    stride: int,
-) -> None:
-    """Kill the agent after each number of steps. The control: without the next one, it stays so.
+    steps: int,
+    how: tuple[Callable[[], object], Callable[[], bool]],
+) -> bool:
+    """Kill an agent after some steps, and start the next one; return whether it had so many.
 
-    ``how`` makes the state before, changes the object, and says whether the state after is there.
+    ``how`` changes the object, and says whether the node is as it should be then. The control:
+    without the next agent it is not.
     """
-    before, change, whole = how
-    for steps in range(0, STEPS, stride):
-        before()
-        proof.node.kill()
-        proof.node.start(steps)
-        change()
-        if not _ends(proof, whole):
-            progress.say(f"    {what} has at most {steps} steps")
-            break
-        stays = not whole()
-        name = f"killed after {steps} steps of {what}"
-        row = proof.tried(name, proof.node.start, whole, restarts=True)
-        row.control_broken = stays
-    else:
-        proof.row(f"{what} has less than {STEPS} steps")
+    change, whole = how
     proof.node.kill()
-    proof.node.start()
+    change()
+    proof.node.spawn(steps)
+    if not _ends(proof, whole):
+        return False
+    stays = not whole()
+    row = proof.tried(f"killed after {what}", proof.node.spawn, whole, restarts=True)
+    row.control_broken = stays
+    return True
 
 
 def _ends(proof: Proof, whole: Callable[[], bool]) -> bool:

@@ -74,17 +74,19 @@ class Uplinked:
         """The router and the API server, in the control space."""
         return self.bed.control_plane.space
 
-    def start(self, steps: int | None = None, *, timeout: float = TIMEOUT) -> None:
-        """Start the agent, and return once its start-up is over.
-
-        With ``steps`` it is killed after so many steps on the uplink, which may be during this.
-        """
+    def spawn(self, steps: int | None = None, *, timeout: float = TIMEOUT) -> Service:
+        """Start the agent, and return at once. With ``steps`` it is killed after so many."""
         module = "ovnlet" if steps is None else "kit.killed"
         words = [*agent_words(self.bed, "n0", module, timeout), "--http=127.0.0.1:9441"]
         env = {"PYTHONPATH": PATHS, "OVNLET_STEPS": str(steps or 0)}
         self.agent = self.node.spawn("agent", words, env=env)
+        return self.agent
+
+    def start(self, *, timeout: float = TIMEOUT) -> None:
+        """Start the agent, and return once its start-up is over."""
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
-        self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+        agent = self.spawn(timeout=timeout)
+        agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
 
     def configure(self) -> None:
         """Give the NIC what the host's configuration gives it at each boot, beside addresses."""
@@ -181,6 +183,14 @@ class Uplinked:
             "mapped": [each for each in listed.strip('"').split(",") if NETWORK in each],
             "up": sorted(up),
         }
+
+    def inventory(self) -> dict[str, Any]:
+        """Return what the NIC is beside what moves: its flags, MTU, master and settings."""
+        (link,) = json.loads(self.node.run(["ip", "-d", "-j", "link", "show", "dev", NIC]))
+        kept = ("flags", "mtu", "promiscuity", "allmulti", "master", "qdisc")
+        settings = f"grep -s . /proc/sys/net/ipv4/conf/{NIC}/* /proc/sys/net/ipv6/conf/{NIC}/* || :"
+        found: dict[str, Any] = {each: link.get(each) for each in kept}
+        return found | {"settings": sorted(self.node.sh(settings).splitlines())}
 
     @contextmanager
     def pinging(self) -> Iterator[dict[str, int]]:
