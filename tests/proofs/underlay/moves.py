@@ -43,9 +43,9 @@ class Proof:
         self.on_bridge: dict[str, Any] = {}
         self._version = 0
 
-    def row(self, name: str, *, ok: bool = False) -> Row:
+    def row(self, name: str) -> Row:
         """Add a row."""
-        self.rows.append(Row(name, ok))
+        self.rows.append(Row(name))
         return self.rows[-1]
 
     def tried(
