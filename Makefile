@@ -79,7 +79,7 @@ gateway: setup $(if $(KERNEL),kernel)  ## the node as a gateway by traffic, each
 	@cd tests && ../$(BIN)/python -m proofs.$(if $(KERNEL),kernel.ipvs,gateway) $(if $(SLICE),--slice)
 
 underlay: setup $(if $(KERNEL),kernel)  ## provider networks: moves, faults, kills after each step, ways back, over the API server's own uplink; pods of two VLANs: build/underlay.json; SLICE=1 some of it; KERNEL=1 the node's tests on the kernel datapath
-	@cd tests && ../$(BIN)/python -m proofs.underlay$(if $(KERNEL),.kernel) $(if $(SLICE),--slice)
+	@cd tests && ../$(BIN)/python -m proofs.underlay$(if $(KERNEL),.kernel,$(if $(SLICE), --slice))
 
 migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json
 	@cd tests && ../$(BIN)/python -m proofs.migration

@@ -1,6 +1,6 @@
 """`python -m proofs.underlay`: moves, faults and the way back into build/underlay.json.
 
-`--slice` is what CI runs, in less than four minutes, into build/underlay-slice.json.
+`--slice` is some of each on one node, in less than four minutes, into build/underlay-slice.json.
 """
 
 from __future__ import annotations
