@@ -16,7 +16,7 @@ from integration.e2e.conftest import COOL_DOWN, NAME
 from integration.e2e.test_networks import given, placed
 from testbed import deploy, layout, meta_networks
 from testbed.bed import Bed
-from testbed.service import wait_for
+from testbed.service import BedError, wait_for
 from testbed.workloads import Cluster, Running, subnet
 
 pytestmark = [pytest.mark.long, pytest.mark.review2]
@@ -55,7 +55,11 @@ def beside() -> Iterator[Cluster]:
 
 def test_a_network_of_type_kube_ovn_by_either_plugin(beside: Cluster) -> None:
     beside.apply(placed("here", "n0", LISTED), placed("there", "n1", LISTED))
-    here, there = beside.running(2)
+    try:
+        here, there = beside.running(2)
+    except BedError:
+        print(*(each["message"] for name in ("here", "there") for each in beside.events(name)))
+        raise
     for one in (here, there):
         _is_attached(beside, one)
     with devices.answering(there, "net1"):
