@@ -1,8 +1,8 @@
 """`python -m proofs.tools`: installation to bundle on two nodes, then each verb on 200 nodes.
 
-Written to build/tools.json. Names of parts, such as `traced` or `many`, choose some. `--slice`: what CI runs.
-`--chart`: the Helm chart, build/chart.json. `--record`: the slice, and before it the recording for
-the unit tests.
+Written to build/tools.json. Names of parts, such as `traced` or `many`, choose some. `--slice`:
+what CI runs. `--chart`: the Helm chart, build/chart.json. `--record`: the slice, and before it the
+recording for the unit tests.
 """
 
 import os

@@ -147,7 +147,7 @@ def made(ask: Operator) -> Iterator[Way]:
     ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s", timeout=100)
     found = {each.name: each for each in cluster.running(before + 2)}
     way = Way(ask, found["sender"], found["target"], [])
-    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=30)
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=60)
     yield way
     for name in (*names, "service/nobody", "service/web"):
         ask.bed.kubectl("delete", name, "--force", "--grace-period=0")

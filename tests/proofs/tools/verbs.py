@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from proofs.tools.operator import Operator
-from proofs.tools.report import Report
+from proofs.tools.report import Ended, Report
 from testbed import deploy, rights
 from testbed.bed import Bed
 from testbed.service import wait_for
@@ -21,8 +21,8 @@ PODS = 20
 def shown(ask: Operator, report: Report, pods: list[Running]) -> None:
     """Run the verbs that only look."""
     with report.row("status") as row:
-        ended = row.took(ask("status"))
-        assert ended.code == 0, ended
+        # Under load a probe of a Ready agent may be late.
+        ended = row.took(wait_for(lambda: _ended(ask, 0, "status"), "all Ready", timeout=60))
         lines = ended.text.splitlines()
         assert lines[0].startswith("agents\t2 of 2 nodes ready"), ended.text
         assert "1b" not in ended.stdout.hex(" ").split(), "colours in a pipe"
@@ -42,6 +42,7 @@ def shown(ask: Operator, report: Report, pods: list[Running]) -> None:
         row.record(f"{len(items)} attachments", f"{len(chosen)} by label")
     with report.row("show NS/POD") as row:
         far = next(each for each in pods if each.space.role == "n1")
+        wait_for(lambda: _settled(ask), "a plan without steps", timeout=60)
         ended = row.took(ask("show", f"default/{far.name}"))
         assert ended.text.startswith("node n1\n"), ended
         assert all(line[:1] in "=n" for line in ended.text.splitlines()), ended.text
@@ -85,7 +86,7 @@ def planned(ask: Operator, report: Report, pods: list[Running]) -> None:
         far = next(each for each in pods if each.space.role == "n1")
         stop = _kept_broken(far)
         try:
-            ended = wait_for(lambda: _differing(ask), "a plan with steps", timeout=60)
+            ended = wait_for(lambda: _ended(ask, 2, "plan", "-A"), "a plan with steps", timeout=60)
         finally:
             stop.set()
         row.took(ended)
@@ -93,14 +94,15 @@ def planned(ask: Operator, report: Report, pods: list[Running]) -> None:
         row.record(*ended.text.splitlines())
 
 
-def _settled(ask: Operator) -> Any:
-    ended = ask("plan", "-A")
-    return ended if (ended.code, ended.text) == (0, "") else None
+def _ended(ask: Operator, code: int, *words: str) -> Ended | None:
+    """Return how a command ended if it did so with a code, for `wait_for`."""
+    ended = ask(*words)
+    return ended if ended.code == code else None
 
 
-def _differing(ask: Operator) -> Any:
-    ended = ask("plan", "-A")
-    return ended if ended.code == 2 else None
+def _settled(ask: Operator) -> Ended | None:
+    ended = _ended(ask, 0, "plan", "-A")
+    return ended if ended and not ended.stdout else None
 
 
 def _kept_broken(pod: Running) -> threading.Event:
@@ -188,7 +190,8 @@ def _three_faults(bed: Bed, pod: str) -> Iterator[None]:
 
 def _faults(ask: Operator, before: set[str], count: int) -> Any:
     ended = ask("doctor", "--all", "-o", "json")
-    assert ended.code in (0, 3), ended
+    if ended.code not in (0, 3):
+        return None
     found = [
         one
         for one in ended.json()["items"]
