@@ -37,8 +37,9 @@ Row = dict[str, Any]
 _SECRETS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
     r"|(?i:bearer|authorization:\s*basic)\s+[\w.~+/=-]{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
-    re.DOTALL,
+    # Also one that is cut off. A text of nothing but first lines takes no longer.
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----)[^\"'{}])*"
+    r"(?:-----END [A-Z ]*PRIVATE KEY-----)?"
 )
 # A name and its value; also the keys of a kubeconfig: client-key-data, client-certificate-data.
 # JSON that is a string in JSON, as in an annotation, has backslashes before its quotes.
