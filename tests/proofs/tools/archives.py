@@ -18,22 +18,21 @@ SECRETS = {
     "a user's key": "LS0tLS1CRUdJTiBQbGFudGVk",
 }
 # How each looks in the file or the annotation of somebody else.
-PLANTED = "\n".join(
-    (
-        f"token: {SECRETS['a token']}",
-        f"-----BEGIN EC PRIVATE KEY-----\n{SECRETS['a key']}\n-----END EC PRIVATE KEY-----",
-        json.dumps({"password": SECRETS["a password"]}),
-        "client-key-data: " + SECRETS["a user's key"],
-    )
+PLANTED = (
+    f"token: {SECRETS['a token']}",
+    f"-----BEGIN EC PRIVATE KEY-----\n{SECRETS['a key']}\n-----END EC PRIVATE KEY-----",
+    json.dumps({"password": SECRETS["a password"]}),
+    "client-key-data: " + SECRETS["a user's key"],
 )
 
 
 def collected(ask: Operator, report: Report, pods: list[Running]) -> None:
     """Search the archive of all nodes for what was planted, and stop one agent's answers."""
-    bed, pod, token = ask.bed, pods[0].name, SECRETS["a token"]
-    bed.kubectl("annotate", "pod", pod, f"{OVN}/ingress_rate={PLANTED}")
+    bed, token = ask.bed, SECRETS["a token"]
+    for pod, text in zip(pods, PLANTED, strict=False):
+        bed.kubectl("annotate", "pod", pod.name, f"{OVN}/ingress_rate={text}")
     for node in bed.nodes:
-        node.path("/etc/cni/net.d/90-other.conf").write_text(PLANTED)
+        node.path("/etc/cni/net.d/90-other.conf").write_text("\n".join(PLANTED))
         node.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f"external_ids:other={token}"])
     try:
         with report.row("bundle --all, with planted secrets") as row:
@@ -50,7 +49,8 @@ def collected(ask: Operator, report: Report, pods: list[Running]) -> None:
             assert manifest["missing"] == []
             row.record(f"{len(ended.stdout)} bytes, {len(entries)} files")
     finally:
-        bed.kubectl("annotate", "pod", pod, f"{OVN}/ingress_rate-")
+        for pod, _ in zip(pods, PLANTED, strict=False):
+            bed.kubectl("annotate", "pod", pod.name, f"{OVN}/ingress_rate-")
         for node in bed.nodes:
             node.sh("rm /etc/cni/net.d/90-other.conf")
             node.run(["ovs-vsctl", "remove", "Open_vSwitch", ".", "external_ids", "other"])
