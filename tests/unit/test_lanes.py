@@ -135,10 +135,17 @@ def test_a_lane_that_takes_too_long_is_ended_with_what_it_started(
     assert _has_ended((checkout / "child").read_text().strip())
 
 
+_INTERRUPTED = """
+import lanes, pathlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+lanes._ENDING = 0.5
+lanes.together([lanes.Lane("slow", "slow", 9)], pathlib.Path())
+"""
+
+
 def test_an_interrupt_ends_the_lane_too(checkout: Path) -> None:
-    code = "import lanes, pathlib; lanes.together([lanes.Lane('slow', 'slow', 9)], pathlib.Path())"
     with subprocess.Popen(
-        [sys.executable, "-c", f"import lanes; lanes._ENDING = 0.5; {code}"],
+        [sys.executable, "-c", _INTERRUPTED],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         stdout=subprocess.DEVNULL,

@@ -128,6 +128,7 @@ def subnet(body: Body) -> SubnetObject:
     return SubnetObject(
         name=metadata["name"],
         object_uid=metadata["uid"],
+        version=metadata.get("resourceVersion") or "",
         created=metadata.get("creationTimestamp") or "",
         generation=int(metadata.get("generation") or 0),
         deleting="deletionTimestamp" in metadata,

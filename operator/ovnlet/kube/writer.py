@@ -28,7 +28,8 @@ class Writer:
     """Patches objects over one session, at most 16 at a time.
 
     A patch to an object that is gone, or that another object of the same name has replaced, counts
-    as done. Every method raises ApiFault if the patch fails otherwise.
+    as done. So does one that names a version which is no longer the object's. Every method raises
+    ApiFault if the patch fails otherwise.
     """
 
     def __init__(self, access: Access) -> None:
@@ -61,8 +62,13 @@ class Writer:
         await self._patch(f"{_KINDS[type(of)].path}/{of.name}/status", body)
 
     async def finalizers(self, subnet: SubnetObject, finalizers: Sequence[str]) -> None:
-        """Replace the Subnet's finalizers."""
-        body = {"metadata": {"uid": subnet.object_uid, "finalizers": list(finalizers)}}
+        """Replace the Subnet's finalizers, in the version that was read.
+
+        In another version there may be a finalizer of somebody else. Nothing is written then: the
+        event of that change makes another pass.
+        """
+        read = {"uid": subnet.object_uid, "resourceVersion": subnet.version}
+        body = {"metadata": {**read, "finalizers": list(finalizers)}}
         await self._patch(f"{SUBNETS.path}/{subnet.name}", body)
 
     async def _patch(self, path: str, body: Mapping[str, Any]) -> None:

@@ -65,7 +65,7 @@ async def test_an_api_server_that_comes_late_and_then_answers_503(
 async def test_connections_cut_again_and_again(account: Path, proxy: ApiProxy, api: Api) -> None:
     await api.create("cut")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("cut"), 5, "the pod")
+        await until(lambda: agent.pod("cut"), 15, "the pod")
         for number in range(5):
             await proxy.close()
             await api.note("cut", str(number))
@@ -106,14 +106,14 @@ async def test_a_new_ca_is_learned_while_kopf_runs(
 ) -> None:
     await api.create("rotated")
     async with running(account, proxy.url) as agent:
-        await until(lambda: watched(proxy), 5, "the watch")
+        await until(lambda: watched(proxy), 15, "the watch")
         (account / "ca.crt").write_text((account / "ca.crt").read_text() + foreign[0].read_text())
         (account / "token").write_text(token(bed))
         proxy.requests.clear()
         await proxy.open(certificate=foreign)
         await until(lambda: watched(proxy), IN_FORCE, "the watch again")
         await api.note("rotated", "after the change")
-        await until(lambda: agent.note("rotated") == "after the change", 2, "the edit")
+        await until(lambda: agent.note("rotated") == "after the change", 10, "the edit")
 
 
 async def test_the_role_bound_only_after_the_agents_start(
@@ -148,7 +148,7 @@ async def test_a_token_that_is_renewed_in_time_is_never_refused(
 ) -> None:
     await api.create("renewed")
     async with running(account, proxy.url) as agent:
-        await until(lambda: watched(proxy), 5, "the watch")
+        await until(lambda: watched(proxy), 15, "the watch")
         fresh = token(bed)
         used: list[str] = []
 
@@ -170,7 +170,7 @@ async def test_an_error_in_the_watch_ends_kopf_and_nothing_else(
     await api.create("survivor")
     await proxy.open(fails_watches)
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("survivor"), 5, "the pod")
+        await until(lambda: agent.pod("survivor"), 15, "the pod")
         await asyncio.sleep(1)
         await api.note("survivor", "by our own list")
         await until(

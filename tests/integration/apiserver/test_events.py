@@ -10,7 +10,7 @@ from ovnlet.core.identity import Pod
 
 
 async def known(agent: AgentUnderTest, name: str) -> Pod:
-    await until(lambda: agent.pod(name), 5, "the pod")
+    await until(lambda: agent.pod(name), 15, "the pod")
     pod = agent.pod(name)
     assert pod
     return pod
@@ -46,7 +46,7 @@ async def test_the_same_again_raises_a_count(
         )
 
     # The API server writes its audit log after it has answered.
-    await until(lambda: len(writes()) >= 6, 5, "the audit log")
+    await until(lambda: len(writes()) >= 6, 15, "the audit log")
     assert writes() == ["create"] * 2 + ["patch"] * 4
 
 

@@ -78,7 +78,7 @@ async def test_a_kind_that_comes_later_goes_and_comes_back(
 ) -> None:
     await api.create("beside")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("beside"), 5, "the pod")
+        await until(lambda: agent.pod("beside"), 15, "the pod")
         assert not agent.subnets.store.complete.is_set()
         for number in (1, 2):
             proxy.requests.clear()
@@ -91,7 +91,7 @@ async def test_a_kind_that_comes_later_goes_and_comes_back(
                 f" watched {again:.1f} s later"
             )
             kind.put("late", mtu=1400 + number)
-            await until(partial(has_mtu, agent, 1400 + number), 2, "an edit, by the watch")
+            await until(partial(has_mtu, agent, 1400 + number), 10, "an edit, by the watch")
             kind.remove()
             await api.note("beside", str(number))
             await until(

@@ -70,10 +70,10 @@ async def test_our_signal_handlers_and_tasks_survive(
             )
             ours = asyncio.create_task(asyncio.sleep(60))
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.wait_for(caught.wait(), 1)
+            await asyncio.wait_for(caught.wait(), 10)
             await asyncio.sleep(0.2)
             await api.note("watched", "still watched")
-            await until(lambda: agent.note("watched") == "still watched", 2, "the edit")
+            await until(lambda: agent.note("watched") == "still watched", 10, "the edit")
         assert not ours.done()
         ours.cancel()
     finally:

@@ -16,7 +16,7 @@ async def test_an_edit_reaches_the_state_in_milliseconds(
 ) -> None:
     await api.create("edited")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("edited"), 5, "the pod")
+        await until(lambda: agent.pod("edited"), 15, "the pod")
         times = []
         for number in range(40):
             with agent.state.watching(("default", "edited")) as changed:
@@ -45,7 +45,7 @@ async def test_only_what_is_needed_of_a_pod_is_kept(
     await api.create("host", hostNetwork=True)
     await api.create("elsewhere", nodeName="n1")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.state.complete and agent.pod("static"), 5, "the pods")
+        await until(lambda: agent.state.complete and agent.pod("static"), 15, "the pods")
         kept, static = agent.pod("kept"), agent.pod("static")
         assert kept is not None
         assert static is not None
@@ -60,12 +60,12 @@ async def test_a_finished_pod_stays_until_it_is_deleted(
 ) -> None:
     await api.create("finished")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("finished"), 5, "the pod")
+        await until(lambda: agent.pod("finished"), 15, "the pod")
         await api.finish("finished")
         await api.note("finished", "after the end")
-        await until(lambda: agent.note("finished") == "after the end", 5, "the edit after the end")
+        await until(lambda: agent.note("finished") == "after the end", 15, "the edit after the end")
         await api.delete("finished")
-        await until(lambda: agent.pod("finished") is None, 5, "the deletion")
+        await until(lambda: agent.pod("finished") is None, 15, "the deletion")
 
 
 async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(
@@ -73,12 +73,12 @@ async def test_a_pod_of_the_same_name_takes_the_place_of_the_deleted_one(
 ) -> None:
     await api.create("again")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("again"), 5, "the pod")
+        await until(lambda: agent.pod("again"), 15, "the pod")
         for _ in range(5):
             await api.delete("again")
             body = await api.create("again")
             new = body["metadata"]["uid"]
-            await until(partial(_is_now, agent, new), 5, "the new pod")
+            await until(partial(_is_now, agent, new), 15, "the new pod")
 
 
 async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gone(
@@ -87,7 +87,7 @@ async def test_a_pod_deleted_while_the_watch_was_cut_and_its_history_lost_is_gon
     await api.create("stays")
     await api.create("leaves")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("stays") and agent.pod("leaves"), 5, "the pods")
+        await until(lambda: agent.pod("stays") and agent.pod("leaves"), 15, "the pods")
         await proxy.close()
         await api.delete("leaves")
         await api.note("stays", "edited during the outage")
@@ -113,16 +113,16 @@ async def test_the_agents_role_suffices_and_is_used_for_nothing_else(
 ) -> None:
     await api.create("watched")
     async with running(account, proxy.url) as agent:
-        await until(lambda: agent.pod("watched"), 5, "the pod")
+        await until(lambda: agent.pod("watched"), 15, "the pod")
         await api.note("watched", "edited")
-        await until(lambda: agent.note("watched") == "edited", 5, "the edit")
+        await until(lambda: agent.note("watched") == "edited", 15, "the edit")
         pod = agent.pod("watched")
         assert pod
         for count in (1, 2):
             agent.recorder.record(pod, "Warning", "Test", "the same twice")
-            await until(lambda: not agent.recorder._queue, 5, f"Event {count}")
+            await until(lambda: not agent.recorder._queue, 15, f"Event {count}")
         await api.delete("watched")
-        await until(lambda: agent.pod("watched") is None, 5, "the deletion")
+        await until(lambda: agent.pod("watched") is None, 15, "the deletion")
     # The audit log has a watch only once it has ended.
     await until(lambda: ("watch", "pods") in audit.verbs(), 10, "the watch's audit")
     asked = audit.asked()

@@ -2,8 +2,13 @@
 
 import pytest
 
-from integration.controller.admin import SUBNETS, ClusterAdmin, until
+from integration.controller.admin import MERGE, SUBNETS, ClusterAdmin, until
 from integration.controller.replicas import Replicas
+from ovnlet.controller.subnets import FINALIZER
+from ovnlet.kube import objects
+from ovnlet.kube.session import Access
+from ovnlet.kube.writer import Writer
+from testbed.bed import Bed
 
 DUAL = "10.16.0.0/16,fd00:10:16::/64"
 
@@ -82,3 +87,19 @@ async def test_a_subnet_in_use_waits_and_names_its_pod(
         return "old" not in there and "old" not in await admin.nbctl("ls-list")
 
     await until(gone, 15, "the Subnet gone")
+
+
+async def test_a_finalizer_that_came_meanwhile_stays(bed: Bed, admin: ClusterAdmin) -> None:
+    """A list of finalizers is replaced as a whole, so only in the version that was read."""
+    read = objects.subnet(await admin.subnet("held", "10.77.0.0/24"))
+    foreign = {"metadata": {"finalizers": ["other.io/hold"]}}
+    changed = await admin.do("PATCH", f"{SUBNETS}/held", json=foreign, headers=MERGE)
+    writer = Writer(Access(str(bed.kubeconfig)))
+    await writer.finalizers(read, [FINALIZER])  # the pass that the foreign change asks for repeats
+    kept = await admin.do("GET", f"{SUBNETS}/held")
+    assert kept["metadata"]["finalizers"] == ["other.io/hold"]
+    read = objects.subnet(changed)
+    await writer.finalizers(read, [*read.finalizers, FINALIZER])
+    await writer.close()
+    both = await admin.do("GET", f"{SUBNETS}/held")
+    assert both["metadata"]["finalizers"] == ["other.io/hold", FINALIZER]

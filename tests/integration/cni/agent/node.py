@@ -1,7 +1,6 @@
 """A real agent on a node of a bed, its pods, and the built plugin before it. No kubelet."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import signal
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from integration.cni.agent.api import Api
+from integration.cni.agent.inside import InsideRuntime, run
 from integration.cni.agent.pods import Pod, Sandbox
-from integration.cni.runtime import Json, Outcome, Runtime
+from integration.cni.runtime import Json, Outcome
 from kit import measured
 from kit.turns import OUTPUT
 from testbed import exec_agent
@@ -39,33 +39,6 @@ OWN = (
 )
 _NUMBERS = count(2)
 _SANDBOXES = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class InsideRuntime(Runtime):
-    """A runtime that runs the plugin in a space."""
-
-    space: Path = Path("/")
-
-    async def call(
-        self,
-        verb: str = "ADD",
-        config: Json | bytes | None = None,
-        env: dict[str, str] | None = None,
-        user: int | None = None,
-    ) -> Outcome:
-        assert user is None, "the exec agent runs programs as root only"
-        stdin = (
-            config if isinstance(config, bytes) else json.dumps(config or self.config()).encode()
-        )
-        return await run(self.space, [str(self.plugin)], env or self.env(verb), stdin)
-
-
-async def run(space: Path, argv: list[str], env: Mapping[str, str], stdin: bytes = b"") -> Outcome:
-    request = {"argv": argv, "env": dict(env), "stdin": base64.b64encode(stdin).decode()}
-    answer = await exec_agent.ask(space, request)
-    stdout, stderr = (base64.b64decode(answer[stream]) for stream in ("stdout", "stderr"))
-    return Outcome(answer["exit_code"], stdout, stderr, answer["seconds"])
 
 
 @dataclass(slots=True)
@@ -174,19 +147,11 @@ class AgentNode:
         return made
 
     async def end_sandboxes(self, sandboxes: list[Sandbox]) -> None:
-        """Delete the namespaces, as when the pause process ends; wait until their links are gone.
-
-        Linux deletes the links later, in a work queue (cleanup_net), which a busy machine delays.
-        """
-        await self.sh("".join(f"ip netns del {each.container_id}\n" for each in sandboxes))
+        """Delete the namespaces, as when the pause process ends; Linux deletes links later."""
+        wait = "while ip link show {}; do sleep 0.05; done >/dev/null 2>&1\n"
+        ends = [f"ip netns del {each.container_id}\n" for each in sandboxes]
+        await self.sh("".join(ends + [wait.format(each.link) for each in sandboxes]))
         self.sandboxes = [each for each in self.sandboxes if each not in sandboxes]
-        links = {each.link for each in sandboxes}
-
-        async def are_gone() -> bool:
-            shown = (await self.run("ip", "-o", "link")).splitlines()
-            return not links & {line.split(": ")[1].partition("@")[0] for line in shown}
-
-        await until(are_gone, "the links of the ended sandboxes to go", within=60)
 
     # ---- the runtime's calls
 

@@ -195,4 +195,4 @@ async def test_it_asks_the_api_server_nothing(node: AgentNode) -> None:
     with node.stopped("kube-apiserver", control):
         outcome = await node.check(sandbox, result)
     assert outcome.code == 0
-    assert outcome.seconds < 1
+    assert outcome.seconds < 3

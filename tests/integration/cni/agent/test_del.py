@@ -197,7 +197,7 @@ async def test_whose_logical_port_goes_first_k2(node: AgentNode, announced: bool
     node.bed.nbctl(*" -- ".join(f"lsp-del {each.pod.port}" for each in sandboxes).split())
     await asyncio.sleep(0.7)  # 0.3 s until the key counts as lost, then the pass that repairs it
     ends = await asyncio.gather(*map(node.delete, sandboxes))
-    assert max(each.seconds for each in ends) < 1, [each.seconds for each in ends]
+    assert max(each.seconds for each in ends) < 3, [each.seconds for each in ends]
     assert ("uninstalled" in node.logged()) is not announced
     await node.same(before)
 

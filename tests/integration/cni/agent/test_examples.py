@@ -3,7 +3,8 @@
 import os
 
 from docs import blocks
-from integration.cni.agent.node import TESTS, AgentNode, run
+from integration.cni.agent.inside import run
+from integration.cni.agent.node import TESTS, AgentNode
 from kit import measured
 from ovnlet.cli.output import DIFFERENT, FAULTY
 

@@ -177,7 +177,7 @@ async def test_the_socket_comes_back_and_is_never_stolen(bare: AgentNode) -> Non
     async def ours() -> bool:
         return path.stat().st_ino != theirs
 
-    await until(ours, "the socket of a process that is gone", within=3)
+    await until(ours, "the socket of a process that is gone", within=10)
     bare.kill()
     await bare.run("rm", "-f", SECOND)
 
@@ -196,13 +196,13 @@ async def test_the_tunnels_address_and_its_default_are_kept_k7(bare: AgentNode) 
     async def kept() -> bool:
         return await encap(bare) == both
 
-    await until(kept, "the default beside the address", within=5)
+    await until(kept, "the default beside the address", within=15)
     for damage in (
         "set Open_vSwitch . external_ids:ovn-encap-ip=10.255.0.1",
         "remove Open_vSwitch . external_ids ovn-encap-ip",
     ):
         await bare.run("ovs-vsctl", *damage.split())
-        await until(kept, damage, within=5)
+        await until(kept, damage, within=15)
     bare.kill()
     await bare.run(
         "ovs-vsctl", *["remove", "Open_vSwitch", ".", "external_ids", "ovn-encap-ip-default"]

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from integration.cni.agent.node import SOCKET, TESTS, AgentNode, run, until
+from integration.cni.agent.inside import run
+from integration.cni.agent.node import SOCKET, TESTS, AgentNode, until
 from integration.cni.agent.pods import Sandbox
 from ovnlet_cni.errors import Code
 

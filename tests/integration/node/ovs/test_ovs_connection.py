@@ -45,7 +45,7 @@ async def test_rows_changed_while_the_server_was_down(
     server.vsctl(
         "set", "Interface", port.name, "external_ids:ovn-installed=true", "external_ids:ip=1.2.3.4"
     )
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         await driver.ready()
         await waiting  # it survived the reconnect
     await until(lambda: driver.observe(attachment, ABSENT) != {port})
@@ -87,7 +87,7 @@ async def test_a_server_that_hangs_is_noticed_and_its_late_commit_found(
         async with asyncio.timeout(0.5):
             await driver.apply(ensure(port))
     await until(lambda: "does not answer" in (driver.health() or ""))
-    assert loop.time() - stopped < 4.5
+    assert loop.time() - stopped < 9
     await asyncio.sleep(max(0.0, 5 - (loop.time() - stopped)))
     server.signal("ovsdb-server", signal.SIGCONT)
     await until(lambda: hints.lost == 2)
@@ -105,7 +105,7 @@ async def test_a_commit_under_way_ends_with_the_connection(
     applying = asyncio.create_task(driver.apply(ensure(desired_port(attachment))))
     await asyncio.sleep(0.05)
     server.kill("ovsdb-server")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         with pytest.raises(NotReady, match="lost"):
             await applying
 
@@ -125,7 +125,7 @@ async def test_ofport_goes_from_nothing_to_minus_one_to_a_number(
     ):
         server.vsctl("set", "Interface", port.name, *settings)
         await until(lambda expected=expected: _ofport(driver, port.name) == expected)  # type: ignore[misc]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await plugged
 
 

@@ -30,7 +30,7 @@ def ovn(server: PrivateSwitch) -> PrivateSwitch:
 
 
 async def until_health(ovn: PrivateSwitch, complaints: list[str]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await part_health(ovn.directory, ovn.directory) != complaints:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

@@ -88,7 +88,7 @@ async def test_installed_is_awaited_on_the_row(
     assert not waiting.done()
     assert not ovs.is_installed(port.name)
     switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=true")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await waiting
         await ovs.installed(port.name)
     assert ovs.is_installed(port.name)

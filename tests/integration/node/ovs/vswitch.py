@@ -39,7 +39,7 @@ def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
         time.sleep(0.01)
 
 
-async def until(condition: Callable[[], object], within: float = 6.0) -> None:
+async def until(condition: Callable[[], object], within: float = 15.0) -> None:
     """Wait like ``eventually``, while the event loop runs. Raise TimeoutError in the end."""
     async with asyncio.timeout(within * TIMEOUT_FACTOR):
         while not condition():  # noqa: ASYNC110 - foreign processes set no event
