@@ -9,7 +9,8 @@ from kit.memory import Recorded
 from ovnlet.core.gateway import GatewayIdentity
 from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Plan
-from ovnlet.core.resources import ABSENT, Network, NftTable, PolicyRule
+from ovnlet.core.resources import ABSENT, Accepts, Network, NftTable, PolicyRule
+from ovnlet.core.resources.gateway import Accepted
 from ovnlet.core.values import address, prefix
 from ovnlet.reconcile.loop import Loop
 from ovnlet.reconcile.scope import Key
@@ -123,8 +124,10 @@ async def test_without_nf_tables_it_is_reported_and_the_rest_is_made() -> None:
     target = setup.scope.target("gateway")
     assert target is not None
     assert [notice.reason for notice in target.notices] == ["NatNotDone"]
+    setup.host.firewall = {("legacy ip", "FORWARD")}
     rule = PolicyRule(prefix("10.16.0.5/32"), 1001, 3000)
-    assert rule in await setup.reconcile()
+    accepted = tuple(Accepted(to, prefix("10.16.0.0/16")) for to in (False, True))
+    assert {rule, Accepts("legacy ip", "FORWARD", accepted)} <= await setup.reconcile()
     await setup.loop.queue.close()
 
 

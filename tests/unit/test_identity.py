@@ -150,3 +150,21 @@ async def test_l18_a_gateway_that_goes_bad_later_keeps_the_last_good_one(world: 
     await world.attaching.add(attachment)
     assert gateway(world.host.networks[attachment.key]) == "10.16.0.1"
     assert attachment.uid == UID
+
+
+@pytest.mark.parametrize(
+    ("labels", "adopted"),
+    [
+        ({"vendor": "kube-ovn", "pod_name": "web", "pod_namespace": "shop"}, True),
+        ({"pod_name": "web", "pod_namespace": "shop"}, False),
+        ({"vendor": "kube-ovn", "iface-id": "node-n0"}, False),
+    ],
+)
+def test_a_del_removes_kube_ovn_cnis_port_of_its_sandbox(
+    labels: dict[str, str], adopted: bool
+) -> None:
+    """A DEL names no pod: after a restart half-way through a take-over such ports stayed for ever.
+
+    Only the port that is named by the container ID is asked about.
+    """
+    assert Attachment.of_deletion("c" * 64, "eth0", "boot").adopts(labels, ()) is adopted

@@ -14,7 +14,6 @@ from ovnlet.core.gateway_network import counter
 from ovnlet.core.identity import NodeInterface
 from ovnlet.core.settings import Settings
 from ovnlet.core.values import host, split
-from ovnlet.drivers.links import legacy_accepts
 from ovnlet.drivers.links.gateway import GatewayLinks
 from ovnlet.drivers.links.nftables import Tables
 from ovnlet.drivers.store.json_file import JsonFile
@@ -60,8 +59,7 @@ class Gateway:
             no_snat=settings.untranslated,
             repair=settings.repair,
         )
-        self._loop = loop
-        self._legacy: dict[str, bytes] = {}  # what was seen last of tables of iptables-legacy
+        self._loop, self._follows = loop, settings.repair != "off"
         records.subscribe(self._attached)
         if self._probing is not None:
             self._probing.subscribe(self.scope.asked)
@@ -75,7 +73,8 @@ class Gateway:
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""
         probing = [Part("probes of other VPCs", self._probing.run)] if self._probing else []
-        return [Part("looks at iptables-legacy", self._follow_legacy), *probing]
+        legacy = [Part("looks at iptables-legacy", self._follow_legacy)] if self._follows else []
+        return [*legacy, *probing]
 
     async def _follow_legacy(self) -> None:
         """Hint the scope when tables of iptables-legacy change: the kernel announces it nowhere.
@@ -85,11 +84,10 @@ class Gateway:
         while True:
             await asyncio.sleep(_LEGACY_LOOKS)
             try:
-                seen = legacy_accepts.fingerprint()
+                changed = self.links.legacy_changed()
             except OSError:
                 continue
-            if seen != self._legacy and any(self.scope.every_key()):
-                self._legacy = seen
+            if changed and any(self.scope.every_key()):
                 self._loop.queue.hint(self._loop.passes("gateway").key(self.scope.only))
 
     def _pods(self, subnet: str) -> list[IPv4Address | IPv6Address]:

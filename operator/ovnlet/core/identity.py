@@ -113,8 +113,14 @@ class Attachment:
         return self.owner
 
     def adopts(self, labels: Mapping[str, str], iface_ids: Collection[str]) -> bool:
-        """Return whether kube-ovn-cni, or this agent without a mark, made the port for this pod."""
+        """Return whether kube-ovn-cni, or this agent without a mark, made the port for this pod.
+
+        A DEL names no pod, and the port's name follows from its container ID. After a restart of
+        the node that is all there is of a sandbox that was never adopted.
+        """
         del iface_ids
+        if not self.pod:
+            return labels.get("vendor") == "kube-ovn" and "pod_name" in labels
         whose = (labels.get("vendor"), labels.get("pod_namespace"))
         names = {self.pod, self.machine} - {""}
         return whose == ("kube-ovn", self.namespace) and labels.get("pod_name") in names

@@ -252,3 +252,18 @@ async def test_k4_rules_and_ipsets_that_kube_ovns_agent_left_go_too(host: Gatewa
     run("iptables-legacy -t mangle -F PREROUTING")
     assert len((await converge(host, SELF, table)).steps) == 1
     assert run("ipset list -n").split() == ["theirs", "ovnkube"]
+
+
+async def test_a_table_of_iptables_legacy_cleared_right_after_its_repair_is_a_change(
+    host: GatewayLinks,
+) -> None:
+    """The agent asks each second, and then the table is as it was at the question before."""
+    assert not host.legacy_changed()
+    run("iptables-legacy -P FORWARD DROP")
+    for _ in range(2):
+        assert host.legacy_changed()
+        await converge(host, SELF, wanted(host))
+        assert not host.legacy_changed()
+        assert len(chain("iptables-legacy")) > 1
+        run("iptables-legacy -F FORWARD")
+    assert host.legacy_changed()

@@ -19,6 +19,9 @@ from testbed.service import BedError, wait_for
 # Seconds. A reload takes up to two of them.
 WITHIN, REPAIRED_WITHIN, STAYS = 20.0, 10.0, 0.5
 _LEGACY = "iptables-legacy ip6tables-legacy"
+# It clears its chains and then deletes them, by one program after the other. Where our repair comes
+# in between, it fails and has to be called again.
+_UFW_RELOAD = "for n in 1 2 3 4 5; do ufw reload && break; sleep 0.5; done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,8 @@ FIREWALLS = (
     Firewall(
         "ufw with MANAGE_BUILTINS=yes",
         "sed -i 's/^MANAGE_BUILTINS=.*/MANAGE_BUILTINS=yes/; s/^IPT_MODULES=.*/IPT_MODULES=/'"
-        " /etc/default/ufw; ufw --force enable;"
-        " ufw reload",  # its first start leaves out two rules of IPv6
-        "ufw reload",
+        f" /etc/default/ufw; ufw --force enable || :; {_UFW_RELOAD}",
+        _UFW_RELOAD,
         "for t in iptables ip6tables; do $t -S | grep -e ufw -e ^-P; done",
         "ufw --force disable",
     ),

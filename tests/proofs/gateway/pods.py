@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from proofs.gateway.traffic import PORT, SPEAK
@@ -20,11 +20,22 @@ NUMBERS = {"ovn-default": 16, "policies": 17, "central": 18, "egress": 20}
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod on the first node."""
+    """A pod on the first node. ``sandbox`` is a digit: that of its current sandbox."""
 
     name: str
     subnet: str
     node: Space
+    sandbox: int = 0
+
+    @property
+    def container(self) -> str:
+        """The ID of its sandbox."""
+        return self.name.ljust(64, str(self.sandbox))
+
+    @property
+    def port(self) -> str:
+        """The name of its port in Open vSwitch."""
+        return f"{self.container[:12]}_h"
 
     @property
     def ips(self) -> dict[int, str]:
@@ -73,6 +84,16 @@ def attach(bed: Bed, pod: Pod) -> Pod:
     return pod
 
 
+def again(bed: Bed, pod: Pod) -> Pod:
+    """Return the pod in a new sandbox, as kubelet makes one after a restart of the node."""
+    _call("DEL", replace(pod, node=bed.node(0)))
+    fresh = replace(pod, node=bed.node(0), sandbox=pod.sandbox + 1)
+    fresh.node.run(["ip", "netns", "add", pod.name])
+    made = bed.api.get(f"/api/v1/namespaces/default/pods/{pod.name}")
+    _call("ADD", fresh, made["metadata"]["uid"])
+    return fresh
+
+
 def detach(bed: Bed, pod: Pod) -> None:
     """Detach the pod by the CNI plugin, and remove it."""
     _call("DEL", pod)
@@ -91,7 +112,7 @@ def _call(verb: str, pod: Pod, uid: str = "") -> None:
     }
     env = {
         "CNI_COMMAND": verb,
-        "CNI_CONTAINERID": pod.name.ljust(64, "0"),
+        "CNI_CONTAINERID": pod.container,
         "CNI_NETNS": f"/run/netns/{pod.name}",
         "CNI_IFNAME": "eth0",
         "CNI_PATH": "/opt/cni/bin",

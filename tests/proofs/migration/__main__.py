@@ -14,7 +14,7 @@ from typing import Any
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import node_ip
 from proofs.gateway.pods import OVN, PLUGIN, PROJECT, Pod, attach, detach
-from proofs.migration import kube_ovn, policy, traffic
+from proofs.migration import kube_ovn, policy, power, traffic
 from proofs.migration.traffic import Seen, Traffic
 from testbed import progress
 from testbed.inventory import Inventory, compare, inventory
@@ -63,6 +63,9 @@ def main() -> int:
         rows += _differences(before, _look(cluster))
         with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
             rows += _controls(cluster)
+        with progress.step(power.STEP):
+            kube_ovn.take_place(cluster)
+            rows += power.rows(cluster, partial(_left, cluster))
     BUILD.mkdir(exist_ok=True)
     (BUILD / "migration.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
@@ -127,7 +130,7 @@ def _left(cluster: Cluster) -> list[str]:
     """Return what is not taken over yet."""
     plan = _ovnlet(cluster, "plan").splitlines() + _ovnlet(cluster, "plan", "--node").splitlines()
     records = cluster.node.sh("ls /run/ovnlet/sandboxes")
-    missing = [name for name in cluster.pods if name.ljust(12, "0") not in records]
+    missing = [name for name, pod in cluster.pods.items() if pod.container[:12] not in records]
     chains = cluster.node.sh("nft list ruleset | grep -o 'chain OVN-[A-Z]*' || :").split()
     theirs = cluster.node.sh("iptables-save; ip6tables-save; ipset list -n")
     sets = re.findall(r"\bovn[46]0\S+", theirs)

@@ -45,6 +45,10 @@ class GatewayLinks:
     def __init__(self, tables: Tables, own: NodeInterface) -> None:
         self.tables, self._own = tables, own
         self._has_tables, self._next_check = False, float("-inf")
+        # Tables of iptables-legacy: the families that were known when the desired network was made,
+        # and how their tables were at the observation after that.
+        self._known: set[str] = set()
+        self._legacy: dict[str, bytes] = {}
 
     @property
     def has_tables(self) -> bool:
@@ -61,12 +65,22 @@ class GatewayLinks:
     def firewall(self) -> Collection[tuple[str, str]]:
         """The chains of iptables that may drop what pods send, by family and name."""
         with os_errors_as_node_faults(GatewayIdentity()):
-            return self.tables.firewall() | legacy_accepts.chains()
+            legacy = legacy_accepts.chains()
+            self._known = {family for family, _ in legacy}
+            return legacy | (self.tables.firewall() if self.has_tables else frozenset())
 
     @property
     def prefixes(self) -> Collection[HostPrefix]:
         """The prefixes of the node's links other than its interface into the cluster's network."""
         return NodeLinks.prefixes(self._own)
+
+    def legacy_changed(self) -> bool:
+        """Return whether tables of iptables-legacy differ from those of the last observation.
+
+        Not from those of the last question: a table that is repaired and cleared again between two
+        questions is as it was. Raise OSError.
+        """
+        return legacy_accepts.fingerprint() != self._legacy
 
     async def ready(self) -> None:
         """Return: an observation needs nothing but the kernel."""
@@ -74,6 +88,10 @@ class GatewayLinks:
     async def observe(self, identity: GatewayIdentity, desired: Network) -> Network:
         """Return all that the kernel has of ours. Raise NodeFault if it refuses a question."""
         with os_errors_as_node_faults(identity):
+            # Before the tables are read: a change between the two asks for one more look. So does
+            # a table that came after the desired network was made.
+            tables = legacy_accepts.fingerprint().items()
+            self._legacy = {family: each for family, each in tables if family in self._known}
             found = self.tables.observe(desired) if self.has_tables else ABSENT
             if found and desired:
                 found |= frozenset(legacy_kube_ovn.observe(self.tables.kube_ovn_sets()))

@@ -139,9 +139,9 @@ class GatewayScope(NodeWideScope[GatewayIdentity]):
     def _wanted(self) -> tuple[Network, Routing]:
         pods = {each.name: self._pods(each.name) for each in self._cluster.subnets if each.egress}
         routes = routing(self._cluster, pods, self.host.prefixes)
-        if not self.host.has_tables:
-            return routes.resources, routes
         filters = accepts(self._cluster, self.host.firewall)
+        if not self.host.has_tables:
+            return frozenset({*filters, *routes.resources}), routes
         found = tables(self._cluster, self._no_snat, self._probes())
         return frozenset({*found, *filters, *routes.resources}), routes
 

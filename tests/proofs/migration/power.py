@@ -1,0 +1,57 @@
+"""The power of a node is cut half-way through a take-over: after its restart it is whole.
+
+Its database, its files and the cluster's objects stay; the old sandboxes, chains, sets and routes
+are gone. What kubelet does after a restart is done here: DEL of the old sandboxes, ADD of new ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from proofs.gateway.cluster import OUTSIDE, Cluster
+from proofs.gateway.conditions import node_ip
+from proofs.gateway.pods import again
+from testbed.service import BedError, wait_for
+
+CUT_AFTER = 1.2  # seconds after the agent's start
+WITHIN = 60.0
+STEP = "the power is cut half-way, and the node restarts"
+
+
+def rows(cluster: Cluster, left: Callable[[], list[str]]) -> list[dict[str, Any]]:
+    """Cut the power, start the node and its pods again, and return a row for what is there then.
+
+    ``left`` returns what is not taken over yet. The control is that without an agent the ports of
+    the old sandboxes stay.
+    """
+    old = {pod.port for pod in cluster.pods.values()}
+    cluster.launch()
+    time.sleep(CUT_AFTER)
+    cluster.bed.reboot(0)
+    cluster.agent = None
+    stayed = old & _ports(cluster)
+    cluster.start()
+    cluster.pods = {name: again(cluster.bed, pod) for name, pod in cluster.pods.items()}
+    different: list[str] = []
+
+    def whole() -> bool:
+        different[:] = [*left(), *sorted(old & _ports(cluster))]
+        return not different
+
+    with suppress(BedError):  # the row says what is left
+        wait_for(whole, STEP, timeout=WITHIN, every=0.5)
+    first: dict[str, Any] = {"step": STEP, "traffic": "the node's inventory"}
+    first |= {"different": different, "without an agent": sorted(stayed)}
+    found = [first | {"ok": not different and stayed == old}]
+    for family, address in OUTSIDE.items():
+        seen = {name: pod.sees(address) for name, pod in cluster.pods.items()}
+        row: dict[str, Any] = {"step": STEP, "traffic": f"IPv{family}", "seen": seen}
+        found.append(row | {"ok": set(seen.values()) == {node_ip(family)}})
+    return found
+
+
+def _ports(cluster: Cluster) -> set[str]:
+    return set(cluster.node.vsctl("list-ports", "br-int").split())
