@@ -54,6 +54,16 @@ def _timed(kind: Any) -> Any:
     return Timed
 
 
+def _retries() -> Any:
+    """Return what is tried again: a connection, and never a request that has no answer in time.
+
+    Without that the client asks four times, each with the whole time.
+    """
+    from urllib3 import Retry  # noqa: PLC0415
+
+    return Retry(total=3, read=0)
+
+
 class Missing(NotReady):
     """The API server has no such object."""
 
@@ -103,6 +113,7 @@ class Access:
         """
         config = _library().config
         self._configuration = _library().client.Configuration()
+        self._configuration.retries = _retries()
         try:
             config.load_config(
                 config_file=str(self.kubeconfig) if self.kubeconfig else None,

@@ -46,7 +46,7 @@ def main() -> None:
         two_nodes(name, report, parts, recorded="--record" in flags)
     if not names or "many" in names:
         with Bed.up(name, parts={layout.ETCD, layout.APISERVER}) as bed, report.apart():
-            many.run(bed, report)
+            many.run(bed, report, many.FEW if "--slice" in flags else many.NODES)
     if report.failed:
         raise SystemExit(f"not ok: {'; '.join(report.failed)}")
 

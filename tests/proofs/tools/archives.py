@@ -36,7 +36,7 @@ def collected(ask: Operator, report: Report, pods: list[Running]) -> None:
         node.run(["ovs-vsctl", "set", "Open_vSwitch", ".", f"external_ids:other={token}"])
     try:
         with report.row("bundle --all, with planted secrets") as row:
-            wait_for(lambda: _is_answered(ask), "the control: agents repeat it", timeout=30)
+            wait_for(lambda: _is_answered(ask), "the control: agents repeat it", timeout=120)
             ended = row.took(ask("bundle", "--all", "-"))
             assert ended.code == 0, ended.stderr
             entries = _entries(ended.stdout)

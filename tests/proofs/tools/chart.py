@@ -5,6 +5,7 @@ back, removed, and the node as it was.
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ KINDS = (
     "daemonset,deployment,configmap,serviceaccount,clusterrole,clusterrolebinding,role,rolebinding"
 )
 _TIMEOUT = 120
+# What a step has changed may break pods a moment later.
+SECONDS_AFTER = 5
 
 
 def run(name: str) -> None:
@@ -112,6 +115,7 @@ def _pinged(report: Report, what: str, pods: list[Running]) -> Iterator[Step]:
     with report.step(f"{what}, under 20 ms pings") as step:
         pings = [each.ping(pods[0].ips[0]) for each in pods[1:]]
         yield step
+        time.sleep(SECONDS_AFTER)
         counts = [ping.stop() for ping in pings]
         step.record(*(f"{sent - received} of {sent} packets lost" for sent, received in counts))
         assert all(sent == received > 50 for sent, received in counts), counts

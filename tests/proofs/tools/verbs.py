@@ -22,7 +22,7 @@ def shown(ask: Operator, report: Report, pods: list[Running]) -> None:
     """Run the verbs that only look."""
     with report.row("status") as row:
         # Under load a probe of a Ready agent may be late.
-        ended = row.took(wait_for(lambda: _ended(ask, 0, "status"), "all Ready", timeout=60))
+        ended = row.took(wait_for(lambda: _ended(ask, 0, "status"), "all Ready", timeout=120))
         lines = ended.text.splitlines()
         assert lines[0].startswith("agents\t2 of 2 nodes ready"), ended.text
         assert "1b" not in ended.stdout.hex(" ").split(), "colours in a pipe"
@@ -42,7 +42,7 @@ def shown(ask: Operator, report: Report, pods: list[Running]) -> None:
         row.record(f"{len(items)} attachments", f"{len(chosen)} by label")
     with report.row("show NS/POD") as row:
         far = next(each for each in pods if each.space.role == "n1")
-        wait_for(lambda: _settled(ask), "a plan without steps", timeout=60)
+        wait_for(lambda: _settled(ask), "a plan without steps", timeout=120)
         ended = row.took(ask("show", f"default/{far.name}"))
         assert ended.text.startswith("node n1\n"), ended
         assert all(line[:1] in "=n" for line in ended.text.splitlines()), ended.text
@@ -81,12 +81,12 @@ def planned(ask: Operator, report: Report, pods: list[Running]) -> None:
     """Break what an agent that only reports leaves, and find it in plan and events."""
     with report.row("plan -A, nothing differs") as row:
         # A pass may just be at work on a pod that has started.
-        row.took(wait_for(lambda: _settled(ask), "a plan without steps", timeout=60))
+        row.took(wait_for(lambda: _settled(ask), "a plan without steps", timeout=120))
     with report.row("plan -A, one route differs") as row:
         far = next(each for each in pods if each.space.role == "n1")
         stop = _kept_broken(far)
         try:
-            ended = wait_for(lambda: _ended(ask, 2, "plan", "-A"), "a plan with steps", timeout=60)
+            ended = wait_for(lambda: _ended(ask, 2, "plan", "-A"), "a plan with steps", timeout=120)
         finally:
             stop.set()
         row.took(ended)
@@ -160,7 +160,7 @@ def examined(ask: Operator, report: Report, pods: list[Running]) -> None:
         report.row("doctor --all, three faults on two nodes") as row,
         _three_faults(ask.bed, far.name),
     ):
-        groups = wait_for(lambda: _faults(ask, before, 3), "three faults", timeout=60)
+        groups = wait_for(lambda: _faults(ask, before, 3), "three faults", timeout=120)
         row.took(ask("doctor", "--all"))
         places = {tuple(group["nodes"]): group["what"] for group in groups}
         assert set(places) == {("n0", "n1"), ("n0",), ("n1",)}, groups
@@ -169,7 +169,7 @@ def examined(ask: Operator, report: Report, pods: list[Running]) -> None:
         assert far.name in places["n1",]
         row.record(*(f"{' '.join(nodes)}: {what}" for nodes, what in places.items()))
     with report.row("doctor --all, after the faults") as row:
-        wait_for(lambda: _faults(ask, before, 0) is not None, "no further fault", timeout=60)
+        wait_for(lambda: _faults(ask, before, 0) is not None, "no further fault", timeout=120)
         row.took(ask("doctor", "--all"))
 
 

@@ -161,3 +161,19 @@ def test_a_connection_is_opened_within_a_time(monkeypatch: pytest.MonkeyPatch) -
     with silent, pytest.raises(Exception, match="timed out"):
         kind().connect(f"ws://127.0.0.1:{silent.getsockname()[1]}/")
     assert time.monotonic() - began < 30
+
+
+def test_a_server_that_takes_a_request_and_never_answers_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The log of a pod on a node whose kubelet hangs: four times ten seconds."""
+    monkeypatch.setattr(access, "_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        reach = Access(write_kubeconfig(tmp_path / "config", url))
+        with pytest.raises(NotReady, match="no answer in time"):
+            reach.log("ovnlet-controller-0", 10)
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
