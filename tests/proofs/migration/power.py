@@ -13,7 +13,9 @@ from typing import Any
 
 from proofs.gateway.cluster import OUTSIDE, Cluster
 from proofs.gateway.conditions import node_ip
-from proofs.gateway.pods import again
+from proofs.gateway.pods import again, speak
+from proofs.gateway.traffic import LISTEN, PORT
+from proofs.migration.policy import PROBED
 from testbed.service import BedError, wait_for
 
 CUT_AFTER = 1.2  # seconds after the agent's start
@@ -47,10 +49,24 @@ def rows(cluster: Cluster, left: Callable[[], list[str]]) -> list[dict[str, Any]
     first |= {"different": different, "without an agent": sorted(stayed)}
     found = [first | {"ok": not different and stayed == old}]
     for family, address in OUTSIDE.items():
-        seen = {name: pod.sees(address) for name, pod in cluster.pods.items()}
+        seen = {name: pod.sees(address) for name, pod in cluster.pods.items() if name != PROBED}
+        seen["a probe"] = _probed(cluster, family)
         row: dict[str, Any] = {"step": STEP, "traffic": f"IPv{family}", "seen": seen}
         found.append(row | {"ok": set(seen.values()) == {node_ip(family)}})
     return found
+
+
+def _probed(cluster: Cluster, family: int) -> str:
+    """Return the address that the pod under the NetworkPolicy sees of a probe of its node."""
+    pod = cluster.pods[PROBED]
+    words = pod.enter("python3", "-c", LISTEN, str(family), str(PORT))
+    server = cluster.node.popen(words)
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        return speak(cluster.node, [], pod.ips[family])
+    finally:
+        server.kill()
 
 
 def _ports(cluster: Cluster) -> set[str]:
