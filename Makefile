@@ -78,8 +78,8 @@ gateway: setup $(if $(KERNEL),kernel)  ## the node as a gateway by traffic, each
 	$(if $(SLICE)$(KERNEL),,@PYTHONPATH=tests $(PYTHON) -m testbed.packages --firewalls)
 	@cd tests && ../$(BIN)/python -m proofs.$(if $(KERNEL),kernel.ipvs,gateway) $(if $(SLICE),--slice)
 
-underlay: setup  ## provider networks: moves, faults and kills over the API server's own uplink, pods of two VLANs: build/underlay.json
-	@cd tests && ../$(BIN)/python -m proofs.underlay
+underlay: setup $(if $(KERNEL),kernel)  ## provider networks: moves, faults, kills after each step, ways back, over the API server's own uplink; pods of two VLANs: build/underlay.json; SLICE=1 some of it; KERNEL=1 the node's tests on the kernel datapath
+	@cd tests && ../$(BIN)/python -m proofs.underlay$(if $(KERNEL),.kernel,$(if $(SLICE), --slice))
 
 migration: setup  ## kube-ovn-cni to ovnlet and back under traffic, with controls: build/migration.json
 	@cd tests && ../$(BIN)/python -m proofs.migration

@@ -29,6 +29,7 @@ _STORES = {
     "ippools": "pools",
     "statefulsets": "sets",
     "network-attachment-definitions": "definitions",
+    "virtualmachines": "machines",
     "provider-networks": "uplinks.networks",
     "vlans": "uplinks.vlans",
 }

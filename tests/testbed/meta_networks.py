@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from testbed.bed import Bed
-from testbed.meta_plugin import CONFIG, NETWORKS, PLUGIN, STATE, STATUS, Json
+from testbed.meta_plugin import CONFIG, DEFAULT, NETWORKS, PLUGIN, STATE, STATUS, Json
 
-__all__ = ["CONFIG", "NETWORKS", "STATE", "STATUS", "definition", "install", "sync"]
+__all__ = ["CONFIG", "DEFAULT", "NETWORKS", "STATE", "STATUS", "definition", "install", "sync"]
 FIRST = "/etc/cni/net.d/01-ovnlet.conflist"
 KIND_NAME = "network-attachment-definitions.k8s.cni.cncf.io"
 KIND = {

@@ -18,7 +18,14 @@ class Ping:
     output: IO[str]
 
     def stop(self) -> tuple[int, int]:
-        """End it and return how many packets were sent and received.
+        """End it and return how many packets were sent and received."""
+        sent, answered = self.end()
+        if lost := sorted(set(range(1, sent + 1)) - answered):
+            print(f"of {sent} packets these were lost: {lost}")
+        return sent, len(answered)
+
+    def end(self) -> tuple[int, set[int]]:
+        """End it; return how many packets were sent, and the numbers, from 1, of those answered.
 
         The last packet is not counted: its answer may still be on the way.
         """
@@ -30,7 +37,4 @@ class Ping:
         answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
         found = re.search(r"(\d+) packets transmitted", text)
         assert found, text
-        sent = max(int(found[1]) - 1, *answered, 0)
-        if lost := sorted(set(range(1, sent + 1)) - answered):
-            print(f"of {sent} packets these were lost: {lost}")
-        return sent, len(answered)
+        return max(int(found[1]) - 1, *answered, 0), answered

@@ -186,3 +186,76 @@ async def test_a_wiped_database_gets_the_port_back() -> None:
     cluster.database = type(cluster.database)()
     async with Term(cluster):
         await until(lambda: port(cluster) == before)
+
+
+async def test_a_machine_that_is_stopped_keeps_its_addresses(cluster: Cluster) -> None:
+    """Its launcher ends, then goes; the cool-down of this cluster is 0. The next one has them."""
+    cluster.subnet("second", "10.17.0.0/24", provider=N1)
+    config = json.dumps({"type": "kube-ovn", "provider": N1})
+    cluster.put("network-attachment-definitions", "n1", "default", spec={"config": config})
+    cluster.put("virtualmachines", "db", "default")
+    launch(cluster, "launcher-a", "n0", **{NETWORKS: "n1"})
+    await until(lambda: port(cluster, f"db.default.{N1}") is not None)
+    await allocated(cluster, "launcher-a")
+    before = cluster.annotations("launcher-a")
+    launch(cluster, "launcher-a", "n0", "Succeeded")
+    await asyncio.sleep(1)
+    cluster.delete("pods", "launcher-a", "default")
+    await asyncio.sleep(1)
+    cluster.pod("other")
+    await allocated(cluster, "other")
+    assert cluster.annotations("other")["ip_address"] != before["ip_address"]
+    launch(cluster, "launcher-b", "n1", **{NETWORKS: "n1"})
+    await until(lambda: "allocated" in cluster.annotations("launcher-b"))
+    await until(lambda: f"{N1}.kubernetes.io/allocated" in cluster.annotations("launcher-b"))
+    after = cluster.annotations("launcher-b")
+    for name in ("ip_address", "mac_address"):
+        for key in (name, f"{N1}.kubernetes.io/{name}"):
+            assert after[key] == before[key]
+    found = port(cluster)
+    assert found is not None
+    assert found.enabled
+
+
+async def test_a_stopped_machine_that_is_deleted_releases_its_port(cluster: Cluster) -> None:
+    cluster.put("virtualmachines", "db", "default")
+    cluster.put("virtualmachines", "db", "other")  # of another namespace
+    launch(cluster, "launcher-a", "n0")
+    await allocated(cluster, "launcher-a")
+    cluster.delete("pods", "launcher-a", "default")
+    await asyncio.sleep(1)
+    assert port(cluster) is not None
+    cluster.delete("virtualmachines", "db", "default")
+    await until(lambda: port(cluster) is None)
+
+
+async def test_a_network_that_a_machine_starts_without_is_released(cluster: Cluster) -> None:
+    cluster.subnet("second", "10.17.0.0/24", provider=N1)
+    config = json.dumps({"type": "kube-ovn", "provider": N1})
+    cluster.put("network-attachment-definitions", "n1", "default", spec={"config": config})
+    cluster.put("virtualmachines", "db", "default")
+    launch(cluster, "launcher-a", "n0", **{NETWORKS: "n1"})
+    await until(lambda: port(cluster, f"db.default.{N1}") is not None)
+    cluster.delete("pods", "launcher-a", "default")
+    await asyncio.sleep(1)
+    assert port(cluster, f"db.default.{N1}") is not None
+    launch(cluster, "launcher-b", "n0")
+    await allocated(cluster, "launcher-b")
+    cluster.terms[0].controller._add_all()  # as a resync does
+    await until(lambda: port(cluster, f"db.default.{N1}") is None)
+
+
+async def test_a_stopped_machine_keeps_its_port_over_a_change_of_leaders() -> None:
+    cluster = world()
+    cluster.put("virtualmachines", "db", "default")
+    async with Term(cluster, cool_down=0):
+        launch(cluster, "launcher-a", "n0")
+        await allocated(cluster, "launcher-a")
+        cluster.delete("pods", "launcher-a", "default")
+        before = port(cluster)
+    async with Term(cluster, cool_down=0):
+        await asyncio.sleep(2)
+        assert port(cluster) == before
+    cluster.delete("virtualmachines", "db", "default")
+    async with Term(cluster, cool_down=0):
+        await until(lambda: port(cluster) is None)

@@ -94,7 +94,7 @@ def test_the_controller_may_list_and_watch_what_it_follows_and_nothing_else() ->
     kinds = (
         *(objects.PODS, objects.NODES, objects.SUBNETS, objects.IP_POOLS, objects.STATEFUL_SETS),
         *(services.SERVICES, services.SLICES, services.OLDER_SLICES, objects.DEFINITIONS),
-        *(PROVIDER_NETWORKS, VLANS),
+        *(PROVIDER_NETWORKS, VLANS, objects.MACHINES),
     )
     (role,) = [
         body for body in read(MANIFESTS / "standalone/rbac.yaml") if body["kind"] == "ClusterRole"

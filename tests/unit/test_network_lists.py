@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from ovnlet.core.errors import Invalid
-from ovnlet.core.ipam import networks, subnets
+from ovnlet.core.ipam import definitions, networks, subnets
 from ovnlet.core.ipam.claims import Workload
-from ovnlet.core.ipam.networks import Definition, Selection, selections
+from ovnlet.core.ipam.definitions import Definition
+from ovnlet.core.ipam.networks import Selection, selections
 
 N1, PAIR = "n1.default.ovn", [{"name": "n1", "interface": "a"}, {"name": "n1", "interface": "b"}]
 
@@ -56,7 +57,7 @@ def test_a_list_that_cannot_be_read_is_refused(text: str) -> None:
 
 def defined(name: str = "n1", **config: Any) -> Definition:
     whole = {"type": "ovnlet", "provider": f"{name}.default.ovn", **config}
-    return networks.definition("default", name, "u", json.dumps(whole))
+    return definitions.definition("default", name, "u", json.dumps(whole))
 
 
 def pod(listed: object = "", default: str = "", **annotations: str) -> Workload:
@@ -152,11 +153,42 @@ def test_a_network_in_place_of_the_first() -> None:
     assert list(claimed(pod("", "m1"), defined("m1", type="macvlan"))[0]) == ["ovn"]
 
 
+def test_a_network_of_another_plugin_has_addresses_of_a_provider_without_ovn() -> None:
+    lan = defined(type="macvlan", ipam={"type": "ovnlet", "provider": "n1.default"})
+    found, problems = claimed(pod("n1"), lan)
+    assert (list(found), problems) == (["ovn", "n1.default"], ())
+    assert found["n1.default"].port == "web.default.n1.default"
+    twice, _ = claimed(pod(PAIR), lan)
+    assert list(twice) == ["ovn", "n1.default.a", "n1.default.b"]
+    other = subnets.read("s", {"cidrBlock": "10.18.0.0/16", "provider": "n1.default"})
+    chosen = [networks.subnet_for(each, [other]) for each in twice.values()]
+    assert chosen == [None, other, other]
+    assert list(claimed(allocated(pod("n1"), "n1.default"))[0]) == ["ovn", "n1.default"]
+    assert list(claimed(pod("n2", "n1"), lan, defined("n2"))[0]) == ["n1.default", "n2.default.ovn"]
+
+
+def test_an_interface_named_like_the_provider_of_ovn_is_refused() -> None:
+    """Its annotations would be those of an interface that ovnlet makes."""
+    lan = defined(type="macvlan", ipam={"type": "ovnlet", "provider": "n1.default"})
+    named = [{"name": "n1", "interface": "ovn"}, {"name": "n1", "interface": "b"}]
+    found, problems = claimed(pod(named), lan)
+    assert list(found) == ["ovn", "n1.default.b"]
+    assert [reason for reason, _ in problems] == ["NetworkNotServed"]
+
+
+def test_a_network_in_place_of_the_first_and_listed_once_more_has_two_ports() -> None:
+    """The second one took the first one's provider as soon as that had an allocation."""
+    listed = [{"name": "n1", "interface": "net1"}]
+    for of in (pod(listed, "n1"), allocated(pod(listed, "n1"), N1, f"{N1}.net1")):
+        found, problems = claimed(of, defined())
+        assert (list(found), problems) == ([N1, f"{N1}.net1"], ())
+
+
 def test_a_list_of_plugins_with_ours_counts() -> None:
     config = json.dumps({"plugins": [{"type": "tuning"}, {"type": "ovnlet", "provider": N1}]})
-    assert networks.definition("default", "n1", "u", config).provider == N1
-    assert networks.definition("default", "n1", "u", "{").provider is None
-    assert networks.definition("default", "a.b", "u", config).why
+    assert definitions.definition("default", "n1", "u", config).provider == N1
+    assert definitions.definition("default", "n1", "u", "{").provider is None
+    assert definitions.definition("default", "a.b", "u", config).why
 
 
 def test_addresses_may_be_asked_for_in_the_list_and_by_interface_name() -> None:

@@ -197,3 +197,24 @@ async def test_a_wiped_database_gets_every_port_back() -> None:
     async with Term(cluster):
         await until(lambda: len(ports(cluster)) == 2 * len(names))
     assert {name: facts(cluster, N1, name) for name in names} == before
+
+
+async def test_addresses_for_an_interface_of_another_plugin(cluster: Cluster) -> None:
+    """They are of a switch that no router knows, and nothing says that OVN routes them."""
+    define(cluster, "lan", type="macvlan", ipam={"type": "ovnlet", "provider": "lan.default"})
+    cluster.subnet("lan", "10.18.0.0/24", provider="lan.default")
+    put(cluster, [{"name": "lan", "ips": ["10.18.0.9"]}])
+    await until(lambda: facts(cluster, "lan.default").get("allocated") == "true")
+    found = facts(cluster, "lan.default")
+    assert found.keys() == {
+        *("allocated", "cidr", "gateway", "ip_address", "logical_switch", "mac_address")
+    }
+    assert (found["ip_address"], found["cidr"]) == ("10.18.0.9", "10.18.0.0/24")
+    rows = cluster.terms[0].northbound.subnet("lan", "ovn-cluster")
+    assert {type(row).__name__ for row in rows} == {"Switch"}
+    rows = cluster.terms[0].northbound.network("ovn-cluster")
+    assert not [row for row in rows if "10.18.0.0/24" in str(row)]
+    assert [row for row in rows if "10.17.0.0/24" in str(row)], "the control"
+    put(cluster, [])
+    await until(lambda: not facts(cluster, "lan.default"))
+    await until(lambda: "web.default.lan.default" not in ports(cluster))

@@ -12,6 +12,7 @@ from ovnlet.cluster.logical import Logical, said, traced
 from ovnlet.cluster.stages import received, sent
 from ovnlet.core.errors import NotReady
 from ovnlet.doctor.hop import read
+from ovnlet.doctor.switch import refusal
 
 TUNNEL = """Flow: tcp,in_port=3
 
@@ -210,3 +211,13 @@ def test_only_ready_pods_of_the_named_port_are_endpoints() -> None:
     assert list(endpoints._ready(found, "web")) == [("default/b", 8080)]
     waiting = {"subsets": [{"notReadyAddresses": [reference], "ports": ports}]}
     assert list(endpoints._ready(waiting, "web")) == []
+
+
+@pytest.mark.parametrize(
+    ("ofport", "counts"), [(-1, True), (["set", []], True), (None, True), (11, False)]
+)
+def test_an_error_of_an_interface_counts_only_without_a_port(ofport: object, counts: bool) -> None:
+    """With 20 pods at once `doctor` named interfaces of pods that ran."""
+    text = "could not open network device x_h (No such device)"
+    assert refusal({"error": text, "ofport": ofport}) == (text if counts else "")
+    assert refusal({"error": ["set", []], "ofport": ofport}) == ""

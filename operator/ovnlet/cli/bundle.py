@@ -36,12 +36,18 @@ Row = dict[str, Any]
 # Text that looks like a credential, whatever file it is in.
 _SECRETS = re.compile(
     r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
-    r"|(?i:bearer)\s+[\w.~+/=-]{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----"
-    # Also the keys of a kubeconfig: client-key-data, client-certificate-data.
-    r"|(?i:\b(?:token|password|secret|psk|client-[a-z]+-data)\b[\"']?\s*[=:]\s*[\"']?)"
-    r"[^\s\"',}]{4,}",
-    re.DOTALL,
+    r"|(?i:bearer|authorization:\s*basic)\s+[\w.~+/=-]{8,}"
+    # Also one that is cut off. A text of nothing but first lines takes no longer.
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----)[^\"'{}])*"
+    r"(?:-----END [A-Z ]*PRIVATE KEY-----)?"
+)
+# A name and its value; also the keys of a kubeconfig: client-key-data, client-certificate-data.
+# JSON that is a string in JSON, as in an annotation, has backslashes before its quotes.
+_NAMED = re.compile(
+    r"(\b(?:token|password|passwd|secret|psk|(?:api|access)[_-]?key|client-[a-z]+-data)\b"
+    r"\\*[\"']?\s*[=:]\s*)(?!null\b|true\b|false\b)"
+    r"(?:(\\*[\"'])(?:(?!\2)[^\n])+|(?:[^\s\"',}\\]|\\+[^\s\"'\\]){4,})",
+    re.IGNORECASE,
 )
 _HIDDEN = "(left out)"
 _STDOUT = Path("-")
@@ -120,10 +126,13 @@ def _own_secrets(settings: Settings) -> list[str]:
 
 
 def without_secrets(text: str, own: Iterable[str] = ()) -> str:
-    """Return the text with ``own`` secrets and everything that looks like one replaced."""
+    """Return the text with ``own`` secrets and everything that looks like one replaced.
+
+    JSON stays JSON.
+    """
     for secret in own:
         text = text.replace(secret, _HIDDEN)
-    return _SECRETS.sub(_HIDDEN, text)
+    return _NAMED.sub(rf"\1\2{_HIDDEN}", _SECRETS.sub(_HIDDEN, text))
 
 
 async def _parts(settings: Settings) -> AsyncIterator[tuple[str, str]]:

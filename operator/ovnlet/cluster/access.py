@@ -29,7 +29,7 @@ _STDOUT, _STDERR, _END = 1, 2, 3
 def _library() -> Any:
     """Return the official client. Raise ClickException without the extra that has it.
 
-    Its import takes a second, so `--help` does without.
+    Its import takes a third of a second, so `--help` does without.
     """
     try:
         import kubernetes.config  # noqa: PLC0415

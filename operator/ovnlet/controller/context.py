@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from ovnlet.core.allocation import Address
 from ovnlet.core.ipam.claims import Claim, NodeClaim, Owner, StatefulSet, Workload
 from ovnlet.core.ipam.decide import Seen
-from ovnlet.core.ipam.networks import Definition
+from ovnlet.core.ipam.definitions import Definition
+from ovnlet.core.ipam.machines import VirtualMachine
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import Subnet, SubnetObject
 from ovnlet.core.plan import Step
@@ -121,8 +122,9 @@ class ControllerContext:
     """Everything that the passes share.
 
     ``add(key)`` requests a pass now, ``add_pods`` those of all pods, ``later(seconds, key)`` one
-    then. ``list_definitions`` requests a list of the definitions of networks. ``join`` is the
-    subnet of the nodes' own interfaces. ``usable`` holds the Subnets in force, by name.
+    then. ``list_definitions`` requests a list of the definitions of networks,
+    ``look_for_machines`` one of VirtualMachines if the cluster did not have that kind. ``join`` is
+    the subnet of the nodes' own interfaces. ``usable`` holds the Subnets in force, by name.
     """
 
     settings: ControllerSettings
@@ -135,11 +137,13 @@ class ControllerContext:
     stateful_sets: Objects[StatefulSet]
     pools: Objects[IpPool]
     definitions: Objects[Definition]
+    machines: Objects[VirtualMachine]
     vlans: Objects[Vlan]
     provider_networks: Objects[ProviderNetwork]
     add: Callable[[Key], None]
     add_pods: Callable[[], None]
     list_definitions: Callable[[], None]
+    look_for_machines: Callable[[], None]
     later: Callable[[float, Key], None]
     join: Subnet
     usable: dict[str, Subnet]

@@ -4,22 +4,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ovnlet.controller.context import ControllerContext, Key
+from ovnlet.controller.keys import owner_of
 from ovnlet.core.annotations import key as annotation
 from ovnlet.core.ipam import machines, networks, published
 from ovnlet.core.ipam.address_requests import named_pool
 from ovnlet.core.ipam.claims import (
     MACHINE_KEY,
+    MACHINE_LABEL,
     PROVIDER,
+    WORKLOAD_LABEL,
     Claim,
     NodeClaim,
     Owner,
+    StatefulSet,
     Workload,
 )
-from ovnlet.core.ipam.networks import Claims, Definition
+from ovnlet.core.ipam.definitions import Definition
+from ovnlet.core.ipam.machines import VirtualMachine
+from ovnlet.core.ipam.networks import Claims
 from ovnlet.core.resources.northbound import SwitchPort
 
 # Seconds until definitions are listed again that a pod waits for.
 UNKNOWN_RETRY = 5.0
+# What may keep the port of a pod that is gone, until the next one comes.
+Keeper = StatefulSet | VirtualMachine
 
 
 class PodNetworks:
@@ -62,7 +70,12 @@ class PodNetworks:
         return [each for each in every if each is not None]
 
     def noted(self, was: Workload | None, now: Workload | None) -> None:
-        """Note which pods launch which virtual machine."""
+        """Note which pods launch which virtual machine.
+
+        With a first launcher KubeVirt's kinds are there, also where they were not before.
+        """
+        if was is None and now is not None and now.machine:
+            self._context.look_for_machines()
         for pod in filter(None, (was, now)):
             if pod.machine:
                 names = self._launch.setdefault((pod.namespace, pod.key[1]), set())
@@ -141,15 +154,30 @@ class PodNetworks:
         return [(pod, *problem) for problem in found if problem not in before]
 
     def keeps(self, key: Key, port: SwitchPort) -> bool:
-        """Return whether the port waits for a StatefulSet's pod to come back under its name.
+        """Return whether the port waits for its pod to come back, which gets the same addresses.
 
-        The new pod then gets the same addresses. A pod that is there lists this network no more.
+        That of a StatefulSet comes under its name, that of a VirtualMachine has the same port. A
+        pod that is there and has not ended lists this network no more.
         """
-        name = port.label("ovnlet-workload")
-        if not name or self.pod(key[1:]) is not None:
+        pod = self.pod(key[1:])
+        if machine := port.label(MACHINE_LABEL):
+            stopped = pod is None or pod.finished
+            return stopped and self._context.machines.get((key[1], machine)) is not None
+        name = port.label(WORKLOAD_LABEL)
+        if not name or pod is not None:
             return False
         owner = self._context.stateful_sets.get((key[1], name))
         return owner is not None and owner.wants(key[2].partition("/")[0])
+
+    def keeper_changed(self, label: str, keeper: Owner) -> None:
+        """Request the passes of the ports that have an object's name in ``label``.
+
+        A StatefulSet with fewer replicas and a VirtualMachine that is deleted release addresses.
+        """
+        for port in self._context.northbound.every_port():
+            key = owner_of(port)
+            if (key[1], port.label(label)) == keeper:
+                self._context.add(key)
 
     def withdrawn(self, key: Owner) -> list[tuple[Workload, dict[str, None]]]:
         """Return running pods with the annotations of a network that they list no more."""

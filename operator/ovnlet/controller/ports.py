@@ -215,7 +215,7 @@ class Ports:
         if seen is None:
             self._wake("", self._reserved.release(name))
             return
-        if pod is None and self.networks.keeps(key, seen.port):
+        if self.networks.keeps(key, seen.port):
             return
         desired, left = None, 0.0  # the port, and the seconds until it may be removed
         if key[0] == "pod":

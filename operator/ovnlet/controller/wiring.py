@@ -6,6 +6,7 @@ What a pass does belongs in `ports` and `subnets`.
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from ovnlet.controller import term
 from ovnlet.controller.context import NETWORK, ControllerContext, Key
 from ovnlet.controller.http import HttpEndpoints
 from ovnlet.controller.keys import owner_of, owners_of_row
+from ovnlet.controller.networks import Keeper
 from ovnlet.controller.pools import IpPools
 from ovnlet.controller.ports import Ports
 from ovnlet.controller.service_passes import service_passes
@@ -23,8 +25,8 @@ from ovnlet.controller.timers import Timers
 from ovnlet.controller.uplinks import Uplinks
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.ipam import subnets
-from ovnlet.core.ipam.claims import NodeClaim, StatefulSet, Workload
-from ovnlet.core.ipam.networks import Definition
+from ovnlet.core.ipam.claims import MACHINE_LABEL, WORKLOAD_LABEL, NodeClaim, Workload
+from ovnlet.core.ipam.definitions import Definition
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.settings import ControllerSettings
@@ -71,9 +73,13 @@ class Controller:
         self.pods = Store(objects.PODS, objects.workload, self._pod_changed)
         self.nodes = Store(objects.NODES, objects.node, self._node_changed)
         self.subnets = Store(objects.SUBNETS, objects.subnet, self._subnet_changed)
-        self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, self._set_changed)
+        keeper = partial(partial, self._keeper_changed)
+        self.sets = Store(objects.STATEFUL_SETS, objects.stateful_set, keeper(WORKLOAD_LABEL))
+        self.machines = Store(objects.MACHINES, objects.virtual_machine, keeper(MACHINE_LABEL))
         self.pools = Store(objects.IP_POOLS, objects.ip_pool, self._pool_changed)
         self.definitions = Store(objects.DEFINITIONS, objects.definition, self._definition_changed)
+        self.definitions_listing = Relist(access, self.definitions, chunk=CHUNK)
+        self.machines_listing = Relist(access, self.machines, chunk=CHUNK)
         self.uplinks = Uplinks(self._add, self.subnets)
         self.context = ControllerContext(
             settings=settings,
@@ -86,11 +92,13 @@ class Controller:
             stateful_sets=self.sets,
             pools=self.pools,
             definitions=self.definitions,
+            machines=self.machines,
             vlans=self.uplinks.vlans,
             provider_networks=self.uplinks.networks,
             add=self._add,
             add_pods=self._add_pods,
-            list_definitions=self._list_definitions,
+            list_definitions=self.definitions_listing.request,
+            look_for_machines=self.machines_listing.request_if_absent,
             later=self.timers.later,
             join=subnets.join(settings.join_switch, settings.join_cidr),
             usable={},
@@ -102,10 +110,9 @@ class Controller:
         self.required: list[Store[Any]] = [self.pods, self.nodes, self.subnets, self.sets]
         # The others are not waited for: a cluster need not have each of them. Lists of Services and
         # their endpoints are long, and a wrong one costs no address: no resync asks for them.
-        self.definitions_listing = Relist(access, self.definitions, chunk=CHUNK)
         resynced = (*self.required, self.pools, self.uplinks.vlans, self.uplinks.networks)
         self.resynced = [Relist(access, store, chunk=CHUNK) for store in resynced]
-        self.resynced.append(self.definitions_listing)
+        self.resynced += [self.definitions_listing, self.machines_listing]
         self.listings = [*self.resynced, *(Relist(access, each, chunk=CHUNK) for each in stores)]
         self.kopf_runner = KopfRunner(access, settings.identity, self.listings)
         self._ready = False
@@ -194,9 +201,6 @@ class Controller:
     def _add_pods(self) -> None:
         self.ports.networks.request(lambda _: True)
 
-    def _list_definitions(self) -> None:
-        self.definitions_listing.request()
-
     async def _pass(self, key: Key) -> None:
         """Make one pass. Raises what the passes of `ports`, `subnets` and `services` raise."""
         if not self.northbound.connected:  # every key gets a pass after the reconnect
@@ -284,12 +288,7 @@ class Controller:
             self._add(("subnet", "", pool.subnet))
             self.ports.networks.of_pool(pool.name)
 
-    def _set_changed(self, was: StatefulSet | None, now: StatefulSet | None) -> None:
-        """Request passes of a StatefulSet's ports: with fewer replicas it releases addresses."""
-        changed = now or was
-        if changed is None or not self._ready or not self.northbound.connected:
-            return
-        for port in self.northbound.every_port():
-            key = owner_of(port)
-            if port.label("ovnlet-workload") == changed.name and key[1] == changed.namespace:
-                self._add(key)
+    def _keeper_changed(self, label: str, was: Keeper | None, now: Keeper | None) -> None:
+        keeper = now or was
+        if keeper is not None and self._ready and self.northbound.connected:
+            self.ports.networks.keeper_changed(label, keeper.owner)

@@ -51,6 +51,16 @@ def iface_id(namespace: str, pod: str, provider: str) -> str:
     return f"{pod}.{namespace}" if provider == "ovn" else f"{pod}.{namespace}.{provider}"
 
 
+def is_ovns(provider: str) -> bool:
+    """Return whether OVN serves the networks of a provider: `ovn`, or `<name>.<namespace>.ovn`.
+
+    `<name>.<namespace>` is one whose interfaces other plugins make. Kube-OVN's rule is the number
+    of parts too.
+    """
+    parts = provider.split(".")
+    return parts[-1] == "ovn" and len(parts) in (1, 3)
+
+
 def node_iface_id(node: str) -> str:
     """Return the node's own logical switch port, where the Node's annotations name no other."""
     return f"node-{node}"

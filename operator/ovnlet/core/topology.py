@@ -83,10 +83,15 @@ def localnet_port(switch: str) -> str:
 
 
 def subnet(subnet: Subnet, router: str) -> Rows:
-    """Return the switch of a subnet, and its link to the router or to the physical network."""
+    """Return the switch of a subnet, and its link to the router or to the physical network.
+
+    That of a network whose interfaces other plugins make has none: OVN chooses addresses there.
+    """
     switch = Switch(subnet.name, frozenset(_config(subnet).items()), subnet.balanced)
     if subnet.localnet is not None:
         return frozenset({switch, _to_uplink(subnet.name, subnet.localnet)})
+    if not subnet.routed:
+        return frozenset({switch})
     return frozenset({switch, *_to_router(subnet, router)})
 
 
@@ -147,7 +152,7 @@ def network(
     physical network has no port at the router: packets to it leave like those to any host outside.
     """
     rows: set[Row] = {Router(router), LoadBalancerGroup(GROUP)}
-    every = [join, *(each for each in subnets if each.localnet is None)]
+    every = [join, *(each for each in subnets if each.routed)]
     for gateway in join.gateways:
         rows.add(StaticRoute(router, "0.0.0.0/0" if gateway.version == 4 else "::/0", str(gateway)))
     for family in sorted(join.families):

@@ -100,7 +100,7 @@ async def _port(settings: Settings, shown: Json) -> Json:
             return {
                 "name": row["name"],
                 "ofport": row["ofport"],
-                "error": row["error"] if isinstance(row["error"], str) else "",
+                "error": switch.refusal(row),
                 "iface_id": ids.get("iface-id", ""),
                 "installed": ids.get("ovn-installed") == "true",
                 "mac": _mac(shown),

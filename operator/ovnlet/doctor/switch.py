@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from ovnlet.core.errors import OvnletError
 from ovnlet.core.settings import Settings
@@ -21,7 +22,7 @@ _TABLES = {
     "Open_vSwitch": ("external_ids", "datapath_types"),
     "Bridge": ("name", "ports", "datapath_type"),
     "Port": ("name", "interfaces"),
-    "Interface": ("name", "error"),
+    "Interface": ("name", "error", "ofport"),
 }
 _CONNECT_TIMEOUT = 3.0  # seconds
 # The external_ids without which ovn-controller does not start to work, see ovn-controller(8).
@@ -125,12 +126,23 @@ def _bridge(rows: Tables, root: Row, name: str) -> Iterator[Finding]:
     for port in bridge["ports"]:
         for interface in rows["Port"].get(port, {"interfaces": ()})["interfaces"]:
             row = rows["Interface"].get(interface, {})
-            if row.get("error"):
+            if text := refusal(row):
                 fix = (
                     f"ovs-vsctl list Interface {row['name']}; "
                     "for a link that is gone for good: ovs-vsctl del-port"
                 )
-                yield fault("OVS", f"interface {row['name']}: {row['error']}", fix)
+                yield fault("OVS", f"interface {row['name']}: {text}", fix)
+
+
+def refusal(row: Mapping[str, Any]) -> str:
+    """Return why ovs-vswitchd could not add an Interface, empty if it did.
+
+    A row is written before its link exists. The text of that attempt may stay for a minute after
+    the link has come and the Interface has its OpenFlow port.
+    """
+    text, number = row.get("error"), row.get("ofport")
+    added = isinstance(number, int) and number > 0
+    return text if isinstance(text, str) and not added else ""
 
 
 def _chassis(root: Row) -> Iterator[Finding]:

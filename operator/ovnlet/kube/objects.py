@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ovnlet.core.annotations import ENCAP_IP, runtime_uid
-from ovnlet.core.ipam import networks, pools
+from ovnlet.core.ipam import definitions, pools
 from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, StatefulSet, Workload
-from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS, Definition
+from ovnlet.core.ipam.definitions import Definition
+from ovnlet.core.ipam.machines import VirtualMachine
+from ovnlet.core.ipam.networks import DEFAULT_NETWORK, NETWORKS
 from ovnlet.core.ipam.pools import IpPool
 from ovnlet.core.ipam.subnets import SubnetObject
 from ovnlet.core.underlay.networks import is_label
@@ -24,6 +26,7 @@ SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 DEFINITIONS = Kind("k8s.cni.cncf.io", "v1", "network-attachment-definitions")
+MACHINES = Kind("kubevirt.io", "v1", "virtualmachines", many=True)
 
 Body = Mapping[str, Any]
 UNAVAILABLE = "NetworkUnavailable"
@@ -85,9 +88,15 @@ def workload(body: Body) -> Workload | None:
 def definition(body: Body) -> Definition:
     """Read a NetworkAttachmentDefinition."""
     metadata, spec = body["metadata"], body.get("spec") or {}
-    return networks.definition(
+    return definitions.definition(
         metadata["namespace"], metadata["name"], metadata["uid"], str(spec.get("config") or "")
     )
+
+
+def virtual_machine(body: Body) -> VirtualMachine:
+    """Read a VirtualMachine of KubeVirt's: that it is there."""
+    metadata = body["metadata"]
+    return VirtualMachine(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def node(body: Body) -> NodeClaim:

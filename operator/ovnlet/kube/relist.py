@@ -51,6 +51,11 @@ class Relist(Generic[T]):
         """Ask ``run`` for a list that begins after this call. Returns at once."""
         self._requested.set()
 
+    def request_if_absent(self) -> None:
+        """Ask for a list if the cluster did not have this kind. Returns at once."""
+        if not self.there:
+            self.request()
+
     async def run(self) -> None:
         """List now, after every request, and every hour. Returns only when cancelled."""
         absent_wait = ABSENT_FIRST

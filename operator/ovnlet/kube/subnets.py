@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ovnlet.core import ids
 from ovnlet.core.allocation import Destination
 from ovnlet.core.annotations import SUBNET_GATEWAY, SUBNET_MTU
 from ovnlet.core.ipam.subnets import SubnetObject
@@ -48,12 +49,11 @@ def is_of(router: str, spec: Mapping[str, Any]) -> bool:
     """Return whether a Subnet with this spec is a subnet of that router.
 
     Kube-OVN's controller fills in ``vpc`` of every Subnet that OVN serves, so only the router's
-    own name counts. ovnlet's controller leaves it empty: then the Subnet counts if ``provider`` is
-    that of a pod's first interface, empty or `ovn`. Any other provider may be an address pool for
-    a physical network.
+    own name counts. ovnlet's controller leaves it empty: then the Subnet counts if its ``provider``
+    is OVN's. Any other may be an address pool for a physical network.
     """
     vpc = spec.get("vpc") or ""
-    return vpc == router if vpc else (spec.get("provider") or "ovn") == "ovn"
+    return vpc == router if vpc else ids.is_ovns(str(spec.get("provider") or "ovn"))
 
 
 def is_underlay(spec: Mapping[str, Any]) -> bool:

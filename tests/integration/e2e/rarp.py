@@ -1,10 +1,12 @@
 """A program: send what a virtual machine sends when it runs on another node. `DEVICE`.
 
-QEMU broadcasts a RARP request with the machine's own MAC in every address field.
+QEMU broadcasts a RARP request with the machine's own MAC in every address field. Print when it was
+sent, in seconds since the epoch.
 """
 
 import socket
 import sys
+import time
 
 RARP = 0x8035
 
@@ -19,4 +21,7 @@ if __name__ == "__main__":
     device = sys.argv[1]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(RARP)) as out:
         out.bind((device, RARP))
-        out.send(frame(out.getsockname()[4]))
+        request = frame(out.getsockname()[4])
+        at = time.time()
+        out.send(request)
+        print(at)

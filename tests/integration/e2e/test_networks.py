@@ -6,35 +6,42 @@ The pod's own network and one further network twice, all allocated by ovnlet's c
 import json
 from collections.abc import Iterator
 from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 from integration.e2e import devices
-from testbed import meta_networks
+from testbed import layout, meta_networks
 from testbed.service import wait_for
-from testbed.workloads import Cluster, Running, pod, subnet
+from testbed.workloads import OVN, SERVER, Cluster, Running, pod, subnet
 
 N1, CIDR = "n1.default.ovn", "10.17.0.0/24,fd00:10:17::/64"
 TWICE = [{"name": "n1", "interface": each} for each in ("net1", "net2")]
 PROVIDERS = {"eth0": "ovn", "net1": f"{N1}.net1", "net2": f"{N1}.net2"}
+LAN = "lan.default"
 RATE = 5  # Mbit/s
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def meta(pair: Cluster) -> Iterator[Cluster]:
-    """Give the cluster with the stand-in on both nodes, one further network and its Subnet."""
+def networks(pair: Cluster) -> Iterator[None]:
+    """Have the stand-in on both nodes, one further network and its Subnet."""
     cluster = Cluster(pair.bed)
     meta_networks.install(cluster.bed)
     network = meta_networks.definition("n1", {"type": "ovnlet", "provider": N1})
     cluster.bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
     cluster.make_subnet(subnet("second", CIDR, provider=N1, mtu=1300))
-    yield cluster
-    cluster.clear()
+    yield
     for node in cluster.bed.nodes:
         node.run(["rm", meta_networks.CONFIG])
     cluster.bed.kubectl("delete", "subnet", "second", "--timeout=30s")
+
+
+@pytest.fixture
+def meta(networks: None, two: Cluster) -> Cluster:
+    """Give the cluster of two nodes; afterwards what the test made is deleted."""
+    return two
 
 
 def placed(name: str, node: str, listed: object, **annotations: str) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def test_three_interfaces_on_two_nodes(meta: Cluster) -> None:
             for address in given(there, provider).split(","):
                 asked = partial(devices.reaches, here, device, address)
                 wait_for(asked, f"{address} by {device}", timeout=30)
-    status = json.loads(_fresh(meta, "here")["metadata"]["annotations"][meta_networks.STATUS])
+    status = json.loads(_status_text(meta, "here"))
     assert [(each["name"], each["interface"], each["default"]) for each in status] == [
         ("ovnlet", "eth0", True),
         ("default/n1", "net1", False),
@@ -94,6 +101,10 @@ def _is_as_allocated(one: Running) -> None:
     assert all(f"iface-id={name} " in f"{bound} ".replace("\n", " ") for name in names)
 
 
+def _status_text(cluster: Cluster, name: str) -> str:
+    return str(_fresh(cluster, name)["metadata"]["annotations"][meta_networks.STATUS])
+
+
 def _is_limited_on_one(here: Running, there: Running) -> None:
     """Send more than the rate to the limited interface, and to its sibling in the same subnet."""
     mbit = {
@@ -107,6 +118,69 @@ def _is_limited_on_one(here: Running, there: Running) -> None:
 
 def _fresh(cluster: Cluster, name: str) -> dict[str, Any]:
     return dict(json.loads(cluster.bed.kubectl("get", "pod", name, "-o", "json")))
+
+
+def test_a_network_in_place_of_the_pods_own(meta: Cluster) -> None:
+    """`v1.multus-cni.io/default-network`: eth0 is that network's, for kubelet and for other pods.
+
+    One pod names it as text, the other as JSON and lists it once more. The control is a pod without
+    the annotation.
+    """
+    here = pod("here", **{meta_networks.DEFAULT: "default/n1"})
+    here["spec"]["containers"][0] |= SERVER
+    listed = {meta_networks.DEFAULT: '[{"name": "n1"}]', meta_networks.NETWORKS: "n1@net1"}
+    there, plain = pod("there", **listed), pod("plain")
+    for body, node in ((here, "n0"), (there, "n1"), (plain, "n1")):
+        body["spec"]["nodeName"] = node
+    meta.apply(here, there, plain)
+    meta.running(3, timeout=120)
+    ready, control, other = meta.ready("here", "plain", "there")  # `here` by an HTTP probe
+    for each in (ready, other):
+        _is_of_the_network(each)
+    assert json.loads(_status_text(meta, "there"))[1]["interface"] == "net1"
+    for address in given(ready, N1).split(","):
+        for asking in (other, control):
+            wait_for(partial(asking.reaches, address), f"{address} by {asking.name}", timeout=30)
+    assert ip_address(control.ips[0]) in ip_network(layout.PODS.split(",")[0])
+
+
+def _is_of_the_network(one: Running) -> None:
+    """Compare a pod whose eth0 is in the further network with its annotations and its status."""
+    assert not [key for key in one.body["metadata"]["annotations"] if key.startswith(f"{OVN}/")]
+    addresses = given(one, N1).split(",")
+    assert one.body["status"]["podIP"] == addresses[0]
+    (link,) = one.ip("address", "show", "eth0")
+    assert set(addresses) <= {each["local"] for each in link["addr_info"]}
+    assert (link["address"], link["mtu"]) == (given(one, N1, "mac_address"), 1300)
+    (default,) = one.ip("route", "show", "default")
+    assert default["dev"] == "eth0"
+    name = f"{one.name}.default.{N1}"
+    words = ("--bare", "--columns=name", "find", "Interface", f"external_ids:iface-id={name}")
+    bound = one.space.run(["ovs-vsctl", *words])
+    assert bound.split() == [one.port]
+    (first, *_) = json.loads(one.body["metadata"]["annotations"][meta_networks.STATUS])
+    assert (first["name"], first["interface"], first["default"]) == ("default/n1", "eth0", True)
+
+
+def test_addresses_for_interfaces_of_another_plugin(meta: Cluster) -> None:
+    """The reference plugin `bridge` makes them, and asks ovnlet for their addresses."""
+    own = {"type": "bridge", "bridge": "lan0", "ipam": {"type": "ovnlet", "provider": LAN}}
+    body = meta_networks.definition("lan", own)
+    meta.bed.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    meta.make_subnet(subnet("lan", "10.18.0.0/24", provider=LAN))
+    meta.apply(placed("here", "n0", "lan"), placed("there", "n0", "lan"))
+    here, there = meta.running(2, timeout=120)
+    for each in (here, there):
+        (link,) = each.ip("address", "show", "net1")
+        assert given(each, LAN) in {found["local"] for found in link["addr_info"]}
+        assert json.loads(_status_text(meta, each.name))[1]["ips"] == [given(each, LAN)]
+    asked = partial(devices.reaches, here, "net1", given(there, LAN))
+    with devices.answering(there, "net1"):
+        wait_for(asked, "the other pod by lan0", timeout=30)
+    assert "10.18.0." not in meta.node.run(["ip", "route"]), "no way of the cluster's router"
+    meta.clear()
+    meta.bed.kubectl("delete", "subnet", "lan", "--timeout=60s", timeout=70)
+    meta.node.run(["ip", "link", "del", "lan0"])
 
 
 def test_an_interface_is_plugged_into_a_running_pod_and_out_again(meta: Cluster) -> None:

@@ -1,13 +1,14 @@
 """How the bench's ratios are compared with the committed ones."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from proofs.bench import ratios
 from proofs.bench.implementations import AGENT, FLOOR
 from proofs.bench.ratios import Ratio
-from proofs.bench.rows import ALONE, Samples
+from proofs.bench.rows import ALONE, BURST, Samples
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,33 @@ def test_a_ratio_is_that_of_the_medians_at_the_same_number_of_ports() -> None:
 def test_every_committed_ratio_is_one_that_the_run_measures() -> None:
     names = {f"{what}, {ports} ports" for what, ports in ratios._WHAT}
     assert set(json.loads(ratios.COMMITTED.read_text())) == names
+
+
+def run(burst: float) -> Samples:
+    """Return a run whose bursts of 10 took so many times the floor's, and all else as long."""
+    samples = Samples()
+    for what, ports in ratios._WHAT:
+        ratio = burst if what == f"{BURST} 10" else 1.0
+        samples.add(what, AGENT, ports, [ratio])
+        samples.add(what, FLOOR, ports, [1.0])
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("bursts", "good", "measured"),
+    [((1.2, 9.0), True, 1), ((2.0, 1.2), True, 2), ((2.0, 2.1), False, 2)],
+)
+def test_a_failure_is_measured_once_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bursts: tuple[float, ...],
+    good: bool,
+    measured: int,
+) -> None:
+    committed = tmp_path / "ratios.json"
+    committed.write_text(json.dumps(ratios.measured(run(1.0))))
+    monkeypatch.setattr(ratios, "COMMITTED", committed)
+    monkeypatch.setattr(ratios, "write_rows", lambda *_: None)
+    runs = list(map(run, bursts))
+    assert ratios.judged(lambda: runs.pop(0), commit=False) is good
+    assert len(bursts) - len(runs) == measured

@@ -72,7 +72,8 @@ def main() -> int:
         if args.profile:
             profile.run(name, args.ports, args.seed)
         elif args.ratios:
-            return 0 if ratios.judged(_samples(name, args.seed), commit=args.commit) else 1
+            good = ratios.judged(lambda: _samples(name, args.seed), commit=args.commit)
+            return 0 if good else 1
         else:
             if args.only in (None, "compare"):
                 _compare(name, comparison.QUICK if args.quick else comparison.FULL, args.seed)

@@ -2,13 +2,15 @@
 
 The floor does the same work without an agent, in the same rounds. So a ratio says what the agent
 costs, whatever the machine is; no time is compared with a time of another machine. Up to 10 % more
-than committed is noise. Beyond that it is a warning, from 50 % on a failure.
+than committed is noise. Beyond that it is a warning, from 50 % on a failure. Where something fails
+all is measured once more, and the smaller ratio counts: other work on the machine makes bursts of
+threads wait for a processor, and rarely does so in both.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,16 +74,29 @@ def _row(name: str, ratio: float | None, committed: float | None) -> Ratio:
     return Ratio(name, ratio, committed, over, verdict, ok=over < _TOO_MUCH)
 
 
-def judged(samples: Samples, *, commit: bool) -> bool:
-    """Write build/bench-ratios.json and print it. Return whether nothing failed.
+def judged(measure: Callable[[], Samples], *, commit: bool) -> bool:
+    """Measure, write build/bench-ratios.json and print it. Return whether nothing failed.
 
     With ``commit``, the ratios of this run become the committed ones first.
     """
-    now = measured(samples)
+    now = measured(measure())
     if commit:
         COMMITTED.write_text(json.dumps(now, indent=1) + "\n")
-    found = compared(now, json.loads(COMMITTED.read_text()))
+    committed = json.loads(COMMITTED.read_text())
+    found = compared(now, committed)
+    if not all(row.ok for row in found):
+        found = compared(smaller(now, measured(measure())), committed)
     write_rows("bench-ratios", found)
+    _show(found)
+    return all(row.ok for row in found)
+
+
+def smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return the smaller ratio of each name that either run has."""
+    return {name: min(one.get(name, ratio), ratio) for name, ratio in {**one, **other}.items()}
+
+
+def _show(found: list[Ratio]) -> None:
     table = Table("p50 / floor's p50", "now", "committed", "more", "", title="ratios to the floor")
     colours = {"good": None, "WARNING": "yellow"}
     for row in found:
@@ -90,4 +105,3 @@ def judged(samples: Samples, *, commit: bool) -> bool:
         style = colours.get(row.verdict, "red")
         table.add_row(row.name, *cells, over, row.verdict, style=style)
     Console().print(table)
-    return all(row.ok for row in found)

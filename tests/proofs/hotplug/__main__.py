@@ -19,7 +19,17 @@ from proofs.bench.measures import Measure
 from proofs.drift.carrying import heed_signals
 from proofs.hotplug import checks
 from proofs.hotplug.checks import Figures
-from proofs.hotplug.stage import BOTH, FIRST, N1, Load, Stage, provisioned
+from proofs.hotplug.stage import (
+    BARE,
+    BOTH,
+    FIRST,
+    N1,
+    Load,
+    Losses,
+    Stage,
+    bare,
+    provisioned,
+)
 from testbed import progress
 from testbed.service import BedError, wait_for
 from testbed.workloads import Running
@@ -98,9 +108,10 @@ def main() -> int:
 
 def run(stage: Stage, count: int, within: float, seed: int) -> list[Measure]:
     """Run the rounds under load, then look at what is left and what has grown."""
-    load = Load(stage, seed)
+    with progress.step("ports of no pod"):
+        alone = bare(stage)
     rounds = Rounds(stage, random.Random(seed), stage.given("peer", N1)[0])
-    load.start()
+    load = Load(stage, seed)
     began, done, before = time.monotonic(), 0, Figures.of(stage)
     with progress.step(f"{count} rounds under load") as step:
         while done < count and time.monotonic() - began < within:
@@ -109,7 +120,7 @@ def run(stage: Stage, count: int, within: float, seed: int) -> list[Measure]:
             done += 1
             if done <= WARM_UP * count:
                 before = Figures.of(stage)
-    counts = load.stop()
+    losses = load.stop()
     with progress.step("what is left") as step:
         left, planned = checks.rest(stage), checks.planned(stage)
         for line in [*left, *planned]:
@@ -119,7 +130,7 @@ def run(stage: Stage, count: int, within: float, seed: int) -> list[Measure]:
             seen = len(checks.left(stage))
     return [
         *_outcome(rounds, load, done),
-        *_losses(counts),
+        *_losses(losses, alone, 2 * (len(rounds.plugs) + 2 * load.pods)),
         Measure("left on the nodes and in OVN", len(left), "things", 0),
         Measure("steps in the agents' plans", len(planned), "steps", 0),
         Measure("control: a planted link that is not seen", int(seen <= len(left)), "", 0),
@@ -141,14 +152,18 @@ def _outcome(rounds: Rounds, load: Load, count: int) -> list[Measure]:
     ]
 
 
-def _losses(counts: dict[str, tuple[int, int]]) -> list[Measure]:
-    """Return the share of lost packets of the interfaces that stay: of the worst, and of all."""
-    lost = {name: 100 * (sent - got) / max(sent, 1) for name, (sent, got) in counts.items()}
-    worst = max(lost, key=lambda name: lost[name])
-    sent = sum(each for each, _ in counts.values())
+def _losses(under: Losses, alone: Losses, changes: int) -> list[Measure]:
+    """Return what the interfaces that stay lost, and what they lose by ports of no pod.
+
+    ``changes`` is how many ports came or went under load.
+    """
+    each = [1000 * under.lost / max(changes, 1), 1000 * alone.lost / (2 * BARE)]
     return [
-        Measure("pings by first interfaces", sent, "packets", None),
-        Measure(f"lost by the worst of them ({worst})", round(lost[worst], 3), "%", 1.0),
+        Measure("pings by the interfaces that stay", under.sent, "packets", None),
+        Measure("most that one of them lost in a row", under.longest, "packets of 20 ms", 10),
+        Measure("lost by all of them", round(under.percent, 3), "%", None),
+        Measure("lost for 1000 ports that came or went", round(each[0]), "packets", None),
+        Measure("the same for ports of no pod, without the agent", round(each[1]), "packets", None),
     ]
 
 

@@ -63,7 +63,7 @@ def planned(stage: Stage) -> list[str]:
 def planted(stage: Stage) -> Iterator[None]:
     """Leave a link that no attachment has, as an unplug that did half of its work would."""
     node = stage.bed.node(0)
-    node.run(["ip", "link", "add", PLANTED, "type", "dummy"])
+    node.run(["ip", "link", "add", PLANTED, "type", "veth", "peer", "name", "planted"])
     try:
         yield
     finally:

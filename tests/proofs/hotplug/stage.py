@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ FIRST = ("net1",)
 BOTH = ("net1", "net2")
 COOL_DOWN = 5
 PATIENCE = 180.0  # seconds; kubelet looks for what it has missed about once a minute
+BARE, BARE_PAUSE = 40, 0.1
 PODS = "/api/v1/namespaces/default/pods"
 
 
@@ -97,6 +99,59 @@ def provisioned(name: str) -> Iterator[Stage]:
         yield stage
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What the pings of the interfaces that stay lost; ``longest`` is the most in a row of one."""
+
+    sent: int
+    lost: int
+    longest: int
+
+    @property
+    def percent(self) -> float:
+        """The share of lost packets."""
+        return 100 * self.lost / max(self.sent, 1)
+
+
+class Pings:
+    """A ping by each interface that stays, a packet every 20 ms."""
+
+    def __init__(self, stage: Stage) -> None:
+        targets = (stage.peer.ips[0], stage.given("peer", N1)[0])
+        self._pings: list[Ping] = [pod.ping(each) for pod in stage.hot for each in targets]
+
+    def end(self) -> Losses:
+        """End them."""
+        ended = [ping.end() for ping in self._pings]
+        lost = [sorted(set(range(1, sent + 1)) - answered) for sent, answered in ended]
+        every = sum(sent for sent, _ in ended)
+        return Losses(every, sum(map(len, lost)), max(map(_in_a_row, lost)))
+
+
+def _in_a_row(numbers: list[int]) -> int:
+    """Return how many of these sorted numbers follow each other at most."""
+    longest = length = 0
+    for before, number in zip([-1, *numbers], numbers, strict=False):
+        length = length + 1 if number == before + 1 else 1
+        longest = max(longest, length)
+    return longest
+
+
+def bare(stage: Stage) -> Losses:
+    """Return what the pings lose while ports come and go that no pod has, without an agent's work.
+
+    Open vSwitch's userspace datapath stops its threads for each port that comes or goes.
+    """
+    node, pings = stage.bed.node(0), Pings(stage)
+    for number in range(BARE):
+        name = f"bare{number}"
+        node.vsctl("add-port", "br-int", name, "--", "set", "Interface", name, "type=internal")
+        time.sleep(BARE_PAUSE)
+        node.vsctl("del-port", "br-int", name)
+        time.sleep(BARE_PAUSE)
+    return pings.end()
+
+
 class Load:
     """Pods with two networks that come and go on the first node, and pings that never stop."""
 
@@ -104,26 +159,19 @@ class Load:
         self._stage, self._random = stage, random.Random(f"{seed} load")
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="load", daemon=True)
-        self._pings: dict[str, Ping] = {}
-        self.pods, self.failures = 0, 0
-
-    def start(self) -> None:
-        """Begin."""
-        targets = {"eth0": self._stage.peer.ips[0], "net1": self._stage.given("peer", N1)[0]}
-        for pod in self._stage.hot:
-            for ifname, address in targets.items():
-                self._pings[f"{pod.name}/{ifname}"] = pod.ping(address)
+        self._pings = Pings(stage)
+        self.pods = 0
         self._thread.start()
 
-    def stop(self) -> dict[str, tuple[int, int]]:
-        """End it; return how many packets each interface sent and received."""
+    def stop(self) -> Losses:
+        """End it."""
         self._stopped.set()
         self._thread.join(timeout=180)
-        counts = {name: ping.stop() for name, ping in self._pings.items()}
+        losses = self._pings.end()
         everyone = [f"transient{number}" for number in range(TRANSIENT)]
         words = ("--ignore-not-found", "--force", "--grace-period=0")
         self._stage.bed.kubectl("delete", "pod", *everyone, *words, timeout=90)
-        return counts
+        return losses
 
     def _run(self) -> None:
         """Create or delete one of the transient pods, again and again."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofs.tools.operator import Operator
-from proofs.tools.report import Report
+from proofs.tools.report import Report, Row
 from testbed import layout
 from testbed.service import wait_for
 from testbed.workloads import PORT, SERVER, Cluster, Running, pod
@@ -147,7 +147,7 @@ def made(ask: Operator) -> Iterator[Way]:
     ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s", timeout=100)
     found = {each.name: each for each in cluster.running(before + 2)}
     way = Way(ask, found["sender"], found["target"], [])
-    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=30)
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=60)
     yield way
     for name in (*names, "service/nobody", "service/web"):
         ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
@@ -167,7 +167,8 @@ def traced(ask: Operator, report: Report, _: list[Running]) -> None:
     with made(ask) as way:
         _sound(way, report)
         for name, fault in planted(way).items():
-            _named(way, report, name, fault)
+            with report.apart():
+                _named(way, report, name, fault)
         _nobody(way, report)
         with report.row("trace, nothing is wrong again") as row:
             code, verdict, row.seconds = wait_for(lambda: _right(way), "a sound way", timeout=90)
@@ -181,7 +182,8 @@ def some_traced(ask: Operator, report: Report, _: list[Running]) -> None:
         _sound(way, report)
         faults = planted(way)
         for name in SOME:
-            _named(way, report, name, faults[name])
+            with report.apart():
+                _named(way, report, name, faults[name])
         _nobody(way, report)
 
 
@@ -196,28 +198,39 @@ def _sound(way: Way, report: Report) -> None:
 
 def _named(way: Way, report: Report, name: str, fault: Fault) -> None:
     where, word, plant, remove = fault
-    with report.row(f"trace: {name}") as row, _undone(plant, remove):
-        code, verdict, row.seconds = wait_for(
-            lambda: _wrong(way), f"a verdict on: {name}", timeout=60
-        )
-        row.record(str(verdict), *way.last)
-        assert (code, verdict["where"]) == (3, where), verdict
-        assert word in str(verdict["what"]), verdict
+    with report.row(f"trace: {name}") as row:
+        _control(way, row)
+        with _undone(plant, remove):
+            code, verdict, row.seconds = wait_for(
+                lambda: _wrong(way), f"a verdict on: {name}", timeout=60
+            )
+            row.record(str(verdict), *way.last)
+            assert (code, verdict["where"]) == (3, where), verdict
+            assert word in str(verdict["what"]), verdict
+
+
+def _control(way: Way, row: Row, to: str = "") -> None:
+    """Wait until a trace without the fault names nothing."""
+    wait_for(lambda: _right(way, to), "a sound way without the fault", timeout=90)
+    assert not any(line.startswith("fault") for line in way.last), way.last
+    row.record("control: without it, nothing is named")
 
 
 def _nobody(way: Way, report: Report) -> None:
     """Trace to a port that nobody listens on, and to a Service without endpoints."""
     with report.row("trace: nothing listens on the port") as row:
+        _control(way, row)
         code, verdict, row.seconds = wait_for(
             lambda: _wrong(way, port=PORT + 1), "a verdict on the port", timeout=60
         )
+        row.record(str(verdict))
         assert (code, verdict["where"]) == (3, RECEIVER), verdict
         assert f"tcp port {PORT + 1}" in str(verdict["what"]), verdict
-        row.record(str(verdict))
     with report.row("trace: a Service without endpoints") as row:
+        _control(way, row, to="default/web")
         code, verdict, row.seconds = way.trace(to="default/nobody")
-        assert (code, verdict["where"]) == (3, "Service"), verdict
         row.record(str(verdict))
+        assert (code, verdict["where"]) == (3, "Service"), verdict
 
 
 def _wrong(way: Way, port: int = PORT) -> tuple[int, dict[str, object], float] | None:
@@ -225,6 +238,6 @@ def _wrong(way: Way, port: int = PORT) -> tuple[int, dict[str, object], float] |
     return found if found[0] else None
 
 
-def _right(way: Way) -> tuple[int, dict[str, object], float] | None:
-    found = way.trace()
+def _right(way: Way, to: str = "") -> tuple[int, dict[str, object], float] | None:
+    found = way.trace(to)
     return None if found[0] else found

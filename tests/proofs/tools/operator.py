@@ -44,6 +44,7 @@ class Operator:
         body = {"resources": ["tools"], "patches": patches}
         (home / "kustomization.yaml").write_text(json.dumps(body))
         bed.kubectl("apply", "-k", str(home))
+        _leave_out_validator(bed)
         return cls(bed, _kubeconfig(bed))
 
     def __call__(self, *words: str, timeout: float = 120) -> Ended:
@@ -73,6 +74,7 @@ class Operator:
         return {
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
             "HOME": str(self.bed.directory),
+            "PYTHONPATH": str(_packages(self.bed)),
             "KUBECONFIG": str(self.kubeconfig),
         }
 
@@ -85,6 +87,19 @@ class Operator:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+
+def _packages(bed: Bed) -> Path:
+    return bed.directory / "packages"
+
+
+def _leave_out_validator(bed: Bed) -> None:
+    """Hide a package that the tests need, and a machine with `ovnlet[cli]` lacks.
+
+    The Kubernetes client imports it where it is, and with it a grammar: two thirds of a second.
+    """
+    _packages(bed).mkdir()
+    (_packages(bed) / "kubernetes_validate.py").write_text("raise ImportError\n")
 
 
 def _kubeconfig(bed: Bed) -> Path:

@@ -1,6 +1,7 @@
 """Rows of build/tools.json and build/chart.json: what was tried, its time, what it showed."""
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,9 +56,22 @@ class Report:
     def __init__(self, nodes: int, name: str = "tools") -> None:
         self.nodes, self._name, self._rows = nodes, name, list[Row]()
 
+    @property
+    def failed(self) -> list[str]:
+        """What is not ok so far."""
+        return [row.what for row in self._rows if not row.ok]
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Print an error of the rows in the block, and go on: other rows do not depend on them."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - the row is not ok, and fails the run at its end
+            traceback.print_exc()
+
     @contextmanager
     def row(self, what: str) -> Iterator[Row]:
-        """Give a row that is ok if the block does not raise; an error ends the run."""
+        """Give a row that is ok if the block does not raise; an error leaves the block."""
         row = Row(what, self.nodes)
         self._rows.append(row)
         try:

@@ -21,11 +21,12 @@ from testbed.service import Service, wait_for
 from testbed.space import Space
 
 PROJECT = Path(__file__).resolve().parents[3]
-PATHS = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
+PATHS = ":".join(str(PROJECT / each) for each in ("operator", "cni", "tests"))
 NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
 # Seconds: the setting, and between two packets of the node's own ping.
 TIMEOUT, INTERVAL = 6.0, 0.02
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
+# On the node's disk: it outlasts a reboot.
 STATE = "/var/lib/ovnlet"
 _SENT = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
@@ -49,11 +50,11 @@ def of_link(node: Node, link: str) -> list[str]:
     return sorted(re.sub(rf"\b{link}\b", "LINK", line) for line in lines if line)
 
 
-def agent_words(bed: Bed, node: str) -> list[str]:
+def agent_words(bed: Bed, node: str, module: str = "ovnlet", timeout: float = TIMEOUT) -> list[str]:
     """Return the command line of an agent that moves uplinks."""
-    words = [sys.executable, "-m", "ovnlet", "agent", f"--node-name={node}", "--resync=3600"]
+    words = [sys.executable, "-m", module, "agent", f"--node-name={node}", "--resync=3600"]
     words += [f"--kubeconfig={bed.inner_kubeconfig}", "--chassis=observe", "--underlay=manage"]
-    return [*words, f"--state-dir={STATE}", f"--underlay-timeout={TIMEOUT:g}"]
+    return [*words, f"--state-dir={STATE}", f"--underlay-timeout={timeout:g}"]
 
 
 @dataclass(slots=True)
@@ -73,12 +74,33 @@ class Uplinked:
         """The router and the API server, in the control space."""
         return self.bed.control_plane.space
 
-    def start(self) -> None:
+    def spawn(self, steps: int | None = None, *, timeout: float = TIMEOUT) -> Service:
+        """Start the agent, and return at once. With ``steps`` it is killed after so many."""
+        module = "ovnlet" if steps is None else "kit.killed"
+        words = [*agent_words(self.bed, "n0", module, timeout), "--http=127.0.0.1:9441"]
+        env = {"PYTHONPATH": PATHS, "OVNLET_STEPS": str(steps or 0)}
+        self.agent = self.node.spawn("agent", words, env=env)
+        return self.agent
+
+    def start(self, *, timeout: float = TIMEOUT) -> None:
         """Start the agent, and return once its start-up is over."""
-        words = [*agent_words(self.bed, "n0"), "--http=127.0.0.1:9441"]
-        self.agent = self.node.spawn("agent", words, env={"PYTHONPATH": PATHS})
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
-        self.agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+        agent = self.spawn(timeout=timeout)
+        agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+
+    def configure(self) -> None:
+        """Give the NIC what the host's configuration gives it at each boot, beside addresses."""
+        for space, link in ((self.outside, self.node.role), (self.node, NIC)):
+            space.run(["ethtool", "-K", link, "tx", "off"])
+        self.node.sh(
+            f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
+            f"ip rule add iif {NIC} lookup 100 priority 50"
+        )
+
+    def reboot(self) -> None:
+        """Cut the node's power and start it again, without an agent."""
+        self.bed.reboot(0)
+        self.configure()
 
     def kill(self) -> None:
         """End the agent at once."""
@@ -114,9 +136,34 @@ class Uplinked:
         body = {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}}
         self.bed.kubectl("apply", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
 
+    def record(self) -> dict[str, Any]:
+        """Return the agent's record of the move; empty without one."""
+        return record(self.node)
+
     def is_settled(self) -> bool:
         """Return whether the record says that the move was proved."""
-        return record(self.node).get("phase") == "settled"
+        return self.record().get("phase") == "settled"
+
+    def is_held(self) -> bool:
+        """Return whether it went back, and waits for another edit of the object."""
+        found = self.record()
+        return found.get("phase") == "held" and not found["again"]
+
+    def told(self) -> str:
+        """Return why the network is not on the node, by the Node's annotation."""
+        words = ("get", "node", "n0", "--output=jsonpath={.metadata.annotations}")
+        return self.bed.kubectl(*words)
+
+    def events(self, reason: str) -> set[tuple[str, str]]:
+        """Return the Events of a reason: the kinds of their objects, and their messages."""
+        words = ("get", "events", "--all-namespaces", "--output=json")
+        found = json.loads(self.bed.kubectl(*words))["items"]
+        mine = [each for each in found if each["reason"] == reason]
+        return {(each["involvedObject"]["kind"], str(each["message"])) for each in mine}
+
+    def reaches(self, address: str) -> bool:
+        """Return whether the node gets an answer to a ping within a second."""
+        return self.node.result(["ping", "-c1", "-W1", address]).returncode == 0
 
     def vsctl(self, *words: str) -> str:
         """Return what ovs-vsctl prints; nothing where it fails."""
@@ -136,6 +183,14 @@ class Uplinked:
             "mapped": [each for each in listed.strip('"').split(",") if NETWORK in each],
             "up": sorted(up),
         }
+
+    def inventory(self) -> dict[str, Any]:
+        """Return what the NIC is beside what moves: its flags, MTU, master and settings."""
+        (link,) = json.loads(self.node.run(["ip", "-d", "-j", "link", "show", "dev", NIC]))
+        kept = ("flags", "mtu", "promiscuity", "allmulti", "master", "qdisc")
+        settings = f"grep -s . /proc/sys/net/ipv4/conf/{NIC}/* /proc/sys/net/ipv6/conf/{NIC}/* || :"
+        found: dict[str, Any] = {each: link.get(each) for each in kept}
+        return found | {"settings": sorted(self.node.sh(settings).splitlines())}
 
     @contextmanager
     def pinging(self) -> Iterator[dict[str, int]]:
@@ -158,12 +213,7 @@ def uplinked(name: str) -> Iterator[Uplinked]:
     """Yield the bed of that name, with an agent, a second routing table and a rule on the NIC."""
     with Bed.up(name, parts={"etcd", "apiserver", "ovs", "ovn"}) as bed:
         made = Uplinked(bed)
-        bed.control_plane.space.run(["ethtool", "-K", "n0", "tx", "off"])
-        made.node.run(["ethtool", "-K", NIC, "tx", "off"])
-        made.node.sh(
-            f"ip route add 10.99.0.0/16 via {layout.CONTROL_IP} dev {NIC} table 100 metric 5;"
-            f"ip rule add iif {NIC} lookup 100 priority 50"
-        )
+        made.configure()
         made.make_cluster()
         made.start()
         try:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
+from kit.report import write_rows
 from testbed import progress
 from testbed.service import BedError, wait_for
-
-BUILD = Path(__file__).resolve().parents[3] / "build"
 
 
 @dataclass(slots=True)
@@ -33,12 +30,16 @@ def soon(whole: Callable[[], object], what: str, within: float) -> bool:
         return False
 
 
-def report(rows: Sequence[Row]) -> int:
+def show(row: Row) -> None:
+    """Print a row."""
+    state = "   " if row.ok and row.control_broken else "NOT"
+    lost = "" if row.lost is None else f", {row.lost} packets lost"
+    progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
+
+
+def report(rows: Sequence[Row], name: str) -> int:
     """Write and print the rows; return 0 if every one holds, else 1."""
-    BUILD.mkdir(exist_ok=True)
-    (BUILD / "underlay.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_rows(name, rows)
     for row in rows:
-        state = "   " if row.ok and row.control_broken else "NOT"
-        lost = "" if row.lost is None else f", {row.lost} packets lost"
-        progress.say(f"{state} {row.name}: {row.seconds} s{lost}, control {row.control_broken}")
+        show(row)
     return 0 if all(row.ok and row.control_broken for row in rows) else 1

@@ -21,6 +21,8 @@ _CHASSIS = re.compile(r"[^\s,]{1,255}")
 # Characters of a text that is cached: a MAC and addresses. A tenant may write 2**18 in annotations.
 _CACHED = 256
 
+# The label of a port with the name of the pod's StatefulSet.
+WORKLOAD_LABEL = "ovnlet-workload"
 # The label of a port with the provider of a further network.
 PROVIDER_LABEL = "ovnlet-provider"
 # The label of a virtual machine's port, and what a key begins with: no pod's name has a blank.
@@ -137,7 +139,7 @@ class Workload:
         if self.machine:
             found[MACHINE_LABEL] = self.machine
         if self.workload:
-            found["ovnlet-workload"] = self.workload
+            found[WORKLOAD_LABEL] = self.workload
         if self.provider != PROVIDER:
             found[PROVIDER_LABEL] = self.provider
         return found

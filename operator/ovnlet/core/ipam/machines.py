@@ -1,9 +1,27 @@
-"""The pods that launch one virtual machine, as one claim: of two, a migration's or a restart's."""
+"""A virtual machine, and the pods that launch it as one claim: a migration or a restart has two."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from ovnlet.core.ipam.claims import Workload
+from ovnlet.core.ipam.claims import Owner, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualMachine:
+    """What the controller keeps of a VirtualMachine: while it is there, so are its addresses."""
+
+    kind: ClassVar[str] = "VirtualMachine"
+    api_version: ClassVar[str] = "kubevirt.io/v1"
+
+    namespace: str
+    name: str
+    object_uid: str
+
+    @property
+    def owner(self) -> Owner:
+        """Namespace and name."""
+        return (self.namespace, self.name)
 
 
 def merged(launchers: Iterable[Workload]) -> Workload | None:

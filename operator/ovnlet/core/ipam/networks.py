@@ -8,19 +8,18 @@ the annotations and the port of its allocation are named, is Kube-OVN's.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from ovnlet.core.annotations import key
 from ovnlet.core.errors import Invalid
 from ovnlet.core.ipam.claims import PROVIDER, NodeClaim, Owner, Workload
+from ovnlet.core.ipam.definitions import Definition, base, is_addresses_only, provider_of
 from ovnlet.core.ipam.subnets import Subnet
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
-# Types of network configurations whose interface and addresses are ovnlet's.
-TYPES = ("ovnlet", "kube-ovn")
 UNKNOWN = "NetworkUnknown"  # the reason of an Event
 MOST = 64  # networks in one list; a pod with more is a mistake
 # What a request may be spelled like: `<name>.<namespace>.kubernetes.io/ip_address.<interface>`.
@@ -33,37 +32,18 @@ _SHAPE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """What the controller keeps of a NetworkAttachmentDefinition.
-
-    ``provider`` is that of the plugin configuration that is ovnlet's, None where none is. ``why``
-    says why nothing can be allocated for it, although it is ovnlet's.
-    """
-
-    kind: ClassVar[str] = "NetworkAttachmentDefinition"
-    api_version: ClassVar[str] = "k8s.cni.cncf.io/v1"
-
-    namespace: str
-    name: str
-    object_uid: str
-    provider: str | None = None
-    why: str = ""
-
-    @property
-    def owner(self) -> Owner:
-        """Namespace and name."""
-        return (self.namespace, self.name)
-
-
 class Selection(NamedTuple):
-    """One network that a pod lists, with what it asks for there."""
+    """One network that a pod lists, with what it asks for there.
+
+    ``addresses_only`` is the definition's.
+    """
 
     namespace: str
     name: str
     interface: str = ""
     ips: tuple[str, ...] = ()
     mac: str = ""
+    addresses_only: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -73,7 +53,7 @@ class Selection(NamedTuple):
     @property
     def provider(self) -> str:
         """The provider that Kube-OVN's controller gives to this network."""
-        return f"{self.name}.{self.namespace}.{PROVIDER}"
+        return provider_of(self.name, self.namespace, addresses_only=self.addresses_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,33 +65,6 @@ class Claims:
 
 
 Definitions = Callable[[Owner], Definition | None]
-
-
-def definition(namespace: str, name: str, uid: str, config: str) -> Definition:
-    """Return what a definition's ``spec.config`` says: a configuration, or a list of plugins."""
-    found = Definition(namespace, name, uid)
-    try:
-        body = json.loads(config or "{}")
-        plugins = [each for each in body.get("plugins", [body]) if isinstance(each, dict)]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return found
-    for plugin in plugins:
-        if plugin.get("type") in TYPES:
-            return _ours(found, plugin)
-        ipam = plugin.get("ipam")
-        if isinstance(ipam, dict) and ipam.get("type") in TYPES:
-            why = "ovnlet's controller gives no addresses for the interfaces of other plugins"
-            return replace(found, provider="", why=why)
-    return found
-
-
-def _ours(found: Definition, plugin: Mapping[str, Any]) -> Definition:
-    wanted = Selection(found.namespace, found.name).provider
-    stated = str(plugin.get("provider") or PROVIDER)
-    why = "" if stated == wanted else f'its provider is {stated!r}; write "provider": "{wanted}"'
-    if "." in found.name:
-        why = "its name has a dot, so its provider could be another's; give it another name"
-    return replace(found, provider=stated, why=why)
 
 
 def selections(text: str, namespace: str, name: str = NETWORKS) -> tuple[Selection, ...]:
@@ -161,14 +114,13 @@ def claims(pod: Workload, definitions: Definitions) -> Claims:
     # Of a list that cannot be read, running interfaces keep what they have.
     kept = _allocated(pod) if problems else ()
     found = {provider: _claim(pod, provider, None) for provider in kept}
-    if not any(_is_served(pod, each, definitions, problems) for each in first):
-        first = ()
+    served = [_served(pod, each, definitions, problems) for each in (*first, *rest)]
+    if not any(served[: len(first)]):
         found[PROVIDER] = _claim(pod, PROVIDER, None)
-    served = (*first, *(each for each in rest if _is_served(pod, each, definitions, problems)))
-    for each, provider in _providers(pod, served):
+    for each, provider in _providers(pod, [each for each in served if each is not None]):
         if provider in found:
             problems.append(("NetworkListedTwice", _twice(each)))
-        elif not _LABEL.fullmatch(provider):
+        elif not _LABEL.fullmatch(provider) or each.addresses_only != is_addresses_only(provider):
             why = f"interface name {each.interface!r} cannot be part of an annotation's key"
             problems.append(("NetworkNotServed", f"network {'/'.join(each.owner)}: {why}"))
         else:
@@ -186,26 +138,29 @@ def _listed(
         return ()
 
 
-def _is_served(
+def _served(
     pod: Workload, each: Selection, definitions: Definitions, problems: list[tuple[str, str]]
-) -> bool:
-    """Return whether the network is ovnlet's to allocate for.
+) -> Selection | None:
+    """Return the network as its definition has it; None if it is not ovnlet's to allocate for.
 
     One that the pod has an allocation of stays so whatever becomes of its definition: a running
     interface needs its port.
     """
-    if _has(pod, each.provider) or _has(pod, _named(each)):
-        return True
+    for known in (each, each._replace(addresses_only=True)):
+        if _has(pod, known.provider) or _has(pod, _named(known)):
+            return known
     found = definitions(each.owner)
     if found is None:
         why = f"network {'/'.join(each.owner)}: no NetworkAttachmentDefinition has that name"
         problems.append((UNKNOWN, why))
     elif found.why:
         problems.append(("NetworkNotServed", f"network {'/'.join(each.owner)}: {found.why}"))
-    return found is not None and found.provider is not None and not found.why
+    if found is None or found.provider is None or found.why:
+        return None
+    return each._replace(addresses_only=found.addresses_only)
 
 
-def _providers(pod: Workload, served: tuple[Selection, ...]) -> list[tuple[Selection, str]]:
+def _providers(pod: Workload, served: Sequence[Selection]) -> list[tuple[Selection, str]]:
     """Return the provider of each network.
 
     A network that is listed more than once has the interface's name in it, so that each interface
@@ -216,9 +171,11 @@ def _providers(pod: Workload, served: tuple[Selection, ...]) -> list[tuple[Selec
     for each in served:
         if count[each.owner] == 1 and _has(pod, _named(each)) and not _has(pod, each.provider):
             found.append((each, _named(each)))  # it was one of several
-        elif count[each.owner] == 1 or not each.interface:
-            found.append((each, each.provider))
-        elif _has(pod, each.provider) and each.owner not in plain:
+        elif (
+            count[each.owner] == 1
+            or not each.interface
+            or (_has(pod, each.provider) and each.owner not in plain)
+        ):
             plain.add(each.owner)
             found.append((each, each.provider))
         else:
@@ -284,11 +241,6 @@ def subnet_for(claim: Workload, subnets: Iterable[Subnet]) -> Subnet | None:
         return min(served, key=lambda subnet: subnet.name, default=None)
     found = next((subnet for subnet in served if claim.namespace in subnet.namespaces), None)
     return found or next((subnet for subnet in served if subnet.default), None)
-
-
-def base(provider: str) -> str:
-    """Return a provider without the name of an interface: name, namespace and `ovn`."""
-    return ".".join(provider.split(".")[:3])
 
 
 def no_subnet(claim: Workload | NodeClaim) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from ovnlet.core.annotations import PROVIDER_NETWORK, key
-from ovnlet.core.ipam.claims import Binding, Claim, Workload
+from ovnlet.core.ipam.claims import Binding, Claim, NodeClaim, Workload
+from ovnlet.core.ipam.definitions import is_addresses_only
 from ovnlet.core.ipam.subnets import Subnet
 from ovnlet.core.virtual_machines import SHORT as MACHINE
 
@@ -24,11 +25,11 @@ def annotations(claim: Claim, binding: Binding, subnet: Subnet, router: str) -> 
         "logical_switch": subnet.name,
         "allocated": "true",
     }
-    if isinstance(claim, Workload):
+    if isinstance(claim, Workload) and not is_addresses_only(claim.provider):
         facts |= {"pod_nic_type": "veth-pair", "routed": "true", **_way_out(subnet, router)}
         # One that the pod came with would name its port by another pod's machine.
         facts |= {MACHINE: claim.machine} if claim.machine or claim.value(MACHINE) else {}
-    else:
+    elif isinstance(claim, NodeClaim):
         facts |= {"port_name": claim.port}
     return {key(claim.provider, name): value for name, value in facts.items()}
 

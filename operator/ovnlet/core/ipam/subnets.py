@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, ClassVar
 
+from ovnlet.core import ids
 from ovnlet.core.allocation import Address, Destination
 from ovnlet.core.errors import OvnletError
 
@@ -77,6 +78,11 @@ class Subnet:
     def families(self) -> frozenset[int]:
         """The address families (4, 6) of the networks."""
         return frozenset(network.version for network in self.networks)
+
+    @property
+    def routed(self) -> bool:
+        """Whether it is at the cluster's router: no physical network is."""
+        return self.localnet is None and ids.is_ovns(self.provider)
 
     @property
     def cidr(self) -> str:

@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
+from typing import TypeVar
 
 from ovnlet.core.errors import NodeFault, Unsafe
 from ovnlet.core.plan import Step, Verb
@@ -14,12 +15,14 @@ from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
 from ovnlet.drivers.linux.transport import (
     ACK,
+    Refused,
     Request,
     Socket,
     attribute,
     attributes,
 )
 
+T = TypeVar("T")
 _MASTER, _LINK_INFO = 10, 18
 _KIND, _INFO_DATA, _MODE, _BALANCE_ALB = 1, 2, 1, 6
 _HEADER = 16
@@ -46,9 +49,7 @@ def link(name: str) -> Link | None:
 
 def entries(name: str) -> tuple[LinkEntry, ...]:
     """Return all that can be moved from the link; nothing where there is no such link."""
-    with Socket() as kernel:
-        found = veths.named(kernel, name)
-        return tuple(link_entries.observe(kernel, found)) if found else ()
+    return _read(name, link_entries.observe)
 
 
 def require_movable(name: str) -> Link:
@@ -78,17 +79,12 @@ def settings(
 
 def unmovable(name: str) -> tuple[str, ...]:
     """Return in words what the link has that cannot be moved. Raise Refused or OSError."""
-    with Socket() as kernel:
-        found = veths.named(kernel, name)
-        return tuple(_unmovable(kernel, found)) if found else ()
+    return _read(name, _unmovable)
 
 
 def gateways(name: str) -> tuple[str, ...]:
     """Return the next hops of the default routes by this link."""
-    with Socket() as kernel:
-        if (found := veths.named(kernel, name)) is None:
-            return ()
-        return tuple(dict.fromkeys(_next_hops(kernel, found)))
+    return tuple(dict.fromkeys(_read(name, _next_hops)))
 
 
 async def answers(name: str, address: str, within: float) -> bool:
@@ -136,6 +132,23 @@ def carry_out(step: Step, sysctls: str) -> None:
     harmless = {errno.EEXIST} if ensures else _GONE
     if answer and answer.error and answer.error.errno not in harmless:
         raise NodeFault(f"{step}: {answer.error}") from answer.error
+
+
+def _read(name: str, what: Callable[[Socket, Link], Iterable[T]]) -> tuple[T, ...]:
+    """Return what there is of a link; nothing without it. Raise Refused, NodeFault or OSError.
+
+    A bridge's link goes some time after its row, which may be while this reads it: the kernel then
+    refuses to dump what it had.
+    """
+    with Socket() as kernel:
+        if (found := veths.named(kernel, name)) is None:
+            return ()
+        try:
+            return tuple(what(kernel, found))
+        except Refused as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return ()
 
 
 def _path(setting: str, link: str) -> str:

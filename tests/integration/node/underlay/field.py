@@ -5,10 +5,12 @@ the NIC keeps what the kernel has on it: the tests judge states, and traffic onl
 """
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Space
 from kit.memory import NoWatch, Recorded
+from ovnlet.core.errors import OvnletError
 from ovnlet.core.plan import Plan
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, ProviderNetwork, of_node
 from ovnlet.core.underlay.record import Record
@@ -27,6 +30,8 @@ from ovnlet.reconcile.scopes.provider import ProviderScope
 from ovnlet.reconcile.scopes.provider_reports import Labels, ProviderReports
 
 BRIDGE = "br-net1"
+# `system` is the kernel's, which the tests have in a virtual machine.
+DATAPATH = os.environ.get("OVNLET_TEST_DATAPATH") or "netdev"
 _NODE = """
 link set eth0 up
 address add 192.0.2.10/24 brd + dev eth0
@@ -56,23 +61,35 @@ class Field:
         self._api: socket.socket | None = None
 
     def start(self) -> None:
+        for space in (self.node, self.router):
+            space.ip("link", "set", "lo", "up")
+        self.lay_uplink()
+        for line in filter(None, _NODE.splitlines()):
+            self.node.ip(*line.split())
+        self.serve_api()
+        self.start_switch()
+
+    def lay_uplink(self) -> None:
+        """Join the namespaces by the uplink; the node's end is down and has no addresses."""
         self.node.ip(*f"link add eth0 type veth peer name up0 netns {self.router.name}".split())
         for space, link in ((self.node, "eth0"), (self.router, "up0")):
             # The userspace datapath does not fill in checksums that a veth leaves open.
             command = ["ip", "netns", "exec", space.name, "ethtool", "-K", link, "tx", "off"]
             subprocess.run(command, check=True, capture_output=True, timeout=20)
-        for space in (self.node, self.router):
-            space.ip("link", "set", "lo", "up")
+        self.router.ip("link", "set", "up0", "address", "02:00:00:00:00:01")
         self.router.ip("address", "add", "192.0.2.1/24", "dev", "up0")
         self.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
         self.router.ip("link", "set", "up0", "up")
-        for line in filter(None, _NODE.splitlines()):
-            self.node.ip(*line.split())
-        self.serve_api()
+
+    def start_switch(self) -> None:
+        """Start both daemons with a database that has the integration bridge."""
         self.switch.start_server()
         self.switch.vsctl(
-            "add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=netdev"
+            "add-br", "br-int", "--", "set", "bridge", "br-int", f"datapath_type={DATAPATH}"
         )
+        self.start_vswitchd()
+
+    def start_vswitchd(self) -> None:
         self.switch.start_vswitchd("nsenter", f"--net={self.node.path}")
 
     def stop(self) -> None:
@@ -186,12 +203,12 @@ class Agent:
             lambda labels: setattr(self.told, "labels", labels),
             self.host.mtu,
         )
-        self.journal = Journal(field.journal)
+        self.journal, self.status = Journal(field.journal), Recorded("provider")
         self.scope = ProviderScope(
             self.host,
             self.journal,
             self.loop.passes("provider"),
-            Recorded("provider"),
+            self.status,
             reports,
             watch=NoWatch(),
             timeout=timeout * TIMEOUT_FACTOR,
@@ -236,8 +253,18 @@ class Agent:
         await self.loop.passes("provider").run("net1")
 
     async def synced(self) -> None:
-        """Wait until the agent has seen every commit so far: a session keeps their order."""
-        await self.rows._database.transact([{"op": "comment", "comment": "synced"}])
+        """Wait until the agent has seen every commit so far: a session keeps their order.
+
+        A slow test blocks the event loop, and ovsdb-server ends a session that does not answer.
+        """
+        comment = {"op": "comment", "comment": "synced"}
+        async with asyncio.timeout(30 * TIMEOUT_FACTOR):
+            while True:
+                with suppress(OvnletError):
+                    await self.rows.ready()
+                    await self.rows._database.transact([comment])
+                    return
+                await asyncio.sleep(0.1)
 
     async def phase(self, phase: str | None, within: float = 30.0) -> None:
         """Wait until the record on disk has this phase; None until there is none."""

@@ -4,10 +4,10 @@ import asyncio
 from itertools import count
 
 from integration.node.ovs.vswitch import TIMEOUT_FACTOR
-from integration.node.underlay.field import BRIDGE, Agent, Field
+from integration.node.underlay.field import BRIDGE, DATAPATH, Agent, Field
 
-# Every step; on an emulated processor, some.
-STRIDE = 1 if TIMEOUT_FACTOR == 1 else 8
+# Every step; on an emulated processor some, except where the datapath is what is tried.
+STRIDE = 1 if TIMEOUT_FACTOR == 1 or DATAPATH == "system" else 8
 
 
 async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agent: Agent) -> None:
@@ -146,6 +146,33 @@ async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
     await asyncio.sleep(6)  # longer than the scope waits between two looks
     assert agent.host.done == done, "it was touched afterwards"
     await agent.stop()
+
+
+async def test_killed_amid_a_way_back_it_ends_there_and_is_not_tried_again(field: Field) -> None:
+    """The next agent knows from the record why it went back, without an API server."""
+    before = field.of_link("eth0")
+    agent = Agent(field, timeout=3.0)
+    await agent.start()
+    agent.put(defaultInterface="eth0")
+    await in_bridge(field)
+    field.change_vlan()
+    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+        while field.of_link("eth0")["addresses"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    agent.host.steps = agent.host.done + 5
+    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+        await agent.host.dead.wait()
+    await agent.stop()
+    assert field.of_link("eth0") != before, "it was whole before the next agent"
+    again = Agent(field)
+    await again.start()
+    again.put(defaultInterface="eth0")
+    await again.phase("held")
+    assert field.of_link("eth0") == before
+    assert again.record is not None
+    assert (again.record.again, again.told.reasons()) == (False, ["UplinkWentBack"])
+    assert "does not answer within" in again.told.events[0][1]
+    await again.stop()
 
 
 async def test_an_api_server_that_vanishes_sends_it_back_until_it_answers(field: Field) -> None:

@@ -8,6 +8,8 @@ from integration.node.underlay.field import BRIDGE, Agent, Field
 from integration.node.underlay.test_moves import in_bridge
 from ovnlet.cli.uplinks import give_back
 from ovnlet.core.settings import Settings
+from ovnlet.drivers.links import uplink, veths
+from ovnlet.drivers.linux.rtnetlink import Link
 
 ADDED = "192.0.2.99/24"
 
@@ -43,3 +45,15 @@ async def test_the_node_has_what_it_had(
     assert said[-1] == "eth0 has what it had before ProviderNetwork net1"
     assert not state.exists()
     await give_back(settings, said.append)
+
+
+def test_a_link_that_goes_while_it_is_read_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge's link goes some time after its row; `ovnlet uninstall` failed with ENODEV.
+
+    The index stands for a link that was there when it was named.
+    """
+    gone = Link(2**30, "br-net1", "openvswitch", "", 1500, True, True, "", 0, None)
+    monkeypatch.setattr(veths, "named", lambda *_: gone)
+    assert uplink.entries(gone.name) == ()
+    assert uplink.unmovable(gone.name) == ()
+    assert uplink.gateways(gone.name) == ()
