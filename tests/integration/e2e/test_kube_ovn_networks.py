@@ -1,12 +1,10 @@
 """A network of type `kube-ovn` as users have it, by kubelet, a stand-in for Multus, and ovnlet.
 
-On one node ovnlet's plugin is installed as `kube-ovn`, on the other a stand-in for Kube-OVN's own.
+ovnlet's plugin is installed as `kube-ovn`, and the agents serve kube-ovn-cni's socket.
 """
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,11 +39,8 @@ def beside() -> Iterator[Cluster]:
         cluster = Cluster(bed)
         cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
         meta_networks.install(bed)
-        code = Path(__file__).resolve().parents[2]
-        theirs = f"#!/bin/sh\nPYTHONPATH={code} exec {sys.executable} -m testbed.kube_ovn_plugin\n"
-        bed.node(0).run(["cp", "/opt/cni/bin/ovnlet", PLUGIN])
-        bed.node(1).run(["tee", PLUGIN], stdin=theirs)
-        bed.node(1).run(["chmod", "755", PLUGIN])
+        for node in bed.nodes:
+            node.run(["cp", "/opt/cni/bin/ovnlet", PLUGIN])
         network = meta_networks.definition("n1", NETWORK)
         bed.kubectl("apply", "-f", "-", stdin=json.dumps(network))
         cluster.make_subnet(subnet("second", CIDR, provider=N1, mtu=1300))
@@ -53,7 +48,7 @@ def beside() -> Iterator[Cluster]:
         cluster.clear()
 
 
-def test_a_network_of_type_kube_ovn_by_either_plugin(beside: Cluster) -> None:
+def test_a_network_of_type_kube_ovn_is_attached_and_kept(beside: Cluster) -> None:
     beside.apply(placed("here", "n0", LISTED), placed("there", "n1", LISTED))
     try:
         here, there = beside.running(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from proofs.gateway.traffic import PORT, SPEAK
@@ -20,17 +20,16 @@ NUMBERS = {"ovn-default": 16, "policies": 17, "central": 18, "egress": 20}
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod on the first node. ``sandbox`` is a digit: that of its current sandbox."""
+    """A pod on the first node."""
 
     name: str
     subnet: str
     node: Space
-    sandbox: int = 0
 
     @property
     def container(self) -> str:
         """The ID of its sandbox."""
-        return self.name.ljust(64, str(self.sandbox))
+        return self.name.ljust(64, "0")
 
     @property
     def port(self) -> str:
@@ -82,16 +81,6 @@ def attach(bed: Bed, pod: Pod) -> Pod:
     pod.node.run(["ip", "netns", "add", pod.name])
     _call("ADD", pod, made["metadata"]["uid"])
     return pod
-
-
-def again(bed: Bed, pod: Pod) -> Pod:
-    """Return the pod in a new sandbox, as kubelet makes one after a restart of the node."""
-    _call("DEL", replace(pod, node=bed.node(0)))
-    fresh = replace(pod, node=bed.node(0), sandbox=pod.sandbox + 1)
-    fresh.node.run(["ip", "netns", "add", pod.name])
-    made = bed.api.get(f"/api/v1/namespaces/default/pods/{pod.name}")
-    _call("ADD", fresh, made["metadata"]["uid"])
-    return fresh
 
 
 def detach(bed: Bed, pod: Pod) -> None:

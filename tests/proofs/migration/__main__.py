@@ -14,7 +14,7 @@ from typing import Any
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import node_ip
 from proofs.gateway.pods import OVN, PLUGIN, PROJECT, Pod, attach, detach
-from proofs.migration import kube_ovn, policy, power, traffic
+from proofs.migration import kube_ovn, policy, traffic
 from proofs.migration.traffic import Seen, Traffic
 from testbed import progress
 from testbed.inventory import Inventory, compare, inventory
@@ -63,9 +63,6 @@ def main() -> int:
         rows += _differences(before, _look(cluster))
         with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
             rows += _controls(cluster)
-        with progress.step(power.STEP):
-            kube_ovn.take_place(cluster)
-            rows += power.rows(cluster, partial(_left, cluster))
     BUILD.mkdir(exist_ok=True)
     (BUILD / "migration.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:

@@ -61,7 +61,8 @@ while True:
     time.sleep(0.05)
 """
 _STEADY = 10  # answers
-_ENOUGH, _AFTER = 60.0, 1.0  # seconds
+# Seconds. A connection that is dropped fails after two of them.
+_ENOUGH, _AFTER, _AFTER_BREAKING = 60.0, 1.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def under(
     """
     traffic = begin(cluster)
     act(traffic)
-    time.sleep(_AFTER)
+    time.sleep(_AFTER_BREAKING if to_break else _AFTER)
     if not to_break:
         traffic.wait_steady()
     return traffic.stop()

@@ -146,7 +146,10 @@ async def test_a_port_of_kube_ovn_for_this_pod_is_adopted(
     settings = [f"external_ids:{key}={value}" for key, value in labels.items()]
     switch.vsctl("add-port", "br-int", port.name, "--", "set", "Interface", port.name, *settings)
     await settled(ovs)
-    assert ovs.observe(attachment, ABSENT) == {Port("br-int", port.name, frozenset(labels.items()))}
+    theirs = {Port("br-int", port.name, frozenset(labels.items()))}
+    assert ovs.observe(attachment, ABSENT) == theirs
+    of_del = Attachment.of_deletion(attachment.container_id, attachment.ifname, "boot")
+    assert ovs.observe(of_del, ABSENT) == theirs, "a DEL names the sandbox alone"
     await ovs.apply(diff(frozenset({port}), ovs.observe(attachment, frozenset({port}))))
     assert ovs.observe(attachment, frozenset({port})) == {port}
     other = replace(
