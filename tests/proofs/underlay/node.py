@@ -184,14 +184,6 @@ class Uplinked:
             "up": sorted(up),
         }
 
-    def inventory(self) -> dict[str, Any]:
-        """Return what the NIC is beside what moves: its flags, MTU, master and settings."""
-        (link,) = json.loads(self.node.run(["ip", "-d", "-j", "link", "show", "dev", NIC]))
-        kept = ("flags", "mtu", "promiscuity", "allmulti", "master", "qdisc")
-        settings = f"grep -s . /proc/sys/net/ipv4/conf/{NIC}/* /proc/sys/net/ipv6/conf/{NIC}/* || :"
-        found: dict[str, Any] = {each: link.get(each) for each in kept}
-        return found | {"settings": sorted(self.node.sh(settings).splitlines())}
-
     @contextmanager
     def pinging(self) -> Iterator[dict[str, int]]:
         """Ping the router from the node; at the end the dict has the number of `lost` packets."""
