@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from integration.node.ovs.vswitch import TIMEOUT_FACTOR, PrivateSwitch
 from integration.node.spaces import Space
 from kit.memory import NoWatch, Recorded
 from ovnlet.core.errors import OvnletError
-from ovnlet.core.plan import Plan
+from ovnlet.core.plan import Plan, Verb
+from ovnlet.core.resources.underlay import UplinkPort
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, ProviderNetwork, of_node
 from ovnlet.core.underlay.record import Record
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
@@ -162,11 +163,16 @@ class Field:
 
 
 class MortalHost(UplinkHost):
-    """A host that ends the agent after ``steps`` steps, and counts them."""
+    """A host that ends the agent after ``steps`` steps, and counts them.
+
+    ``joined`` is called once, when the NIC is in the bridge, before the next step: what the move
+    needs may then vanish, and the move cannot be over before.
+    """
 
     steps: int | None = None
     done = 0
     dead: asyncio.Event
+    joined: Callable[[], None] = staticmethod(lambda: None)
 
     async def apply(self, identity: ProviderIdentity, plan: Plan) -> None:
         for step in plan:
@@ -175,6 +181,9 @@ class MortalHost(UplinkHost):
                 await asyncio.Event().wait()  # a process that has ended does nothing more
             await super().apply(identity, (step,))
             self.done += 1
+            if isinstance(step.resource, UplinkPort) and step.verb is Verb.ENSURE:
+                joined, self.joined = self.joined, lambda: None
+                joined()
 
 
 @dataclass

@@ -117,21 +117,13 @@ async def test_a_restart_leaves_a_settled_move_as_it_is(field: Field, agent: Age
     await again.stop()
 
 
-async def in_bridge(field: Field) -> None:
-    async with asyncio.timeout(20 * TIMEOUT_FACTOR):
-        while not field.in_bridge:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 async def test_a_wrong_vlan_sends_everything_back_in_time(field: Field) -> None:
     before, timeout = field.of_link("eth0"), 4.0
     agent = Agent(field, timeout=timeout)
     await agent.start()
-    agent.put(defaultInterface="eth0")
-    await agent.phase("moving")
     began = asyncio.get_running_loop().time()
-    await in_bridge(field)
-    field.change_vlan()
+    agent.host.joined = field.change_vlan
+    agent.put(defaultInterface="eth0")
     await agent.phase("held")
     took = asyncio.get_running_loop().time() - began
     assert timeout - 1 < took < (timeout + 5) * TIMEOUT_FACTOR
@@ -153,9 +145,8 @@ async def test_killed_amid_a_way_back_it_ends_there_and_is_not_tried_again(field
     before = field.of_link("eth0")
     agent = Agent(field, timeout=3.0)
     await agent.start()
+    agent.host.joined = field.change_vlan
     agent.put(defaultInterface="eth0")
-    await in_bridge(field)
-    field.change_vlan()
     async with asyncio.timeout(20 * TIMEOUT_FACTOR):
         while field.of_link("eth0")["addresses"]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -179,9 +170,8 @@ async def test_an_api_server_that_vanishes_sends_it_back_until_it_answers(field:
     before = field.of_link("eth0")
     agent = Agent(field, timeout=3.0)
     await agent.start()
+    agent.host.joined = field.stop_api
     agent.put(defaultInterface="eth0")
-    await agent.phase("moving")
-    field.stop_api()
     await agent.phase("held")
     assert field.of_link("eth0") == before
     assert agent.told.reasons()[0] == "UplinkWentBack"

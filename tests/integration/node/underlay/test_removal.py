@@ -1,11 +1,12 @@
 """`ovnlet uninstall` gives an interface back what moved, without an agent and an API server."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from integration.node.ovs.vswitch import TIMEOUT_FACTOR
 from integration.node.underlay.field import BRIDGE, Agent, Field
-from integration.node.underlay.test_moves import in_bridge
 from ovnlet.cli.uplinks import give_back
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.links import uplink, veths
@@ -22,14 +23,20 @@ async def test_the_node_has_what_it_had(
     state = tmp_path / "state"
     field.journal = agent.journal._directory = state / "uplinks"
     before = field.of_link("eth0")
+    joined = asyncio.Event()
+
+    def cut() -> None:
+        field.change_vlan()
+        joined.set()
+
+    if not settled:
+        agent.host.joined = cut
     agent.put(defaultInterface="eth0", vlans=(10,))
     if settled:
         await agent.phase("settled")
         field.node.ip("address", "add", ADDED, "dev", BRIDGE)
     else:
-        await agent.phase("moving")
-        await in_bridge(field)
-        field.change_vlan()
+        await asyncio.wait_for(joined.wait(), 20 * TIMEOUT_FACTOR)
     await agent.stop()
     field.stop_api()
     assert field.of_link("eth0") != before
