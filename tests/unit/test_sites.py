@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ovnlet.core.cni_directories import CniDirectories
-from ovnlet.core.errors import NodeFault
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import CniSocket
 from ovnlet.drivers.store.cni_files import CniFiles
@@ -61,6 +61,24 @@ async def test_a_stop_ends_a_listen_that_has_begun(where: Path) -> None:
     with pytest.raises(UnusableSocket):
         await listening
     assert not site.path.exists()
+
+
+@pytest.mark.review2
+async def test_a_socket_that_another_process_took_meanwhile_stays_its_own(where: Path) -> None:
+    """Its creation makes the pass: it may listen between what is desired and the step."""
+    server = _server(where)
+    await server.start()
+    directories = CniDirectories("", "", str(where / "theirs.sock"))
+    files = CniFiles(
+        directories, where / "plugin", where / "cni.sock", lambda: server.kube_ovn_site
+    )
+    (step,) = [Step(Verb.ENSURE, each) for each in files.wanted]
+    theirs = await asyncio.start_unix_server(lambda *_: None, directories.socket)
+    with pytest.raises(NotReady, match="another process has begun to answer on it"):
+        await files.apply(directories, (step,))
+    assert files.socket_taken()
+    theirs.close()
+    await server.stop()
 
 
 async def test_a_socket_that_was_given_up_may_be_taken_again(where: Path) -> None:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ovnlet.core.cni_directories import CniDirectories
-from ovnlet.core.errors import NodeFault
+from ovnlet.core.errors import NodeFault, NotReady
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import ABSENT, CniFile, CniSocket, Network, Resource
 from ovnlet_cni import installer
@@ -136,7 +136,7 @@ class CniFiles:
     async def apply(self, _: CniDirectories, plan: Plan) -> None:
         """Replace files by a rename, the plugins before the configuration; then the socket.
 
-        Raise NodeFault.
+        Raise NodeFault, and NotReady for a socket that has just become another process's.
         """
         for step in sorted(plan, key=_when):
             file = step.resource
@@ -156,9 +156,14 @@ class CniFiles:
                 raise NodeFault(f"{path}: {error.strerror or error}") from error
 
     async def _apply_socket(self, step: Step) -> None:
-        """Listen on the second socket, or close it."""
+        """Listen on the second socket, or close it.
+
+        Raise NotReady where another process has begun to answer on it since it was desired.
+        """
         site = self._site()
         assert site is not None  # noqa: S101 - it is desired only where there is one
+        if step.verb is Verb.ENSURE and site.is_foreign:
+            raise NotReady(f"{site.path}: another process has begun to answer on it")
         try:
             await (site.listen() if step.verb is Verb.ENSURE else site.close())
         except (OSError, UnusableSocket) as error:
