@@ -69,7 +69,7 @@ def every(f: int) -> list[Condition]:
         Condition(
             "externalTrafficPolicy Local: the pod sees the client",
             f,
-            lambda c: speak(c.node, OUTSIDE, OWN[f], node_port("local", f)),
+            lambda c: speak(c.node, OUTSIDE, OWN[f], node_port("local", f), CLIENT[f]),
             CLIENT[f],
             f"nft insert rule inet ovnlet postrouting {_IP[f]} daddr @distributed{f} masquerade",
         ),
@@ -83,7 +83,7 @@ def every(f: int) -> list[Condition]:
         Condition(
             "externalTrafficPolicy Local: a pod of a centralized Subnet",
             f,
-            lambda c: speak(c.node, OUTSIDE, OWN[f], node_port("far", f)),
+            lambda c: speak(c.node, OUTSIDE, OWN[f], node_port("far", f), CLIENT[f]),
             JOIN_IP[f],
             "nft flush set inet ovnlet local-ports",
         ),

@@ -146,9 +146,29 @@ class AgentNode:
         self.sandboxes += made
         return made
 
+    async def announces(self, sandboxes: list[Sandbox]) -> bool:
+        """Return whether a packet socket is open in one of these sandboxes."""
+        spaces = " ".join(each.container_id for each in sandboxes)
+        read = f"for s in {spaces}; do ip netns exec $s tail -n +2 /proc/net/packet; done"
+        return bool((await self.sh(read)).strip())
+
+    async def suspend(self, ending: list[Sandbox]) -> None:
+        """Stop the agent by SIGSTOP when no socket of it keeps a namespace alive that is to end."""
+
+        async def has_none() -> bool:
+            return not await self.announces(ending)
+
+        assert self.agent is not None
+        while True:
+            await until(has_none, "the announcements to end")
+            self.agent.send(signal.SIGSTOP)
+            if await has_none():
+                return
+            self.agent.send(signal.SIGCONT)
+
     async def end_sandboxes(self, sandboxes: list[Sandbox]) -> None:
         """Delete the namespaces, as when the pause process ends; Linux deletes links later."""
-        wait = "while ip link show {}; do sleep 0.05; done >/dev/null 2>&1\n"
+        wait = "timeout 60 sh -c 'while ip link show {}; do sleep 0.05; done' >/dev/null 2>&1\n"
         ends = [f"ip netns del {each.container_id}\n" for each in sandboxes]
         await self.sh("".join(ends + [wait.format(each.link) for each in sandboxes]))
         self.sandboxes = [each for each in self.sandboxes if each not in sandboxes]

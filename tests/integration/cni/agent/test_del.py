@@ -232,11 +232,11 @@ async def test_gc_removes_dead_sandboxes_and_logs_live_ones(node: AgentNode) -> 
     living, unlisted, *dead = await node.make_sandboxes(node.make_pods([""] * 5))
     for sandbox in (living, unlisted, *dead):
         await node.add(sandbox)
-    assert node.agent is not None
-    node.agent.send(signal.SIGSTOP)  # else it would be notified of the ends before the GC
+    await node.suspend(dead)  # else it would be notified of the ends before the GC
     await node.end_sandboxes(dead)
     collecting = asyncio.create_task(node.gc(living))
     await asyncio.sleep(0.1)
+    assert node.agent is not None
     node.agent.send(signal.SIGCONT)
     assert (await collecting).exit_code == 0
     assert await _ports(node) == {living.link, unlisted.link}

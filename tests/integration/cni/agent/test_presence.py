@@ -92,16 +92,12 @@ async def _has_default_route(node: AgentNode, sandbox: Sandbox) -> bool:
 async def test_nothing_stays_open_in_the_pod(node: AgentNode) -> None:
     sandboxes = await node.make_sandboxes(node.make_pods([""] * 10))
     await asyncio.gather(*map(node.add, sandboxes))
-
-    async def none_open() -> bool:
-        spaces = " ".join(each.container_id for each in sandboxes)
-        read = f"for s in {spaces}; do ip netns exec $s tail -n +2 /proc/net/packet; done"
-        return not (await node.sh(read)).strip()
-
     await asyncio.sleep(LATER + 1)
-    assert await none_open(), "an announcement has left its socket open"
+    assert not await node.announces(sandboxes), "an announcement has left its socket open"
     for sandbox in sandboxes:
         await node.run("ovs-vsctl", "del-port", sandbox.link)
     await asyncio.sleep(LATER)  # some of them are under way
     await asyncio.gather(*map(node.delete, sandboxes))
-    assert await none_open(), "a DEL has not waited for the announcement before it"
+    assert not await node.announces(sandboxes), (
+        "a DEL has not waited for the announcement before it"
+    )

@@ -99,9 +99,9 @@ async def test_gc_removes_what_the_runtime_has_forgotten(calls: Calls) -> None:
     web, cached, forgotten = await node.make_sandboxes(node.make_pods(["web", "old", "older"]))
     await calls("add", web, cached, forgotten)
     await node.sh(f"rm {HOME}/cache/*-{forgotten.container_id}-eth0")
-    assert node.agent is not None
-    node.agent.send(signal.SIGSTOP)  # else it would be notified of the ends before the GC
+    await node.suspend([cached, forgotten])  # else it would be notified of the ends before the GC
     await node.end_sandboxes([cached, forgotten])
+    assert node.agent is not None
     assert await calls.has_port(forgotten), "the control: the port is there without a GC"
     collecting = asyncio.create_task(calls("gc", web))
     await asyncio.sleep(0.1)
