@@ -32,7 +32,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def netns() -> Iterator[str]:
     """Yield the path of a network namespace that is not the test's."""
-    with subprocess.Popen(["unshare", "--net", "sleep", "600"]) as holder:
+    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder:
         path, own = f"/proc/{holder.pid}/ns/net", os.readlink("/proc/self/ns/net")
         deadline = time.monotonic() + 5
         while os.readlink(path) == own:

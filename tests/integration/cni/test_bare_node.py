@@ -94,7 +94,7 @@ async def test_e3_gc_without_a_list_is_refused_and_an_empty_list_is_none(
 @pytest.fixture
 def fresh() -> Iterator[Path]:
     """Yield the path of a new network namespace, whose lo is down."""
-    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as holder:
+    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder:
         path, own = Path(f"/proc/{holder.pid}/ns/net"), os.readlink("/proc/self/ns/net")
         while os.readlink(path) == own:
             pass
