@@ -29,15 +29,18 @@ def _server(where: Path) -> Server:
     return Server(RecordingAgent(), own / "cni.sock", kube_ovn_socket=where / "theirs.sock")
 
 
+def _files(where: Path, directories: CniDirectories, server: Server) -> CniFiles:
+    plugin, own = where / "plugin", where / "cni.sock"
+    return CniFiles(directories, plugin, own, lambda: server.kube_ovn_site)
+
+
 @pytest.mark.review2
 async def test_a_pass_during_a_stop_does_not_listen_again(where: Path) -> None:
     """A hint of the file that has just gone, or a look that was due, makes such a pass."""
     server = _server(where)
     await server.start()
     directories = CniDirectories("", "", str(where / "theirs.sock"))
-    files = CniFiles(
-        directories, where / "plugin", where / "cni.sock", lambda: server.kube_ovn_site
-    )
+    files = _files(where, directories, server)
     assert files.wanted == {CniSocket(directories.socket)}
     (step,) = [Step(Verb.ENSURE, each) for each in files.wanted]
     await files.apply(directories, (step,))
@@ -69,9 +72,7 @@ async def test_a_socket_that_another_process_took_meanwhile_stays_its_own(where:
     server = _server(where)
     await server.start()
     directories = CniDirectories("", "", str(where / "theirs.sock"))
-    files = CniFiles(
-        directories, where / "plugin", where / "cni.sock", lambda: server.kube_ovn_site
-    )
+    files = _files(where, directories, server)
     (step,) = [Step(Verb.ENSURE, each) for each in files.wanted]
     theirs = await asyncio.start_unix_server(lambda *_: None, directories.socket)
     with pytest.raises(NotReady, match="another process has begun to answer on it"):

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from proofs.drift.carrying import heed_signals
 from proofs.tools import archives, chart, faults, many, record, verbs
 from proofs.tools.operator import Operator, Part
 from proofs.tools.report import Ended, Report
@@ -30,6 +31,7 @@ SLICE: Sequence[Part] = (
 
 def main() -> None:
     """Run everything on a bed of its own, after removing one that a killed run left."""
+    heed_signals()
     name = os.environ.get("OVNLET_TOOLS_BED", "tools")
     if Bed.is_alive(name):
         Bed.attach(name).down()
