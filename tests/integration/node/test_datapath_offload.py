@@ -14,8 +14,8 @@ from ovnlet.core import desired
 from ovnlet.core.allocation import Allocation
 from ovnlet.core.chassis import ChassisIdentity
 from ovnlet.core.resources import Port
-from ovnlet.drivers.links.pod import Socket
 from ovnlet.drivers.linux.ethtool import set_tx_checksum, tx_checksum
+from ovnlet.drivers.linux.transport import Socket
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.chassis import ChassisDriver
 from ovnlet.drivers.ovs.ports import Ovs
