@@ -33,6 +33,7 @@ MODULES = (
     "sch_netem",
     "sch_ingress",
 )
+GENEVE = 6081  # the port of UDP
 # QEMU's user network: the guest and its gateway; the ports of the command server, and of one
 # program whose streams go to the machine.
 ADDRESS, GATEWAY, LINK, PORT, STREAM_PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000, 7001
@@ -82,7 +83,7 @@ def stay_as_reaper() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def main(bed: str, role: str) -> None:
+def main(bed: str, role: str, encap_ip: str = ADDRESS) -> None:
     """Start everything, write the kernel's release to the node's file `booted`, serve commands."""
     directory = layout.directory(bed) / role
     guest = GuestSpace(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
@@ -100,7 +101,7 @@ def main(bed: str, role: str) -> None:
         + "mount --make-rshared /",
         timeout=120,
     )
-    switch.start_switch(guest, ADDRESS, datapath="system")
+    switch.start_switch(guest, encap_ip, datapath="system")
     switch.spawn_controller(guest)
     (directory / layout.BOOTED).write_text(os.uname().release)
     os.execv(sys.executable, [sys.executable, "-m", "testbed.exec_agent", str(PORT)])  # noqa: S606 - replaces itself

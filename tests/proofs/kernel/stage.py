@@ -40,6 +40,7 @@ PATIENCE = {"emulation": 4.0, "kvm": 1.0}
 AGENT_TIMEOUT = 180.0
 PODS = "/api/v1/namespaces/default/pods"
 PLUGIN = guest.PROJECT / "cni" / "plugin" / "ovnlet"
+MTU = 1400  # where QEMU forwards Geneve: no link of the virtual machine has the tunnel's address
 LATENCY = 5  # ms; of pods with limits, so that netem is part of what is observed
 
 
@@ -49,6 +50,7 @@ class KernelEnvironment(Environment):
 
     boot: Booted | None = None
     forwards: bool = False  # whether the node is a gateway
+    encap_ip: str = guest_boot.ADDRESS
     datapath: str = "system"
     kubelet: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
@@ -86,12 +88,14 @@ class KernelEnvironment(Environment):
             "kubeconfig": self.bed.inner_kubeconfig,
             "chassis": "manage",
             "ovn-remote": f"ssl:{layout.CONTROL_IP}:{layout.SB_PORT}",
-            "encap-ip": guest_boot.ADDRESS,
+            "encap-ip": self.encap_ip,
             "cluster-cidrs": layout.PODS,
             "plugin": PLUGIN,
             "cni-bin-dir": "/opt/cni/bin",
             "cni-conf-dir": "/etc/cni/net.d",
         }
+        if self.encap_ip != guest_boot.ADDRESS:
+            settings["mtu"] = str(MTU)
         flags = [f"--{name}={value}" for name, value in settings.items()]
         return [sys.executable, "-m", "ovnlet", "agent", *flags]
 
@@ -205,13 +209,15 @@ def _container_id(number: int) -> str:
 
 
 @contextmanager
-def booted(name: str | None = None, *, keep: bool = False) -> Iterator[tuple[Bed, Booted]]:
-    """Run a bed whose node is a virtual machine that has booted."""
+def booted(
+    name: str | None = None, *, nodes: int = 1, keep: bool = False
+) -> Iterator[tuple[Bed, Booted]]:
+    """Run a bed whose first node is a virtual machine that has booted. Further ones are bare."""
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     stock, bed = kernel.stock(), None
     with ThreadPoolExecutor() as pool:
         able = pool.submit(kernel.accelerator, stock)
-        bed = Bed.up(name or f"kernel-{os.getpid()}", parts=guest.PARTS)
+        bed = Bed.up(name or f"kernel-{os.getpid()}", nodes=nodes, parts=guest.PARTS)
     try:
         bed.nbctl(*NETWORK.split())
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
@@ -233,7 +239,7 @@ def serving(
             env.start_agent()
             yield env
         finally:
-            _keep_logs(env)
+            keep_logs(env)
             env.exec_agent.close()
 
 
@@ -264,7 +270,7 @@ def _start_pods(env: KernelEnvironment, pods: int) -> None:
     env.facts()
 
 
-def _keep_logs(env: KernelEnvironment) -> None:
+def keep_logs(env: KernelEnvironment) -> None:
     """Copy the logs of the node beside the evidence: the bed's directory goes with the bed."""
     for name in ("qemu", "agent", "ovs-vswitchd", "ovn-controller", "stream"):
         if (log := env.bed.node().log(name)).exists():
