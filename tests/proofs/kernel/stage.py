@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,11 @@ class KernelEnvironment(Environment):
         """Make the sandbox of a pod of `make_pods` and call ADD."""
         (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
         return Target(**(found | {"ips": tuple(found["ips"])}))
+
+    def detach(self, target: Target) -> None:
+        """Call DEL, remove the sandbox and delete the pod, as kubelet and the controller do."""
+        self.exec_agent.ask("detach", targets=[asdict(target)])
+        self.remove_pods([{"pod": target.pod, "iface_id": target.iface_id}])
 
     def _renewed(self, old: Target) -> dict[str, Any]:
         """Return a pod with a sandbox of its own, as `make_pods` does."""
