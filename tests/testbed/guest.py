@@ -83,7 +83,7 @@ def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
 
 
 def _lay_tunnel(node: Node) -> None:
-    """Give the space the address of the tunnel's end, from which QEMU forwards Geneve."""
+    """Give the space the address of the tunnel's end too, from which QEMU forwards Geneve."""
     node.sh(
         f"ethtool -K {underlay.TUNNEL} tx off; ip link set {underlay.TUNNEL} up;"
         f"ip addr replace {layout.tunnel_ip(0)}/24 dev {underlay.TUNNEL}"
@@ -132,7 +132,7 @@ def _words(bed: Bed, stock: Kernel, accelerator: Accelerator) -> list[str]:
     # The API server reaches kubelet at the node's own address.
     forwarded += [f"tcp:{layout.node_ip(0)}:{guest_boot.KUBELET_PORT}-:{guest_boot.KUBELET_PORT}"]
     tunnel = [layout.tunnel_ip(0)] if bed.node_count > 1 else []
-    forwarded += [f"udp:{each}:{guest_boot.GENEVE}-:{guest_boot.GENEVE}" for each in tunnel]
+    forwarded += [f"udp:{each}:{guest_boot.GENEVE}-{each}:{guest_boot.GENEVE}" for each in tunnel]
     network = "user,id=n0," + ",".join(f"hostfwd={each}" for each in forwarded)
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
     program = [sys.executable, "-m", "testbed.guest_boot", bed.name, bed.node().role, *tunnel]

@@ -97,6 +97,8 @@ def main(bed: str, role: str, encap_ip: str = ADDRESS) -> None:
         f"ip addr replace {ADDRESS}/24 dev {LINK}; ip link set {LINK} up; ip link set lo up\n"
         f"ip route replace default via {GATEWAY}\n"
         f"ip addr replace {layout.node_ip(0)}/32 dev lo\n"
+        # ovn-controller makes tunnels that take only what is sent to this address.
+        + f"ip addr replace {encap_ip}/{24 if encap_ip == ADDRESS else 32} dev {LINK}\n"
         + "".join(f"mkdir -p {path}; mount -t tmpfs plain {path}\n" for path in PLAIN)
         + "mount --make-rshared /",
         timeout=120,

@@ -40,7 +40,6 @@ PATIENCE = {"emulation": 4.0, "kvm": 1.0}
 AGENT_TIMEOUT = 180.0
 PODS = "/api/v1/namespaces/default/pods"
 PLUGIN = guest.PROJECT / "cni" / "plugin" / "ovnlet"
-MTU = 1400  # where QEMU forwards Geneve: no link of the virtual machine has the tunnel's address
 LATENCY = 5  # ms; of pods with limits, so that netem is part of what is observed
 
 
@@ -94,8 +93,6 @@ class KernelEnvironment(Environment):
             "cni-bin-dir": "/opt/cni/bin",
             "cni-conf-dir": "/etc/cni/net.d",
         }
-        if self.encap_ip != guest_boot.ADDRESS:
-            settings["mtu"] = str(MTU)
         flags = [f"--{name}={value}" for name, value in settings.items()]
         return [sys.executable, "-m", "ovnlet", "agent", *flags]
 

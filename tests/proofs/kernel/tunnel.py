@@ -30,7 +30,8 @@ from testbed.workloads import Cluster
 
 NAME, HOME = "tunnel", EVIDENCE / "tunnel"
 COUNT, EVERY = 50, 0.1
-FULL = {4: stage.MTU - 28, 6: stage.MTU - 48}  # less the headers of IP and ICMP
+MTU = 1500 - 58  # of pods: the link's less Geneve over IPv4
+FULL = {4: MTU - 28, 6: MTU - 48}  # less the headers of IP and ICMP
 MEGABYTES, PORT = 2, "5201"
 FORWARDS_SECONDS = 120.0
 _RECEIVED = re.compile(r"(\d+) packets transmitted, (\d+) received")
@@ -150,7 +151,7 @@ def _pings(after: str, sender: End, receiver: End, family: int, *, full: bool = 
     words = ["-c", str(COUNT), "-i", str(EVERY), "-W2"]
     words += ["-M", "do", "-s", str(FULL[family])] if full else []
     sent, came = _ping(sender, address, *words)
-    what = f"pings of {stage.MTU} bytes" if full else "pings"
+    what = f"pings of {MTU} bytes" if full else "pings"
     good = sent == COUNT and came == sent
     return _say(Row(after, sender.kind, receiver.kind, family, what, sent, sent - came, good))
 
