@@ -50,6 +50,7 @@ class KernelEnvironment(Environment):
     boot: Booted | None = None
     forwards: bool = False  # whether the node is a gateway
     encap_ip: str = guest_boot.ADDRESS
+    mtu: int = 0  # of pods; 0 for what the tunnel leaves
     datapath: str = "system"
     kubelet: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
@@ -93,6 +94,8 @@ class KernelEnvironment(Environment):
             "cni-bin-dir": "/opt/cni/bin",
             "cni-conf-dir": "/etc/cni/net.d",
         }
+        if self.mtu:
+            settings["mtu"] = str(self.mtu)
         flags = [f"--{name}={value}" for name, value in settings.items()]
         return [sys.executable, "-m", "ovnlet", "agent", *flags]
 
