@@ -23,7 +23,7 @@ from proofs.kernel import stage
 from proofs.kernel.restart_report import write
 from proofs.kernel.stage import KernelEnvironment
 from testbed import progress
-from testbed.service import BedError
+from testbed.service import BedError, wait_for
 
 CTL = "/usr/share/openvswitch/scripts/ovs-ctl"
 OPTIONS = ("--no-monitor", "--system-id=random", "--no-record-hostname")
@@ -35,6 +35,7 @@ DAEMONS = {
 WAYS = ("stop/start", "restart")
 ROUNDS, PODS, PAUSE = 10, 5, 1.0
 ADDS, ADD_ROUNDS = 2, 5  # so many pods in every fifth round
+IDLE_SECONDS, IDLE_TICKS = 3.0, 75  # a quarter of one processor, in its ticks of 10 ms
 MORE = 2  # times as many rounds of the cells whose outage is a wait of ovn-controller's
 FOUND = EVIDENCE / "restart" / "restarts.jsonl"
 
@@ -95,6 +96,7 @@ def _round(env: KernelEnvironment, number: int, wanted: list[Cell]) -> None:
         if cells and agent:
             env.start_agent()
             _settle(env)
+            _wait_idle(env)
         elif cells:
             env.remove_agent()
         for cell in cells:
@@ -126,6 +128,22 @@ def _restart(
     )
     env.remove_pods(pods)
     _settle(env)
+
+
+def _wait_idle(env: KernelEnvironment) -> None:
+    """Return once the agent has done the work of its start, which is no part of a restart.
+
+    An emulated processor needs half a minute for it, and ovs-vswitchd starts later beside it.
+    """
+    (pid,) = env.agent_pids()
+    words = ["awk", "{print $14 + $15}", f"/proc/{pid}/stat"]
+
+    def idle() -> bool:
+        before = int(env.bed.node().run(words))
+        time.sleep(IDLE_SECONDS)
+        return int(env.bed.node().run(words)) - before <= IDLE_TICKS
+
+    wait_for(idle, "the agent to be idle", 120)
 
 
 def _names(count: int) -> list[str]:
