@@ -144,10 +144,10 @@ def made(ask: Operator) -> Iterator[Way]:
     before = len(cluster.pods())
     cluster.apply(*bodies, *services)
     names = [f"pod/{body['metadata']['name']}" for body in bodies]
-    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s", timeout=100)
-    found = {each.name: each for each in cluster.running(before + 2)}
+    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=180s", timeout=190)
+    found = {each.name: each for each in cluster.running(before + 2, timeout=180)}
     way = Way(ask, found["sender"], found["target"], [])
-    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=60)
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=120)
     yield way
     for name in (*names, "service/nobody", "service/web"):
         ask.bed.kubectl("delete", name, "--force", "--grace-period=0")
