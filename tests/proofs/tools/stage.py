@@ -14,9 +14,11 @@ from testbed import deploy, layout
 from testbed.bed import Bed
 from testbed.workloads import Cluster, Running, subnet, web_deployment
 
-# Each kind of evidence once: tables, a plan, planted faults, planted secrets, a trace.
+# Each kind of evidence once: tables, a plan, planted faults, foreign libraries, planted secrets, a
+# trace.
 SLICE: Sequence[Part] = (
-    *(verbs.shown, verbs.planned, verbs.examined, archives.collected, faults.some_traced),
+    *(verbs.shown, verbs.planned, verbs.examined, verbs.compared),
+    *(archives.collected, faults.some_traced),
 )
 
 
