@@ -69,8 +69,10 @@ def unusable(error: Exception) -> str:
     if isinstance(error, (TypeError, AttributeError, LookupError)):
         return "the file is no kubeconfig"
     why = " ".join(words(error).split())
-    tried = [each.pool for each in _chain(error) if isinstance(each, MaxRetryError)]
-    where = "".join(f"{pool.host}:{pool.port}: " for pool in tried)
+    pools = [each.pool for each in _chain(error) if isinstance(each, MaxRetryError)]
+    where = "".join(f"{pool.host}:{pool.port}: " for pool in pools)
+    if isinstance(error, OSError) and error.filename:
+        where = f"{error.filename}: "
     return f"the kubeconfig cannot be used: {where}{why}"
 
 

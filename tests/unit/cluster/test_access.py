@@ -15,6 +15,7 @@ import pytest
 from kit.api_server import TOKEN, Answer, ApiServer, write_kubeconfig
 from ovnlet.cluster import access
 from ovnlet.cluster.access import Access, Agent
+from ovnlet.cluster.failures import unusable
 from ovnlet.core.errors import NotReady
 from unit.cluster.conftest import Ask
 from unit.test_rotated_credentials import keys, name_client, server
@@ -99,6 +100,12 @@ def test_an_issuer_that_is_away_when_a_token_expires_is_an_error_in_a_line(
     done = ask("status", "--kubeconfig", str(config))
     told = "Error: no cluster: the kubeconfig cannot be used: 127.0.0.1:1: Connection refused\n"
     assert (done.exit_code, done.stderr) == (1, told)
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    """One that --kubeconfig names is refused before; this is one of $KUBECONFIG."""
+    told = "the kubeconfig cannot be used: /k: Permission denied"
+    assert unusable(PermissionError(13, "Permission denied", "/k")) == told
 
 
 @pytest.mark.parametrize(
