@@ -65,10 +65,14 @@ class Field:
         for space in (self.node, self.router):
             space.ip("link", "set", "lo", "up")
         self.lay_uplink()
-        for line in filter(None, _NODE.splitlines()):
-            self.node.ip(*line.split())
+        self.configure()
         self.serve_api()
         self.start_switch()
+
+    def configure(self) -> None:
+        """Give the NIC what the host's own configuration gives it."""
+        for line in filter(None, _NODE.splitlines()):
+            self.node.ip(*line.split())
 
     def lay_uplink(self) -> None:
         """Join the namespaces by the uplink; the node's end is down and has no addresses."""
