@@ -122,7 +122,8 @@ class PrivateSwitch:
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl, as a foreign client, and return its output."""
-        command = ["ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", "--timeout=10", *arguments]
+        within = f"--timeout={10 * TIMEOUT_FACTOR:.0f}"
+        command = ["ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", within, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()
