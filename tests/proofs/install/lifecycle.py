@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
 from typing import Any
 
+from ovnlet.drivers.ovs.boot_unit import DIRECTORY, NAME, BootUnit
 from proofs.install.report import Report, Step
 from testbed import deploy, images, rights
 from testbed.bed import Bed
@@ -68,6 +70,8 @@ def run(bed: Bed) -> None:
         update(bed, cluster, reference, step)
     with report.step("ovnlet doctor finds no fault") as step:
         step.record(*doctor(bed))
+    with report.step("a drop-in of Open vSwitch's unit, as the component underlay has it") as step:
+        step.record(plant_drop_in(bed))
     with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
         step.record(wait_for(lambda: uninstall_wait(bed), "a wait", timeout=60, every=0.5))
@@ -81,6 +85,16 @@ def run(bed: Bed) -> None:
         step.record(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
         verify_identical(bed, before, step)
+
+
+def plant_drop_in(bed: Bed) -> str:
+    """Write what an agent that moves interfaces writes, and return its path: it must go, too."""
+    code = f"from {BootUnit.__module__} import *; BootUnit(DIRECTORY).write()"
+    env = {"PYTHONPATH": f"{deploy.PROJECT}/operator:{deploy.PROJECT}/cni"}
+    bed.node().run([sys.executable, "-c", code], env=env)
+    path = f"{DIRECTORY}/{NAME}"
+    assert bed.node().path(path).exists()
+    return path
 
 
 def wait_uninstalled(bed: Bed) -> list[str]:
