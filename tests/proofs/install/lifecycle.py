@@ -8,7 +8,6 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from ovnlet.drivers.ovs.boot_unit import DIRECTORY, NAME, BootUnit
 from proofs.install.report import Report, Step
 from testbed import deploy, images, rights
 from testbed.bed import Bed
@@ -25,6 +24,7 @@ PREPARED = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 # The plugin portmap, which a conflist chains for hostPorts, removes its rules of pods but never its
 # own empty chains.
 PORTMAP = "CNI-HOSTPORT-"
+DROP_IN = "/etc/systemd/system/ovs-vswitchd.service.d/ovnlet.conf"
 # Connects every 20 ms until SIGINT, and then prints the longest time without an agent in seconds.
 SOCKET_PROBE = f"""
 import signal, socket, time
@@ -89,12 +89,11 @@ def run(bed: Bed) -> None:
 
 def plant_drop_in(bed: Bed) -> str:
     """Write what an agent that moves interfaces writes, and return its path: it must go, too."""
-    code = f"from {BootUnit.__module__} import *; BootUnit(DIRECTORY).write()"
+    code = "from ovnlet.drivers.ovs.boot_unit import *; BootUnit(DIRECTORY).write()"
     env = {"PYTHONPATH": f"{deploy.PROJECT}/operator:{deploy.PROJECT}/cni"}
     bed.node().run([sys.executable, "-c", code], env=env)
-    path = f"{DIRECTORY}/{NAME}"
-    assert bed.node().path(path).exists()
-    return path
+    assert bed.node().path(DROP_IN).exists()
+    return DROP_IN
 
 
 def wait_uninstalled(bed: Bed) -> list[str]:
