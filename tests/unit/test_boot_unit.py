@@ -7,6 +7,8 @@ import pytest
 import kit.units
 from kit.units import Unit
 from ovnlet.core.errors import NodeFault
+from ovnlet.core.settings import Settings
+from ovnlet.doctor import reboot
 from ovnlet.drivers.ovs.boot_unit import NAME, BootUnit
 
 UNIT = """\
@@ -55,6 +57,20 @@ def test_a_file_that_cannot_be_written_is_told_with_what_it_means(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(NodeFault, match="a reboot may cut this node off"):
         BootUnit(str(tmp_path / "file")).write()
+
+
+def test_the_doctor_tells_what_a_reboot_does(tmp_path: Path) -> None:
+    def told(**settings: str) -> list[str]:
+        return [each.level for each in reboot.examine(Settings(node_name="n1", **settings))]  # type: ignore[arg-type]
+
+    moves = {"underlay": "manage", "systemd_dir": str(tmp_path)}
+    assert told(systemd_dir=str(tmp_path)) == []
+    assert told(underlay="manage") == ["note"]
+    assert told(**moves) == ["fault"]
+    BootUnit(str(tmp_path)).write()
+    assert told(**moves) == ["ok"]
+    (tmp_path / NAME).write_text("[Service]\n")
+    assert told(**moves) == ["fault"]
 
 
 def test_a_unit_is_composed_as_systemd_does(

@@ -55,6 +55,13 @@ class BootUnit:
         except OSError as error:
             raise NodeFault(f"a reboot may cut this node off: {self._path}: {error}") from error
 
+    def is_written(self) -> bool:
+        """Return whether the file is there as it should be."""
+        try:
+            return self._path is not None and self._path.read_bytes() == _TEXT.encode()
+        except OSError:
+            return False
+
     def remove(self) -> bool:
         """Remove the file, and its directory if that is empty then; return whether it was there.
 
