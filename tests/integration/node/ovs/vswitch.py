@@ -78,7 +78,7 @@ class PrivateSwitch:
         self._start("ovsdb-server", "ovsdb-server", *databases, f"--remote=punix:{self.socket}")
         eventually(self.socket.exists)
         if init:
-            self.vsctl("init")
+            self.vsctl("--retry", "init")  # the socket is there before the server listens on it
 
     def start_vswitchd(self, *inside: str) -> None:
         """Start it by the command ``inside``; without one, in a namespace of its own."""
