@@ -219,7 +219,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
         )
-        saved = (self.records, self.chassis_file, self.encap_file)
+        saved = (self.records, self.chassis_file, self.encap_file, self.underlay)
         self.startup = Startup(
             ovs_ready=self.ovs.ready,
             state=self.state,
