@@ -103,8 +103,11 @@ tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes
 reboot: setup kernel  ## cut the power of a virtual machine with pods, with and without an agent: build/reboot.json
 	@cd tests && ../$(BIN)/python -m proofs.kernel.drift --name reboot --pods 8 --only "node rebooted"
 
-soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
-	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+tunnel: setup kernel  ## two nodes joined over Geneve, one of them a virtual machine: build/tunnel.json
+	@cd tests && ../$(BIN)/python -m proofs.kernel.tunnel
+
+soak: setup $(if $(KERNEL),kernel)  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json; KERNEL=1 build/soak-kernel.json
+	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 networks: setup  ## three interfaces in one pod on two nodes, attached by kubelet, plugged in and out: build/networks.xml
 	@$(BIN)/python -m pytest -q -s -m long --junitxml=build/networks.xml tests/integration/e2e/test_networks.py

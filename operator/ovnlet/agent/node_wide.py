@@ -41,9 +41,11 @@ class NodeWide:
         self._settings, self._loop, self._owners, self._status = settings, loop, owners, status
         self.scopes: dict[str, Scope] = {}
 
-    def make_chassis(self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]) -> None:
-        """Make the scope of the chassis."""
-        self.scopes["chassis"] = ChassisScope(
+    def make_chassis(
+        self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]
+    ) -> Callable[[], bool]:
+        """Make the scope of the chassis. Return what says whether its bridge is in userspace."""
+        scope = self.scopes["chassis"] = ChassisScope(
             ChassisDriver(ovs),
             inputs,
             self._status("chassis"),
@@ -53,6 +55,7 @@ class NodeWide:
             repair=self._settings.repair,
             known_as=known_as,
         )
+        return scope.userspace
 
     def make_encap(self, ovs: Ovs, inputs: JsonFile, watch: Watch) -> Callable[[OwnNode], None]:
         """Make the scope of the tunnels' addresses, and return what takes the Node.
