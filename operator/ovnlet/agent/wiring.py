@@ -99,6 +99,7 @@ class Agent:
             installed=lambda: self.ovs.installed_ports,
             lost=lambda: self.owners.notify(("flows", settings.bridge)),
             blocked=lambda name: self.owners.notify(("port", name)),
+            returned=lambda: self.returned(),  # noqa: PLW0108 - made later
         )
         self.ovs = Ovs(
             settings.ovsdb,
@@ -148,7 +149,7 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
+        self.returned = node_wide.make_chassis(self.ovs, self.chassis_file, self.cluster.known_as)
         node_wide.make_flows(self.forwarding)
         node_seen = node_wide.make_encap(self.ovs, self.encap_file, self.watch)
         self.cni_scope = node_wide.make_cni(self.cni_files, self.directories)
