@@ -77,7 +77,8 @@ def take_place(cluster: Cluster) -> None:
             (node.result if line[0] in ("rm", "tc") else node.run)(line)
     node.sh(_limits(target_of(cluster.pods["a"], limited=True)))
     node.sh(
-        "nft delete table inet ovnlet 2>/dev/null || :; rm -rf /run/ovnlet /etc/cni/net.d/*; mkdir -p /opt/cni/bin;"
+        "nft delete table inet ovnlet 2>/dev/null || :; mkdir -p /opt/cni/bin;"
+        " rm -rf /run/ovnlet /etc/cni/net.d/*;"
         " for t in iptables ip6tables; do $t -F FORWARD; $t -F INPUT; $t -P FORWARD DROP; done;"
         " ovs-vsctl remove interface ovn0 external_ids ovnlet"
         " -- remove port ovn0 external_ids ovnlet; ip address flush dev ovn0 scope global;"
