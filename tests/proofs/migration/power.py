@@ -30,8 +30,8 @@ _LEFT = (
     "nft list tables | grep ovnlet; iptables-save | grep ovnlet; ip6tables-save | grep ovnlet;"
     " ip rule | grep 'proto 157'; ip -6 rule | grep 'proto 157';"
     " ip route show table all proto 157; ip -6 route show table all proto 157;"
-    " find /run/ovnlet -not -type d 2>/dev/null; ls -d /opt/cni/bin/*ovnlet* 2>/dev/null;"
-    f" ls /etc/cni/net.d | grep -v 01-kube-ovn.conflist; ls {kube_ovn.SOCKET} 2>/dev/null; :"
+    " find /run/ovnlet -not -type d 2>/dev/null; ls -A /opt/cni/bin | grep ovnlet;"
+    f" ls /etc/cni/net.d | grep -v 01-kube-ovn.conflist; ls {kube_ovn.SOCKET} 2>/dev/null"
 )
 Row = dict[str, Any]
 Left = Callable[[], list[str]]
@@ -75,7 +75,7 @@ def _back(cluster: Cluster, left: Left, hand_back: list[str], after: float) -> l
     _cut(cluster)
     kube_ovn.boot(cluster)
     said = cluster.node.run(hand_back)
-    different = cluster.node.sh(_LEFT).splitlines()
+    different = cluster.node.result(["sh", "-c", _LEFT]).stdout.splitlines()
     if (plugin := cluster.node.sh(f"cat {kube_ovn.PLUGIN}")) != kube_ovn.PLUGIN_TEXT:
         different.append(f"the plugin is {plugin[:80]!r}")
     row: Row = {"step": BACK, "traffic": "what is left", "different": different}
