@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from testbed import layout, pki
 from testbed.processes import host_pid, start_time
-from testbed.service import Service
+from testbed.service import Service, wait_for
 from testbed.space import Space
 
 INTEGRATION, TUNNEL_BRIDGE = "br-int", "br-ext"
@@ -102,6 +102,9 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     space.run(
         ["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link]
     )
+    # After a restart of the node the rows are there, and ovs-vsctl waits for nothing.
+    made = ["ip", "link", "show", TUNNEL_BRIDGE]
+    wait_for(lambda: space.result(made).returncode == 0, f"the link {TUNNEL_BRIDGE}")
     space.sh(
         f"sysctl -qw net.ipv4.conf.{link}.arp_ignore=8;"
         f"ethtool -K {link} tx off; ethtool -K {TUNNEL_BRIDGE} tx off; ip link set {link} up;"
