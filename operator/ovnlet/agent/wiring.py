@@ -148,7 +148,7 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        self.node_state.userspace = node_wide.make_chassis(
+        self.node_state.userspace, self.forwarding.returned = node_wide.make_chassis(
             self.ovs, self.chassis_file, self.cluster.known_as
         )
         node_wide.make_flows(self.forwarding)
