@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from urllib.parse import urlsplit
 
@@ -57,8 +58,12 @@ class UplinkHost:
             found: set[Resource] = set(self._rows.observe(identity.network, bridge, nic))
             if not to_bridge and self._rows.foreign_ports(bridge, nic):
                 found = {each for each in found if not isinstance(each, UplinkBridge)}
-            wanted = {each.same for each in desired if isinstance(each, LinkEntry)}
-            found |= {each for each in uplink.entries(target) if each.same in wanted}
+            wanted = {each.same: each for each in desired if isinstance(each, LinkEntry)}
+            of_target = {each.same: each for each in uplink.entries(target)}
+            found |= {
+                _as_wanted(of_target[same], wanted[same])
+                for same in of_target.keys() & wanted.keys()
+            }
             found |= set(uplink.entries(other))
             for each in desired:
                 if isinstance(each, LinkUp) and (link := uplink.link(each.link)):
@@ -100,8 +105,7 @@ class UplinkHost:
         found: dict[Key, LinkEntry] = {}
         for name in (nic, *others):
             for each in uplink.entries(name):
-                moved = LinkEntry(nic, each.kind, each.text, each.message, each.place)
-                found.setdefault(moved.same, moved)
+                found.setdefault(each.same, replace(each, link=nic))
         return tuple(found.values())
 
     def disputes(self, nic: str) -> tuple[str, ...]:
@@ -140,3 +144,9 @@ class UplinkHost:
             return False
         writer.close()
         return True
+
+
+def _as_wanted(entry: LinkEntry, wanted: LinkEntry) -> LinkEntry:
+    """Return the entry with the lifetime that is wanted, where its own is as good as that."""
+    same = entry.lifetime is not None and entry.lifetime.is_like(wanted.lifetime)
+    return replace(entry, lifetime=wanted.lifetime) if same else entry

@@ -5,7 +5,10 @@ plan: the copy exists before the original goes, so that a plan that ends anywher
 """
 
 from dataclasses import dataclass, field
+from socket import AF_INET
 from typing import ClassVar, Literal
+
+from ovnlet.core.resources.lifetimes import Lifetime
 
 Key = tuple[object, ...]
 EntryKind = Literal["address", "route", "neighbour", "rule"]
@@ -67,7 +70,7 @@ class LinkEntry:
     ``message`` is the kernel's own netlink message without the link, so that nothing of it is lost
     on the way to another link. ``text`` is for people. ``place`` orders the entries
     of a link: the first address of a subnet is the primary one, and a gateway must be reachable
-    before a route by it is accepted.
+    before a route by it is accepted. ``lifetime`` is of an address or a route that ends by itself.
     """
 
     link: str
@@ -75,7 +78,14 @@ class LinkEntry:
     text: str
     message: bytes
     place: int = field(default=0, compare=False)
+    lifetime: Lifetime | None = None
     removed_last: ClassVar[bool] = True
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether it is an address of IPv4 that a DHCP server gave."""
+        is_ipv4 = self.message[:1] == bytes([AF_INET])
+        return self.kind == "address" and self.lifetime is not None and is_ipv4
 
     @property
     def same(self) -> Key:
@@ -84,7 +94,7 @@ class LinkEntry:
 
     @property
     def key(self) -> Key:
-        """All of it: a changed entry is another one, which comes before the old one goes."""
+        """All but its lifetime: a changed entry is another one, which comes before the old goes."""
         return ("link entry", self.link, self.kind, self.text, self.message)
 
     @property

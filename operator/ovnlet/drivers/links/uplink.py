@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import TypeVar
@@ -10,7 +9,7 @@ from typing import TypeVar
 from ovnlet.core.errors import NodeFault, Unsafe
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import LinkEntry, LinkUp
-from ovnlet.drivers.links import link_entries, veths
+from ovnlet.drivers.links import lifetimes, link_entries, veths
 from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
 from ovnlet.drivers.linux.transport import (
@@ -177,15 +176,8 @@ def _bond_mode(kernel: Socket, name: str) -> int | None:
 def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
     """Yield what a move would break, in words."""
     for body in link_entries.addresses(kernel, found.index):
-        _, _, flags, scope, _ = struct.unpack_from("=BBBBI", body)
-        every = attributes(body, 8)
-        flags = integer(every[8]) if 8 in every else flags
-        if not flags & link_entries.PERMANENT and scope == 0:
-            text = link_entries.address_text(body)
-            yield (
-                f"has {text} for a limited time (DHCP, SLAAC): its client would set it again on "
-                "the interface. Configure it statically"
-            )
+        if body[3] == 0 and (client := lifetimes.client_of(body)):  # scope global
+            yield f"has {link_entries.address_text(body)} {client}. Configure it statically"
     for body in link_entries.routes(kernel, found.index):
         text, every = link_entries.route_text(body), attributes(body, link_entries.ROUTE.size)
         if (daemon := link_entries.DAEMONS.get(body[5])) is not None:

@@ -6,7 +6,8 @@ do not in time, everything goes back.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from ovnlet.core.settings import Repair
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, Wanted
 from ovnlet.core.underlay.record import Record, on_bridge
 from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.leases import Leases
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.moves import Journal, Moves
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
@@ -48,10 +50,12 @@ class ProviderScope:
         timeout: float = 30.0,
         repair: Repair = "fix",
         turn: Turn | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.host, self.status = host, status
         self._passes, self._reports, self._repair, self._watch = passes, reports, repair, watch
         self._moves = Moves(journal, self._ask, timeout)
+        self._leases, self._now = Leases(self._end, now), now
         self._turn = turn or AnyTime()
         self._wanted: Wanted | None = None
         self._due = asyncio.Event()
@@ -110,13 +114,24 @@ class ProviderScope:
         if record is None or record.phase == "held":
             return None
         intent = record.intent
-        others = () if record.on_bridge else (intent.bridge,)
-        grown = record.with_entries(self.host.entries(intent.nic, *others))
+        grown = self._looked_at(record)
         self._moves.write(grown)
         forced, desired = grown.phase != "settled", grown.desired()
         found = self.host.disputes(intent.nic) if record.on_bridge else ()
         notices = tuple(Notice("UplinkDisputed", f"{intent.nic} {each}") for each in found)
         return Target(ProviderIdentity(own), desired, self._repair, edited=forced, notices=notices)
+
+    def _looked_at(self, record: Record) -> Record:
+        """Return the record after a look at both links. Raise Refused or OSError."""
+        nic, bridge = record.intent.nic, record.intent.bridge
+        if not record.on_bridge:
+            return record.refreshed(self.host.entries(nic, bridge), (), self._now())
+        on_nic = self.host.entries(nic)
+        grown = record.refreshed(on_nic, self.host.entries(bridge), self._now())
+        if record.phase == "settled":
+            self._leases.look(grown, on_nic)
+            self._reports.leased(grown)
+        return grown
 
     def wanted(self, own: str, /) -> Network:
         """Return what is desired; before a move, what it would be. Raise Unsafe or NodeFault."""
@@ -259,7 +274,14 @@ class ProviderScope:
         self._passes.force(name)
         self._passes.add(name)
 
+    def _end(self, name: str, why: str) -> None:
+        """Give everything back for good, if the move is settled."""
+        self._leases.forget(name)
+        if (record := self._moves.get(name)) is not None and record.phase == "settled":
+            self._moves.go_back(name, why, again=False)
+
     def _forget(self, name: str) -> None:
+        self._leases.forget(name)
         self._moves.forget(name)
         self._watch.forget(self._passes.key(name))
         self.status.forget(name)

@@ -59,6 +59,7 @@ class Field:
         self.node, self.router, self.directory = node, router, directory
         self.switch = PrivateSwitch(directory)
         self.journal = directory / "journal"
+        self.before: dict[str, list[str]] = {}
         self._api: socket.socket | None = None
 
     def start(self) -> None:
@@ -236,7 +237,8 @@ class Agent:
         passes = [entry.task for entry in self.loop.queue._entries.values() if entry.task]
         for task in [*self._tasks, *passes]:
             task.cancel()
-        for timer in self.scope._moves._timers.values():
+        timers = (self.scope._moves._timers, self.scope._leases._timers)
+        for timer in [each for every in timers for each in every.values()]:
             timer.cancel()
         await asyncio.gather(*self._tasks, *passes, return_exceptions=True)
         await self.loop.queue.close()

@@ -1,0 +1,59 @@
+"""Leases of DHCP that moved to a bridge, while their client stays on the interface."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ovnlet.core.resources import LinkEntry
+from ovnlet.core.underlay.record import Record
+
+# A client that sets its address again this often in so many seconds does not let it move.
+_OFTEN, _SECONDS = 5, 60.0
+
+
+class Leases:
+    """Ends a move whose lease is not renewed in time, or whose client fights for its address.
+
+    ``end(network, why)`` gives everything back. ``now()`` is in seconds since 1970.
+    """
+
+    def __init__(self, end: Callable[[str, str], None], now: Callable[[], float]) -> None:
+        self._end, self._now = end, now
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._returns: dict[str, deque[float]] = {}
+
+    def look(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
+        """Take a settled record, and what its NIC has now, which is to be moved again."""
+        network, loop = record.intent.network, asyncio.get_running_loop()
+        self._stop(network)
+        if (first := _next(record)) is not None:
+            wait = max(0.0, first.lifetime.renewed_by - self._now()) if first.lifetime else 0.0
+            why = (
+                f"the lease of {first.text} was not renewed: its DHCP client receives nothing on "
+                f"{record.intent.nic} in a bridge, or its server is away"
+            )
+            self._timers[network] = loop.call_later(wait, self._end, network, why)
+        if again := [each.text for each in on_nic if each.is_leased]:
+            times = self._returns.setdefault(network, deque(maxlen=_OFTEN))
+            times.append(loop.time())
+            if len(times) == _OFTEN and times[-1] - times[0] < _SECONDS:
+                why = f"a DHCP client sets {again[0]} on {record.intent.nic} again each time"
+                self._stop(network)
+                loop.call_soon(self._end, network, why)
+
+    def forget(self, network: str) -> None:
+        """Forget a network that is not settled, or not any more."""
+        self._stop(network)
+        self._returns.pop(network, None)
+
+    def _stop(self, network: str) -> None:
+        if (timer := self._timers.pop(network, None)) is not None:
+            timer.cancel()
+
+
+def _next(record: Record) -> LinkEntry | None:
+    """Return the leased address that has to be renewed first, None without one."""
+    leased = [each for each in record.found.entries if each.is_leased]
+    return min(
+        leased, key=lambda each: each.lifetime.renewed_by if each.lifetime else 0.0, default=None
+    )
