@@ -15,10 +15,9 @@ _OPTIONS = (
 )
 _PRIVATE = "mount --make-rprivate /"
 _HOOKS = "/etc/dhcp/dhclient-enter-hooks.d"
-# Each stays in the foreground. udhcpc renews on SIGUSR1, dhclient and dhcpcd by their timers.
+# Each stays in the foreground.
 CLIENTS: Mapping[str, str] = {
     "dhclient": "dhclient -4 -d -cf /dev/null -lf {home}/leases -pf {home}/pid {link}",
-    "udhcpc": "udhcpc -f -i {link} -p {home}/pid -t 3 -T 1 -A 2",
     "dhcpcd": "dhcpcd -B -4 -f /dev/null --nohook resolv.conf --noarp {link}",
 }
 

@@ -25,6 +25,11 @@ from ovnlet.drivers.links.pod import os_errors_as_node_faults
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 
 _ANSWER = 1.0  # seconds to wait for one
+_BY_A_PROGRAM = (
+    "has what router advertisements gave, and its accept_ra is off: the program that reads them "
+    "(systemd-networkd, NetworkManager) would go on doing it on the interface. Configure it "
+    "statically, or let the kernel read them"
+)
 _OF_OVSDB = UplinkBridge | UplinkPort | NetworkMapping
 
 
@@ -95,6 +100,8 @@ class UplinkHost:
             if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
+            if any(map(_is_advertised, entries)) and not uplink.listens(self._sysctls, nic):
+                raise Unsafe(f"{nic} {_BY_A_PROGRAM}")
             listed = self._rows.chassis_mac(network)
             mac = listed or chassis_mac(link.mac, network)
             settings = uplink.settings(self._sysctls, nic)
@@ -144,6 +151,11 @@ class UplinkHost:
             return False
         writer.close()
         return True
+
+
+def _is_advertised(entry: LinkEntry) -> bool:
+    """Return whether a router's advertisements keep it: of IPv6, with a lifetime."""
+    return entry.lifetime is not None and not entry.is_ipv4
 
 
 def _as_wanted(entry: LinkEntry, wanted: LinkEntry) -> LinkEntry:

@@ -46,5 +46,5 @@ class Lifetime:
 
         Zero seconds of being valid would be refused by the kernel.
         """
-        valid = max(1, round(self.valid - now))
+        valid = min(FOREVER, max(1, round(self.valid - now)))
         return min(valid, max(0, round(self.preferred - now))), valid

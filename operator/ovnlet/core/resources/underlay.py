@@ -82,10 +82,14 @@ class LinkEntry:
     removed_last: ClassVar[bool] = True
 
     @property
+    def is_ipv4(self) -> bool:
+        """Whether it is of IPv4: each of the kernel's messages begins with its family."""
+        return self.message[:1] == bytes([AF_INET])
+
+    @property
     def is_leased(self) -> bool:
         """Whether it is an address of IPv4 that a DHCP server gave."""
-        is_ipv4 = self.message[:1] == bytes([AF_INET])
-        return self.kind == "address" and self.lifetime is not None and is_ipv4
+        return self.kind == "address" and self.lifetime is not None and self.is_ipv4
 
     @property
     def same(self) -> Key:

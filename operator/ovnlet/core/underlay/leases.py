@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from socket import AF_INET
 
 from ovnlet.core.resources import LinkEntry
 from ovnlet.core.resources.lifetimes import Lifetime
@@ -53,13 +52,9 @@ def _reachable(before: list[LinkEntry], left: list[LinkEntry]) -> list[LinkEntry
 
     The kernel flushes them with it (fib_disable_ip), and takes none before there is another.
     """
-    had, has = (any(map(_is_ipv4_address, every)) for every in (before, left))
-    return left if has or not had else [each for each in left if not _is_ipv4_route(each)]
-
-
-def _is_ipv4_address(entry: LinkEntry) -> bool:
-    return entry.kind == "address" and entry.message[:1] == bytes([AF_INET])
-
-
-def _is_ipv4_route(entry: LinkEntry) -> bool:
-    return entry.kind == "route" and entry.message[:1] == bytes([AF_INET])
+    had, has = (
+        any(each.kind == "address" and each.is_ipv4 for each in every) for every in (before, left)
+    )
+    if has or not had:
+        return left
+    return [each for each in left if each.kind != "route" or not each.is_ipv4]

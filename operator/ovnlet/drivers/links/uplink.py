@@ -76,6 +76,16 @@ def settings(
     return tuple((each, value) for each, value in found if value is not None)
 
 
+def listens(directory: str, name: str) -> bool:
+    """Return whether the kernel follows router advertisements on the link (ip-sysctl, accept_ra).
+
+    An interface in a bridge follows none; what counts then is its bridge.
+    """
+    found = dict(settings(directory, name, ("ipv6/accept_ra", "ipv6/forwarding")))
+    accepts = found.get("ipv6/accept_ra", "0")
+    return accepts == "2" or (accepts == "1" and found.get("ipv6/forwarding") == "0")
+
+
 def unmovable(name: str) -> tuple[str, ...]:
     """Return in words what the link has that cannot be moved. Raise Refused or OSError."""
     return _read(name, _unmovable)

@@ -7,14 +7,14 @@ do not in time, everything goes back.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from ovnlet.core.errors import NodeFault, NotConverged, OvnletError, Unsafe
-from ovnlet.core.resources import Network
+from ovnlet.core.resources import LinkEntry, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, Wanted
 from ovnlet.core.underlay.record import Record, on_bridge
@@ -128,10 +128,14 @@ class ProviderScope:
             return record.refreshed(self.host.entries(nic, bridge), (), self._now())
         on_nic = self.host.entries(nic)
         grown = record.refreshed(on_nic, self.host.entries(bridge), self._now())
-        if record.phase == "settled":
-            self._leases.look(grown, on_nic)
-            self._reports.leased(grown)
+        self._watch_leases(grown, on_nic)
         return grown
+
+    def _watch_leases(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
+        """Follow the leases of a settled move, and report them."""
+        if record.phase == "settled":
+            self._leases.look(record, on_nic)
+            self._reports.leased(record)
 
     def wanted(self, own: str, /) -> Network:
         """Return what is desired; before a move, what it would be. Raise Unsafe or NodeFault."""
@@ -221,6 +225,7 @@ class ProviderScope:
             else:
                 self._moves.settle(now.intent.network)
                 self._reports.moved(now.intent)
+                self._watch_leases(replace(now, phase="settled"), ())
                 self._due.set()
 
     async def _returned(self, record: Record) -> None:

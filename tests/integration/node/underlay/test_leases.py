@@ -80,7 +80,7 @@ async def test_another_address_of_the_server_replaces_the_old_one(
     await moved.run()
     assert left(field, BRIDGE, ANOTHER) > 500
     async with asyncio.timeout(20 * TIMEOUT_FACTOR):
-        while LEASED in str(field.of_link(BRIDGE)["addresses"]):
+        while LEASED in str(field.of_link(BRIDGE)["addresses"]):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
     await moved.run()
     assert LEASED not in str(field.of_link(BRIDGE)["addresses"]), "it came back"
@@ -117,7 +117,7 @@ async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
     await agent.phase("settled")
     await agent.stop()
     async with asyncio.timeout(60 * TIMEOUT_FACTOR):
-        while left(field, BRIDGE) >= 0:
+        while left(field, BRIDGE) >= 0:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
     again = Agent(field)
     await again.start()
@@ -154,7 +154,7 @@ async def test_the_only_address_with_its_gateway(field: Field, agent: Agent) -> 
     assert field.reaches()
     await agent.stop()
     async with asyncio.timeout(60 * TIMEOUT_FACTOR):
-        while left(field, BRIDGE) >= 0:
+        while left(field, BRIDGE) >= 0:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
     again = Agent(field)
     await again.start()

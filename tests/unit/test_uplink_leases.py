@@ -1,0 +1,164 @@
+"""Leases on the clock: followed, given back before they end, and no fight with a client."""
+
+import asyncio
+from dataclasses import replace
+from socket import AF_INET, AF_INET6
+
+import pytest
+
+from kit.uplinks import ADDRESS, INTENT, Agent, Disk, Nic
+from ovnlet.core.resources import LinkEntry
+from ovnlet.core.resources.lifetimes import FOREVER, Lifetime
+from ovnlet.core.underlay.leases import refreshed
+from ovnlet.core.underlay.record import Found, Record, from_json, to_json
+
+pytestmark = pytest.mark.looptime
+V4, V6 = bytes([AF_INET]), bytes([AF_INET6])
+STATIC = replace(ADDRESS, message=V4)
+ROUTE = LinkEntry("eth0", "route", "default via 192.0.2.1", V4, 1500)
+
+
+def leased(now: float, seconds: float, text: str = "192.0.2.20/24") -> LinkEntry:
+    return LinkEntry(
+        "eth0", "address", text, V4, lifetime=Lifetime(now + seconds, now + seconds, now)
+    )
+
+
+@pytest.fixture
+async def nic() -> Nic:
+    """Return a NIC whose address is leased for 600 s."""
+    now = asyncio.get_running_loop().time()
+    made = Nic(address=leased(now, 600))
+    made.present = {made.address}
+    return made
+
+
+@pytest.fixture
+async def agent(nic: Nic) -> Agent:
+    made = Agent(nic, Disk())
+    made.put(INTENT)
+    await made.until("settled")
+    return made
+
+
+def renew(agent: Agent, nic: Nic, seconds: float) -> None:
+    """Set the address on the NIC again, as a client does, and hint the agent."""
+    nic.present.add(leased(asyncio.get_running_loop().time(), seconds))
+    agent.scope._passes.add("net1")
+
+
+def on_bridge(nic: Nic) -> LinkEntry:
+    (found,) = [each for each in nic.present if isinstance(each, LinkEntry)]
+    assert found.link == "br-net1"
+    return found
+
+
+async def test_renewals_are_carried_to_the_bridge_for_ever(agent: Agent, nic: Nic) -> None:
+    for _ in range(20):
+        await asyncio.sleep(300)
+        renew(agent, nic, 600)
+        await asyncio.sleep(1)
+        lifetime = on_bridge(nic).lifetime
+        assert lifetime is not None
+        assert lifetime.valid == pytest.approx(asyncio.get_running_loop().time() + 599, abs=1)
+    assert agent.phase == "settled"
+    assert [reason for reason, _ in agent.events] == ["UplinkMoved", "UplinkLeased"]
+
+
+async def test_it_goes_back_once_before_the_lease_ends(agent: Agent, nic: Nic) -> None:
+    began = asyncio.get_running_loop().time()
+    await asyncio.sleep(500)
+    assert agent.phase == "settled", "it went back while a client could still renew"
+    await agent.until("held")
+    assert asyncio.get_running_loop().time() - began < 580
+    assert nic.has_address == "eth0"
+    reason, text = agent.events[-1]
+    assert (reason, "was not renewed" in text) == ("UplinkWentBack", True)
+    steps = nic.steps
+    await asyncio.sleep(600)
+    assert (nic.steps, agent.phase) == (steps, "held")
+
+
+async def test_a_client_that_fights_wins_soon(agent: Agent, nic: Nic) -> None:
+    for _ in range(5):
+        renew(agent, nic, 600)
+        await asyncio.sleep(2)
+    await agent.until("held")
+    assert nic.has_address == "eth0"
+    assert "again each time" in agent.events[-1][1]
+    renew(agent, nic, 600)
+    steps = nic.steps
+    await asyncio.sleep(100)
+    assert nic.steps == steps, "the fight goes on"
+
+
+async def test_renewals_by_hand_now_and_then_are_no_fight(agent: Agent, nic: Nic) -> None:
+    for _ in range(12):
+        renew(agent, nic, 600)
+        await asyncio.sleep(20)
+    assert agent.phase == "settled"
+
+
+async def test_a_restarted_agent_goes_back_where_the_lease_is_over(nic: Nic) -> None:
+    """It needs no API server for that; what the record has is given back as far as it is valid."""
+    now = asyncio.get_running_loop().time()
+    over = replace(leased(now, 600), lifetime=Lifetime(now + 5, now + 5, now - 595))
+    disk = Disk({"net1": Record(INTENT, Found((STATIC, over), "m", "", "n"), "settled")})
+    nic.present = {replace(each, link="br-net1") for each in (STATIC, over)}
+    agent = Agent(nic, disk)
+    agent.scope._passes.add("net1")
+    await asyncio.sleep(4)
+    assert {each.link for each in nic.present if isinstance(each, LinkEntry)} == {"eth0"}
+
+
+def test_what_is_known_after_a_look() -> None:
+    known = (STATIC, leased(0, 600), ROUTE)
+    same = replace(leased(0, 600), lifetime=Lifetime(598.5, 601, 5))
+    assert refreshed(known, [same], [], 5) is not None
+    assert refreshed(known, [same], [], 5) == known, "a second more or less is no news"
+    renewed = leased(300, 600)
+    assert refreshed(known, [renewed], [], 300)[1].lifetime == renewed.lifetime
+    by_router = refreshed(known, [], [replace(renewed, link="br-net1")], 300)
+    assert by_router[1].lifetime == renewed.lifetime
+    assert refreshed(known, [replace(renewed, lifetime=None)], [], 300)[1].lifetime is None
+    permanent = [replace(STATIC, lifetime=Lifetime(9, 9, 0))]
+    assert refreshed(known, [], permanent, 5) == known, "drift of the bridge became the wish"
+
+
+def test_another_address_ends_the_old_one() -> None:
+    known = (STATIC, leased(0, 600))
+    new = leased(300, 600, "192.0.2.21/24")
+    found = refreshed(known, [new], [], 300)
+    assert [each.text for each in found] == [STATIC.text, "192.0.2.20/24", new.text]
+    assert found[1].lifetime is not None
+    assert found[1].lifetime.valid == 302
+    assert refreshed(found, [], [], 302) == (STATIC, new)
+
+
+def test_the_last_address_takes_its_routes_with_it() -> None:
+    address6 = replace(ADDRESS, text="2001:db8::10/64", message=V6)
+    route6 = replace(ROUTE, text="default6 via fe80::1", message=V6)
+    known = (leased(0, 600), address6, ROUTE, route6)
+    assert refreshed(known, [], [], 600) == (address6, route6)
+    assert refreshed((STATIC, *known), [], [], 600) == (STATIC, address6, ROUTE, route6)
+    assert refreshed((address6, ROUTE), [], [], 600) == (address6, ROUTE)
+
+
+def test_a_lifetime_is_on_the_disk_as_it_was() -> None:
+    record = Record(INTENT, Found((leased(100.5, 600), ROUTE), "m", "", "n"), "settled")
+    again = from_json(to_json(record))
+    assert again == record
+    assert again.found.entries[0].lifetime is not None
+    assert again.found.entries[0].lifetime.seen == 100.5
+    old = to_json(record)
+    for each in old["found"]["entries"]:
+        del each["lifetime"]
+    assert [each.lifetime for each in from_json(old).found.entries] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"), [(0.2, (1, 1)), (600, (600, 600)), (FOREVER + 1.0, (FOREVER, FOREVER))]
+)
+def test_the_kernel_gets_what_is_left(left: float, expected: tuple[int, int]) -> None:
+    assert Lifetime(1000 + left, 1000 + left).left(1000)[1] == expected[1]
+    assert Lifetime(0, 1000 + left).left(1000) == (0, expected[1])
