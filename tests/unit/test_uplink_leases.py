@@ -24,21 +24,14 @@ def leased(now: float, seconds: float, text: str = "192.0.2.20/24") -> LinkEntry
     )
 
 
-@pytest.fixture
-async def nic() -> Nic:
-    """Return a NIC whose address is leased for 600 s."""
-    now = asyncio.get_running_loop().time()
-    made = Nic(address=leased(now, 600))
-    made.present = {made.address}
-    return made
-
-
-@pytest.fixture
-async def agent(nic: Nic) -> Agent:
-    made = Agent(nic, Disk())
-    made.put(INTENT)
-    await made.until("settled")
-    return made
+async def settled() -> tuple[Agent, Nic]:
+    """Return an agent that has moved the address of its NIC, which is leased for 600 s."""
+    nic = Nic(address=leased(asyncio.get_running_loop().time(), 600))
+    nic.present = {nic.address}
+    agent = Agent(nic, Disk())
+    agent.put(INTENT)
+    await agent.until("settled")
+    return agent, nic
 
 
 def renew(agent: Agent, nic: Nic, seconds: float) -> None:
@@ -53,7 +46,8 @@ def on_bridge(nic: Nic) -> LinkEntry:
     return found
 
 
-async def test_renewals_are_carried_to_the_bridge_for_ever(agent: Agent, nic: Nic) -> None:
+async def test_renewals_are_carried_to_the_bridge_for_ever() -> None:
+    agent, nic = await settled()
     for _ in range(20):
         await asyncio.sleep(300)
         renew(agent, nic, 600)
@@ -65,7 +59,8 @@ async def test_renewals_are_carried_to_the_bridge_for_ever(agent: Agent, nic: Ni
     assert [reason for reason, _ in agent.events] == ["UplinkMoved", "UplinkLeased"]
 
 
-async def test_it_goes_back_once_before_the_lease_ends(agent: Agent, nic: Nic) -> None:
+async def test_it_goes_back_once_before_the_lease_ends() -> None:
+    agent, nic = await settled()
     began = asyncio.get_running_loop().time()
     await asyncio.sleep(500)
     assert agent.phase == "settled", "it went back while a client could still renew"
@@ -79,7 +74,17 @@ async def test_it_goes_back_once_before_the_lease_ends(agent: Agent, nic: Nic) -
     assert (nic.steps, agent.phase) == (steps, "held")
 
 
-async def test_a_client_that_fights_wins_soon(agent: Agent, nic: Nic) -> None:
+async def test_an_address_that_another_one_replaces_is_not_waited_for() -> None:
+    agent, nic = await settled()
+    await asyncio.sleep(300)
+    nic.present.add(leased(asyncio.get_running_loop().time(), 600, "192.0.2.21/24"))
+    agent.scope._passes.add("net1")
+    await asyncio.sleep(400)
+    assert agent.phase == "settled"
+
+
+async def test_a_client_that_fights_wins_soon() -> None:
+    agent, nic = await settled()
     for _ in range(5):
         renew(agent, nic, 600)
         await asyncio.sleep(2)
@@ -92,19 +97,20 @@ async def test_a_client_that_fights_wins_soon(agent: Agent, nic: Nic) -> None:
     assert nic.steps == steps, "the fight goes on"
 
 
-async def test_renewals_by_hand_now_and_then_are_no_fight(agent: Agent, nic: Nic) -> None:
+async def test_renewals_by_hand_now_and_then_are_no_fight() -> None:
+    agent, nic = await settled()
     for _ in range(12):
         renew(agent, nic, 600)
         await asyncio.sleep(20)
     assert agent.phase == "settled"
 
 
-async def test_a_restarted_agent_goes_back_where_the_lease_is_over(nic: Nic) -> None:
+async def test_a_restarted_agent_goes_back_where_the_lease_is_over() -> None:
     """It needs no API server for that; what the record has is given back as far as it is valid."""
     now = asyncio.get_running_loop().time()
     over = replace(leased(now, 600), lifetime=Lifetime(now + 5, now + 5, now - 595))
     disk = Disk({"net1": Record(INTENT, Found((STATIC, over), "m", "", "n"), "settled")})
-    nic.present = {replace(each, link="br-net1") for each in (STATIC, over)}
+    nic = Nic({replace(each, link="br-net1") for each in (STATIC, over)})
     agent = Agent(nic, disk)
     agent.scope._passes.add("net1")
     await asyncio.sleep(4)

@@ -26,12 +26,18 @@ class Leases:
         """Take a settled record, and what its NIC has now, which is to be moved again."""
         network, loop = record.intent.network, asyncio.get_running_loop()
         self._stop(network)
-        if (first := _next(record)) is not None:
-            wait = max(0.0, first.lifetime.renewed_by - self._now()) if first.lifetime else 0.0
+        leases = [
+            (each.lifetime.renewed_by, each.text)
+            for each in record.found.entries
+            if each.is_leased and each.lifetime and not each.lifetime.is_replaced
+        ]
+        if leases:
+            end, text = min(leases)
             why = (
-                f"the lease of {first.text} was not renewed: its DHCP client receives nothing on "
+                f"the lease of {text} was not renewed: its DHCP client receives nothing on "
                 f"{record.intent.nic} in a bridge, or its server is away"
             )
+            wait = max(0.0, end - self._now())
             self._timers[network] = loop.call_later(wait, self._end, network, why)
         if again := [each.text for each in on_nic if each.is_leased]:
             times = self._returns.setdefault(network, deque(maxlen=_OFTEN))
@@ -49,11 +55,3 @@ class Leases:
     def _stop(self, network: str) -> None:
         if (timer := self._timers.pop(network, None)) is not None:
             timer.cancel()
-
-
-def _next(record: Record) -> LinkEntry | None:
-    """Return the leased address that has to be renewed first, None without one."""
-    leased = [each for each in record.found.entries if each.is_leased]
-    return min(
-        leased, key=lambda each: each.lifetime.renewed_by if each.lifetime else 0.0, default=None
-    )

@@ -32,6 +32,11 @@ class Lifetime:
         ends = ((self.preferred, other.preferred), (self.valid, other.valid))
         return all(abs(one - another) <= _SAME for one, another in ends)
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether it was not preferred any more when it was seen: nobody is to renew it."""
+        return self.preferred <= self.seen
+
     def has_ended(self, now: float) -> bool:
         """Return whether it is over, or will be before anything can be done with it."""
         return self.valid - now < 1
