@@ -99,7 +99,7 @@ class Nic:
         ]
         return tuple(replace(each, link=nic) for each in found)
 
-    def disputes(self, _: str) -> tuple[str, ...]:
+    def disputes(self, _: Intent) -> tuple[str, ...]:
         return ()
 
     async def checks(self, intent: Intent) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class UplinkHost:
         network, nic, bridge = intent.network, intent.nic, intent.bridge
         with os_errors_as_node_faults(ProviderIdentity(network)):
             self._rows.require_free(network, bridge, nic)
-            link = uplink.require_movable(nic)
+            link = uplink.require_movable(nic, _tagged(intent))
             if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
@@ -115,9 +115,9 @@ class UplinkHost:
                 found.setdefault(each.same, replace(each, link=nic))
         return tuple(found.values())
 
-    def disputes(self, nic: str) -> tuple[str, ...]:
+    def disputes(self, intent: Intent) -> tuple[str, ...]:
         """Return what others keep on the NIC that is left there, in words."""
-        return uplink.unmovable(nic)
+        return uplink.unmovable(intent.nic, _tagged(intent))
 
     @staticmethod
     def mtu(nic: str) -> int:
@@ -151,6 +151,11 @@ class UplinkHost:
             return False
         writer.close()
         return True
+
+
+def _tagged(intent: Intent) -> tuple[int, ...]:
+    """Return the VLANs that the NIC carries with a tag."""
+    return tuple(number for number in intent.trunks if number)
 
 
 def _is_advertised(entry: LinkEntry) -> bool:

@@ -2,14 +2,15 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import TypeVar
 
 from ovnlet.core.errors import NodeFault, Unsafe
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import LinkEntry, LinkUp
-from ovnlet.drivers.links import lifetimes, link_entries, veths
+from ovnlet.drivers.links import lifetimes, link_entries, stacked, veths
 from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
 from ovnlet.drivers.linux.transport import (
@@ -51,8 +52,11 @@ def entries(name: str) -> tuple[LinkEntry, ...]:
     return _read(name, link_entries.observe)
 
 
-def require_movable(name: str) -> Link:
-    """Return the link. Raise Unsafe, in words, if it is none or what it has cannot be moved."""
+def require_movable(name: str, vlans: Collection[int] = ()) -> Link:
+    """Return the link. Raise Unsafe, in words, if it is none or what it has cannot be moved.
+
+    ``vlans`` are the IDs of the VLANs that its bridge is to carry.
+    """
     with Socket() as kernel:
         found = veths.named(kernel, name)
         if found is None:
@@ -63,7 +67,7 @@ def require_movable(name: str) -> Link:
             raise Unsafe(f"{name} belongs to {master.name} ({master.kind or 'a device'})")
         if _bond_mode(kernel, name) == _BALANCE_ALB:
             raise Unsafe(f"{name} is a bond of mode balance-alb, whose MACs no bridge can learn")
-        for reason in _unmovable(kernel, found):
+        for reason in _unmovable(kernel, found, vlans):
             raise Unsafe(f"{name} {reason}")
     return found
 
@@ -86,9 +90,9 @@ def listens(directory: str, name: str) -> bool:
     return accepts == "2" or (accepts == "1" and found.get("ipv6/forwarding") == "0")
 
 
-def unmovable(name: str) -> tuple[str, ...]:
+def unmovable(name: str, vlans: Collection[int] = ()) -> tuple[str, ...]:
     """Return in words what the link has that cannot be moved. Raise Refused or OSError."""
-    return _read(name, _unmovable)
+    return _read(name, partial(_unmovable, vlans=vlans))
 
 
 def gateways(name: str) -> tuple[str, ...]:
@@ -183,8 +187,9 @@ def _bond_mode(kernel: Socket, name: str) -> int | None:
     return attributes(info.get(_INFO_DATA, b"")).get(_MODE, b"\xff")[0]
 
 
-def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
+def _unmovable(kernel: Socket, found: Link, vlans: Collection[int]) -> Iterator[str]:
     """Yield what a move would break, in words."""
+    yield from stacked.takers(kernel, found.index, vlans)
     for body in link_entries.addresses(kernel, found.index):
         if body[3] == 0 and (client := lifetimes.client_of(body)):  # scope global
             yield f"has {link_entries.address_text(body)} {client}. Configure it statically"

@@ -117,7 +117,7 @@ class ProviderScope:
         grown = self._looked_at(record)
         self._moves.write(grown)
         forced, desired = grown.phase != "settled", grown.desired()
-        found = self.host.disputes(intent.nic) if record.on_bridge else ()
+        found = self.host.disputes(grown.intent) if record.on_bridge else ()
         notices = tuple(Notice("UplinkDisputed", f"{intent.nic} {each}") for each in found)
         return Target(ProviderIdentity(own), desired, self._repair, edited=forced, notices=notices)
 
