@@ -19,7 +19,7 @@ from ovnlet.core.resources import (
     UplinkPort,
 )
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity
-from ovnlet.core.underlay.record import Found, chassis_mac
+from ovnlet.core.underlay.record import ACCEPTS, Found, chassis_mac
 from ovnlet.drivers.links import uplink
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
@@ -100,12 +100,18 @@ class UplinkHost:
             if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
-            if any(map(_is_advertised, entries)) and not uplink.listens(self._sysctls, nic):
+            joined = any(
+                isinstance(each, UplinkPort) for each in self._rows.observe(network, bridge, nic)
+            )
+            reader = bridge if joined else nic
+            if any(map(_is_advertised, entries)) and not uplink.listens(self._sysctls, reader):
                 raise Unsafe(f"{nic} {_BY_A_PROGRAM}")
             listed = self._rows.chassis_mac(network)
             mac = listed or chassis_mac(link.mac, network)
-            settings = uplink.settings(self._sysctls, nic)
-        return Found(entries, link.mac, self._rows.datapath_type, mac, settings)
+            # A NIC in a bridge takes no advertisements; what it has without one is its bridge's.
+            settings = dict(uplink.settings(self._sysctls, nic))
+            settings |= dict(uplink.settings(self._sysctls, reader, (ACCEPTS,)))
+        return Found(entries, link.mac, self._rows.datapath_type, mac, tuple(settings.items()))
 
     def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
         """Return what the NIC and the other links have, as if the NIC had all of it."""

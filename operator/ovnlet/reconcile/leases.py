@@ -27,9 +27,9 @@ class Leases:
         network, loop = record.intent.network, asyncio.get_running_loop()
         self._stop(network)
         leases = [
-            (each.lifetime.renewed_by, each.text)
+            (lease.renewed_by, each.text)
             for each in record.found.entries
-            if each.is_leased and each.lifetime and not each.lifetime.is_replaced
+            if (lease := each.lease) is not None
         ]
         if leases:
             end, text = min(leases)

@@ -88,8 +88,14 @@ class LinkEntry:
 
     @property
     def is_leased(self) -> bool:
-        """Whether it is an address of IPv4 that a DHCP server gave."""
+        """Whether it is an address of IPv4 with a lifetime: a DHCP server gave it."""
         return self.kind == "address" and self.lifetime is not None and self.is_ipv4
+
+    @property
+    def lease(self) -> Lifetime | None:
+        """The lifetime of a leased address that its client has to renew, else None."""
+        is_current = self.is_leased and self.lifetime and not self.lifetime.is_replaced
+        return self.lifetime if is_current else None
 
     @property
     def same(self) -> Key:

@@ -20,7 +20,8 @@ from ovnlet.core.underlay.networks import Intent
 # with ``again`` until the API server answers.
 Phase = Literal["moving", "settled", "returning", "held"]
 Settings = tuple[tuple[str, str], ...]
-_ACCEPTS = "ipv6/accept_ra"
+# The setting by which the kernel takes router advertisements. It is the bridge's, not the NIC's.
+ACCEPTS = "ipv6/accept_ra"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,13 @@ def on_bridge(intent: Intent, found: Found) -> Resources:
 
 def on_nic(record: Record) -> Resources:
     """Return the NIC with all that it had."""
-    settings = tuple(each for each in record.found.settings if each[0] == _ACCEPTS)
+    settings = tuple(each for each in record.found.settings if each[0] == ACCEPTS)
     return frozenset({LinkUp(record.intent.nic, settings=settings), *record.found.entries})
 
 
 def _deaf(settings: Settings) -> Settings:
     """Return the settings of a NIC in a bridge: its router advertisements are for the bridge."""
-    return tuple((name, "0") for name, _ in settings if name == _ACCEPTS)
+    return tuple((name, "0") for name, _ in settings if name == ACCEPTS)
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class ProviderReports:
     def leased(self, record: Record) -> None:
         """Report once that addresses of a settled move have a DHCP client on the interface."""
         intent = record.intent
-        texts = ", ".join(each.text for each in record.found.entries if each.is_leased)
+        texts = ", ".join(each.text for each in record.found.entries if each.lease)
         if texts and self._leased.get(intent.network) != texts:
             self._leased[intent.network] = texts
             text = (

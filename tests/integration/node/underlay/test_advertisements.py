@@ -10,7 +10,6 @@ import pytest
 
 from integration.node.ovs.vswitch import TIMEOUT_FACTOR
 from integration.node.underlay.field import BRIDGE, Agent, Field
-from integration.node.underlay.test_leases import inventory
 from kit import dhcp
 
 PREFIX = "2001:db8:5:"
@@ -49,7 +48,7 @@ async def advertised(field: Field, tmp_path: Path) -> AsyncIterator[Field]:
         async with asyncio.timeout(60 * TIMEOUT_FACTOR):
             while len(ends(field, "eth0")) != 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
-        field.before = inventory(field, "eth0")
+        field.before = field.of_link("eth0")
         yield field
     finally:
         server.terminate()
@@ -64,13 +63,13 @@ async def test_they_move_with_their_lifetimes_and_the_bridge_goes_on(
     field = advertised
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
-    assert inventory(field, BRIDGE) == field.before
+    assert field.of_link(BRIDGE) == field.before
     assert not any(field.of_link("eth0").values())
     settings = [field.node.setting(f"ipv6/conf/{link}/accept_ra") for link in ("eth0", BRIDGE)]
     assert settings == ["0", "1"]
     await refreshed(field, BRIDGE)
     await agent.run()
-    assert inventory(field, BRIDGE) == field.before
+    assert field.of_link(BRIDGE) == field.before
     assert not any(field.of_link("eth0").values())
     field.node.set(f"ipv6/conf/{BRIDGE}/accept_ra", "0")
     with pytest.raises(TimeoutError):
@@ -80,7 +79,7 @@ async def test_they_move_with_their_lifetimes_and_the_bridge_goes_on(
     await refreshed(field, BRIDGE)
     agent.put()
     await agent.phase(None)
-    assert inventory(field, "eth0") == field.before
+    assert field.of_link("eth0") == field.before
     assert field.node.setting("ipv6/conf/eth0/accept_ra") == "1"
     await refreshed(field, "eth0")
 
@@ -94,7 +93,7 @@ async def test_what_a_program_reads_is_refused(advertised: Field, agent: Agent) 
             await asyncio.sleep(0.02)
     ((reason, text),) = agent.told.events
     assert (reason, "accept_ra is off" in text) == ("UplinkNotMoved", True)
-    assert inventory(advertised, "eth0") == advertised.before
+    assert advertised.of_link("eth0") == advertised.before
     assert agent.record is None
 
 
@@ -112,6 +111,6 @@ async def test_killed_amid_a_move_the_nic_takes_them_again(advertised: Field) ->
         await again.start()
         await again.phase("held")
         await again.stop()
-        assert inventory(field, "eth0") == field.before, f"after {steps} steps"
+        assert field.of_link("eth0") == field.before, f"after {steps} steps"
         assert field.node.setting("ipv6/conf/eth0/accept_ra") == "1"
         await refreshed(field, "eth0")

@@ -25,32 +25,23 @@ def left(field: Field, link: str, address: str = LEASED) -> int:
     return int(found[1]) if found else -1
 
 
-def inventory(field: Field, link: str) -> dict[str, list[str]]:
-    """Return what a link has, without what is left of lifetimes."""
-    found = field.of_link(link)
-    return {
-        kind: [re.sub(r"\d+sec|expires \d+", "SECONDS", line) for line in lines]
-        for kind, lines in found.items()
-    }
-
-
 @pytest.fixture
 async def moved(field: Field, agent: Agent) -> Agent:
     """Return an agent that has moved a lease of 600 seconds."""
     lease(field, LEASED, 600, "add")
-    field.before = inventory(field, "eth0")
+    field.before = field.of_link("eth0")
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
     return agent
 
 
 async def test_a_lease_moves_with_its_lifetime_and_back(field: Field, moved: Agent) -> None:
-    assert inventory(field, BRIDGE) == field.before
+    assert field.of_link(BRIDGE) == field.before
     assert not any(field.of_link("eth0").values())
     assert 500 < left(field, BRIDGE) <= 600
     moved.put()
     await moved.phase(None)
-    assert inventory(field, "eth0") == field.before
+    assert field.of_link("eth0") == field.before
     assert 500 < left(field, "eth0") <= 600
 
 
@@ -65,7 +56,7 @@ async def test_what_a_client_renews_on_the_nic_is_carried_to_the_bridge(
         await moved.run()
         assert not any(field.of_link("eth0").values())
         assert seconds - 30 < left(field, BRIDGE) <= seconds
-        assert inventory(field, BRIDGE) == field.before
+        assert field.of_link(BRIDGE) == field.before
         assert field.reaches()
     done = moved.host.done
     await moved.run()
@@ -92,14 +83,14 @@ async def test_a_lease_that_nobody_renews_sends_everything_back_before_it_ends(
     field: Field, agent: Agent
 ) -> None:
     lease(field, LEASED, 60, "add")
-    before, began = inventory(field, "eth0"), time.monotonic()
+    before, began = field.of_link("eth0"), time.monotonic()
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
     while time.monotonic() - began < 50:
-        assert inventory(field, BRIDGE) == before, "it went back early"
+        assert field.of_link(BRIDGE) == before, "it went back early"
         await asyncio.sleep(5)
     await agent.phase("held")
-    assert inventory(field, "eth0") == before
+    assert field.of_link("eth0") == before
     assert not field.has_bridge
     reason, text = agent.told.events[-1]
     assert reason == "UplinkWentBack"
@@ -111,7 +102,7 @@ async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
     field: Field, agent: Agent
 ) -> None:
     """The next agent gives back what is left: all that was static."""
-    before = inventory(field, "eth0")
+    before = field.of_link("eth0")
     lease(field, LEASED, 20, "add")
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
@@ -123,10 +114,10 @@ async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
     await again.start()
     again.put(defaultInterface="eth0")
     await again.run()
-    assert inventory(field, BRIDGE) == before
+    assert field.of_link(BRIDGE) == before
     again.put()
     await again.phase(None)
-    assert inventory(field, "eth0") == before
+    assert field.of_link("eth0") == before
     await again.stop()
 
 
@@ -135,7 +126,7 @@ async def test_a_client_that_fights_has_its_nic_again(field: Field, moved: Agent
         lease(field, LEASED, 600)
         await moved.run()
     await moved.phase("held")
-    assert inventory(field, "eth0") == field.before
+    assert field.of_link("eth0") == field.before
     assert not field.has_bridge
     reason, text = moved.told.events[-1]
     assert reason == "UplinkWentBack"
@@ -147,10 +138,10 @@ async def test_the_only_address_with_its_gateway(field: Field, agent: Agent) -> 
     field.node.ip("-4", "address", "flush", "dev", "eth0")
     lease(field, LEASED, 25, "add")
     field.node.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth0")
-    before = inventory(field, "eth0")
+    before = field.of_link("eth0")
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
-    assert inventory(field, BRIDGE) == before
+    assert field.of_link(BRIDGE) == before
     assert field.reaches()
     await agent.stop()
     async with asyncio.timeout(60 * TIMEOUT_FACTOR):
@@ -164,6 +155,6 @@ async def test_the_only_address_with_its_gateway(field: Field, agent: Agent) -> 
     lease(field, LEASED, 600)
     field.node.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth0")
     await again.run()
-    assert inventory(field, BRIDGE) == before
+    assert field.of_link(BRIDGE) == before
     assert field.reaches()
     await again.stop()

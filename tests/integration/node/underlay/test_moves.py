@@ -31,7 +31,7 @@ async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agen
     }
     assert field.reaches()
     assert field.reaches("2001:db8::1")
-    assert agent.told.reasons() == ["UplinkMoved"]
+    assert agent.told.reasons() == ["UplinkMoved", "UplinkLeased"]
     commits = field.switch.commits()
     await agent.run()
     assert field.switch.commits() == commits, "a second pass wrote something"
