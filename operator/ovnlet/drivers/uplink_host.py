@@ -19,16 +19,16 @@ from ovnlet.core.resources import (
     UplinkPort,
 )
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity
-from ovnlet.core.underlay.record import ACCEPTS, Found, chassis_mac
+from ovnlet.core.underlay.record import ACCEPTS, Found, Settings, chassis_mac
 from ovnlet.drivers.links import uplink
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 
 _ANSWER = 1.0  # seconds to wait for one
-_BY_A_PROGRAM = (
-    "has what router advertisements gave, and its accept_ra is off: the program that reads them "
-    "(systemd-networkd, NetworkManager) would go on doing it on the interface. Configure it "
-    "statically, or let the kernel read them"
+_NOT_FOLLOWED = (
+    "has what router advertisements gave, which a bridge would not keep: its accept_ra is off, as "
+    "systemd-networkd and NetworkManager have it, or its addr_gen_mode is not 0. Configure it "
+    "statically, or let the kernel follow them"
 )
 _OF_OVSDB = UplinkBridge | UplinkPort | NetworkMapping
 
@@ -100,18 +100,24 @@ class UplinkHost:
             if uplink.link(bridge) is not None and not self._rows.has_bridge(bridge):
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
-            joined = any(
-                isinstance(each, UplinkPort) for each in self._rows.observe(network, bridge, nic)
-            )
-            reader = bridge if joined else nic
-            if any(map(_is_advertised, entries)) and not uplink.listens(self._sysctls, reader):
-                raise Unsafe(f"{nic} {_BY_A_PROGRAM}")
+            settings = self._settings(intent, entries)
             listed = self._rows.chassis_mac(network)
             mac = listed or chassis_mac(link.mac, network)
-            # A NIC in a bridge takes no advertisements; what it has without one is its bridge's.
-            settings = dict(uplink.settings(self._sysctls, nic))
-            settings |= dict(uplink.settings(self._sysctls, reader, (ACCEPTS,)))
-        return Found(entries, link.mac, self._rows.datapath_type, mac, tuple(settings.items()))
+        return Found(entries, link.mac, self._rows.datapath_type, mac, settings)
+
+    def _settings(self, intent: Intent, entries: Sequence[LinkEntry]) -> Settings:
+        """Return the settings of the NIC. Raise Unsafe where a bridge would not keep the entries.
+
+        A NIC in a bridge takes no router advertisements; the setting that counts is its bridge's.
+        """
+        rows = self._rows.observe(intent.network, intent.bridge, intent.nic)
+        joined = any(isinstance(each, UplinkPort) for each in rows)
+        reader = intent.bridge if joined else intent.nic
+        if any(map(_is_advertised, entries)) and not uplink.follows_routers(self._sysctls, reader):
+            raise Unsafe(f"{intent.nic} {_NOT_FOLLOWED}")
+        found = dict(uplink.settings(self._sysctls, intent.nic))
+        found |= dict(uplink.settings(self._sysctls, reader, (ACCEPTS,)))
+        return tuple(found.items())
 
     def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
         """Return what the NIC and the other links have, as if the NIC had all of it."""

@@ -80,14 +80,16 @@ def settings(
     return tuple((each, value) for each, value in found if value is not None)
 
 
-def listens(directory: str, name: str) -> bool:
-    """Return whether the kernel follows router advertisements on the link (ip-sysctl, accept_ra).
+def follows_routers(directory: str, name: str) -> bool:
+    """Return whether the kernel keeps what router advertisements gave the link (ip-sysctl).
 
-    An interface in a bridge follows none; what counts then is its bridge.
+    With accept_ra it takes them, unless it forwards; with 2 then too. Addresses must be made of the
+    MAC (addr_gen_mode 0), which the bridge has as well, or be none of its making (1).
     """
-    found = dict(settings(directory, name, ("ipv6/accept_ra", "ipv6/forwarding")))
-    accepts = found.get("ipv6/accept_ra", "0")
-    return accepts == "2" or (accepts == "1" and found.get("ipv6/forwarding") == "0")
+    names = ("accept_ra", "forwarding", "addr_gen_mode")
+    found = dict(settings(directory, name, (f"ipv6/{each}" for each in names)))
+    accepts, forwards, mode = (found.get(f"ipv6/{each}", "0") for each in names)
+    return (accepts == "2" or (accepts == "1" and forwards == "0")) and mode in ("0", "1")
 
 
 def unmovable(name: str, vlans: Collection[int] = ()) -> tuple[str, ...]:

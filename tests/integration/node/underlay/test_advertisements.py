@@ -84,9 +84,15 @@ async def test_they_move_with_their_lifetimes_and_the_bridge_goes_on(
     await refreshed(field, "eth0")
 
 
-async def test_what_a_program_reads_is_refused(advertised: Field, agent: Agent) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"), [("accept_ra", "0"), ("forwarding", "1"), ("addr_gen_mode", "3")]
+)
+async def test_what_a_bridge_would_not_keep_is_refused(
+    advertised: Field, agent: Agent, setting: str, value: str
+) -> None:
     """With accept_ra off, as systemd-networkd has it, nobody would do it on the bridge."""
-    advertised.node.set("ipv6/conf/eth0/accept_ra", "0")
+    advertised.node.set(f"ipv6/conf/eth0/{setting}", value)
+    advertised.before = advertised.of_link("eth0")
     agent.put(defaultInterface="eth0")
     async with asyncio.timeout(20 * TIMEOUT_FACTOR):
         while not agent.told.events:  # noqa: ASYNC110
