@@ -5,12 +5,12 @@ plan: the copy exists before the original goes, so that a plan that ends anywher
 """
 
 from dataclasses import dataclass, field
-from socket import AF_INET
 from typing import ClassVar, Literal
 
 from ovnlet.core.resources.lifetimes import Lifetime
 
 Key = tuple[object, ...]
+_AF_INET = 2
 EntryKind = Literal["address", "route", "neighbour", "rule"]
 MAPPINGS, CHASSIS_MACS = "ovn-bridge-mappings", "ovn-chassis-mac-mappings"
 
@@ -84,7 +84,7 @@ class LinkEntry:
     @property
     def is_ipv4(self) -> bool:
         """Whether it is of IPv4: each of the kernel's messages begins with its family."""
-        return self.message[:1] == bytes([AF_INET])
+        return self.message[:1] == bytes([_AF_INET])
 
     @property
     def is_leased(self) -> bool:

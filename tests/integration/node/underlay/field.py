@@ -85,27 +85,6 @@ class Field:
         self.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
         self.router.ip("link", "set", "up0", "up")
 
-    def lay_bond(self) -> None:
-        """Make `eth0` a bond of two links to a bridge, without addresses; kernels can lack bonds.
-
-        It is started with the first of them active, whose MAC it has.
-        """
-        self.node.ip("link", "del", "eth0")
-        bond = "link add eth0 type bond mode active-backup miimon 20"
-        self.node.ip(*bond.split())
-        self.router.ip("link", "add", "up0", "address", "02:00:00:00:00:01", "type", "bridge")
-        for end in ("0", "1"):
-            self.node.ip(*f"link add s{end} type veth peer name p{end}".split())
-            self.node.ip(*f"link set p{end} netns {self.router.name}".split())
-            self.node.ip(*f"link set s{end} master eth0".split())
-            self.router.ip(*f"link set p{end} master up0 up".split())
-        self.router.ip("address", "add", "192.0.2.1/24", "dev", "up0")
-        self.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
-        self.router.ip("link", "set", "up0", "up")
-        self.stop_api()
-        self.serve_api()
-        self.address_nic()
-
     def address_nic(self) -> None:
         """Give the node's NIC all that is to be moved."""
         for line in filter(None, _NODE.splitlines()):

@@ -16,13 +16,36 @@ VLAN = (
 )
 
 
+def lay_bond(field: Field) -> None:
+    """Make `eth0` a bond of two links to a bridge, without addresses; kernels can lack bonds.
+
+    It has the MAC of the first of them, which is active.
+    """
+    field.node.ip("link", "del", "eth0")
+    bond = "link add eth0 type bond mode active-backup miimon 20"
+    field.node.ip(*bond.split())
+    field.router.ip("link", "add", "up0", "address", "02:00:00:00:00:01", "type", "bridge")
+    for end in ("0", "1"):
+        field.node.ip(*f"link add s{end} type veth peer name p{end}".split())
+        field.node.ip(*f"link set p{end} netns {field.router.name}".split())
+        field.node.ip(*f"link set s{end} master eth0".split())
+        field.router.ip(*f"link set p{end} master up0 up".split())
+    field.router.ip("address", "add", "192.0.2.1/24", "dev", "up0")
+    field.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
+    field.router.ip("link", "set", "up0", "up")
+    field.stop_api()
+    field.serve_api()
+    field.address_nic()
+
+
 def join_vlan(field: Field) -> None:
     """Give the node an address in VLAN 30, which is a router's too."""
     for command in VLAN:
         do(field, command)
-    field.router.ip(*["link", "add", "link", "up0", "name", "up0.30", "type", "vlan", "id", "30"])
-    field.router.ip(*["link", "set", "up0.30", "up"])
-    field.router.ip(*["address", "add", "198.18.30.254/24", "dev", "up0.30"])
+    link = "link add link up0 name up0.30 type vlan id 30"
+    field.router.ip(*link.split())
+    field.router.ip("link", "set", "up0.30", "up")
+    field.router.ip("address", "add", "198.18.30.254/24", "dev", "up0.30")
 
 
 async def told(agent: Agent, found: Callable[[], list[str]]) -> list[str]:
@@ -34,7 +57,7 @@ async def told(agent: Agent, found: Callable[[], list[str]]) -> list[str]:
 
 async def test_a_bond_moves_with_its_links_in_it(field: Field, agent: Agent) -> None:
     """The control of its use: with one link down the node reaches its router by the other."""
-    field.lay_bond()
+    lay_bond(field)
     before = field.of_link("eth0")
     agent.put(defaultInterface="eth0")
     await agent.phase("settled")
@@ -58,7 +81,7 @@ async def test_a_bond_moves_with_its_links_in_it(field: Field, agent: Agent) -> 
 async def test_a_link_of_a_bond_and_a_bond_without_one_mac_are_refused(
     field: Field, agent: Agent
 ) -> None:
-    field.lay_bond()
+    lay_bond(field)
     agent.put(defaultInterface="s0")
     (text,) = await told(agent, lambda: [text for _, text in agent.told.events])
     assert "s0 belongs to eth0 (bond)" in text
