@@ -141,6 +141,15 @@ def test_another_address_ends_the_old_one() -> None:
     assert refreshed(found, [], [], 302) == (STATIC, new)
 
 
+def test_a_route_of_a_router_is_never_known() -> None:
+    """A copy of it would keep the kernel from reading any further advertisement."""
+    message = V6 + bytes([0, 0, 0, 254, 9, 0, 1])
+    route = LinkEntry("eth0", "route", "default6 via fe80::1", message, 1500)
+    assert route.is_of_router
+    assert refreshed((STATIC,), [route], [], 0) == (STATIC,)
+    assert not replace(route, message=V4 + message[1:]).is_of_router
+
+
 def test_the_last_address_takes_its_routes_with_it() -> None:
     address6 = replace(ADDRESS, text="2001:db8::10/64", message=V6)
     route6 = replace(ROUTE, text="default6 via fe80::1", message=V6)

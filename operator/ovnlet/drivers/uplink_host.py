@@ -7,7 +7,7 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from ovnlet.core.errors import Unsafe
-from ovnlet.core.plan import Plan
+from ovnlet.core.plan import Plan, Verb
 from ovnlet.core.resources import (
     Key,
     LinkEntry,
@@ -22,6 +22,7 @@ from ovnlet.core.underlay.networks import Intent, ProviderIdentity
 from ovnlet.core.underlay.record import ACCEPTS, Found, Settings, chassis_mac
 from ovnlet.drivers.links import uplink
 from ovnlet.drivers.links.pod import os_errors_as_node_faults
+from ovnlet.drivers.linux.solicitation import solicit
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 
 _ANSWER = 1.0  # seconds to wait for one
@@ -83,6 +84,8 @@ class UplinkHost:
             if of_ovsdb:
                 for step in steps:  # the NIC joins a bridge that has its link, or leaves it first
                     await self._rows.apply([step])
+                    if isinstance(step.resource, UplinkPort) and step.verb is Verb.REMOVE:
+                        solicit(step.resource.nic)
             else:
                 with os_errors_as_node_faults(identity):
                     for step in steps:
@@ -101,6 +104,7 @@ class UplinkHost:
                 raise Unsafe(f"an interface {bridge} exists that is no bridge of Open vSwitch")
             entries = self.entries(nic, bridge)
             settings = self._settings(intent, entries)
+            entries = tuple(each for each in entries if not each.is_of_router)
             listed = self._rows.chassis_mac(network)
             mac = listed or chassis_mac(link.mac, network)
         return Found(entries, link.mac, self._rows.datapath_type, mac, settings)
@@ -138,9 +142,14 @@ class UplinkHost:
         return link.mtu if link else 0
 
     async def checks(self, intent: Intent) -> tuple[str, ...]:
-        """Return who answers now: gateways by the NIC or its bridge, and the API server."""
+        """Return who answers now, by the NIC or its bridge: gateways, routers, the API server.
+
+        A gateway answers to the kernel. A router of an advertisement counts once the kernel has its
+        route on the link.
+        """
         links = (intent.nic, intent.bridge)
         every = [(link, f"gateway {each}") for link in links for each in uplink.gateways(link)]
+        every += [(link, f"router {each}") for link in links for each in uplink.routers(link)]
         every.append((intent.nic, f"API server {self._api}"))
         return tuple([check for link, check in every if await self._answers(link, check)])
 
@@ -154,6 +163,8 @@ class UplinkHost:
     @staticmethod
     async def _answers(link: str, check: str) -> bool:
         *_, host, last = check.split()
+        if check.startswith("router"):
+            return await uplink.has_router(link, last, _ANSWER)
         if not check.startswith("API"):
             return await uplink.answers(link, last, _ANSWER)
         try:
@@ -172,7 +183,7 @@ def _tagged(intent: Intent) -> tuple[int, ...]:
 
 def _is_advertised(entry: LinkEntry) -> bool:
     """Return whether a router's advertisements keep it: of IPv6, with a lifetime."""
-    return entry.lifetime is not None and not entry.is_ipv4
+    return entry.is_of_router or (entry.lifetime is not None and not entry.is_ipv4)
 
 
 def _as_wanted(entry: LinkEntry, wanted: LinkEntry) -> LinkEntry:

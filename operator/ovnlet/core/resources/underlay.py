@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 from ovnlet.core.resources.lifetimes import Lifetime
 
 Key = tuple[object, ...]
-_AF_INET = 2
+# AF_INET; RTPROT_RA, the fifth byte of a route's message (struct rtmsg).
+_AF_INET, _BY_ROUTER = 2, 9
 EntryKind = Literal["address", "route", "neighbour", "rule"]
 MAPPINGS, CHASSIS_MACS = "ovn-bridge-mappings", "ovn-chassis-mac-mappings"
 
@@ -85,6 +86,18 @@ class LinkEntry:
     def is_ipv4(self) -> bool:
         """Whether it is of IPv4: each of the kernel's messages begins with its family."""
         return self.message[:1] == bytes([_AF_INET])
+
+    @property
+    def is_of_router(self) -> bool:
+        """Whether it is a route of a router advertisement.
+
+        The kernel makes it where it takes the advertisements. It must not be copied: the copy is no
+        such route for the kernel, which then fails to add its own, and reads no prefix any more
+        (ndisc_router_discovery); copies of several routers' become one route.
+        """
+        return (
+            self.kind == "route" and not self.is_ipv4 and self.message[5:6] == bytes([_BY_ROUTER])
+        )
 
     @property
     def is_leased(self) -> bool:

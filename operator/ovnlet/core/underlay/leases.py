@@ -18,11 +18,12 @@ def refreshed(
 
     New is what the NIC has. A lifetime is the NIC's, where a client renews it, or else the
     bridge's, where the kernel does it for router advertisements. What has ended is not known any
-    more. Of other attributes of a known entry the known ones stay.
+    more. Of other attributes of a known entry the known ones stay. Routes of router advertisements
+    are never known: the kernel makes them.
     """
     nic, bridge = ({each.same: each for each in every} for every in (on_nic, on_bridge))
     have = {each.same for each in known}
-    new = [each for same, each in nic.items() if same not in have]
+    new = [each for same, each in nic.items() if same not in have and not each.is_of_router]
     replaced = any(each.is_leased for each in new)
     found = []
     for each in (*known, *new):

@@ -57,8 +57,9 @@ _DROPPED_OF_ROUTES = frozenset({3, _OIF, 12, 16, 23})
 _KEPT_OF_ADDRESSES, _KEPT_OF_NEIGHBOURS = frozenset({1, 2, 4, 5, 9}), frozenset({1, 2})
 NEXT_HOP_OBJECT = 30
 # rtm_protocol of daemons that would set their routes by the NIC again: zebra, bird, babel, openr,
-# bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h). Those of DHCP (16) and of router advertisements
-# (9) are followed.
+# bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h). Those of DHCP (16) move, and those of router
+# advertisements (9) the kernel makes again.
+ADVERTISED = 9
 DAEMONS: Mapping[int, str] = {
     11: "zebra",
     12: "bird",

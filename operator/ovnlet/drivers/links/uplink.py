@@ -13,6 +13,7 @@ from ovnlet.core.resources import LinkEntry, LinkUp
 from ovnlet.drivers.links import lifetimes, link_entries, stacked, veths
 from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
+from ovnlet.drivers.linux.solicitation import solicit
 from ovnlet.drivers.linux.transport import (
     ACK,
     Refused,
@@ -100,6 +101,20 @@ def unmovable(name: str, vlans: Collection[int] = ()) -> tuple[str, ...]:
 def gateways(name: str) -> tuple[str, ...]:
     """Return the next hops of the default routes by this link."""
     return tuple(dict.fromkeys(_read(name, _next_hops)))
+
+
+def routers(name: str) -> tuple[str, ...]:
+    """Return the next hops of default routes that router advertisements gave the link."""
+    return tuple(dict.fromkeys(_read(name, partial(_next_hops, protocol=link_entries.ADVERTISED))))
+
+
+async def has_router(name: str, address: str, within: float) -> bool:
+    """Ask for advertisements, and return whether the link has the router's default route in time."""
+    end = asyncio.get_running_loop().time() + within
+    solicit(name)
+    while not (found := address in routers(name)) and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(0.05)
+    return found
 
 
 async def answers(name: str, address: str, within: float) -> bool:
@@ -206,12 +221,13 @@ def _unmovable(kernel: Socket, found: Link, vlans: Collection[int]) -> Iterator[
             yield f"has a route {text} whose next hops are on several interfaces"
 
 
-def _next_hops(kernel: Socket, found: Link) -> Iterator[str]:
+def _next_hops(kernel: Socket, found: Link, protocol: int | None = None) -> Iterator[str]:
+    """Yield the next hops of default routes, of one protocol or of all."""
     for body in link_entries.routes(kernel, found.index):
         every = attributes(body, link_entries.ROUTE.size)
         nested = (attributes(hop, 8) for _, _, hop in link_entries.hops(every.get(9, b"")))
         vias: Iterable[bytes | None] = (each.get(5) for each in (every, *nested))
-        if body[1] == 0:  # a default route
+        if body[1] == 0 and protocol in (None, body[5]):
             yield from (str(ip_address(via)) for via in vias if via is not None)
 
 

@@ -50,7 +50,6 @@ route add 10.97.0.0/16 via 198.51.100.77 dev eth0 onlink
 rule add iif eth0 lookup 100 priority 50
 address add 192.0.2.12/24 dev eth0 valid_lft 36000 preferred_lft 36000
 address add 2001:db8:7::10/64 dev eth0 nodad mngtmpaddr valid_lft 36000 preferred_lft 36000
--6 route add 2001:db8:8::/48 via 2001:db8::1 dev eth0 proto ra expires 36000
 neighbour add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
 """
 

@@ -22,6 +22,7 @@ def lay_bond(field: Field) -> None:
     It has the MAC of the first of them, which is active.
     """
     field.node.ip("link", "del", "eth0")
+    field.node.ip("rule", "del", "priority", "50")  # it has a name, not a link
     bond = "link add eth0 type bond mode active-backup miimon 20"
     field.node.ip(*bond.split())
     field.router.ip("link", "add", "up0", "address", "02:00:00:00:00:01", "type", "bridge")
