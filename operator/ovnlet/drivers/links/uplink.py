@@ -109,12 +109,14 @@ def routers(name: str) -> tuple[str, ...]:
 
 
 async def has_router(name: str, address: str, within: float) -> bool:
-    """Ask for advertisements, and return whether the link has the router's default route in time."""
+    """Ask for advertisements, and return whether the link gets a router's default route in time."""
     end = asyncio.get_running_loop().time() + within
     solicit(name)
-    while not (found := address in routers(name)) and asyncio.get_running_loop().time() < end:
+    while asyncio.get_running_loop().time() < end:
+        if address in routers(name):
+            return True
         await asyncio.sleep(0.05)
-    return found
+    return False
 
 
 async def answers(name: str, address: str, within: float) -> bool:
