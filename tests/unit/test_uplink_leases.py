@@ -59,6 +59,20 @@ async def test_renewals_are_carried_to_the_bridge_for_ever() -> None:
     assert [reason for reason, _ in agent.events] == ["UplinkMoved", "UplinkLeased"]
 
 
+async def test_a_renewal_is_carried_where_drift_is_only_reported() -> None:
+    """The control: an address without a lifetime stays on the NIC then."""
+    agent, nic = await settled()
+    agent.scope._repair = "report"
+    await asyncio.sleep(300)
+    renew(agent, nic, 600)
+    await asyncio.sleep(1)
+    assert on_bridge(nic).lifetime
+    nic.present.add(STATIC)
+    agent.scope._passes.add("net1")
+    await asyncio.sleep(1)
+    assert STATIC in nic.present
+
+
 async def test_it_goes_back_once_before_the_lease_ends() -> None:
     agent, nic = await settled()
     began = asyncio.get_running_loop().time()

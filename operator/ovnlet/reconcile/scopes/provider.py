@@ -113,23 +113,18 @@ class ProviderScope:
         record = self._moves.get(own)
         if record is None or record.phase == "held":
             return None
-        intent = record.intent
-        grown = self._looked_at(record)
-        self._moves.write(grown)
-        forced, desired = grown.phase != "settled", grown.desired()
-        found = self.host.disputes(grown.intent) if record.on_bridge else ()
-        notices = tuple(Notice("UplinkDisputed", f"{intent.nic} {each}") for each in found)
-        return Target(ProviderIdentity(own), desired, self._repair, edited=forced, notices=notices)
-
-    def _looked_at(self, record: Record) -> Record:
-        """Return the record after a look at both links. Raise Refused or OSError."""
         nic, bridge = record.intent.nic, record.intent.bridge
-        if not record.on_bridge:
-            return record.refreshed(self.host.entries(nic, bridge), (), self._now())
-        on_nic = self.host.entries(nic)
-        grown = record.refreshed(on_nic, self.host.entries(bridge), self._now())
+        on_bridge = self.host.entries(bridge) if record.on_bridge else ()
+        on_nic = self.host.entries(nic) if record.on_bridge else self.host.entries(nic, bridge)
+        grown = record.refreshed(on_nic, on_bridge, self._now())
+        self._moves.write(grown)
         self._watch_leases(grown, on_nic)
-        return grown
+        # What a client renews is no drift, whatever the settings say of that.
+        forced = grown.phase != "settled" or any(each.is_leased for each in on_nic)
+        found = self.host.disputes(grown.intent) if record.on_bridge else ()
+        notices = tuple(Notice("UplinkDisputed", f"{nic} {each}") for each in found)
+        own_id, desired = ProviderIdentity(own), grown.desired()
+        return Target(own_id, desired, self._repair, edited=forced, notices=notices)
 
     def _watch_leases(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
         """Follow the leases of a settled move, and report them."""
