@@ -111,6 +111,21 @@ async def test_a_client_that_fights_wins_soon() -> None:
     assert nic.steps == steps, "the fight goes on"
 
 
+async def test_passes_that_fail_are_no_fight() -> None:
+    """After a reboot the address is on the NIC, and Open vSwitch may come late."""
+    agent, nic = await settled()
+    renew(agent, nic, 600)
+    nic.present = {each for each in nic.present if getattr(each, "link", "eth0") == "eth0"}
+    nic.refuses = True
+    for _ in range(10):
+        agent.scope._passes.add("net1")
+        await asyncio.sleep(4)
+    assert agent.phase == "settled"
+    nic.refuses = False
+    await asyncio.sleep(120)
+    assert on_bridge(nic).lifetime
+
+
 async def test_renewals_by_hand_now_and_then_are_no_fight() -> None:
     agent, nic = await settled()
     for _ in range(12):

@@ -21,6 +21,11 @@ class Leases:
         self._end, self._now = end, now
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._returns: dict[str, deque[float]] = {}
+        self._moved: set[str] = set()
+
+    def moved(self, network: str) -> None:
+        """Take that a pass has left no address of the network on its NIC."""
+        self._moved.add(network)
 
     def look(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
         """Take a settled record, and what its NIC has now, which is to be moved again."""
@@ -39,7 +44,9 @@ class Leases:
             )
             wait = max(0.0, end - self._now())
             self._timers[network] = loop.call_later(wait, self._end, network, why)
-        if again := [each.text for each in on_nic if each.is_leased]:
+        again = [each.text for each in on_nic if each.is_leased]
+        if again and network in self._moved:  # else passes fail, and nobody has set it again
+            self._moved.discard(network)
             times = self._returns.setdefault(network, deque(maxlen=_OFTEN))
             times.append(loop.time())
             if len(times) == _OFTEN and times[-1] - times[0] < _SECONDS:
@@ -51,6 +58,7 @@ class Leases:
         """Forget a network that is not settled, or not any more."""
         self._stop(network)
         self._returns.pop(network, None)
+        self._moved.discard(network)
 
     def _stop(self, network: str) -> None:
         if (timer := self._timers.pop(network, None)) is not None:

@@ -150,6 +150,8 @@ class ProviderScope:
             await self._prove(record)
         elif record.phase == "returning":
             await self._returned(record)
+        if record.on_bridge:
+            self._leases.moved(own)
         self._reports.show(self._moves)
 
     def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
