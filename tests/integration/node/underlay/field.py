@@ -129,7 +129,9 @@ class Field:
         if name not in self.node.links():
             return {}
         shown = [self.node.ip(*f"{words} {name}".split()) for words in shows]
-        addresses = sorted(re.findall(r"(inet6? (?!fe80).*)", shown[0]))
+        # A moved address of an advertisement is checked for duplicates no more.
+        checked = re.sub(r" nodad\b| proto kernel_ra\b", "", shown[0])
+        addresses = sorted(re.findall(r"(inet6? (?!fe80).*)", checked))
         listed = re.sub(r"expires \d+sec", "expires", "\n".join(shown[1:]))
         routes = [line for line in listed.splitlines() if "anycast" not in line]
         link_local = re.compile(r"^$|fe80|ff00")

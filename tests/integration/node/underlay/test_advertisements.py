@@ -25,6 +25,11 @@ def ends(field: Field, link: str) -> list[int]:
     return [int(each) for each in (*addresses, *re.findall(r"proto ra.*expires (\d+)sec", routes))]
 
 
+def is_tentative(field: Field) -> bool:
+    """Return whether the kernel still looks for duplicates; routes follow after that."""
+    return bool(field.node.ip("-6", "address", "show", "dev", "eth0", "tentative"))
+
+
 async def refreshed(field: Field, link: str) -> None:
     """Wait until an advertisement has prolonged both on a link."""
     before = ends(field, link)
@@ -46,7 +51,7 @@ async def advertised(field: Field, tmp_path: Path) -> AsyncIterator[Field]:
     server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         async with asyncio.timeout(60 * TIMEOUT_FACTOR):
-            while len(ends(field, "eth0")) != 2:  # noqa: ASYNC110
+            while len(ends(field, "eth0")) != 2 or is_tentative(field):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         field.before = field.of_link("eth0")
         yield field

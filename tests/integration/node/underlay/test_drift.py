@@ -74,7 +74,9 @@ async def test_each_drift_is_repaired_and_had_to_be(field: Field, moved: Agent) 
             do(field, command)
         assert state(field) != whole, f"{name}: nothing was broken"
         await moved.run()
-        assert state(field) == whole, name
+        async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+            while state(field) != whole:  # a new MAC sets the bridge down once more, after the pass
+                await moved.run()
         assert field.reaches(), name
     assert "other:br-x" in field.ids("ovn-bridge-mappings"), "the entry of another is lost"
     assert field.reaches()
