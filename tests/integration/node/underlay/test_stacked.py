@@ -36,7 +36,7 @@ def lay_bond(field: Field) -> None:
     field.router.ip("link", "set", "up0", "up")
     field.stop_api()
     field.serve_api()
-    field.address_nic()
+    field.configure()
 
 
 def join_vlan(field: Field) -> None:
