@@ -43,12 +43,15 @@ class BenchError(RuntimeError):
 class Outcome:
     """The result of one order: the time of each job and of all together in ms.
 
-    `cpu_ms` is the agent's processor time until the node is quiet.
+    `cpu_ms`, `ovs_ms` and `ovn_ms` are the processor time of the agent, of ovs-vswitchd and of
+    ovn-controller until the node is quiet.
     """
 
     wall_ms: float
     done: list[Done]
     cpu_ms: float
+    ovs_ms: float
+    ovn_ms: float
 
 
 @dataclass(slots=True)
@@ -78,10 +81,13 @@ class Environment:
         self.settle()
         self._wake_vswitchd()
         self.settle()
-        before = cpu(self.agent.pid)
+        agent, ovs, _, ovn, *_ = self.watched
+        pids = (agent, ovs, ovn)
+        before = [cpu(pid) for pid in pids]
         wall_ms, done = self.command(order)
         self.settle()
-        return Outcome(wall_ms, done, (cpu(self.agent.pid) - before) * 1000)
+        spent = [(cpu(pid) - was) * 1000 for pid, was in zip(pids, before, strict=True)]
+        return Outcome(wall_ms, done, *spent)
 
     def command(self, order: dict[str, Any]) -> tuple[float, list[Done]]:
         """Execute an order at once, for what does not touch the network.
