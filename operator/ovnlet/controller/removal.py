@@ -28,6 +28,7 @@ _KUBE_OVN = "vpcs.kubeovn.io"  # a kind that only Kube-OVN brings
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 # Seconds.
 _ANSWER, _GONE, _POLL = 20.0, 30.0, 0.5
+_CONFLICT = 409
 _NAMED = 3  # pods that a message names
 _OF_NODES = (
     CHASSIS,
@@ -124,11 +125,7 @@ async def _remove(
     for row in await asyncio.to_thread(remove_rows, settings, _ANSWER):
         say(f"removed {row}")
     for subnet in subnets:
-        meta = subnet["metadata"]
-        kept = [each for each in meta.get("finalizers") or () if each != FINALIZER]
-        body = {"metadata": {"uid": meta["uid"], "finalizers": kept}}
-        if await api.patch(f"{SUBNETS.path}/{meta['name']}", body):
-            say(f"released the Subnet {meta['name']}")
+        await _release(api, subnet["metadata"]["name"], say)
     for kind in (SUBNETS, IP_POOLS, VLANS, PROVIDER_NETWORKS):
         await _remove_kind(api, f"{kind.plural}.{kind.group}", kind.path, say)
     for node in await api.items(NODES.path):
@@ -160,6 +157,24 @@ def _subnets_of(pod: Workload) -> set[str]:
         for each, text in ({} if pod.finished else pod.annotations).items()
         if each.endswith(name) and f"{each.removesuffix(name)}/allocated" in pod.annotations
     }
+
+
+async def _release(api: _Api, subnet: str, say: Callable[[str], None]) -> None:
+    """Remove our finalizer from a Subnet, in the version read, so that no other's is lost."""
+    path = f"{SUBNETS.path}/{subnet}"
+    while body := await api.get(path):
+        meta = body["metadata"]
+        held = meta.get("finalizers") or ()
+        if FINALIZER not in held:
+            return
+        kept = [each for each in held if each != FINALIZER]
+        read = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        try:
+            if await api.patch(path, {"metadata": {**read, "finalizers": kept}}):
+                return say(f"released the Subnet {subnet}")
+        except ApiFault as fault:
+            if fault.status != _CONFLICT:
+                raise
 
 
 async def _remove_kind(api: _Api, name: str, path: str, say: Callable[[str], None]) -> None:
