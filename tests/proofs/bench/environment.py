@@ -43,8 +43,9 @@ class BenchError(RuntimeError):
 class Outcome:
     """The result of one order: the time of each job and of all together in ms.
 
-    `cpu_ms`, `ovs_ms` and `ovn_ms` are the processor time of the agent, of ovs-vswitchd and of
-    ovn-controller until the node is quiet.
+    `cpu_ms` is the agent's processor time until the node is quiet. `ovs_ms` and `ovn_ms` are those
+    of ovs-vswitchd and ovn-controller until the last job has ended: after it they handle the pods'
+    first packets.
     """
 
     wall_ms: float
@@ -82,11 +83,12 @@ class Environment:
         self._wake_vswitchd()
         self.settle()
         agent, ovs, _, ovn, *_ = self.watched
-        pids = (agent, ovs, ovn)
-        before = [cpu(pid) for pid in pids]
+        before = [cpu(pid) for pid in (agent, ovs, ovn)]
         wall_ms, done = self.command(order)
+        answered = [cpu(pid) for pid in (ovs, ovn)]
         self.settle()
-        spent = [(cpu(pid) - was) * 1000 for pid, was in zip(pids, before, strict=True)]
+        after = [cpu(agent), *answered]
+        spent = [(now - was) * 1000 for now, was in zip(after, before, strict=True)]
         return Outcome(wall_ms, done, *spent)
 
     def command(self, order: dict[str, Any]) -> tuple[float, list[Done]]:

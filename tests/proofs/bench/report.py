@@ -29,7 +29,7 @@ NOTES = (
     " only for comparison.",
     "CPU is the agent's until it is quiet again, including its observation of its own changes; the"
     " floor's is that of its processes. That of ovs-vswitchd and ovn-controller is what they spent"
-    " until then for this agent, or for the floor.",
+    " until the last answer to this agent's programs, or the end of the floor's.",
 )
 
 
