@@ -1,7 +1,7 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-FLOORS ?= unit node apiserver controller cni e2e kernel
+FLOORS ?= unit node apiserver controller cni e2e tools kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
@@ -44,7 +44,7 @@ check: .venv  ## lint, types, import contracts, spelling
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
 	@git ls-files -z | xargs -0 $(BIN)/codespell
 
-test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
+test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of tools and of kernel
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)
 
 ci: .venv  ## what CI runs, lane by lane, with a table: LANES="drift bench"; build/ci.json
@@ -53,7 +53,7 @@ ci: .venv  ## what CI runs, lane by lane, with a table: LANES="drift bench"; bui
 test-unit: .venv  ## the floor that needs nothing
 	@$(BIN)/python tests/floors.py $(V:%=-v) unit
 
-test-node test-apiserver test-controller test-cni test-e2e: setup  ## one floor
+test-node test-apiserver test-controller test-cni test-e2e test-tools: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
@@ -96,15 +96,18 @@ drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
-tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json; SLICE=1 for CI
+tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json; SLICE=1 the part that `make test` runs
 	@cd tests && ../$(BIN)/python -m proofs.tools $(if $(SLICE),--slice)
 	$(if $(SLICE),,@cd tests && ../$(BIN)/python -m proofs.tools --chart)
 
 reboot: setup kernel  ## cut the power of a virtual machine with pods, with and without an agent: build/reboot.json
 	@cd tests && ../$(BIN)/python -m proofs.kernel.drift --name reboot --pods 8 --only "node rebooted"
 
-soak: setup  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json
-	@cd tests && ../$(BIN)/python -m proofs.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+tunnel: setup kernel  ## two nodes joined over Geneve, one of them a virtual machine: build/tunnel.json
+	@cd tests && ../$(BIN)/python -m proofs.kernel.tunnel
+
+soak: setup $(if $(KERNEL),kernel)  ## kill, fill, freeze and flood a node while pods come and go: MINUTES=60 SEED=n; build/soak.json; KERNEL=1 build/soak-kernel.json
+	@cd tests && ../$(BIN)/python -m proofs$(if $(KERNEL),.kernel).soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 networks: setup  ## three interfaces in one pod on two nodes, attached by kubelet, plugged in and out: build/networks.xml
 	@$(BIN)/python -m pytest -q -s -m long --junitxml=build/networks.xml tests/integration/e2e/test_networks.py

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import cache, guest_boot, images, kernel, layout, progress, runtime
+from testbed import cache, guest_boot, images, kernel, layout, progress, runtime, underlay
 from testbed.bed import Bed
 from testbed.kernel import Accelerator, Kernel
 from testbed.node import Node
@@ -59,6 +59,8 @@ def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
         compileall.compile_dir(PROJECT / part, quiet=2)
     mark = node.directory / layout.BOOTED
     mark.unlink(missing_ok=True)
+    if bed.node_count > 1:
+        _lay_tunnel(node)
     words = ["sh", "-c", PRIORITY, NICE, *_words(bed, stock, accelerator)]
     machine = node.spawn("qemu", words, env={"PATH": _path(), "TERM": "dumb"})
     node.spawn(
@@ -78,6 +80,14 @@ def boot_node(bed: Bed, stock: Kernel, accelerator: Accelerator) -> Booted:
     )
     bed.nodes[0] = VirtualNode.of(node)
     return Booted(stock, release, accelerator, round(seconds, 1))
+
+
+def _lay_tunnel(node: Node) -> None:
+    """Give the space the address of the tunnel's end too, from which QEMU forwards Geneve."""
+    node.sh(
+        f"ethtool -K {underlay.TUNNEL} tx off; ip link set {underlay.TUNNEL} up;"
+        f"ip addr replace {layout.tunnel_ip(0)}/24 dev {underlay.TUNNEL}"
+    )
 
 
 def up(name: str) -> Bed:
@@ -121,10 +131,12 @@ def _words(bed: Bed, stock: Kernel, accelerator: Accelerator) -> list[str]:
     forwarded = [f"tcp:127.0.0.1:{port}-:{port}" for port in ports]
     # The API server reaches kubelet at the node's own address.
     forwarded += [f"tcp:{layout.node_ip(0)}:{guest_boot.KUBELET_PORT}-:{guest_boot.KUBELET_PORT}"]
+    tunnel = [layout.tunnel_ip(0)] if bed.node_count > 1 else []
+    forwarded += [f"udp:{each}:{guest_boot.GENEVE}-{each}:{guest_boot.GENEVE}" for each in tunnel]
     network = "user,id=n0," + ",".join(f"hostfwd={each}" for each in forwarded)
     qemu = ["-netdev", network, "-device", "virtio-net-pci,netdev=n0", "-no-reboot"]
-    program = f"{sys.executable} -m testbed.guest_boot {bed.name} {bed.node().role}"
-    inside = f"exec env PYTHONPATH={PYTHONPATH} {program}"
+    program = [sys.executable, "-m", "testbed.guest_boot", bed.name, bed.node().role, *tunnel]
+    inside = f"exec env PYTHONPATH={PYTHONPATH} {' '.join(program)}"
     return [
         *(
             "vng",

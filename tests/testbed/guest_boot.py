@@ -33,6 +33,7 @@ MODULES = (
     "sch_netem",
     "sch_ingress",
 )
+GENEVE = 6081  # the port of UDP
 # QEMU's user network: the guest and its gateway; the ports of the command server, and of one
 # program whose streams go to the machine.
 ADDRESS, GATEWAY, LINK, PORT, STREAM_PORT = "10.0.2.15", "10.0.2.2", "eth0", 7000, 7001
@@ -82,7 +83,7 @@ def stay_as_reaper() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def main(bed: str, role: str) -> None:
+def main(bed: str, role: str, encap_ip: str = ADDRESS) -> None:
     """Start everything, write the kernel's release to the node's file `booted`, serve commands."""
     directory = layout.directory(bed) / role
     guest = GuestSpace(layout.space_name(bed, role), directory, 1, 0, cgroups=False)
@@ -96,11 +97,13 @@ def main(bed: str, role: str) -> None:
         f"ip addr replace {ADDRESS}/24 dev {LINK}; ip link set {LINK} up; ip link set lo up\n"
         f"ip route replace default via {GATEWAY}\n"
         f"ip addr replace {layout.node_ip(0)}/32 dev lo\n"
+        # ovn-controller makes tunnels that take only what is sent to this address.
+        + f"ip addr replace {encap_ip}/{24 if encap_ip == ADDRESS else 32} dev {LINK}\n"
         + "".join(f"mkdir -p {path}; mount -t tmpfs plain {path}\n" for path in PLAIN)
         + "mount --make-rshared /",
         timeout=120,
     )
-    switch.start_switch(guest, ADDRESS, datapath="system")
+    switch.start_switch(guest, encap_ip, datapath="system")
     switch.spawn_controller(guest)
     (directory / layout.BOOTED).write_text(os.uname().release)
     os.execv(sys.executable, [sys.executable, "-m", "testbed.exec_agent", str(PORT)])  # noqa: S606 - replaces itself

@@ -10,6 +10,7 @@ from ovnlet.core.errors import NotConverged
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay.networks import ProviderIdentity
 from ovnlet.core.underlay.record import Record, on_nic
+from ovnlet.drivers.ovs.boot_unit import DIRECTORY, BootUnit
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
@@ -20,15 +21,26 @@ _SETTLES, _AGAIN = 10.0, 0.25
 
 
 async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
-    """Put everything on each interface that an agent has moved, and remove the records.
+    """Put everything on each interface that an agent has moved; remove the records and the drop-in.
 
     It needs no API server. Raise NotReady, NodeFault or NotConverged; a second run then finds the
     record that is left.
     """
     directory = Path(settings.state_dir) / "uplinks"
     journal = Journal(directory)
-    if not (records := list(journal.read())):
-        return
+    records = list(journal.read())
+    if records:
+        await _give_back(settings, journal, records, say)
+    for each in (directory, directory.parent):
+        with suppress(OSError):
+            each.rmdir()
+    if BootUnit(settings.systemd_dir or DIRECTORY).remove():
+        say("removed the drop-in of Open vSwitch's unit")
+
+
+async def _give_back(
+    settings: Settings, journal: Journal, records: list[Record], say: Callable[[str], None]
+) -> None:
     rows = UplinkRows(settings.ovsdb, settings.bridge, lambda: None)
     host = UplinkHost(rows, "https://localhost", settings.sysctl_dir)
     following = asyncio.create_task(rows.run(), name="rows of uplinks")
@@ -45,9 +57,6 @@ async def give_back(settings: Settings, say: Callable[[str], None]) -> None:
     finally:
         following.cancel()
         await asyncio.wait({following})
-    for each in (directory, directory.parent):
-        with suppress(OSError):
-            each.rmdir()
 
 
 async def _put_back(

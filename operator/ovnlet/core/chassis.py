@@ -12,6 +12,7 @@ BRIDGE_TYPE = "datapath_type"
 # OVN's own key decides the bridge's datapath type: without it, as in a wiped database,
 # ovn-controller makes a bridge of the kernel's datapath before any other program can.
 _WANTED_TYPE = "ovn-bridge-datapath-type"
+USERSPACE = "netdev"
 REMOTE = "ovn-bridge-remote"
 
 
@@ -54,5 +55,9 @@ def desired(bridge: str, wanted: Mapping[str, str], *, create: bool) -> Network:
     keys = ids(bridge, wanted)
     if not keys or not (create or BRIDGE_TYPE in wanted):
         return keys
-    datapath_type = wanted.get(_WANTED_TYPE) or wanted.get(BRIDGE_TYPE, "")
-    return keys | {Bridge(bridge, datapath_type, remote=wanted.get(REMOTE, ""))}
+    return keys | {Bridge(bridge, bridge_type(wanted), remote=wanted.get(REMOTE, ""))}
+
+
+def bridge_type(values: Mapping[str, str]) -> str:
+    """Return the datapath type that a bridge gets by these values; empty for the kernel's."""
+    return values.get(_WANTED_TYPE) or values.get(BRIDGE_TYPE, "")

@@ -22,7 +22,9 @@ class NodeState:
     """Keeps the facts, and asks again for those that may change.
 
     ``mtu`` is the setting; 0 means what the tunnel leaves. ``mtu_of`` returns the MTU of the link
-    that has an address, or None.
+    that has an address, or None. ``userspace`` returns whether the bridge is to forward in
+    userspace, which by default is whether it does: a bridge that is in userspace for a moment is no
+    reason to change links.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class NodeState:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ovs, self._set_mtu = ovs, mtu
+        self.userspace: Callable[[], bool] = lambda: ovs.userspace
         self._mtu_of, self._now = mtu_of, now
         self.features = KernelFeatures()
         self._tunnel: tuple[str, str] | None = None
@@ -49,7 +52,7 @@ class NodeState:
         return Node(
             self._ovs.bridge,
             self._set_mtu or self._mtu,
-            self._ovs.userspace,
+            self.userspace(),
             self.features.lacking,
             self._unknown,
             frozenset(self._still_unpoliced()),

@@ -151,6 +151,12 @@ class ExecAgent:
         """Make a sandbox for each pod and call ADD, as a runtime does. Return their targets."""
         return {"targets": [asdict(sandboxes.attach(pod)) for pod in request["pods"]]}
 
+    def detach(self, request: Request) -> Request:
+        """Call DEL for each pod and remove its sandbox."""
+        for target in _targets(request):
+            sandboxes.detach(target)
+        return {}
+
     def outage(self, request: Request) -> Request:
         """Restart something under traffic, and return what each flow lost."""
         return outage.measure(request)
@@ -237,6 +243,7 @@ def main() -> None:
         "traffic": agent.traffic,
         "check": agent.check,
         "attach": agent.attach,
+        "detach": agent.detach,
         "floor": agent.floor,
         "outage": agent.outage,
         "sentinels": agent.sentinels,

@@ -11,9 +11,6 @@ from proofs.kernel.module import reloaded
 
 # The kernel's datapath fills in checksums, so that the pod's offload is nobody's business there.
 USERSPACE_ONLY = ("tx-checksum switched on",)
-# While the bridge is in userspace, the agent switches checksum offload off in pods, and it does not
-# know whether to switch it on again: docs/explanation/repairs.md.
-LEAVES_OFFLOAD_OFF = ("datapath_type of br-int changed, its key removed",)
 POLICED = "burst 1mb mtu 64kb drop"
 
 DATAPATH = [
@@ -36,7 +33,6 @@ DATAPATH = [
     ),
 ]
 FAULTS = [each for each in table.FAULTS if each.name not in USERSPACE_ONLY] + DATAPATH
-NODE = [each for each in NODE_FAULTS if each.name not in LEAVES_OFFLOAD_OFF]
 # No kubelet restarts a killed agent here, and the API server's outage is none of the datapath's.
 _ELSEWHERE = ("agent killed", "API server away for 3 min")
 OUTAGES = [
@@ -67,7 +63,7 @@ SLICE = (
 
 def whole(repeats: int, pairs: int) -> Plan:
     """Return the plan of all kinds that apply."""
-    return Plan(FAULTS, NODE, OUTAGES, [reboot.CHECK], repeats, pairs)
+    return Plan(FAULTS, NODE_FAULTS, OUTAGES, [reboot.CHECK], repeats, pairs)
 
 
 def a_slice(repeats: int) -> Plan:

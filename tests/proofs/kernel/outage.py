@@ -94,11 +94,15 @@ def losses(text: str, away: Window | None) -> dict[str, Any]:
 
 @dataclass
 class Adds:
-    """ADDs of new pods, one after the other, in a thread of their own."""
+    """ADDs of new pods, one after the other, in a thread of their own.
+
+    One that is answered "try again" is called again at once, as kubelet does later.
+    """
 
     pods: Sequence[dict[str, Any]]
     targets: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
     thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -109,7 +113,7 @@ class Adds:
     def _run(self) -> None:
         for pod in self.pods:
             try:
-                self.targets.append(sandboxes.attach(pod, retry=False))
+                self.targets.append(sandboxes.attach(pod, self.again.append))
             except FAILURES as error:
                 self.errors.append(str(error)[:300])
 
@@ -120,7 +124,7 @@ class Adds:
         for target in self.targets:
             sandboxes.detach(target)
         found = {"tried": len(self.pods), "succeeded": len(self.targets)}
-        return found | {"errors": self.errors}
+        return found | {"asked_again": len(self.again), "errors": self.errors + self.again}
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:

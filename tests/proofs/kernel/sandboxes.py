@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ def is_known(target: Target) -> bool:
     return _kept(target.container_id).exists()
 
 
-def attach(pod: dict[str, Any], *, retry: bool = True) -> Target:
-    """Make a sandbox for a pod and call ADD; with ``retry`` again while it answers "try again".
+def attach(pod: dict[str, Any], again: Callable[[str], None] = lambda _: None) -> Target:
+    """Make a sandbox for a pod and call ADD, again while it answers "try again".
 
-    ``pod`` has the target's own words but those of the sandbox, and the pod's `uid`. Raise
-    PluginFailed if ADD fails.
+    ``pod`` has the target's own words but those of the sandbox, and the pod's `uid`. ``again`` gets
+    each such answer. Raise PluginFailed if ADD fails.
     """
     words = dict(pod)
     container, iface_id = str(words["container_id"]), str(words["iface_id"])
@@ -38,7 +39,7 @@ def attach(pod: dict[str, Any], *, retry: bool = True) -> Target:
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}"
     args += f";K8S_POD_UID={words.pop('uid')};K8S_POD_INFRA_CONTAINER_ID={container}"
     attachment = Attachment(container, f"/run/netns/{container}", args=args)
-    _add(attachment, retry=retry)
+    _add(attachment, again)
     CACHE.mkdir(parents=True, exist_ok=True)
     _kept(container).write_text(args)
     words |= {"netns": attachment.netns, "port": f"{container[:12]}_h", "ips": tuple(words["ips"])}
@@ -75,18 +76,14 @@ def _attachment(target: Target) -> Attachment:
     return Attachment(target.container_id, target.netns, target.ifname, args)
 
 
-def _add(attachment: Attachment, *, retry: bool) -> None:
+def _add(attachment: Attachment, again: Callable[[str], None]) -> None:
     end = time.monotonic() + ADD_TIMEOUT
-    while not _added(attachment, again=retry and time.monotonic() < end):
-        pass
-
-
-def _added(attachment: Attachment, *, again: bool) -> bool:
-    """Call ADD once. Return False if it may be called ``again`` and answers so."""
-    try:
-        _runtime().add(attachment)
-    except PluginFailed as error:
-        if again and error.error.get("code") == TRY_AGAIN:
-            return False
-        raise
-    return True
+    while True:
+        try:
+            _runtime().add(attachment)
+        except PluginFailed as error:
+            if error.error.get("code") != TRY_AGAIN or time.monotonic() > end:
+                raise
+            again(str(error)[:300])
+        else:
+            return

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class KernelEnvironment(Environment):
 
     boot: Booted | None = None
     forwards: bool = False  # whether the node is a gateway
+    encap_ip: str = guest_boot.ADDRESS
+    mtu: int = 0  # of pods; 0 for what the tunnel leaves
     datapath: str = "system"
     kubelet: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: count(2))
@@ -86,12 +88,14 @@ class KernelEnvironment(Environment):
             "kubeconfig": self.bed.inner_kubeconfig,
             "chassis": "manage",
             "ovn-remote": f"ssl:{layout.CONTROL_IP}:{layout.SB_PORT}",
-            "encap-ip": guest_boot.ADDRESS,
+            "encap-ip": self.encap_ip,
             "cluster-cidrs": layout.PODS,
             "plugin": PLUGIN,
             "cni-bin-dir": "/opt/cni/bin",
             "cni-conf-dir": "/etc/cni/net.d",
         }
+        if self.mtu:
+            settings["mtu"] = str(self.mtu)
         flags = [f"--{name}={value}" for name, value in settings.items()]
         return [sys.executable, "-m", "ovnlet", "agent", *flags]
 
@@ -146,6 +150,11 @@ class KernelEnvironment(Environment):
         """Make the sandbox of a pod of `make_pods` and call ADD."""
         (found,) = self.exec_agent.ask("attach", pods=[pod])["targets"]
         return Target(**(found | {"ips": tuple(found["ips"])}))
+
+    def detach(self, target: Target) -> None:
+        """Call DEL, remove the sandbox and delete the pod, as kubelet and the controller do."""
+        self.exec_agent.ask("detach", targets=[asdict(target)])
+        self.remove_pods([{"pod": target.pod, "iface_id": target.iface_id}])
 
     def _renewed(self, old: Target) -> dict[str, Any]:
         """Return a pod with a sandbox of its own, as `make_pods` does."""
@@ -205,13 +214,15 @@ def _container_id(number: int) -> str:
 
 
 @contextmanager
-def booted(name: str | None = None, *, keep: bool = False) -> Iterator[tuple[Bed, Booted]]:
-    """Run a bed whose node is a virtual machine that has booted."""
+def booted(
+    name: str | None = None, *, nodes: int = 1, keep: bool = False
+) -> Iterator[tuple[Bed, Booted]]:
+    """Run a bed whose first node is a virtual machine that has booted. Further ones are bare."""
     subprocess.run(["make", "-s", "-C", PLUGIN.parent], check=True)
     stock, bed = kernel.stock(), None
     with ThreadPoolExecutor() as pool:
         able = pool.submit(kernel.accelerator, stock)
-        bed = Bed.up(name or f"kernel-{os.getpid()}", parts=guest.PARTS)
+        bed = Bed.up(name or f"kernel-{os.getpid()}", nodes=nodes, parts=guest.PARTS)
     try:
         bed.nbctl(*NETWORK.split())
         wait_for(lambda: "default" in bed.kubectl("get", "namespaces"), "namespace default")
@@ -233,7 +244,7 @@ def serving(
             env.start_agent()
             yield env
         finally:
-            _keep_logs(env)
+            keep_logs(env)
             env.exec_agent.close()
 
 
@@ -264,7 +275,7 @@ def _start_pods(env: KernelEnvironment, pods: int) -> None:
     env.facts()
 
 
-def _keep_logs(env: KernelEnvironment) -> None:
+def keep_logs(env: KernelEnvironment) -> None:
     """Copy the logs of the node beside the evidence: the bed's directory goes with the bed."""
     for name in ("qemu", "agent", "ovs-vswitchd", "ovn-controller", "stream"):
         if (log := env.bed.node().log(name)).exists():

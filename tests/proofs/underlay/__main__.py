@@ -14,6 +14,7 @@ from proofs.underlay import kills, outages, pods, ways_back
 from proofs.underlay.moves import Proof
 from proofs.underlay.node import uplinked
 from proofs.underlay.rows import Row, report, show
+from testbed.bed import Bed
 
 PARTS = ("node", "ways-back", "outages", "kills", "pairs", "pods")
 # The slice kills the agent after each so many steps.
@@ -31,6 +32,9 @@ def main() -> int:
     chosen = parser.parse_args()
     parts = chosen.only or list(PARTS)
     rows: list[Row] = []
+    for name in (chosen.bed, f"{chosen.bed}-pods"):
+        if Bed.is_alive(name):  # of a run that was killed
+            Bed.attach(name).down()
     if set(parts) - {"pods"}:
         with uplinked(chosen.bed) as node:
             proof = Proof(node, chosen.seed)

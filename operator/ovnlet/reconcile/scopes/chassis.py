@@ -8,7 +8,7 @@ The addresses of the tunnels are the scope `encap`'s.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, Protocol
 
-from ovnlet.core.chassis import ChassisIdentity, desired
+from ovnlet.core.chassis import USERSPACE, ChassisIdentity, bridge_type, desired
 from ovnlet.core.resources import Network
 from ovnlet.core.settings import Repair
 from ovnlet.reconcile.outcome import Outcome, Target
@@ -53,6 +53,11 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         self._owns = mode == "manage"
         self._remembered = dict(inputs.read())
 
+    @property
+    def repairs(self) -> bool:
+        """Whether faults are repaired, and not only reported."""
+        return self._repair == "fix"
+
     def every_key(self) -> Iterator[str]:
         """Yield the one key."""
         yield self.only
@@ -66,8 +71,19 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
 
     def wanted(self, _: str, /) -> Network:
         """Return what was last seen, overridden by what is there now and by the settings."""
-        values = {**self._remembered, **self.host.present(), **self._given}
-        return desired(self.identity.bridge, values, create=self._owns)
+        return desired(self.identity.bridge, self._values(), create=self._owns)
+
+    def userspace(self) -> bool:
+        """Return whether the bridge is to forward in userspace.
+
+        Where we repair it, that is what it gets back; else OVN's own key, which ovn-controller
+        enforces, and without that key what the bridge has now.
+        """
+        values = self._values() if self._repair == "fix" else self.host.present()
+        return bridge_type(values) == USERSPACE
+
+    def _values(self) -> dict[str, str]:
+        return {**self._remembered, **self.host.present(), **self._given}
 
     async def settled(self, own: str, outcome: Outcome, /) -> None:
         """Write the values that are there now, and report the outcome."""

@@ -57,13 +57,13 @@ async def _listens(seen: Seen) -> bool:
     return "listening on" in seen.text()
 
 
-async def _announced(seen: Seen, sandbox: Sandbox, times: int) -> None:
+async def announced(seen: Seen, sandbox: Sandbox, times: int, within: float = 15) -> None:
     """Wait for that many announcements of each address, and for more that must not come."""
 
     async def enough() -> bool:
         return min(seen.of(sandbox)) >= times
 
-    await until(enough, f"{times} announcements of each address, not {seen.text()}", within=15)
+    await until(enough, f"{times} announcements of each address, not {seen.text()}", within)
     await asyncio.sleep(QUIET)
     assert seen.of(sandbox) == (times, times), seen.text()
 
@@ -75,14 +75,14 @@ async def test_once_after_an_add_and_once_after_its_port_came_again(bare: AgentN
     await bare.add(observer)
     async with observing(bare, observer) as seen:
         await bare.add(sandbox)
-        await _announced(seen, sandbox, 1)
+        await announced(seen, sandbox, 1)
         await bare.run("ovs-vsctl", "del-port", sandbox.link)
-        await _announced(seen, sandbox, 2)
+        await announced(seen, sandbox, 2)
         await bare.run("ip", "link", "del", sandbox.link)
-        await _announced(seen, sandbox, 3)
+        await announced(seen, sandbox, 3)
         await bare.inside(sandbox, "ip", "route", "del", "default")
         await until(lambda: _has_default_route(bare, sandbox), "the default route")
-        await _announced(seen, sandbox, 3)
+        await announced(seen, sandbox, 3)
 
 
 async def _has_default_route(node: AgentNode, sandbox: Sandbox) -> bool:

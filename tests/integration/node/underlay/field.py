@@ -65,10 +65,14 @@ class Field:
         for space in (self.node, self.router):
             space.ip("link", "set", "lo", "up")
         self.lay_uplink()
-        for line in filter(None, _NODE.splitlines()):
-            self.node.ip(*line.split())
+        self.configure()
         self.serve_api()
         self.start_switch()
+
+    def configure(self) -> None:
+        """Give the NIC what the host's own configuration gives it."""
+        for line in filter(None, _NODE.splitlines()):
+            self.node.ip(*line.split())
 
     def lay_uplink(self) -> None:
         """Join the namespaces by the uplink; the node's end is down and has no addresses."""
@@ -76,7 +80,7 @@ class Field:
         for space, link in ((self.node, "eth0"), (self.router, "up0")):
             # The userspace datapath does not fill in checksums that a veth leaves open.
             command = ["ip", "netns", "exec", space.name, "ethtool", "-K", link, "tx", "off"]
-            subprocess.run(command, check=True, capture_output=True, timeout=20)
+            subprocess.run(command, check=True, capture_output=True, timeout=20 * TIMEOUT_FACTOR)
         self.router.ip("link", "set", "up0", "address", "02:00:00:00:00:01")
         self.router.ip("address", "add", "192.0.2.1/24", "dev", "up0")
         self.router.ip("address", "add", "2001:db8::1/64", "dev", "up0", "nodad")
@@ -154,7 +158,9 @@ class Field:
     def reaches(self, address: str = "192.0.2.1") -> bool:
         """Return whether the node gets an answer from an address within some seconds."""
         command = ["ip", "netns", "exec", self.node.name, "ping", "-c1", "-w5", address]
-        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+        within = 20 * TIMEOUT_FACTOR
+        done = subprocess.run(command, capture_output=True, timeout=within, check=False)
+        return done.returncode == 0
 
     def ids(self, name: str) -> str:
         """Return a key of Open_vSwitch.external_ids, empty without it."""
