@@ -1,7 +1,7 @@
 # Every task of the project; `make` alone lists them.
 PYTHON ?= /usr/bin/python3
 BIN    := .venv/bin
-FLOORS ?= unit node apiserver controller cni e2e kernel
+FLOORS ?= unit node apiserver controller cni e2e tools kernel
 export OVNLET_CACHE ?= /var/cache/ovnlet
 
 .DEFAULT_GOAL := help
@@ -44,7 +44,7 @@ check: .venv  ## lint, types, import contracts, spelling
 	@PYTHONPATH=tests $(BIN)/lint-imports --no-logo
 	@git ls-files -z | xargs -0 $(BIN)/codespell
 
-test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of kernel
+test: setup kernel  ## all floors: unit node apiserver controller cni e2e, and a slice of tools and of kernel
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(FLOORS)
 
 ci: .venv  ## what CI runs, lane by lane, with a table: LANES="drift bench"; build/ci.json
@@ -53,7 +53,7 @@ ci: .venv  ## what CI runs, lane by lane, with a table: LANES="drift bench"; bui
 test-unit: .venv  ## the floor that needs nothing
 	@$(BIN)/python tests/floors.py $(V:%=-v) unit
 
-test-node test-apiserver test-controller test-cni test-e2e: setup  ## one floor
+test-node test-apiserver test-controller test-cni test-e2e test-tools: setup  ## one floor
 	@$(BIN)/python tests/floors.py $(V:%=-v) $(@:test-%=%)
 
 test-kernel: setup kernel  ## a stock Debian kernel with the kernel datapath: limits by traffic, node tests, a true reboot
@@ -96,7 +96,7 @@ drift-once: setup  ## each kind once on 24 pods, without pairs, long outages and
 drift-rest: setup  ## 100 pods at rest for 5 minutes: count every write
 	@cd tests && ../$(BIN)/python -m proofs.drift --rest
 
-tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json; SLICE=1 for CI
+tools-e2e: setup  ## `kubectl ovnlet` on two nodes with 20 pods and on 200 nodes, each verb, with planted faults and secrets: build/tools.json; the Helm chart: build/chart.json; SLICE=1 the part that `make test` runs
 	@cd tests && ../$(BIN)/python -m proofs.tools $(if $(SLICE),--slice)
 	$(if $(SLICE),,@cd tests && ../$(BIN)/python -m proofs.tools --chart)
 

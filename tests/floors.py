@@ -27,6 +27,7 @@ FOLDERS = {
     "controller": ("integration/controller",),
     "cni": ("integration/cni",),
     "e2e": ("integration/e2e",),
+    "tools": ("integration/tools",),
     "kernel": ("integration/kernel",),
 }
 # Which tests of a floor run: those of every run, the slow ones only, or all but the slow ones.

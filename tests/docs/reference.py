@@ -79,7 +79,8 @@ def command_line() -> str:
         " `uninstall`: pods are there |",
         f"| {DIFFERENT} | a wrong flag or setting; `plan`: there are steps;"
         " `apply`: steps are left |",
-        f"| {FAULTY} | `doctor`: there is a fault |",
+        f"| {FAULTY} | `doctor`: there is a fault; `cluster status`: something is not ready; "
+        "`cluster trace`: something is wrong |",
         "",
         "A command prints a table with colours on a terminal, lines with tabs if its output is no",
         "terminal, and JSON or YAML on request (`-o json`, `-o yaml`).",

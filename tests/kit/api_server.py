@@ -58,6 +58,7 @@ class ApiServer:
     answers: dict[tuple[str, ...], Answer]
     logs: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    token: str = TOKEN
     url: str = ""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,7 +127,7 @@ class ApiServer:
         self._loop.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _status(401, "Unauthorized")
         words = request.match_info["path"].split("/")
         words = words[2:] if words[0] == "api" else words[3:]

@@ -141,6 +141,9 @@ class MemoryRecords:
         self._sequence += 1
         return self._sequence
 
+    def is_of_earlier_boot(self, sequence: int) -> bool:
+        return sequence > self._sequence + 60_000
+
 
 class Recorded(Status):
     """A status that keeps every outcome, Event and throttled hint for the test to read."""

@@ -31,6 +31,7 @@ FOLDERS = (
         "/run/ovnlet",
         "/run/ovnlet-cni",
         "/var/lib/ovnlet",
+        "/etc/systemd/system",
     ),
     *("/etc/openvswitch", "/run/openvswitch", "/etc/ovn", "/run/ovn"),
 )

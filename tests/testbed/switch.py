@@ -6,13 +6,21 @@ The datapath is in userspace, except in a node that has its own kernel.
 from __future__ import annotations
 
 from testbed import layout, pki
-from testbed.service import Service
+from testbed.processes import host_pid, start_time
+from testbed.service import Service, wait_for
 from testbed.space import Space
 
 INTEGRATION, TUNNEL_BRIDGE = "br-int", "br-ext"
 DB = "unix:/run/openvswitch/db.sock"
 REMOTES = "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"
 CONSOLE = ("-vconsole:info", "-vsyslog:off", "-vfile:off")
+VSWITCHD = ("ovs-vswitchd", DB, "--pidfile", *CONSOLE)
+# What the reload of Debian's unit ovs-vswitchd calls: it saves all flows, and restores them before
+# the new process forwards.
+RELOAD = (
+    *("/usr/share/openvswitch/scripts/ovs-ctl", "--no-ovsdb-server", "--no-monitor"),
+    *("--system-id=random", "--no-record-hostname", "restart"),
+)
 SCHEMAS = {
     "nb": ("/usr/share/ovn/ovn-nb.ovsschema", layout.NB_PORT),
     "sb": ("/usr/share/ovn/ovn-sb.ovsschema", layout.SB_PORT),
@@ -44,8 +52,18 @@ def start_ovsdb(space: Space) -> Service:
 
 def start_vswitchd(space: Space) -> Service:
     """Start ovs-vswitchd."""
-    service = space.spawn("ovs-vswitchd", ["ovs-vswitchd", DB, "--pidfile", *CONSOLE])
+    service = space.spawn("ovs-vswitchd", VSWITCHD)
     service.wait_ready(lambda: space.result(["ovs-appctl", "-T1", "version"]).returncode == 0)
+    return service
+
+
+def reload_vswitchd(space: Space) -> Service:
+    """Restart ovs-vswitchd by the packages' own script, which saves and restores its flows."""
+    space.run(RELOAD)
+    inner = int(space.run(["cat", "/run/openvswitch/ovs-vswitchd.pid"]))
+    pid = host_pid(space.pid, inner)
+    service = Service("ovs-vswitchd", pid, start_time(pid), space.log("ovs-vswitchd"))
+    space.record(service, VSWITCHD, {})
     return service
 
 
@@ -84,6 +102,9 @@ def add_tunnel_bridge(space: Space, link: str, address: str) -> None:
     space.run(
         ["ovs-vsctl", "--may-exist", *bridge, "--", "--may-exist", "add-port", TUNNEL_BRIDGE, link]
     )
+    # After a restart of the node the rows are there, and ovs-vsctl waits for nothing.
+    made = ["ip", "link", "show", TUNNEL_BRIDGE]
+    wait_for(lambda: space.result(made).returncode == 0, f"the link {TUNNEL_BRIDGE}")
     space.sh(
         f"sysctl -qw net.ipv4.conf.{link}.arp_ignore=8;"
         f"ethtool -K {link} tx off; ethtool -K {TUNNEL_BRIDGE} tx off; ip link set {link} up;"

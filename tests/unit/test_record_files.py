@@ -62,8 +62,11 @@ def test_l13_the_order_of_adds_outlives_the_records(tmp_path: Path) -> None:
     (tmp_path / "three").mkdir()
     ahead = {"version": 1, "good": None, "attachment": _fields(10**15)}
     (tmp_path / "three" / "a.eth0.json").write_text(json.dumps(ahead))
+    assert later.is_of_earlier_boot(10**15)
     later.load()
+    assert not later.is_of_earlier_boot(10**15)
     assert later.next_sequence() == 10**15 + 1
+    assert not first.is_of_earlier_boot(numbers[-1] + 1000)
 
 
 def _fields(sequence: int) -> dict[str, object]:

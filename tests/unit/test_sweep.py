@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,23 @@ async def test_what_kube_ovn_made_is_adopted_with_the_uid_of_its_pod(
     assert any(
         isinstance(resource, Port) for resource in world.host.networks[record.attachment.key]
     )
+
+
+@pytest.mark.review2
+@pytest.mark.parametrize("earlier", [False, True])
+async def test_no_record_is_made_of_a_sandbox_of_before_a_restart_k4(
+    world: World, marks: Marks, sweep: Sweep, earlier: bool
+) -> None:
+    """K4: where another sandbox had its path, the port of the old one was repaired for it."""
+    attachment = await attached(world)
+    world.records.remove(attachment.key)
+    sequence = 86_400_000 if earlier else attachment.sequence
+    marks.attachments = [replace(attachment, sequence=sequence)]
+    for _ in range(2):
+        await sweep.round()
+        await settle(world)
+    assert (world.records.get(attachment.key) is None) is earlier
+    assert world.host.networks[attachment.key], "its DEL comes"
 
 
 async def test_a_dead_sandbox_without_a_record_goes_in_the_second_round(

@@ -10,6 +10,7 @@ from ovnlet.agent.underlay import Underlay
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay.networks import label
 from ovnlet.core.underlay.record import Found, Record
+from ovnlet.drivers.ovs.boot_unit import NAME, BootUnit
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.kube.objects import OwnNode
 from ovnlet.kube.provider_networks import ProviderLabels
@@ -86,3 +87,31 @@ def test_labels_that_are_not_wanted_are_removed_and_others_stay() -> None:
             "annotations": {},
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("setting", "moved", "kept"),
+    [("manage", False, True), ("plan", False, False), ("off", False, False), ("off", True, True)],
+)
+async def test_a_reboot_is_prepared_while_something_may_move_or_has_moved(
+    tmp_path: Path, setting: str, moved: bool, kept: bool
+) -> None:
+    """It is there before the first move, and what somebody removed comes back with a resync."""
+    if moved:
+        found = Found((), "02:00:00:00:00:01", "", "02:00:00:00:00:02")
+        Journal(tmp_path / "uplinks").write(Record(INTENT, found, "settled"))
+    drop_in = tmp_path / "units" / NAME
+    BootUnit(str(tmp_path / "units")).write()  # of an agent that had another setting
+    underlay = wired(tmp_path, underlay=setting, systemd_dir=str(tmp_path / "units"))
+    underlay.load()
+    assert drop_in.exists() is kept
+    drop_in.unlink(missing_ok=True)
+    underlay.restore()
+    assert drop_in.exists() is kept
+
+
+async def test_a_read_only_host_keeps_no_agent_from_its_start(tmp_path: Path) -> None:
+    (tmp_path / "units").write_text("")
+    underlay = wired(tmp_path, underlay="manage", systemd_dir=str(tmp_path / "units"))
+    underlay.load()
+    assert len(underlay.relists) == 2

@@ -43,10 +43,15 @@ class NodeWide:
 
     def make_chassis(
         self, ovs: Ovs, inputs: JsonFile, known_as: Callable[[str], None]
-    ) -> Callable[[], bool]:
-        """Make the scope of the chassis. Return what says whether its bridge is in userspace."""
+    ) -> tuple[Callable[[], bool], Callable[[], None]]:
+        """Make the scope of the chassis.
+
+        Return what says whether its bridge is in userspace, and what is called when ovs-vswitchd
+        is back. The latter does nothing where the chassis is another program's.
+        """
+        driver = ChassisDriver(ovs)
         scope = self.scopes["chassis"] = ChassisScope(
-            ChassisDriver(ovs),
+            driver,
             inputs,
             self._status("chassis"),
             identity=ChassisIdentity(self._settings.bridge),
@@ -55,7 +60,13 @@ class NodeWide:
             repair=self._settings.repair,
             known_as=known_as,
         )
-        return scope.userspace
+
+        def returned() -> None:
+            if scope.repairs:
+                driver.unannounce()
+                self._loop.passes("chassis").add(scope.only)
+
+        return scope.userspace, returned
 
     def make_encap(self, ovs: Ovs, inputs: JsonFile, watch: Watch) -> Callable[[OwnNode], None]:
         """Make the scope of the tunnels' addresses, and return what takes the Node.

@@ -17,6 +17,7 @@ from ovnlet.core.errors import NodeFault
 from ovnlet.core.settings import Settings
 from ovnlet.core.underlay import networks
 from ovnlet.core.underlay.networks import ProviderIdentity, ProviderNetwork, Vlan
+from ovnlet.drivers.ovs.boot_unit import BootUnit
 from ovnlet.drivers.ovs.uplink_rows import UplinkRows
 from ovnlet.drivers.store.journal import Journal
 from ovnlet.drivers.uplink_host import UplinkHost
@@ -96,6 +97,7 @@ class Underlay:
         self._rows = UplinkRows(settings.ovsdb, settings.bridge, self._hint)
         self._host = UplinkHost(self._rows, access.server, settings.sysctl_dir)
         self._journal = Journal(Path(settings.state_dir) / "uplinks")
+        self._boot = BootUnit(settings.systemd_dir)
         self._watch, self._settings = watch, settings
         self._turn = LeasedTurn.of(settings, access) if settings.underlay_lease else None
 
@@ -133,6 +135,18 @@ class Underlay:
         except NodeFault as error:
             self._unreadable = True
             log.warning("no provider network is looked at", error=str(error))
+        self.restore()
+
+    def restore(self) -> None:
+        """Write what a reboot needs, or remove it where nothing moves and nothing has moved."""
+        try:
+            if self._settings.underlay == "manage" or self._unreadable or self.scope.held:
+                if self._boot.write():
+                    log.info("a reboot will find moved interfaces outside of their bridges")
+            elif self._boot.remove():
+                log.info("a reboot leaves interfaces in their bridges")
+        except NodeFault as error:
+            log.warning(str(error))
 
     def parts(self) -> list[Part]:
         """Return what runs until it is cancelled."""

@@ -148,7 +148,7 @@ class Agent:
         node_wide = NodeWide(
             settings, self.loop, self.owners, lambda name: Status(name, of_node, self.metrics)
         )
-        self.node_state.userspace = node_wide.make_chassis(
+        self.node_state.userspace, self.forwarding.returned = node_wide.make_chassis(
             self.ovs, self.chassis_file, self.cluster.known_as
         )
         node_wide.make_flows(self.forwarding)
@@ -221,7 +221,7 @@ class Agent:
             records=self.records,
             refresh=self.pods.refresh,
         )
-        saved = (self.records, self.chassis_file, self.encap_file)
+        saved = (self.records, self.chassis_file, self.encap_file, self.underlay)
         self.startup = Startup(
             ovs_ready=self.ovs.ready,
             state=self.state,

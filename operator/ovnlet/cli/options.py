@@ -24,7 +24,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("bridge", "mtu", "chassis", "system_id", "ovn_remote", "encap_type", "encap_ip"),
         *("encap", "tunnel_interface", "ovsdb", "ovn_run_dir"),
     ),
-    "Provider networks": ("underlay", "underlay_timeout", "underlay_lease", "state_dir"),
+    "Provider networks": (
+        *("underlay", "underlay_timeout", "underlay_lease", "state_dir", "systemd_dir"),
+    ),
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http", "tproxy"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),
     "The cluster": (

@@ -52,9 +52,7 @@ def rows(
     ``style`` returns the colour of a row for its first cell.
     """
     if not sys.stdout.isatty():
-        for row in cells:
-            click.echo("\t".join(cell.replace("\n", "; ") for cell in row))
-        return
+        return _with_tabs(cells)
     table = Table(
         *headings,
         title=title or None,
@@ -63,3 +61,25 @@ def rows(
     for row in cells:
         table.add_row(*(Text(cell) for cell in row), style=style(row[0]) if style else None)
     Console().print(table)
+    return None
+
+
+def lines(cells: Sequence[Sequence[str]], *, style: Callable[[str], str] | None = None) -> None:
+    """Print rows that need no headings in columns, or with tabs if it is no terminal.
+
+    The last cell is in the last column. ``style`` returns the look of a row's first cell.
+    """
+    if not sys.stdout.isatty():
+        return _with_tabs(cells)
+    table, width = Table.grid(padding=(0, 2)), max(map(len, cells))
+    for first, *middle, last in cells:
+        gap = [""] * (width - 2 - len(middle))
+        name = Text(first, style=style(first) if style else "bold")
+        table.add_row(name, *map(Text, [*middle, *gap, last]))
+    Console().print(table)
+    return None
+
+
+def _with_tabs(cells: Iterable[Sequence[str]]) -> None:
+    for row in cells:
+        click.echo("\t".join(cell.replace("\n", "; ") for cell in row))

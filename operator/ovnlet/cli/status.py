@@ -13,7 +13,7 @@ import click
 from ovnlet import client
 from ovnlet.cli.attachments import ask, socket_option
 from ovnlet.cli.options import Command
-from ovnlet.cli.output import dumped, output_option
+from ovnlet.cli.output import dumped, lines, output_option
 from ovnlet.core.errors import NotReady
 
 # What counts as a repair, among the reasons of Events.
@@ -45,11 +45,12 @@ def status(socket: str, output: str) -> None:
     if dumped(found, output):
         return
     states = ", ".join(f"{number} {state}" for state, number in found["states"].items())
-    click.echo(f"version\t{found['version']}")
-    click.echo(f"attachments\t{found['attachments']}: {states}")
-    click.echo(f"repairs\t{found['repairs']} in the last hour")
-    for problem in found["problems"]:
-        click.echo(f"problem\t{problem}")
+    cells = [
+        ("version", found["version"]),
+        ("attachments", f"{found['attachments']}: {states}"),
+        ("repairs", f"{found['repairs']} in the last hour"),
+    ]
+    lines([*cells, *(("problem", problem) for problem in found["problems"])])
 
 
 async def _events(socket: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ threads may not share one.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import IO, Any
 
 import click
 
-from ovnlet.cluster.failures import as_not_ready, broken, reason, words
+from ovnlet.cluster.failures import as_not_ready, broken, reason, unusable, words
 from ovnlet.core.errors import NotReady
 
 NAMESPACE = "ovnlet-system"
@@ -39,6 +40,8 @@ def _library() -> Any:
         raise click.ClickException(
             "the Kubernetes client is not installed: pip install 'ovnlet[cli]'"
         ) from error
+    # The client logs why a plugin of the kubeconfig failed, and goes on without credentials.
+    logging.basicConfig(format="Error: %(message)s", level=logging.ERROR)
     # The client opens a WebSocket without a time limit, and a kubelet that hangs never answers.
     kubernetes.stream.ws_client.WebSocket = _timed(websocket.WebSocket)
     return kubernetes
@@ -121,8 +124,11 @@ class Access:
                 client_configuration=self._configuration,
             )
             self.here = self._context_namespace()
-        except (config.ConfigException, OSError) as error:
+        except config.ConfigException as error:
             raise click.ClickException(f"no cluster: {error}") from error
+        # Whatever library renews a token raises its own errors, and the client reads any YAML.
+        except Exception as error:
+            raise click.ClickException(f"no cluster: {unusable(error)}") from error
 
     def _context_namespace(self) -> str:
         config = _library().config

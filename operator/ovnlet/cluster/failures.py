@@ -52,8 +52,7 @@ def words(error: BaseException) -> str:
 
     The operating system's own error is at the end of their chain.
     """
-    while inner := _inside(error):
-        error = inner
+    *_, error = _chain(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -61,6 +60,27 @@ def words(error: BaseException) -> str:
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "no answer in time"
     return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def unusable(error: Exception) -> str:
+    """Return why a kubeconfig cannot be used, for whatever the client raises as it reads one."""
+    from urllib3.exceptions import MaxRetryError  # noqa: PLC0415
+
+    if isinstance(error, (TypeError, AttributeError, LookupError)):
+        return "the file is no kubeconfig"
+    why = " ".join(words(error).split())
+    pools = [each.pool for each in _chain(error) if isinstance(each, MaxRetryError)]
+    where = "".join(f"{pool.host}:{pool.port}: " for pool in pools)
+    if isinstance(error, OSError) and error.filename:
+        where = f"{error.filename}: "
+    return f"the kubeconfig cannot be used: {where}{why}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, the one that it wraps, and so on."""
+    while error:
+        yield error
+        error = _inside(error)
 
 
 def _inside(error: BaseException) -> BaseException | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.output import FAULTY
+from ovnlet.cli.output import FAULTY, lines
 from ovnlet.cli.progress import progress
 from ovnlet.cluster.access import CONTROLLER, Access, Agent, Missing
 from ovnlet.cluster.ask import ovnlet
@@ -123,21 +123,24 @@ def _print(page: Mapping[str, Any], output: str) -> None:
     nodes = page["nodes"]
     ready = sum(node["ready"] for node in nodes)
     versions = ", ".join(page["versions"]) or "unknown"
-    click.echo(f"agents\t{ready} of {len(nodes)} nodes ready, version {versions}")
+    cells = [("agents", f"{ready} of {len(nodes)} nodes ready, version {versions}")]
     controllers = page["controllers"]
     if controllers["wanted"] is not None:
         leads = f"{controllers['leader']} leads" if controllers["leader"] else "nobody leads"
         number = f"{controllers['available']} of {controllers['wanted']} ready"
-        click.echo(f"controllers\t{number}, {leads}")
+        cells.append(("controllers", f"{number}, {leads}"))
     number = sum(node["attachments"] for node in nodes)
     states: dict[str, int] = {}
     for node in nodes:
         for state, many in node["states"].items():
             states[state] = states.get(state, 0) + many
     parts = "".join(f", {many} {state}" for state, many in states.items() if state != "attached")
-    click.echo(f"attachments\t{number}{parts}")
-    click.echo(f"repairs\t{page['repairs']} in the last hour")
-    cells = [_cells(node) for node in nodes if output == "wide" or _is_shown(node)]
+    cells.append(("attachments", f"{number}{parts}"))
+    lines([*cells, ("repairs", f"{page['repairs']} in the last hour")])
+    _print_nodes([_cells(node) for node in nodes if output == "wide" or _is_shown(node)], output)
+
+
+def _print_nodes(cells: list[tuple[str, ...]], output: str) -> None:
     headings = ("node", "state", "why", "attachments", "repairs", "version")
     kept = cells if output == "wide" else cells[:_MOST]
     if kept:

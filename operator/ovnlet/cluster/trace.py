@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ovnlet.cli.output import FAULTY
+from ovnlet.cli.output import FAULTY, lines
 from ovnlet.cluster.access import Access, Agent
 from ovnlet.cluster.ask import printed
 from ovnlet.cluster.endpoints import Target, of_pod, target
@@ -22,6 +22,7 @@ _Hop = dict[str, Any]
 
 _TIMEOUT = 60.0
 _MARKS = {"ok": "ok", "fault": "!!", "left out": "--"}
+_LOOKS = {"ok": "green", "!!": "bold red", "--": "yellow"}
 
 
 @click.command(
@@ -61,13 +62,15 @@ def trace(access: Access, command: str | None, output: str, **way: str) -> None:
     )
     value = {"stages": [stage.as_json() for stage in stages], "verdict": verdict}
     if not shown(value, output):
-        for stage in stages:
-            click.echo(f"{_MARKS[stage.state]}\t{stage.where}\t{stage.what}")
-        click.echo(f"verdict\t{verdict['where'] or 'all is well'}\t{verdict['what']}")
-        if wrong:
-            click.echo(f"fix\t{wrong.fix}")
+        cells = [(_MARKS[stage.state], stage.where, stage.what) for stage in stages]
+        cells.append(("verdict", wrong.where if wrong else "all is well", str(verdict["what"])))
+        lines([*cells, *([("fix", wrong.fix)] if wrong else [])], style=_look)
     if wrong:
         sys.exit(FAULTY)
+
+
+def _look(first: str) -> str:
+    return _LOOKS.get(first, "bold")
 
 
 def _stages(

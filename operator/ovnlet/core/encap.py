@@ -14,7 +14,8 @@ from typing import ClassVar
 from ovnlet.core.annotations import ENCAP_IP
 from ovnlet.core.identity import OfNode
 from ovnlet.core.resources import ABSENT, ChassisId, Network
-from ovnlet.core.settings import INTERNAL_IP, Settings
+from ovnlet.core.setting_values import INTERNAL_IP
+from ovnlet.core.settings import Settings
 
 ALL, DEFAULT = "ovn-encap-ip", "ovn-encap-ip-default"
 # Annotations of the Node, of Kube-OVN's contract.

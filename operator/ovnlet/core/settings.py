@@ -4,34 +4,23 @@ They are read once at start and never change.
 """
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal, get_args
 
 from ovnlet.core.setting import Validated, setting
+from ovnlet.core.setting_values import (
+    INTERNAL_IP,
+    LISTEN,
+    NAME,
+    PATH,
+    REMOTE,
+    check_mtu,
+    check_prefixes,
+    networks,
+)
 
 Repair = Literal["fix", "report", "off"]
 PodNetwork = Literal["primary", "secondary"]
-_PATH = r"^/[^\x00]*$"
-_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-_LISTEN = r"^(\d+(\.\d+){3}|\[[0-9a-fA-F:]+\]):\d{1,5}$"
-# As ``encap_ip``: each node's own.
-INTERNAL_IP = "InternalIP"
-_REMOTE = r"(unix:/[^,]+|(tcp|ssl):[^,]+:\d+)"
-
-
-def _networks(text: str) -> frozenset[IPv4Network | IPv6Network]:
-    return frozenset(ip_network(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _check_mtu(value: int) -> None:
-    """Raise ValueError for an MTU with which the kernel disables IPv6 on a link."""
-    if 0 < value < 1280:
-        raise ValueError("0, or at least 1280")
-
-
-def _check_prefixes(value: str) -> None:
-    if any(network.prefixlen == 0 for network in _networks(value)):
-        raise ValueError("prefixes longer than /0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +31,14 @@ class Settings(Validated):
     the configuration file.
     """
 
-    node_name: str = setting("name of this node's Node object", is_required=True, pattern=_NAME)
+    node_name: str = setting("name of this node's Node object", is_required=True, pattern=NAME)
     bridge: str = setting("name of OVN's integration bridge", "br-int", pattern=r"^[^/\s]{1,15}$")
     mtu: int = setting(
         "MTU of pods in bytes; 0 means the tunnel link's MTU minus the encapsulation",
         0,
         number=int,
         bounds=(0, 65535),
-        check=_check_mtu,
+        check=check_mtu,
     )
     pod_network: PodNetwork = setting(
         "primary: the first interface of each pod is ovnlet's; secondary: it is another "
@@ -96,7 +85,7 @@ class Settings(Validated):
         "prefixes of the cluster's subnets, comma separated, "
         "in addition to those of Subnet objects",
         "",
-        check=_check_prefixes,
+        check=check_prefixes,
     )
     cluster_router: str = setting(
         "logical router whose Subnets the node routes to; Kube-OVN's --cluster-router",
@@ -107,24 +96,24 @@ class Settings(Validated):
         "destinations outside the cluster, comma separated, to which packets of pods "
         "keep the pod's address although their Subnet has natOutgoing",
         "",
-        check=_check_prefixes,
+        check=check_prefixes,
     )
     ovsdb: str = setting(
-        "socket of the local ovsdb-server", "/run/openvswitch/db.sock", pattern=_PATH
+        "socket of the local ovsdb-server", "/run/openvswitch/db.sock", pattern=PATH
     )
     ovn_run_dir: str = setting(
-        "directory of ovn-controller's control socket", "/run/ovn", pattern=_PATH
+        "directory of ovn-controller's control socket", "/run/ovn", pattern=PATH
     )
     run_dir: str = setting(
         "directory of the sandbox records; must be on a tmpfs of the host",
         "/run/ovnlet",
-        pattern=_PATH,
+        pattern=PATH,
     )
     cni_socket: str = setting(
-        "socket that the CNI plugin calls", "/run/ovnlet/cni.sock", pattern=_PATH
+        "socket that the CNI plugin calls", "/run/ovnlet/cni.sock", pattern=PATH
     )
     kube_ovn_socket: str | None = setting(
-        "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=_PATH
+        "socket of kube-ovn-cni, on which its plugin is answered too; default: none", pattern=PATH
     )
     tproxy: Literal["off", "on"] = setting(
         "lead kubelet's probes of pods in other VPCs into the pods", "off", words=("off", "on")
@@ -132,18 +121,18 @@ class Settings(Validated):
     kube_ovn_http: str | None = setting(
         "address and port at which dashboards look for kube-ovn-cni's metrics, "
         "such as 0.0.0.0:10665; default: none",
-        pattern=_LISTEN,
+        pattern=LISTEN,
     )
     cni_bin_dir: str | None = setting(
-        "host directory to install the plugin in; default: do not install it", pattern=_PATH
+        "host directory to install the plugin in; default: do not install it", pattern=PATH
     )
     cni_conf_dir: str | None = setting(
-        "host directory to write the CNI configuration to; default: do not write it", pattern=_PATH
+        "host directory to write the CNI configuration to; default: do not write it", pattern=PATH
     )
-    plugin: str = setting("plugin executable to install", "/opt/ovnlet/bin/ovnlet", pattern=_PATH)
+    plugin: str = setting("plugin executable to install", "/opt/ovnlet/bin/ovnlet", pattern=PATH)
     http: str | None = setting(
         "address and port of probes and metrics, such as 127.0.0.1:9441; default: no HTTP",
-        pattern=_LISTEN,
+        pattern=LISTEN,
     )
     otlp: str | None = setting(
         "collector that gets OpenTelemetry traces of ADDs by OTLP over HTTP, such as "
@@ -151,14 +140,14 @@ class Settings(Validated):
         pattern=r"^https?://[^/\s]+(/\S*)?$",
     )
     kubeconfig: str | None = setting(
-        "credentials file; default: the pod's service account", pattern=_PATH
+        "credentials file; default: the pod's service account", pattern=PATH
     )
     api_server: str | None = setting(
         "URL of the API server, for a node that cannot reach its Service (no kube-proxy yet)",
         pattern=r"^https://[^/\s]+$",
     )
     sysctl_dir: str = setting(
-        "path at which the node's /proc/sys/net is mounted", "/proc/sys/net", pattern=_PATH
+        "path at which the node's /proc/sys/net is mounted", "/proc/sys/net", pattern=PATH
     )
     underlay: Literal["off", "plan", "manage"] = setting(
         "join the interfaces that ProviderNetworks name to bridges, with the node's "
@@ -177,10 +166,15 @@ class Settings(Validated):
         "NAMESPACE/NAME of a Lease by which nodes move interfaces one by one; default: at once",
         pattern=r"^[a-z0-9][-a-z0-9]{0,62}/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
     )
+    systemd_dir: str | None = setting(
+        "host directory of systemd's units, for a drop-in by which a reboot finds moved "
+        "interfaces outside of their bridges; default: do not write it",
+        pattern=PATH,
+    )
     state_dir: str = setting(
         "directory, on a disk of the host, of what outlasts a reboot: moved interfaces",
         "/var/lib/ovnlet",
-        pattern=_PATH,
+        pattern=PATH,
     )
     add_budget: float = setting(
         "longest time for one ADD, in seconds", 110, number=float, bounds=(1, 200)
@@ -204,12 +198,12 @@ class Settings(Validated):
     @property
     def untranslated(self) -> frozenset[IPv4Network | IPv6Network]:
         """The parsed ``no_snat``."""
-        return _networks(self.no_snat)
+        return networks(self.no_snat)
 
     @property
     def clusters(self) -> frozenset[IPv4Network | IPv6Network]:
         """The parsed ``cluster_cidrs``."""
-        return _networks(self.cluster_cidrs)
+        return networks(self.cluster_cidrs)
 
     @property
     def chassis_ids(self) -> dict[str, str]:
@@ -237,25 +231,25 @@ class ControllerSettings(Validated):
     identity: str = setting(
         "unique name of this replica in leader election, such as its pod's name",
         is_required=True,
-        pattern=_NAME,
+        pattern=NAME,
     )
     ovn_nb: str = setting(
         "OVN's northbound database: unix:, tcp: or ssl: addresses, comma separated; "
         "of a cluster, all members",
         "unix:/run/ovn/ovnnb_db.sock",
-        pattern=rf"^{_REMOTE}(,{_REMOTE})*$",
+        pattern=rf"^{REMOTE}(,{REMOTE})*$",
     )
-    ovn_key: str | None = setting("private key for ssl:, a PEM file", pattern=_PATH)
-    ovn_cert: str | None = setting("client certificate for ssl:, a PEM file", pattern=_PATH)
+    ovn_key: str | None = setting("private key for ssl:, a PEM file", pattern=PATH)
+    ovn_cert: str | None = setting("client certificate for ssl:, a PEM file", pattern=PATH)
     ovn_ca: str | None = setting(
-        "CA certificate of the database's server for ssl:, a PEM file", pattern=_PATH
+        "CA certificate of the database's server for ssl:, a PEM file", pattern=PATH
     )
     kubeconfig: str | None = setting(
-        "credentials file; default: the pod's service account", pattern=_PATH
+        "credentials file; default: the pod's service account", pattern=PATH
     )
-    namespace: str = setting("namespace of the Lease", "ovnlet-system", pattern=_NAME)
+    namespace: str = setting("namespace of the Lease", "ovnlet-system", pattern=NAME)
     lease: str = setting(
-        "name of the Lease that elects the leader", "ovnlet-controller", pattern=_NAME
+        "name of the Lease that elects the leader", "ovnlet-controller", pattern=NAME
     )
     lease_seconds: float = setting(
         "seconds without renewal of the Lease after which another replica leads",
@@ -264,9 +258,9 @@ class ControllerSettings(Validated):
         bounds=(2, 60),
     )
     cluster_router: str = setting(
-        "logical router that connects all subnets", "ovn-cluster", pattern=_NAME
+        "logical router that connects all subnets", "ovn-cluster", pattern=NAME
     )
-    join_switch: str = setting("logical switch of the nodes' own ports", "join", pattern=_NAME)
+    join_switch: str = setting("logical switch of the nodes' own ports", "join", pattern=NAME)
     join_cidr: str = setting(
         "prefixes for the nodes' own ports, comma separated, at most one per family",
         "100.64.0.0/16,fd00:100:64::/64",

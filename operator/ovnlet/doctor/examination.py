@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from ovnlet.core.settings import Settings
-from ovnlet.doctor import agent, files, interference, kernel, mounts, server, switch
+from ovnlet.doctor import agent, files, interference, kernel, mounts, reboot, server, switch
 from ovnlet.doctor.findings import Finding
 
 
@@ -40,5 +40,6 @@ async def examine(
         *kernel.examine(settings),
         *mounts.examine(settings),
         *interference.examine(settings),
+        *reboot.examine(settings),
     ]
     return [*here, *(finding for found in await waiting for finding in found)]

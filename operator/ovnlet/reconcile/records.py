@@ -50,3 +50,7 @@ class Records(Protocol):
     def next_sequence(self) -> int:
         """Return the number of the next ADD received."""
         ...
+
+    def is_of_earlier_boot(self, sequence: int) -> bool:
+        """Return whether a sequence is too far ahead of the clock to be of this boot."""
+        ...

@@ -136,7 +136,8 @@ class Sweep:
         """Rebuild a lost record, or adopt what kube-ovn-cni made, and return whether it was done.
 
         Only if the sandbox is alive and its pod is known. A pod whose interface has a record adopts
-        no other: the newest sandbox would be the adopted one.
+        no other: the newest sandbox would be the adopted one. After a restart of the node another
+        sandbox may be at the path of one of before, such as Docker's `/proc/PID/ns/net`.
         """
         attachment = found.attachment
         pod = self._state.get(attachment.owner)
@@ -144,6 +145,7 @@ class Sweep:
             pod is None
             or (not found.ours and self._has_record(attachment))
             or attachment.uid not in (None, pod.uid)
+            or self._records.is_of_earlier_boot(attachment.sequence)
             or self._host.life(attachment) is not Life.ALIVE
         ):
             return False

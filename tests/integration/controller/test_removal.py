@@ -23,6 +23,7 @@ pytestmark = pytest.mark.review2
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 FILES = ("subnet", "ippool", "provider-network", "vlan")
+ACCOUNT, REMOVAL = "ovnlet-uninstall", "uninstall-standalone/rbac.yaml"
 KINDS = tuple(f"{name}s.kubeovn.io" for name in FILES)
 FOREIGN = (
     "ls-add theirs -- lsp-add theirs theirs-1 -- lr-add their-router"
@@ -54,12 +55,12 @@ class Installation:
     before: Inventory
 
     async def uninstall(self, *flags: str) -> tuple[int, str, str]:
-        """Run the command to its end; return its exit code and what it printed."""
+        """Run the command to its end with its Job's rights; return its code and what it said."""
         assert self.bed.control is not None
         remote = f"unix:{self.bed.control.path('/run/ovn/ovnnb_db.sock')}"
         words = [
             *(sys.executable, "-m", "ovnlet", "uninstall", "--cluster", f"--ovn-nb={remote}"),
-            *(f"--kubeconfig={self.replicas.directory / 'admin'}", "--lease-seconds=2", *flags),
+            *(f"--kubeconfig={self.replicas.directory / ACCOUNT}", "--lease-seconds=2", *flags),
         ]
         with self.said.open("wb") as said:
             process = await asyncio.create_subprocess_exec(
@@ -107,12 +108,23 @@ async def inventory(admin: ClusterAdmin) -> Inventory:
     }
 
 
+def kubeconfig(bed: Bed) -> dict[str, Any]:
+    """Return the bed's kubeconfig with the account of the removal's Job."""
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{ACCOUNT}/token"
+    made = bed.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(request))
+    content: dict[str, Any] = json.loads(bed.kubeconfig.read_text())
+    content["users"][0]["user"] = {"token": json.loads(made)["status"]["token"]}
+    return content
+
+
 @pytest_asyncio.fixture
 async def installed(empty: Bed, tmp_path: Path) -> AsyncIterator[Installation]:
     bed = empty
     trusted = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(bed.ids.ca)))
     headers = {"Authorization": f"Bearer {bed.token}"}
-    (tmp_path / "admin").write_text(bed.kubeconfig.read_text())
+    bed.kubectl("apply", f"--filename={MANIFESTS / REMOVAL}", f"--namespace={SYSTEM}")
+    (tmp_path / ACCOUNT).write_text(json.dumps(kubeconfig(bed)))
     async with aiohttp.ClientSession(bed.api_url, connector=trusted, headers=headers) as http:
         admin = ClusterAdmin(http, bed)
         await admin.node("n0", "192.0.2.1")

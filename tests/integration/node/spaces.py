@@ -25,6 +25,8 @@ from ovnlet.drivers.linux.rtnetlink import Interface
 CONTAINER = "c0ffee5b1e55" + "0" * 52
 MAC = "00:00:00:53:00:05"
 DUAL = ("10.16.0.5/16", "fd00::5/64")
+# Seconds for a program, with the factor for an emulated processor on a busy machine.
+_WITHIN = 20 * float(os.environ.get("OVNLET_TEST_PATIENCE") or 1)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Space:
     def ip(self, *words: str) -> str:
         command = ["ip", "-n", self.name, *words]
         return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=20
+            command, check=True, capture_output=True, text=True, timeout=_WITHIN
         ).stdout
 
     def json(self, *words: str) -> list[dict[str, Any]]:
@@ -98,11 +100,11 @@ class Space:
             os.close(there)
 
     def add(self) -> None:
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=20)
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=_WITHIN)
 
     def delete(self) -> None:
         if Path(self.path).exists():
-            subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=20)
+            subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=_WITHIN)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from proofs.gateway.traffic import PORT, SPEAK
@@ -20,16 +20,22 @@ NUMBERS = {"ovn-default": 16, "policies": 17, "central": 18, "egress": 20}
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod on the first node."""
+    """A pod on the first node. ``sandbox`` is a digit: which of its sandboxes this one is."""
 
     name: str
     subnet: str
     node: Space
+    sandbox: int = 0
 
     @property
     def container(self) -> str:
         """The ID of its sandbox."""
-        return self.name.ljust(64, "0")
+        return self.name.ljust(64, str(self.sandbox))
+
+    @property
+    def netns(self) -> str:
+        """The name of its network namespace; each sandbox has another one, as of containerd."""
+        return f"{self.name}-{self.sandbox}" if self.sandbox else self.name
 
     @property
     def port(self) -> str:
@@ -44,7 +50,7 @@ class Pod:
 
     def enter(self, *words: str) -> list[str]:
         """Return the command line that, on the node, runs a program in the pod."""
-        return ["ip", "netns", "exec", self.name, *words]
+        return ["ip", "netns", "exec", self.netns, *words]
 
     def sees(self, address: str, port: int = PORT) -> str:
         """Connect, and return the address that the other end sees; empty without a connection."""
@@ -78,15 +84,25 @@ def attach(bed: Bed, pod: Pod) -> Pod:
     made = bed.api.create("/api/v1/namespaces/default/pods", body)
     port, addresses = f"{pod.name}.default", " ".join((mac, *pod.ips.values()))
     bed.nbctl("lsp-add", pod.subnet, port, "--", "lsp-set-addresses", port, addresses)
-    pod.node.run(["ip", "netns", "add", pod.name])
+    pod.node.run(["ip", "netns", "add", pod.netns])
     _call("ADD", pod, made["metadata"]["uid"])
     return pod
+
+
+def again(bed: Bed, pod: Pod) -> Pod:
+    """Return the pod in a new sandbox, as kubelet makes one after a restart of the node."""
+    _call("DEL", replace(pod, node=bed.node(0)))
+    fresh = replace(pod, node=bed.node(0), sandbox=pod.sandbox + 1)
+    fresh.node.run(["ip", "netns", "add", fresh.netns])
+    made = bed.api.get(f"/api/v1/namespaces/default/pods/{pod.name}")
+    _call("ADD", fresh, made["metadata"]["uid"])
+    return fresh
 
 
 def detach(bed: Bed, pod: Pod) -> None:
     """Detach the pod by the CNI plugin, and remove it."""
     _call("DEL", pod)
-    pod.node.run(["ip", "netns", "del", pod.name])
+    pod.node.run(["ip", "netns", "del", pod.netns])
     bed.nbctl("lsp-del", f"{pod.name}.default")
     bed.kubectl("delete", "pod", pod.name, "--force", "--grace-period=0")
 
@@ -102,7 +118,7 @@ def _call(verb: str, pod: Pod, uid: str = "") -> None:
     env = {
         "CNI_COMMAND": verb,
         "CNI_CONTAINERID": pod.container,
-        "CNI_NETNS": f"/run/netns/{pod.name}",
+        "CNI_NETNS": f"/run/netns/{pod.netns}",
         "CNI_IFNAME": "eth0",
         "CNI_PATH": "/opt/cni/bin",
         "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod.name};K8S_POD_UID={uid}",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -23,6 +24,7 @@ PREPARED = ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 # The plugin portmap, which a conflist chains for hostPorts, removes its rules of pods but never its
 # own empty chains.
 PORTMAP = "CNI-HOSTPORT-"
+DROP_IN = "/etc/systemd/system/ovs-vswitchd.service.d/ovnlet.conf"
 # Connects every 20 ms until SIGINT, and then prints the longest time without an agent in seconds.
 SOCKET_PROBE = f"""
 import signal, socket, time
@@ -68,6 +70,8 @@ def run(bed: Bed) -> None:
         update(bed, cluster, reference, step)
     with report.step("ovnlet doctor finds no fault") as step:
         step.record(*doctor(bed))
+    with report.step("a drop-in of Open vSwitch's unit, as the component underlay has it") as step:
+        step.record(plant_drop_in(bed))
     with report.step("kubectl apply -k manifests/uninstall while pods run: it waits") as step:
         bed.kubectl("apply", "-k", str(deploy.overlay(bed, reference, of="uninstall")))
         step.record(wait_for(lambda: uninstall_wait(bed), "a wait", timeout=60, every=0.5))
@@ -81,6 +85,15 @@ def run(bed: Bed) -> None:
         step.record(bed.kubectl("get", "namespaces", "-o", "name").replace("\n", " "))
     with report.step("inventory of the node identical") as step:
         verify_identical(bed, before, step)
+
+
+def plant_drop_in(bed: Bed) -> str:
+    """Write what an agent that moves interfaces writes, and return its path: it must go, too."""
+    code = "from ovnlet.drivers.ovs.boot_unit import *; BootUnit(DIRECTORY).write()"
+    env = {"PYTHONPATH": f"{deploy.PROJECT}/operator:{deploy.PROJECT}/cni"}
+    bed.node().run([sys.executable, "-c", code], env=env)
+    assert bed.node().path(DROP_IN).exists()
+    return DROP_IN
 
 
 def wait_uninstalled(bed: Bed) -> list[str]:

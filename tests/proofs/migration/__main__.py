@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 from proofs.gateway.cluster import OUTSIDE, Cluster, gateway
 from proofs.gateway.conditions import node_ip
 from proofs.gateway.pods import OVN, PLUGIN, PROJECT, Pod, attach, detach
-from proofs.migration import kube_ovn, policy, traffic
+from proofs.migration import kube_ovn, policy, power, traffic
 from proofs.migration.traffic import Seen, Traffic
 from testbed import progress
 from testbed.inventory import Inventory, compare, inventory
@@ -47,28 +48,45 @@ Row = dict[str, Any]
 
 
 def main() -> int:
-    """Migrate forth and back, then do it wrongly; return 0 if all rows are good."""
+    """Migrate forth and back, do it wrongly, and cut the power; return 0 if all rows are good."""
+    args = _arguments()
     rows: list[Row] = []
-    added: list[Row] = []
     with gateway(PODS) as cluster, traffic.servers(cluster):
+        cluster.flags = PLACES
         _limit(cluster)
         with progress.step("a node as kube-ovn-cni leaves it"):
             kube_ovn.take_place(cluster)
             policy.deny(cluster)
             wait_for(lambda: not _tentative(cluster), "duplicate address detection", every=0.1)
-        before = _look(cluster)
-        with progress.step("forth and back under traffic, killed twice on the way"):
-            act = partial(_migrate, cluster, added)
-            rows += _rows("forth and back", traffic.under(cluster, act)) + added
-        rows += _differences(before, _look(cluster))
-        with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
-            rows += _controls(cluster)
+        if not args.only_power:
+            rows += _forth_and_back(cluster)
+        back = _words("uninstall", "--hand-back", *PLACES, "--node-name=n0")
+        rows += power.rows(cluster, partial(_left, cluster), back, args.cuts)
     BUILD.mkdir(exist_ok=True)
     (BUILD / "migration.json").write_text(json.dumps(rows, indent=1) + "\n")
     for row in rows:
         words = {key: text for key, text in row.items() if key not in ("step", "ok", "stays")}
         progress.say(f"{'   ' if row['ok'] else 'NOT'} {row['step']}: {words}")
     return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="proofs.migration", description=__doc__)
+    parser.add_argument("--cuts", type=int, default=1, help="power cuts each way, %(default)s")
+    parser.add_argument("--only-power", action="store_true", help="leave out all other rows")
+    return parser.parse_args()
+
+
+def _forth_and_back(cluster: Cluster) -> list[Row]:
+    """Return rows of the migration under traffic, of the inventory after it, and of controls."""
+    added: list[Row] = []
+    before = _look(cluster)
+    with progress.step("forth and back under traffic, killed twice on the way"):
+        act = partial(_migrate, cluster, added)
+        rows = _rows("forth and back", traffic.under(cluster, act)) + added
+    rows += _differences(before, _look(cluster))
+    with progress.step("controls: a take-over that makes ports again, or that cleans up first"):
+        return rows + _controls(cluster)
 
 
 def _limit(cluster: Cluster) -> None:
@@ -93,7 +111,6 @@ def _control(step: str, seen: list[Seen], loses: str) -> Row:
 
 def _migrate(cluster: Cluster, added: list[Row], running: Traffic) -> None:
     """Take over, killed on the way, and hand back. A pod comes meanwhile, and goes."""
-    cluster.flags = PLACES
     for after in KILLED_AFTER:
         cluster.launch()
         time.sleep(after)
@@ -135,14 +152,19 @@ def _left(cluster: Cluster) -> list[str]:
 
 
 def _ovnlet(cluster: Cluster, *words: str) -> str:
+    return cluster.node.run(_words(*words))
+
+
+def _words(*words: str) -> list[str]:
+    """Return the command line that runs ovnlet from the sources."""
     paths = ":".join(str(PROJECT / each) for each in ("operator", "cni"))
-    return cluster.node.run([sys.executable, "-m", "ovnlet", *words], env={"PYTHONPATH": paths})
+    return ["env", f"PYTHONPATH={paths}", sys.executable, "-m", "ovnlet", *words]
 
 
 def _tentative(cluster: Cluster) -> str:
     """Return the addresses of IPv6 that are not in use yet."""
     look = "ip -6 address show tentative"
-    pods = [f"ip netns exec {name} {look}" for name in cluster.pods]
+    pods = [f"ip netns exec {pod.netns} {look}" for pod in cluster.pods.values()]
     return cluster.node.sh("; ".join([look, *pods]))
 
 

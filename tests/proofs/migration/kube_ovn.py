@@ -16,6 +16,7 @@ from testbed import layout
 
 RATE = 20  # Mbit/s, both directions of the limited pod
 CONFLIST, PLUGIN = "/etc/cni/net.d/01-kube-ovn.conflist", "/opt/cni/bin/kube-ovn"
+PLUGIN_TEXT = "the plugin of kube-ovn-cni\n"
 SOCKET = "/run/openvswitch/kube-ovn-daemon.sock"
 CONFIGURATION = {
     "name": "kube-ovn",
@@ -56,7 +57,7 @@ def target_of(pod: Pod, limited: bool) -> Target:
     return Target(
         pod.name,
         container,
-        f"/run/netns/{pod.name}",
+        f"/run/netns/{pod.netns}",
         pod.port,
         f"{pod.name}.default",
         tuple(pod.ips.values()),
@@ -72,20 +73,29 @@ def take_place(cluster: Cluster) -> None:
     cluster.kill()
     for name, pod in cluster.pods.items():
         for line in disguise(target_of(pod, limited=name == "a")):
-            node.run(line)
+            # A pod that was adopted before has another record, and may have no shaper yet.
+            (node.result if line[0] in ("rm", "tc") else node.run)(line)
     node.sh(_limits(target_of(cluster.pods["a"], limited=True)))
     node.sh(
-        "nft delete table inet ovnlet; rm -rf /run/ovnlet /etc/cni/net.d/*; mkdir -p /opt/cni/bin;"
+        "nft delete table inet ovnlet 2>/dev/null || :; mkdir -p /opt/cni/bin;"
+        " rm -rf /run/ovnlet /etc/cni/net.d/*;"
         " for t in iptables ip6tables; do $t -F FORWARD; $t -F INPUT; $t -P FORWARD DROP; done;"
         " ovs-vsctl remove interface ovn0 external_ids ovnlet"
         " -- remove port ovn0 external_ids ovnlet; ip address flush dev ovn0 scope global;"
         " ip route flush dev ovn0; ip -6 route flush dev ovn0 proto 157"
     )
+    for family in JOIN_IP:
+        node.sh(f"ip -{family} route flush table 1001; ip -{family} rule del pref 3000 || :")
+    boot(cluster)
+
+
+def boot(cluster: Cluster) -> None:
+    """Write what kube-ovn-cni writes on a node where its interface has no address."""
     for family, own in JOIN_IP.items():
         prefix = _JOIN[family].partition("/")[2]
-        node.sh(
-            f"ip -{family} address add {own}/{prefix} dev ovn0 {'nodad' * (family == 6)};"
-            f" ip -{family} route flush table 1001; ip -{family} rule del pref 3000 || :"
+        cluster.node.sh(
+            f"ip link set ovn0 up;"
+            f" ip -{family} address add {own}/{prefix} dev ovn0 {'nodad' * (family == 6)}"
         )
     start(cluster)
 
@@ -95,7 +105,8 @@ def start(cluster: Cluster) -> None:
     node = cluster.node
     node.run(["mkdir", "-p", "/etc/cni/net.d"])
     # Its init container replaces the plugin, and leaves a configuration that is there.
-    node.sh(f"echo 'the plugin of kube-ovn-cni' >{PLUGIN}.new; mv {PLUGIN}.new {PLUGIN}")
+    node.run(["tee", f"{PLUGIN}.new"], stdin=PLUGIN_TEXT)
+    node.run(["mv", f"{PLUGIN}.new", PLUGIN])
     if node.result(["test", "-e", CONFLIST]).returncode:
         node.run(["tee", CONFLIST], stdin=json.dumps(CONFIGURATION))
     for family, source in ((4, layout.node_ip(0)), (6, layout.node_ip6(0))):

@@ -2,14 +2,14 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from proofs.tools.operator import Operator
 from proofs.tools.report import Report, Row
-from testbed import layout
-from testbed.service import wait_for
+from testbed import deploy, layout
+from testbed.service import BedError, wait_for
 from testbed.workloads import PORT, SERVER, Cluster, Running, pod
 
 # Stages, as `trace` calls them.
@@ -121,12 +121,17 @@ def planted(way: Way) -> dict[str, Fault]:
 
 
 def _repaired(ask: Operator, pod: Running) -> None:
-    """Have the agent apply the pod's plan, as `trace` says."""
-    words = ("-n", "ovnlet-system", "get", "pods", "-l", "app.kubernetes.io/name=ovnlet")
-    node = f"--field-selector=spec.nodeName={pod.space.role}"
-    name = ask.bed.kubectl(*words, node, "-o", "name").split()[0]
+    """Have the agent apply the pod's plan, as `trace` says, until no step is left."""
+    agent = deploy.agent_pods(ask.bed, pod.space.role)[0]
     command = ("ovnlet", "apply", f"default/{pod.name}")
-    ask.bed.kubectl("-n", "ovnlet-system", "exec", name, "--", *command)
+
+    def applied() -> bool:
+        with suppress(BedError):
+            ask.bed.kubectl("-n", deploy.NAMESPACE, "exec", agent, "--", *command)
+            return True
+        return False
+
+    wait_for(applied, f"{' '.join(command)} leaves no step", timeout=60)
 
 
 @contextmanager
@@ -144,10 +149,10 @@ def made(ask: Operator) -> Iterator[Way]:
     before = len(cluster.pods())
     cluster.apply(*bodies, *services)
     names = [f"pod/{body['metadata']['name']}" for body in bodies]
-    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=90s", timeout=100)
-    found = {each.name: each for each in cluster.running(before + 2)}
+    ask.bed.kubectl("wait", "--for=condition=Ready", *names, "--timeout=180s", timeout=190)
+    found = {each.name: each for each in cluster.running(before + 2, timeout=180)}
     way = Way(ask, found["sender"], found["target"], [])
-    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=60)
+    wait_for(lambda: way.sender.reaches(way.receiver.ips[0]), "the pods to meet", timeout=120)
     yield way
     for name in (*names, "service/nobody", "service/web"):
         ask.bed.kubectl("delete", name, "--force", "--grace-period=0")

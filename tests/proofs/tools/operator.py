@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit import measured
 from proofs.tools.report import Ended, Report
 from testbed import deploy
 from testbed.bed import Bed
@@ -76,6 +77,7 @@ class Operator:
             "HOME": str(self.bed.directory),
             "PYTHONPATH": str(_packages(self.bed)),
             "KUBECONFIG": str(self.kubeconfig),
+            **measured.environment(),
         }
 
     def popen(self, *words: str) -> subprocess.Popen[bytes]:

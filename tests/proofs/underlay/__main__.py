@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from proofs.underlay import kills, outages, pods, ways_back
+from proofs.underlay import kills, leases, outages, pods, ways_back
 from proofs.underlay.moves import Proof
 from proofs.underlay.node import uplinked
 from proofs.underlay.rows import Row, report, show
+from testbed.bed import Bed
 
-PARTS = ("node", "ways-back", "outages", "kills", "pairs", "pods")
+PARTS = ("node", "ways-back", "outages", "kills", "pairs", "leases", "pods")
 # The slice kills the agent after each so many steps.
 STRIDE = 9
 
@@ -31,12 +32,17 @@ def main() -> int:
     chosen = parser.parse_args()
     parts = chosen.only or list(PARTS)
     rows: list[Row] = []
+    for name in (chosen.bed, f"{chosen.bed}-pods"):
+        if Bed.is_alive(name):  # of a run that was killed
+            Bed.attach(name).down()
     if set(parts) - {"pods"}:
         with uplinked(chosen.bed) as node:
             proof = Proof(node, chosen.seed)
             try:
                 for what in _parts(proof, parts, chosen.pairs, short=chosen.slice):
                     _try(proof, what)
+                if "leases" in parts and not chosen.slice:
+                    _try(proof, lambda: proof.rows.extend(leases.run(node, chosen.seed)))
             except KeyboardInterrupt:
                 proof.row("interrupted")
             rows += proof.rows

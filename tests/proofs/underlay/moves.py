@@ -13,8 +13,9 @@ from proofs.underlay.rows import Row, soon
 from testbed import layout, progress
 from testbed.service import wait_for
 
-# Seconds: a move and a repair; how long a fault must last without an agent; an outage of a move.
-MOVED_WITHIN, REPAIRED_WITHIN, STAYS, OUTAGE = 30.0, 15.0, 1.0, 1.0
+# Seconds: a move, a way back or a restart, on a machine that has much else to do; a repair; how
+# long a fault must last without an agent; an outage of a move.
+MOVED_WITHIN, REPAIRED_WITHIN, STAYS, OUTAGE = 90.0, 15.0, 1.0, 1.0
 FAULTS = {
     "uplink deleted": f"ovs-vsctl del-port {BRIDGE} {NIC}",
     "bridge deleted": f"ovs-vsctl del-br {BRIDGE}",

@@ -23,8 +23,9 @@ from testbed.space import Space
 PROJECT = Path(__file__).resolve().parents[3]
 PATHS = ":".join(str(PROJECT / each) for each in ("operator", "cni", "tests"))
 NIC, BRIDGE, NETWORK = "eth0", "br-net1", "net1"
-# Seconds: the setting, and between two packets of the node's own ping.
-TIMEOUT, INTERVAL = 6.0, 0.02
+# Seconds: the setting, between two packets of the node's own ping, and for an agent's start, on a
+# machine that has much else to do.
+TIMEOUT, INTERVAL, READY_WITHIN = 6.0, 0.02, 120.0
 KINDS = {"provider-networks": "ProviderNetwork", "vlans": "Vlan"}
 # On the node's disk: it outlasts a reboot.
 STATE = "/var/lib/ovnlet"
@@ -74,19 +75,37 @@ class Uplinked:
         """The router and the API server, in the control space."""
         return self.bed.control_plane.space
 
-    def spawn(self, steps: int | None = None, *, timeout: float = TIMEOUT) -> Service:
-        """Start the agent, and return at once. With ``steps`` it is killed after so many."""
-        module = "ovnlet" if steps is None else "kit.killed"
+    def spawn(
+        self, steps: int | None = None, *, timeout: float = TIMEOUT, stops: bool = False
+    ) -> Service:
+        """Start the agent, and return at once.
+
+        With ``steps`` it is killed after so many; with ``stops`` it is stopped once, when the NIC
+        has joined the bridge.
+        """
+        module = "kit.killed" if stops or steps is not None else "ovnlet"
         words = [*agent_words(self.bed, "n0", module, timeout), "--http=127.0.0.1:9441"]
         env = {"PYTHONPATH": PATHS, "OVNLET_STEPS": str(steps or 0)}
+        env |= {"OVNLET_STOPS": "1"} if stops else {}
         self.agent = self.node.spawn("agent", words, env=env)
         return self.agent
 
-    def start(self, *, timeout: float = TIMEOUT) -> None:
+    def start(self, *, timeout: float = TIMEOUT, stops: bool = False) -> None:
         """Start the agent, and return once its start-up is over."""
         ready = ["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:9441/readyz"]
-        agent = self.spawn(timeout=timeout)
-        agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=60)
+        agent = self.spawn(timeout=timeout, stops=stops)
+        agent.wait_ready(lambda: self.node.result(ready).returncode == 0, timeout=READY_WITHIN)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Wait until the agent is stopped amid a move, and let it go on after the body."""
+        assert self.agent is not None
+        status = Path(f"/proc/{self.agent.pid}/status")
+        wait_for(lambda: "State:\tT" in status.read_text(), "a stopped agent", READY_WITHIN)
+        try:
+            yield
+        finally:
+            self.agent.send(signal.SIGCONT)
 
     def configure(self) -> None:
         """Give the NIC what the host's configuration gives it at each boot, beside addresses."""

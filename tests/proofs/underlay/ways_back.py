@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from proofs.underlay.moves import MOVED_WITHIN, Proof
-from proofs.underlay.node import BRIDGE, NIC, TIMEOUT
+from proofs.underlay.node import NIC, TIMEOUT
 from proofs.underlay.rows import soon
 from testbed import layout, progress
 from testbed.service import wait_for
@@ -50,7 +50,7 @@ def _cut_off(proof: Proof, name: str, cut: str, join: str, *, again: bool = Fals
     row = proof.row(name)
     proof.take_back()
     proof.node.kill()
-    proof.node.start(timeout=ENDLESS)
+    proof.node.start(timeout=ENDLESS, stops=True)
     _as_it_joins(proof, lambda: outside.sh(cut))
     time.sleep(WITHIN)
     row.control_broken = not proof.back() and proof.node.record().get("phase") == "moving"
@@ -58,7 +58,7 @@ def _cut_off(proof: Proof, name: str, cut: str, join: str, *, again: bool = Fals
     wait_for(proof.moved, "the move once the switch is right", MOVED_WITHIN)
     proof.take_back()
     proof.node.kill()
-    proof.node.start()
+    proof.node.start(stops=True)
     told = proof.node.events("UplinkWentBack")
     _as_it_joins(proof, lambda: outside.sh(cut))
     began = time.monotonic()
@@ -85,5 +85,5 @@ def _told(proof: Proof, before: set[tuple[str, str]]) -> bool:
 
 def _as_it_joins(proof: Proof, cut: Callable[[], object]) -> None:
     proof.edit()
-    wait_for(lambda: NIC in proof.node.vsctl("list-ports", BRIDGE), "the join", MOVED_WITHIN)
-    cut()
+    with proof.node.stopped():
+        cut()

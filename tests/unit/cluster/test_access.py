@@ -4,8 +4,10 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
 import sys
 import time
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from kit.api_server import TOKEN, Answer, ApiServer, write_kubeconfig
 from ovnlet.cluster import access
 from ovnlet.cluster.access import Access, Agent
+from ovnlet.cluster.failures import unusable
 from ovnlet.core.errors import NotReady
 from unit.cluster.conftest import Ask
 from unit.test_rotated_credentials import keys, name_client, server
@@ -38,6 +41,91 @@ def test_a_token_of_an_exec_plugin_is_taken(world: ApiServer, tmp_path: Path, as
     config = write_kubeconfig(tmp_path / "exec", world.url, {"exec": command})
     done = ask("status", "--kubeconfig", str(config))
     assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_plugin_that_fails_is_an_error_in_a_line(world: ApiServer, tmp_path: Path) -> None:
+    """The client goes on without credentials. Its log goes where no test runner reads it."""
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/false",
+        "interactiveMode": "Never",
+    }
+    config = write_kubeconfig(tmp_path / "exec", world.url, {"exec": command})
+    script = "from ovnlet.cluster.commands import kubectl; kubectl()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "status", "--kubeconfig", config],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: exec: process returned 1",
+        "Error: the API server: Unauthorized",
+    ]
+
+
+def id_token(seconds: float) -> str:
+    """Return a token of OpenID Connect that expires in so many seconds."""
+    parts: tuple[dict[str, object], ...] = (
+        {"alg": "none"},
+        {"exp": int(time.time() + seconds)},
+        {},
+    )
+    return ".".join(
+        urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    )
+
+
+def with_oidc(path: Path, url: str, token: str, issuer: str) -> Path:
+    """Write a kubeconfig whose user signs in by OpenID Connect."""
+    config = {"id-token": token, "refresh-token": "r", "client-id": "c", "client-secret": "s"}
+    provider = {"name": "oidc", "config": {**config, "idp-issuer-url": issuer}}
+    return write_kubeconfig(path, url, {"auth-provider": provider})
+
+
+def test_a_token_of_openid_connect_is_taken(world: ApiServer, tmp_path: Path, ask: Ask) -> None:
+    world.token = id_token(3600)
+    config = with_oidc(tmp_path / "oidc", world.url, world.token, "https://127.0.0.1:1")
+    done = ask("status", "--kubeconfig", str(config))
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_an_issuer_that_is_away_when_a_token_expires_is_an_error_in_a_line(
+    world: ApiServer, tmp_path: Path, ask: Ask
+) -> None:
+    world.token = id_token(-3600)
+    config = with_oidc(tmp_path / "oidc", world.url, world.token, "http://127.0.0.1:1")
+    done = ask("status", "--kubeconfig", str(config))
+    told = "Error: no cluster: the kubeconfig cannot be used: 127.0.0.1:1: Connection refused\n"
+    assert (done.exit_code, done.stderr) == (1, told)
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    """One that --kubeconfig names is refused before; this is one of $KUBECONFIG."""
+    told = "the kubeconfig cannot be used: /k: Permission denied"
+    assert unusable(PermissionError(13, "Permission denied", "/k")) == told
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[1, 2]", "the file is no kubeconfig"),
+        ("text", "the file is no kubeconfig"),
+        ("{a: [b", "the kubeconfig cannot be used: while parsing a flow sequence "),
+        ("", "Invalid kube-config. "),
+    ],
+)
+def test_what_is_no_kubeconfig_is_an_error_in_a_line(
+    tmp_path: Path, ask: Ask, content: str, told: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    done = ask("status", "--kubeconfig", str(path))
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: no cluster: {told}")
 
 
 def test_without_a_valid_token_the_servers_reason_is_the_error(

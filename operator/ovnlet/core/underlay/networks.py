@@ -189,11 +189,14 @@ def _interface(spec: Mapping[str, Any], node: str) -> str:
 
 def _not_done(spec: Mapping[str, Any], nic: str) -> Iterator[str]:
     if spec.get("exchangeLinkName"):
-        yield f"exchangeLinkName is not supported: {nic} would have to go down to be renamed"
+        yield f"exchangeLinkName is not supported: the host configures {nic} by its name"
     if spec.get("autoCreateVlanSubinterfaces") and "." in nic:
-        yield f"autoCreateVlanSubinterfaces is not supported: {nic} must exist"
+        yield f"autoCreateVlanSubinterfaces is not supported: the host must make {nic} at boot"
     if spec.get("preserveVlanInterfaces") or spec.get("vlanInterfaces"):
-        yield "preserveVlanInterfaces and vlanInterfaces are not supported"
+        yield (
+            "preserveVlanInterfaces and vlanInterfaces are not supported: "
+            "the addresses of VLAN links are not moved"
+        )
 
 
 def _version(network: ProviderNetwork) -> str:

@@ -23,6 +23,10 @@ class ChassisDriver:
         """Wait up to three seconds for OVSDB. Raise NotReady without it."""
         await self._ovs.ready_within(_CONNECT_TIMEOUT)
 
+    def unannounce(self) -> None:
+        """Have the next pass make ovn-controller connect to the bridge."""
+        self._unannounced = True
+
     def present(self) -> dict[str, str]:
         """Return the keys that are set, and as `datapath_type` that of the bridge, if it exists."""
         datapath_type = self._ovs.datapath_type
@@ -36,7 +40,8 @@ class ChassisDriver:
         return self._seen()
 
     async def apply(self, _: Any, plan: Plan) -> None:
-        """Write keys and bridge in one transaction. Make ovn-controller connect to a new bridge.
+        """Write keys and bridge in one transaction. Make ovn-controller connect to a bridge that is
+        new, or whose ovs-vswitchd is back.
 
         Raise NotReady where ovs-vswitchd does not make the bridge; the next pass announces it then.
         """

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from ovnlet.core.errors import NodeFault, OvnletError
+from ovnlet.core.errors import NodeFault, NotReady, OvnletError
 from ovnlet.core.plan import Plan
 from ovnlet.core.resources import Flows, Network
 from ovnlet.drivers.ovs import openflow
@@ -22,8 +22,11 @@ from ovnlet.drivers.ovsdb import unixctl
 
 log = structlog.get_logger("forwarding")
 
-# Seconds between two looks.
-EVERY = 1.0
+# Seconds between two looks; between two while ovs-vswitchd is away, or has just come back.
+EVERY, SOON = 1.0, 0.1
+# Seconds for which a bridge that answers again may lack flows: a script that restarted ovs-vswitchd
+# may restore them, as the packages' does, or ovn-controller may be installing them.
+RESTORING = 0.2
 # OVN's first and last table, the same numbers in every release since 2.11: from a port, and to a
 # port. Each has a flow at least for each local port that OVN has installed. A table that was
 # emptied does not stay empty: ovn-controller adds the flows of the next new port.
@@ -41,7 +44,8 @@ _BACK = 10.0
 class Forwarding:
     """A look at flows and port flags, repeated every second.
 
-    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change.
+    ``lost()`` runs when OVN's flows are gone, ``blocked(name)`` when a port's flags change, and
+    ``returned()`` when ovs-vswitchd was away and its bridge has no flows.
     ``installed`` returns how many ports of this bridge OVN has installed, so that it must have
     flows for them.
     """
@@ -55,12 +59,15 @@ class Forwarding:
         installed: Callable[[], int],
         lost: Callable[[], None] = lambda: None,
         blocked: Callable[[str], None] = lambda _: None,
+        returned: Callable[[], None] = lambda: None,
         settling: float = SETTLING,
     ) -> None:
         self.bridge = bridge
         self._ovs_run_dir, self._ovn_run_dir = ovs_run_dir, ovn_run_dir
         self._socket = ovs_run_dir / f"{bridge}.mgmt"
         self._installed, self._report_lost, self._report_blocked = installed, lost, blocked
+        self.returned = returned
+        self._was_away, self._answered_at = False, 0.0
         self._settling = settling
         self._lost_since: float | None = None
         self._flagged: Mapping[str, SwitchPort] = {}
@@ -72,7 +79,7 @@ class Forwarding:
         """Look until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(SOON if self._was_away else EVERY)
 
     async def look(self) -> None:
         """Look once. A failed look counts as right: other parts report a daemon that is away."""
@@ -82,9 +89,13 @@ class Forwarding:
             self._log_fault(str(error))
             found = Look({}, {})
             self._lost_since, self.incomplete = None, ()
+            if isinstance(error, NotReady):
+                self._was_away, self._answered_at = True, 0.0
         else:
             self._log_fault("")
-            await self._judge(self._missing(found))
+            missing = self._missing(found)
+            self._judge_return(missing)
+            await self._judge(missing)
         self._keep_flags({name: port for name, port in found.ports.items() if port.flags})
 
     def flags(self, name: str) -> tuple[str, ...]:
@@ -137,6 +148,19 @@ class Forwarding:
         wanted = max(installed - self._stale, min(installed, 1))
         missing = {table: wanted - found.flows.get(table, 0) for table in TABLES}
         return {table: count for table, count in missing.items() if count > 0}
+
+    def _judge_return(self, missing: Mapping[int, int]) -> None:
+        """Report a bridge that answers again and lacks flows, once and after a moment."""
+        if not self._was_away:
+            return
+        now = asyncio.get_running_loop().time()
+        self._answered_at = self._answered_at or now
+        if missing and now - self._answered_at < RESTORING:
+            return
+        self._was_away = False
+        if missing:
+            log.info("ovs-vswitchd is back without flows", bridge=self.bridge, missing=missing)
+            self.returned()
 
     async def _judge(self, missing: dict[int, int]) -> None:
         now, count = asyncio.get_running_loop().time(), sum(missing.values())

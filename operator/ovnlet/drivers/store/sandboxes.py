@@ -23,6 +23,8 @@ from ovnlet.drivers.store import atomic
 log = structlog.get_logger("sandboxes")
 _VERSION = 1
 _SUFFIX = ".json"
+# Milliseconds by which ADDs in quick succession may run ahead of the clock since boot.
+_AHEAD = 60_000
 Owner = tuple[str, str]
 
 
@@ -120,8 +122,12 @@ class Sandboxes:
 
         At least the milliseconds since boot, so that none is used twice if all records are lost.
         """
-        self._sequence = max(self._sequence + 1, int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3))
+        self._sequence = max(self._sequence + 1, _uptime())
         return self._sequence
+
+    def is_of_earlier_boot(self, sequence: int) -> bool:
+        """Return whether a sequence is too far ahead of the clock to be of this boot."""
+        return sequence > max(self._sequence, _uptime()) + _AHEAD
 
     @property
     def boot_id(self) -> str:
@@ -219,6 +225,11 @@ class Sandboxes:
 def _escaped(part: str) -> str:
     """Return a part of a file's name without dots, of which one separates the parts."""
     return part.replace("%", "%25").replace(".", "%2E")
+
+
+def _uptime() -> int:
+    """Return the milliseconds since boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e3)
 
 
 def _subnet(record: Record) -> str:

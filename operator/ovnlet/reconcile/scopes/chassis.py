@@ -53,6 +53,11 @@ class ChassisScope(NodeWideScope[ChassisIdentity]):
         self._owns = mode == "manage"
         self._remembered = dict(inputs.read())
 
+    @property
+    def repairs(self) -> bool:
+        """Whether faults are repaired, and not only reported."""
+        return self._repair == "fix"
+
     def every_key(self) -> Iterator[str]:
         """Yield the one key."""
         yield self.only

@@ -78,7 +78,7 @@ class PrivateSwitch:
         self._start("ovsdb-server", "ovsdb-server", *databases, f"--remote=punix:{self.socket}")
         eventually(self.socket.exists)
         if init:
-            self.vsctl("init")
+            self.vsctl("--retry", "init")  # the socket is there before the server listens on it
 
     def start_vswitchd(self, *inside: str) -> None:
         """Start it by the command ``inside``; without one, in a namespace of its own."""
@@ -122,7 +122,8 @@ class PrivateSwitch:
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl, as a foreign client, and return its output."""
-        command = ["ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", "--timeout=10", *arguments]
+        within = f"--timeout={10 * TIMEOUT_FACTOR:.0f}"
+        command = ["ovs-vsctl", f"--db=unix:{self.socket}", "--no-wait", within, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout.strip()

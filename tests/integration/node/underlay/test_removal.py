@@ -11,6 +11,7 @@ from ovnlet.cli.uplinks import give_back
 from ovnlet.core.settings import Settings
 from ovnlet.drivers.links import uplink, veths
 from ovnlet.drivers.linux.rtnetlink import Link
+from ovnlet.drivers.ovs.boot_unit import BootUnit
 
 ADDED = "192.0.2.99/24"
 
@@ -41,7 +42,14 @@ async def test_the_node_has_what_it_had(
     field.stop_api()
     assert field.of_link("eth0") != before
     said: list[str] = []
-    settings = Settings(node_name="n1", ovsdb=str(field.switch.socket), state_dir=str(state))
+    units = tmp_path / "units"
+    BootUnit(str(units)).write()
+    settings = Settings(
+        node_name="n1",
+        ovsdb=str(field.switch.socket),
+        state_dir=str(state),
+        systemd_dir=str(units),
+    )
     await give_back(settings, said.append)
     found = field.of_link("eth0")
     if settled:
@@ -49,8 +57,12 @@ async def test_the_node_has_what_it_had(
         field.node.ip("address", "del", ADDED, "dev", "eth0")
     assert field.of_link("eth0") == before
     assert (field.has_bridge, field.ids("ovn-bridge-mappings")) == (False, "")
-    assert said[-1] == "eth0 has what it had before ProviderNetwork net1"
+    assert said[-2:] == [
+        "eth0 has what it had before ProviderNetwork net1",
+        "removed the drop-in of Open vSwitch's unit",
+    ]
     assert not state.exists()
+    assert not list(units.iterdir())
     await give_back(settings, said.append)
 
 
