@@ -64,6 +64,7 @@ class Nic:
     hangs: bool = False
     hangs_soon: bool = False
     steps: int = 0
+    address: LinkEntry = ADDRESS
 
     async def ready(self) -> None:
         if self.hangs:
@@ -89,7 +90,7 @@ class Nic:
     def capture(self, _: Intent) -> Found:
         if self.unsafe:
             raise Unsafe(self.unsafe)
-        return Found((ADDRESS,), "02:00:00:00:00:01", "", "02:00:00:00:00:02")
+        return Found((self.address,), "02:00:00:00:00:01", "", "02:00:00:00:00:02")
 
     def entries(self, nic: str, *others: str) -> tuple[LinkEntry, ...]:
         links = {nic, *others}
@@ -98,7 +99,7 @@ class Nic:
         ]
         return tuple(replace(each, link=nic) for each in found)
 
-    def disputes(self, _: str) -> tuple[str, ...]:
+    def disputes(self, _: Intent) -> tuple[str, ...]:
         return ()
 
     async def checks(self, intent: Intent) -> tuple[str, ...]:
@@ -137,6 +138,7 @@ class Agent:
             watch=NoWatch(),
             timeout=30,
             turn=turn,
+            now=asyncio.get_running_loop().time,
         )
         self.loop.keep("provider", self.scope)
         self.scope.load()

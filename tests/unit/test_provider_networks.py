@@ -131,9 +131,9 @@ def test_nothing_is_removed_before_its_copy_and_the_nic_are_in_place() -> None:
 def test_an_entry_with_other_attributes_is_not_recorded_twice() -> None:
     """An address that somebody sets on the NIC again often lacks the broadcast address."""
     again = LinkEntry("eth0", "address", "192.0.2.10/24", b"other")
-    assert RECORD.with_entries([again]) is RECORD
+    assert RECORD.refreshed([again], (), 0.0) is RECORD
     new = LinkEntry("eth0", "address", "192.0.2.11/24", b"other")
-    assert RECORD.with_entries([again, new]).found.entries == (*ENTRIES, new)
+    assert RECORD.refreshed([again, new], (), 0.0).found.entries == (*ENTRIES, new)
 
 
 def test_the_mac_for_ovn_is_the_same_each_time_and_its_own_on_each_node() -> None:

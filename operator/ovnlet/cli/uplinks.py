@@ -1,6 +1,7 @@
 """The part of a node's removal that gives interfaces back what moved to bridges."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -48,7 +49,7 @@ async def _give_back(
         await host.ready()
         for record in records:
             intent, identity = record.intent, ProviderIdentity(record.intent.network)
-            grown = record.with_entries(host.entries(intent.nic, intent.bridge))
+            grown = record.refreshed(host.entries(intent.nic, intent.bridge), (), time.time())
             back = replace(grown, phase="returning")
             journal.write(back)
             await _put_back(host, identity, back, say)

@@ -20,7 +20,7 @@ class ProviderHost(Host, Protocol):
         """Return what the links have, as if the NIC had all of it. Raise Refused or OSError."""
         ...
 
-    def disputes(self, nic: str) -> tuple[str, ...]:
+    def disputes(self, intent: Intent) -> tuple[str, ...]:
         """Return what others keep on the NIC that is left there, in words."""
         ...
 

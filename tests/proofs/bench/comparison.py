@@ -131,8 +131,14 @@ class Comparison:
             self.samples.add(what, implementation.name, self.standing, times)
 
     def _add_cpu(self, what: str, implementation: Implementation, outcome: Outcome) -> None:
-        """Add the agent's processor time for each pod, or that of the floor's own processes."""
+        """Add the agent's processor time for each pod, or that of the floor's own processes.
+
+        For an ADD, that of Open vSwitch and OVN too.
+        """
         many = len(outcome.done)
+        if implementation.name in (AGENT, FLOOR) and what != rows.CPU_DELETE:
+            for whose, ms in ((rows.OVS_CPU, outcome.ovs_ms), (rows.OVN_CPU, outcome.ovn_ms)):
+                self.samples.add(f"{whose} {what}", implementation.name, self.standing, [ms / many])
         if implementation.name == AGENT:
             self.samples.add(what, AGENT, self.standing, [outcome.cpu_ms / many])
         elif implementation.name == FLOOR:

@@ -43,12 +43,16 @@ class BenchError(RuntimeError):
 class Outcome:
     """The result of one order: the time of each job and of all together in ms.
 
-    `cpu_ms` is the agent's processor time until the node is quiet.
+    `cpu_ms` is the agent's processor time until the node is quiet. `ovs_ms` and `ovn_ms` are those
+    of ovs-vswitchd and ovn-controller until the last job has ended: after it they handle the pods'
+    first packets.
     """
 
     wall_ms: float
     done: list[Done]
     cpu_ms: float
+    ovs_ms: float
+    ovn_ms: float
 
 
 @dataclass(slots=True)
@@ -78,10 +82,14 @@ class Environment:
         self.settle()
         self._wake_vswitchd()
         self.settle()
-        before = cpu(self.agent.pid)
+        agent, ovs, _, ovn, *_ = self.watched
+        before = [cpu(pid) for pid in (agent, ovs, ovn)]
         wall_ms, done = self.command(order)
+        answered = [cpu(pid) for pid in (ovs, ovn)]
         self.settle()
-        return Outcome(wall_ms, done, (cpu(self.agent.pid) - before) * 1000)
+        after = [cpu(agent), *answered]
+        spent = [(now - was) * 1000 for now, was in zip(after, before, strict=True)]
+        return Outcome(wall_ms, done, *spent)
 
     def command(self, order: dict[str, Any]) -> tuple[float, list[Done]]:
         """Execute an order at once, for what does not touch the network.

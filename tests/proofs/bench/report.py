@@ -28,7 +28,8 @@ NOTES = (
     "bridge: the reference plugins bridge and host-local; another kind of network,"
     " only for comparison.",
     "CPU is the agent's until it is quiet again, including its observation of its own changes; the"
-    " floor's is that of its processes.",
+    " floor's is that of its processes. That of ovs-vswitchd and ovn-controller is what they spent"
+    " until the last answer to this agent's programs, or the end of the floor's.",
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
-from proofs.drift.pings import Pings
+from proofs.drift.pings import Pings, Window
 from proofs.drift.report import Report
 from proofs.kernel.churn import Churn
 from proofs.kernel.reboot import left_of
@@ -66,8 +66,7 @@ class Rounds:
             self.churn.act()
         if outage:
             title += f" {self.churn.outage(number // OUTAGE_EVERY - 1)}"
-        findings, seconds = self._verify()
-        windows = pings.stop()
+        findings, seconds, windows = self._verify(pings)
         sent, lost = sum(each.sent for each in windows), sum(each.lost for each in windows)
         found = Round(title, outage, round(seconds, 1), sent, lost, findings)
         self.done.append(found)
@@ -78,18 +77,24 @@ class Rounds:
             f"    {title}: right after {seconds:.1f} s, {lost} of {sent} lost{what}"[:1000]
         )
 
-    def _verify(self) -> tuple[dict[str, Any], float]:
-        """Wait until all is right. Return what is wrong, and the seconds that all of it took."""
+    def _verify(self, pings: Pings) -> tuple[dict[str, Any], float, list[Window]]:
+        """Wait until all is right. Return what is wrong, and the seconds that all of it took.
+
+        The pings end when nothing is left to repair: ovs-vswitchd answers for the gateways, and an
+        emulated one has no time for other pings beside so many.
+        """
         env, churn, began = self.env, self.churn, time.monotonic()
         env.exec_agent.ask("tools", tools=churn.cleanup)
         churn.cleanup.clear()
         pods, within = [*env.targets, *churn.coming], RIGHT_SECONDS * env.patience
         found: dict[str, Any] = {"wrong": _eventually(env.wrong, within)}
+        windows = pings.stop()
         found["unreachable"] = env.traffic(pods, REACHED_SECONDS)
         found["CHECK"] = env.cni_check(pods)
         found["left"] = _eventually(lambda: left_of(env, churn.gone), within)
         found["sentinels"] = env.changed_sentinels(5)
-        return {name: what for name, what in found.items() if what}, time.monotonic() - began
+        wrong = {name: what for name, what in found.items() if what}
+        return wrong, time.monotonic() - began, windows
 
     def _sample(self) -> None:
         (pid,) = self.env.agent_pids()

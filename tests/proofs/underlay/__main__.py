@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from proofs.underlay import kills, outages, pods, ways_back
+from proofs.underlay import kills, leases, outages, pods, ways_back
 from proofs.underlay.moves import Proof
 from proofs.underlay.node import uplinked
 from proofs.underlay.rows import Row, report, show
 from testbed.bed import Bed
 
-PARTS = ("node", "ways-back", "outages", "kills", "pairs", "pods")
+PARTS = ("node", "ways-back", "outages", "kills", "pairs", "leases", "pods")
 # The slice kills the agent after each so many steps.
 STRIDE = 9
 
@@ -41,6 +41,8 @@ def main() -> int:
             try:
                 for what in _parts(proof, parts, chosen.pairs, short=chosen.slice):
                     _try(proof, what)
+                if "leases" in parts and not chosen.slice:
+                    _try(proof, lambda: proof.rows.extend(leases.run(node, chosen.seed)))
             except KeyboardInterrupt:
                 proof.row("interrupted")
             rows += proof.rows

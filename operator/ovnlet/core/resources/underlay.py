@@ -7,7 +7,11 @@ plan: the copy exists before the original goes, so that a plan that ends anywher
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from ovnlet.core.resources.lifetimes import Lifetime
+
 Key = tuple[object, ...]
+# AF_INET; RTPROT_RA, the fifth byte of a route's message (struct rtmsg).
+_AF_INET, _BY_ROUTER = 2, 9
 EntryKind = Literal["address", "route", "neighbour", "rule"]
 MAPPINGS, CHASSIS_MACS = "ovn-bridge-mappings", "ovn-chassis-mac-mappings"
 
@@ -67,7 +71,7 @@ class LinkEntry:
     ``message`` is the kernel's own netlink message without the link, so that nothing of it is lost
     on the way to another link. ``text`` is for people. ``place`` orders the entries
     of a link: the first address of a subnet is the primary one, and a gateway must be reachable
-    before a route by it is accepted.
+    before a route by it is accepted. ``lifetime`` is of an address or a route that ends by itself.
     """
 
     link: str
@@ -75,7 +79,36 @@ class LinkEntry:
     text: str
     message: bytes
     place: int = field(default=0, compare=False)
+    lifetime: Lifetime | None = None
     removed_last: ClassVar[bool] = True
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether it is of IPv4: each of the kernel's messages begins with its family."""
+        return self.message[:1] == bytes([_AF_INET])
+
+    @property
+    def is_of_router(self) -> bool:
+        """Whether it is a route of a router advertisement.
+
+        The kernel makes it where it takes the advertisements. It must not be copied: the copy is no
+        such route for the kernel, which then fails to add its own, and reads no prefix any more
+        (ndisc_router_discovery); copies of several routers' become one route.
+        """
+        return (
+            self.kind == "route" and not self.is_ipv4 and self.message[5:6] == bytes([_BY_ROUTER])
+        )
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether it is an address of IPv4 with a lifetime: a DHCP server gave it."""
+        return self.kind == "address" and self.lifetime is not None and self.is_ipv4
+
+    @property
+    def lease(self) -> Lifetime | None:
+        """The lifetime of a leased address that its client has to renew, else None."""
+        is_current = self.is_leased and self.lifetime and not self.lifetime.is_replaced
+        return self.lifetime if is_current else None
 
     @property
     def same(self) -> Key:
@@ -84,7 +117,7 @@ class LinkEntry:
 
     @property
     def key(self) -> Key:
-        """All of it: a changed entry is another one, which comes before the old one goes."""
+        """All but its lifetime: a changed entry is another one, which comes before the old goes."""
         return ("link entry", self.link, self.kind, self.text, self.message)
 
     @property

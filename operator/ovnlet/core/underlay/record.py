@@ -10,13 +10,18 @@ from typing import Any, Literal, Self, get_args
 
 from ovnlet.core.resources import LinkEntry, LinkUp, NetworkMapping, UplinkBridge, UplinkPort
 from ovnlet.core.resources import Network as Resources
+from ovnlet.core.resources.lifetimes import Lifetime
 from ovnlet.core.resources.underlay import CHASSIS_MACS, MAPPINGS
+from ovnlet.core.underlay.leases import refreshed
 from ovnlet.core.underlay.networks import Intent
 
 # moving: from the NIC to the bridge, not proved yet. settled: on the bridge, proved. returning:
 # from the bridge to the NIC. held: on the NIC, and not tried again until the object changes, or
 # with ``again`` until the API server answers.
 Phase = Literal["moving", "settled", "returning", "held"]
+Settings = tuple[tuple[str, str], ...]
+# The setting by which the kernel takes router advertisements. It is the bridge's, not the NIC's.
+ACCEPTS = "ipv6/accept_ra"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class Found:
     mac: str
     datapath_type: str
     chassis_mac: str
-    settings: tuple[tuple[str, str], ...] = ()
+    settings: Settings = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +59,17 @@ class Record:
         """Return what the phase desires: all on the bridge, or all on the NIC."""
         return on_bridge(self.intent, self.found) if self.on_bridge else on_nic(self)
 
-    def with_entries(self, entries: Iterable[LinkEntry]) -> Self:
-        """Return the record with these entries too; the record itself if it has them all.
+    def refreshed(
+        self, on_nic: Iterable[LinkEntry], on_bridge: Iterable[LinkEntry], now: float
+    ) -> Self:
+        """Return the record after a look at both links, see ``leases.refreshed``.
 
-        One that differs from a known one only in its attributes is the same: the record's stays.
+        ``now`` is in seconds since 1970. It is the record itself if nothing has changed.
         """
-        known = {each.same for each in self.found.entries}
-        new = tuple(each for each in entries if each.same not in known)
-        if not new:
+        entries = refreshed(self.found.entries, on_nic, on_bridge, now)
+        if entries == self.found.entries:
             return self
-        return replace(self, found=replace(self.found, entries=(*self.found.entries, *new)))
+        return replace(self, found=replace(self.found, entries=entries))
 
 
 def chassis_mac(nic_mac: str, network: str) -> str:
@@ -79,7 +85,7 @@ def on_bridge(intent: Intent, found: Found) -> Resources:
         {
             UplinkBridge(bridge, intent.network, found.mac, found.datapath_type),
             LinkUp(bridge, settings=found.settings),
-            LinkUp(intent.nic),
+            LinkUp(intent.nic, settings=_deaf(found.settings)),
             UplinkPort(bridge, intent.nic, intent.trunks),
             NetworkMapping(MAPPINGS, intent.network, bridge),
             NetworkMapping(CHASSIS_MACS, intent.network, found.chassis_mac),
@@ -90,7 +96,13 @@ def on_bridge(intent: Intent, found: Found) -> Resources:
 
 def on_nic(record: Record) -> Resources:
     """Return the NIC with all that it had."""
-    return frozenset({LinkUp(record.intent.nic), *record.found.entries})
+    settings = tuple(each for each in record.found.settings if each[0] == ACCEPTS)
+    return frozenset({LinkUp(record.intent.nic, settings=settings), *record.found.entries})
+
+
+def _deaf(settings: Settings) -> Settings:
+    """Return the settings of a NIC in a bridge: its router advertisements are for the bridge."""
+    return tuple((name, "0") for name, _ in settings if name == ACCEPTS)
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -110,9 +122,8 @@ def from_json(body: Mapping[str, Any]) -> Record:
         raise ValueError(f"no phase {body['phase']}")
     intent = dict(body["intent"])
     found = dict(body["found"])
-    entries = (each | {"message": bytes.fromhex(each["message"])} for each in found["entries"])
     found["settings"] = tuple((str(name), str(value)) for name, value in found["settings"])
-    found["entries"] = tuple(LinkEntry(**each) for each in entries)
+    found["entries"] = tuple(map(_entry, found["entries"]))
     return Record(
         Intent(**(intent | {"trunks": tuple(map(int, intent["trunks"]))})),
         Found(**found),
@@ -121,3 +132,9 @@ def from_json(body: Mapping[str, Any]) -> Record:
         str(body["why"]),
         bool(body["again"]),
     )
+
+
+def _entry(body: Mapping[str, Any]) -> LinkEntry:
+    lifetime = body.get("lifetime")
+    ends = Lifetime(**{name: float(lifetime[name]) for name in lifetime}) if lifetime else None
+    return LinkEntry(**{**body, "message": bytes.fromhex(body["message"]), "lifetime": ends})

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 
 from ovnlet.core.resources import LinkEntry
+from ovnlet.core.resources.lifetimes import Lifetime
 from ovnlet.core.resources.underlay import EntryKind
+from ovnlet.drivers.links import lifetimes
 from ovnlet.drivers.linux.rtnetlink import (
     DELADDR,
     DELROUTE,
@@ -35,7 +37,7 @@ from ovnlet.drivers.linux.transport import (
 
 NEWNEIGH, DELNEIGH, GETNEIGH = 28, 29, 30
 _NEWRULE, _DELRULE, GETRULE = 32, 33, 34
-_CREATE, _EXCLUSIVE, _APPEND = 0x400, 0x200, 0x800
+_CREATE, _EXCLUSIVE, _APPEND, _REPLACE = 0x400, 0x200, 0x800, 0x100
 # struct ifaddrmsg, rtmsg, rtnexthop, fib_rule_hdr, ndmsg.
 _ADDRESS = struct.Struct("=BBBBI")
 ROUTE = struct.Struct("=BBBBBBBBI")
@@ -43,7 +45,7 @@ HOP = struct.Struct("=HBBi")
 _RULE = struct.Struct("=BBBBBxxBI")
 NEIGHBOUR = struct.Struct("=BxxxiHBB")
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-PERMANENT, _NODAD, _KEPT_FLAGS = 0x80, 0x02, 0x200 | 0x10 | 0x400
+_NODAD, _KEPT_FLAGS = 0x02, 0x200 | 0x10 | 0x400 | lifetimes.ADVERTISED
 _LINK_SCOPE = 253
 _ONLINK, _LOCAL_TABLE = 4, 255
 # Types of routes that the kernel makes for an address: local, broadcast, anycast, multicast.
@@ -54,13 +56,13 @@ _DROPPED_OF_ROUTES = frozenset({3, _OIF, 12, 16, 23})
 # Local and peer address, broadcast, anycast, metric; a neighbour's address and its MAC.
 _KEPT_OF_ADDRESSES, _KEPT_OF_NEIGHBOURS = frozenset({1, 2, 4, 5, 9}), frozenset({1, 2})
 NEXT_HOP_OBJECT = 30
-# rtm_protocol of daemons that would set their routes by the NIC again: router advertisements,
-# zebra, bird, DHCP, babel, openr, bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h).
+# rtm_protocol of daemons that would set their routes by the NIC again: zebra, bird, babel, openr,
+# bgp, isis, ospf, rip, eigrp (linux/rtnetlink.h). Those of DHCP (16) move, and those of router
+# advertisements (9) the kernel makes again.
+ADVERTISED = 9
 DAEMONS: Mapping[int, str] = {
-    9: "router advertisements",
     11: "zebra",
     12: "bird",
-    16: "DHCP",
     42: "babel",
     99: "openr",
     186: "bgp",
@@ -83,11 +85,12 @@ def observe(kernel: Socket, link: Link) -> Iterator[LinkEntry]:
     """
     for number, body in enumerate(addresses(kernel, link.index)):
         if (message := _address(body)) is not None:
-            yield _entry(link, "address", message, number)
+            yield _entry(link, "address", message, number, lifetimes.of_address(body))
     for number, body in enumerate(routes(kernel, link.index)):
         if (message := _route(body)) is not None:
             indirect = 5 in attributes(message, ROUTE.size) or _HOPS in attributes(message, 12)
-            yield _entry(link, "route", message, number + 500 * indirect)
+            lifetime = lifetimes.of_route(attributes(body, ROUTE.size))
+            yield _entry(link, "route", message, number + 500 * indirect, lifetime)
     for number, body in enumerate(_neighbours(kernel, link.index)):
         yield _entry(link, "neighbour", body, number)
     for number, body in enumerate(_rules(kernel, link.name)):
@@ -123,7 +126,9 @@ def hops(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 def change(entry: LinkEntry, index: int, *, adds: bool) -> Request:
     """Return the request that adds the entry to the link of that index, or removes it there.
 
-    A route is appended: another one to the same destination stays in force until it goes.
+    A route is appended: another one to the same destination stays in force until it goes. What is
+    there with another lifetime gets this one; a route of IPv6 by an addition that the kernel
+    refuses with EEXIST (fib6_add_rt2node).
     """
     message, kind = entry.message, entry.kind
     if kind == "address":
@@ -131,8 +136,11 @@ def change(entry: LinkEntry, index: int, *, adds: bool) -> Request:
         found = attributes(message, _ADDRESS.size)
         flags = integer(found.pop(8, bytes(4))) | _NODAD
         body = _ADDRESS.pack(family, length, 0, scope, index) + _joined(found)
-        body += attribute(8, u32(flags)) if adds else b""
-        return Request(NEWADDR if adds else DELADDR, ACK | (_CREATE if adds else 0), body)
+        if not adds:
+            return Request(DELADDR, ACK, body)
+        body += attribute(8, u32(flags))
+        body += lifetimes.address_attribute(entry.lifetime) if entry.lifetime else b""
+        return Request(NEWADDR, ACK | _CREATE | _REPLACE, body)
     if kind == "route":
         found = attributes(message, ROUTE.size)
         if _HOPS in found:
@@ -141,7 +149,8 @@ def change(entry: LinkEntry, index: int, *, adds: bool) -> Request:
             found[_OIF] = u32(index)
         kind_of_request = NEWROUTE if adds else DELROUTE
         flags = ACK | (_CREATE | _APPEND if adds else 0)
-        return Request(kind_of_request, flags, message[: ROUTE.size] + _joined(found))
+        ends = lifetimes.route_attribute(entry.lifetime) if adds and entry.lifetime else b""
+        return Request(kind_of_request, flags, message[: ROUTE.size] + _joined(found) + ends)
     if kind == "neighbour":
         family, _, state, flags, type_ = NEIGHBOUR.unpack_from(message)
         body = NEIGHBOUR.pack(family, index, state, flags, type_) + message[NEIGHBOUR.size :]
@@ -158,14 +167,14 @@ def change(entry: LinkEntry, index: int, *, adds: bool) -> Request:
 
 @checked
 def _address(body: bytes) -> bytes | None:
-    """Return the message of an address that can be moved; None for one with a lifetime."""
-    family, length, flags, scope, _ = _ADDRESS.unpack_from(body)
+    """Return the message of an address that can be moved; None for one that stays."""
+    family, length, _, scope, _ = _ADDRESS.unpack_from(body)
     found = attributes(body, _ADDRESS.size)
-    flags = integer(found[8]) if 8 in found else flags
-    if not flags & PERMANENT or (family == socket.AF_INET6 and scope == _LINK_SCOPE):
+    if lifetimes.client_of(body) or (family == socket.AF_INET6 and scope == _LINK_SCOPE):
         return None
     kept = {number: found[number] for number in _KEPT_OF_ADDRESSES if number in found}
-    kept[8] = u32(flags & _KEPT_FLAGS)
+    kept |= lifetimes.deprecated(body)
+    kept[8] = u32(lifetimes.flags_of(body) & _KEPT_FLAGS)
     return _ADDRESS.pack(family, length, 0, scope, 0) + _joined(kept)
 
 
@@ -228,9 +237,11 @@ def _joined(found: Mapping[int, bytes]) -> bytes:
     return b"".join(attribute(number, found[number]) for number in sorted(found))
 
 
-def _entry(link: Link, kind: EntryKind, message: bytes, number: int) -> LinkEntry:
+def _entry(
+    link: Link, kind: EntryKind, message: bytes, number: int, lifetime: Lifetime | None = None
+) -> LinkEntry:
     text = _TEXTS[kind](message)
-    return LinkEntry(link.name, kind, text, message, _PLACES[kind] + number)
+    return LinkEntry(link.name, kind, text, message, _PLACES[kind] + number, lifetime)
 
 
 def address_text(body: bytes) -> str:

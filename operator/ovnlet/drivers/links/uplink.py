@@ -2,17 +2,18 @@
 
 import asyncio
 import errno
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import TypeVar
 
 from ovnlet.core.errors import NodeFault, Unsafe
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import LinkEntry, LinkUp
-from ovnlet.drivers.links import link_entries, veths
+from ovnlet.drivers.links import lifetimes, link_entries, stacked, veths
 from ovnlet.drivers.linux import sysctl
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, integer, set_link
+from ovnlet.drivers.linux.solicitation import solicit
 from ovnlet.drivers.linux.transport import (
     ACK,
     Refused,
@@ -52,8 +53,11 @@ def entries(name: str) -> tuple[LinkEntry, ...]:
     return _read(name, link_entries.observe)
 
 
-def require_movable(name: str) -> Link:
-    """Return the link. Raise Unsafe, in words, if it is none or what it has cannot be moved."""
+def require_movable(name: str, vlans: Collection[int] = ()) -> Link:
+    """Return the link. Raise Unsafe, in words, if it is none or what it has cannot be moved.
+
+    ``vlans`` are the IDs of the VLANs that its bridge is to carry.
+    """
     with Socket() as kernel:
         found = veths.named(kernel, name)
         if found is None:
@@ -64,7 +68,7 @@ def require_movable(name: str) -> Link:
             raise Unsafe(f"{name} belongs to {master.name} ({master.kind or 'a device'})")
         if _bond_mode(kernel, name) == _BALANCE_ALB:
             raise Unsafe(f"{name} is a bond of mode balance-alb, whose MACs no bridge can learn")
-        for reason in _unmovable(kernel, found):
+        for reason in _unmovable(kernel, found, vlans):
             raise Unsafe(f"{name} {reason}")
     return found
 
@@ -77,14 +81,42 @@ def settings(
     return tuple((each, value) for each, value in found if value is not None)
 
 
-def unmovable(name: str) -> tuple[str, ...]:
+def follows_routers(directory: str, name: str) -> bool:
+    """Return whether the kernel keeps what router advertisements gave the link (ip-sysctl).
+
+    With accept_ra it takes them, unless it forwards; with 2 then too. Addresses must be made of the
+    MAC (addr_gen_mode 0), which the bridge has as well, or be none of its making (1).
+    """
+    names = ("accept_ra", "forwarding", "addr_gen_mode")
+    found = dict(settings(directory, name, (f"ipv6/{each}" for each in names)))
+    accepts, forwards, mode = (found.get(f"ipv6/{each}", "0") for each in names)
+    return (accepts == "2" or (accepts == "1" and forwards == "0")) and mode in ("0", "1")
+
+
+def unmovable(name: str, vlans: Collection[int] = ()) -> tuple[str, ...]:
     """Return in words what the link has that cannot be moved. Raise Refused or OSError."""
-    return _read(name, _unmovable)
+    return _read(name, partial(_unmovable, vlans=vlans))
 
 
 def gateways(name: str) -> tuple[str, ...]:
     """Return the next hops of the default routes by this link."""
     return tuple(dict.fromkeys(_read(name, _next_hops)))
+
+
+def routers(name: str) -> tuple[str, ...]:
+    """Return the next hops of default routes that router advertisements gave the link."""
+    return tuple(dict.fromkeys(_read(name, partial(_next_hops, protocol=link_entries.ADVERTISED))))
+
+
+async def has_router(name: str, address: str, within: float) -> bool:
+    """Ask for advertisements, and return whether the link gets a router's default route in time."""
+    end = asyncio.get_running_loop().time() + within
+    solicit(name)
+    while asyncio.get_running_loop().time() < end:
+        if address in routers(name):
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 async def answers(name: str, address: str, within: float) -> bool:
@@ -174,18 +206,12 @@ def _bond_mode(kernel: Socket, name: str) -> int | None:
     return attributes(info.get(_INFO_DATA, b"")).get(_MODE, b"\xff")[0]
 
 
-def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
+def _unmovable(kernel: Socket, found: Link, vlans: Collection[int]) -> Iterator[str]:
     """Yield what a move would break, in words."""
+    yield from stacked.takers(kernel, found.index, vlans)
     for body in link_entries.addresses(kernel, found.index):
-        _, _, flags, scope, _ = struct.unpack_from("=BBBBI", body)
-        every = attributes(body, 8)
-        flags = integer(every[8]) if 8 in every else flags
-        if not flags & link_entries.PERMANENT and scope == 0:
-            text = link_entries.address_text(body)
-            yield (
-                f"has {text} for a limited time (DHCP, SLAAC): its client would set it again on "
-                "the interface. Configure it statically"
-            )
+        if body[3] == 0 and (client := lifetimes.client_of(body)):  # scope global
+            yield f"has {link_entries.address_text(body)} {client}. Configure it statically"
     for body in link_entries.routes(kernel, found.index):
         text, every = link_entries.route_text(body), attributes(body, link_entries.ROUTE.size)
         if (daemon := link_entries.DAEMONS.get(body[5])) is not None:
@@ -197,12 +223,13 @@ def _unmovable(kernel: Socket, found: Link) -> Iterator[str]:
             yield f"has a route {text} whose next hops are on several interfaces"
 
 
-def _next_hops(kernel: Socket, found: Link) -> Iterator[str]:
+def _next_hops(kernel: Socket, found: Link, protocol: int | None = None) -> Iterator[str]:
+    """Yield the next hops of default routes, of one protocol or of all."""
     for body in link_entries.routes(kernel, found.index):
         every = attributes(body, link_entries.ROUTE.size)
         nested = (attributes(hop, 8) for _, _, hop in link_entries.hops(every.get(9, b"")))
         vias: Iterable[bytes | None] = (each.get(5) for each in (every, *nested))
-        if body[1] == 0:  # a default route
+        if body[1] == 0 and protocol in (None, body[5]):
             yield from (str(ip_address(via)) for via in vias if via is not None)
 
 

@@ -6,18 +6,20 @@ do not in time, everything goes back.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from ovnlet.core.errors import NodeFault, NotConverged, OvnletError, Unsafe
-from ovnlet.core.resources import Network
+from ovnlet.core.resources import LinkEntry, Network
 from ovnlet.core.settings import Repair
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, Wanted
 from ovnlet.core.underlay.record import Record, on_bridge
 from ovnlet.reconcile.budget import Reason
+from ovnlet.reconcile.leases import Leases
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.moves import Journal, Moves
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
@@ -48,10 +50,12 @@ class ProviderScope:
         timeout: float = 30.0,
         repair: Repair = "fix",
         turn: Turn | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.host, self.status = host, status
         self._passes, self._reports, self._repair, self._watch = passes, reports, repair, watch
         self._moves = Moves(journal, self._ask, timeout)
+        self._leases, self._now = Leases(self._end, now), now
         self._turn = turn or AnyTime()
         self._wanted: Wanted | None = None
         self._due = asyncio.Event()
@@ -109,14 +113,24 @@ class ProviderScope:
         record = self._moves.get(own)
         if record is None or record.phase == "held":
             return None
-        intent = record.intent
-        others = () if record.on_bridge else (intent.bridge,)
-        grown = record.with_entries(self.host.entries(intent.nic, *others))
+        nic, bridge = record.intent.nic, record.intent.bridge
+        on_bridge = self.host.entries(bridge) if record.on_bridge else ()
+        on_nic = self.host.entries(nic) if record.on_bridge else self.host.entries(nic, bridge)
+        grown = record.refreshed(on_nic, on_bridge, self._now())
         self._moves.write(grown)
-        forced, desired = grown.phase != "settled", grown.desired()
-        found = self.host.disputes(intent.nic) if record.on_bridge else ()
-        notices = tuple(Notice("UplinkDisputed", f"{intent.nic} {each}") for each in found)
-        return Target(ProviderIdentity(own), desired, self._repair, edited=forced, notices=notices)
+        self._watch_leases(grown, on_nic)
+        # What a client renews is no drift, whatever the settings say of that.
+        forced = grown.phase != "settled" or any(each.is_leased for each in on_nic)
+        found = self.host.disputes(grown.intent) if record.on_bridge else ()
+        notices = tuple(Notice("UplinkDisputed", f"{nic} {each}") for each in found)
+        own_id, desired = ProviderIdentity(own), grown.desired()
+        return Target(own_id, desired, self._repair, edited=forced, notices=notices)
+
+    def _watch_leases(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
+        """Follow the leases of a settled move, and report them."""
+        if record.phase == "settled":
+            self._leases.look(record, on_nic)
+            self._reports.leased(record)
 
     def wanted(self, own: str, /) -> Network:
         """Return what is desired; before a move, what it would be. Raise Unsafe or NodeFault."""
@@ -136,6 +150,8 @@ class ProviderScope:
             await self._prove(record)
         elif record.phase == "returning":
             await self._returned(record)
+        if record.on_bridge:
+            self._leases.moved(own)
         self._reports.show(self._moves)
 
     def failed(self, own: str, error: OvnletError, /, *, awaited: bool) -> None:
@@ -206,6 +222,7 @@ class ProviderScope:
             else:
                 self._moves.settle(now.intent.network)
                 self._reports.moved(now.intent)
+                self._watch_leases(replace(now, phase="settled"), ())
                 self._due.set()
 
     async def _returned(self, record: Record) -> None:
@@ -259,7 +276,14 @@ class ProviderScope:
         self._passes.force(name)
         self._passes.add(name)
 
+    def _end(self, name: str, why: str) -> None:
+        """Give everything back for good, if the move is settled."""
+        self._leases.forget(name)
+        if (record := self._moves.get(name)) is not None and record.phase == "settled":
+            self._moves.go_back(name, why, again=False)
+
     def _forget(self, name: str) -> None:
+        self._leases.forget(name)
         self._moves.forget(name)
         self._watch.forget(self._passes.key(name))
         self.status.forget(name)

@@ -38,6 +38,7 @@ class ProviderReports:
         self._event, self._labels, self._mtu = event, labels, mtu
         self._wanted: Wanted | None = None
         self._refused: dict[str, str] = {}
+        self._leased: dict[str, str] = {}
         self._records: tuple[Record, ...] = ()
         self.mtus: Mapping[str, int] = {}
 
@@ -89,6 +90,18 @@ class ProviderReports:
         when = "when the API server answers" if again else "when the ProviderNetwork changes"
         text = f"{why}: everything is on {intent.nic} again; tried again {when}"
         self._event(intent.network, "Warning", "UplinkWentBack", text)
+
+    def leased(self, record: Record) -> None:
+        """Report once that addresses of a settled move have a DHCP client on the interface."""
+        intent = record.intent
+        texts = ", ".join(each.text for each in record.found.entries if each.lease)
+        if texts and self._leased.get(intent.network) != texts:
+            self._leased[intent.network] = texts
+            text = (
+                f"{texts} by DHCP: what the client sets on {intent.nic} moves to {intent.bridge}; "
+                "without a renewal in time everything goes back"
+            )
+            self._event(intent.network, "Normal", "UplinkLeased", text)
 
     def removed(self, intent: Intent) -> None:
         """Report that the NIC has everything again because nothing wants it in a bridge."""

@@ -48,6 +48,8 @@ route add 10.97.0.0/16 via 198.51.100.77 dev eth0 onlink
 -6 route add default via 2001:db8::1 dev eth0
 -6 route add 2001:db8:9::/48 via 2001:db8::1 dev eth0 table 100
 rule add iif eth0 lookup 100 priority 50
+address add 192.0.2.12/24 dev eth0 valid_lft 36000 preferred_lft 36000
+address add 2001:db8:7::10/64 dev eth0 nodad mngtmpaddr valid_lft 36000 preferred_lft 36000
 neighbour add 192.0.2.77 lladdr 02:00:00:00:00:77 dev eth0 nud permanent
 """
 
@@ -59,6 +61,7 @@ class Field:
         self.node, self.router, self.directory = node, router, directory
         self.switch = PrivateSwitch(directory)
         self.journal = directory / "journal"
+        self.before: dict[str, list[str]] = {}
         self._api: socket.socket | None = None
 
     def start(self) -> None:
@@ -119,14 +122,18 @@ class Field:
     def of_link(self, name: str) -> dict[str, Any]:
         """Return all that iproute2 shows of a link but counters, with `LINK` in place of its name.
 
-        Link-local addresses of IPv6, and the routes that follow from them, belong to each link.
+        What is left of a lifetime is not shown, only that there is one. Link-local addresses of
+        IPv6, and the routes that follow from them, belong to each link.
         """
         shows = ("address show dev", "-4 route show table all dev", "-6 route show table all dev")
         if name not in self.node.links():
             return {}
         shown = [self.node.ip(*f"{words} {name}".split()) for words in shows]
-        addresses = sorted(re.findall(r"(inet6? (?!fe80).*)", shown[0]))
-        routes = [line for line in "\n".join(shown[1:]).splitlines() if "anycast" not in line]
+        # A moved address of an advertisement is checked for duplicates no more.
+        checked = re.sub(r" nodad\b| proto kernel_ra\b", "", shown[0])
+        addresses = sorted(re.findall(r"(inet6? (?!fe80).*)", checked))
+        listed = re.sub(r"expires \d+sec", "expires", "\n".join(shown[1:]))
+        routes = [line for line in listed.splitlines() if "anycast" not in line]
         link_local = re.compile(r"^$|fe80|ff00")
         kept = sorted(line.strip() for line in routes if not link_local.search(line))
         rules = self.node.ip("rule").splitlines()
@@ -242,7 +249,8 @@ class Agent:
         passes = [entry.task for entry in self.loop.queue._entries.values() if entry.task]
         for task in [*self._tasks, *passes]:
             task.cancel()
-        for timer in self.scope._moves._timers.values():
+        timers = (self.scope._moves._timers, self.scope._leases._timers)
+        for timer in [each for every in timers for each in every.values()]:
             timer.cancel()
         await asyncio.gather(*self._tasks, *passes, return_exceptions=True)
         await self.loop.queue.close()

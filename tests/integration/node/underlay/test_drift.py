@@ -74,7 +74,9 @@ async def test_each_drift_is_repaired_and_had_to_be(field: Field, moved: Agent) 
             do(field, command)
         assert state(field) != whole, f"{name}: nothing was broken"
         await moved.run()
-        assert state(field) == whole, name
+        async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+            while state(field) != whole:  # a new MAC sets the bridge down once more, after the pass
+                await moved.run()
         assert field.reaches(), name
     assert "other:br-x" in field.ids("ovn-bridge-mappings"), "the entry of another is lost"
     assert field.reaches()
@@ -95,33 +97,6 @@ async def test_an_address_that_comes_to_the_nic_is_moved_and_given_back(
     await moved.phase(None)
     assert "192.0.2.50/24" in str(field.of_link("eth0")["addresses"])
     assert "192.0.2.51/24" in str(field.of_link("eth0")["addresses"])
-
-
-async def test_what_a_lease_puts_back_is_told_once_and_left_alone(
-    field: Field, moved: Agent
-) -> None:
-    """A client that renews it would put it back each time. The control: a static one is moved.
-
-    The route that the kernel makes for it goes once, so that the node's own one is in force.
-    """
-    leased = "192.0.2.60/24"
-    do(field, f"ip address add {leased} dev eth0 valid_lft 600 preferred_lft 600")
-    await moved.run()
-    assert not any("192.0.2.0/24" in line for line in field.of_link("eth0")["routes"])
-    done = moved.host.done
-    for renewed in (500, 400):
-        lifetime = f"valid_lft {renewed} preferred_lft {renewed}"
-        do(field, f"ip address change {leased} dev eth0 {lifetime}")
-        await moved.run()
-    assert moved.host.done == done, "somebody fights"
-    assert leased in str(field.of_link("eth0")["addresses"])
-    (text,) = [text for _, reason, text in moved.status.events if reason == "UplinkDisputed"]
-    assert leased in text
-    assert field.reaches()
-    do(field, f"ip address change {leased} dev eth0 valid_lft forever preferred_lft forever")
-    await moved.run()
-    assert not field.of_link("eth0")["addresses"]
-    assert leased in str(field.of_link(BRIDGE)["addresses"])
 
 
 async def test_a_foreign_port_keeps_its_bridge_and_gets_nothing(field: Field, moved: Agent) -> None:
@@ -151,9 +126,9 @@ REFUSED = {
         ["ip link add lan0 type bridge", "ip link set eth0 master lan0"],
     ),
     "is a port of the bridge br-x": ("eth0", ["vsctl add-br br-x", "vsctl add-port br-x eth0"]),
-    "for a limited time": (
+    "of DHCPv6, whose answers come to the interface alone": (
         "eth0",
-        ["ip address add 192.0.2.9/24 dev eth0 valid_lft 99 preferred_lft 9"],
+        ["ip address add 2001:db8::9/128 dev eth0 valid_lft 99 preferred_lft 9"],
     ),
     "of bird, which would set it again": ("eth0", ["ip route add 10.1.0.0/16 dev eth0 proto bird"]),
     "next hops are on several interfaces": (

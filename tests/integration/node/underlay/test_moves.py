@@ -31,7 +31,7 @@ async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agen
     }
     assert field.reaches()
     assert field.reaches("2001:db8::1")
-    assert agent.told.reasons() == ["UplinkMoved"]
+    assert agent.told.reasons() == ["UplinkMoved", "UplinkLeased"]
     commits = field.switch.commits()
     await agent.run()
     assert field.switch.commits() == commits, "a second pass wrote something"
@@ -42,6 +42,22 @@ async def test_a_move_takes_everything_to_the_bridge_and_back(field: Field, agen
     assert field.ids("ovn-bridge-mappings") == ""
     assert field.reaches()
     assert field.reaches("2001:db8::1")
+
+
+async def test_the_bridge_has_the_mtu_of_its_nic_and_the_label_follows(
+    field: Field, agent: Agent
+) -> None:
+    """The control: a bridge without its NIC has 1500, as the NIC had."""
+    for mtu in ("1400", "1300"):
+        field.node.ip("link", "set", "eth0", "mtu", mtu)
+        agent.put(defaultInterface="eth0")
+        await agent.phase("settled")
+        async with asyncio.timeout(20 * TIMEOUT_FACTOR):
+            while str(field.node.link(BRIDGE)["mtu"]) != mtu:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await agent.run()
+        assert dict(agent.told.labels)["net1.provider-network.kubernetes.io/mtu"] == mtu
+        assert field.reaches()
 
 
 async def ends(agent: Agent, phase: str | None) -> bool:

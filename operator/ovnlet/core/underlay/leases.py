@@ -1,0 +1,61 @@
+"""What is known of a NIC's addresses and routes, after another look at both links."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ovnlet.core.resources import LinkEntry
+from ovnlet.core.resources.lifetimes import Lifetime
+
+Entries = tuple[LinkEntry, ...]
+# Seconds until an address ends that its client has replaced by another one.
+_REPLACED = 2.0
+
+
+def refreshed(
+    known: Entries, on_nic: Iterable[LinkEntry], on_bridge: Iterable[LinkEntry], now: float
+) -> Entries:
+    """Return the entries that are known then; the same value if nothing has changed.
+
+    New is what the NIC has. A lifetime is the NIC's, where a client renews it, or else the
+    bridge's, where the kernel does it for router advertisements. What has ended is not known any
+    more. Of other attributes of a known entry the known ones stay. Routes of router advertisements
+    are never known: the kernel makes them.
+    """
+    nic, bridge = ({each.same: each for each in every} for every in (on_nic, on_bridge))
+    have = {each.same for each in known}
+    new = [each for same, each in nic.items() if same not in have and not each.is_of_router]
+    replaced = any(each.is_leased for each in new)
+    found = []
+    for each in (*known, *new):
+        if (shown := nic.get(each.same)) is not None:
+            lifetime = shown.lifetime
+        elif replaced and each.is_leased:
+            lifetime = Lifetime(now, now + _REPLACED, now)
+        else:
+            other = bridge.get(each.same)
+            follows = other is not None and other.lifetime and each.lifetime
+            lifetime = other.lifetime if other is not None and follows else each.lifetime
+        found.append(_with(each, lifetime))
+    left = [each for each in found if not (each.lifetime and each.lifetime.has_ended(now))]
+    return tuple(left if len(left) == len(found) else _reachable(found, left))
+
+
+def _with(entry: LinkEntry, lifetime: Lifetime | None) -> LinkEntry:
+    """Return the entry with a lifetime; itself where it has that already."""
+    had = entry.lifetime
+    if lifetime is had or (lifetime is not None and lifetime.is_like(had)):
+        return entry
+    return replace(entry, lifetime=lifetime)
+
+
+def _reachable(before: list[LinkEntry], left: list[LinkEntry]) -> list[LinkEntry]:
+    """Return what is left without routes of IPv4 if the last address of it has ended.
+
+    The kernel flushes them with it (fib_disable_ip), and takes none before there is another.
+    """
+    had, has = (
+        any(each.kind == "address" and each.is_ipv4 for each in every) for every in (before, left)
+    )
+    if has or not had:
+        return left
+    return [each for each in left if each.kind != "route" or not each.is_ipv4]
