@@ -77,7 +77,7 @@ class ClusterAdmin:
         async def look() -> bool:
             return (await self.condition(name, "Ready")).get("status") == "True"
 
-        await until(look, 20, f"subnet {name} ready")
+        await until(look, 60, f"subnet {name} ready")
 
     async def node(self, name: str, *internal: str) -> None:
         addresses = [{"type": "InternalIP", "address": address} for address in internal]

@@ -21,8 +21,14 @@ from proofs.migration.policy import PROBED
 from testbed import progress
 from testbed.service import BedError, wait_for
 
-# Seconds after the begin at which the power is cut, one for each round.
-CUTS = (0.8, 1.6, 0.4, 1.2, 2.0)
+# When the power is cut, one for each round. Forth: once a command succeeds; back: after so many
+# lines of the hand-back.
+FORTH_AT = {
+    "the first record is there": "ls /run/ovnlet/sandboxes/*.json",
+    "ovnlet's table is there": "nft list table inet ovnlet",
+    "kube-ovn-cni's chains are gone": "! iptables-save | grep OVN-MASQUERADE",
+}
+BACK_AT = (1, 4, 8)
 WITHIN = 60.0
 FORTH, BACK = "power cut on the way forth", "power cut on the way back"
 # What may be there of us after a hand-back, and is not.
@@ -44,20 +50,21 @@ def rows(cluster: Cluster, left: Left, hand_back: list[str], rounds: int) -> lis
     """
     found = []
     for number in range(rounds):
-        after = CUTS[number % len(CUTS)]
-        with progress.step(f"{FORTH}, after {after} s"):
+        reached, lines = list(FORTH_AT)[number % len(FORTH_AT)], BACK_AT[number % len(BACK_AT)]
+        with progress.step(f"{FORTH}, when {reached}"):
             kube_ovn.take_place(cluster)
-            found += _forth(cluster, left, after)
-        with progress.step(f"{BACK}, after {after} s"):
-            found += _back(cluster, left, hand_back, after)
+            found += _forth(cluster, left, reached)
+        with progress.step(f"{BACK}, after line {lines}"):
+            found += _back(cluster, left, hand_back, lines)
     return found
 
 
-def _forth(cluster: Cluster, left: Left, after: float) -> list[Row]:
+def _forth(cluster: Cluster, left: Left, reached: str) -> list[Row]:
     """Cut the power of a node that is being taken over. Without an agent the old ports stay."""
     old = {pod.port for pod in cluster.pods.values()}
     cluster.launch()
-    time.sleep(after)
+    words = ["sh", "-c", FORTH_AT[reached]]
+    wait_for(lambda: cluster.node.result(words).returncode == 0, reached, timeout=60)
     _cut(cluster)
     stayed = old & _ports(cluster)
     found = _taken_over(cluster, left, FORTH)
@@ -66,20 +73,21 @@ def _forth(cluster: Cluster, left: Left, after: float) -> list[Row]:
     return found
 
 
-def _back(cluster: Cluster, left: Left, hand_back: list[str], after: float) -> list[Row]:
+def _back(cluster: Cluster, left: Left, hand_back: list[str], lines: int) -> list[Row]:
     """Cut the power of a node that is being handed back, hand it back, and take it over again."""
     cluster.kill()
     kube_ovn.start(cluster)
-    cluster.node.popen(hand_back)
-    time.sleep(after)
+    running = cluster.node.popen(hand_back)
+    assert running.stdout is not None
+    said = [running.stdout.readline() for _ in range(lines)]
     _cut(cluster)
     kube_ovn.boot(cluster)
-    said = cluster.node.run(hand_back)
+    rest = cluster.node.run(hand_back).splitlines()
     different = cluster.node.result(["sh", "-c", _LEFT]).stdout.splitlines()
     if (plugin := cluster.node.sh(f"cat {kube_ovn.PLUGIN}")) != kube_ovn.PLUGIN_TEXT:
         different.append(f"the plugin is {plugin[:80]!r}")
     row: Row = {"step": BACK, "traffic": "what is left", "different": different}
-    row |= {"said": said.splitlines(), "ok": not different}
+    row |= {"before": "".join(said).splitlines(), "after": rest, "ok": all(said) and not different}
     return [row, *_taken_over(cluster, left, f"{BACK}, then forth")]
 
 
