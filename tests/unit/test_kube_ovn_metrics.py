@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from contextlib import suppress
 
 import aiohttp
@@ -49,10 +50,12 @@ async def test_its_names_and_labels_beside_ours_once_the_port_is_free(
     count("ADD", 11, 7.0)
     count("DEL", 0, 0.01)
     count("STATUS", 0, 0.001)
+    begun = time.perf_counter()
     with ours.stage("annotation"):
         await asyncio.sleep(0.05)
         with ours.stage("routed"):
             await asyncio.sleep(0.1)
+    both = time.perf_counter() - begun
     with ours.stage("flows"):
         await asyncio.sleep(0.02)
     port = taken.getsockname()[1]
@@ -80,9 +83,10 @@ async def test_its_names_and_labels_beside_ours_once_the_port_is_free(
         name: found[f"cni_wait_{name}_seconds_total"][frozenset({node})]
         for name in ("address", "route", "connectivity")
     }
-    assert waited["address"] == pytest.approx(0.05, abs=0.04)
-    assert waited["route"] == pytest.approx(0.1, abs=0.04)
-    assert waited["connectivity"] == pytest.approx(0.02, abs=0.02)
+    assert waited["address"] >= 0.05
+    assert waited["route"] >= 0.1
+    assert waited["address"] + waited["route"] <= both, "a stage is without those inside it"
+    assert waited["connectivity"] >= 0.02
     assert "ovnlet_attachments" in found
     assert list(found["ovn_subnet_gateway_packets"].values()) == [7], "a Subnet's counters"
 

@@ -131,7 +131,7 @@ def test_a_lane_that_takes_too_long_is_ended_with_what_it_started(
     monkeypatch.setattr(lanes, "_ENDING", 0.5)
     (row,) = lanes.together([Lane("slow", "slow", 1 / 60)], checkout)
     assert not row.ok
-    assert row.seconds < 20
+    assert row.seconds < 60
     assert _has_ended((checkout / "child").read_text().strip())
 
 
@@ -152,12 +152,12 @@ def test_an_interrupt_ends_the_lane_too(checkout: Path) -> None:
         stderr=subprocess.DEVNULL,
     ) as running:
         started = checkout / "child"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (started.exists() and started.read_text().strip()):
             assert time.monotonic() < deadline, "the lane has not begun"
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=20)
+        assert running.wait(timeout=60)
     assert _has_ended(started.read_text().strip())
 
 
