@@ -31,7 +31,11 @@ class Leased:
         self._client: Service | None = None
 
     def start(self) -> None:
-        """Start the client, and wait until it has set its address."""
+        """Start the client on a NIC without an address, and wait until it has set its own.
+
+        dhclient's script fails where the address is there, and leaves it its old lifetime.
+        """
+        self.node.node.sh(f"ip -4 address flush dev {NIC}")
         home = self.node.node.directory / "dhcp" / self.name
         self._client = self.node.node.spawn(self.name, dhcp.client(self.name, NIC, home))
         wait_for(lambda: self.left(NIC) > 0, f"a lease by {self.name}", MOVED_WITHIN)
@@ -56,15 +60,14 @@ class Leased:
         found = re.search(rf" {layout.node_ip(0)}/24 .*valid_lft (\d+)sec", shown)
         return int(found[1]) if found else 0
 
+    def until(self) -> float:
+        """Return when the address on the bridge ends, by the monotonic clock."""
+        return time.monotonic() + self.left(BRIDGE)
+
     def shorten(self, seconds: int) -> None:
         """Leave so much of the lease on the bridge."""
         change = f"ip address change {layout.node_ip(0)}/24 dev {BRIDGE}"
         self.node.node.sh(f"{change} valid_lft {seconds} preferred_lft {seconds}")
-
-    def begin(self) -> None:
-        """Take the static address away, and begin with the lease of it."""
-        self.node.node.sh(f"ip -4 address flush dev {NIC}")
-        self.start()
 
     def end(self) -> None:
         """Give the node its static address again."""
@@ -81,7 +84,7 @@ def run(node: Uplinked, seed: int) -> list[Row]:
     for name, tries in (("dhclient", _follows), ("dhcpcd", _fights)):
         node.kill()
         leased = Leased(node, name)
-        leased.begin()
+        leased.start()
         proof = Proof(node, seed)
         node.start()
         try:
@@ -135,8 +138,8 @@ def _renewed(proof: Proof, leased: Leased) -> None:
     """Wait for a renewal: the bridge has the new lifetime, and the NIC nothing, without a loss."""
     row = proof.row("a lease that dhclient renews on the NIC")
     with proof.node.pinging() as counted:
-        before = leased.left(BRIDGE)
-        found = soon(lambda: leased.left(BRIDGE) > before + 5, "a renewal", RENEWED_WITHIN)
+        before = leased.until()
+        found = soon(lambda: leased.until() > before + 5, "a renewal", RENEWED_WITHIN)
         began = time.monotonic()
         row.ok = soon(proof.moved, "the NIC without its address", MOVED_WITHIN) and found
         row.seconds = round(time.monotonic() - began, 2)
