@@ -59,13 +59,17 @@ async def _reported(node: AgentNode) -> bool:
 
 
 async def control_sockets_that_vanish(node: AgentNode, _: Sandbox) -> None:
-    """Make and delete sockets named like ovn-controller's, without its pid file."""
+    """Make and delete sockets named like ovn-controller's, without its pid file.
+
+    No process of the node has a number of five digits: ovn-controller's own socket stays.
+    """
     await node.sh(
         "cd /run/ovn; mv ovn-controller.pid /tmp/pid; set +e\n"
         f"timeout {LASTING} sh -c 'while :; do for i in 1 2 3 4 5 6 7 8 9; do"
-        " touch ovn-controller.$i.ctl ovn-controller.9$i.ctl ovn-controller.8$i.ctl; done;"
-        " rm -f ovn-controller.?.ctl ovn-controller.[89]?.ctl; done'\n"
-        "mv /tmp/pid ovn-controller.pid; rm -f ovn-controller.?.ctl ovn-controller.[89]?.ctl"
+        " touch ovn-controller.9000$i.ctl ovn-controller.9001$i.ctl"
+        " ovn-controller.9002$i.ctl; done;"
+        " rm -f ovn-controller.900??.ctl; done'\n"
+        "mv /tmp/pid ovn-controller.pid; rm -f ovn-controller.900??.ctl"
     )
 
 
