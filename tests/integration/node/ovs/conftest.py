@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.node.ovs.ovn_chassis import Chassis
 from integration.node.ovs.vswitch import Hints, PrivateSwitch
 from ovnlet.core.identity import Attachment
 from ovnlet.drivers.ovs.ports import Ovs
@@ -36,6 +37,14 @@ def server(tmp_path: Path) -> Iterator[PrivateSwitch]:
         yield private
     finally:
         private.stop()
+
+
+@pytest.fixture
+def chassis(server: PrivateSwitch) -> Chassis:
+    """Return a switch that is a chassis of OVN, with one port installed."""
+    prepared = Chassis(server)
+    prepared.prepare()
+    return prepared
 
 
 @pytest.fixture

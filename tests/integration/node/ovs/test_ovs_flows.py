@@ -36,13 +36,6 @@ LOSSES = {
 
 
 @pytest.fixture
-def chassis(server: PrivateSwitch) -> Chassis:
-    prepared = Chassis(server)
-    prepared.prepare()
-    return prepared
-
-
-@pytest.fixture
 async def ovs(server: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
     async for driver in hints.driver(server):
         yield driver

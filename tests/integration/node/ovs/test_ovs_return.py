@@ -26,13 +26,6 @@ REMOTE = "ovn-bridge-remote"
 
 
 @pytest.fixture
-def chassis(server: PrivateSwitch) -> Chassis:
-    prepared = Chassis(server)
-    prepared.prepare()
-    return prepared
-
-
-@pytest.fixture
 async def ovs(server: PrivateSwitch, hints: Hints) -> AsyncIterator[Ovs]:
     async for driver in hints.driver(server):
         yield driver

@@ -101,14 +101,8 @@ async def test_a_lease_that_nobody_renews_sends_everything_back_before_it_ends(
     assert text.endswith("tried again when the ProviderNetwork changes")
 
 
-async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
-    field: Field, agent: Agent
-) -> None:
-    """The next agent gives back what is left: all that was static."""
-    before = field.of_link("eth0")
-    lease(field, LEASED, 40, "add")
-    agent.put(defaultInterface="eth0")
-    await agent.phase("settled")
+async def _after_its_end(field: Field, agent: Agent) -> Agent:
+    """Stop the agent until the kernel has removed the lease; return the next agent."""
     await agent.stop()
     async with asyncio.timeout(90 * TIMEOUT_FACTOR):
         while left(field, BRIDGE) >= 0:  # noqa: ASYNC110
@@ -117,6 +111,18 @@ async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
     await again.start()
     again.put(defaultInterface="eth0")
     await again.run()
+    return again
+
+
+async def test_a_lease_that_ended_without_an_agent_takes_nothing_else_with_it(
+    field: Field, agent: Agent
+) -> None:
+    """The next agent gives back what is left: all that was static."""
+    before = field.of_link("eth0")
+    lease(field, LEASED, 40, "add")
+    agent.put(defaultInterface="eth0")
+    await agent.phase("settled")
+    again = await _after_its_end(field, agent)
     assert field.of_link(BRIDGE) == before
     again.put()
     await again.phase(None)
@@ -146,14 +152,7 @@ async def test_the_only_address_with_its_gateway(field: Field, agent: Agent) -> 
     await agent.phase("settled")
     assert field.of_link(BRIDGE) == before
     assert field.reaches()
-    await agent.stop()
-    async with asyncio.timeout(90 * TIMEOUT_FACTOR):
-        while left(field, BRIDGE) >= 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.5)
-    again = Agent(field)
-    await again.start()
-    again.put(defaultInterface="eth0")
-    await again.run()
+    again = await _after_its_end(field, agent)
     assert not any("192.0.2" in line for line in field.of_link(BRIDGE)["routes"])
     lease(field, LEASED, 600)
     field.node.ip("route", "add", "default", "via", "192.0.2.1", "dev", "eth0")
