@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +78,10 @@ class Identities:
         raise KeyError(identity)
 
     def kubeconfig(self, identity: str, server: str, name: str | None = None) -> Path:
-        """Write a kubeconfig with which `identity` reaches `server`, and return its path."""
+        """Write a kubeconfig with which `identity` reaches `server`, and return its path.
+
+        It is replaced as a whole: threads ask for the same one while kubectl reads it.
+        """
         path = self.directory / f"{name or identity}.kubeconfig"
         content = {
             "apiVersion": "v1",
@@ -91,5 +96,6 @@ class Identities:
             ],
             "users": [{"name": identity, "user": {"token": self.token(identity)}}],
         }
-        path.write_text(json.dumps(content, indent=1))
-        return path
+        whole = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        whole.write_text(json.dumps(content, indent=1))
+        return whole.replace(path)
