@@ -59,10 +59,10 @@ FIREWALLS = (
     ),
     Firewall(
         "iptables-legacy and iptables-nft with policy DROP, a script that clears both",
-        f"for t in {_LEGACY}; do $t -P FORWARD DROP; done",
-        f"for t in {_LEGACY} iptables-nft ip6tables-nft; do $t -F FORWARD; done",
-        f"for t in {_LEGACY}; do $t -S | grep -v ovnlet; done",
-        f"for t in {_LEGACY}; do $t -P FORWARD ACCEPT; $t -F; done",
+        f"for t in {_LEGACY}; do $t -w -P FORWARD DROP; done",
+        f"for t in {_LEGACY} iptables-nft ip6tables-nft; do $t -w -F FORWARD; done",
+        f"for t in {_LEGACY}; do $t -w -S | grep -v ovnlet; done",
+        f"for t in {_LEGACY}; do $t -w -P FORWARD ACCEPT; $t -w -F; done",
     ),
 )
 

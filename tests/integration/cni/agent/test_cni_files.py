@@ -1,6 +1,7 @@
 """The CNI files on a running node: kept, reported, and never written too early (F8)."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -67,11 +68,12 @@ def contents(node: AgentNode) -> dict[str, tuple[int, bytes]]:
     """Return mode and content of the plugin and of all configurations; a link has none."""
     configurations = node.space.path(CONF)
     paths = list(configurations.glob("[!.]*.conflist")) if configurations.is_dir() else []
-    return {
-        path.name: (0, b"") if path.is_symlink() else (path.stat().st_mode, path.read_bytes())
-        for path in (*paths, node.space.path(PLUGIN), node.space.path(LOOPBACK))
-        if path.is_symlink() or path.exists()
-    }
+    found = {}
+    for path in (*paths, node.space.path(PLUGIN), node.space.path(LOOPBACK)):
+        with contextlib.suppress(FileNotFoundError):  # the agent may replace it meanwhile
+            is_link = path.is_symlink()
+            found[path.name] = (0, b"") if is_link else (path.stat().st_mode, path.read_bytes())
+    return found
 
 
 def stamps(node: AgentNode) -> dict[str, tuple[int, ...]]:

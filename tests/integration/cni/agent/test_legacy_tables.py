@@ -8,7 +8,8 @@ from integration.cni.agent.test_probing import named
 __all__ = ["named"]
 pytestmark = pytest.mark.review2
 PREFIXES = "--cluster-cidrs=10.16.0.0/16,fd00:10:16::/64"
-TOOLS = {"iptables-legacy": "10.16.0.0/16", "ip6tables-legacy": "fd00:10:16::/64"}
+# `-w`: the agent may have the lock of the tables at that moment.
+TOOLS = {"iptables-legacy -w": "10.16.0.0/16", "ip6tables-legacy -w": "fd00:10:16::/64"}
 # Each as soon as the last was repaired: within the second between two looks, the table is then as
 # the last look had seen it.
 CLEARED = 4
