@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -79,9 +80,7 @@ class Environment:
         """Execute an order on a quiet node without pending work, and wait until it is quiet
         again.
         """
-        self.settle()
-        self._wake_vswitchd()
-        self.settle()
+        self.prepare()
         agent, ovs, _, ovn, *_ = self.watched
         before = [cpu(pid) for pid in (agent, ovs, ovn)]
         wall_ms, done = self.command(order)
@@ -122,6 +121,12 @@ class Environment:
 
         wait_for(quiet, "the node to become quiet", QUIET_TIMEOUT, every=0)
 
+    def prepare(self) -> None:
+        """Wait for a quiet node without pending work."""
+        self.settle()
+        self._wake_vswitchd()
+        self.settle()
+
     def _wake_vswitchd(self) -> None:
         """Let ovs-vswitchd close the sockets of deleted ports, which it does when it wakes next.
 
@@ -147,6 +152,11 @@ class Environment:
                 implementation.in_ovn and f"iface-id={pod.iface_id} " not in f"{installed} "
             ):
                 raise BenchError(f"{implementation.name} did not attach {pod.name}: {inside}")
+
+    @property
+    def agent_descriptors(self) -> int:
+        """How many descriptors the agent has open."""
+        return len(os.listdir(f"/proc/{self.agent.pid}/fd"))
 
     @property
     def agent_mib(self) -> float:
