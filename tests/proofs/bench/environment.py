@@ -104,7 +104,8 @@ class Environment:
         answer = json.loads(line)
         done = [Done(*each) for each in answer["done"]]
         if bad := [each for each in done if each.code]:
-            failure = f"{len(bad)} of {len(done)} failed: {order['jobs'][0]}: {bad[0].out}"
+            first = str(order["jobs"][0])[:800]
+            failure = f"{len(bad)} of {len(done)} failed: {first}: {bad[0].out}"
             raise BenchError(f"{failure}\n{self.agent.tail()}")
         return answer["wall_ms"], done
 

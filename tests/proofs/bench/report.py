@@ -64,9 +64,9 @@ def describe_run(seed: int, size: Size) -> list[str]:
 
 
 def describe_end() -> list[str]:
-    """Return what the machine had to do meanwhile, to be asked for once all is measured."""
+    """Return how busy the machine was, to be asked for once all is measured."""
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    return [f"load at the end {load}; this run alone is 1 to 2"]
+    return [f"load at the end {load}"]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> str:

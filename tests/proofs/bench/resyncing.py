@@ -34,19 +34,16 @@ class Resyncing:
         populate(self._env, self._attaching)
 
     def pair(self, *, counts: bool) -> bool:
-        """Time an ADD after the end of a resync, and one after the next one's beginning.
+        """Time an ADD on the quiet node, and one after the next resync's beginning.
 
         Return False, and keep neither, if a resync came too early or had not begun.
         """
         env = self._env
-        known = self._next(resyncs(env)[0])
-        env.prepare()
+        known, _ = self._prepared()
         quiet = self._add()
-        if resyncs(env)[0] != known:
+        again, spent = self._prepared()
+        if again != known:
             return False
-        env.prepare()
-        known, spent = resyncs(env)
-        env.settle()
         self._wait_busy()
         began = time.monotonic()
         busy = self._add(detach=False)
@@ -62,6 +59,13 @@ class Resyncing:
             self.durations.append(duration)
             self.inside += inside
         return True
+
+    def _prepared(self) -> tuple[float, float]:
+        """Wait for a quiet node. Return how many resyncs have ended, and their seconds."""
+        self._env.prepare()
+        known = resyncs(self._env)
+        self._env.settle()
+        return known
 
     def _add(self, *, detach: bool = True) -> float:
         """Attach a pod and return the milliseconds."""
