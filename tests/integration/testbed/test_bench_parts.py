@@ -77,6 +77,21 @@ def test_pods_come_and_go_and_as_many_stay() -> None:
     assert not set(now.values()) & {sandbox for _, sandbox in attached}
 
 
+def test_an_add_that_failed_counts_apart() -> None:
+    found = churn.Churned()
+    found.seconds, found.sizes = 2.0, [(60.0, 40), (61.0, 41), (62.0, 42)]
+    orders = list(churn.Churn([(Pod(1), "a")], [Pod(2)]).orders(1 / churn.RATE, iter("bc")))
+    found.add(orders, [Done(9000, 1, "OVN does not answer"), Done(20, 0, "")])
+    found.add(orders, [Done(30, 0, ""), Done(40, 0, "")])
+    rows = {row.name.removeprefix("churn: "): row for row in found.rows()}
+    assert rows["ADD, p99"].value == 30
+    assert rows["DEL, p99"].value == 40
+    assert rows["ADDs and DELs that failed"].value == 1
+    assert not rows["ADDs and DELs that failed"].ok
+    assert rows["RSS at the end"].value - rows["RSS at the start"].value == 2
+    assert rows["descriptors at the middle"].value == 41
+
+
 @pytest.mark.parametrize(
     ("began", "inside"), [(9.0, False), (9.35, True), (9.9, True), (10.1, False)]
 )
