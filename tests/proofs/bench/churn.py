@@ -27,6 +27,8 @@ RATE = 5
 CHUNK = 30
 AT_ONCE = 50
 MINUTES = 20.0
+# Seconds until the node must be quiet, before and after.
+QUIET_AFTER = 60.0
 Sandbox = tuple[Pod, str]
 Order = tuple[float, str, Sandbox]
 
@@ -62,8 +64,7 @@ class Churned:
         self.seconds = 0.0
 
     def sample(self, env: Environment) -> None:
-        """Keep the agent's memory in MiB and its descriptors, on a quiet node."""
-        env.settle()
+        """Keep the agent's memory in MiB and its descriptors."""
         self.sizes.append((env.agent_mib, env.agent_descriptors))
 
     def add(self, orders: Sequence[Order], done: Sequence[Done]) -> None:
@@ -108,6 +109,7 @@ def run(name: str, plugin: Path, seed: int, minutes: float = MINUTES) -> list[Me
                 env.run(attaching.add(standing[start : start + AT_ONCE]))
         churn, found = Churn(standing, env.pods[STANDING:]), Churned()
         sandboxes = iter(env.sandbox, "")
+        env.settle(QUIET_AFTER)
         found.sample(env)
         with progress.step(f"{minutes:g} minutes at {RATE} pods a second") as step:
             for number in range(max(2, round(minutes * 60 / CHUNK))):
@@ -118,6 +120,8 @@ def run(name: str, plugin: Path, seed: int, minutes: float = MINUTES) -> list[Me
                 found.seconds += time.monotonic() - began
                 found.add(orders, done)
                 found.sample(env)
+        env.settle(QUIET_AFTER)
+        found.sample(env)
         env.verify(attaching, [each for each in churn.attached if each not in found.failed])
     for text in list(found.failed.values())[:3]:
         progress.say(f"    {text}")

@@ -110,10 +110,10 @@ class Environment:
             raise BenchError(f"{failure}\n{self.agent.tail()}")
         return answer["wall_ms"], done
 
-    def settle(self) -> None:
+    def settle(self, timeout: float = QUIET_TIMEOUT) -> None:
         """Wait until the node is quiet: no implementation may pay for what another left to do.
 
-        Raise BedError after 10 s.
+        Raise BedError after so many seconds.
         """
 
         def quiet() -> bool:
@@ -121,7 +121,7 @@ class Environment:
             time.sleep(SAMPLE_SECONDS)
             return sum(map(cpu, self.watched)) - before < QUIET_CPU
 
-        wait_for(quiet, "the node to become quiet", QUIET_TIMEOUT, every=0)
+        wait_for(quiet, "the node to become quiet", timeout, every=0)
 
     def prepare(self) -> None:
         """Wait for a quiet node without pending work."""
