@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from proofs.bench.environment import Environment, cpu, provisioned
+from proofs.bench.environment import BenchError, Environment, cpu, provisioned
 from proofs.bench.implementations import AGENT, all_implementations
 from proofs.bench.large import ATTACHMENTS, populate, resyncs
 from proofs.bench.measures import Measure, median
@@ -111,6 +111,8 @@ def run(name: str, plugin: Path, seed: int) -> list[Measure]:
                 good += resyncing.pair(counts=good >= 0)
                 if good == PAIRS:
                     break
+    if good <= 0:
+        raise BenchError("no ADD began in a resync")
     return rows(resyncing.times, resyncing.durations, resyncing.inside)
 
 
