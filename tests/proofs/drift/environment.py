@@ -177,6 +177,9 @@ class Environment:
         item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
         return self.watch([item], timeout)[0]
 
+    def take_floor(self) -> None:
+        """Measure the floor for the next trial, where times are judged by it."""
+
     def watch(self, items: Sequence[Mapping[str, Any]], timeout: float) -> list[dict[str, Any]]:
         """Break pods, if the items have tools, and observe them until all are right."""
         hold, within = HOLD * self.patience, timeout * self.patience

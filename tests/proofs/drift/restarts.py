@@ -52,6 +52,7 @@ def _row(env: Environment, report: Report, outage: Outage, seed: int) -> Row:
     faulted = assign_faults(env, outage, seed)
     broken = [target for target, _ in faulted]
     untouched = [target for target in env.targets if target not in broken]
+    env.take_floor()
     pings = Pings(
         env.bed, untouched[:SAMPLE], env.evidence / "pings" / outage.name.replace(" ", "-")
     )
