@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -174,8 +175,8 @@ class Environment:
 
         Its times are in ms after ``since``.
         """
-        item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
-        return self.watch([item], timeout)[0]
+        item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra}
+        return self.watch([item | {"ago": time.monotonic() - since}], timeout)[0]
 
     def take_floor(self) -> None:
         """Measure the floor for the next trial, where times are judged by it."""

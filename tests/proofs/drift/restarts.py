@@ -113,7 +113,8 @@ def inject(env: Environment, faulted: list[tuple[Target, Fault]]) -> None:
 
 def wait_repaired(env: Environment, since: float) -> list[dict[str, Any]]:
     """Wait until all pods are right. Return the exec agent's result for each pod."""
-    items = [trials.item(target) | {"since": since} for target in env.targets]
+    ago = time.monotonic() - since
+    items = [trials.item(target) | {"ago": ago} for target in env.targets]
     return env.watch(items, REPAIR_TIMEOUT)
 
 
