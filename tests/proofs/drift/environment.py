@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.report import BUILD
-from proofs.drift import faults, sentinels
+from proofs.drift import faults, reach, sentinels
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.node_facts import NODE
 from proofs.drift.observe import HOLD, Facts, Target
@@ -135,14 +135,13 @@ class Environment:
         return {pod: lines for pod, lines in wrong.items() if lines}
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
-        """Return for each pod the gateways that it does not reach within ``timeout`` seconds, if
-        any.
-        """
+        """Return the gateways that each pod does not reach within ``timeout`` seconds, if any."""
         asked = self.exec_agent.ask(
             "traffic",
             targets=_as_json(targets),
             addresses=faults.GATEWAYS,
             timeout=timeout * self.patience,
+            wait=reach.ANSWER_SECONDS * self.patience,
         )
         return dict(asked["unreachable"])
 

@@ -135,7 +135,7 @@ class ExecAgent:
         began = time.monotonic()
         while any(unreachable.values()) and time.monotonic() - began < request["timeout"]:
             unreachable = {
-                pod: [w for w in left if not reach.is_met(targets[pod], w)]
+                pod: [w for w in left if not reach.is_met(targets[pod], w, request["wait"])]
                 for pod, left in unreachable.items()
             }
         return {
