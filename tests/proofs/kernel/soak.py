@@ -1,9 +1,10 @@
 """`python -m proofs.kernel.soak --minutes 10`: faults, ADDs, DELs, edits on the kernel's datapath.
 
 They come in rounds. After each, every pod must be right and reach its gateways within a time, CHECK
-must pass for all, nothing of a deleted sandbox and no foreign thing may have changed, and pods that
-no fault touches must have lost no packet. Every third round is an outage, which may lose some. The
-rows go to build/soak-kernel.json, raw findings to build/evidence/soak-kernel.
+must pass for all, nothing of a deleted sandbox and no foreign thing may have changed, and what pods
+that no fault touches send each other must have arrived. Every third round is an outage, which may
+lose some, unless it is the agent's. The rows go to build/soak-kernel.json, raw findings to
+build/evidence/soak-kernel.
 """
 
 from __future__ import annotations
