@@ -30,6 +30,8 @@ BUILD = ROOT / "build"
 TABLE = Path(__file__).with_suffix(".toml")
 # Seconds that a lane has to remove its beds once it is ended.
 _ENDING = 60
+# Shown of each lane that is not good, after the table.
+_LINES = 30
 Process = subprocess.Popen[str]
 
 
@@ -89,6 +91,10 @@ def main(arguments: list[str]) -> int:
         rows += together(list(group))
         write(rows)
     show(rows)
+    bad = {row.lane for row in rows if not row.ok}
+    for lane in table:
+        if lane.name in bad:
+            print("\n".join(evidence(lane)))
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -197,6 +203,18 @@ def _results(lane: Lane, path: Path) -> Iterable[bool]:
         kind = tuple(row.get(column) for column in lane.kind)
         kinds[kind] = kinds.get(kind, True) and good
     return kinds.values()
+
+
+def evidence(lane: Lane, build: Path = BUILD) -> list[str]:
+    """Return what is not good in a lane's report, a line each; without such, how its log ends."""
+    rows: list[Any] = []
+    for path in build.glob(lane.report) if lane.report.endswith(".json") else ():
+        with suppress(ValueError):
+            rows += json.loads(path.read_text())
+    bad = [json.dumps(row) for row in rows if not all(row.get(name) is True for name in lane.good)]
+    printed = (build / "ci" / f"{lane.name}.log").read_text().splitlines()
+    bad += [line for line in printed if line.startswith(("FAILED ", "ERROR "))]
+    return [f"── lane {lane.name} is not good:", *(bad or printed)[-_LINES:]]
 
 
 def _floor(lane: Lane, path: Path) -> Row:

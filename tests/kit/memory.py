@@ -44,6 +44,8 @@ class MemoryHost:
     fault: str | None = None
     node: Node = field(default_factory=lambda: Node("br-int", 1400, True))
     announced: list[tuple[AttachmentKey, Network]] = field(default_factory=list)
+    asked: list[AttachmentKey] = field(default_factory=list)
+    holder: tuple[str, str] | None = None
     holders_of: dict[str, list[tuple[str, Attachment | None]]] = field(default_factory=dict)
 
     def holders(self, iface_id: str) -> list[tuple[str, Attachment | None]]:
@@ -84,6 +86,11 @@ class MemoryHost:
 
     async def announce(self, attachment: Attachment, network: Network) -> None:
         self.announced.append((attachment.key, network))
+
+    async def other_holder(self, attachment: Attachment, _: Network) -> tuple[str, str] | None:
+        self.asked.append(attachment.key)
+        await asyncio.sleep(0 if self.holder else 1.2)
+        return self.holder
 
     async def hopeless(self, _: Attachment) -> str | None:
         return self.fault
@@ -194,7 +201,7 @@ class NoWatch:
 class World:
     """The loop with the scope of pods, on the node in memory."""
 
-    def __init__(self, repair: Repair = "fix") -> None:
+    def __init__(self, repair: Repair = "fix", *, asks: bool = False) -> None:
         self.host, self.records = MemoryHost(), MemoryRecords()
         self.host.installs.set()
         self.api: dict[tuple[str, str], Pod] | None = {}
@@ -228,6 +235,7 @@ class World:
             budget=BUDGET,
             lacks_subnet=self.lacking.__contains__,
             unjoined=lambda network, _: self.unjoined.get(network),
+            asks=asks,
         )
         self.state.subscribe(self.attaching.pod_changed)
         self.state.subscribe(self.scope.pod_changed)

@@ -102,6 +102,24 @@ def test_floors_are_counted_one_by_one_without_skipped_tests(tmp_path: Path) -> 
     }
 
 
+def printed(build: Path, text: str) -> None:
+    (build / "ci").mkdir(parents=True)
+    (build / "ci/drift.log").write_text(text)
+
+
+def test_the_rows_that_are_not_good_are_shown_at_the_end(tmp_path: Path) -> None:
+    """What a lane printed is cut where only the end of a run's output is kept."""
+    bad = {"kind": "b", "repaired": False, "control_broken": True}
+    report(tmp_path, {"kind": "a", "repaired": True, "control_broken": True}, bad)
+    printed(tmp_path, "one\nFAILED a::b\ntwo\n")
+    assert lanes.evidence(DRIFT, tmp_path)[1:] == [json.dumps(bad), "FAILED a::b"]
+
+
+def test_the_end_of_its_log_is_shown_where_no_row_is_bad(tmp_path: Path) -> None:
+    printed(tmp_path, "".join(f"{number}\n" for number in range(99)))
+    assert lanes.evidence(DRIFT, tmp_path)[1:] == [f"{number}" for number in range(69, 99)]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a directory with a Makefile of three targets, and a report of an earlier run."""

@@ -170,6 +170,28 @@ def test_another_address_ends_the_old_one() -> None:
     assert refreshed(found, [], [], 302) == (STATIC, new)
 
 
+def test_a_route_that_another_one_has_replaced_is_not_known_any_more() -> None:
+    """A client replaces it: then the bridge has lost it, and the NIC has one in its place."""
+    other = replace(ROUTE, text="default via 192.0.2.9 metric 50")
+    known = (STATIC, ROUTE, other)
+    bridge = [replace(each, link="br-net1") for each in (STATIC, other)]
+    new = replace(ROUTE, text="default via 192.0.2.3")
+    assert refreshed(known, [new], bridge, 0) == (STATIC, other, new)
+    assert refreshed(known, [], bridge, 0) == known, "drift became the wish"
+    assert refreshed(known, [other], bridge, 0) == known, "it replaced nothing"
+    elsewhere = replace(new, text="default via 192.0.2.3 table 100")
+    assert refreshed(known, [elsewhere], bridge, 0) == (*known, elsewhere)
+    of_service = replace(new, message=V4 + bytes([0, 0, 16]))
+    assert refreshed(known, [of_service], bridge, 0) == (*known, of_service)
+
+
+def test_a_route_that_is_appended_leaves_the_others() -> None:
+    known = (STATIC, ROUTE)
+    bridge = [replace(each, link="br-net1") for each in known]
+    new = replace(ROUTE, text="default via 192.0.2.3")
+    assert refreshed(known, [new], bridge, 0) == (*known, new)
+
+
 def test_a_route_of_a_router_is_never_known() -> None:
     """A copy of it would keep the kernel from reading any further advertisement."""
     message = V6 + bytes([0, 0, 0, 254, 9, 0, 1])

@@ -58,7 +58,6 @@ from ovnlet_cni.server import Server
 GRACE = 10.0
 # Seconds. Garbage is removed only when seen twice, so the second resync follows start-up soon.
 SECOND_LOOK = 2.0
-_EXEMPTION = f" (annotation {REPAIR}: off exempts this pod)"
 
 
 def serve(settings: Settings) -> int:
@@ -175,7 +174,7 @@ class Agent:
             self.state,
             self.records,
             self.loop.passes("pod"),
-            Status("pod", of_pods, self.metrics, _EXEMPTION),
+            Status("pod", of_pods, self.metrics, f" (annotation {REPAIR}: off exempts this pod)"),
             owners=self.owners,
             watch=self.watch,
             repair=settings.repair,
@@ -208,6 +207,7 @@ class Agent:
             budget=settings.add_budget,
             lacks_subnet=self.cluster.lacks,
             unjoined=self.underlay.unjoined,
+            asks=settings.arp_detect_ip_conflict == "on",
             clock=self.tracing.clock,
         )
         # The ADDs of a pod that was replaced end before its attachments are looked at.

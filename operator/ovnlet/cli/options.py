@@ -26,6 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Provider networks": (
         *("underlay", "underlay_timeout", "underlay_lease", "state_dir", "systemd_dir"),
+        "arp_detect_ip_conflict",
     ),
     "Beside Kube-OVN": ("kube_ovn_socket", "kube_ovn_http", "tproxy"),
     "OVN's northbound database": ("ovn_nb", "ovn_key", "ovn_cert", "ovn_ca"),

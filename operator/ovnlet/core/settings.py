@@ -166,6 +166,12 @@ class Settings(Validated):
         "NAMESPACE/NAME of a Lease by which nodes move interfaces one by one; default: at once",
         pattern=r"^[a-z0-9][-a-z0-9]{0,62}/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
     )
+    arp_detect_ip_conflict: Literal["off", "on"] = setting(
+        "before a pod of a provider network starts, ask that network for up to 1.2 s whether "
+        "another machine has its addresses; Kube-OVN's --enable-arp-detect-ip-conflict",
+        "off",
+        words=("off", "on"),
+    )
     systemd_dir: str | None = setting(
         "host directory of systemd's units, for a drop-in by which a reboot finds moved "
         "interfaces outside of their bridges; default: do not write it",

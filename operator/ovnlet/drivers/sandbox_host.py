@@ -13,6 +13,7 @@ from ovnlet.core.identity import Attachment, Life
 from ovnlet.core.resources import Network
 from ovnlet.drivers.host import PortHost
 from ovnlet.drivers.links.announcing import announce
+from ovnlet.drivers.links.duplicates import other_holder
 from ovnlet.drivers.links.pod import PodLinks
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.binding_faults import BindingFaults
@@ -51,6 +52,15 @@ class SandboxHost(PortHost):
         network has a bridge in `ovn-bridge-mappings`.
         """
         await self._ovs.plugged(f"patch-localnet.{switch}-to-{self._ovs.bridge}")
+
+    async def other_holder(
+        self, attachment: Attachment, network: Network
+    ) -> tuple[str, str] | None:
+        """Return an address that another machine has, and its MAC; None without one.
+
+        Ask from inside the pod, for up to 1.2 s. Raise NodeFault or UnknownSandbox.
+        """
+        return await other_holder(attachment, network)
 
     async def announce(self, attachment: Attachment, network: Network) -> None:
         """Announce each address of the network once, from inside the pod.

@@ -23,7 +23,8 @@ class Adding:
     """An ADD under way.
 
     ``waits_for`` says in words what it waits for, ``overtaken`` what cancelled it, ``seen`` whether
-    its pod was in the list at least once. ``addresses_only`` means that another plugin makes the
+    its pod was in the list at least once, ``first`` whether the attachment was never whole before.
+    ``addresses_only`` means that another plugin makes the
     interface. ``refused`` returns why a pod that is known will never have what the ADD waits for.
     """
 
@@ -38,7 +39,7 @@ class Adding:
         self.refused = refused
         self.waits_for = "nothing yet"
         self.overtaken: str | None = None
-        self.seen = False
+        self.seen = self.first = False
         self.finished = asyncio.Event()
         self.task: asyncio.Task[Any] | None = None
 

@@ -19,6 +19,7 @@ from ovnlet.core.identity import Attachment, AttachmentKey, Life, Record
 from ovnlet.core.plan import Step, diff
 from ovnlet.reconcile import admission
 from ovnlet.reconcile.adding import Adding, Adds
+from ovnlet.reconcile.duplicates import refuse_taken
 from ovnlet.reconcile.hopeless import Waits
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.outcome import Outcome
@@ -38,7 +39,8 @@ class Attaching:
 
     ``refresh`` returns when a complete list of pods that began after the call is in ``state``.
     ``budget`` is the time that one ADD may take in all, in seconds. ``lacks_subnet`` and
-    ``unjoined`` as ``Waits``.
+    ``unjoined`` as ``Waits``. ``asks`` means that a first ADD asks a physical network whether
+    another machine has the pod's addresses.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -52,8 +54,10 @@ class Attaching:
         budget: float,
         lacks_subnet: Callable[[str], bool] = lambda _: False,
         unjoined: Callable[[str, str], str | None] = lambda _, __: None,
+        asks: bool = False,
         clock: Clock = untimed,
     ) -> None:
+        self._asks = asks
         self._scope, self._host, self._passes, self._clock = scope, scope.host, passes, clock
         self._state, self._records, self._budget = state, records, budget
         self._waits = Waits(scope, lacks_subnet, unjoined)
@@ -149,13 +153,14 @@ class Attaching:
         attachment = adding.attachment
         admission.refuse_recorded(attachment, self._scope, self._records)
         known = self._records.get(attachment.key)
+        adding.first = known is None or known.good is None
         if known is None:
             self._scope.claim(Record(attachment))
         self._displace(attachment)
         try:
             return await adding.within(self._budget, self._attach(adding))
         except BaseException:
-            if known is None or known.good is None:
+            if adding.first:
                 await self._undo(attachment)
             raise
 
@@ -192,6 +197,8 @@ class Attaching:
                 await self._waits.installed(attachment)
             adding.waits_for = "the node's uplink is not in the bridge of the pod's network"
             await self._waits.joined(attachment)
+            if self._asks and adding.first:
+                await refuse_taken(self._scope, attachment, outcome.desired)
             self._passes.acknowledge(attachment.key)
             observed = await self._host.observe(attachment, outcome.desired)
             if diff(outcome.desired, observed):

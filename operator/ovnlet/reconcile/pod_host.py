@@ -40,6 +40,16 @@ class PodHost(Host, Protocol):
         """Return why OVN cannot install the port, and what to do; None while it may."""
         ...
 
+    async def other_holder(
+        self, attachment: Attachment, network: Network
+    ) -> tuple[str, str] | None:
+        """Return an address of the network that another machine has, and its MAC; None without one.
+
+        Ask on the wire for up to 1.2 s, and leave nothing open in the pod. Raise NodeFault or
+        UnknownSandbox.
+        """
+        ...
+
     async def announce(self, attachment: Attachment, network: Network) -> None:
         """Announce each address of the network once, and leave nothing open in the pod.
 

@@ -92,6 +92,11 @@ class Status:
         log.warning("annotation not used", pod="/".join(identity.called), reason=str(problem))
         self._record(identity, "Warning", "InvalidAnnotation", str(problem))
 
+    def notice(self, identity: Identity, notice: Notice) -> None:
+        """Report a fact that a user should know."""
+        log.warning(notice.text, pod="/".join(identity.called), reason=notice.reason)
+        self._record(identity, "Warning", notice.reason, notice.text)
+
     def failed(self, identity: Identity, error: OvnletError) -> None:
         """Report a failed pass that no caller waits for, unless it is only not ready yet."""
         if not isinstance(error, NotReady):
@@ -145,9 +150,7 @@ class Status:
     def _report_notices(self, outcome: Outcome, before: tuple[Notice, ...]) -> None:
         for notice in outcome.notices:
             if notice not in before:
-                called = "/".join(outcome.identity.called)
-                log.warning(notice.text, pod=called, reason=notice.reason)
-                self._record(outcome.identity, "Warning", notice.reason, notice.text)
+                self.notice(outcome.identity, notice)
 
     def _report_remaining(self, outcome: Outcome) -> None:
         steps, why = [str(step) for step in outcome.remaining], outcome.why_remaining

@@ -80,6 +80,7 @@ async def asleep(
     replicas.start("a", program, lease_seconds=60)
     await admin.subnet("ovn-default", DUAL, default=True)
     await admin.ready("ovn-default")
+    replicas.start("b", lease_seconds=10)
     renewed = (await admin.do("GET", LEASE))["spec"]["renewTime"]
 
     async def renews() -> bool:
@@ -88,7 +89,6 @@ async def asleep(
     await until(renews, 20, "the Lease is renewed")
     replicas.send("a", signal.SIGSTOP)
     await admin.do("PATCH", LEASE, json={"spec": {"leaseDurationSeconds": 1}}, headers=MERGE)
-    replicas.start("b", lease_seconds=10)
     await admin.pods(NAMES[:20])
     before = await settled(admin, NAMES[:20])
     successor, _ = await terms(admin, "late-")

@@ -6,12 +6,19 @@ So all of them meet the same conditions of the machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proofs.bench import rows
 from proofs.bench.environment import Environment, Outcome
-from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, Implementation, Plugin
+from proofs.bench.implementations import (
+    AGENT,
+    FLOOR,
+    KUBE_OVN,
+    ONE_FLOOR,
+    Implementation,
+    Plugin,
+)
 from proofs.bench.pods import Pod
 from proofs.bench.rows import Samples
 from testbed import progress
@@ -34,12 +41,17 @@ class Size:
         """The number of pods: those that stay, and those that come and go."""
         return max(self.ports) + max(*self.bursts, GROW)
 
+    def with_bursts(self, often: int) -> Size:
+        """Return the same with so many rounds of each burst."""
+        return replace(self, bursts=dict.fromkeys(self.bursts, often))
+
 
 FULL = Size((10, 100, 250, 500), 20, 200, {1: 20, 10: 10, 50: 5, 100: 5})
 QUICK = Size((10, 100), 5, 30, {1: 5, 10: 2, 100: 1})
 # For the ratios to the floor, of two implementations.
 RATIOS = Size((10, 100), 15, 30, {10: 4, 50: 4})
 BURST_PORTS = 100
+ONLY_BURSTS = replace(FULL, ports=(BURST_PORTS,), rounds=0, starts=0)
 
 
 @dataclass(slots=True)
@@ -68,7 +80,8 @@ class Comparison:
                     else f"{ports} ports: warm-up"
                 )
                 for implementation in self._shuffled():
-                    self._measure_one(implementation, number)
+                    if implementation.name != ONE_FLOOR:  # one pod has one process anyway
+                        self._measure_one(implementation, number)
             if ports == BURST_PORTS:
                 self._bursts(note)
             self.env.settle()
@@ -136,14 +149,14 @@ class Comparison:
         For an ADD, that of Open vSwitch and OVN too.
         """
         many = len(outcome.done)
-        if implementation.name in (AGENT, FLOOR) and what != rows.CPU_DELETE:
+        if implementation.name in (AGENT, FLOOR, ONE_FLOOR) and what != rows.CPU_DELETE:
             for whose, ms in ((rows.OVS_CPU, outcome.ovs_ms), (rows.OVN_CPU, outcome.ovn_ms)):
                 self.samples.add(f"{whose} {what}", implementation.name, self.standing, [ms / many])
         if implementation.name == AGENT:
             self.samples.add(what, AGENT, self.standing, [outcome.cpu_ms / many])
-        elif implementation.name == FLOOR:
+        elif implementation.name in (FLOOR, ONE_FLOOR):
             spent = sum(each.cpu_ms for each in outcome.done)
-            self.samples.add(what, FLOOR, self.standing, [spent / many])
+            self.samples.add(what, implementation.name, self.standing, [spent / many])
 
     def _attach_and_detach(
         self, implementation: Implementation, many: int, *, verify: bool

@@ -1,11 +1,12 @@
-/* floor.c - attach a pod to OVN at the least possible cost on this machine: no agent, no observation, no recovery.
+/* floor.c - attach pods to OVN at the least possible cost on this machine: no agent, no observation, no recovery.
  *
- *   floor add NETNS HOST_LINK POD_LINK MAC ADDRESS/LENGTH GATEWAY MTU IFACE_ID
- *   floor del HOST_LINK
+ *   floor add {NETNS HOST_LINK POD_LINK MAC ADDRESS/LENGTH GATEWAY MTU IFACE_ID}...
+ *   floor del HOST_LINK...
  *
- * ADD writes one OVSDB transaction, sends one rtnetlink batch for each end of the pair, and waits until a monitor shows
- * `ovn-installed`. The port's row comes before its link, since that causes fewer reconfigurations of ovs-vswitchd. DEL is
- * one transaction and one message. The result is the same network that ovnlet makes for a pod with one IPv4 address.
+ * ADD writes one OVSDB transaction for all, sends one rtnetlink batch for all pairs and one for each pod's end, and waits
+ * until a monitor shows `ovn-installed` for all. The rows come before the links, since that causes fewer reconfigurations of
+ * ovs-vswitchd. DEL is one transaction, and one message or one group of links. The result is the same network that ovnlet
+ * makes for a pod with one IPv4 address. For each pod the time of its end is printed, in seconds of CLOCK_MONOTONIC.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,14 +25,26 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-static char batch[8192];
-static size_t used, messages;
+enum { FACTS = 8, MOST = 512 }; /* words for each pod; pods */
+enum { NETNS, HOST, POD, MAC, ADDRESS, GATEWAY, MTU, IFACE_ID };
+
+static char batch[MOST * 512];
+static size_t used;
+static unsigned messages;
+static struct nlmsghdr *last;
 
 static void fail(const char *what) {
     fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
     exit(1);
+}
+
+static void print_time(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    printf("%lld.%09ld\n", (long long)at.tv_sec, at.tv_nsec);
 }
 
 /* ---- rtnetlink ---- */
@@ -52,9 +65,9 @@ static struct rtattr *attribute(unsigned short kind, const void *bytes, size_t s
 static void close_attribute(struct rtattr *at) { at->rta_len = (unsigned short)(batch + used - (char *)at); }
 
 static struct nlmsghdr *message(unsigned short kind, unsigned short flags, const void *body, size_t size) {
-    struct nlmsghdr head = {0, kind, NLM_F_REQUEST | NLM_F_ACK | flags, (unsigned)++messages, 0};
-    struct nlmsghdr *at = put(&head, sizeof head);
-    return put(body, size), at;
+    struct nlmsghdr head = {0, kind, NLM_F_REQUEST | flags, ++messages, 0};
+    last = put(&head, sizeof head);
+    return put(body, size), last;
 }
 
 static void close_message(struct nlmsghdr *at) { at->nlmsg_len = (unsigned)(batch + used - (char *)at); }
@@ -93,17 +106,19 @@ static void give_address(unsigned index, in_addr_t ip, unsigned char length, in_
     close_message(add);
 }
 
+/* The kernel answers each message that fails, and the last one always. */
 static void send_batch(void) {
     char answer[8192];
     int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    last->nlmsg_flags |= NLM_F_ACK;
     if (fd < 0 || send(fd, batch, used, 0) < 0)
         fail("netlink send");
-    while (messages > 0) {
+    for (unsigned answered = 0; answered != messages;) {
         int left = (int)recv(fd, answer, sizeof answer, 0);
         if (left < 0)
             fail("netlink receive");
-        for (struct nlmsghdr *at = (void *)answer; NLMSG_OK(at, (unsigned)left); at = NLMSG_NEXT(at, left), messages--)
-            if (at->nlmsg_type == NLMSG_ERROR && (errno = -((struct nlmsgerr *)NLMSG_DATA(at))->error))
+        for (struct nlmsghdr *at = (void *)answer; NLMSG_OK(at, (unsigned)left); at = NLMSG_NEXT(at, left))
+            if (answered = at->nlmsg_seq, (errno = -((struct nlmsgerr *)NLMSG_DATA(at))->error))
                 fail("netlink answer");
     }
     used = 0;
@@ -119,82 +134,157 @@ static int ovsdb(void) {
     return fd;
 }
 
-/* Receive until the sign arrives, and return everything received. The server sends nothing unsolicited. */
-static char *await(int fd, const char *sign) {
-    static char text[1 << 16];
-    static size_t size;
-    while (!memmem(text, size, sign, strlen(sign))) {
-        ssize_t got = recv(fd, text + size, sizeof text - 1 - size, 0);
-        if (got <= 0)
-            fail("ovsdb-server");
-        size += (size_t)got;
-    }
-    if (memmem(text, size, "\"details\"", 9))
-        fail(text);
-    return text;
-}
+static char heard[1 << 20];
+static size_t size;
 
-static void send_text(int fd, const char *text) {
-    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+static void receive(int fd) {
+    ssize_t got = recv(fd, heard + size, sizeof heard - 1 - size, 0);
+    if (got <= 0)
         fail("ovsdb-server");
+    heard[size += (size_t)got] = 0;
+    if (strstr(heard + size - got, "\"details\""))
+        fail(heard);
 }
 
-static void add(char **word) {
-    char *host = word[1], *pod = word[2], *slash = strchr(word[4], '/'), text[2048];
-    unsigned char mac[6];
-    for (int byte = 0; byte < 6; byte++)
-        mac[byte] = (unsigned char)strtol(word[3] + 3 * byte, NULL, 16);
+/* Whether all that was received is whole messages. */
+static int whole(void) {
+    int depth = 0;
+    for (const char *at = heard; *at; at++)
+        depth += (*at == '{') - (*at == '}');
+    return depth == 0;
+}
+
+static void await(int fd, const char *answer) {
+    do
+        receive(fd);
+    while (!strstr(heard, answer) || !whole());
+}
+
+/* Print the time of each sign when it is received. */
+static void await_signs(int fd, const char *sign, size_t count) {
+    for (char *from = heard, *at; count > 0;)
+        if ((at = strstr(from, sign)))
+            from = at + 1, count--, print_time();
+        else
+            receive(fd);
+}
+
+/* Send an open_memstream. */
+static void send_text(int fd, FILE *out, char **text) {
+    fclose(out);
+    for (size_t left = strlen(*text), done = 0; left > 0; left -= done, *text += done)
+        if ((ssize_t)(done = (size_t)send(fd, *text, left, MSG_NOSIGNAL)) < 0)
+            fail("ovsdb-server");
+}
+
+/* ---- pods ---- */
+
+static void insert_rows(FILE *out, char *pod[][FACTS], size_t count) {
+    fputs("{\"method\":\"monitor_cond\",\"id\":1,\"params\":[\"Open_vSwitch\",0,{\"Interface\":[{\"columns\":"
+          "[\"external_ids\"],\"where\":[", out);
+    for (size_t at = 0; at < count; at++)
+        fprintf(out, "%s[\"name\",\"==\",\"%s\"]", at ? "," : "", pod[at][HOST]);
+    fputs("]}]}]}{\"method\":\"transact\",\"id\":2,\"params\":[\"Open_vSwitch\"", out);
+    for (size_t at = 0; at < count; at++)
+        fprintf(out,
+            ",{\"op\":\"insert\",\"table\":\"Interface\",\"uuid-name\":\"i%zu\",\"row\":{\"name\":\"%s\",\"external_ids\":"
+            "[\"map\",[[\"iface-id\",\"%s\"]]]}},"
+            "{\"op\":\"insert\",\"table\":\"Port\",\"uuid-name\":\"p%zu\",\"row\":{\"name\":\"%s\",\"interfaces\":"
+            "[\"named-uuid\",\"i%zu\"]}}", at, pod[at][HOST], pod[at][IFACE_ID], at, pod[at][HOST], at);
+    fputs(",{\"op\":\"mutate\",\"table\":\"Bridge\",\"where\":[[\"name\",\"==\",\"br-int\"]],"
+          "\"mutations\":[[\"ports\",\"insert\",[\"set\",[", out);
+    for (size_t at = 0; at < count; at++)
+        fprintf(out, "%s[\"named-uuid\",\"p%zu\"]", at ? "," : "", at);
+    fputs("]]]]}]}", out);
+}
+
+static void set_up_inside(char **fact, int netns) {
+    char *slash = strchr(fact[ADDRESS], '/');
+    struct ethtool_value offload = {ETHTOOL_STXCSUM, 0};
+    struct ifreq request = {.ifr_data = (void *)&offload};
     *slash = 0;
-    int db = ovsdb(), netns = open(word[0], O_RDONLY);
-    snprintf(text, sizeof text,
-        "{\"method\":\"monitor_cond\",\"id\":1,\"params\":[\"Open_vSwitch\",0,{\"Interface\":[{\"columns\":"
-        "[\"external_ids\"],\"where\":[[\"name\",\"==\",\"%s\"]]}]}]}"
-        "{\"method\":\"transact\",\"id\":2,\"params\":[\"Open_vSwitch\","
-        "{\"op\":\"insert\",\"table\":\"Interface\",\"uuid-name\":\"i\",\"row\":{\"name\":\"%s\",\"external_ids\":"
-        "[\"map\",[[\"iface-id\",\"%s\"]]]}},"
-        "{\"op\":\"insert\",\"table\":\"Port\",\"uuid-name\":\"p\",\"row\":{\"name\":\"%s\",\"interfaces\":"
-        "[\"named-uuid\",\"i\"]}},{\"op\":\"mutate\",\"table\":\"Bridge\",\"where\":[[\"name\",\"==\",\"br-int\"]],"
-        "\"mutations\":[[\"ports\",\"insert\",[\"named-uuid\",\"p\"]]]}]}", host, host, word[7], host);
-    send_text(db, text);
-    await(db, "\"id\":2");
-    make_pair(host, pod, mac, (unsigned)atoi(word[6]), netns);
-    send_batch();
     if (setns(netns, CLONE_NEWNET))
         fail("setns");
-    struct ethtool_value offload = {ETHTOOL_STXCSUM, 0};
-    struct ifreq request = {0};
-    strncpy(request.ifr_name, pod, IFNAMSIZ - 1), request.ifr_data = (void *)&offload;
+    strncpy(request.ifr_name, fact[POD], IFNAMSIZ - 1);
     if (ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCETHTOOL, &request))
         fail("ethtool");
-    close_message(link_message(RTM_SETLINK, 0, pod, IFF_UP));
-    give_address(if_nametoindex(pod), inet_addr(word[4]), (unsigned char)atoi(slash + 1), inet_addr(word[5]));
+    close_message(link_message(RTM_SETLINK, 0, fact[POD], IFF_UP));
+    give_address(if_nametoindex(fact[POD]), inet_addr(fact[ADDRESS]), (unsigned char)atoi(slash + 1),
+        inet_addr(fact[GATEWAY]));
     send_batch();
-    await(db, "[\"ovn-installed\",\"true\"]");
 }
 
-static void del(const char *host) {
-    char text[1024];
+static void add(char *pod[][FACTS], size_t count) {
+    static int netns[MOST];
+    char *text;
+    size_t length;
     int db = ovsdb();
-    snprintf(text, sizeof text,
-        "{\"method\":\"transact\",\"id\":1,\"params\":[\"Open_vSwitch\",{\"op\":\"select\",\"table\":\"Port\","
-        "\"where\":[[\"name\",\"==\",\"%s\"]],\"columns\":[\"_uuid\"]}]}", host);
-    send_text(db, text);
-    char *uuid = strstr(await(db, "\"id\":1"), "[\"uuid\",\"");
-    if (uuid) {
-        snprintf(text, sizeof text,
-            "{\"method\":\"transact\",\"id\":2,\"params\":[\"Open_vSwitch\",{\"op\":\"mutate\",\"table\":\"Bridge\","
-            "\"where\":[[\"name\",\"==\",\"br-int\"]],\"mutations\":[[\"ports\",\"delete\",%.47s]]}]}", uuid);
-        send_text(db, text);
-        await(db, "\"id\":2");
+    FILE *out = open_memstream(&text, &length);
+    insert_rows(out, pod, count);
+    send_text(db, out, &text);
+    for (size_t at = 0; at < count; at++) {
+        unsigned char mac[6];
+        for (int byte = 0; byte < 6; byte++)
+            mac[byte] = (unsigned char)strtol(pod[at][MAC] + 3 * byte, NULL, 16);
+        if ((netns[at] = open(pod[at][NETNS], O_RDONLY)) < 0)
+            fail(pod[at][NETNS]);
+        make_pair(pod[at][HOST], pod[at][POD], mac, (unsigned)atoi(pod[at][MTU]), netns[at]);
     }
-    close_message(link_message(RTM_DELLINK, 0, host, 0));
+    await(db, "\"id\":2");
+    send_batch();
+    for (size_t at = 0; at < count; at++)
+        set_up_inside(pod[at], netns[at]);
+    await_signs(db, "[\"ovn-installed\",\"true\"]", count);
+}
+
+static void delete_rows(int db, char **host, size_t count) {
+    char *text, *uuid = heard;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    fputs("{\"method\":\"transact\",\"id\":1,\"params\":[\"Open_vSwitch\"", out);
+    for (size_t at = 0; at < count; at++)
+        fprintf(out, ",{\"op\":\"select\",\"table\":\"Port\",\"where\":[[\"name\",\"==\",\"%s\"]],"
+                     "\"columns\":[\"_uuid\"]}", host[at]);
+    fputs("]}", out);
+    send_text(db, out, &text);
+    await(db, "\"id\":1");
+    if (!strstr(heard, "[\"uuid\",\""))
+        return;
+    out = open_memstream(&text, &length);
+    fputs("{\"method\":\"transact\",\"id\":2,\"params\":[\"Open_vSwitch\",{\"op\":\"mutate\",\"table\":\"Bridge\","
+          "\"where\":[[\"name\",\"==\",\"br-int\"]],\"mutations\":[[\"ports\",\"delete\",[\"set\",[", out);
+    for (const char *comma = ""; (uuid = strstr(uuid, "[\"uuid\",\"")); uuid++, comma = ",")
+        fprintf(out, "%s%.47s", comma, uuid);
+    fputs("]]]]}]}", out);
+    send_text(db, out, &text);
+    await(db, "\"id\":2");
+}
+
+/* Links that are deleted one by one each wait for RCU; those of one group wait together. */
+static void delete_links(char **host, size_t count) {
+    unsigned group = 1U << 30 | (unsigned)getpid();
+    struct ifinfomsg any = {0};
+    for (size_t at = 0; count > 1 && at < count; at++) {
+        struct nlmsghdr *join = link_message(RTM_SETLINK, 0, host[at], 0);
+        attribute(IFLA_GROUP, &group, 4), close_message(join);
+    }
+    struct nlmsghdr *remove = count > 1 ? message(RTM_DELLINK, 0, &any, sizeof any)
+                                        : link_message(RTM_DELLINK, 0, host[0], 0);
+    if (count > 1)
+        attribute(IFLA_GROUP, &group, 4);
+    close_message(remove);
     send_batch();
 }
 
 int main(int count, char **word) {
-    if (count == 10 && !strcmp(word[1], "add"))
-        return add(word + 2), 0;
-    if (count == 3 && !strcmp(word[1], "del"))
-        return del(word[2]), 0;
-    return fprintf(stderr, "usage: see the head of floor.c\n"), 2;
+    int many = count - 2;
+    if (many >= FACTS && many % FACTS == 0 && many / FACTS <= MOST && !strcmp(word[1], "add"))
+        return add((void *)(word + 2), (size_t)(many / FACTS)), 0;
+    if (many < 1 || many > MOST || strcmp(word[1], "del"))
+        return fprintf(stderr, "usage: see the head of floor.c\n"), 2;
+    delete_rows(ovsdb(), word + 2, (size_t)many);
+    delete_links(word + 2, (size_t)many);
+    for (; many > 0; many--)
+        print_time();
+    return 0;
 }

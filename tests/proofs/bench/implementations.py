@@ -14,6 +14,8 @@ from proofs.bench.pods import Pod
 MTU = "1400"
 # Row names of build/bench.json.
 AGENT, FLOOR, KUBE_OVN, REFERENCE = "ovnlet", "floor", "rival", "bridge"
+# One process of the floor for all pods of a burst, as an agent is one.
+ONE_FLOOR = "floor, one process"
 BRIDGE_PLUGIN = Path("/usr/lib/cni/bridge")
 
 
@@ -91,7 +93,8 @@ class Floor(Implementation):
         self._path = str(path)
 
     def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
-        return {"kind": "run", "jobs": [[self._words(*each), {}, ""] for each in pods]}
+        words = ([self._path, "add", *self._facts(*each)] for each in pods)
+        return {"kind": "run", "jobs": [[each, {}, ""] for each in words]}
 
     def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
         return {
@@ -99,9 +102,24 @@ class Floor(Implementation):
             "jobs": [[[self._path, "del", link(sandbox)], {}, ""] for _, sandbox in pods],
         }
 
-    def _words(self, pod: Pod, sandbox: str) -> list[str]:
+    @staticmethod
+    def _facts(pod: Pod, sandbox: str) -> list[str]:
         inner = [pod.netns, link(sandbox), "eth0", pod.mac, pod.address]
-        return [self._path, "add", *inner, pods.GATEWAY, MTU, pod.iface_id]
+        return [*inner, pods.GATEWAY, MTU, pod.iface_id]
+
+
+class OneFloor(Floor):
+    """The same program, started once for all pods, so it has one transaction and one batch."""
+
+    name = ONE_FLOOR
+
+    def add(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        facts = [word for each in pods for word in self._facts(*each)]
+        return {"kind": "shared", "jobs": [[[self._path, "add", *facts], {}, ""]]}
+
+    def delete(self, pods: Sequence[tuple[Pod, str]]) -> dict[str, Any]:
+        links = [link(sandbox) for _, sandbox in pods]
+        return {"kind": "shared", "jobs": [[[self._path, "del", *links], {}, ""]]}
 
 
 class KubeOvn(Floor):
@@ -134,6 +152,7 @@ def all_implementations(plugin: Path, floor: Path) -> dict[str, Implementation]:
     all_of_them: list[Implementation] = [
         Plugin(AGENT, plugin, {"name": "ovnlet", "type": "ovnlet"}, in_ovn=True),
         Floor(floor),
+        OneFloor(floor),
         KubeOvn(floor),
         Plugin(REFERENCE, BRIDGE_PLUGIN, reference, in_ovn=False),
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from proofs.bench.environment import Environment, cpu, provisioned, start_agent
 from proofs.bench.hostile import metrics
-from proofs.bench.implementations import AGENT, all_implementations
+from proofs.bench.implementations import AGENT, Implementation, all_implementations
 from proofs.bench.measures import Measure
 from proofs.bench.pods import NODE
 from testbed import progress
@@ -34,18 +34,22 @@ PAGE = 20
 def run(name: str, plugin: Path, seed: int) -> list[Measure]:
     """Measure all of it on a bed of its own. Return the rows."""
     with provisioned(name, ATTACHMENTS, seed) as env:
-        attaching = all_implementations(plugin, plugin)[AGENT]
-        with progress.step(f"{ATTACHMENTS} attachments") as step:
-            for start in range(0, ATTACHMENTS, AT_ONCE):
-                step.note(str(start))
-                chosen = env.pods[start : start + AT_ONCE]
-                env.command(attaching.add([(pod, env.sandbox()) for pod in chosen]))
+        populate(env, all_implementations(plugin, plugin)[AGENT])
         with progress.step("a start of the agent"):
             measures = _start(env)
         with progress.step("full looks"):
             measures += _looks(env)
         with progress.step("an hour at rest"):
             return [*measures, *_hour(env)]
+
+
+def populate(env: Environment, attaching: Implementation) -> None:
+    """Attach the first 500 pods."""
+    with progress.step(f"{ATTACHMENTS} attachments") as step:
+        for start in range(0, ATTACHMENTS, AT_ONCE):
+            step.note(str(start))
+            chosen = env.pods[start : start + AT_ONCE]
+            env.command(attaching.add([(pod, env.sandbox()) for pod in chosen]))
 
 
 def _start(env: Environment) -> list[Measure]:
@@ -78,9 +82,9 @@ def _looks(env: Environment) -> list[Measure]:
     env.agent = start_agent(env.bed, flags=[f"--resync={EVERY}"])
     env.watched[0] = env.agent.pid
     time.sleep(2 * EVERY)
-    pid, before, looks = env.agent.pid, cpu(env.agent.pid), _resyncs(env)
+    pid, before, looks = env.agent.pid, cpu(env.agent.pid), resyncs(env)[0]
     time.sleep(LOOKS * EVERY)
-    seconds = (cpu(pid) - before) / (_resyncs(env) - looks)
+    seconds = (cpu(pid) - before) / (resyncs(env)[0] - looks)
     return [
         Measure(
             f"large: processor time of a look at {ATTACHMENTS} attachments",
@@ -136,9 +140,14 @@ def _bytes(env: Environment) -> int:
         more = f"&continue={token}"
 
 
-def _resyncs(env: Environment) -> float:
-    name = "ovnlet_resync_seconds_count "
-    return float(metrics(env).partition(f"\n{name}")[2].partition("\n")[0])
+def resyncs(env: Environment) -> tuple[float, float]:
+    """Return how many resyncs of the agent have ended and their seconds, by its metrics."""
+    text = metrics(env)
+    count, seconds = (
+        float(text.partition(f"\novnlet_resync_seconds_{name} ")[2].partition("\n")[0])
+        for name in ("count", "sum")
+    )
+    return count, seconds
 
 
 def _written(env: Environment) -> dict[str, tuple[int, int]]:

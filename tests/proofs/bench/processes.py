@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+# The most programs of `timed` at a time.
+AT_ONCE = 64
 # The search path of a job that does not set one.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -79,6 +83,28 @@ def one(job: Job) -> Done:
     return running.ended(*os.wait4(running.pid, 0)[1:])
 
 
+def shared(job: Job) -> list[Done]:
+    """Run a program that serves several pods and prints when it had served each.
+
+    Return an item for each pod, or only one of a program that failed.
+    """
+    running = Running.start(job)
+    done = running.ended(*os.wait4(running.pid, 0)[1:])
+    return [done] if done.code else served(done, running.began)
+
+
+def served(done: Done, began: float) -> list[Done]:
+    """Return an item for each line of the output, a time on the clock of `perf_counter`.
+
+    The processor time is shared out equally.
+    """
+    ends = [float(line) for line in done.out.split()]
+    return [
+        replace(done, ms=(end - began) * 1000, out="", cpu_ms=done.cpu_ms / len(ends))
+        for end in ends
+    ]
+
+
 def together(jobs: Sequence[Job]) -> list[Done]:
     """Run all programs at once. Only for a process without other children."""
     running = [Running.start(job) for job in jobs]
@@ -88,3 +114,17 @@ def together(jobs: Sequence[Job]) -> list[Done]:
         pid, status, used = os.wait4(-1, 0)
         ended[pid] = by_pid[pid].ended(status, used)
     return [ended[each.pid] for each in running]
+
+
+def timed(jobs: Sequence[tuple[float, Job]]) -> list[Done]:
+    """Start each program after so many seconds, whether those before it have ended or not.
+
+    Jobs are in the order of their seconds.
+    """
+    began = perf_counter()
+    running = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for at, job in jobs:
+            time.sleep(max(0.0, began + at - perf_counter()))
+            running.append(pool.submit(one, job))
+    return [each.result() for each in running]

@@ -21,6 +21,7 @@ from proofs.bench.rows import Aim, Row, as_json
 HEADINGS = ("", "ports", "n", "p50 ms", "p90 ms", "p99 ms", "floor p50", "ratio", "pods/s", "MiB")
 NOTES = (
     "floor: tests/proofs/bench/floor.c. An empty static program is the floor of `plugin start`.",
+    "floor, one process: the same program, once for all pods of a burst, as an agent is one.",
     "rival: the ovs-vsctl calls of kube-ovn-cni in their order, without its ARP probe, polling"
     " ovn-installed each 500 ms as it does; a call that found ovsdb-server's queue full was"
     " repeated, where its whole ADD fails. Its links are made by `ip`, where netlink in Go is"
@@ -53,11 +54,19 @@ def describe_run(seed: int, size: Size) -> list[str]:
     load = " ".join(f"{value:.2f}" for value in os.getloadavg())
     software = ", ".join([*versions, plugins])
     ports = ", ".join(map(str, size.ports))
+    bursts = ", ".join(f"{often} of {many}" for many, often in size.bursts.items())
     return [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} x {model}, load {load}",
         f"Linux {platform.release()}, Python {platform.python_version()}, {software}",
-        f"seed {seed}, {size.rounds} rounds at {ports} ports, implementations in random order",
+        f"seed {seed}, {size.rounds} rounds at {ports} ports, bursts: {bursts};"
+        " implementations in random order",
     ]
+
+
+def describe_end() -> list[str]:
+    """Return how busy the machine was, to be asked for once all is measured."""
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    return [f"load at the end {load}"]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Row], aims: Sequence[Aim]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, REFERENCE
+from proofs.bench.implementations import AGENT, FLOOR, KUBE_OVN, ONE_FLOOR, REFERENCE
 
 ALONE, DELETE, BURST, START = "ADD alone", "DEL alone", "ADD in a burst of", "plugin start"
 DELETE_BURST = "DEL in a burst of"
@@ -21,7 +21,7 @@ CPU_ALONE, CPU_DELETE, CPU_BURST, RSS = (
 # The daemons' processor time for each pod. The floor makes them do what is needed, and no more.
 OVS_CPU, OVN_CPU = "ovs-vswitchd's", "ovn-controller's"
 VSCTL = "its ovs-vsctl calls only"
-ORDER = (AGENT, FLOOR, KUBE_OVN, f"{KUBE_OVN}, {VSCTL}", REFERENCE)
+ORDER = (AGENT, FLOOR, ONE_FLOOR, KUBE_OVN, f"{KUBE_OVN}, {VSCTL}", REFERENCE)
 PORTS = (10, 100, 250, 500)
 
 

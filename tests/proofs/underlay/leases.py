@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 
 from kit import dhcp
 from proofs.underlay.moves import MOVED_WITHIN, STAYS, Proof
@@ -23,11 +25,20 @@ RENEWED_WITHIN, LAST, ENDED_WITHIN = dhcp.SHORTEST * 0.75, 96, 110.0
 FIGHTS = 60.0
 
 
-class Leased:
-    """The node with a client instead of its static address."""
+# A second router, and the seconds after which a client renews then: longer than a fight is.
+ANOTHER, _SOON = "172.30.0.253", "--dhcp-option=option:T1,20"
+# What Red Hat's script of dhclient does, and Debian's does not.
+_HOOK = """make_resolv_conf() {
+  case "$reason" in RENEW|REBIND) ip route replace default via $new_routers dev $interface;; esac
+}
+"""
 
-    def __init__(self, node: Uplinked, name: str) -> None:
-        self.node, self.name = node, name
+
+class Leased:
+    """The node with a client instead of its static address. ``hook`` is a part of its script."""
+
+    def __init__(self, node: Uplinked, name: str, hook: str = "") -> None:
+        self.node, self.name, self.hook = node, name, hook
         self._client: Service | None = None
 
     def start(self) -> None:
@@ -37,7 +48,9 @@ class Leased:
         """
         self.node.node.sh(f"ip -4 address flush dev {NIC}")
         home = self.node.node.directory / "dhcp" / self.name
-        self._client = self.node.node.spawn(self.name, dhcp.client(self.name, NIC, home))
+        command = dhcp.client(self.name, NIC, home)
+        (home / "hooks" / "routes").write_text(self.hook)
+        self._client = self.node.node.spawn(self.name, command)
         wait_for(lambda: self.left(NIC) > 0, f"a lease by {self.name}", MOVED_WITHIN)
         self._route()
 
@@ -82,29 +95,79 @@ def run(node: Uplinked, seed: int) -> list[Row]:
     rows: list[Row] = []
     server = _serve(node)
     for name, tries in (("dhclient", _follows), ("dhcpcd", _fights)):
-        node.kill()
-        leased = Leased(node, name)
-        leased.start()
-        proof = Proof(node, seed)
-        node.start()
-        try:
-            tries(proof, leased)
-            proof.take_back()
-        except Exception as error:  # noqa: BLE001 - the other client is tried
-            proof.row(repr(error))
-        leased.end()
-        rows += proof.rows
+        rows += _tried(Leased(node, name), seed, tries)
     server.stop()
-    return rows
+    return rows + another_gateway(node, seed)
 
 
-def _serve(node: Uplinked) -> Service:
+def another_gateway(node: Uplinked, seed: int) -> list[Row]:
+    """Try a renewal by which the node's gateway is another one; return the row."""
+    first = _serve(node, layout.CONTROL_IP, _SOON)
+    return _tried(Leased(node, "dhclient", _HOOK), seed, partial(_changed, first))
+
+
+def _tried(leased: Leased, seed: int, tries: Callable[[Proof, Leased], None]) -> list[Row]:
+    """Try something with a client that has its lease, and take the move back; return the rows."""
+    node = leased.node
+    node.kill()
+    leased.start()
+    proof = Proof(node, seed)
+    node.start()
+    try:
+        tries(proof, leased)
+        proof.take_back()
+    except Exception as error:  # noqa: BLE001 - the other client is tried
+        proof.row(repr(error))
+    leased.end()
+    return proof.rows
+
+
+def _changed(server: Service, proof: Proof, _: Leased) -> None:
+    """Let a renewal replace the gateway: only the new one is left, and nothing is lost.
+
+    The control is the same without an agent: the route is on the NIC, where nothing is answered.
+    """
+    node, router = proof.node, proof.node.outside
+    proof.edit()
+    wait_for(node.is_settled, "the move", MOVED_WITHIN)
+    row = proof.row("a lease whose renewal gives another gateway")
+    router.sh(f"ip address add {ANOTHER}/24 dev underlay")
+    with node.pinging() as counted:
+        server.stop()
+        server = _serve(node, ANOTHER, _SOON)
+        began = time.monotonic()
+        row.ok = _has_gateway(node, BRIDGE, ANOTHER, RENEWED_WITHIN)
+        row.seconds = round(time.monotonic() - began, 2)
+    row.lost = counted["lost"]
+    row.ok &= 0 <= row.lost * INTERVAL <= 0.1
+    node.kill()
+    server.stop()
+    server = _serve(node, layout.CONTROL_IP, _SOON)
+    row.control_broken = _has_gateway(node, NIC, layout.CONTROL_IP, RENEWED_WITHIN)
+    node.start()
+    row.ok &= _has_gateway(node, BRIDGE, layout.CONTROL_IP, MOVED_WITHIN)
+    server.stop()
+    router.sh(f"ip address del {ANOTHER}/24 dev underlay")
+
+
+def _has_gateway(node: Uplinked, link: str, gateway: str, within: float) -> bool:
+    """Return whether this becomes the node's only default route within some seconds."""
+
+    def look() -> bool:
+        shown = node.node.result(["ip", "-4", "route", "show", "default"]).stdout
+        routes = [line.split()[:5] for line in shown.splitlines()]
+        return routes == [["default", "via", gateway, "dev", link]]
+
+    return soon(look, f"only a default route via {gateway} by {link}", within)
+
+
+def _serve(node: Uplinked, router: str = layout.CONTROL_IP, *more: str) -> Service:
     """Start the server on the bridge of the uplinks. It knows the node by its MAC."""
     mac = node.node.sh(f"cat /sys/class/net/{NIC}/address").strip()
     address = layout.node_ip(0)
     home = node.outside.directory
-    words = dhcp.server("underlay", f"{address},{address}", layout.CONTROL_IP, home)
-    return node.outside.spawn("dnsmasq", [*words, f"--dhcp-host={mac},{address}"])
+    words = dhcp.server("underlay", f"{address},{address}", router, home)
+    return node.outside.spawn("dnsmasq", [*words, f"--dhcp-host={mac},{address}", *more])
 
 
 def _follows(proof: Proof, leased: Leased) -> None:

@@ -95,6 +95,17 @@ class Pair:
         """End it at once."""
         self.trunk.space.service("controller").stop(signal.SIGKILL)
 
+    def start_agent(self, index: int, *flags: str) -> None:
+        """Start the agent of a node, and wait until it serves. One that runs is ended at once."""
+        node = self.bed.node(index)
+        log = node.log("agent")
+        if log.exists():
+            node.service("agent").stop(signal.SIGKILL)
+        said = log.stat().st_size if log.exists() else 0
+        words = [*agent_words(self.bed, node.role), f"--underlay-lease={LEASE}", *flags]
+        agent = node.spawn("agent", words, env={"PYTHONPATH": PATHS})
+        agent.wait_ready(lambda: b"serving" in log.read_bytes()[said:], timeout=60)
+
     def uninstall(self, index: int) -> str:
         """End the agent of a node, remove all of ovnlet from it, and return what was said."""
         node = self.bed.node(index)
@@ -104,9 +115,10 @@ class Pair:
         done = node.result([*words, f"--state-dir={STATE}"], env={"PYTHONPATH": PATHS})
         return f"{done.stdout}{done.stderr}"
 
-    def pod(self, name: str, node: int, subnet: str) -> Sandbox:
-        """Create a pod and its namespace."""
+    def pod(self, name: str, node: int, subnet: str, address: str = "") -> Sandbox:
+        """Create a pod, with this address or any, and its namespace."""
         annotations = {f"{OVN}/logical_switch": subnet}
+        annotations |= {f"{OVN}/ip_address": address} if address else {}
         spec = {"nodeName": f"n{node}", "containers": [{"name": "c", "image": "x"}]}
         meta = {"name": name, "annotations": annotations}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
@@ -175,10 +187,7 @@ def pair(name: str) -> Iterator[Pair]:
         for node in bed.nodes:
             bed.control.run(["ethtool", "-K", node.role, "tx", "off"])
             node.run(["ethtool", "-K", NIC, "tx", "off"])
-            words = [*agent_words(bed, node.role), f"--underlay-lease={LEASE}"]
-            agent = node.spawn("agent", words, env={"PYTHONPATH": PATHS})
-            log = node.log("agent")
-            agent.wait_ready(lambda log=log: "serving" in log.read_text(), timeout=60)  # type: ignore[misc]
+            made.start_agent(bed.nodes.index(node))
         yield made
 
 

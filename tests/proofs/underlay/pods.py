@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -116,6 +117,39 @@ class Tried:
         tags = [re.search(r"vlan (\d+),", line) for line in lines]
         return {found[1] if found else "none" for found in tags}
 
+    def duplicate(self) -> None:
+        """Give a machine of the VLAN a pod's address: refused and told, until it is free.
+
+        The control: an agent without the setting attaches such a pod.
+        """
+        row = self._row("a pod whose address a machine of its VLAN has is refused and told")
+        taken, machine = "192.0.2.200", self.pair.trunk.space
+        mac = machine.sh("cat /sys/class/net/gw10/address").strip()
+        machine.sh(f"ip address add {taken}/24 dev gw10")
+        self.pair.start_agent(0, "--arp-detect-ip-conflict=on")
+        twin = self.pair.pod("twin", 0, "shop", taken)
+        wait_for(partial(self._is_allocated, "twin"), "annotations", WITHIN)
+        began = time.monotonic()
+        answer = self.pair.add(twin)
+        row.seconds = round(time.monotonic() - began, 2)
+        told = f"{answer.get('msg')} {answer.get('details')}"
+        progress.say(f"    {told}")
+        row.ok = f"{taken} is in use: {mac}" in told and answer.get("code") == 11
+        row.ok &= soon(partial(self._is_told, "twin", mac), "the Event", WITHIN)
+        machine.sh(f"ip address del {taken}/24 dev gw10")
+        row.ok &= "ips" in self.pair.add(twin)
+        self.pair.start_agent(0)
+        machine.sh(f"ip address add {taken[:-1]}1/24 dev gw10")
+        blind = self.pair.pod("blind", 0, "shop", f"{taken[:-1]}1")
+        wait_for(partial(self._is_allocated, "blind"), "annotations", WITHIN)
+        row.control_broken = "ips" in self.pair.add(blind)
+        machine.sh(f"ip address del {taken[:-1]}1/24 dev gw10")
+
+    def _is_told(self, pod: str, mac: str) -> bool:
+        words = ("get", "events", f"--field-selector=involvedObject.name={pod}", "--output=json")
+        found = json.loads(self.pair.bed.kubectl(*words))["items"]
+        return any(each["reason"] == "AddressConflict" and mac in each["message"] for each in found)
+
     def lost_ports(self) -> None:
         """Delete OVN's localnet ports: lasting without the controller, and repaired by it."""
         row = self._row("localnet ports deleted")
@@ -151,7 +185,8 @@ def run(name: str) -> list[Row]:
     """Run all of it on a bed of that name, and return the rows."""
     with pair(name) as nodes:
         made = Tried(nodes)
-        for what in (made.joined, made.waits, made.traffic, made.lost_ports, made.removed):
+        first = (made.joined, made.waits, made.traffic, made.duplicate)
+        for what in (*first, made.lost_ports, made.removed):
             try:
                 what()
             except Exception as error:  # noqa: BLE001 - a row that does not hold says so

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 from ovnlet.core.resources import LinkEntry
 from ovnlet.core.resources.lifetimes import Lifetime
+from ovnlet.core.resources.underlay import Key
 
 Entries = tuple[LinkEntry, ...]
 # Seconds until an address ends that its client has replaced by another one.
 _REPLACED = 2.0
+# Where a route's message has its type of service (struct rtmsg).
+_TOS = 3
 
 
 def refreshed(
@@ -18,15 +21,19 @@ def refreshed(
 
     New is what the NIC has. A lifetime is the NIC's, where a client renews it, or else the
     bridge's, where the kernel does it for router advertisements. What has ended is not known any
-    more. Of other attributes of a known entry the known ones stay. Routes of router advertisements
-    are never known: the kernel makes them.
+    more, nor is a route that another one has replaced. Of other attributes of a known entry the
+    known ones stay. Routes of router advertisements are never known: the kernel makes them.
     """
     nic, bridge = ({each.same: each for each in every} for every in (on_nic, on_bridge))
     have = {each.same for each in known}
     new = [each for same, each in nic.items() if same not in have and not each.is_of_router]
     replaced = any(each.is_leased for each in new)
+    routes = {place for each in new if (place := _place(each))}
     found = []
     for each in (*known, *new):
+        gone = each.same in have and each.same not in nic and each.same not in bridge
+        if gone and _place(each) in routes:
+            continue
         if (shown := nic.get(each.same)) is not None:
             lifetime = shown.lifetime
         elif replaced and each.is_leased:
@@ -38,6 +45,21 @@ def refreshed(
         found.append(_with(each, lifetime))
     left = [each for each in found if not (each.lifetime and each.lifetime.has_ended(now))]
     return tuple(left if len(left) == len(found) else _reachable(found, left))
+
+
+def _place(entry: LinkEntry) -> Key | None:
+    """Return what two routes of IPv4 share of which one replaces the other, None for other entries.
+
+    To the kernel it is destination, type of service, table and metric, whatever the link and the
+    gateway (fib_table_insert): so a client's `ip route replace` takes the route of the bridge. One
+    that somebody appends leaves the others.
+    """
+    if entry.kind != "route" or not entry.is_ipv4:
+        return None
+    words = entry.text.split()
+    hops = {at + offset for at, word in enumerate(words) if word == "via" for offset in (0, 1)}
+    kept = tuple(word for at, word in enumerate(words) if at not in hops)
+    return (*kept, entry.message[_TOS : _TOS + 1])
 
 
 def _with(entry: LinkEntry, lifetime: Lifetime | None) -> LinkEntry:

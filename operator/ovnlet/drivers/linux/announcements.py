@@ -55,14 +55,14 @@ def _advertisement(own: bytes, address: IPv6Address) -> bytes:
     length = 4 + len(rest)
     pseudo = address.packed + _ALL_NODES + struct.pack("!II", length, _ICMPV6)
     message = struct.pack("!BBH", _ADVERTISEMENT, 0, 0) + rest
-    checksum = _checksum(pseudo + message)
-    message = struct.pack("!BBH", _ADVERTISEMENT, 0, checksum) + rest
+    summed = checksum(pseudo + message)
+    message = struct.pack("!BBH", _ADVERTISEMENT, 0, summed) + rest
     # Hop limit 255: receivers drop anything else, which a router might have passed on.
     header = struct.pack("!IHBB", 6 << 28, length, _ICMPV6, 255) + address.packed + _ALL_NODES
     return _ALL_NODES_MAC + own + struct.pack("!H", _IPV6) + header + message
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071) of an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
