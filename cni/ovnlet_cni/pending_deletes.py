@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,7 +63,8 @@ class PendingDeletes:
 
     def remove(self, container_id: str, ifname: str) -> None:
         """Remove a pending delete: it is done, or obsolete because of a new ADD."""
-        (self._directory / f"{container_id}.{ifname}").unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._directory}/{container_id}.{ifname}")
 
     def _names(self) -> Iterator[str]:
         try:

@@ -45,6 +45,18 @@ async def test_a_subnet_of_a_vlan_has_a_port_to_its_network_and_none_to_the_rout
         assert not [match for match in routed if "192.0.2" in match]
 
 
+async def test_its_pods_may_ask_who_has_their_address(cluster: Cluster) -> None:
+    """ARP probes have no sender's address. Elsewhere a port has its own addresses only."""
+    async with Term(cluster):
+        cluster.pod("till", logical_switch="shop")
+        cluster.pod("plain")
+        await until(lambda: len(cluster.allocated()) == 2)
+    till = row(cluster, ("switch port", "shop", "till.default"))
+    assert till.port_security == f"{till.addresses} 0.0.0.0"
+    plain = row(cluster, ("switch port", "ovn-default", "plain.default"))
+    assert plain.port_security == plain.addresses
+
+
 async def test_its_pods_are_told_the_network_and_the_vlan_and_no_router(cluster: Cluster) -> None:
     async with Term(cluster):
         cluster.pod("till", logical_switch="shop")

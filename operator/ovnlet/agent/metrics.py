@@ -4,7 +4,7 @@ No label is a pod's name: the number of series is bounded by the code.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import get_args
 
 from aiohttp import web
@@ -100,8 +100,7 @@ class Metrics:
         )
         text = "Time of a resync, a look at everything"
         self._resyncs = Histogram("ovnlet_resync_seconds", text, buckets=BUCKETS, registry=at)
-        for stage in get_args(Stage):
-            self._stages.labels(stage)
+        self._by_stage = {stage: self._stages.labels(stage) for stage in get_args(Stage)}
 
     def served(self, verb: str, code: int, seconds: float) -> None:
         """Count an answered call. Unknown verbs share one label: a caller cannot add series."""
@@ -117,11 +116,9 @@ class Metrics:
         with self._resyncs.time():
             yield
 
-    @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
+    def stage(self, stage: Stage) -> AbstractContextManager[object]:
         """Measure a stage, also one that fails."""
-        with self._stages.labels(stage).time():
-            yield
+        return self._by_stage[stage].time()
 
     def outcome(self, outcome: Outcome, /) -> None:
         """Count a pass that changed something, and what it repaired or left."""

@@ -65,13 +65,14 @@ def key(provider: str, name: str) -> str:
 
 def relevant(annotations: Mapping[str, str], provider: str) -> dict[str, str]:
     """Return the annotations that affect this attachment. These are what a record stores."""
-    return {name: annotations[name] for name in _relevant(provider) if name in annotations}
+    names = _relevant(provider)
+    return {name: value for name, value in annotations.items() if name in names}
 
 
 @lru_cache(maxsize=64)
-def _relevant(provider: str) -> tuple[str, ...]:
+def _relevant(provider: str) -> frozenset[str]:
     fixed = keys(provider, (*FIXED, *_READY, PROVIDER_NETWORK, virtual_machines.SHORT))
-    return (REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider))
+    return frozenset((REPAIR, *virtual_machines.KEYS, *fixed, *live_keys(provider)))
 
 
 def of_node(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -65,6 +65,8 @@ def diff(desired: frozenset[R], observed: frozenset[R]) -> tuple[Step[R], ...]:
     goes with it: it gets no step of its own and does not count as present. The port of a removed
     link is removed too, because a new link under the old row would inherit its `ovn-installed`.
     """
+    if desired == observed:
+        return ()
     wanted = {resource.key: resource for resource in desired}
     removed = {resource.key for resource in observed if resource.key not in wanted}
     removed_links = {

@@ -131,7 +131,7 @@ class PortHost:
         stale = row.name not in linked and (
             self._ovs.is_installed(row.name) or self._ovs.is_plugged(row.name)
         )
-        return replace(row, orphaned=stale)
+        return replace(row, orphaned=True) if stale else row
 
     async def _drive_links(self, identity: PortIdentity, steps: Sequence[Step]) -> None:
         if not self._turns.has(identity.key):

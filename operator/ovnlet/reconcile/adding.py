@@ -131,6 +131,9 @@ class Adds:
         controller, and the pod has only the first interface's annotations. ``shares`` returns
         whether another interface of the sandbox has the port.
         """
+        if not shares(named := self._named(adding.attachment)):
+            adding.attachment = named
+            return
         with suppress(TimeoutError), self._state.watching(adding.attachment.owner) as changed:
             async with asyncio.timeout(OWN_NAME):
                 while shares(named := self._named(adding.attachment)):

@@ -59,12 +59,11 @@ async def refuse_held(attachment: Attachment, scope: PodScope, records: Records)
 def require_gateways(record: Record, scope: PodScope) -> None:
     """Report and raise Invalid where an unusable gateway would leave the pod without default route.
 
-    Raise what ``PodScope.desired`` does.
+    Raise what ``PodScope.in_force`` does.
     """
     attachment = record.attachment
     try:
-        _, allocation = scope.desired(record)
-        if problem := lost_gateway(allocation, attachment.provider):
+        if problem := lost_gateway(scope.in_force(record), attachment.provider):
             raise problem
     except Invalid as problem:
         scope.status.problem(attachment, problem)

@@ -121,9 +121,11 @@ class Loop:
         target = scope.target(key.own)
         if target is None:
             return None
-        outcome = await self._pass(key, scope.host, target)
+        forced = key in self._forced or target.edited
+        outcome = await self._pass(key, scope.host, target, forced=forced)
         outcome = replace(
             outcome,
+            forced=forced,
             hinted=hinted,
             edited=target.edited,
             first=target.first,
@@ -137,9 +139,8 @@ class Loop:
         await scope.settled(key.own, outcome)
         return outcome
 
-    async def _pass(self, key: Key, host: Host, target: Target) -> Outcome:
+    async def _pass(self, key: Key, host: Host, target: Target, *, forced: bool) -> Outcome:
         """Repair, report or ignore the difference. A repair of drift spends from the budget."""
-        forced = key in self._forced or target.edited
         acts, now = forced or not target.desired, asyncio.get_running_loop().time
         if target.repair == "off" and not acts:
             return Outcome(target.identity, target.desired, target.desired)
@@ -156,7 +157,6 @@ class Loop:
         )
         if outcome.steps and not acts:
             budget.repairs.spend(now())
-        outcome = replace(outcome, forced=forced)
         return _without_remedies(outcome) if target.leaving else outcome
 
     def _failed(self, key: Key, error: OvnletError, /, *, awaited: bool) -> None:

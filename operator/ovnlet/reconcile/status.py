@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import Literal, Protocol
 
 import structlog
@@ -82,7 +81,14 @@ class Status:
             self._report_steps(outcome)
         if outcome.desired:
             # Without its networks and steps, which nobody asks for: 5 KB for each key.
-            self._last[own] = replace(outcome, desired=ABSENT, observed=ABSENT, steps=())
+            self._last[own] = Outcome(
+                outcome.identity,
+                ABSENT,
+                ABSENT,
+                problems=outcome.problems,
+                notices=outcome.notices,
+                remaining=outcome.remaining,
+            )
         else:
             self._last.pop(own, None)
         self._count.outcome(outcome)

@@ -66,6 +66,8 @@ def test_a_new_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> None
     peer = info.get_attr("IFLA_INFO_DATA").get_attr("VETH_INFO_PEER")
     names = ("IFLA_IFNAME", "IFLA_ADDRESS", "IFLA_MTU", "IFLA_NET_NS_FD")
     assert tuple(map(peer.get_attr, names)) == (pod, mac, mtu, netns)
+    queues = ("IFLA_NUM_TX_QUEUES", "IFLA_NUM_RX_QUEUES")
+    assert {end.get_attr(name) for end in (message, peer) for name in queues} == {1}
 
 
 @settings(deadline=None)

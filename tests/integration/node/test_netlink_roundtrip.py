@@ -16,6 +16,7 @@ from ovnlet.core import ids
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import ABSENT, Address, Network, Route, Sysctl, Veth
 from ovnlet.drivers.links import removal as driver
+from ovnlet.drivers.linux import ifreq
 
 FAMILIES = {"IPv4": DUAL[:1], "IPv6": DUAL[1:], "dual": DUAL}
 
@@ -35,6 +36,7 @@ async def test_what_iproute2_sees_is_what_was_desired(bed: Bed, desired: Network
     assert (host["mtu"], pod["mtu"], pod["address"]) == (1400, 1400, MAC)
     assert "UP" in host["flags"]
     assert "UP" in pod["flags"]
+    assert {end[f"num_{way}_queues"] for end in (host, pod) for way in ("tx", "rx")} == {1}
     assert host["ifalias"] == pod["ifalias"] == _veth(desired).alias
     assert host["inet6_addr_gen_mode"] == "none"
     assert bed.node.addresses(bed.host) == {}
@@ -53,6 +55,26 @@ async def test_what_iproute2_sees_is_what_was_desired(bed: Bed, desired: Network
     for each in desired:
         if isinstance(each, Sysctl):
             assert bed.pod.setting(each.name) == each.value
+
+
+async def test_an_ioctl_says_what_iproute2_does(bed: Bed) -> None:
+    await bed.converge(network(*DUAL))
+    with bed.pod.inside():
+        pod = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    with pod:
+        assert ifreq.index(pod, "eth0") == bed.pod.link("eth0")["ifindex"]
+        assert ifreq.index(pod, "eth1") == 0
+        assert not ifreq.is_up(pod, "eth1")
+        for state in ("down", "up"):
+            bed.pod.ip("link", "set", "lo", state)
+            assert ifreq.is_up(pod, "lo") is (state == "up")
+
+
+async def test_a_removal_looks_for_the_pair_alone(bed: Bed) -> None:
+    """All else goes with the pair, so the kernel is not asked for it."""
+    desired = network(*DUAL)
+    await bed.converge(desired)
+    assert bed.netlink.observe(bed.attachment, ABSENT) == {_veth(desired)}
 
 
 async def test_pyroute2_sees_the_same(bed: Bed) -> None:

@@ -28,6 +28,7 @@ from ovnlet.core.resources.northbound import SwitchPort
 
 UID, FREED = "ovnlet-uid", "ovnlet-freed"
 NO_REQUEST = AddressRequest()
+_UNSPECIFIED = "0.0.0.0"  # noqa: S104 - nothing listens on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +268,13 @@ def _pinned(claim: Claim, subnet: Subnet, binding: Binding) -> SwitchPort:
     """Return the port with these addresses.
 
     A pod may only send from its own addresses. A node also forwards packets and sends from its
-    other addresses, so its port has no port security.
+    other addresses, so its port has no port security. In a physical network a pod asks who has its
+    address already, by ARP without a sender's address (RFC 5227), which OVN drops unless it is
+    named.
     """
     secured = str(binding) if isinstance(claim, Workload) else ""
+    if secured and subnet.vlan and any(each.version == 4 for each in binding.addresses):
+        secured += f" {_UNSPECIFIED}"
     return replace(_port(claim, subnet, str(binding)), port_security=secured)
 
 

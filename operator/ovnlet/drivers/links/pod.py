@@ -33,7 +33,7 @@ from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
 from ovnlet.drivers.links.removal import LinkRemoval
 from ovnlet.drivers.links.steps import GONE, StepRunner, fault
-from ovnlet.drivers.linux import ethtool, sysctl
+from ovnlet.drivers.linux import ethtool, ifreq, sysctl
 from ovnlet.drivers.linux.namespaces import entered, opened
 from ovnlet.drivers.linux.rtnetlink import (
     NOPREFIXROUTE,
@@ -118,10 +118,10 @@ class PodLinks:
     ) -> Network:
         """Return what is there of ours. ``owned`` are the addresses that the record says were set.
 
-        If nothing is desired, show the host end even of a sandbox that cannot be seen, so that it
-        can be removed. If a veth is desired for such a sandbox, raise NotReady. Of
-        a pod's end that is lent, no address and no route is shown. Raise Taken if a
-        foreign link has a name of ours, NodeFault if the kernel refuses a question.
+        If nothing is desired, show only pairs, with which all else goes, and the host end even of a
+        sandbox that cannot be seen. If a veth is desired for such a sandbox, raise NotReady. Of a
+        pod's end that is lent, show no address and no route. Raise Taken if a foreign link has a
+        name of ours, NodeFault if the kernel refuses a question.
         """
         wanted = next((resource for resource in desired if isinstance(resource, Veth)), None)
         if not desired:
@@ -195,10 +195,9 @@ class PodLinks:
         lent = wanted is not None and wanted.lent
         if wanted and found.taken:
             raise Taken(found.taken)
-        resources: set[Resource] = set()
-        for pair in found.pairs:
-            veth = pair.value(wanted)
-            resources.add(veth)
+        pairs = [(pair, pair.value(wanted)) for pair in found.pairs]
+        resources: set[Resource] = {veth for _, veth in pairs}
+        for pair, veth in pairs if desired else ():  # what is within a pair goes with it
             if pair.pod and not lent:
                 addresses = tuple(addresses_of(sandbox.pod, pair.pod, veth, desired, owned))
                 resources.update(addresses)
@@ -217,10 +216,10 @@ class PodLinks:
 
         Between a runtime's own DEL of `lo` and ours it must not be set up again.
         """
-        found, now = veths.named(pod, Loopback.name), time.monotonic()
-        if found is None or found.up:
+        if ifreq.is_up(pod, Loopback.name):
             self._loopback_down.pop(attachment.key, None)
             return True
+        now = time.monotonic()
         return now - self._loopback_down.setdefault(attachment.key, now) < self._lasting
 
     def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:

@@ -25,7 +25,7 @@ from ovnlet.core.resources import (
 )
 from ovnlet.drivers.links import traffic_control, veths
 from ovnlet.drivers.links.routes import add_route, delete_competing_route, delete_route
-from ovnlet.drivers.linux import ethtool, sysctl
+from ovnlet.drivers.linux import ethtool, ifreq, sysctl
 from ovnlet.drivers.linux.rtnetlink import (
     delete_address,
     make_veth,
@@ -248,8 +248,7 @@ class StepRunner:
     def _index(self, pod: str) -> int:
         """Return the index of the pod's link, or 0 if there is no such link."""
         if pod not in self._indices:
-            found = veths.named(self._sandbox.pod, pod)
-            self._indices[pod] = found.index if found else 0
+            self._indices[pod] = ifreq.index(self._sandbox.pod, pod)
         return self._indices[pod]
 
     def _require_index(self, step: Step, pod: str) -> int:

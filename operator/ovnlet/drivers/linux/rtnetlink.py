@@ -43,7 +43,7 @@ _PUT = ACK | 0x400 | 0x100  # NLM_F_CREATE, NLM_F_REPLACE
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change mask
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
-_GROUP = 27
+_GROUP, _TX_QUEUES, _RX_QUEUES = 27, 31, 32
 _ANY_LINK = bytes(_LINK.size)
 _IFF_UP, _IFF_NOARP = 1, 0x80
 _NODAD, NOPREFIXROUTE = 0x02, 0x200
@@ -89,11 +89,17 @@ def make_veth(host: str, pod: str, mac: str, mtu: int, netns: int) -> Request:
 
     One message makes both ends, with ``mac`` on the pod's end and ``mtu`` (bytes) on both. The
     kernel refuses an alias or an up state of the peer in this message: set them later.
+
+    Both ends get one queue each way. Without these numbers Linux 5.15 and later makes one for each
+    processor, takes all but one away again, and waits for an RCU grace period at each end, with
+    the lock that all changes of links need (veth_init_queues).
     """
+    both = attribute(4, u32(mtu)) + attribute(_TX_QUEUES, u32(1)) + attribute(_RX_QUEUES, u32(1))
     peer = _ANY_LINK + _name(pod) + attribute(1, bytes.fromhex(mac.replace(":", "")))
-    peer += attribute(4, u32(mtu)) + attribute(28, u32(netns))
-    info = attribute(1, b"veth\0") + attribute(2, attribute(1, peer))
-    body = _ANY_LINK + _name(host) + attribute(4, u32(mtu)) + attribute(18, info)
+    info = attribute(1, b"veth\0") + attribute(
+        2, attribute(1, peer + both + attribute(28, u32(netns)))
+    )
+    body = _ANY_LINK + _name(host) + both + attribute(18, info)
     return Request(NEWLINK, _MAKE, body)
 
 

@@ -111,6 +111,8 @@ class Socket:
         Wait at most 5 s for each datagram, then raise OSError. The kernel carries out the requests
         after a refused one; the caller looks at each ``Answer.error``.
         """
+        if len(requests) <= _BATCH:
+            return self._exchange(requests) if requests else []
         return [
             answer
             for start in range(0, len(requests), _BATCH)

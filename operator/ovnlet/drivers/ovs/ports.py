@@ -201,8 +201,8 @@ class Ovs:
 
     def _resource(self, name: str) -> Port:
         blocked = self._forwarding.flags(name) if self._forwarding else ()
-        lost = self._tracker.is_lost(name)
-        return replace(self._index.resource(name), uninstalled=lost, blocked=blocked)
+        port, lost = self._index.resource(name), self._tracker.is_lost(name)
+        return replace(port, uninstalled=lost, blocked=blocked) if lost or blocked else port
 
     def require_connection(self) -> None:
         """Raise NotReady without a connection: the rows of a lost one may be out of date."""

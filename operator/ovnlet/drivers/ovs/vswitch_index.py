@@ -32,6 +32,10 @@ class Index:
         """Return the UUIDs of the rows that have the value; empty if none has."""
         return tuple(self._rows.get(value, ()))
 
+    def first(self, value: str) -> str | None:
+        """Return the UUID of the row that has had the value for longest; None if none has."""
+        return next(iter(self._rows.get(value, ())), None)
+
     def __iter__(self) -> Iterator[str]:
         """Yield each value that some row has. Changes meanwhile do no harm."""
         return iter(tuple(self._rows))
@@ -97,11 +101,13 @@ class VswitchIndex:
 
     def interface(self, name: str) -> Row | None:
         """Return the Interface row of this name."""
-        return next((self._rows["Interface"][uuid] for uuid in self.interfaces[name]), None)
+        uuid = self.interfaces.first(name)
+        return None if uuid is None else self._rows["Interface"][uuid]
 
     def port(self, name: str) -> tuple[str, Row] | None:
         """Return the UUID and the Port row of this name."""
-        return next(((uuid, self._rows["Port"][uuid]) for uuid in self.ports[name]), None)
+        uuid = self.ports.first(name)
+        return None if uuid is None else (uuid, self._rows["Port"][uuid])
 
     def bridge(self, name: str) -> Row | None:
         """Return the Bridge row of this name."""

@@ -9,10 +9,13 @@ def write(path: Path, text: str) -> None:
 
     Raise OSError, for example on a full disk. The old file is then as it was, and no draft is left.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     try:
-        draft.write_text(text)
+        try:
+            draft.write_text(text)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.write_text(text)
         draft.rename(path)
     except OSError:
         with suppress(OSError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ovnlet.core.errors import UnknownSandbox
-from ovnlet.drivers.links import veths
+from ovnlet.drivers.linux import ifreq
 from ovnlet.drivers.linux.namespaces import opened
 from ovnlet.drivers.linux.nft_messages import tables_of
 from ovnlet.drivers.linux.notifications import Namespaces
@@ -139,8 +139,7 @@ class Watch:
         self.forget(key)
         namespace = -1
         with Socket() as host:
-            ends = [(link, veths.named(host, link)) for link in links]
-            found = tuple((link, end.index if end else 0) for link, end in ends)
+            found = tuple((link, ifreq.index(host, link)) for link in links)
             with suppress(UnknownSandbox), opened(netns) as descriptor:
                 (answer,) = host.ask(get_nsid(descriptor))
                 # A namespace that no link of the node has a peer in has no id yet: -1.

@@ -114,21 +114,22 @@ class PodScope:
         return self._present(record)
 
     def desired(self, record: Record) -> tuple[Network, Allocation]:
-        """Return the desired network and its allocation.
+        """Return the desired network and its allocation. Raise NotReady or Invalid."""
+        attachment, allocation = record.attachment, self.in_force(record)
+        lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
+        return network(attachment, allocation, self.host.node, lent), allocation
 
-        Raise NotReady or Invalid without a usable allocation.
-        """
+    def in_force(self, record: Record) -> Allocation:
+        """Return the allocation of a record. Raise NotReady or Invalid without a usable one."""
         attachment = record.attachment
         allocation = settled_annotations.settle(
             record.good, self._inputs.now(record), attachment.provider, attachment.ifname
         )
-        allocation = replace(
-            allocation,
-            mtu=attachment.mtu or allocation.mtu,
-            default_route=allocation.default_route and not self._inputs.gives_way(record),
-        )
-        lent = self.host.pod_end(attachment) if record.good and attachment.machine else None
-        return network(attachment, allocation, self.host.node, lent), allocation
+        if attachment.mtu:
+            allocation = replace(allocation, mtu=attachment.mtu)
+        if allocation.default_route and self._inputs.gives_way(record):
+            allocation = replace(allocation, default_route=False)
+        return allocation
 
     def wanted(self, key: AttachmentKey, /) -> Network:
         """Return the desired network of a recorded attachment. Raise NotReady or Invalid."""
