@@ -94,7 +94,8 @@ def verify_agent_start(
     began = time.monotonic()
     env.restore_agent()
     since = time.monotonic()
-    items = [item(target, *faults) | {"tools": [], "since": since} for _, target, faults in faulted]
+    given = {"tools": [], "ago": time.monotonic() - since}
+    items = [item(target, *faults) | given for _, target, faults in faulted]
     results = env.watch(items, START_SECONDS)
     for _, target, faults in faulted:
         env.exec_agent.ask(

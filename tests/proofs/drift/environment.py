@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.report import BUILD
-from proofs.drift import faults, sentinels
+from proofs.drift import faults, reach, sentinels
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.node_facts import NODE
 from proofs.drift.observe import HOLD, Facts, Target
@@ -134,14 +135,13 @@ class Environment:
         return {pod: lines for pod, lines in wrong.items() if lines}
 
     def traffic(self, targets: Sequence[Target], timeout: float = 5) -> dict[str, list[str]]:
-        """Return for each pod the gateways that it does not reach within ``timeout`` seconds, if
-        any.
-        """
+        """Return the gateways that each pod does not reach within ``timeout`` seconds, if any."""
         asked = self.exec_agent.ask(
             "traffic",
             targets=_as_json(targets),
             addresses=faults.GATEWAYS,
             timeout=timeout * self.patience,
+            wait=reach.ANSWER_SECONDS * self.patience,
         )
         return dict(asked["unreachable"])
 
@@ -174,8 +174,11 @@ class Environment:
 
         Its times are in ms after ``since``.
         """
-        item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra, "since": since}
-        return self.watch([item], timeout)[0]
+        item = {"target": asdict(one), "tools": [], "allow_extra": allow_extra}
+        return self.watch([item | {"ago": time.monotonic() - since}], timeout)[0]
+
+    def take_floor(self) -> None:
+        """Measure the floor for the next trial, where times are judged by it."""
 
     def watch(self, items: Sequence[Mapping[str, Any]], timeout: float) -> list[dict[str, Any]]:
         """Break pods, if the items have tools, and observe them until all are right."""

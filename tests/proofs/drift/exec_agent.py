@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ class ExecAgent:
         began = time.monotonic()
         while any(unreachable.values()) and time.monotonic() - began < request["timeout"]:
             unreachable = {
-                pod: [w for w in left if not reach.is_met(targets[pod], w)]
+                pod: [w for w in left if not reach.is_met(targets[pod], w, request["wait"])]
                 for pod, left in unreachable.items()
             }
         return {
@@ -255,7 +256,16 @@ def main() -> None:
         print(json.dumps({"ready": True}), file=answers, flush=True)
         while line := _next_line(agent, requests):
             request = json.loads(line)
-            print(json.dumps(verbs[request["verb"]](request)), file=answers, flush=True)
+            answer = _answer(verbs[request["verb"]], request)
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def _answer(verb: Callable[[Request], Request], request: Request) -> Request:
+    """Return the verb's answer, or its traceback as ``error``: one failure ends no whole run."""
+    try:
+        return verb(request)
+    except Exception:  # noqa: BLE001 - the client raises it
+        return {"error": traceback.format_exc()}
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class ExecClient:
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
         """Send a request and return the answer, however long it takes.
 
-        Raise BedError if the process ended.
+        Raise BedError with the traceback if the request failed, or if the process ended.
         """
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"verb": verb, **request}) + "\n")
@@ -58,4 +58,7 @@ class ExecClient:
         line = self.process.stdout.readline()
         if not line:
             raise BedError(f"the exec agent ended: {self.errors.read_text()[-2000:]}")
-        return dict(json.loads(line))
+        answer = dict(json.loads(line))
+        if "error" in answer:
+            raise BedError(f"the exec agent failed: {answer['error'][-2000:]}")
+        return answer

@@ -62,6 +62,7 @@ def _trial(env: Environment, report: Report, fault: Fault, seed: int) -> Row:
     """Break the node and observe it; then verify some pods, all facts, and the sentinels."""
     trials.space_out((fault,))
     items = [trials.item(NODE, fault)]
+    env.take_floor()
     (result,) = env.watch(items, trials.FAST_TIMEOUT)
     env.tools(fault.cleanup(NODE))
     # What OVN lost by the fault has to be back too.

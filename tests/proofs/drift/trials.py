@@ -176,6 +176,7 @@ def _trial_rows(
         {target.pod: now for _, target, faults in faulted if any(f.recomputes for f in faults)}
     )
     items = [item(target, *faults) for _, target, faults in faulted]
+    env.take_floor()
     results = env.watch(items, timeout)
     targets = [target for _, target, _ in faulted]
     unreachable, failed = env.traffic(targets), env.cni_check(targets)

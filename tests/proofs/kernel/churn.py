@@ -42,18 +42,18 @@ class Churn:
         kinds = {outage.name: outage for outage in OUTAGES}
         self.outages: list[Outage | None] = [*(kinds[name] for name in RESTARTED), None]
 
-    def act(self) -> None:
-        """Carry out one act."""
+    def act(self) -> str:
+        """Carry out one act, and return what it was."""
         (kind,) = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
         match kind:
             case "add" if len(self.coming) < MOST:
-                self._add()
+                return self._add()
             case "delete" if self.coming:
-                self._delete()
+                return self._delete()
             case "edit" if self.coming:
-                self._edit()
+                return self._edit()
             case _:
-                self._break()
+                return self._break()
 
     def outage(self, number: int) -> str:
         """Carry out an outage, in turns, in which pods are broken. Return its name."""
@@ -80,9 +80,11 @@ class Churn:
         fit = [each for each in self.faults if target in trials.candidates(self.env, each)]
         return self.rng.choice(fit)
 
-    def _break(self) -> None:
+    def _break(self) -> str:
         target = self.rng.choice(self.broken)
-        self._inject([(target, self._draw(target))])
+        fault = self._draw(target)
+        self._inject([(target, fault)])
+        return f"{fault.name} on {target.pod}"
 
     def _inject(self, faulted: list[tuple[Target, Fault]]) -> None:
         """Break pods; a tool may fail, where the fault before it is not repaired yet."""
@@ -95,18 +97,20 @@ class Churn:
             self.cleanup += fault.cleanup(target)
         self.counts["faults"] += len(faulted)
 
-    def _add(self) -> None:
+    def _add(self) -> str:
         (pod,) = self.env.make_pods([f"new{next(self.names)}"])
         self.coming.append(self.env.add(pod))
         self.counts["ADDs"] += 1
+        return f"ADD of {pod['pod']}"
 
-    def _delete(self) -> None:
+    def _delete(self) -> str:
         target = self.coming.pop(self.rng.randrange(len(self.coming)))
         self.env.detach(target)
         self.gone.append(target)
         self.counts["DELs"] += 1
+        return f"DEL of {target.pod}"
 
-    def _edit(self) -> None:
+    def _edit(self) -> str:
         """Give a pod other rates."""
         index = self.rng.randrange(len(self.coming))
         old, ingress, egress = self.coming[index], *(self.rng.randrange(5, 200) for _ in range(2))
@@ -114,3 +118,4 @@ class Churn:
         self.env.bed.api.patch(f"{PODS}/{old.pod}", {"metadata": {"annotations": rates}})
         self.coming[index] = replace(old, ingress=ingress, egress=egress)
         self.counts["edits"] += 1
+        return f"edit of {old.pod}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
+from proofs.drift.faults import GATEWAYS
 from proofs.drift.pings import Pings, Window
 from proofs.drift.report import Report
-from proofs.kernel.churn import Churn
+from proofs.kernel.churn import KILLED, Churn
 from proofs.kernel.reboot import left_of
 from proofs.kernel.stage import KernelEnvironment
 from proofs.soak.report import Row
@@ -20,18 +22,45 @@ from testbed.service import BedError, wait_for
 
 ACTS, OUTAGE_EVERY = 12, 3
 RIGHT_SECONDS, REACHED_SECONDS = 60.0, 15.0
+BEFORE, UNDER_WAY = 1.0, 2.0  # seconds of pings before the first act; how late an answer may be
+_DROPPED = re.compile(r"lost:(\d+)")
 _STATUS = "cat /proc/{pid}/status; echo descriptors: $(ls /proc/{pid}/fd | wc -l)"
 
 
 @dataclass(frozen=True, slots=True)
+class Packets:
+    """Packets of untouched pods."""
+
+    sent: int
+    lost: int
+
+    @classmethod
+    def of(cls, windows: Sequence[Window], *, gateways: bool) -> Packets:
+        """Return the sums of the pings to gateways, or of all others."""
+        own = [each for each in windows if (each.address in GATEWAYS) == gateways]
+        return cls(sum(each.sent for each in own), sum(each.lost for each in own))
+
+    def __str__(self) -> str:
+        """Return both as text."""
+        return f"{self.lost} of {self.sent}"
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
-    """What was found after one round; ``seconds`` passed until everything had been looked at."""
+    """What was found after one round; ``seconds`` passed until everything had been looked at.
+
+    The kernel forwards ``between`` untouched pods by the flows in its cache. ovs-vswitchd answers
+    for the ``gateways``: ``dropped`` packets did not get to it, because it did not read them in
+    time (ovs-dpctl(8), "lost"). An ``outage`` is that of a daemon, whose restart loses some; the
+    agent's is none.
+    """
 
     title: str
     outage: bool
     seconds: float
-    sent: int
-    lost: int
+    between: Packets
+    gateways: Packets
+    dropped: int
     findings: dict[str, Any]
 
 
@@ -59,23 +88,45 @@ class Rounds:
                 self._round(next(number))
 
     def _round(self, number: int) -> None:
-        outage, title = number % OUTAGE_EVERY == 0, f"{number}"
-        pinged = self.churn.untouched
-        pings = Pings(self.env.bed, pinged, self.env.evidence / "pings" / f"{number:03d}")
+        title, name = f"{number}", ""
+        pings, dropped, ahead = self._ping(number), self._dropped(), self._ahead()
+        time.sleep(BEFORE)
         for _ in range(ACTS):
-            self.churn.act()
-        if outage:
-            title += f" {self.churn.outage(number // OUTAGE_EVERY - 1)}"
+            at = time.time() + ahead
+            self.report.dump("acts", round=number, at=at, act=self.churn.act())
+        if number % OUTAGE_EVERY == 0:
+            title += f" {(name := self.churn.outage(number // OUTAGE_EVERY - 1))}"
         findings, seconds, windows = self._verify(pings)
-        sent, lost = sum(each.sent for each in windows), sum(each.lost for each in windows)
-        found = Round(title, outage, round(seconds, 1), sent, lost, findings)
+        dropped = self._dropped() - dropped
+        between, gateways = (Packets.of(windows, gateways=to) for to in (False, True))
+        outage = name not in ("", KILLED)
+        found = Round(title, outage, round(seconds, 1), between, gateways, dropped, findings)
         self.done.append(found)
-        self.report.dump("rounds", **asdict(found), counts=self.churn.counts)
+        gaps = [each.as_json() for each in windows if each.lost]
+        self.report.dump("rounds", **asdict(found), counts=self.churn.counts, gaps=gaps)
         self._sample()
         what = f" NOT GOOD {findings}" if findings else ""
         progress.say(
-            f"    {title}: right after {seconds:.1f} s, {lost} of {sent} lost{what}"[:1000]
+            f"    {title}: right after {seconds:.1f} s, {between} packets between pods and"
+            f" {gateways} to gateways lost, {dropped} dropped{what}"[:1000]
         )
+
+    def _ping(self, number: int) -> Pings:
+        """Start pings from each untouched pod to the next one, and of one to its gateways."""
+        pods = self.churn.untouched
+        pairs = zip(pods, [*pods[1:], pods[0]], strict=True)
+        addresses = {one.pod: list(other.ips) for one, other in pairs}
+        addresses[pods[0].pod] += GATEWAYS
+        evidence = self.env.evidence / "pings" / f"{number:03d}"
+        return Pings(self.env.bed, pods, evidence, addresses, UNDER_WAY)
+
+    def _dropped(self) -> int:
+        """Return how many packets for ovs-vswitchd the kernel's datapath has dropped."""
+        return sum(map(int, _DROPPED.findall(self.env.bed.node().run(["ovs-dpctl", "show"]))))
+
+    def _ahead(self) -> float:
+        """Return the seconds by which the node's clock is ahead of this machine's."""
+        return float(self.env.bed.node().run(["date", "+%s.%N"])) - time.time()
 
     def _verify(self, pings: Pings) -> tuple[dict[str, Any], float, list[Window]]:
         """Wait until all is right. Return what is wrong, and the seconds that all of it took.

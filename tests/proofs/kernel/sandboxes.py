@@ -18,7 +18,7 @@ from testbed.cni_runtime import Attachment, PluginFailed, Refused, Runtime
 
 CONF, BIN = Path("/etc/cni/net.d/01-ovnlet.conflist"), "/opt/cni/bin"
 CACHE = Path("/run/sandboxes")
-TRY_AGAIN, ADD_TIMEOUT = 11, 120.0
+TRY_AGAIN, TIMEOUT = 11, 120.0
 
 
 def is_known(target: Target) -> bool:
@@ -39,7 +39,7 @@ def attach(pod: dict[str, Any], again: Callable[[str], None] = lambda _: None) -
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}"
     args += f";K8S_POD_UID={words.pop('uid')};K8S_POD_INFRA_CONTAINER_ID={container}"
     attachment = Attachment(container, f"/run/netns/{container}", args=args)
-    _add(attachment, again)
+    _patiently(lambda: _runtime().add(attachment), again)
     CACHE.mkdir(parents=True, exist_ok=True)
     _kept(container).write_text(args)
     words |= {"netns": attachment.netns, "port": f"{container[:12]}_h", "ips": tuple(words["ips"])}
@@ -56,8 +56,12 @@ def check(target: Target) -> str:
 
 
 def detach(target: Target) -> None:
-    """Call DEL for the target and remove its sandbox. Raise PluginFailed if DEL fails."""
-    _runtime().delete(_attachment(target))
+    """Call DEL for the target, again while it answers "try again", and remove its sandbox.
+
+    Raise PluginFailed if DEL fails.
+    """
+    attachment = _attachment(target)
+    _patiently(lambda: _runtime().delete(attachment))
     _kept(target.container_id).unlink()
     subprocess.run(["ip", "netns", "del", target.container_id], check=True)
 
@@ -76,11 +80,12 @@ def _attachment(target: Target) -> Attachment:
     return Attachment(target.container_id, target.netns, target.ifname, args)
 
 
-def _add(attachment: Attachment, again: Callable[[str], None]) -> None:
-    end = time.monotonic() + ADD_TIMEOUT
+def _patiently(call: Callable[[], object], again: Callable[[str], None] = lambda _: None) -> None:
+    """Call until the answer is not "try again", as kubelet does."""
+    end = time.monotonic() + TIMEOUT
     while True:
         try:
-            _runtime().add(attachment)
+            call()
         except PluginFailed as error:
             if error.error.get("code") != TRY_AGAIN or time.monotonic() > end:
                 raise
