@@ -4,7 +4,7 @@ ADD, DEL, an edited annotation, drift, a restart and a reboot all end here. CHEC
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
@@ -63,14 +63,24 @@ class Loop:
         """
         first = next(iter(self._scopes))
         for leads in (True, False):
-            keys = iter([key for key in self.every_key() if (key.scope == first) is leads])
-            await asyncio.gather(*(self._run_each(keys) for _ in range(AT_ONCE)))
+            await self._run_each([key for key in self.every_key() if (key.scope == first) is leads])
 
-    async def _run_each(self, keys: Iterator[Key]) -> None:
-        """Run passes one after the other until none of the keys is left."""
-        for key in keys:
-            with suppress(Exception):  # the queue reports it and tries again
-                await self.queue.run(key)
+    async def _run_each(self, keys: Sequence[Key]) -> None:
+        """Run a pass of each key. One begins in a turn of asyncio's loop: ADDs come between."""
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def run(key: Key) -> None:
+            try:
+                with suppress(Exception):  # the queue reports it and tries again
+                    await self.queue.run(key)
+            finally:
+                free.release()
+
+        async with asyncio.TaskGroup() as passes:
+            for key in keys:
+                await free.acquire()
+                passes.create_task(run(key))
+                await asyncio.sleep(0)
 
     def add_all(self) -> None:
         """Ask for a pass of every key, after a change that concerns all or that is unknown."""
