@@ -51,11 +51,7 @@ class Tried:
         row.ok = self._ready("n0")
         lonely = self.pair.pod("lonely", 1, "shop")
         wait_for(partial(self._is_allocated, "lonely"), "annotations", WITHIN)
-        began = time.monotonic()
-        answer = self.pair.add(lonely)
-        row.seconds = round(time.monotonic() - began, 2)
-        told = f"{answer.get('msg')} {answer.get('details')}"
-        progress.say(f"    {told}")
+        _, told, row.seconds = self._refused(lonely)
         row.ok &= f"ProviderNetwork {NETWORK}" in told and row.seconds <= TOLD_WITHIN
         first = self.pair.attached("first", 0, "shop")
         row.control_broken = soon(partial(first.reaches, GATEWAYS[10]), "the gateway", 10)
@@ -117,6 +113,14 @@ class Tried:
         tags = [re.search(r"vlan (\d+),", line) for line in lines]
         return {found[1] if found else "none" for found in tags}
 
+    def _refused(self, sandbox: Sandbox) -> tuple[object, str, float]:
+        """Attach a pod that is to be refused; return the code, what is said, and the seconds."""
+        began = time.monotonic()
+        answer = self.pair.add(sandbox)
+        told = f"{answer.get('msg')} {answer.get('details')}"
+        progress.say(f"    {told}")
+        return answer.get("code"), told, round(time.monotonic() - began, 2)
+
     def duplicate(self) -> None:
         """Give a machine of the VLAN a pod's address: refused and told, until it is free.
 
@@ -129,12 +133,8 @@ class Tried:
         self.pair.start_agent(0, "--arp-detect-ip-conflict=on")
         twin = self.pair.pod("twin", 0, "shop", taken)
         wait_for(partial(self._is_allocated, "twin"), "annotations", WITHIN)
-        began = time.monotonic()
-        answer = self.pair.add(twin)
-        row.seconds = round(time.monotonic() - began, 2)
-        told = f"{answer.get('msg')} {answer.get('details')}"
-        progress.say(f"    {told}")
-        row.ok = f"{taken} is in use: {mac}" in told and answer.get("code") == 11
+        code, told, row.seconds = self._refused(twin)
+        row.ok = f"{taken} is in use: {mac}" in told and code == 11
         row.ok &= soon(partial(self._is_told, "twin", mac), "the Event", WITHIN)
         machine.sh(f"ip address del {taken}/24 dev gw10")
         row.ok &= "ips" in self.pair.add(twin)
