@@ -18,6 +18,9 @@ from testbed.space import Space
 PROJECT = Path(__file__).resolve().parents[2]
 NAMESPACE = "ovnlet-system"
 DAEMONSET, CONTROLLER = "daemonset/ovnlet", "deployment/ovnlet-controller"
+# Seconds. kubelet 1.20 may report a pod's end only in a round that it makes once a minute; until
+# then a DaemonSet makes no other one.
+POD_END_TIMEOUT = 200
 
 
 def load(bed: Bed, project: Path = PROJECT) -> str:
@@ -105,10 +108,24 @@ def apply(
     bed.kubectl("apply", "-k", str(overlay(bed, reference, project, of, agent=agent, **settings)))
     seconds = round(60 * max(node.patience for node in bed.nodes))
     wait_for(lambda: all_ready(bed), "nodes Ready", timeout=1.5 * seconds, every=0.2)
-    words = ("-n", NAMESPACE, "rollout", "status", f"--timeout={seconds}s")
-    for workload in [DAEMONSET, *([CONTROLLER] if of == "standalone" else [])]:
-        bed.kubectl(*words, workload, timeout=seconds + 10)
+    workloads = [DAEMONSET, CONTROLLER] if of == "standalone" else [DAEMONSET]
+    rolled_out(bed, *workloads, seconds=seconds)
     return reference
+
+
+def rolled_out(bed: Bed, *workloads: str, seconds: int = POD_END_TIMEOUT) -> None:
+    """Return once all pods of the workloads are as last specified, and ready.
+
+    Raise BedError if one workload takes longer than ``seconds``.
+    """
+    words = ("-n", NAMESPACE, "rollout", "status", f"--timeout={seconds}s")
+    for workload in workloads:
+        bed.kubectl(*words, workload, timeout=seconds + 10)
+
+
+def pods_deleted(bed: Bed) -> None:
+    """Delete all pods of the namespace, and return once kubelet has reported their end."""
+    bed.kubectl("-n", NAMESPACE, "delete", "pods", "--all", timeout=POD_END_TIMEOUT)
 
 
 def all_ready(bed: Bed) -> bool:

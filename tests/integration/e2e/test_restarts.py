@@ -11,8 +11,6 @@ from testbed.service import wait_for
 from testbed.workloads import Cluster, Running, deployment, pod
 
 NAMESPACE = deploy.NAMESPACE
-# In seconds. kubelet 1.20 may report a pod's end only in a round that it makes once a minute.
-POD_END_TIMEOUT = 200
 
 
 def _restart_kubelet(cluster: Cluster) -> None:
@@ -30,7 +28,7 @@ def _kill_agent(cluster: Cluster) -> None:
 
 def _delete_agent_pod(cluster: Cluster) -> None:
     (old,) = deploy.agent_pods(cluster.bed)
-    cluster.bed.kubectl("-n", NAMESPACE, "delete", "pod", old, timeout=POD_END_TIMEOUT)
+    cluster.bed.kubectl("-n", NAMESPACE, "delete", "pod", old, timeout=deploy.POD_END_TIMEOUT)
 
 
 def _change_image(cluster: Cluster) -> None:
@@ -42,9 +40,7 @@ def _change_image(cluster: Cluster) -> None:
     for node in cluster.bed.nodes:
         node.run([*ctr, "images", "tag", image, other])
     cluster.bed.kubectl("-n", NAMESPACE, "set", "image", deploy.DAEMONSET, f"agent={other}")
-    cluster.bed.kubectl(
-        "-n", NAMESPACE, "rollout", "status", deploy.DAEMONSET, timeout=POD_END_TIMEOUT
-    )
+    deploy.rolled_out(cluster.bed, deploy.DAEMONSET)
 
 
 @pytest.mark.parametrize(

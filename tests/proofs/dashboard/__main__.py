@@ -106,9 +106,7 @@ def _install(bed: Bed) -> None:
     path.write_text(json.dumps(body))
     bed.kubectl("apply", "-k", str(home))
     wait_for(lambda: deploy.all_ready(bed), "nodes Ready", timeout=90, every=0.2)
-    for workload in (deploy.DAEMONSET, deploy.CONTROLLER):
-        words = ("-n", deploy.NAMESPACE, "rollout", "status", "--timeout=60s", workload)
-        bed.kubectl(*words, timeout=70)
+    deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
 
 
 def _patch(kind: str, container: str, name: str, port: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from proofs.drift.faults import CUSTOM, GATEWAYS, Tools
 from proofs.drift.observe import Target
 from proofs.drift.report import Outcome, Report, Row
 from proofs.drift.table import BY_NAME
+from testbed.deploy import POD_END_TIMEOUT
 from testbed.service import BedError, wait_for
 
 NAME = "pod made by kube-ovn-cni, broken"
@@ -128,7 +129,7 @@ def run(env: Environment, report: Report, seed: int) -> list[Row]:
         env.traffic([victim]),
         env.cni_check([victim]),
     )
-    env.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    env.bed.kubectl("delete", "pod", victim.pod, timeout=POD_END_TIMEOUT)
     replace(env, victim)
     changed = env.changed_sentinels(2)
     report.dump(
@@ -151,6 +152,6 @@ def control_run(env: Environment, _report: Report, seed: int) -> dict[str, bool]
     broken = victim.pod in env.wrong([victim], allow_extra=True)
     env.restore_agent()
     _wait_adopted(env, victim, time.monotonic())
-    env.bed.kubectl("delete", "pod", victim.pod, "--timeout=80s", timeout=90)
+    env.bed.kubectl("delete", "pod", victim.pod, timeout=POD_END_TIMEOUT)
     replace(env, victim)
     return {NAME: broken}

@@ -189,7 +189,7 @@ def restart(env: Environment, report: Report) -> None:
         old = set(env.agent_pids())
         env.bed.kubectl(*NS, "delete", "pod", *deploy.agent_pods(env.bed), timeout=90)
         wait_for(lambda: set(env.agent_pids()) - old, "another agent", timeout=60, every=0.05)
-        env.bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
+        deploy.rolled_out(env.bed, deploy.DAEMONSET)
         time.sleep(5)
         written, windows = writes.so_far(), pings.stop()
         lost = sum(window.lost for window in windows)

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from proofs.drift.control import CONTROL_WAIT
-from proofs.drift.environment import NS, Environment
+from proofs.drift.environment import Environment
 from proofs.drift.faults import GATEWAYS, FaultClass
 from proofs.drift.network_kinds import (
     ANNOUNCE,
@@ -214,7 +214,8 @@ def control_run(env: Environment, _report: Report, _seed: int) -> dict[str, bool
             }
         finally:
             env.restore_agent()
-            _wait_ready(env)
+            # The pods' DEL needs an agent that serves.
+            deploy.rolled_out(env.bed, deploy.DAEMONSET)
 
 
 def _is_heard(env: Environment, kind: Kind, target: Target) -> bool:
@@ -225,9 +226,3 @@ def _is_heard(env: Environment, kind: Kind, target: Target) -> bool:
     _break(env, replace(kind, tools=ANNOUNCE, edit=(), cluster=()), target)
     wait_for(lambda: not _sh(env, target, SILENT), "the announcement", timeout=10)
     return True
-
-
-def _wait_ready(env: Environment) -> None:
-    """Return once the agent serves again: the pods' DEL needs it."""
-    words = (*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s")
-    env.bed.kubectl(*words, timeout=70)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from proofs.drift.environment import NS, SENTINEL_POD, Environment
+from proofs.drift.environment import SENTINEL_POD, Environment
 from proofs.drift.exec_client import ExecClient
 from proofs.drift.gateway_facts import SUBNETS
 from proofs.drift.pods import pod_body, target_of
@@ -35,8 +35,7 @@ def provisioned(
     """
     bed = Bed.up(name or f"drift-{os.getpid()}")
     try:
-        deploy.apply(bed)
-        let_agent_manage_chassis(bed)
+        deploy.apply(bed, agent=chassis_settings(bed))
         make_subnets(bed)
         prepare(bed)
         cluster = Cluster(bed)
@@ -53,16 +52,17 @@ def provisioned(
             bed.down()
 
 
-def let_agent_manage_chassis(bed: Bed) -> None:
-    """Let the agent set the chassis' settings: here nothing else restores them after a wipe.
+def chassis_settings(bed: Bed) -> dict[str, str]:
+    """Return the addresses of OVN's database and of the tunnels as settings of the agent.
 
-    The addresses of OVN's database and of the tunnels are settings: others in OVSDB are drift.
+    With them, others in OVSDB are drift, and a wiped database gets them again: nobody else here
+    knows them.
     """
-    remote = f"OVNLET_OVN_REMOTE=ssl:{layout.CONTROL_IP}:{layout.SB_PORT}"
     encap = bed.node().vsctl("get", "Open_vSwitch", ".", "external_ids:ovn-encap-ip")
-    tunnel = f"OVNLET_ENCAP_IP={encap.strip().strip(chr(34))}"
-    bed.kubectl(*NS, "set", "env", deploy.DAEMONSET, "OVNLET_CHASSIS=manage", remote, tunnel)
-    bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=60s", timeout=70)
+    return {
+        "OVNLET_OVN_REMOTE": f"ssl:{layout.CONTROL_IP}:{layout.SB_PORT}",
+        "OVNLET_ENCAP_IP": encap.strip().strip('"'),
+    }
 
 
 def make_subnets(bed: Bed) -> None:

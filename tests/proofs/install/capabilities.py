@@ -44,7 +44,7 @@ def set_capabilities(bed: Bed, names: list[str]) -> None:
     bed.kubectl(
         "-n", deploy.NAMESPACE, "patch", deploy.DAEMONSET, "--type=json", f"--patch={patch}"
     )
-    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
+    deploy.pods_deleted(bed)
 
 
 def failure(bed: Bed, cluster: Cluster) -> str:

@@ -98,9 +98,9 @@ def plant_drop_in(bed: Bed) -> str:
 
 def wait_uninstalled(bed: Bed) -> list[str]:
     """Wait until the uninstallation is rolled out, and return its log."""
-    agent = ("-n", deploy.NAMESPACE)
-    bed.kubectl(*agent, "rollout", "status", deploy.DAEMONSET, "--timeout=150s", timeout=160)
-    return bed.kubectl(*agent, "logs", deploy.DAEMONSET, "-c", "uninstall").splitlines()
+    deploy.rolled_out(bed, deploy.DAEMONSET)
+    words = ("-n", deploy.NAMESPACE, "logs", deploy.DAEMONSET, "-c", "uninstall")
+    return bed.kubectl(*words).splitlines()
 
 
 def delete_manifests(bed: Bed, reference: str) -> None:
@@ -234,9 +234,7 @@ def update(bed: Bed, cluster: Cluster, reference: str, step: Step) -> None:
     seconds: list[float] = []
     starter = threading.Thread(target=lambda: seconds.append(start_pod(cluster, there + 2)))
     starter.start()
-    bed.kubectl(
-        "-n", deploy.NAMESPACE, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100
-    )
+    deploy.rolled_out(bed, deploy.DAEMONSET)
     starter.join(timeout=120)
     counts = [ping.stop() for ping in pings]
     watch.send_signal(2)

@@ -36,7 +36,7 @@ def run(bed: Bed) -> None:
             assert not deploy.all_ready(bed)
             _install(bed, out)
             wait_for(lambda: deploy.all_ready(bed), "nodes Ready", timeout=90, every=0.2)
-            _rolled_out(bed)
+            deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
             step.record(*_images(bed))
             assert _images(bed) == {f"localhost/ovnlet:{version}"}
         with report.step("pods run, and the agent has the release's version") as step:
@@ -67,12 +67,6 @@ def _install(bed: Bed, out: Path) -> None:
         config.install(str(package), "ovnlet", values, timeout=120)
 
 
-def _rolled_out(bed: Bed) -> None:
-    words = ("-n", deploy.NAMESPACE, "rollout", "status", "--timeout=90s")
-    for workload in (deploy.DAEMONSET, deploy.CONTROLLER):
-        bed.kubectl(*words, workload, timeout=100)
-
-
 def _images(bed: Bed) -> set[str]:
     words = ("-n", deploy.NAMESPACE, "get", "pods", "-o", "json")
     pods: list[dict[str, Any]] = json.loads(bed.kubectl(*words))["items"]
@@ -89,7 +83,7 @@ def _other_user(bed: Bed) -> str:
     (patch,) = yaml.safe_load(NON_ROOT.read_text())["patches"]
     body = json.dumps(yaml.safe_load(patch["patch"]))
     bed.kubectl("-n", deploy.NAMESPACE, "patch", deploy.CONTROLLER, "-p", body)
-    _rolled_out(bed)
+    deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
     return f"{deploy.CONTROLLER} patched"
 
 

@@ -122,7 +122,7 @@ def verify_rights(bed: Bed, step: Step) -> None:
 
     The audit log has a watch only when it ends, so both are restarted first.
     """
-    bed.kubectl("-n", deploy.NAMESPACE, "delete", "pods", "--all", "--timeout=60s", timeout=70)
+    deploy.pods_deleted(bed)
 
     def poll() -> bool:
         found[:] = [rights.look(bed, account) for account in ACCOUNTS]

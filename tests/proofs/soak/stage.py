@@ -60,7 +60,7 @@ def prepare(bed: Bed) -> None:
         bed.space(layout.CONTROL).restart(name, env=clock())
     Gate.start(bed, PORT, "pass")
     bed.kubectl(*NS, "patch", deploy.DAEMONSET, "--type=strategic", "-p", json.dumps(_patch()))
-    bed.kubectl(*NS, "rollout", "status", deploy.DAEMONSET, "--timeout=90s", timeout=100)
+    deploy.rolled_out(bed, deploy.DAEMONSET)
 
 
 def set_clock(space: Space, seconds: int) -> None:

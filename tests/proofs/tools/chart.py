@@ -65,19 +65,19 @@ def _steps(bed: Bed, first: Path, report: Report) -> None:
         with report.step(f"helm install of {FIRST}, node Ready") as step:
             config.install(_chart(first), RELEASE, _values(older), timeout=_TIMEOUT)
             wait_for(lambda: deploy.all_ready(bed), "nodes Ready", timeout=90, every=0.2)
-            _rolled_out(bed)
+            deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
             step.record(*sorted(objects(bed)))
         cluster.make_subnet(subnet("ovn-default", layout.PODS, default=True))
         cluster.apply(deployment("some", 3))
         pods = cluster.running(3)
         with _pinged(report, "helm upgrade to this chart and image", pods) as step:
             config.upgrade(_chart(deploy.PROJECT), RELEASE, _values(newer), timeout=_TIMEOUT)
-            _rolled_out(bed)
+            deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
             assert _image(bed) == newer
             assert "provider" in _subnet_fields(bed), "the kind has this release's fields"
         with _pinged(report, f"helm rollback to {FIRST}", pods) as step:
             config.rollback(RELEASE, timeout=_TIMEOUT)
-            _rolled_out(bed)
+            deploy.rolled_out(bed, deploy.DAEMONSET, deploy.CONTROLLER)
             assert _image(bed) == older
             cluster.apply(deployment("more", 1))
             cluster.running(4)
@@ -149,12 +149,6 @@ def objects(bed: Bed) -> set[str]:
         for one in items
         if "ovnlet" in one["metadata"]["name"]
     }
-
-
-def _rolled_out(bed: Bed) -> None:
-    words = ("-n", deploy.NAMESPACE, "rollout", "status", "--timeout=90s")
-    for workload in (deploy.DAEMONSET, deploy.CONTROLLER):
-        bed.kubectl(*words, workload, timeout=100)
 
 
 def _image(bed: Bed) -> str:
