@@ -1,6 +1,7 @@
 """Run the lanes of CI, which `lanes.toml` lists, and print what each one tried and passed.
 
-Each lane is a make target. A lane that fails stops no other one. Under build/: ci.json has the rows
+Each lane is a make target. Lanes run two at once, but for those that run alone. A lane that fails
+stops no other one. Under build/: ci.json has the rows
 of the table, ci/<lane>.log what a lane printed. Numbers come from the report that a lane writes;
 one of an earlier run is deleted first.
 """
@@ -8,6 +9,7 @@ one of an earlier run is deleted first.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +17,10 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,6 +31,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 TABLE = Path(__file__).with_suffix(".toml")
+AT_ONCE = 2
 # Seconds that a lane has to remove its beds once it is ended.
 _ENDING = 60
 # Shown of each lane that is not good, after the table.
@@ -45,7 +49,7 @@ class Lane:
     report: str = ""
     kind: tuple[str, ...] = ()
     good: tuple[str, ...] = ()
-    group: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,11 @@ def main(arguments: list[str]) -> int:
     table = chosen(parser.parse_args(arguments).lanes, lanes())
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Row] = []
-    for _, group in groupby(table, key=lambda lane: lane.group or lane.name):
-        rows += together(list(group))
+    began = time.monotonic()
+    for alone, group in groupby(table, key=lambda lane: lane.alone):
+        rows += run(list(group), 1 if alone else AT_ONCE)
         write(rows)
-    show(rows)
+    show(rows, time.monotonic() - began)
     bad = {row.lane for row in rows if not row.ok}
     for lane in table:
         if lane.name in bad:
@@ -98,31 +103,32 @@ def main(arguments: list[str]) -> int:
     return 0 if all(row.ok for row in rows) else 1
 
 
-def together(group: Sequence[Lane], root: Path = ROOT) -> list[Row]:
-    """Run lanes at once, and return their rows once all have ended.
+def run(group: Sequence[Lane], at_once: int = 1, root: Path = ROOT) -> list[Row]:
+    """Run lanes, this many at once, and return their rows once all have ended.
 
-    An interrupt ends them, with what they started.
+    An interrupt ends those that run, with what they started, and begins no other.
     """
-    found: dict[str, list[Row]] = {}
     processes: list[Process] = []
+    starting, interrupted = threading.Lock(), threading.Event()
 
-    def run(lane: Lane) -> None:
-        process = _start(lane, root)
-        processes.append(process)
-        prefix = lane.name if len(group) > 1 else ""
-        found[lane.name] = _carried_out(lane, root / "build", process, prefix)
+    def one(lane: Lane) -> list[Row]:
+        with starting:
+            if interrupted.is_set():
+                return []
+            process = _start(lane, root)
+            processes.append(process)
+        return _carried_out(lane, root / "build", process, lane.name if at_once > 1 else "")
 
-    threads = [threading.Thread(target=run, args=(lane,)) for lane in group]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except KeyboardInterrupt:
-        for process in processes:
-            _end(process)
-        raise
-    return [row for lane in group for row in found[lane.name]]
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            return list(chain.from_iterable(pool.map(one, group)))
+        except KeyboardInterrupt:
+            interrupted.set()
+            with starting:
+                running = [process for process in processes if process.returncode is None]
+            for process in running:
+                _end(process)
+            raise
 
 
 def _start(lane: Lane, root: Path) -> Process:
@@ -213,7 +219,7 @@ def evidence(lane: Lane, build: Path = BUILD) -> list[str]:
             rows += json.loads(path.read_text())
     bad = [json.dumps(row) for row in rows if not all(row.get(name) is True for name in lane.good)]
     printed = (build / "ci" / f"{lane.name}.log").read_text().splitlines()
-    bad += [line for line in printed if line.startswith(("FAILED ", "ERROR "))]
+    bad += [line for line in printed if re.match(r"( *\w+ \| )?(FAILED|ERROR) ", line)]
     return [f"── lane {lane.name} is not good:", *(bad or printed)[-_LINES:]]
 
 
@@ -232,8 +238,11 @@ def write(rows: Sequence[Row], build: Path = BUILD) -> None:
     (build / "ci.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
-def show(rows: Sequence[Row]) -> None:
-    """Print the table, with the time of all lanes. Floors are part of a lane's time."""
+def show(rows: Sequence[Row], seconds: float) -> None:
+    """Print the table, with the seconds that all lanes together took.
+
+    That is less than their sum, where lanes ran at once; floors are part of a lane's time.
+    """
     table = Table("lane", "kinds or tests", "passed", "seconds", "", title="lanes of CI")
     for row in rows:
         counts = (str(row.kinds), str(row.passed)) if row.kinds else ("", "")
@@ -241,10 +250,9 @@ def show(rows: Sequence[Row]) -> None:
         table.add_row(row.lane, *counts, f"{row.seconds:.0f}", "" if row.ok else "BAD", style=style)
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(table)
-    total = sum(row.seconds for row in rows if ": " not in row.lane)
     bad = [row.lane for row in rows if not row.ok]
     verdict = f"not good: {', '.join(bad)}" if bad else "all good"
-    print(f"{total / 60:.1f} minutes of lanes; {verdict}")
+    print(f"{seconds / 60:.1f} minutes; {verdict}")
 
 
 if __name__ == "__main__":

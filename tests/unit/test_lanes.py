@@ -111,8 +111,9 @@ def test_the_rows_that_are_not_good_are_shown_at_the_end(tmp_path: Path) -> None
     """What a lane printed is cut where only the end of a run's output is kept."""
     bad = {"kind": "b", "repaired": False, "control_broken": True}
     report(tmp_path, {"kind": "a", "repaired": True, "control_broken": True}, bad)
-    printed(tmp_path, "one\nFAILED a::b\ntwo\n")
-    assert lanes.evidence(DRIFT, tmp_path)[1:] == [json.dumps(bad), "FAILED a::b"]
+    printed(tmp_path, "one\nFAILED a::b\n      unit | FAILED c::d\ntwo\n")
+    said = ["FAILED a::b", "      unit | FAILED c::d"]
+    assert lanes.evidence(DRIFT, tmp_path)[1:] == [json.dumps(bad), *said]
 
 
 def test_the_end_of_its_log_is_shown_where_no_row_is_bad(tmp_path: Path) -> None:
@@ -122,23 +123,29 @@ def test_the_end_of_its_log_is_shown_where_no_row_is_bad(tmp_path: Path) -> None
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a directory with a Makefile of three targets, and a report of an earlier run."""
+    """Return a directory with a Makefile of five targets, and a report of an earlier run."""
     (tmp_path / "Makefile").write_text(
         "good:\n\t@echo said $(WORD)\nbad:\n\t@false\nslow:\n\t@sleep 600 & echo $$! >child; wait\n"
+        "waits:\n\t@until test -e there; do sleep 0.01; done\nwaited:\n\t@touch there\n"
     )
     report(tmp_path / "build", {"kind": "old", "repaired": True, "control_broken": True})
     return tmp_path
 
 
 def test_a_lane_runs_its_target_and_keeps_what_it_printed(checkout: Path) -> None:
-    rows = lanes.together([Lane("a", "good WORD=x", 1), Lane("b", "bad", 1)], checkout)
+    rows = lanes.run([Lane("a", "good WORD=x", 1), Lane("b", "bad", 1)], root=checkout)
     assert [(row.lane, row.ok) for row in rows] == [("a", True), ("b", False)]
     assert (checkout / "build/ci/a.log").read_text() == "said x\n"
 
 
+def test_lanes_run_at_once(checkout: Path) -> None:
+    rows = lanes.run([Lane("a", "waits", 1), Lane("b", "waited", 1)], 2, checkout)
+    assert [(row.lane, row.ok) for row in rows] == [("a", True), ("b", True)]
+
+
 def test_a_report_of_an_earlier_run_does_not_count(checkout: Path) -> None:
     lane = Lane("drift", "good", 1, "drift.json", ("kind",), ("repaired",))
-    (row,) = lanes.together([lane], checkout)
+    (row,) = lanes.run([lane], root=checkout)
     assert (row.kinds, row.ok) == (0, False)
 
 
@@ -147,7 +154,7 @@ def test_a_lane_that_takes_too_long_is_ended_with_what_it_started(
 ) -> None:
     """The shell starts its `sleep` with SIGINT ignored."""
     monkeypatch.setattr(lanes, "_ENDING", 0.5)
-    (row,) = lanes.together([Lane("slow", "slow", 1 / 60)], checkout)
+    (row,) = lanes.run([Lane("slow", "slow", 1 / 60)], root=checkout)
     assert not row.ok
     assert row.seconds < 60
     assert _has_ended((checkout / "child").read_text().strip())
@@ -157,7 +164,7 @@ _INTERRUPTED = """
 import lanes, pathlib, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 lanes._ENDING = 0.5
-lanes.together([lanes.Lane("slow", "slow", 9)], pathlib.Path())
+lanes.run([lanes.Lane("slow", "slow", 9)] * 3, 2, pathlib.Path())
 """
 
 
