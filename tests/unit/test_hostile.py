@@ -40,6 +40,7 @@ def _check_message(message: Exception | str) -> None:
     assert len(str(message)) < MAX_CHARACTERS
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     "many", [300, pytest.param(30_000, marks=[pytest.mark.long, pytest.mark.timeout(1500)])]
 )

@@ -26,6 +26,7 @@ def varied(number: int) -> Iterator[dict[str, str]]:
         yield {**COMPLETE, f"{OVN}/routes": json.dumps(routes)}
 
 
+@pytest.mark.uncovered
 def test_l20_varied_annotations_do_not_fill_the_memory() -> None:
     """L20: the cache held 1024 entries of any length: +123 MiB, 36 MiB with these 300."""
     gc.collect()
