@@ -1,4 +1,4 @@
-"""Run the test floors, two at once, then print what they counted and which code they ran.
+"""Run the test floors one after the other, then print what they counted and which code they ran.
 
 Reports of the last run, all under build/: junit/<floor>.xml, figures/<floor>.txt (what the tests
 of a floor printed) and coverage/ (branch coverage of all floors together).
@@ -10,11 +10,9 @@ import os
 import shutil
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from subprocess import PIPE, STDOUT, Popen, run
+from subprocess import run
 from xml.etree import ElementTree
 
 from rich.console import Console
@@ -39,8 +37,6 @@ MARKS = {
     "whole": ("-m", "not long", "-o", "timeout=1500"),
 }
 LEAST_COVERED = 10
-# Floors mostly wait for others' processes. Slow tests measure times, so those run one by one.
-AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,6 @@ class Options:
     marks: tuple[str, ...]
     verbose: bool
     coverage: bool
-    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +81,7 @@ def options(arguments: list[str], coverage: str = "1") -> Options:
     chosen = parser.parse_intermixed_args(arguments)
     marks = MARKS["long" if chosen.long else "whole" if chosen.whole else ""]
     measured = coverage != "0" and not chosen.long
-    return Options(
-        tuple(chosen.floors) or tuple(FOLDERS),
-        marks,
-        chosen.verbose,
-        measured,
-        slow=chosen.long or chosen.whole,
-    )
+    return Options(tuple(chosen.floors) or tuple(FOLDERS), marks, chosen.verbose, measured)
 
 
 def _floor_name(word: str) -> str:
@@ -108,8 +97,7 @@ def main(arguments: list[str]) -> int:
     if chosen.coverage:
         shutil.rmtree(data.parent, ignore_errors=True)
         data.parent.mkdir(parents=True)
-    with ThreadPoolExecutor(1 if chosen.slow else AT_ONCE) as pool:
-        floors = list(pool.map(partial(_run, chosen=chosen, data=data), chosen.floors))
+    floors = [_run(name, chosen, data) for name in chosen.floors]
     if chosen.coverage:
         _report_coverage(data)
     table = Table("floor", "passed", "failed", "skipped", "seconds", title="test floors")
@@ -136,24 +124,13 @@ def _run(name: str, chosen: Options, data: Path) -> Floor:
     command += [f"--junitxml={report}", "-o", "junit_logging=system-out"]
     begun = time.monotonic()
     environment = os.environ | ({"COVERAGE_FILE": str(data)} if chosen.coverage else {})
-    code = _printed(name, command, environment)
+    code = run(command, cwd=ROOT, env=environment, check=False).returncode
     seconds = time.monotonic() - begun
     if not report.exists():
         return Floor(name, 0, 1, 0, seconds)
     tree = ElementTree.parse(report).getroot()
     _write(BUILD / "figures" / f"{name}.txt", figures(tree))
     return counted(name, tree, code, seconds)
-
-
-def _printed(name: str, command: list[str], environment: dict[str, str]) -> int:
-    """Run a floor's command, print its lines with its name in front, and return its exit code."""
-    with Popen(
-        command, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, text=True, errors="replace"
-    ) as floor:
-        assert floor.stdout is not None
-        for line in floor.stdout:
-            print(f"{name:>10} | {line}", end="", flush=True)
-    return floor.returncode
 
 
 def counted(name: str, report: ElementTree.Element, code: int, seconds: float) -> Floor:
