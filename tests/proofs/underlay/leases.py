@@ -170,11 +170,15 @@ def has_gateway(node: Uplinked, link: str, gateway: str, within: float) -> bool:
     """Return whether this becomes the node's only default route within some seconds."""
 
     def look() -> bool:
-        shown = node.node.result(["ip", "-4", "route", "show", "default"]).stdout
-        routes = [line.split()[:5] for line in shown.splitlines()]
-        return routes == [["default", "via", gateway, "dev", link]]
+        return _gateways(node) == [["default", "via", gateway, "dev", link]]
 
     return soon(look, f"only a default route via {gateway} by {link}", within)
+
+
+def _gateways(node: Uplinked) -> list[list[str]]:
+    """Return the first five words of each default route of IPv4."""
+    shown = node.node.result(["ip", "-4", "route", "show", "default"]).stdout
+    return [line.split()[:5] for line in shown.splitlines()]
 
 
 def serve(node: Uplinked, router: str = layout.CONTROL_IP, *more: str) -> Service:
