@@ -18,7 +18,7 @@ from proofs.underlay.moves import MOVED_WITHIN, STAYS, Proof
 from proofs.underlay.node import INTERVAL, NIC, Uplinked
 from proofs.underlay.rows import Row, soon
 from testbed import layout
-from testbed.service import wait_for
+from testbed.service import Service, wait_for
 
 Change = Callable[[], object]
 # What the bed's node has by hand otherwise.
@@ -82,7 +82,7 @@ def run(node: Uplinked, seed: int) -> list[Row]:
     rows += leases.tried(Networkd(node, DHCP), seed, _leased)
     server.stop()
     first = leases.serve(node, layout.CONTROL_IP, leases.SOON)
-    rows += leases.tried(Networkd(node, DHCP), seed, partial(leases.changed, first))
+    rows += leases.tried(Networkd(node, DHCP), seed, partial(_gateway, first))
     monitor.stop()
     return rows
 
@@ -92,8 +92,10 @@ def _static(proof: Proof, leased: Leased) -> None:
     assert isinstance(leased, Networkd)
     proof.first_move()
     proof.rows[-1].name = "first move of an address that networkd has set"
-    restart = partial(leased.again, signal.SIGUSR2)
+    restart, events = partial(leased.again, signal.SIGUSR2), proof.node.events
     _set_again(proof, leased, "networkd restarted, with a static address", restart)
+    told = lambda: any(f"{NIC} address" in text for _, text in events("NetworkRepaired"))  # noqa: E731
+    proof.rows[-1].ok &= soon(told, "the Event of the address", MOVED_WITHIN)
     _set_again(proof, leased, "networkd reads another file", leased.reload)
     _set_again(proof, leased, "the carrier goes and comes, under networkd", leased.carrier, 2.0)
 
@@ -107,6 +109,13 @@ def _leased(proof: Proof, leased: Leased) -> None:
     restart, stop = (partial(leased.again, each) for each in (signal.SIGUSR2, signal.SIGTERM))
     _set_again(proof, leased, "networkd restarted, with a lease", restart)
     _set_again(proof, leased, "networkd stopped, which releases its lease, and started", stop)
+
+
+def _gateway(server: Service, proof: Proof, leased: Leased) -> None:
+    """Let a renewal give another gateway; networkd's route to that gateway itself stays."""
+    leases.changed(server, proof, leased)
+    link = f"proto dhcp scope link src {layout.node_ip(0)} {leased.metric}"
+    proof.on_nic["nic"] = sorted([*proof.on_nic["nic"], f"{leases.ANOTHER} {link}"])
 
 
 def _set_again(
