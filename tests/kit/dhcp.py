@@ -15,6 +15,7 @@ _OPTIONS = (
 )
 _PRIVATE = "mount --make-rprivate /"
 _HOOKS = "/etc/dhcp/dhclient-enter-hooks.d"
+_NETWORKD = "/usr/lib/systemd/systemd-networkd"
 # Each stays in the foreground.
 CLIENTS: Mapping[str, str] = {
     "dhclient": "dhclient -4 -d -cf /dev/null -lf {home}/leases -pf {home}/pid {link}",
@@ -51,3 +52,28 @@ def client(name: str, link: str, home: Path) -> list[str]:
     steps += ["mkdir -p /run/dhcpcd"] if name == "dhcpcd" else []
     command = CLIENTS[name].format(link=shlex.quote(link), home=home)
     return ["unshare", "--mount", "--uts", "sh", "-c", "; ".join([*steps, f"exec {command}"])]
+
+
+def networkd(link: str, home: Path, *sections: str) -> list[str]:
+    """Return the command of systemd-networkd, which configures a link by the sections of a file.
+
+    It drops root's rights, has no bus, and does not see the machine's /run. A later one with the
+    same ``home`` is its restart.
+    """
+    for each in ("network", "run/systemd"):
+        (home / each).mkdir(parents=True, exist_ok=True)
+    configure(home, f"[Match]\nName={link}", *sections)
+    steps = [
+        _PRIVATE,
+        # Where /sys can be written it waits for udev, which a namespace does not have.
+        "mount -o remount,bind,ro /sys",
+        f"mount --bind {home}/network /etc/systemd/network",
+        f"mount --bind {home}/run /run",
+        f"exec {_NETWORKD}",
+    ]
+    return ["unshare", "--mount", "--uts", "sh", "-ec", "; ".join(steps)]
+
+
+def configure(home: Path, *sections: str) -> None:
+    """Write the one file by which systemd-networkd configures links."""
+    (home / "network" / "10-uplink.network").write_text("\n".join(sections) + "\n")

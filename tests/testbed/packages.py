@@ -37,6 +37,7 @@ BED = {
     "dnsmasq-base": "the DNS server behind a Service; DHCP and router advertisements of an uplink",
     "isc-dhcp-client": "a lease on a node's uplink, whose client lets it move",
     "dhcpcd-base": "a lease on a node's uplink, whose client sets it again",
+    "systemd": "systemd-networkd alone, which configures a node's uplink",
     "iputils-ping": "pings that count losses",
     "iperf3": "throughput",
     "tcpdump": "what is really on the wire",

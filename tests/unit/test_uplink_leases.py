@@ -9,7 +9,7 @@ import pytest
 from kit.uplinks import ADDRESS, INTENT, Agent, Disk, Nic
 from ovnlet.core.resources import LinkEntry
 from ovnlet.core.resources.lifetimes import FOREVER, Lifetime
-from ovnlet.core.underlay.leases import refreshed
+from ovnlet.core.underlay.leases import outdated, refreshed
 from ovnlet.core.underlay.record import Found, Record, from_json, to_json
 
 pytestmark = pytest.mark.looptime
@@ -190,6 +190,28 @@ def test_a_route_that_is_appended_leaves_the_others() -> None:
     bridge = [replace(each, link="br-net1") for each in known]
     new = replace(ROUTE, text="default via 192.0.2.3")
     assert refreshed(known, [new], bridge, 0) == (*known, new)
+
+
+def test_a_route_of_a_lease_whose_client_appends_another_is_not_known_any_more() -> None:
+    """systemd-networkd appends the new gateway, and deletes the old one by the NIC's name."""
+    dhcp = V4 + bytes([0, 0, 0, 254, 16, 0, 1])
+    first, second, third = (
+        LinkEntry("eth0", "route", f"default via 192.0.2.{each} metric 1024", dhcp, 1500)
+        for each in (1, 2, 3)
+    )
+    by_hand = replace(first, message=V4 + bytes([0, 0, 0, 254, 3, 0, 1]))
+    elsewhere = replace(first, text="default via 192.0.2.1 metric 50")
+    bridge = [replace(each, link="br-net1") for each in (STATIC, first)]
+    assert refreshed((STATIC, first), [second], bridge, 0) == (STATIC, second)
+    assert list(outdated([second], bridge)) == [bridge[1]]
+    both = (STATIC, first, second)
+    assert refreshed((STATIC, first), [first, second], bridge, 0) == both, "it has two"
+    assert refreshed(both, [third, first], bridge, 0) == (STATIC, first, third)
+    assert list(outdated([first, second], bridge)) == []
+    for other in (by_hand, elsewhere):
+        there = [replace(each, link="br-net1") for each in (STATIC, other)]
+        assert refreshed((STATIC, other), [second], there, 0) == (STATIC, other, second)
+        assert list(outdated([second], there)) == []
 
 
 def test_a_route_of_a_router_is_never_known() -> None:

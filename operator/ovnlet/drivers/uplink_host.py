@@ -18,6 +18,7 @@ from ovnlet.core.resources import (
     UplinkBridge,
     UplinkPort,
 )
+from ovnlet.core.underlay.leases import outdated
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity
 from ovnlet.core.underlay.record import ACCEPTS, Found, Settings, chassis_mac
 from ovnlet.drivers.links import uplink
@@ -53,7 +54,8 @@ class UplinkHost:
         """Return the bridge, the NIC in it, and what the node has on both.
 
         On the link where the addresses are to be, only what is desired is ours, with whatever
-        attributes: an administrator may add to it. On the other one all is, for it has to move.
+        attributes: an administrator may add to it. So is what a lease has there no longer. On the
+        other one all is, for it has to move.
         """
         bridge = f"br-{identity.network}"
         ups = [each.link for each in desired if isinstance(each, LinkUp)]
@@ -70,6 +72,8 @@ class UplinkHost:
                 _as_wanted(of_target[same], wanted[same])
                 for same in of_target.keys() & wanted.keys()
             }
+            if to_bridge:
+                found |= set(outdated(wanted.values(), of_target.values()))
             found |= set(uplink.entries(other))
             for each in desired:
                 if isinstance(each, LinkUp) and (link := uplink.link(each.link)):

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from proofs.underlay import kills, leases, outages, pods, ways_back
+from proofs.underlay import kills, leases, networkd, outages, pods, ways_back
 from proofs.underlay.moves import Proof
-from proofs.underlay.node import uplinked
+from proofs.underlay.node import Uplinked, uplinked
 from proofs.underlay.rows import Row, report, show
 from testbed.bed import Bed
 
-PARTS = ("node", "ways-back", "outages", "kills", "pairs", "leases", "pods")
+PARTS = ("node", "ways-back", "outages", "kills", "pairs", "leases", "networkd", "pods")
 # The slice kills the agent after each so many steps.
 STRIDE = 9
 
@@ -41,8 +41,6 @@ def main() -> int:
             try:
                 for what in _parts(proof, parts, chosen.pairs, short=chosen.slice):
                     _try(proof, what)
-                if "leases" in parts and not chosen.slice:
-                    _try(proof, lambda: proof.rows.extend(leases.run(node, chosen.seed)))
             except KeyboardInterrupt:
                 proof.row("interrupted")
             rows += proof.rows
@@ -62,6 +60,11 @@ def _try(proof: Proof, what: Callable[[], None]) -> None:
         show(row)
 
 
+def _extend(proof: Proof, run: Callable[[Uplinked, int], list[Row]]) -> None:
+    """Add the rows of a part that has another configuration of the node."""
+    proof.rows += run(proof.node, proof.seed)
+
+
 def _parts(
     proof: Proof, parts: list[str], pairs: int, *, short: bool
 ) -> Iterator[Callable[[], None]]:
@@ -78,6 +81,10 @@ def _parts(
     for part in parts:
         yield from every.get(part, ())
     yield proof.removal
+    configured = {"leases": leases.run, "networkd": networkd.run}
+    for part in () if short else parts:
+        if part in configured:
+            yield partial(_extend, proof, configured[part])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from kit import dhcp
 from proofs.underlay.moves import MOVED_WITHIN, STAYS, Proof
@@ -26,7 +27,7 @@ FIGHTS = 60.0
 
 
 # A second router, and the seconds after which a client renews then: longer than a fight is.
-ANOTHER, _SOON = "172.30.0.253", "--dhcp-option=option:T1,20"
+ANOTHER, SOON = "172.30.0.253", "--dhcp-option=option:T1,20"
 # What Red Hat's script of dhclient does, and Debian's does not.
 _HOOK = """make_resolv_conf() {
   case "$reason" in RENEW|REBIND) ip route replace default via $new_routers dev $interface;; esac
@@ -36,6 +37,9 @@ _HOOK = """make_resolv_conf() {
 
 class Leased:
     """The node with a client instead of its static address. ``hook`` is a part of its script."""
+
+    # What iproute2 shows between the address and its scope.
+    metric = ""
 
     def __init__(self, node: Uplinked, name: str, hook: str = "") -> None:
         self.node, self.name, self.hook = node, name, hook
@@ -47,10 +51,22 @@ class Leased:
         dhclient's script fails where the address is there, and leaves it its old lifetime.
         """
         self.node.node.sh(f"ip -4 address flush dev {NIC}")
-        home = self.node.node.directory / "dhcp" / self.name
-        command = dhcp.client(self.name, NIC, home)
-        (home / "hooks" / "routes").write_text(self.hook)
-        self._client = self.node.node.spawn(self.name, command)
+        self._client = self.node.node.spawn(self.name, self._command())
+        self._arrived()
+
+    @property
+    def home(self) -> Path:
+        """The directory of the client's files."""
+        return self.node.node.directory / "dhcp" / self.name
+
+    def _command(self) -> list[str]:
+        """Return the client's command."""
+        command = dhcp.client(self.name, NIC, self.home)
+        (self.home / "hooks" / "routes").write_text(self.hook)
+        return command
+
+    def _arrived(self) -> None:
+        """Wait until the NIC has its address, and give it its routes."""
         wait_for(lambda: self.left(NIC) > 0, f"a lease by {self.name}", MOVED_WITHIN)
         self._route()
 
@@ -79,7 +95,7 @@ class Leased:
 
     def shorten(self, seconds: int) -> None:
         """Leave so much of the lease on the bridge."""
-        change = f"ip address change {layout.node_ip(0)}/24 dev {BRIDGE}"
+        change = f"ip address change {layout.node_ip(0)}/24 {self.metric} dev {BRIDGE}"
         self.node.node.sh(f"{change} valid_lft {seconds} preferred_lft {seconds}")
 
     def end(self) -> None:
@@ -93,20 +109,20 @@ class Leased:
 def run(node: Uplinked, seed: int) -> list[Row]:
     """Try a client that lets its address move, and one that does not; return the rows."""
     rows: list[Row] = []
-    server = _serve(node)
-    for name, tries in (("dhclient", _follows), ("dhcpcd", _fights)):
-        rows += _tried(Leased(node, name), seed, tries)
+    server = serve(node)
+    for name, tries in (("dhclient", follows), ("dhcpcd", _fights)):
+        rows += tried(Leased(node, name), seed, tries)
     server.stop()
     return rows + another_gateway(node, seed)
 
 
 def another_gateway(node: Uplinked, seed: int) -> list[Row]:
     """Try a renewal by which the node's gateway is another one; return the row."""
-    first = _serve(node, layout.CONTROL_IP, _SOON)
-    return _tried(Leased(node, "dhclient", _HOOK), seed, partial(_changed, first))
+    first = serve(node, layout.CONTROL_IP, SOON)
+    return tried(Leased(node, "dhclient", _HOOK), seed, partial(changed, first))
 
 
-def _tried(leased: Leased, seed: int, tries: Callable[[Proof, Leased], None]) -> list[Row]:
+def tried(leased: Leased, seed: int, tries: Callable[[Proof, Leased], None]) -> list[Row]:
     """Try something with a client that has its lease, and take the move back; return the rows."""
     node = leased.node
     node.kill()
@@ -122,7 +138,7 @@ def _tried(leased: Leased, seed: int, tries: Callable[[Proof, Leased], None]) ->
     return proof.rows
 
 
-def _changed(server: Service, proof: Proof, _: Leased) -> None:
+def changed(server: Service, proof: Proof, leased: Leased) -> None:
     """Let a renewal replace the gateway: only the new one is left, and nothing is lost.
 
     The control is the same without an agent: the route is on the NIC, where nothing is answered.
@@ -130,11 +146,11 @@ def _changed(server: Service, proof: Proof, _: Leased) -> None:
     node, router = proof.node, proof.node.outside
     proof.edit()
     wait_for(node.is_settled, "the move", MOVED_WITHIN)
-    row = proof.row("a lease whose renewal gives another gateway")
+    row = proof.row(f"a lease of {leased.name} whose renewal gives another gateway")
     router.sh(f"ip address add {ANOTHER}/24 dev underlay")
     with node.pinging() as counted:
         server.stop()
-        server = _serve(node, ANOTHER, _SOON)
+        server = serve(node, ANOTHER, SOON)
         began = time.monotonic()
         row.ok = _has_gateway(node, BRIDGE, ANOTHER, RENEWED_WITHIN)
         row.seconds = round(time.monotonic() - began, 2)
@@ -142,8 +158,10 @@ def _changed(server: Service, proof: Proof, _: Leased) -> None:
     row.ok &= 0 <= row.lost * INTERVAL <= 0.1
     node.kill()
     server.stop()
-    server = _serve(node, layout.CONTROL_IP, _SOON)
-    row.control_broken = _has_gateway(node, NIC, layout.CONTROL_IP, RENEWED_WITHIN)
+    server = serve(node, layout.CONTROL_IP, SOON)
+    on_nic = ["default", "via", layout.CONTROL_IP, "dev", NIC]
+    renewed = lambda: on_nic in _gateways(node)  # noqa: E731
+    row.control_broken = soon(renewed, "the gateway on the NIC", RENEWED_WITHIN)
     node.start()
     row.ok &= _has_gateway(node, BRIDGE, layout.CONTROL_IP, MOVED_WITHIN)
     server.stop()
@@ -154,14 +172,18 @@ def _has_gateway(node: Uplinked, link: str, gateway: str, within: float) -> bool
     """Return whether this becomes the node's only default route within some seconds."""
 
     def look() -> bool:
-        shown = node.node.result(["ip", "-4", "route", "show", "default"]).stdout
-        routes = [line.split()[:5] for line in shown.splitlines()]
-        return routes == [["default", "via", gateway, "dev", link]]
+        return _gateways(node) == [["default", "via", gateway, "dev", link]]
 
     return soon(look, f"only a default route via {gateway} by {link}", within)
 
 
-def _serve(node: Uplinked, router: str = layout.CONTROL_IP, *more: str) -> Service:
+def _gateways(node: Uplinked) -> list[list[str]]:
+    """Return the first five words of each default route of IPv4."""
+    shown = node.node.result(["ip", "-4", "route", "show", "default"]).stdout
+    return [line.split()[:5] for line in shown.splitlines()]
+
+
+def serve(node: Uplinked, router: str = layout.CONTROL_IP, *more: str) -> Service:
     """Start the server on the bridge of the uplinks. It knows the node by its MAC."""
     mac = node.node.sh(f"cat /sys/class/net/{NIC}/address").strip()
     address = layout.node_ip(0)
@@ -170,11 +192,11 @@ def _serve(node: Uplinked, router: str = layout.CONTROL_IP, *more: str) -> Servi
     return node.outside.spawn("dnsmasq", [*words, f"--dhcp-host={mac},{address}", *more])
 
 
-def _follows(proof: Proof, leased: Leased) -> None:
-    """Let dhclient renew a lease that moved, then not; the control is the same without an agent."""
+def follows(proof: Proof, leased: Leased) -> None:
+    """Let a client renew a lease that moved, then not; the control is the same without an agent."""
     node = proof.node
     proof.first_move()
-    proof.rows[-1].name = "first move of a node with a lease"
+    proof.rows[-1].name = f"first move of a node with a lease of {leased.name}"
     _renewed(proof, leased)
     _not_renewed(proof, leased)
     leased.start()
@@ -199,7 +221,7 @@ def _follows(proof: Proof, leased: Leased) -> None:
 
 def _renewed(proof: Proof, leased: Leased) -> None:
     """Wait for a renewal: the bridge has the new lifetime, and the NIC nothing, without a loss."""
-    row = proof.row("a lease that dhclient renews on the NIC")
+    row = proof.row(f"a lease that {leased.name} renews on the NIC")
     with proof.node.pinging() as counted:
         before = leased.until()
         found = soon(lambda: leased.until() > before + 5, "a renewal", RENEWED_WITHIN)
@@ -218,7 +240,7 @@ def _not_renewed(proof: Proof, leased: Leased) -> None:
 
     To save time most of the lease is taken away by hand.
     """
-    row = proof.row("a lease that nobody renews")
+    row = proof.row(f"a lease of {leased.name} that nobody renews")
     leased.kill()
     leased.shorten(LAST)
     with proof.node.pinging() as counted:

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from ovnlet.core.resources.lifetimes import Lifetime
 
 Key = tuple[object, ...]
-# AF_INET; RTPROT_RA, the fifth byte of a route's message (struct rtmsg).
-_AF_INET, _BY_ROUTER = 2, 9
+# AF_INET; RTPROT_RA and RTPROT_DHCP, a byte of a route's message (struct rtmsg).
+_AF_INET, _BY_ROUTER, _BY_DHCP = 2, 9, 16
 EntryKind = Literal["address", "route", "neighbour", "rule"]
 MAPPINGS, CHASSIS_MACS = "ovn-bridge-mappings", "ovn-chassis-mac-mappings"
 
@@ -98,6 +98,11 @@ class LinkEntry:
         return (
             self.kind == "route" and not self.is_ipv4 and self.message[5:6] == bytes([_BY_ROUTER])
         )
+
+    @property
+    def is_route_of_lease(self) -> bool:
+        """Whether it is a route of IPv4 that a DHCP client has marked as its own."""
+        return self.kind == "route" and self.is_ipv4 and self.message[5:6] == bytes([_BY_DHCP])
 
     @property
     def is_leased(self) -> bool:

@@ -1,6 +1,6 @@
 """What is known of a NIC's addresses and routes, after another look at both links."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ovnlet.core.resources import LinkEntry
@@ -29,10 +29,12 @@ def refreshed(
     new = [each for same, each in nic.items() if same not in have and not each.is_of_router]
     replaced = any(each.is_leased for each in new)
     routes = {place for each in new if (place := _place(each))}
+    gone_on_nic = [each for each in known if each.same not in nic]
+    changed = {each.same for each in outdated(new, gone_on_nic)}
     found = []
     for each in (*known, *new):
         gone = each.same in have and each.same not in nic and each.same not in bridge
-        if gone and _place(each) in routes:
+        if each.same in changed or (gone and _place(each) in routes):
             continue
         if (shown := nic.get(each.same)) is not None:
             lifetime = shown.lifetime
@@ -45,6 +47,19 @@ def refreshed(
         found.append(_with(each, lifetime))
     left = [each for each in found if not (each.lifetime and each.lifetime.has_ended(now))]
     return tuple(left if len(left) == len(found) else _reachable(found, left))
+
+
+def outdated(wanted: Iterable[LinkEntry], found: Iterable[LinkEntry]) -> Iterator[LinkEntry]:
+    """Yield the routes of a lease that others of a lease stand for, which are wanted.
+
+    A client that appends the new route and deletes the old one by the NIC's name, as
+    systemd-networkd does, leaves the old one on the bridge, before the new one.
+    """
+    ours = [each for each in wanted if each.is_route_of_lease]
+    same, places = {each.same for each in ours}, {_place(each) for each in ours}
+    for each in found:
+        if each.is_route_of_lease and each.same not in same and _place(each) in places:
+            yield each
 
 
 def _place(entry: LinkEntry) -> Key | None:

@@ -118,3 +118,27 @@ async def test_a_renewal_leaves_the_routes_of_others(field: Field, agent: Agent)
             await until(field, agent, (BRIDGE, SECOND, 0), *kept)
             await agent.run()
             assert set(kept) < set(defaults(field))
+
+
+async def test_a_gateway_that_a_client_appends_replaces_the_old_one(
+    field: Field, agent: Agent
+) -> None:
+    """systemd-networkd does so, here by hand; what others have on the bridge stays."""
+    address, by = ["address", "add", f"{LEASED}/24", "dev", "eth0"], "proto dhcp metric 1024"
+    field.router.ip("address", "add", f"{SECOND}/24", "dev", "up0")
+    field.node.ip("-4", "address", "flush", "dev", "eth0")
+    field.node.ip(*address, "valid_lft", "600", "preferred_lft", "600")
+    field.node.ip(*f"route add default via {FIRST} dev eth0 {by}".split())
+    agent.put(defaultInterface="eth0")
+    await agent.phase("settled")
+    field.node.ip(*f"route append default via {FIRST} dev {BRIDGE} metric 50".split())
+    field.node.ip(*address, "valid_lft", "900", "preferred_lft", "900")
+    field.node.ip(*f"route append default via {SECOND} dev eth0 {by}".split())
+    kept = (BRIDGE, FIRST, 50)
+    assert (BRIDGE, FIRST, 1024) in defaults(field)
+    await until(field, agent, kept, (BRIDGE, SECOND, 1024))
+    assert field.reaches()
+    agent.put()
+    await agent.phase(None)
+    assert ("eth0", SECOND, 1024) in defaults(field)
+    assert ("eth0", FIRST, 1024) not in defaults(field)
