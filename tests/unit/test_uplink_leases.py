@@ -59,6 +59,22 @@ async def test_renewals_are_carried_to_the_bridge_for_ever() -> None:
     assert [reason for reason, _ in agent.events] == ["UplinkMoved", "UplinkLeased"]
 
 
+async def test_nothing_is_touched_while_a_client_may_still_set_its_routes() -> None:
+    """A pass amid it takes a route that is about to be replaced for a lost one."""
+    agent, nic = await settled()
+    for _ in range(3):
+        await asyncio.sleep(300)
+        steps = nic.steps
+        renew(agent, nic, 600)
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            agent.scope._passes.add("net1")
+        assert nic.steps == steps
+        await asyncio.sleep(0.1)
+        assert nic.steps > steps
+        assert on_bridge(nic).lifetime
+
+
 async def test_a_renewal_is_carried_where_drift_is_only_reported() -> None:
     """The control: an address without a lifetime stays on the NIC then."""
     agent, nic = await settled()

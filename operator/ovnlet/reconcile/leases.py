@@ -9,16 +9,27 @@ from ovnlet.core.underlay.record import Record
 
 # A client that sets its address again this often in so many seconds does not let it move.
 _OFTEN, _SECONDS = 5, 60.0
+# Seconds that a client has for its script, which sets an address first and then its routes.
+SCRIPT = 0.2
 
 
 class Leases:
     """Ends a move whose lease is not renewed in time, or whose client fights for its address.
 
-    ``end(network, why)`` gives everything back. ``now()`` is in seconds since 1970.
+    ``end(network, why)`` gives everything back, ``ask(network)`` asks for a pass. ``now()`` is in
+    seconds since 1970. A client's script has ``script`` seconds.
     """
 
-    def __init__(self, end: Callable[[str, str], None], now: Callable[[], float]) -> None:
-        self._end, self._now = end, now
+    def __init__(
+        self,
+        end: Callable[[str, str], None],
+        ask: Callable[[str], None],
+        now: Callable[[], float],
+        script: float = SCRIPT,
+    ) -> None:
+        self._end, self._ask, self._now, self._script = end, ask, now, script
+        self._scripts: dict[str, asyncio.TimerHandle] = {}
+        self._written: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._returns: dict[str, deque[float]] = {}
         self._moved: set[str] = set()
@@ -26,6 +37,32 @@ class Leases:
     def moved(self, network: str) -> None:
         """Take that a pass has left no address of the network on its NIC."""
         self._moved.add(network)
+        self._end_script(network)
+
+    def is_amid_script(self, network: str, on_nic: Iterable[LinkEntry]) -> bool:
+        """Return whether a client may still be setting its routes; a pass is asked for after that.
+
+        A pass in between would take a route that the client is about to replace for a lost one.
+        """
+        if not any(each.is_leased for each in on_nic):
+            self._end_script(network)
+            return False
+        if network in self._written or not self._script:
+            return False
+        if network not in self._scripts:
+            later = asyncio.get_running_loop().call_later
+            self._scripts[network] = later(self._script, self._is_written, network)
+        return True
+
+    def _is_written(self, network: str) -> None:
+        self._written.add(network)
+        self._ask(network)
+
+    def _end_script(self, network: str) -> None:
+        """Wait for the next script from its beginning."""
+        self._written.discard(network)
+        if (timer := self._scripts.pop(network, None)) is not None:
+            timer.cancel()
 
     def look(self, record: Record, on_nic: Iterable[LinkEntry]) -> None:
         """Take a settled record, and what its NIC has now, which is to be moved again."""
@@ -57,6 +94,7 @@ class Leases:
     def forget(self, network: str) -> None:
         """Forget a network that is not settled, or not any more."""
         self._stop(network)
+        self._end_script(network)
         self._returns.pop(network, None)
         self._moved.discard(network)
 

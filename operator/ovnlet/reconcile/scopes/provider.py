@@ -19,7 +19,7 @@ from ovnlet.core.settings import Repair
 from ovnlet.core.underlay.networks import Intent, ProviderIdentity, Wanted
 from ovnlet.core.underlay.record import Record, on_bridge
 from ovnlet.reconcile.budget import Reason
-from ovnlet.reconcile.leases import Leases
+from ovnlet.reconcile.leases import SCRIPT, Leases
 from ovnlet.reconcile.loop import Passes
 from ovnlet.reconcile.moves import Journal, Moves
 from ovnlet.reconcile.outcome import Notice, Outcome, Target
@@ -51,11 +51,12 @@ class ProviderScope:
         repair: Repair = "fix",
         turn: Turn | None = None,
         now: Callable[[], float] = time.time,
+        script: float = SCRIPT,
     ) -> None:
         self.host, self.status = host, status
         self._passes, self._reports, self._repair, self._watch = passes, reports, repair, watch
         self._moves = Moves(journal, self._ask, timeout)
-        self._leases, self._now = Leases(self._end, now), now
+        self._leases, self._now = Leases(self._end, self._ask, now, script), now
         self._turn = turn or AnyTime()
         self._wanted: Wanted | None = None
         self._due = asyncio.Event()
@@ -106,7 +107,7 @@ class ProviderScope:
         return None if self._moves.get(own) else "its NIC was not moved yet"
 
     def target(self, own: str, /) -> Target | None:
-        """Return all on the bridge, or all on the NIC; None before there is a record.
+        """Return all on the bridge, or all on the NIC; None without a record, or amid a script.
 
         What has come to the link that the node leaves is moved as well, and recorded before.
         """
@@ -116,6 +117,8 @@ class ProviderScope:
         nic, bridge = record.intent.nic, record.intent.bridge
         on_bridge = self.host.entries(bridge) if record.on_bridge else ()
         on_nic = self.host.entries(nic) if record.on_bridge else self.host.entries(nic, bridge)
+        if record.phase == "settled" and self._leases.is_amid_script(own, on_nic):
+            return None
         grown = record.refreshed(on_nic, on_bridge, self._now())
         self._moves.write(grown)
         self._watch_leases(grown, on_nic)

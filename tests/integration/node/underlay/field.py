@@ -234,6 +234,7 @@ class Agent:
             reports,
             watch=NoWatch(),
             timeout=timeout * TIMEOUT_FACTOR,
+            script=0,
         )
         self.loop.keep("provider", self.scope)
         self._tasks: list[asyncio.Task[None]] = []
