@@ -31,14 +31,13 @@ class Kind:
     """A resource of the API server.
 
     ``selector`` is a field selector; with one, the server lists and watches only the objects that
-    match it. ``many`` says that a cluster may have thousands of them.
+    match it.
     """
 
     group: str
     version: str
     plural: str
     selector: str = ""
-    many: bool = False
 
     @property
     def path(self) -> str:

@@ -20,13 +20,13 @@ from ovnlet.core.underlay.networks import is_label
 from ovnlet.core.virtual_machines import MIGRATION
 from ovnlet.kube.object_store import Kind
 
-PODS = Kind("", "v1", "pods", many=True)
+PODS = Kind("", "v1", "pods")
 NODES = Kind("", "v1", "nodes")
 SUBNETS = Kind("kubeovn.io", "v1", "subnets")
 IP_POOLS = Kind("kubeovn.io", "v1", "ippools")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets")
 DEFINITIONS = Kind("k8s.cni.cncf.io", "v1", "network-attachment-definitions")
-MACHINES = Kind("kubevirt.io", "v1", "virtualmachines", many=True)
+MACHINES = Kind("kubevirt.io", "v1", "virtualmachines")
 
 Body = Mapping[str, Any]
 UNAVAILABLE = "NetworkUnavailable"

@@ -14,11 +14,11 @@ from ovnlet.core.services import (
 )
 from ovnlet.kube.object_store import Kind
 
-SERVICES = Kind("", "v1", "services", many=True)
+SERVICES = Kind("", "v1", "services")
 # Kubernetes 1.21 has both versions, 1.20 only the older one and 1.25 only the newer one. What is
 # read here is the same in both.
-SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", many=True)
-OLDER_SLICES = Kind("discovery.k8s.io", "v1beta1", "endpointslices", many=True)
+SLICES = Kind("discovery.k8s.io", "v1", "endpointslices")
+OLDER_SLICES = Kind("discovery.k8s.io", "v1beta1", "endpointslices")
 
 _NO_ADDRESS = ("", "None")
 _OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
