@@ -150,6 +150,8 @@ class Adds:
         attachment = adding.attachment
         proving: asyncio.Task[None] | None = None
         with self._clock("annotation"), self._state.watching(attachment.owner) as changed:
+            if adding.first:
+                self._scope.awaiting.add(attachment.key)
             try:
                 while reason := self._reason_to_wait(adding):
                     adding.waits_for = reason
@@ -162,6 +164,7 @@ class Adds:
                     if proving is not None and proving.done() and not adding.seen:
                         proving.result()
             finally:
+                self._scope.awaiting.discard(attachment.key)
                 if proving is not None:
                     proving.cancel()
                     with suppress(asyncio.CancelledError, OvnletError):

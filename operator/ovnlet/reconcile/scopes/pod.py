@@ -36,7 +36,8 @@ class PodScope:
     """Keeps every recorded attachment.
 
     ``subnet`` returns the facts of a Subnet by its name, as text, or None while no Subnet of that
-    name is known.
+    name is known. ``awaiting`` has the first ADDs that wait for annotations: each makes its first
+    pass itself.
     """
 
     def __init__(  # noqa: PLR0913 - the parts, named at the one place that wires them
@@ -56,6 +57,7 @@ class PodScope:
         self._state, self._records, self._passes = state, records, passes
         self._owners, self._watch, self._repair = owners, watch, repair
         self._deleted: dict[AttachmentKey, Attachment] = {}
+        self.awaiting: set[AttachmentKey] = set()
         # When the first change that no pass has seen arrived.
         self._changed: dict[AttachmentKey, float] = {}
         self._inputs = PodInputs(state, records, subnet)
@@ -88,11 +90,12 @@ class PodScope:
         return key in self._deleted
 
     def pod_changed(self, owner: Owner) -> None:
-        """Ask for a pass of each attachment of a pod."""
+        """Ask for a pass of each attachment of a pod, besides those in ``awaiting``."""
         now = asyncio.get_running_loop().time()
         for record in self._records.of(owner):
-            self._changed.setdefault(record.attachment.key, now)
-            self._passes.add(record.attachment.key)
+            if (key := record.attachment.key) not in self.awaiting:
+                self._changed.setdefault(key, now)
+                self._passes.add(key)
 
     def subnet_changed(self, name: str) -> None:
         """Ask for a pass of each attachment in a Subnet."""

@@ -1,5 +1,6 @@
 """An agent that is given a collector sends a trace of each ADD, with the stages that it had."""
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -36,8 +37,11 @@ async def test_an_add_is_a_trace_and_so_is_one_that_fails(bare: AgentNode) -> No
     collector = bare.space.spawn("collector", [sys.executable, "-c", COLLECTOR])
     try:
         bare.start("--otlp=http://127.0.0.1:4318", "--add-budget=3")
-        good, lost = await bare.sandbox(), await bare.sandbox(bare.pod(annotated=False))
-        await bare.add(good)
+        late, lost = [await bare.sandbox(bare.pod(annotated=False)) for _ in range(2)]
+        adding = asyncio.create_task(bare.add(late))
+        await asyncio.sleep(0.5)
+        bare.annotate(late.pod, late.pod.annotations)
+        await adding
         await bare.call("ADD", lost, None)
 
         async def both() -> bool:
@@ -52,7 +56,7 @@ async def test_an_add_is_a_trace_and_so_is_one_that_fails(bare: AgentNode) -> No
     stages = {one["name"] for one in found if one.get("parentSpanId") == first["spanId"]}
     assert {"annotation", "kernel", "ovsdb", "flows"} <= stages
     names = {one["key"]: one["value"]["stringValue"] for one in first["attributes"]}
-    assert (names["k8s.pod.name"], names["container.id"]) == (good.pod.name, good.container_id)
+    assert (names["k8s.pod.name"], names["container.id"]) == (late.pod.name, late.container_id)
     assert "status" not in first
     assert second["status"]["code"] == 2
     waits = {one["name"] for one in found if one.get("parentSpanId") == second["spanId"]}
