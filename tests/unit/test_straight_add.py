@@ -14,6 +14,7 @@ from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import ABSENT, Network, Port, Veth
 from ovnlet.drivers.host import Links, PortHost
+from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
 from ovnlet.drivers.ovsdb.replica import Ended, Op
@@ -56,13 +57,18 @@ class Recorder(Links):
     """Links that are only recorded, beside the rows."""
 
     def __init__(self, events: list[str]) -> None:
-        self._events = events
+        self._events, self.pairs = events, Pairs()
 
     def observe(self, _: Any, __: Network, /) -> Network:
         return ABSENT
 
     async def apply(self, identity: Any, _: Sequence[Step], /) -> None:
         self._events.append(f"link {identity.container_id}")
+        self.pairs._waiting.pop(identity.key, None)  # as ``make`` does
+        waiting = self.pairs._waiting.values()
+        self._events += [
+            f"may {each.veth.host.removesuffix('_h')}" for each in waiting if each.may()
+        ]
 
 
 class Node:
@@ -99,6 +105,12 @@ class Node:
             attachment, (Step(Verb.ENSURE, port, None), Step(Verb.ENSURE, veth, None))
         )
 
+    async def mend(self, name: str) -> None:
+        """Make only the link of a sandbox."""
+        attachment = Attachment(name, "eth0", f"/run/netns/{name}", "ns", name, "u", "ovn", "b", 1)
+        veth = Veth(attachment.host_link, "eth0", "0a:00:00:00:00:05", 1400, alias="x")
+        await self.host.apply(attachment, (Step(Verb.ENSURE, veth, None),))
+
 
 async def test_the_row_of_each_link_is_sent_before_it() -> None:
     """ovs-vswitchd that sees a link first reconfigures once more for its row."""
@@ -109,6 +121,32 @@ async def test_the_row_of_each_link_is_sent_before_it() -> None:
         sent = next(at for at, event in enumerate(node.events) if name in event.split()[1:])
         assert node.events[sent].startswith("rows"), node.events
         assert node.events.index(f"link {name}") > sent
+
+
+async def test_a_pair_is_made_with_others_once_its_row_is_sent() -> None:
+    """The first does not know of the others; the second makes the pairs of all that remain."""
+    node = Node()
+    names = [f"c{number}" for number in range(5)]
+    await asyncio.gather(*map(node.attach, names))
+    assert {event for event in node.events if event.startswith("may")} >= {"may c3", "may c4"}
+    for at, event in enumerate(node.events):
+        if event.startswith("may"):
+            rows = [each.split() for each in node.events[:at] if each.startswith("rows")]
+            assert any(event.split()[1] in each for each in rows), node.events
+
+
+async def test_a_pair_whose_row_waits_is_made_with_no_other() -> None:
+    """The repair of another pod's link comes while a transaction is in flight."""
+    node = Node()
+    first = asyncio.create_task(node.attach("c1"))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(node.attach("c2"))
+    await asyncio.sleep(0.01)
+    assert node.events == ["rows c1", "link c1"]
+    await node.mend("c3")
+    assert node.events == ["rows c1", "link c1", "link c3"]
+    await asyncio.gather(first, second)
+    assert node.events[3:] == ["rows c2", "link c2"]
 
 
 @pytest.mark.looptime
@@ -126,8 +164,9 @@ async def test_a_link_waits_until_a_transaction_in_flight_is_answered() -> None:
     first = asyncio.create_task(node.attach("c1"))
     await asyncio.sleep(0.01)
     await asyncio.gather(node.attach("c2"), node.attach("c3"), first)
-    assert node.events[:3] == ["rows c1", "link c1", "rows c2 c3"]
-    assert sorted(node.events[3:]) == ["link c2", "link c3"]
+    events = [event for event in node.events if not event.startswith("may")]
+    assert events[:3] == ["rows c1", "link c1", "rows c2 c3"]
+    assert sorted(events[3:]) == ["link c2", "link c3"]
 
 
 async def test_the_row_of_a_removal_waits_until_its_link_is_gone() -> None:
@@ -156,19 +195,24 @@ def recorded(world: World, many: int) -> None:
 async def test_when_every_key_has_a_pass_fifty_wait_at_once() -> None:
     """What all of them at once need stays in the memory of the process."""
     world = World()
-    running, most = 0, 0
+    running, most, end = 0, 0, asyncio.Event()
 
     async def observe(attachment: Attachment, desired: Network) -> Network:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.05)
+        await end.wait()
         running -= 1
         return world.host.networks.get(attachment.key, ABSENT)
 
     world.host.observe = observe  # type: ignore[method-assign]
     recorded(world, 120)
-    await world.loop.settle()
+    settling = asyncio.create_task(world.loop.settle())
+    for _ in range(1000):  # turns of asyncio's loop, far more than 120 passes need
+        await asyncio.sleep(0)
+    assert running == AT_ONCE
+    end.set()
+    await settling
     assert len(world.outcomes) == 120
     assert most == AT_ONCE
 

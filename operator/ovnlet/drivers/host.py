@@ -25,6 +25,7 @@ from ovnlet.core.resources import (
     Veth,
 )
 from ovnlet.drivers.links.node import NodeLinks
+from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.links.seamless import seamless
 from ovnlet.drivers.links.traffic_control import is_in_force
 from ovnlet.drivers.links.veths import index_of
@@ -42,6 +43,8 @@ _CONNECT_TIMEOUT = 3.0
 
 class Links(Protocol):
     """The kernel's side of an identity. ``links.pod`` and ``links.node`` implement it."""
+
+    pairs: Pairs
 
     def observe(self, identity: Any, desired: Network, /) -> Network:
         """Return all that is ours of this identity in the kernel. Raise Taken."""
@@ -107,20 +110,21 @@ class PortHost:
 
         The daemons see the row first: a link that is there before its row costs ovs-vswitchd one
         more reconfiguration. In a burst the first that is about to make its link sends the rows of
-        all that have looked.
+        all that have looked, and then makes the links of all whose rows are sent.
         """
         with self._clock("ovsdb"):
             writing = await self._ovs.begin(rows)
-            try:
-                await self._turns.take(identity.key)
-                await writing.sent()
-            except BaseException:
-                writing.withdraw()
-                raise
-            try:
-                await self._drive_links(identity, links)
-            finally:
-                await writing.committed()
+            with self._links.pairs.joined(identity, links, lambda: writing.is_sent):
+                try:
+                    await self._turns.take(identity.key, last=True)
+                    await writing.sent()
+                except BaseException:
+                    writing.withdraw()
+                    raise
+                try:
+                    await self._drive_links(identity, links)
+                finally:
+                    await writing.committed()
 
     async def installed(self, identity: PortIdentity) -> None:
         """Wait without a bound until ovs-vswitchd has the port and ovn-controller its flows."""

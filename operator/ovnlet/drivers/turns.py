@@ -4,6 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 
+# Seconds that a key is put off at most while others go first.
+_LONGEST = 0.03
+
 
 class Turns:
     """Gives each turn of the event loop to one key, first come first served.
@@ -15,10 +18,15 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Hashable, asyncio.Future[None]]] = deque()
+        self._put_off: deque[tuple[Hashable, asyncio.Future[None]]] = deque()
+        self._until = 0.0  # when the first of those that are put off goes first
         self._has_it: Hashable | None = None
 
-    async def take(self, key: Hashable) -> None:
-        """Return when this key may block the event loop until it waits for something again."""
+    async def take(self, key: Hashable, *, last: bool = False) -> None:
+        """Return when this key may block the event loop until it waits for something again.
+
+        With ``last``, keys without it go first, for 30 ms at most.
+        """
         loop = asyncio.get_running_loop()
         if not self._waiting and self._has_it in (None, key):
             if self._has_it is None:
@@ -26,7 +34,9 @@ class Turns:
                 loop.call_soon(self._pass_on)
             return
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((key, turn))
+        if last and not self._put_off:
+            self._until = loop.time() + _LONGEST
+        (self._put_off if last else self._waiting).append((key, turn))
         await turn
 
     def has(self, key: Hashable) -> bool:
@@ -35,10 +45,13 @@ class Turns:
 
     def _pass_on(self) -> None:
         """Give the next turn to who has waited longest."""
-        while self._waiting:
-            self._has_it, turn = self._waiting.popleft()
+        loop = asyncio.get_running_loop()
+        while self._waiting or self._put_off:
+            late = self._put_off and loop.time() >= self._until
+            turns = self._put_off if late or not self._waiting else self._waiting
+            self._has_it, turn = turns.popleft()
             if not turn.done():  # its task was not cancelled
                 turn.set_result(None)
-                asyncio.get_running_loop().call_soon(self._pass_on)
+                loop.call_soon(self._pass_on)
                 return
         self._has_it = None

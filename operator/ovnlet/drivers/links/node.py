@@ -14,6 +14,7 @@ from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Route, Sysctl
 from ovnlet.drivers.links import routes, veths
+from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.links.pod import addresses_of, os_errors_as_node_faults
 from ovnlet.drivers.links.steps import StepRunner
 from ovnlet.drivers.linux import ethtool, sysctl
@@ -33,7 +34,7 @@ class NodeLinks:
     """
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
-        self._sysctl_dir = sysctl_dir
+        self._sysctl_dir, self.pairs = sysctl_dir, Pairs()
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
         """Return what the kernel has of ours for the interface.
@@ -109,7 +110,7 @@ class NodeLinks:
         """
         with os_errors_as_node_faults(attachment), Socket() as host:
             sandbox = veths.Sandbox(host, host, _NO_NAMESPACE)
-            StepRunner(sandbox, attachment, self._sysctl_dir).carry_out(steps)
+            StepRunner(sandbox, attachment, self._sysctl_dir, self.pairs).carry_out(steps)
 
     def _observe_link(self, host: Socket, link: Link, nic: Nic, desired: Network) -> Network:
         addresses = tuple(addresses_of(host, link, nic, desired, frozenset()))

@@ -31,6 +31,7 @@ from ovnlet.core.resources import (
 )
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
+from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.links.removal import LinkRemoval
 from ovnlet.drivers.links.steps import GONE, StepRunner, fault
 from ovnlet.drivers.linux import ethtool, ifreq, sysctl
@@ -63,7 +64,7 @@ class PodLinks:
     ) -> None:
         self._sysctl_dir, self._lasting = sysctl_dir, loopback_down
         self._loopback_down: dict[AttachmentKey, float] = {}
-        self._removal = LinkRemoval()
+        self._removal, self.pairs = LinkRemoval(), Pairs()
 
     @staticmethod
     def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
@@ -176,7 +177,7 @@ class PodLinks:
     def _carry_out(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         try:
             with _inside(attachment) as sandbox:
-                StepRunner(sandbox, attachment, self._sysctl_dir).carry_out(steps)
+                StepRunner(sandbox, attachment, self._sysctl_dir, self.pairs).carry_out(steps)
         except UnknownSandbox as error:
             if end := _host_end(attachment):
                 raise _not_visible(attachment, end) from error

@@ -5,7 +5,6 @@ All of this runs between entering a namespace and leaving it, so nothing here ma
 
 import errno
 from collections.abc import Iterable
-from dataclasses import replace
 from ipaddress import ip_interface
 
 from ovnlet.core.errors import NodeFault, Taken
@@ -24,11 +23,11 @@ from ovnlet.core.resources import (
     Veth,
 )
 from ovnlet.drivers.links import traffic_control, veths
+from ovnlet.drivers.links.pairs import NO_IPV6, Pairs
 from ovnlet.drivers.links.routes import add_route, delete_competing_route, delete_route
 from ovnlet.drivers.linux import ethtool, ifreq, sysctl
 from ovnlet.drivers.linux.rtnetlink import (
     delete_address,
-    make_veth,
     no_link_local,
     put_address,
     set_link,
@@ -37,8 +36,6 @@ from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
 # The answers to a removal that mean that the thing is not there.
 GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
-# The kernel has no IPv6, or none on a link with so small an MTU: there is nothing to switch off.
-_NO_IPV6 = frozenset({errno.EAFNOSUPPORT})
 # One message, the step that it belongs to, and the error numbers that are no failure of the step.
 _Message = tuple[Step, Request, frozenset[int]]
 # Another qdisc is there, or none.
@@ -74,11 +71,14 @@ class StepRunner:
     """Carries out the steps of one attachment in its sandbox.
 
     ``settings`` is where the node's /proc/sys/net is mounted. Links are looked up by name once and
-    then known by their index, so an object serves one run of steps only.
+    then known by their index, so an object serves one run of steps only. ``pairs`` makes pairs.
     """
 
-    def __init__(self, sandbox: veths.Sandbox, attachment: Attachment, settings: str) -> None:
+    def __init__(
+        self, sandbox: veths.Sandbox, attachment: Attachment, settings: str, pairs: Pairs
+    ) -> None:
         self._sandbox, self._attachment, self._settings = sandbox, attachment, settings
+        self._pairs = pairs
         self._batch: list[_Message] = []
         self._indices: dict[str, int] = {}
 
@@ -200,19 +200,20 @@ class StepRunner:
 
     def _ensure_veth(self, step: Step, veth: Veth) -> None:
         was = step.was if isinstance(step.was, Veth) else self._make_veth(step, veth)
-        host, pod = self._sandbox.host, self._sandbox.pod
+        if was is None:
+            return
         mtu = veth.mtu if veth.mtu != was.mtu else None
         alias = veth.alias if veth.alias != was.alias else None
         up = veth.host_up if veth.host_up != was.host_up else None
         requests = [(step, set_link(veth.host, up=up, mtu=mtu, alias=alias), frozenset[int]())]
         if up:
-            requests.insert(0, (step, no_link_local(veth.host), _NO_IPV6))
-        self._send(host, requests)
+            requests.insert(0, (step, no_link_local(veth.host), NO_IPV6))
+        self._send(self._sandbox.host, requests)
         up = veth.pod_up if veth.pod_up != was.pod_up else None
         arp = veth.arp if veth.arp != was.arp else None
         mac = veth.mac if veth.mac != was.mac else None
         request = set_link(veth.pod, up=up, arp=arp, mtu=mtu, mac=mac, alias=alias)
-        self._send(pod, [(step, request, frozenset())])
+        self._batch.append((step, request, frozenset()))
 
     def _ensure_nic(self, step: Step, nic: Nic) -> None:
         """Set a link that ovs-vswitchd made, in one message.
@@ -226,24 +227,22 @@ class StepRunner:
         request = set_link(nic.name, up=nic.up, arp=arp, mtu=nic.mtu, mac=mac)
         self._send(self._sandbox.host, [(step, request, frozenset())])
 
-    def _make_veth(self, step: Step, veth: Veth) -> Veth:
-        """Make the pair and return it as it then is: new and down, or one of ours that existed.
+    def _make_veth(self, step: Step, veth: Veth) -> Veth | None:
+        """Make the pair whole and return None, or return one of ours that existed as it is.
 
         Raise Taken if a foreign link has one of its names, NodeFault for any other refusal.
         """
         self._indices.pop(veth.pod, None)
-        (answer,) = self._sandbox.host.ask(
-            make_veth(veth.host, veth.pod, veth.mac, veth.mtu, self._sandbox.netns)
-        )
-        if answer.error is None:
-            return replace(veth, alias="", host_up=False, pod_up=False)
-        if answer.error.errno != errno.EEXIST:
-            raise fault(step, answer.error)
+        error = self._pairs.make(self._sandbox, self._attachment, veth)
+        if error is None:
+            return None
+        if error.errno != errno.EEXIST:
+            raise fault(step, error)
         found = veths.find(self._sandbox, self._attachment)
         for pair in found.pairs:
             if (value := pair.value(veth)).key == veth.key:
                 return value
-        raise Taken(f"{step}: {found.taken or answer.error}")
+        raise Taken(f"{step}: {found.taken or error}")
 
     def _index(self, pod: str) -> int:
         """Return the index of the pod's link, or 0 if there is no such link."""

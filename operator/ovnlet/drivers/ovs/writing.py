@@ -26,6 +26,13 @@ class Writing:
     ) -> None:
         self._steps, self._submitted, self._follow_up = steps, submitted, follow_up
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether the transaction is on its way, as far as is known."""
+        end = self._submitted.end
+        failed = end.done() and (end.cancelled() or end.exception() is not None)
+        return self._submitted.is_sent and not failed
+
     async def sent(self) -> None:
         """Send the transaction, at once if none is in flight; return when it is sent.
 

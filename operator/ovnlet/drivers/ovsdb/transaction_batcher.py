@@ -33,7 +33,7 @@ class Submitted:
     def __init__(self, batcher: "TransactionBatcher", build: Build) -> None:
         self._batcher, self.build = batcher, build
         self.end: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
-        self._is_sent = False
+        self.is_sent = False
         self._waiter: asyncio.Future[None] | None = None
 
     async def sent(self) -> None:
@@ -42,13 +42,13 @@ class Submitted:
         It is at once if none is in flight. Return also where it cannot be sent: ``end`` knows why.
         """
         self._batcher.flush()
-        if not self._is_sent:
+        if not self.is_sent:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
     def mark_sent(self) -> None:
         """Wake who waits for it."""
-        self._is_sent = True
+        self.is_sent = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
