@@ -103,7 +103,7 @@ class Losing(World):
     async def apply(self, attachment: Attachment, plan: Plan) -> None:
         await self._apply(attachment, plan)
         ports = [s for s in plan if isinstance(s.resource, Port) and isinstance(s.was, Port)]
-        await self.switch.ovs.apply(ports)
+        await self.switch.ovs.writer.apply(ports)
 
 
 async def attached() -> tuple[Losing, Attachment]:

@@ -99,7 +99,7 @@ class PortHost:
                 await self._drive_links(identity, steps)
             elif kind == "rows":
                 with self._clock("ovsdb"):
-                    await self._ovs.apply(steps)
+                    await self._ovs.writer.apply(steps)
             else:
                 await self._enforce(steps)
 
@@ -113,7 +113,7 @@ class PortHost:
         all that have looked, and then makes the links of all whose rows are sent.
         """
         with self._clock("ovsdb"):
-            writing = await self._ovs.begin(rows)
+            writing = await self._ovs.writer.begin(rows)
             with self._links.pairs.joined(identity, links, lambda: writing.is_sent):
                 try:
                     await self._turns.take(identity.key, last=True)

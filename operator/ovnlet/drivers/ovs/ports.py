@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from ovnlet.core.errors import NotReady, Taken
 from ovnlet.core.identity import PortIdentity
-from ovnlet.core.plan import Step
 from ovnlet.core.resources import DuplicateIfaceId, Network, Port
 from ovnlet.drivers.ovs import hints, operations, qos_rows, row_waits
 from ovnlet.drivers.ovs.config_barrier import ConfigBarrier
@@ -24,7 +23,7 @@ from ovnlet.drivers.ovs.operations import CHASSIS_IDS
 from ovnlet.drivers.ovs.reapply import Reapply
 from ovnlet.drivers.ovs.row_waits import RowWaits
 from ovnlet.drivers.ovs.vswitch_index import VswitchIndex
-from ovnlet.drivers.ovs.writing import Writer, Writing
+from ovnlet.drivers.ovs.writing import Writer
 from ovnlet.drivers.ovsdb.replica import Change, Replica
 from ovnlet.drivers.ovsdb.transaction_batcher import TransactionBatcher
 
@@ -74,7 +73,7 @@ class Ovs:
         self.reapply = Reapply(self._index, self._batcher, self._barrier)
         self._tracker = InstalledTracker(changed, record_install_time)
         self._waits = RowWaits(self._index, self._database, link_exists)
-        self._writer = Writer(self._barrier, self._tracker, recompute, forwarding)
+        self.writer = Writer(self._barrier, self._tracker, recompute, forwarding)
 
     async def run(self) -> None:
         """Follow the database until cancelled. Raise what is not foreseen, see ``Replica.run``."""
@@ -214,14 +213,6 @@ class Ovs:
         interface = self._index.interface(name)
         labels = interface["external_ids"] if interface else {}
         return self._index.owner(name) is None and identity.adopts(labels, iface_ids)
-
-    async def apply(self, steps: Sequence[Step]) -> None:
-        """Commit steps and wait for the answer, see ``Writer.apply``."""
-        await self._writer.apply(steps)
-
-    async def begin(self, steps: Sequence[Step]) -> Writing:
-        """Have steps join the next transaction, see ``Writer.begin``."""
-        return await self._writer.begin(steps)
 
     async def caught_up(self) -> None:
         """Wait until ovs-vswitchd has applied the present rows and links.

@@ -16,7 +16,7 @@ async def test_l8_a_plugged_port_of_others_holds_its_iface_id(
     """L8: who holds an `iface-id` was not asked; a port without a link holds nothing."""
     other = replace(attachment, container_id="f" * 64, host_link="")
     ours = desired_port(other)
-    await ovs.apply(ensure(ours))
+    await ovs.writer.apply(ensure(ours))
     iface_id = attachment.iface_id
     row = f"-- set Interface tap7 type=internal external_ids:iface-id={iface_id}"
     switch.vsctl("add-port", "br-int", "tap7", *row.split())
@@ -26,4 +26,4 @@ async def test_l8_a_plugged_port_of_others_holds_its_iface_id(
     assert not ovs.is_plugged(ours.name), "it has no link, so it holds nothing"
     assert not list(ovs.holding("nobody.default"))
     switch.vsctl("del-port", "tap7")
-    await ovs.apply(remove(ours))
+    await ovs.writer.apply(remove(ours))

@@ -40,16 +40,16 @@ async def test_vswitchd_adds_a_recreated_port_again(
 ) -> None:
     port = desired_port(attachment)
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     await ovs.plugged(port.name)
     added = _additions(switch, port.name)
     switch.ip("link", "del", port.name)
-    await ovs.apply((*remove(port), *ensure(port)))
+    await ovs.writer.apply((*remove(port), *ensure(port)))
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", "peer0")
     await ovs.plugged(port.name)
     eventually(lambda: _additions(switch, port.name) > added)
     switch.ip("link", "del", port.name)
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
 
 
 def _additions(switch: PrivateSwitch, name: str) -> int:
@@ -60,20 +60,20 @@ async def test_a_frozen_vswitchd_delays_it_and_a_hint_follows(
     ovs: Ovs, switch: PrivateSwitch, hints: Hints, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     with frozen(switch):
         with pytest.raises(NotReady, match="ovs-vswitchd"):
-            await ovs.apply((*remove(port), *ensure(port)))
+            await ovs.writer.apply((*remove(port), *ensure(port)))
         assert ovs.observe(attachment, ABSENT) == ABSENT
         with pytest.raises(
             NotReady, match=port.name
         ):  # a later pass, or a restarted agent, has only the ENSURE left
-            await ovs.apply(ensure(port))
+            await ovs.writer.apply(ensure(port))
         hints.changes.clear()
     await until(lambda: ("", port.name) in hints.changes)
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     assert ovs.observe(attachment, frozenset({port})) == {port}
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
 
 
 async def test_each_call_to_ovn_controller_respells_the_bridge_socket(
@@ -105,12 +105,12 @@ async def test_a_wait_does_not_starve_while_others_write(
     try:
         for _ in range(5):
             await ovs.caught_up()
-            await ovs.apply(ensure(port))
-            await ovs.apply((*remove(port), *ensure(port)))
+            await ovs.writer.apply(ensure(port))
+            await ovs.writer.apply((*remove(port), *ensure(port)))
     finally:
         for task in writing:
             task.cancel()
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
 
 
 async def test_a_report_that_was_lost_is_asked_for_again(
@@ -122,7 +122,7 @@ async def test_a_report_that_was_lost_is_asked_for_again(
     switch.vsctl("--no-wait", "set", "Open_vSwitch", ".", "cur_cfg=0")
     await until(lambda: ovs._index.root()[1]["cur_cfg"] == 0)  # type: ignore[index]
     with pytest.raises(NotReady, match=port.name):
-        await ovs.apply(ensure(port))
+        await ovs.writer.apply(ensure(port))
     await until(lambda: ovs._index.root()[1]["cur_cfg"] > 0)  # type: ignore[index]
-    await ovs.apply(ensure(port))
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(ensure(port))
+    await ovs.writer.apply(remove(port))

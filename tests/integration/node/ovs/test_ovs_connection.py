@@ -27,7 +27,7 @@ async def test_rows_changed_while_the_server_was_down(
     driver: Ovs, server: PrivateSwitch, hints: Hints, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     waiting = asyncio.create_task(driver.installed(port.name))
     server.vsctl("set", "Interface", port.name, "ofport=5")
     await driver.plugged(port.name)
@@ -37,7 +37,7 @@ async def test_rows_changed_while_the_server_was_down(
     with pytest.raises(NotReady, match="OVSDB connection lost"):
         driver.observe(attachment, ABSENT)
     with pytest.raises(NotReady):
-        await driver.apply(ensure(desired_port(attachment, ip="10.0.0.9")))
+        await driver.writer.apply(ensure(desired_port(attachment, ip="10.0.0.9")))
     with pytest.raises(TimeoutError):  # the state before the loss may be out of date
         async with asyncio.timeout(0.05):
             await driver.plugged(port.name)
@@ -53,7 +53,7 @@ async def test_rows_changed_while_the_server_was_down(
     assert hints.lost == lost + 1
     assert driver.health() is None
     (seen,) = driver.observe(attachment, frozenset({port}))
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     assert driver.observe(attachment, frozenset({port})) == {port} != {seen}
 
 
@@ -61,18 +61,18 @@ async def test_a_wiped_database_is_seen_empty(
     driver: Ovs, server: PrivateSwitch, hints: Hints, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     server.kill("ovsdb-server")
     server.recreate()
     server.start_server(init=False)
     await until(lambda: hints.lost == 2)
     assert driver.observe(attachment, frozenset({port})) == ABSENT
     with pytest.raises(NotReady, match="no bridge br-int"):
-        await driver.apply(ensure(port))
+        await driver.writer.apply(ensure(port))
     keys = {"system-id": "node-1", "ovn-encap-ip": "192.0.2.1"}
     await driver.ensure_chassis(keys, "netdev")
     assert hints.lost == 3  # the bridge is back: everything is observed again
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     assert server.vsctl("list-ports", "br-int") == port.name
 
 
@@ -85,7 +85,7 @@ async def test_a_server_that_hangs_is_noticed_and_its_late_commit_found(
     stopped = loop.time()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await driver.apply(ensure(port))
+            await driver.writer.apply(ensure(port))
     await until(lambda: "does not answer" in (driver.health() or ""))
     assert loop.time() - stopped < 9
     await asyncio.sleep(max(0.0, 5 - (loop.time() - stopped)))
@@ -94,7 +94,7 @@ async def test_a_server_that_hangs_is_noticed_and_its_late_commit_found(
     # The commit timed out but was done: the driver sees it, and a repeated apply writes nothing.
     assert driver.observe(attachment, frozenset({port})) == {port}
     commits = server.commits()
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     assert server.commits() == commits
 
 
@@ -102,7 +102,7 @@ async def test_a_commit_under_way_ends_with_the_connection(
     driver: Ovs, server: PrivateSwitch, attachment: Attachment
 ) -> None:
     server.signal("ovsdb-server", signal.SIGSTOP)
-    applying = asyncio.create_task(driver.apply(ensure(desired_port(attachment))))
+    applying = asyncio.create_task(driver.writer.apply(ensure(desired_port(attachment))))
     await asyncio.sleep(0.05)
     server.kill("ovsdb-server")
     async with asyncio.timeout(10):
@@ -115,7 +115,7 @@ async def test_ofport_goes_from_nothing_to_minus_one_to_a_number(
 ) -> None:
     """A `modify` has an optional column's new value, but only the difference of a map or set."""
     port = desired_port(attachment)
-    await driver.apply(ensure(port))
+    await driver.writer.apply(ensure(port))
     plugged = asyncio.create_task(driver.plugged(port.name))
     for settings, expected in (
         (["ofport=-1", 'error="could not open network device x (No such device)"'], -1),

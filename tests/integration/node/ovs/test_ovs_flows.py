@@ -190,7 +190,7 @@ async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
     await ovs.ready()
     port = desired_port(attachment)
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name}p")
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     await ovs.plugged(port.name)
     chassis = Chassis(switch)
     chassis.ofctl("mod-port", "br-int", port.name, flag)
@@ -198,10 +198,10 @@ async def test_a_port_flag_that_stops_traffic_is_seen_and_cleared_f4(
     assert hints == [port.name]
     (step,) = diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
     assert str(step) == f"~ Port br-int {port.name}: blocked {flag} -> none"
-    await ovs.apply([step])
+    await ovs.writer.apply([step])
     assert not diff(frozenset({port}), ovs.observe(attachment, frozenset({port})))
     assert flag.upper().replace("RECEIVE", "RECV").replace("-", "_").replace(
         "FORWARD", "FWD"
     ) not in (chassis.ofctl("dump-ports-desc", "br-int"))
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
     await ovs.close()

@@ -60,10 +60,10 @@ async def port(ovs: Ovs, switch: PrivateSwitch, attachment: Attachment) -> Async
     """
     port = desired_port(attachment)
     before = switch.commits()
-    await ovs.apply([*ensure(port), *steps(*limits(port, attachment))])
+    await ovs.writer.apply([*ensure(port), *steps(*limits(port, attachment))])
     assert switch.commits() - before <= 2  # ours, and ovs-vswitchd's reply
     yield port
-    await ovs.apply(
+    await ovs.writer.apply(
         [
             Step(Verb.REMOVE, each)
             for each in ovs.observe(attachment, ABSENT)
@@ -128,7 +128,7 @@ async def test_damage_is_seen_and_repaired(
     desired = wanted(port, attachment)
     plan = diff(desired, ovs.observe(attachment, desired))
     assert len(plan) == 1
-    await ovs.apply(plan)
+    await ovs.writer.apply(plan)
     await settled(ovs)
     assert ovs.observe(attachment, desired) == desired
     assert (len(rows(switch, "QoS", attachment)), len(rows(switch, "Queue", attachment))) == (1, 1)
@@ -154,7 +154,7 @@ async def test_a_row_with_a_foreign_reference_is_released(
     switch.vsctl("set", "Queue", queue[1], "other_config:max-rate=1")
     await settled(ovs)
     desired = wanted(port, attachment)
-    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await ovs.writer.apply(diff(desired, ovs.observe(attachment, desired)))
     await settled(ovs)
     assert ovs.observe(attachment, desired) == desired
     assert switch.vsctl("get", "Port", "other", "qos") == qos[1]
@@ -175,7 +175,7 @@ async def test_an_edit_and_a_withdrawal(
         Qos(),
     ):
         desired = wanted(port, attachment, qos)
-        await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+        await ovs.writer.apply(diff(desired, ovs.observe(attachment, desired)))
         await settled(ovs)
         assert ovs.observe(attachment, desired) == desired
         shaped = bool(qos.ingress or qos.impairment)
@@ -194,7 +194,7 @@ async def test_rows_of_a_deleted_port_are_found(
     (stray,) = ovs.observe(attachment, ABSENT)
     assert isinstance(stray, OvsQos)
     assert f"{attachment.container_id}/eth0" in ovs.shaped()
-    await ovs.apply(diff(ABSENT, frozenset({stray})))
+    await ovs.writer.apply(diff(ABSENT, frozenset({stray})))
     await settled(ovs)
     assert ovs.observe(attachment, ABSENT) == ABSENT
     assert rows(switch, "QoS", attachment) == []
@@ -213,7 +213,7 @@ async def test_rows_that_kube_ovn_made_are_taken_over(
         switch.vsctl("remove", "Interface", port.name, "external_ids", "iface-id")
     await settled(ovs)
     desired = wanted(port, attachment)
-    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await ovs.writer.apply(diff(desired, ovs.observe(attachment, desired)))
     left = switch.vsctl("--bare", "--columns=_uuid", "list", "QoS") + switch.vsctl(
         "--bare", "--columns=_uuid", "list", "Queue"
     )
@@ -230,12 +230,13 @@ async def test_a_hundred_races_of_add_and_del_leave_no_row(
             attachment, container_id=f"{number:012x}".ljust(64, "f"), pod=f"race-{number}"
         )
         port = desired_port(one)
-        adding = asyncio.ensure_future(ovs.apply([*ensure(port), *steps(*limits(port, one))]))
+        wanted = [*ensure(port), *steps(*limits(port, one))]
+        adding = asyncio.ensure_future(ovs.writer.apply(wanted))
         for _ in range(number % 4):
             await asyncio.sleep(0)
-        await ovs.apply(remove(port))
+        await ovs.writer.apply(remove(port))
         await adding
-        await ovs.apply(diff(ABSENT, ovs.observe(one, ABSENT)))
+        await ovs.writer.apply(diff(ABSENT, ovs.observe(one, ABSENT)))
 
     await asyncio.gather(*map(add_and_delete, range(100)))
     await settled(ovs)
@@ -283,7 +284,7 @@ async def test_a_renewed_filter_leaves_the_columns_as_they_were(
     assert ovs.observe(attachment, ABSENT) == before
     assert switch.commits() - seen >= 4  # another burst, the wanted one, and a barrier after each
     desired = wanted(port, attachment, Qos())
-    await ovs.apply(diff(desired, ovs.observe(attachment, desired)))
+    await ovs.writer.apply(diff(desired, ovs.observe(attachment, desired)))
     await settled(ovs)
     with pytest.raises(NotReady, match="has lost its ingress_policing_rate"):
         await ovs.reapply.filter(port.name)

@@ -33,14 +33,14 @@ async def test_fifty_at_once_are_two_transactions(
         send(ops, ended)
 
     ovs._database.begin = counted  # type: ignore[method-assign]
-    await asyncio.gather(*(ovs.apply(ensure(port)) for port in many))
+    await asyncio.gather(*(ovs.writer.apply(ensure(port)) for port in many))
     assert transactions == 1
     assert {port.name for port in many} <= set(switch.vsctl("list-ports", "br-int").split())
 
-    first = asyncio.create_task(ovs.apply(remove(many[0])))
+    first = asyncio.create_task(ovs.writer.apply(remove(many[0])))
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # it is in flight: the others gather behind it
-    await asyncio.gather(first, *(ovs.apply(remove(port)) for port in many[1:]))
+    await asyncio.gather(first, *(ovs.writer.apply(remove(port)) for port in many[1:]))
     assert transactions == 3
 
 
@@ -58,13 +58,13 @@ async def test_one_bad_member_fails_alone(
         "add-bond", "br-int", "bond0", "half", "other"
     )  # an Interface of that name, but no Port
     results = await asyncio.gather(
-        *(ovs.apply(ensure(port)) for port in (*good, *bad, clash)), return_exceptions=True
+        *(ovs.writer.apply(ensure(port)) for port in (*good, *bad, clash)), return_exceptions=True
     )
     assert results[:-3] == [None] * 19
     assert all(isinstance(result, NodeFault) for result in results[-3:])
     assert "half" in str(results[-1])
     assert "constraint violation" in str(results[-1])
-    await asyncio.gather(*(ovs.apply(remove(port)) for port in good))
+    await asyncio.gather(*(ovs.writer.apply(remove(port)) for port in good))
     switch.vsctl("del-port", "bond0")
 
 
@@ -74,7 +74,7 @@ async def test_a_name_taken_since_the_look_is_refused(
     port = desired_port(attachment)
     switch.vsctl("add-port", "br-int", port.name)  # not in our rows yet: the loop has not run since
     with pytest.raises(NodeFault, match=f"there is a Port {port.name} already"):
-        await ovs.apply(ensure(port))
+        await ovs.writer.apply(ensure(port))
     assert switch.ids(port.name) == {}
     switch.vsctl("del-port", port.name)
 
@@ -86,22 +86,22 @@ async def test_a_bridge_gone_since_the_look_is_refused(
     await ovs._database.transact([{"op": "comment", "comment": "earlier updates are in our rows"}])
     switch.vsctl("del-br", "br-gone")
     with pytest.raises(NodeFault, match="there is no Bridge br-gone"):
-        await ovs.apply(ensure(desired_port(attachment, bridge="br-gone")))
+        await ovs.writer.apply(ensure(desired_port(attachment, bridge="br-gone")))
 
 
 async def test_a_caller_that_left_is_not_served(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     stays, leaves = ports(attachment, 2)
-    leaving = asyncio.create_task(ovs.apply(ensure(leaves)))
-    staying = asyncio.create_task(ovs.apply(ensure(stays)))
+    leaving = asyncio.create_task(ovs.writer.apply(ensure(leaves)))
+    staying = asyncio.create_task(ovs.writer.apply(ensure(stays)))
     await asyncio.sleep(0)
     leaving.cancel()
     await staying
     listed = switch.vsctl("list-ports", "br-int").split()
     assert stays.name in listed
     assert leaves.name not in listed
-    await ovs.apply(remove(stays))
+    await ovs.writer.apply(remove(stays))
 
 
 async def test_the_cost_of_a_commit(
@@ -112,17 +112,17 @@ async def test_the_cost_of_a_commit(
     walls, start = [], time.process_time()
     for port in many:
         begun = time.perf_counter()
-        await ovs.apply(ensure(port))
+        await ovs.writer.apply(ensure(port))
         walls.append(time.perf_counter() - begun)
     alone = (time.process_time() - start) / len(many)
-    await asyncio.gather(*(ovs.apply(remove(port)) for port in many))
+    await asyncio.gather(*(ovs.writer.apply(remove(port)) for port in many))
     eventually(
         lambda: not set(switch.vsctl("list-ports", "br-int").split()) & {port.name for port in many}
     )
     start, begun = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(ovs.apply(ensure(port)) for port in many))
+    await asyncio.gather(*(ovs.writer.apply(ensure(port)) for port in many))
     burst, wall = (time.process_time() - start) / len(many), time.perf_counter() - begun
-    await asyncio.gather(*(ovs.apply(remove(port)) for port in many))
+    await asyncio.gather(*(ovs.writer.apply(remove(port)) for port in many))
     print(
         f"commit alone p50 {sorted(walls)[25] * 1e3:.2f} ms, CPU {alone * 1e3:.2f} ms; "
         f"50 at once {wall * 1e3:.1f} ms, CPU {burst * 1e3:.2f} ms each"

@@ -22,7 +22,7 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
     ovs: Ovs, switch: PrivateSwitch, attachment: Attachment
 ) -> None:
     port = desired_port(attachment)
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     plugged = asyncio.create_task(ovs.plugged(port.name))
     await asyncio.to_thread(
         eventually, lambda: switch.vsctl("get", "Interface", port.name, "ofport") == "-1"
@@ -44,12 +44,12 @@ async def test_the_row_goes_before_its_device_and_gets_its_ofport_later(
 
     # A row recreated for the same link in one transaction: vswitchd plugs the new row.
     before = switch.vsctl("get", "Interface", port.name, "_uuid")
-    await ovs.apply([*remove(port), *ensure(port)])
+    await ovs.writer.apply([*remove(port), *ensure(port)])
     async with asyncio.timeout(5 * TIMEOUT_FACTOR):
         await ovs.plugged(port.name)
     assert switch.vsctl("get", "Interface", port.name, "_uuid") != before
     switch.ip("link", "del", port.name)
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
 
 
 async def test_a_device_that_cannot_be_opened_is_a_fault_of_the_node(
@@ -57,13 +57,13 @@ async def test_a_device_that_cannot_be_opened_is_a_fault_of_the_node(
 ) -> None:
     port = desired_port(attachment)
     switch.ip("link", "add", port.name, "type", "veth", "peer", "name", f"{port.name[:10]}_c")
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     switch.vsctl("set", "Interface", port.name, "type=no-such-type")
     async with asyncio.timeout(5 * TIMEOUT_FACTOR):
         with pytest.raises(NodeFault, match="could not open network device"):
             await until_error(ovs, port.name)
     switch.ip("link", "del", port.name)
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
 
 
 async def until_error(ovs: Ovs, name: str) -> None:
@@ -81,7 +81,7 @@ async def test_installed_is_awaited_on_the_row(
 ) -> None:
     port = desired_port(attachment)
     waiting = asyncio.create_task(ovs.installed(port.name))  # before there is a row at all
-    await ovs.apply(ensure(port))
+    await ovs.writer.apply(ensure(port))
     switch.vsctl("set", "Interface", port.name, "external_ids:ovn-installed=false")
     await settled(ovs)
     await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_installed_is_awaited_on_the_row(
         await waiting
         await ovs.installed(port.name)
     assert ovs.is_installed(port.name)
-    await ovs.apply(remove(port))
+    await ovs.writer.apply(remove(port))
     late = asyncio.create_task(ovs.installed(port.name))
     await asyncio.sleep(0)
     late.cancel()
