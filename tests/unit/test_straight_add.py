@@ -176,7 +176,8 @@ async def test_the_row_of_a_removal_waits_until_its_link_is_gone() -> None:
     async def apply(_: Sequence[Step]) -> None:
         events.append("rows")
 
-    host = PortHost(Recorder(events), cast("Ovs", SimpleNamespace(apply=apply)), cast("Any", None))
+    switch = cast("Ovs", SimpleNamespace(writer=SimpleNamespace(apply=apply)))
+    host = PortHost(Recorder(events), switch, cast("Any", None))
     attachment = World().attachment()
     veth = Veth(attachment.host_link, "eth0", "0a:00:00:00:00:05", 1400, alias="x")
     plan = (veth, Port("br-int", attachment.host_link, frozenset()))
