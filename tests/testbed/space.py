@@ -14,6 +14,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -45,7 +46,8 @@ class Inside(subprocess.Popen[str]):
         """Send ``sig`` to the program, unless it has ended."""
         if self.poll() is None:
             for pid in children(self.pid):
-                os.kill(pid, sig)
+                with suppress(ProcessLookupError):  # it ended on its own after the look
+                    os.kill(pid, sig)
 
 
 @dataclass(frozen=True, slots=True)

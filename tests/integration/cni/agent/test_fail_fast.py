@@ -63,7 +63,7 @@ async def test_a_port_that_ovn_does_not_bind_l22(node: AgentNode) -> None:
     other = node.bed.node(1)
     port = ["add-port", "br-int", "claims", "--", "set", "Interface", "claims", "type=internal"]
     other.vsctl(*port, f"external_ids:iface-id={claimed.pod.port}")
-    node.bed.nbctl("lsp-set-options", claimed.pod.port, "requested-chassis=n1")
+    node.bed.nbctl("--wait=hv", "lsp-set-options", claimed.pod.port, "requested-chassis=n1")
     before = await node.look()
     try:
         await asyncio.gather(
