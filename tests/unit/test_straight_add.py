@@ -14,6 +14,7 @@ from ovnlet.core.identity import Attachment, Record
 from ovnlet.core.plan import Plan, Step, Verb
 from ovnlet.core.resources import ABSENT, Network, Port, Veth
 from ovnlet.drivers.host import Links, PortHost
+from ovnlet.drivers.links.open_sandboxes import OpenSandboxes
 from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.node_state import NodeState
 from ovnlet.drivers.ovs.ports import Ovs
@@ -57,7 +58,7 @@ class Recorder(Links):
     """Links that are only recorded, beside the rows."""
 
     def __init__(self, events: list[str]) -> None:
-        self._events, self.pairs = events, Pairs()
+        self._events, self.pairs = events, Pairs(OpenSandboxes())
 
     def observe(self, _: Any, __: Network, /) -> Network:
         return ABSENT

@@ -1,4 +1,4 @@
-"""The waits of a pass that a DEL of the same key ends early.
+"""The turn of a pass: the waits that a DEL of the same key ends early, and what it keeps open.
 
 A pass has its key's turn until it ends. A DEL needs the turn at once, but a transaction or a change
 of the kernel that is under way cannot be taken back. So only waits that change nothing end early,
@@ -7,7 +7,7 @@ those in ``interruptible``.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 
 from ovnlet.core.errors import NotReady
@@ -19,10 +19,22 @@ class Turn:
     def __init__(self) -> None:
         self._waits: set[asyncio.Timeout] = set()
         self._is_cut = False
+        self._closing: ExitStack | None = ExitStack()
 
     def begin(self) -> None:
         """Make this the turn of the current task, and of the tasks that it starts from now on."""
         _TURN.set(self)
+
+    def end(self) -> None:
+        """Close what the pass has kept open."""
+        if self._closing is not None:
+            self._closing.close()
+            self._closing = None
+
+    @property
+    def closing(self) -> ExitStack | None:
+        """What is closed at the end of the pass; None after it."""
+        return self._closing
 
     def cut_short(self) -> None:
         """End the waits of this pass, those to come too."""
@@ -62,3 +74,9 @@ async def interruptible() -> AsyncIterator[None]:
         return
     async with turn.wait():
         yield
+
+
+def closed_with_pass() -> ExitStack | None:
+    """Return what is closed at the end of the current pass; None outside of a pass."""
+    turn = _TURN.get()
+    return turn.closing if turn is not None else None

@@ -123,6 +123,7 @@ class Loop:
             raise NodeFault(f"{type(error).__name__}: {error}") from error
         finally:
             self._turns.pop(key, None)
+            turn.end()
             self._proved_later.discard(key)
 
     async def _reconcile(self, key: Key) -> Outcome | None:

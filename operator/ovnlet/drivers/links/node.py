@@ -14,6 +14,7 @@ from ovnlet.core.node_network import HostPrefix
 from ovnlet.core.plan import Step
 from ovnlet.core.resources import ABSENT, Network, Nic, Offload, Resource, Route, Sysctl
 from ovnlet.drivers.links import routes, veths
+from ovnlet.drivers.links.open_sandboxes import OpenSandboxes
 from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.links.pod import addresses_of, os_errors_as_node_faults
 from ovnlet.drivers.links.steps import StepRunner
@@ -24,7 +25,6 @@ from ovnlet.drivers.linux.transport import Refused, Socket
 # The kinds of link that ovs-vswitchd makes for an internal port: a tap for a bridge in userspace,
 # a port of the kernel's datapath otherwise.
 _KINDS = frozenset({"tun", "openvswitch"})
-_NO_NAMESPACE = -1
 
 
 class NodeLinks:
@@ -34,7 +34,7 @@ class NodeLinks:
     """
 
     def __init__(self, sysctl_dir: str = "/proc/sys/net") -> None:
-        self._sysctl_dir, self.pairs = sysctl_dir, Pairs()
+        self._sysctl_dir, self.pairs = sysctl_dir, Pairs(OpenSandboxes())
 
     def observe(self, attachment: Attachment, desired: Network) -> Network:
         """Return what the kernel has of ours for the interface.
@@ -109,7 +109,7 @@ class NodeLinks:
         be done too.
         """
         with os_errors_as_node_faults(attachment), Socket() as host:
-            sandbox = veths.Sandbox(host, host, _NO_NAMESPACE)
+            sandbox = veths.Sandbox(host, host, veths.NO_NAMESPACE)
             StepRunner(sandbox, attachment, self._sysctl_dir, self.pairs).carry_out(steps)
 
     def _observe_link(self, host: Socket, link: Link, nic: Nic, desired: Network) -> Network:

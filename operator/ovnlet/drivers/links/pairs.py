@@ -14,8 +14,8 @@ from ovnlet.core.errors import NodeFault, UnknownSandbox
 from ovnlet.core.identity import Attachment, AttachmentKey
 from ovnlet.core.plan import Step, Verb
 from ovnlet.core.resources import Veth
+from ovnlet.drivers.links.open_sandboxes import OpenSandboxes
 from ovnlet.drivers.links.veths import Sandbox
-from ovnlet.drivers.linux.namespaces import entered, opened
 from ovnlet.drivers.linux.rtnetlink import make_veth, no_link_local, set_link
 from ovnlet.drivers.linux.transport import Refused, Request, Socket
 
@@ -29,7 +29,7 @@ _MOST = 64
 class _Waiting:
     """A pair that may be made once ``may`` returns true. ``error`` is the kernel's refusal."""
 
-    netns: str
+    attachment: Attachment
     veth: Veth
     may: Callable[[], bool]
     is_made: bool = False
@@ -39,7 +39,8 @@ class _Waiting:
 class Pairs:
     """Pairs that are about to be made. Who needs one first makes all that may be made."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandboxes: OpenSandboxes) -> None:
+        self._sandboxes = sandboxes
         self._waiting: dict[AttachmentKey, _Waiting] = {}
 
     @contextmanager
@@ -49,7 +50,7 @@ class Pairs:
         """Within the context, let others make the pair of the steps once ``may`` returns true."""
         for step in steps:
             if step.verb is Verb.ENSURE and isinstance(step.resource, Veth) and step.was is None:
-                self._waiting[identity.key] = _Waiting(identity.netns, step.resource, may)
+                self._waiting[identity.key] = _Waiting(identity, step.resource, may)
         try:
             yield
         finally:
@@ -65,32 +66,31 @@ class Pairs:
             return own.error
         others = [each for each in self._waiting.values() if not each.is_made and each.may()]
         with ExitStack() as stack:
-            pairs, those = [(veth, sandbox.netns)], []
+            pairs, those = [(veth, sandbox)], []
             for each in others[: _MOST - 1]:
                 try:
-                    pairs.append((each.veth, stack.enter_context(opened(each.netns))))
+                    opened = stack.enter_context(self._sandboxes.open(each.attachment))
                 except (UnknownSandbox, NodeFault):
                     continue  # its own turn finds the same, or makes one more in this pod
+                pairs.append((each.veth, opened))
                 those.append(each)
-            error, *errors = _make(sandbox, pairs)
+            error, *errors = _make(sandbox.host, pairs)
         for each, refusal in zip(those, errors, strict=True):
             each.is_made, each.error = True, refusal
         return error
 
 
-def _make(sandbox: Sandbox, pairs: Sequence[tuple[Veth, int]]) -> list[Refused | None]:
+def _make(host: Socket, pairs: Sequence[tuple[Veth, Sandbox]]) -> list[Refused | None]:
     """Make the pairs in one send, set up their ends in the pods, then those of the node in another.
 
     In this order the node has no event between, and a pair has its carrier with its last message.
-    The first pair is the sandbox's own.
     """
-    host = sandbox.host
-    made = host.ask(*(make_veth(v.host, v.pod, v.mac, v.mtu, netns) for v, netns in pairs))
+    made = host.ask(*(make_veth(v.host, v.pod, v.mac, v.mtu, into.netns) for v, into in pairs))
     errors = [answer.error for answer in made]
-    for place, (veth, netns) in enumerate(pairs):
+    for place, (veth, sandbox) in enumerate(pairs):
         if errors[place] is None:
-            up = set_link(veth.pod, up=True, alias=veth.alias)
-            errors[place] = _inside(sandbox.pod if place == 0 else None, netns, up)
+            (answer,) = sandbox.pod.ask(set_link(veth.pod, up=True, alias=veth.alias))
+            errors[place] = answer.error
     came = [place for place, error in enumerate(errors) if error is None]
     requests: list[Request] = []
     for veth, _ in (pairs[place] for place in came):
@@ -100,11 +100,3 @@ def _make(sandbox: Sandbox, pairs: Sequence[tuple[Veth, int]]) -> list[Refused |
         mode, end = next(answers).error, next(answers).error
         errors[place] = end if mode is None or mode.errno in NO_IPV6 else mode
     return errors
-
-
-def _inside(own: Socket | None, netns: int, request: Request) -> Refused | None:
-    """Send a request in a pod's namespace, by a socket that is there or by a new one."""
-    if own is not None:
-        return own.ask(request)[0].error
-    with entered(netns), Socket() as pod:
-        return pod.ask(request)[0].error

@@ -31,6 +31,7 @@ from ovnlet.core.resources import (
 )
 from ovnlet.core.resources.netlink import PROTOCOL
 from ovnlet.drivers.links import routes, traffic_control, veths
+from ovnlet.drivers.links.open_sandboxes import OpenSandboxes
 from ovnlet.drivers.links.pairs import Pairs
 from ovnlet.drivers.links.removal import LinkRemoval
 from ovnlet.drivers.links.steps import GONE, StepRunner, fault
@@ -64,7 +65,8 @@ class PodLinks:
     ) -> None:
         self._sysctl_dir, self._lasting = sysctl_dir, loopback_down
         self._loopback_down: dict[AttachmentKey, float] = {}
-        self._removal, self.pairs = LinkRemoval(), Pairs()
+        self._sandboxes, self._removal = OpenSandboxes(), LinkRemoval()
+        self.pairs = Pairs(self._sandboxes)
 
     @staticmethod
     def mtu_of(ip: IPv4Address | IPv6Address) -> int | None:
@@ -107,7 +109,7 @@ class PodLinks:
         """
         with os_errors_as_node_faults(attachment):
             try:
-                with _inside(attachment) as sandbox:
+                with self._sandboxes.open(attachment) as sandbox:
                     found = veths.find(sandbox, attachment)
             except UnknownSandbox:
                 return None
@@ -129,7 +131,7 @@ class PodLinks:
             self._loopback_down.pop(attachment.key, None)
         with os_errors_as_node_faults(attachment):
             try:
-                with _inside(attachment) as sandbox:
+                with self._sandboxes.open(attachment) as sandbox:
                     return self._observe_inside(sandbox, attachment, wanted, desired, owned)
             except UnknownSandbox as error:
                 end = _host_end(attachment)
@@ -176,7 +178,7 @@ class PodLinks:
 
     def _carry_out(self, attachment: Attachment, steps: Sequence[Step]) -> None:
         try:
-            with _inside(attachment) as sandbox:
+            with self._sandboxes.open(attachment) as sandbox:
                 StepRunner(sandbox, attachment, self._sysctl_dir, self.pairs).carry_out(steps)
         except UnknownSandbox as error:
             if end := _host_end(attachment):
@@ -208,7 +210,7 @@ class PodLinks:
                 if any(isinstance(resource, Loopback) for resource in desired):
                     resources.add(Loopback(veth.key, self._loopback_up(sandbox.pod, attachment)))
             if pair.pod:
-                resources.update(self._settings(sandbox.pod, veth, desired))
+                resources.update(self._settings(sandbox, veth, desired))
             resources.update(traffic_control.observe(sandbox, pair, veth, desired))
         return frozenset(resources)
 
@@ -223,21 +225,14 @@ class PodLinks:
         now = time.monotonic()
         return now - self._loopback_down.setdefault(attachment.key, now) < self._lasting
 
-    def _settings(self, pod: Socket, veth: Veth, desired: Network) -> Iterator[Resource]:
+    def _settings(self, sandbox: veths.Sandbox, veth: Veth, desired: Network) -> Iterator[Resource]:
+        if names := [resource.name for resource in desired if isinstance(resource, Sysctl)]:
+            with sandbox.inside():
+                found = [(name, sysctl.read(self._sysctl_dir, name)) for name in names]
+            yield from (Sysctl(veth.key, name, value) for name, value in found if value is not None)
         for resource in desired:
-            if isinstance(resource, Sysctl):
-                value = sysctl.read(self._sysctl_dir, resource.name)
-                if value is not None:
-                    yield Sysctl(veth.key, resource.name, value)
-            elif isinstance(resource, Offload) and resource.pod == veth.pod:
-                yield Offload(veth.key, veth.pod, ethtool.tx_checksum(pod, veth.pod))
-
-
-@contextmanager
-def _inside(attachment: Attachment) -> Iterator[veths.Sandbox]:
-    """Run the body with the calling thread inside the sandbox. The body must not await."""
-    with opened(attachment.netns) as netns, Socket() as host, entered(netns), Socket() as pod:
-        yield veths.Sandbox(host, pod, netns)
+            if isinstance(resource, Offload) and resource.pod == veth.pod:
+                yield Offload(veth.key, veth.pod, ethtool.tx_checksum(sandbox.pod, veth.pod))
 
 
 @contextmanager

@@ -140,7 +140,8 @@ class StepRunner:
     def _ensure_setting(self, step: Step, setting: Sysctl | Offload | Loopback) -> None:
         match setting:
             case Sysctl():
-                sysctl.write(self._settings, setting.name, setting.value)
+                with self._sandbox.inside():
+                    sysctl.write(self._settings, setting.name, setting.value)
             case Offload():
                 ethtool.set_tx_checksum(self._sandbox.pod, setting.pod, setting.tx_checksum)
             case Loopback():

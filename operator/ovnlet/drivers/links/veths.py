@@ -7,26 +7,36 @@ its name; otherwise as ``elsewhere:<index>``, a name that no link can have.
 
 import errno
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ovnlet.core import ids
 from ovnlet.core.identity import Attachment
 from ovnlet.core.resources import Veth
+from ovnlet.drivers.linux.namespaces import entered
 from ovnlet.drivers.linux.rtnetlink import Link, get_link, get_links, get_nsid, link, nsid
 from ovnlet.drivers.linux.transport import Socket
 
+NO_NAMESPACE = -1
 _ELSEWHERE = "elsewhere:"
 _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """An open sandbox: a socket in the node's namespace, one in the pod's, the pod's descriptor."""
+    """An open sandbox: a socket in the node's namespace, one in the pod's, the pod's descriptor.
+
+    For the node's own interface both sockets are one, and there is no descriptor.
+    """
 
     host: Socket
     pod: Socket
     netns: int
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Return the context with the calling thread inside. Its body must not await."""
+        return nullcontext() if self.netns == NO_NAMESPACE else entered(self.netns)
 
 
 @dataclass(frozen=True, slots=True)
