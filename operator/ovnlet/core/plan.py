@@ -8,6 +8,7 @@ ordinary drift, which the next plan repairs.
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
@@ -111,11 +112,21 @@ def _words(resource: AnyResource) -> str:
 
 def _attributes(resource: Any) -> Iterator[str]:
     """Yield what a new resource has besides its key, without our marks and labels."""
-    for field in fields(resource):
-        value = getattr(resource, field.name)
-        plain = isinstance(value, tuple | frozenset) or field.name in ("alias", "place")
-        if not plain and value is not None and value != field.default and value not in resource.key:
-            yield f"{field.name} {value}"
+    kind: Any = type(resource)
+    key = resource.key
+    for name, default in _shown(kind):
+        value = getattr(resource, name)
+        if value is None or value == default or isinstance(value, tuple | frozenset):
+            continue
+        if value not in key:
+            yield f"{name} {value}"
+
+
+@cache
+def _shown(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Return the fields that a line of a log may have, with their defaults."""
+    hidden = ("alias", "place")
+    return tuple((each.name, each.default) for each in fields(kind) if each.name not in hidden)
 
 
 def _changes(was: Any, now: Any) -> Iterator[str]:

@@ -271,3 +271,13 @@ def test_an_unmapped_address_stays_what_it_is() -> None:
     assert isinstance(rtnetlink.address(body).ip.ip, IPv6Address)
     assert not isinstance(rtnetlink.address(body).ip.ip, IPv4Address)
     assert transport.ACK == 4
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 8), st.binary(max_size=20)), max_size=20))
+def test_attributes_until_one(those: list[tuple[int, bytes]]) -> None:
+    """What comes after the first of that type is not even looked at."""
+    body = b"".join(transport.attribute(*each) for each in those)
+    kinds = [kind for kind, _ in those]
+    up_to = those[: kinds.index(3) + 1] if 3 in kinds else those
+    assert attributes(body + (b"\xff" if 3 in kinds else b""), until=3) == dict(up_to)

@@ -202,20 +202,24 @@ def u32(number: int) -> bytes:
     return struct.pack("=I", number)
 
 
-def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
+def attributes(data: bytes, at: int = 0, until: int | None = None) -> dict[int, bytes]:
     """Return the attributes from offset ``at`` on, by type without its two flag bits.
 
-    Of several of one type, return the last. Raise Garbled if a length does not fit.
+    Read no further than the first of type ``until``. Of several of one type, return the last. Raise
+    Garbled if a length does not fit.
     """
-    found = {}
-    end = len(data)
+    found: dict[int, bytes] = {}
+    end, unpack = len(data), _ATTRIBUTE.unpack_from
     while at < end:
         if end - at < 4:
             raise Garbled(f"{end - at} bytes where an attribute should be")
-        size, kind = _ATTRIBUTE.unpack_from(data, at)
+        size, kind = unpack(data, at)
         if not 4 <= size <= end - at:
             raise Garbled(f"an attribute of {size} bytes in {end - at}")
-        found[kind & 0x3FFF] = data[at + 4 : at + size]
+        kind &= 0x3FFF
+        found[kind] = data[at + 4 : at + size]
+        if kind == until:
+            break
         at += (size + 3) & ~3
     return found
 

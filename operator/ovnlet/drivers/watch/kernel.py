@@ -274,7 +274,7 @@ class Watch:
         Its are rules, and routes in no table of the host's own.
         """
         if kind in (NEWROUTE, DELROUTE):
-            index = int.from_bytes(attributes(body, 12).get(_OIF, b""), "little")
+            index = int.from_bytes(attributes(body, 12, _OIF).get(_OIF, b""), "little")
             followed = self._by_index.get(index)
             return followed or (self._gateway if body[4] not in _HOST_TABLES else None)
         return self._gateway if kind in _POLICY_RULES else None
@@ -286,8 +286,8 @@ class Watch:
         (index,) = struct.unpack_from("=i", body, 4)
         if index in self._by_index or kind not in (NEWLINK, DELLINK):
             return self._by_index.get(index)
-        name = attributes(body, 16).get(_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-        return self._by_name.get(name)
+        name = attributes(body, 16, _IFNAME).get(_IFNAME, b"").rstrip(b"\0")
+        return self._by_name.get(name.decode(errors="replace"))
 
 
 def _drop(table: dict[_Entry, Key], entry: _Entry, key: Key) -> None:
