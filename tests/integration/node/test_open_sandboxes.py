@@ -46,7 +46,7 @@ def _links(sandbox: Sandbox) -> int:
 
 
 async def test_one_for_a_whole_pass(bed: Bed) -> None:
-    """Its looks and steps enter the pod for the settings alone, and nothing stays open."""
+    """Its looks and steps share one, and nothing stays open."""
     before, wanted = _open(), network(*DUAL)
     with _a_pass():
         await bed.converge(wanted)
